@@ -1,0 +1,3 @@
+from mtlab.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,97 @@
+"""Checking plain data against a configuration dataclass: types by OmegaConf, ranges by `option`, one error line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mtlab.config.options import declared
+from mtlab.errors import UserError, nearest
+
+C = TypeVar("C")
+
+
+def checked(cls: type[C], data: Mapping[str, Any]) -> C:
+    """Make the dataclass `cls` from plain data, with its defaults for what is not given.
+
+    Raises:
+        UserError: unknown key (nearest offered), wrong type, or a value out of range; `key` says which.
+
+    """
+    _refuse_unknown(cls, data, "")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(dict(data)))
+        built = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise UserError(_first_sentence(error), key=error.full_key or None) from None
+    assert isinstance(built, cls)
+    _refuse_out_of_range(built, "")
+    return built
+
+
+def as_plain(config: Any) -> dict[str, Any]:
+    """Turn a checked dataclass into plain data (lists, not tuples), every default written out."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def plain_checked(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """`as_plain(checked(cls, data))`, remembered: a plan of a thousand cells holds few distinct nodes."""
+    text = _remembered(cls, json.dumps(data, sort_keys=True, default=repr))
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
+@lru_cache(maxsize=4096)
+def _remembered(cls: type[Any], data: str) -> str:
+    return json.dumps(as_plain(checked(cls, json.loads(data))))
+
+
+def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
+    if not isinstance(data, Mapping):
+        raise UserError(f"expected a mapping, found {_kind(data)}", key=prefix or None)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key, value in data.items():
+        dotted = f"{prefix}.{key}" if prefix else str(key)
+        if key not in fields:
+            raise UserError(f"unknown key; {nearest(key, fields)}", key=dotted)
+        nested = _nested(cls, key)
+        if nested is not None and value is not None:
+            _refuse_unknown(nested, value, dotted)
+        elif isinstance(value, bool) and _hint(cls, key) in (int, float, int | None, float | None):
+            raise UserError(f"expected a number, found {str(value).lower()}", key=dotted)
+
+
+def _refuse_out_of_range(config: Any, prefix: str) -> None:
+    for field in dataclasses.fields(config):
+        dotted, value = f"{prefix}.{field.name}" if prefix else field.name, getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            _refuse_out_of_range(value, dotted)
+        elif (complaint := declared(field).complaint(value)) is not None:
+            raise UserError(complaint, key=dotted)
+
+
+@lru_cache(maxsize=1024)
+def _hint(cls: type[Any], key: str) -> Any:
+    from typing import get_type_hints
+
+    return get_type_hints(cls).get(key)
+
+
+def _nested(cls: type[Any], key: str) -> type[Any] | None:
+    hint = _hint(cls, key)
+    return hint if isinstance(hint, type) and dataclasses.is_dataclass(hint) else None
+
+
+def _first_sentence(error: OmegaConfBaseException) -> str:
+    return (error.msg or str(error)).strip().partition("\n")[0].rstrip(".")
+
+
+def _kind(value: Any) -> str:
+    return {type(None): "nothing", list: "a list", str: f"the word {value!r}"}.get(type(value), f"{value!r}")

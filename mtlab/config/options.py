@@ -1,0 +1,87 @@
+"""One option of a configuration: default, explanation, range and role in a run's identity, declared in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NOTHING = object()  #: "no legacy value", as None may be one
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field declares beside its type and default."""
+
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: Sequence[Any] | None = None
+    identity: bool = True
+    legacy: Any = NOTHING
+
+    def complaint(self, value: Any) -> str | None:
+        """Say why `value` is refused, or return None. Lists are checked item by item."""
+        if value is None:
+            return None
+        if isinstance(value, list | tuple):
+            return next((text for item in value if (text := self.complaint(item))), None)
+        if self.choices is not None and value not in self.choices:
+            return f"{value!r} is not one of {', '.join(map(str, self.choices))}"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        number = float(value)
+        if number != number or number in (float("inf"), float("-inf")):
+            return f"{value} is not a finite number"
+        bounds = (
+            (self.minimum, lambda bound: number >= bound, "at least"),
+            (self.maximum, lambda bound: number <= bound, "at most"),
+            (self.above, lambda bound: number > bound, "above"),
+            (self.below, lambda bound: number < bound, "below"),
+        )
+        for bound, holds, words in bounds:
+            if bound is not None and not holds(bound):
+                return f"{value} is out of range: must be {words} {bound:g}"
+        return None
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002 - reads as a word at every call
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: Sequence[Any] | None = None,
+    identity: bool = True,
+    legacy: Any = NOTHING,
+) -> Any:
+    """Declare a field of a configuration dataclass.
+
+    Args:
+        default: the value where the user says nothing; a callable is called for a fresh one.
+        help: one line for `mtlab list`, units included.
+        minimum: smallest value allowed.
+        maximum: largest value allowed.
+        above: the value must be larger than this.
+        below: the value must be smaller than this.
+        choices: the values allowed, where a `Literal` type cannot say so.
+        identity: False if the setting cannot change a run's results, so that it is no part of the run's id.
+        legacy: the value that stands for "as it was before this option existed": a run with it keeps its old id.
+
+    """
+    declared = Option(help, minimum, maximum, above, below, choices, identity, legacy)
+    if callable(default):
+        factory: Callable[[], Any] = default
+        return dataclasses.field(default_factory=factory, metadata={"option": declared})
+    return dataclasses.field(default=default, metadata={"option": declared})
+
+
+def declared(field: dataclasses.Field[Any]) -> Option:
+    """Return what `option` declared for a field, or a bare declaration."""
+    found = field.metadata.get("option")
+    return found if isinstance(found, Option) else Option("")

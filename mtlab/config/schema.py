@@ -1,0 +1,116 @@
+"""What a run is made of: the configuration of one cell, every key of it.
+
+A cell's configuration is plain data with these sections. Four of them (`manager`, `text`, `vision`, `task`, `data`)
+are *nodes*: `{name: …, options…}`, where the options are those of the registered class of that name. The others are
+the dataclasses of this module. The seed is no part of it: seeds are replicates of one cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mtlab.config.options import option
+from mtlab.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The cross-modal encoder (spec: METER / BridgeTower / ManagerTower, cross-modal layers)."""
+
+    width: int = option(64, "width D of the cross-modal layers", minimum=1)
+    heads: int = option(4, "attention heads; must divide the width", minimum=1)
+    cross_layers: int = option(3, "cross-modal layers K per modality; 0 pools the projected experts", minimum=0)
+    mlp_ratio: int = option(4, "inner width of the feed-forward sub-layer, in widths", minimum=1)
+    dropout: float = option(0.1, "dropout on attention and after each sub-layer", minimum=0.0, below=1.0)
+    norm_eps: float = option(1e-5, "epsilon of the LayerNorms in the cross-modal layers (published: 1e-12)", above=0.0)
+    layer_embeddings: bool = option(True, "add a learned embedding of its layer to each offered expert (ManagerTower)")
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise UserError(f"{self.heads} heads do not divide the width {self.width}", key="heads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthConfig:
+    """How long to train: exactly one of these; `mtlab plan` turns each into steps."""
+
+    steps: int | None = option(None, "optimiser steps", minimum=1)
+    epochs: float | None = option(None, "passes over the training set", above=0.0)
+    flops: float | None = option(None, "training FLOPs: the same compute for every variant", above=0.0)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("steps", "epochs", "flops") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UserError(f"give one of steps, epochs, flops, not {' and '.join(given)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The training loop."""
+
+    length: LengthConfig = option(LengthConfig, "how long to train: steps, epochs or flops")
+    batch: int = option(32, "examples in one optimiser step, over all devices", minimum=1)
+    lr: float = option(1e-3, "peak learning rate", above=0.0)
+    warmup: float = option(0.1, "share of the steps in which the learning rate rises linearly", minimum=0.0, below=1.0)
+    decay: Literal["linear", "cosine", "constant"] = option("linear", "how the learning rate falls to end_lr")
+    end_lr: float = option(0.0, "learning rate at the end, as a share of the peak", minimum=0.0, maximum=1.0)
+    betas: tuple[float, float] = option((0.9, 0.98), "AdamW's moment decay rates", minimum=0.0, below=1.0)
+    eps: float = option(1e-8, "AdamW's epsilon", above=0.0)
+    weight_decay: float = option(0.01, "AdamW's weight decay", minimum=0.0)
+    lr_head: float = option(1.0, "learning-rate multiplier of the task's head", above=0.0)
+    lr_cross: float = option(1.0, "learning-rate multiplier of the cross-modal layers and managers", above=0.0)
+    lr_layer_weights: float = option(10.0, "learning-rate multiplier of the managers' layer weights", above=0.0)
+    clip: float | None = option(1.0, "largest gradient norm; null: no clipping", above=0.0)
+    precision: Literal["fp32", "bf16"] = option("fp32", "arithmetic of the forward pass (bf16: autocast)")
+    compile: bool = option(False, "compile the fusion with torch.compile")
+    eval_every: int = option(200, "steps between validations", minimum=1)
+    patience: int | None = option(None, "stop after so many validations without a better one; null: never", minimum=1)
+    micro_batch: int | None = option(
+        None, "examples in one forward pass (accumulates to batch); null: batch", minimum=1, identity=False
+    )
+    checkpoint_every: int = option(200, "steps between checkpoints for resuming", minimum=1, identity=False)
+    threads: int = option(1, "CPU threads of one run; another number changes the last bits", minimum=1, identity=False)
+    device: str = option("auto", "auto, cpu, cuda or cuda:N", identity=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig:
+    """The expert cache: what frozen towers give for each text and image, computed once and shared by all runs."""
+
+    enabled: bool = option(True, "cache the layers of frozen towers; towers that are trained are never cached")
+    dtype: Literal["float32", "float16", "bfloat16"] = option("float16", "type in which layers are stored")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsConfig:
+    """What chooses the checkpoint of a run."""
+
+    choose: str = option("val/accuracy", "metric on validation data that chooses the best checkpoint")
+    mode: Literal["max", "min"] = option("max", "whether larger or smaller is better")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordConfig:
+    """What a run writes beside its metrics. It cannot change a result."""
+
+    layers: bool = option(True, "record aggregation weights and contributions on validation data")
+    interventions: bool = option(False, "at the end, measure validation with each expert removed and with uniform weights")
+    examples: bool = option(True, "write the outcome of every validation and test example")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One cell. Nodes are plain mappings here: their registered class checks them."""
+
+    manager: dict[str, Any] = option(lambda: {"name": "adaptive"}, "what aggregates the experts' layers")
+    text: dict[str, Any] = option(lambda: {"name": "minilm"}, "the text tower and the layers that it offers")
+    vision: dict[str, Any] = option(lambda: {"name": "efficientnet_lite0"}, "the vision tower and its offered layers")
+    model: ModelConfig = option(ModelConfig, "the cross-modal encoder")
+    task: dict[str, Any] = option(lambda: {"name": "question_answering"}, "head, loss and metric")
+    data: dict[str, Any] = option(lambda: {"name": "shapes"}, "the data set")
+    train: TrainConfig = option(TrainConfig, "the training loop")
+    cache: CacheConfig = option(CacheConfig, "the expert cache")
+    metrics: MetricsConfig = option(MetricsConfig, "what chooses the best checkpoint")
+    record: RecordConfig = option(RecordConfig, "what is recorded beside the metrics", identity=False)
+    init_from: Any = option(None, "null, a checkpoint file, or the parent run that the weights come from", legacy=None)

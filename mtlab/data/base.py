@@ -1,0 +1,65 @@
+"""The interface of a data set: examples that pair a text with an image, and the images by key.
+
+No torch here: `mtlab status` and the analyses may read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtlab.registry import NoOptions, Registry
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example. Texts and images may be shared between examples; the expert cache stores each once."""
+
+    id: str  #: unique in the data set
+    text: str
+    image: str  #: key for `Dataset.image`
+    target: int  #: index into `Dataset.answers`
+    family: str  #: the kind of question, for reports by family
+
+
+class Dataset:
+    """A data set. A subclass registers a name, a nested `Config`, and says what it holds."""
+
+    Config: ClassVar[type[Any]] = NoOptions
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @classmethod
+    def sizes(cls, config: Any) -> Mapping[Split, int]:
+        """Number of examples of each split, cheaply: asked for at plan time."""
+        raise NotImplementedError
+
+    @classmethod
+    def digest(cls, config: Any) -> str:  # noqa: ARG003 - worlds are identified by name, version and options alone
+        """Identify what lies outside the options (files on disk): part of a run's id."""
+        return ""
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """The answers that can be given, in the order of `Example.target`."""
+        raise NotImplementedError
+
+    def examples(self, split: Split) -> Sequence[Example]:
+        """All examples of a split, always in the same order."""
+        raise NotImplementedError
+
+    def image(self, key: str) -> NDArray[np.uint8]:
+        """The pixels of an image, [H, W, 3] RGB."""
+        raise NotImplementedError
+
+
+DATASETS: Registry[Dataset] = Registry("dataset", "mtlab.data", "mtlab.datasets")
+register_dataset = DATASETS.register

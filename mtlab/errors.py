@@ -1,0 +1,59 @@
+"""What the user did wrong, in one line: what, where, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """The user's input is wrong. The command line prints it on one line, without a traceback, and exits with 2.
+
+    Args:
+        problem: what is wrong, and what would be right.
+        file: the file that it stands in.
+        key: the dotted path of the setting, as the user would write it on the command line.
+        line: the line of `file`, from 1.
+
+    """
+
+    def __init__(
+        self, problem: str, *, file: Path | str | None = None, key: str | None = None, line: int | None = None
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.file = file
+        self.key = key
+        self.line = line
+
+    def __str__(self) -> str:
+        place = str(self.file) if self.file is not None else ""
+        if place and self.line is not None:
+            place += f":{self.line}"
+        return ": ".join(" ".join(part.split()) for part in (place, self.key or "", self.problem) if part)
+
+    def at(self, *, file: Path | str | None = None, key: str | None = None, line: int | None = None) -> UserError:
+        """Add a place that the raiser could not know; what is known already stays."""
+        known_key = ".".join(part for part in (key, self.key) if part) or None
+        return type(self)(
+            self.problem,
+            file=self.file if self.file is not None else file,
+            key=known_key,
+            line=self.line if self.line is not None else line,
+        )
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Say what `name` may have meant: the nearest of `known`, or all of them.
+
+    >>> nearest("adptive", ["adaptive", "static"])
+    "did you mean 'adaptive'?"
+    >>> nearest("zzz", ["adaptive", "static"])
+    'known: adaptive, static'
+    """
+    options = sorted(set(known))
+    match = difflib.get_close_matches(str(name), options, n=1)
+    if match:
+        return f"did you mean {match[0]!r}?"
+    return f"known: {', '.join(options)}" if options else "none is known"

@@ -1,0 +1,79 @@
+"""The interface of a uni-modal tower: what it offers, known before its weights are loaded, and how it is run.
+
+Shapes: B examples, L tokens, D_n width of level n. Levels are counted from 1 at the bottom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from mtlab.config.options import option
+from mtlab.registry import Registry
+
+Raw = TypeVar("Raw")  #: what a tower reads: texts (`list[str]`) or images (uint8 `[B, 3, H, W]`)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerOptions:
+    """Options that every tower has."""
+
+    layers: Any = option("all", "the levels offered to managers: all, topN, or a list, 1 = lowest, -1 = highest")
+    trainable: bool = option(False, "fine-tune the tower; a frozen one can be cached")
+    lr_scale: float = option(1.0, "learning-rate multiplier when it is fine-tuned", above=0.0)
+
+
+@dataclass(frozen=True)
+class TowerInfo:
+    """What can be told of a tower without its weights."""
+
+    depth: int  #: levels in all
+    widths: tuple[int, ...]  #: width of each level, lowest first
+    tokens: int  #: tokens of an image, or the longest text
+    class_token: bool  #: is token 0 a summary of the whole?
+    positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a tower gives for a batch: the offered levels, lowest first."""
+
+    levels: tuple[Tensor, ...]  #: each [B, L, D_n]
+    mask: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
+
+
+class Tower(nn.Module, Generic[Raw]):
+    """A uni-modal tower. Subclasses register as text or vision towers and say how raw input becomes tensors."""
+
+    Config: ClassVar[type[Any]] = TowerOptions
+
+    @classmethod
+    def describe(cls, config: Any) -> TowerInfo:
+        """Tell depth, widths and tokens without loading weights.
+
+        Raises:
+            UserError: the options contradict each other, or the model cannot be found.
+
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def digest(cls, config: Any) -> str | None:
+        """Identify the weights by content: part of a run's id. None where they cannot be had yet (a hub, offline)."""
+        raise NotImplementedError
+
+    def prepare(self, raw: Raw) -> tuple[Tensor, ...]:
+        """Turn raw input into the tensors that `forward` takes (token ids and mask; pixels). Runs in data workers."""
+        raise NotImplementedError
+
+    def forward(self, *inputs: Tensor) -> Features:
+        """Run the tower and return the offered levels."""
+        raise NotImplementedError
+
+
+TEXT_TOWERS: Registry[Tower[Any]] = Registry("text tower", "mtlab.towers", "mtlab.text_towers")
+VISION_TOWERS: Registry[Tower[Any]] = Registry("vision tower", "mtlab.towers", "mtlab.vision_towers")
+register_text_tower = TEXT_TOWERS.register
+register_vision_tower = VISION_TOWERS.register
