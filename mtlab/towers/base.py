@@ -5,15 +5,19 @@ Shapes: B examples, L tokens, D_n width of level n. Levels are counted from 1 at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.registry import Registry
+from mtlab.towers.layers import offered
 
-Raw = TypeVar("Raw")  #: what a tower reads: texts (`list[str]`) or images (uint8 `[B, 3, H, W]`)
+Raw = TypeVar("Raw", str, NDArray[np.uint8])  #: one raw input: a text, or an image as uint8 [H, W, 3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,18 @@ class TowerInfo:
 
 
 @dataclass(frozen=True)
+class TowerShape:
+    """What the encoder must know of a tower to be built: the levels on offer and their sizes."""
+
+    widths: tuple[int, ...]  #: width of each offered level, lowest first
+    levels: tuple[int, ...]  #: the offered levels, 1-based from the bottom, ascending
+    depth: int  #: levels of the tower in all
+    tokens: int  #: tokens of an image, or the longest text
+    class_token: bool  #: is token 0 a summary of the whole?
+    positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
+
+
+@dataclass(frozen=True)
 class Features:
     """What a tower gives for a batch: the offered levels, lowest first."""
 
@@ -45,9 +61,24 @@ class Features:
 
 
 class Tower(nn.Module, Generic[Raw]):
-    """A uni-modal tower. Subclasses register as text or vision towers and say how raw input becomes tensors."""
+    """A uni-modal tower. Subclasses register as text or vision towers and say how raw input becomes tensors.
+
+    Args:
+        config: the checked options, an instance of `Config`.
+        weights: load (or draw) the weights; False gives the architecture alone, also under `torch.device("meta")`.
+
+    Raises:
+        UserError: the weights cannot be found or read, or `layers` names a level that the tower lacks.
+
+    """
 
     Config: ClassVar[type[Any]] = TowerOptions
+
+    def __init__(self, config: Any, *, weights: bool = True) -> None:  # noqa: ARG002 - subclasses read it
+        super().__init__()
+        self.config = config
+        self.info = self.describe(config)
+        self.levels = offered(config.layers, self.info.depth)
 
     @classmethod
     def describe(cls, config: Any) -> TowerInfo:
@@ -64,13 +95,21 @@ class Tower(nn.Module, Generic[Raw]):
         """Identify the weights by content: part of a run's id. None where they cannot be had yet (a hub, offline)."""
         raise NotImplementedError
 
-    def prepare(self, raw: Raw) -> tuple[Tensor, ...]:
-        """Turn raw input into the tensors that `forward` takes (token ids and mask; pixels). Runs in data workers."""
+    def prepare(self, raw: Sequence[Raw]) -> tuple[Tensor, ...]:
+        """Turn raw inputs into the tensors that `forward` takes (token ids and mask; pixels). Runs in data workers."""
+        raise NotImplementedError
+
+    def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
+        """Blank inputs for `forward` at full size (the longest text, a whole image): for counting FLOPs."""
         raise NotImplementedError
 
     def forward(self, *inputs: Tensor) -> Features:
         """Run the tower and return the offered levels."""
         raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; a frozen tower stays in evaluation, whatever the model around it does."""
+        return super().train(mode and self.config.trainable)
 
 
 TEXT_TOWERS: Registry[Tower[Any]] = Registry("text tower", "mtlab.towers", "mtlab.text_towers")
