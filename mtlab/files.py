@@ -1,0 +1,202 @@
+"""Files that are there whole or not at all: atomic writes, lines appended in one piece, and where caches live."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mtlab.errors import UserError
+
+TEMPORARY = ".tmp-"  #: how the name of a file that is being written starts
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space, or choose another folder",
+    errno.EDQUOT: "your disk quota is used up: free some space, or choose another folder",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "permission denied: choose a folder that you may write to",
+    errno.EPERM: "permission denied: choose a folder that you may write to",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EEXIST: "a part of this path is a file, not a folder",
+    errno.EISDIR: "is a folder (expected a file)",
+    errno.ENAMETOOLONG: "the name is too long for this file system",
+}
+
+
+def explained(error: BaseException, path: Path) -> BaseException:
+    """Turn what the disk says (full, read-only, forbidden) into a `UserError` for `path`; return others as they are.
+
+    Libraries written in Rust (safetensors, polars) give the system's number in their message alone: it is read there.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (match := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(match[1])
+    if isinstance(error, UserError) or number not in _ADVICE:
+        return error
+    named = getattr(error, "filename", None)
+    place = path if named is None or TEMPORARY in str(named) else Path(os.fsdecode(named))
+    return UserError(f"cannot be written: {_ADVICE[number]}", file=place)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Wrap whatever writes `path`, so that a full or read-only disk becomes a `UserError` with advice."""
+    try:
+        yield
+    except Exception as error:
+        told = explained(error, path)
+        if told is error:
+            raise
+        raise told from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; on success it takes `path`'s place at once, else it is removed.
+
+    The yielded name keeps the suffix, as some libraries go by it. Missing parent folders are made.
+
+    Raises:
+        UserError: the disk is full or read-only, or the folder may not be written.
+
+    """
+    scratch = path.with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield scratch
+            with scratch.open("rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(scratch, path)
+        except BaseException:
+            with suppress(OSError):
+                scratch.unlink()
+            raise
+        sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers killed half-way left in `folder`; only its one writer may call this."""
+    for leftover in folder.glob(f"{TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole; see `temporary`."""
+    with temporary(path) as scratch:
+        scratch.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, in UTF-8 and with the line ends of `text`; see `temporary`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file whole; see `temporary`.
+
+    Raises:
+        ValueError: a number is not finite, for which JSON has no word.
+
+    """
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is not JSON.
+
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"is not JSON ({error}): it was changed by hand, or the disk is damaged", file=path) from None
+
+
+def append_line(path: Path, data: Any) -> None:
+    """Append one JSON object as a line, in a single write, so that several processes may append to one file.
+
+    A torn last line (its writer was cut off) is left alone: the new one starts on a line of its own.
+
+    Raises:
+        ValueError: a number is not finite.
+        UserError: the disk is full or read-only, or the folder may not be written.
+
+    """
+    line = json.dumps(data, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        finally:
+            os.close(descriptor)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON lines; none if it is missing. Torn lines (see `append_line`) are left out."""
+    return read_jsonl_from(path, 0)[0]
+
+
+def read_jsonl_from(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """Read the whole lines after `offset` bytes; return them and the offset to go on from.
+
+    A file that has become shorter than `offset` was written anew and is read from its start.
+    """
+    try:
+        with path.open("rb") as stream:
+            if offset > os.fstat(stream.fileno()).st_size:
+                offset = 0
+            stream.seek(offset)
+            data = stream.read()
+    except FileNotFoundError:
+        return [], 0
+    whole = data.rfind(b"\n") + 1
+    rows = []
+    for line in data[:whole].split(b"\n"):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows, offset + whole
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that may still be written at `path`, which need not exist yet."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
+
+
+def cache_root() -> Path:
+    """Return the folder of the expert cache: `$MTLAB_CACHE`, else `mtlab` in the user's cache folder."""
+    named = os.environ.get("MTLAB_CACHE")
+    if named:
+        return Path(named).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_cache_path("mtlab")
