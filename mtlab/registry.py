@@ -104,7 +104,7 @@ class Registry(Generic[T]):
         for point in metadata.entry_points(group=self.group):
             try:
                 point.load()
-            except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
+            except Exception as error:  # a stranger's code may raise anything
                 self.failures.append(Failure(point.value, f"{type(error).__name__}: {error}", traceback.format_exc()))
 
     def get(self, name: str) -> Entry[T]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -49,7 +49,7 @@ def plain_checked(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4096)
-def _remembered(cls: type[Any], data: str) -> str:
+def _remembered(cls: Any, data: str) -> str:
     return json.dumps(as_plain(checked(cls, json.loads(data))))
 
 
@@ -61,10 +61,10 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
         dotted = f"{prefix}.{key}" if prefix else str(key)
         if key not in fields:
             raise UserError(f"unknown key; {nearest(key, fields)}", key=dotted)
-        nested = _nested(cls, key)
-        if nested is not None and value is not None:
-            _refuse_unknown(nested, value, dotted)
-        elif isinstance(value, bool) and _hint(cls, key) in (int, float, int | None, float | None):
+        inner = nested(cls, key)
+        if inner is not None and value is not None:
+            _refuse_unknown(inner, value, dotted)
+        elif isinstance(value, bool) and hints(cls).get(key) in (int, float, int | None, float | None):
             raise UserError(f"expected a number, found {str(value).lower()}", key=dotted)
 
 
@@ -78,14 +78,14 @@ def _refuse_out_of_range(config: Any, prefix: str) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _hint(cls: type[Any], key: str) -> Any:
-    from typing import get_type_hints
+def hints(cls: Any) -> dict[str, Any]:
+    """Return the evaluated types of a dataclass's fields; remembered, as evaluating them is slow."""
+    return get_type_hints(cls)
 
-    return get_type_hints(cls).get(key)
 
-
-def _nested(cls: type[Any], key: str) -> type[Any] | None:
-    hint = _hint(cls, key)
+def nested(cls: type[Any], key: str) -> type[Any] | None:
+    """Return the dataclass that a field holds, or None."""
+    hint = hints(cls).get(key)
     return hint if isinstance(hint, type) and dataclasses.is_dataclass(hint) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class Option:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         number = float(value)
-        if number != number or number in (float("inf"), float("-inf")):
+        if not math.isfinite(number):
             return f"{value} is not a finite number"
         bounds = (
             (self.minimum, lambda bound: number >= bound, "at least"),

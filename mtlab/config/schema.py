@@ -42,7 +42,7 @@ class LengthConfig:
     def __post_init__(self) -> None:
         given = [name for name in ("steps", "epochs", "flops") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise UserError(f"give one of steps, epochs, flops, not {' and '.join(given)}")
+            raise UserError(f"give one of steps, epochs, flops, not {' and '.join(given)}", key="length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,9 @@ class RecordConfig:
     """What a run writes beside its metrics. It cannot change a result."""
 
     layers: bool = option(True, "record aggregation weights and contributions on validation data")
-    interventions: bool = option(False, "at the end, measure validation with each expert removed and with uniform weights")
+    interventions: bool = option(
+        False, "at the end, measure validation with each expert removed and with uniform weights"
+    )
     examples: bool = option(True, "write the outcome of every validation and test example")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -38,13 +38,17 @@ class Document:
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's core types: `on` and `no` are words, `012` is 12, `1e-4` is a number, `12:30` is a word."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+0123456789."),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
@@ -102,14 +106,14 @@ def parse(text: str, path: Path, *, mapping: bool = True) -> Document:
     return Document(path, value if mapping else {"value": value}, lines)
 
 
-def _plain(
-    node: yaml.Node, path: Path, key: str, lines: dict[str, int], depth: int, seen: frozenset[int]
-) -> Any:
+def _plain(node: yaml.Node, path: Path, key: str, lines: dict[str, int], depth: int, seen: frozenset[int]) -> Any:
     line = node.start_mark.line + 1
     if depth > MAX_DEPTH or id(node) in seen:
         raise UserError(f"nested deeper than {MAX_DEPTH} levels", file=path, key=key or None, line=line)
     if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rpartition(":")[2] not in _PLAIN:
-        raise UserError(f"YAML tag {node.tag!r} is not allowed (plain data only)", file=path, key=key or None, line=line)
+        raise UserError(
+            f"YAML tag {node.tag!r} is not allowed (plain data only)", file=path, key=key or None, line=line
+        )
     within = seen | {id(node)}
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}

@@ -1,0 +1,170 @@
+"""From files to one mapping: `base` composition, deep merging, overrides from the command line.
+
+Precedence, lowest first: defaults, `base` from left to right, the file itself, the command line. Mappings merge, lists
+replace. Two things are replaced whole, as half of one makes no sense with half of another: a node whose `name`
+changes, and `train.length`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtlab.config import yaml
+from mtlab.errors import UserError, nearest
+
+NODES = ("manager", "text", "vision", "task", "data")  #: `{name: …, options…}`: a registered class and its options
+WHOLE = ("train.length",)  #: mappings that replace, never merge
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A file with its bases and overrides merged in, and where each key was written."""
+
+    path: Path
+    data: dict[str, Any]
+    places: dict[str, tuple[Path | str, int | None]] = field(default_factory=dict)  #: key → file, line
+
+    def error(self, problem: str, key: str | None = None) -> UserError:
+        """Make a `UserError` that names the file and line in which `key`, or its nearest parent, was written."""
+        place: tuple[Path | str, int | None] = (self.path, None)
+        at = key
+        while at:
+            if at in self.places:
+                place = self.places[at]
+                break
+            at = at[: max(at.rfind("."), at.rfind("["), 0)]
+        return UserError(problem, file=place[0], line=place[1], key=key)
+
+    def written_in(self, key: str) -> Path | str | None:
+        """Return the file in which `key` itself was written last."""
+        return self.places[key][0] if key in self.places else None
+
+
+def recipes() -> list[Path]:
+    """Return the folders of shipped recipes: of the checkout, else of the installed package."""
+    package = Path(__file__).resolve().parents[1]
+    folders = [package.parent / "experiments", package / "experiments"]
+    return [folder for folder in folders if (folder / "presets").is_dir()]
+
+
+def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
+    """Read `path` and everything that it is based on, and apply `key=value` overrides.
+
+    Raises:
+        UserError: a file is missing or malformed, `base` is cyclic, or an override has no `=`.
+
+    """
+    composed = _compose(path, ())
+    data, places = composed.data, composed.places
+    for text in overrides:
+        key, value = override(text)
+        _merge_in(data, places, unfolded(key, value), ("command line", None), "")
+    return Composed(path, data, places)
+
+
+def override(text: str) -> tuple[str, Any]:
+    """Split `key=value`; `study.KEY` is a key of the study, any other one of the runs' configuration (under `set`)."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", key.strip()):
+        raise UserError(f"{text!r}: expected key=value, such as train.lr=1e-4", file="command line")
+    key = key.strip()
+    key = key.removeprefix("study.") if key.startswith("study.") else f"set.{key}"
+    return key, yaml.scalar(value) if value.strip() else None
+
+
+def merged(low: Mapping[str, Any], high: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Merge two mappings of configuration; `high` wins. Neither is changed."""
+    result = _copied(low)
+    _merge_in(result, {}, high, (Path(), None), prefix)
+    return result
+
+
+def _compose(path: Path, above: tuple[Path, ...]) -> Composed:
+    resolved = path.resolve()
+    if resolved in above:
+        chain = " → ".join(p.name for p in (*above[above.index(resolved) :], resolved))
+        raise UserError(f"is based on itself: {chain}", file=path, key="base")
+    document = yaml.read(path)
+    base = document.data.pop("base", None) or []
+    names = [base] if isinstance(base, str) else base
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise document.error("expected a file name or a list of file names", "base")
+    data: dict[str, Any] = {}
+    places: dict[str, tuple[Path | str, int | None]] = {}
+    for name in names:
+        found = _find_base(name, document)
+        part = _compose(found, (*above, resolved))
+        for own in ("kind", "name", "why"):
+            part.data.pop(own, None)
+        _merge_in(data, places, part.data, (found, None), "", part.places)
+    own_places = {key: (document.path, line) for key, line in document.lines.items()}
+    _merge_in(data, places, document.data, (path, None), "", own_places)
+    return Composed(path, data, places)
+
+
+def _find_base(name: str, document: yaml.Document) -> Path:
+    file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+    folders = [document.path.parent, *recipes()]
+    for folder in folders:
+        if (folder / file).is_file():
+            return folder / file
+    known = {
+        str(found.relative_to(folder).with_suffix(""))
+        for folder in folders
+        for found in (*folder.glob("*.yaml"), *folder.glob("presets/*.yaml"))
+    }
+    looked = ", ".join(str(folder) for folder in folders)
+    raise document.error(f"no file {file!r} in {looked}; {nearest(name, known)}", "base")
+
+
+def _merge_in(
+    low: dict[str, Any],
+    places: dict[str, tuple[Path | str, int | None]],
+    high: Mapping[str, Any],
+    place: tuple[Path | str, int | None],
+    prefix: str,
+    high_places: Mapping[str, tuple[Path | str, int | None]] | None = None,
+) -> None:
+    for key, value in high.items():
+        dotted = f"{prefix}.{key}" if prefix else key
+        setting = dotted.removeprefix("set.")
+        here = (high_places or {}).get(dotted, place)
+        if setting in NODES and isinstance(value, str) and dotted != setting:
+            value = {"name": value}  # noqa: PLW2901 - the short form of a node
+        old = low.get(key)
+        if isinstance(old, dict) and isinstance(value, Mapping) and not _replaces(setting, old, value):
+            places[dotted] = here
+            _merge_in(old, places, value, place, dotted, high_places)
+            continue
+        for stale in [known for known in places if known.startswith((f"{dotted}.", f"{dotted}["))]:
+            del places[stale]
+        low[key] = _copied(value)
+        places[dotted] = here
+        for known, where in (high_places or {}).items():
+            if known.startswith((f"{dotted}.", f"{dotted}[")):
+                places[known] = where
+
+
+def _replaces(setting: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    if setting in WHOLE:
+        return True
+    return setting in NODES and "name" in new and new["name"] != old.get("name", new["name"])
+
+
+def unfolded(path: str, value: Any) -> dict[str, Any]:
+    """Turn `a.b` and a value into `{a: {b: value}}`."""
+    *above, last = path.split(".")
+    result: dict[str, Any] = {last: value}
+    for part in reversed(above):
+        result = {part: result}
+    return result
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value

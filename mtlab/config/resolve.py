@@ -1,0 +1,254 @@
+"""From what is written for a cell to everything that it is: defaults filled in, each value checked, alone and together.
+
+Each distinct node is checked once, however many cells share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from mtlab.config.check import checked, hints, plain_checked
+from mtlab.config.identity import Identity, identify
+from mtlab.config.load import NODES
+from mtlab.config.schema import RunConfig
+from mtlab.errors import UserError, nearest
+from mtlab.registry import Entry, Registry
+from mtlab.version import ENGINE
+
+DEFAULT_STEPS = 2000  #: where no length is given
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a plan must know of a data set."""
+
+    examples: Mapping[str, int]  #: split → number of examples
+    answers: int
+
+
+def registry(node: str) -> Registry[Any]:
+    """Return the registry in which a node's `name` is looked up (imports torch)."""
+    from mtlab.data.base import DATASETS
+    from mtlab.managers.base import MANAGERS
+    from mtlab.tasks.base import TASKS
+    from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS
+
+    registries: dict[str, Registry[Any]] = {
+        "manager": MANAGERS,
+        "text": TEXT_TOWERS,
+        "vision": VISION_TOWERS,
+        "task": TASKS,
+        "data": DATASETS,
+    }
+    return registries[node]
+
+
+def entry(node: str, config: Mapping[str, Any]) -> Entry[Any]:
+    """Return the registered class that a resolved node names."""
+    return registry(node).get(config["name"])
+
+
+def options(node: str, config: Mapping[str, Any]) -> Any:
+    """Return a resolved node's options as the dataclass that its class declares."""
+    return checked(entry(node, config).config, {key: value for key, value in config.items() if key != "name"})
+
+
+def resolve(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in and check a cell's configuration, each value alone and all together.
+
+    `train.length` may still be in epochs or FLOPs: a plan turns it into steps when it knows the cost.
+
+    Raises:
+        UserError: unknown key or name, wrong type, value out of range, or values that do not go together.
+
+    """
+    config = filled(written)
+    _check_together(config)
+    return config
+
+
+def filled(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the defaults and check each value alone; see `resolve`."""
+    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
+    for key in written:
+        if key not in fields:
+            raise UserError(f"unknown key; {nearest(key, fields)}", key=key)
+    config: dict[str, Any] = {}
+    for key in fields:
+        given = written.get(key)
+        if key in NODES:
+            config[key] = _node(key, given if given is not None else getattr(RunConfig(), key))
+        elif key == "init_from":
+            config[key] = given
+        else:
+            config[key] = _section(key, given if given is not None else {})
+    if not any(value is not None for value in config["train"]["length"].values()):
+        config["train"] = config["train"] | {"length": config["train"]["length"] | {"steps": DEFAULT_STEPS}}
+    return config
+
+
+def known_paths() -> set[str]:
+    """Return every dotted path that some cell can have: sections, nodes, and the options of all registered classes."""
+    paths: set[str] = set()
+    for field in dataclasses.fields(RunConfig):
+        paths.add(field.name)
+        if field.name in NODES:
+            paths.add(f"{field.name}.name")
+            for found in registry(field.name):
+                paths |= {f"{field.name}.{option}" for option in _paths_of(found.config)}
+        else:
+            hint = hints(RunConfig)[field.name]
+            if dataclasses.is_dataclass(hint):
+                paths |= {f"{field.name}.{option}" for option in _paths_of(hint)}
+    return paths
+
+
+def _paths_of(schema: Any) -> set[str]:
+    paths: set[str] = set()
+    types = hints(schema)
+    for field in dataclasses.fields(schema):
+        paths.add(field.name)
+        if dataclasses.is_dataclass(types[field.name]):
+            paths |= {f"{field.name}.{inner}" for inner in _paths_of(types[field.name])}
+    return paths
+
+
+def sizes(data: Mapping[str, Any]) -> Sizes:
+    """Ask a resolved data node for its size; remembered."""
+    return _sizes(json.dumps(data, sort_keys=True))
+
+
+def identity(config: Mapping[str, Any]) -> Identity:
+    """Compute the id of a resolved cell whose length is in steps."""
+    entries = {node: entry(node, config[node]) for node in NODES}
+    digests = {node: _digest(node, json.dumps(config[node], sort_keys=True)) for node in ("text", "vision", "data")}
+    start = config["init_from"]
+    if isinstance(start, Mapping) and "checkpoint" in start:
+        digests["init_from"] = start["digest"]
+        config = {**config, "init_from": {"checkpoint": start["digest"]}}  # content, not its path
+    return identify(
+        config,
+        RunConfig,
+        {node: found.config for node, found in entries.items()},
+        {f"{node}:{found.name}": found.version for node, found in entries.items()},
+        ENGINE,
+        digests,
+    )
+
+
+def _section(key: str, given: Any) -> dict[str, Any]:
+    try:
+        return plain_checked(hints(RunConfig)[key], _mapping(given))
+    except UserError as error:
+        raise error.at(key=key) from None
+
+
+def _node(key: str, given: Any) -> dict[str, Any]:
+    given = {"name": given} if isinstance(given, str) else _mapping(given, key)
+    name = given.get("name")
+    if not isinstance(name, str):
+        raise UserError(f"needs a name; known: {', '.join(found.name for found in registry(key))}", key=key)
+    try:
+        found = registry(key).get(name)
+    except UserError as error:
+        raise error.at(key=f"{key}.name") from None
+    own = {option: value for option, value in given.items() if option != "name"}
+    try:
+        return {"name": name} | plain_checked(found.config, own)
+    except UserError as error:
+        unknown = error.key is not None and error.problem.startswith("unknown key")
+        if unknown:
+            raise UserError(
+                f"{found.kind} {name!r} has no such option; {_tail(error)}", key=f"{key}.{error.key}"
+            ) from None
+        raise error.at(key=key) from None
+
+
+def _tail(error: UserError) -> str:
+    return error.problem.partition("; ")[2]
+
+
+def _mapping(given: Any, key: str | None = None) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise UserError(f"expected a mapping, found {given!r}", key=key)
+    return given
+
+
+def _check_together(config: Mapping[str, Any]) -> None:
+    train, model = config["train"], config["model"]
+    size = sizes(config["data"])
+    if train["batch"] > size.examples["train"]:
+        raise UserError(
+            f"{train['batch']} is more than the {size.examples['train']} training examples", key="train.batch"
+        )
+    if train["micro_batch"] is not None and train["batch"] % train["micro_batch"]:
+        raise UserError(f"{train['micro_batch']} does not divide the batch {train['batch']}", key="train.micro_batch")
+    metric = config["metrics"]["choose"]
+    known = metrics(config["task"])
+    if not is_metric(metric, known):
+        raise UserError(
+            f"task {config['task']['name']!r} has no metric {metric!r}; {nearest(metric, known)}", key="metrics.choose"
+        )
+    if not metric.startswith("val/"):
+        raise UserError(
+            f"{metric!r} cannot choose a checkpoint: only validation data (val/…) may", key="metrics.choose"
+        )
+    for kind in ("text", "vision"):
+        _check_manager(json.dumps([config["manager"], kind, config[kind], model], sort_keys=True))
+
+
+def metrics(task: Mapping[str, Any]) -> list[str]:
+    """List the metrics of a resolved task node; those of val/… and test/… also come per family: val/accuracy/FAMILY."""
+    names = [*entry("task", task).cls.metrics, "loss"]
+    costs = ["cost/params", "cost/flops", "cost/seconds", "cost/memory"]
+    return [f"{split}/{name}" for split in ("val", "test") for name in names] + ["train/loss", *costs]
+
+
+def is_metric(metric: str, known: list[str]) -> bool:
+    """Tell whether `metric` is known, itself or as one family of a known one."""
+    return metric in known or (metric.count("/") == 2 and metric.rpartition("/")[0] in known)
+
+
+@lru_cache(maxsize=4096)
+def _check_manager(text: str) -> None:
+    """Ask the manager whether it can be built on these towers, at every depth."""
+    from mtlab.managers.base import Modality, Place
+    from mtlab.towers import tower_shape
+
+    manager, kind, tower, model = json.loads(text)
+    try:
+        shape = tower_shape(kind, tower)
+    except UserError as error:
+        raise error.at(key=kind) from None
+    cls, given = entry("manager", manager).cls, options("manager", manager)
+    for depth in range(model["cross_layers"]):
+        modality: Modality = "text" if kind == "text" else "image"
+        try:
+            cls.check(given, Place(model["width"], len(shape.levels), depth, model["cross_layers"], modality))
+        except UserError as error:
+            raise error.at(key="manager") from None
+
+
+@lru_cache(maxsize=256)
+def _sizes(text: str) -> Sizes:
+    data = json.loads(text)
+    try:
+        found, given = entry("data", data), options("data", data)
+        return Sizes(dict(found.cls.sizes(given)), len(found.cls(given).answers))
+    except UserError as error:
+        raise error.at(key="data") from None
+
+
+@lru_cache(maxsize=256)
+def _digest(node: str, text: str) -> str | None:
+    config = json.loads(text)
+    try:
+        found: str | None = entry(node, config).cls.digest(options(node, config))
+    except UserError as error:
+        raise error.at(key=node) from None
+    return found

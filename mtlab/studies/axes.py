@@ -1,0 +1,212 @@
+"""The axes of an ablation: what varies, under which conditions, and how each value is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mtlab.config.identity import canonical
+from mtlab.config.load import NODES, merged, unfolded
+from mtlab.errors import UserError, nearest
+
+WHOLE_AXES = (*NODES, "init_from")  #: axes on these replace the whole of it
+CONDITIONS = ("when", "unless")
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of an axis: what it sets, and its name in tables."""
+
+    settings: Mapping[str, Any]  #: dotted path → value
+    label: str
+
+    def matches(self, wanted: Any) -> bool:
+        """Tell whether a user's `wanted` (a label, a plain value or a mapping) means this value."""
+        if isinstance(wanted, str) and wanted == self.label:
+            return True
+        if isinstance(wanted, Mapping) and "label" in wanted:
+            return bool(wanted["label"] == self.label)
+        if len(self.settings) > 1:
+            return isinstance(wanted, Mapping) and all(
+                path in self.settings and same(self.settings[path], value) for path, value in wanted.items()
+            )
+        value = next(iter(self.settings.values()))
+        if isinstance(value, Mapping) and isinstance(wanted, str):
+            return bool(value.get("name") == wanted)
+        return same(value, wanted)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: its values, and the cells that have it."""
+
+    name: str
+    values: tuple[Value, ...]
+    when: Mapping[str, Any]
+    unless: Mapping[str, Any]
+
+    @property
+    def whole(self) -> bool:
+        """Does it replace a whole node?"""
+        return self.name in WHOLE_AXES
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The configuration paths that it sets."""
+        return tuple(self.values[0].settings)
+
+    def applies(self, config: Mapping[str, Any]) -> bool:
+        """Tell whether a cell with this configuration has the axis."""
+        return holds(self.when, config) and not (self.unless and holds(self.unless, config))
+
+
+def same(left: Any, right: Any) -> bool:
+    """Compare two plain values: 1 and 1.0 are the same, 1 and true are not."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    return bool(left == right)
+
+
+def lookup(config: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted path, or None where a cell has no such field."""
+    found: Any = config
+    for part in path.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return None
+        found = found[part]
+    return found
+
+
+def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Tell whether every path of `conditions` has its value (or one of a list of values) in `config`."""
+    for path, wanted in conditions.items():
+        value = lookup(config, path)
+        options = wanted if isinstance(wanted, list) and not isinstance(value, list) else [wanted]
+        if isinstance(value, Mapping) and "name" in value:
+            value = value["name"]
+        if not any(same(value, option) for option in options):
+            return False
+    return True
+
+
+def with_value(config: Mapping[str, Any], value: Value) -> dict[str, Any]:
+    """Return `config` with a value's settings in place; whole nodes are replaced, not merged."""
+    result = dict(config)
+    for path, setting in value.settings.items():
+        if path in WHOLE_AXES:
+            result[path] = setting
+        else:
+            result = merged(result, unfolded(path, setting))
+    return result
+
+
+def parse_axes(axes: Mapping[str, Any]) -> tuple[Axis, ...]:
+    """Read the `axes:` of a study, whole-node axes first, as dotted ones apply on top of them.
+
+    Raises:
+        UserError: an axis is empty, malformed, zipped unevenly, or names the same path as another.
+
+    """
+    parsed = [_axis(name, given) for name, given in axes.items()]
+    taken: dict[str, str] = {}
+    for axis in parsed:
+        for path in axis.paths:
+            if path in taken:
+                raise UserError(f"axis {taken[path]!r} sets {path} too", key=f"axes.{axis.name}")
+            taken[path] = axis.name
+    return tuple(sorted(parsed, key=lambda axis: not axis.whole))
+
+
+def _axis(name: str, given: Any) -> Axis:
+    key = f"axes.{name}"
+    if isinstance(given, list):
+        given = {"values": given}
+    if not isinstance(given, Mapping):
+        raise UserError(f"expected a list of values, found {given!r}", key=key)
+    allowed = ("values", "zip", *CONDITIONS)
+    for word in given:
+        if word not in allowed:
+            raise UserError(f"unknown key; {nearest(word, allowed)}", key=f"{key}.{word}")
+    if ("values" in given) == ("zip" in given):
+        raise UserError("needs one of values, zip", key=key)
+    values = _zipped(given["zip"], key) if "zip" in given else tuple(_listed(name, given["values"], key))
+    _refuse_repeats(values, key)
+    conditions = {word: _condition(given.get(word), f"{key}.{word}") for word in CONDITIONS}
+    return Axis(name, values, conditions["when"], conditions["unless"])
+
+
+def _listed(name: str, values: Any, key: str) -> Iterator[Value]:
+    if not isinstance(values, list):
+        raise UserError(f"expected a list of values, found {values!r}", key=key)
+    if not values:
+        raise UserError("has no values", key=key)
+    for value in values:
+        yield _value(name, value)
+
+
+def _value(name: str, value: Any) -> Value:
+    if name in NODES:
+        node = {"name": value} if isinstance(value, str) else value
+        if not isinstance(node, Mapping):
+            raise UserError(f"expected a name or a mapping with one, found {value!r}", key=f"axes.{name}")
+        bare = {option: given for option, given in node.items() if option != "label"}
+        return Value({name: bare}, str(node.get("label", _node_label(bare))))
+    if isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "label"}:
+        return Value({name: value["value"]}, str(value.get("label", plain_label(value["value"]))))
+    if isinstance(value, Mapping) and "label" in value:
+        return Value({name: {k: v for k, v in value.items() if k != "label"}}, str(value["label"]))
+    return Value({name: value}, plain_label(value))
+
+
+def _zipped(columns: Any, key: str) -> tuple[Value, ...]:
+    if not isinstance(columns, Mapping) or not columns or not all(isinstance(c, list) for c in columns.values()):
+        raise UserError("expected path → list of values, lists of one length", key=f"{key}.zip")
+    lengths = {path: len(column) for path, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{path} has {length}" for path, length in lengths.items())
+        raise UserError(f"lists of unequal length: {told}", key=f"{key}.zip")
+    if not next(iter(lengths.values())):
+        raise UserError("has no values", key=f"{key}.zip")
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return tuple(
+        Value(row, ", ".join(f"{path.rpartition('.')[2]} {plain_label(value)}" for path, value in row.items()))
+        for row in rows
+    )
+
+
+def _condition(given: Any, key: str) -> Mapping[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not given:
+        raise UserError("expected path → value", key=key)
+    return given
+
+
+def _refuse_repeats(values: tuple[Value, ...], key: str) -> None:
+    for index, value in enumerate(values):
+        for other in values[:index]:
+            if canonical(dict(value.settings)) == canonical(dict(other.settings)):
+                raise UserError(f"value {value.label!r} is repeated", key=f"{key}[{index}]")
+            if value.label == other.label:
+                raise UserError(f"two values are called {value.label!r}: give one a label", key=f"{key}[{index}]")
+
+
+def _node_label(node: Mapping[str, Any]) -> str:
+    rest = ", ".join(f"{option} {plain_label(value)}" for option, value in node.items() if option != "name")
+    return f"{node.get('name')} ({rest})" if rest else str(node.get("name"))
+
+
+def plain_label(value: Any) -> str:
+    """Write a value as it should stand in a table."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "[" + ", ".join(plain_label(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain_label(item)}" for key, item in value.items())
+    return str(value)

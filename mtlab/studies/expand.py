@@ -1,0 +1,246 @@
+"""From a study to its cells: the three designs, conditions, exclusions, and what each row is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mtlab.config import resolve
+from mtlab.config.identity import canonical
+from mtlab.config.load import NODES
+from mtlab.errors import UserError, nearest
+from mtlab.studies.axes import Axis, Value, holds, parse_axes, with_value
+from mtlab.studies.spec import Study
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant of a study: a row of its table."""
+
+    values: Mapping[str, Value]  #: axis → value, only the axes that it has
+    config: Mapping[str, Any]  #: resolved; `train.length` as written
+    compare_to: int | None = None  #: index of the row that it is compared with
+    baseline: bool = False
+    note: str | None = None  #: what the report must say about the comparison
+
+    @property
+    def label(self) -> str:
+        """Name of the row, from the values that make it."""
+        return " · ".join(_value_label(axis, value) for axis, value in self.values.items()) or "base"
+
+
+def expand(study: Study) -> tuple[Row, ...]:
+    """Expand a study into rows, each checked as a whole.
+
+    Raises:
+        UserError: anything in the axes, conditions, exclusions, baseline or in a cell that they give is wrong.
+
+    """
+    try:
+        axes = parse_axes(study.keys.axes)
+    except UserError as error:
+        raise study.error(error.problem, error.key) from None
+    shared = _shared(study)
+    _check_paths(study, axes)
+    _refuse_wiped(study, axes)
+    base = _baseline_values(study, axes)
+    if study.keys.design == "grid":
+        assignments = list(_grid(study, axes, shared, {}))
+    else:
+        assignments = list(_one_change(study, axes, shared, base))
+    rows = [Row(values, _resolved(study, shared, axes, values)) for values in assignments]
+    rows = [row for row in _distinct(rows) if not any(holds(rule, row.config) for rule in study.keys.exclude)]
+    if not rows:
+        raise study.error("leaves no cell", "exclude")
+    if study.keys.design == "grid":
+        return tuple(_against_own_baseline(study, axes, rows, base))
+    first = replace(rows[0], baseline=True)
+    return (first, *(replace(row, compare_to=0) for row in rows[1:]))
+
+
+def _shared(study: Study) -> dict[str, Any]:
+    shared = dict(study.keys.set)
+    keys = study.keys
+    if keys.init_from is not None:
+        if "init_from" in shared:
+            raise study.error("stands under `set` too: write it once", "init_from")
+        shared["init_from"] = keys.init_from
+    if "metrics" in shared:
+        raise study.error("belongs at the top of the file, not under `set`", "set.metrics")
+    shared["metrics"] = {"choose": keys.metrics.choose, "mode": keys.metrics.mode}
+    return shared
+
+
+def _check_paths(study: Study, axes: Sequence[Axis]) -> None:
+    known = resolve.known_paths()
+
+    def check(path: str, key: str) -> None:
+        if path not in known:
+            raise study.error(f"no setting is called {path!r}; {nearest(path, known)}", key)
+        if path == "metrics" or path.startswith("metrics."):
+            raise study.error("metrics cannot vary within a study: they decide what is compared", key)
+
+    for position, axis in enumerate(axes):
+        for path in axis.paths:
+            check(path, f"axes.{axis.name}")
+        for word, condition in (("when", axis.when), ("unless", axis.unless)):
+            for path in condition:
+                key = f"axes.{axis.name}.{word}.{path}"
+                check(path, key)
+                for later in axes[position:]:
+                    if any(path == own or path.startswith(f"{own}.") for own in later.paths):
+                        raise study.error(f"depends on axis {later.name!r}, which must come before it", key)
+    for index, rule in enumerate(study.keys.exclude):
+        if not isinstance(rule, Mapping) or not rule:
+            raise study.error(f"expected path → value, found {rule!r}", f"exclude[{index}]")
+        for path in rule:
+            check(path, f"exclude[{index}].{path}")
+
+
+def _refuse_wiped(study: Study, axes: Sequence[Axis]) -> None:
+    """Refuse settings of this file or the command line that every cell of a grid would overwrite."""
+    if study.keys.design != "grid":
+        return
+    own_places = (study.path, "command line")
+    for axis in axes:
+        if axis.when or axis.unless:
+            continue
+        for path in axis.paths:
+            for key, (where, _) in study.source.places.items():
+                setting = key.removeprefix("set.")
+                inside = setting == path or (axis.whole and setting.startswith(f"{path}."))
+                if key != setting and inside and where in own_places:
+                    raise study.error(f"would be wiped by axis {axis.name!r}: remove one of the two", key)
+
+
+def _baseline_values(study: Study, axes: Sequence[Axis]) -> dict[str, Value]:
+    chosen: dict[str, Value] = {}
+    by_name = {axis.name: axis for axis in axes}
+    for name, wanted in (study.keys.baseline or {}).items():
+        key = f"baseline.{name}"
+        if name not in by_name:
+            raise study.error(f"{name!r} is no axis of this study; {nearest(name, by_name)}", key)
+        values = by_name[name].values
+        matching = [value for value in values if value.label == wanted] or [v for v in values if v.matches(wanted)]
+        labels = ", ".join(value.label for value in matching or values)
+        if not matching:
+            raise study.error(f"matches no value of axis {name!r}; its values: {labels}", key)
+        if len(matching) > 1:
+            raise study.error(f"matches {len(matching)} values of axis {name!r}: {labels}; name one by its label", key)
+        chosen[name] = matching[0]
+    return chosen
+
+
+def _grid(
+    study: Study, axes: Sequence[Axis], config: Mapping[str, Any], values: Mapping[str, Value]
+) -> Iterator[dict[str, Value]]:
+    if not axes:
+        yield dict(values)
+        return
+    axis, rest = axes[0], axes[1:]
+    if (axis.when or axis.unless) and not axis.applies(_filled(study, config, values)):
+        yield from _grid(study, rest, config, values)
+        return
+    for value in axis.values:
+        yield from _grid(study, rest, with_value(config, value), {**values, axis.name: value})
+
+
+def _one_change(
+    study: Study, axes: Sequence[Axis], shared: Mapping[str, Any], base: Mapping[str, Value]
+) -> Iterator[dict[str, Value]]:
+    yield dict(base)
+    config = _filled(study, _applied(shared, axes, base), base)
+    for axis in axes:
+        if not axis.applies(config):
+            continue
+        for value in axis.values:
+            if value is not base.get(axis.name):
+                yield {**base, axis.name: value}
+
+
+def _applied(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]) -> dict[str, Any]:
+    config = dict(shared)
+    for axis in axes:
+        if axis.name in values:
+            config = with_value(config, values[axis.name])
+    return config
+
+
+def _filled(study: Study, config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+    try:
+        return resolve.filled(config)
+    except UserError as error:
+        raise _placed(study, error, values) from None
+
+
+def _resolved(
+    study: Study, shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]
+) -> dict[str, Any]:
+    try:
+        return resolve.resolve(_applied(shared, axes, values))
+    except UserError as error:
+        raise _placed(study, error, values) from None
+
+
+def _placed(study: Study, error: UserError, values: Mapping[str, Value]) -> UserError:
+    """Name the axis or the line from which a cell's wrong setting came."""
+    key = error.key or ""
+    for axis, value in values.items():
+        for path in value.settings:
+            if key == path or key.startswith((f"{path}.", f"{path}[")) or (path.startswith(f"{key}.") and key):
+                hint = ""
+                if "has no such option" in error.problem and axis not in NODES:
+                    hint = f" (limit the axis with `when: {{{path.partition('.')[0]}.name: …}}`)"
+                return study.error(f"{value.label}: {_short(key, axis)}{error.problem}{hint}", f"axes.{axis}")
+    if key.startswith("metrics."):
+        return study.error(error.problem, key)
+    return study.error(error.problem, f"set.{key}" if key else "set")
+
+
+def _short(key: str, axis: str) -> str:
+    return "" if key == axis else f"{key}: "
+
+
+def _distinct(rows: Sequence[Row]) -> list[Row]:
+    """Keep the first of rows with one configuration (a value may equal what `set` says already)."""
+    seen: set[str] = set()
+    kept = []
+    for row in rows:
+        text = canonical(row.config)
+        if text not in seen:
+            seen.add(text)
+            kept.append(row)
+    return kept
+
+
+def _against_own_baseline(
+    study: Study, axes: Sequence[Axis], rows: Sequence[Row], base: Mapping[str, Value]
+) -> Iterator[Row]:
+    if not base:
+        yield from rows
+        return
+    first = {axis.name: axis.values[0] for axis in axes}
+    for row in rows:
+        found = [
+            index
+            for index, other in enumerate(rows)
+            if all(other.values.get(axis) is value for axis, value in base.items())
+            and all(
+                value is (base.get(axis) or row.values.get(axis) or first[axis]) for axis, value in other.values.items()
+            )
+        ]
+        if len(found) != 1:
+            counted = "no cell" if not found else f"{len(found)} cells"
+            raise study.error(f"matches {counted} to compare {row.label!r} with", "baseline")
+        target = rows[found[0]]
+        if target is row:
+            yield replace(row, baseline=True)
+            continue
+        lacking = [axis for axis in target.values if axis not in row.values and axis not in base]
+        note = "; ".join(f"has no {axis}: compared at {target.values[axis].label}" for axis in lacking)
+        yield replace(row, compare_to=found[0], note=note or None)
+
+
+def _value_label(axis: str, value: Value) -> str:
+    return value.label if axis in NODES else f"{axis.removeprefix('model.').removeprefix('train.')} {value.label}"

@@ -1,0 +1,148 @@
+"""A study as its YAML declares it: every key of the ablation language, checked, nothing expanded yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mtlab.config.check import checked
+from mtlab.config.load import Composed, compose
+from mtlab.config.options import option
+from mtlab.errors import UserError
+
+Design = Literal["grid", "one_at_a_time", "leave_one_out"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Which metric does what."""
+
+    choose: str = option("val/accuracy", "chooses checkpoints; on validation data")
+    verdict: str = option("test/accuracy", "what is compared: mean, interval and test are on this metric")
+    mode: Literal["max", "min"] = option("max", "whether larger or smaller is better")
+    report: list[str] = option(list, "further metrics that the report shows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits beyond which `mtlab run` refuses to start."""
+
+    max_runs: int | None = option(None, "most runs of the whole study", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRules:
+    """How variants are compared."""
+
+    test: Literal["paired_t", "paired_t_examples", "bootstrap"] = option("paired_t_examples", "test of the difference")
+    correct: Literal["holm", "none"] = option("holm", "correction for several comparisons with the baseline")
+    alpha: float = option(0.05, "level of the test and of the intervals", above=0.0, below=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one run gets from a cluster; the local launcher gives each run its threads."""
+
+    cpus: int = option(1, "CPU cores of one run", minimum=1)
+    gpus: int = option(0, "GPUs of one run", minimum=0)
+    memory_gb: float | None = option(None, "memory of one run, in GiB", above=0.0)
+    hours: float | None = option(None, "time limit of one run, in hours", above=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyKeys:
+    """The keys of an ablation file."""
+
+    kind: Literal["ablation"] = option("ablation", "ablation (sweeps have files of their own)")
+    name: str = option("", "name of the study: its folder in the store")
+    why: str = option("", "the question that the study answers")
+    set: Any = option(dict, "configuration that all cells share")
+    design: Design = option("grid", "grid, one_at_a_time or leave_one_out")
+    baseline: Any = option(None, "axis → value: the row's own cell with this changed is what it is compared with")
+    axes: Any = option(dict, "what varies: axis → values")
+    exclude: Any = option(list, "cells to leave out: a list of path → value")
+    seeds: Any = option(1, "number of seeds (0, 1, …), or a list of them")
+    metrics: Metrics = option(Metrics, "which metric chooses and which one is compared")
+    budget: Budget = option(Budget, "limits")
+    report: ReportRules = option(ReportRules, "how variants are compared")
+    plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
+    tracking: dict[str, Any] = option(dict, "where metrics are sent besides the run folder")
+    launcher: Literal["local"] = option("local", "where runs are started")
+    resources: Resources = option(Resources, "what one run gets")
+    published: dict[str, float] = option(dict, "published results, metric → value, shown beside ours")
+    init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file, composed and checked."""
+
+    path: Path
+    keys: StudyKeys
+    source: Composed
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.keys.name
+
+    def error(self, problem: str, key: str | None = None) -> UserError:
+        """Make a `UserError` that names the file and line of `key`."""
+        return self.source.error(problem, key)
+
+
+def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Read, compose and check a study file.
+
+    Raises:
+        UserError: anything in it is wrong; file, line and key are named.
+
+    """
+    source = compose(path, overrides)
+    try:
+        keys = checked(StudyKeys, source.data)
+    except UserError as error:
+        raise source.error(error.problem, error.key) from None
+    kinds: tuple[tuple[str, Any, type[Any], str], ...] = (
+        ("set", keys.set, dict, "a mapping"),
+        ("axes", keys.axes, dict, "a mapping, axis → values"),
+        ("exclude", keys.exclude, list, "a list of mappings, path → value"),
+    )
+    for key, value, kind, words in kinds:
+        if not isinstance(value, kind):
+            raise source.error(f"expected {words}, found {value!r}", key)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", keys.name):
+        problem = "needs letters, digits, - and _ (80 at most)" if keys.name else "the study needs a name"
+        raise source.error(problem, "name" if keys.name else None)
+    if keys.baseline is not None and not isinstance(keys.baseline, dict):
+        raise source.error(f"expected axis → value, found {keys.baseline!r}", "baseline")
+    _check_design(keys, source)
+    return Study(path, keys, source, _seeds(keys.seeds, source))
+
+
+def _check_design(keys: StudyKeys, source: Composed) -> None:
+    if keys.design == "leave_one_out" and keys.baseline is not None:
+        raise source.error("leave_one_out compares with the full system (`set`): remove `baseline`", "baseline")
+    if keys.design == "one_at_a_time" and keys.baseline is None:
+        raise source.error("one_at_a_time varies one axis from `baseline`: add it (axis → value)", "design")
+    if keys.tracking:
+        raise source.error("no tracker is available in this version: remove the key", "tracking")
+
+
+def _seeds(given: Any, source: Composed) -> tuple[int, ...]:
+    if isinstance(given, int) and not isinstance(given, bool):
+        if given < 1:
+            raise source.error(f"{given} seeds: at least 1 is needed", "seeds")
+        return tuple(range(given))
+    if not isinstance(given, list) or not given:
+        raise source.error(f"expected a number or a list of numbers, found {given!r}", "seeds")
+    for index, seed in enumerate(given):
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise source.error(f"{seed!r} is no seed: whole numbers from 0", f"seeds[{index}]")
+        if seed in given[:index]:
+            raise source.error(f"seed {seed} is repeated", f"seeds[{index}]")
+    return tuple(given)
