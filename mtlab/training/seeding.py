@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from mtlab.managers.base import Modality
 
@@ -31,11 +32,15 @@ def derive(seed: int, *parts: Part) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
-def data_generator(seed: int, epoch: int) -> np.random.Generator:
-    """Draw the order of one epoch: the same for every variant at one seed."""
+def order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
+    """Shuffle the examples for one epoch: the same for every variant at one seed, [examples].
+
+    It rests on raw random bits alone, which NumPy keeps from version to version; `Generator.permutation` it may change.
+    """
     import numpy as np
 
-    return np.random.Generator(np.random.PCG64(derive(seed, "data", epoch)))
+    keys = np.random.PCG64(derive(seed, "data", epoch)).random_raw(examples)
+    return np.argsort(keys, kind="stable")
 
 
 def noise_generator(
