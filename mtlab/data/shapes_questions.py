@@ -1,0 +1,238 @@
+"""The six families of questions of the shapes world: each builds a scene and four questions about it.
+
+How the answers are kept from leaking:
+
+- *From the picture*: each scene is asked questions whose answers are spread evenly over the family's answers (four
+  ways: each once; yes and no: twice each). Whoever sees only the picture gets exactly the majority's share right.
+- *From the words*: which answer a question gets, its wording, and which colours and shapes it names are drawn
+  independently; colours are exchangeable, and so are shapes.
+
+A picture that shows three colours rules out the fourth as an answer to "what colour is …?": so pictures of the colour
+and shape families show all four. Sizes and places are drawn without regard to colour and shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mtlab.data.shapes_dice import Dice
+from mtlab.data.shapes_scene import COLOURS, SHAPES, Described, Difficulty, Thing, place
+from mtlab.data.shapes_words import ask
+
+QUESTIONS = 4  #: per scene
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question and its answer."""
+
+    text: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture's things and what is asked about them."""
+
+    things: tuple[Thing, ...]
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class World:
+    """What the families may draw on."""
+
+    objects: tuple[int, int]  #: fewest and most things in a picture
+    difficulty: Difficulty
+
+
+Family = Callable[[Dice, World], Scene]
+
+
+def existence(dice: Dice, world: World) -> Scene:
+    """Ask what is there: "Is there a red circle?"; twice yes, twice no."""
+    kinds = [dice.pick(("colour", "shape", "both", "both")) for _ in range(QUESTIONS // 2)]
+    while True:
+        things = _various(dice, world, _number(dice, world, 2))
+        present, absent = _present(things), _absent(dice, world, things)
+        if all(present[kind] and absent[kind] for kind in kinds):
+            break
+    questions = []
+    for kind in kinds:
+        questions.append(Question(ask(dice, "existence", dice.pick(present[kind])), "yes"))
+        questions.append(Question(ask(dice, "existence", dice.pick(absent[kind])), "no"))
+    return _scene(dice, world, things, questions)
+
+
+def count(dice: Dice, world: World) -> Scene:
+    """Ask how many: "How many circles are there?"; the answers 0, 1, 2 and 3 once each."""
+    kinds = dice.shuffled(("colour", "colour", "shape", "shape"))
+    single = {"colour": [Described(colour=c) for c in COLOURS], "shape": [Described(shape=s) for s in SHAPES]}
+    while True:
+        things = _various(dice, world, _number(dice, world, 3))
+        asked = [[it for it in single[kind] if it.count(things) == number] for number, kind in enumerate(kinds)]
+        if all(asked):
+            break
+    chosen = [dice.pick(these) for these in asked]
+    questions = [Question(ask(dice, "count", it, plural=True), str(number)) for number, it in enumerate(chosen)]
+    return _scene(dice, world, things, questions)
+
+
+def colour(dice: Dice, world: World) -> Scene:
+    """Ask for the colour of a shape: "What colour is the circle?"; each colour once."""
+    things = _paired(dice, world)
+    questions = [Question(_of(dice, "colour", Described(shape=it.shape), things), it.colour) for it in things[:4]]
+    return _scene(dice, world, things, questions)
+
+
+def shape(dice: Dice, world: World) -> Scene:
+    """Ask for the shape of what has a colour: "What shape is the red thing?"; each shape once."""
+    things = _paired(dice, world)
+    questions = [Question(_of(dice, "shape", Described(colour=it.colour), things), it.shape) for it in things[:4]]
+    return _scene(dice, world, things, questions)
+
+
+def spatial(dice: Dice, world: World) -> Scene:
+    """Ask where one thing is, seen from another; left, right, above and below once each."""
+    level = world.difficulty
+    while True:
+        things, names = _named(dice, world, 3)
+        things = place(dice, things, level.gap)
+        pairs = [(i, j) for i in names for j in names if i != j]
+        aside = [(i, j) for i, j in pairs if _before(things[i].x, things[j].x, things[i].y, things[j].y, level)]
+        over = [(i, j) for i, j in pairs if _before(things[i].y, things[j].y, things[i].x, things[j].x, level)]
+        if aside and over:
+            break
+    questions = []
+    for (first, second), answers in ((dice.pick(aside), ("left", "right")), (dice.pick(over), ("above", "below"))):
+        for (one, other), answer in zip(((first, second), (second, first)), answers, strict=True):
+            text = ask(dice, "relation", dice.pick(names[one]), dice.pick(names[other]))
+            questions.append(Question(text, answer))
+    return Scene(tuple(things), tuple(questions))
+
+
+def comparison(dice: Dice, world: World) -> Scene:
+    """Compare two things' sizes, or how many there are of two kinds; each comparison asked both ways round."""
+    return (
+        _amounts(dice, world) if dice.chance(world.difficulty.amounts) and world.objects[1] > 2 else _sizes(dice, world)
+    )
+
+
+FAMILIES: Mapping[str, Family] = {
+    "existence": existence,
+    "count": count,
+    "colour": colour,
+    "shape": shape,
+    "spatial": spatial,
+    "comparison": comparison,
+}
+FEWEST = {"existence": 2, "count": 3, "colour": 4, "shape": 4, "spatial": 3, "comparison": 2}  #: things in a picture
+ANSWERS = ("yes", "no", "0", "1", "2", "3", *COLOURS, *SHAPES, "left", "right", "above", "below")
+
+
+def _sizes(dice: Dice, world: World) -> Scene:
+    ratio = world.difficulty.ratio
+    while True:
+        things, names = _named(dice, world, 2)
+        pairs = [(i, j) for i in names for j in names if things[i].size >= ratio * things[j].size]
+        if pairs:
+            break
+    questions = []
+    for kind, answers in (("larger", ("yes", "no")), ("smaller", ("no", "yes"))):
+        large, small = dice.pick(pairs)
+        for (one, other), answer in zip(((large, small), (small, large)), answers, strict=True):
+            questions.append(Question(ask(dice, kind, dice.pick(names[one]), dice.pick(names[other])), answer))
+    return _scene(dice, world, things, questions)
+
+
+def _amounts(dice: Dice, world: World) -> Scene:
+    kinds = [Described(colour=c) for c in COLOURS] if dice.chance(0.5) else [Described(shape=s) for s in SHAPES]
+    while True:
+        things = _various(dice, world, _number(dice, world, 3))
+        numbers = [it.count(things) for it in kinds]
+        pairs = [(i, j) for i in range(4) for j in range(4) if numbers[i] > numbers[j] > 0]
+        if pairs:
+            break
+    questions = []
+    for kind, answers in (("more", ("yes", "no")), ("fewer", ("no", "yes"))):
+        many, few = dice.pick(pairs)
+        for (one, other), answer in zip(((many, few), (few, many)), answers, strict=True):
+            questions.append(Question(ask(dice, kind, kinds[one], kinds[other], plural=True), answer))
+    return _scene(dice, world, things, questions)
+
+
+def _number(dice: Dice, world: World, fewest: int) -> int:
+    return dice.integer(max(fewest, world.objects[0]), world.objects[1])
+
+
+def _various(dice: Dice, world: World, number: int) -> list[Thing]:
+    """Draw things whose colours and shapes are independent."""
+    sizes = world.difficulty.sizes
+    return [Thing(dice.pick(COLOURS), dice.pick(SHAPES), dice.between(*sizes)) for _ in range(number)]
+
+
+def _paired(dice: Dice, world: World) -> list[Thing]:
+    """Draw four things of four colours and four shapes; any more are twins of the first ones."""
+    kinds = list(zip(dice.shuffled(COLOURS), dice.shuffled(SHAPES), strict=True))
+    number = _number(dice, world, 4)
+    return [Thing(*kinds[index % 4], dice.between(*world.difficulty.sizes)) for index in range(number)]
+
+
+def _named(dice: Dice, world: World, fewest: int) -> tuple[list[Thing], dict[int, list[Described]]]:
+    """Draw things of which at least `fewest` can be named; with them, the names of each."""
+    number = _number(dice, world, fewest)
+    full = dice.chance(world.difficulty.full_names)
+    while True:
+        kinds = zip(_mixed(dice, COLOURS, number), _mixed(dice, SHAPES, number), strict=True)
+        things = [Thing(*kind, dice.between(*world.difficulty.sizes)) for kind in kinds]
+        names: dict[int, list[Described]] = {}
+        for index, it in enumerate(things):
+            single = [Described(colour=it.colour), Described(shape=it.shape)]
+            unique = [
+                name for name in ([Described(it.colour, it.shape)] if full else single) if name.count(things) == 1
+            ]
+            if unique:
+                names[index] = unique
+        if len(names) >= fewest:
+            return things, names
+
+
+def _mixed(dice: Dice, values: Sequence[str], number: int) -> list[str]:
+    """Draw `number` values with few repetitions."""
+    pool = dice.shuffled(values) + dice.shuffled(values)
+    return dice.shuffled(pool[:number])
+
+
+def _present(things: Sequence[Thing]) -> dict[str, list[Described]]:
+    return {
+        "colour": [Described(colour=it.colour) for it in things],
+        "shape": [Described(shape=it.shape) for it in things],
+        "both": [Described(it.colour, it.shape) for it in things],
+    }
+
+
+def _absent(dice: Dice, world: World, things: Sequence[Thing]) -> dict[str, list[Described]]:
+    colours, shapes = {it.colour for it in things}, {it.shape for it in things}
+    both = [Described(c, s) for c in COLOURS for s in SHAPES if not Described(c, s).count(things)]
+    if dice.chance(world.difficulty.near_misses):
+        both = [it for it in both if it.colour in colours and it.shape in shapes]
+    return {
+        "colour": [Described(colour=c) for c in COLOURS if c not in colours],
+        "shape": [Described(shape=s) for s in SHAPES if s not in shapes],
+        "both": both,
+    }
+
+
+def _of(dice: Dice, kind: str, it: Described, things: Sequence[Thing]) -> str:
+    several = it.count(things) > 1
+    return ask(dice, f"{kind} of several" if several else kind, it, plural=several)
+
+
+def _before(low: float, high: float, across: float, across_other: float, level: Difficulty) -> bool:
+    """Tell whether one thing is clearly before another along an axis."""
+    return high - low >= level.margin and abs(across - across_other) <= level.slope * (high - low)
+
+
+def _scene(dice: Dice, world: World, things: Sequence[Thing], questions: Sequence[Question]) -> Scene:
+    return Scene(tuple(place(dice, things, world.difficulty.gap)), tuple(questions))
