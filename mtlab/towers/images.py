@@ -1,0 +1,50 @@
+"""Images on their way into a tower, and the grids of tokens that come out.
+
+Shapes: H, W pixels, S side of a tower's input, G side of a grid, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def pixels(
+    images: Sequence[NDArray[np.uint8]], size: int, mean: Sequence[float], std: Sequence[float], mode: str
+) -> Tensor:
+    """Resize images to a square and normalise them, each by itself: the batch makes no difference.
+
+    The whole image is kept and its aspect ratio given up: a question may be about a corner.
+
+    Args:
+        images: uint8 [H, W, 3], of any sizes.
+        size: S.
+        mean: of each colour channel, for values between 0 and 1.
+        std: likewise.
+        mode: "bilinear" or "bicubic", both antialiased.
+
+    Returns:
+        float32 [B, 3, S, S].
+
+    """
+    scaled = torch.stack([_resized(image, size, mode) for image in images])
+    return (scaled - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+def _resized(image: NDArray[np.uint8], size: int, mode: str) -> Tensor:
+    tensor = torch.tensor(image).permute(2, 0, 1).float() / 255  # copies: the image may be read-only
+    if tensor.shape[1:] == (size, size):
+        return tensor
+    return F.interpolate(tensor[None], (size, size), mode=mode, antialias=True).clamp(0, 1)[0]
+
+
+def pooled(level: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Bring a level [B, C, h, w] to one grid and lay it out as tokens in reading order, [B, G², C]."""
+    if level.shape[-2:] != grid:
+        level = F.adaptive_avg_pool2d(level, grid)
+    return level.flatten(2).transpose(1, 2)

@@ -1,0 +1,181 @@
+"""Small random towers that need no file and run in milliseconds: for tests and first steps.
+
+Shapes: B examples, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtlab.config.options import option
+from mtlab.errors import UserError
+from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_text_tower, register_vision_tower
+from mtlab.towers.images import pixels
+from mtlab.towers.weights import drawn_from
+
+PAD, START, FIRST_WORD = 0, 1, 2  #: token ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyOptions(TowerOptions):
+    """Options that both tiny towers have."""
+
+    depth: int = option(4, "levels", minimum=1)
+    width: int = option(32, "width of every level", minimum=1)
+    heads: int = option(4, "attention heads; must divide the width", minimum=1)
+    seed: int = option(0, "seed of the random weights", minimum=0)
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise UserError(f"{self.heads} heads do not divide the width {self.width}", key="heads")
+
+
+class Block(nn.Module):
+    """A post-norm transformer layer without dropout."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.norm2 = nn.LayerNorm(width)
+
+    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, L, D] → [B, L, D]; tokens attend where `mask`, [B, L], is True."""
+        query, key, value = self.qkv(hidden).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        seen = None if mask is None else mask[:, None, None, :]
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen).transpose(1, 2).flatten(2)
+        hidden = self.norm1(hidden + self.out(attended))
+        result: Tensor = self.norm2(hidden + self.mlp(hidden))
+        return result
+
+
+def run(blocks: nn.ModuleList, hidden: Tensor, mask: Tensor | None, levels: Sequence[int]) -> tuple[Tensor, ...]:
+    """Run the blocks up to the highest level asked for; return the levels asked for."""
+    states = []
+    for level, block in enumerate(blocks[: max(levels)], 1):
+        hidden = block(hidden, mask)
+        if level in levels:
+            states.append(hidden)
+    return tuple(states)
+
+
+@register_text_tower("tiny_text")
+class TinyText(Tower[str]):
+    """A small random transformer over hashed words: for tests."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TinyOptions):
+        """Options in the YAML."""
+
+        max_length: int = option(32, "longest text, in tokens; longer ones are cut", minimum=2)
+        vocabulary: int = option(512, "rows that words are hashed to", minimum=8)
+
+    def __init__(self, config: Config, *, weights: bool = True) -> None:
+        super().__init__(config, weights=weights)
+        with drawn_from(config.seed):
+            self.words = nn.Embedding(config.vocabulary, config.width)
+            self.positions = nn.Embedding(config.max_length, config.width)
+            self.norm = nn.LayerNorm(config.width)
+            self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+
+    @classmethod
+    def describe(cls, config: Config) -> TowerInfo:
+        """Tell depth, widths and tokens."""
+        return TowerInfo(config.depth, (config.width,) * config.depth, config.max_length, True, True)
+
+    @classmethod
+    def digest(cls, config: Any) -> str:  # noqa: ARG003 - the seed is among the options
+        """Random: the options say it all."""
+        return "random"
+
+    def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
+        """Texts → ids and mask, both [B, L]: L is the longest text of the batch."""
+        ids = [self._ids(text) for text in raw]
+        length = max(map(len, ids))
+        table = torch.tensor([row + [PAD] * (length - len(row)) for row in ids])
+        return table, table != PAD
+
+    def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
+        """Return texts of the greatest length."""
+        shape = (batch, self.config.max_length)
+        return torch.full(shape, FIRST_WORD), torch.ones(shape, dtype=torch.bool)
+
+    def forward(self, *inputs: Tensor) -> Features:
+        """Ids and mask, both [B, L] → offered levels, each [B, L, D]."""
+        ids, mask = inputs
+        places = torch.arange(ids.shape[1], device=ids.device)
+        hidden = self.norm(self.words(ids) + self.positions(places))
+        return Features(run(self.blocks, hidden, mask, self.levels), mask)
+
+    def _ids(self, text: str) -> list[int]:
+        words = re.findall(r"\w+|[^\w\s]", text.lower())[: self.config.max_length - 1]
+        return [START, *(FIRST_WORD + _hashed(word) % (self.config.vocabulary - FIRST_WORD) for word in words)]
+
+
+@register_vision_tower("tiny_vision")
+class TinyVision(Tower[NDArray[np.uint8]]):
+    """A small random vision transformer: for tests."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TinyOptions):
+        """Options in the YAML."""
+
+        image_size: int = option(32, "side of the square that images are resized to, pixels", minimum=1)
+        patch: int = option(8, "side of a patch, pixels; must divide image_size", minimum=1)
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.image_size % self.patch:
+                raise UserError(f"patches of {self.patch} do not divide images of {self.image_size}", key="patch")
+
+    def __init__(self, config: Config, *, weights: bool = True) -> None:
+        super().__init__(config, weights=weights)
+        with drawn_from(config.seed):
+            self.patches = nn.Conv2d(3, config.width, config.patch, config.patch)
+            self.summary = nn.Parameter(torch.randn(1, 1, config.width))
+            self.positions = nn.Parameter(torch.randn(1, self.info.tokens, config.width))
+            self.norm = nn.LayerNorm(config.width)
+            self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+
+    @classmethod
+    def describe(cls, config: Config) -> TowerInfo:
+        """Tell depth, widths and tokens."""
+        tokens = 1 + (config.image_size // config.patch) ** 2
+        return TowerInfo(config.depth, (config.width,) * config.depth, tokens, True, True)
+
+    @classmethod
+    def digest(cls, config: Any) -> str:  # noqa: ARG003 - the seed is among the options
+        """Random: the options say it all."""
+        return "random"
+
+    def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
+        """Images → pixels [B, 3, S, S]."""
+        return (pixels(raw, self.config.image_size, (0.5,) * 3, (0.25,) * 3, "bilinear"),)
+
+    def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
+        """Return blank images."""
+        return (torch.zeros(batch, 3, self.config.image_size, self.config.image_size),)
+
+    def forward(self, *inputs: Tensor) -> Features:
+        """Pixels [B, 3, S, S] → offered levels, each [B, 1 + patches, D]."""
+        patches = self.patches(inputs[0]).flatten(2).transpose(1, 2)
+        summary = self.summary.expand(len(patches), -1, -1)
+        hidden = self.norm(torch.cat([summary, patches], 1) + self.positions)
+        return Features(run(self.blocks, hidden, None, self.levels))
+
+
+def _hashed(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
