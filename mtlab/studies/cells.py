@@ -1,0 +1,166 @@
+"""From the rows of a study to its cells: parents found, length in steps, identity known.
+
+A cell is what a row becomes once everything that its id hashes is there. Runs are a cell's seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtlab.config import resolve
+from mtlab.config.identity import Identity, canonical
+from mtlab.config.load import recipes
+from mtlab.errors import UserError, nearest
+from mtlab.studies.axes import lookup, same
+from mtlab.studies.costs import CellCost
+from mtlab.studies.expand import Row, expand
+from mtlab.studies.spec import Study, read_study
+
+Pricer = Callable[[Mapping[str, Any]], CellCost]  #: resolved configuration → what an example costs
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the plan: a row with an id."""
+
+    row: Row
+    config: dict[str, Any]  #: resolved, `train.length` in steps, `init_from` naming the parent cell
+    identity: Identity
+    cost: CellCost
+    study: str
+    parent: Cell | None = None
+    parent_seed: int | None = None  #: the one parent seed that all start from; None: each its own
+
+    @property
+    def id(self) -> str:
+        """The cell's id."""
+        return self.identity.cell
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of one run."""
+        steps: int = self.config["train"]["length"]["steps"]
+        return steps
+
+
+@dataclass
+class Families:
+    """Studies being expanded, so that a chain of parents that closes on itself is found."""
+
+    above: list[Path] = field(default_factory=list)
+    known: dict[Path, tuple[Cell, ...]] = field(default_factory=dict)
+
+
+def make_cells(study: Study, price: Pricer, families: Families | None = None) -> tuple[Cell, ...]:
+    """Make the cells of a study, in the order of its rows.
+
+    Raises:
+        UserError: a row is wrong, or its parent cannot be found.
+
+    """
+    families = families or Families()
+    resolved = study.path.resolve()
+    if resolved in families.above:
+        raise study.error("studies start from each other in a circle", "init_from")
+    families.above.append(resolved)
+    try:
+        return tuple(_cell(study, row, price, families) for row in expand(study))
+    finally:
+        families.above.pop()
+
+
+def _cell(study: Study, row: Row, price: Pricer, families: Families) -> Cell:
+    config = dict(row.config)
+    parent, parent_seed = None, None
+    start = config["init_from"]
+    if isinstance(start, Mapping) and "study" in start:
+        parent, parent_seed = _parent(study, row, start, price, families)
+        seed = {} if parent_seed is None else {"seed": parent_seed}
+        config["init_from"] = {"cell": parent.id} | seed
+    elif start is not None:
+        config["init_from"] = _checkpoint(study, start)
+    cost = price(config)
+    config["train"] = config["train"] | {"length": _in_steps(config, cost)}
+    identity = resolve.identity(config)
+    if parent is not None and parent.identity.unresolved:
+        identity = Identity(identity.cell, identity.hashed, (*identity.unresolved, *parent.identity.unresolved))
+    return Cell(row, config, identity, cost, study.name, parent, parent_seed)
+
+
+def _in_steps(config: Mapping[str, Any], cost: CellCost) -> dict[str, Any]:
+    train, length = config["train"], config["train"]["length"]
+    if length["flops"] is not None:
+        steps = max(1, round(length["flops"] / (cost.flops_training * train["batch"])))
+    elif length["epochs"] is not None:
+        examples = resolve.sizes(config["data"]).examples["train"]
+        steps = max(1, math.ceil(length["epochs"] * (examples // train["batch"])))
+    else:
+        steps = length["steps"]
+    return {"steps": steps, "epochs": None, "flops": None}
+
+
+def _checkpoint(study: Study, start: Any) -> dict[str, Any]:
+    name = start.get("checkpoint") if isinstance(start, Mapping) else start
+    if not isinstance(name, str):
+        raise study.error(f"expected null, a checkpoint file, or {{study: FILE}}, found {start!r}", "init_from")
+    path = (study.path.parent / name).resolve()
+    if not path.is_file():
+        raise study.error(f"no checkpoint file {path}", "init_from")
+    with path.open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"checkpoint": str(path), "digest": content}
+
+
+def _parent(
+    study: Study, row: Row, start: Mapping[str, Any], price: Pricer, families: Families
+) -> tuple[Cell, int | None]:
+    for key in start:
+        if key not in ("study", "match", "seed"):
+            raise study.error(f"unknown key; {nearest(key, ('study', 'match', 'seed'))}", f"init_from.{key}")
+    seed = start.get("seed", "same")
+    if seed != "same" and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        raise study.error(f"expected same or a seed, found {seed!r}", "init_from.seed")
+    path = _study_file(study, start["study"])
+    if path.resolve() not in families.known:
+        families.known[path.resolve()] = make_cells(read_study(path), price, families)
+    cells = families.known[path.resolve()]
+    match = start.get("match", "same")
+    if match != "same" and not isinstance(match, Mapping):
+        raise study.error(f"expected same or path → value, found {match!r}", "init_from.match")
+    found = [cell for cell in cells if _agree(row, cell, match)]
+    if len(found) != 1:
+        labels = ", ".join(cell.row.label for cell in found or cells)
+        counted = f"{len(found)} cells" if found else "no cell"
+        raise study.error(f"{counted} of {path.name} match {row.label!r} ({labels}): say which by `match`", "init_from")
+    return found[0], None if seed == "same" else seed
+
+
+def _agree(row: Row, cell: Cell, match: str | Mapping[str, Any]) -> bool:
+    if isinstance(match, Mapping):
+        return all(same(_named(lookup(cell.config, path)), value) for path, value in match.items())
+    if canonical(row.config["manager"]) != canonical(cell.config["manager"]):
+        return False
+    shared = set(row.values) & set(cell.row.values)
+    return all(
+        canonical(dict(row.values[axis].settings)) == canonical(dict(cell.row.values[axis].settings)) for axis in shared
+    )
+
+
+def _named(value: Any) -> Any:
+    return value["name"] if isinstance(value, Mapping) and "name" in value else value
+
+
+def _study_file(study: Study, name: Any) -> Path:
+    if not isinstance(name, str):
+        raise study.error(f"expected a study file, found {name!r}", "init_from.study")
+    file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+    folders: Sequence[Path] = (study.path.parent, *recipes())
+    for folder in folders:
+        if (folder / file).is_file():
+            return folder / file
+    raise study.error(f"no study file {file!r} in {', '.join(map(str, folders))}", "init_from.study")

@@ -1,0 +1,56 @@
+"""What an example costs in each cell, counted once per architecture and remembered in the store.
+
+Counting builds the model on the meta device, which takes a second; a plan of a thousand cells has few architectures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mtlab.config import resolve
+from mtlab.config.identity import digest, engine_code
+from mtlab.config.load import NODES
+from mtlab.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class CellCost:
+    """The cost of one example, and the size of the model."""
+
+    params: Mapping[str, int]  #: part → parameters
+    trained_params: int
+    flops_forward: float  #: of one example, published arithmetic: all tokens of all layers
+    flops_training: float  #: of one example: 3 × forward of trained parts, 1 × of frozen parts that are not cached
+
+
+class Costs:
+    """Costs by architecture, kept in one file of the store."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, dict[str, Any]] = read_json(path) if path.is_file() else {}
+        self.fresh = 0
+
+    def __call__(self, config: Mapping[str, Any]) -> CellCost:
+        """Return what an example costs in a cell with this resolved configuration."""
+        key = _architecture(config)
+        if key not in self.known:
+            from mtlab.cost import count
+
+            self.known[key] = asdict(count(dict(config), answers=resolve.sizes(config["data"]).answers))
+            self.fresh += 1
+        return CellCost(**self.known[key])
+
+    def save(self) -> None:
+        """Write what was counted since the file was read."""
+        if self.fresh:
+            write_json(self.path, self.known)
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    versions = {node: resolve.entry(node, config[node]).version for node in NODES}
+    parts = {node: config[node] for node in ("manager", "text", "vision", "task", "model", "cache")}
+    return digest({"parts": parts, "data": config["data"]["name"], "versions": versions, "code": engine_code()})

@@ -1,0 +1,226 @@
+"""The plan of a study: every run, its parents and its cost, as one readable file that later commands go by.
+
+`status` and `report` read the stored plan and never expand the YAML again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mtlab.config import resolve
+from mtlab.config.identity import engine_code
+from mtlab.errors import nearest
+from mtlab.studies.cells import Cell, Pricer, make_cells
+from mtlab.studies.spec import Study
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one cell."""
+
+    cell: Cell
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Its folder below `runs/cells`."""
+        return run_id(self.cell.id, self.seed)
+
+    @property
+    def parent(self) -> Run | None:
+        """The run whose weights it starts from."""
+        if self.cell.parent is None:
+            return None
+        return Run(self.cell.parent, self.seed if self.cell.parent_seed is None else self.cell.parent_seed)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's cells and runs; parents of other studies come before the runs that need them."""
+
+    study: Study
+    cells: tuple[Cell, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        """Names whose content cannot be had yet: ids are provisional, and `mtlab run` refuses."""
+        return tuple(sorted({name for cell in self.cells for name in cell.identity.unresolved}))
+
+
+def run_id(cell: str, seed: int) -> str:
+    """Name a run: its folder below `runs/cells`."""
+    return f"{cell}/s{seed}"
+
+
+def make_plan(study: Study, price: Pricer) -> Plan:
+    """Plan a study: nothing is started and nothing written.
+
+    Raises:
+        UserError: anything in the study is wrong, or it is larger than its budget.
+
+    """
+    cells = make_cells(study, price)
+    _refuse_twins(study, cells)
+    _check_metrics(study, cells)
+    own = [Run(cell, seed) for cell in cells for seed in study.seeds]
+    limit = study.keys.budget.max_runs
+    if limit is not None and len(own) > limit:
+        raise study.error(
+            f"{len(own)} runs ({len(cells)} cells × {len(study.seeds)} seeds) exceed the budget of {limit}",
+            "budget.max_runs",
+        )
+    ordered: dict[str, Run] = {}
+    for run in own:
+        for ancestor in _lineage(run):
+            ordered.setdefault(ancestor.id, ancestor)
+    return Plan(study, cells, tuple(ordered.values()))
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """Write a plan as plain data: the content of `plan.json`."""
+    keys = plan.study.keys
+    baseline = next((cell.id for cell in plan.cells if cell.row.baseline), None)
+    return {
+        "format": FORMAT,
+        "study": plan.study.name,
+        "spec_file": str(plan.study.path),
+        "why": keys.why,
+        "design": keys.design,
+        "baseline": baseline,
+        "seeds": list(plan.study.seeds),
+        "metrics": asdict(keys.metrics),
+        **asdict(keys.report),
+        "published": dict(keys.published),
+        "code": engine_code(),
+        "unresolved": list(plan.unresolved),
+        "rows": [_row(plan, cell) for cell in plan.cells],
+        "runs": [_run(plan, run) for run in plan.runs],
+    }
+
+
+def run_configs(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return what `config.json` of each run holds: everything that its worker needs to know."""
+    return {run.id: _config(run) for run in plan.runs}
+
+
+def _config(run: Run) -> dict[str, Any]:
+    config, parent = dict(run.cell.config), run.parent
+    if parent is not None:
+        config["init_from"] = {"cell": parent.cell.id, "seed": parent.seed}
+    return {
+        "format": FORMAT,
+        "cell": run.cell.id,
+        "seed": run.seed,
+        "label": run.cell.row.label,
+        "config": config,
+        "identity": run.cell.identity.hashed,
+        "code": engine_code(),
+        "parents": [] if parent is None else [{"cell": parent.cell.id, "seed": parent.seed}],
+        "cost": asdict(run.cell.cost),
+    }
+
+
+def _row(plan: Plan, cell: Cell) -> dict[str, Any]:
+    against = None if cell.row.compare_to is None else plan.cells[cell.row.compare_to]
+    return {
+        "cell": cell.id,
+        "label": cell.row.label,
+        "axes": _axes(cell),
+        "differences": _differences(cell.config, (against or plan.cells[0]).config),
+        "baseline": cell.row.baseline,
+        "compare_to": None if against is None else against.id,
+        "note": cell.row.note,
+        "pairing": pairing(cell.config),
+        "unresolved": list(cell.identity.unresolved),
+    }
+
+
+def _run(plan: Plan, run: Run) -> dict[str, Any]:
+    steps, batch = run.cell.steps, run.cell.config["train"]["batch"]
+    parent = run.parent
+    return {
+        "id": run.id,
+        "cell": run.cell.id,
+        "seed": run.seed,
+        "label": run.cell.row.label if run.cell.study == plan.study.name else f"{run.cell.study}: {run.cell.row.label}",
+        "study": run.cell.study,
+        "axes": _axes(run.cell),
+        "parents": [] if parent is None else [parent.id],
+        "cost": {
+            "trained_params": run.cell.cost.trained_params,
+            "flops_forward": run.cell.cost.flops_forward,
+            "flops": run.cell.cost.flops_training * batch * steps,
+            "steps": steps,
+        },
+    }
+
+
+def _axes(cell: Cell) -> dict[str, Any]:
+    return {
+        axis: next(iter(value.settings.values())) if len(value.settings) == 1 else dict(value.settings)
+        for axis, value in cell.row.values.items()
+    }
+
+
+def pairing(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
+    """Tell which of its tower's levels each manager reads: modality → per cross-modal layer, levels from 1."""
+    from mtlab.managers.base import MODALITIES, Place
+    from mtlab.towers import tower_shape
+
+    cls, options = resolve.entry("manager", config["manager"]).cls, resolve.options("manager", config["manager"])
+    model, pairs = config["model"], {}
+    for modality in MODALITIES:
+        kind = "text" if modality == "text" else "vision"
+        levels = tower_shape(kind, config[kind]).levels
+        places = [
+            Place(model["width"], len(levels), depth, model["cross_layers"], modality)
+            for depth in range(model["cross_layers"])
+        ]
+        pairs[modality] = [[levels[expert - 1] for expert in cls.experts_used(options, place)] for place in places]
+    return pairs
+
+
+def _differences(config: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    left, right = dict(_flat(config, "")), dict(_flat(other, ""))
+    return {path: value for path, value in left.items() if path not in right or right[path] != value}
+
+
+def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and path not in ("init_from",):
+            yield from _flat(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _lineage(run: Run) -> list[Run]:
+    above = run.parent
+    return [*(_lineage(above) if above is not None else []), run]
+
+
+def _refuse_twins(study: Study, cells: Sequence[Cell]) -> None:
+    """Two rows with one id would be one run under two names."""
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        twin = seen.setdefault(cell.id, cell)
+        if twin is not cell:
+            problem = f"{twin.row.label!r} and {cell.row.label!r} are the same cell: they differ in nothing that counts"
+            raise study.error(problem, "axes")
+
+
+def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:
+    metrics = study.keys.metrics
+    known = sorted({name for cell in cells for name in resolve.metrics(cell.config["task"])})
+    wanted = [("verdict", metrics.verdict), *((f"report[{index}]", name) for index, name in enumerate(metrics.report))]
+    for key, name in wanted:
+        if not resolve.is_metric(name, known):
+            raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", f"metrics.{key}")
+    for name in study.keys.published:
+        if not resolve.is_metric(name, known):
+            raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", "published")
