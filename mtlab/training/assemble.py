@@ -1,0 +1,90 @@
+"""From a run's configuration to the things it needs: data, sources of features, model, device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mtlab import files
+from mtlab.config.check import checked
+from mtlab.config.schema import CacheConfig, MetricsConfig, RecordConfig, TrainConfig
+from mtlab.data.base import DATASETS, Dataset, Split
+from mtlab.data.batches import Loader, RawImages, RawTexts, Source
+from mtlab.data.cache import expert_cache
+from mtlab.managers.base import Modality
+from mtlab.model import VisionLanguageModel, build
+from mtlab.towers import TowerKind, build_tower, tower_shape
+from mtlab.towers.base import Tower
+from mtlab.training.environment import device
+from mtlab.training.steps import Arithmetic
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A run, ready to train."""
+
+    config: Mapping[str, Any]
+    seed: int
+    train: TrainConfig
+    metrics: MetricsConfig
+    record: RecordConfig
+    dataset: Dataset
+    sources: Mapping[TowerKind, Source]
+    model: VisionLanguageModel
+    arithmetic: Arithmetic
+    levels: Mapping[Modality, tuple[int, ...]]  #: offered, 1-based
+
+    def loader(self, split: Split) -> Loader:
+        """Make the batches of a split."""
+        return Loader(self.dataset.examples(split), self.sources["text"], self.sources["vision"])
+
+    @property
+    def tower_scales(self) -> dict[str, float]:
+        """Learning-rate multiplier of each tower that is trained."""
+        return {kind: self.config[kind]["lr_scale"] for kind in ("text", "vision") if self.config[kind]["trainable"]}
+
+
+def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
+    """Build all that a run needs; caches are filled, unless another worker has done so.
+
+    Raises:
+        UserError: the configuration is wrong, or weights or data cannot be read.
+
+    """
+    train = checked(TrainConfig, config["train"])
+    data = dict(config["data"])
+    entry = DATASETS.get(data.pop("name"))
+    dataset = entry.cls(checked(entry.config, data))
+    towers: dict[TowerKind, Tower[Any]] = {}
+    sources: dict[TowerKind, Source] = {}
+    for kind in ("text", "vision"):
+        cache = checked(CacheConfig, config["cache"])
+        if cache.enabled and not config[kind]["trainable"]:
+            sources[kind] = expert_cache(kind, config[kind], config["data"], cache, root=files.cache_root())
+        else:
+            towers[kind] = build_tower(kind, config[kind])
+            sources[kind] = RawTexts(towers[kind]) if kind == "text" else RawImages(towers[kind], dataset)
+    text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
+    model = build(
+        config,
+        text,
+        vision,
+        answers=len(dataset.answers),
+        seed=seed,
+        text_tower=towers.get("text"),
+        vision_tower=towers.get("vision"),
+    )
+    arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
+    return Assembled(
+        config=config,
+        seed=seed,
+        train=train,
+        metrics=checked(MetricsConfig, config["metrics"]),
+        record=checked(RecordConfig, config["record"]),
+        dataset=dataset,
+        sources=sources,
+        model=model.to(arithmetic.device),
+        arithmetic=arithmetic,
+        levels={"text": text.levels, "image": vision.levels},
+    )

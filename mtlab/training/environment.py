@@ -1,0 +1,92 @@
+"""On what a run runs: device, versions, commit, memory. Stored with the run, never part of its id."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtlab.errors import UserError
+
+PACKAGES = ("mtlab", "torch", "numpy", "timm", "transformers")
+
+
+def device(wanted: str) -> torch.device:
+    """Choose the device that `train.device` names: `auto` takes CUDA where there is one.
+
+    Raises:
+        UserError: there is no such device.
+
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(wanted)
+    except RuntimeError:
+        raise UserError(f"{wanted!r} is no device (expected auto, cpu, cuda or cuda:N)", key="train.device") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise UserError(f"{wanted!r} is not supported (expected auto, cpu, cuda or cuda:N)", key="train.device")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"there is no {wanted} here ({torch.cuda.device_count()} CUDA devices)", key="train.device")
+    return chosen
+
+
+def state(attempt: int, chosen: torch.device, threads: int) -> dict[str, Any]:
+    """Describe this attempt for `state.json`. Versions are read without importing the packages."""
+    return {
+        "attempt": attempt,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "device": device_name(chosen),
+        "threads": threads,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "git": git(Path(__file__).parent),
+    }
+
+
+def device_name(chosen: torch.device) -> str:
+    """Name the device: `cpu`, or `cuda` with the card's name."""
+    return f"cuda ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else chosen.type
+
+
+def git(folder: Path) -> dict[str, Any] | None:
+    """Give commit and dirty flag of the working tree that mtlab runs from; None if it is installed."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        tracked = _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
+        dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": dirty} if tracked else None
+
+
+def peak_memory_mib(chosen: torch.device) -> float:
+    """Give the peak memory so far: of the card on CUDA, else of the process."""
+    if chosen.type == "cuda":
+        return torch.cuda.max_memory_allocated(chosen) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True, timeout=10
+    )
+    return done.stdout.strip()

@@ -1,0 +1,67 @@
+"""Ctrl-C and SIGTERM: at once while a run is being set up, at the next safe moment while it trains."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop. No failure: it goes on from its last checkpoint.
+
+    Args:
+        number: the signal.
+
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number  #: 130 for Ctrl-C, 143 for SIGTERM, as shells have it
+
+
+class Interrupts:
+    """Turns signals into `Interrupted` while it is entered. A second signal acts as it did before."""
+
+    def __init__(self) -> None:
+        self.pending: int | None = None
+        self.deferring = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # Python delivers signals to the main thread alone: in a notebook's thread, nobody asks
+        self.before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within, a signal waits until `check` is called."""
+        self.deferring = True
+        try:
+            yield
+        finally:
+            self.deferring = False
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal is waiting."""
+        if self.pending is not None:
+            raise Interrupted(self.pending)
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        self._restore()
+        self.pending = number
+        if not self.deferring:
+            raise Interrupted(number)
+
+    def _restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,204 @@
+"""The training loop: one for every variant."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from mtlab.config.schema import MetricsConfig, TrainConfig
+from mtlab.data.batches import Batch, Loader, ahead
+from mtlab.errors import UserError, nearest
+from mtlab.model import VisionLanguageModel
+from mtlab.training import checkpoints
+from mtlab.training.evaluate import evaluate
+from mtlab.training.failures import DivergedError
+from mtlab.training.history import History
+from mtlab.training.interrupt import Interrupted, Interrupts
+from mtlab.training.optimiser import adamw, groups, load_state, set_rate, state_tensors
+from mtlab.training.progress import Progress
+from mtlab.training.schedule import rate
+from mtlab.training.steps import Arithmetic, logits, train_step
+
+LOG_EVERY = 20  #: steps; the loss is read from the device no more often
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is trained with."""
+
+    model: VisionLanguageModel
+    training: Loader
+    validation: Loader
+    train: TrainConfig
+    metrics: MetricsConfig
+    arithmetic: Arithmetic
+    seed: int
+    tower_scales: Mapping[str, float]  #: learning-rate multiplier of each trained tower
+
+
+class Loop:
+    """Trains a model from its last checkpoint on, and leaves metrics and checkpoints in the run directory.
+
+    Args:
+        parts: model, data and settings.
+        folder: the run directory.
+        interrupts: asked between steps whether to stop.
+
+    """
+
+    def __init__(self, parts: Parts, folder: Path, interrupts: Interrupts) -> None:
+        self.parts = parts
+        self.interrupts = interrupts
+        self.last = folder / "checkpoints" / "last.safetensors"
+        self.best = folder / "checkpoints" / "best.safetensors"
+        self.history = History(folder / "metrics.jsonl")
+        self.groups = groups(parts.model, parts.train, parts.tower_scales)
+        self.optimiser = adamw(parts.model, self.groups, parts.train)
+        self.steps = parts.train.length.steps or 0
+        self.progress = Progress()
+        self.saved = 0
+        self.losses = torch.zeros((), device=parts.arithmetic.device)
+
+    def run(self) -> Progress:
+        """Train to the end.
+
+        Raises:
+            Interrupted: a signal asked for it; the last checkpoint is at the last finished step.
+            DivergedError: a loss is not a finite number.
+
+        """
+        self._resume()
+        with self.interrupts.deferred():
+            try:
+                self._train()
+            except Interrupted:
+                self._save()
+                raise
+        return self.progress
+
+    def _train(self) -> None:
+        progress, train, batches = self.progress, self.parts.train, self._batches()
+        self.parts.model.train()
+        while True:
+            self.interrupts.check()
+            done = progress.step == self.steps or progress.stopped
+            if progress.validated < progress.step and (done or progress.step % train.eval_every == 0):
+                self._validate()
+                done = done or progress.stopped
+            if self.saved < progress.step and (done or progress.step % train.checkpoint_every == 0):
+                self._save()
+            if done:
+                return
+            self._step(next(batches))
+
+    def _step(self, micro_batches: tuple[Batch, ...]) -> None:
+        progress, train, started = self.progress, self.parts.train, time.perf_counter()
+        factor = rate(progress.step, self.steps, train)
+        set_rate(self.optimiser, self.groups, train.lr * factor)
+        self.losses += train_step(
+            self.parts.model,
+            self.optimiser,
+            micro_batches,
+            self.parts.arithmetic,
+            seed=self.parts.seed,
+            step=progress.step,
+            clip=train.clip,
+        )
+        progress.step += 1
+        progress.loss_steps += 1
+        log = progress.step % LOG_EVERY == 0 or progress.step == self.steps
+        if log:
+            self._read_losses()
+        progress.seconds += time.perf_counter() - started
+        if log:
+            progress.train_loss = progress.loss_sum / progress.loss_steps
+            progress.loss_sum, progress.loss_steps = 0.0, 0
+            self.losses.zero_()
+            values = {"train/loss": progress.train_loss, "train/lr": train.lr * factor}
+            self.history.add(progress.step, progress.seconds, values)
+
+    def _read_losses(self) -> None:
+        """Wait for the device and check what it summed up."""
+        self.progress.loss_sum = self.losses.item()
+        if not math.isfinite(self.progress.loss_sum):
+            raise DivergedError(f"the training loss is {self.progress.loss_sum} at step {self.progress.step}")
+
+    def _validate(self) -> None:
+        parts, progress = self.parts, self.progress
+        self._read_losses()
+        parts.model.eval()
+        judged = evaluate(
+            partial(logits, parts.model, arithmetic=parts.arithmetic),
+            parts.model.task,
+            parts.validation,
+            evaluation_batch(parts.train),
+            parts.arithmetic.device,
+            self.interrupts.check,
+        )
+        parts.model.train()
+        values = judged.metrics(parts.validation.examples, "val")
+        if not math.isfinite(judged.loss):
+            raise DivergedError(f"the validation loss is {judged.loss} at step {progress.step}")
+        if parts.metrics.choose not in values:
+            advice = nearest(parts.metrics.choose, values)
+            raise UserError(f"no metric {parts.metrics.choose!r}; {advice}", key="metrics.choose")
+        self.history.add(progress.step, progress.seconds, values)
+        if progress.judge(values[parts.metrics.choose], parts.metrics.mode, parts.train.patience):
+            chosen = {"step": progress.step, "metric": parts.metrics.choose, "value": progress.best}
+            checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
+        print(self._line(values), flush=True)
+
+    def _line(self, values: Mapping[str, float]) -> str:
+        progress = self.progress
+        shown = {"train/loss": progress.train_loss, **{name: values[name] for name in values if name.count("/") == 1}}
+        words = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
+        words.append(f"best {progress.best or 0:.4f} at {progress.best_step}")
+        words.append(f"{progress.step * self.parts.train.batch / max(progress.seconds, 1e-9):.0f} examples/s")
+        return f"step {progress.step}/{self.steps}: {', '.join(words)}"
+
+    def _save(self) -> None:
+        self._read_losses()
+        model = {f"model/{name}": tensor for name, tensor in checkpoints.model_tensors(self.parts.model).items()}
+        state = {f"optimiser/{key}": held for key, held in state_tensors(self.optimiser, self.groups).items()}
+        checkpoints.save(self.last, model | state, asdict(self.progress))
+        self.saved = self.progress.step
+
+    def _resume(self) -> None:
+        """Go on from the last checkpoint; from the start if there is none, or none that can be read."""
+        try:
+            tensors, known = checkpoints.load(self.last)
+            checkpoints.restore(self.parts.model, checkpoints.under("model", tensors))
+            load_state(self.optimiser, self.groups, checkpoints.under("optimiser", tensors))
+            self.progress = Progress(**known)
+            print(f"resuming after step {self.progress.step}/{self.steps}", flush=True)
+        except FileNotFoundError:
+            pass
+        except checkpoints.CorruptError as error:
+            aside = checkpoints.set_aside(self.last)
+            print(f"{error}: set aside as {aside.name}; training starts from the beginning", flush=True)
+        if checkpoints.step_of(self.best) != self.progress.best_step:
+            # Written after the last checkpoint by a process that was killed, or damaged: chosen anew as steps repeat.
+            self.progress.forget_best()
+        self.saved = self.progress.step
+        self.losses.fill_(self.progress.loss_sum)
+        self.history.cut(self.progress.step)
+
+    def _batches(self) -> Iterator[tuple[Batch, ...]]:
+        train = self.parts.train
+        steps = self.parts.training.steps(
+            self.parts.seed, train.batch, train.micro_batch or train.batch, self.progress.step
+        )
+        if self.parts.arithmetic.device.type != "cuda":
+            return steps
+        return ahead(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
+
+
+def evaluation_batch(train: TrainConfig) -> int:
+    """Choose the examples of one forward pass without gradients: twice what fits with them."""
+    return 2 * (train.micro_batch or train.batch)

@@ -1,0 +1,27 @@
+"""The learning rate over a run: a linear warm-up, then a decay to the end value."""
+
+from __future__ import annotations
+
+import math
+
+from mtlab.config.schema import TrainConfig
+
+
+def rate(step: int, steps: int, train: TrainConfig) -> float:
+    """Give the learning rate of a step as a share of the peak.
+
+    It rises linearly over the first `train.warmup` of the steps (none is lost at a rate of 0), is 1 right after, and
+    would reach `train.end_lr` one step after the last.
+
+    Args:
+        step: the optimiser step, from 0.
+        steps: the length of the run.
+        train: warm-up, kind of decay and end value.
+
+    """
+    warm = round(train.warmup * steps)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    done = (step - warm) / max(1, steps - warm)
+    left = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}[train.decay]
+    return train.end_lr + (1 - train.end_lr) * left

@@ -1,0 +1,103 @@
+"""The worker: one process, one run directory, from its `config.json` to its `result.json`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtlab import files
+from mtlab.errors import UserError
+from mtlab.studies.lock import LOCKED, LockedError, RunLock
+from mtlab.training import environment, failures
+from mtlab.training.assemble import assemble
+from mtlab.training.finish import finish
+from mtlab.training.interrupt import Interrupted, Interrupts
+from mtlab.training.loop import Loop, Parts
+from mtlab.training.transfer import source, start_from
+
+INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
+
+
+def train(run_dir: Path) -> int:
+    """Train one run to its end, going on from its last checkpoint; a finished run is never touched.
+
+    Returns:
+        The exit code: 0 finished; 2 the user's input is wrong and 3 failed, both with `failure.json`; 130 or 143
+        interrupted, to be continued; 75 another process works on the run.
+
+    """
+    if (run_dir / "result.json").exists():
+        print(f"{run_dir} is finished already")
+        return 0
+    try:
+        if not (run_dir / "config.json").is_file():
+            raise UserError("is no run directory (it has no config.json): `mtlab run FILE` makes them", file=run_dir)
+        with Interrupts() as interrupts, RunLock(run_dir):
+            return _attempt(run_dir, interrupts)
+    except LockedError as error:
+        print(f"mtlab: {error}", file=sys.stderr)
+        return LOCKED
+    except UserError as error:
+        print(f"mtlab: {error}", file=sys.stderr)
+        return INPUT_ERROR
+    except Interrupted as error:
+        print(f"interrupted by {error}; `mtlab train {run_dir}` goes on from here", flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _attempt(run_dir: Path, interrupts: Interrupts) -> int:
+    if (run_dir / "result.json").exists():  # finished by another worker while we waited for the lock
+        return 0
+    attempt = 1
+    with suppress(FileNotFoundError):
+        attempt += files.read_json(run_dir / "state.json")["attempt"]
+    (run_dir / "failure.json").unlink(missing_ok=True)
+    try:
+        _train(run_dir, files.read_json(run_dir / "config.json"), attempt, interrupts)
+    except Exception as error:
+        failure = failures.described(error, attempt)
+        if failure["kind"] == "bug":
+            traceback.print_exc()
+        print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
+        files.write_json(run_dir / "failure.json", failure)
+        return INPUT_ERROR if failure["kind"] == "input" else FAILED
+    return 0
+
+
+def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: Interrupts) -> None:
+    config, seed = run_config["config"], run_config["seed"]
+    device, threads = environment.device(config["train"]["device"]), config["train"]["threads"]
+    torch.set_num_threads(threads)
+    files.write_json(run_dir / "state.json", environment.state(attempt, device, threads))
+    run = assemble(config, seed)
+    if config["init_from"] is not None:
+        path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
+        for line in start_from(run.model, path):
+            print(line, flush=True)
+    if run.train.compile:
+        run.model.encoder.compile(dynamic=True)
+    parts = Parts(
+        model=run.model,
+        training=run.loader("train"),
+        validation=run.loader("val"),
+        train=run.train,
+        metrics=run.metrics,
+        arithmetic=run.arithmetic,
+        seed=seed,
+        tower_scales=run.tower_scales,
+    )
+    progress = Loop(parts, run_dir, interrupts).run()
+    result = finish(run, progress, run_dir, interrupts.check)
+    # All that resuming needs is needed no more: two thirds of a run's disk space. Killed between these two lines, the
+    # run is trained again, with the same result.
+    (run_dir / "checkpoints" / "last.safetensors").unlink()
+    files.write_json(run_dir / "result.json", result)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.count("/") == 1)
+    print(f"finished after {progress.step} steps: {shown}", flush=True)
