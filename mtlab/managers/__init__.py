@@ -1,0 +1,1 @@
+"""Managers and bridges: how a cross-modal layer draws on the uni-modal experts, one variant a file."""

@@ -6,8 +6,7 @@ Shapes: B examples, N experts, P previous states, L own tokens, M tokens of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -27,13 +26,20 @@ class Experts:
     states: Tensor  #: projected into the cross-modal space, embeddings added, [B, N, L, D]
     mask: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
 
-    @cached_property
+    _standardised: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
     def standardised(self) -> Tensor:
         """Zero mean, unit variance over D, [B, N, L, D].
 
-        Every manager's norm is scale and shift on top of this: computed once for all managers of a modality.
+        Every manager's norm is scale and shift on top of this: computed once for all managers of a modality. (Kept by
+        hand, as `cached_property` takes a lock in Python 3.11, which `torch.compile` cannot follow.)
         """
-        return F.layer_norm(self.states, self.states.shape[-1:])
+        kept = self._standardised
+        if kept is None:
+            kept = F.layer_norm(self.states, self.states.shape[-1:])
+            object.__setattr__(self, "_standardised", kept)
+        return kept
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Manager(nn.Module):
 
     Config: ClassVar[type[Any]] = NoOptions
     weights_sum_to_one: ClassVar[bool] = True  #: do the recorded weights of the experts sum to one over N?
-    masks_padding: ClassVar[bool] = True  #: are real tokens' outputs independent of padded tokens?
+    masks_padding: bool = True  #: are real tokens' outputs independent of padded tokens? An option may decide it
     inert: ClassVar[frozenset[str]] = frozenset()  #: parameters that by design may receive no gradient
     not_compilable: ClassVar[str | None] = None  #: why `torch.compile(fullgraph=True)` cannot take it
     layer_weights: ClassVar[frozenset[str]] = frozenset()  #: parameters in the group `train.lr_layer_weights`

@@ -1,0 +1,240 @@
+"""The cross-modal encoder: projections, managers, cross-modal layers, poolers; one fusion loop that every task uses.
+
+Shapes: B examples, L text tokens, M image tokens, N experts, D width of the cross-modal layers, K their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlab.config.check import checked
+from mtlab.config.schema import ModelConfig
+from mtlab.errors import UserError
+from mtlab.layers import CrossModalLayer, Pooler
+from mtlab.managers.base import (
+    MANAGERS,
+    MODALITIES,
+    Aggregated,
+    Experts,
+    Intervention,
+    Manager,
+    Modality,
+    Place,
+)
+from mtlab.projection import Embeddings, Projections, project
+from mtlab.towers.base import Features, TowerShape
+
+Key = tuple[Modality, int]  #: one manager: its modality, and the number of cross-modal layers below it
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What the cross-modal encoder makes of a text and an image."""
+
+    text: Tensor  #: [B, L, D]
+    image: Tensor  #: [B, M, D]
+    pooled: Tensor  #: [B, 2D], text before image
+    recorded: Mapping[Key, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
+
+
+def places(model: ModelConfig, modality: Modality, shape: TowerShape) -> Iterator[Place]:
+    """Go through the places of a modality's managers, lowest first."""
+    for depth in range(model.cross_layers):
+        yield Place(model.width, len(shape.levels), depth, model.cross_layers, modality)
+
+
+def manager_entry(node: Mapping[str, Any]) -> tuple[type[Manager], Any]:
+    """Look up the class that a manager node names, and check its options.
+
+    Raises:
+        UserError: unknown manager or option, wrong type, value out of range; the key says where.
+
+    """
+    if "name" not in node:
+        raise UserError("names no manager; write `name:`", key="manager")
+    try:
+        entry = MANAGERS.get(node["name"])
+    except UserError as error:
+        raise error.at(key="manager.name") from None
+    try:
+        return entry.cls, checked(entry.config, {key: value for key, value in node.items() if key != "name"})
+    except UserError as error:
+        raise error.at(key="manager") from None
+
+
+def pairing(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, vision: TowerShape) -> dict[Key, list[int]]:
+    """Say which levels of its tower (1-based) each manager reads; nothing is built.
+
+    Raises:
+        UserError: as `manager_entry`; or the manager refuses its place, as a bridge that names an expert not on offer.
+
+    """
+    cls, config = manager_entry(node)
+    read: dict[Key, list[int]] = {}
+    for modality, shape in zip(MODALITIES, (text, vision), strict=True):
+        for place in places(model, modality, shape):
+            try:
+                cls.check(config, place)
+            except UserError as error:
+                raise error.at(key="manager") from None
+            read[modality, place.depth] = [shape.levels[expert - 1] for expert in cls.experts_used(config, place)]
+    return read
+
+
+class Stream(nn.Module):
+    """All that one modality owns: its projections, embeddings, managers, cross-modal layers and pooler.
+
+    Args:
+        model: the encoder's options.
+        manager: the manager node, `{name: …, options…}`.
+        modality: "text" or "image".
+        shape: what the modality's tower offers.
+
+    """
+
+    def __init__(self, model: ModelConfig, manager: Mapping[str, Any], modality: Modality, shape: TowerShape) -> None:
+        super().__init__()
+        cls, config = manager_entry(manager)
+        where = list(places(model, modality, shape))
+        used = {expert for place in where for expert in cls.experts_used(config, place)} or {len(shape.levels)}
+        self.shape = shape
+        self.projections = Projections(shape, model.width, used)
+        self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings)
+        self.managers = nn.ModuleList(cls(config, place) for place in where)
+        self.layers = nn.ModuleList(
+            CrossModalLayer(model.width, model.heads, model.mlp_ratio, model.dropout, model.norm_eps) for _ in where
+        )
+        self.pooler = Pooler(model.width, shape.class_token)
+
+    def experts(self, features: Features) -> Experts:
+        """Project the tower's levels, see `project`."""
+        return project(features, self.projections, self.embeddings)
+
+
+class CrossModalEncoder(nn.Module):
+    """Fuses what two towers offer: a manager and a cross-modal layer per modality and depth, then a pooler.
+
+    Args:
+        model: the encoder's options.
+        manager: the manager node, `{name: …, options…}`.
+        text: what the text tower offers.
+        vision: what the vision tower offers; widths, depths and numbers of levels may all differ from the text's.
+
+    Raises:
+        UserError: the manager is unknown, its options are wrong, or it cannot stand where it is put.
+
+    """
+
+    def __init__(self, model: ModelConfig, manager: Mapping[str, Any], text: TowerShape, vision: TowerShape) -> None:
+        super().__init__()
+        pairing(model, manager, text, vision)
+        self.config = model
+        self.text = Stream(model, manager, "text", text)
+        self.image = Stream(model, manager, "image", vision)
+
+    def forward(
+        self,
+        text: Features,
+        vision: Features,
+        *,
+        noise: Mapping[Key, Tensor] | None = None,
+        intervene: Mapping[Key, Intervention] | None = None,
+        record: bool = False,
+    ) -> Fused:
+        """Fuse.
+
+        Args:
+            text: the text tower's offered levels, each [B, L, D_n], and their mask.
+            vision: the vision tower's, each [B, M, D_n].
+            noise: what is added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
+            intervene: what is done to managers' weights.
+            record: also return weights and contributions of every manager.
+
+        """
+        noise, intervene = noise or {}, intervene or {}
+        recorded: dict[Key, Aggregated] = {}
+        experts: dict[Modality, Experts] = {"text": self.text.experts(text), "image": self.image.experts(vision)}
+        history: dict[Modality, list[Tensor]] = {"text": [], "image": []}
+        for depth in range(self.config.cross_layers):
+            hidden: dict[Modality, Tensor] = {}
+            for own, other in _PAIRS:
+                aggregated: Aggregated = self._stream(own).managers[depth](
+                    experts[own],
+                    history[own],
+                    history[other][-1] if depth else None,
+                    experts[other].mask if depth else None,
+                    noise=noise.get((own, depth)),
+                    intervene=intervene.get((own, depth)),
+                    record=record,
+                )
+                hidden[own] = aggregated.hidden
+                if record:
+                    recorded[own, depth] = aggregated
+            for own, other in _PAIRS:
+                layer = self._stream(own).layers[depth]
+                history[own].append(layer(hidden[own], hidden[other], experts[own].mask, experts[other].mask))
+        out = {m: history[m][-1] if history[m] else experts[m].states[:, -1] for m in MODALITIES}
+        pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)
+        return Fused(out["text"], out["image"], pooled, recorded if record else None)
+
+    def noise_shapes(self, text: Features, vision: Features) -> dict[Key, tuple[tuple[int, int, int, int], float]]:
+        """Give shape [B, N, L, D] and standard deviation of the noise of each manager that wants some."""
+        found: dict[Key, tuple[tuple[int, int, int, int], float]] = {}
+        for modality, features in zip(MODALITIES, (text, vision), strict=True):
+            batch, length = features.levels[0].shape[:2]
+            for depth, manager in enumerate(self._stream(modality).managers):
+                assert isinstance(manager, Manager)
+                if manager.noise_scale:
+                    shape = (batch, len(features.levels), length, self.config.width)
+                    found[modality, depth] = (shape, manager.noise_scale)
+        return found
+
+    def managers(self) -> Iterator[tuple[Key, Manager]]:
+        """Go through all managers with their places."""
+        for modality in MODALITIES:
+            for depth, manager in enumerate(self._stream(modality).managers):
+                assert isinstance(manager, Manager)
+                yield (modality, depth), manager
+
+    def layer_weights(self) -> set[str]:
+        """Name the parameters that weigh layers: they train in a group of their own."""
+        return {
+            f"{modality}.managers.{depth}.{name}"
+            for (modality, depth), manager in self.managers()
+            for name, _ in manager.named_parameters()
+            if name in manager.layer_weights
+        }
+
+    def _stream(self, modality: Modality) -> Stream:
+        return self.text if modality == "text" else self.image
+
+
+_PAIRS: tuple[tuple[Modality, Modality], ...] = (("text", "image"), ("image", "text"))
+
+
+def draw_noise(
+    encoder: CrossModalEncoder,
+    text: Features,
+    vision: Features,
+    generator_for: Callable[[Modality, int], torch.Generator],
+) -> dict[Key, Tensor]:
+    """Draw the training noise, outside of compiled regions: normal, [B, N, L, D] for each manager that wants some.
+
+    Args:
+        encoder: whose managers it is for.
+        text: the batch's text levels, for their sizes and device.
+        vision: the batch's image levels.
+        generator_for: gives the generator of a modality and depth; noise is drawn on its device, then moved.
+
+    """
+    noise = {}
+    for (modality, depth), (shape, scale) in encoder.noise_shapes(text, vision).items():
+        generator = generator_for(modality, depth)
+        drawn = torch.randn(shape, generator=generator, device=generator.device)
+        noise[modality, depth] = (drawn * scale).to(text.levels[0].device)
+    return noise

@@ -1,0 +1,66 @@
+"""Adaptive aggregation of uni-modal experts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtlab.config.options import option
+from mtlab.managers.base import Place, register_manager
+from mtlab.managers.mixture import LearnedMixture
+
+
+@register_manager("adaptive")
+class Adaptive(LearnedMixture):
+    """Adaptive aggregation of uni-modal experts (AAUE): each token asks for the experts that it needs.
+
+    A token's query is its own previous state, `fused` with what it attends to in the other modality or not (`own`).
+    The first cross-modal layer has neither: there the weights are static. Source: ManagerTower (ACL 2023), section 3.3.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(LearnedMixture.Config):
+        """Options in the YAML."""
+
+        query: Literal["fused", "own"] = option(
+            "fused", "ask with the previous state beside what it attends to in the other modality, or with it alone"
+        )
+        mask_query: bool = option(
+            True, "keep the fused query off padded tokens; false lets padding leak in, as the published code does"
+        )
+
+    inert: ClassVar[frozenset[str]] = frozenset({"key.bias"})  #: shifts all of a query's logits alike
+
+    score: nn.Parameter
+
+    def __init__(self, config: Config, place: Place) -> None:
+        super().__init__(config, place)
+        self.fused = config.query == "fused"
+        self.mask_query = config.mask_query
+        self.masks_padding = config.mask_query or not self.fused
+        if place.depth == 0:
+            self.score = self.uniform_score()
+            return
+        if self.fused:
+            self.other_norm = nn.LayerNorm(place.width)
+            self.query = nn.Linear(place.width, place.width)
+            self.key = nn.Linear(place.width, place.width)
+        self.controller = nn.Linear((2 if self.fused else 1) * place.width, place.experts)
+
+    def scores(self, own: Tensor | None, other: Tensor | None, other_mask: Tensor | None) -> Tensor:
+        """Score the experts for each token, [B, N, L, 1]; at the first cross-modal layer alike for all."""
+        if own is None or other is None:
+            return self.score
+        query = torch.cat([self._attended(own, other, other_mask), own], -1) if self.fused else own
+        scores: Tensor = self.controller(query)  # [B, L, N]
+        return scores.transpose(1, 2).unsqueeze(-1)
+
+    def _attended(self, own: Tensor, other: Tensor, other_mask: Tensor | None) -> Tensor:
+        """Attend from own tokens to the other modality's, by one head and without a value projection, [B, L, D]."""
+        other = self.other_norm(other)
+        seen = other_mask.unsqueeze(1) if self.mask_query and other_mask is not None else None
+        return F.scaled_dot_product_attention(self.query(own), self.key(other), other, attn_mask=seen)

@@ -1,0 +1,53 @@
+"""What may be done to a trained manager's weights, to see what they are worth: measured without training again.
+
+Each maps the weights α of the experts, [B|1, N, L|1, D|1], to those used instead. The previous state's weight stays.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtlab.managers.base import Intervention
+
+
+def uniform(weights: Tensor) -> Tensor:
+    """Weigh all experts alike that have any weight; what a manager never reads stays unread."""
+    read = (weights > 0).to(weights)
+    return read / read.sum(1, keepdim=True).clamp_min(1.0)
+
+
+def without(expert: int) -> Intervention:
+    """Remove one expert (1-based among those offered) and renormalise the rest; none is left where it stood alone."""
+
+    def intervene(weights: Tensor) -> Tensor:
+        kept = torch.ones(weights.shape[1], dtype=weights.dtype, device=weights.device)
+        kept[expert - 1] = 0.0
+        rest = weights * kept.view(1, -1, 1, 1)
+        total = rest.sum(1, keepdim=True)
+        return torch.where(total > 0, rest / total.where(total > 0, torch.ones_like(total)), rest)
+
+    return intervene
+
+
+def token_mean(mask: Tensor | None = None) -> Intervention:
+    """Give every token of an example the mean weights of its real tokens (mask: True there, [B, L])."""
+
+    def intervene(weights: Tensor) -> Tensor:
+        if weights.shape[2] == 1:
+            return weights
+        if mask is None:
+            return weights.mean(2, keepdim=True)
+        real = mask.to(weights)[:, None, :, None]
+        return (weights * real).sum(2, keepdim=True) / real.sum(2, keepdim=True)
+
+    return intervene
+
+
+def replaced(other: Tensor) -> Intervention:
+    """Use other weights, such as another seed's, of a shape that broadcasts to [B, N, L, D]."""
+
+    def intervene(weights: Tensor) -> Tensor:
+        return other.to(weights)
+
+    return intervene

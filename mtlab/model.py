@@ -1,0 +1,151 @@
+"""The model: towers, cross-modal encoder and task in one, built from a run's configuration.
+
+Shapes: B examples, L text tokens, M image tokens, D width of the cross-modal layers, A answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlab.config.check import checked
+from mtlab.config.schema import ModelConfig
+from mtlab.encoder import CrossModalEncoder, Fused, Key, draw_noise, manager_entry, pairing
+from mtlab.managers.base import Intervention
+from mtlab.tasks.base import TASKS, Task
+from mtlab.towers.base import Features, Tower, TowerShape
+from mtlab.training.seeding import derive
+
+__all__ = [
+    "Answered",
+    "CrossModalEncoder",
+    "Fused",
+    "Key",
+    "TowerShape",
+    "VisionLanguageModel",
+    "build",
+    "draw_noise",
+    "initialise",
+    "manager_entry",
+    "pairing",
+]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the whole model gives."""
+
+    logits: Tensor  #: [B, A]
+    fused: Fused
+
+
+class VisionLanguageModel(nn.Module):
+    """Towers, cross-modal encoder and task in one. A tower whose levels come from a cache may be absent.
+
+    Args:
+        encoder: the cross-modal encoder.
+        task: the head.
+        text_tower: runs on prepared texts; None if only `Features` are given.
+        vision_tower: runs on prepared images; None if only `Features` are given.
+
+    """
+
+    def __init__(
+        self,
+        encoder: CrossModalEncoder,
+        task: Task,
+        text_tower: Tower[Any] | None = None,
+        vision_tower: Tower[Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.task = task
+        given = {"text": text_tower, "vision": vision_tower}
+        self.towers = nn.ModuleDict({kind: tower for kind, tower in given.items() if tower is not None})
+
+    def forward(
+        self,
+        text: Features | Sequence[Tensor],
+        vision: Features | Sequence[Tensor],
+        *,
+        noise: Mapping[Key, Tensor] | None = None,
+        intervene: Mapping[Key, Intervention] | None = None,
+        record: bool = False,
+    ) -> Answered:
+        """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`."""
+        features = self.features("text", text), self.features("vision", vision)
+        fused: Fused = self.encoder(*features, noise=noise, intervene=intervene, record=record)
+        return Answered(self.task(fused.pooled), fused)
+
+    def features(self, kind: str, given: Features | Sequence[Tensor]) -> Features:
+        """Run a tower where only prepared input is given; one without trained parameters builds no graph."""
+        if isinstance(given, Features):
+            return given
+        tower = self.towers[kind]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in tower.parameters())):
+            features: Features = tower(*given)
+        return features
+
+
+def build(
+    config: Mapping[str, Any],
+    text: TowerShape,
+    vision: TowerShape,
+    *,
+    answers: int,
+    seed: int = 0,
+    text_tower: Tower[Any] | None = None,
+    vision_tower: Tower[Any] | None = None,
+) -> VisionLanguageModel:
+    """Build a run's model, initialised from its seed; two variants with one seed share all that they have in common.
+
+    Args:
+        config: the run's resolved configuration.
+        text: what the text tower offers.
+        vision: what the vision tower offers.
+        answers: classes of the task's head.
+        seed: the run's.
+        text_tower: the tower itself, if it runs in training; its weights stay as they are.
+        vision_tower: the same for images.
+
+    Raises:
+        UserError: the configuration is wrong; the key says where.
+
+    """
+    model = checked(ModelConfig, config["model"])
+    task = dict(config["task"])
+    entry = TASKS.get(task.pop("name"))
+    with torch.random.fork_rng(devices=[]):  # what a plug-in draws in its constructor rests on the seed too
+        torch.manual_seed(derive(seed, "construct"))
+        encoder = CrossModalEncoder(model, config["manager"], text, vision)
+        head = entry.cls(checked(entry.config, task), model.width, answers)
+    initialise(encoder, seed, "encoder")
+    initialise(head, seed, "task")
+    return VisionLanguageModel(encoder, head, text_tower, vision_tower)
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, seed: int, prefix: str = "") -> None:
+    """Draw the initial values of every submodule from its own generator, seeded by the run's seed and its path.
+
+    Linear and Embedding weights are normal with deviation 0.02, their biases 0; LayerNorms scale by 1 and shift by 0.
+    Other parameters, such as managers' layer scores, keep what their constructor gave them.
+
+    Args:
+        module: what is initialised, in place.
+        seed: the run's.
+        prefix: the module's own path.
+
+    """
+    for name, child in module.named_modules(prefix=prefix):
+        if isinstance(child, nn.Linear | nn.Embedding):
+            generator = torch.Generator().manual_seed(derive(seed, "init", name))
+            child.weight.copy_(torch.randn(child.weight.shape, generator=generator) * 0.02)
+        if isinstance(child, nn.Linear | nn.LayerNorm) and child.bias is not None:
+            child.bias.zero_()
+        if isinstance(child, nn.LayerNorm) and child.weight is not None:
+            child.weight.fill_(1.0)

@@ -1,0 +1,88 @@
+"""From a tower's levels to the experts: projected to one width, and told their modality, level and position.
+
+Shapes: B examples, N experts, L tokens, D_n width of level n, D width of the cross-modal layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtlab.managers.base import Experts
+from mtlab.towers.base import Features, TowerShape
+
+
+class Projections(nn.Module):
+    """One linear map for all offered levels if they have one width, else one for each.
+
+    Args:
+        shape: the tower's offered levels.
+        width: D.
+        used: the offered experts (1-based) that some manager reads; the others are neither mapped nor given weights.
+
+    """
+
+    def __init__(self, shape: TowerShape, width: int, used: Collection[int]) -> None:
+        super().__init__()
+        self.used = frozenset(used)
+        self.shared = nn.Linear(shape.widths[0], width) if len(set(shape.widths)) == 1 else None
+        self.names = [str(level) for level in shape.levels]
+        own = () if self.shared is not None else sorted(self.used)
+        self.levels = nn.ModuleDict({self.names[n - 1]: nn.Linear(shape.widths[n - 1], width) for n in own})
+
+    def linear(self, expert: int) -> nn.Linear:
+        """Return the map of an offered expert, 1-based."""
+        if self.shared is not None:
+            return self.shared
+        found = self.levels[self.names[expert - 1]]
+        assert isinstance(found, nn.Linear)
+        return found
+
+
+class Embeddings(nn.Module):
+    """What is added to each projected level: its modality, its level in the tower, and positions if the tower has none.
+
+    Args:
+        shape: the tower's offered levels.
+        width: D.
+        layers: embed the level (ManagerTower): a table of all the tower's levels, of which the offered are used.
+
+    """
+
+    def __init__(self, shape: TowerShape, width: int, *, layers: bool) -> None:
+        super().__init__()
+        self.rows = [level - 1 for level in shape.levels]
+        self.token_type = nn.Embedding(1, width)
+        self.layer = nn.Embedding(shape.depth, width) if layers else None
+        self.position = None if shape.positions else nn.Embedding(shape.tokens, width)
+
+    def level(self, expert: int) -> Tensor:
+        """Sum what all tokens of an offered expert (1-based) get, [D]."""
+        added = self.token_type.weight[0]
+        return added if self.layer is None else added + self.layer.weight[self.rows[expert - 1]]
+
+
+def project(features: Features, projections: Projections, embeddings: Embeddings) -> Experts:
+    """Make the experts of a modality. One that no manager reads is left at zero: it costs nothing.
+
+    Args:
+        features: the offered levels, each [B, L, D_n], and their mask.
+        projections: the maps to D.
+        embeddings: what is added.
+
+    Returns:
+        states [B, N, L, D] and the mask
+
+    """
+    mapped = {}
+    for expert in sorted(projections.used):
+        linear = projections.linear(expert)
+        mapped[expert] = F.linear(features.levels[expert - 1], linear.weight, linear.bias + embeddings.level(expert))
+    blank = torch.zeros_like(next(iter(mapped.values())))
+    stacked = torch.stack([mapped.get(expert, blank) for expert in range(1, len(features.levels) + 1)], 1)
+    if embeddings.position is not None:
+        stacked = stacked + embeddings.position.weight[: stacked.shape[2]]
+    return Experts(stacked, features.mask)
