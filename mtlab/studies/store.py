@@ -1,0 +1,266 @@
+"""The run store: where cells, runs and studies lie on disk, format 1.
+
+```
+store.json                   {"format": 1}
+cells/<cell>/s<seed>/        one run: created whole with its config.json by the launcher, then written by its worker
+studies/<name>/              spec.yaml, plan.json, launch.jsonl, report/
+derived/<cell>/s<seed>/      what is computed from a finished run later
+```
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mtlab import files
+from mtlab.errors import UserError, nearest
+from mtlab.studies.lock import glance
+
+FORMAT = 1
+
+State = Literal["new", "running", "done", "failed", "interrupted", "blocked"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def store_root(option: Path | str | None = None) -> Path:
+    """Return where the store is: `--store`, else `MTLAB_STORE`, else `./runs`."""
+    return Path(option or os.environ.get("MTLAB_STORE") or "runs").expanduser().absolute()
+
+
+def run_id(cell: str, seed: int) -> str:
+    """Return the id of a run: `<cell>/s<seed>`."""
+    return f"{cell}/s{seed}"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store. Make one by `Store.open`."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path, *, create: bool = False) -> Store:
+        """Open the store at `root`.
+
+        Args:
+            root: its folder, see `store_root`.
+            create: make it if it is missing, and make sure that it can be written.
+
+        Raises:
+            UserError: it is missing, not a store, of a newer format, or cannot be written.
+
+        """
+        marker = root / "store.json"
+        if not marker.is_file():
+            if root.is_dir() and any(root.iterdir()):
+                raise UserError("is a folder, but not a store: choose another --store (or MTLAB_STORE)", file=root)
+            if not create:
+                raise UserError(
+                    "no store here: `mtlab run FILE` makes one; --store or MTLAB_STORE name another", file=root
+                )
+            files.write_json(marker, {"format": FORMAT})
+        written = files.read_json(marker)
+        found = written.get("format") if isinstance(written, dict) else None
+        if not isinstance(found, int):
+            raise UserError("names no store format", file=marker)
+        if found > FORMAT:
+            raise UserError(
+                f"the store has format {found}, this mtlab knows {FORMAT}: update mtlab, or choose another --store",
+                file=marker,
+            )
+        if create:
+            probe = root / f"{files.TEMPORARY}{secrets.token_hex(6)}-probe"
+            with files.writing(root):
+                probe.write_bytes(b"x")
+                probe.unlink()
+        return cls(root)
+
+    # Places
+
+    def run(self, run: str) -> Path:
+        """Return the directory of the run `<cell>/s<seed>`."""
+        return self._run(self.root / "cells", run)
+
+    def derived(self, run: str) -> Path:
+        """Return where results computed from a finished run go."""
+        return self._run(self.root / "derived", run)
+
+    def study(self, name: str) -> Path:
+        """Return the folder of a study.
+
+        Raises:
+            UserError: the name cannot be that of a folder.
+
+        """
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{name!r} is no name for a study (expected letters, digits, '.', '_' and '-')", key="name")
+        return self.root / "studies" / name
+
+    @staticmethod
+    def _run(within: Path, run: str) -> Path:
+        cell, _, seed = run.partition("/")
+        if not (_NAME.fullmatch(cell) and re.fullmatch(r"s\d+", seed)):
+            raise ValueError(f"{run!r} is no run id (expected <cell>/s<seed>)")
+        return within / cell / seed
+
+    # Runs
+
+    def create_run(self, run: str, config: Mapping[str, Any]) -> Path:
+        """Make the directory of a run with its `config.json`, in one step; leave one that is there.
+
+        What a run may change without becoming another (threads, micro-batch, recording) is taken over into one that is
+        there, as long as it is neither finished nor being worked on.
+
+        Raises:
+            UserError: the run that is there has another identity.
+
+        """
+        directory, wanted = self.run(run), dict(config)
+        path = directory / "config.json"
+        if not path.exists() and self._create_run(directory, wanted):
+            return directory
+        there = files.read_json(path)
+        if there.get("identity") != wanted.get("identity"):
+            raise UserError(f"run {run} is there already with another configuration: the store was changed", file=path)
+        if there != wanted and self.state(run) not in ("done", "running"):
+            # Written beside the run directory, where nobody but the run's worker may leave half a file.
+            staged = directory.parent / f"{files.TEMPORARY}{secrets.token_hex(6)}-{directory.name}.json"
+            files.write_json(staged, wanted)
+            os.replace(staged, path)
+        return directory
+
+    @staticmethod
+    def _create_run(directory: Path, config: Mapping[str, Any]) -> bool:
+        """Make the directory by renaming a finished one; False if somebody else was faster."""
+        staged = directory.parent / f"{files.TEMPORARY}{secrets.token_hex(6)}-{directory.name}"
+        try:
+            files.write_json(staged / "config.json", config)
+            os.rename(staged, directory)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            return False
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        files.sync_folder(directory.parent)
+        return True
+
+    def state(self, run: str) -> State:
+        """Judge a run by its directory alone. `blocked` depends on parents: see `states`."""
+        directory = self.run(run)
+        if (directory / "result.json").exists():
+            return "done"
+        if glance(directory) in ("live", "unsure"):
+            return "running"
+        if (directory / "result.json").exists():  # finished between the two looks
+            return "done"
+        if (directory / "failure.json").exists():
+            return "failed"
+        return "interrupted" if (directory / "state.json").exists() else "new"
+
+    def states(self, plan: Mapping[str, Any]) -> dict[str, State]:
+        """Judge every run of a plan; those that wait for a failed run are `blocked`."""
+        found = {run["id"]: self.state(run["id"]) for run in plan["runs"]}
+        parents = {run["id"]: run["parents"] for run in plan["runs"]}
+        changed = True
+        while changed:
+            changed = False
+            for run, above in parents.items():
+                if found[run] in ("new", "interrupted") and any(
+                    found.get(parent) in ("failed", "blocked") for parent in above
+                ):
+                    found[run], changed = "blocked", True
+        return found
+
+    def config(self, run: str) -> dict[str, Any] | None:
+        """Read what the launcher wrote: resolved configuration, identity, label, parents; None if there is none."""
+        return _read(self.run(run) / "config.json")
+
+    def result(self, run: str) -> dict[str, Any] | None:
+        """Read the result of a finished run; None of any other."""
+        return _read(self.run(run) / "result.json")
+
+    def failure(self, run: str) -> dict[str, Any] | None:
+        """Read what went wrong in the last attempt; None if nothing did, or the worker could not say."""
+        return _read(self.run(run) / "failure.json")
+
+    def run_state(self, run: str) -> dict[str, Any] | None:
+        """Read what the worker wrote at its start: attempt, host, device, versions, commit; None before that."""
+        return _read(self.run(run) / "state.json")
+
+    def metrics(self, run: str) -> list[dict[str, Any]]:
+        """Read the metrics so far, one row per logged step."""
+        return files.read_jsonl(self.run(run) / "metrics.jsonl")
+
+    # Studies
+
+    def study_names(self) -> list[str]:
+        """Return the names of all studies with a plan, sorted."""
+        return sorted(path.parent.name for path in (self.root / "studies").glob("*/plan.json"))
+
+    def claim_study(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> Path:
+        """Take a study's name for a file, and store the file's text; return the study's folder.
+
+        A study belongs to one file: that of its stored plan. The same text under another path is the same study.
+
+        Raises:
+            UserError: the name belongs to another file, and `replace` is False.
+
+        """
+        folder = self.study(name)
+        plan, stored = _read(folder / "plan.json"), folder / "spec.yaml"
+        owner = plan.get("spec_file") if plan is not None else None
+        foreign = owner is not None and Path(owner).resolve() != spec_path.resolve()
+        if foreign and stored.is_file() and stored.read_text(encoding="utf-8") == text:
+            foreign = False
+        if foreign and not replace:
+            raise UserError(
+                f"a study {name!r} was made from {owner} already: choose another name, or pass --replace",
+                file=spec_path,
+                key="name",
+            )
+        if foreign:
+            (folder / "plan.json").unlink()
+        if not stored.is_file() or stored.read_text(encoding="utf-8") != text:
+            files.write_text(stored, text)
+        return folder
+
+    def write_plan(self, name: str, plan: Mapping[str, Any]) -> Path:
+        """Store the plan of a study; return its path."""
+        path = self.study(name) / "plan.json"
+        files.write_json(path, {"format": FORMAT, **plan})
+        return path
+
+    def plan(self, name: str) -> dict[str, Any]:
+        """Read the stored plan of a study.
+
+        Raises:
+            UserError: there is none; the nearest name is offered.
+
+        """
+        plan = _read(self.study(name) / "plan.json")
+        if plan is None:
+            raise UserError(f"no study {name!r} in {self.root}; {nearest(name, self.study_names())}")
+        return plan
+
+    def log_launch(self, name: str, event: Mapping[str, Any]) -> None:
+        """Append an event to the study's `launch.jsonl`: what workers cannot write themselves."""
+        files.append_line(self.study(name) / "launch.jsonl", event)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        data = files.read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not isinstance(data, dict):
+        raise UserError("expected a JSON object: it was changed by hand, or the disk is damaged", file=path)
+    return data
