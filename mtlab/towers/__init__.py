@@ -11,7 +11,16 @@ from mtlab.registry import Entry
 from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, Tower, TowerShape
 from mtlab.towers.layers import offered
 
-__all__ = ["TowerKind", "build_tower", "offered", "tower_config", "tower_digest", "tower_entry", "tower_shape"]
+__all__ = [
+    "TowerKind",
+    "build_tower",
+    "fetch_tower",
+    "offered",
+    "tower_config",
+    "tower_digest",
+    "tower_entry",
+    "tower_shape",
+]
 
 TowerKind = Literal["text", "vision"]
 
@@ -78,6 +87,20 @@ def tower_digest(kind: TowerKind, node: Mapping[str, Any]) -> str | None:
     entry, config = tower_entry(kind, node), tower_config(kind, node)
     try:
         return entry.cls.digest(config)
+    except UserError as error:
+        raise error.at(key=kind) from None
+
+
+def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:
+    """Download the tower's weights if they come from a hub and are not on this disk: then they have a digest.
+
+    Raises:
+        UserError: as `tower_config`; no such model, or the hub cannot be reached.
+
+    """
+    entry, config = tower_entry(kind, node), tower_config(kind, node)
+    try:
+        entry.cls.fetch(config)
     except UserError as error:
         raise error.at(key=kind) from None
 

@@ -73,6 +73,7 @@ class Tower(nn.Module, Generic[Raw]):
     """
 
     Config: ClassVar[type[Any]] = TowerOptions
+    location_options: ClassVar[frozenset[str]] = frozenset()  #: options that only say where the digested weights lie
 
     def __init__(self, config: Any, *, weights: bool = True) -> None:  # noqa: ARG002 - subclasses read it
         super().__init__()
@@ -94,6 +95,15 @@ class Tower(nn.Module, Generic[Raw]):
     def digest(cls, config: Any) -> str | None:
         """Identify the weights by content: part of a run's id. None where they cannot be had yet (a hub, offline)."""
         raise NotImplementedError
+
+    @classmethod
+    def fetch(cls, config: Any) -> None:
+        """Download what `digest` and the constructor need, if it comes from a hub and is not on this disk.
+
+        Raises:
+            UserError: no such model, or the hub cannot be reached; never a hang.
+
+        """
 
     def prepare(self, raw: Sequence[Raw]) -> tuple[Tensor, ...]:
         """Turn raw inputs into the tensors that `forward` takes (token ids and mask; pixels). Runs in data workers."""

@@ -41,9 +41,14 @@ def remembered(subject: str, key: Any, learn: Callable[[], Any]) -> Any:
 
 def remembered_info(subject: str, key: Any, libraries: Iterable[str], learn: Callable[[], TowerInfo]) -> TowerInfo:
     """`remembered` for a tower's description, which also depends on the versions of `libraries`."""
-    versioned = {"options": key, "versions": {library: metadata.version(library) for library in libraries}}
+    versioned = {"options": key, "versions": {library: version(library) for library in libraries}}
     fact = remembered(subject, versioned, lambda: vars(learn()))
     return TowerInfo(**{**fact, "widths": tuple(fact["widths"])})
+
+
+def version(library: str) -> str:
+    """Return the version of an installed library, without importing it."""
+    return metadata.version(library)
 
 
 def file_digest(path: Path) -> str:

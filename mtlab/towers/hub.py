@@ -1,0 +1,95 @@
+"""Models from the Hugging Face hub: what is on this disk already, and downloads that never hang without a network."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtlab.errors import UserError
+
+REACH_SECONDS = 20.0  #: a hub that has not answered by then counts as out of reach
+WEIGHT_SUFFIXES = (".safetensors", ".bin")
+TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  #: configuration and tokeniser
+
+
+def on_disk(repository: str) -> Path | None:
+    """Return the folder of a model in the hub's local cache, or None. No network is asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, local_files_only=True))
+    except HFValidationError:
+        raise UserError(f"{repository!r} is neither a folder nor a hub name (owner/model)", key="model") from None
+    except LocalEntryNotFoundError:
+        return None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weight files of a model folder: safetensors where there are any, else PyTorch's."""
+    for suffix in WEIGHT_SUFFIXES:
+        found = sorted(path for path in folder.glob(f"*{suffix}") if path.is_file())
+        if found:
+            return found
+    return []
+
+
+def download(repository: str, *, weights: bool) -> Path:
+    """Download a model, or only its configuration and tokeniser; return its folder.
+
+    Raises:
+        UserError: no such model, or the hub cannot be reached (told within `REACH_SECONDS`, never a hang).
+
+    """
+    names = _files(repository)
+    patterns = list(TEXT_FILES)
+    if weights:
+        suffix = next((suffix for suffix in WEIGHT_SUFFIXES if any(_top(name, suffix) for name in names)), None)
+        if suffix is None:
+            raise UserError(f"{repository!r} on the hub holds no weights ({' or '.join(WEIGHT_SUFFIXES)})", key="model")
+        patterns += [name for name in names if _top(name, suffix)]
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=patterns))
+    except Exception as error:  # its HTTP library is not part of its interface
+        raise _unreachable(repository, error) from error
+
+
+def _top(name: str, suffix: str) -> bool:
+    return name.endswith(suffix) and "/" not in name
+
+
+def _files(repository: str) -> Sequence[str]:
+    """Ask the hub what a model holds. In a thread: a name server may be silent for longer than any socket's timeout."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    answer: list[Sequence[str] | Exception] = []
+
+    def ask() -> None:
+        try:
+            info = HfApi().model_info(repository, timeout=REACH_SECONDS / 2)
+            answer.append([file.rfilename for file in info.siblings or ()])
+        except Exception as error:  # handed to the asking thread
+            answer.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(REACH_SECONDS)
+    result = answer[0] if answer else TimeoutError(f"no answer in {REACH_SECONDS:.0f} s")
+    if isinstance(result, RepositoryNotFoundError):
+        raise UserError(f"no model {repository!r} on the hub that you may read", key="model") from result
+    if isinstance(result, Exception):
+        raise _unreachable(repository, result) from result
+    return result
+
+
+def _unreachable(repository: str, error: Exception) -> UserError:
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return UserError(
+        f"{repository!r} is not in the hub's cache on this disk and the hub cannot be reached ({reason}):"
+        " give a local folder or file, or download it first",
+        key="model",
+    )

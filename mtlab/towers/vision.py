@@ -1,0 +1,143 @@
+"""Any timm model as a vision tower.
+
+Shapes: B examples, S side of the input, G side of the token grid, P prefix tokens, C channels of a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtlab.config.options import option
+from mtlab.errors import UserError
+from mtlab.towers import timm_networks as networks
+from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_vision_tower
+from mtlab.towers.facts import file_digest, remembered_info
+from mtlab.towers.images import pixels, pooled
+from mtlab.towers.weights import drawn_from, read_tensors
+
+
+class TimmBased(Tower[NDArray[np.uint8]]):
+    """What all towers on a timm network share: pixels in, levels pooled to one grid, normalised, out as tokens."""
+
+    network: Any  #: the timm model
+    own_norm: bool  #: is the model's last norm applied to every level? Else each token is standardised over channels
+
+    def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
+        """Images → pixels [B, 3, S, S], normalised as in the model's pre-training."""
+        about = self.network.pretrained_cfg
+        mode = "bilinear" if about["interpolation"] == "bilinear" else "bicubic"
+        return (pixels(raw, self.config.image_size, about["mean"], about["std"], mode),)
+
+    def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
+        """Return blank images."""
+        return (torch.zeros(batch, 3, self.config.image_size, self.config.image_size),)
+
+    def forward(self, *inputs: Tensor) -> Features:
+        """Pixels [B, 3, S, S] → offered levels, each [B, P + G², C]."""
+        levels = networks.run(self.network, inputs[0], [level - 1 for level in self.levels], norm=self.own_norm)
+        return Features(tuple(self._tokens(level) for level in levels))
+
+    def _tokens(self, level: networks.Level) -> Tensor:
+        prefix = 0 if level.prefix is None else level.prefix.shape[1]
+        side = isqrt(self.info.tokens - prefix)
+        tokens = pooled(level.grid, (side, side))
+        if level.prefix is not None:
+            tokens = torch.cat([level.prefix, tokens], 1)
+        return tokens if self.own_norm else F.layer_norm(tokens, tokens.shape[-1:])
+
+
+@register_vision_tower("timm")
+class TimmTower(TimmBased):
+    """Any timm image model: its blocks (ViT) or stages (CNN, Swin, …) are the levels.
+
+    Levels of different grids are average-pooled to one. A class token and registers stay in front of the grid.
+    """
+
+    location_options: ClassVar[frozenset[str]] = frozenset({"weights"})
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TowerOptions):
+        """Options in the YAML."""
+
+        model: str = option("vit_base_patch16_224", "timm's name of the model, with or without a tag")
+        weights: str = option("pretrained", "pretrained (timm's own, from the hub), random, or a file of weights")
+        seed: int = option(0, "seed of random weights", minimum=0)
+        image_size: int = option(224, "side of the square that images are resized to, pixels", minimum=8)
+        grid: int | None = option(None, "side of the token grid; null: that of the coarsest level", minimum=1)
+        norm: Literal["auto", "own", "layer"] = option(
+            "auto",
+            "own: the model's last norm on every level; layer: zero mean, unit variance over channels; auto: own where "
+            "all levels are alike (ViT), else layer",
+        )
+
+    def __init__(self, config: Config, *, weights: bool = True) -> None:
+        super().__init__(config, weights=weights)
+        with drawn_from(config.seed):
+            self.network = networks.create(config.model, config.image_size)
+        if weights and config.weights != "random":
+            _load(self.network, config)
+        alike = networks.has_own_norm(self.network, self.info.widths)
+        self.own_norm = config.norm == "own" or (config.norm == "auto" and alike)
+
+    @classmethod
+    def describe(cls, config: Config) -> TowerInfo:
+        """Tell depth, widths and tokens, from a run on the meta device."""
+        key = {"model": config.model, "image_size": config.image_size, "grid": config.grid}
+        return remembered_info("timm", key, ["timm"], lambda: _describe(config))
+
+    @classmethod
+    def digest(cls, config: Config) -> str | None:
+        """Hash the weights file; None for timm's own weights while they are not on this disk."""
+        if config.weights == "random":
+            return "random"
+        if config.weights == "pretrained":
+            file = networks.hub_file(config.model)
+            return None if file is None else file_digest(file)
+        try:
+            return file_digest(_weights_file(config))
+        except UserError as error:
+            raise error.at(key="weights") from None
+
+    @classmethod
+    def fetch(cls, config: Config) -> None:
+        """Download timm's own weights if they are asked for and not on this disk."""
+        if config.weights == "pretrained":
+            networks.download(config.model)
+
+
+def _weights_file(config: TimmTower.Config) -> Path:
+    return networks.download(config.model) if config.weights == "pretrained" else Path(config.weights).expanduser()
+
+
+def _load(network: Any, config: TimmTower.Config) -> None:
+    file = _weights_file(config)
+    try:
+        networks.load(network, read_tensors(file), file)
+    except UserError as error:
+        raise error.at(key="weights") from None
+
+
+def _describe(config: TimmTower.Config) -> TowerInfo:
+    levels = networks.shapes(config.model, config.image_size)
+    prefix = 0 if levels[0].prefix is None else levels[0].prefix.shape[1]
+    side = config.grid or min(min(level.grid.shape[-2:]) for level in levels)
+    with torch.device("meta"):
+        network = networks.create(config.model, config.image_size)
+    return TowerInfo(
+        depth=len(levels),
+        widths=tuple(level.grid.shape[1] for level in levels),
+        tokens=prefix + side**2,
+        # registers are no summary: only a model's own class token, which comes first, is
+        class_token=prefix > 0 and getattr(network, "cls_token", None) is not None,
+        positions=getattr(network, "pos_embed", None) is not None,
+    )
