@@ -1,0 +1,129 @@
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from mtlab.config.check import checked
+from mtlab.config.schema import TrainConfig
+from mtlab.model import VisionLanguageModel, build
+from mtlab.towers import build_tower, tower_shape
+from mtlab.training.optimiser import Group, adamw, groups, load_state, set_rate, state_tensors
+
+TRAIN = TrainConfig(lr=1e-2, lr_head=3.0, lr_cross=2.0, lr_layer_weights=10.0, weight_decay=0.1)
+
+
+def model_of(manager: dict[str, Any], *, trained: tuple[str, ...] = ()) -> VisionLanguageModel:
+    text = {"name": "tiny_text", "depth": 2, "width": 8, "heads": 2, "trainable": "text" in trained}
+    vision = {"name": "tiny_vision", "depth": 2, "width": 8, "heads": 2, "trainable": "vision" in trained}
+    config: Mapping[str, Any] = {
+        "manager": manager,
+        "model": {"width": 8, "heads": 2, "cross_layers": 2},
+        "task": {"name": "question_answering"},
+    }
+    return build(
+        config,
+        tower_shape("text", text),
+        tower_shape("vision", vision),
+        answers=3,
+        text_tower=build_tower("text", text),
+        vision_tower=build_tower("vision", vision),
+    )
+
+
+def by_name(chosen: tuple[Group, ...]) -> dict[str, Group]:
+    return {name: group for group in chosen for name in group.names}
+
+
+def test_every_trained_parameter_is_in_one_group_and_no_frozen_one() -> None:
+    model = model_of({"name": "adaptive"}, trained=("text",))
+    chosen = groups(model, TRAIN, {"text": 0.5})
+    listed = [name for group in chosen for name in group.names]
+    assert sorted(listed) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
+    assert not any(name.startswith("towers.vision") for name in listed)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "scale", "decayed"),
+    [
+        ("task.head.0.weight", "head", 3.0, True),
+        ("task.head.0.bias", "head", 3.0, False),
+        ("task.head.1.weight", "head", 3.0, False),  # a LayerNorm
+        ("encoder.text.layers.1.feed_forward.widen.weight", "encoder", 2.0, True),
+        ("encoder.image.managers.0.temperature", "encoder", 2.0, False),
+        ("encoder.image.managers.0.scale", "encoder", 2.0, False),
+        ("encoder.image.managers.0.score", "layer weights", 10.0, False),
+        ("encoder.text.managers.1.previous_weight", "layer weights", 10.0, False),
+        ("encoder.text.embeddings.layer.weight", "encoder", 2.0, False),
+        ("encoder.text.projections.shared.weight", "encoder", 2.0, True),
+        ("towers.text.blocks.0.qkv.weight", "text tower", 0.5, True),
+        ("towers.text.words.weight", "text tower", 0.5, False),
+        ("towers.vision.patches.weight", "vision tower", 0.25, True),
+        ("towers.vision.summary", "vision tower", 0.25, False),
+    ],
+)
+def test_which_group_a_parameter_is_in(name: str, part: str, scale: float, decayed: bool) -> None:
+    model = model_of({"name": "static"}, trained=("text", "vision"))
+    group = by_name(groups(model, TRAIN, {"text": 0.5, "vision": 0.25}))[name]
+    assert (group.part, group.scale, group.decayed) == (part, scale, decayed)
+
+
+def test_a_frozen_static_manager_trains_no_scores() -> None:
+    chosen = by_name(groups(model_of({"name": "static", "frozen": True}), TRAIN, {}))
+    assert "encoder.text.managers.0.score" not in chosen
+    assert "encoder.text.managers.1.previous_weight" in chosen
+
+
+def test_rates_and_decay_reach_the_optimiser() -> None:
+    model = model_of({"name": "static"})
+    chosen = groups(model, TRAIN, {})
+    optimiser = adamw(model, chosen, TRAIN)
+    set_rate(optimiser, chosen, 0.5)
+    for group, described in zip(optimiser.param_groups, chosen, strict=True):
+        assert group["lr"] == 0.5 * described.scale
+        assert group["weight_decay"] == (0.1 if described.decayed else 0.0)
+        assert group["betas"] == TRAIN.betas
+
+
+def test_the_update_is_that_of_plain_adamw() -> None:
+    """Written out by hand, two steps: decoupled decay, bias correction."""
+    model = model_of({"name": "mean"})
+    train = replace(TRAIN, eps=1e-6)
+    chosen = groups(model, train, {})
+    optimiser = adamw(model, chosen, train)
+    name = "task.head.3.weight"
+    parameter = dict(model.named_parameters())[name]
+    expected, first, second = parameter.detach().double().clone(), 0.0, 0.0
+    lr, (beta1, beta2) = train.lr * 3.0, train.betas
+    for step in (1, 2):
+        gradient = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step))
+        for other in model.parameters():
+            other.grad = None
+        parameter.grad = gradient
+        set_rate(optimiser, chosen, train.lr)
+        optimiser.step()
+        first = beta1 * first + (1 - beta1) * gradient.double()
+        second = beta2 * second + (1 - beta2) * gradient.double() ** 2
+        expected = expected * (1 - lr * train.weight_decay)
+        expected -= lr * (first / (1 - beta1**step)) / ((second / (1 - beta2**step)).sqrt() + train.eps)
+    torch.testing.assert_close(parameter.detach().double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_state_goes_out_and_back_by_name() -> None:
+    def stepped(model: VisionLanguageModel, optimiser: torch.optim.Optimizer) -> None:
+        for number, parameter in enumerate(p for p in model.parameters() if p.requires_grad):
+            parameter.grad = torch.full_like(parameter, 0.1 * (number + 1))
+        optimiser.step()
+
+    train = checked(TrainConfig, {})
+    one, two = model_of({"name": "static"}), model_of({"name": "static"})
+    chosen = groups(one, train, {})
+    first, second = adamw(one, chosen, train), adamw(two, chosen, train)
+    stepped(one, first)
+    two.load_state_dict(one.state_dict())
+    load_state(second, chosen, {name: tensor.clone() for name, tensor in state_tensors(first, chosen).items()})
+    stepped(one, first)
+    stepped(two, second)
+    for name, parameter in one.named_parameters():
+        assert torch.equal(parameter, dict(two.named_parameters())[name]), name
