@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mtlab.config.check import checked
 from mtlab.config.schema import ModelConfig
 from mtlab.encoder import CrossModalEncoder, Fused, Key, draw_noise, manager_entry, pairing
+from mtlab.errors import UserError
 from mtlab.managers.base import Intervention
 from mtlab.tasks.base import TASKS, Task
 from mtlab.towers.base import Features, Tower, TowerShape
@@ -28,6 +29,7 @@ __all__ = [
     "TowerShape",
     "VisionLanguageModel",
     "build",
+    "construct",
     "draw_noise",
     "initialise",
     "manager_entry",
@@ -116,16 +118,42 @@ def build(
         UserError: the configuration is wrong; the key says where.
 
     """
-    model = checked(ModelConfig, config["model"])
-    task = dict(config["task"])
-    entry = TASKS.get(task.pop("name"))
     with torch.random.fork_rng(devices=[]):  # what a plug-in draws in its constructor rests on the seed too
         torch.manual_seed(derive(seed, "construct"))
-        encoder = CrossModalEncoder(model, config["manager"], text, vision)
-        head = entry.cls(checked(entry.config, task), model.width, answers)
-    initialise(encoder, seed, "encoder")
-    initialise(head, seed, "task")
-    return VisionLanguageModel(encoder, head, text_tower, vision_tower)
+        model = construct(config, text, vision, answers=answers, text_tower=text_tower, vision_tower=vision_tower)
+    initialise(model.encoder, seed, "encoder")
+    initialise(model.task, seed, "task")
+    return model
+
+
+def construct(
+    config: Mapping[str, Any],
+    text: TowerShape,
+    vision: TowerShape,
+    *,
+    answers: int,
+    text_tower: Tower[Any] | None = None,
+    vision_tower: Tower[Any] | None = None,
+) -> VisionLanguageModel:
+    """Put a run's model together without drawing its initial values: for `build`, and for counting on the meta device.
+
+    Arguments and errors as of `build`.
+    """
+    node = dict(config["task"])
+    try:
+        entry = TASKS.get(node.pop("name", ""))
+    except UserError as error:
+        raise error.at(key="task.name") from None
+    try:
+        options = checked(entry.config, node)
+    except UserError as error:
+        raise error.at(key="task") from None
+    try:
+        model = checked(ModelConfig, config["model"])
+    except UserError as error:
+        raise error.at(key="model") from None
+    encoder = CrossModalEncoder(model, config["manager"], text, vision)
+    return VisionLanguageModel(encoder, entry.cls(options, model.width, answers), text_tower, vision_tower)
 
 
 @torch.no_grad()
