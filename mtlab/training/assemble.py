@@ -11,7 +11,6 @@ from mtlab.config.check import checked
 from mtlab.config.schema import CacheConfig, MetricsConfig, RecordConfig, TrainConfig
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.batches import Loader, RawImages, RawTexts, Source
-from mtlab.data.cache import expert_cache
 from mtlab.managers.base import Modality
 from mtlab.model import VisionLanguageModel, build
 from mtlab.towers import TowerKind, build_tower, tower_shape
@@ -61,6 +60,8 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     for kind in ("text", "vision"):
         cache = checked(CacheConfig, config["cache"])
         if cache.enabled and not config[kind]["trainable"]:
+            from mtlab.data.cache import expert_cache
+
             sources[kind] = expert_cache(kind, config[kind], config["data"], cache, root=files.cache_root())
         else:
             towers[kind] = build_tower(kind, config[kind])

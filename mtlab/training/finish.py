@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mtlab import cost, files
+from mtlab import files
 from mtlab.data.base import Example, Split
 from mtlab.data.batches import Batch
 from mtlab.managers.base import MODALITIES, Modality
@@ -26,13 +25,16 @@ from mtlab.training.steps import Arithmetic, logits
 JUDGED: tuple[Split, ...] = ("val", "test")
 
 
-def finish(run: Assembled, progress: Progress, folder: Path, check: Callable[[], None]) -> dict[str, Any]:
+def finish(
+    run: Assembled, progress: Progress, folder: Path, counted: Mapping[str, Any], check: Callable[[], None]
+) -> dict[str, Any]:
     """Judge a trained run and write all that it leaves, but for `result.json`, which is returned.
 
     Args:
         run: model and data.
         progress: how training ended.
         folder: the run directory.
+        counted: parameters and FLOPs, as the plan counted them: counting needs the towers, which may be cached here.
         check: called between batches; an interruption may raise from here.
 
     Raises:
@@ -73,7 +75,12 @@ def finish(run: Assembled, progress: Progress, folder: Path, check: Callable[[],
         "best_step": progress.best_step,
         "stopped_early": progress.stopped,
         "metrics": metrics,
-        "cost": _cost(run, progress),
+        "cost": {
+            **counted,
+            "seconds": progress.seconds,
+            "examples_per_second": progress.step * run.train.batch / progress.seconds,
+            "memory_mib": peak_memory_mib(run.arithmetic.device),
+        },
         "interventions": intervened,
         "mixes": {
             "device": device_name(run.arithmetic.device),
@@ -123,12 +130,3 @@ def _mixing(averaged: Mapping[str, torch.Tensor], cross_layers: int) -> set[Moda
     depths = range(cross_layers)
     return {m for m in MODALITIES if cross_layers and all(f"weights/{m}/{depth}" in averaged for depth in depths)}
 
-
-def _cost(run: Assembled, progress: Progress) -> dict[str, Any]:
-    counted = cost.count(dict(run.config), answers=len(run.dataset.answers))
-    return {
-        **asdict(counted),
-        "seconds": progress.seconds,
-        "examples_per_second": progress.step * run.train.batch / progress.seconds,
-        "memory_mib": peak_memory_mib(run.arithmetic.device),
-    }

@@ -12,6 +12,7 @@ import torch
 
 from mtlab import files
 from mtlab.errors import UserError
+from mtlab.plugins import import_plugins
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
 from mtlab.training import environment, failures
 from mtlab.training.assemble import assemble
@@ -76,6 +77,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
     device, threads = environment.device(config["train"]["device"]), config["train"]["threads"]
     torch.set_num_threads(threads)
     files.write_json(run_dir / "state.json", environment.state(attempt, device, threads))
+    import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]))
     run = assemble(config, seed)
     if config["init_from"] is not None:
         path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
@@ -94,7 +96,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
         tower_scales=run.tower_scales,
     )
     progress = Loop(parts, run_dir, interrupts).run()
-    result = finish(run, progress, run_dir, interrupts.check)
+    result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
     # All that resuming needs is needed no more: two thirds of a run's disk space. Killed between these two lines, the
     # run is trained again, with the same result.
     (run_dir / "checkpoints" / "last.safetensors").unlink()
