@@ -1,0 +1,73 @@
+"""The command line: `mtlab plan | run | status | report | list | train`.
+
+Each command is a module of its own, and imports what it needs inside: `mtlab --help` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mtlab.cli import listing, planning, reporting, running, state, training
+from mtlab.errors import UserError
+
+app = typer.Typer(
+    name="mtlab",
+    help="Experiments and ablations on how a cross-modal encoder draws on the layers of uni-modal experts.",
+    epilog="First steps: mtlab plan quickstart · mtlab run quickstart · mtlab report quickstart",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("plan")(planning.plan)
+app.command("run")(running.run)
+app.command("status")(state.status)
+app.command("report")(reporting.report)
+app.command("list")(listing.list_entries)
+app.command("train")(training.train)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"mtlab {version('mtlab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> int:
+    """Run the command line and return its exit code: 0, 1 a run failed, 2 wrong input, 130 interrupted."""
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `mtlab list | head`
+        sys.stderr.close()
+        return 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        from click.exceptions import Abort, ClickException
+
+        if isinstance(error, Abort):
+            return 130
+        if not isinstance(error, ClickException):
+            raise
+        error.show()
+        return error.exit_code
+    return code if isinstance(code, int) else 0

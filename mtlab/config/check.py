@@ -43,7 +43,8 @@ def as_plain(config: Any) -> dict[str, Any]:
 
 def plain_checked(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """`as_plain(checked(cls, data))`, remembered: a plan of a thousand cells holds few distinct nodes."""
-    text = _remembered(cls, json.dumps(data, sort_keys=True, default=repr))
+    key: Any = cls
+    text = _remembered(key, json.dumps(data, sort_keys=True, default=repr))
     plain: dict[str, Any] = json.loads(text)
     return plain
 
@@ -64,7 +65,7 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
         inner = nested(cls, key)
         if inner is not None and value is not None:
             _refuse_unknown(inner, value, dotted)
-        elif isinstance(value, bool) and hints(cls).get(key) in (int, float, int | None, float | None):
+        elif isinstance(value, bool) and hints(cls).get(key) in _NUMBERS:
             raise UserError(f"expected a number, found {str(value).lower()}", key=dotted)
 
 
@@ -77,10 +78,12 @@ def _refuse_out_of_range(config: Any, prefix: str) -> None:
             raise UserError(complaint, key=dotted)
 
 
-@lru_cache(maxsize=1024)
 def hints(cls: Any) -> dict[str, Any]:
     """Return the evaluated types of a dataclass's fields; remembered, as evaluating them is slow."""
-    return get_type_hints(cls)
+    return _hints(cls)
+
+
+_hints = lru_cache(maxsize=1024)(get_type_hints)
 
 
 def nested(cls: type[Any], key: str) -> type[Any] | None:
@@ -95,3 +98,6 @@ def _first_sentence(error: OmegaConfBaseException) -> str:
 
 def _kind(value: Any) -> str:
     return {type(None): "nothing", list: "a list", str: f"the word {value!r}"}.get(type(value), f"{value!r}")
+
+
+_NUMBERS: tuple[Any, ...] = (int, float, int | None, float | None)

@@ -78,7 +78,7 @@ def override(text: str) -> tuple[str, Any]:
 
 def merged(low: Mapping[str, Any], high: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """Merge two mappings of configuration; `high` wins. Neither is changed."""
-    result = _copied(low)
+    result: dict[str, Any] = _copied(low)
     _merge_in(result, {}, high, (Path(), None), prefix)
     return result
 
@@ -144,9 +144,8 @@ def _merge_in(
             del places[stale]
         low[key] = _copied(value)
         places[dotted] = here
-        for known, where in (high_places or {}).items():
-            if known.startswith((f"{dotted}.", f"{dotted}[")):
-                places[known] = where
+        inner = (f"{dotted}.", f"{dotted}[")
+        places.update({known: where for known, where in (high_places or {}).items() if known.startswith(inner)})
 
 
 def _replaces(setting: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

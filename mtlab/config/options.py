@@ -37,7 +37,7 @@ class Option:
         number = float(value)
         if not math.isfinite(number):
             return f"{value} is not a finite number"
-        bounds = (
+        bounds: tuple[tuple[float | None, Callable[[float], bool], str], ...] = (
             (self.minimum, lambda bound: number >= bound, "at least"),
             (self.maximum, lambda bound: number <= bound, "at most"),
             (self.above, lambda bound: number > bound, "above"),

@@ -221,10 +221,7 @@ def _check_manager(text: str) -> None:
     from mtlab.towers import tower_shape
 
     manager, kind, tower, model = json.loads(text)
-    try:
-        shape = tower_shape(kind, tower)
-    except UserError as error:
-        raise error.at(key=kind) from None
+    shape = tower_shape(kind, tower)
     cls, given = entry("manager", manager).cls, options("manager", manager)
     for depth in range(model["cross_layers"]):
         modality: Modality = "text" if kind == "text" else "image"

@@ -12,6 +12,7 @@ import yaml
 from mtlab.errors import UserError
 
 MAX_DEPTH = 64  #: deeper nesting is a mistake or an attack
+MAX_VALUES = 100_000  #: so are more values than this, once aliases are written out
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Document:
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's core types: `on` and `no` are words, `012` is 12, `1e-4` is a number, `12:30` is a word."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers: ClassVar[Any] = {}  # type: ignore[misc] # the stub has it per instance
 
 
 for _tag, _pattern, _first in (
@@ -114,6 +115,8 @@ def _plain(node: yaml.Node, path: Path, key: str, lines: dict[str, int], depth: 
         raise UserError(
             f"YAML tag {node.tag!r} is not allowed (plain data only)", file=path, key=key or None, line=line
         )
+    if len(lines) > MAX_VALUES:
+        raise UserError(f"holds more than {MAX_VALUES} values", file=path)
     within = seen | {id(node)}
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from typing import Any
 from mtlab.config import resolve
 from mtlab.config.identity import Identity, canonical
 from mtlab.config.load import recipes
-from mtlab.errors import UserError, nearest
+from mtlab.errors import nearest
 from mtlab.studies.axes import lookup, same
 from mtlab.studies.costs import CellCost
 from mtlab.studies.expand import Row, expand

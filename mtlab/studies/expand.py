@@ -186,20 +186,21 @@ def _resolved(
 def _placed(study: Study, error: UserError, values: Mapping[str, Value]) -> UserError:
     """Name the axis or the line from which a cell's wrong setting came."""
     key = error.key or ""
-    for axis, value in values.items():
-        for path in value.settings:
-            if key == path or key.startswith((f"{path}.", f"{path}[")) or (path.startswith(f"{key}.") and key):
-                hint = ""
-                if "has no such option" in error.problem and axis not in NODES:
-                    hint = f" (limit the axis with `when: {{{path.partition('.')[0]}.name: …}}`)"
-                return study.error(f"{value.label}: {_short(key, axis)}{error.problem}{hint}", f"axes.{axis}")
+    made = [(path, axis, value) for axis, value in values.items() for path in value.settings if _touches(path, key)]
+    if made:
+        _, axis, value = max(made, key=lambda item: len(item[0]))  # the most precise of them
+        where = "" if key in (axis, f"{axis}.name") else f"{key}: "
+        hint = ""
+        if "has no such option" in error.problem and axis not in NODES:
+            hint = f" (limit the axis with `when: {{{axis.partition('.')[0]}.name: …}}`)"
+        return study.error(f"{value.label}: {where}{error.problem}{hint}", f"axes.{axis}")
     if key.startswith("metrics."):
         return study.error(error.problem, key)
     return study.error(error.problem, f"set.{key}" if key else "set")
 
 
-def _short(key: str, axis: str) -> str:
-    return "" if key == axis else f"{key}: "
+def _touches(path: str, key: str) -> bool:
+    return bool(key) and (key == path or key.startswith((f"{path}.", f"{path}[")) or path.startswith(f"{key}."))
 
 
 def _distinct(rows: Sequence[Row]) -> list[Row]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mtlab.config import resolve
 from mtlab.config.identity import engine_code
 from mtlab.errors import nearest
 from mtlab.studies.cells import Cell, Pricer, make_cells
 from mtlab.studies.spec import Study
+from mtlab.studies.store import run_id
 
 FORMAT = 1
 
@@ -52,11 +53,6 @@ class Plan:
         return tuple(sorted({name for cell in self.cells for name in cell.identity.unresolved}))
 
 
-def run_id(cell: str, seed: int) -> str:
-    """Name a run: its folder below `runs/cells`."""
-    return f"{cell}/s{seed}"
-
-
 def make_plan(study: Study, price: Pricer) -> Plan:
     """Plan a study: nothing is started and nothing written.
 
@@ -88,7 +84,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "study": plan.study.name,
-        "spec_file": str(plan.study.path),
+        "spec_file": str(plan.study.path.resolve()),
+        "overrides": list(plan.study.overrides),
         "why": keys.why,
         "design": keys.design,
         "baseline": baseline,
@@ -105,10 +102,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 def run_configs(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return what `config.json` of each run holds: everything that its worker needs to know."""
-    return {run.id: _config(run) for run in plan.runs}
+    return {run.id: _config(plan, run) for run in plan.runs}
 
 
-def _config(run: Run) -> dict[str, Any]:
+def _config(plan: Plan, run: Run) -> dict[str, Any]:
     config, parent = dict(run.cell.config), run.parent
     if parent is not None:
         config["init_from"] = {"cell": parent.cell.id, "seed": parent.seed}
@@ -122,6 +119,8 @@ def _config(run: Run) -> dict[str, Any]:
         "code": engine_code(),
         "parents": [] if parent is None else [{"cell": parent.cell.id, "seed": parent.seed}],
         "cost": asdict(run.cell.cost),
+        "plugins": list(plan.study.keys.plugins),
+        "plugin_folder": str(plan.study.path.resolve().parent),
     }
 
 
@@ -173,9 +172,10 @@ def pairing(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
     from mtlab.towers import tower_shape
 
     cls, options = resolve.entry("manager", config["manager"]).cls, resolve.options("manager", config["manager"])
-    model, pairs = config["model"], {}
+    model = config["model"]
+    pairs: dict[str, list[list[int]]] = {}
     for modality in MODALITIES:
-        kind = "text" if modality == "text" else "vision"
+        kind: Literal["text", "vision"] = "text" if modality == "text" else "vision"
         levels = tower_shape(kind, config[kind]).levels
         places = [
             Place(model["width"], len(levels), depth, model["cross_layers"], modality)

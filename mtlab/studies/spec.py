@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,11 +59,11 @@ class StudyKeys:
     kind: Literal["ablation"] = option("ablation", "ablation (sweeps have files of their own)")
     name: str = option("", "name of the study: its folder in the store")
     why: str = option("", "the question that the study answers")
-    set: Any = option(dict, "configuration that all cells share")
+    set: Any = option(None, "configuration that all cells share")
     design: Design = option("grid", "grid, one_at_a_time or leave_one_out")
     baseline: Any = option(None, "axis → value: the row's own cell with this changed is what it is compared with")
-    axes: Any = option(dict, "what varies: axis → values")
-    exclude: Any = option(list, "cells to leave out: a list of path → value")
+    axes: Any = option(None, "what varies: axis → values")
+    exclude: Any = option(None, "cells to leave out: a list of path → value")
     seeds: Any = option(1, "number of seeds (0, 1, …), or a list of them")
     metrics: Metrics = option(Metrics, "which metric chooses and which one is compared")
     budget: Budget = option(Budget, "limits")
@@ -84,6 +84,7 @@ class Study:
     keys: StudyKeys
     source: Composed
     seeds: tuple[int, ...]
+    overrides: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -107,21 +108,27 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         keys = checked(StudyKeys, source.data)
     except UserError as error:
         raise source.error(error.problem, error.key) from None
-    kinds: tuple[tuple[str, Any, type[Any], str], ...] = (
-        ("set", keys.set, dict, "a mapping"),
-        ("axes", keys.axes, dict, "a mapping, axis → values"),
-        ("exclude", keys.exclude, list, "a list of mappings, path → value"),
+    keys = replace(
+        keys,
+        set=_of_kind(dict, "a mapping", keys.set, source, "set"),
+        axes=_of_kind(dict, "a mapping, axis → values", keys.axes, source, "axes"),
+        exclude=_of_kind(list, "a list of mappings, path → value", keys.exclude, source, "exclude"),
     )
-    for key, value, kind, words in kinds:
-        if not isinstance(value, kind):
-            raise source.error(f"expected {words}, found {value!r}", key)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", keys.name):
         problem = "needs letters, digits, - and _ (80 at most)" if keys.name else "the study needs a name"
         raise source.error(problem, "name" if keys.name else None)
     if keys.baseline is not None and not isinstance(keys.baseline, dict):
         raise source.error(f"expected axis → value, found {keys.baseline!r}", "baseline")
     _check_design(keys, source)
-    return Study(path, keys, source, _seeds(keys.seeds, source))
+    return Study(path, keys, source, _seeds(keys.seeds, source), tuple(overrides))
+
+
+def _of_kind(kind: type[Any], words: str, given: Any, source: Composed, key: str) -> Any:
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        raise source.error(f"expected {words}, found {given!r}", key)
+    return given
 
 
 def _check_design(keys: StudyKeys, source: Composed) -> None:

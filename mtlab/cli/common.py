@@ -1,0 +1,76 @@
+"""Arguments and small steps that several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mtlab.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from mtlab.studies.plan import Plan
+    from mtlab.studies.store import Store
+
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="Study file, or the name of a shipped recipe such as quickstart.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Override settings: train.lr=1e-4, study.seeds=3.", show_default=False
+    ),
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of all runs.", envvar="MTLAB_STORE", show_default="./runs"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys (docs/json.md).")]
+PluginsOption = Annotated[bool, typer.Option("--no-plugins", help="Refuse to import the modules under `plugins:`.")]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take over the name of a study from another file.")]
+
+
+def study_file(name: str) -> Path:
+    """Find a study: a path, else a shipped recipe of that name.
+
+    Raises:
+        UserError: there is neither.
+
+    """
+    from mtlab.config.load import recipes
+
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return path
+    folders = recipes()
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = [str(f.relative_to(folder).with_suffix("")) for folder in folders for f in folder.glob("*.yaml")]
+    raise UserError(f"no such file, and no recipe of that name; {nearest(name, known)}", file=name)
+
+
+def planned(path: Path, overrides: Sequence[str], store: Store, *, plugins: bool) -> Plan:
+    """Read, expand and price a study."""
+    from mtlab.plugins import import_plugins
+    from mtlab.studies.costs import Costs
+    from mtlab.studies.plan import make_plan
+    from mtlab.studies.spec import read_study
+
+    study = read_study(path, overrides)
+    try:
+        import_plugins(study.keys.plugins, path.resolve().parent, allowed=plugins)
+    except UserError as error:
+        raise study.error(error.problem, error.key) from error.__cause__
+    costs = Costs(store.root / "costs.json")
+    plan = make_plan(study, costs)
+    costs.save()
+    return plan
+
+
+def print_json(data: Any) -> None:
+    """Print plain data as JSON."""
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))

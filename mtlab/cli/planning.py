@@ -1,0 +1,128 @@
+"""`mtlab plan`: what a study would run, before anything runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mtlab.cli.common import (
+    File,
+    JsonOption,
+    Overrides,
+    PluginsOption,
+    ReplaceOption,
+    StoreOption,
+    planned,
+    print_json,
+    study_file,
+)
+
+if TYPE_CHECKING:
+    from mtlab.studies.reconcile import Reconciled
+
+
+def plan(
+    file: File,
+    overrides: Overrides = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    no_plugins: PluginsOption = False,
+    replace: ReplaceOption = False,
+) -> None:
+    """Expand a study: every run with its id, axis values, parents, state and cost. Starts nothing."""
+    from mtlab.studies.plan import to_json
+    from mtlab.studies.reconcile import reconcile
+    from mtlab.studies.store import Store, store_root
+
+    path = study_file(file)
+    opened = Store.open(store_root(store), create=True)
+    made = planned(path, overrides or [], opened, plugins=not no_plugins)
+    data = to_json(made)
+    found = reconcile(data, opened)
+    opened.claim_study(made.study.name, path, path.read_text(), replace=replace)
+    opened.write_plan(made.study.name, data)
+    if as_json:
+        runs = [run | {"state": found.states[run["id"]]} for run in data["runs"]]
+        print_json(data | {"runs": runs, "counts": found.counts, "dropped": list(found.dropped)})
+        return
+    print_plan(data, found)
+    typer.echo(f"written to {opened.study(made.study.name) / 'plan.json'}")
+    typer.echo(f"next: mtlab run {file}" + "".join(f" {text}" for text in overrides or []))
+
+
+def print_plan(data: dict[str, Any], found: Reconciled) -> None:
+    """Print a plan as a table: a line a cell, then the totals and what is worth knowing."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=False)
+    console.print(f"[bold]{data['study']}[/]  {data['why']}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("variant", overflow="fold", style="cyan")
+    table.add_column("cell", no_wrap=True)
+    table.add_column("runs", no_wrap=True)
+    for column in ("steps", "trained", "MFLOP/example", "PFLOP"):
+        table.add_column(column, justify="right", no_wrap=True)
+    shown = [*_parents(data), *data["rows"]]
+    for row in shown:
+        runs = [run for run in data["runs"] if run["cell"] == row["cell"]]
+        states = Counter(found.states[run["id"]] for run in runs)
+        cost = runs[0]["cost"]
+        table.add_row(
+            row["label"] + (" (baseline)" if row.get("baseline") and row["compare_to"] is None else ""),
+            row["cell"] + ("?" if row.get("unresolved") else ""),
+            ", ".join(f"{count} {state}" for state, count in states.items()),
+            f"{cost['steps']:,}",
+            f"{cost['trained_params'] / 1e6:.2f} M",
+            f"{cost['flops_forward'] / 1e6:.1f}",
+            f"{cost['flops'] * len(runs) / 1e15:.3f}",
+        )
+    console.print(table)
+    for line in _remarks(data, found):
+        console.print(line)
+
+
+def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Cells of other studies that runs of this one start from."""
+    own = {row["cell"] for row in data["rows"]}
+    found = {run["cell"]: run for run in data["runs"] if run["cell"] not in own}
+    return [{"label": run["label"], "cell": cell, "compare_to": None} for cell, run in found.items()]
+
+
+def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
+    from mtlab.statistics import smallest_detectable
+
+    total = sum(run["cost"]["flops"] for run in data["runs"]) / 1e15
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
+    lines = [f"{len(data['runs'])} runs ({counts}) · {total:.3f} PFLOP in all"]
+    lines += [
+        f"pairing of {row['label']}: {_pairs(row['pairing'])}"
+        for row in data["rows"]
+        if any(len(levels) == 1 for stack in row["pairing"].values() for levels in stack)
+    ]
+    seeds = len(data["seeds"])
+    if seeds > 1 and any(row["compare_to"] for row in data["rows"]):
+        effect = smallest_detectable(1.0, seeds, data["alpha"])
+        lines.append(
+            f"{seeds} seeds detect a difference of {effect:.1f} standard deviations (of the difference between seeds) "
+            "with 80 % power"
+        )
+    lines += [
+        f"unresolved: {name} (its content cannot be had here; `mtlab run` will refuse)" for name in data["unresolved"]
+    ]
+    if found.dropped:
+        lines.append(f"{len(found.dropped)} runs of the stored plan are no longer asked for; they stay in the store")
+    if found.other_code:
+        lines.append(
+            f"[yellow]{len(found.other_code)} finished runs come from other code of loop or models than this: "
+            "where it changes results, raise mtlab.version.ENGINE[/]"
+        )
+    return lines
+
+
+def _pairs(pairing: dict[str, list[list[int]]]) -> str:
+    stacks = {modality: " ".join(",".join(map(str, levels)) for levels in stack) for modality, stack in pairing.items()}
+    return "; ".join(f"{modality} levels {levels}" for modality, levels in stacks.items())

@@ -1,0 +1,60 @@
+"""What a plan asks for beside what the store has: new, done, running, failed, blocked, no longer asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mtlab.errors import UserError
+from mtlab.files import free_bytes
+from mtlab.studies.store import State, Store
+
+CHECKPOINTS = 5  #: parameters' worth of checkpoints in one run: best (1), last with two moments (3), one being written
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """A plan beside its store."""
+
+    states: Mapping[str, State]  #: run → state
+    dropped: tuple[str, ...]  #: runs of the stored plan that this one no longer asks for
+    other_code: tuple[str, ...]  #: finished runs that other code of loop or models produced
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of runs in each state, only those that occur, in the order of a run's life."""
+        counted = Counter(self.states.values())
+        order: Sequence[State] = ("new", "running", "done", "failed", "interrupted", "blocked")
+        found: dict[str, int] = {state: counted[state] for state in order if counted[state]}
+        return found | ({"no longer asked for": len(self.dropped)} if self.dropped else {})
+
+
+def reconcile(plan: Mapping[str, Any], store: Store) -> Reconciled:
+    """Compare a plan (as plain data) with what its store holds."""
+    states = store.states(plan)
+    stored = store.plan(plan["study"])["runs"] if plan["study"] in store.study_names() else []
+    dropped = tuple(run["id"] for run in stored if run["id"] not in states)
+    done = [run for run, state in states.items() if state == "done"]
+    other = tuple(run for run in done if (store.config(run) or {}).get("code") not in (None, plan["code"]))
+    return Reconciled(states, dropped, other)
+
+
+def refuse_full_disk(plan: Mapping[str, Any], states: Mapping[str, State], store: Store) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises:
+        UserError: the checkpoints of the missing runs need more than is free; both are told.
+
+    """
+    missing = [run for run in plan["runs"] if states[run["id"]] != "done"]
+    needed = sum(4 * CHECKPOINTS * run["cost"]["trained_params"] for run in missing)
+    free = free_bytes(store.root)
+    if needed > free:
+        need, have = (f"{size / 2**30:.1f} GiB" for size in (needed, free))
+        raise UserError(
+            f"the disk has {have} free, the {len(missing)} missing runs need about {need}: free some space, "
+            "or choose another --store",
+            file=store.root,
+        )

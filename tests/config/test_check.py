@@ -1,0 +1,38 @@
+import pytest
+
+from mtlab.config.check import as_plain, checked
+from mtlab.config.schema import ModelConfig, TrainConfig
+from mtlab.errors import UserError
+
+
+def test_fills_in_defaults_and_types() -> None:
+    config = as_plain(checked(TrainConfig, {"lr": 1, "length": {"steps": 3}}))
+    assert config["lr"] == 1.0
+    assert isinstance(config["lr"], float)
+    assert config["length"] == {"steps": 3, "epochs": None, "flops": None}
+    assert config["betas"] == [0.9, 0.98]
+
+
+@pytest.mark.parametrize(
+    ("schema", "given", "told"),
+    [
+        (TrainConfig, {"lrr": 1}, "lrr: unknown key; did you mean 'lr'?"),
+        (TrainConfig, {"length": {"step": 1}}, "length.step: unknown key; did you mean 'steps'?"),
+        (TrainConfig, {"lr": "fast"}, "lr: Value 'fast' of type 'str' could not be converted to Float"),
+        (TrainConfig, {"lr": -1}, "lr: -1.0 is out of range: must be above 0"),
+        (TrainConfig, {"lr": float("nan")}, "lr: nan is not a finite number"),
+        (TrainConfig, {"length": {"steps": 0}}, "length.steps: 0 is out of range: must be at least 1"),
+        (TrainConfig, {"length": 3}, "length: expected a mapping, found 3"),
+        (TrainConfig, {"length": {"steps": 1, "epochs": 2}}, "length: give one of steps, epochs, flops"),
+        (TrainConfig, {"batch": 1.5}, "batch: Value '1.5' of type 'float' could not be converted to Integer"),
+        (TrainConfig, {"batch": True}, "batch: expected a number, found true"),
+        (TrainConfig, {"decay": "cosin"}, "decay: Invalid value 'cosin', expected one of"),
+        (TrainConfig, {"betas": [0.9, 1]}, "betas: 1.0 is out of range: must be below 1"),
+        (ModelConfig, {"heads": 5}, "heads: 5 heads do not divide the width 64"),
+    ],
+)
+def test_refuses_in_one_line(schema: type, given: dict, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        checked(schema, given)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)

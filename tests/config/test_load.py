@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from mtlab.config.load import compose, merged
+from mtlab.errors import UserError
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+
+
+def test_later_bases_win_and_lists_replace(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        low="kind: preset\nset: {train: {lr: 1.0, batch: 8}, data: {families: [count, shape]}}",
+        high="set: {train: {lr: 2.0}, data: {families: [colour]}}\nseeds: 3",
+        study="name: s\nbase: [low, high]\nset: {train: {clip: null}}",
+    )
+    composed = compose(tmp_path / "study.yaml")
+    assert composed.data["set"] == {"train": {"lr": 2.0, "batch": 8, "clip": None}, "data": {"families": ["colour"]}}
+    assert composed.data["seeds"] == 3
+    assert "kind" not in composed.data
+    assert composed.places["set.train.lr"] == (tmp_path / "high.yaml", 1)
+    assert composed.places["set.train.batch"] == (tmp_path / "low.yaml", 2)
+    assert composed.places["set.train.clip"] == (tmp_path / "study.yaml", 3)
+
+
+def test_overrides_come_last(tmp_path: Path) -> None:
+    write(tmp_path, study="name: s\nset: {train: {lr: 1.0}}\nseeds: 2")
+    composed = compose(tmp_path / "study.yaml", ["train.lr=2e-3", "study.seeds=[4, 5]", "manager=static"])
+    assert composed.data == {
+        "name": "s",
+        "set": {"train": {"lr": 2e-3}, "manager": {"name": "static"}},
+        "seeds": [4, 5],
+    }
+    assert composed.places["set.train.lr"] == ("command line", None)
+
+
+def test_what_merges_and_what_is_replaced_whole() -> None:
+    low = {"manager": {"name": "static", "weight": "scalar"}, "train": {"length": {"steps": 5}, "lr": 1}}
+    assert merged(low, {"manager": {"weight": "vector"}})["manager"] == {"name": "static", "weight": "vector"}
+    assert merged(low, {"manager": {"name": "static"}})["manager"] == {"name": "static", "weight": "scalar"}
+    assert merged(low, {"manager": {"name": "bridge"}})["manager"] == {"name": "bridge"}
+    assert merged(low, {"train": {"length": {"flops": 1e9}}})["train"] == {"length": {"flops": 1e9}, "lr": 1}
+    assert low["manager"] == {"name": "static", "weight": "scalar"}
+
+
+def test_a_circle_of_bases_is_told(tmp_path: Path) -> None:
+    write(tmp_path, a="base: b", b="base: [c]", c="base: a")
+    with pytest.raises(UserError, match=r"base: is based on itself: a\.yaml → b\.yaml → c\.yaml → a\.yaml"):
+        compose(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("base: presets/smal", "did you mean 'presets/small'?"),
+        ("base: {a: 1}", "expected a file name"),
+        ("base: [1]", "expected a file name"),
+    ],
+)
+def test_a_wrong_base_is_told(tmp_path: Path, text: str, told: str) -> None:
+    write(tmp_path, study=f"name: s\n{text}")
+    with pytest.raises(UserError, match="study.yaml:2: base: ") as caught:
+        compose(tmp_path / "study.yaml")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["train.lr", "=3", "a b=1", "train..lr=1", "[x]=1"])
+def test_a_wrong_override_is_told(tmp_path: Path, text: str) -> None:
+    write(tmp_path, study="name: s")
+    with pytest.raises(UserError, match="command line: .*expected key=value"):
+        compose(tmp_path / "study.yaml", [text])

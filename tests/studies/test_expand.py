@@ -1,0 +1,196 @@
+"""The ablation language: designs, conditions, baselines, and everything that a file can get wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from mtlab.errors import UserError
+from mtlab.studies.expand import Row, expand
+from mtlab.studies.spec import read_study
+
+TINY = """
+kind: ablation
+name: tiny
+set:
+  text: {name: tiny_text, layers: top3}
+  vision: {name: tiny_vision, layers: top3}
+  data: {name: shapes, train: 64, val: 16, test: 16}
+  model: {width: 16, heads: 2, cross_layers: 2}
+  train: {batch: 8, length: {steps: 4}}
+"""
+
+
+def rows(folder: Path, text: str, *overrides: str) -> tuple[Row, ...]:
+    (folder / "tiny.yaml").write_text(TINY)
+    (folder / "study.yaml").write_text("base: tiny\nname: s\n" + text)
+    return expand(read_study(folder / "study.yaml", overrides))
+
+
+def labels(found: tuple[Row, ...]) -> list[str]:
+    return [row.label for row in found]
+
+
+def told(folder: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        rows(folder, text, *overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_grid_is_the_product_of_its_axes(tmp_path: Path) -> None:
+    found = rows(tmp_path, "axes: {manager: [last, mean], train.lr: [1e-3, 1e-4]}\nbaseline: {manager: last}")
+    assert labels(found) == ["last · lr 0.001", "last · lr 0.0001", "mean · lr 0.001", "mean · lr 0.0001"]
+    assert [row.compare_to for row in found] == [None, None, 0, 1]
+    assert [row.baseline for row in found] == [True, True, False, False]
+    assert [row.config["train"]["lr"] for row in found] == [1e-3, 1e-4, 1e-3, 1e-4]
+
+
+def test_node_axes_replace_the_node_and_dotted_axes_come_on_top(tmp_path: Path) -> None:
+    text = """
+axes:
+  manager.temperature: {values: [1.0, 2.0], when: {manager.name: static}}
+  manager: [bridge, {name: static, label: static-scalar, weight: scalar}]
+"""
+    found = rows(tmp_path, text)
+    assert labels(found) == [
+        "bridge",
+        "static-scalar · manager.temperature 1",
+        "static-scalar · manager.temperature 2",
+    ]
+    assert found[2].config["manager"] | {"frozen": False} == found[2].config["manager"]
+    assert (found[2].config["manager"]["weight"], found[2].config["manager"]["temperature"]) == ("scalar", 2.0)
+
+
+def test_a_row_that_lacks_an_axis_is_compared_at_its_first_value(tmp_path: Path) -> None:
+    text = """
+axes:
+  manager: [last, bridge, static]
+  vision.layers: {values: [top3, all], unless: {manager.name: last}}
+baseline: {manager: bridge}
+"""
+    found = rows(tmp_path, text)
+    assert labels(found) == [
+        "last",
+        "bridge · vision.layers top3",
+        "bridge · vision.layers all",
+        "static · vision.layers top3",
+        "static · vision.layers all",
+    ]
+    assert [row.compare_to for row in found] == [1, None, None, 1, 2]
+    assert found[0].note == "has no vision.layers: compared at top3"
+
+
+def test_zip_moves_settings_together(tmp_path: Path) -> None:
+    found = rows(tmp_path, "axes: {depth: {zip: {model.cross_layers: [1, 2], train.lr: [2e-4, 1e-4]}}}")
+    assert labels(found) == ["depth cross_layers 1, lr 0.0002", "depth cross_layers 2, lr 0.0001"]
+    assert [(row.config["model"]["cross_layers"], row.config["train"]["lr"]) for row in found] == [(1, 2e-4), (2, 1e-4)]
+
+
+def test_exclude_removes_cells(tmp_path: Path) -> None:
+    text = """
+axes: {manager: [last, static], model.cross_layers: [1, 2]}
+exclude: [{manager.name: static, model.cross_layers: 2}]
+"""
+    assert labels(rows(tmp_path, text)) == ["last · cross_layers 1", "last · cross_layers 2", "static · cross_layers 1"]
+
+
+def test_one_at_a_time_starts_from_set_and_baseline(tmp_path: Path) -> None:
+    text = """
+design: one_at_a_time
+baseline: {manager: bridge}
+axes: {manager: [last, bridge, static], model.cross_layers: [1, 3]}
+"""
+    found = rows(tmp_path, text)
+    assert labels(found) == ["bridge", "last", "static", "bridge · cross_layers 1", "bridge · cross_layers 3"]
+    assert [row.config["model"]["cross_layers"] for row in found] == [2, 2, 2, 1, 3]
+    assert [row.compare_to for row in found] == [None, 0, 0, 0, 0]
+
+
+def test_leave_one_out_starts_from_the_full_system(tmp_path: Path) -> None:
+    text = """
+design: leave_one_out
+set: {manager: adaptive}
+axes: {manager: [mean], model.layer_embeddings: [false]}
+"""
+    found = rows(tmp_path, text)
+    assert labels(found) == ["base", "mean", "layer_embeddings no"]
+    assert [row.config["manager"]["name"] for row in found] == ["adaptive", "mean", "adaptive"]
+    assert [row.baseline for row in found] == [True, False, False]
+
+
+def test_the_command_line_reaches_settings_and_study_keys(tmp_path: Path) -> None:
+    found = rows(tmp_path, "axes: {manager: [last, mean]}", "train.lr=5e-4", "study.baseline={manager: mean}")
+    assert {row.config["train"]["lr"] for row in found} == {5e-4}
+    assert [row.compare_to for row in found] == [1, None]
+
+
+def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
+    text = "design: one_at_a_time\nbaseline: {manager: last}\naxes: {manager: [last], model.cross_layers: [2, 3]}"
+    assert labels(rows(tmp_path, text)) == ["last", "last · cross_layers 3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("axes: {manager: [adptive]}", "axes.manager: adptive: unknown manager 'adptive'; did you mean 'adaptive'?"),
+        ("axes: {manger: [last]}", "axes.manger: no setting is called 'manger'; did you mean 'manager'?"),
+        ("axes: {train.lrr: [1]}", "axes.train.lrr: no setting is called 'train.lrr'; did you mean 'train.lr'?"),
+        ("axes: {manager: []}", "axes.manager: has no values"),
+        ("axes: {manager: last}", "axes.manager: expected a list of values"),
+        ("axes: [manager]", "axes: expected a mapping"),
+        ("axes: {manager: [last, last]}", "axes.manager[1]: value 'last' is repeated"),
+        ("axes: {train.lr: [1e-3, x]}", "axes.train.lr: x: Value 'x' of type 'str'"),
+        ("axes: {train.lr: [0]}", "out of range: must be above 0"),
+        (
+            "axes: {manager: [bridge, static], manager.temperature: [1, 2]}",
+            "axes.manager.temperature: 1: manager 'bridge' has no such option; known: experts (limit the axis with `when:",
+        ),
+        (
+            "axes: {d: {zip: {train.lr: [1, 2], train.batch: [8]}}}",
+            "lists of unequal length: train.lr has 2, train.batch has 1",
+        ),
+        ("axes: {train.lr: {values: [1], zip: {a: [1]}}}", "axes.train.lr: needs one of values, zip"),
+        ("axes: {train.lr: {values: [1], wen: {a: 1}}}", "axes.train.lr.wen: unknown key; did you mean 'when'?"),
+        ("axes: {train.lr: {values: [1], when: {manager.nam: last}}}", "did you mean 'manager.name'?"),
+        ("axes: {a: {zip: {train.lr: [1]}}, train.lr: [2]}", "axes.train.lr: axis 'a' sets train.lr too"),
+        ("axes: {train.lr: {values: [1], when: {train.batch: 8}}, train.batch: [8]}", "depends on axis 'train.batch'"),
+        ("axes: {manager: [last]}\nexclude: [{manager.nme: last}]", "exclude[0].manager.nme: no setting is called"),
+        ("axes: {manager: [last]}\nexclude: [{manager.name: last}]", "exclude: leaves no cell"),
+        ("axes: {manager: [last]}\nbaseline: {manager: mean}", "baseline.manager: matches no value of axis 'manager'"),
+        ("axes: {manager: [last]}\nbaseline: {mngr: last}", "baseline.mngr: 'mngr' is no axis of this study"),
+        (
+            "axes: {manager: [{name: static, weight: scalar}, {name: static, weight: vector}]}\nbaseline: {manager: static}",
+            "baseline.manager: matches 2 values of axis 'manager'",
+        ),
+        (
+            ("axes: {manager: [last, mean], model.cross_layers: [1, 2]}\nbaseline: {manager: last}\n"
+            "exclude: [{manager.name: last, model.cross_layers: 1}]"),
+            "baseline: matches no cell to compare 'mean · cross_layers 1' with",
+        ),
+        ("set: {manager: last}\naxes: {manager: [mean]}", "set.manager: would be wiped by axis 'manager'"),
+        ("set: {train: {lr: 1}}\naxes: {train.lr: [2]}", "set.train.lr: would be wiped by axis 'train.lr'"),
+        ("set: {model: {heads: 3}}", "set.model.heads: 3 heads do not divide the width 16"),
+        ("set: {vision: {layers: top9}}", "set.vision.layers: "),
+        ("set: {vision: {layers: [1, 9]}}", "set.vision.layers: "),
+        ("set: {trian: {lr: 1}}", "set.trian: unknown key; did you mean 'train'?"),
+        ("set: {data: {name: shape}}", "unknown dataset 'shape'; did you mean 'shapes'?"),
+        ("set: {text: {name: tiny_tex}}", "unknown text tower 'tiny_tex'; did you mean 'tiny_text'?"),
+        ("set: {task: {name: question_answring}}", "did you mean 'question_answering'?"),
+        ("set: {train: {batch: 999}}", "set.train.batch: 999 is more than the 64 training examples"),
+        ("set: {train: {micro_batch: 3}}", "set.train.micro_batch: 3 does not divide the batch 8"),
+        ("metrics: {choose: val/acuracy}", "metrics.choose: task 'question_answering' has no metric 'val/acuracy'"),
+        ("metrics: {choose: test/accuracy}", "only validation data (val/…) may"),
+        ("seeds: [0, 1, 0]", "seeds[2]: seed 0 is repeated"),
+        ("seeds: 0", "seeds: 0 seeds"),
+        ("seeds: [a]", "seeds[0]: 'a' is no seed"),
+        ("design: gird", "design: Invalid value 'gird'"),
+        ("desing: grid", "desing: unknown key; did you mean 'design'?"),
+        ("design: leave_one_out\nbaseline: {manager: last}", "leave_one_out compares with the full system"),
+        ("design: one_at_a_time", "design: one_at_a_time varies one axis from `baseline`"),
+        ("budget: {max_run: 1}", "budget.max_run: unknown key; did you mean 'max_runs'?"),
+    ],
+)
+def test_bad_studies_are_told_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    line = told(tmp_path, text)
+    assert expected in line
+    assert line.startswith((str(tmp_path / "study.yaml"), str(tmp_path / "tiny.yaml")))
