@@ -5,6 +5,7 @@ Shapes: B texts, L tokens, D width.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +45,17 @@ class EncoderBased(Tower[str]):
     def forward(self, *inputs: Tensor) -> Features:
         """Ids and mask, both [B, L] → offered levels, each [B, L, D]."""
         ids, mask = inputs
-        seen = None if ids.is_meta else mask.long()  # on the meta device transformers cannot look into a mask
-        states = self.network(input_ids=ids, attention_mask=seen, output_hidden_states=True).hidden_states
+        given = self._meta_inputs(ids) if ids.is_meta else {"input_ids": ids, "attention_mask": mask.long()}
+        states = self.network(**given, output_hidden_states=True).hidden_states
         if len(states) != self.info.depth + 1:
             raise RuntimeError(f"{type(self.network).__name__} gave {len(states)} states for {self.info.depth} levels")
         return Features(tuple(self._normed(states[level]) for level in self.levels), mask)
+
+    def _meta_inputs(self, ids: Tensor) -> dict[str, Tensor]:
+        """Keep transformers from looking into ids and mask where there is nothing to see: FLOPs are being counted."""
+        if "inputs_embeds" in inspect.signature(self.network.forward).parameters:
+            return {"inputs_embeds": self.network.get_input_embeddings()(ids)}
+        return {"input_ids": ids}
 
     def _normed(self, level: Tensor) -> Tensor:
         return F.layer_norm(level, level.shape[-1:]) if self.adapter_norm else level
