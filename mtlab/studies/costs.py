@@ -40,7 +40,9 @@ class Costs:
         if key not in self.known:
             from mtlab.cost import count
 
-            self.known[key] = asdict(count(dict(config), answers=resolve.sizes(config["data"]).answers))
+            cost = count(config, answers=resolve.sizes(config["data"]).answers)
+            flops = float(cost.flops_forward.total), float(cost.flops_step)
+            self.known[key] = asdict(CellCost(dict(cost.params), cost.trained_params, *flops))
             self.fresh += 1
         return CellCost(**self.known[key])
 

@@ -63,7 +63,7 @@ def test_a_circle_of_bases_is_told(tmp_path: Path) -> None:
 )
 def test_a_wrong_base_is_told(tmp_path: Path, text: str, told: str) -> None:
     write(tmp_path, study=f"name: s\n{text}")
-    with pytest.raises(UserError, match="study.yaml:2: base: ") as caught:
+    with pytest.raises(UserError, match=r"study\.yaml:2: base: ") as caught:
         compose(tmp_path / "study.yaml")
     assert told in str(caught.value)
 
@@ -71,5 +71,5 @@ def test_a_wrong_base_is_told(tmp_path: Path, text: str, told: str) -> None:
 @pytest.mark.parametrize("text", ["train.lr", "=3", "a b=1", "train..lr=1", "[x]=1"])
 def test_a_wrong_override_is_told(tmp_path: Path, text: str) -> None:
     write(tmp_path, study="name: s")
-    with pytest.raises(UserError, match="command line: .*expected key=value"):
+    with pytest.raises(UserError, match=r"command line: .*expected key=value"):
         compose(tmp_path / "study.yaml", [text])

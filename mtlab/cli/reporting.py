@@ -1,0 +1,67 @@
+"""`mtlab report`: the table of a study, from its stored plan and finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mtlab.cli.common import StoreOption, print_json
+
+if TYPE_CHECKING:
+    from mtlab.studies.store import Store
+
+Format = Literal["md", "json"]
+
+
+def report(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Study file, recipe, or name of a study in the store.")],
+    format: Annotated[  # noqa: A002 - the option is called so
+        Format | None, typer.Option("--format", help="Markdown or JSON instead of a table.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.", show_default=False)] = None,
+    store: StoreOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json (docs/json.md).")] = False,
+) -> None:
+    """Compare the variants of a study: mean ± interval over seeds, difference to the baseline, verdict, cost."""
+    import json
+
+    from mtlab.analysis.report import build
+    from mtlab.cli.state import note_changed, study_name
+    from mtlab.files import write_text
+    from mtlab.studies.store import Store, store_root
+
+    opened = Store.open(store_root(store))
+    plan = opened.plan(study_name(file, opened))
+    wanted = "json" if as_json else format
+    if wanted is None and out is None:
+        print_report(opened, plan)
+    else:
+        made = build(opened, plan)
+        if out is None and wanted == "json":
+            print_json(made.to_json())
+        else:
+            wanted = wanted or ("json" if out is not None and out.suffix == ".json" else "md")
+            text = made.to_markdown() if wanted == "md" else json.dumps(made.to_json(), indent=2, ensure_ascii=False)
+            if out is None:
+                typer.echo(text)
+            else:
+                write_text(out, text.rstrip("\n") + "\n")
+                typer.echo(f"written to {out}")
+    note_changed(file, opened)
+
+
+def print_report(store: Store, plan: dict[str, Any]) -> None:
+    """Print the table for the terminal, and write the report into the study's folder."""
+    import json
+
+    from mtlab.analysis.report import build
+    from mtlab.files import write_text
+
+    made = build(store, plan)
+    made.print()
+    folder = store.study(plan["study"]) / "report"
+    write_text(folder / "report.md", made.to_markdown())
+    write_text(folder / "report.json", json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n")
+    typer.echo(f"written to {folder / 'report.md'} and report.json")

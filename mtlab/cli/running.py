@@ -1,0 +1,110 @@
+"""`mtlab run`: run what a plan asks for and the store lacks, then show the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mtlab.cli.common import File, Overrides, PluginsOption, ReplaceOption, StoreOption, planned, study_file
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from mtlab.studies.launcher import Outcome
+    from mtlab.studies.plan import Plan
+    from mtlab.studies.store import Store
+
+
+def run(
+    file: File,
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-w", min=1, help="Runs at once.", show_default="one per train.threads cores"),
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="Further attempts at a run whose worker was killed.")] = 2,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop the study at the first failure.")] = False,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Let no failure stop other runs.")] = False,
+    store: StoreOption = None,
+    no_plugins: PluginsOption = False,
+    replace: ReplaceOption = False,
+) -> None:
+    """Run a study: everything that its plan asks for and the store lacks. Finished runs are never redone.
+
+    Ctrl-C stops it cleanly; the same command goes on from there.
+    """
+    from mtlab.studies.launcher import Policy, launch
+    from mtlab.studies.live import live_view
+    from mtlab.studies.plan import run_configs, to_json
+    from mtlab.studies.reconcile import reconcile, refuse_full_disk
+    from mtlab.studies.store import Store, store_root
+
+    if fail_fast and keep_going:
+        raise UserError("--fail-fast and --keep-going contradict each other: give one", file="command line")
+    path = study_file(file)
+    opened = Store.open(store_root(store), create=True)
+    plan = planned(path, overrides or [], opened, plugins=not no_plugins)
+    refuse_unready(plan)
+    data = to_json(plan)
+    found = reconcile(data, opened)
+    refuse_full_disk(data, found.states, opened)
+    opened.claim_study(plan.study.name, path, path.read_text(), replace=replace)
+    opened.write_plan(plan.study.name, data)
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
+    typer.echo(f"{plan.study.name}: {len(data['runs'])} runs ({counts})")
+    outcome = launch(
+        opened,
+        data,
+        run_configs(plan),
+        workers=workers,
+        policy=Policy(retries=retries, fail_fast=fail_fast, keep_going=keep_going),
+        view=live_view(),
+    )
+    raise typer.Exit(_conclude(outcome, opened, data, file))
+
+
+def refuse_unready(plan: Plan) -> None:
+    """Refuse what cannot be run here, before anything is started.
+
+    Raises:
+        UserError: weights cannot be had, or the device is not there.
+
+    """
+    for cell in plan.cells:
+        if cell.identity.unresolved:
+            node = cell.identity.unresolved[0]
+            name = cell.config[node].get("model", cell.config[node]["name"]) if node in cell.config else node
+            raise plan.study.error(
+                f"the weights of {name!r} cannot be had (no network?): give a local folder or file", f"set.{node}"
+            )
+    for device in {cell.config["train"]["device"] for cell in plan.cells}:
+        try:
+            _refuse_missing(device)
+        except UserError as error:
+            raise plan.study.error(error.problem, "set.train.device") from None
+
+
+def _refuse_missing(device: str) -> None:
+    from mtlab.training.environment import device as find
+
+    find(device)
+
+
+def _conclude(outcome: Outcome, store: Store, plan: dict[str, Any], file: str) -> int:
+    """Print what came of it: failures, the table of what is there, paths, and what to do next."""
+    from mtlab.cli.reporting import print_report
+
+    labels = {run["id"]: f"{run['label']}, seed {run['seed']}" for run in plan["runs"]}
+    for run, failure in outcome.failed.items():
+        typer.echo(f"failed: {labels[run]}: {failure.error}", err=True)
+        typer.echo(f"        {failure.advice} (log: {store.run(run) / 'log.txt'})", err=True)
+    if outcome.blocked:
+        typer.echo(f"blocked by failed parents: {', '.join(labels[run] for run in outcome.blocked)}", err=True)
+    if outcome.message:
+        typer.echo(outcome.message, err=True)
+    if outcome.interrupted:
+        typer.echo(f"interrupted; `mtlab run {file}` goes on from here", err=True)
+        return outcome.exit_code
+    print_report(store, plan)
+    typer.echo(f"next: mtlab report {file} --format md · mtlab status {plan['study']}")
+    return outcome.exit_code
