@@ -22,12 +22,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("plan")(planning.plan)
-app.command("run")(running.run)
-app.command("status")(state.status)
-app.command("report")(reporting.report)
-app.command("list")(listing.list_entries)
-app.command("train")(training.train)
+COMMANDS = {
+    "plan": planning.plan,
+    "run": running.run,
+    "status": state.status,
+    "report": reporting.report,
+    "list": listing.list_entries,
+    "train": training.train,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def _version(asked: bool) -> None:
@@ -54,7 +58,7 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:  # `mtlab list | head`
         sys.stderr.close()
@@ -62,12 +66,11 @@ def main() -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:
-        from click.exceptions import Abort, ClickException
-
-        if isinstance(error, Abort):
-            return 130
-        if not isinstance(error, ClickException):
+        usage = getattr(error, "format_message", None)  # a wrong option; typer's own class is not public
+        if usage is None:
             raise
-        error.show()
-        return error.exit_code
+        problem = " ".join(usage().replace("Value error, ", "").split())
+        command = next((name for name in sys.argv[1:2] if name in COMMANDS), "")
+        print(f"error: {problem} (see `{f'mtlab {command}'.strip()} --help`)", file=sys.stderr)
+        return 2
     return code if isinstance(code, int) else 0

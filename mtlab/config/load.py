@@ -17,6 +17,7 @@ from mtlab.config import yaml
 from mtlab.errors import UserError, nearest
 
 NODES = ("manager", "text", "vision", "task", "data")  #: `{name: …, options…}`: a registered class and its options
+COMMAND_LINE = "command line"  #: where an override was written
 WHOLE = ("train.length",)  #: mappings that replace, never merge
 
 
@@ -37,6 +38,8 @@ class Composed:
                 place = self.places[at]
                 break
             at = at[: max(at.rfind("."), at.rfind("["), 0)]
+        if place[0] == COMMAND_LINE and key is not None:
+            key = key.removeprefix("set.")  # as it was written there
         return UserError(problem, file=place[0], line=place[1], key=key)
 
     def written_in(self, key: str) -> Path | str | None:
@@ -62,7 +65,7 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
     data, places = composed.data, composed.places
     for text in overrides:
         key, value = override(text)
-        _merge_in(data, places, unfolded(key, value), ("command line", None), "")
+        _merge_in(data, places, unfolded(key, value), (COMMAND_LINE, None), "")
     return Composed(path, data, places)
 
 
@@ -70,7 +73,7 @@ def override(text: str) -> tuple[str, Any]:
     """Split `key=value`; `study.KEY` is a key of the study, any other one of the runs' configuration (under `set`)."""
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", key.strip()):
-        raise UserError(f"{text!r}: expected key=value, such as train.lr=1e-4", file="command line")
+        raise UserError(f"{text!r}: expected key=value, such as train.lr=1e-4", file=COMMAND_LINE)
     key = key.strip()
     key = key.removeprefix("study.") if key.startswith("study.") else f"set.{key}"
     return key, yaml.scalar(value) if value.strip() else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from mtlab.config import resolve
 from mtlab.config.identity import canonical
-from mtlab.config.load import NODES
+from mtlab.config.load import COMMAND_LINE, NODES
 from mtlab.errors import UserError, nearest
 from mtlab.studies.axes import Axis, Value, holds, parse_axes, with_value
 from mtlab.studies.spec import Study
@@ -102,7 +102,7 @@ def _refuse_wiped(study: Study, axes: Sequence[Axis]) -> None:
     """Refuse settings of this file or the command line that every cell of a grid would overwrite."""
     if study.keys.design != "grid":
         return
-    own_places = (study.path, "command line")
+    own_places = (study.path, COMMAND_LINE)
     for axis in axes:
         if axis.when or axis.unless:
             continue

@@ -1,0 +1,58 @@
+# Two commands for newcomers: `make quickstart` and `make test`. The rest is for those who work on mtlab.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A package index for torch alone, such as https://download.pytorch.org/whl/cpu where there is no GPU.
+TORCH_INDEX ?=
+# One process per core with one thread each is fastest on CPUs, in tests as in training.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help quickstart test test-all lint types clean
+
+help:
+	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, two seeds"
+	@echo "make test         lint, types and the quick tests"
+	@echo "make test-all     the slow tests too"
+	@echo "Options: PYTHON=python3.13 TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+
+quickstart: $(VENV)/.quickstart
+	@$(BIN)/mtlab run quickstart
+
+test: lint types
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-all: lint types
+	$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+# `analysis/` is imported as `mtlab.analysis`: mypy needs to see it there.
+types: $(VENV)/.dev
+	@rm -rf .build/types && mkdir -p .build/types/mtlab
+	@ln -s $(CURDIR)/mtlab/* .build/types/mtlab/ && ln -s $(CURDIR)/analysis .build/types/mtlab/analysis
+	MYPYPATH=.build/types $(BIN)/mypy -p mtlab
+
+clean:
+	rm -rf .build .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "mtlab needs Python 3.11 or newer: make quickstart PYTHON=python3.13"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "Python's venv is missing: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@echo "Downloading packages: about 0.6 GB with a CPU build of torch, about 3.5 GB with the default CUDA build on x86"
+	@echo "(TORCH_INDEX=https://download.pytorch.org/whl/cpu chooses the CPU build)."
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install --index-url "$(TORCH_INDEX)" torch torchvision
+	@touch $@
+
+$(VENV)/.quickstart: $(VENV)/.venv pyproject.toml
+	@$(BIN)/python -m pip install --quiet --progress-bar on -e '.[offline]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.venv pyproject.toml
+	@$(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev]'
+	@touch $@ $(VENV)/.quickstart

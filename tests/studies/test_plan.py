@@ -1,0 +1,177 @@
+"""Cells and their ids, parents before children, lengths in steps."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtlab.config import resolve
+from mtlab.errors import UserError
+from mtlab.studies.costs import Costs
+from mtlab.studies.plan import Plan, make_plan, run_configs, to_json
+from mtlab.studies.spec import read_study
+
+TINY = """
+kind: ablation
+name: tiny
+set:
+  text: {name: tiny_text, layers: top2}
+  vision: {name: tiny_vision, layers: top2}
+  data: {name: shapes, train: 64, val: 16, test: 16}
+  model: {width: 16, heads: 2, cross_layers: 1}
+  train: {batch: 8, length: {steps: 4}}
+"""
+
+
+@pytest.fixture
+def costs(tmp_path: Path) -> Costs:
+    return Costs(tmp_path / "costs.json")
+
+
+@pytest.fixture
+def plan(tmp_path: Path, costs: Costs) -> Any:
+    def make(text: str, *overrides: str, name: str = "study") -> Plan:
+        (tmp_path / "tiny.yaml").write_text(TINY)
+        (tmp_path / f"{name}.yaml").write_text(f"base: tiny\nname: {name}\n{text}")
+        return make_plan(read_study(tmp_path / f"{name}.yaml", overrides), costs)
+
+    return make
+
+
+def ids(plan: Plan) -> list[str]:
+    return [cell.id for cell in plan.cells]
+
+
+def test_ids_depend_on_what_counts_alone(plan: Any) -> None:
+    base = ids(plan("axes: {manager: [bridge, static]}"))
+    assert len(set(base)) == 2
+    for same in ("train.threads=2", "train.micro_batch=4", "train.device=cpu", "record.layers=false", "study.why=x"):
+        assert ids(plan("axes: {manager: [bridge, static]}", same)) == base
+    assert ids(plan("axes: {manager: [{name: bridge, label: B}, static]}\nseeds: 5")) == base
+    for other in ("train.lr=2e-3", "cache.dtype=float32", "train.precision=bf16", "text.seed=1", "train.batch=16"):
+        assert not set(ids(plan("axes: {manager: [bridge, static]}", other))) & set(base)
+
+
+def test_an_added_value_adds_its_cells_alone(plan: Any) -> None:
+    before = {run.id for run in plan("axes: {manager: [last, bridge]}\nseeds: 2").runs}
+    after = {run.id for run in plan("axes: {manager: [last, bridge, static]}\nseeds: 3").runs}
+    assert before < after
+    assert len(after - before) == 5
+
+
+def test_a_changed_default_is_another_cell_and_a_legacy_value_is_not(plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    from mtlab.config.options import option
+    from mtlab.managers.base import MANAGERS
+
+    old = ids(plan("axes: {manager: [static]}"))
+    entry = MANAGERS.get("static")
+    schema = entry.config
+
+    def with_field(field: Any) -> Any:
+        return dataclasses.make_dataclass("Config", [("sharpness", float, field)], bases=(schema,), frozen=True, kw_only=True)
+
+    monkeypatch.setattr(entry.cls, "Config", with_field(option(1.0, "added later", legacy=1.0)))
+    assert ids(plan("axes: {manager: [static]}")) == old
+    assert ids(plan("axes: {manager: [{name: static, sharpness: 2.0}]}")) != old
+    monkeypatch.setattr(entry.cls, "Config", with_field(option(1.0, "added without a legacy value")))
+    assert ids(plan("axes: {manager: [static]}")) != old
+
+    changed = dataclasses.make_dataclass(
+        "Config", [("temperature", float, option(0.5, "another default"))], bases=(schema,), frozen=True, kw_only=True
+    )
+    monkeypatch.setattr(entry.cls, "Config", changed)
+    assert ids(plan("axes: {manager: [static]}")) != old
+
+
+def test_versions_and_the_engine_are_part_of_ids(plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    from mtlab.managers.base import MANAGERS
+
+    old = ids(plan("axes: {manager: [static]}"))
+    entry = MANAGERS.get("static")
+    monkeypatch.setitem(MANAGERS.entries, "static", dataclasses.replace(entry, version=entry.version + 1))
+    assert ids(plan("axes: {manager: [static]}")) != old
+    monkeypatch.undo()
+    monkeypatch.setattr(resolve, "ENGINE", resolve.ENGINE + 1)
+    assert ids(plan("axes: {manager: [static]}")) != old
+
+
+def test_flops_and_epochs_become_steps(plan: Any) -> None:
+    fixed = plan("axes: {manager: [last, adaptive]}", "train.length={epochs: 2}")
+    assert [cell.steps for cell in fixed.cells] == [16, 16]
+    cheap, dear = plan("axes: {manager: [last, adaptive]}", "train.length={flops: 1e10}").cells
+    assert cheap.steps > dear.steps > 1
+    for cell in (cheap, dear):
+        spent = cell.steps * cell.config["train"]["batch"] * cell.cost.flops_training
+        assert spent == pytest.approx(1e10, rel=0.5 / cell.steps)
+
+
+def test_parents_come_first_and_name_their_seed(plan: Any) -> None:
+    plan("axes: {manager: [bridge, static]}", name="parent")
+    child = plan("set: {train: {lr: 1e-4}}\naxes: {manager: [bridge, static]}\ninit_from: {study: parent}\nseeds: [0, 3]")
+    data = to_json(child)
+    assert [run["study"] for run in data["runs"]] == ["parent", "study"] * 4
+    for parent, run in zip(data["runs"][::2], data["runs"][1::2], strict=True):
+        assert run["parents"] == [parent["id"]]
+        assert (parent["seed"], parent["axes"]) == (run["seed"], run["axes"])
+    config = run_configs(child)[data["runs"][-1]["id"]]
+    assert config["config"]["init_from"] == {"cell": data["runs"][-2]["cell"], "seed": 3}
+    assert config["parents"] == [{"cell": data["runs"][-2]["cell"], "seed": 3}]
+
+
+def test_a_childs_id_includes_its_parent_cell(plan: Any) -> None:
+    plan("axes: {manager: [bridge]}", name="parent")
+    text = "axes: {manager: [bridge]}\ninit_from: {study: parent}"
+    first = ids(plan(text))
+    plan("set: {train: {lr: 7e-4}}\naxes: {manager: [bridge]}", name="parent")
+    assert ids(plan(text)) != first
+    assert ids(plan("axes: {manager: [bridge]}")) != first
+
+
+def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
+    plan("axes: {manager: [bridge, static]}", name="parent")
+    found = plan("axes: {manager: [bridge, static], init_from: [null, {study: parent, label: pretrained}]}")
+    assert [cell.row.label for cell in found.cells] == [
+        "bridge · init_from none",
+        "bridge · init_from pretrained",
+        "static · init_from none",
+        "static · init_from pretrained",
+    ]
+    assert [cell.parent is not None for cell in found.cells] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("init_from: {study: nowhere}", "init_from.study: no study file 'nowhere.yaml'"),
+        ("init_from: nothing.safetensors", "init_from: no checkpoint file"),
+        ("init_from: {study: parent, seeds: 1}", "init_from.seeds: unknown key; did you mean 'seed'?"),
+        ("init_from: {study: parent, seed: x}", "init_from.seed: expected same or a seed"),
+        ("init_from: {study: study}", "start from each other in a circle"),
+        ("init_from: {study: parent}\naxes: {manager: [adaptive]}", "init_from: no cell of parent.yaml match"),
+        ("init_from: {study: parent, match: {model.width: 16}}", "2 cells of parent.yaml match"),
+        ("budget: {max_runs: 1}\nseeds: 2", "budget.max_runs: 2 runs (1 cells × 2 seeds) exceed the budget of 1"),
+        ("metrics: {verdict: test/acc}", "metrics.verdict: no task of this study has a metric 'test/acc'"),
+        ("metrics: {report: [cost/parms]}", "metrics.report[0]: no task of this study has a metric 'cost/parms'"),
+        ("published: {test/acc: 3.0}", "published: no task of this study has a metric 'test/acc'"),
+        ("axes: {train.threads: [1, 2]}", "are the same cell: they differ in nothing that counts"),
+    ],
+)
+def test_bad_plans_are_told_in_one_line(plan: Any, text: str, told: str) -> None:
+    plan("axes: {manager: [bridge, static]}", name="parent")
+    with pytest.raises(UserError) as caught:
+        plan(text)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_costs_are_counted_once_per_architecture(plan: Any, costs: Costs) -> None:
+    plan("axes: {manager: [last, bridge], train.lr: [1e-3, 1e-4]}\nseeds: 2")
+    assert costs.fresh == 2
+    costs.save()
+    again = Costs(costs.path)
+    assert len(again.known) == 2
+    assert again.fresh == 0
