@@ -11,6 +11,7 @@ derived/<cell>/s<seed>/      what is computed from a finished run later
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import secrets
@@ -123,7 +124,7 @@ class Store:
             UserError: the run that is there has another identity.
 
         """
-        directory, wanted = self.run(run), dict(config)
+        directory, wanted = self.run(run), json.loads(json.dumps(config))
         path = directory / "config.json"
         if not path.exists() and self._create_run(directory, wanted):
             return directory

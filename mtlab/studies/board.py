@@ -1,0 +1,120 @@
+"""The state of a launch in memory: its jobs, and what a view is told of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+from mtlab.studies.failures import Failure
+from mtlab.studies.store import Store
+
+JobState = Literal["queued", "running", "elsewhere", "done", "failed", "blocked", "skipped", "stopped"]
+ORDER: tuple[JobState, ...] = ("done", "running", "elsewhere", "queued", "failed", "blocked", "skipped", "stopped")
+WAITING: frozenset[JobState] = frozenset({"queued", "running", "elsewhere"})
+
+
+@dataclass
+class Job:
+    """A run of the plan, as the launcher sees it."""
+
+    id: str
+    cell: str
+    seed: int
+    label: str
+    parents: tuple[str, ...]
+    directory: Path
+    steps: int  #: optimiser steps in all
+    work: float  #: what it costs, in whatever unit the plan has for all runs
+    state: JobState = "queued"
+    attempt: int = 0  #: starts by this launcher
+    failure: Failure | None = None
+    note: str = ""  #: why it is in this state, in a few words
+    before: Mapping[str, Any] | None = None  #: the `failure.json` of an earlier launch
+
+    @property
+    def name(self) -> str:
+        """As it is called in lines for the user."""
+        return f"{self.label} seed {self.seed}"
+
+
+@dataclass
+class Board:
+    """All jobs of a launch, in plan order."""
+
+    study: str
+    metric: str  #: the one that chooses checkpoints
+    jobs: dict[str, Job]
+    workers: int
+    message: str = ""  #: what goes on with the study as a whole: "stopping", …
+    counts: Counter[JobState] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.recount()
+
+    def recount(self) -> None:
+        """Count the jobs by state."""
+        self.counts = Counter(job.state for job in self.jobs.values())
+
+    def among(self, *states: JobState) -> list[Job]:
+        """Return the jobs in one of `states`, in plan order."""
+        return [job for job in self.jobs.values() if job.state in states]
+
+
+class View(Protocol):
+    """What shows a launch to the user: entered once, told of every change, and updated several times a second."""
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def changed(self, job: Job) -> None:
+        """Take note that `job` has come into another state."""
+
+    def update(self, board: Board) -> None:
+        """Show the board; called about four times a second."""
+
+
+class Silent:
+    """A view that shows nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def changed(self, job: Job) -> None:
+        """Show nothing."""
+
+    def update(self, board: Board) -> None:
+        """Show nothing."""
+
+
+def make_board(store: Store, plan: Mapping[str, Any], workers: int) -> Board:
+    """Make the board of a plan (`plan.json`): finished runs are done, all others are queued."""
+    runs: Sequence[Mapping[str, Any]] = plan["runs"]
+    jobs = {run["id"]: _job(store, run) for run in runs}
+    return Board(plan["study"], plan["metrics"]["choose"], jobs, workers)
+
+
+def _job(store: Store, run: Mapping[str, Any]) -> Job:
+    cost, directory = run.get("cost") or {}, store.run(run["id"])
+    steps = int(cost.get("steps") or 1)
+    return Job(
+        id=run["id"],
+        cell=run["cell"],
+        seed=run["seed"],
+        label=run["label"],
+        parents=tuple(run["parents"]),
+        directory=directory,
+        steps=steps,
+        work=float(cost.get("flops") or steps),
+        state="done" if (directory / "result.json").exists() else "queued",
+        before=store.failure(run["id"]),
+    )

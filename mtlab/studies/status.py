@@ -1,0 +1,227 @@
+"""How a study stands, from its stored plan and its run directories alone: fast, and safe while runs go on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtlab.files import read_jsonl, read_jsonl_from
+from mtlab.studies.failures import Failure
+from mtlab.studies.store import State, Store
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TAIL = 65_536  #: bytes at the end of `metrics.jsonl` that are read of a run that goes on
+ORDER: tuple[State, ...] = ("done", "running", "interrupted", "new", "failed", "blocked")
+STYLES: Mapping[State, str] = {
+    "done": "green",
+    "running": "cyan",
+    "interrupted": "yellow",
+    "new": "dim",
+    "failed": "red",
+    "blocked": "magenta",
+}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How one run stands."""
+
+    id: str
+    cell: str
+    seed: int
+    label: str
+    state: State
+    attempt: int | None  #: of its last worker
+    step: int
+    steps: int
+    metric: float | None  #: best value of the choosing metric so far
+    host: str | None
+    age: float | None  #: seconds since its worker last wrote something, by this host's clock
+    problem: str | None  #: why it failed or stands still, in one line
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data with stable keys."""
+        return {
+            "id": self.id,
+            "cell": self.cell,
+            "seed": self.seed,
+            "label": self.label,
+            "state": self.state,
+            "attempt": self.attempt,
+            "step": self.step,
+            "steps": self.steps,
+            "metric": self.metric,
+            "host": self.host,
+            "age_seconds": None if self.age is None else round(self.age, 1),
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """How a study stands."""
+
+    study: str
+    metric: str  #: the one that chooses checkpoints
+    runs: tuple[RunStatus, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Runs by state; those that occur."""
+        counts = Counter(run.state for run in self.runs)
+        return {state: counts[state] for state in ORDER if counts[state]}
+
+    @property
+    def cells(self) -> dict[str, list[RunStatus]]:
+        """Runs by cell, in plan order."""
+        cells: dict[str, list[RunStatus]] = {}
+        for run in self.runs:
+            cells.setdefault(run.cell, []).append(run)
+        return cells
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data with stable keys."""
+        return {
+            "study": self.study,
+            "metric": self.metric,
+            "counts": self.counts,
+            "runs": [run.to_json() for run in self.runs],
+        }
+
+    def summary(self) -> str:
+        """One line: the study and its counts."""
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        return f"{self.study}: {len(self.runs)} runs, {counts}" if self.runs else f"{self.study}: no runs"
+
+    def table(self) -> Table:
+        """As a table for the terminal: a line per cell, a word per seed."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        seeds = sorted({run.seed for run in self.runs})
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("variant", style="cyan", overflow="fold")
+        for seed in seeds:
+            table.add_column(f"s{seed}", no_wrap=True)
+        table.add_column(f"best {self.metric}", justify="right", no_wrap=True)
+        for runs in self.cells.values():
+            known = {run.seed: run for run in runs}
+            words = [
+                Text(_word(known[seed]), style=STYLES[known[seed].state]) if seed in known else Text("")
+                for seed in seeds
+            ]
+            values = [run.metric for run in runs if run.metric is not None]
+            mean = f"{sum(values) / len(values):.4f}" + (f" (n = {len(values)})") if values else "–"
+            table.add_row(Text(runs[0].label), *words, mean)
+        return table
+
+    def problems(self) -> list[str]:
+        """A line for each run that failed, stands still or is blocked."""
+        return [f"{run.label} seed {run.seed} ({run.id}): {run.problem}" for run in self.runs if run.problem]
+
+
+def study_status(store: Store, name: str) -> StudyStatus:
+    """Tell how a study stands.
+
+    Raises:
+        UserError: no such study.
+
+    """
+    plan = store.plan(name)
+    states = store.states(plan)
+    killed = _killed(store.study(name))
+    choose, best = plan["metrics"]["choose"], max if plan["metrics"].get("mode", "max") == "max" else min
+    now = time.time()
+    found = []
+    for run in plan["runs"]:
+        state, directory = states[run["id"]], store.run(run["id"])
+        written = (store.run_state(run["id"]) or {}) if state != "new" else {}
+        step, metric = _reached(store, run["id"], state, choose, best)
+        found.append(
+            RunStatus(
+                id=run["id"],
+                cell=run["cell"],
+                seed=run["seed"],
+                label=run["label"],
+                state=state,
+                attempt=written.get("attempt"),
+                step=step,
+                steps=int((run.get("cost") or {}).get("steps") or 0),
+                metric=metric,
+                host=written.get("host"),
+                age=_age(directory, now) if state != "new" else None,
+                problem=_problem(store, run, states, killed.get(run["id"])),
+            )
+        )
+    return StudyStatus(name, choose, tuple(found))
+
+
+def _word(run: RunStatus) -> str:
+    if run.state == "running" and run.steps:
+        return f"{run.step}/{run.steps}"
+    if run.state == "interrupted" and run.steps:
+        return f"stopped {run.step}/{run.steps}"
+    return run.state
+
+
+def _reached(store: Store, run: str, state: State, choose: str, best: Any) -> tuple[int, float | None]:
+    """Step reached, and best value so far; of long runs that go on, the best of late."""
+    result = store.result(run) if state == "done" else None
+    if result is not None:
+        return int(result["steps"]), result["metrics"].get(choose)
+    if state == "new":
+        return 0, None
+    path = store.run(run) / "metrics.jsonl"
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return 0, None
+    rows = read_jsonl(path) if size <= TAIL else read_jsonl_from(path, size - TAIL)[0]
+    values = [row[choose] for row in rows if choose in row]
+    return max((int(row["step"]) for row in rows if "step" in row), default=0), best(values) if values else None
+
+
+def _age(directory: Path, now: float) -> float | None:
+    ages = []
+    for name in ("result.json", "lock.json", "metrics.jsonl", "failure.json", "state.json"):
+        try:
+            ages.append(now - (directory / name).stat().st_mtime)
+        except FileNotFoundError:
+            continue
+    return max(0.0, min(ages)) if ages else None
+
+
+def _killed(folder: Path) -> dict[str, str]:
+    """Run → how the launcher saw its last worker end, where the worker itself could not say."""
+    found: dict[str, str] = {}
+    for event in read_jsonl(folder / "launch.jsonl"):
+        run = event.get("run")
+        if event.get("event") == "start" and run is not None:
+            found.pop(run, None)
+        elif event.get("event") == "failed" and run is not None:
+            found[run] = str(event.get("why", ""))
+    return found
+
+
+def _problem(store: Store, run: Mapping[str, Any], states: Mapping[str, State], killed: str | None) -> str | None:
+    state = states[run["id"]]
+    if state == "failed":
+        written = store.failure(run["id"])
+        if written is None:  # a new attempt has begun since
+            return None
+        failure = Failure.from_json(written)
+        return f"{failure}; {failure.advice}"
+    if state == "blocked":
+        waiting: Sequence[str] = [parent for parent in run["parents"] if states.get(parent) in ("failed", "blocked")]
+        return f"waits for {', '.join(waiting)}"
+    if state in ("new", "interrupted") and killed:
+        failure = Failure("killed", killed)
+        return f"{failure}; {failure.advice}"
+    return None
