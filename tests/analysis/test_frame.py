@@ -1,0 +1,84 @@
+"""Runs and examples as tables."""
+
+import json
+import time
+
+import polars as pl
+
+from mtlab.analysis import frame
+
+
+def test_one_row_per_run_with_everything_known_of_it(four):
+    plan = four.plan(["last", "bridge", "static", "adaptive"])
+    runs = frame.runs(four.store, plan)
+    assert runs.shape[0] == 20
+    row = runs.row(by_predicate=pl.col("run") == "static/s3", named=True)
+    assert (row["cell"], row["seed"], row["label"], row["state"], row["axis/manager"]) == (
+        *("static", 3, "static", "done", "static"),
+    )
+    assert abs(row["test/accuracy"] - 0.82) < 0.002
+    assert {"test/accuracy/colour", "val/loss", "train/loss"} <= row.keys()
+    assert row["cost/params"] == 10_000
+    assert row["cost/params/managers"] == 6_000
+    assert (row["cost/flops"], row["cost/seconds"], row["cost/memory"]) == (1.4e7, 43.0, 500.0)
+    assert (row["mix/device"], row["mix/threads"], row["mix/code"]) == ("cpu", 1, "c0de")
+
+
+def test_unfinished_runs_keep_their_row(fabric):
+    fabric.finish("bridge", 0, 0.7)
+    fabric.fail("bridge", 1)
+    fabric.start("static", 0)
+    runs = frame.runs(fabric.store, fabric.plan(["bridge", "static"], seeds=2))
+    assert runs["state"].to_list() == ["done", "failed", "interrupted", "new"]
+    assert runs["test/accuracy"].is_null().to_list() == [False, True, True, True]
+
+
+def test_a_plan_of_which_nothing_ran(fabric):
+    plan = fabric.plan(["bridge", "static"], seeds=2)
+    assert frame.runs(fabric.store, plan)["state"].to_list() == ["new"] * 4
+    assert frame.examples(fabric.store, plan).is_empty()
+
+
+def test_axis_values_of_several_types_are_told_as_json(fabric):
+    plan = fabric.plan(["a", "b", "c"], seeds=1, baseline=None)
+    for run, layers in zip(plan["runs"], ["all", [1, 2], 3], strict=True):
+        run["axes"] = {"vision.layers": layers, "model.width": 64}
+    runs = frame.runs(fabric.store, plan)
+    assert runs["axis/vision.layers"].to_list() == ["all", "[1, 2]", "3"]
+    assert runs["axis/model.width"].to_list() == [64, 64, 64]
+
+
+def test_examples_are_those_of_finished_runs(four):
+    four.finish("bridge", 5, 0.7)
+    (four.store.run("bridge/s5") / "result.json").unlink()  # cut off between outcomes and result
+    plan = four.plan(["bridge", "static"], seeds=6)
+    outcomes = frame.examples(four.store, plan, split="test")
+    assert outcomes.height == 10 * four.examples
+    assert outcomes.columns == [
+        "run",
+        "cell",
+        "seed",
+        "label",
+        "split",
+        "id",
+        "family",
+        "target",
+        "prediction",
+        "score",
+    ]
+    by_run = dict(outcomes.group_by("run").agg(pl.col("score").mean()).iter_rows())
+    result = json.loads((four.store.run("static/s1") / "result.json").read_text())
+    assert by_run["static/s1"] == result["metrics"]["test/accuracy"]
+    assert frame.examples(four.store, plan).height == 20 * four.examples
+
+
+def test_a_thousand_runs_take_less_than_two_seconds(fabric):
+    cells = [f"c{number:03d}" for number in range(200)]
+    for cell in cells:
+        for seed in range(5):
+            fabric.finish(cell, seed, 0.7)
+    plan = fabric.plan(cells, baseline="c000")
+    began = time.perf_counter()
+    assert frame.runs(fabric.store, plan).height == 1000
+    assert time.perf_counter() - began < 2
+    assert frame.examples(fabric.store, plan, split="test").height == 300_000
