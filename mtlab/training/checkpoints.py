@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mtlab import files
 
+ABOUT = "mtlab"  #: key of our JSON in the file's metadata
 CHECKSUM = "crc32"  #: safetensors detects a cut file, but not a changed bit
 
 
@@ -33,9 +34,12 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any])
 
     """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    words = {"mtlab": json.dumps(metadata, allow_nan=False), CHECKSUM: str(_checksum(held))}
+    about = {**metadata, CHECKSUM: _checksum(held)}
     with files.temporary(path) as scratch:
-        save_file(held, scratch, words)
+        scratch.touch()
+        mode = scratch.stat().st_mode
+        save_file(held, scratch, {ABOUT: json.dumps(about, allow_nan=False)})  # one key: their order would be random
+        scratch.chmod(mode)  # safetensors lets nobody but the owner read
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -50,8 +54,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             words = file.metadata() or {}
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no iterator
-        metadata: dict[str, Any] = json.loads(words["mtlab"])
-        intact = words[CHECKSUM] == str(_checksum(tensors))
+        metadata: dict[str, Any] = json.loads(words[ABOUT])
+        intact = metadata.pop(CHECKSUM) == _checksum(tensors)
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError) as error:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import sys
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 from mtlab.config.resolve import resolve
+from mtlab.training.worker import train
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["mtlab.training.worker"])
 
 TOWER = {"name": "planted", "depth": 3, "planted": 2, "width": 16, "tokens": 3}
 TINY: dict[str, Any] = {
@@ -33,3 +42,34 @@ def tiny_config(**sections: Any) -> dict[str, Any]:
     config = resolve(merged(TINY, sections))
     config["train"]["length"] = {"steps": config["train"]["length"]["steps"], "epochs": None, "flops": None}
     return config
+
+
+def work(folder: str) -> None:
+    """Train a run, for a process of its own."""
+    sys.exit(train(Path(folder)))
+
+
+def start(folder: Path) -> ForkServerProcess:
+    """Train a run in another process: a fresh fork of one in which torch is imported already."""
+    process = CONTEXT.Process(target=work, args=(str(folder),))
+    process.start()
+    return process
+
+
+def train_apart(folder: Path) -> int | None:
+    """Train a run in another process and return its exit code."""
+    process = start(folder)
+    process.join()
+    return process.exitcode
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Gather all that must repeat: everything but time, memory and host."""
+    result = json.loads((folder / "result.json").read_text())
+    for key in ("seconds", "examples_per_second", "memory_mib"):
+        del result["cost"][key]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"]
+    written = ("examples.parquet", "layers.safetensors", "checkpoints/best.safetensors")
+    return {"result": result, "metrics": lines, **{name: (folder / name).read_bytes() for name in written}}
