@@ -1,0 +1,32 @@
+"""What interventions make of weights."""
+
+import torch
+
+from mtlab.managers.interventions import replaced, token_mean, uniform, without
+
+WEIGHTS = torch.tensor([0.2, 0.3, 0.5]).view(1, 3, 1, 1)
+ONE = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
+
+
+def test_uniform_over_what_is_read() -> None:
+    torch.testing.assert_close(uniform(WEIGHTS).flatten(), torch.full((3,), 1 / 3))
+    assert torch.equal(uniform(ONE), ONE)
+
+
+def test_without_one_renormalises_the_rest() -> None:
+    torch.testing.assert_close(without(3)(WEIGHTS).flatten(), torch.tensor([0.4, 0.6, 0.0]))
+    assert torch.equal(without(2)(ONE), torch.zeros_like(ONE))
+    assert torch.equal(without(1)(ONE), ONE)
+
+
+def test_token_mean_leaves_padding_out() -> None:
+    weights = torch.rand(2, 3, 4, 1).softmax(1)
+    mask = torch.tensor([[True, True, True, True], [True, True, False, False]])
+    got = token_mean(mask)(weights)
+    torch.testing.assert_close(got[1, :, 0, 0], weights[1, :, :2, 0].mean(1))
+    torch.testing.assert_close(token_mean()(weights)[0], got[0])
+    assert torch.equal(token_mean(mask)(WEIGHTS), WEIGHTS)
+
+
+def test_another_seeds_weights() -> None:
+    assert torch.equal(replaced(ONE)(WEIGHTS), ONE)

@@ -1,0 +1,298 @@
+"""The encoder and the whole model: fusion, masks, initial values, noise, names, and what they refuse."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mtlab.config.schema import ModelConfig
+from mtlab.encoder import CrossModalEncoder
+from mtlab.errors import UserError
+from mtlab.managers.interventions import uniform, without
+from mtlab.model import VisionLanguageModel, build, draw_noise, initialise, pairing
+from mtlab.towers import build_tower, tower_shape
+from mtlab.towers.base import Features, TowerShape
+
+TEXT = TowerShape((12, 12, 12), (2, 3, 4), 4, 9, class_token=True, positions=True)
+VISION = TowerShape((6, 10), (1, 5), 5, 8, class_token=False, positions=False)
+MANAGERS = ["last", "mean", "bridge", "static", "adaptive"]
+
+
+def config(manager: dict[str, Any] | str, **model: Any) -> dict[str, Any]:
+    node = {"name": manager} if isinstance(manager, str) else manager
+    options = {"width": 16, "heads": 4, "cross_layers": 2, "mlp_ratio": 2} | model
+    return {"manager": node, "model": options, "task": {"name": "question_answering"}}
+
+
+def model(manager: dict[str, Any] | str, *, seed: int = 0, **options: Any) -> VisionLanguageModel:
+    return build(config(manager, **options), TEXT, VISION, answers=5, seed=seed).eval()
+
+
+def features(lengths: tuple[int, ...] = (7, 4)) -> tuple[Features, Features]:
+    generator = torch.Generator().manual_seed(0)
+    text = tuple(torch.randn(2, 7, 12, generator=generator) for _ in range(3))
+    vision = tuple(torch.randn(2, 8, width, generator=generator) for width in (6, 10))
+    mask = torch.arange(7) < torch.tensor(lengths).unsqueeze(1)
+    return Features(text, mask), Features(vision)
+
+
+def padded(given: Features, extra: int) -> Features:
+    """The same texts with more padding, full of rubbish."""
+    assert given.mask is not None
+    levels = [torch.where(given.mask.unsqueeze(-1), level, 50.0) for level in given.levels]
+    rubbish = [torch.full((2, extra, level.shape[2]), -50.0) for level in levels]
+    mask = torch.cat([given.mask, torch.zeros(2, extra, dtype=torch.bool)], 1)
+    return Features(tuple(torch.cat(pair, 1) for pair in zip(levels, rubbish, strict=True)), mask)
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_padding_changes_nothing(manager: str, layers: int) -> None:
+    encoder, (text, vision) = model(manager, cross_layers=layers).encoder, features()
+    plain, more = encoder(text, vision), encoder(padded(text, 2), vision)
+    assert text.mask is not None
+    torch.testing.assert_close(more.pooled, plain.pooled)
+    torch.testing.assert_close(more.image, plain.image)
+    torch.testing.assert_close(more.text[:, :7][text.mask], plain.text[text.mask])
+
+
+def test_text_and_image_reach_each_other() -> None:
+    encoder, (text, vision) = model("bridge").encoder, features()
+    other = Features(tuple(level.flip(0) for level in vision.levels))
+    plain, changed = encoder(text, vision), encoder(text, other)
+    assert not torch.allclose(plain.text, changed.text)
+
+
+def test_no_cross_modal_layers_pool_the_top_experts() -> None:
+    encoder, (text, vision) = model("adaptive", cross_layers=0).encoder, features()
+    fused = encoder(text, vision, record=True)
+    top = encoder.text.experts(text).states[:, -1]
+    assert torch.equal(fused.text, top)
+    torch.testing.assert_close(fused.pooled[:, :16], torch.tanh(encoder.text.pooler.linear(top[:, 0])))
+    mean = encoder.image.experts(vision).states[:, -1].mean(1)
+    torch.testing.assert_close(fused.pooled[:, 16:], torch.tanh(encoder.image.pooler.linear(mean)))
+    assert fused.recorded == {}
+
+
+def test_experts_carry_modality_level_and_position() -> None:
+    encoder, (_, vision) = model("mean").encoder, features()
+    stream = encoder.image
+    states = stream.experts(vision).states
+    for number, absolute in enumerate((1, 5)):
+        linear = stream.projections.levels[str(absolute)]
+        row = stream.embeddings.layer.weight[absolute - 1] + stream.embeddings.token_type.weight[0]
+        expected = linear(vision.levels[number]) + row + stream.embeddings.position.weight
+        torch.testing.assert_close(states[:, number], expected)
+    assert encoder.text.embeddings.position is None, "the text tower knows positions"
+    assert encoder.text.projections.shared is not None, "its levels have one width"
+    assert not torch.equal(encoder.text.embeddings.token_type.weight, stream.embeddings.token_type.weight)
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_all_that_is_trained_gets_a_gradient(manager: str) -> None:
+    whole, (text, vision) = model(manager), features()
+    for _, part in whole.encoder.managers():  # equal scores hide the temperature
+        if hasattr(part, "score"):
+            torch.nn.init.normal_(part.score, generator=torch.Generator().manual_seed(0))
+    whole(text, vision).logits.square().sum().backward()
+    without = {name for name, p in whole.named_parameters() if p.grad is None}
+    assert without == set()
+
+
+class TestInitialValues:
+    def test_variants_share_all_that_they_have_in_common(self) -> None:
+        states = {name: model(name, seed=3).state_dict() for name in MANAGERS}
+        reference = states["adaptive"]
+        for name, state in states.items():
+            shared = [key for key in state if key in reference and state[key].shape == reference[key].shape]
+            assert len(shared) >= 100
+            assert all(torch.equal(state[key], reference[key]) for key in shared), name
+
+    def test_depth_does_not_move_what_is_below(self) -> None:
+        shallow, deep = model("static", cross_layers=1).state_dict(), model("static", cross_layers=3).state_dict()
+        assert all(torch.equal(value, deep[key]) for key, value in shallow.items())
+
+    def test_seeds_and_modules_differ(self) -> None:
+        first, second = model("last", seed=0).encoder, model("last", seed=1).encoder
+        name = "self_attention.query.weight"
+        values = [e.get_parameter(f"text.layers.{d}.{name}") for e in (first, second) for d in range(2)]
+        assert all(not torch.equal(a, b) for i, a in enumerate(values) for b in values[:i])
+
+    def test_distribution(self) -> None:
+        linear = torch.nn.Linear(300, 300)
+        norm = torch.nn.LayerNorm(8)
+        module = torch.nn.ModuleDict({"linear": linear, "norm": norm})
+        norm.weight.data.fill_(3.0)
+        initialise(module, 0)
+        assert linear.weight.std().item() == pytest.approx(0.02, rel=0.02)
+        assert linear.weight.mean().item() == pytest.approx(0.0, abs=2e-4)
+        assert not linear.bias.any()
+        assert (norm.weight == 1).all()
+
+    def test_layer_scores_keep_their_constructors_values(self) -> None:
+        score = model("static").encoder.text.managers[1].score
+        assert torch.equal(score, torch.full_like(score, 1 / 3))
+
+    def test_building_leaves_the_global_generator_alone(self) -> None:
+        torch.manual_seed(5)
+        expected = torch.rand(1)
+        torch.manual_seed(5)
+        model("adaptive")
+        assert torch.equal(torch.rand(1), expected)
+
+
+class TestNoise:
+    NODE = {"name": "adaptive", "noise": 0.5}  # noqa: RUF012
+
+    def draw(self, manager: dict[str, Any] | str, seed: int = 0) -> dict[tuple[str, int], Tensor]:
+        text, vision = features()
+
+        def generator(modality: str, depth: int) -> torch.Generator:
+            return torch.Generator().manual_seed(seed + 10 * depth + len(modality))
+
+        return draw_noise(model(manager).encoder, text, vision, generator)
+
+    def test_is_drawn_for_managers_that_want_it(self) -> None:
+        assert self.draw("adaptive") == {}
+        assert self.draw("bridge") == {}
+        drawn = self.draw(self.NODE)
+        assert {key: tuple(noise.shape) for key, noise in drawn.items()} == {
+            ("text", 0): (2, 3, 7, 16),
+            ("text", 1): (2, 3, 7, 16),
+            ("image", 0): (2, 2, 8, 16),
+            ("image", 1): (2, 2, 8, 16),
+        }
+        assert drawn["text", 0].std().item() == pytest.approx(0.5 / 3, rel=0.1)
+        assert drawn["image", 0].std().item() == pytest.approx(0.5 / 2, rel=0.1)
+
+    def test_rests_on_its_generators_alone(self) -> None:
+        first, again, other = self.draw(self.NODE), self.draw(self.NODE), self.draw(self.NODE, seed=1)
+        assert all(torch.equal(noise, again[key]) for key, noise in first.items())
+        assert not any(torch.equal(noise, other[key]) for key, noise in first.items())
+
+    def test_reaches_the_output(self) -> None:
+        text, vision = features()
+        whole, noise = model(self.NODE), self.draw(self.NODE)
+        assert not torch.equal(whole(text, vision, noise=noise).logits, whole(text, vision).logits)
+
+
+class TestInterventions:
+    def test_take_effect_where_they_are_put(self) -> None:
+        whole, (text, vision) = model("static"), features()
+        plain = whole(text, vision).fused
+        removed = whole(text, vision, intervene={("text", 1): without(2)}, record=True).fused
+        assert not torch.allclose(removed.pooled, plain.pooled)
+        assert removed.recorded is not None
+        assert (removed.recorded["text", 1].weights[:, 1] == 0).all()
+        assert (removed.recorded["text", 0].weights[:, 1] > 0).all()
+
+    def test_uniform_weights_are_what_the_mean_has_already(self) -> None:
+        whole, (text, vision) = model("mean"), features()
+        same = {(m, d): uniform for m in ("text", "image") for d in range(2)}
+        torch.testing.assert_close(whole(text, vision, intervene=same).logits, whole(text, vision).logits)
+
+
+class TestTowers:
+    NODES = {"text": {"name": "tiny_text", "layers": "top2"}, "vision": {"name": "tiny_vision"}}  # noqa: RUF012
+
+    def build(self, **changes: dict[str, Any]) -> VisionLanguageModel:
+        nodes = {kind: node | changes.get(kind, {}) for kind, node in self.NODES.items()}
+        shapes = [tower_shape(kind, node) for kind, node in nodes.items()]
+        towers = [build_tower(kind, node) for kind, node in nodes.items()]
+        return build(config("adaptive"), *shapes, answers=5, text_tower=towers[0], vision_tower=towers[1])
+
+    def raw(self, whole: VisionLanguageModel) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+        texts = ["a red square", "is there a blue circle below it ?"]
+        return whole.towers["text"].prepare(texts), whole.towers["vision"].prepare(list(pixels))
+
+    def test_raw_input_and_features_give_the_same(self) -> None:
+        whole = self.build().eval()
+        text, vision = self.raw(whole)
+        given = whole.features("text", text), whole.features("vision", vision)
+        torch.testing.assert_close(whole(text, vision).logits, whole(*given).logits)
+
+    def test_parameters_are_named_by_part(self) -> None:
+        rooms = {name.split(".")[0] for name, _ in self.build().named_parameters()}
+        assert rooms == {"encoder", "task", "towers"}
+        assert {name.split(".")[1] for name, _ in self.build().towers.named_parameters(prefix="towers")} == {
+            "text",
+            "vision",
+        }
+
+    def test_frozen_towers_stay_as_they_are(self) -> None:
+        whole = self.build(text={"trainable": True}).train()
+        assert whole.towers["text"].training
+        assert not whole.towers["vision"].training
+        text, vision = self.raw(whole)
+        assert whole.features("text", text).levels[0].requires_grad
+        assert not whole.features("vision", vision).levels[0].requires_grad
+        whole(text, vision).logits.sum().backward()
+        assert any(p.grad is not None for p in whole.towers["text"].parameters())
+        assert all(p.grad is None for p in whole.towers["vision"].parameters())
+
+    def test_levels_come_without_towers(self) -> None:
+        whole = model("last")
+        assert not whole.towers
+        assert whole(*features()).logits.shape == (2, 5)
+
+
+def test_dropout_in_training_alone() -> None:
+    whole, given = model("last", dropout=0.5), features()
+    assert torch.equal(whole(*given).logits, whole(*given).logits)
+    whole.train()
+    assert not torch.equal(whole(*given).logits, whole(*given).logits)
+
+
+def test_layer_weights_are_named() -> None:
+    encoder = model("adaptive").encoder
+    named = dict(encoder.named_parameters())
+    assert encoder.layer_weights() == {
+        f"{m}.managers.{rest}" for m in ("text", "image") for rest in ("0.score", "1.previous_weight")
+    }
+    assert encoder.layer_weights() <= set(named)
+    assert model("bridge").encoder.layer_weights() == set()
+
+
+def test_pairing_is_known_before_anything_is_built() -> None:
+    options = ModelConfig(width=16, heads=4, cross_layers=2)
+    assert pairing(options, {"name": "bridge"}, TEXT, VISION) == {
+        ("text", 0): [3],
+        ("text", 1): [4],
+        ("image", 0): [1],
+        ("image", 1): [5],
+    }
+    assert pairing(options, {"name": "last"}, TEXT, VISION)["text", 1] == []
+
+
+@pytest.mark.parametrize(
+    ("node", "key", "says"),
+    [
+        ({"name": "adptive"}, "manager.name", "adaptive"),
+        ({"name": "static", "wieght": "scalar"}, "manager.wieght", "weight"),
+        ({"name": "static", "frozen": "maybe"}, "manager.frozen", "maybe"),
+        ({"name": "last", "expert": 3}, "manager.expert", "2 offered"),  # the image has two
+        ({"name": "bridge", "experts": [1, 2, 3]}, "manager.experts", "2 cross-modal layers"),
+        ({}, "manager", "name"),
+    ],
+)
+def test_a_manager_that_cannot_be_built(node: dict[str, Any], key: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        CrossModalEncoder(ModelConfig(width=16, heads=4, cross_layers=2), node, TEXT, VISION)
+    assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"model": {"width": 16, "heads": 3}}, "model.heads"),
+        ({"task": {"name": "question_anwering"}}, "task.name"),
+        ({"task": {"name": "question_answering", "head_layers": 3}}, "task.head_layers"),
+    ],
+)
+def test_a_model_that_cannot_be_built(change: dict[str, Any], key: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build(config("last") | change, TEXT, VISION, answers=5)
+    assert caught.value.key == key
