@@ -1,0 +1,64 @@
+"""Outcomes of single test examples, as the tests over seeds use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtlab.statistics import Floats
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Per example, outcome of one variant − outcome of another, averaged over seeds."""
+
+    differences: Floats | None  #: [m]; None where there are none to use
+    note: str | None = None  #: why not, or what is odd about them
+
+
+def paired(
+    outcomes: pl.DataFrame, runs: pl.DataFrame, metric: str, cells: tuple[str, str], seeds: Sequence[int]
+) -> Paired:
+    """Pair the examples of two variants.
+
+    Only outcomes whose mean *is* the metric count: those of accuracy say nothing about the variance of a loss.
+
+    Args:
+        outcomes: see `frame.examples`.
+        runs: see `frame.runs`.
+        metric: SPLIT/NAME or SPLIT/NAME/FAMILY.
+        cells: variant and baseline.
+        seeds: those that both have.
+
+    """
+    import polars as pl
+
+    split, _, rest = metric.partition("/")
+    family = rest.partition("/")[2]
+    chosen = pl.col("cell").is_in(cells) & pl.col("seed").is_in(list(seeds)) & (pl.col("split") == split)
+    if family:
+        chosen &= pl.col("family") == family
+    rows = outcomes.filter(chosen) if outcomes.height else outcomes
+    if rows.is_empty():
+        return Paired(None, "no outcomes of single examples: the variance is that over seeds alone")
+    means = rows.group_by("run").agg(pl.col("score").mean())
+    joined = means.join(runs.select("run", pl.col(metric).alias("metric")), on="run")
+    if joined.height < 2 * len(seeds):
+        return Paired(None, "some runs recorded no outcomes of single examples: the variance is that over seeds alone")
+    if not np.allclose(joined["score"].to_numpy(), joined["metric"].to_numpy(), rtol=0, atol=1e-6):
+        return Paired(None, f"{metric} is no mean of recorded outcomes: the variance is that over seeds alone")
+    first, second = (rows.filter(cell=cell).group_by("id").agg(pl.col("score").mean()) for cell in cells)
+    both = first.join(second, on="id", suffix="_other").sort("id")
+    if both.height == first.height == second.height:
+        note = None
+    elif both.is_empty():
+        return Paired(None, "judged on other examples than the baseline: pairing by seed means little here")
+    else:
+        note = f"only {both.height} examples are shared with the baseline ({first.height} and {second.height})"
+    return Paired((both["score"] - both["score_other"]).to_numpy(), note)

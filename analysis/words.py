@@ -1,0 +1,104 @@
+"""Numbers as people read them: points, ±, thousands, durations, p-values."""
+
+from __future__ import annotations
+
+from mtlab.statistics import Mean
+
+NONE = "—"
+_SHARES = ("accuracy", "recall", "precision", "f1", "auc")  #: metrics between 0 and 1, shown in points
+
+
+def in_points(metric: str) -> bool:
+    """Tell whether a metric is a share of examples, to be shown × 100."""
+    name = metric.split("/")[1] if "/" in metric else metric
+    return name.startswith(_SHARES)
+
+
+def score(value: float | None, metric: str, *, sign: bool = False) -> str:
+    """Write a result, or a difference of results with its sign: in points with one decimal where that fits.
+
+    >>> score(0.7234, "test/accuracy"), score(-0.004, "test/accuracy", sign=True), score(0.51234, "test/loss")
+    ('72.3', '−0.4', '0.512')
+    """
+    if value is None:
+        return NONE
+    if metric.startswith("cost/"):
+        return cost(value, metric)
+    digits = f"{100 * value:+.1f}" if in_points(metric) else f"{value:+.3g}"
+    digits = digits.replace("-0.0", "+0.0") if float(digits) == 0 else digits
+    return (digits if sign else digits.removeprefix("+")).replace("-", "−")
+
+
+def plus_minus(value: float | None, interval: tuple[float, float] | None, metric: str, *, sign: bool = False) -> str:
+    """Write a result with half the width of its interval.
+
+    >>> plus_minus(0.723, (0.692, 0.754), "test/accuracy")
+    '72.3 ± 3.1'
+    """
+    shown = score(value, metric, sign=sign)
+    if value is None or interval is None:
+        return shown
+    return f"{shown} ± {score((interval[1] - interval[0]) / 2, metric)}"
+
+
+def mean(found: Mean | None, metric: str) -> str:
+    """Write a mean over seeds with its interval."""
+    return NONE if found is None else plus_minus(found.mean, found.interval, metric)
+
+
+def cost(value: float, metric: str) -> str:
+    """Write a cost in its own unit."""
+    if metric == "cost/seconds":
+        return duration(value)
+    return f"{value:.0f} MiB" if metric == "cost/memory" else number(value)
+
+
+def number(value: float | None) -> str:
+    """Write a large number in three digits.
+
+    >>> number(404_300), number(14.0e6), number(1.24e9), number(950)
+    ('404 k', '14.0 M', '1.24 G', '950')
+    """
+    if value is None:
+        return NONE
+    for unit in ("", " k", " M", " G", " T", " P"):
+        if abs(value) < 999.5:
+            break
+        value /= 1000
+    places = 0 if unit == "" or abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    return f"{value:.{places}f}{unit}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time.
+
+    >>> duration(4.21), duration(41.2), duration(200), duration(9000)
+    ('4.2 s', '41 s', '3.3 min', '2.5 h')
+    """
+    if seconds is None:
+        return NONE
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
+
+
+def p_value(p: float) -> str:
+    """Write a p-value.
+
+    >>> p_value(0.0031), p_value(0.2), p_value(1e-9), p_value(0.0498)
+    ('p = 0.003', 'p = 0.20', 'p < 0.001', 'p = 0.0498')
+    """
+    if p < 0.001:
+        return "p < 0.001"
+    if 0.045 <= p < 0.055:  # never round across the usual threshold
+        return f"p = {p:.4f}"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def level(alpha: float) -> str:
+    """Write the level of an interval.
+
+    >>> level(0.05), level(0.005)
+    ('95 %', '99.5 %')
+    """
+    return f"{100 * (1 - alpha):.4g} %"
