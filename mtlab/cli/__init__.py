@@ -6,6 +6,7 @@ Each command is a module of its own, and imports what it needs inside: `mtlab --
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "plan": planning.plan,
     "run": running.run,
     "status": state.status,

@@ -58,13 +58,15 @@ def print_plan(data: dict[str, Any], found: Reconciled) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from mtlab.units import si
+
     console = Console(highlight=False, soft_wrap=False)
     console.print(f"[bold]{data['study']}[/]  {data['why']}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("variant", overflow="fold", style="cyan")
     table.add_column("cell", no_wrap=True)
-    table.add_column("runs", no_wrap=True)
-    for column in ("steps", "trained", "MFLOP/example", "PFLOP"):
+    table.add_column("runs")
+    for column in ("steps", "params", "per example", "in all"):
         table.add_column(column, justify="right", no_wrap=True)
     shown = [*_parents(data), *data["rows"]]
     for row in shown:
@@ -76,9 +78,9 @@ def print_plan(data: dict[str, Any], found: Reconciled) -> None:
             row["cell"] + ("?" if row.get("unresolved") else ""),
             ", ".join(f"{count} {state}" for state, count in states.items()),
             f"{cost['steps']:,}",
-            f"{cost['trained_params'] / 1e6:.2f} M",
-            f"{cost['flops_forward'] / 1e6:.1f}",
-            f"{cost['flops'] * len(runs) / 1e15:.3f}",
+            si(cost["trained_params"]),
+            si(cost["flops_forward"], "FLOP"),
+            si(cost["flops"] * len(runs), "FLOP"),
         )
     console.print(table)
     for line in _remarks(data, found):
@@ -94,10 +96,11 @@ def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
     from mtlab.statistics import smallest_detectable
+    from mtlab.units import si
 
-    total = sum(run["cost"]["flops"] for run in data["runs"]) / 1e15
+    total = si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
-    lines = [f"{len(data['runs'])} runs ({counts}) · {total:.3f} PFLOP in all"]
+    lines = [f"{len(data['runs'])} runs ({counts}) · {total} of training · params: trained ones; per example: forward"]
     lines += [
         f"pairing of {row['label']}: {_pairs(row['pairing'])}"
         for row in data["rows"]
@@ -124,5 +127,7 @@ def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
 
 
 def _pairs(pairing: dict[str, list[list[int]]]) -> str:
-    stacks = {modality: " ".join(",".join(map(str, levels)) for levels in stack) for modality, stack in pairing.items()}
+    stacks = {
+        modality: " ".join(",".join(map(str, levels)) or "–" for levels in stack) for modality, stack in pairing.items()
+    }
     return "; ".join(f"{modality} levels {levels}" for modality, levels in stacks.items())

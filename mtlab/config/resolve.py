@@ -15,7 +15,7 @@ from typing import Any
 from mtlab.config.check import checked, hints, plain_checked
 from mtlab.config.identity import Identity, identify
 from mtlab.config.load import NODES
-from mtlab.config.schema import RunConfig
+from mtlab.config.schema import ModelConfig, RunConfig
 from mtlab.errors import UserError, nearest
 from mtlab.registry import Entry, Registry
 from mtlab.version import ENGINE
@@ -180,7 +180,7 @@ def _mapping(given: Any, key: str | None = None) -> Mapping[str, Any]:
 
 
 def _check_together(config: Mapping[str, Any]) -> None:
-    train, model = config["train"], config["model"]
+    train = config["train"]
     size = sizes(config["data"])
     if train["batch"] > size.examples["train"]:
         raise UserError(
@@ -198,8 +198,7 @@ def _check_together(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"{metric!r} cannot choose a checkpoint: only validation data (val/…) may", key="metrics.choose"
         )
-    for kind in ("text", "vision"):
-        _check_manager(json.dumps([config["manager"], kind, config[kind], model], sort_keys=True))
+    pairing(config)
 
 
 def metrics(task: Mapping[str, Any]) -> list[str]:
@@ -214,21 +213,31 @@ def is_metric(metric: str, known: list[str]) -> bool:
     return metric in known or (metric.count("/") == 2 and metric.rpartition("/")[0] in known)
 
 
+def pairing(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
+    """Tell which of its tower's levels each manager reads: modality → per cross-modal layer, levels from 1.
+
+    Raises:
+        UserError: the tower lacks a level, or the manager cannot stand where it is put.
+
+    """
+    found: dict[str, list[list[int]]] = json.loads(_pairing(json.dumps([config[key] for key in _PAIRED])))
+    return found
+
+
+_PAIRED = ("model", "manager", "text", "vision")
+
+
 @lru_cache(maxsize=4096)
-def _check_manager(text: str) -> None:
-    """Ask the manager whether it can be built on these towers, at every depth."""
-    from mtlab.managers.base import Modality, Place
+def _pairing(text: str) -> str:
+    from mtlab.encoder import pairing as pair
     from mtlab.towers import tower_shape
 
-    manager, kind, tower, model = json.loads(text)
-    shape = tower_shape(kind, tower)
-    cls, given = entry("manager", manager).cls, options("manager", manager)
-    for depth in range(model["cross_layers"]):
-        modality: Modality = "text" if kind == "text" else "image"
-        try:
-            cls.check(given, Place(model["width"], len(shape.levels), depth, model["cross_layers"], modality))
-        except UserError as error:
-            raise error.at(key="manager") from None
+    model, manager, words, vision = json.loads(text)
+    pairs = pair(checked(ModelConfig, model), manager, tower_shape("text", words), tower_shape("vision", vision))
+    stacks: dict[str, list[list[int]]] = {"text": [], "image": []}
+    for (modality, _), levels in sorted(pairs.items()):
+        stacks[modality].append(levels)
+    return json.dumps(stacks)
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from mtlab.config import resolve
 from mtlab.config.identity import engine_code
@@ -134,7 +134,7 @@ def _row(plan: Plan, cell: Cell) -> dict[str, Any]:
         "baseline": cell.row.baseline,
         "compare_to": None if against is None else against.id,
         "note": cell.row.note,
-        "pairing": pairing(cell.config),
+        "pairing": resolve.pairing(cell.config),
         "unresolved": list(cell.identity.unresolved),
     }
 
@@ -164,25 +164,6 @@ def _axes(cell: Cell) -> dict[str, Any]:
         axis: next(iter(value.settings.values())) if len(value.settings) == 1 else dict(value.settings)
         for axis, value in cell.row.values.items()
     }
-
-
-def pairing(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
-    """Tell which of its tower's levels each manager reads: modality → per cross-modal layer, levels from 1."""
-    from mtlab.managers.base import MODALITIES, Place
-    from mtlab.towers import tower_shape
-
-    cls, options = resolve.entry("manager", config["manager"]).cls, resolve.options("manager", config["manager"])
-    model = config["model"]
-    pairs: dict[str, list[list[int]]] = {}
-    for modality in MODALITIES:
-        kind: Literal["text", "vision"] = "text" if modality == "text" else "vision"
-        levels = tower_shape(kind, config[kind]).levels
-        places = [
-            Place(model["width"], len(levels), depth, model["cross_layers"], modality)
-            for depth in range(model["cross_layers"])
-        ]
-        pairs[modality] = [[levels[expert - 1] for expert in cls.experts_used(options, place)] for place in places]
-    return pairs
 
 
 def _differences(config: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
