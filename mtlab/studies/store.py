@@ -10,12 +10,11 @@ derived/<cell>/s<seed>/      what is computed from a finished run later
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
-import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any, Literal
 
 from mtlab import files
 from mtlab.errors import UserError, nearest
-from mtlab.studies.lock import glance
+from mtlab.studies.lock import glance, guarded
 
 FORMAT = 1
 
@@ -61,7 +60,8 @@ class Store:
         """
         marker = root / "store.json"
         if not marker.is_file():
-            if root.is_dir() and any(root.iterdir()):
+            there = [entry.name for entry in root.iterdir()] if root.is_dir() else []
+            if any(not name.startswith(files.TEMPORARY) for name in there):  # those are of makers killed half-way
                 raise UserError("is a folder, but not a store: choose another --store (or MTLAB_STORE)", file=root)
             if not create:
                 raise UserError(
@@ -78,10 +78,9 @@ class Store:
                 file=marker,
             )
         if create:
-            probe = root / f"{files.TEMPORARY}{secrets.token_hex(6)}-probe"
-            with files.writing(root):
-                probe.write_bytes(b"x")
-                probe.unlink()
+            with files.writing(root), tempfile.TemporaryFile(dir=root) as probe:
+                probe.write(b"x")
+                probe.flush()
         return cls(root)
 
     # Places
@@ -126,33 +125,18 @@ class Store:
         """
         directory, wanted = self.run(run), json.loads(json.dumps(config))
         path = directory / "config.json"
-        if not path.exists() and self._create_run(directory, wanted):
+        there = _read(path)
+        if there == wanted:
             return directory
-        there = files.read_json(path)
-        if there.get("identity") != wanted.get("identity"):
-            raise UserError(f"run {run} is there already with another configuration: the store was changed", file=path)
-        if there != wanted and self.state(run) not in ("done", "running"):
-            # Written beside the run directory, where nobody but the run's worker may leave half a file.
-            staged = directory.parent / f"{files.TEMPORARY}{secrets.token_hex(6)}-{directory.name}.json"
-            files.write_json(staged, wanted)
-            os.replace(staged, path)
+        with files.writing(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+        with guarded(directory):
+            there = _read(path)
+            if there is not None and there.get("identity") != wanted.get("identity"):
+                raise UserError(f"run {run} is there with another configuration: the store was changed", file=path)
+            if there is None or (there != wanted and self.state(run) not in ("done", "running")):
+                _place_config(directory, wanted)
         return directory
-
-    @staticmethod
-    def _create_run(directory: Path, config: Mapping[str, Any]) -> bool:
-        """Make the directory by renaming a finished one; False if somebody else was faster."""
-        staged = directory.parent / f"{files.TEMPORARY}{secrets.token_hex(6)}-{directory.name}"
-        try:
-            files.write_json(staged / "config.json", config)
-            os.rename(staged, directory)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            return False
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-        files.sync_folder(directory.parent)
-        return True
 
     def state(self, run: str) -> State:
         """Judge a run by its directory alone. `blocked` depends on parents: see `states`."""
@@ -255,6 +239,23 @@ class Store:
     def log_launch(self, name: str, event: Mapping[str, Any]) -> None:
         """Append an event to the study's `launch.jsonl`: what workers cannot write themselves."""
         files.append_line(self.study(name) / "launch.jsonl", event)
+
+
+def _place_config(directory: Path, config: Any) -> None:
+    """Put `config.json` into a run directory, which is made with it if it is missing; below the run's guard.
+
+    It is written beside the run directory, then renamed: nobody but a run's worker may leave half a file in it. What an
+    earlier launcher left there when it was killed is removed.
+    """
+    staging = directory.parent / f"{files.TEMPORARY}{directory.name}"
+    shutil.rmtree(staging, ignore_errors=True)
+    files.write_json(staging / "config.json", config)
+    if directory.exists():
+        os.replace(staging / "config.json", directory / "config.json")
+        staging.rmdir()
+    else:
+        os.rename(staging, directory)
+    files.sync_folder(directory.parent)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -52,6 +52,11 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
+def test_a_store_whose_maker_was_killed_half_way_is_made(tmp_path: Path) -> None:
+    (tmp_path / f"{files.TEMPORARY}12-store.json").write_text("")
+    assert Store.open(tmp_path, create=True).root == tmp_path
+
+
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text('{"format": 2}')
     with pytest.raises(UserError, match="format 2, this mtlab knows 1") as caught:
@@ -103,7 +108,7 @@ def test_a_run_is_created_once(store: Store) -> None:
     before = (directory / "config.json").stat()
     assert store.create_run("abc/s0", config()) == directory
     assert (directory / "config.json").stat() == before
-    assert os.listdir(directory.parent) == ["s0"]
+    assert sorted(os.listdir(directory.parent)) == [".s0.guard", "s0"]
     assert store.config("abc/s0") == config()
 
 
@@ -140,7 +145,7 @@ def test_two_may_create_a_run_at_once(store: Store) -> None:
             maker.join()
             assert maker.exitcode == 0
         assert store.config("abc/s0") == config()
-        assert os.listdir(store.run("abc/s0").parent) == ["s0"]
+        assert sorted(os.listdir(store.run("abc/s0").parent)) == [".s0.guard", "s0"]
         (store.run("abc/s0") / "config.json").unlink()
         store.run("abc/s0").rmdir()
 
