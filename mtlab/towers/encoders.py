@@ -183,13 +183,15 @@ def _encoder(network: Any) -> Any:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
     try:
         yield
     except pickle.UnpicklingError as error:
         raise UserError(
             "the weights hold code, or are damaged, and are refused: save them as safetensors", file=folder, key="model"
         ) from error
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         first = " ".join(str(error).split())[:200]
         raise UserError(f"transformers cannot read the model: {first}", file=folder, key="model") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from torch import Tensor
 from mtlab.errors import UserError
 
 WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_state_dict")  #: where trainers put the tensors
+
+SIGNS_OF_CODE = ("Unsupported global", "Unsupported class", "GLOBAL")  #: in PyTorch's refusal to unpickle
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -75,13 +78,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickled(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of another protocol: they are read or refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error):
-            problem = "holds code, not only tensors, and is refused: save the state_dict alone, or as safetensors"
+        # Only a pickle starts so: then it is one of other things than tensors, or written by another library.
+        pickled = _first_byte(path) == pickle.PROTO
+        if pickled or any(sign in str(error) for sign in SIGNS_OF_CODE):
+            problem = "holds code or other things than tensors, and is refused: save the state_dict, or as safetensors"
         else:
             problem = "is not a readable PyTorch checkpoint (damaged, or another format)"
         raise UserError(problem, file=path) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         first = str(error).partition("\n")[0]
         raise UserError(f"is not a readable PyTorch checkpoint: {first}", file=path) from None
+
+
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(1)

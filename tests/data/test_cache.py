@@ -8,7 +8,6 @@ import sys
 import textwrap
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -304,26 +303,31 @@ def test_features_too_large_for_the_type_are_refused(tmp_path):
 
 WORKER = textwrap.dedent(
     """
-    import json, sys
+    import json, sys, time
     from pathlib import Path
     import mtlab.data.cache_extract as extract
     from mtlab.config.schema import CacheConfig
     from mtlab.data.cache import expert_cache
 
-    root, node, data, pause = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), float(sys.argv[4])
-    if pause:  # a slow machine: there is time to kill us in the middle
-        import time
-        compute = extract.Work.compute
-        extract.Work.compute = lambda self, keys: (print("at it", flush=True), time.sleep(pause), compute(self, keys))[2]
-    cached = expert_cache(node.pop("kind"), node, data, CacheConfig(dtype="float32"), root=root)
+    root, nodes, data, pause = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), float(sys.argv[4])
+    compute = extract.Work.compute
+
+    def slowly(self, keys):  # there is time to kill us in the middle
+        print("at it", flush=True)
+        time.sleep(pause)
+        return compute(self, keys)
+
+    if pause:
+        extract.Work.compute = slowly
+    caches = [expert_cache(node.pop("kind"), node, data, CacheConfig(dtype="float32"), root=root) for node in nodes]
     heavy = sorted({"timm", "transformers"} & set(sys.modules))
-    print(json.dumps({"items": len(cached), "heavy": heavy}), flush=True)
+    print(json.dumps({"items": [len(cached) for cached in caches], "heavy": heavy}), flush=True)
     """
 )
 
 
-def worker(root, node, data=PLANTED, pause=0.0):
-    command = [sys.executable, "-c", WORKER, str(root), json.dumps(node), json.dumps(data), str(pause)]
+def worker(root, *nodes, data=PLANTED, pause=0.0):
+    command = [sys.executable, "-c", WORKER, str(root), json.dumps(nodes), json.dumps(data), str(pause)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -333,16 +337,16 @@ PLANTED_TEXT = {"kind": "text", "name": "planted"}
 
 def test_several_processes_share_one_build_and_a_dead_one_holds_up_nobody(tmp_path):
     data = {**PLANTED, "train": 1000}
-    victim = worker(tmp_path / "shared", PLANTED_TEXT, data, pause=60.0)
+    victim = worker(tmp_path / "shared", PLANTED_TEXT, data=data, pause=60.0)
     assert victim.stdout.readline() == "at it\n"  # it has claimed a chunk, and would sit on it for a minute
-    others = [worker(tmp_path / "shared", PLANTED_TEXT, data, pause=0.05) for _ in range(2)]
+    others = [worker(tmp_path / "shared", PLANTED_TEXT, data=data, pause=0.05) for _ in range(2)]
     time.sleep(1.0)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     started = time.monotonic()
     told = [process.communicate(timeout=60)[0].splitlines() for process in others]
     assert time.monotonic() - started < 40
-    assert [json.loads(lines[-1])["items"] for lines in told] == [1100, 1100]
+    assert [json.loads(lines[-1])["items"] for lines in told] == [[1100]] * 2
     computed = sum(lines.count("at it") for lines in told)
     assert computed == -(-1100 // CHUNK)  # every chunk once, by one or the other
     node = {"name": "planted"}
@@ -366,14 +370,14 @@ def test_one_that_hangs_is_overtaken(tmp_path, monkeypatch):
 
 def test_a_finished_cache_needs_neither_timm_nor_transformers(tmp_path):
     data = {"name": "shapes", "train": 24, "val": 8, "test": 8}
-    for node in (
+    nodes = (
         {"kind": "text", "name": "minilm"},
         {"kind": "vision", "name": "efficientnet_lite0"},
         {"kind": "vision", "name": "timm", "model": "test_vit", "weights": "random", "image_size": 32},
-    ):
-        first, second = (json.loads(worker(tmp_path, node, data).communicate(timeout=120)[0]) for _ in range(2))
-        assert first["heavy"] != []
-        assert second == {"items": first["items"], "heavy": []}
+    )
+    first, second = (json.loads(worker(tmp_path, *nodes, data=data).communicate(timeout=120)[0]) for _ in range(2))
+    assert first["heavy"] == ["timm", "transformers"]
+    assert second == {"items": first["items"], "heavy": []}
 
 
 def test_a_fetch_of_a_batch_is_fast(tmp_path):
