@@ -61,12 +61,12 @@ def number(value: float | None) -> str:
     """
     if value is None:
         return NONE
-    for unit in ("", " k", " M", " G", " T", " P"):
-        if abs(value) < 999.5:
-            break
+    units = ["", " k", " M", " G", " T", " P"]
+    while abs(value) >= 999.5 and len(units) > 1:
         value /= 1000
-    places = 0 if unit == "" or abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
-    return f"{value:.{places}f}{unit}"
+        units.pop(0)
+    places = 0 if units[0] == "" or abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    return f"{value:.{places}f}{units[0]}"
 
 
 def duration(seconds: float | None) -> str:
@@ -99,6 +99,6 @@ def level(alpha: float) -> str:
     """Write the level of an interval.
 
     >>> level(0.05), level(0.005)
-    ('95 %', '99.5 %')
+    ('95%', '99.5%')
     """
-    return f"{100 * (1 - alpha):.4g} %"
+    return f"{100 * (1 - alpha):.4g}%"
