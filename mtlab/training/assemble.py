@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from mtlab.config.check import checked
 from mtlab.config.schema import CacheConfig, MetricsConfig, RecordConfig, TrainConfig
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.batches import Loader, RawImages, RawTexts, Source
+from mtlab.data.cache import expert_cache
 from mtlab.managers.base import Modality
 from mtlab.model import VisionLanguageModel, build
 from mtlab.towers import TowerKind, build_tower, tower_shape
@@ -52,6 +53,7 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
 
     """
     train = checked(TrainConfig, config["train"])
+    arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
     data = dict(config["data"])
     entry = DATASETS.get(data.pop("name"))
     dataset = entry.cls(checked(entry.config, data))
@@ -60,9 +62,15 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     for kind in ("text", "vision"):
         cache = checked(CacheConfig, config["cache"])
         if cache.enabled and not config[kind]["trainable"]:
-            from mtlab.data.cache import expert_cache
-
-            sources[kind] = expert_cache(kind, config[kind], config["data"], cache, root=files.cache_root())
+            sources[kind] = expert_cache(
+                kind,
+                config[kind],
+                config["data"],
+                cache,
+                root=files.cache_root(),
+                progress=told(f"expert cache, {kind}"),
+                device=str(arithmetic.device),
+            )
         else:
             towers[kind] = build_tower(kind, config[kind])
             sources[kind] = RawTexts(towers[kind]) if kind == "text" else RawImages(towers[kind], dataset)
@@ -76,7 +84,6 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
         text_tower=towers.get("text"),
         vision_tower=towers.get("vision"),
     )
-    arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
     return Assembled(
         config=config,
         seed=seed,
@@ -89,3 +96,16 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
         arithmetic=arithmetic,
         levels={"text": text.levels, "image": vision.levels},
     )
+
+
+def told(what: str) -> Callable[[int, int], None]:
+    """Make a progress that prints a line for every tenth of the whole."""
+    tenths = -1
+
+    def tell(done: int, whole: int) -> None:
+        nonlocal tenths
+        if whole and done * 10 // whole > tenths:
+            tenths = done * 10 // whole
+            print(f"{what}: {done} of {whole}", flush=True)
+
+    return tell

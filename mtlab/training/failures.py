@@ -8,7 +8,7 @@ from typing import Any, Literal
 from mtlab.errors import UserError
 
 Kind = Literal["oom", "nan", "input", "bug"]
-OOM_ADVICE = "out of memory: set train.micro_batch (same results, less memory), run fewer workers, or a smaller batch"
+OOM_ADVICE = "out of memory: set or lower train.micro_batch, run fewer workers at once, or choose a smaller batch"
 
 
 class DivergedError(Exception):

@@ -129,4 +129,3 @@ def _mixing(averaged: Mapping[str, torch.Tensor], cross_layers: int) -> set[Moda
     """Tell the modalities whose managers all record weights."""
     depths = range(cross_layers)
     return {m for m in MODALITIES if cross_layers and all(f"weights/{m}/{depth}" in averaged for depth in depths)}
-

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import tiny_config
-
-RunMaker = Callable[..., Path]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+from tiny_runs import RunMaker, tiny_config
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sys
+import time
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,9 @@ from typing import Any
 from mtlab.config.resolve import resolve
 from mtlab.training.worker import train
 
+RunMaker = Callable[..., Path]  #: the fixture `make_run`
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["mtlab.training.worker"])
+CONTEXT.set_forkserver_preload(["mtlab.training.worker", "mtlab.towers.tiny", "mtlab.towers.planted", "polars"])
 
 TOWER = {"name": "planted", "depth": 3, "planted": 2, "width": 16, "tokens": 3}
 TINY: dict[str, Any] = {
@@ -22,7 +26,6 @@ TINY: dict[str, Any] = {
     "vision": TOWER,
     "model": {"width": 16, "heads": 2, "cross_layers": 2, "mlp_ratio": 2, "dropout": 0.1},
     "data": {"name": "planted", "train": 100, "val": 40, "test": 40},
-    "cache": {"enabled": False},
     "train": {"length": {"steps": 30}, "batch": 16, "eval_every": 8, "checkpoint_every": 5},
 }
 
@@ -44,14 +47,15 @@ def tiny_config(**sections: Any) -> dict[str, Any]:
     return config
 
 
-def work(folder: str) -> None:
+def work(folder: str, environment: dict[str, str]) -> None:
     """Train a run, for a process of its own."""
+    os.environ.update(environment)  # the process that forks it may be older than the test
     sys.exit(train(Path(folder)))
 
 
 def start(folder: Path) -> ForkServerProcess:
     """Train a run in another process: a fresh fork of one in which torch is imported already."""
-    process = CONTEXT.Process(target=work, args=(str(folder),))
+    process = CONTEXT.Process(target=work, args=(str(folder), dict(os.environ)))
     process.start()
     return process
 
@@ -73,3 +77,23 @@ def outcome(folder: Path) -> dict[str, Any]:
         del line["seconds"]
     written = ("examples.parquet", "layers.safetensors", "checkpoints/best.safetensors")
     return {"result": result, "metrics": lines, **{name: (folder / name).read_bytes() for name in written}}
+
+
+def lines(folder: Path, kind: str) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if kind in row]
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.005)
+
+
+def bytes_of(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

@@ -1,0 +1,83 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import RunMaker, start, train_apart, wait_for
+
+from mtlab.training import loop
+from mtlab.training.worker import train
+
+
+def test_a_loss_that_is_no_number_fails_as_nan(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run(train={"lr": 1e30, "clip": None, "warmup": 0.0})
+    assert train(folder) == 3
+    failure = json.loads((folder / "failure.json").read_text())
+    assert failure["kind"] == "nan"
+    assert "loss is" in failure["error"]
+    assert failure["attempt"] == 1
+    assert not (folder / "result.json").exists()
+    assert train(folder) == 3
+    assert json.loads((folder / "failure.json").read_text())["attempt"] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code", "said"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 GB"), "oom", 3, "micro_batch"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "oom", 3, "micro_batch"),
+        (ZeroDivisionError("division by zero"), "bug", 3, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_failures_are_classified(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str, code: int, said: str
+) -> None:
+    def failing(*_: Any, **__: Any) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(loop, "train_step", failing)
+    folder = make_run()
+    assert train(folder) == code
+    failure = json.loads((folder / "failure.json").read_text())
+    assert failure["kind"] == kind
+    assert said in failure["error"]
+    assert "test_failures.py" in failure["where"]
+    assert "failing" in failure["trace"]
+    monkeypatch.undo()
+    assert train(folder) == 0
+    assert not (folder / "failure.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"train": {"device": "cuda:7"}}, "train.device"),
+        ({"metrics": {"choose": "val/accuracy/nothing"}}, "metrics.choose"),
+    ],
+)
+def test_the_users_mistakes_exit_with_two(
+    make_run: RunMaker, sections: dict[str, Any], key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run(**sections)
+    assert train(folder) == 2
+    failure = json.loads((folder / "failure.json").read_text())
+    assert failure["kind"] == "input"
+    assert key in failure["error"]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path) == 2
+    assert "no run directory" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_workers_of_one_run_cannot_work_at_once(make_run: RunMaker) -> None:
+    folder = make_run(train={"length": {"steps": 300}})
+    first = start(folder)
+    wait_for((folder / "lock.json").exists)
+    assert train_apart(folder) == 75
+    first.terminate()
+    first.join()
+    assert first.exitcode == 143

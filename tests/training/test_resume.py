@@ -1,0 +1,122 @@
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import RunMaker, bytes_of, lines, outcome, start, train_apart, wait_for
+
+from mtlab.training import checkpoints, loop
+from mtlab.training.worker import train
+
+
+def killed_until_done(folder: Path, kills: int, longest: float, seed: int) -> list[int | None]:
+    """Kill the worker at random moments, `kills` times at most, then let it finish; return the exit codes."""
+    dice, codes = random.Random(seed), []
+    for _ in range(kills):
+        process = start(folder)
+        process.join(dice.uniform(0, longest))
+        process.kill()
+        process.join()
+        codes.append(process.exitcode)
+        if process.exitcode == 0:
+            break
+    return [*codes, train_apart(folder)]
+
+
+def resumes_exactly(make_run: RunMaker, kills: int, seed: int) -> None:
+    settings = {"train": {"length": {"steps": 40}, "eval_every": 7, "checkpoint_every": 3}}
+    whole = make_run("whole", **settings)
+    started = time.monotonic()
+    assert train_apart(whole) == 0
+    took = time.monotonic() - started
+    broken = make_run("broken", **settings)
+    codes = killed_until_done(broken, kills, took, seed)
+    assert codes[-1] == 0
+    assert codes.count(-signal.SIGKILL) >= 1
+    assert outcome(broken) == outcome(whole)
+
+
+def test_killed_at_random_moments_it_ends_as_if_undisturbed(make_run: RunMaker) -> None:
+    resumes_exactly(make_run, kills=3, seed=random.SystemRandom().randrange(10**6))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_at_twenty_random_moments(make_run: RunMaker, seed: int) -> None:
+    resumes_exactly(make_run, kills=20, seed=seed)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_stop_it_keeps_its_state(make_run: RunMaker, number: signal.Signals, code: int) -> None:
+    settings = {"train": {"length": {"steps": 40}, "checkpoint_every": 1000}}
+    whole, stopped = make_run("whole", **settings), make_run("stopped", **settings)
+    train(whole)
+    process = start(stopped)
+    wait_for(lambda: (stopped / "metrics.jsonl").exists() and lines(stopped, "val/loss"))
+    os.kill(process.pid or 0, number)
+    process.join()
+    assert process.exitcode == code
+    _, state = checkpoints.load(stopped / "checkpoints" / "last.safetensors")
+    assert 8 <= state["step"] < 40
+    assert not {"failure.json", "lock.json", "result.json"} & bytes_of(stopped).keys()
+    assert train_apart(stopped) == 0
+    assert json.loads((stopped / "state.json").read_text())["attempt"] == 2
+    assert outcome(stopped) == outcome(whole)
+
+
+def interrupted_at(folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Send SIGTERM when the loop has done `step` steps; return the exit code."""
+    real = loop.train_step
+
+    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if kwargs["step"] == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", stepping)
+        return train(folder)
+
+
+def test_interrupted_before_a_validation_it_validates_after_resuming(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = make_run("whole"), make_run("stopped")
+    train(whole)
+    assert interrupted_at(stopped, 16, monkeypatch) == 143
+    assert [row["step"] for row in lines(stopped, "val/loss")] == [8]
+    assert train(stopped) == 0
+    assert outcome(stopped) == outcome(whole)
+
+
+def test_a_best_checkpoint_ahead_of_the_last_one_is_chosen_anew(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"train": {"checkpoint_every": 10}}
+    whole, broken = make_run("whole", **settings), make_run("broken", **settings)
+    train(whole)
+    chosen = json.loads((whole / "result.json").read_text())["best_step"]
+    interrupted_at(broken, 5, monkeypatch)
+    (broken / "checkpoints" / "best.safetensors").write_bytes((whole / "checkpoints" / "best.safetensors").read_bytes())
+    assert chosen > 5
+    assert train(broken) == 0
+    assert outcome(broken) == outcome(whole)
+
+
+def test_a_corrupt_last_checkpoint_is_told_and_set_aside(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, broken = make_run("whole"), make_run("broken")
+    train(whole)
+    interrupted_at(broken, 20, monkeypatch)
+    last = broken / "checkpoints" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-10])
+    assert train(broken) == 0
+    assert "last.safetensors.corrupt" in capsys.readouterr().out
+    assert (broken / "checkpoints" / "last.safetensors.corrupt").exists()
+    assert outcome(broken) == outcome(whole)

@@ -1,0 +1,77 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_runs import RunMaker, lines, tiny_config
+
+from mtlab.errors import UserError
+from mtlab.training import checkpoints
+from mtlab.training.assemble import assemble
+from mtlab.training.transfer import source, start_from
+from mtlab.training.worker import train
+
+
+def test_what_fits_is_loaded_and_the_rest_is_said(tmp_path: Path) -> None:
+    teacher, pupil = (assemble(tiny_config(model={"cross_layers": 1}), seed=seed).model for seed in (1, 2))
+    given = {name: tensor.clone() for name, tensor in checkpoints.model_tensors(teacher).items()}
+    kept = "encoder.text.layers.0.feed_forward.widen.weight"
+    given["task.head.3.weight"], given["stranger"] = torch.zeros(7, 32), torch.zeros(1)
+    before = pupil.state_dict()[kept].clone()
+    del given[kept]
+    save_file(given, tmp_path / "given.safetensors")
+    said = list(start_from(pupil, tmp_path / "given.safetensors"))
+    after = pupil.state_dict()
+    assert torch.equal(after[kept], before)
+    changed = [name for name in given if name in after and name != "task.head.3.weight"]
+    assert all(torch.equal(after[name], given[name]) for name in changed)
+    whole = len(checkpoints.model_tensors(pupil))
+    assert said == [
+        f"{whole - 2} of the model's {whole} tensors are from {tmp_path / 'given.safetensors'}",
+        f"  kept {kept}: not there",
+        "  kept task.head.3.weight: (4, 32) here, (7, 32) there",
+        "  left stranger: not in this model",
+    ]
+
+
+def test_a_file_of_which_nothing_fits_is_refused(tmp_path: Path) -> None:
+    save_file({"stranger": torch.zeros(1)}, tmp_path / "given.safetensors")
+    with pytest.raises(UserError, match="none of its 1 tensors") as caught:
+        list(start_from(assemble(tiny_config(), seed=0).model, tmp_path / "given.safetensors"))
+    assert caught.value.key == "init_from"
+
+
+class Code:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("run!",))
+
+
+def test_a_file_that_holds_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": Code()}, tmp_path / "given.pt")
+    with pytest.raises(UserError, match="code"):
+        list(start_from(assemble(tiny_config(), seed=0).model, tmp_path / "given.pt"))
+    assert "run!" not in capsys.readouterr().out
+
+
+def test_a_file_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "given.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    assert source({"checkpoint": str(path), "digest": None}, [], tmp_path) == path
+    with pytest.raises(UserError, match="has changed since"):
+        source({"checkpoint": str(path), "digest": "0" * 64}, [], tmp_path)
+    with pytest.raises(UserError, match="no such checkpoint"):
+        source({"checkpoint": str(tmp_path / "none"), "digest": None}, [], tmp_path)
+
+
+def test_a_child_starts_from_its_parents_best_checkpoint(make_run: RunMaker) -> None:
+    parent = make_run("parent", seed=0)
+    link = {"cell": "parent", "seed": 0}
+    child = make_run("child", seed=4, parents=[link], init_from=link, train={"length": {"steps": 1}, "lr": 1e-12})
+    assert train(child) == 2
+    assert "not finished" in json.loads((child / "failure.json").read_text())["error"]
+    assert train(parent) == 0
+    assert train(child) == 0
+    result = json.loads((parent / "result.json").read_text())
+    assert lines(child, "val/loss")[0]["val/loss"] == pytest.approx(result["metrics"]["val/loss"], rel=1e-4)
