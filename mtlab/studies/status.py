@@ -16,7 +16,7 @@ from mtlab.studies.store import State, Store
 if TYPE_CHECKING:
     from rich.table import Table
 
-TAIL = 65_536  #: bytes at the end of `metrics.jsonl` that are read of a run that goes on
+TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of a run that goes on
 ORDER: tuple[State, ...] = ("done", "running", "interrupted", "new", "failed", "blocked")
 STYLES: Mapping[State, str] = {
     "done": "green",
@@ -179,11 +179,8 @@ def _reached(store: Store, run: str, state: State, choose: str, best: Any) -> tu
     if state == "new":
         return 0, None
     path = store.run(run) / "metrics.jsonl"
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        return 0, None
-    rows = read_jsonl(path) if size <= TAIL else read_jsonl_from(path, size - TAIL)[0]
+    size = path.stat().st_size if path.exists() else 0
+    rows, _ = read_jsonl_from(path, max(0, size - TAIL))
     values = [row[choose] for row in rows if choose in row]
     return max((int(row["step"]) for row in rows if "step" in row), default=0), best(values) if values else None
 

@@ -67,7 +67,10 @@ class Store:
                 raise UserError(
                     "no store here: `mtlab run FILE` makes one; --store or MTLAB_STORE name another", file=root
                 )
-            files.write_json(marker, {"format": FORMAT})
+            try:
+                files.write_json(marker, {"format": FORMAT})
+            except FileNotFoundError:  # as /proc says it
+                raise UserError("cannot be made here: choose another --store (or MTLAB_STORE)", file=root) from None
         written = files.read_json(marker)
         found = written.get("format") if isinstance(written, dict) else None
         if not isinstance(found, int):

@@ -174,12 +174,17 @@ class alone:  # noqa: N801 - reads as a word
         self.stream.close()
 
 
-def launch_process(root: Path, made: Any, *, workers: int = 2, **policy: Any) -> subprocess.Popen[str]:
+def described(folder: Path, made: Any, *, workers: int = 2, **policy: Any) -> Path:
+    """Write a plan to a file for `standin.py launch`."""
+    path = folder / f"launch-{os.getpid()}-{time.monotonic_ns()}.json"
+    path.write_text(json.dumps({"plan": made[0], "configs": made[1], "workers": workers, "policy": policy}))
+    return path
+
+
+def launch_process(root: Path, made: Any, **settings: Any) -> subprocess.Popen[str]:
     """Start a launcher in a process of its own."""
-    described = root.parent / f"launch-{os.getpid()}-{time.monotonic_ns()}.json"
-    described.write_text(json.dumps({"plan": made[0], "configs": made[1], "workers": workers, "policy": policy}))
     return subprocess.Popen(
-        [sys.executable, __file__, "launch", str(root), str(described)],
+        [sys.executable, __file__, "launch", str(root), str(described(root.parent, made, **settings))],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -187,13 +192,13 @@ def launch_process(root: Path, made: Any, *, workers: int = 2, **policy: Any) ->
     )
 
 
-def launch(root: Path, described: Path) -> int:
+def launch(root: Path, path: Path) -> int:
     """Launch a described plan with stand-in workers and plain lines."""
     from mtlab.studies.launcher import Policy, launch
     from mtlab.studies.live import live_view
     from mtlab.studies.store import Store
 
-    data = json.loads(described.read_text())
+    data = json.loads(path.read_text())
     outcome = launch(
         Store.open(root, create=True),
         data["plan"],
