@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mtlab.cli.common import StoreOption, print_json
+from mtlab.cli.common import StoreOption
 
 if TYPE_CHECKING:
     from mtlab.studies.store import Store
@@ -25,8 +25,6 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json (docs/json.md).")] = False,
 ) -> None:
     """Compare the variants of a study: mean ± interval over seeds, difference to the baseline, verdict, cost."""
-    import json
-
     from mtlab.analysis.report import build
     from mtlab.cli.state import note_changed, study_name
     from mtlab.files import write_text
@@ -39,29 +37,27 @@ def report(
         print_report(opened, plan)
     else:
         made = build(opened, plan)
-        if out is None and wanted == "json":
-            print_json(made.to_json())
+        if wanted is None:
+            wanted = "json" if out is not None and out.suffix == ".json" else "md"
+        text = made.to_json() if wanted == "json" else made.to_markdown()
+        if out is None:
+            typer.echo(text, nl=not text.endswith("\n"))
         else:
-            wanted = wanted or ("json" if out is not None and out.suffix == ".json" else "md")
-            text = made.to_markdown() if wanted == "md" else json.dumps(made.to_json(), indent=2, ensure_ascii=False)
-            if out is None:
-                typer.echo(text)
-            else:
-                write_text(out, text.rstrip("\n") + "\n")
-                typer.echo(f"written to {out}")
+            write_text(out, text)
+            typer.echo(f"written to {out}")
     note_changed(file, opened)
 
 
 def print_report(store: Store, plan: dict[str, Any]) -> None:
     """Print the table for the terminal, and write the report into the study's folder."""
-    import json
+    from rich.console import Console
 
     from mtlab.analysis.report import build
     from mtlab.files import write_text
 
-    made = build(store, plan)
-    made.print()
+    made, console = build(store, plan), Console(highlight=False)
+    console.print(made.to_table(console.width))
     folder = store.study(plan["study"]) / "report"
     write_text(folder / "report.md", made.to_markdown())
-    write_text(folder / "report.json", json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "report.json", made.to_json())
     typer.echo(f"written to {folder / 'report.md'} and report.json")
