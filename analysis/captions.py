@@ -31,7 +31,7 @@ def caption(report: Report) -> str:
             f"Difference: to {against}, on shared seeds, ± {level}; {named(report.test).words}; {correction}. "
             f"Detects: the smallest true difference that this n would find with {POWER:.0%} power{needed}."
         )
-    marks = "★ best mean, whether or not that means anything. " if any(row.best for row in report.rows) else ""
+    marks = "★ best mean, shown to be better or not. " if any(row.best for row in report.rows) else ""
     sentences.append(
         f"{marks}Params: those trained. FLOPs: forward pass of one example. Time: training, mean over seeds."
     )

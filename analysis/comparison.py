@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtlab.analysis.outcomes import paired
+from mtlab.analysis.outcomes import by_cell, paired
 from mtlab.analysis.words import p_value
 from mtlab.statistics import Difference, Mean, holm, mean_interval, named, smallest_detectable
 
@@ -78,10 +78,12 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
     labels = {row["cell"]: row["label"] for row in plan["rows"]}
     results = {cell: seeds_of(runs, cell, metric) for cell in labels}
     rows = [_alone(runs, plan, row, results[row["cell"]]) for row in plan["rows"]]
-    compared = [row if row.compare_to is None else _against(row, labels, runs, outcomes, results, plan) for row in rows]
+    of_cell = by_cell(outcomes)
+    compared = [row if row.compare_to is None else _against(row, labels, runs, of_cell, results, plan) for row in rows]
     corrected = _corrected(compared, plan["correct"])
-    # Once for the whole table: which difference survives the correction's hardest step.
-    alpha = plan["alpha"] / (len(corrected) if plan["correct"] == "holm" and corrected else 1)
+    # Once for the whole table: the level at the correction's hardest step.
+    comparisons = sum(row.compare_to is not None for row in rows)
+    alpha = plan["alpha"] / (comparisons if plan["correct"] == "holm" and comparisons else 1)
     best = _best(compared, mode)
     judged = []
     for row in compared:
@@ -108,7 +110,7 @@ class FamilyRow:
 def families(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
     """Break the verdict metric down: family → variants, where the runs report it by family."""
     prefix = plan["metrics"]["verdict"] + "/"
-    found = {}
+    found, of_cell = {}, by_cell(outcomes)
     for column in sorted(name for name in runs.columns if name.startswith(prefix)):
         results = {row["cell"]: seeds_of(runs, row["cell"], column) for row in plan["rows"]}
         rows = []
@@ -116,7 +118,7 @@ def families(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
             mean, difference = _mean(results[row["cell"]], plan["alpha"]), None
             if row["compare_to"] is not None:
                 cells = (row["cell"], row["compare_to"])
-                difference = _difference(results, cells, runs, outcomes, column, plan)[0]
+                difference = _difference(results, cells, runs, of_cell, column, plan)[0]
             rows.append(FamilyRow(row["label"], row["cell"], mean, difference))
         found[column.removeprefix(prefix)] = tuple(rows)
     return found
@@ -152,7 +154,7 @@ def _against(
     row: Row,
     labels: Mapping[str, str],
     runs: pl.DataFrame,
-    outcomes: pl.DataFrame,
+    outcomes: Mapping[str, pl.DataFrame],
     results: Mapping[str, Seeds],
     plan: Mapping[str, Any],
 ) -> Row:
@@ -175,7 +177,7 @@ def _difference(
     results: Mapping[str, Seeds],
     cells: tuple[str, str],
     runs: pl.DataFrame,
-    outcomes: pl.DataFrame,
+    outcomes: Mapping[str, pl.DataFrame],
     metric: str,
     plan: Mapping[str, Any],
 ) -> tuple[Difference | None, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,15 +22,22 @@ class Paired:
     note: str | None = None  #: why not, or what is odd about them
 
 
+def by_cell(outcomes: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Sort outcomes into cells once, so that a large table is not searched again for every comparison."""
+    return (
+        {key[0]: rows for key, rows in outcomes.partition_by("cell", as_dict=True).items()} if outcomes.height else {}
+    )
+
+
 def paired(
-    outcomes: pl.DataFrame, runs: pl.DataFrame, metric: str, cells: tuple[str, str], seeds: Sequence[int]
+    outcomes: Mapping[str, pl.DataFrame], runs: pl.DataFrame, metric: str, cells: tuple[str, str], seeds: Sequence[int]
 ) -> Paired:
     """Pair the examples of two variants.
 
     Only outcomes whose mean *is* the metric count: those of accuracy say nothing about the variance of a loss.
 
     Args:
-        outcomes: see `frame.examples`.
+        outcomes: see `by_cell`.
         runs: see `frame.runs`.
         metric: SPLIT/NAME or SPLIT/NAME/FAMILY.
         cells: variant and baseline.
@@ -41,19 +48,19 @@ def paired(
 
     split, _, rest = metric.partition("/")
     family = rest.partition("/")[2]
-    chosen = pl.col("cell").is_in(cells) & pl.col("seed").is_in(list(seeds)) & (pl.col("split") == split)
+    chosen = pl.col("seed").is_in(list(seeds)) & (pl.col("split") == split)
     if family:
         chosen &= pl.col("family") == family
-    rows = outcomes.filter(chosen) if outcomes.height else outcomes
-    if rows.is_empty():
+    both_rows = [outcomes[cell].filter(chosen) for cell in cells if cell in outcomes]
+    if not any(rows.height for rows in both_rows):
         return Paired(None, "no outcomes of single examples: the variance is that over seeds alone")
-    means = rows.group_by("run").agg(pl.col("score").mean())
+    means = pl.concat([rows.group_by("run").agg(pl.col("score").mean()) for rows in both_rows])
     joined = means.join(runs.select("run", pl.col(metric).alias("metric")), on="run")
     if joined.height < 2 * len(seeds):
         return Paired(None, "some runs recorded no outcomes of single examples: the variance is that over seeds alone")
     if not np.allclose(joined["score"].to_numpy(), joined["metric"].to_numpy(), rtol=0, atol=1e-6):
         return Paired(None, f"{metric} is no mean of recorded outcomes: the variance is that over seeds alone")
-    first, second = (rows.filter(cell=cell).group_by("id").agg(pl.col("score").mean()) for cell in cells)
+    first, second = (rows.group_by("id").agg(pl.col("score").mean()) for rows in both_rows)
     both = first.join(second, on="id", suffix="_other").sort("id")
     if both.height == first.height == second.height:
         note = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mtlab.statistics import Mean
 
 NONE = "—"
@@ -32,13 +34,18 @@ def score(value: float | None, metric: str, *, sign: bool = False) -> str:
 def plus_minus(value: float | None, interval: tuple[float, float] | None, metric: str, *, sign: bool = False) -> str:
     """Write a result with half the width of its interval.
 
-    >>> plus_minus(0.723, (0.692, 0.754), "test/accuracy")
-    '72.3 ± 3.1'
+    >>> plus_minus(0.723, (0.692, 0.754), "test/accuracy"), plus_minus(0.3, (0.2804, 0.3196), "test/loss")
+    ('72.3 ± 3.1', '0.300 ± 0.020')
     """
-    shown = score(value, metric, sign=sign)
     if value is None or interval is None:
-        return shown
-    return f"{shown} ± {score((interval[1] - interval[0]) / 2, metric)}"
+        return score(value, metric, sign=sign)
+    half = (interval[1] - interval[0]) / 2
+    if in_points(metric) or not half > 0:
+        return f"{score(value, metric, sign=sign)} ± {score(half, metric)}"
+    # Two digits of the interval, and the result to the same place.
+    places = max(0, 1 - math.floor(math.log10(half)))
+    shown = f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
+    return f"{shown} ± {half:.{places}f}".replace("-", "−")
 
 
 def mean(found: Mean | None, metric: str) -> str:

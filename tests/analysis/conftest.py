@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mtlab import files
 from mtlab.studies.store import Store
 
 FAMILIES = ("colour", "count", "existence")
+
+
+def write(path: Path, data: Mapping[str, Any]) -> None:
+    """Write JSON without waiting for the disk, as a thousand runs are made at once."""
+    path.write_text(json.dumps(data), encoding="utf-8")
 
 
 @dataclass
@@ -23,7 +28,6 @@ class Fabric:
 
     store: Store
     examples: int = 300
-    kept: dict[str, Any] = field(default_factory=dict)
 
     def finish(
         self,
@@ -68,8 +72,12 @@ class Fabric:
         cost |= {"examples_per_second": 700.0, "memory_mib": 500.0}
         mixes = {"device": device, "threads": threads, "micro_batch": 32}
         result = {"format": 1, "steps": 800, "best_step": 600, "stopped_early": False, "metrics": metrics}
-        files.write_json(folder / "result.json", result | {"cost": cost, "interventions": None, "mixes": mixes})
+        write(folder / "result.json", result | {"cost": cost, "interventions": None, "mixes": mixes})
         return folder
+
+    def outcomes(self, cell: str, seed: int) -> pl.DataFrame:
+        """Read back what a run recorded of its test examples."""
+        return pl.read_parquet(self.store.run(f"{cell}/s{seed}") / "examples.parquet").filter(split="test")
 
     def start(
         self,
@@ -83,17 +91,19 @@ class Fabric:
     ) -> Path:
         """Write a run that was started and cut off."""
         config = {"format": 1, "cell": cell, "seed": seed, "config": {}, "identity": {}, "label": cell, "code": code}
-        folder = self.store.create_run(f"{cell}/s{seed}", config | {"parents": []})
+        folder = self.store.run(f"{cell}/s{seed}")
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / "config.json", config | {"parents": []})
         state = {"attempt": 1, "host": "h", "pid": 1, "device": device, "threads": threads}
         state |= {"versions": {"mtlab": "0.1.0", "torch": torch}, "git": {"commit": "a" * 40, "dirty": False}}
-        files.write_json(folder / "state.json", state)
+        write(folder / "state.json", state)
         return folder
 
     def fail(self, cell: str, seed: int) -> Path:
         """Write a run that failed."""
         folder = self.start(cell, seed)
         failure = {"kind": "nan", "error": "loss is NaN at step 12", "where": "x:1", "trace": "", "attempt": 1}
-        files.write_json(folder / "failure.json", failure)
+        write(folder / "failure.json", failure)
         return folder
 
     def plan(

@@ -1,0 +1,224 @@
+"""What is said of a variant, and on what grounds."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mtlab.analysis import frame
+from mtlab.analysis.comparison import compare, families
+from mtlab.analysis.notes import notes
+from mtlab.analysis.report import build
+from mtlab.errors import UserError
+from mtlab.statistics import holm
+
+CELLS = ["last", "bridge", "static", "adaptive"]
+
+
+def rows_of(fabric, plan):
+    rows = compare(frame.runs(fabric.store, plan), frame.examples(fabric.store, plan), plan)
+    return {row.label: row for row in rows}
+
+
+def results(fabric, cell):
+    return np.array([fabric.store.result(f"{cell}/s{seed}")["metrics"]["test/accuracy"] for seed in range(5)])
+
+
+def test_verdicts_against_the_baseline(four):
+    rows = rows_of(four, four.plan(CELLS))
+    assert {label: row.outcome for label, row in rows.items()} == {
+        "last": "worse",
+        "bridge": "baseline",
+        "static": "better",
+        "adaptive": "undecided",
+    }
+    assert rows["static"].verdict.startswith("better than bridge (p = 0.0")
+    assert rows["adaptive"].verdict.startswith("no difference shown (p = ")
+    assert [label for label, row in rows.items() if row.best] == ["static"]
+
+
+def test_p_is_that_of_the_default_test_and_corrected_over_the_table(four):
+    rows = rows_of(four, four.plan(CELLS))
+    expected = []
+    for cell in ("last", "static", "adaptive"):
+        scores = {
+            other: np.mean([four.outcomes(other, seed).sort("id")["score"].to_numpy() for seed in range(5)], axis=0)
+            for other in (cell, "bridge")
+        }
+        per_seed = results(four, cell) - results(four, "bridge")
+        per_example = scores[cell] - scores["bridge"]
+        error = (per_seed.var(ddof=1) / 5 + per_example.var(ddof=1) / four.examples) ** 0.5
+        expected.append(2 * stats.t.sf(abs(per_seed.mean()) / error, 4))
+        assert rows[cell].difference.p == pytest.approx(expected[-1])
+        assert rows[cell].difference.difference == pytest.approx(per_seed.mean())
+    assert [rows[cell].p_corrected for cell in ("last", "static", "adaptive")] == pytest.approx(holm(expected))
+
+
+def test_without_outcomes_the_variance_is_that_over_seeds_alone_and_this_is_said(fabric):
+    for seed in range(4):
+        fabric.finish("bridge", seed, 0.70 + 0.01 * seed, outcomes=False)
+        fabric.finish("static", seed, 0.75 + 0.02 * seed, outcomes=False)
+    plan = fabric.plan(["bridge", "static"], seeds=4)
+    rows = rows_of(fabric, plan)
+    reference = stats.ttest_rel(results_of(fabric, "static", 4), results_of(fabric, "bridge", 4))
+    assert rows["static"].difference.p == pytest.approx(reference.pvalue)
+    assert "no outcomes of single examples" in rows["static"].notes[0]
+
+
+def results_of(fabric, cell, seeds):
+    return [fabric.store.result(f"{cell}/s{seed}")["metrics"]["test/accuracy"] for seed in range(seeds)]
+
+
+def test_outcomes_of_accuracy_are_not_used_for_a_loss_and_smaller_is_better(four):
+    plan = four.plan(CELLS)
+    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
+    rows = rows_of(four, plan)
+    assert rows["static"].outcome == "better"
+    assert rows["static"].difference.difference < 0
+    assert rows["last"].outcome == "worse"
+    assert rows["static"].best
+    assert "test/loss is no mean of recorded outcomes" in rows["static"].notes[0]
+
+
+def test_other_examples_than_the_baseline_are_told(fabric):
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.70 + 0.01 * seed)
+        fabric.finish("static", seed, 0.75 + 0.02 * seed, ids="other")
+    rows = rows_of(fabric, fabric.plan(["bridge", "static"], seeds=3))
+    assert "judged on other examples" in rows["static"].notes[0]
+
+
+def test_seeds_are_paired_by_number(fabric):
+    for seed, accuracy in {0: 0.5, 1: 0.6, 2: 0.7}.items():
+        fabric.finish("bridge", seed, accuracy)
+    for seed, accuracy in {1: 0.62, 2: 0.74, 3: 0.99}.items():
+        fabric.finish("static", seed, accuracy)
+    row = rows_of(fabric, fabric.plan(["bridge", "static"]))["static"]
+    assert (row.n, row.asked, row.seeds) == (3, 5, (1, 2, 3))
+    assert row.mean.mean == pytest.approx((0.62 + 0.74 + 0.99) / 3, abs=0.002)
+    assert row.difference.n == 2
+    assert row.difference.difference == pytest.approx(0.03, abs=0.002)
+    assert "comparison with bridge on the seeds that both have (1, 2)" in row.notes
+
+
+def test_nothing_is_claimed_from_one_seed_or_none(fabric):
+    fabric.finish("bridge", 0, 0.7)
+    fabric.finish("static", 0, 0.9)
+    fabric.finish("last", 1, 0.2)
+    rows = rows_of(fabric, fabric.plan(CELLS))
+    assert rows["static"].verdict == "too few seeds (1 of at least 2)"
+    assert rows["static"].difference.difference == pytest.approx(0.2, abs=0.001)
+    assert (rows["static"].difference.p, rows["static"].mean.interval) == (None, None)
+    assert rows["last"].verdict == "no shared seed yet"
+    assert rows["adaptive"].verdict == "no results yet"
+
+
+def test_identical_results_are_called_identical(fabric):
+    for seed in range(3):
+        for cell in ("bridge", "brigde"):
+            folder = fabric.finish(cell, seed, 0.7 + 0.01 * seed)
+            (folder / "examples.parquet").unlink()
+    row = rows_of(fabric, fabric.plan(["bridge", "brigde"], seeds=3))["brigde"]
+    assert (row.outcome, row.verdict, row.difference.p) == ("identical", "identical to bridge", 1.0)
+    assert row.smallest_detectable is None
+
+
+def test_a_constant_difference_is_no_proof(fabric):
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.70, outcomes=False)
+        fabric.finish("static", seed, 0.75, outcomes=False)
+    row = rows_of(fabric, fabric.plan(["bridge", "static"], seeds=3))["static"]
+    assert row.outcome == "undecided"
+    assert row.difference.p == 0.25
+    assert any("same difference in every seed" in note for note in row.notes)
+
+
+def test_comparisons_that_are_not_there_yet_count_in_the_correction(four):
+    few = rows_of(four, four.plan(["bridge", "static"]))
+    many = rows_of(four, four.plan(["bridge", "static", "x", "y", "z"]))
+    assert many["static"].p_corrected == pytest.approx(4 * few["static"].p_corrected)
+    assert many["static"].smallest_detectable > few["static"].smallest_detectable
+    raw = rows_of(four, four.plan(["bridge", "static", "x"], correct="none"))
+    assert raw["static"].p_corrected == raw["static"].difference.p
+
+
+def test_each_row_is_compared_with_its_own_baseline(four):
+    plan = four.plan(CELLS)
+    plan["rows"][3] |= {"compare_to": "static", "note": "has no depth: compared at 2"}
+    rows = rows_of(four, plan)
+    assert rows["adaptive"].verdict.startswith("worse than static")
+    assert "has no depth: compared at 2" in rows["adaptive"].notes
+
+
+def test_bootstrap_waits_for_ten_seeds(fabric):
+    rng = np.random.default_rng(0)
+    for seed in range(10):
+        fabric.finish("bridge", seed, 0.6 + 0.05 * rng.random())
+        fabric.finish("static", seed, 0.8 + 0.05 * rng.random())
+    plan = fabric.plan(["bridge", "static"], seeds=10, test="bootstrap")
+    assert rows_of(fabric, plan)["static"].outcome == "better"
+    (fabric.store.run("static/s4") / "result.json").unlink()
+    assert rows_of(fabric, plan)["static"].verdict == "too few seeds (9 of at least 10)"
+
+
+def test_an_unknown_test_is_refused(four):
+    with pytest.raises(UserError, match="unknown test 'wilcoxon'"):
+        build(four.store, four.plan(CELLS, test="wilcoxon"))
+
+
+def test_families_break_the_metric_down(four):
+    plan = four.plan(CELLS)
+    found = families(frame.runs(four.store, plan), frame.examples(four.store, plan), plan)
+    assert list(found) == ["colour", "count", "existence"]
+    static = next(row for row in found["count"] if row.label == "static")
+    measured = [four.store.result(f"static/s{seed}")["metrics"]["test/accuracy/count"] for seed in range(5)]
+    assert static.mean.mean == pytest.approx(np.mean(measured))
+    assert static.difference.interval is not None
+    overall = np.mean([row.mean.mean for rows in found.values() for row in rows if row.label == "static"])
+    assert overall == pytest.approx(results(four, "static").mean())  # families are equally large here
+
+
+def told(fabric, plan):
+    runs = frame.runs(fabric.store, plan)
+    return "\n".join(notes(runs, compare(runs, frame.examples(fabric.store, plan), plan), plan))
+
+
+def test_a_clean_study_needs_no_notes(four):
+    assert told(four, four.plan(CELLS)) == ""
+
+
+def test_mixes_are_told(fabric):
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.7 + 0.01 * seed)
+        fabric.finish("static", seed, 0.7 + 0.02 * seed, device="cuda (H100)", threads=2, code="0ld", torch="2.12.0")
+    text = told(fabric, fabric.plan(["bridge", "static"], seeds=3))
+    for expected in ("devices: cpu (3), cuda (H100) (3)", "numbers of threads: 1 (3), 2 (3)", "versions of torch"):
+        assert expected in text
+    assert "versions of the training code" in text
+    assert "3 of 6 finished runs were made by other training code than the plan's" in text
+
+
+def test_missing_runs_are_told_by_what_became_of_them(fabric):
+    fabric.finish("bridge", 0, 0.7)
+    fabric.finish("static", 0, 0.7)
+    fabric.fail("static", 1)
+    fabric.start("bridge", 1)
+    text = told(fabric, fabric.plan(["bridge", "static"], seeds=3))
+    assert "provisional: 2 of 6 runs are finished" in text
+    assert "failed: static (seed 1); what is left may flatter" in text
+    assert "cut off, to be resumed: bridge (seed 1)" in text
+    assert "not started: bridge (seed 2), static (seed 2)" in text
+
+
+def test_few_seeds_are_told_what_they_can_show(four):
+    text = told(four, four.plan(CELLS, seeds=2))
+    assert "2 seeds show a single difference of" in text
+    assert "5 seeds would show" in text
+    assert "1 seed asked for: paired_t_examples needs at least 2" in told(four, four.plan(CELLS, seeds=1))
+
+
+def test_parents_of_other_studies_are_no_part_of_the_table(four):
+    plan = four.plan(CELLS)
+    plan["runs"].insert(0, plan["runs"][0] | {"id": "pre/s0", "cell": "pre", "study": "pretraining"})
+    assert set(rows_of(four, plan)) == set(CELLS)
+    assert build(four.store, plan).runs["asked"] == 20
+    assert told(four, plan) == ""
