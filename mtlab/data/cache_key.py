@@ -18,7 +18,7 @@ from mtlab.towers.facts import content_hash
 
 FORMAT = 1  #: of the folder of an entry
 CHUNK = 128  #: items in a chunk: the unit of resuming, claiming and checking
-BATCH = 32  #: items in one run of the tower; its outputs' last bits depend on it
+BATCH = 16  #: items in one run of the tower; its outputs' last bits depend on it
 
 
 @dataclass(frozen=True)

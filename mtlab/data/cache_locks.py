@@ -17,9 +17,8 @@ class Hold:
     """A shared hold on an entry: as long as it lasts, the entry is not evicted."""
 
     def __init__(self, path: Path) -> None:
-        with files.writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._descriptor: int | None = None
+        self._descriptor = _opened(path)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def release(self) -> None:
@@ -35,9 +34,7 @@ class Hold:
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
     """Try to hold a lock alone, without waiting: True inside if nobody else holds it in any way."""
-    with files.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = _opened(path)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,3 +44,9 @@ def alone(path: Path) -> Iterator[bool]:
         yield True
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    with files.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -44,7 +44,9 @@ class TimmBased(Tower[NDArray[np.uint8]]):
 
     def forward(self, *inputs: Tensor) -> Features:
         """Pixels [B, 3, S, S] → offered levels, each [B, P + G², C]."""
-        levels = networks.run(self.network, inputs[0], [level - 1 for level in self.levels], norm=self.own_norm)
+        # Convolutions on the CPU are up to twice as fast when the channels of a pixel lie side by side.
+        images = inputs[0].contiguous(memory_format=torch.channels_last)
+        levels = networks.run(self.network, images, [level - 1 for level in self.levels], norm=self.own_norm)
         return Features(tuple(self._tokens(level) for level in levels))
 
     def _tokens(self, level: networks.Level) -> Tensor:
