@@ -108,10 +108,11 @@ class FamilyRow:
 
 
 def families(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
-    """Break the verdict metric down: family → variants, where the runs report it by family."""
+    """Break the verdict metric down: family → variants, where the runs report it by more than one family."""
     prefix = plan["metrics"]["verdict"] + "/"
     found, of_cell = {}, by_cell(outcomes)
-    for column in sorted(name for name in runs.columns if name.startswith(prefix)):
+    columns = sorted(name for name in runs.columns if name.startswith(prefix))
+    for column in columns if len(columns) > 1 else ():
         results = {row["cell"]: seeds_of(runs, row["cell"], column) for row in plan["rows"]}
         rows = []
         for row in plan["rows"]:
@@ -168,7 +169,7 @@ def _against(
             f"on the seeds that both have ({', '.join(map(str, shared))})" if shared else "not possible: no shared seed"
         )
         notes.append(f"comparison with {label} {told}")
-    if difference is not None and difference.note and difference.n > 1:
+    if difference is not None and difference.difference != 0 and difference.note and difference.n > 1:
         notes.append(difference.note)
     return replace(row, compare_label=label, difference=difference, notes=tuple(notes))
 

@@ -93,7 +93,9 @@ def _few(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
         return []
     middle, metric = spreads[len(spreads) // 2], plan["metrics"]["verdict"]
     now, more = (words.score(smallest_detectable(middle, n, plan["alpha"]), metric) for n in (asked, 5))
-    return [f"{asked} seeds show a single difference of {now} or more; at the same spread, 5 seeds would show {more}"]
+    return [
+        f"with {asked} seeds, differences below {now} tend to go unseen; with 5 seeds of the same spread, below {more}"
+    ]
 
 
 def _of_rows(rows: Sequence[Row]) -> list[str]:

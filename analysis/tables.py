@@ -151,7 +151,8 @@ def _differences(report: Report, *, stacked: bool) -> list[Column]:
             cell.append(f"\ndetects {detectable}", style="dim")
         gaps.append(cell)
         detects.append(Text(detectable, style="dim"))
-        verdict = row.verdict.replace(" (", "\n(") if stacked else row.verdict
+        # Labels may hold brackets too: only what the verdict says last goes to a line of its own.
+        verdict = "\n(".join(row.verdict.rsplit(" (", 1)) if stacked else row.verdict
         verdicts.append(Text(verdict, _STYLES.get(row.outcome, "")))
     folding = Column("verdict", verdicts, narrowest=_VERDICT, left=True)
     return [Column("difference", gaps), folding, *([] if stacked else [Column("detects", detects)])]

@@ -1,5 +1,7 @@
 """What is said of a variant, and on what grounds."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -211,8 +213,7 @@ def test_missing_runs_are_told_by_what_became_of_them(fabric):
 
 def test_few_seeds_are_told_what_they_can_show(four):
     text = told(four, four.plan(CELLS, seeds=2))
-    assert "2 seeds show a single difference of" in text
-    assert "5 seeds would show" in text
+    assert re.search(r"with 2 seeds, differences below [\d.]+ tend to go unseen; with 5 seeds .*, below [\d.]+", text)
     assert "1 seed asked for: paired_t_examples needs at least 2" in told(four, four.plan(CELLS, seeds=1))
 
 
