@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mtlab.config.schema import CacheConfig
 from mtlab.data.cache_build import Progress, fill, mend
@@ -71,12 +70,15 @@ class CachedExperts:
         """
         rows = torch.tensor([self._rows[key] for key in keys])
         lengths = self._lengths[rows].unsqueeze(1)
-        places = torch.arange(int(lengths.max())).expand(len(rows), -1)
-        real = places < lengths
-        found = self._tokens[self._starts[rows].unsqueeze(1) + places.where(real, 0)].float()  # [B, L, W]
-        if not self._masked:
-            return Features(_split(found, self.widths))
-        return Features(_split(found.masked_fill_(~real.unsqueeze(-1), 0.0), self.widths), real)
+        places = torch.arange(int(lengths.max()))
+        real = places < lengths  # [B, L]
+        tokens = (self._starts[rows].unsqueeze(1) + places)[real]
+        if not self._masked:  # as many tokens in every item
+            found = self._tokens.index_select(0, tokens).float().view(len(rows), -1, sum(self.widths))
+            return Features(torch.split(found, list(self.widths), -1))
+        found = torch.zeros(*real.shape, sum(self.widths))
+        found[real] = self._tokens.index_select(0, tokens).float()  # reads no padding
+        return Features(torch.split(found, list(self.widths), -1), real)
 
     def close(self) -> None:
         """Allow the entry to be evicted. What was fetched stays valid."""
@@ -136,7 +138,3 @@ def _completed(entry: EntryFolder, made_from: dict[str, Any], work: Work, progre
         if index is not None:
             return mend(entry, index, work)
         entry.discard()
-
-
-def _split(found: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
-    return tuple(level.contiguous() for level in torch.split(found, list(widths), dim=-1))
