@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from contextlib import suppress
@@ -14,6 +15,7 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
+from mtlab.studies.process import LAUNCHER
 from mtlab.training import environment, failures
 from mtlab.training.assemble import assemble
 from mtlab.training.finish import finish
@@ -33,7 +35,8 @@ def train(run_dir: Path) -> int:
 
     """
     if (run_dir / "result.json").exists():
-        print(f"{run_dir} is finished already")
+        if LAUNCHER not in os.environ:  # a launcher would append it to the log of the finished run
+            print(f"{run_dir} is finished already")
         return 0
     try:
         if not (run_dir / "config.json").is_file():
