@@ -86,6 +86,17 @@ def test_reading_on_from_an_offset(tmp_path: Path) -> None:
     assert files.read_jsonl_from(path, offset)[0] == [{"step": 0}]
 
 
+def test_reading_from_within_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 10}\n{"step": 2}\n')
+    for offset in range(1, 13):
+        assert files.read_jsonl_from(path, offset) == ([{"step": 2}], 25)
+    assert files.read_jsonl_from(path, 13) == ([{"step": 2}], 25)
+    assert files.read_jsonl_from(path, 25) == ([], 25)
+    path.write_text('{"step": 10}')
+    assert files.read_jsonl_from(path, 5) == ([], 12)
+
+
 def _append(path: Path, who: int) -> None:
     for number in range(200):
         files.append_line(path, {"who": who, "number": number, "filling": "x" * 200})

@@ -109,7 +109,7 @@ class StudyStatus:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("variant", style="cyan", overflow="fold")
         for seed in seeds:
-            table.add_column(f"s{seed}", no_wrap=True)
+            table.add_column(f"s{seed}")
         table.add_column(f"best {self.metric}", justify="right", no_wrap=True)
         for runs in self.cells.values():
             known = {run.seed: run for run in runs}
@@ -164,11 +164,11 @@ def study_status(store: Store, name: str) -> StudyStatus:
 
 
 def _word(run: RunStatus) -> str:
-    if run.state == "running" and run.steps:
-        return f"{run.step}/{run.steps}"
-    if run.state == "interrupted" and run.steps:
-        return f"stopped {run.step}/{run.steps}"
-    return run.state
+    """Say in a word how a run stands; those on their way also how far they are."""
+    if run.state not in ("running", "interrupted") or not run.steps:
+        return run.state
+    share = f"{100 * run.step // run.steps}%"
+    return share if run.state == "running" else f"stopped {share}"
 
 
 def _reached(store: Store, run: str, state: State, choose: str, best: Any) -> tuple[int, float | None]:
