@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import resource
@@ -18,6 +19,7 @@ import torch
 from mtlab.errors import UserError
 
 PACKAGES = ("mtlab", "torch", "numpy", "timm", "transformers")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  #: of malloc.h
 
 
 def device(wanted: str) -> torch.device:
@@ -76,6 +78,18 @@ def peak_memory_mib(chosen: torch.device) -> float:
         return torch.cuda.max_memory_allocated(chosen) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to reuse what a step frees (up to 256 MiB) rather than to hand it back and fetch it blank again.
+
+    By default every block of more than 128 KiB comes from the kernel, zeroed page by page: gathering a batch from the
+    cache took six times as long. Elsewhere than on glibc nothing happens.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        c = ctypes.CDLL(None)
+        c.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that it takes
+        c.mallopt(_M_TRIM_THRESHOLD, 256 * 2**20)
 
 
 def _version(package: str) -> str | None:

@@ -79,6 +79,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
     config, seed = run_config["config"], run_config["seed"]
     device, threads = environment.device(config["train"]["device"]), config["train"]["threads"]
     torch.set_num_threads(threads)
+    environment.keep_freed_memory()
     files.write_json(run_dir / "state.json", environment.state(attempt, device, threads))
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]))
     run = assemble(config, seed)
