@@ -65,28 +65,33 @@ class Difficulty:
 
 
 DIFFICULTIES = {
-    "easy": Difficulty((0.06, 0.115), 1.7, 0.36, 0.4, 0.03, 0.03, 0.0, 0.0, 0.0),
-    "medium": Difficulty((0.052, 0.115), 1.5, 0.3, 0.5, 0.025, 0.06, 0.5, 0.0, 0.25),
-    "hard": Difficulty((0.045, 0.105), 1.35, 0.24, 0.6, 0.015, 0.1, 1.0, 0.5, 0.5),
+    "easy": Difficulty((0.075, 0.135), 1.55, 0.34, 0.4, 0.02, 0.03, 0.0, 0.0, 0.0),
+    "medium": Difficulty((0.07, 0.125), 1.4, 0.3, 0.5, 0.02, 0.06, 0.5, 0.0, 0.25),
+    "hard": Difficulty((0.055, 0.115), 1.35, 0.24, 0.6, 0.015, 0.1, 1.0, 0.5, 0.5),
 }
 
 
 def place(dice: Dice, things: Sequence[Thing], gap: float) -> list[Thing]:
-    """Set the things on free ground, largest first, none nearer to another than `gap`."""
+    """Set the things on free ground, none nearer to another than `gap`; where there is no room, all shrink alike."""
+    order = sorted(range(len(things)), key=lambda index: -things[index].reach)  # the largest first
+    shrunk = 1.0
     while True:
         placed: dict[int, Thing] = {}
-        for index in sorted(range(len(things)), key=lambda i: -things[i].reach):
-            found = _free(dice, things[index], list(placed.values()), gap)
+        for index in order:
+            it = things[index]
+            found = _free(dice, Thing(it.colour, it.shape, it.size * shrunk), list(placed.values()), gap)
             if found is None:
                 break
             placed[index] = found
         else:
             return [placed[index] for index in range(len(things))]
+        shrunk *= 0.98
 
 
 def _free(dice: Dice, thing: Thing, placed: Sequence[Thing], gap: float) -> Thing | None:
+    """Find a place for one more thing, or give up soon."""
     low = thing.reach + BORDER
-    for _ in range(30):
+    for _ in range(20):
         x, y = dice.between(low, 1 - low), dice.between(low, 1 - low)
         if all(hypot(x - other.x, y - other.y) >= thing.reach + other.reach + gap for other in placed):
             return Thing(thing.colour, thing.shape, thing.size, x, y)
