@@ -182,3 +182,16 @@ def test_raw_towers_in_the_loop_agree_with_their_cache(make_run: RunMaker) -> No
     assert train(cached) == train(raw) == 0
     losses = [lines(folder, "train/loss")[0]["train/loss"] for folder in (cached, raw)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_compiled_model_learns_the_same(make_run: RunMaker) -> None:
+    plain, compiled = (make_run(name, model={"cross_layers": 1, "dropout": 0.0}) for name in ("plain", "compiled"))
+    config = json.loads((compiled / "config.json").read_text())
+    config["config"]["train"]["compile"] = True
+    (compiled / "config.json").write_text(json.dumps(config))
+    assert train(plain) == train_apart(compiled) == 0
+    for kind in ("train/loss", "val/loss"):
+        one, two = ([row[kind] for row in lines(folder, kind)] for folder in (plain, compiled))
+        assert one == pytest.approx(two, rel=1e-4)

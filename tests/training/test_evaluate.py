@@ -1,0 +1,86 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from mtlab.data.base import Example
+from mtlab.data.batches import Batch, Loader
+from mtlab.managers.base import Aggregated
+from mtlab.tasks.question_answering import QuestionAnswering
+from mtlab.towers.base import Features
+from mtlab.training.evaluate import evaluate
+from mtlab.training.record import layers
+
+TASK = QuestionAnswering(QuestionAnswering.Config(), width=2, answers=3)
+CPU = torch.device("cpu")
+
+
+class Numbers:
+    """A source whose one feature is the number that a key holds; texts are as long as their number says."""
+
+    def fetch(self, keys: Sequence[str]) -> Features:
+        numbers = [int(key.split("x")[0]) for key in keys]
+        longest = max(numbers) + 1
+        mask = torch.tensor([[place <= number for place in range(longest)] for number in numbers])
+        return Features((torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1).expand(-1, longest, 1),), mask)
+
+
+def loader(count: int) -> Loader:
+    examples = [Example(f"e{n}", f"{n}" + "x" * (n * 7 % 5), f"{n}", n % 3, f"f{n % 2}") for n in range(count)]
+    return Loader(examples, Numbers(), Numbers())
+
+
+def right_below_ten(batch: Batch) -> torch.Tensor:
+    """Answer examples 0 to 9 rightly and all others with the next answer."""
+    assert isinstance(batch.text, Features)
+    numbers = batch.text.levels[0][:, 0, 0].long()
+    return torch.nn.functional.one_hot(torch.where(numbers < 10, numbers, numbers + 1) % 3, 3).float() * 5
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_outcomes_come_in_the_order_of_the_split(batch: int) -> None:
+    split = loader(25)
+    judged = evaluate(right_below_ten, TASK, split, batch, CPU)
+    assert judged.scores["accuracy"].tolist() == [1.0] * 10 + [0.0] * 15
+    assert judged.predictions.tolist() == [n % 3 if n < 10 else (n + 1) % 3 for n in range(25)]
+    likely = np.exp(5) / (np.exp(5) + 2)
+    unlikely = 1 / (np.exp(5) + 2)
+    assert judged.loss == pytest.approx(-(10 * np.log(likely) + 15 * np.log(unlikely)) / 25, rel=1e-5)
+
+
+def test_metrics_come_whole_and_by_family() -> None:
+    split = loader(25)
+    values = evaluate(right_below_ten, TASK, split, 8, CPU).metrics(split.examples, "test")
+    assert values.keys() == {"test/loss", "test/accuracy", "test/accuracy/f0", "test/accuracy/f1"}
+    assert values["test/accuracy"] == pytest.approx(10 / 25)
+    assert values["test/accuracy/f0"] == pytest.approx(5 / 13)
+    assert values["test/accuracy/f1"] == pytest.approx(5 / 12)
+
+
+def test_an_interruption_may_come_between_batches() -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(right_below_ten, TASK, loader(5), 2, CPU, stop)
+
+
+def test_recorded_layers_are_averaged_over_real_tokens_alone() -> None:
+    """Example n has n + 1 real tokens, each with weight n; padding has the weight 1000."""
+
+    def recorded(batch: Batch) -> tuple[dict[tuple[str, int], Aggregated], dict[str, torch.Tensor | None]]:
+        assert isinstance(batch.text, Features)
+        assert batch.text.mask is not None
+        numbers = batch.text.levels[0]  # [B, L, 1]
+        weights = torch.where(batch.text.mask.unsqueeze(-1), numbers, 1000.0).unsqueeze(1).expand(-1, 2, -1, 3)
+        by_text = Aggregated(numbers, weights, weights[..., 0])
+        shared = Aggregated(numbers, torch.tensor([0.25, 0.75]).view(1, 2, 1, 1), None)
+        return {("text", 0): by_text, ("image", 0): shared}, {"text": batch.text.mask, "image": None}
+
+    averaged = layers(recorded, loader(6), 4, CPU)  # type: ignore[arg-type]
+    expected = sum(n * (n + 1) for n in range(6)) / sum(n + 1 for n in range(6))
+    assert averaged.keys() == {"weights/text/0", "contributions/text/0", "weights/image/0"}
+    assert averaged["weights/text/0"].tolist() == pytest.approx([expected] * 2)
+    assert averaged["contributions/text/0"].tolist() == pytest.approx([expected] * 2)
+    assert averaged["weights/image/0"].tolist() == pytest.approx([0.25, 0.75])
