@@ -182,6 +182,11 @@ class CrossModalEncoder(nn.Module):
         pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)
         return Fused(out["text"], out["image"], pooled, recorded if record else None)
 
+    def calibrate(self, text: Features, vision: Features) -> None:
+        """Standardise the channels of both towers' levels by a sample of the training data, see `Projections`."""
+        self.text.projections.calibrate(text)
+        self.image.projections.calibrate(vision)
+
     def noise_shapes(self, text: Features, vision: Features) -> dict[Key, tuple[tuple[int, int, int, int], float]]:
         """Give shape [B, N, L, D] and standard deviation of the noise of each manager that wants some."""
         found: dict[Key, tuple[tuple[int, int, int, int], float]] = {}

@@ -5,6 +5,7 @@ Shapes: B examples, L text tokens, M image tokens, D width of the cross-modal la
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ __all__ = [
     "manager_entry",
     "pairing",
 ]
+
+PUBLISHED_STD, PUBLISHED_WIDTH = 0.02, 768  #: deviation of initial weights, and the width that it was chosen for
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,15 @@ def build(
     with torch.random.fork_rng(devices=[]):  # what a plug-in draws in its constructor rests on the seed too
         torch.manual_seed(derive(seed, "construct"))
         model = construct(config, text, vision, answers=answers, text_tower=text_tower, vision_tower=vision_tower)
-    initialise(model.encoder, seed, "encoder")
-    initialise(model.task, seed, "task")
+    std = initial_std(model.encoder.config)
+    initialise(model.encoder, seed, "encoder", std=std)
+    initialise(model.task, seed, "task", std=std)
     return model
+
+
+def initial_std(model: ModelConfig) -> float:
+    """Give the deviation of initial weights: the published 0.02 is for width 768, and too small for narrower layers."""
+    return model.init_std if model.init_std is not None else PUBLISHED_STD * math.sqrt(PUBLISHED_WIDTH / model.width)
 
 
 def construct(
@@ -157,22 +166,23 @@ def construct(
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, seed: int, prefix: str = "") -> None:
+def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = PUBLISHED_STD) -> None:
     """Draw the initial values of every submodule from its own generator, seeded by the run's seed and its path.
 
-    Linear and Embedding weights are normal with deviation 0.02, their biases 0; LayerNorms scale by 1 and shift by 0.
+    Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
     Other parameters, such as managers' layer scores, keep what their constructor gave them.
 
     Args:
         module: what is initialised, in place.
         seed: the run's.
         prefix: the module's own path.
+        std: deviation of the weights, see `initial_std`.
 
     """
     for name, child in module.named_modules(prefix=prefix):
         if isinstance(child, nn.Linear | nn.Embedding):
             generator = torch.Generator().manual_seed(derive(seed, "init", name))
-            child.weight.copy_(torch.randn(child.weight.shape, generator=generator) * 0.02)
+            child.weight.copy_(torch.randn(child.weight.shape, generator=generator) * std)
         if isinstance(child, nn.Linear | nn.LayerNorm) and child.bias is not None:
             child.bias.zero_()
         if isinstance(child, nn.LayerNorm) and child.weight is not None:

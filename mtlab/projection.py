@@ -16,7 +16,9 @@ from mtlab.towers.base import Features, TowerShape
 
 
 class Projections(nn.Module):
-    """One linear map for all offered levels if they have one width, else one for each.
+    """One linear map for all offered levels if they have one width, else one for each, of standardised channels.
+
+    Each level's centre and spread are 0 and 1 until `calibrate` has seen data.
 
     Args:
         shape: the tower's offered levels.
@@ -32,6 +34,34 @@ class Projections(nn.Module):
         self.names = [str(level) for level in shape.levels]
         own = () if self.shared is not None else sorted(self.used)
         self.levels = nn.ModuleDict({self.names[n - 1]: nn.Linear(shape.widths[n - 1], width) for n in own})
+
+        for n in sorted(self.used):
+            self.register_buffer(f"centre_{self.names[n - 1]}", torch.zeros(shape.widths[n - 1]))
+            self.register_buffer(f"spread_{self.names[n - 1]}", torch.ones(shape.widths[n - 1]))
+
+    @torch.no_grad()
+    def calibrate(self, features: Features) -> None:
+        """Standardise the channels of each level by what they are on `features`: a sample of the training data.
+
+        Towers' channels differ by orders of magnitude, and the largest are almost constant: unless they are
+        standardised, what tells one input from another is lost in training's first thousands of steps.
+        """
+        for expert in sorted(self.used):
+            level = features.levels[expert - 1].float()
+            real = level.flatten(0, 1) if features.mask is None else level[features.mask]
+            centre, spread = self._channels(expert)
+            centre.copy_(real.mean(0))
+            spread.copy_(real.std(0).clamp_min(1e-3))
+
+    def affine(self, expert: int) -> tuple[Tensor, Tensor]:
+        """Give weight [D, D_n] and bias [D] of an offered expert's map (1-based), standardisation folded in."""
+        linear, (centre, spread) = self.linear(expert), self._channels(expert)
+        weight = linear.weight / spread
+        return weight, linear.bias - weight @ centre
+
+    def _channels(self, expert: int) -> tuple[Tensor, Tensor]:
+        name = self.names[expert - 1]
+        return self.get_buffer(f"centre_{name}"), self.get_buffer(f"spread_{name}")
 
     def linear(self, expert: int) -> nn.Linear:
         """Return the map of an offered expert, 1-based."""
@@ -79,8 +109,8 @@ def project(features: Features, projections: Projections, embeddings: Embeddings
     """
     mapped = {}
     for expert in sorted(projections.used):
-        linear = projections.linear(expert)
-        mapped[expert] = F.linear(features.levels[expert - 1], linear.weight, linear.bias + embeddings.level(expert))
+        weight, bias = projections.affine(expert)
+        mapped[expert] = F.linear(features.levels[expert - 1], weight, bias + embeddings.level(expert))
     blank = torch.zeros_like(next(iter(mapped.values())))
     stacked = torch.stack([mapped.get(expert, blank) for expert in range(1, len(features.levels) + 1)], 1)
     if embeddings.position is not None:

@@ -24,6 +24,12 @@ class ModelConfig:
     mlp_ratio: int = option(4, "inner width of the feed-forward sub-layer, in widths", minimum=1)
     dropout: float = option(0.1, "dropout on attention and after each sub-layer", minimum=0.0, below=1.0)
     norm_eps: float = option(1e-5, "epsilon of the LayerNorms in the cross-modal layers (published: 1e-12)", above=0.0)
+    standardise: bool = option(
+        True, "give every channel of every offered level mean 0 and deviation 1 over training data (published: false)"
+    )
+    init_std: float | None = option(
+        None, "deviation of initial weights (published: 0.02, at width 768); null: 0.02 · √(768 / width)", above=0.0
+    )
     layer_embeddings: bool = option(True, "add a learned embedding of its layer to each offered expert (ManagerTower)")
 
     def __post_init__(self) -> None:

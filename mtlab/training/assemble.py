@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from mtlab import files
 from mtlab.config.check import checked
 from mtlab.config.schema import CacheConfig, MetricsConfig, RecordConfig, TrainConfig
@@ -18,6 +20,8 @@ from mtlab.towers import TowerKind, build_tower, tower_shape
 from mtlab.towers.base import Tower
 from mtlab.training.environment import device
 from mtlab.training.steps import Arithmetic
+
+SAMPLE = 256  #: texts and images that channels are standardised by
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
         text_tower=towers.get("text"),
         vision_tower=towers.get("vision"),
     )
+    if model.encoder.config.standardise:
+        calibrate(model, dataset, sources)
     return Assembled(
         config=config,
         seed=seed,
@@ -96,6 +102,18 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
         arithmetic=arithmetic,
         levels={"text": text.levels, "image": vision.levels},
     )
+
+
+@torch.no_grad()
+def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Mapping[TowerKind, Source]) -> None:
+    """Standardise the channels of the offered levels by an evenly spread sample of training texts and images."""
+    examples = dataset.examples("train")
+    keys = {"text": {example.text for example in examples}, "vision": {example.image for example in examples}}
+    levels = {}
+    for kind, source in sources.items():
+        distinct = sorted(keys[kind])
+        levels[kind] = model.features(kind, source.fetch(distinct[:: -(-len(distinct) // SAMPLE)]))
+    model.encoder.calibrate(levels["text"], levels["vision"])
 
 
 def told(what: str) -> Callable[[int, int], None]:

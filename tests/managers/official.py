@@ -77,11 +77,11 @@ class Bundle:
         """Our encoder with the official weights; `manager` and `changes` alter our options on purpose."""
         node = manager or self.manager()
         encoder = CrossModalEncoder(self.model(**changes), node, self.shape("text"), self.shape("image"))
-        ours = encoder.state_dict()
+        ours = dict(encoder.named_parameters())  # the published models do not standardise: buffers stay as they are
         mapped = {key: value for key, value in self.mapped().items() if key in ours}
         missing = set(ours) - set(mapped)
         assert not missing, f"no official weights for {sorted(missing)}"
-        encoder.load_state_dict(mapped)
+        encoder.load_state_dict(mapped, strict=False)
         return encoder.eval()
 
     def mapped(self) -> dict[str, Tensor]:
