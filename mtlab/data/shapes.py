@@ -50,7 +50,7 @@ class Shapes(Dataset):
             if not self.families or len(set(self.families)) < len(self.families):
                 raise UserError("name at least one family, and each once", key="families")
             for family in self.families:
-                if most < FEWEST[family]:
+                if most < FEWEST.get(family, 0):  # an unknown family is refused by its choices
                     raise UserError(f"{family} questions need up to {FEWEST[family]} shapes, not {most}", key="objects")
 
     config: Config

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtlab.data.shapes_dice import Dice
-from mtlab.data.shapes_scene import COLOURS, SHAPES, Described, Difficulty, Thing, place
+from mtlab.data.shapes_scene import COLOURS, SHAPES, Described, Difficulty, Thing, before, place, sides
 from mtlab.data.shapes_words import ask
 
 QUESTIONS = 4  #: per scene
@@ -94,29 +94,18 @@ def shape(dice: Dice, world: World) -> Scene:
 
 
 def spatial(dice: Dice, world: World) -> Scene:
-    """Ask where one thing is, seen from another; left, right, above and below once each."""
-    level = world.difficulty
-    while True:
-        things, names = _named(dice, world, 3)
-        things = place(dice, things, level.gap)
-        pairs = [(i, j) for i in names for j in names if i != j]
-        aside = [(i, j) for i, j in pairs if _before(things[i].x, things[j].x, things[i].y, things[j].y, level)]
-        over = [(i, j) for i, j in pairs if _before(things[i].y, things[j].y, things[i].x, things[j].x, level)]
-        if aside and over:
-            break
-    questions = []
-    for (first, second), answers in ((dice.pick(aside), ("left", "right")), (dice.pick(over), ("above", "below"))):
-        for (one, other), answer in zip(((first, second), (second, first)), answers, strict=True):
-            text = ask(dice, "relation", dice.pick(names[one]), dice.pick(names[other]))
-            questions.append(Question(text, answer))
-    return Scene(tuple(things), tuple(questions))
+    """Ask where a thing is, seen from the picture's middle or from another; left, right, above and below once each."""
+    middle = dice.chance(world.difficulty.middles) and world.objects[1] >= 4
+    return _around(dice, world) if middle else _beside(dice, world)
 
 
 def comparison(dice: Dice, world: World) -> Scene:
-    """Compare two things' sizes, or how many there are of two kinds; each comparison asked both ways round."""
-    return (
-        _amounts(dice, world) if dice.chance(world.difficulty.amounts) and world.objects[1] > 2 else _sizes(dice, world)
-    )
+    """Compare a thing's size with all others' or another's, or how many there are of two kinds; twice yes, twice no."""
+    level, drawn = world.difficulty, dice.between(0, 1)
+    if drawn < level.extremes:
+        return _extreme(dice, world)
+    amounts = drawn < level.extremes + level.amounts and world.objects[1] >= 3
+    return _amounts(dice, world) if amounts else _sizes(dice, world)
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -129,6 +118,52 @@ FAMILIES: Mapping[str, Family] = {
 }
 FEWEST = {"existence": 2, "count": 3, "colour": 4, "shape": 4, "spatial": 3, "comparison": 2}  #: things in a picture
 ANSWERS = ("yes", "no", "0", "1", "2", "3", *COLOURS, *SHAPES, "left", "right", "above", "below")
+
+
+def _around(dice: Dice, world: World) -> Scene:
+    things, names = _named(dice, world, 4)
+    zones = sides(world.difficulty)
+    chosen = dict(zip(dice.shuffled(list(names)), zones, strict=False))
+    things = place(dice, things, world.difficulty.gap, {index: zones[side] for index, side in chosen.items()})
+    questions = [Question(ask(dice, "middle", dice.pick(names[index])), side) for index, side in chosen.items()]
+    return Scene(tuple(things), tuple(questions))
+
+
+def _beside(dice: Dice, world: World) -> Scene:
+    level = world.difficulty
+    while True:
+        things, names = _named(dice, world, 3)
+        things = place(dice, things, level.gap)
+        pairs = [(things[i], things[j], names[i], names[j]) for i in names for j in names if i != j]
+        aside = [pair for pair in pairs if before(pair[0].x, pair[1].x, pair[0].y, pair[1].y, level)]
+        over = [pair for pair in pairs if before(pair[0].y, pair[1].y, pair[0].x, pair[1].x, level)]
+        if aside and over:
+            break
+    questions = []
+    for found, (answer, opposite) in ((aside, ("left", "right")), (over, ("above", "below"))):
+        *_, one, other = dice.pick(found)
+        questions.append(Question(ask(dice, "relation", dice.pick(one), dice.pick(other)), answer))
+        questions.append(Question(ask(dice, "relation", dice.pick(other), dice.pick(one)), opposite))
+    return Scene(tuple(things), tuple(questions))
+
+
+def _extreme(dice: Dice, world: World) -> Scene:
+    things, names = _named(dice, world, 2)
+    kind, (low, high), ratio = dice.pick(("largest", "smallest")), world.difficulty.sizes, world.difficulty.ratio
+    chosen = dice.pick(list(names))
+    if kind == "largest":
+        sizes = [dice.between(low, high / ratio) for _ in things]
+        sizes[chosen] = dice.between(max(sizes) * ratio, high)
+    else:
+        sizes = [dice.between(low * ratio, high) for _ in things]
+        sizes[chosen] = dice.between(low, min(sizes) / ratio)
+    things = [Thing(it.colour, it.shape, size) for it, size in zip(things, sizes, strict=True)]
+    others = [index for index in names if index != chosen]
+    questions = []
+    for _ in range(QUESTIONS // 2):
+        questions.append(Question(ask(dice, kind, dice.pick(names[chosen])), "yes"))
+        questions.append(Question(ask(dice, kind, dice.pick(names[dice.pick(others)])), "no"))
+    return _scene(dice, world, things, questions)
 
 
 def _sizes(dice: Dice, world: World) -> Scene:
@@ -227,11 +262,6 @@ def _absent(dice: Dice, world: World, things: Sequence[Thing]) -> dict[str, list
 def _of(dice: Dice, kind: str, it: Described, things: Sequence[Thing]) -> str:
     several = it.count(things) > 1
     return ask(dice, f"{kind} of several" if several else kind, it, plural=several)
-
-
-def _before(low: float, high: float, across: float, across_other: float, level: Difficulty) -> bool:
-    """Tell whether one thing is clearly before another along an axis."""
-    return high - low >= level.margin and abs(across - across_other) <= level.slope * (high - low)
 
 
 def _scene(dice: Dice, world: World, things: Sequence[Thing], questions: Sequence[Question]) -> Scene:

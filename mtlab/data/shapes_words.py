@@ -69,19 +69,35 @@ WORDINGS = {
     ),
     "relation": (
         Wording("Where is the {0}, seen from the {1}?", "one"),
-        Wording("On which side of the {1} is the {0}?", "shape"),
-        Wording("In which direction from the {1} lies the {0}?", "object"),
+        Wording("The {0} is on which side of the {1}?", "shape"),
         Wording("Where does the {0} lie relative to the {1}?", "thing"),
+        Wording("Tell me where the {0} is, as seen from the {1}.", "object"),
+    ),
+    "middle": (
+        Wording("Where is the {0}, seen from the middle?", "one"),
+        Wording("The {0} is on which side of the middle?", "shape"),
+        Wording("Where does the {0} lie relative to the middle of the picture?", "thing"),
+        Wording("Tell me where the {0} is, as seen from the centre of the picture.", "object"),
+    ),
+    "largest": (
+        Wording("Is the {0} the largest of all?", "one"),
+        Wording("Is the {0} bigger than everything else?", "shape"),
+        Wording("Is the {0} the biggest thing in the picture?", "object"),
+    ),
+    "smallest": (
+        Wording("Is the {0} the smallest of all?", "one"),
+        Wording("Is the {0} smaller than everything else?", "shape"),
+        Wording("Is the {0} the smallest thing in the picture?", "object"),
     ),
     "larger": (
         Wording("Is the {0} larger than the {1}?", "one"),
-        Wording("Is the {0} bigger in size than the {1}?", "shape"),
-        Wording("Compared with the {1}, is the {0} larger?", "object"),
+        Wording("Is the {0} bigger than the {1}?", "shape"),
+        Wording("Is the {0} the larger one, compared with the {1}?", "object"),
     ),
     "smaller": (
         Wording("Is the {0} smaller than the {1}?", "one"),
         Wording("Is the {0} smaller in size than the {1}?", "shape"),
-        Wording("Compared with the {1}, is the {0} smaller?", "object"),
+        Wording("Is the {0} the smaller one, compared with the {1}?", "object"),
     ),
     "more": (
         Wording("Are there more {0} than {1}?", "shape"),
