@@ -2,7 +2,6 @@ import json
 import os
 import random
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from mtlab.training import checkpoints, loop
 from mtlab.training.worker import train
 
 
-def killed_until_done(folder: Path, kills: int, longest: float, seed: int) -> list[int | None]:
+def killed_until_done(folder: Path, kills: int, training: float, seed: int) -> list[int | None]:
     """Kill the worker at random moments, `kills` times at most, then let it finish; return the exit codes."""
     dice, codes = random.Random(seed), []
-    for _ in range(kills):
+    for kill in range(kills):
         process = start(folder)
-        process.join(dice.uniform(0, longest))
+        wait_for(lambda: (folder / "lock.json").exists() or process.exitcode is not None)
+        process.join(dice.uniform(0, training if kill else training / 2))  # the first surely comes before the end
         process.kill()
         process.join()
         codes.append(process.exitcode)
@@ -30,12 +30,10 @@ def killed_until_done(folder: Path, kills: int, longest: float, seed: int) -> li
 
 def resumes_exactly(make_run: RunMaker, kills: int, seed: int) -> None:
     settings = {"train": {"length": {"steps": 40}, "eval_every": 7, "checkpoint_every": 3}}
-    whole = make_run("whole", **settings)
-    started = time.monotonic()
+    whole, broken = make_run("whole", **settings), make_run("broken", **settings)
     assert train_apart(whole) == 0
-    took = time.monotonic() - started
-    broken = make_run("broken", **settings)
-    codes = killed_until_done(broken, kills, took, seed)
+    training = json.loads((whole / "result.json").read_text())["cost"]["seconds"]
+    codes = killed_until_done(broken, kills, training, seed)
     assert codes[-1] == 0
     assert codes.count(-signal.SIGKILL) >= 1
     assert outcome(broken) == outcome(whole)
