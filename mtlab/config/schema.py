@@ -28,7 +28,7 @@ class ModelConfig:
         True, "give every channel of every offered level mean 0 and deviation 1 over training data (published: false)"
     )
     init_std: float | None = option(
-        None, "deviation of initial weights (published: 0.02, at width 768); null: 0.02 · √(768 / width)", above=0.0
+        None, "deviation of initial weights (published: 0.02, at width 768); null: 1 / √width", above=0.0
     )
     layer_embeddings: bool = option(True, "add a learned embedding of its layer to each offered expert (ManagerTower)")
 
@@ -65,7 +65,7 @@ class TrainConfig:
     eps: float = option(1e-8, "AdamW's epsilon", above=0.0)
     weight_decay: float = option(0.01, "AdamW's weight decay", minimum=0.0)
     lr_head: float = option(1.0, "learning-rate multiplier of the task's head", above=0.0)
-    lr_cross: float = option(1.0, "learning-rate multiplier of the cross-modal layers and managers", above=0.0)
+    lr_cross: float = option(1.0, "learning-rate multiplier of the whole cross-modal encoder", above=0.0)
     lr_layer_weights: float = option(10.0, "learning-rate multiplier of the managers' layer weights", above=0.0)
     clip: float | None = option(1.0, "largest gradient norm; null: no clipping", above=0.0)
     precision: Literal["fp32", "bf16"] = option("fp32", "arithmetic of the forward pass (bf16: autocast)")
