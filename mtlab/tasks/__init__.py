@@ -1,0 +1,1 @@
+"""Tasks: what is asked of the pooled features of a text and an image."""

@@ -28,7 +28,7 @@ class Task(nn.Module):
     Config: ClassVar[type[Any]] = NoOptions
     metrics: ClassVar[Mapping[str, Literal["max", "min"]]] = {}  #: what `outcome` scores, and which way is better
 
-    def __init__(self, config: Any, width: int, answers: int) -> None:
+    def __init__(self, config: Any, width: int, answers: int) -> None:  # noqa: ARG002 - subclasses size the head by them
         super().__init__()
         self.config = config
 

@@ -59,7 +59,9 @@ def test_an_added_value_adds_its_cells_alone(plan: Any) -> None:
     assert len(after - before) == 5
 
 
-def test_a_changed_default_is_another_cell_and_a_legacy_value_is_not(plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_default_is_another_cell_and_a_legacy_value_is_not(
+    plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import dataclasses
 
     from mtlab.config.options import option
@@ -70,7 +72,9 @@ def test_a_changed_default_is_another_cell_and_a_legacy_value_is_not(plan: Any, 
     schema = entry.config
 
     def with_field(field: Any) -> Any:
-        return dataclasses.make_dataclass("Config", [("sharpness", float, field)], bases=(schema,), frozen=True, kw_only=True)
+        return dataclasses.make_dataclass(
+            "Config", [("sharpness", float, field)], bases=(schema,), frozen=True, kw_only=True
+        )
 
     monkeypatch.setattr(entry.cls, "Config", with_field(option(1.0, "added later", legacy=1.0)))
     assert ids(plan("axes: {manager: [static]}")) == old
@@ -111,7 +115,9 @@ def test_flops_and_epochs_become_steps(plan: Any) -> None:
 
 def test_parents_come_first_and_name_their_seed(plan: Any) -> None:
     plan("axes: {manager: [bridge, static]}", name="parent")
-    child = plan("set: {train: {lr: 1e-4}}\naxes: {manager: [bridge, static]}\ninit_from: {study: parent}\nseeds: [0, 3]")
+    child = plan(
+        "set: {train: {lr: 1e-4}}\naxes: {manager: [bridge, static]}\ninit_from: {study: parent}\nseeds: [0, 3]"
+    )
     data = to_json(child)
     assert [run["study"] for run in data["runs"]] == ["parent", "study"] * 4
     for parent, run in zip(data["runs"][::2], data["runs"][1::2], strict=True):

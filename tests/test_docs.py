@@ -1,0 +1,48 @@
+"""What the docs show is what the tool does: studies can be planned, commands exist, links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mtlab.cli import COMMANDS
+from mtlab.studies.costs import Costs
+from mtlab.studies.plan import make_plan
+from mtlab.studies.spec import read_study
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+STUDIES = [
+    block
+    for page in PAGES
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    if block.startswith("kind: ablation")
+]
+RECIPES = sorted((ROOT / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("text", STUDIES, ids=lambda text: text.split("name: ")[1].split()[0])
+def test_studies_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(text)
+    assert make_plan(read_study(tmp_path / "study.yaml"), Costs(tmp_path / "costs.json")).runs
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_can_be_planned(recipe: Path, tmp_path: Path) -> None:
+    plan = make_plan(read_study(recipe), Costs(tmp_path / "costs.json"))
+    assert plan.runs
+    assert plan.study.keys.why
+    assert plan.study.name == recipe.stem
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_and_links_in_the_docs_exist(page: Path) -> None:
+    text = page.read_text()
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words and words[0] == "mtlab" and len(words) > 1 and not words[1].startswith("-"):
+                assert words[1] in COMMANDS, line
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
