@@ -10,15 +10,16 @@ import typer
 from mtlab.cli.common import StoreOption
 
 if TYPE_CHECKING:
+    from mtlab.analysis.report import Report
     from mtlab.studies.store import Store
 
-Format = Literal["md", "json"]
+Format = Literal["md", "json", "svg"]
 
 
 def report(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Study file, recipe, or name of a study in the store.")],
     format: Annotated[  # noqa: A002 - the option is called so
-        Format | None, typer.Option("--format", help="Markdown or JSON instead of a table.", show_default=False)
+        Format | None, typer.Option("--format", help="Markdown, JSON, or a picture of the table.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.", show_default=False)] = None,
     store: StoreOption = None,
@@ -32,20 +33,31 @@ def report(
 
     opened = Store.open(store_root(store))
     plan = opened.plan(study_name(file, opened))
-    wanted = "json" if as_json else format
+    wanted: str | None = "json" if as_json else format
     if wanted is None and out is None:
         print_report(opened, plan)
     else:
         made = build(opened, plan)
         if wanted is None:
-            wanted = "json" if out is not None and out.suffix == ".json" else "md"
-        text = made.to_json() if wanted == "json" else made.to_markdown()
+            wanted = {".json": "json", ".svg": "svg"}.get(out.suffix if out is not None else "", "md")
+        text = picture(made) if wanted == "svg" else made.to_json() if wanted == "json" else made.to_markdown()
         if out is None:
             typer.echo(text, nl=not text.endswith("\n"))
         else:
             write_text(out, text)
             typer.echo(f"written to {out}")
     note_changed(file, opened)
+
+
+def picture(made: Report) -> str:
+    """Draw the terminal's table as SVG."""
+    import io
+
+    from rich.console import Console
+
+    console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True, highlight=False)
+    console.print(made.to_table(console.width))
+    return console.export_svg(title=f"mtlab report {made.study}")
 
 
 def print_report(store: Store, plan: dict[str, Any]) -> None:

@@ -44,6 +44,9 @@ def run(
     path = study_file(file)
     opened = Store.open(store_root(store), create=True)
     plan = planned(path, overrides or [], opened, plugins=not no_plugins)
+    if plan.unresolved:
+        fetch_weights(plan)
+        plan = planned(path, overrides or [], opened, plugins=not no_plugins)
     refuse_unready(plan)
     data = to_json(plan)
     found = reconcile(data, opened)
@@ -61,6 +64,27 @@ def run(
         view=live_view(),
     )
     raise typer.Exit(_conclude(outcome, opened, data, file))
+
+
+def fetch_weights(plan: Plan) -> None:
+    """Download the weights that the plan needs and this disk lacks: only then can runs be identified.
+
+    Raises:
+        UserError: the hub has no such model, or cannot be reached.
+
+    """
+    from mtlab.config.resolve import forget_digests
+    from mtlab.towers import fetch_tower
+
+    for cell in plan.cells:
+        for kind in ("text", "vision"):
+            if kind in cell.identity.unresolved:
+                typer.echo(f"downloading the weights of {cell.config[kind].get('model', cell.config[kind]['name'])}")
+                try:
+                    fetch_tower(kind, cell.config[kind])
+                except UserError as error:
+                    raise plan.study.error(error.problem, f"set.{error.key or kind}") from None
+    forget_digests()
 
 
 def refuse_unready(plan: Plan) -> None:

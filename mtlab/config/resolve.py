@@ -250,6 +250,11 @@ def _sizes(text: str) -> Sizes:
         raise error.at(key="data") from None
 
 
+def forget_digests() -> None:
+    """Ask for the content of weights and data anew: weights that were missing may have been downloaded."""
+    _digest.cache_clear()
+
+
 @lru_cache(maxsize=256)
 def _digest(node: str, text: str) -> str | None:
     config = json.loads(text)
