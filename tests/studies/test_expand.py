@@ -159,7 +159,7 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
         ("axes: {manager: [last]}\nbaseline: {manager: mean}", "baseline.manager: matches no value of axis 'manager'"),
         ("axes: {manager: [last]}\nbaseline: {mngr: last}", "baseline.mngr: 'mngr' is no axis of this study"),
         (
-            "axes: {manager: [{name: static, weight: scalar}, {name: static}]}\nbaseline: {manager: static}",
+            "axes: {manager: [{name: static, weight: scalar}, {name: static, noise: 1}]}\nbaseline: {manager: static}",
             "baseline.manager: matches 2 values of axis 'manager'",
         ),
         (
