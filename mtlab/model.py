@@ -172,7 +172,8 @@ def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0
     """Draw the initial values of every submodule from its own generator, seeded by the run's seed and its path.
 
     Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
-    Other parameters, such as managers' layer scores, keep what their constructor gave them.
+    Positions start with deviation 1, as large as the standardised content that they are added to: fainter ones go
+    unread for thousands of steps. Other parameters, such as managers' layer scores, keep what their constructor gave.
 
     Args:
         module: what is initialised, in place.
@@ -184,7 +185,8 @@ def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0
     for name, child in module.named_modules(prefix=prefix):
         if isinstance(child, nn.Linear | nn.Embedding):
             generator = torch.Generator().manual_seed(derive(seed, "init", name))
-            child.weight.copy_(torch.randn(child.weight.shape, generator=generator) * std)
+            deviation = 1.0 if name.endswith("embeddings.position") else std
+            child.weight.copy_(torch.randn(child.weight.shape, generator=generator) * deviation)
         if isinstance(child, nn.Linear | nn.LayerNorm) and child.bias is not None:
             child.bias.zero_()
         if isinstance(child, nn.LayerNorm) and child.weight is not None:

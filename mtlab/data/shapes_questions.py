@@ -149,7 +149,7 @@ def _beside(dice: Dice, world: World) -> Scene:
 
 def _extreme(dice: Dice, world: World) -> Scene:
     things, names = _named(dice, world, 2)
-    kind, (low, high), ratio = dice.pick(("largest", "smallest")), world.difficulty.sizes, world.difficulty.ratio
+    kind, (low, high), ratio = _way(dice, world, "largest", "smallest"), world.difficulty.sizes, world.difficulty.ratio
     chosen = dice.pick(list(names))
     if kind == "largest":
         sizes = [dice.between(low, high / ratio) for _ in things]
@@ -174,7 +174,9 @@ def _sizes(dice: Dice, world: World) -> Scene:
         if pairs:
             break
     questions = []
-    for kind, answers in (("larger", ("yes", "no")), ("smaller", ("no", "yes"))):
+    for _ in range(QUESTIONS // 2):
+        kind = _way(dice, world, "larger", "smaller")
+        answers = ("yes", "no") if kind == "larger" else ("no", "yes")
         large, small = dice.pick(pairs)
         for (one, other), answer in zip(((large, small), (small, large)), answers, strict=True):
             questions.append(Question(ask(dice, kind, dice.pick(names[one]), dice.pick(names[other])), answer))
@@ -190,11 +192,17 @@ def _amounts(dice: Dice, world: World) -> Scene:
         if pairs:
             break
     questions = []
-    for kind, answers in (("more", ("yes", "no")), ("fewer", ("no", "yes"))):
+    for _ in range(QUESTIONS // 2):
+        kind = _way(dice, world, "more", "fewer")
+        answers = ("yes", "no") if kind == "more" else ("no", "yes")
         many, few = dice.pick(pairs)
         for (one, other), answer in zip(((many, few), (few, many)), answers, strict=True):
             questions.append(Question(ask(dice, kind, kinds[one], kinds[other], plural=True), answer))
     return _scene(dice, world, things, questions)
+
+
+def _way(dice: Dice, world: World, usual: str, opposite: str) -> str:
+    return opposite if dice.chance(world.difficulty.opposites) else usual
 
 
 def _number(dice: Dice, world: World, fewest: int) -> int:
