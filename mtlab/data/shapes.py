@@ -17,7 +17,7 @@ from mtlab.data.shapes_render import render
 from mtlab.data.shapes_scene import DIFFICULTIES
 from mtlab.errors import UserError
 
-VERSION = 1  #: raise it when the same options give other pictures or questions
+VERSION = 2  #: raise it when the same options give other pictures or questions
 
 
 @register_dataset("shapes", version=VERSION)
@@ -36,7 +36,7 @@ class Shapes(Dataset):
         train: int = option(24000, "training examples, four to a picture", minimum=1)
         val: int = option(2400, "validation examples", minimum=1)
         test: int = option(4800, "test examples", minimum=1)
-        image_size: int = option(64, "side of a picture, in pixels", minimum=32, maximum=512)
+        image_size: int = option(128, "side of a picture, in pixels", minimum=32, maximum=512)
         objects: tuple[int, int] = option((2, 5), "fewest and most shapes in a picture", minimum=2, maximum=6)
         clutter: float = option(0.5, "how busy the ground is, 0 to 1", minimum=0.0, maximum=1.0)
         difficulty: Literal["easy", "medium", "hard"] = option("medium", "how close are sizes, places and names")

@@ -158,13 +158,13 @@ def test_questions_are_few_and_varied() -> None:
     assert {text.split()[0] for text in texts} >= {"Is", "How", "What", "Where", "Are", "Which", "Count", "Tell"}
 
 
-def test_the_world_of_version_1_stays_as_it_is() -> None:
+def test_the_world_of_this_version_stays_as_it_is() -> None:
     """Stored results rest on these questions and pictures: when this must change, raise VERSION."""
     shapes = world(train=600)
     questions = repr([(e.text, e.target) for e in shapes.examples("train")]).encode()
-    assert hashlib.blake2b(questions, digest_size=8).hexdigest() == "fdcebc4a4ce18eea"
+    assert hashlib.blake2b(questions, digest_size=8).hexdigest() == "857946616fdf7fe5"
     means = [shapes.image(f"train/{index}").mean((0, 1)).round(1).tolist() for index in (0, 5)]
-    np.testing.assert_allclose(means, [[190.3, 182.8, 177.1], [160.9, 152.6, 148.0]], atol=0.3)
+    np.testing.assert_allclose(means, [[182.8, 171.9, 166.9], [178.2, 178.6, 175.4]], atol=0.3)
 
 
 def test_a_thing_is_painted_where_it_stands_and_nowhere_else() -> None:
@@ -189,7 +189,7 @@ def test_areas_follow_sizes_across_shapes() -> None:
 
 
 def test_it_is_fast_enough_to_be_made_on_demand() -> None:
-    shapes = world(train=4000)
+    shapes = world(train=4000, image_size=64)
     start = time.process_time()
     shapes.examples("train")
     asked = time.process_time()
