@@ -43,7 +43,7 @@ $(VENV)/.venv:
 		{ echo "mtlab needs Python 3.11 or newer: make quickstart PYTHON=python3.13"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "Python's venv is missing: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
-	@echo "Downloading packages: about 0.6 GB with a CPU build of torch, about 3.5 GB with the default CUDA build on x86"
+	@echo "Downloading packages: by estimate 0.6 GB with a CPU build of torch, 3.5 GB with the default CUDA build on x86"
 	@echo "(TORCH_INDEX=https://download.pytorch.org/whl/cpu chooses the CPU build)."
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install --index-url "$(TORCH_INDEX)" torch torchvision
