@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlab.config.check import checked
+from mtlab.config.nodes import configured
 from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
 from mtlab.layers import CrossModalLayer, Pooler
@@ -48,41 +48,23 @@ def places(model: ModelConfig, modality: Modality, shape: TowerShape) -> Iterato
         yield Place(model.width, len(shape.levels), depth, model.cross_layers, modality)
 
 
-def manager_entry(node: Mapping[str, Any]) -> tuple[type[Manager], Any]:
-    """Look up the class that a manager node names, and check its options.
-
-    Raises:
-        UserError: unknown manager or option, wrong type, value out of range; the key says where.
-
-    """
-    if "name" not in node:
-        raise UserError("names no manager; write `name:`", key="manager")
-    try:
-        entry = MANAGERS.get(node["name"])
-    except UserError as error:
-        raise error.at(key="manager.name") from None
-    try:
-        return entry.cls, checked(entry.config, {key: value for key, value in node.items() if key != "name"})
-    except UserError as error:
-        raise error.at(key="manager") from None
-
-
 def pairing(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, vision: TowerShape) -> dict[Key, list[int]]:
     """Say which levels of its tower (1-based) each manager reads; nothing is built.
 
     Raises:
-        UserError: as `manager_entry`; or the manager refuses its place, as a bridge that names an expert not on offer.
+        UserError: unknown manager or option, wrong type, value out of range; or the manager refuses its place, as a
+            bridge that names an expert not on offer.
 
     """
-    cls, config = manager_entry(node)
+    entry, config = configured(MANAGERS, node, "manager")
     read: dict[Key, list[int]] = {}
     for modality, shape in zip(MODALITIES, (text, vision), strict=True):
         for place in places(model, modality, shape):
             try:
-                cls.check(config, place)
+                entry.cls.check(config, place)
             except UserError as error:
                 raise error.at(key="manager") from None
-            read[modality, place.depth] = [shape.levels[expert - 1] for expert in cls.experts_used(config, place)]
+            read[modality, place.depth] = [shape.levels[expert - 1] for expert in entry.cls.experts_used(config, place)]
     return read
 
 
@@ -99,13 +81,13 @@ class Stream(nn.Module):
 
     def __init__(self, model: ModelConfig, manager: Mapping[str, Any], modality: Modality, shape: TowerShape) -> None:
         super().__init__()
-        cls, config = manager_entry(manager)
+        entry, config = configured(MANAGERS, manager, "manager")
         where = list(places(model, modality, shape))
-        used = {expert for place in where for expert in cls.experts_used(config, place)} or {len(shape.levels)}
+        used = {expert for place in where for expert in entry.cls.experts_used(config, place)} or {len(shape.levels)}
         self.shape = shape
         self.projections = Projections(shape, model.width, used)
         self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings)
-        self.managers = nn.ModuleList(cls(config, place) for place in where)
+        self.managers = nn.ModuleList(entry.cls(config, place) for place in where)
         self.layers = nn.ModuleList(
             CrossModalLayer(model.width, model.heads, model.mlp_ratio, model.dropout, model.norm_eps) for _ in where
         )

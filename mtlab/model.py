@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.check import checked
+from mtlab.config.nodes import configured
 from mtlab.config.schema import ModelConfig
-from mtlab.encoder import CrossModalEncoder, Fused, Key, draw_noise, manager_entry, pairing
+from mtlab.encoder import CrossModalEncoder, Fused, Key, draw_noise, pairing
 from mtlab.errors import UserError
 from mtlab.managers.base import Intervention
 from mtlab.tasks.base import TASKS, Task
@@ -33,7 +34,6 @@ __all__ = [
     "construct",
     "draw_noise",
     "initialise",
-    "manager_entry",
     "pairing",
 ]
 
@@ -150,15 +150,7 @@ def construct(
 
     Arguments and errors as of `build`.
     """
-    node = dict(config["task"])
-    try:
-        entry = TASKS.get(node.pop("name", ""))
-    except UserError as error:
-        raise error.at(key="task.name") from None
-    try:
-        options = checked(entry.config, node)
-    except UserError as error:
-        raise error.at(key="task") from None
+    entry, options = configured(TASKS, config["task"], "task")
     try:
         model = checked(ModelConfig, config["model"])
     except UserError as error:

@@ -114,7 +114,7 @@ def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
             "with 80 % power"
         )
     lines += [
-        f"unresolved: {name} (its content cannot be had here; `mtlab run` will refuse)" for name in data["unresolved"]
+        f"unresolved: {name} (not on this disk; `mtlab run` downloads it, or refuses)" for name in data["unresolved"]
     ]
     if found.dropped:
         lines.append(f"{len(found.dropped)} runs of the stored plan are no longer asked for; they stay in the store")

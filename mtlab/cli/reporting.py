@@ -52,12 +52,14 @@ def report(
 def picture(made: Report) -> str:
     """Draw the terminal's table as SVG."""
     import io
+    import re
 
     from rich.console import Console
 
     console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True, highlight=False)
     console.print(made.to_table(console.width))
-    return console.export_svg(title=f"mtlab report {made.study}")
+    drawn = console.export_svg(title=f"mtlab report {made.study}")
+    return re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)  # they would be fetched from elsewhere
 
 
 def print_report(store: Store, plan: dict[str, Any]) -> None:

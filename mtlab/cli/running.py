@@ -76,7 +76,7 @@ def fetch_weights(plan: Plan) -> None:
     from mtlab.config.resolve import forget_digests
     from mtlab.towers import fetch_tower
 
-    for cell in plan.cells:
+    for cell in {run.cell.id: run.cell for run in plan.runs}.values():  # parents of other studies too
         for kind in ("text", "vision"):
             if kind in cell.identity.unresolved:
                 typer.echo(f"downloading the weights of {cell.config[kind].get('model', cell.config[kind]['name'])}")
@@ -94,14 +94,10 @@ def refuse_unready(plan: Plan) -> None:
         UserError: weights cannot be had, or the device is not there.
 
     """
-    for cell in plan.cells:
-        if cell.identity.unresolved:
-            node = cell.identity.unresolved[0]
-            name = cell.config[node].get("model", cell.config[node]["name"]) if node in cell.config else node
-            raise plan.study.error(
-                f"the weights of {name!r} cannot be had (no network?): give a local folder or file", f"set.{node}"
-            )
-    for device in {cell.config["train"]["device"] for cell in plan.cells}:
+    if plan.unresolved:
+        missing = ", ".join(plan.unresolved)
+        raise plan.study.error(f"weights that cannot be had: {missing}; give a local folder or file", "set")
+    for device in {run.cell.config["train"]["device"] for run in plan.runs}:
         try:
             _refuse_missing(device)
         except UserError as error:

@@ -11,15 +11,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mtlab.config.check import nested
+from mtlab.config.nodes import own_options
 from mtlab.config.options import declared
 
+#: What trains, below the package: the source that `engine_code` covers.
+ENGINE_FILES = ("model.py", "encoder.py", "projection.py", "layers.py", "data/batches.py")
+ENGINE_ROOMS = ("managers", "tasks", "training")
 UNRESOLVED = "unresolved"  #: stands for the digest of weights that cannot be had yet
 
 
@@ -49,6 +53,7 @@ def identify(
     versions: Mapping[str, int],
     engine: int,
     digests: Mapping[str, str | None],
+    locations: Mapping[str, Collection[str]],
 ) -> Identity:
     """Compute a cell's id.
 
@@ -59,12 +64,15 @@ def identify(
         versions: "manager:adaptive" → version of the registered class.
         engine: version of loop and encoder.
         digests: name → digest of weights or data outside the configuration; None where it cannot be had yet.
+        locations: node → options that only say where digested content lies: the same weights elsewhere are the same.
 
     """
     kept = _identity_of(config, schema)
     for node, options in node_schemas.items():
         named = {"name": config[node]["name"]}
-        kept[node] = named | _identity_of({k: v for k, v in config[node].items() if k != "name"}, options)
+        elsewhere = locations.get(node, ()) if digests.get(node) is not None else ()
+        own = _identity_of(own_options(config[node]), options)
+        kept[node] = named | {option: value for option, value in own.items() if option not in elsewhere}
     unresolved = tuple(sorted(name for name, value in digests.items() if value is None))
     hashed = {
         "config": kept,
@@ -90,10 +98,9 @@ def _identity_of(config: Mapping[str, Any], schema: type[Any]) -> dict[str, Any]
 def engine_code() -> str:
     """Digest of the source that trains: stored with each run, so that `mtlab plan` can tell that it has changed."""
     package = Path(__file__).resolve().parents[1]
-    files = [package / "model.py", package / "layers.py"]
-    files += [path for room in ("managers", "tasks", "training") for path in sorted((package / room).glob("*.py"))]
+    files = [package / name for name in ENGINE_FILES]
+    files += [path for room in ENGINE_ROOMS for path in sorted((package / room).glob("*.py"))]
     hasher = hashlib.blake2b(digest_size=6)
     for path in files:
-        if path.is_file():
-            hasher.update(path.name.encode() + b"\0" + path.read_bytes())
+        hasher.update(path.name.encode() + b"\0" + path.read_bytes())
     return hasher.hexdigest()

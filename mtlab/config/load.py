@@ -42,10 +42,6 @@ class Composed:
             key = key.removeprefix("set.")  # as it was written there
         return UserError(problem, file=place[0], line=place[1], key=key)
 
-    def written_in(self, key: str) -> Path | str | None:
-        """Return the file in which `key` itself was written last."""
-        return self.places[key][0] if key in self.places else None
-
 
 def recipes() -> list[Path]:
     """Return the folders of shipped recipes: of the checkout, else of the installed package."""

@@ -15,6 +15,7 @@ from typing import Any
 from mtlab.config.check import checked, hints, plain_checked
 from mtlab.config.identity import Identity, identify
 from mtlab.config.load import NODES
+from mtlab.config.nodes import configured, named, own_options
 from mtlab.config.schema import ModelConfig, RunConfig
 from mtlab.errors import UserError, nearest
 from mtlab.registry import Entry, Registry
@@ -50,12 +51,12 @@ def registry(node: str) -> Registry[Any]:
 
 def entry(node: str, config: Mapping[str, Any]) -> Entry[Any]:
     """Return the registered class that a resolved node names."""
-    return registry(node).get(config["name"])
+    return named(registry(node), config, node)
 
 
 def options(node: str, config: Mapping[str, Any]) -> Any:
     """Return a resolved node's options as the dataclass that its class declares."""
-    return checked(entry(node, config).config, {key: value for key, value in config.items() if key != "name"})
+    return configured(registry(node), config, node)[1]
 
 
 def resolve(written: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +139,7 @@ def identity(config: Mapping[str, Any]) -> Identity:
         {f"{node}:{found.name}": found.version for node, found in entries.items()},
         ENGINE,
         digests,
+        {kind: entries[kind].cls.location_options for kind in ("text", "vision")},
     )
 
 
@@ -150,21 +152,14 @@ def _section(key: str, given: Any) -> dict[str, Any]:
 
 def _node(key: str, given: Any) -> dict[str, Any]:
     given = {"name": given} if isinstance(given, str) else _mapping(given, key)
-    name = given.get("name")
-    if not isinstance(name, str):
-        raise UserError(f"needs a name; known: {', '.join(found.name for found in registry(key))}", key=key)
+    found = named(registry(key), given, key)
     try:
-        found = registry(key).get(name)
-    except UserError as error:
-        raise error.at(key=f"{key}.name") from None
-    own = {option: value for option, value in given.items() if option != "name"}
-    try:
-        return {"name": name} | plain_checked(found.config, own)
+        return {"name": found.name} | plain_checked(found.config, own_options(given))
     except UserError as error:
         unknown = error.key is not None and error.problem.startswith("unknown key")
         if unknown:
             raise UserError(
-                f"{found.kind} {name!r} has no such option; {_tail(error)}", key=f"{key}.{error.key}"
+                f"{found.kind} {found.name!r} has no such option; {_tail(error)}", key=f"{key}.{error.key}"
             ) from None
         raise error.at(key=key) from None
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.config.check import checked
+from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS, SPLITS, Dataset
 from mtlab.data.cache_key import BATCH
 from mtlab.errors import UserError
@@ -55,9 +55,8 @@ class Work:
     @cached_property
     def dataset(self) -> Dataset:
         """The data set."""
-        entry = DATASETS.get(self.dataset_node["name"])
-        options = {key: value for key, value in self.dataset_node.items() if key != "name"}
-        return entry.cls(checked(entry.config, options))
+        entry, options = configured(DATASETS, self.dataset_node, "data")
+        return entry.cls(options)
 
     @cached_property
     def tower(self) -> Tower[Any]:

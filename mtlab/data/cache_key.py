@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.config.check import as_plain, checked
+from mtlab.config.check import as_plain
+from mtlab.config.nodes import configured
 from mtlab.config.options import declared
 from mtlab.config.schema import CacheConfig
 from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
-from mtlab.towers import TowerKind, fetch_tower, tower_config, tower_digest, tower_entry, tower_shape
+from mtlab.towers import TowerKind, fetch_tower, tower_digest, tower_node, tower_shape
 from mtlab.towers.base import TowerOptions
 from mtlab.towers.facts import content_hash
 
@@ -50,7 +51,7 @@ def cache_key(
 
 
 def _tower(kind: TowerKind, node: Mapping[str, Any]) -> dict[str, Any]:
-    entry, config = tower_entry(kind, node), tower_config(kind, node)
+    entry, config = tower_node(kind, node)
     # What every tower has (layers, training) changes no level; where weights lie does not either: their digest counts.
     left_out = {field.name for field in dataclasses.fields(TowerOptions)} | entry.cls.location_options
     return {
@@ -74,8 +75,7 @@ def _weights(kind: TowerKind, node: Mapping[str, Any]) -> str:
 
 
 def _data(node: Mapping[str, Any]) -> dict[str, Any]:
-    entry = DATASETS.get(node["name"])
-    config = checked(entry.config, {key: value for key, value in node.items() if key != "name"})
+    entry, config = configured(DATASETS, node, "data")
     return {
         "name": entry.name,
         "version": entry.version,

@@ -42,6 +42,13 @@ class Cell:
         return self.identity.cell
 
     @property
+    def unresolved(self) -> tuple[str, ...]:
+        """Names of the models whose weights cannot be had here, its parents' included; their ids are provisional."""
+        above = self.parent.unresolved if self.parent is not None else ()
+        own = (self.config[node].get("model", self.config[node]["name"]) for node in self.identity.unresolved)
+        return tuple(sorted({*above, *own}))
+
+    @property
     def steps(self) -> int:
         """Optimiser steps of one run."""
         steps: int = self.config["train"]["length"]["steps"]
@@ -82,14 +89,21 @@ def _cell(study: Study, row: Row, price: Pricer, families: Families) -> Cell:
         parent, parent_seed = _parent(study, row, start, price, families)
         seed = {} if parent_seed is None else {"seed": parent_seed}
         config["init_from"] = {"cell": parent.id} | seed
+        _refuse_lost_towers(study, row, parent)
     elif start is not None:
         config["init_from"] = _checkpoint(study, start)
     cost = price(config)
     config["train"] = config["train"] | {"length": _in_steps(config, cost)}
     identity = resolve.identity(config)
-    if parent is not None and parent.identity.unresolved:
-        identity = Identity(identity.cell, identity.hashed, (*identity.unresolved, *parent.identity.unresolved))
     return Cell(row, config, identity, cost, study.name, parent, parent_seed)
+
+
+def _refuse_lost_towers(study: Study, row: Row, parent: Cell) -> None:
+    """A frozen tower comes from its own weights: what a parent taught it would be lost without a word."""
+    for kind in ("text", "vision"):
+        if parent.config[kind]["trainable"] and not row.config[kind]["trainable"]:
+            problem = f"{row.label!r} freezes the {kind} tower that its parent fine-tunes: set {kind}.trainable to true"
+            raise study.error(problem, "init_from")
 
 
 def _in_steps(config: Mapping[str, Any], cost: CellCost) -> dict[str, Any]:

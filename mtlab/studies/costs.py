@@ -55,4 +55,5 @@ class Costs:
 def _architecture(config: Mapping[str, Any]) -> str:
     versions = {node: resolve.entry(node, config[node]).version for node in NODES}
     parts = {node: config[node] for node in ("manager", "text", "vision", "task", "model", "cache")}
-    return digest({"parts": parts, "data": config["data"]["name"], "versions": versions, "code": engine_code()})
+    answers = resolve.sizes(config["data"]).answers  # all that the architecture takes from the data
+    return digest({"parts": parts, "answers": answers, "versions": versions, "code": engine_code()})

@@ -49,8 +49,8 @@ class Plan:
 
     @property
     def unresolved(self) -> tuple[str, ...]:
-        """Names whose content cannot be had yet: ids are provisional, and `mtlab run` refuses."""
-        return tuple(sorted({name for cell in self.cells for name in cell.identity.unresolved}))
+        """Names of models whose weights cannot be had yet: ids are provisional, and `mtlab run` insists."""
+        return tuple(sorted({name for cell in self.cells for name in cell.unresolved}))
 
 
 def make_plan(study: Study, price: Pricer) -> Plan:
@@ -135,7 +135,7 @@ def _row(plan: Plan, cell: Cell) -> dict[str, Any]:
         "compare_to": None if against is None else against.id,
         "note": cell.row.note,
         "pairing": resolve.pairing(cell.config),
-        "unresolved": list(cell.identity.unresolved),
+        "unresolved": list(cell.unresolved),
     }
 
 

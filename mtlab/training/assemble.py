@@ -10,6 +10,7 @@ import torch
 
 from mtlab import files
 from mtlab.config.check import checked
+from mtlab.config.nodes import configured
 from mtlab.config.schema import CacheConfig, MetricsConfig, RecordConfig, TrainConfig
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.batches import Loader, RawImages, RawTexts, Source
@@ -58,9 +59,8 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     """
     train = checked(TrainConfig, config["train"])
     arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
-    data = dict(config["data"])
-    entry = DATASETS.get(data.pop("name"))
-    dataset = entry.cls(checked(entry.config, data))
+    entry, options = configured(DATASETS, config["data"], "data")
+    dataset = entry.cls(options)
     towers: dict[TowerKind, Tower[Any]] = {}
     sources: dict[TowerKind, Source] = {}
     for kind in ("text", "vision"):

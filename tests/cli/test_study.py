@@ -114,18 +114,22 @@ def test_wrong_input_starts_nothing(study: Callable[..., Path], mtlab: Command, 
 def test_plan_json_has_the_documented_keys(study: Callable[..., Path], mtlab: Command, tmp_path: Path) -> None:
     file = study("axes: {manager: [bridge, static]}\nbaseline: {manager: bridge}")
     plan = json.loads(mtlab("plan", file, "--store", tmp_path / "s", "--json").stdout)
+    page = (Path(__file__).parents[2] / "docs/json.md").read_text()
     documented = {"study", "why", "design", "seeds", "metrics", "published", "rows", "runs", "counts", "dropped"}
     assert documented <= set(plan)
     row = {"cell", "label", "axes", "differences", "baseline", "compare_to", "note", "pairing", "unresolved"}
     assert all(set(each) == row for each in plan["rows"])
     run = {"id", "cell", "seed", "label", "study", "axes", "parents", "state", "cost"}
     assert all(set(each) == run for each in plan["runs"])
+    named = documented | row | run | set(plan["runs"][0]["cost"])
+    assert not {key for key in named if f"`{key}`" not in page}
     assert set(plan["runs"][0]["cost"]) == {"trained_params", "flops_forward", "flops", "steps"}
     assert plan["rows"][1]["differences"].keys() == {
         "manager.name", "manager.weight", "manager.temperature", "manager.noise", "manager.frozen",
     }  # fmt: skip
     status = json.loads(mtlab("status", file, "--store", tmp_path / "s", "--json").stdout)
     assert set(status) == {"study", "metric", "counts", "runs"}
+    assert not {key for key in {*status, *status["runs"][0]} if f"`{key}`" not in page}
     assert set(status["runs"][0]) == {
         "id", "cell", "seed", "label", "state", "attempt", "step", "steps", "metric", "host", "age_seconds", "problem",
     }  # fmt: skip

@@ -19,7 +19,7 @@ from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Intervention
 from mtlab.managers.interventions import without
 from mtlab.model import Key, VisionLanguageModel, build
-from mtlab.towers import build_tower, tower_config, tower_shape
+from mtlab.towers import build_tower, tower_node, tower_shape
 from mtlab.towers.base import Features
 from mtlab.training.seeding import order
 
@@ -111,7 +111,7 @@ def test_the_shape_is_told_without_weights_and_on_the_meta_device() -> None:
 
 def test_a_level_that_does_not_exist_cannot_be_planted() -> None:
     with pytest.raises(UserError, match="plant a level that exists") as raised:
-        tower_config("text", {"name": "planted", "depth": 3, "planted": 4})
+        tower_node("text", {"name": "planted", "depth": 3, "planted": 4})
     assert raised.value.key == "text.planted"
 
 

@@ -159,6 +159,7 @@ def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
         ("init_from: {study: study}", "start from each other in a circle"),
         ("init_from: {study: parent}\naxes: {manager: [adaptive]}", "init_from: no cell of parent.yaml match"),
         ("init_from: {study: parent, match: {model.width: 16}}", "2 cells of parent.yaml match"),
+        ("init_from: {study: tuned}\naxes: {manager: [bridge]}", "'bridge' freezes the text tower that its parent"),
         ("budget: {max_runs: 1}\nseeds: 2", "budget.max_runs: 2 runs (1 cells × 2 seeds) exceed the budget of 1"),
         ("metrics: {verdict: test/acc}", "metrics.verdict: no task of this study has a metric 'test/acc'"),
         ("metrics: {report: [cost/parms]}", "metrics.report[0]: no task of this study has a metric 'cost/parms'"),
@@ -168,10 +169,43 @@ def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
 )
 def test_bad_plans_are_told_in_one_line(plan: Any, text: str, told: str) -> None:
     plan("axes: {manager: [bridge, static]}", name="parent")
+    plan("axes: {manager: [bridge]}\nset: {text: {trainable: true}}", name="tuned")
     with pytest.raises(UserError) as caught:
         plan(text)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_same_weights_elsewhere_are_the_same_run(plan: Any, tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    weights = timm.create_model("test_vit").state_dict()
+    other = {name: tensor + 1 for name, tensor in weights.items()}
+    for name, tensors in (("here", weights), ("there", weights), ("else", other)):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+
+    def cell(name: str) -> str:
+        file = tmp_path / f"{name}.safetensors"
+        return ids(plan(f"set: {{vision: {{name: timm, model: test_vit, image_size: 160, weights: {file}}}}}"))[0]
+
+    assert cell("here") == cell("there")
+    assert cell("here") != cell("else")
+
+
+def test_weights_that_are_not_there_are_named(plan: Any) -> None:
+    found = plan("set: {vision: {name: timm, model: test_vit, image_size: 160}}")
+    assert found.unresolved == ("test_vit",)
+    assert to_json(found)["rows"][0]["unresolved"] == ["test_vit"]
+
+
+def test_costs_know_how_many_answers_the_head_has(plan: Any) -> None:
+    towers = "text: {name: planted, layers: all}, vision: {name: planted, layers: all}"
+    sizes = [
+        plan(f"set: {{{towers}, data: {{name: planted, classes: {classes}}}}}").cells[0].cost.params["head"]
+        for classes in (4, 8)
+    ]
+    assert sizes[0] < sizes[1]
 
 
 def test_costs_are_counted_once_per_architecture(plan: Any, costs: Costs) -> None:

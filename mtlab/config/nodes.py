@@ -1,0 +1,47 @@
+"""From a node of the configuration, `{name: …, options…}`, to the registered class and its checked options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from mtlab.config.check import checked
+from mtlab.errors import UserError
+from mtlab.registry import Entry, Registry
+
+T = TypeVar("T")
+
+
+def own_options(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a node without its name."""
+    return {option: value for option, value in node.items() if option != "name"}
+
+
+def named(registry: Registry[T], node: Mapping[str, Any], key: str) -> Entry[T]:
+    """Look up what a node names.
+
+    Raises:
+        UserError: no name, or an unknown one (the nearest is offered); the key is below `key`.
+
+    """
+    name = node.get("name")
+    if not isinstance(name, str):
+        raise UserError(f"needs a name; known: {', '.join(entry.name for entry in registry)}", key=key)
+    try:
+        return registry.get(name)
+    except UserError as error:
+        raise error.at(key=f"{key}.name") from None
+
+
+def configured(registry: Registry[T], node: Mapping[str, Any], key: str) -> tuple[Entry[T], Any]:
+    """Look up what a node names, and make its options the dataclass that the class declares.
+
+    Raises:
+        UserError: as `named`; unknown option, wrong type, value out of range.
+
+    """
+    entry = named(registry, node, key)
+    try:
+        return entry, checked(entry.config, own_options(node))
+    except UserError as error:
+        raise error.at(key=key) from None

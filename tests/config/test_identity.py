@@ -1,0 +1,24 @@
+"""Which source a finished run is told to come from."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import mtlab
+from mtlab.config.identity import ENGINE_FILES, ENGINE_ROOMS
+
+PACKAGE = Path(mtlab.__file__).parent
+#: What a worker imports that decides nothing about how a batch becomes a gradient: settings, files, towers and data
+#: sets (they have versions and digests of their own), and the cache of what towers gave.
+ELSEWHERE = ("config/", "studies/", "towers/", "data/", "__", "errors.py", "files.py", "registry.py", "version.py")
+ELSEWHERE += ("plugins.py",)
+
+
+def test_the_digest_of_the_engine_covers_all_that_trains() -> None:
+    script = "import sys, mtlab.training.worker; print(*(m.__file__ for n, m in sys.modules.items() if 'mtlab' in n))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    files = [Path(file) for file in done.stdout.split()]
+    imported = {str(file.relative_to(PACKAGE)) for file in files if file.is_relative_to(PACKAGE)}
+    covered = {name for name in imported if name in ENGINE_FILES or name.split("/")[0] in ENGINE_ROOMS}
+    assert set(ENGINE_FILES) <= imported
+    assert {name for name in imported - covered if not name.startswith(ELSEWHERE)} == set()
