@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -10,11 +11,16 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from mtlab.errors import UserError, nearest
+from mtlab.strangers import told
 
 T = TypeVar("T")
+
+
+class RegistrationError(ValueError):
+    """A class cannot be registered; says what is wrong and what would be right."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,25 @@ class Entry(Generic[T]):
         """The module that it comes from."""
         return self.cls.__module__
 
+    @property
+    def ours(self) -> bool:
+        """Does it come with mtlab? If not, it is a plug-in's."""
+        return self.origin.partition(".")[0] == "mtlab"
+
 
 @dataclass(frozen=True)
 class Failure:
     """A plug-in that could not be imported: kept, so that `mtlab doctor` can show it and a lookup can name it."""
 
     plugin: str
-    error: str
+    error: str  #: one line
     trace: str
+
+    @classmethod
+    def of(cls, plugin: str, error: BaseException) -> Failure:
+        """Describe what importing a plug-in raised."""
+        trace = "".join(traceback.format_exception(error))
+        return cls(plugin, str(error) if isinstance(error, RegistrationError) else told(error), trace)
 
 
 @dataclass
@@ -64,48 +81,98 @@ class Registry(Generic[T]):
         kind: what an entry is called in messages: "manager".
         package: the package whose modules register our own entries, imported on the first lookup.
         group: the entry-point group through which an installed package adds its own.
+        base: what a registered class must inherit from.
 
     """
 
     kind: str
     package: str
     group: str
+    base: type[Any] = object
     entries: dict[str, Entry[T]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     filled: bool = False
+    complete: bool = False  #: our own entries are there
 
     def register(self, name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
         """Register the decorated class under `name`.
 
+        Args:
+            name: lower-case letters, digits and _.
+            version: part of every run's id: raise it when the same options give other results.
+
         Raises:
-            ValueError: the name is taken, or is not a lower-case word.
+            RegistrationError: the name is taken or is not a lower-case word; the class does not inherit from what all
+                entries do; its `Config` is no frozen dataclass with a default for every option.
 
         """
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            raise ValueError(f"{self.kind} name {name!r}: use lower-case letters, digits and _")
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise RegistrationError(f"{self.kind} name {name!r}: use lower-case letters, digits and _")
 
         def register(cls: type[T]) -> type[T]:
+            if not cls.__module__.startswith("mtlab."):
+                self._refuse_unfit(name, cls)
+                self.fill_own()  # or a stranger could take the name of an entry that is not there yet
             known = self.entries.get(name)
             if known is not None and (known.origin, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(f"{self.kind} {name!r} of {cls.__module__} is registered by {known.origin} already")
+                raise RegistrationError(
+                    f"{self.kind} {name!r} of {cls.__module__} is registered by {known.origin} already: "
+                    "choose another name"
+                )
             self.entries[name] = Entry(name, self.kind, cls, version)
             return cls
 
         return register
+
+    def _refuse_unfit(self, name: str, cls: Any) -> None:
+        """Refuse a class that could not be used, while its author looks at it."""
+        what = f"{self.kind} {name!r} ({getattr(cls, '__qualname__', cls)} of {getattr(cls, '__module__', '?')})"
+        if not isinstance(cls, type) or not issubclass(cls, self.base):
+            raise RegistrationError(f"{what} must be a subclass of {self.base.__module__}.{self.base.__qualname__}")
+        config = getattr(cls, "Config", NoOptions)
+        if not isinstance(config, type) or not dataclasses.is_dataclass(config):
+            raise RegistrationError(f"{what}: Config must be a frozen dataclass: put @dataclass(frozen=True) above it")
+        if not config.__dataclass_params__.frozen:
+            raise RegistrationError(f"{what}: Config must be frozen: write @dataclass(frozen=True)")
+        for option in dataclasses.fields(config):
+            if option.default is dataclasses.MISSING and option.default_factory is dataclasses.MISSING:
+                raise RegistrationError(f"{what}: option {option.name} of Config needs a default")
+        try:
+            get_type_hints(config)
+        except Exception as error:  # any expression may stand in an annotation
+            raise RegistrationError(f"{what}: the types of Config cannot be read: {told(error)}") from error
+
+    def fill_own(self) -> None:
+        """Import the entries that come with mtlab."""
+        if self.complete:
+            return
+        self.complete = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
 
     def fill(self) -> None:
         """Import our own entries and every installed plug-in; a plug-in that fails is remembered, never dropped."""
         if self.filled:
             return
         self.filled = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        self.fill_own()
         for point in metadata.entry_points(group=self.group):
             try:
-                point.load()
-            except Exception as error:  # a stranger's code may raise anything
-                self.failures.append(Failure(point.value, f"{type(error).__name__}: {error}", traceback.format_exc()))
+                self._check_registered(point.load())
+            except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+                self.failures.append(Failure.of(point.value, error))
+
+    def _check_registered(self, loaded: Any) -> None:
+        if isinstance(loaded, type) and all(entry.cls is not loaded for entry in self.entries.values()):
+            raise RegistrationError(
+                f"{loaded.__qualname__} registers nothing: put @{self.decorator}('NAME') above the class"
+            )
+
+    @property
+    def decorator(self) -> str:
+        """What the decorator is called: `register_manager`."""
+        return f"register_{self.kind.replace(' ', '_')}"
 
     def get(self, name: str) -> Entry[T]:
         """Look an entry up.
@@ -118,7 +185,8 @@ class Registry(Generic[T]):
         if name in self.entries:
             return self.entries[name]
         failed = "".join(f" (plug-in {failure.plugin} failed: {failure.error})" for failure in self.failures)
-        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{failed}")
+        more = "; see `mtlab doctor`" if failed else ""
+        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{failed}{more}")
 
     def __iter__(self) -> Iterator[Entry[T]]:
         self.fill()

@@ -43,8 +43,8 @@ class Dataset:
         raise NotImplementedError
 
     @classmethod
-    def digest(cls, config: Any) -> str:  # noqa: ARG003 - worlds are identified by name, version and options alone
-        """Identify what lies outside the options (files on disk): part of a run's id."""
+    def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - worlds are identified by name, version and options
+        """Identify what lies outside the options (files on disk): part of a run's id; None where it cannot be had."""
         return ""
 
     @property
@@ -61,5 +61,5 @@ class Dataset:
         raise NotImplementedError
 
 
-DATASETS: Registry[Dataset] = Registry("dataset", "mtlab.data", "mtlab.datasets")
+DATASETS: Registry[Dataset] = Registry("dataset", "mtlab.data", "mtlab.datasets", Dataset)
 register_dataset = DATASETS.register

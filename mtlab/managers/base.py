@@ -122,5 +122,5 @@ class Manager(nn.Module):
         raise NotImplementedError
 
 
-MANAGERS: Registry[Manager] = Registry("manager", "mtlab.managers", "mtlab.managers")
+MANAGERS: Registry[Manager] = Registry("manager", "mtlab.managers", "mtlab.managers", Manager)
 register_manager = MANAGERS.register

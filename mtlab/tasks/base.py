@@ -45,5 +45,5 @@ class Task(nn.Module):
         raise NotImplementedError
 
 
-TASKS: Registry[Task] = Registry("task", "mtlab.tasks", "mtlab.tasks")
+TASKS: Registry[Task] = Registry("task", "mtlab.tasks", "mtlab.tasks", Task)
 register_task = TASKS.register

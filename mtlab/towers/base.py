@@ -27,6 +27,11 @@ class TowerOptions:
     layers: Any = option("all", "the levels offered to managers: all, topN, or a list, 1 = lowest, -1 = highest")
     trainable: bool = option(False, "fine-tune the tower; a frozen one can be cached")
     lr_scale: float = option(1.0, "learning-rate multiplier when it is fine-tuned", above=0.0)
+    gate: bool = option(
+        False,
+        "add to the top offered level a learned, gated sum of those below it, before projection (METER's fusion gate)",
+        legacy=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class TowerInfo:
     tokens: int  #: tokens of an image, or the longest text
     class_token: bool  #: is token 0 a summary of the whole?
     positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
+    vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class TowerShape:
     tokens: int  #: tokens of an image, or the longest text
     class_token: bool  #: is token 0 a summary of the whole?
     positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
+    vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
+    gate: bool = False  #: does the encoder gate the levels below the top one into it?
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ class Tower(nn.Module, Generic[Raw]):
         return super().train(mode and self.config.trainable)
 
 
-TEXT_TOWERS: Registry[Tower[Any]] = Registry("text tower", "mtlab.towers", "mtlab.text_towers")
-VISION_TOWERS: Registry[Tower[Any]] = Registry("vision tower", "mtlab.towers", "mtlab.vision_towers")
+TEXT_TOWERS: Registry[Tower[Any]] = Registry("text tower", "mtlab.towers", "mtlab.text_towers", Tower)
+VISION_TOWERS: Registry[Tower[Any]] = Registry("vision tower", "mtlab.towers", "mtlab.vision_towers", Tower)
 register_text_tower = TEXT_TOWERS.register
 register_vision_tower = VISION_TOWERS.register
