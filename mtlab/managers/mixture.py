@@ -69,6 +69,17 @@ class Mixture(Manager):
         """
         raise NotImplementedError
 
+    def weigh(
+        self,
+        experts: Experts,  # noqa: ARG002 - subclasses read it
+        own: Tensor | None,
+        other: Tensor | None,
+        other_mask: Tensor | None,
+        noise: Tensor | None,
+    ) -> Tensor:
+        """Weigh the experts with a look at what they hold; by default without one, see `weights`."""
+        return self.weights(own, other, other_mask, noise)
+
     def forward(
         self,
         experts: Experts,
@@ -82,7 +93,7 @@ class Mixture(Manager):
     ) -> Aggregated:
         """Aggregate, see `Manager.forward`."""
         own = self.previous_norm(history[-1]) if self.previous_norm is not None else None
-        weights = self.weights(own, other, other_mask, noise)
+        weights = self.weigh(experts, own, other, other_mask, noise)
         if intervene is not None:
             weights = intervene(weights)
         hidden = mix(experts.standardised, weights, self.scale, self.shift)

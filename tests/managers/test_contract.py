@@ -8,6 +8,7 @@ MORE = {
     "last": [{"expert": 1}],
     "static": [{"noise": 1.0}, {"temperature": 0.5, "weight": "scalar"}],
     "adaptive": [{"noise": 1.0}, {"query": "own", "weight": "scalar"}],
+    "cross_attention": [{"heads": 4}],
 }
 
 for _entry in MANAGERS:

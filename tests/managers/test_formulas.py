@@ -120,9 +120,40 @@ def test_contributions_measure_terms_and_not_weights() -> None:
         ("static", {"weight": "matrix"}, "weight"),
         ("adaptive", {"noise": -1.0}, "noise"),
         ("adaptive", {"query": "both"}, "query"),
+        ("cross_attention", {"heads": 3}, "heads"),
     ],
 )
 def test_options_that_cannot_be(name: str, options: dict[str, object], key: str) -> None:
     with pytest.raises(UserError) as caught:
         make(name, LAYERS - 1, **options)
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize("query", ["own", "fused"])
+@pytest.mark.parametrize("depth", [0, 2])
+def test_cross_attention(heads: int, query: str, depth: int) -> None:
+    manager = randomised(make("cross_attention", depth, heads=heads, query=query))
+    given = scene(manager.place)
+    experts = normed(manager, given)
+    own = manager.previous_norm(given.history[-1]) if depth else experts[:, -1]
+    asked = own
+    if query == "fused" and depth:
+        asked = torch.cat([attended(manager.fused, own, given), own], -1)
+    shares = WIDTH // heads
+    expected = torch.zeros_like(own)
+    for head in range(heads):
+        part = slice(head * shares, (head + 1) * shares)
+        keys = experts @ manager.key.weight[part].T
+        logits = (manager.query(asked)[..., part].unsqueeze(1) * keys).sum(-1) / shares**0.5
+        expected[..., part] = (logits.softmax(1).unsqueeze(-1) * experts[..., part]).sum(1)
+    if depth:
+        expected = expected + manager.previous_weight * own
+    torch.testing.assert_close(given.run(manager).hidden, expected)
+
+
+def attended(fused: torch.nn.Module, own: Tensor, given: Scene) -> Tensor:
+    """What own tokens see in the other modality, padding left out."""
+    other = fused.norm(given.other)
+    logits = fused.query(own) @ fused.key(other).transpose(1, 2) / WIDTH**0.5
+    return logits.masked_fill(~given.other_mask[:, None], -torch.inf).softmax(-1) @ other

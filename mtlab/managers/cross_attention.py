@@ -1,0 +1,106 @@
+"""Attention over experts, token by token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mtlab.config.options import option
+from mtlab.errors import UserError
+from mtlab.managers.base import Experts, Place, register_manager
+from mtlab.managers.fusing import FusedQuery
+from mtlab.managers.mixture import Mixture
+
+
+@register_manager("cross_attention")
+class CrossAttention(Mixture):
+    """Each token attends over the experts' states of that same token: it chooses by what they hold.
+
+    α_n = softmax_n(W_q c · W_k r_n / √D), out = Σ_n α_n r_n + ω ⊙ c, with r_n the normalised expert and c the
+    normalised previous state; at the first cross-modal layer the top expert r_N asks. With heads, each head weighs its
+    own share of the dimensions. `adaptive` scores experts by the query alone; here the experts' content counts as
+    well. Source: the attention over experts that ManagerTower (ACL 2023) compares its managers with; per token, ours.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Options in the YAML."""
+
+        heads: int = option(1, "attention heads; must divide the width", minimum=1)
+        query: Literal["own", "fused"] = option(
+            "own", "ask with the previous state alone, or beside what it attends to in the other modality"
+        )
+        mask_query: bool = option(True, "keep the fused query off padded tokens")
+        weight: Literal["scalar", "vector"] = option(
+            "vector", "weight of the previous state: one number, or one per dimension"
+        )
+
+    layer_weights: ClassVar[frozenset[str]] = frozenset({"previous_weight"})
+
+    @classmethod
+    def check(cls, config: Config, place: Place) -> None:
+        """Refuse a number of heads that does not divide the width."""
+        check_heads(config.heads, place.width)
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, Any]:
+        """Heads, and what asks."""
+        return {"heads": {"choice": [1, 2, 4, 8]}, "query": {"choice": ["own", "fused"]}}
+
+    def __init__(self, config: Config, place: Place) -> None:
+        super().__init__(config, place)
+        fused = config.query == "fused" and place.depth > 0
+        self.heads = config.heads
+        self.masks_padding = config.mask_query or config.query == "own"
+        self.fused = FusedQuery(place.width, masked=config.mask_query) if fused else None
+        self.query = nn.Linear(2 * place.width if fused else place.width, place.width)
+        self.key = nn.Linear(place.width, place.width, bias=False)  # a bias would shift all of a query's logits alike
+        cells = place.width if config.weight == "vector" else 1
+        self.previous_weight = nn.Parameter(torch.ones(cells)) if place.depth else None
+
+    def weigh(
+        self,
+        experts: Experts,
+        own: Tensor | None,
+        other: Tensor | None,
+        other_mask: Tensor | None,
+        noise: Tensor | None,  # noqa: ARG002
+    ) -> Tensor:
+        """Weigh the experts by their likeness to the query: [B, N, L, 1], or [B, N, L, D] with heads."""
+        normed = [
+            torch.addcmul(*parts) for parts in zip(self.shift, experts.standardised.unbind(1), self.scale, strict=True)
+        ]
+        query = self.query(self._asking(normed[-1] if own is None else own, other, other_mask))
+        # W_q c · W_k r = (W_kᵀ W_q c) · r: the keys of N experts cost no more than one's
+        sought = self._sought(query)  # [B, L, H, D]
+        logits = torch.stack([(sought @ expert.unsqueeze(-1)).squeeze(-1) for expert in normed], 1)  # [B, N, L, H]
+        weights = (logits / math.sqrt(self.place.width / self.heads)).softmax(1)
+        return weights if self.heads == 1 else weights.repeat_interleave(self.place.width // self.heads, -1)
+
+    def _asking(self, own: Tensor, other: Tensor | None, other_mask: Tensor | None) -> Tensor:
+        if self.fused is None or other is None:
+            return own
+        fused: Tensor = self.fused(own, other, other_mask)
+        return fused
+
+    def _sought(self, query: Tensor) -> Tensor:
+        """Take queries through the key map, head by head: [B, L, D] → [B, L, H, D]."""
+        split = query.unflatten(-1, (self.heads, -1))
+        return torch.einsum("blhk,hkd->blhd", split, self.key.weight.unflatten(0, (self.heads, -1)))
+
+
+def check_heads(heads: int, width: int) -> None:
+    """Refuse heads that do not divide the width.
+
+    Raises:
+        UserError: with the key `heads`.
+
+    """
+    if width % heads:
+        allowed = ", ".join(str(number) for number in range(1, width + 1) if width % number == 0)
+        raise UserError(f"{heads} heads do not divide width {width}; allowed: {allowed}", key="heads")
