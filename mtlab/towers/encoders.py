@@ -81,7 +81,13 @@ def build(folder: Path) -> Any:
 
     """
     config = _configuration(folder)
-    with _explained(folder), _quiet():
+    with _explained(folder):
+        return architecture(config)
+
+
+def architecture(config: Any) -> Any:
+    """Build the model of a transformers configuration, with random weights, in evaluation mode."""
+    with _quiet():
         return _encoder(_auto_class(config).from_config(config, dtype=torch.float32)).eval()
 
 

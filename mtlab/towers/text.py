@@ -6,7 +6,7 @@ Shapes: B texts, L tokens, D width.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtlab.config.options import option
-from mtlab.towers import encoders
+from mtlab.towers import encoders, published
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_text_tower
 from mtlab.towers.weights import drawn_from, package_folder
 
@@ -82,8 +82,12 @@ class TransformersTower(EncoderBased):
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
         pretrained = weights and config.weights == "pretrained"
-        self.folder = encoders.obtain(config.model, weights=pretrained)
         self.adapter_norm = config.adapter_norm
+        facts = None if weights else _only_published(config.model)
+        if facts is not None:
+            self.network = encoders.architecture(published.configuration(facts))
+            return
+        self.folder = encoders.obtain(config.model, weights=pretrained)
         if pretrained:
             self.network = encoders.load(self.folder)
         else:
@@ -93,6 +97,9 @@ class TransformersTower(EncoderBased):
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
         """Tell depth, widths and tokens; of a hub model the configuration is downloaded if it is not on this disk."""
+        facts = _only_published(config.model)
+        if facts is not None:
+            return published.info(facts, config.max_length)
         return encoders.describe(encoders.obtain(config.model, weights=False), config.max_length)
 
     @classmethod
@@ -105,6 +112,11 @@ class TransformersTower(EncoderBased):
     def fetch(cls, config: Config) -> None:
         """Download the model if it comes from the hub and is not on this disk."""
         encoders.obtain(config.model, weights=config.weights == "pretrained")
+
+
+def _only_published(model: str) -> Mapping[str, Any] | None:
+    """Return the architecture of a published model that is not on this disk: told without a network."""
+    return published.known(model) if encoders.find(model) is None else None
 
 
 @register_text_tower("minilm")
