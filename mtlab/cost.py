@@ -30,6 +30,7 @@ PARTS = (
     "head",
 )
 _OF_STREAM = {
+    "gate": "projections",
     "projections": "projections",
     "embeddings": "embeddings",
     "managers": "managers",

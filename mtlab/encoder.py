@@ -26,7 +26,7 @@ from mtlab.managers.base import (
     Modality,
     Place,
 )
-from mtlab.projection import Embeddings, Projections, project
+from mtlab.projection import Embeddings, Projections, gated, project
 from mtlab.towers.base import Features, TowerShape
 
 Key = tuple[Modality, int]  #: one manager: its modality, and the number of cross-modal layers below it
@@ -69,33 +69,46 @@ def pairing(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, visio
 
 
 class Stream(nn.Module):
-    """All that one modality owns: its projections, embeddings, managers, cross-modal layers and pooler.
+    """All that one modality owns: its gate, projections, embeddings, managers, cross-modal layers and pooler.
 
     Args:
         model: the encoder's options.
         manager: the manager node, `{name: …, options…}`.
         modality: "text" or "image".
         shape: what the modality's tower offers.
+        kinds: inputs that are told apart by a token type of their own, such as the two pictures of a pair.
 
     """
 
-    def __init__(self, model: ModelConfig, manager: Mapping[str, Any], modality: Modality, shape: TowerShape) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        manager: Mapping[str, Any],
+        modality: Modality,
+        shape: TowerShape,
+        kinds: int = 1,
+    ) -> None:
         super().__init__()
         entry, config = configured(MANAGERS, manager, "manager")
         where = list(places(model, modality, shape))
         used = {expert for place in where for expert in entry.cls.experts_used(config, place)} or {len(shape.levels)}
         self.shape = shape
+        self.gate = nn.Linear(shape.widths[-1], shape.widths[-1]) if shape.gate else None
         self.projections = Projections(shape, model.width, used)
-        self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings)
+        self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings, kinds=kinds)
         self.managers = nn.ModuleList(entry.cls(config, place) for place in where)
         self.layers = nn.ModuleList(
             CrossModalLayer(model.width, model.heads, model.mlp_ratio, model.dropout, model.norm_eps) for _ in where
         )
         self.pooler = Pooler(model.width, shape.class_token)
 
-    def experts(self, features: Features) -> Experts:
-        """Project the tower's levels, see `project`."""
-        return project(features, self.projections, self.embeddings)
+    def experts(self, features: Features, kind: int = 0) -> Experts:
+        """Gate and project the tower's levels, see `project`."""
+        return project(self.gated(features), self.projections, self.embeddings, kind)
+
+    def gated(self, features: Features) -> Features:
+        """Pass the levels through the gate, if there is one."""
+        return features if self.gate is None else gated(features, self.gate)
 
 
 class CrossModalEncoder(nn.Module):
@@ -106,24 +119,33 @@ class CrossModalEncoder(nn.Module):
         manager: the manager node, `{name: …, options…}`.
         text: what the text tower offers.
         vision: what the vision tower offers; widths, depths and numbers of levels may all differ from the text's.
+        pictures: images that one text goes with; each has a token type of its own.
 
     Raises:
         UserError: the manager is unknown, its options are wrong, or it cannot stand where it is put.
 
     """
 
-    def __init__(self, model: ModelConfig, manager: Mapping[str, Any], text: TowerShape, vision: TowerShape) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        manager: Mapping[str, Any],
+        text: TowerShape,
+        vision: TowerShape,
+        pictures: int = 1,
+    ) -> None:
         super().__init__()
         pairing(model, manager, text, vision)
         self.config = model
         self.text = Stream(model, manager, "text", text)
-        self.image = Stream(model, manager, "image", vision)
+        self.image = Stream(model, manager, "image", vision, kinds=pictures)
 
     def forward(
         self,
         text: Features,
         vision: Features,
         *,
+        picture: int = 0,
         noise: Mapping[Key, Tensor] | None = None,
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
@@ -133,6 +155,7 @@ class CrossModalEncoder(nn.Module):
         Args:
             text: the text tower's offered levels, each [B, L, D_n], and their mask.
             vision: the vision tower's, each [B, M, D_n].
+            picture: which of the images that a text goes with these are, from 0.
             noise: what is added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
             intervene: what is done to managers' weights.
             record: also return weights and contributions of every manager.
@@ -140,7 +163,10 @@ class CrossModalEncoder(nn.Module):
         """
         noise, intervene = noise or {}, intervene or {}
         recorded: dict[Key, Aggregated] = {}
-        experts: dict[Modality, Experts] = {"text": self.text.experts(text), "image": self.image.experts(vision)}
+        experts: dict[Modality, Experts] = {
+            "text": self.text.experts(text),
+            "image": self.image.experts(vision, picture),
+        }
         history: dict[Modality, list[Tensor]] = {"text": [], "image": []}
         for depth in range(self.config.cross_layers):
             hidden: dict[Modality, Tensor] = {}
@@ -166,14 +192,18 @@ class CrossModalEncoder(nn.Module):
 
     def calibrate(self, text: Features, vision: Features) -> None:
         """Standardise the channels of both towers' levels by a sample of the training data, see `Projections`."""
-        self.text.projections.calibrate(text)
-        self.image.projections.calibrate(vision)
+        self.text.projections.calibrate(self.text.gated(text))
+        self.image.projections.calibrate(self.image.gated(vision))
 
     def noise_shapes(self, text: Features, vision: Features) -> dict[Key, tuple[tuple[int, int, int, int], float]]:
-        """Give shape [B, N, L, D] and standard deviation of the noise of each manager that wants some."""
+        """Give shape [B, N, L, D] and standard deviation of the noise of each manager that wants some.
+
+        Where a text goes with several images, B counts images: each is fused with the text anew.
+        """
         found: dict[Key, tuple[tuple[int, int, int, int], float]] = {}
+        batch = vision.levels[0].shape[0]
         for modality, features in zip(MODALITIES, (text, vision), strict=True):
-            batch, length = features.levels[0].shape[:2]
+            length = features.levels[0].shape[1]
             for depth, manager in enumerate(self._stream(modality).managers):
                 assert isinstance(manager, Manager)
                 if manager.noise_scale:

@@ -122,13 +122,15 @@ class Pooler(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
         """Pool [B, L, D] to [B, D]; `mask` [B, L] is True at real tokens, None where all are."""
-        pooled: Tensor = self.linear(self._summary(states, mask)).tanh()
+        pooled: Tensor = self.linear(summary(states, mask, class_token=self.class_token)).tanh()
         return pooled
 
-    def _summary(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        if self.class_token:
-            return states[:, 0]
-        if mask is None:
-            return states.mean(1)
-        real = mask.unsqueeze(-1).to(states)
-        return (states * real).sum(1) / real.sum(1)
+
+def summary(states: Tensor, mask: Tensor | None, *, class_token: bool) -> Tensor:
+    """Take the class token of [B, L, D], or else the mean of the real tokens (`mask` [B, L]; None: all are): [B, D]."""
+    if class_token:
+        return states[:, 0]
+    if mask is None:
+        return states.mean(1)
+    real = mask.unsqueeze(-1).to(states)
+    return (states * real).sum(1) / real.sum(1)

@@ -1,4 +1,4 @@
-"""From a tower's levels to the experts: projected to one width, and told their modality, level and position.
+"""From a tower's levels to the experts: gated, projected to one width, told their modality, level and position.
 
 Shapes: B examples, N experts, L tokens, D_n width of level n, D width of the cross-modal layers.
 """
@@ -72,6 +72,22 @@ class Projections(nn.Module):
         return found
 
 
+def gated(features: Features, gate: nn.Linear) -> Features:
+    """Add to the top level a gated sum of those below it: h_N + Σ_{j<N} softmax_j(G h_j) ⊙ h_j, per dimension.
+
+    Args:
+        features: at least two offered levels of one width D_m, each [B, L, D_m]; the others stay as they are.
+        gate: G, D_m → D_m.
+
+    Source: METER (CVPR 2022), its fusion of all layers of a tower, at tower width and before projection.
+
+    """
+    *below, top = features.levels
+    stacked = torch.stack(below, 1)  # [B, N − 1, L, D_m]
+    mixed = (gate(stacked).softmax(1) * stacked).sum(1)
+    return Features((*below, top + mixed), features.mask)
+
+
 class Embeddings(nn.Module):
     """What is added to each projected level: its modality, its level in the tower, and positions if the tower has none.
 
@@ -79,29 +95,31 @@ class Embeddings(nn.Module):
         shape: the tower's offered levels.
         width: D.
         layers: embed the level (ManagerTower): a table of all the tower's levels, of which the offered are used.
+        kinds: rows of the token type: 2 where the modality has two inputs, as the pictures of a pair.
 
     """
 
-    def __init__(self, shape: TowerShape, width: int, *, layers: bool) -> None:
+    def __init__(self, shape: TowerShape, width: int, *, layers: bool, kinds: int = 1) -> None:
         super().__init__()
         self.rows = [level - 1 for level in shape.levels]
-        self.token_type = nn.Embedding(1, width)
+        self.token_type = nn.Embedding(kinds, width)
         self.layer = nn.Embedding(shape.depth, width) if layers else None
         self.position = None if shape.positions else nn.Embedding(shape.tokens, width)
 
-    def level(self, expert: int) -> Tensor:
-        """Sum what all tokens of an offered expert (1-based) get, [D]."""
-        added = self.token_type.weight[0]
+    def level(self, expert: int, kind: int = 0) -> Tensor:
+        """Sum what all tokens of an offered expert (1-based) of an input of this kind get, [D]."""
+        added = self.token_type.weight[kind]
         return added if self.layer is None else added + self.layer.weight[self.rows[expert - 1]]
 
 
-def project(features: Features, projections: Projections, embeddings: Embeddings) -> Experts:
+def project(features: Features, projections: Projections, embeddings: Embeddings, kind: int = 0) -> Experts:
     """Make the experts of a modality. One that no manager reads is left at zero: it costs nothing.
 
     Args:
         features: the offered levels, each [B, L, D_n], and their mask.
         projections: the maps to D.
         embeddings: what is added.
+        kind: row of the token type.
 
     Returns:
         states [B, N, L, D] and the mask
@@ -110,7 +128,7 @@ def project(features: Features, projections: Projections, embeddings: Embeddings
     mapped = {}
     for expert in sorted(projections.used):
         weight, bias = projections.affine(expert)
-        mapped[expert] = F.linear(features.levels[expert - 1], weight, bias + embeddings.level(expert))
+        mapped[expert] = F.linear(features.levels[expert - 1], weight, bias + embeddings.level(expert, kind))
     blank = torch.zeros_like(next(iter(mapped.values())))
     stacked = torch.stack([mapped.get(expert, blank) for expert in range(1, len(features.levels) + 1)], 1)
     if embeddings.position is not None:

@@ -38,7 +38,8 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
     """Tell the offered levels and their sizes without loading weights.
 
     Raises:
-        UserError: as `tower_node`; the model cannot be found; `layers` names a level that it lacks.
+        UserError: as `tower_node`; the model cannot be found; `layers` names a level that it lacks; `gate` with levels
+            of several widths, or with a single one.
 
     """
     entry, config = tower_node(kind, node)
@@ -47,13 +48,19 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
         levels = offered(config.layers, info.depth)
     except UserError as error:
         raise error.at(key=kind) from None
+    widths = tuple(info.widths[level - 1] for level in levels)
+    if config.gate and (len(levels) < 2 or len(set(widths)) > 1):
+        found = f"widths {', '.join(map(str, widths))}" if len(levels) > 1 else "one level"
+        raise UserError(f"needs at least two offered levels, all of one width; found {found}", key=f"{kind}.gate")
     return TowerShape(
-        widths=tuple(info.widths[level - 1] for level in levels),
+        widths=widths,
         levels=levels,
         depth=info.depth,
         tokens=info.tokens,
         class_token=info.class_token,
         positions=info.positions,
+        vocabulary=info.vocabulary,
+        gate=config.gate,
     )
 
 

@@ -94,7 +94,9 @@ class TinyText(Tower[str]):
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
         """Tell depth, widths and tokens."""
-        return TowerInfo(config.depth, (config.width,) * config.depth, config.max_length, True, True)
+        return TowerInfo(
+            config.depth, (config.width,) * config.depth, config.max_length, True, True, vocabulary=config.vocabulary
+        )
 
     @classmethod
     def digest(cls, config: Any) -> str:  # noqa: ARG003 - the seed is among the options
