@@ -13,6 +13,7 @@ from mtlab.config import resolve
 from mtlab.config.identity import engine_code
 from mtlab.errors import nearest
 from mtlab.studies.cells import Cell, Pricer, make_cells
+from mtlab.studies.published import Result, by_row, overall
 from mtlab.studies.spec import Study
 from mtlab.studies.store import run_id
 
@@ -46,6 +47,7 @@ class Plan:
     study: Study
     cells: tuple[Cell, ...]
     runs: tuple[Run, ...]
+    published: tuple[Result, ...] = ()  #: what papers say of single rows
 
     @property
     def unresolved(self) -> tuple[str, ...]:
@@ -63,6 +65,7 @@ def make_plan(study: Study, price: Pricer) -> Plan:
     cells = make_cells(study, price)
     _refuse_twins(study, cells)
     _check_metrics(study, cells)
+    known = by_row(study, [cell.row for cell in cells])
     own = [Run(cell, seed) for cell in cells for seed in study.seeds]
     limit = study.keys.budget.max_runs
     if limit is not None and len(own) > limit:
@@ -74,7 +77,7 @@ def make_plan(study: Study, price: Pricer) -> Plan:
     for run in own:
         for ancestor in _lineage(run):
             ordered.setdefault(ancestor.id, ancestor)
-    return Plan(study, cells, tuple(ordered.values()))
+    return Plan(study, cells, tuple(ordered.values()), known)
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -92,7 +95,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "seeds": list(plan.study.seeds),
         "metrics": asdict(keys.metrics),
         **asdict(keys.report),
-        "published": dict(keys.published),
+        "published": overall(plan.study),
+        "published_rows": [result.to_json([cell.id for cell in plan.cells]) for result in plan.published],
         "code": engine_code(),
         "unresolved": list(plan.unresolved),
         "rows": [_row(plan, cell) for cell in plan.cells],
@@ -202,6 +206,6 @@ def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:
     for key, name in wanted:
         if not resolve.is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", f"metrics.{key}")
-    for name in study.keys.published:
+    for name in overall(study):
         if not resolve.is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", "published")

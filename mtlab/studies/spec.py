@@ -72,7 +72,7 @@ class StudyKeys:
     tracking: dict[str, Any] = option(dict, "where metrics are sent besides the run folder")
     launcher: Literal["local"] = option("local", "where runs are started")
     resources: Resources = option(Resources, "what one run gets")
-    published: dict[str, float] = option(dict, "published results, metric → value, shown beside ours")
+    published: Any = option(None, "results from the literature, shown beside ours: metric → value, or a list by row")
     init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")
 
 
