@@ -7,18 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-TINY = """
-kind: ablation
-name: tiny
-why: Does the tool work from end to end?
-set:
-  text: {name: tiny_text, depth: 3, width: 16, layers: all}
-  vision: {name: tiny_vision, depth: 3, width: 16, layers: all}
-  data: {name: shapes, train: 96, val: 24, test: 24}
-  model: {width: 16, heads: 2, cross_layers: 1, mlp_ratio: 1}
-  train: {batch: 16, length: {steps: 6}, eval_every: 3, checkpoint_every: 2}
-"""
+from tiny_study import write_study
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -28,10 +17,7 @@ def study(tmp_path: Path) -> Callable[[str], Path]:
     """Write a study of tiny runs and return its path."""
 
     def write(text: str, name: str = "study") -> Path:
-        (tmp_path / "tiny.yaml").write_text(TINY)
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(f"base: tiny\nname: {name}\n{text}\n")
-        return path
+        return write_study(tmp_path, text, name)
 
     return write
 

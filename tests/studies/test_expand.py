@@ -3,27 +3,15 @@
 from pathlib import Path
 
 import pytest
+from tiny_study import write_study
 
 from mtlab.errors import UserError
 from mtlab.studies.expand import Row, expand
 from mtlab.studies.spec import read_study
 
-TINY = """
-kind: ablation
-name: tiny
-set:
-  text: {name: tiny_text, layers: top3}
-  vision: {name: tiny_vision, layers: top3}
-  data: {name: shapes, train: 64, val: 16, test: 16}
-  model: {width: 16, heads: 2, cross_layers: 2}
-  train: {batch: 8, length: {steps: 4}}
-"""
-
 
 def rows(folder: Path, text: str, *overrides: str) -> tuple[Row, ...]:
-    (folder / "tiny.yaml").write_text(TINY)
-    (folder / "study.yaml").write_text("base: tiny\nname: s\n" + text)
-    return expand(read_study(folder / "study.yaml", overrides))
+    return expand(read_study(write_study(folder, text), overrides))
 
 
 def labels(found: tuple[Row, ...]) -> list[str]:

@@ -4,23 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_study import write_study
 
 from mtlab.config import resolve
 from mtlab.errors import UserError
 from mtlab.studies.costs import Costs
 from mtlab.studies.plan import Plan, make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
-
-TINY = """
-kind: ablation
-name: tiny
-set:
-  text: {name: tiny_text, layers: top2}
-  vision: {name: tiny_vision, layers: top2}
-  data: {name: shapes, train: 64, val: 16, test: 16}
-  model: {width: 16, heads: 2, cross_layers: 1}
-  train: {batch: 8, length: {steps: 4}}
-"""
 
 
 @pytest.fixture
@@ -31,9 +21,7 @@ def costs(tmp_path: Path) -> Costs:
 @pytest.fixture
 def plan(tmp_path: Path, costs: Costs) -> Any:
     def make(text: str, *overrides: str, name: str = "study") -> Plan:
-        (tmp_path / "tiny.yaml").write_text(TINY)
-        (tmp_path / f"{name}.yaml").write_text(f"base: tiny\nname: {name}\n{text}")
-        return make_plan(read_study(tmp_path / f"{name}.yaml", overrides), costs)
+        return make_plan(read_study(write_study(tmp_path, text, name), overrides), costs)
 
     return make
 
