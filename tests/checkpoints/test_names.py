@@ -1,0 +1,54 @@
+"""Names of published checkpoints and ours: every weight in one place, and back to the bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from bundles import folders, weights
+from torch import Tensor
+
+from mtlab.checkpoints.families import recognise
+from mtlab.checkpoints.names import HEADS, Layout, table, to_ours, to_theirs
+from mtlab.errors import UserError
+
+
+def layout_of(state: dict[str, Tensor]) -> Layout:
+    return recognise({name: tuple(tensor.shape) for name, tensor in state.items()})
+
+
+@pytest.mark.parametrize("bundle", folders())
+@pytest.mark.parametrize("task", HEADS)
+def test_there_and_back_is_the_same_to_the_bit(bundle: str, task: str) -> None:
+    state = weights(bundle)
+    entries = table(layout_of(state), task)
+    ours, aside = to_ours(state, entries)
+    back = to_theirs(ours, aside, entries)
+    assert set(back) == set(state)
+    assert all(torch.equal(back[name], state[name]) for name in state)
+    placed = [name for entry in entries for name in entry.theirs]
+    assert len(placed) == len(set(placed))
+
+
+def test_families_are_told_apart() -> None:
+    told = {bundle: layout_of(weights(bundle)) for bundle in folders()}
+    assert (told["meter"].family, told["bt"].family) == ("meter", "bridgetower")
+    assert told["mt_aaue_vector"].adaptive
+    assert not told["mt_saue_scalar"].adaptive
+    assert told["extra_mt_aaue_uneven"].experts == (3, 4)
+    assert (told["bt"].text_layers, told["bt"].vision_layers, told["bt"].cross_layers) == (4, 4, 3)
+
+
+def test_one_misnamed_weight_is_named() -> None:
+    state = weights("bt")
+    state["vit_model.visual.transformer.resblocks.7.ln_1.bias"] = state.pop(
+        "vit_model.visual.transformer.resblocks.3.ln_1.bias"
+    )
+    with pytest.raises(UserError, match=r"lacks vit_model.*3\.ln_1\.bias and has the unknown vit_model.*7\.ln_1\.bias"):
+        to_ours(state, table(layout_of(state), "pretraining"))
+
+
+def test_another_family_is_told_by_what_it_holds() -> None:
+    with pytest.raises(UserError, match=r"no METER, BridgeTower or ManagerTower: 2 weights, features\.0"):
+        recognise({"features.0.weight": (3,), "features.0.bias": (3,)})
+    with pytest.raises(UserError, match="not CLIP's ViT"):
+        recognise({"vit_model.blocks.0.norm1.weight": (3,), "text_transformer.embeddings.LayerNorm.weight": (3,)})
