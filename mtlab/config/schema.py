@@ -61,6 +61,16 @@ class TrainConfig:
     warmup: float = option(0.1, "share of the steps in which the learning rate rises linearly", minimum=0.0, below=1.0)
     decay: Literal["linear", "cosine", "constant"] = option("linear", "how the learning rate falls to end_lr")
     end_lr: float = option(0.0, "learning rate at the end, as a share of the peak", minimum=0.0, maximum=1.0)
+    power: float = option(1.0, "decay linear: power of the polynomial that it falls by", above=0.0, legacy=1.0)
+    warmup_from_zero: bool = option(
+        False, "start the warm-up at 0, as published: the first step changes nothing", legacy=False
+    )
+    grouping: Literal["default", "official"] = option(
+        "default",
+        "which parameters are decayed and share a learning rate; official: as in METER, BridgeTower and ManagerTower, "
+        "accidents included, layer weights with the encoder (docs/optimisation.md)",
+        legacy="default",
+    )
     betas: tuple[float, float] = option((0.9, 0.98), "AdamW's moment decay rates", minimum=0.0, below=1.0)
     eps: float = option(1e-8, "AdamW's epsilon", above=0.0)
     weight_decay: float = option(0.01, "AdamW's weight decay", minimum=0.0)
@@ -78,6 +88,10 @@ class TrainConfig:
     checkpoint_every: int = option(200, "steps between checkpoints for resuming", minimum=1, identity=False)
     threads: int = option(1, "CPU threads of one run; another number changes the last bits", minimum=1, identity=False)
     device: str = option("auto", "auto, cpu, cuda or cuda:N", identity=False)
+
+    def __post_init__(self) -> None:
+        if self.power != 1.0 and self.decay != "linear":
+            raise UserError(f"a power belongs to `decay: linear`, not to {self.decay}", key="power")
 
 
 @dataclass(frozen=True, kw_only=True)

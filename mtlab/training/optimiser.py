@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from mtlab.config.schema import TrainConfig
 from mtlab.model import VisionLanguageModel
+from mtlab.training import grouping
+
+Sorter = Callable[[str, nn.Module, nn.Parameter], tuple[str, bool]]  #: (name, module, parameter) → (part, decayed?)
 
 
 @dataclass(frozen=True)
 class Group:
     """Parameters that are updated alike."""
 
-    part: str  #: encoder, layer weights, head, text tower, vision tower
+    part: str  #: encoder, layer weights, head, text tower, vision tower; official: rest, head, cross-modal, the towers
     decayed: bool
     scale: float  #: multiplier of the learning rate
     names: tuple[str, ...]  #: of the parameters, in the model's order
@@ -25,8 +28,9 @@ class Group:
 def groups(model: VisionLanguageModel, train: TrainConfig, tower_scales: Mapping[str, float]) -> tuple[Group, ...]:
     """Sort the trained parameters of a model into groups.
 
-    Decayed are the weights of linear maps and convolutions alone: biases, norms, scales, temperatures, embeddings and
-    the managers' layer weights are not (the published code decays some of them by an accident of names).
+    With `train.grouping: official` as in the published code, see `mtlab.training.grouping`. Else decayed are the
+    weights of linear maps and convolutions alone: biases, norms, scales, temperatures, embeddings and the managers'
+    layer weights are not (the published code decays some of them by an accident of names).
 
     Args:
         model: the whole; frozen parameters are left out.
@@ -38,16 +42,34 @@ def groups(model: VisionLanguageModel, train: TrainConfig, tower_scales: Mapping
 
     """
     scales = {"encoder": train.lr_cross, "layer weights": train.lr_layer_weights, "head": train.lr_head}
+    scales |= {"rest": 1.0, "cross-modal": train.lr_cross}
     scales |= {f"{kind} tower": scale for kind, scale in tower_scales.items()}
-    weights = {f"encoder.{name}" for name in model.encoder.layer_weights()}
+    sort = _official(model) if train.grouping == "official" else _default(model)
     sorted_in: dict[tuple[str, bool], list[str]] = {}
     for name, owner, parameter in _parameters(model):
-        if not parameter.requires_grad:
-            continue
-        part = "layer weights" if name in weights else _part(name)
-        decayed = part != "layer weights" and _is_map(name, owner, parameter)
-        sorted_in.setdefault((part, decayed), []).append(name)
+        if parameter.requires_grad:
+            sorted_in.setdefault(sort(name, owner, parameter), []).append(name)
     return tuple(Group(part, decayed, scales[part], tuple(names)) for (part, decayed), names in sorted_in.items())
+
+
+def _default(model: VisionLanguageModel) -> Sorter:
+    weights = {f"encoder.{name}" for name in model.encoder.layer_weights()}
+
+    def sort(name: str, owner: nn.Module, parameter: nn.Parameter) -> tuple[str, bool]:
+        part = "layer weights" if name in weights else _part(name)
+        return part, part != "layer weights" and _is_map(name, owner, parameter)
+
+    return sort
+
+
+def _official(model: VisionLanguageModel) -> Sorter:
+    clip = grouping.is_clip({name for name, _ in model.named_parameters()})
+
+    def sort(name: str, owner: nn.Module, parameter: nn.Parameter) -> tuple[str, bool]:  # noqa: ARG001 - names decide
+        part = _part(name)
+        return part if part.endswith("tower") else grouping.part(name), grouping.decayed(name, clip=clip)
+
+    return sort
 
 
 def adamw(model: nn.Module, chosen: Sequence[Group], train: TrainConfig) -> torch.optim.AdamW:

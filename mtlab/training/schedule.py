@@ -10,8 +10,9 @@ from mtlab.config.schema import TrainConfig
 def rate(step: int, steps: int, train: TrainConfig) -> float:
     """Give the learning rate of a step as a share of the peak.
 
-    It rises linearly over the first `train.warmup` of the steps (none is lost at a rate of 0), is 1 right after, and
-    would reach `train.end_lr` one step after the last.
+    It rises linearly over the first `train.warmup` of the steps (none is lost at a rate of 0, unless
+    `train.warmup_from_zero` asks for it, as the published code does), is 1 right after, and would reach `train.end_lr`
+    one step after the last. A linear decay is a polynomial one of `train.power`, 1 in all published settings.
 
     Args:
         step: the optimiser step, from 0.
@@ -19,9 +20,9 @@ def rate(step: int, steps: int, train: TrainConfig) -> float:
         train: warm-up, kind of decay and end value.
 
     """
-    warm = round(train.warmup * steps)
+    warm = int(train.warmup * steps) if train.warmup_from_zero else round(train.warmup * steps)
     if step < warm:
-        return (step + 1) / (warm + 1)
+        return step / warm if train.warmup_from_zero else (step + 1) / (warm + 1)
     done = (step - warm) / max(1, steps - warm)
-    left = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}[train.decay]
-    return train.end_lr + (1 - train.end_lr) * left
+    left = {"linear": (1 - done) ** train.power, "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}
+    return train.end_lr + (1 - train.end_lr) * left[train.decay]
