@@ -34,6 +34,21 @@ from mtlab.managers.base import MANAGERS, Aggregated, Experts, Manager, Modality
 from mtlab.managers.interventions import without
 from mtlab.model import initialise
 from mtlab.towers.base import Features, TowerShape
+from mtlab.trial import randomised
+
+__all__ = [
+    "BATCH",
+    "EXPERTS",
+    "LAYERS",
+    "LENGTH",
+    "OTHER",
+    "WIDTH",
+    "ManagerContract",
+    "Scene",
+    "randomised",
+    "scene",
+    "variants",
+]
 
 BATCH, EXPERTS, LENGTH, OTHER, WIDTH, LAYERS = 3, 3, 5, 4, 16, 3
 
@@ -51,6 +66,22 @@ class Scene:
         """Call the manager."""
         aggregated: Aggregated = manager(self.experts, self.history, self.other, self.other_mask, **extra)
         return aggregated
+
+    def alone(self, row: int) -> Scene:
+        """Take one example, its padding included."""
+        assert self.experts.mask is not None
+        only = slice(row, row + 1)
+        return Scene(
+            Experts(self.experts.states[only], self.experts.mask[only]),
+            tuple(state[only] for state in self.history),
+            None if self.other is None else self.other[only],
+            self.other_mask[only],
+        )
+
+    def tensors(self) -> list[Tensor]:
+        """Give the tensors that a manager may read."""
+        other = [] if self.other is None else [self.other]
+        return [self.experts.states, *self.history, *other]
 
 
 def scene(place: Place, *, dtype: torch.dtype = torch.float32, garbage: bool = False) -> Scene:
@@ -81,16 +112,6 @@ def variants(cls: type[Any]) -> Iterator[dict[str, Any]]:
         hint, default = hints[field.name], getattr(cls(), field.name)
         values = (True, False) if hint is bool else get_args(hint) if get_origin(hint) is Literal else ()
         yield from ({field.name: value} for value in values if value != default)
-
-
-def randomised(manager: Manager, seed: int = 0) -> Manager:
-    """Move every trained parameter off its initial value, where gradients may vanish by symmetry."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in manager.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return manager
 
 
 class ManagerContract:
@@ -202,6 +223,22 @@ class ManagerContract:
         clean, dirty = (scene(manager.place, garbage=garbage) for garbage in (False, True))
         real = _mask(LENGTH)
         torch.testing.assert_close(clean.run(manager).hidden[real], dirty.run(manager).hidden[real])
+
+    def test_examples_do_not_mix(self, options: dict[str, Any], depth: int) -> None:
+        """An example's output does not depend on the others of its batch."""
+        manager = self.make(options, depth)
+        given = scene(manager.place)
+        together = given.run(manager).hidden
+        for row in range(BATCH):
+            torch.testing.assert_close(given.alone(row).run(manager).hidden, together[row : row + 1])
+
+    def test_inputs_are_left_alone(self, options: dict[str, Any], depth: int) -> None:
+        """What it is given is not changed in place: the other managers are given the same."""
+        manager = self.make(options, depth)
+        given, same = scene(manager.place), scene(manager.place)
+        given.run(manager, record=True)
+        for left, right in zip(given.tensors(), same.tensors(), strict=True):
+            assert torch.equal(left, right), "an input was changed in place"
 
     def test_every_parameter_learns(self, options: dict[str, Any], depth: int) -> None:
         """Every trained parameter that is not `inert` has a finite gradient that is not zero."""

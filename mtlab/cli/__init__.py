@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli import listing, planning, reporting, running, state, training
+from mtlab.cli import checking, listing, planning, reporting, running, state, training
 from mtlab.errors import UserError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": state.status,
     "report": reporting.report,
     "list": listing.list_entries,
+    "check": checking.check,
     "train": training.train,
 }
 for _name, _command in COMMANDS.items():

@@ -30,6 +30,15 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys (docs/json.md).")]
 PluginsOption = Annotated[bool, typer.Option("--no-plugins", help="Refuse to import the modules under `plugins:`.")]
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE|FILE",
+        help="Import this first: a Python module, a file.py, or a study (its `plugins:`). May be repeated.",
+        show_default=False,
+    ),
+]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take over the name of a study from another file.")]
 
 

@@ -8,15 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from mtlab.catalogue import KINDS, Kind, catalogue
-from mtlab.cli.common import JsonOption, print_json
+from mtlab.cli.common import JsonOption, PluginOption, print_json
 
 
 def list_entries(
     kind: Annotated[Kind | None, typer.Argument(help="What to list.", show_default=False)] = None,
     name: Annotated[str | None, typer.Argument(help="Show this one with its options.", show_default=False)] = None,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what a study can name: managers, towers, tasks, data sets, presets; with a NAME, its options."""
+    """List what a study can name: managers, towers, tasks, data sets, presets; with a NAME, its options.
+
+    Installed plug-ins are found by themselves; --plugin shows what a module of yours, or a study's, adds.
+    """
+    if plugin:
+        from mtlab.plugins import load_named
+
+        load_named(plugin)
     kinds = KINDS if kind is None else (kind,)
     found = {each: catalogue(each, name) for each in kinds}
     if as_json:
@@ -25,7 +33,8 @@ def list_entries(
     for each, entries in found.items():
         _print(each, entries, detailed=name is not None)
     if name is None:
-        typer.echo(f"\nMore on one of them: mtlab list {kind or 'managers'} NAME")
+        again = "".join(f" --plugin {given}" for given in plugin or [])
+        typer.echo(f"\nMore on one of them: mtlab list {kind or 'managers'} NAME{again}")
 
 
 def _print(kind: str, entries: list[dict[str, Any]], *, detailed: bool) -> None:
@@ -43,10 +52,19 @@ def _print(kind: str, entries: list[dict[str, Any]], *, detailed: bool) -> None:
     if kind == "towers":
         table.add_column("key")
     table.add_column("what it is")
+    foreign = kind != "presets" and any(_foreign(entry) for entry in entries)
+    if foreign:
+        table.add_column("plug-in", style="magenta")
     for entry in entries:
         key = [entry["key"]] if kind == "towers" else []
-        table.add_row(entry["name"], *key, entry["summary"])
+        table.add_row(entry["name"], *key, entry["summary"], *([_foreign(entry)] if foreign else []))
     console.print(table)
+
+
+def _foreign(entry: dict[str, Any]) -> str:
+    """Name the module that an entry comes from, if it is not ours."""
+    origin = str(entry["origin"])
+    return "" if origin.partition(".")[0] == "mtlab" else origin
 
 
 def _print_one(console: Any, entry: dict[str, Any]) -> None:

@@ -183,6 +183,8 @@ def _check_together(config: Mapping[str, Any]) -> None:
         )
     if train["micro_batch"] is not None and train["batch"] % train["micro_batch"]:
         raise UserError(f"{train['micro_batch']} does not divide the batch {train['batch']}", key="train.micro_batch")
+    data, task = entry("data", config["data"]), entry("task", config["task"])
+    task.cls.check(task.name, data.name, data.cls.provides, size.answers)
     metric = config["metrics"]["choose"]
     known = metrics(config["task"])
     if not is_metric(metric, known):
@@ -226,9 +228,12 @@ _PAIRED = ("model", "manager", "text", "vision")
 def _pairing(text: str) -> str:
     from mtlab.encoder import pairing as pair
     from mtlab.towers import tower_shape
+    from mtlab.trial import try_out
 
     model, manager, words, vision = json.loads(text)
-    pairs = pair(checked(ModelConfig, model), manager, tower_shape("text", words), tower_shape("vision", vision))
+    shapes = tower_shape("text", words), tower_shape("vision", vision)
+    try_out(checked(ModelConfig, model), manager, *shapes)
+    pairs = pair(checked(ModelConfig, model), manager, *shapes)
     stacks: dict[str, list[list[int]]] = {"text": [], "image": []}
     for (modality, _), levels in sorted(pairs.items()):
         stacks[modality].append(levels)

@@ -26,8 +26,12 @@ from mtlab.training.transfer import source, start_from
 INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
 
 
-def train(run_dir: Path) -> int:
+def train(run_dir: Path, *, plugins: bool = True) -> int:
     """Train one run to its end, going on from its last checkpoint; a finished run is never touched.
+
+    Args:
+        run_dir: the run's folder, with its `config.json`.
+        plugins: may the modules that its study names be imported?
 
     Returns:
         The exit code: 0 finished; 2 the user's input is wrong and 3 failed, both with `failure.json`; 130 or 143
@@ -42,7 +46,7 @@ def train(run_dir: Path) -> int:
         if not (run_dir / "config.json").is_file():
             raise UserError("is no run directory (it has no config.json): `mtlab run FILE` makes them", file=run_dir)
         with Interrupts() as interrupts, RunLock(run_dir):
-            return _attempt(run_dir, interrupts)
+            return _attempt(run_dir, interrupts, plugins=plugins)
     except LockedError as error:
         print(f"mtlab: {error}", file=sys.stderr)
         return LOCKED
@@ -56,7 +60,7 @@ def train(run_dir: Path) -> int:
         return INTERRUPTED
 
 
-def _attempt(run_dir: Path, interrupts: Interrupts) -> int:
+def _attempt(run_dir: Path, interrupts: Interrupts, *, plugins: bool) -> int:
     if (run_dir / "result.json").exists():  # finished by another worker while we waited for the lock
         return 0
     attempt = 1
@@ -64,7 +68,7 @@ def _attempt(run_dir: Path, interrupts: Interrupts) -> int:
         attempt += files.read_json(run_dir / "state.json")["attempt"]
     (run_dir / "failure.json").unlink(missing_ok=True)
     try:
-        _train(run_dir, files.read_json(run_dir / "config.json"), attempt, interrupts)
+        _train(run_dir, files.read_json(run_dir / "config.json"), attempt, interrupts, plugins=plugins)
     except Exception as error:
         failure = failures.described(error, attempt)
         if failure["kind"] == "bug":
@@ -75,13 +79,13 @@ def _attempt(run_dir: Path, interrupts: Interrupts) -> int:
     return 0
 
 
-def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: Interrupts) -> None:
+def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: Interrupts, *, plugins: bool) -> None:
     config, seed = run_config["config"], run_config["seed"]
     device, threads = environment.device(config["train"]["device"]), config["train"]["threads"]
     torch.set_num_threads(threads)
     environment.keep_freed_memory()
     files.write_json(run_dir / "state.json", environment.state(attempt, device, threads))
-    import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]))
+    import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
     run = assemble(config, seed)
     if config["init_from"] is not None:
         path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)

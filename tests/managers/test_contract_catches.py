@@ -97,6 +97,39 @@ class Breaks(Honest):
         return super().forward(experts, *args, **kwargs)
 
 
+class Mixes(Honest):
+    """Lets every example see the others of its batch."""
+
+    def forward(self, experts: Experts, *args: Any, **kwargs: Any) -> Aggregated:
+        got = super().forward(experts, *args, **kwargs)
+        return replace(got, hidden=got.hidden - got.hidden.mean(0))
+
+
+class Overwrites(Honest):
+    """Changes what it is given."""
+
+    def forward(self, experts: Experts, *args: Any, **kwargs: Any) -> Aggregated:
+        with torch.no_grad():
+            experts.states.mul_(2)
+        return super().forward(experts, *args, **kwargs)
+
+
+class Explodes(Honest):
+    """Gives numbers that are not finite."""
+
+    def forward(self, experts: Experts, *args: Any, **kwargs: Any) -> Aggregated:
+        got = super().forward(experts, *args, **kwargs)
+        return replace(got, hidden=got.hidden / 0)
+
+
+class Shrinks(Honest):
+    """Hands back another shape."""
+
+    def forward(self, experts: Experts, *args: Any, **kwargs: Any) -> Aggregated:
+        got = super().forward(experts, *args, **kwargs)
+        return replace(got, hidden=got.hidden[:, :1])
+
+
 class Mutters(Honest):
     Config = dataclass(frozen=True)(type("Config", (), {"__annotations__": {"flip": bool}, "flip": False}))
 
@@ -121,6 +154,10 @@ CLAUSES: dict[str, type[Honest]] = {
     "test_shares_sum_to_one": Overweighs,
     "test_half_precision": Widens,
     "test_compiles": Breaks,
+    "test_examples_do_not_mix": Mixes,
+    "test_inputs_are_left_alone": Overwrites,
+    "test_shapes": Shrinks,
+    "test_one_expert": Explodes,
 }
 
 

@@ -1,0 +1,114 @@
+"""A plug-in reaches every command: list, plan, run, train, report, check; and none is imported that was refused."""
+
+import json
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from mtlab.managers.base import MANAGERS, Manager
+from mtlab.registry import Registry
+
+Told = Callable[..., tuple[int, str, str]]
+
+
+def test_list_shows_it_with_where_it_comes_from(plugin: Callable[..., Path], told: Told, monkeypatch) -> None:
+    study = plugin("plug_listed")
+    code, out, err = told("list", "managers", "--plugin", study)
+    assert (code, err) == (0, "importing plug-in plug_listed\n")
+    assert "plug-in" in out
+    assert "A static mixture." in out
+    code, out, _ = told("list", "managers", "plug_listed", "--plugin", study.with_suffix(".py"), "--json")
+    (entry,) = json.loads(out)
+    assert (entry["name"], entry["origin"]) == ("plug_listed", "plug_listed")
+    assert entry["options"][0]["help"] == "multiplies the scores"
+    monkeypatch.chdir(study.parent)
+    assert told("list", "managers", "plug_listed", "--plugin", "plug_listed")[0] == 0
+    code, _, err = told("list", "managers", "--plugin", "nowhere.py")
+    assert (code, err) == (2, "error: nowhere.py: no such plug-in file\n")
+
+
+@pytest.mark.slow
+def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: Path) -> None:
+    study, store = plugin("plug_run"), tmp_path / "store"
+    code, out, err = told("plan", study, "--store", store, "--json")
+    assert (code, err) == (0, "importing plug-in plug_run\n")
+    plan = json.loads(out)
+    assert [row["label"] for row in plan["rows"]] == ["static", "plug_run"]
+
+    code, _, err = told("run", study, "--store", store, "--no-plugins")
+    assert code == 2
+    assert f"{study}:5: plugins: asks for plug-ins (plug_run), which --no-plugins refuses" in err
+    assert not list(store.glob("cells/*"))
+
+    code, out, err = told("run", study, "--store", store, "--workers", 1)
+    assert code == 0, err
+    run = next(store / "cells" / run["id"] for run in plan["runs"] if run["label"] == "plug_run")
+    assert "importing plug-in plug_run" in (run / "log.txt").read_text()
+
+    study.with_suffix(".py").unlink()  # what only reads needs no plug-in
+    del MANAGERS.entries["plug_run"]
+    code, out, _ = told("report", study, "--store", store, "--json")
+    assert code == 0
+    assert [row["n"] for row in json.loads(out)["rows"]] == [1, 1]
+    assert told("status", study, "--store", store)[0] == 0
+
+    (run / "result.json").unlink()
+    code, _, err = told("train", run, "--no-plugins")
+    assert code == 2
+    assert "which --no-plugins refuses" in err
+
+
+def test_check_tells_rule_by_rule(plugin: Callable[..., Path], told: Told) -> None:
+    good = plugin("plug_good")
+    code, out, _ = told("check", "plug_good", "--plugin", good, "--json")
+    rules = {rule["rule"]: rule for rule in json.loads(out)["rules"]}
+    assert code == 0
+    assert {rule["verdict"] for rule in rules.values()} == {"kept", "skipped"}
+    assert rules["noise_reaches_the_output"]["reason"] == "asks for no noise"
+    assert all(rule["says"] for rule in rules.values())
+
+
+def test_check_names_what_is_broken(plugin: Callable[..., Path], told: Told) -> None:
+    leaky = plugin("plug_leaky", (".sum(1)\n", ".sum(1) + experts.states.mean((1, 2)).unsqueeze(1)\n"))
+    code, out, _ = told("check", "plug_leaky", "--plugin", leaky)
+    assert code == 1
+    assert "✗ What stands in padded tokens changes no real token's output." in out
+    assert "Tensor-likes are not close!" in out
+    assert "1 broken" in out
+    code, _, err = told("check", "plug_laeky")
+    assert code == 2
+    assert err == "error: unknown manager 'plug_laeky'; did you mean 'plug_leaky'?\n"
+
+
+class Point:
+    """An installed package's entry point."""
+
+    def __init__(self, value: str, load: Callable[[], object]) -> None:
+        self.value, self.load = value, load
+
+
+def fails() -> object:
+    raise RuntimeError("no licence")
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *points: Point) -> Registry[Manager]:
+    monkeypatch.setattr(metadata, "entry_points", lambda group: points if group == "mtlab.managers" else ())
+    return Registry("manager", "mtlab.managers", "mtlab.managers", Manager, entries=dict(MANAGERS.entries))
+
+
+def test_an_entry_point_that_fails_is_remembered_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgotten(Manager):
+        pass
+
+    registry = installed(monkeypatch, Point("theirs.gate", fails), Point("other:Forgotten", lambda: Forgotten))
+    assert "static" in {entry.name for entry in registry}
+    problems = {failure.plugin: failure.error for failure in registry.failures}
+    assert problems["theirs.gate"].startswith("RuntimeError: no licence (test_plugins.py:")
+    assert "put @register_manager('NAME') above the class" in problems["other:Forgotten"]
+    assert "Traceback" in registry.failures[0].trace
+    with pytest.raises(
+        Exception, match=r"unknown manager 'gate'.*plug-in theirs.gate failed: RuntimeError: no licence"
+    ):
+        registry.get("gate")

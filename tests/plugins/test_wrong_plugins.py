@@ -1,0 +1,95 @@
+"""Wrong plug-ins: each is told in one line by the command that meets it first, and nothing is started."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HEAD = "importing plug-in"
+
+AT_IMPORT = {
+    "raises": ("import torch\n", "import torch\n1 / 0\n", "ZeroDivisionError: division by zero (plug_raises.py:5)"),
+    "leaves": ("import torch\n", "import torch\nraise SystemExit(3)\n", "SystemExit: 3 (plug_leaves.py:5)"),
+    "syntax": ("import torch\n", "import torch as\n", "SyntaxError: invalid syntax (plug_syntax.py, line 4)"),
+    "needs": ("import torch\n", "import no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing'"),
+    "twice": ('"NAME"', '"static"', "manager 'static' of plug_twice is registered by mtlab.managers.static already"),
+    "dashes": ('"NAME"', '"my-manager"', "manager name 'my-manager': use lower-case letters, digits and _"),
+    "no_base": ("Mine(Manager)", "Mine(nn.Module)", "must be a subclass of mtlab.managers.base.Manager"),
+    "thawed": ("frozen=True", "frozen=False", "Config must be frozen: write @dataclass(frozen=True)"),
+    "plain": (
+        "@dataclass(frozen=True)\n",
+        "\n",
+        "Config must be a frozen dataclass: put @dataclass(frozen=True) above",
+    ),
+    "open": (' = option(1.0, "multiplies the scores", above=0.0)', "", "option sharp of Config needs a default"),
+    "typed": ("sharp: float", 'sharp: "flaot"', "the types of Config cannot be read: NameError: name 'flaot'"),
+}
+
+AT_PLAN = {
+    "narrow": (".sum(1)\n", ".sum(1)[..., :1]\n", "hidden has shape [2, 3, 1] (expected [B, L, D], here [2, 3, 16])"),
+    "bare": ("Aggregated(hidden, weights.detach())", "hidden", "forward hands back Tensor (expected Aggregated(hidden"),
+    "heavy": ("weights.detach())", "2 * weights.detach())", "the experts' weights sum to 2 (expected 1 over N"),
+    "rows": ("weights.detach())", "weights[:, :1].detach())", "weights have shape [1, 1, 1, 1] (expected [B|1, N + P"),
+    "idle": ("self.score =", "self.idle = nn.Parameter(torch.ones(1))\n        self.score =", "idle gets no gradient"),
+    "cut": ("experts.states).sum(1)", "experts.states).sum(1).detach()", "no gradient reaches its parameters (score)"),
+    "nan": (".sum(1)\n", ".sum(1) / 0\n", "hidden holds numbers that are not finite"),
+    "bug": ("hidden =", "hidden = weights @ 3\n        hidden =", "raises TypeError: unsupported operand"),
+    "build": ("torch.zeros(1,", "torch.zros(1,", "raises AttributeError: module 'torch' has no attribute 'zros'"),
+    "lonely": (
+        "super().__init__(config, place)",
+        "nn.Module.__init__(self)",
+        "must call super().__init__(config, place)",
+    ),
+    "far": (
+        "    def forward",
+        """
+    @classmethod
+    def experts_used(cls, config, place):
+        return [99]
+
+    def forward""",
+        "experts_used names [99] (expected numbers from 1 to",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AT_IMPORT)
+def test_what_cannot_be_registered(plugin: Callable[..., Path], told: Callable[..., tuple], case: str) -> None:
+    old, new, expected = AT_IMPORT[case]
+    name = f"plug_{case}"
+    study = plugin(name, (old, new))
+    code, _, errors = told("plan", study)
+    first, line, *rest = errors.strip().splitlines()
+    assert (code, first, rest) == (2, f"{HEAD} {name}", [])
+    assert line.startswith(f"error: {study}:5: plugins[0]: plug-in {name} cannot be imported: ")
+    assert expected in line
+
+
+@pytest.mark.parametrize("case", AT_PLAN)
+def test_what_no_run_could_use(plugin: Callable[..., Path], told: Callable[..., tuple], case: str) -> None:
+    old, new, expected = AT_PLAN[case]
+    name = f"plug_{case}"
+    study = plugin(name, (old, new))
+    code, _, errors = told("plan", study)
+    _, line, *rest = errors.strip().splitlines()
+    assert (code, rest) == (2, [])
+    assert line.startswith(
+        f"error: {study}:12: axes.manager: {name}: manager '{name}' of {name}, text, cross-modal layer"
+    )
+    assert expected in line
+
+
+def test_a_misspelt_plugin_and_a_namesake(plugin: Callable[..., Path], told: Callable[..., tuple]) -> None:
+    study = plugin("plug_near")
+    study.write_text(study.read_text().replace("plugins: [plug_near]", "plugins: [plug_naer]"))
+    code, _, errors = told("plan", study)
+    assert code == 2
+    assert "no module of this name is installed or lies in" in errors
+    assert "did you mean 'plug_near'?" in errors
+
+    (study.parent / "calendar.py").write_text("")
+    study.write_text(study.read_text().replace("plugins: [plug_naer]", "plugins: [calendar]"))
+    code, _, errors = told("plan", study)
+    assert code == 2
+    assert "the name belongs to another module" in errors
+    assert "rename calendar.py" in errors
