@@ -6,7 +6,7 @@ Shapes: B examples, L text tokens, M image tokens, D width of the cross-modal la
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from mtlab.config.schema import ModelConfig
 from mtlab.encoder import CrossModalEncoder, Fused, Key, draw_noise, pairing
 from mtlab.errors import UserError
 from mtlab.managers.base import Intervention
-from mtlab.tasks.base import TASKS, Task
+from mtlab.tasks.base import TASKS, Site, Task
 from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.training.seeding import derive
 
@@ -43,7 +43,7 @@ class Answered:
     """What the whole model gives."""
 
     logits: Tensor  #: [B, A]
-    fused: Fused
+    fused: Fused  #: of the first picture, where a text goes with several
 
 
 class VisionLanguageModel(nn.Module):
@@ -79,10 +79,30 @@ class VisionLanguageModel(nn.Module):
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
     ) -> Answered:
-        """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`."""
-        features = self.features("text", text), self.features("vision", vision)
-        fused: Fused = self.encoder(*features, noise=noise, intervene=intervene, record=record)
-        return Answered(self.task(fused.pooled), fused)
+        """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`.
+
+        Where a text goes with several pictures (`Task.pictures`), `vision` holds the first ones of all B texts, then
+        the second ones, and so on; so does `noise`.
+        """
+        words, images = self.features("text", text), self.features("vision", vision)
+        fused: list[Fused] = [
+            self.encoder(
+                words,
+                images.at(rows) if self.task.pictures > 1 else images,
+                picture=picture,
+                noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
+                intervene=intervene,
+                record=record,
+            )
+            for picture, rows in enumerate(self._pictures(images))
+        ]
+        return Answered(self.task.answer(fused), fused[0])
+
+    def _pictures(self, images: Features) -> Iterator[slice]:
+        """Go through the rows of the first pictures, of the second ones, and so on."""
+        texts = len(images.levels[0]) // self.task.pictures
+        for picture in range(self.task.pictures):
+            yield slice(picture * texts, (picture + 1) * texts)
 
     def features(self, kind: str, given: Features | Sequence[Tensor]) -> Features:
         """Run a tower where only prepared input is given; one without trained parameters builds no graph."""
@@ -155,8 +175,12 @@ def construct(
         model = checked(ModelConfig, config["model"])
     except UserError as error:
         raise error.at(key="model") from None
-    encoder = CrossModalEncoder(model, config["manager"], text, vision)
-    return VisionLanguageModel(encoder, entry.cls(options, model.width, answers), text_tower, vision_tower)
+    encoder = CrossModalEncoder(model, config["manager"], text, vision, entry.cls.pictures)
+    try:
+        task = entry.cls.build(options, Site(model.width, answers, text, vision, model.norm_eps))
+    except UserError as error:
+        raise error.at(key="task") from None
+    return VisionLanguageModel(encoder, task, text_tower, vision_tower)
 
 
 @torch.no_grad()
@@ -165,7 +189,8 @@ def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0
 
     Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
     Positions start with deviation 1, as large as the standardised content that they are added to: fainter ones go
-    unread for thousands of steps. Other parameters, such as managers' layer scores, keep what their constructor gave.
+    unread for thousands of steps. All pictures of a text start with one token type, as published. Other parameters,
+    such as managers' layer scores, keep what their constructor gave.
 
     Args:
         module: what is initialised, in place.
@@ -178,7 +203,8 @@ def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0
         if isinstance(child, nn.Linear | nn.Embedding):
             generator = torch.Generator().manual_seed(derive(seed, "init", name))
             deviation = 1.0 if name.endswith("embeddings.position") else std
-            child.weight.copy_(torch.randn(child.weight.shape, generator=generator) * deviation)
+            rows = 1 if name.endswith("embeddings.token_type") else len(child.weight)
+            child.weight.copy_(torch.randn(rows, *child.weight.shape[1:], generator=generator) * deviation)
         if isinstance(child, nn.Linear | nn.LayerNorm) and child.bias is not None:
             child.bias.zero_()
         if isinstance(child, nn.LayerNorm) and child.weight is not None:

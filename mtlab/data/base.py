@@ -33,6 +33,7 @@ class Dataset:
     """A data set. A subclass registers a name, a nested `Config`, and says what it holds."""
 
     Config: ClassVar[type[Any]] = NoOptions
+    provides: ClassVar[frozenset[str]] = frozenset({"answers"})  #: what tasks may need: see `Task.needs`
 
     def __init__(self, config: Any) -> None:
         self.config = config

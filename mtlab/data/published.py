@@ -80,6 +80,7 @@ class SnliVe(PublishedDataset):
 class Nlvr2(PublishedDataset):
     """NLVR²: is a sentence true of two pictures? Val is dev, test is test-P. Sizes: Suhr et al., ACL 2019."""
 
+    provides = frozenset({"pairs of images"})
     published_sizes: ClassVar[Mapping[Split, int]] = {"train": 86_373, "val": 6_982, "test": 6_967}
     published_answers = ("False", "True")
 
@@ -92,6 +93,7 @@ class Flickr30K(PublishedDataset):
     chosen on test data is the published code's doing.
     """
 
+    provides = frozenset({"captions"})
     published_sizes: ClassVar[Mapping[Split, int]] = {"train": (29_000 + 1_014) * 5, "val": 5_000, "test": 5_000}
     published_answers = ()
 
@@ -104,6 +106,7 @@ class Captions4M(PublishedDataset):
     thousand of SBU (BridgeTower, AAAI 2023, appendix: statistics of the pre-training data). Val and test: COCO's.
     """
 
+    provides = frozenset({"captions"})
     published_sizes: ClassVar[Mapping[Split, int]] = {
         "train": 567_000 + 4_800_000 + 2_900_000 + 860_000,
         "val": 25_010,

@@ -67,6 +67,10 @@ class Features:
     levels: tuple[Tensor, ...]  #: each [B, L, D_n]
     mask: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
 
+    def at(self, rows: Tensor | slice) -> Features:
+        """Take some examples, by their rows in the batch."""
+        return Features(tuple(level[rows] for level in self.levels), None if self.mask is None else self.mask[rows])
+
 
 class Tower(nn.Module, Generic[Raw]):
     """A uni-modal tower. Subclasses register as text or vision towers and say how raw input becomes tensors.

@@ -137,7 +137,7 @@ class MiniLM(EncoderBased):
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
         """Tell depth, widths and tokens."""
-        return TowerInfo(6, (384,) * 6, config.max_length, class_token=True, positions=True)
+        return TowerInfo(6, (384,) * 6, config.max_length, True, True, vocabulary=30522)
 
     @classmethod
     def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - there is one MiniLM

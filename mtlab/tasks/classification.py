@@ -1,0 +1,44 @@
+"""What tasks share that choose one of several answers from the pooled features.
+
+Shapes: B examples, D width, A answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from mtlab.config.options import option
+from mtlab.tasks import objectives
+from mtlab.tasks.base import Outcome, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptions:
+    """Options of a classification head."""
+
+    head_layers: Literal[1, 2] = option(2, "layers of the head; 1: a single Linear")
+    head_scale: float = option(1.0, "inner width of a head of two layers, in pooled widths 2D", above=0.0)
+
+
+class Classification(Task):
+    """Choose one answer; the loss is cross-entropy, the metric accuracy. A subclass gives the head."""
+
+    metrics: ClassVar[Mapping[str, Literal["max", "min"]]] = {"accuracy": "max"}
+    head: nn.Module
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Pooled features [B, 2D · pictures] → logits [B, A]."""
+        logits: Tensor = self.head(pooled)
+        return logits
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats, a scalar."""
+        return objectives.classification(logits, targets)
+
+    def outcome(self, logits: Tensor, targets: Tensor) -> Outcome:
+        """Judge each example by the target of the most likely answer: 1 or 0, or its score where answers have some."""
+        return Outcome(logits.argmax(-1), {"accuracy": objectives.answer_scores(logits, targets)})

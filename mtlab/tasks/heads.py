@@ -1,0 +1,102 @@
+"""The heads of METER, BridgeTower and ManagerTower.
+
+Shapes: B examples, L text tokens, D width, D_t and D_v widths of the towers' top levels, V vocabulary, A answers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtlab.layers import summary
+from mtlab.towers.base import Features, TowerShape
+
+TEMPERATURES = (0.001, 0.5)  #: the contrastive temperature is kept within
+
+
+def classifier(inputs: int, inner: int, answers: int, layers: int = 2) -> nn.Module:
+    """Make a classification head: Linear, LayerNorm, GELU, Linear; or, with one layer, a single Linear."""
+    if layers == 1:
+        return nn.Linear(inputs, answers)
+    return nn.Sequential(nn.Linear(inputs, inner), nn.LayerNorm(inner), nn.GELU(), nn.Linear(inner, answers))
+
+
+class MaskedLanguageHead(nn.Module):
+    """Predict each text token: LN(gelu(W x)), then a map to the vocabulary that is not tied to the word embeddings.
+
+    Args:
+        width: D.
+        vocabulary: V.
+        norm_eps: epsilon of the LayerNorm (published: 1e-12, as in the cross-modal layers).
+
+    """
+
+    def __init__(self, width: int, vocabulary: int, norm_eps: float = 1e-12) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, norm_eps)
+        self.decoder = nn.Linear(width, vocabulary, bias=False)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Text states after the last cross-modal layer, [B, L, D] → logits [B, L, V]."""
+        logits: Tensor = self.decoder(self.norm(F.gelu(self.dense(states)))) + self.bias
+        return logits
+
+
+class MatchingHead(nn.Module):
+    """Do text and image belong together? Class 1: they do.
+
+    Args:
+        width: D.
+
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * width, 2)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Pooled features [B, 2D] → logits [B, 2]."""
+        logits: Tensor = self.linear(pooled)
+        return logits
+
+
+class ContrastiveHead(nn.Module):
+    """Map the summaries that both towers give of their own to unit vectors of one space; hold their temperature.
+
+    A tower's summary is its class token, or else its mean, at the top offered level as it leaves the tower: before
+    gate, projection and embeddings.
+
+    Args:
+        text: what the text tower offers.
+        image: what the vision tower offers; its width need not be the text's.
+        width: of the common space (published: 256).
+        temperature: initial.
+
+    """
+
+    def __init__(self, text: TowerShape, image: TowerShape, width: int, temperature: float) -> None:
+        super().__init__()
+        self.class_tokens = text.class_token, image.class_token
+        self.text = nn.Linear(text.widths[-1], width)
+        self.image = nn.Linear(image.widths[-1], width)
+        self.temperature = nn.Parameter(torch.tensor(float(temperature)))
+
+    def forward(self, text: Features, image: Features) -> tuple[Tensor, Tensor]:
+        """Both towers' offered levels, [B, L, D_t] and [B, M, D_v] at the top → unit vectors of both, [B, d]."""
+        own = [
+            summary(given.levels[-1], given.mask, class_token=first)
+            for given, first in zip((text, image), self.class_tokens, strict=True)
+        ]
+        return F.normalize(self.text(own[0]), dim=-1), F.normalize(self.image(own[1]), dim=-1)
+
+    def clamped(self) -> Tensor:
+        """Put the temperature back into its range, as is done before each use, and return it.
+
+        In place, as published: a clamp in the graph would hold it outside for ever, without a gradient.
+        """
+        with torch.no_grad():
+            self.temperature.clamp_(*TEMPERATURES)
+        return self.temperature
