@@ -69,7 +69,7 @@ def describe(folder: Path, max_length: int) -> TowerInfo:
         UserError: not a text encoder, or `max_length` is more than it has positions for.
 
     """
-    key = {"files": files_digest(_text_files(folder)), "max_length": max_length}
+    key = {"files": files_digest(_text_files(folder)), "max_length": max_length, "told": "with vocabulary"}
     return remembered_info("transformers", key, ["transformers"], lambda: _describe(folder, max_length))
 
 
@@ -117,14 +117,26 @@ def load(folder: Path) -> Any:
 
 
 def tokeniser(folder: Path) -> Any:
-    """Load the tokeniser, set to pad on the right (most encoders go wrong with padding on the left)."""
+    """Load the tokeniser, set to pad on the right (most encoders go wrong with padding on the left).
+
+    Raises:
+        UserError: there is none, or transformers cannot read it.
+
+    """
     from transformers import AutoTokenizer
 
+    if not has_tokeniser(folder):
+        raise UserError("holds no tokeniser: copy the files of the model's own here", file=folder, key="model")
     with _explained(folder), _quiet():
         found = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
     if found.pad_token is None:  # padding is masked: any token will do
         found.pad_token = found.eos_token
     return found
+
+
+def has_tokeniser(folder: Path) -> bool:
+    """Tell whether the files of a tokeniser are there."""
+    return any((folder / name).is_file() for name in _TOKENISER_FILES)
 
 
 def _text_files(folder: Path) -> list[Path]:
@@ -138,15 +150,33 @@ def _describe(folder: Path, max_length: int) -> TowerInfo:
     usable = _positions(network, config)
     if usable is not None and max_length > usable:
         raise UserError(f"{max_length} is more than the {usable} tokens that the model takes", key="max_length")
-    words = tokeniser(folder)
-    first = words("a").input_ids[0]
     return TowerInfo(
         depth=config.num_hidden_layers,
         widths=(config.hidden_size,) * config.num_hidden_layers,
         tokens=max_length,
-        class_token=words.cls_token_id is not None and first == words.cls_token_id,
+        class_token=_starts_with_class_token(folder, config),
         positions=True,
+        vocabulary=getattr(config, "vocab_size", None),
     )
+
+
+def _starts_with_class_token(folder: Path, config: Any) -> bool:
+    """Ask the tokeniser; a folder without one holds the tower of an imported checkpoint, or a test's."""
+    if not has_tokeniser(folder):
+        return config.model_type in ("bert", "roberta")
+    words = tokeniser(folder)
+    return words.cls_token_id is not None and words("a").input_ids[0] == words.cls_token_id
+
+
+_TOKENISER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 
 
 def _positions(network: nn.Module, config: Any) -> int | None:

