@@ -31,11 +31,16 @@ class Level:
     prefix: Tensor | None  #: class token and registers, [B, P, C]
 
 
-def create(model: str, image_size: int) -> Any:
+def create(model: str, image_size: int, blocks: int | None = None) -> Any:
     """Build a timm model without a classifier, for square images.
 
+    Args:
+        model: timm's name of it.
+        image_size: S.
+        blocks: keep so many of its levels, the lowest; None: all.
+
     Raises:
-        UserError: unknown model (the nearest is offered), or a size that it cannot take.
+        UserError: unknown model (the nearest is offered), or a size or number of blocks that it cannot have.
 
     """
     import timm
@@ -49,7 +54,17 @@ def create(model: str, image_size: int) -> Any:
         raise _unfit(model, image_size, error) from error
     if not hasattr(network, "forward_intermediates"):
         raise UserError(f"timm's {model!r} gives no levels between input and output", key="model")
+    if blocks is not None:
+        _prune(network, model, blocks)
     return network.eval()
+
+
+def _prune(network: Any, model: str, blocks: int) -> None:
+    """Take the levels above the lowest `blocks` out of a network."""
+    try:
+        network.prune_intermediate_layers([blocks - 1])
+    except (AttributeError, AssertionError) as error:
+        raise UserError(f"timm's {model!r} cannot be cut to {blocks} blocks", key="blocks") from error
 
 
 def run(network: Any, images: Tensor, indices: Sequence[int] | None, *, norm: bool) -> list[Level]:
@@ -79,10 +94,10 @@ def run(network: Any, images: Tensor, indices: Sequence[int] | None, *, norm: bo
     return [Level(*level) if isinstance(level, tuple | list) else Level(level, None) for level in found]
 
 
-def shapes(model: str, image_size: int) -> list[Level]:
+def shapes(model: str, image_size: int, blocks: int | None = None) -> list[Level]:
     """Run the model on the meta device: every level's shape, and no arithmetic."""
     with torch.device("meta"):
-        network = create(model, image_size)
+        network = create(model, image_size, blocks)
         try:
             return run(network, torch.zeros(1, 3, image_size, image_size), None, norm=False)
         except (RuntimeError, AssertionError, ValueError) as error:

@@ -76,6 +76,12 @@ class TimmTower(TimmBased):
         seed: int = option(0, "seed of random weights", minimum=0)
         image_size: int = option(224, "side of the square that images are resized to, pixels", minimum=8)
         grid: int | None = option(None, "side of the token grid; null: that of the coarsest level", minimum=1)
+        blocks: int | None = option(
+            None,
+            "keep so many blocks, the lowest, and drop the rest; null: all (the original METER keeps 11 of 12)",
+            minimum=1,
+            legacy=None,
+        )
         norm: Literal["auto", "own", "layer"] = option(
             "auto",
             "own: the model's last norm on every level; layer: zero mean, unit variance over channels; auto: own where "
@@ -85,7 +91,7 @@ class TimmTower(TimmBased):
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
         with drawn_from(config.seed):
-            self.network = networks.create(config.model, config.image_size)
+            self.network = networks.create(config.model, config.image_size, config.blocks)
         if weights and config.weights != "random":
             _load(self.network, config)
         alike = networks.has_own_norm(self.network, self.info.widths)
@@ -95,6 +101,7 @@ class TimmTower(TimmBased):
     def describe(cls, config: Config) -> TowerInfo:
         """Tell depth, widths and tokens, from a run on the meta device."""
         key = {"model": config.model, "image_size": config.image_size, "grid": config.grid}
+        key |= {} if config.blocks is None else {"blocks": config.blocks}
         return remembered_info("timm", key, ["timm"], lambda: _describe(config))
 
     @classmethod
@@ -130,11 +137,11 @@ def _load(network: Any, config: TimmTower.Config) -> None:
 
 
 def _describe(config: TimmTower.Config) -> TowerInfo:
-    levels = networks.shapes(config.model, config.image_size)
+    levels = networks.shapes(config.model, config.image_size, config.blocks)
     prefix = 0 if levels[0].prefix is None else levels[0].prefix.shape[1]
     side = config.grid or min(min(level.grid.shape[-2:]) for level in levels)
     with torch.device("meta"):
-        network = networks.create(config.model, config.image_size)
+        network = networks.create(config.model, config.image_size, config.blocks)
     return TowerInfo(
         depth=len(levels),
         widths=tuple(level.grid.shape[1] for level in levels),

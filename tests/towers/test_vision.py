@@ -52,6 +52,17 @@ def test_levels_of_a_vit_are_its_blocks_under_its_last_norm():
     torch.testing.assert_close(found.levels[1], hidden)
 
 
+def test_a_tower_cut_to_its_lowest_blocks_gives_what_they_give_in_the_whole():
+    whole, cut = (build_tower("vision", timm_node("test_vit", layers=[2, 4], **size)) for size in ({}, {"blocks": 4}))
+    assert cut.info.depth == 4
+    (pixels,) = whole.prepare(noise())
+    for one, other in zip(whole(pixels).levels, cut(pixels).levels, strict=True):
+        assert torch.equal(one, other)
+    assert len(cut.network.blocks) == 4
+    with pytest.raises(UserError, match="cannot be cut to 9 blocks"):
+        tower_shape("vision", timm_node("test_vit", blocks=9))
+
+
 def test_levels_of_a_cnn_are_pooled_in_reading_order_and_standardised():
     tower = build_tower("vision", timm_node("test_resnet", grid=2, layers=[-2]))
     (pixels,) = tower.prepare(noise())
