@@ -101,8 +101,8 @@ def count(config: Mapping[str, Any], *, answers: int) -> Cost:
             config, text, vision, answers=answers, text_tower=text_tower, vision_tower=vision_tower
         ).eval()
     forward = {True: fusion_flops(model, text, vision), False: 0}
-    for tower in (text_tower, vision_tower):
-        forward[any(p.requires_grad for p in tower.parameters())] += tower_flops(tower)
+    for tower, inputs in ((text_tower, 1), (vision_tower, model.task.pictures)):
+        forward[any(p.requires_grad for p in tower.parameters())] += inputs * tower_flops(tower)
     flops = Flops(trained=forward[True], frozen=forward[False])
     return Cost(
         params=params(model),
@@ -121,8 +121,8 @@ def tower_flops(tower: Tower[Any]) -> int:
 def fusion_flops(model: VisionLanguageModel, text: TowerShape, vision: TowerShape) -> int:
     """Count encoder and head for one example, from the towers' levels on; the model is on the meta device."""
     given = [
-        Features(tuple(torch.empty(1, shape.tokens, width, device="meta") for width in shape.widths))
-        for shape in (text, vision)
+        Features(tuple(torch.empty(inputs, shape.tokens, width, device="meta") for width in shape.widths))
+        for shape, inputs in ((text, 1), (vision, model.task.pictures))
     ]
     return _counted(lambda: model(*given))
 

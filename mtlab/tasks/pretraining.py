@@ -51,9 +51,11 @@ class Pretraining(Task):
     metrics: ClassVar[Mapping[str, Literal["max", "min"]]] = {"accuracy": "max"}
     needs = "captions"
 
-    mlm: MaskedLanguageHead | None = None
-    itm: MatchingHead | None = None
-    itc: ContrastiveHead | None = None
+    def __init__(self, config: Config, width: int, answers: int) -> None:
+        super().__init__(config, width, answers)
+        self.mlm: MaskedLanguageHead | None = None
+        self.itm: MatchingHead | None = None
+        self.itc: ContrastiveHead | None = None
 
     @classmethod
     def build(cls, config: Config, site: Site) -> Self:
