@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.managers.base import Place, register_manager
+from mtlab.managers.fusing import attended
 from mtlab.managers.mixture import LearnedMixture
 
 
@@ -62,5 +62,4 @@ class Adaptive(LearnedMixture):
     def _attended(self, own: Tensor, other: Tensor, other_mask: Tensor | None) -> Tensor:
         """Attend from own tokens to the other modality's, by one head and without a value projection, [B, L, D]."""
         other = self.other_norm(other)
-        seen = other_mask.unsqueeze(1) if self.mask_query and other_mask is not None else None
-        return F.scaled_dot_product_attention(self.query(own), self.key(other), other, attn_mask=seen)
+        return attended(self.query(own), self.key(other), other, other_mask if self.mask_query else None)

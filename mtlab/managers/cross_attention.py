@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.managers.base import Experts, Place, register_manager
+from mtlab.managers.base import Experts, Intervention, Place, register_manager
 from mtlab.managers.fusing import FusedQuery
-from mtlab.managers.mixture import Mixture
+from mtlab.managers.mixture import Mixture, mix_normed, normed, spread
 
 
 @register_manager("cross_attention")
@@ -63,24 +63,25 @@ class CrossAttention(Mixture):
         cells = place.width if config.weight == "vector" else 1
         self.previous_weight = nn.Parameter(torch.ones(cells)) if place.depth else None
 
-    def weigh(
+    def mixed(
         self,
         experts: Experts,
         own: Tensor | None,
         other: Tensor | None,
         other_mask: Tensor | None,
         noise: Tensor | None,  # noqa: ARG002
-    ) -> Tensor:
-        """Weigh the experts by their likeness to the query: [B, N, L, 1], or [B, N, L, D] with heads."""
-        normed = [
-            torch.addcmul(*parts) for parts in zip(self.shift, experts.standardised.unbind(1), self.scale, strict=True)
-        ]
-        query = self.query(self._asking(normed[-1] if own is None else own, other, other_mask))
+        intervene: Intervention | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Weigh the experts by their likeness to the query and mix them, see `Mixture.mixed`; α is [B, N, L, H]."""
+        held = normed(experts.standardised, self.scale, self.shift)
+        query = self.query(self._asking(held[-1] if own is None else own, other, other_mask))
         # W_q c · W_k r = (W_kᵀ W_q c) · r: the keys of N experts cost no more than one's
-        sought = self._sought(query)  # [B, L, H, D]
-        logits = torch.stack([(sought @ expert.unsqueeze(-1)).squeeze(-1) for expert in normed], 1)  # [B, N, L, H]
-        weights = (logits / math.sqrt(self.place.width / self.heads)).softmax(1)
-        return weights if self.heads == 1 else weights.repeat_interleave(self.place.width // self.heads, -1)
+        sought = self._sought(query) / math.sqrt(self.place.width / self.heads)
+        logits = torch.stack([(sought * expert.unsqueeze(-2)).sum(-1) for expert in held], 1)
+        weights = logits.softmax(1)
+        if intervene is not None:
+            weights = intervene(spread(weights, self.place.width))
+        return mix_normed(held, weights), weights
 
     def _asking(self, own: Tensor, other: Tensor | None, other_mask: Tensor | None) -> Tensor:
         if self.fused is None or other is None:

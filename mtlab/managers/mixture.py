@@ -5,6 +5,7 @@ Shapes: B examples, N experts, L own tokens, M tokens of the other modality, D w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -40,6 +41,37 @@ def mix(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor) -> 
     return hidden
 
 
+def normed(standardised: Tensor, scale: Tensor, shift: Tensor) -> list[Tensor]:
+    """Give every expert its own norm, N times [B, L, D]; arguments as of `mix`."""
+    parts = zip(shift, standardised.unbind(1), scale, strict=True)
+    return [torch.addcmul(bias, expert, factor) for bias, expert, factor in parts]
+
+
+def mix_normed(experts: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Compute Σ_n α_n ⊙ r_n of experts normed before, N times [B, L, D], where the weights were made of them.
+
+    Args:
+        experts: r, N times [B, L, D].
+        weights: α, [B|1, N, L|1, 1|H|D], each of H for D / H neighbouring dimensions.
+
+    Returns:
+        [B, L, D]
+
+    """
+    groups = weights.shape[-1]
+    terms = [
+        expert.unflatten(-1, (groups, -1)) * weight.unsqueeze(-1)
+        for expert, weight in zip(experts, weights.unbind(1), strict=True)
+    ]
+    return functools.reduce(torch.add, terms).flatten(-2)
+
+
+def spread(weights: Tensor, width: int) -> Tensor:
+    """Write weights of groups of dimensions out for each dimension: [B|1, N, L|1, H] → [B|1, N, L|1, D]."""
+    groups = weights.shape[-1]
+    return weights if groups in (1, width) else weights.repeat_interleave(width // groups, -1)
+
+
 class Mixture(Manager):
     """A convex mixture of normalised experts, plus the freely weighted, normalised previous state.
 
@@ -69,16 +101,23 @@ class Mixture(Manager):
         """
         raise NotImplementedError
 
-    def weigh(
+    def mixed(
         self,
-        experts: Experts,  # noqa: ARG002 - subclasses read it
+        experts: Experts,
         own: Tensor | None,
         other: Tensor | None,
         other_mask: Tensor | None,
         noise: Tensor | None,
-    ) -> Tensor:
-        """Weigh the experts with a look at what they hold; by default without one, see `weights`."""
-        return self.weights(own, other, other_mask, noise)
+        intervene: Intervention | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Weigh and mix the experts: Σ_n α_n ⊙ LN_n(U_n), [B, L, D], and α, [B|1, N, L|1, 1|H|D] (H divides D).
+
+        Overridden by managers whose weights depend on what the experts hold; arguments as of `weights` and `forward`.
+        """
+        weights = self.weights(own, other, other_mask, noise)
+        if intervene is not None:
+            weights = intervene(weights)
+        return mix(experts.standardised, weights, self.scale, self.shift), weights
 
     def forward(
         self,
@@ -93,15 +132,13 @@ class Mixture(Manager):
     ) -> Aggregated:
         """Aggregate, see `Manager.forward`."""
         own = self.previous_norm(history[-1]) if self.previous_norm is not None else None
-        weights = self.weigh(experts, own, other, other_mask, noise)
-        if intervene is not None:
-            weights = intervene(weights)
-        hidden = mix(experts.standardised, weights, self.scale, self.shift)
+        hidden, weights = self.mixed(experts, own, other, other_mask, noise, intervene)
         previous = None if own is None or self.previous_weight is None else self.previous_weight * own
         if previous is not None:
             hidden = hidden + previous
         if not record:
             return Aggregated(hidden)
+        weights = spread(weights, self.place.width)
         return Aggregated(hidden, self._recorded(weights), self._contributions(experts, weights, previous))
 
     @torch.no_grad()
