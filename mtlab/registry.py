@@ -7,14 +7,13 @@ import importlib
 import inspect
 import pkgutil
 import re
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from mtlab.errors import UserError, nearest
-from mtlab.strangers import told
+from mtlab.strangers import told, trace
 
 T = TypeVar("T")
 
@@ -69,8 +68,7 @@ class Failure:
     @classmethod
     def of(cls, plugin: str, error: BaseException) -> Failure:
         """Describe what importing a plug-in raised."""
-        trace = "".join(traceback.format_exception(error))
-        return cls(plugin, str(error) if isinstance(error, RegistrationError) else told(error), trace)
+        return cls(plugin, str(error) if isinstance(error, RegistrationError) else told(error), trace(error))
 
 
 @dataclass

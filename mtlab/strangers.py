@@ -24,6 +24,14 @@ def told(error: BaseException) -> str:
     return f"{line} ({place})" if place else line
 
 
+def trace(error: BaseException) -> str:
+    """Format the traceback from the first line on that is neither ours nor Python's own."""
+    told_of = traceback.TracebackException.from_exception(error)
+    first = next((n for n, frame in enumerate(told_of.stack) if not _elsewhere(frame.filename)), 0)
+    del told_of.stack[:first]
+    return "".join(told_of.format())
+
+
 def where(trace: TracebackType | None) -> str | None:
     """Name the innermost line that is neither ours, nor Python's own, nor a library's: `mine.py:3`."""
     for frame in reversed(traceback.extract_tb(trace)):

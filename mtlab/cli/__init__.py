@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli import checking, listing, planning, reporting, running, state, training
+from mtlab.cli import checking, cleaning, doctor, listing, planning, reporting, running, starting, state, training
 from mtlab.errors import UserError
 
 app = typer.Typer(
@@ -24,12 +24,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS: dict[str, Callable[..., None]] = {
+    "new": starting.new,
     "plan": planning.plan,
     "run": running.run,
     "status": state.status,
     "report": reporting.report,
     "list": listing.list_entries,
     "check": checking.check,
+    "doctor": doctor.doctor,
+    "clean": cleaning.clean,
     "train": training.train,
 }
 for _name, _command in COMMANDS.items():

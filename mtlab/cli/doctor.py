@@ -1,0 +1,116 @@
+"""`mtlab doctor`: what mtlab stands on here, and what of it is broken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mtlab.cli.common import JsonOption, PluginOption, StoreOption, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def doctor(store: StoreOption = None, plugin: PluginOption = None, as_json: JsonOption = False) -> None:
+    """Show versions, devices, folders, weights and plug-ins; exit code 1 if something is broken.
+
+    A plug-in that failed to load is shown with its traceback. Paste the output into a bug report.
+    """
+    from mtlab.diagnosis import diagnose
+    from mtlab.studies.store import store_root
+
+    found = diagnose(store_root(store), plugin or [])
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    raise typer.Exit(1 if found["problems"] else 0)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    python = found["python"]
+    console.print(f"[bold]Python[/] {python['version']} · {escape(python['executable'])} · {python['platform']}")
+    _section(console, "Packages", ("package", "version", ""), map(_package, found["packages"]))
+    for extra in found["extras"]:
+        missing = f"missing: {', '.join(extra['missing'])}" if extra["missing"] else "complete"
+        console.print(f"extra {escape(extra['name'])}: {missing}")
+    _section(console, "Devices", ("", ""), _devices(found["devices"]))
+    _section(console, "Places", ("", "folder", "size", "free", ""), map(_place, found["places"]))
+    _section(console, "Weights without a hub", ("tower", "package", ""), map(_weights, found["weights"]))
+    _print_registered(console, found["registered"])
+    for failure in found["failed"]:
+        console.print(f"\n[red bold]plug-in {escape(failure['plugin'])} failed to load[/]")
+        console.print(escape(failure["trace"].rstrip()), style="dim")
+    console.print()
+    for problem in found["problems"]:
+        console.print(f"[red]✗[/] {escape(problem)}")
+    if not found["problems"]:
+        console.print("[green]✓[/] nothing is broken")
+
+
+def _section(console: Console, title: str, columns: tuple[str, ...], rows: Any) -> None:
+    console.print(f"\n[bold]{title}[/]")
+    console.print(_table(columns, rows))
+
+
+def _table(columns: tuple[str, ...], rows: Any) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD if any(columns) else None, pad_edge=False, show_header=any(columns))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    return table
+
+
+def _package(package: dict[str, Any]) -> tuple[str, str, str]:
+    return package["name"], package["version"] or "–", package["problem"] or ""
+
+
+def _devices(devices: dict[str, Any]) -> list[tuple[str, str]]:
+    memory = f" · {devices['memory_gib']:.1f} GiB" if devices["memory_gib"] else ""
+    usable = devices["usable_cores"]
+    set_to = devices["omp_num_threads"]
+    rows = [
+        ("CPU", f"{devices['cpu']} · {usable} of {devices['cores']} cores usable{memory}"),
+        ("threads", f"torch {devices['threads']} (OMP_NUM_THREADS {set_to or 'unset'}); a run takes train.threads"),
+    ]
+    cards = [(card["device"], f"{card['name']} · {card['memory_gib']:.1f} GiB") for card in devices["cuda"]]
+    rows += cards or [("CUDA", "none")]
+    return [*rows, ("MPS", "there, but not used")] if devices["mps"] else rows
+
+
+def _place(place: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    size, free = place["size_gib"], place["free_gib"]
+    shown = "–" if size is None else f"{'' if place['size_whole'] else '> '}{size:.2f} GiB"
+    state = place["problem"] or ("" if place["exists"] else "will be made")
+    if "runs" in place:
+        state = place["problem"] or f"{place['runs']} runs, {len(place['studies'])} studies"
+    return place["name"], place["path"], shown, "–" if free is None else f"{free:.1f} GiB", state
+
+
+def _weights(weights: dict[str, Any]) -> tuple[str, str, str]:
+    return weights["tower"], f"{weights['package']} {weights['version'] or ''}", weights["install"] or "there"
+
+
+def _print_registered(console: Console, rows: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+
+    console.print("\n[bold]Registered[/]")
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        kinds.setdefault(f"{row['kind']}s", []).append(row["name"] if not row["plugin"] else f"{row['name']}*")
+    console.print(_table(("", ""), [(kind, ", ".join(names)) for kind, names in kinds.items()]))
+    for row in rows:
+        if row["plugin"]:
+            package = f", {row['package']}" if row["package"] else ""
+            console.print(escape(f"* {row['kind']} {row['name']}: plug-in {row['origin']}{package}"))
