@@ -8,8 +8,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from mtlab.data.cache_locks import LOCKS, alone
-from mtlab.data.cache_store import QUARANTINE
+from mtlab.data.cache_locks import LOCKS, QUARANTINE, alone
 from mtlab.errors import UserError
 
 VARIABLE = "MTLAB_CACHE_LIMIT_GB"
@@ -43,18 +42,15 @@ def evict(folder: Path, limit: int) -> list[str]:
         limit: bytes that may stay.
 
     """
-    if not folder.is_dir():
-        return []
-    sizes = {path: _size(path) for path in folder.iterdir() if path.is_dir() and path.name != LOCKS}
-    excess = sum(sizes.values()) - limit
+    found = by_last_use(folder)
+    excess = sum(size for _, size in found) - limit
     removed: list[str] = []
-    for path in sorted(sizes, key=_last_used):
+    for path, size in found:
         if excess <= 0:
             break
-        with alone(folder / LOCKS / path.name) as free:
-            if free and _remove(path):
-                excess -= sizes[path]
-                removed.append(path.name)
+        if remove_unused(path):
+            excess -= size
+            removed.append(path.name)
     if removed:
         logger.info("expert cache: removed %d entries to stay within %.1f GB", len(removed), limit / 1e9)
     if excess > 0:
@@ -67,6 +63,20 @@ def evict(folder: Path, limit: int) -> list[str]:
     return removed
 
 
+def by_last_use(folder: Path) -> list[tuple[Path, int]]:
+    """List the entries with their bytes, the first to go first: damaged leftovers, then those longest unused."""
+    if not folder.is_dir():
+        return []
+    sizes = {path: size_of(path) for path in folder.iterdir() if path.is_dir() and path.name != LOCKS}
+    return [(path, sizes[path]) for path in sorted(sizes, key=_last_used)]
+
+
+def remove_unused(path: Path) -> bool:
+    """Remove an entry that nobody holds; say whether that was done."""
+    with alone(path.parent / LOCKS / path.name) as free:
+        return free and _remove(path)
+
+
 def _last_used(path: Path) -> tuple[bool, float]:
     """Sort key: what was damaged first, then by time of last use."""
     try:
@@ -75,7 +85,8 @@ def _last_used(path: Path) -> tuple[bool, float]:
         return path.name != QUARANTINE, 0.0
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Return the bytes of all files below a folder."""
     total = 0
     for place, _, names in os.walk(path):
         for name in names:

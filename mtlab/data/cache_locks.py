@@ -11,6 +11,7 @@ from pathlib import Path
 from mtlab import files
 
 LOCKS = "locks"  #: beside the entries; lock files are never removed, so that all mean the same file by a name
+QUARANTINE = "quarantine"  #: beside the entries: what was found damaged
 
 
 class Hold:

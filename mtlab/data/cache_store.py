@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 from mtlab import files
 from mtlab.data.cache_extract import Chunk
 from mtlab.data.cache_index import Index, as_bytes, checksum, from_data, library_versions, to_text
+from mtlab.data.cache_locks import QUARANTINE
 from mtlab.errors import UserError
-
-QUARANTINE = "quarantine"  #: beside the entries: what was found damaged
 
 logger = logging.getLogger(__name__)
 

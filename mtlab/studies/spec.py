@@ -14,6 +14,7 @@ from mtlab.config.options import option
 from mtlab.errors import UserError
 
 Design = Literal["grid", "one_at_a_time", "leave_one_out"]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  #: of a study, as it names a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         axes=_of_kind(dict, "a mapping, axis → values", keys.axes, source, "axes"),
         exclude=_of_kind(list, "a list of mappings, path → value", keys.exclude, source, "exclude"),
     )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", keys.name):
+    if not NAME.fullmatch(keys.name):
         problem = "needs letters, digits, - and _ (80 at most)" if keys.name else "the study needs a name"
         raise source.error(problem, "name" if keys.name else None)
     if keys.baseline is not None and not isinstance(keys.baseline, dict):

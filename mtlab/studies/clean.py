@@ -1,0 +1,324 @@
+"""What may be removed from a store and a cache, found without touching anything, and removed only if it is still so.
+
+Nothing that a live worker or launcher may use is ever listed: a run's files are its worker's, so they are judged by the
+run's lock and removed below its guard; files that anybody may be writing are left alone until they have stood still for
+`SETTLED`; entries of the expert cache are held by the kernel's locks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from mtlab import files
+from mtlab.data import cache_limit
+from mtlab.data.cache_locks import LOCKS, QUARANTINE, alone
+from mtlab.errors import UserError
+from mtlab.studies.lock import PATIENCE, Watch, glance, guarded, lock_path
+from mtlab.studies.store import Store
+
+SETTLED = 3600.0  #: seconds after which a file that nobody has changed is nobody's work in progress
+ENTRIES = "experts"  #: folder of the expert cache's entries, below the cache's root
+
+Kind = Literal["stale lock", "temporary", "set aside", "cache", "run"]
+
+
+class InUseError(Exception):
+    """It is in use by now, or was changed since it was found: left alone."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that may go."""
+
+    kind: Kind
+    path: Path
+    bytes: int
+    why: str
+    remove: Callable[[], None] = field(repr=False, compare=False)  #: raises `InUseError`, `OSError`
+
+
+@dataclass
+class Found:
+    """What may go, and what looks like it but stays."""
+
+    items: list[Item] = field(default_factory=list)
+    kept: list[tuple[Path, str]] = field(default_factory=list)  #: path, why
+
+
+def in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], None] = lambda _: None) -> Found:
+    """Find stale locks, temporary files and corrupt files set aside.
+
+    Locks of other hosts are watched for `patience` seconds, as whoever takes one over would.
+
+    Args:
+        store: where to look.
+        patience: seconds without a beat after which a lock is stale.
+        seen: told what is looked at, for progress.
+
+    """
+    found, watches = Found(), []
+    for run in _runs(store):
+        seen(f"{run.parent.name}/{run.name}")
+        held = glance(run)
+        if held == "live":
+            continue
+        if held != "free":
+            watches.append(Watch(run, patience))
+        if held == "unsure":
+            continue
+        found.items += _leftovers_of(run)
+    _judge(watches, found, seen)
+    for scratch in [*store.root.glob(f"{files.TEMPORARY}*"), *store.root.glob(f"*/*/{files.TEMPORARY}*")]:
+        _add_settled(found, scratch)
+    for scratch in store.root.glob(f"derived/*/*/{files.TEMPORARY}*"):
+        _add_settled(found, scratch)
+    return found
+
+
+def in_cache(root: Path, limit: int) -> Found:
+    """Find what the expert cache set aside, temporary files, and the least recently used entries beyond its limit.
+
+    Args:
+        root: the cache's root, `files.cache_root()`.
+        limit: bytes that may stay.
+
+    """
+    found, folder = Found(), root / ENTRIES
+    entries = cache_limit.by_last_use(folder)
+    excess = sum(size for _, size in entries) - limit
+    for path, size in entries:
+        aside = path.name == QUARANTINE or path.name.startswith(".evicted-")
+        if not size or (excess <= 0 and not aside):
+            continue
+        if _held(folder / LOCKS / path.name):
+            found.kept.append((path, "in use"))
+            continue
+        excess -= size
+        why = "was found damaged, or half removed" if aside else "least recently used, beyond the cache's limit"
+        found.items.append(Item("set aside" if aside else "cache", path, size, why, partial(_evict, path)))
+    going = {item.path for item in found.items}
+    for scratch in root.glob(f"**/{files.TEMPORARY}*"):
+        if not going.intersection(scratch.parents):
+            _add_settled(found, scratch)
+    return found
+
+
+def unasked_runs(store: Store, studies: Collection[str] = (), *, seen: Callable[[str], None] = lambda _: None) -> Found:
+    """Find run directories that no stored plan asks for.
+
+    Args:
+        store: where to look.
+        studies: only runs that these have started; by default of any.
+        seen: told what is looked at, for progress.
+
+    Raises:
+        UserError: a plan is damaged or missing, so that nobody can tell what it asks for.
+
+    """
+    plans, found = Plans(store), Found()
+    started = {run for name in studies for run in _started(store, name)}
+    for directory in _runs(store):
+        run = f"{directory.parent.name}/{directory.name}"
+        seen(run)
+        if run in plans.asked() or (studies and run not in started):
+            continue
+        if glance(directory) in ("live", "unsure"):
+            found.kept.append((directory, "a worker holds it"))
+        elif not _settled(directory):
+            found.kept.append((directory, "changed within the last hour"))
+        else:
+            size = cache_limit.size_of(directory) + cache_limit.size_of(store.derived(run))
+            why = "no stored plan asks for it" + _standing(store, run)
+            found.items.append(Item("run", directory, size, why, partial(_remove_run, store, run, plans)))
+    return found
+
+
+class Plans:
+    """The runs that the stored plans of a store ask for, read again whenever one of them changes."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._signature: Any = None
+        self._asked: frozenset[str] = frozenset()
+
+    def asked(self) -> frozenset[str]:
+        """Return the runs that are asked for now, parents of other studies included.
+
+        Raises:
+            UserError: a plan is damaged or missing.
+
+        """
+        folders = sorted(path for path in (self.store.root / "studies").glob("*") if path.is_dir())
+        signature = [(folder.name, _stamp(folder / "plan.json")) for folder in folders]
+        if signature != self._signature:
+            for folder, (_, stamp) in zip(folders, signature, strict=True):
+                if stamp is None and (folder / "spec.yaml").exists():
+                    problem = "has no plan, so nobody can tell which runs it asks for: `mtlab plan` its spec.yaml first"
+                    raise UserError(problem, file=folder)
+            plans = [self.store.plan(name) for name, stamp in signature if stamp is not None]
+            self._asked = frozenset(run["id"] for plan in plans for run in plan["runs"])
+            self._signature = signature
+        return self._asked
+
+
+def _runs(store: Store) -> Iterator[Path]:
+    for directory in sorted((store.root / "cells").glob("*/s*")):
+        if directory.is_dir() and re.fullmatch(r"s\d+", directory.name):
+            yield directory
+
+
+def _leftovers_of(run: Path) -> Iterator[Item]:
+    """Find what killed workers left in a run that nobody works on."""
+    for folder in (run, run / "checkpoints"):
+        for path in sorted(folder.glob(f"{files.TEMPORARY}*")):
+            yield Item("temporary", path, _bytes(path), "its writer was killed", partial(_remove_of, run, path))
+        for path in sorted(folder.glob("*.corrupt")):
+            why = "a checkpoint that could not be read"
+            yield Item("set aside", path, _bytes(path), why, partial(_remove_of, run, path))
+
+
+def _judge(watches: list[Watch], found: Found, seen: Callable[[str], None]) -> None:
+    """Tell stale locks from those that beat."""
+    waiting = list(watches)
+    while waiting:
+        still = []
+        for watch in waiting:
+            held = watch.look()
+            if held == "stale":
+                path, why = lock_path(watch.run), f"{watch.holder or 'whoever held it'} is gone"
+                found.items.append(Item("stale lock", path, _bytes(path), why, partial(_clear, watch)))
+            elif held == "live":
+                found.kept.append((lock_path(watch.run), f"held by {watch.holder}"))
+            elif held == "unsure":
+                still.append(watch)
+        waiting = still
+        if waiting:
+            seen(f"watching {len(waiting)} locks of other hosts for {PATIENCE:.0f} s")
+            time.sleep(min(0.5, waiting[0].patience / 4))
+
+
+def _add_settled(found: Found, path: Path) -> None:
+    if not _settled(path):
+        found.kept.append((path, "may still be written"))
+        return
+    found.items.append(Item("temporary", path, _bytes(path), "its writer was killed", partial(_remove_settled, path)))
+
+
+# Removing: each looks again first
+
+
+@contextmanager
+def _unheld(run: Path) -> Iterator[None]:
+    with guarded(run):
+        if glance(run) in ("live", "unsure"):
+            raise InUseError("a worker holds the run by now")
+        yield
+
+
+def _clear(watch: Watch) -> None:
+    holder = watch.holder
+    if holder is not None and holder.alive():
+        raise InUseError("its holder lives after all")
+    if not watch.clear():
+        raise InUseError("another holds it by now")
+
+
+def _remove_of(run: Path, path: Path) -> None:
+    with _unheld(run):
+        _delete(path)
+
+
+def _remove_settled(path: Path) -> None:
+    if not _settled(path):
+        raise InUseError("was changed since")
+    _delete(path)
+
+
+def _evict(path: Path) -> None:
+    if not cache_limit.remove_unused(path):
+        raise InUseError("is in use by now")
+
+
+def _remove_run(store: Store, run: str, plans: Plans) -> None:
+    """Rename, then delete: nobody may come upon half a run. The empty guard stays, so that all mean the same file."""
+    directory = store.run(run)
+    doomed = directory.with_name(f"{files.TEMPORARY}removed-{secrets.token_hex(4)}")
+    with _unheld(directory):
+        if run in plans.asked():
+            raise InUseError("a plan asks for it by now")
+        if not _settled(directory):
+            raise InUseError("was changed since")
+        directory.rename(doomed)
+    _delete(doomed)
+    _delete(store.derived(run))
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# Looking
+
+
+def _held(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    with alone(lock) as free:
+        return not free
+
+
+def _settled(path: Path) -> bool:
+    """Has nobody changed a file, or anything below a folder, for long?"""
+    newest = 0.0
+    for place, folders, names in os.walk(path):
+        for name in (*folders, *names, ""):
+            newest = max(newest, _changed(Path(place, name)))
+    return time.time() - max(newest, _changed(path)) > SETTLED
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return None
+    return there.st_ino, there.st_mtime_ns, there.st_size
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return cache_limit.size_of(path) if path.is_dir() else path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _started(store: Store, name: str) -> set[str]:
+    """Return the runs that a study's launchers have started."""
+    folder = store.study(name)
+    if not folder.is_dir():
+        store.plan(name)  # says so, with the nearest name
+    seeds = {event["run"] for event in files.read_jsonl(folder / "launch.jsonl") if "run" in event}
+    return {str(run) for run in seeds}
+
+
+def _standing(store: Store, run: str) -> str:
+    return {"done": ", finished", "failed": ", failed", "new": ", never begun"}.get(store.state(run), ", unfinished")
