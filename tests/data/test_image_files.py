@@ -1,0 +1,108 @@
+"""Images of every mode come out as RGB, upright; what is no image is told in one line."""
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtlab.data.image_files import check_header, read_image
+from mtlab.errors import UserError
+
+RED = (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("RGB", RED, RED),
+        ("L", 128, (128, 128, 128)),
+        ("1", 1, (255, 255, 255)),
+        ("RGBA", (*RED, 255), RED),
+        ("RGBA", (*RED, 0), (255, 255, 255)),  # transparent: the white behind it
+        ("LA", (10, 0), (255, 255, 255)),
+        ("I;16", 128 << 8, (128, 128, 128)),
+    ],
+)
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, colour: object, expected: tuple[int, int, int]) -> None:
+    path = tmp_path / "image.png"
+    Image.new(mode, (3, 2), colour).save(path)  # type: ignore[arg-type]
+    pixels = read_image(path)
+    assert (pixels.shape, pixels.dtype) == ((2, 3, 3), np.uint8)
+    assert pixels[0, 0].tolist() == list(expected)
+
+
+def test_palettes_with_and_without_transparency(tmp_path: Path) -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, *RED])
+    image.save(tmp_path / "solid.png")
+    image.save(tmp_path / "clear.gif", transparency=1)
+    assert read_image(tmp_path / "solid.png")[0, 0].tolist() == list(RED)
+    assert read_image(tmp_path / "clear.gif")[0, 0].tolist() == [255, 255, 255]
+
+
+def test_a_camera_held_sideways_is_turned_upright(tmp_path: Path) -> None:
+    image = Image.new("RGB", (16, 8), RED)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90°
+    image.save(tmp_path / "photo.jpg", exif=exif)
+    assert read_image(tmp_path / "photo.jpg").shape == (16, 8, 3)
+
+
+def cut_off(path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "JPEG")
+    path.write_bytes(stream.getvalue()[:1000])
+
+
+def bomb(path: Path) -> None:
+    """Write a PNG of a few bytes that claims a gigapixel."""
+    head = struct.pack(">IIBBBBB", 32768, 32768, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def program(path: Path) -> None:
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [
+        (cut_off, "cannot be decoded"),
+        (bomb, "pixels"),
+        (program, "is not an image that can be read"),
+        (lambda path: path.write_text("hello"), "is not an image that can be read"),
+        (lambda path: path.write_bytes(b""), "is not an image that can be read"),
+        (Path.mkdir, "is not a file"),
+        (os.mkfifo, "is not a file"),
+        (lambda _: None, "no such image"),
+        (lambda path: Image.new("F", (2, 2)).save(path, "TIFF"), "has pixels of mode F"),
+    ],
+)
+def test_what_is_no_image_is_told_in_one_line(tmp_path: Path, write: Callable[[Path], object], expected: str) -> None:
+    path = tmp_path / "image.jpg"
+    write(path)
+    with pytest.raises(UserError) as told:
+        read_image(path)
+    assert str(told.value).startswith(str(path))
+    assert expected in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_headers_alone_tell_bombs_and_texts(tmp_path: Path) -> None:
+    for number, write in enumerate((bomb, program)):
+        write(tmp_path / str(number))
+        with pytest.raises(UserError):
+            check_header(tmp_path / str(number))
+    cut_off(tmp_path / "cut.jpg")
+    check_header(tmp_path / "cut.jpg")  # its end is read when it is decoded
