@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -110,26 +110,42 @@ def has_own_norm(network: Any, widths: Sequence[int]) -> bool:
     return len(set(widths)) == 1 and isinstance(last, nn.Module) and not isinstance(last, nn.Identity)
 
 
-def load(network: Any, tensors: dict[str, Tensor], file: Path) -> None:
+def load(network: Any, tensors: dict[str, Tensor], file: Path, *, antialias: bool = True) -> None:
     """Load weights; what belongs to a classifier is left out.
 
     Args:
         network: from `create`.
         tensors: what `file` holds.
         file: named if they do not fit.
+        antialias: smooth positions of another image size as they are resized (timm's way).
 
     Raises:
-        UserError: they are not this model's weights.
+        UserError: they are not this model's weights, or its positions cannot be resized otherwise than in timm's way.
 
     """
-    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    convert = _conversion(network)
+    options = {} if antialias else {"antialias": False}
     try:
-        result = network.load_state_dict(convert(tensors, network) if convert else tensors, strict=False)
+        result = network.load_state_dict(convert(tensors, network, **options) if convert else tensors, strict=False)
     except (RuntimeError, KeyError) as error:
         raise UserError(f"does not fit the model: {' '.join(str(error).split())[:200]}", file=file) from error
     if result.missing_keys:
         some = ", ".join(result.missing_keys[:3])
         raise UserError(f"does not fit the model: {len(result.missing_keys)} tensors are missing ({some})", file=file)
+
+
+def resizes_plainly(network: Any) -> bool:
+    """Can the model's positions be resized without antialiasing?"""
+    convert = _conversion(network)
+    return convert is not None and "antialias" in inspect.signature(convert).parameters
+
+
+def _conversion(network: Any) -> Callable[..., dict[str, Tensor]] | None:
+    """Return timm's own conversion of other formats and image sizes for the model's family, if it has one."""
+    found: Callable[..., dict[str, Tensor]] | None = getattr(
+        sys.modules[type(network).__module__], "checkpoint_filter_fn", None
+    )
+    return found
 
 
 def hub_file(model: str) -> Path | None:

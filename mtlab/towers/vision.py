@@ -87,11 +87,18 @@ class TimmTower(TimmBased):
             "own: the model's last norm on every level; layer: zero mean, unit variance over channels; auto: own where "
             "all levels are alike (ViT), else layer",
         )
+        antialias: bool = option(
+            True,
+            "smooth positions as they are resized from weights of another image size, as timm does (published: false)",
+            legacy=True,
+        )
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
         with drawn_from(config.seed):
             self.network = networks.create(config.model, config.image_size, config.blocks)
+        if not config.antialias and not networks.resizes_plainly(self.network):
+            raise UserError(f"timm has no other way to resize positions of {config.model!r}", key="antialias")
         if weights and config.weights != "random":
             _load(self.network, config)
         alike = networks.has_own_norm(self.network, self.info.widths)
@@ -131,7 +138,7 @@ def _weights_file(config: TimmTower.Config) -> Path:
 def _load(network: Any, config: TimmTower.Config) -> None:
     file = _weights_file(config)
     try:
-        networks.load(network, read_tensors(file), file)
+        networks.load(network, read_tensors(file), file, antialias=config.antialias)
     except UserError as error:
         raise error.at(key="weights") from None
 

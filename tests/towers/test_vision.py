@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from mtlab.errors import UserError
 from mtlab.towers import build_tower, fetch_tower, tower_digest, tower_shape
+from mtlab.towers.positions import resized
 
 
 def timm_node(model, **options):
@@ -138,6 +139,18 @@ def test_weights_from_a_file(tmp_path):
         digests.add(tower_digest("vision", node))
     assert len(digests) == 2
     assert None not in digests
+
+
+def test_positions_are_resized_as_published_if_asked(tmp_path):
+    source = build_tower("vision", timm_node("test_vit", seed=7))
+    save_file(source.network.state_dict(), tmp_path / "w.safetensors")
+    node = timm_node("test_vit", weights=str(tmp_path / "w.safetensors"), image_size=96)
+    smoothed, published = (build_tower("vision", node | {"antialias": given}).network for given in (True, False))
+    wanted = resized(source.network.pos_embed, published.pos_embed.shape[1])
+    torch.testing.assert_close(published.pos_embed, wanted)
+    assert not torch.allclose(smoothed.pos_embed, wanted, atol=1e-3)
+    with pytest.raises(UserError, match=r"vision\.antialias: .*'test_resnet'"):
+        build_tower("vision", timm_node("test_resnet", antialias=False), weights=False)
 
 
 def test_the_digest_follows_the_content(tmp_path):
