@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
+from mtlab.managers.attending import attended
 from mtlab.managers.base import Place, register_manager
-from mtlab.managers.fusing import attended
 from mtlab.managers.mixture import LearnedMixture
 
 

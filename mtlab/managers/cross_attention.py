@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -11,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.errors import UserError
+from mtlab.managers.attending import FusedQuery, check_heads, sought
 from mtlab.managers.base import Experts, Intervention, Place, register_manager
-from mtlab.managers.fusing import FusedQuery
-from mtlab.managers.mixture import Mixture, mix_normed, normed, spread
+from mtlab.managers.mixture import Mixed, Mixture
+from mtlab.managers.terms import normed, norms_of, spread, total, weighted
 
 
 @register_manager("cross_attention")
@@ -69,39 +68,24 @@ class CrossAttention(Mixture):
         own: Tensor | None,
         other: Tensor | None,
         other_mask: Tensor | None,
+        *,
         noise: Tensor | None,  # noqa: ARG002
         intervene: Intervention | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Weigh the experts by their likeness to the query and mix them, see `Mixture.mixed`; α is [B, N, L, H]."""
+        record: bool,
+    ) -> Mixed:
+        """Weigh the experts by their likeness to the query and mix them, see `Mixture.mixed`."""
         held = normed(experts.standardised, self.scale, self.shift)
         query = self.query(self._asking(held[-1] if own is None else own, other, other_mask))
-        # W_q c · W_k r = (W_kᵀ W_q c) · r: the keys of N experts cost no more than one's
-        sought = self._sought(query) / math.sqrt(self.place.width / self.heads)
-        logits = torch.stack([(sought * expert.unsqueeze(-2)).sum(-1) for expert in held], 1)
-        weights = logits.softmax(1)
+        wanted = sought(query, self.key.weight, self.heads)
+        logits = torch.stack([(wanted * expert.unsqueeze(1)).sum(-1) for expert in held], 1)  # [B, N, H, L]
+        weights = logits.softmax(1).transpose(2, 3)
         if intervene is not None:
             weights = intervene(spread(weights, self.place.width))
-        return mix_normed(held, weights), weights
+        terms = weighted(held, weights)
+        return Mixed(total(terms), weights, norms_of(terms) if record else None)
 
     def _asking(self, own: Tensor, other: Tensor | None, other_mask: Tensor | None) -> Tensor:
         if self.fused is None or other is None:
             return own
         fused: Tensor = self.fused(own, other, other_mask)
         return fused
-
-    def _sought(self, query: Tensor) -> Tensor:
-        """Take queries through the key map, head by head: [B, L, D] → [B, L, H, D]."""
-        split = query.unflatten(-1, (self.heads, -1))
-        return torch.einsum("blhk,hkd->blhd", split, self.key.weight.unflatten(0, (self.heads, -1)))
-
-
-def check_heads(heads: int, width: int) -> None:
-    """Refuse heads that do not divide the width.
-
-    Raises:
-        UserError: with the key `heads`.
-
-    """
-    if width % heads:
-        allowed = ", ".join(str(number) for number in range(1, width + 1) if width % number == 0)
-        raise UserError(f"{heads} heads do not divide width {width}; allowed: {allowed}", key="heads")

@@ -5,71 +5,24 @@ Shapes: B examples, N experts, L own tokens, M tokens of the other modality, D w
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Experts, Intervention, Manager, Place
+from mtlab.managers.terms import mix, rows_of, shares
 
 
-def mix(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Compute Σ_n α_n ⊙ (r_n ⊙ γ_n + β_n), one expert after another, so that the N terms never stand side by side.
+class Mixed(NamedTuple):
+    """The experts' part of a mixture."""
 
-    Args:
-        standardised: r, [B, N, L, D].
-        weights: α, [B|1, N, L|1, D|1].
-        scale: γ, [N, 1, D].
-        shift: β, [N, 1, D].
-
-    Returns:
-        [B, L, D]. Elementwise work alone: it counts no FLOPs in the published arithmetic.
-
-    """
-    shared = weights.shape[0] == 1 and weights.shape[2] == 1  # by all tokens: the norm folds into the weights
-    hidden = (weights * shift).sum(1)
-    factors = (weights * scale).unbind(1) if shared else scale.unbind(0)
-    for number, (expert, factor) in enumerate(zip(standardised.unbind(1), factors, strict=True)):
-        if shared:
-            hidden = torch.addcmul(hidden, expert, factor)
-        else:
-            hidden = torch.addcmul(hidden, expert * factor, weights[:, number])
-    return hidden
-
-
-def normed(standardised: Tensor, scale: Tensor, shift: Tensor) -> list[Tensor]:
-    """Give every expert its own norm, N times [B, L, D]; arguments as of `mix`."""
-    parts = zip(shift, standardised.unbind(1), scale, strict=True)
-    return [torch.addcmul(bias, expert, factor) for bias, expert, factor in parts]
-
-
-def mix_normed(experts: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """Compute Σ_n α_n ⊙ r_n of experts normed before, N times [B, L, D], where the weights were made of them.
-
-    Args:
-        experts: r, N times [B, L, D].
-        weights: α, [B|1, N, L|1, 1|H|D], each of H for D / H neighbouring dimensions.
-
-    Returns:
-        [B, L, D]
-
-    """
-    groups = weights.shape[-1]
-    terms = [
-        expert.unflatten(-1, (groups, -1)) * weight.unsqueeze(-1)
-        for expert, weight in zip(experts, weights.unbind(1), strict=True)
-    ]
-    return functools.reduce(torch.add, terms).flatten(-2)
-
-
-def spread(weights: Tensor, width: int) -> Tensor:
-    """Write weights of groups of dimensions out for each dimension: [B|1, N, L|1, H] → [B|1, N, L|1, D]."""
-    groups = weights.shape[-1]
-    return weights if groups in (1, width) else weights.repeat_interleave(width // groups, -1)
+    hidden: Tensor  #: Σ_n of the experts' terms, [B, L, D]
+    weights: Tensor  #: α, [B|1, N, L|1, 1|H|D]; each of H stands for D / H neighbouring dimensions
+    norms: Tensor | None = None  #: Euclidean norm over D of each expert's term, [B, N, L]; None unless recorded
 
 
 class Mixture(Manager):
@@ -107,17 +60,20 @@ class Mixture(Manager):
         own: Tensor | None,
         other: Tensor | None,
         other_mask: Tensor | None,
+        *,
         noise: Tensor | None,
         intervene: Intervention | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Weigh and mix the experts: Σ_n α_n ⊙ LN_n(U_n), [B, L, D], and α, [B|1, N, L|1, 1|H|D] (H divides D).
+        record: bool,
+    ) -> Mixed:
+        """Weigh and mix the experts; overridden where the weights depend on what the experts hold.
 
-        Overridden by managers whose weights depend on what the experts hold; arguments as of `weights` and `forward`.
+        Arguments as of `weights` and `forward`.
         """
         weights = self.weights(own, other, other_mask, noise)
         if intervene is not None:
             weights = intervene(weights)
-        return mix(experts.standardised, weights, self.scale, self.shift), weights
+        hidden = mix(experts.standardised, weights, self.scale, self.shift)
+        return Mixed(hidden, weights, self._norms(experts, weights) if record else None)
 
     def forward(
         self,
@@ -132,32 +88,23 @@ class Mixture(Manager):
     ) -> Aggregated:
         """Aggregate, see `Manager.forward`."""
         own = self.previous_norm(history[-1]) if self.previous_norm is not None else None
-        hidden, weights = self.mixed(experts, own, other, other_mask, noise, intervene)
+        mixed = self.mixed(experts, own, other, other_mask, noise=noise, intervene=intervene, record=record)
+        hidden = mixed.hidden
         previous = None if own is None or self.previous_weight is None else self.previous_weight * own
         if previous is not None:
             hidden = hidden + previous
-        if not record:
+        if mixed.norms is None:
             return Aggregated(hidden)
-        weights = spread(weights, self.place.width)
-        return Aggregated(hidden, self._recorded(weights), self._contributions(experts, weights, previous))
+        terms = () if previous is None else (previous,)
+        rows = None if self.previous_weight is None else self.previous_weight.view(1, 1, 1, -1)
+        return Aggregated(hidden, rows_of(mixed.weights, rows, self.place.width), shares(mixed.norms, terms))
 
     @torch.no_grad()
-    def _recorded(self, weights: Tensor) -> Tensor:
-        """Give the previous state's weight a row below the experts', [B|1, N + P, L|1, D|1]."""
-        if self.previous_weight is None:
-            return weights.detach()
-        width = max(weights.shape[-1], self.previous_weight.shape[-1])
-        row = self.previous_weight.expand(weights.shape[0], 1, weights.shape[2], width)
-        return torch.cat([weights.expand(-1, -1, -1, width), row], 1).detach()
-
-    @torch.no_grad()
-    def _contributions(self, experts: Experts, weights: Tensor, previous: Tensor | None) -> Tensor:
-        """Share each term's norm in the sum of norms, [B, N + P, L]."""
+    def _norms(self, experts: Experts, weights: Tensor) -> Tensor:
+        """Measure each expert's term, [B, N, L]."""
         terms = weights * (experts.standardised * self.scale + self.shift)
         norms: Tensor = torch.linalg.vector_norm(terms, dim=-1)
-        if previous is not None:
-            norms = torch.cat([norms, torch.linalg.vector_norm(previous, dim=-1).unsqueeze(1)], 1)
-        return norms / norms.sum(1, keepdim=True)
+        return norms
 
 
 class LearnedMixture(Mixture):

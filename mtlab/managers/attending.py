@@ -1,19 +1,53 @@
-"""The fused query: what a token sees in the other modality, beside its own previous state.
+"""What managers share that attend: the fused query, and a likeness to many keys for the price of one key map.
 
-Shapes: B examples, L own tokens, M tokens of the other modality, D width.
+Shapes: B examples, L own tokens, M tokens of the other modality, D width, H heads.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mtlab.errors import UserError
 
 
 def attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attend by one head: queries [B, L, D] to keys and values [B, M, D] where `mask` [B, M] is True; [B, L, D]."""
     seen = mask.unsqueeze(1) if mask is not None else None
     return F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+
+
+def sought(queries: Tensor, key: Tensor, heads: int) -> Tensor:
+    """Take queries through the key map in place of the keys: W_q c · W_k r = (W_kᵀ W_q c) · r, head by head.
+
+    Many keys of few queries thus cost no matrix product each.
+
+    Args:
+        queries: W_q c, [B, L, D].
+        key: W_k, [D, D].
+        heads: H, divides D.
+
+    Returns:
+        [B, H, L, D], over √(D / H): its products with unmapped keys are the logits.
+
+    """
+    split = queries.unflatten(-1, (heads, -1)) / math.sqrt(queries.shape[-1] / heads)
+    return torch.einsum("blhk,hkd->bhld", split, key.unflatten(0, (heads, -1)))
+
+
+def check_heads(heads: int, width: int) -> None:
+    """Refuse heads that do not divide the width.
+
+    Raises:
+        UserError: with the key `heads`.
+
+    """
+    if width % heads:
+        allowed = ", ".join(str(number) for number in range(1, width + 1) if width % number == 0)
+        raise UserError(f"{heads} heads do not divide width {width}; allowed: {allowed}", key="heads")
 
 
 class FusedQuery(nn.Module):
