@@ -25,9 +25,14 @@ class Row:
     note: str | None = None  #: what the report must say about the comparison
 
     @property
+    def labels(self) -> Mapping[str, str]:
+        """Axis → how the row's value on it stands in the row's name."""
+        return {axis: _value_label(axis, value) for axis, value in self.values.items()}
+
+    @property
     def label(self) -> str:
         """Name of the row, from the values that make it."""
-        return " · ".join(_value_label(axis, value) for axis, value in self.values.items()) or "base"
+        return " · ".join(self.labels.values()) or "base"
 
 
 def expand(study: Study) -> tuple[Row, ...]:
@@ -244,4 +249,4 @@ def _against_own_baseline(
 
 
 def _value_label(axis: str, value: Value) -> str:
-    return value.label if axis in NODES else f"{axis.removeprefix('model.').removeprefix('train.')} {value.label}"
+    return value.label if axis in NODES or value.named else f"{axis.removeprefix('model.').removeprefix('train.')} {value.label}"

@@ -67,10 +67,10 @@ def make_plan(study: Study, price: Pricer) -> Plan:
     _check_metrics(study, cells)
     known = by_row(study, [cell.row for cell in cells])
     own = [Run(cell, seed) for cell in cells for seed in study.seeds]
-    limit = study.keys.budget.max_runs
-    if limit is not None and len(own) > limit:
+    limit, distinct = study.keys.budget.max_runs, len({run.id for run in own})
+    if limit is not None and distinct > limit:
         raise study.error(
-            f"{len(own)} runs ({len(cells)} cells × {len(study.seeds)} seeds) exceed the budget of {limit}",
+            f"{distinct} runs ({len(cells)} cells × {len(study.seeds)} seeds) exceed the budget of {limit}",
             "budget.max_runs",
         )
     ordered: dict[str, Run] = {}
@@ -134,6 +134,7 @@ def _row(plan: Plan, cell: Cell) -> dict[str, Any]:
         "cell": cell.id,
         "label": cell.row.label,
         "axes": _axes(cell),
+        "axis_labels": dict(cell.row.labels),
         "differences": _differences(cell.config, (against or plan.cells[0]).config),
         "baseline": cell.row.baseline,
         "compare_to": None if against is None else against.id,
@@ -190,13 +191,22 @@ def _lineage(run: Run) -> list[Run]:
 
 
 def _refuse_twins(study: Study, cells: Sequence[Cell]) -> None:
-    """Two rows with one id would be one run under two names."""
+    """Two rows with one id would be one run under two names.
+
+    That is allowed where they differ in how their length is written: the FLOPs of an axis on `train.length` may well be
+    those that one variant needs for its other value, the steps.
+    """
     seen: dict[str, Cell] = {}
     for cell in cells:
         twin = seen.setdefault(cell.id, cell)
-        if twin is not cell:
+        if twin is not cell and _besides_length(twin) != _besides_length(cell):
             problem = f"{twin.row.label!r} and {cell.row.label!r} are the same cell: they differ in nothing that counts"
             raise study.error(problem, "axes")
+
+
+def _besides_length(cell: Cell) -> dict[str, str]:
+    values = cell.row.values.items()
+    return {axis: value.label for axis, value in values if set(value.settings) != {"train.length"}}
 
 
 def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:

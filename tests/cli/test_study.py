@@ -117,7 +117,8 @@ def test_plan_json_has_the_documented_keys(study: Callable[..., Path], mtlab: Co
     page = (Path(__file__).parents[2] / "docs/json.md").read_text()
     documented = {"study", "why", "design", "seeds", "metrics", "published", "rows", "runs", "counts", "dropped"}
     assert documented <= set(plan)
-    row = {"cell", "label", "axes", "differences", "baseline", "compare_to", "note", "pairing", "unresolved"}
+    row = {"cell", "label", "axes", "axis_labels", "differences", "baseline", "compare_to", "note", "pairing"}
+    row |= {"unresolved"}
     assert all(set(each) == row for each in plan["rows"])
     run = {"id", "cell", "seed", "label", "study", "axes", "parents", "state", "cost"}
     assert all(set(each) == run for each in plan["runs"])
