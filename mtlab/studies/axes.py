@@ -20,6 +20,7 @@ class Value:
 
     settings: Mapping[str, Any]  #: dotted path → value
     label: str
+    named: bool = False  #: does the label tell it all, so that the axis need not be named beside it?
 
     def matches(self, wanted: Any) -> bool:
         """Tell whether a user's `wanted` (a label, a plain value or a mapping) means this value."""
@@ -124,13 +125,19 @@ def _axis(name: str, given: Any) -> Axis:
         given = {"values": given}
     if not isinstance(given, Mapping):
         raise UserError(f"expected a list of values, found {given!r}", key=key)
-    allowed = ("values", "zip", *CONDITIONS)
+    allowed = ("values", "zip", "labels", *CONDITIONS)
     for word in given:
         if word not in allowed:
             raise UserError(f"unknown key; {nearest(word, allowed)}", key=f"{key}.{word}")
     if ("values" in given) == ("zip" in given):
         raise UserError("needs one of values, zip", key=key)
-    values = _zipped(given["zip"], key) if "zip" in given else tuple(_listed(name, given["values"], key))
+    if "labels" in given and "zip" not in given:
+        raise UserError("belongs to a zip; a value is named by `{value: …, label: …}`", key=f"{key}.labels")
+    values = (
+        _zipped(given["zip"], given.get("labels"), key)
+        if "zip" in given
+        else tuple(_listed(name, given["values"], key))
+    )
     _refuse_repeats(values, key)
     conditions = {word: _condition(given.get(word), f"{key}.{word}") for word in CONDITIONS}
     return Axis(name, values, conditions["when"], conditions["unless"])
@@ -159,7 +166,7 @@ def _value(name: str, value: Any) -> Value:
     return Value({name: value}, plain_label(value))
 
 
-def _zipped(columns: Any, key: str) -> tuple[Value, ...]:
+def _zipped(columns: Any, labels: Any, key: str) -> tuple[Value, ...]:
     if not isinstance(columns, Mapping) or not columns or not all(isinstance(c, list) for c in columns.values()):
         raise UserError("expected path → list of values, lists of one length", key=f"{key}.zip")
     lengths = {path: len(column) for path, column in columns.items()}
@@ -169,6 +176,10 @@ def _zipped(columns: Any, key: str) -> tuple[Value, ...]:
     if not next(iter(lengths.values())):
         raise UserError("has no values", key=f"{key}.zip")
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if labels is not None:
+        if not isinstance(labels, list) or len(labels) != len(rows):
+            raise UserError(f"expected a list of {len(rows)} names, one for each value", key=f"{key}.labels")
+        return tuple(Value(row, str(label), named=True) for row, label in zip(rows, labels, strict=True))
     return tuple(
         Value(row, ", ".join(f"{path.rpartition('.')[2]} {plain_label(value)}" for path, value in row.items()))
         for row in rows

@@ -249,4 +249,5 @@ def _against_own_baseline(
 
 
 def _value_label(axis: str, value: Value) -> str:
-    return value.label if axis in NODES or value.named else f"{axis.removeprefix('model.').removeprefix('train.')} {value.label}"
+    alone = axis in NODES or value.named
+    return value.label if alone else f"{axis.removeprefix('model.').removeprefix('train.')} {value.label}"

@@ -68,6 +68,17 @@ baseline: {manager: bridge}
     assert found[0].note == "has no vision.layers: compared at top3"
 
 
+def test_a_zip_may_name_its_values(tmp_path: Path) -> None:
+    zipped = "{zip: {manager: [last, {name: static}], model.cross_layers: [1, 2]}, labels: [METER, ours]}"
+    found = rows(tmp_path, f"axes: {{system: {zipped}}}\nbaseline: {{system: METER}}")
+    assert [row.label for row in found] == ["METER", "ours"]
+    assert [row.config["manager"]["name"] for row in found] == ["last", "static"]
+    with pytest.raises(UserError, match=r"axes.s.labels: expected a list of 2 names"):
+        rows(tmp_path, "axes: {s: {zip: {train.lr: [1e-3, 1e-4]}, labels: [one]}}")
+    with pytest.raises(UserError, match=r"axes.train.lr.labels: belongs to a zip"):
+        rows(tmp_path, "axes: {train.lr: {values: [1e-3, 1e-4], labels: [one, two]}}")
+
+
 def test_zip_moves_settings_together(tmp_path: Path) -> None:
     found = rows(tmp_path, "axes: {depth: {zip: {model.cross_layers: [1, 2], train.lr: [2e-4, 1e-4]}}}")
     assert labels(found) == ["depth cross_layers 1, lr 0.0002", "depth cross_layers 2, lr 0.0001"]
