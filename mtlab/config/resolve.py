@@ -139,7 +139,7 @@ def identity(config: Mapping[str, Any]) -> Identity:
         {f"{node}:{found.name}": found.version for node, found in entries.items()},
         ENGINE,
         digests,
-        {kind: entries[kind].cls.location_options for kind in ("text", "vision")},
+        {node: entries[node].cls.location_options for node in ("text", "vision", "data")},
     )
 
 

@@ -25,7 +25,7 @@ class Example:
     id: str  #: unique in the data set
     text: str
     image: str  #: key for `Dataset.image`
-    target: int  #: index into `Dataset.answers`
+    target: int  #: index into `Dataset.answers`; −1 in val and test: the right answer is none of them
     family: str  #: the kind of question, for reports by family
 
 
@@ -34,6 +34,7 @@ class Dataset:
 
     Config: ClassVar[type[Any]] = NoOptions
     provides: ClassVar[frozenset[str]] = frozenset({"answers"})  #: what tasks may need: see `Task.needs`
+    location_options: ClassVar[frozenset[str]] = frozenset()  #: options that only say where the digested files lie
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -47,6 +48,11 @@ class Dataset:
     def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - worlds are identified by name, version and options
         """Identify what lies outside the options (files on disk): part of a run's id; None where it cannot be had."""
         return ""
+
+    @classmethod
+    def remarks(cls, config: Any) -> Sequence[str]:  # noqa: ARG003 - most data sets are as they should be
+        """Tell what a user should know of the data before training on it, a line each: shown with a plan."""
+        return ()
 
     @property
     def answers(self) -> Sequence[str]:

@@ -76,10 +76,11 @@ def _weights(kind: TowerKind, node: Mapping[str, Any]) -> str:
 
 def _data(node: Mapping[str, Any]) -> dict[str, Any]:
     entry, config = configured(DATASETS, node, "data")
+    elsewhere = entry.cls.location_options
     return {
         "name": entry.name,
         "version": entry.version,
-        "options": _options(config),
+        "options": {name: value for name, value in _options(config).items() if name not in elsewhere},
         "digest": entry.cls.digest(config),
     }
 

@@ -56,7 +56,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Picture]:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
@@ -78,7 +78,7 @@ def _opened(path: Path) -> Iterator[Picture]:
         raise UserError("may not be read: permission denied", file=path) from None
     except Image.DecompressionBombError:
         raise UserError(f"is far too large: {MAX_PIXELS:,} pixels are allowed; save it smaller", file=path) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise UserError(f"is not an image that can be read (known: {', '.join(FORMATS)})", file=path) from None
     except Exception as error:  # decoders of damaged files raise anything
         raise UserError(f"cannot be decoded ({_words(error)}): damaged, or cut off?", file=path) from None

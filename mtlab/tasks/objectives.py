@@ -25,8 +25,13 @@ def classification(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def soft_targets(targets: Tensor, answers: int) -> Tensor:
-    """Write the one right answer of each question, [B], as scores of all answers, [B, A]; scores stay as they are."""
-    return F.one_hot(targets, answers) if targets.ndim == 1 else targets
+    """Write the one right answer of each question, [B], as scores of all answers, [B, A]; scores stay as they are.
+
+    A target of −1 (the right answer cannot be given) becomes a row of zeros: whatever is answered is wrong.
+    """
+    if targets.ndim > 1:
+        return targets
+    return F.one_hot(targets.clamp_min(0), answers) * (targets >= 0).unsqueeze(-1)
 
 
 def binary_answers(logits: Tensor, targets: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from mtlab.tasks.base import Task
 class Evaluation:
     """What became of a split's examples, in the split's order."""
 
-    loss: float  #: mean over examples
+    loss: float  #: mean over the examples whose right answer can be given
     predictions: NDArray[np.int64]  #: [n]
     scores: Mapping[str, NDArray[np.float64]]  #: the task's metrics → outcome of each example, [n]
 
@@ -59,18 +59,31 @@ def evaluate(
     """
     rows: list[int] = []
     losses, predictions, scores = [], [], []
+    answerable = 0
     for chosen in loader.once(batch):
         between()
         held = chosen.to(device)
         given = logits(held)
         outcome = task.outcome(given, held.targets)
-        losses.append(task.loss(given, held.targets).double() * len(chosen))
+        known, count = _answerable(chosen.targets)
+        if count:
+            losses.append(task.loss(given[known], held.targets[known]).double() * count)
+            answerable += count
         predictions.append(outcome.predictions)
         scores.append(outcome.scores)
         rows += chosen.rows
     back = np.argsort(np.array(rows))
     return Evaluation(
-        loss=float(torch.stack(losses).sum()) / len(rows),
+        loss=float(torch.stack(losses).sum()) / answerable,
         predictions=torch.cat(predictions).cpu().numpy().astype(np.int64)[back],
         scores={name: torch.cat([part[name] for part in scores]).double().cpu().numpy()[back] for name in scores[0]},
     )
+
+
+def _answerable(targets: Tensor) -> tuple[slice | Tensor, int]:
+    """Tell which examples of a batch, still on the CPU, have a right answer that can be given, and how many."""
+    unknown = targets == -1 if targets.ndim == 1 else targets.new_zeros(len(targets), dtype=torch.bool)
+    if not unknown.any():
+        return slice(None), len(targets)
+    known = (~unknown).nonzero().squeeze(1)
+    return known, len(known)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtlab.config.check import checked
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
 from mtlab.managers.base import Aggregated
@@ -26,8 +27,10 @@ class Numbers:
         return Features((torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1).expand(-1, longest, 1),), mask)
 
 
-def loader(count: int) -> Loader:
-    examples = [Example(f"e{n}", f"{n}" + "x" * (n * 7 % 5), f"{n}", n % 3, f"f{n % 2}") for n in range(count)]
+def loader(count: int, unknown: Sequence[int] = ()) -> Loader:
+    """Make a split; the examples named by `unknown` have a right answer that cannot be given."""
+    targets = [-1 if n in unknown else n % 3 for n in range(count)]
+    examples = [Example(f"e{n}", f"{n}" + "x" * (n * 7 % 5), f"{n}", targets[n], f"f{n % 2}") for n in range(count)]
     return Loader(examples, Numbers(), Numbers())
 
 
@@ -56,6 +59,18 @@ def test_metrics_come_whole_and_by_family() -> None:
     assert values["test/accuracy"] == pytest.approx(10 / 25)
     assert values["test/accuracy/f0"] == pytest.approx(5 / 13)
     assert values["test/accuracy/f1"] == pytest.approx(5 / 12)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary"])
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_an_answer_that_cannot_be_given_is_wrong_and_no_part_of_the_loss(loss: str, batch: int) -> None:
+    task = QuestionAnswering(checked(QuestionAnswering.Config, {"loss": loss}), width=2, answers=3)
+    unknown = (1, 2, 20)
+    judged = evaluate(right_below_ten, task, loader(25, unknown), batch, CPU)
+    assert judged.scores["accuracy"].tolist() == [float(n < 10 and n not in unknown) for n in range(25)]
+    assert judged.predictions[1] == 1
+    known, whole = (evaluate(right_below_ten, task, loader(10, given), 7, CPU) for given in ((3,), ()))
+    assert known.loss == pytest.approx(whole.loss, rel=1e-6)  # all of these ten have the same loss
 
 
 def test_an_interruption_may_come_between_batches() -> None:
