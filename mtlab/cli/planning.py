@@ -95,6 +95,8 @@ def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
+    from rich.markup import escape
+
     from mtlab.statistics import smallest_detectable
     from mtlab.units import si
 
@@ -113,6 +115,7 @@ def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
             f"{seeds} seeds detect a difference of {effect:.1f} standard deviations (of the difference between seeds) "
             "with 80 % power"
         )
+    lines += [f"data: {escape(remark)}" for remark in data["remarks"]]
     lines += [
         f"unresolved: {name} (not on this disk; `mtlab run` downloads it, or refuses)" for name in data["unresolved"]
     ]

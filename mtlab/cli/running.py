@@ -55,6 +55,8 @@ def run(
     opened.write_plan(plan.study.name, data)
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     typer.echo(f"{plan.study.name}: {len(data['runs'])} runs ({counts})")
+    for remark in data["remarks"]:
+        typer.echo(f"data: {remark}")
     outcome = launch(
         opened,
         data,

@@ -124,6 +124,11 @@ def sizes(data: Mapping[str, Any]) -> Sizes:
     return _sizes(json.dumps(data, sort_keys=True))
 
 
+def remarks(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ask a resolved data node what a user should know of it before training on it."""
+    return tuple(entry("data", data).cls.remarks(options("data", data)))
+
+
 def identity(config: Mapping[str, Any]) -> Identity:
     """Compute the id of a resolved cell whose length is in steps."""
     entries = {node: entry(node, config[node]) for node in NODES}

@@ -191,6 +191,8 @@ def _resolved(
 def _placed(study: Study, error: UserError, values: Mapping[str, Value]) -> UserError:
     """Name the axis or the line from which a cell's wrong setting came."""
     key = error.key or ""
+    if error.file is not None:  # what is wrong stands in a file that the setting names
+        error = UserError(str(UserError(error.problem, file=error.file, line=error.line)), key=error.key)
     made = [(path, axis, value) for axis, value in values.items() for path in value.settings if _touches(path, key)]
     if made:
         _, axis, value = max(made, key=lambda item: len(item[0]))  # the most precise of them

@@ -99,6 +99,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "published_rows": [result.to_json([cell.id for cell in plan.cells]) for result in plan.published],
         "code": engine_code(),
         "unresolved": list(plan.unresolved),
+        "remarks": list(dict.fromkeys(told for cell in plan.cells for told in resolve.remarks(cell.config["data"]))),
         "rows": [_row(plan, cell) for cell in plan.cells],
         "runs": [_run(plan, run) for run in plan.runs],
     }
