@@ -91,6 +91,32 @@ def temporary(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder beside `path` to fill; on success it becomes `path` at once, else it is removed.
+
+    Raises:
+        UserError: `path` exists already, the disk is full or read-only, or the folder may not be written.
+
+    """
+    if path.exists() or path.is_symlink():
+        raise UserError("exists already: name another place, or remove it first", file=path)
+    scratch = path.absolute().with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}")
+    with writing(path):
+        try:
+            scratch.mkdir(parents=True)
+            yield scratch
+            for written in scratch.rglob("*"):
+                if written.is_file():
+                    with written.open("rb") as stream:
+                        os.fsync(stream.fileno())
+            os.rename(scratch, path)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        sync_folder(path.absolute().parent)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what writers killed half-way left in `folder`; only its one writer may call this."""
     for leftover in folder.glob(f"{TEMPORARY}*"):

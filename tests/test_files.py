@@ -203,3 +203,23 @@ def test_cache_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert files.cache_root() == tmp_path
     monkeypatch.delenv("MTLAB_CACHE")
     assert files.cache_root().name == "mtlab"
+
+
+def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    with files.new_folder(tmp_path / "below" / "new") as scratch:
+        (scratch / "inner").mkdir()
+        (scratch / "inner" / "data.txt").write_text("whole")
+        assert not (tmp_path / "below" / "new").exists()
+    assert (tmp_path / "below" / "new" / "inner" / "data.txt").read_text() == "whole"
+
+    with pytest.raises(UserError, match="exists already"), files.new_folder(tmp_path / "below" / "new"):
+        raise AssertionError("not entered")
+
+    def half() -> None:
+        with files.new_folder(tmp_path / "below" / "half") as scratch:
+            (scratch / "data.txt").write_text("half")
+            raise OSError(28, "No space left on device", str(scratch / "data.txt"))
+
+    with pytest.raises(UserError, match="disk is full"):
+        half()
+    assert os.listdir(tmp_path / "below") == ["new"]
