@@ -10,6 +10,7 @@ from math import isqrt
 from typing import Any
 
 from mtlab.checkpoints.families import Shapes
+from mtlab.checkpoints.heads import CLASSIFIERS
 from mtlab.checkpoints.names import Layout
 from mtlab.errors import UserError
 
@@ -178,10 +179,6 @@ def task(layout: Layout, shapes: Shapes, found: Sizes, name: str) -> tuple[dict[
     else:
         node["head_scale"] = shapes[weights[0]][0] / width
     return node, last[0]
-
-
-#: Our tasks of one classifier → the published head.
-CLASSIFIERS = {"question_answering": "vqa", "entailment": "snli", "reasoning": "nlvr2"}
 
 
 def likely_task(layout: Layout) -> str:

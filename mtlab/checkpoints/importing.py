@@ -14,7 +14,8 @@ from torch import Tensor
 from mtlab import files
 from mtlab.checkpoints import architecture, folder, huggingface, lightning
 from mtlab.checkpoints.families import Shapes, recognise
-from mtlab.checkpoints.names import HEADS, Entry, Layout, listed, refuse_other_names, table, to_ours
+from mtlab.checkpoints.heads import HEADS
+from mtlab.checkpoints.names import Entry, Layout, listed, refuse_other_names, table, to_ours
 from mtlab.config.resolve import filled
 from mtlab.errors import UserError, nearest
 from mtlab.model import build, construct

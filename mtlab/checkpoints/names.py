@@ -15,6 +15,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from mtlab.checkpoints.heads import HEADS, TEMPERATURE, inside
 from mtlab.checkpoints.transforms import (
     FLAT,
     JOINED,
@@ -34,15 +35,6 @@ Dialect = Literal["official", "huggingface"]
 Family = Literal["meter", "bridgetower", "managertower"]
 Link = Literal["add", "scaled_add", "interpolate"]
 ASIDE = "aside/"  #: in an entry's `ours`: no weight of our model, but kept beside it
-
-#: A task of ours → the published heads that it holds, and where.
-HEADS: dict[str, dict[str, str]] = {
-    "pretraining": {"mlm": "task.mlm", "itm": "task.itm", "itc": "task.itc"},
-    "retrieval": {"itm": "task.itm", "itc": "task.itc"},
-    "question_answering": {"vqa": "task.head"},
-    "entailment": {"snli": "task.head"},
-    "reasoning": {"nlvr2": "task.head"},
-}
 
 
 @dataclass(frozen=True)
@@ -90,12 +82,12 @@ def table(layout: Layout, task: str) -> list[Entry]:
         entries += _stream(layout, modality, layout.experts[number])
     for kind, names in layout.heads.items():
         place = HEADS[task].get(kind)
-        inside = _in_head(names)
-        entries += [Entry((name,), (ASIDE + name if place is None else f"{place}.{inside[name]}",)) for name in names]
+        within = inside(names)
+        entries += [Entry((name,), (ASIDE + name if place is None else f"{place}.{within[name]}",)) for name in names]
     itc = HEADS[task].get("itc") if "itc" in layout.heads else None
     for name in sorted(layout.dead):
-        live = itc is not None and name == "temperature"
-        entries.append(Entry((name,), (f"{itc}.temperature" if live else ASIDE + name,)))
+        live = itc is not None and name == TEMPERATURE
+        entries.append(Entry((name,), (f"{itc}.{TEMPERATURE}" if live else ASIDE + name,)))
     return entries
 
 
@@ -265,16 +257,6 @@ def _manager(layout: Layout, theirs: str, ours: str, depth: int, experts: int) -
             yield from _both(f"{theirs}.{name}", f"{ours}.{own}")
 
 
-def _in_head(names: tuple[str, ...]) -> dict[str, str]:
-    """Name a head's weights within our head: `mlm_score.transform.dense.bias` → `dense.bias`."""
-    found = {}
-    for name in names:
-        known = next((theirs for theirs in _IN_HEADS if name.startswith(theirs)), None)
-        found[name] = name.partition(".")[2] if known is None else _IN_HEADS[known] + name.removeprefix(known)
-    single = len(names) == 2  # a classifier of one layer: theirs may be a sequence of one, ours is none
-    return {name: inner.removeprefix("0.") if single else inner for name, inner in found.items()}
-
-
 LINKS: dict[Link, str] = {
     "scaled_add": "scaled_factor",
     "interpolate": "beta",
@@ -317,15 +299,4 @@ _QUERY = {
     "fusion_attention.k_proj": "key",
     "extra_query_LayerNorm": "other_norm",
     "linear_controller": "controller",
-}
-_IN_HEADS = {
-    "mlm_score.transform.dense": "dense",
-    "mlm_score.transform.LayerNorm": "norm",
-    "mlm_score.decoder": "decoder",
-    "mlm_score.bias": "bias",
-    "itm_score.fc": "linear",
-    "cross_modal_itc_text_head.fc": "text",
-    "cross_modal_itc_image_head.fc": "image",
-    "itc_text_head.fc": "text",
-    "itc_image_head.fc": "image",
 }

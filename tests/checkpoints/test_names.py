@@ -8,7 +8,8 @@ from bundles import folders, weights
 from torch import Tensor
 
 from mtlab.checkpoints.families import recognise
-from mtlab.checkpoints.names import HEADS, Layout, table, to_ours, to_theirs
+from mtlab.checkpoints.heads import HEADS, inside, published
+from mtlab.checkpoints.names import Layout, table, to_ours, to_theirs
 from mtlab.errors import UserError
 
 
@@ -52,3 +53,15 @@ def test_another_family_is_told_by_what_it_holds() -> None:
         recognise({"features.0.weight": (3,), "features.0.bias": (3,)})
     with pytest.raises(UserError, match="not CLIP's ViT"):
         recognise({"vit_model.blocks.0.norm1.weight": (3,), "text_transformer.embeddings.LayerNorm.weight": (3,)})
+
+
+@pytest.mark.parametrize("bundle", folders())
+def test_heads_are_named_both_ways(bundle: str) -> None:
+    for kind, names in layout_of(weights(bundle)).heads.items():
+        assert published(kind, inside(names).values()) == names
+
+
+def test_a_classifier_of_one_layer_is_a_sequence_of_one() -> None:
+    names = ("vqa_classifier.0.bias", "vqa_classifier.0.weight")
+    assert inside(names) == {names[0]: "bias", names[1]: "weight"}
+    assert published("vqa", ("bias", "weight")) == names

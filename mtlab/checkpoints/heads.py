@@ -1,0 +1,54 @@
+"""The heads of published checkpoints, and our tasks that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+#: A task of ours → the published heads that it holds, and where.
+HEADS: dict[str, dict[str, str]] = {
+    "pretraining": {"mlm": "task.mlm", "itm": "task.itm", "itc": "task.itc"},
+    "retrieval": {"itm": "task.itm", "itc": "task.itc"},
+    "question_answering": {"vqa": "task.head"},
+    "entailment": {"snli": "task.head"},
+    "reasoning": {"nlvr2": "task.head"},
+}
+#: Our tasks of one classifier → the published head.
+CLASSIFIERS = {"question_answering": "vqa", "entailment": "snli", "reasoning": "nlvr2"}
+TEMPERATURE = "temperature"  #: the contrastive head's; theirs stands outside of it, and is there without it too
+
+#: How the names of a published head's weights start → how they start within ours. The last of two is what is read only.
+_WITHIN = {
+    "mlm_score.transform.dense.": "dense.",
+    "mlm_score.transform.LayerNorm.": "norm.",
+    "mlm_score.decoder.": "decoder.",
+    "mlm_score.bias": "bias",
+    "itm_score.fc.": "linear.",
+    "cross_modal_itc_text_head.fc.": "text.",
+    "cross_modal_itc_image_head.fc.": "image.",
+    "itc_text_head.fc.": "text.",  # microsoft/BridgeTower
+    "itc_image_head.fc.": "image.",
+}
+_STARTS = {"mlm": "mlm_score.", "itm": "itm_score.", "itc": "cross_modal_itc_"}
+
+
+def inside(names: tuple[str, ...]) -> dict[str, str]:
+    """Name a published head's weights within our head: `mlm_score.transform.dense.bias` → `dense.bias`."""
+    found = {}
+    for name in names:
+        known = next((start for start in _WITHIN if name.startswith(start)), None)
+        found[name] = name.partition(".")[2] if known is None else _WITHIN[known] + name.removeprefix(known)
+    single = len(names) == 2  # a classifier of one layer: theirs may be a sequence of one, ours is none
+    return {name: own.removeprefix("0.") if single else own for name, own in found.items()}
+
+
+def published(kind: str, ours: Iterable[str]) -> tuple[str, ...]:
+    """Name the weights within a head of ours as the published code does; the inverse of `inside`."""
+    own = [name for name in ours if name != TEMPERATURE]
+    if kind in CLASSIFIERS.values():
+        single = len(own) == 2
+        return tuple(f"{kind}_classifier.{'0.' if single else ''}{name}" for name in own)
+    starts = {inner: start for start, inner in reversed(_WITHIN.items()) if start.startswith(_STARTS[kind])}
+    return tuple(
+        next(start + name.removeprefix(inner) for inner, start in starts.items() if name.startswith(inner))
+        for name in own
+    )
