@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,11 @@ class Adaptive(LearnedMixture):
         )
 
     inert: ClassVar[frozenset[str]] = frozenset({"key.bias"})  #: shifts all of a query's logits alike
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, Any]:
+        """As `static`, and what asks."""
+        return {**super().search_space(), "query": {"choice": ["fused", "own"]}}
 
     score: nn.Parameter
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.errors import UserError
+from mtlab.managers.terms import grouped
 
 
 def attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
@@ -34,8 +35,8 @@ def sought(queries: Tensor, key: Tensor, heads: int) -> Tensor:
         [B, H, L, D], over √(D / H): its products with unmapped keys are the logits.
 
     """
-    split = queries.unflatten(-1, (heads, -1)) / math.sqrt(queries.shape[-1] / heads)
-    return torch.einsum("blhk,hkd->bhld", split, key.unflatten(0, (heads, -1)))
+    split = grouped(queries, heads) / math.sqrt(queries.shape[-1] / heads)
+    return torch.einsum("blhk,hkd->bhld", split, key.view(heads, -1, key.shape[1]))
 
 
 def check_heads(heads: int, width: int) -> None:

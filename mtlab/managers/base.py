@@ -70,7 +70,9 @@ class Manager(nn.Module):
     """
 
     Config: ClassVar[type[Any]] = NoOptions
-    weights_sum_to_one: ClassVar[bool] = True  #: do the recorded weights of the experts sum to one over N?
+    weights_sum_to_one: bool = (
+        True  #: do the recorded weights of the experts sum to one over N? An option may decide it
+    )
     masks_padding: bool = True  #: are real tokens' outputs independent of padded tokens? An option may decide it
     inert: ClassVar[frozenset[str]] = frozenset()  #: parameters that by design may receive no gradient
     not_compilable: ClassVar[str | None] = None  #: why `torch.compile(fullgraph=True)` cannot take it

@@ -5,16 +5,16 @@ Shapes: B examples, N experts, L own tokens, M tokens of the other modality, D w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Experts, Intervention, Manager, Place
-from mtlab.managers.terms import mix, rows_of, shares
+from mtlab.managers.terms import mix, mixed_norms, rows_of, shares
 
 
 class Mixed(NamedTuple):
@@ -73,7 +73,8 @@ class Mixture(Manager):
         if intervene is not None:
             weights = intervene(weights)
         hidden = mix(experts.standardised, weights, self.scale, self.shift)
-        return Mixed(hidden, weights, self._norms(experts, weights) if record else None)
+        norms = mixed_norms(experts.standardised, weights, self.scale, self.shift) if record else None
+        return Mixed(hidden, weights, norms)
 
     def forward(
         self,
@@ -99,13 +100,6 @@ class Mixture(Manager):
         rows = None if self.previous_weight is None else self.previous_weight.view(1, 1, 1, -1)
         return Aggregated(hidden, rows_of(mixed.weights, rows, self.place.width), shares(mixed.norms, terms))
 
-    @torch.no_grad()
-    def _norms(self, experts: Experts, weights: Tensor) -> Tensor:
-        """Measure each expert's term, [B, N, L]."""
-        terms = weights * (experts.standardised * self.scale + self.shift)
-        norms: Tensor = torch.linalg.vector_norm(terms, dim=-1)
-        return norms
-
 
 class LearnedMixture(Mixture):
     """A mixture weighed by the softmax of scores over a learned temperature; subclasses give the scores."""
@@ -123,6 +117,15 @@ class LearnedMixture(Mixture):
         )
 
     layer_weights: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, Any]:
+        """Kind of weights, temperature and noise."""
+        return {
+            "weight": {"choice": ["scalar", "vector"]},
+            "temperature": {"float": [0.1, 2.0], "log": True},
+            "noise": {"float": [0.0, 1.0]},
+        }
 
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)

@@ -42,6 +42,11 @@ def normed(standardised: Tensor, scale: Tensor, shift: Tensor) -> list[Tensor]:
     return [torch.addcmul(bias, expert, factor) for bias, expert, factor in parts]
 
 
+def grouped(states: Tensor, groups: int) -> Tensor:
+    """Split the last dimension into H groups of neighbours, [..., D] → [..., H, D / H]."""
+    return states.view(*states.shape[:-1], groups, -1)
+
+
 def weighted(states: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
     """Compute the terms α_n ⊙ r_n of states normed before.
 
@@ -54,7 +59,7 @@ def weighted(states: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
 
     """
     parts = zip(states, weights.unbind(1), strict=True)
-    return [(state.unflatten(-1, (part.shape[-1], -1)) * part.unsqueeze(-1)).flatten(-2) for state, part in parts]
+    return [(grouped(state, part.shape[-1]) * part.unsqueeze(-1)).flatten(-2) for state, part in parts]
 
 
 def total(terms: Sequence[Tensor]) -> Tensor:
@@ -104,6 +109,13 @@ def shares(norms: Tensor, previous: Sequence[Tensor]) -> Tensor:
     below = [torch.linalg.vector_norm(term, dim=-1).unsqueeze(1) for term in previous]
     norms = torch.cat([norms, *below], 1).detach()
     return norms / norms.sum(1, keepdim=True)
+
+
+@torch.no_grad()
+def mixed_norms(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Measure the terms that `mix` adds up: Euclidean norms over D, [B, N, L]; arguments as of `mix`."""
+    norms: Tensor = torch.linalg.vector_norm(weights * (standardised * scale + shift), dim=-1)
+    return norms
 
 
 def norms_of(terms: Sequence[Tensor]) -> Tensor:
