@@ -37,8 +37,16 @@ def catalogue(kind: Kind, name: str | None = None) -> list[dict[str, Any]]:
         return entries
     found = [entry for entry in entries if entry["name"] == name]
     if not found:
-        raise UserError(f"unknown {kind.removesuffix('s')} {name!r}; {nearest(name, [e['name'] for e in entries])}")
+        near = nearest(name, [entry["name"] for entry in entries])
+        raise UserError(f"unknown {kind.removesuffix('s')} {name!r}; {near}{_failed(kind)}")
     return found
+
+
+def _failed(kind: str) -> str:
+    """Name the plug-ins of this kind that failed to load."""
+    from mtlab.config.resolve import registry
+
+    return "".join(registry(node).failed for node in _NODES.get(kind, ()))
 
 
 def _registered(kind: str) -> Iterator[dict[str, Any]]:

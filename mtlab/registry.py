@@ -182,9 +182,13 @@ class Registry(Generic[T]):
         self.fill()
         if name in self.entries:
             return self.entries[name]
-        failed = "".join(f" (plug-in {failure.plugin} failed: {failure.error})" for failure in self.failures)
-        more = "; see `mtlab doctor`" if failed else ""
-        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{failed}{more}")
+        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{self.failed}")
+
+    @property
+    def failed(self) -> str:
+        """Name the plug-ins that failed to load: what is looked up in vain may be one of theirs."""
+        told_of = "".join(f" (plug-in {failure.plugin} failed: {failure.error})" for failure in self.failures)
+        return f"{told_of}; see `mtlab doctor`" if told_of else ""
 
     def __iter__(self) -> Iterator[Entry[T]]:
         self.fill()
