@@ -229,7 +229,11 @@ def _gate(layout: Layout) -> dict[str, Any]:
 
 
 def _heads(given: int | None, width: int, option: str) -> int:
-    heads = given or max(1, width // CLIP_HEAD)
+    if given is None and width % CLIP_HEAD:
+        raise UserError(
+            f"the number of heads cannot be told from the width {width} (published: width / {CLIP_HEAD}): give --{option}"
+        )
+    heads = given or width // CLIP_HEAD
     if width % heads:
         raise UserError(f"{heads} heads do not divide the width {width}: give --{option}")
     return heads

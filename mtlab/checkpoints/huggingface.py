@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,6 +16,10 @@ from mtlab.checkpoints import lightning
 from mtlab.checkpoints.architecture import CLIP_HEAD, Facts
 from mtlab.errors import UserError
 from mtlab.towers import hub
+
+if TYPE_CHECKING:
+    from mtlab.checkpoints.names import Layout
+    from mtlab.checkpoints.sources import Source
 
 KIND = "bridgetower"
 EPS = 1e-5  #: of the LayerNorms in bridges and vision tower, here and in the published code
@@ -103,39 +108,29 @@ def copy_tokeniser(source: Path | None, place: Path) -> bool:
 NO_TOKENISER = ("config.json", "preprocessor_config.json", "generation_config.json", "README.txt")
 
 
-def configuration(
-    model: Mapping[str, Any], text: Mapping[str, Any], link: str, heads: tuple[str, ...]
-) -> dict[str, Any]:
-    """Write Hugging Face's configuration for a model of ours that it can hold, see `exporting`.
-
-    Args:
-        model: sections text, vision and model of our configuration.
-        text: the text tower's own configuration.
-        link: what the bridges compute.
-        heads: mlm, itm.
-
-    """
+def configuration(source: Source, layout: Layout) -> dict[str, Any]:
+    """Write Hugging Face's configuration for a model of ours that it can hold, see `representable`."""
     from transformers import BridgeTowerConfig
 
-    cross, vision = model["model"], model["vision"]
-    kind = "ForMaskedLM" if "mlm" in heads else "ForImageAndTextRetrieval" if "itm" in heads else "Model"
+    cross, vision = source.config["model"], source.vision
+    kind = "ForMaskedLM" if "mlm" in layout.heads else "ForImageAndTextRetrieval" if "itm" in layout.heads else "Model"
     config = BridgeTowerConfig(
         hidden_size=cross["width"],
         num_attention_heads=cross["heads"],
         num_hidden_layers=cross["cross_layers"],
-        link_tower_type=link,
+        link_tower_type=layout.link,
         layer_norm_eps=EPS,
-        text_config={option: text[option] for option in TEXT_OPTIONS if option in text},
+        text_config={option: getattr(source.text.config, option) for option in TEXT_OPTIONS},
         vision_config={
-            "hidden_size": vision["width"],
-            "num_hidden_layers": vision["depth"],
-            "patch_size": vision["patch"],
-            "image_size": vision["image_size"],
+            "hidden_size": vision.embed_dim,
+            "num_hidden_layers": len(vision.blocks),
+            "patch_size": vision.patch_embed.patch_size[0],
+            "image_size": vision.patch_embed.img_size[0],
             "layer_norm_eps": EPS,
         },
         architectures=[f"BridgeTower{kind}"],
     )
-    plain: dict[str, Any] = config.to_dict()
+    plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
     return plain
 
 
@@ -157,7 +152,7 @@ def _facts(written: Mapping[str, Any], file: Path) -> Facts:
     return Facts(
         heads=text["num_attention_heads"],
         text_heads=text["num_attention_heads"],
-        vision_heads=max(1, width // CLIP_HEAD),
+        vision_heads=width // CLIP_HEAD or None,
         dropout=text["hidden_dropout_prob"],
         norm_eps=text["layer_norm_eps"],
         text={option: text[option] for option in TEXT_OPTIONS},

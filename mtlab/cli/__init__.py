@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli import checking, cleaning, doctor, listing, planning, reporting, running, starting, state, training
+from mtlab.cli import (
+    checking,
+    checkpoints,
+    cleaning,
+    doctor,
+    listing,
+    planning,
+    reporting,
+    running,
+    starting,
+    state,
+    training,
+)
 from mtlab.errors import UserError
 
 app = typer.Typer(
@@ -33,6 +45,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": checking.check,
     "doctor": doctor.doctor,
     "clean": cleaning.clean,
+    "import": checkpoints.import_,
+    "export": checkpoints.export,
     "train": training.train,
 }
 for _name, _command in COMMANDS.items():
