@@ -32,6 +32,7 @@ from mtlab.config.yaml import parse
 from mtlab.encoder import CrossModalEncoder
 from mtlab.managers.base import MANAGERS, Aggregated, Experts, Manager, Modality, Place
 from mtlab.managers.interventions import without
+from mtlab.managers.space import corners
 from mtlab.model import initialise
 from mtlab.towers.base import Features, TowerShape
 from mtlab.trial import randomised
@@ -164,7 +165,14 @@ class ManagerContract:
         assert entry.summary, "the class needs a docstring: `mtlab list` shows its first line"
         for field in dataclasses.fields(entry.config):
             assert declared(field).help, f"option {field.name} needs a help line"
-        assert set(entry.cls.search_space()) <= {field.name for field in dataclasses.fields(entry.config)}
+
+    def test_search_space_holds_options(self) -> None:
+        """What the class would have searched are options of its own, and their ends are values that they take."""
+        entry = MANAGERS.get(self.manager)
+        space = entry.cls.search_space()
+        assert set(space) <= {field.name for field in dataclasses.fields(entry.config)}
+        for corner in corners(space):
+            checked(entry.config, corner)
 
     def test_options_survive_yaml(self, options: dict[str, Any]) -> None:
         """Written to YAML and read back, the options are the same."""

@@ -90,7 +90,10 @@ class Manager(nn.Module):
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:
-        """The default space of a sweep, in the language of `sweeps/`: option → distribution."""
+        """The default space of a sweep, option → distribution in the language of `managers/space.py`.
+
+        Empty where nothing is worth searching, or where the range depends on what the towers offer.
+        """
         return {}
 
     def __init__(self, config: Any, place: Place) -> None:
