@@ -1,0 +1,78 @@
+"""Managers that attend compute what their docstrings say, written out here head by head."""
+
+import pytest
+import torch
+from by_hand import attended, make, normed
+
+from mtlab.managers.base import Experts
+from mtlab.managers.interventions import without
+from mtlab.testing import BATCH, EXPERTS, LENGTH, WIDTH, Scene, randomised, scene
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize("query", ["own", "fused"])
+@pytest.mark.parametrize("depth", [0, 2])
+def test_cross_attention(heads: int, query: str, depth: int) -> None:
+    manager = randomised(make("cross_attention", depth, heads=heads, query=query))
+    given = scene(manager.place)
+    experts = normed(manager, given)
+    own = manager.previous_norm(given.history[-1]) if depth else experts[:, -1]
+    asked = own
+    if query == "fused" and depth:
+        asked = torch.cat([attended(manager.fused, own, given), own], -1)
+    shares = WIDTH // heads
+    expected = torch.zeros_like(own)
+    for head in range(heads):
+        part = slice(head * shares, (head + 1) * shares)
+        keys = experts @ manager.key.weight[part].T
+        logits = (manager.query(asked)[..., part].unsqueeze(1) * keys).sum(-1) / shares**0.5
+        expected[..., part] = (logits.softmax(1).unsqueeze(-1) * experts[..., part]).sum(1)
+    if depth:
+        expected = expected + manager.previous_weight * own
+    torch.testing.assert_close(given.run(manager).hidden, expected)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize(("depth", "first"), [(0, "uniform"), (0, "top"), (2, "uniform")])
+def test_concat_attention(heads: int, depth: int, first: str) -> None:
+    manager = randomised(make("concat_attention", depth, heads=heads, first=first))
+    given = scene(manager.place)
+    experts = normed(manager, given)
+    own = manager.previous_norm(given.history[-1]) if depth else experts[:, -1]
+    if depth or first == "top":
+        keys = [(experts[:, n] + manager.embedding[n]) @ manager.key.weight.T for n in range(EXPERTS)]
+        values = [experts[:, n] @ manager.value.weight.T for n in range(EXPERTS)]
+        width, parts, shares = WIDTH // heads, [], []
+        for head in range(heads):
+            part = slice(head * width, (head + 1) * width)
+            logits = [manager.query(own)[..., part] @ key[..., part].transpose(1, 2) / width**0.5 for key in keys]
+            seen = [each.masked_fill(~given.experts.mask[:, None], -torch.inf) for each in logits]
+            attention = torch.cat(seen, -1).softmax(-1)
+            parts.append(attention @ torch.cat([value[..., part] for value in values], 1))
+            weights = torch.stack([each.sum(-1) for each in attention.chunk(EXPERTS, -1)], 1)
+            shares.append(weights.unsqueeze(-1).expand(-1, -1, -1, width))
+        expected, alpha = torch.cat(parts, -1), torch.cat(shares, -1)
+    else:
+        expected, alpha = experts.mean(1), torch.full((1, EXPERTS, 1, 1), 1 / EXPERTS)
+    if depth:
+        expected = expected + manager.previous_weight * own
+    got = given.run(manager, record=True)
+    torch.testing.assert_close(given.run(manager).hidden, expected)
+    torch.testing.assert_close(got.hidden, expected)
+    torch.testing.assert_close(
+        got.weights[:, :EXPERTS], alpha[..., : got.weights.shape[-1]].expand_as(got.weights[:, :EXPERTS])
+    )
+
+
+def test_concat_attention_without_an_expert_is_attention_over_the_others() -> None:
+    manager = randomised(make("concat_attention", 2, heads=2))
+    given = scene(manager.place)
+    fewer = make("concat_attention", 2, EXPERTS - 1, heads=2)
+    kept = {name: v[:-1] if name in ("scale", "shift", "embedding") else v for name, v in manager.state_dict().items()}
+    fewer.load_state_dict(kept)
+    others = Scene(
+        Experts(given.experts.states[:, :-1], given.experts.mask), given.history, given.other, given.other_mask
+    )
+    got = given.run(manager, intervene=without(EXPERTS), record=True)
+    torch.testing.assert_close(got.hidden, others.run(fewer).hidden)
+    torch.testing.assert_close(got.contributions[:, EXPERTS - 1], torch.zeros(BATCH, LENGTH))
