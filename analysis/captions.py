@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from mtlab.analysis import words
 from mtlab.analysis.comparison import POWER
+from mtlab.analysis.notes import of_rows
 from mtlab.statistics import named
 
 if TYPE_CHECKING:
     from mtlab.analysis.report import Report
 
-FAMILIES = "By family: mean ± interval over seeds, for looking closer; nothing is tested here."
+NO_FAMILIES = "No results by family: no run is finished, or its questions are of one family."
+PUBLISHED = "Published: from the literature, not measured here and not tested against."
 
 
 def caption(report: Report) -> str:
@@ -38,18 +40,84 @@ def caption(report: Report) -> str:
     return " ".join(sentences)
 
 
+def families(report: Report) -> str:
+    """Explain the table by family."""
+    level, metric = words.level(report.alpha), report.metric
+    unit = ", in points (100 × share)" if words.in_points(metric) else ""
+    sentences = [f"{_seeds(report)}. {metric} by family{unit}: mean ± half-width of the {level} t interval over seeds."]
+    sizes = {name: rows[0].examples for name, rows in report.families.items() if rows and rows[0].examples}
+    if sizes:
+        sentences.append(f"Examples: {', '.join(f'{name} {size}' for name, size in sizes.items())}.")
+    if report.family_comparisons:
+        sentences.append(marks(report, report.family_comparisons, " over all families and variants"))
+    return " ".join(sentences)
+
+
+def marks(report: Report, comparisons: int, scope: str = "") -> str:
+    """Explain the marks of what was shown."""
+    compared = {row.compare_to for row in report.rows if row.compare_to is not None}
+    names = list(dict.fromkeys(row.variant for row in report.rows if row.cell in compared))
+    against = names[0] if len(names) == 1 else "the variant that it is compared with"
+    correction = (
+        f"corrected by Holm for {comparisons} comparison{'s' if comparisons > 1 else ''}{scope}"
+        if report.correct == "holm"
+        else "not corrected for several comparisons"
+    )
+    return (
+        f"{words.MARKS['better']} better, {words.MARKS['worse']} worse than {against}: {named(report.test).words}, "
+        f"p ≤ {report.alpha:g}, {correction}; no mark: no difference shown."
+    )
+
+
+def paper(report: Report, *, blocks: int = 1) -> str:
+    """Explain a table that leaves for a paper: all that its numbers need to be quoted.
+
+    Args:
+        report: what is reported.
+        blocks: of variants that stand side by side.
+
+    """
+    unit = ", in points" if words.in_points(report.metric) else ""
+    over = "" if report.examples is None else f" on m = {report.examples} examples"
+    level, best = words.level(report.alpha), "highest" if report.mode == "max" else "lowest"
+    sentences = [
+        f"{report.metric}{unit}: mean ± half-width of the {level} t interval over {_seeds(report)}{over}.",
+        f"Checkpoints: those of the {'highest' if report.choose_mode == 'max' else 'lowest'} {report.choose}.",
+    ]
+    if report.comparisons:
+        sentences.append(marks(report, report.comparisons))
+    if any(row.best for row in report.rows):
+        within = " of its block" if blocks > 1 else ""
+        sentences.append(f"Bold: {best} mean{within}, which alone shows no difference.")
+    sentences += [f"{note[0].upper()}{note[1:]}." for note in of_rows(report.rows)]
+    return " ".join(sentences)
+
+
 def published(report: Report) -> list[str]:
-    """Set published results beside ours, clearly apart."""
+    """Set results published for the whole study beside ours, clearly apart."""
     told = []
     for item in report.published:
-        # The literature writes 74.5 or 0.745: what exceeds 1 can only be points.
-        points = words.in_points(item.metric) and abs(item.value) > 1
-        value = f"{item.value:g}" if points else words.score(item.value, item.metric)
+        value = words.published(item.value, item.metric)
         ours = (
             "" if item.best_label is None else f"; our best, {item.best_label}: {words.score(item.best, item.metric)}"
         )
         told.append(f"Published {item.metric}: {value} (not run here, not tested against){ours}")
     return told
+
+
+def beside(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Set results published of single rows beside the same rows here: header and lines."""
+    lines = []
+    for row in report.published_rows:
+        if not row.measured_here:
+            ours = "not measured"
+        elif row.cell is None:
+            ours = "no row of this study"
+        else:
+            ours = "not run" if row.ours is None else words.mean(row.ours, row.metric)
+        source = row.source if row.note is None else f"{row.source}; {row.note}"
+        lines.append([row.label, row.metric, words.published(row.value, row.metric), ours, source])
+    return ["variant", "metric", "published", "ours", "source"], lines
 
 
 def _seeds(report: Report) -> str:

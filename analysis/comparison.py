@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from mtlab.analysis.blocks import block_label, variant_label
 from mtlab.analysis.outcomes import by_cell, paired
 from mtlab.analysis.words import p_value
 from mtlab.statistics import Difference, Mean, holm, mean_interval, named, smallest_detectable
@@ -28,6 +29,8 @@ class Cost:
     trained_params: float | None = None
     flops: float | None = None  #: of one example, forward, published arithmetic
     flops_training: float | None = None  #: of one example
+    steps: int | None = None  #: of one run, as planned
+    training_flops: float | None = None  #: of one run's whole training, as planned
     seconds: float | None = None  #: of training, mean over seeds
     memory_mib: float | None = None  #: peak, mean over seeds
 
@@ -38,6 +41,8 @@ class Row:
 
     label: str
     cell: str
+    variant: str  #: the label without how long it was trained, where that is an axis
+    block: str | None  #: how long it was trained, where that is an axis
     axes: Mapping[str, Any]
     config_differences: Mapping[str, Any]  #: from the variant that it is compared with
     is_baseline: bool
@@ -75,19 +80,19 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
 
     """
     metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
-    labels = {row["cell"]: row["label"] for row in plan["rows"]}
-    results = {cell: seeds_of(runs, cell, metric) for cell in labels}
+    results = {row["cell"]: seeds_of(runs, row["cell"], metric) for row in plan["rows"]}
     rows = [_alone(runs, plan, row, results[row["cell"]]) for row in plan["rows"]]
     of_cell = by_cell(outcomes)
-    compared = [row if row.compare_to is None else _against(row, labels, runs, of_cell, results, plan) for row in rows]
-    corrected = _corrected(compared, plan["correct"])
+    compared = [row if row.compare_to is None else _against(row, rows, runs, of_cell, results, plan) for row in rows]
+    corrected = corrected_p([row.difference for row in compared if row.compare_to is not None], plan["correct"])
+    remaining = iter(corrected)
     # Once for the whole table: the level at the correction's hardest step.
-    comparisons = sum(row.compare_to is not None for row in rows)
-    alpha = plan["alpha"] / (comparisons if plan["correct"] == "holm" and comparisons else 1)
+    alpha = plan["alpha"] / (len(corrected) if plan["correct"] == "holm" and corrected else 1)
     best = _best(compared, mode)
     judged = []
-    for row in compared:
-        done = replace(row, best=row.cell == best, p_corrected=corrected.get(row.cell))
+    for index, row in enumerate(compared):
+        p = next(remaining) if row.compare_to is not None else None
+        done = replace(row, best=index in best, p_corrected=p)
         difference = row.difference
         if difference is not None and difference.error is not None:
             spread = difference.error * math.sqrt(difference.n)
@@ -95,34 +100,6 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
         outcome, verdict = _verdict(done, plan, mode)
         judged.append(replace(done, outcome=outcome, verdict=verdict))
     return tuple(judged)
-
-
-@dataclass(frozen=True)
-class FamilyRow:
-    """One variant on one family of questions. Its difference is shown, not tested: it is not corrected for."""
-
-    label: str
-    cell: str
-    mean: Mean | None
-    difference: Difference | None
-
-
-def families(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
-    """Break the verdict metric down: family → variants, where the runs report it by more than one family."""
-    prefix = plan["metrics"]["verdict"] + "/"
-    found, of_cell = {}, by_cell(outcomes)
-    columns = sorted(name for name in runs.columns if name.startswith(prefix))
-    for column in columns if len(columns) > 1 else ():
-        results = {row["cell"]: seeds_of(runs, row["cell"], column) for row in plan["rows"]}
-        rows = []
-        for row in plan["rows"]:
-            mean, difference = _mean(results[row["cell"]], plan["alpha"]), None
-            if row["compare_to"] is not None:
-                cells = (row["cell"], row["compare_to"])
-                difference = _difference(results, cells, runs, of_cell, column, plan)[0]
-            rows.append(FamilyRow(row["label"], row["cell"], mean, difference))
-        found[column.removeprefix(prefix)] = tuple(rows)
-    return found
 
 
 def seeds_of(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, float]:
@@ -138,12 +115,14 @@ def _alone(runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], 
     return Row(
         label=row["label"],
         cell=cell,
+        variant=variant_label(row),
+        block=block_label(row),
         axes=row["axes"],
         config_differences=row["differences"],
         is_baseline=row["baseline"],
         asked=sum(run["cell"] == cell for run in plan["runs"]),
         seeds=tuple(results),
-        mean=_mean(results, plan["alpha"]),
+        mean=mean_of(results, plan["alpha"]),
         cost=_cost(runs, plan, cell),
         metrics={name: average(runs, cell, name) for name in plan["metrics"]["report"]},
         compare_to=row["compare_to"],
@@ -153,15 +132,17 @@ def _alone(runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], 
 
 def _against(
     row: Row,
-    labels: Mapping[str, str],
+    rows: Sequence[Row],
     runs: pl.DataFrame,
     outcomes: Mapping[str, pl.DataFrame],
     results: Mapping[str, Seeds],
     plan: Mapping[str, Any],
 ) -> Row:
     other = str(row.compare_to)
-    label = labels.get(other, other)
-    difference, note = _difference(results, (row.cell, other), runs, outcomes, plan["metrics"]["verdict"], plan)
+    # Two rows may be one cell, at equal steps and at equal FLOPs: the one trained as long is meant.
+    named_so = sorted((each for each in rows if each.cell == other), key=lambda each: each.block != row.block)
+    label = named_so[0].label if named_so else other
+    difference, note = difference_of(results, (row.cell, other), runs, outcomes, plan["metrics"]["verdict"], plan)
     notes = [*row.notes, *([note] if note else [])]
     shared = sorted(set(results[row.cell]) & set(results.get(other, {})))
     if results[row.cell] and len(shared) < max(row.n, len(results.get(other, {}))):
@@ -174,7 +155,7 @@ def _against(
     return replace(row, compare_label=label, difference=difference, notes=tuple(notes))
 
 
-def _difference(
+def difference_of(
     results: Mapping[str, Seeds],
     cells: tuple[str, str],
     runs: pl.DataFrame,
@@ -198,19 +179,14 @@ def _difference(
     return test.run(differences, found.differences, plan["alpha"]), found.note
 
 
-def _corrected(rows: Sequence[Row], correct: str) -> dict[str, float]:
+def corrected_p(differences: Sequence[Difference | None], correct: str) -> list[float | None]:
     """Correct all planned comparisons at once: those that are not there yet count too, as if they found nothing.
 
     So a p-value of half a study is not rosier than the same p-value of the whole one.
     """
-    compared = [row for row in rows if row.compare_to is not None]
-    raw = [1.0 if row.difference is None or row.difference.p is None else row.difference.p for row in compared]
+    raw = [1.0 if found is None or found.p is None else found.p for found in differences]
     corrected = holm(raw) if correct == "holm" else raw
-    return {
-        row.cell: p
-        for row, p in zip(compared, corrected, strict=True)
-        if row.difference is not None and row.difference.p is not None
-    }
+    return [None if found is None or found.p is None else p for found, p in zip(differences, corrected, strict=True)]
 
 
 def _verdict(row: Row, plan: Mapping[str, Any], mode: str) -> tuple[Outcome, str]:
@@ -221,23 +197,37 @@ def _verdict(row: Row, plan: Mapping[str, Any], mode: str) -> tuple[Outcome, str
         return "too few", "no results yet" if not row.n else "no shared seed yet"
     if p is None:
         return "too few", f"too few seeds ({difference.n} of at least {named(plan['test']).seeds})"
+    outcome = outcome_of(difference, p, plan["alpha"], mode)
+    if outcome == "identical":
+        return outcome, f"identical to {row.compare_label}"
+    if outcome == "undecided":
+        return outcome, f"no difference shown ({p_value(p)})"
+    return outcome, f"{outcome} than {row.compare_label} ({p_value(p)})"
+
+
+def outcome_of(difference: Difference | None, p: float | None, alpha: float, mode: str) -> Outcome:
+    """Judge a difference by its corrected p-value."""
+    if difference is None or p is None:
+        return "too few"
     if difference.difference == 0 and difference.error == 0:
-        return "identical", f"identical to {row.compare_label}"
-    if p > plan["alpha"]:
-        return "undecided", f"no difference shown ({p_value(p)})"
-    better = (difference.difference > 0) == (mode == "max")
-    word: Outcome = "better" if better else "worse"
-    return word, f"{word} than {row.compare_label} ({p_value(p)})"
+        return "identical"
+    if p > alpha:
+        return "undecided"
+    return "better" if (difference.difference > 0) == (mode == "max") else "worse"
 
 
-def _best(rows: Sequence[Row], mode: str) -> str | None:
-    means = {row.cell: row.mean.mean for row in rows if row.mean is not None}
-    if len(means) < 2:
-        return None
-    return (max if mode == "max" else min)(means, key=means.__getitem__)
+def _best(rows: Sequence[Row], mode: str) -> set[int]:
+    """Find the row with the best mean, among those trained equally long if that is an axis."""
+    found = set()
+    for block in {row.block for row in rows}:
+        means = {i: row.mean.mean for i, row in enumerate(rows) if row.mean is not None and row.block == block}
+        if len(means) > 1:
+            found.add((max if mode == "max" else min)(means, key=means.__getitem__))
+    return found
 
 
-def _mean(results: Seeds, alpha: float) -> Mean | None:
+def mean_of(results: Seeds, alpha: float) -> Mean | None:
+    """Mean and interval of a cell's results."""
     return mean_interval(list(results.values()), alpha) if results else None
 
 
@@ -256,6 +246,8 @@ def _cost(runs: pl.DataFrame, plan: Mapping[str, Any], cell: str) -> Cost:
         trained_params=_first(measured["trained_params"], planned.get("trained_params")),
         flops=_first(measured["flops"], planned.get("flops_forward")),
         flops_training=average(runs, cell, "cost/flops_training"),
+        steps=planned.get("steps"),
+        training_flops=_first(planned.get("flops")),
         seconds=average(runs, cell, "cost/seconds"),
         memory_mib=average(runs, cell, "cost/memory"),
     )

@@ -40,7 +40,7 @@ def notes(runs: pl.DataFrame, rows: Sequence[Row], plan: Mapping[str, Any]) -> t
 
     """
     own = runs.filter(_of(rows))
-    return (*_missing(own, rows, plan), *_few(rows, plan), *_of_rows(rows), *_mixed(own), *_old_code(own, plan))
+    return (*_missing(own, rows, plan), *_few(rows, plan), *of_rows(rows), *_mixed(own), *_old_code(own, plan))
 
 
 def _of(rows: Sequence[Row]) -> pl.Expr:
@@ -70,7 +70,7 @@ def _missing(runs: pl.DataFrame, rows: Sequence[Row], plan: Mapping[str, Any]) -
         told.append(f"{what}: {shown}{warning}")
     metric = plan["metrics"]["verdict"]
     done = runs.filter(state="done")
-    without = done.height - sum(row.n for row in rows)
+    without = done.height - sum({row.cell: row.n for row in rows}.values())
     if without:
         told.append(f"{without} finished runs have no (finite) {metric}")
     return told
@@ -98,7 +98,7 @@ def _few(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _of_rows(rows: Sequence[Row]) -> list[str]:
+def of_rows(rows: Sequence[Row]) -> list[str]:
     """Tell what concerns single variants, each sentence once."""
     about: dict[str, list[str]] = {}
     for row in rows:

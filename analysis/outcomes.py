@@ -29,6 +29,19 @@ def by_cell(outcomes: pl.DataFrame) -> dict[str, pl.DataFrame]:
     )
 
 
+def size(outcomes: pl.DataFrame) -> int | None:
+    """Count the examples that variants are judged on; None where there are none, or variants have different ones."""
+    counts = [rows["id"].n_unique() for rows in by_cell(outcomes).values()]
+    return counts[0] if counts and len(set(counts)) == 1 else None
+
+
+def family_sizes(outcomes: pl.DataFrame) -> dict[str, int | None]:
+    """Count the examples of each family, see `size`."""
+    if not outcomes.height:
+        return {}
+    return {str(key[0]): size(rows) for key, rows in outcomes.partition_by("family", as_dict=True).items()}
+
+
 def paired(
     outcomes: Mapping[str, pl.DataFrame], runs: pl.DataFrame, metric: str, cells: tuple[str, str], seeds: Sequence[int]
 ) -> Paired:

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mtlab.analysis import frame
-from mtlab.analysis.comparison import POWER, FamilyRow, Row, average, compare, families
+from mtlab.analysis import blocks, frame
+from mtlab.analysis.comparison import POWER, Row, compare
+from mtlab.analysis.families import FamilyRow, families
+from mtlab.analysis.literature import Published, PublishedRow, by_row, overall
 from mtlab.analysis.notes import notes
+from mtlab.analysis.outcomes import size
 from mtlab.statistics import Difference, Mean
 from mtlab.studies.store import Store
 
@@ -22,16 +25,6 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Published:
-    """A result from the literature beside our best. It is not ours, and nothing is tested against it."""
-
-    metric: str
-    value: float
-    best_label: str | None  #: our best variant on that metric
-    best: float | None
-
-
-@dataclass(frozen=True)
 class Report:
     """All that a report says, as data."""
 
@@ -40,6 +33,9 @@ class Report:
     design: str
     metric: str
     mode: str
+    choose: str  #: metric that chose the checkpoints, on validation data
+    choose_mode: str
+    examples: int | None  #: that the verdict metric is over; None where none were recorded, or variants differ in them
     test: str
     alpha: float
     correct: str
@@ -48,12 +44,23 @@ class Report:
     rows: tuple[Row, ...]
     families: Mapping[str, tuple[FamilyRow, ...]]
     published: tuple[Published, ...]
+    published_rows: tuple[PublishedRow, ...]
     notes: tuple[str, ...]
 
     @property
     def baselines(self) -> tuple[str, ...]:
         """Labels of the variants that others are compared with."""
         return tuple(dict.fromkeys(row.compare_label for row in self.rows if row.compare_label is not None))
+
+    @property
+    def family_comparisons(self) -> int:
+        """Comparisons over all families: what the correction of the table by family corrects for."""
+        return sum(row.compare_to is not None for rows in self.families.values() for row in rows)
+
+    @property
+    def side_by_side(self) -> blocks.SideBySide | None:
+        """The variants at equal steps and at equal FLOPs, where `train.length` is an axis."""
+        return blocks.lengths(self)
 
     @property
     def further(self) -> tuple[str, ...]:
@@ -69,6 +76,8 @@ class Report:
             "design": self.design,
             "metric": self.metric,
             "mode": self.mode,
+            "choose": {"metric": self.choose, "mode": self.choose_mode},
+            "examples": self.examples,
             "test": self.test,
             "alpha": self.alpha,
             "correct": self.correct,
@@ -77,11 +86,14 @@ class Report:
             "baseline": next(({"cell": r.cell, "label": r.label} for r in self.rows if r.is_baseline), None),
             "runs": dict(self.runs),
             "rows": [_row(row) for row in self.rows],
+            "family_comparisons": self.family_comparisons,
             "families": {name: [_family(row) for row in rows] for name, rows in self.families.items()},
             "published": [
                 {"metric": p.metric, "value": p.value, "best_label": p.best_label, "best": p.best}
                 for p in self.published
             ],
+            "published_rows": [_published_row(row) for row in self.published_rows],
+            "side_by_side": _side_by_side(self),
             "notes": list(self.notes),
         }
 
@@ -89,17 +101,29 @@ class Report:
         """Write as JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def to_markdown(self) -> str:
-        """Write as Markdown, tables included."""
-        from mtlab.analysis.markdown import markdown
+    def to_markdown(self, *, by_family: bool = False) -> str:
+        """Write as Markdown, tables included; with `by_family` the table by family alone."""
+        from mtlab.analysis.markdown import family_markdown, markdown
 
-        return markdown(self)
+        return family_markdown(self) if by_family else markdown(self)
 
-    def to_table(self, width: int = 100) -> RenderableType:
+    def to_latex(self, *, by_family: bool = False) -> str:
+        r"""Write as LaTeX tables, ready to `\input`; needs booktabs."""
+        from mtlab.analysis.latex import family_latex, latex
+
+        return family_latex(self) if by_family else latex(self)
+
+    def to_csv(self, *, by_family: bool = False) -> str:
+        """Write as CSV: a line per variant, or with `by_family` per variant and family."""
+        from mtlab.analysis.csv_lines import family_lines, lines, text
+
+        return text(family_lines(self) if by_family else lines(self))
+
+    def to_table(self, width: int = 100, *, by_family: bool = False) -> RenderableType:
         """Draw for a terminal of `width` columns."""
-        from mtlab.analysis.tables import render
+        from mtlab.analysis.tables import family_table, render
 
-        return render(self, width)
+        return family_table(self, width) if by_family else render(self, width)
 
 
 def build(store: Store, plan: Mapping[str, Any]) -> Report:
@@ -125,6 +149,9 @@ def build(store: Store, plan: Mapping[str, Any]) -> Report:
         design=plan["design"],
         metric=plan["metrics"]["verdict"],
         mode=plan["metrics"]["mode"],
+        choose=plan["metrics"]["choose"],
+        choose_mode=plan["metrics"]["mode"],
+        examples=_examples(outcomes, plan["metrics"]["verdict"]),
         test=plan["test"],
         alpha=plan["alpha"],
         correct=plan["correct"],
@@ -132,27 +159,25 @@ def build(store: Store, plan: Mapping[str, Any]) -> Report:
         runs={"asked": states.total(), **dict(sorted(states.items()))},
         rows=rows,
         families=families(runs, outcomes, plan),
-        published=tuple(_published(runs, rows, plan, metric) for metric in plan["published"]),
+        published=overall(runs, rows, plan),
+        published_rows=by_row(runs, rows, plan),
         notes=notes(runs, rows, plan),
     )
 
 
-def _published(runs: pl.DataFrame, rows: tuple[Row, ...], plan: Mapping[str, Any], metric: str) -> Published:
-    ours = {row.label: found for row in rows if (found := average(runs, row.cell, metric)) is not None}
-    # Of the verdict metric the mode is known; of others, that losses and costs are better small.
-    small = plan["metrics"]["mode"] == "min" if metric == plan["metrics"]["verdict"] else _is_cost(metric)
-    label = (min if small else max)(ours, key=ours.__getitem__) if ours else None
-    return Published(metric, plan["published"][metric], label, None if label is None else ours[label])
-
-
-def _is_cost(metric: str) -> bool:
-    return metric.startswith("cost/") or metric.endswith("/loss")
+def _examples(outcomes: pl.DataFrame, metric: str) -> int | None:
+    """Count the examples that the verdict is over."""
+    family = metric.split("/")[2] if metric.count("/") == 2 else None
+    rows = outcomes.filter(family=family) if family is not None and outcomes.height else outcomes
+    return size(rows)
 
 
 def _row(row: Row) -> dict[str, Any]:
     return {
         "label": row.label,
         "cell": row.cell,
+        "variant": row.variant,
+        "block": row.block,
         "baseline": row.is_baseline,
         "compare_to": None if row.compare_to is None else {"cell": row.compare_to, "label": row.compare_label},
         "axes": dict(row.axes),
@@ -172,6 +197,8 @@ def _row(row: Row) -> dict[str, Any]:
             "trained_params": row.cost.trained_params,
             "flops": row.cost.flops,
             "flops_training": row.cost.flops_training,
+            "steps": row.cost.steps,
+            "training_flops": row.cost.training_flops,
             "seconds": row.cost.seconds,
             "memory_mib": row.cost.memory_mib,
         },
@@ -181,9 +208,40 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _family(row: FamilyRow) -> dict[str, Any]:
-    difference = _difference(row.difference)
-    shown = {key: difference[key] for key in ("pairs", "difference", "difference_interval")}
-    return {"label": row.label, "cell": row.cell, "n": 0 if row.mean is None else row.mean.n} | _mean(row.mean) | shown
+    return {
+        "label": row.label,
+        "cell": row.cell,
+        "n": 0 if row.mean is None else row.mean.n,
+        "examples": row.examples,
+        **_mean(row.mean),
+        "compare_to": row.compare_to,
+        **_difference(row.difference),
+        "p_corrected": row.p_corrected,
+        "outcome": row.outcome,
+    }
+
+
+def _published_row(row: PublishedRow) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "cell": row.cell,
+        "metric": row.metric,
+        "measured_here": row.measured_here,
+        "value": row.value,
+        "source": row.source,
+        "note": row.note,
+        "n": 0 if row.ours is None else row.ours.n,
+        **_mean(row.ours),
+    }
+
+
+def _side_by_side(report: Report) -> dict[str, Any] | None:
+    view = report.side_by_side
+    if view is None:
+        return None
+    at = {id(row): index for index, row in enumerate(report.rows)}
+    blocks_ = [{"label": b.label, "rows": {name: at[id(row)] for name, row in b.rows.items()}} for b in view.blocks]
+    return {"variants": list(view.variants), "blocks": blocks_}
 
 
 def _mean(mean: Mean | None) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mtlab.analysis import captions, plot, words
+from mtlab.analysis import captions, plot, side_by_side, words
 
 if TYPE_CHECKING:
+    from mtlab.analysis.blocks import SideBySide
     from mtlab.analysis.report import Report
 
 _STYLES = {"better": "green", "worse": "red", "baseline": "dim", "too few": "yellow"}
@@ -42,7 +43,7 @@ class Column:
     def width(self) -> int:
         """Characters that it would like."""
         lines = [line for cell in self.cells for line in cell.plain.split("\n")]
-        return min(self.widest, max(map(len, (self.name, *lines))))
+        return min(self.widest, max(map(len, (*self.name.split("\n"), *lines))))
 
     @property
     def least(self) -> int:
@@ -61,18 +62,88 @@ def render(report: Report, width: int = 100) -> RenderableType:
     title = Text.assemble((report.study, "bold"), (f": {report.why}" if report.why else "", ""))
     parts: list[RenderableType] = [title, Text(), *_main(report, width), Text()]
     parts.append(Text(captions.caption(report), style="dim"))
-    parts += [Text(line) for line in captions.published(report)]
+    view = report.side_by_side
+    if view is not None:
+        parts += [Text(), *side_by_side_tables(view, width), Text(), Text(side_by_side.caption(view), style="dim")]
+    if report.published:
+        parts += [Text(), *(Text(line) for line in captions.published(report))]
+    if report.published_rows:
+        parts += [Text(), _published(report, width), Text(), Text(captions.PUBLISHED, style="dim")]
     labels = [row.label for row in report.rows]
     further = {name: [words.score(row.metrics[name], name) for row in report.rows] for name in report.further}
-    by_family = {name: [words.mean(row.mean, report.metric) for row in rows] for name, rows in report.families.items()}
-    for name, columns in (("also measured", further), ("by family", by_family)):
-        for block in _blocks(name, labels, columns, width):
-            parts += [Text(), block]
-    if by_family:
-        parts += [Text(), Text(captions.FAMILIES, style="dim")]
+    for block in _blocks("also measured", labels, further, width):
+        parts += [Text(), block]
+    if report.families:
+        parts += [Text(), *_families(report, width), Text(captions.families(report), style="dim")]
     if report.notes:
         parts += [Text(), *(Text(f"! {note}", style="yellow") for note in report.notes)]
     return Group(*parts)
+
+
+def family_table(report: Report, width: int = 100) -> RenderableType:
+    """Draw the table by family alone."""
+    if not report.families:
+        return Text(captions.NO_FAMILIES)
+    title = Text.assemble((report.study, "bold"), ": by family")
+    return Group(title, Text(), *_families(report, width), Text(captions.families(report), style="dim"))
+
+
+def together(view: SideBySide, width: int = 100) -> RenderableType:
+    """Draw several studies as one table, each study's notes below."""
+    parts: list[RenderableType] = [
+        Text.assemble((report.study, "bold"), f": {report.why}" if report.why else "") for report in view.reports
+    ]
+    parts += [Text(), *side_by_side_tables(view, width), Text(), Text(side_by_side.caption(view), style="dim")]
+    for report in view.reports:
+        parts += [Text(f"! {report.study}: {note}", style="yellow") for note in report.notes]
+    return Group(*parts)
+
+
+def side_by_side_tables(view: SideBySide, width: int) -> list[RenderableType]:
+    """Draw blocks side by side; where the width does not hold them, without differences, else one below the other."""
+    header, lines = side_by_side.grid(view)
+    label = _folding("\nvariant", [Text(line[0].text) for line in lines])
+    columns: list[tuple[str, str, Column]] = []
+    for place, (block, name) in enumerate(header[1:], 1):
+        first = header[place - 1][0] != block
+        cells = [Text(line[place].text, style="bold" if line[place].best else "") for line in lines]
+        columns.append((block, name, Column(f"{block if first else ''}\n{name}", cells)))
+    for kept in (columns, [each for each in columns if each[1] != "difference"]):
+        shown = [label, *(column for _, _, column in kept)]
+        if _needed(shown) <= width:
+            return [_table(shown, width)]
+    stacked: list[RenderableType] = []
+    for block in dict.fromkeys(block for block, _, _ in columns):
+        own = [label, *(column for name, _, column in columns if name == block)]
+        stacked += [_table(own, width), Text()]
+    return stacked[:-1]
+
+
+def _families(report: Report, width: int) -> list[RenderableType]:
+    labels = [row.label for row in report.rows]
+    by_family = {
+        name: [words.marked(words.mean(row.mean, report.metric), row.outcome) for row in rows]
+        for name, rows in report.families.items()
+    }
+    parts: list[RenderableType] = []
+    for block in _blocks("by family", labels, by_family, width):
+        parts += [block, Text()]
+    return parts
+
+
+def _published(report: Report, width: int) -> Table:
+    header, lines = captions.beside(report)
+    columns = [[Text(line[place]) for line in lines] for place in range(len(header))]
+    return _table(
+        [
+            _folding(header[0], columns[0]),
+            Column(header[1], columns[1], left=True),
+            Column(header[2], columns[2]),
+            Column(header[3], columns[3], narrowest=14),
+            Column(header[4], columns[4], narrowest=12, left=True),
+        ],
+        width,
+    )
 
 
 def _main(report: Report, width: int) -> list[RenderableType]:

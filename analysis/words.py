@@ -7,13 +7,14 @@ import math
 from mtlab.statistics import Mean
 
 NONE = "—"
+MARKS = {"better": "†", "worse": "‡"}  #: of what was shown, beside a mean
 _SHARES = ("accuracy", "recall", "precision", "f1", "auc")  #: metrics between 0 and 1, shown in points
 
 
 def in_points(metric: str) -> bool:
     """Tell whether a metric is a share of examples, to be shown × 100."""
     name = metric.split("/")[1] if "/" in metric else metric
-    return name.startswith(_SHARES)
+    return any(word.startswith(_SHARES) for word in name.split("_"))
 
 
 def score(value: float | None, metric: str, *, sign: bool = False) -> str:
@@ -51,6 +52,24 @@ def plus_minus(value: float | None, interval: tuple[float, float] | None, metric
 def mean(found: Mean | None, metric: str) -> str:
     """Write a mean over seeds with its interval."""
     return NONE if found is None else plus_minus(found.mean, found.interval, metric)
+
+
+def marked(text: str, outcome: str) -> str:
+    """Add the mark of a difference that was shown.
+
+    >>> marked("72.3 ± 3.1", "better"), marked("72.3 ± 3.1", "undecided")
+    ('72.3 ± 3.1 †', '72.3 ± 3.1')
+    """
+    return f"{text} {MARKS[outcome]}" if outcome in MARKS else text
+
+
+def published(value: float, metric: str) -> str:
+    """Write a result as papers print it: 74.5 and 0.745 are the same accuracy, as what exceeds 1 can only be points.
+
+    >>> published(74.5, "test/accuracy"), published(0.745, "test/accuracy"), published(79.15, "test-std")
+    ('74.5', '74.5', '79.15')
+    """
+    return f"{value:g}" if abs(value) > 1 or not in_points(metric) else score(value, metric)
 
 
 def cost(value: float, metric: str) -> str:

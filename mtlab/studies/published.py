@@ -117,8 +117,8 @@ def _matched(study: Study, rows: Sequence[Row], wanted: Any, key: str) -> int:
             raise study.error(f"neither an axis nor a setting; {nearest(name, axes | known)}", f"{key}.{name}")
     found = [index for index, row in enumerate(rows) if all(_has(row, *item) for item in wanted.items())]
     if len(found) != 1:
-        labels = ", ".join(repr(rows[index].label) for index in found or range(len(rows)))
-        problem = f"matches {len(found)} rows: {labels}; say which" if found else f"matches no row; rows: {labels}"
+        told = ", ".join(repr(rows[index].label) for index in found or range(len(rows)))
+        problem = f"matches {len(found)} rows: {told}; say which" if found else f"matches no row; rows: {told}"
         raise study.error(problem, key)
     return found[0]
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from mtlab.analysis import frame
-from mtlab.analysis.comparison import compare, families
+from mtlab.analysis.comparison import compare
+from mtlab.analysis.families import families
 from mtlab.analysis.notes import notes
 from mtlab.analysis.report import build
 from mtlab.errors import UserError

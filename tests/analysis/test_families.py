@@ -1,0 +1,96 @@
+"""By family: the statistics of the whole table, corrected over all of its places."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+from test_report import drawn
+
+from mtlab.analysis.report import build
+from mtlab.statistics import holm
+
+CELLS = ["last", "bridge", "static", "adaptive"]
+FAMILIES = ["colour", "count", "existence"]
+
+
+def p_by_hand(fabric, cell, family):
+    def scores(which):
+        rows = [fabric.outcomes(which, seed).filter(family=family).sort("id")["score"].to_numpy() for seed in range(5)]
+        return np.array(rows)
+
+    gaps = scores(cell) - scores("bridge")
+    error = (gaps.mean(axis=1).var(ddof=1) / 5 + gaps.mean(axis=0).var(ddof=1) / gaps.shape[1]) ** 0.5
+    return 2 * stats.t.sf(abs(gaps.mean()) / error, 4)
+
+
+def test_every_p_is_that_of_the_tables_test_and_corrected_over_families_and_variants(four):
+    report = build(four.store, four.plan(CELLS))
+    places = [(family, cell) for family in FAMILIES for cell in ("last", "static", "adaptive")]
+    expected = [p_by_hand(four, cell, family) for family, cell in places]
+    rows = {(family, row.cell): row for family, found in report.families.items() for row in found}
+    assert [rows[place].difference.p for place in places] == pytest.approx(expected)
+    assert [rows[place].p_corrected for place in places] == pytest.approx(holm(expected))
+    assert report.family_comparisons == 9
+    assert {rows[family, "bridge"].outcome for family in FAMILIES} == {"baseline"}
+    assert {rows[family, "static"].examples for family in FAMILIES} == {100}
+
+
+def test_families_are_counted_from_outcomes_where_the_task_reports_none(four):
+    reported = build(four.store, four.plan(CELLS)).families
+    for cell in CELLS:
+        for seed in range(5):
+            path = four.store.run(f"{cell}/s{seed}") / "result.json"
+            result = json.loads(path.read_text())
+            result["metrics"] = {name: value for name, value in result["metrics"].items() if name.count("/") == 1}
+            path.write_text(json.dumps(result))
+    counted = build(four.store, four.plan(CELLS)).families
+    assert list(counted) == FAMILIES
+    for family in FAMILIES:
+        for one, other in zip(reported[family], counted[family], strict=True):
+            assert one.mean.mean == pytest.approx(other.mean.mean)
+            assert one.p_corrected == (None if other.p_corrected is None else pytest.approx(other.p_corrected))
+    # Outcomes of accuracy say nothing of a loss by family.
+    plan = four.plan(CELLS)
+    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
+    assert build(four.store, plan).families == {}
+
+
+def test_all_formats_show_the_same_cells(fabric):
+    fabric.examples = 3000
+    for cell, accuracy in {"last": 0.5, "bridge": 0.7, "static": 0.8, "adaptive": 0.7}.items():
+        for seed in range(5):
+            fabric.finish(cell, seed, accuracy + 0.004 * ((seed * len(cell)) % 5))
+    report = build(fabric.store, fabric.plan(CELLS))
+    static = report.families["colour"][2].mean
+    mean = f"{100 * static.mean:.1f} ± {100 * (static.interval[1] - static.mean):.1f}"
+    console = shown(report)
+    for text in (console, report.to_markdown(by_family=True), report.to_latex(by_family=True).replace("$\\pm$", "±")):
+        assert mean in text
+        assert all(family in text for family in FAMILIES)
+        assert "9 comparisons over all families and variants" in " ".join(text.split())
+    lines = list(csv.DictReader(io.StringIO(report.to_csv(by_family=True))))
+    assert [(line["family"], line["cell"]) for line in lines] == [(f, c) for f in FAMILIES for c in CELLS]
+    assert float(lines[2]["mean"]) == report.families["colour"][2].mean.mean
+    marked = [line for line in lines if line["outcome"] in ("better", "worse")]
+    assert marked
+    assert console.count("†") + console.count("‡") == len(marked) + 2  # and the caption's
+    assert "Holm" in console
+
+
+def shown(report):
+    console = Console(width=120, file=io.StringIO())
+    console.print(report.to_table(120, by_family=True))
+    return console.file.getvalue()
+
+
+def test_without_families_all_formats_say_so(fabric):
+    report = build(fabric.store, fabric.plan(CELLS))
+    assert "No results by family" in report.to_markdown(by_family=True)
+    assert report.to_latex(by_family=True).startswith("% No results by family")
+    assert report.to_csv(by_family=True).strip() == ""
+    assert "No results by family" in shown(report)
+    assert drawn(report, 80)
