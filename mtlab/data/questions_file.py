@@ -1,0 +1,250 @@
+"""Users' own questions as they lie on disk: JSON lines, read strictly. Every mistake is told with its file and line."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, cast
+
+from mtlab.data.base import SPLITS, Split
+from mtlab.errors import UserError, nearest
+
+WHOLE = "questions.jsonl"  #: one file for all splits, or one file for each:
+BY_SPLIT: Mapping[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
+KEYS = ("id", "image", "question", "answer", "family", "split")
+FAMILY = "other"  #: of questions that name none
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a question was written."""
+
+    file: Path
+    line: int  #: from 1
+
+    def error(self, problem: str) -> UserError:
+        """Make a `UserError` that names file and line."""
+        return UserError(problem, file=self.file, line=self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A line of a file of questions, checked."""
+
+    id: str
+    text: str
+    answer: str
+    image: str  #: path below the image folder, with /, without `.` and `..`
+    family: str
+    split: Split | None
+    place: Place
+
+
+def jsonl_files(folder: Path) -> dict[Path, Split | None]:
+    """Find the files of questions in a folder, and the split that each is for; None: its lines say so, or a hash does.
+
+    Raises:
+        UserError: none are there, or too many.
+
+    """
+    named = {folder / name: split for split, name in BY_SPLIT.items() if (folder / name).exists()}
+    whole = folder / WHOLE
+    if whole.exists():
+        if named:
+            told = ", ".join(path.name for path in named)
+            raise UserError(f"holds {WHOLE} and {told}: keep one file for all, or one for each split", file=folder)
+        return {whole: None}
+    missing = [name for name in BY_SPLIT.values() if folder / name not in named]
+    if len(missing) == len(BY_SPLIT):
+        others = sorted(path.name for path in folder.glob("*.json*"))
+        found = f" (found: {', '.join(others[:5])})" if others else ""
+        raise UserError(f"holds neither {WHOLE} nor {', '.join(missing)}{found}", file=folder)
+    if missing:
+        raise UserError(
+            f"lacks {' and '.join(missing)}: write one file for each split, or all questions into {WHOLE}, which is "
+            "split by image",
+            file=folder,
+        )
+    return dict(named)
+
+
+def read_all(folder: Path, shares: tuple[float, float]) -> list[Question]:
+    """Read all questions of a folder, each with its split.
+
+    Args:
+        folder: holds `questions.jsonl`, or `train.jsonl`, `val.jsonl` and `test.jsonl`.
+        shares: of the images for validation and test, where neither files nor lines name the split.
+
+    Raises:
+        UserError: anything in the files is wrong.
+
+    """
+    found: list[Question] = []
+    places: dict[str, Place] = {}
+    for path, split in jsonl_files(folder).items():
+        for question in read(path):
+            if question.id in places:
+                first = places[question.id]
+                raise question.place.error(f"id {question.id!r} is taken: {first.file.name}:{first.line} has it")
+            places[question.id] = question.place
+            if split is not None and question.split not in (None, split):
+                raise question.place.error(f"split: {question.split!r} in the file of {split!r}")
+            found.append(question if split is None else replace(question, split=split))
+    return _split(found, shares)
+
+
+def read(path: Path) -> Iterator[Question]:
+    """Read one file, line by line; blank lines are passed over.
+
+    Raises:
+        UserError: a line is not UTF-8, no JSON object, or lacks a key, has an unknown one or one of the wrong kind; or
+            there are no lines.
+
+    """
+    empty = True
+    for number, raw in enumerate(_content(path).split(b"\n"), 1):
+        if raw.strip():
+            empty = False
+            yield _question(raw, Place(path, number))
+    if empty:
+        raise UserError("is empty (expected a JSON object a line, one for each question)", file=path)
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError("is not a file", file=path)
+    try:
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # the mark that some editors start UTF-8 with
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", file=path) from None
+
+
+def _question(raw: bytes, place: Place) -> Question:
+    row = _object(raw, place)
+    for key in row:
+        if key not in KEYS:
+            raise place.error(f"unknown key {key!r}; {nearest(key, KEYS)}")
+    text, answer, image = (_text(row, key, place) for key in ("question", "answer", "image"))
+    family = _text(row, "family", place) if row.get("family") is not None else FAMILY
+    if "/" in family:
+        raise place.error(f"family: {family!r} has a /, which separates the parts of a metric's name")
+    return Question(
+        id=_id(row, place),
+        text=text,
+        answer=answer,
+        image=_image(image, place),
+        family=family,
+        split=_split_of(row, place),
+        place=place,
+    )
+
+
+def _object(raw: bytes, place: Place) -> dict[str, Any]:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise place.error(f"is not UTF-8 text (byte {error.start + 1}): save the file as UTF-8") from None
+    try:
+        row = json.loads(text, object_pairs_hook=_unique)
+    except _RepeatedKeyError as error:
+        raise place.error(f"key {error.args[0]!r} is given twice") from None
+    except (ValueError, RecursionError) as error:
+        told = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise place.error(f"is not a JSON object on one line: {told}") from None
+    if not isinstance(row, dict):
+        raise place.error(f"expected a JSON object, found {_shown(row)}")
+    return row
+
+
+class _RepeatedKeyError(Exception):
+    """A JSON object has a key twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in row:
+            raise _RepeatedKeyError(key)
+        row[key] = value
+    return row
+
+
+def _text(row: Mapping[str, Any], key: str, place: Place) -> str:
+    if key not in row:
+        raise place.error(f"lacks the key {key!r}")
+    value = row[key]
+    if not isinstance(value, str):
+        raise place.error(f"{key}: expected text in quotes, found {_shown(value)}")
+    value = value.strip()
+    if not value:
+        raise place.error(f"{key}: is empty")
+    if _CONTROL.search(value) and key != "question":
+        raise place.error(f"{key}: {value!r} has a line break, tab or other control character")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise place.error(f"{key}: holds half a character (an unpaired surrogate)")
+    return value
+
+
+def _id(row: Mapping[str, Any], place: Place) -> str:
+    value = row.get("id")
+    if value is None:
+        return f"{place.file.stem}:{place.line}"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        return str(value)
+    return _text(row, "id", place)
+
+
+def _split_of(row: Mapping[str, Any], place: Place) -> Split | None:
+    value = row.get("split")
+    if value is not None and value not in SPLITS:
+        raise place.error(f"split: {_shown(value)} is none of {', '.join(SPLITS)}")
+    return cast("Split | None", value)
+
+
+def _image(value: str, place: Place) -> str:
+    """Bring a path to its one form; it may not leave the image folder."""
+    if value.startswith(("/", "~/")) or re.match(r"[A-Za-z]:", value):
+        raise place.error(f"image: {value!r} is an absolute path: write it relative to the image folder")
+    if "\\" in value:
+        raise place.error(f"image: {value!r} has a backslash: write / between folders")
+    if ".." in value.split("/"):
+        raise place.error(f"image: {value!r} leaves the image folder by `..`")
+    path = posixpath.normpath(value)
+    if path == "." or value.endswith("/"):
+        raise place.error(f"image: {value!r} is a folder, not an image")
+    return path
+
+
+def _split(questions: list[Question], shares: tuple[float, float]) -> list[Question]:
+    """Keep the splits that lines name; where none does, split by image, so that no image is in two splits."""
+    unnamed = next((question for question in questions if question.split is None), None)
+    if unnamed is None:
+        return questions
+    named = next((question for question in questions if question.split is not None), None)
+    if named is not None:
+        raise unnamed.place.error(
+            f"lacks the key 'split', which line {named.place.line} has: give all lines one, or none"
+        )
+
+    return [replace(question, split=_drawn(question.image, shares)) for question in questions]
+
+
+def _drawn(image: str, shares: tuple[float, float]) -> Split:
+    """Draw a split for an image by a hash of its path: images that are added later move no other."""
+    val, test = shares
+    drawn = int.from_bytes(blake2b(image.encode(), digest_size=8).digest()) / 2**64
+    return "test" if drawn < test else "val" if drawn < test + val else "train"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "…"
