@@ -7,18 +7,22 @@ tensors as nothing.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.model import VisionLanguageModel, construct
-from mtlab.towers import build_tower, tower_shape
+from mtlab.towers import TowerKind, build_tower, tower_shape
 from mtlab.towers.base import Features, Tower, TowerShape
 
+KINDS: tuple[TowerKind, ...] = ("text", "vision")
+_NO_COST = ("trainable", "lr_scale", "gate")  #: a tower's options that change neither its size nor its work
 PARTS = (
     "text tower",
     "vision tower",
@@ -59,7 +63,7 @@ class Cost:
     params: Mapping[str, int]  #: by part, see `PARTS`
     trained_params: int
     flops_forward: Flops  #: one example, full token counts
-    flops_step: int  #: training on one example: 3 × trained parts, 1 × frozen ones that no cache spares
+    flops_step: int  #: training on one example, all passes: 3 × trained parts, 1 × frozen ones that no cache spares
 
 
 def part(name: str) -> str:
@@ -82,6 +86,14 @@ def params(model: VisionLanguageModel) -> dict[str, int]:
     return {name: counts[name] for name in PARTS}
 
 
+@dataclass(frozen=True)
+class TowerCost:
+    """What a tower costs, whatever is done with its levels."""
+
+    params: int
+    flops: int  #: forward, one input of full size
+
+
 def count(config: Mapping[str, Any], *, answers: int) -> Cost:
     """Count what a run of this resolved configuration costs; no weights are loaded.
 
@@ -95,21 +107,63 @@ def count(config: Mapping[str, Any], *, answers: int) -> Cost:
     """
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
     with torch.device("meta"):
-        text_tower = build_tower("text", config["text"], weights=False)
-        vision_tower = build_tower("vision", config["vision"], weights=False)
-        model = construct(
-            config, text, vision, answers=answers, text_tower=text_tower, vision_tower=vision_tower
-        ).eval()
-    forward = {True: fusion_flops(model, text, vision), False: 0}
-    for tower, inputs in ((text_tower, 1), (vision_tower, model.task.pictures)):
-        forward[any(p.requires_grad for p in tower.parameters())] += inputs * tower_flops(tower)
-    flops = Flops(trained=forward[True], frozen=forward[False])
-    return Cost(
-        params=params(model),
-        trained_params=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        flops_forward=flops,
-        flops_step=3 * flops.trained + (0 if config["cache"]["enabled"] else flops.frozen),
+        model = construct(config, text, vision, answers=answers).eval()
+    towers = {kind: tower_cost(kind, config[kind]) for kind in KINDS}
+    trained = {kind for kind in KINDS if config[kind].get("trainable")}
+    work = {kind: inputs * towers[kind].flops for kind, inputs in (("text", 1), ("vision", model.task.pictures))}
+    fusion, often = fusion_flops(model, text, vision), passes(config["task"])
+    flops = Flops(
+        trained=fusion + sum(work[kind] for kind in trained),
+        frozen=sum(work[kind] for kind in work if kind not in trained),
     )
+    step = often.fusion * fusion + head_flops(model, text, vision)
+    step += often.towers * sum(work[kind] for kind in trained)
+    return Cost(
+        params=params(model) | {f"{kind} tower": towers[kind].params for kind in KINDS},
+        trained_params=sum(p.numel() for p in model.parameters() if p.requires_grad)
+        + sum(towers[kind].params for kind in trained),
+        flops_forward=flops,
+        flops_step=3 * step + (0 if config["cache"]["enabled"] else often.towers * flops.frozen),
+    )
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How often the parts of a model run forward for one training example."""
+
+    towers: int
+    fusion: int
+
+
+#: Each objective of pre-training has a pass of its own; matching against hard negatives fuses a pair and two negatives.
+_PASSES = {"mlm": Passes(1, 1), "itm": Passes(1, 1), "itc": Passes(1, 1), "itm_itc": Passes(1, 3)}
+
+
+def passes(task: Mapping[str, Any]) -> Passes:
+    """Tell how often the parts run for one training example, from a resolved task node."""
+    objectives = ["itm_itc"] if task["name"] == "retrieval" else task.get("objectives")
+    if not objectives:
+        return Passes(1, 1)
+    found = [_PASSES[objective] for objective in objectives]
+    return Passes(sum(one.towers for one in found), sum(one.fusion for one in found))
+
+
+def tower_cost(kind: TowerKind, node: Mapping[str, Any]) -> TowerCost:
+    """Count a tower's parameters and FLOPs, once for all rows of a study that share it.
+
+    Raises:
+        UserError: as `build_tower`.
+
+    """
+    shared = {option: value for option, value in node.items() if option not in _NO_COST}
+    return _tower_cost(kind, json.dumps(shared, sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _tower_cost(kind: TowerKind, node: str) -> TowerCost:
+    with torch.device("meta"):
+        tower = build_tower(kind, json.loads(node), weights=False).eval()
+    return TowerCost(sum(p.numel() for p in tower.parameters()), tower_flops(tower))
 
 
 def tower_flops(tower: Tower[Any]) -> int:
@@ -125,6 +179,22 @@ def fusion_flops(model: VisionLanguageModel, text: TowerShape, vision: TowerShap
         for shape, inputs in ((text, 1), (vision, model.task.pictures))
     ]
     return _counted(lambda: model(*given))
+
+
+def head_flops(model: VisionLanguageModel, text: TowerShape, vision: TowerShape) -> int:
+    """Count what the heads of pre-training and retrieval cost beside what answers, for one example, on meta."""
+    words, contrast = getattr(model.task, "mlm", None), getattr(model.task, "itc", None)
+    total = 0
+    if words is not None:
+        states = torch.empty(1, text.tokens, model.encoder.config.width, device="meta")
+        total += _counted(lambda: words(states))
+    if contrast is not None:
+        given = [
+            Features(tuple(torch.empty(1, shape.tokens, width, device="meta") for width in shape.widths))
+            for shape in (text, vision)
+        ]
+        total += _counted(lambda: contrast(*given))
+    return total
 
 
 def _counted(run: Callable[[], object]) -> int:

@@ -44,6 +44,7 @@ def run(
     path = study_file(file)
     opened = Store.open(store_root(store), create=True)
     plan = planned(path, overrides or [], opened, plugins=not no_plugins)
+    refuse_unread(plan)
     if plan.unresolved:
         fetch_weights(plan)
         plan = planned(path, overrides or [], opened, plugins=not no_plugins)
@@ -66,6 +67,23 @@ def run(
         view=live_view(),
     )
     raise typer.Exit(_conclude(outcome, opened, data, file))
+
+
+def refuse_unread(plan: Plan) -> None:
+    """Refuse data sets that can be planned but not read here, before anything is downloaded.
+
+    Raises:
+        UserError: there is one.
+
+    """
+    unread = {run.cell.config["data"]["name"] for run in plan.runs if "data" in run.cell.identity.unresolved}
+    if unread:
+        names = ", ".join(sorted(unread))
+        raise plan.study.error(
+            f"{names}: only sizes and answers are known here, there is no reader for the files; "
+            "`mtlab plan` and `mtlab budget` work",
+            "set.data",
+        )
 
 
 def fetch_weights(plan: Plan) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from mtlab.config import resolve
 from mtlab.config.identity import Identity, canonical
 from mtlab.config.load import recipes
-from mtlab.errors import nearest
+from mtlab.errors import UserError, nearest
 from mtlab.studies.axes import lookup, same
 from mtlab.studies.costs import CellCost
 from mtlab.studies.expand import Row, expand
@@ -91,7 +91,7 @@ def _cell(study: Study, row: Row, price: Pricer, families: Families) -> Cell:
         config["init_from"] = {"cell": parent.id} | seed
         _refuse_lost_towers(study, row, parent)
     elif start is not None:
-        config["init_from"] = _checkpoint(study, start)
+        config["init_from"] = _checkpoint(study, row, start)
     cost = price(config)
     config["train"] = config["train"] | {"length": _in_steps(config, cost)}
     identity = resolve.identity(config)
@@ -118,15 +118,44 @@ def _in_steps(config: Mapping[str, Any], cost: CellCost) -> dict[str, Any]:
     return {"steps": steps, "epochs": None, "flops": None}
 
 
-def _checkpoint(study: Study, start: Any) -> dict[str, Any]:
+def _checkpoint(study: Study, row: Row, start: Any) -> dict[str, Any]:
     name = start.get("checkpoint") if isinstance(start, Mapping) else start
     if not isinstance(name, str):
-        raise study.error(f"expected null, a checkpoint file, or {{study: FILE}}, found {start!r}", "init_from")
+        raise study.error(
+            f"expected null, a checkpoint (a file, or a folder of `mtlab import`), or {{study: FILE}}, found {start!r}",
+            "init_from",
+        )
     path = (study.path.parent / name).resolve()
+    if path.is_dir():
+        return _imported(study, row, path)
     if not path.is_file():
         raise study.error(f"no checkpoint file {path}", "init_from")
     with path.open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"checkpoint": str(path), "digest": content}
+
+
+def _imported(study: Study, row: Row, path: Path) -> dict[str, Any]:
+    """Start from an imported checkpoint, towers included: a frozen tower must be the checkpoint's own."""
+    from mtlab.checkpoints.folder import PLACES, is_folder, read_config
+    from mtlab.training.transfer import digest
+
+    if not is_folder(path):
+        raise study.error(f"{path} is a folder, but no imported checkpoint: see `mtlab import`", "init_from")
+    try:
+        own, _ = read_config(path)
+        content = digest(path)
+    except UserError as error:
+        raise study.error(str(error), "init_from") from None
+    for kind, option in PLACES.items():
+        tower = row.config[kind]
+        given = Path(str(tower.get(option, ""))).expanduser().resolve()
+        if not tower["trainable"] and given != Path(own[kind][option]):
+            problem = (
+                f"{row.label!r} freezes another {kind} tower than the checkpoint's: set {kind}.trainable to true, or"
+                f" take {kind}.{option} from {path}"
+            )
+            raise study.error(problem, "init_from")
     return {"checkpoint": str(path), "digest": content}
 
 
@@ -159,10 +188,13 @@ def _agree(row: Row, cell: Cell, match: str | Mapping[str, Any]) -> bool:
         return all(same(_named(lookup(cell.config, path)), value) for path, value in match.items())
     if canonical(row.config["manager"]) != canonical(cell.config["manager"]):
         return False
-    shared = set(row.values) & set(cell.row.values)
-    return all(
-        canonical(dict(row.values[axis].settings)) == canonical(dict(cell.row.values[axis].settings)) for axis in shared
-    )
+    own, theirs = _settings(row), _settings(cell.row)
+    return all(canonical(own[path]) == canonical(theirs[path]) for path in own.keys() & theirs.keys())
+
+
+def _settings(row: Row) -> dict[str, Any]:
+    """Gather what a row's axes set, path by path: settings that move together are no reason to part from a parent."""
+    return {path: setting for value in row.values.values() for path, setting in value.settings.items()}
 
 
 def _named(value: Any) -> Any:
