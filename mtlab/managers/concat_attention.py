@@ -95,29 +95,43 @@ class ConcatAttention(Mixture):
         if not self.asks:
             return super().mixed(experts, own, other, other_mask, noise=noise, intervene=intervene, record=record)
         held = torch.addcmul(self.shift, experts.standardised, self.scale)
-        wanted = sought(self.query(held[:, -1] if own is None else own), self.key.weight, self.heads)
-        keys, seen = (held + self.embedding).flatten(1, 2), self._seen(experts.mask)
+        asked, keys, values = self._parts(held[:, -1] if own is None else own, held)
+        seen = self._seen(experts.mask)
         if intervene is None and not record:
-            key, value = (part.unsqueeze(1).expand(-1, self.heads, -1, -1) for part in (keys, held.flatten(1, 2)))
-            found = F.scaled_dot_product_attention(wanted, key, value, attn_mask=seen, scale=1.0)
-            return Mixed(self._values(found), wanted)
-        logits = wanted @ keys.unsqueeze(1).transpose(2, 3)
+            found = F.scaled_dot_product_attention(asked, keys, values, attn_mask=seen, scale=1.0)
+            return Mixed(self._out(found))
+        logits = asked @ keys.transpose(2, 3)
         if seen is not None:
             logits = logits.masked_fill(~seen, -torch.inf)
         attention = grouped(logits.softmax(-1), self.place.experts).unbind(3)  # N times [B, H, L, L]
         weights = spread(torch.stack([part.sum(-1) for part in attention], 1).transpose(2, 3), self.place.width)
-        terms = [self._values(part @ held[:, n].unsqueeze(1)) for n, part in enumerate(attention)]
+        of_experts = values.chunk(self.place.experts, 2)
+        terms = [self._out(part @ value) for part, value in zip(attention, of_experts, strict=True)]
         if intervene is not None:
             given = intervene(weights)
             factor = torch.where(weights > 0, given / weights, torch.zeros_like(weights))
             terms, weights = [term * part for term, part in zip(terms, factor.unbind(1), strict=True)], given
         return Mixed(total(terms), weights, norms_of(terms) if record else None)
 
+    def _parts(self, own: Tensor, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give queries [B, H, L, E], and keys and values [B, H, N · L, E]; E is D / H, or D with one head.
+
+        One head needs no map of its N · L keys and values: W_q c · W_k r = (W_kᵀ W_q c) · r, and W_v comes after the
+        sum. With several heads the maps cost less than products over the whole width in each.
+        """
+        query, told = self.query(own), held + self.embedding
+        if self.heads == 1:
+            return sought(query, self.key.weight, 1), told.flatten(1, 2).unsqueeze(1), held.flatten(1, 2).unsqueeze(1)
+        scale = (self.place.width / self.heads) ** -0.5
+        parts = (query * scale, self.key(told).flatten(1, 2), self.value(held).flatten(1, 2))
+        query, key, value = (grouped(part, self.heads).transpose(1, 2) for part in parts)
+        return query, key, value
+
     def _seen(self, mask: Tensor | None) -> Tensor | None:
         """Repeat the own mask [B, L] for each expert, [B, 1, 1, N · L]."""
         return mask.repeat(1, self.place.experts)[:, None, None] if mask is not None else None
 
-    def _values(self, found: Tensor) -> Tensor:
-        """Map what each head found, [B, H, L, D], by its share of the value map, [B, L, D]: as mapping before it."""
-        value = self.value.weight.view(self.heads, -1, self.place.width)
-        return torch.einsum("bhld,hkd->blhk", found, value).flatten(2)
+    def _out(self, found: Tensor) -> Tensor:
+        """Put together what the heads found, [B, H, L, E] → [B, L, D]."""
+        together = found.transpose(1, 2).flatten(2)
+        return self.value(together) if self.heads == 1 else together

@@ -21,7 +21,7 @@ class Mixed(NamedTuple):
     """The experts' part of a mixture."""
 
     hidden: Tensor  #: Σ_n of the experts' terms, [B, L, D]
-    weights: Tensor  #: α, [B|1, N, L|1, 1|H|D]; each of H stands for D / H neighbouring dimensions
+    weights: Tensor | None = None  #: α, [B|1, N, L|1, 1|H|D], each of H for D / H neighbouring dimensions
     norms: Tensor | None = None  #: Euclidean norm over D of each expert's term, [B, N, L]; None unless recorded
 
 
@@ -94,7 +94,7 @@ class Mixture(Manager):
         previous = None if own is None or self.previous_weight is None else self.previous_weight * own
         if previous is not None:
             hidden = hidden + previous
-        if mixed.norms is None:
+        if mixed.weights is None or mixed.norms is None:
             return Aggregated(hidden)
         terms = () if previous is None else (previous,)
         rows = None if self.previous_weight is None else self.previous_weight.view(1, 1, 1, -1)
