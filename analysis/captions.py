@@ -55,9 +55,7 @@ def families(report: Report) -> str:
 
 def marks(report: Report, comparisons: int, scope: str = "") -> str:
     """Explain the marks of what was shown."""
-    compared = {row.compare_to for row in report.rows if row.compare_to is not None}
-    names = list(dict.fromkeys(row.variant for row in report.rows if row.cell in compared))
-    against = names[0] if len(names) == 1 else "the variant that it is compared with"
+    against = _against(report) or "the variant that it is compared with"
     correction = (
         f"corrected by Holm for {comparisons} comparison{'s' if comparisons > 1 else ''}{scope}"
         if report.correct == "holm"
@@ -67,6 +65,17 @@ def marks(report: Report, comparisons: int, scope: str = "") -> str:
         f"{words.MARKS['better']} better, {words.MARKS['worse']} worse than {against}: {named(report.test).words}, "
         f"p ≤ {report.alpha:g}, {correction}; no mark: no difference shown."
     )
+
+
+def _against(report: Report) -> str | None:
+    """Name the one baseline: its row, or its variant where every row is compared with the one trained as long."""
+    if len(report.baselines) == 1:
+        return report.baselines[0]
+    blocks = {row.label: row.block for row in report.rows}
+    compared = [row for row in report.rows if row.compare_label is not None]
+    names = {row.variant for row in report.rows if row.label in report.baselines}
+    alike = all(blocks.get(str(row.compare_label)) == row.block for row in compared)
+    return names.pop() if alike and len(names) == 1 else None
 
 
 def paper(report: Report, *, blocks: int = 1) -> str:
