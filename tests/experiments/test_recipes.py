@@ -54,7 +54,7 @@ def case(path: Path) -> Any:
     return pytest.param(path, id=name, marks=[pytest.mark.slow] if many_towers else [])
 
 
-@pytest.mark.parametrize("path", map(case, STUDIES))
+@pytest.mark.parametrize("path", [case(path) for path in STUDIES])
 def test_a_recipe_plans(path: Path) -> None:
     data = to_json(planned(path))
     assert data["why"], "a recipe says which question it answers"
