@@ -11,9 +11,14 @@ from typing import Any
 
 from mtlab.checkpoints.families import Shapes
 from mtlab.checkpoints.heads import CLASSIFIERS
-from mtlab.checkpoints.names import Layout
+from mtlab.checkpoints.names import Layout, Link
 from mtlab.errors import UserError
 
+BRIDGES: dict[Link, str] = {  #: what a bridge computes → our manager
+    "add": "bridge",
+    "scaled_add": "bridge_scaled_add",
+    "interpolate": "bridge_interpolate",
+}
 FAMILIES = {"meter": "METER", "bridgetower": "BridgeTower", "managertower": "ManagerTower"}
 CLIP_HEAD = 64  #: width of an attention head, fixed in CLIP's code and in the published sizes of the others
 TEXT_FOLDER, VISION_FILE = "text", "vision.safetensors"  #: the towers, within the folder of an imported checkpoint
@@ -195,7 +200,7 @@ def _manager(layout: Layout, shapes: Shapes) -> dict[str, Any]:
     if layout.family == "meter":
         return {"name": "last"}
     if layout.family == "bridgetower":
-        return {"name": "bridge"} | ({} if layout.link == "add" else {"link": layout.link})
+        return {"name": BRIDGES[layout.link]}
     scores = r"cross_modal_\w+\.\d+\.manager_layer\.layer_scores(_cross)?"
     cells = _most(shapes, {scores: -1}, "shape of the layer scores")
     shared = {"weight": "scalar" if cells == 1 else "vector", "noise": 1.0}
@@ -231,7 +236,7 @@ def _gate(layout: Layout) -> dict[str, Any]:
 def _heads(given: int | None, width: int, option: str) -> int:
     if given is None and width % CLIP_HEAD:
         raise UserError(
-            f"the number of heads cannot be told from the width {width} (published: width / {CLIP_HEAD}): give --{option}"
+            f"the width {width} does not tell the number of heads (published: width / {CLIP_HEAD}): give --{option}"
         )
     heads = given or width // CLIP_HEAD
     if width % heads:

@@ -79,10 +79,20 @@ def read_folder(path: Path) -> Folder:
     """
     config, answers = read_config(path)
     tensors: dict[str, Tensor] = {}
-    for name, prefix in PREFIXES.items():
-        tensors |= {prefix + key: tensor for key, tensor in _read(path / name).items()}
+    for name in PREFIXES:
+        tensors |= read_part(path, name)
     aside = _read(path / DEAD) if (path / DEAD).exists() else {}
     return Folder(config, answers, tensors, aside, files.read_json(path / ORIGIN))
+
+
+def read_part(path: Path, name: str) -> dict[str, Tensor]:
+    """Read one of the files in `PREFIXES`: our full name → tensor.
+
+    Raises:
+        UserError: it is missing or damaged.
+
+    """
+    return {PREFIXES[name] + key: tensor for key, tensor in _read(path / name).items()}
 
 
 def weight_files(path: Path) -> list[Path]:

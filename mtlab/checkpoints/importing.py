@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mtlab import files
 from mtlab.checkpoints import architecture, folder, huggingface, lightning
 from mtlab.checkpoints.families import Shapes, recognise
 from mtlab.checkpoints.heads import HEADS
-from mtlab.checkpoints.names import Entry, Layout, listed, refuse_other_names, table, to_ours
+from mtlab.checkpoints.names import ASIDE, Entry, Layout, listed, refuse_other_names, table, to_ours
 from mtlab.config.resolve import filled
 from mtlab.errors import UserError, nearest
 from mtlab.model import build, construct
@@ -95,9 +95,9 @@ def _import(source: Path, scratch: Path, read: huggingface.Read, wishes: Wishes,
     told(f"checking {len(shapes)} weights of {architecture.FAMILIES[layout.family]}")
     entries = table(layout, name)
     refuse_other_names(set(shapes), {each for entry in entries for each in entry.theirs})
-    ours, aside = to_ours(read.tensors, entries)
     expected = blueprint(_placed(config, scratch), answers)
-    _refuse_misshapen(ours, expected, entries, read.tensors)
+    refuse_misshapen(read.tensors, expected, entries)
+    ours, aside = to_ours(read.tensors, entries)
     drawn = _drawn(ours, expected, _placed(config, scratch), answers)
 
     before = config["vision"]["image_size"]
@@ -185,27 +185,39 @@ def _merged(found: architecture.Facts, wished: architecture.Facts) -> architectu
     return dataclasses.replace(found, **said)
 
 
-def _refuse_misshapen(
-    ours: Mapping[str, Tensor], expected: Mapping[str, Tensor], entries: list[Entry], theirs: Mapping[str, Tensor]
-) -> None:
-    wrong = [name for name, tensor in ours.items() if name not in expected or expected[name].shape != tensor.shape]
+def refuse_misshapen(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], entries: list[Entry]) -> None:
+    """Refuse weights of another shape than the rest of the checkpoint asks for.
+
+    Args:
+        theirs: their name → tensor.
+        expected: our name → tensor of the right shape, perhaps on the meta device.
+        entries: from `table`.
+
+    Raises:
+        UserError: it lists them, with both shapes.
+
+    """
     told = []
     for entry in entries:
-        bad = [name for name in entry.ours if name in wrong]
-        if not bad:
-            continue
-        if all(name in expected for name in entry.ours):
+        live = [name for name in entry.ours if not name.startswith(ASIDE)]
+        if any(name not in expected for name in live):
+            told += [f"{name} has no place in the model" for name in entry.theirs]
+        elif live and len(live) == len(entry.ours):
             fitting = entry.transform.backward([expected[name] for name in entry.ours])
-            pairs = zip(entry.theirs, fitting, strict=True)
             told += [
-                f"{name} is {_shape(theirs[name])}, expected {_shape(fit)}"
-                for name, fit in pairs
+                f"{name} is {_shape(theirs[name].shape)}, expected {_shape(fit.shape)}"
+                for name, fit in zip(entry.theirs, fitting, strict=True)
                 if theirs[name].shape != fit.shape
             ]
-        else:
-            told += [f"{name} has no place in the model" for name in entry.theirs]
+        elif live:  # a table of which some rows stay aside
+            inner = expected[live[0]].shape[1:]
+            told += [
+                f"{name}: rows are {_shape(theirs[name].shape[1:])}, expected {_shape(inner)}"
+                for name in entry.theirs
+                if theirs[name].shape[1:] != inner
+            ]
     if told:
-        raise UserError(f"does not have the shapes of its kind: {listed(told)}")
+        raise UserError(f"has weights of another shape than the rest: {listed(told)}")
 
 
 def _drawn(
@@ -255,5 +267,5 @@ def _origin(
     }
 
 
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "one number"
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "one number"

@@ -261,7 +261,7 @@ LINKS: dict[Link, str] = {
     "scaled_add": "scaled_factor",
     "interpolate": "beta",
 }  #: a link's scalar in Hugging Face's BridgeTower
-LINKS_HERE: dict[Link, str] = {"scaled_add": "scale", "interpolate": "share"}  #: the same in our bridges
+LINKS_HERE: dict[Link, str] = {"scaled_add": "scale", "interpolate": "beta"}  #: the same in our bridges
 
 _HUGGING_FACE_VISION = ("embeddings.", "embeddings.patch_embedding", "embeddings.position_embedding.weight")
 _TEXT_LAYER = (

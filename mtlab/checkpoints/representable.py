@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mtlab.checkpoints import heads
-from mtlab.checkpoints.architecture import CLIP_HEAD
+from mtlab.checkpoints.architecture import BRIDGES, CLIP_HEAD
 from mtlab.checkpoints.names import Dialect, Family, Layout, Link
 from mtlab.checkpoints.sources import Source
 from mtlab.errors import UserError
@@ -26,7 +26,7 @@ def layout(source: Source, dialect: Dialect) -> Layout:
     """
     config = source.config
     family = _family(config["manager"])
-    link: Link = config["manager"].get("link", "add") if family == "bridgetower" else "add"
+    link = _LINKS.get(config["manager"]["name"], "add")
     levels = [tower_shape(kind, config[kind]).levels for kind in ("text", "vision")]
     text, vision = _text_layers(source), _vision_layers(source)
     _refuse_options(config, family, dialect)
@@ -35,7 +35,7 @@ def layout(source: Source, dialect: Dialect) -> Layout:
     if dialect == "huggingface":
         _refuse_hugging_face(source, family)
     elif link != "add":
-        raise UserError(f"the authors' BridgeTower has no {link} bridges", key="manager.link")
+        raise UserError(f"the authors' BridgeTower has no {link} bridges", key="manager.name")
     return Layout(
         family=family,
         dialect=dialect,
@@ -75,15 +75,16 @@ def _family(manager: Mapping[str, Any]) -> Family:
     return FAMILIES[name]
 
 
+_LINKS: dict[str, Link] = {name: link for link, name in BRIDGES.items()}
 FAMILIES: dict[str, Family] = {
     "last": "meter",
-    "bridge": "bridgetower",
+    **dict.fromkeys(_LINKS, "bridgetower"),
     "static": "managertower",
     "adaptive": "managertower",
 }
 _FIXED: dict[str, dict[str, Any]] = {
     "last": {"expert": -1},
-    "bridge": {"experts": None},
+    **{name: {"experts": None} for name in _LINKS},
     "static": {},
     "adaptive": {"query": "fused", "mask_query": False},
 }

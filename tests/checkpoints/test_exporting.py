@@ -1,0 +1,128 @@
+"""Models of ours become published checkpoints: what was imported comes out to the bit; what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bundles import checkpoint, facts, folder_of, folders, hugging_face, loaded, official, weights
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mtlab.checkpoints.exporting import export
+from mtlab.checkpoints.folder import CONFIG
+from mtlab.checkpoints.importing import Wishes, import_checkpoint
+from mtlab.errors import UserError
+
+
+def imported(bundle: str, place: Path, **wishes: Any) -> Path:
+    file = checkpoint(bundle, place / "published.ckpt")
+    import_checkpoint(file, place / "ours", Wishes(facts=facts(bundle), **wishes))
+    return place / "ours"
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    """Tell whether two state dicts are equal, name for name and bit for bit."""
+    return set(found) == set(expected) and all(
+        torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in expected.items()
+    )
+
+
+@pytest.mark.parametrize("bundle", official())
+def test_round_trips_are_bit_identical(bundle: str, tmp_path: Path) -> None:
+    told = export(imported(bundle, tmp_path), "official", tmp_path / "back.ckpt")
+    assert (told.exact, told.left_out) == (True, ())
+    assert same(torch.load(tmp_path / "back.ckpt", weights_only=True)["state_dict"], weights(bundle))
+
+
+@pytest.mark.parametrize("task", ["question_answering", "entailment", "reasoning", "retrieval"])
+def test_round_trips_do_not_depend_on_the_live_head(task: str, tmp_path: Path) -> None:
+    export(imported("mt_aaue_vector", tmp_path, task=task), "official", tmp_path / "back.ckpt")
+    found = torch.load(tmp_path / "back.ckpt", weights_only=True)["state_dict"]
+    assert same(found, weights("mt_aaue_vector"))
+
+
+@pytest.mark.parametrize("bundle", [name for name in folders() if name.startswith("hf_")])
+def test_hugging_face_round_trips_and_crosses_over(bundle: str, tmp_path: Path) -> None:
+    source = hugging_face(bundle, tmp_path / "hf")
+    import_checkpoint(source, tmp_path / "ours", Wishes())
+    assert export(tmp_path / "ours", "huggingface", tmp_path / "back").exact
+    assert same(load_file(tmp_path / "back" / "model.safetensors"), weights(bundle))
+    assert json.loads((tmp_path / "back" / "config.json").read_text()) == json.loads(
+        (source / "config.json").read_text()
+    )
+
+    if bundle != "hf_bridgetower_add":
+        with pytest.raises(UserError, match="the authors' BridgeTower has no"):
+            export(tmp_path / "ours", "official", tmp_path / "over.ckpt")
+        return
+    told = export(tmp_path / "ours", "official", tmp_path / "over.ckpt")
+    assert told.notes == (
+        "the cross-modal LayerNorms have epsilon 1e-12 there and 1e-05 here: outputs differ by about 1e-5",
+    )
+    import_checkpoint(tmp_path / "over.ckpt", tmp_path / "again", Wishes(facts=facts_of(tmp_path / "ours")))
+    ours, again = loaded(tmp_path / "ours").state_dict(), loaded(tmp_path / "again").state_dict()
+    assert same(again, ours)
+
+
+def facts_of(folder: Path) -> Any:
+    from mtlab.checkpoints.architecture import Facts
+
+    config = json.loads((folder / CONFIG).read_text())
+    return Facts(heads=config["model"]["heads"], text_heads=4, norm_eps=config["model"]["norm_eps"])
+
+
+@pytest.mark.parametrize(("eps", "tolerance"), [(1e-12, 2e-5), (1e-5, 1e-5)])
+def test_transformers_gives_what_the_authors_code_gives(eps: float, tolerance: float, tmp_path: Path) -> None:
+    """To 2e-5 by the authors' tensors, whose epsilon Hugging Face does not know; to 1e-5 where the two agree."""
+    from transformers import BridgeTowerModel
+
+    folder = imported("extra_bt_hf_compatible", tmp_path)
+    config = json.loads((folder / CONFIG).read_text())
+    config["model"]["norm_eps"] = eps
+    (folder / CONFIG).write_text(json.dumps(config))
+    told = export(folder, "huggingface", tmp_path / "hf")
+    assert told.left_out == ("nlvr2", "snli", "vqa")
+    assert bool(told.notes) == (eps != 1e-5)
+
+    theirs, report = BridgeTowerModel.from_pretrained(tmp_path / "hf", output_loading_info=True)
+    assert not report["missing_keys"]
+    io = load_file(folder_of("extra_bt_hf_compatible") / "io.safetensors")
+    with torch.no_grad():
+        given = theirs.eval()(
+            input_ids=io["in/text_ids"], attention_mask=io["in/text_masks"], pixel_values=io["in/images"]
+        )
+        ours = loaded(folder)((io["in/text_ids"], io["in/text_masks"].bool()), (io["in/images"],)).fused
+    pairs = [(given.pooler_output, ours.pooled), (given.text_features, ours.text), (given.image_features, ours.image)]
+    for found, expected in pairs:
+        torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+    if eps == 1e-12:
+        torch.testing.assert_close(given.pooler_output, io["out/cls_feats"], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "reason"),
+    [
+        ("meter", r"manager\.name: Hugging Face's BridgeTower has bridges, and no place for 'last'"),
+        ("mt_saue_scalar", r"manager\.name: .* no place for 'static'"),
+        ("mt_aaue_vector", r"manager\.name: .* no place for 'adaptive'"),
+        ("bt", r"model\.mlp_ratio: Hugging Face's BridgeTower takes the text tower's inner width here, 192"),
+    ],
+)
+def test_what_hugging_face_cannot_hold_is_refused(bundle: str, reason: str, tmp_path: Path) -> None:
+    folder = imported(bundle, tmp_path)
+    with pytest.raises(UserError, match=reason):
+        export(folder, "huggingface", tmp_path / "hf")
+    assert not (tmp_path / "hf").exists()
+
+
+def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "there.ckpt").write_text("mine")
+    with pytest.raises(UserError, match="exists already"):
+        export(tmp_path, "official", tmp_path / "there.ckpt")
+    with pytest.raises(UserError, match="neither the folder of an imported checkpoint nor that of a finished run"):
+        export(tmp_path, "official", tmp_path / "new.ckpt")
+    assert (tmp_path / "there.ckpt").read_text() == "mine"

@@ -1,0 +1,168 @@
+"""Published checkpoints become models of ours: the same outputs, every weight accounted for, or nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from bundles import checkpoint, facts, folder_of, folders, hugging_face, loaded, official, weights
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mtlab.checkpoints.folder import read_config, read_folder
+from mtlab.checkpoints.importing import Imported, Wishes, import_checkpoint
+from mtlab.errors import UserError
+from mtlab.towers.positions import resized
+
+
+def imported(bundle: str, place: Path, **wishes: object) -> Imported:
+    file = checkpoint(bundle, place / "published.ckpt")
+    return import_checkpoint(file, place / "ours", Wishes(facts=facts(bundle), **wishes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bundle", official())
+def test_an_imported_model_gives_what_the_authors_code_gives(bundle: str, tmp_path: Path) -> None:
+    imported(bundle, tmp_path)
+    io = load_file(folder_of(bundle) / "io.safetensors")
+    with torch.no_grad():
+        fused = loaded(tmp_path / "ours")((io["in/text_ids"], io["in/text_masks"].bool()), (io["in/images"],)).fused
+    torch.testing.assert_close(fused.pooled, io["out/cls_feats"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(fused.image, io["out/image_feats"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bundle", [name for name in folders() if name.startswith("hf_")])
+def test_a_hugging_face_folder_gives_what_transformers_gives(bundle: str, tmp_path: Path) -> None:
+    source = hugging_face(bundle, tmp_path / "hf")
+    import_checkpoint(source, tmp_path / "ours", Wishes())
+    io = load_file(folder_of(bundle) / "io.safetensors")
+    given = (io["in/input_ids"], io["in/attention_mask"].bool()), (io["in/pixel_values"],)
+    with torch.no_grad():
+        fused = loaded(tmp_path / "ours")(*given).fused
+    torch.testing.assert_close(fused.pooled, io["out/pooler_output"], atol=1e-5, rtol=1e-5)
+
+
+def test_what_it_tells(tmp_path: Path) -> None:
+    told = imported("mt_aaue_vector", tmp_path)
+    assert (told.family, told.task, told.drawn, told.tokeniser) == ("ManagerTower", "pretraining", (), False)
+    assert told.other_heads == ("nlvr2", "snli", "vqa")
+    assert "vit_model.ln_final.weight" in told.dead
+    folder = read_folder(tmp_path / "ours")
+    assert folder.config["manager"]["mask_query"] is False
+    assert (folder.config["text"]["layers"], folder.config["vision"]["layers"]) == ("top3", "top4")
+    assert folder.config["model"]["norm_eps"] == 1e-12
+    assert (
+        sum(tensor.numel() for name, tensor in folder.tensors.items() if "projections.c" not in name) > told.parameters
+    )
+
+
+def test_any_of_several_heads_may_be_live(tmp_path: Path) -> None:
+    told = imported("bt", tmp_path, task="question_answering")
+    folder = read_folder(tmp_path / "ours")
+    assert told.other_heads == ("itc", "itm", "mlm", "nlvr2", "snli")
+    assert folder.answers == 13
+    assert torch.equal(folder.tensors["task.head.3.weight"], weights("bt")["vqa_classifier.3.weight"])
+    assert (folder.config["task"]["head_scale"], folder.config["task"]["loss"]) == (2.0, "binary")
+
+
+def test_positions_are_resized_as_published(tmp_path: Path) -> None:
+    told = imported("meter", tmp_path, image_size=48)
+    config, _ = read_config(tmp_path / "ours")
+    assert told.resized == (32, 48)
+    assert config["vision"]["image_size"] == 48
+    theirs = weights("meter")["vit_model.visual.positional_embedding"]
+    ours = load_file(tmp_path / "ours" / "vision.safetensors")["pos_embed"]
+    assert torch.equal(ours, resized(theirs.unsqueeze(0), 37))
+    with pytest.raises(UserError, match=r"--image-size: patches of 8 pixels do not fill 50"):
+        import_checkpoint(tmp_path / "published.ckpt", tmp_path / "no", Wishes(facts=facts("meter"), image_size=50))
+
+
+def test_a_checkpoint_without_heads_gets_drawn_ones(tmp_path: Path) -> None:
+    def without(state: dict[str, Tensor]) -> None:
+        for name in [n for n in state if n.startswith(("mlm", "itm", "cross_modal_itc", "vqa", "nlvr2", "snli"))]:
+            del state[name]
+
+    file = checkpoint("bt", tmp_path / "bare.ckpt", without)
+    told = import_checkpoint(file, tmp_path / "ours", Wishes(facts=facts("bt"), task="entailment"))
+    assert told.drawn == tuple(f"task.head.{layer}.{part}" for layer in (0, 1, 3) for part in ("weight", "bias"))
+    loaded(tmp_path / "ours")
+
+
+def _renamed(state: dict[str, Tensor]) -> None:
+    state["cross_modal_text_pooler.dense.wieght"] = state.pop("cross_modal_text_pooler.dense.weight")
+
+
+def _reshaped(state: dict[str, Tensor]) -> None:
+    name = "vit_model.visual.transformer.resblocks.2.mlp.c_fc.weight"
+    state[name] = state[name][:-1].clone()
+
+
+def _stack_reshaped(state: dict[str, Tensor]) -> None:
+    name = "cross_modal_text_manager_tower.1.manager_layer.LayerNorm.2.bias"
+    state[name] = state[name][:-1].clone()
+
+
+def _token_types(state: dict[str, Tensor]) -> None:
+    state["token_type_embeddings.weight"] = state["token_type_embeddings.weight"][:, :-1].clone()
+
+
+def _no_square(state: dict[str, Tensor]) -> None:
+    name = "vit_model.visual.positional_embedding"
+    state[name] = state[name][:-1].clone()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_renamed, r"lacks cross_modal_text_pooler\.dense\.weight and has the unknown \S+\.wieght$"),
+        (_reshaped, r"resblocks\.2\.mlp\.c_fc\.weight is 191×48, expected 192×48$"),
+        (_stack_reshaped, r"manager_tower\.1\.manager_layer\.LayerNorm\.2\.bias is 47, expected 48$"),
+        (_no_square, r"vit_model\.visual\.positional_embedding: 16 positions are no class token and square grid$"),
+        (_token_types, r"token_type_embeddings\.weight: rows are 47, expected 48$"),
+        (lambda state: state.pop("layer_embeddings_text.weight"), r"it lacks layer_embeddings_text\.weight$"),
+        (lambda state: state.update(extra=torch.zeros(2)), r"it has the unknown extra$"),
+    ],
+)
+def test_one_wrong_weight_is_named_and_nothing_is_written(
+    change: Callable[[dict[str, Tensor]], object], message: str, tmp_path: Path
+) -> None:
+    file = checkpoint("mt_aaue_vector", tmp_path / "published.ckpt", change)
+    with pytest.raises(UserError, match=message) as told:
+        import_checkpoint(file, tmp_path / "ours", Wishes(facts=facts("mt_aaue_vector")))
+    assert told.value.file == file
+    assert [path.name for path in tmp_path.iterdir()] == ["published.ckpt"]
+
+
+def test_another_family_is_told_by_what_it_holds(tmp_path: Path) -> None:
+    save_file({"features.0.weight": torch.zeros(3), "classifier.weight": torch.zeros(3)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"x\.safetensors: is no METER, BridgeTower or ManagerTower: 2 weights"):
+        import_checkpoint(tmp_path / "x.safetensors", tmp_path / "ours", Wishes())
+
+
+def test_heads_that_shapes_do_not_tell_are_asked_for(tmp_path: Path) -> None:
+    file = checkpoint("bt", tmp_path / "published.ckpt")
+    with pytest.raises(UserError, match=r"width 48 does not tell the number of heads .* give --text-heads"):
+        import_checkpoint(file, tmp_path / "ours", Wishes())
+
+
+def test_folders_that_are_no_model(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"it has no config\.json"):
+        import_checkpoint(tmp_path / "empty", tmp_path / "ours", Wishes())
+    (tmp_path / "empty" / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="expected Hugging Face's bridgetower, found a model of type 'bert'"):
+        import_checkpoint(tmp_path / "empty", tmp_path / "ours", Wishes())
+    (tmp_path / "empty" / "config.json").write_text('{"model_type": "bridgetower", "share_link_tower_layers": true}')
+    with pytest.raises(UserError, match="no weights"):
+        import_checkpoint(tmp_path / "empty", tmp_path / "ours", Wishes())
+    save_file({"x": torch.zeros(1)}, tmp_path / "empty" / "model.safetensors")
+    with pytest.raises(UserError, match=r"share_link_tower_layers: our model needs False, found True"):
+        import_checkpoint(tmp_path / "empty", tmp_path / "ours", Wishes())
+    assert not (tmp_path / "ours").exists()
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    with pytest.raises(UserError, match="exists already"):
+        import_checkpoint(checkpoint("bt", tmp_path / "x.ckpt"), tmp_path / "ours", Wishes(facts=facts("bt")))
