@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 from PIL import Image
 from question_folders import row, write_folder, write_images, write_rows
+from tiny_study import write_study
 
 from mtlab.config.check import as_plain, checked
+from mtlab.config.resolve import forget_digests
 from mtlab.data.base import DATASETS, SPLITS
 from mtlab.data.questions import Questions
 from mtlab.errors import UserError
+from mtlab.studies.costs import Costs
+from mtlab.studies.plan import make_plan
+from mtlab.studies.spec import read_study
 
 
 def opened(folder: Path, **options: Any) -> Questions:
@@ -139,6 +144,24 @@ def test_a_relative_folder_becomes_absolute_once(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir("/")
     assert checked(Questions.Config, as_plain(config)) == config
     assert Questions.sizes(config)["train"] == 6
+
+
+def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
+    def cell(folder: Path, **more: Any) -> str:
+        study = write_study(
+            tmp_path, f"set: {{data: {json.dumps({'name': 'questions', 'folder': str(folder), **more})}}}"
+        )
+        (made,) = make_plan(read_study(study, ["train.batch=4"]), Costs(tmp_path / "costs.json")).cells
+        return made.id
+
+    here, there = write_folder(tmp_path / "here"), tmp_path / "there"
+    before = cell(here)
+    shutil.copytree(here, there)
+    assert cell(there) == before
+    assert cell(there, min_count=2) != before
+    write_rows(there / "test.jsonl", [row(9, answer="blue")])
+    forget_digests()
+    assert cell(there) != before
 
 
 @pytest.mark.parametrize(
