@@ -1,0 +1,275 @@
+"""A finished run judged again: on its own data, or on other data whose answers have the same names.
+
+The run's directory is only read. Shapes: n examples of a split.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mtlab import files
+from mtlab.config.check import as_plain, checked
+from mtlab.config.nodes import configured
+from mtlab.config.schema import CacheConfig, TrainConfig
+from mtlab.data.base import DATASETS, Dataset, Example, Split
+from mtlab.data.batches import Loader, RawImages, RawTexts, Source
+from mtlab.data.cache import expert_cache
+from mtlab.encoding import Model
+from mtlab.errors import UserError
+from mtlab.loading import answers_of, model_of, restore
+from mtlab.registry import Registry
+from mtlab.studies.find import FoundRun
+from mtlab.tasks.base import TASKS
+from mtlab.towers import TowerKind
+from mtlab.training.environment import device as find_device
+from mtlab.training.environment import device_name
+from mtlab.training.evaluate import Evaluation, evaluate
+from mtlab.training.loop import evaluation_batch
+from mtlab.training.steps import Arithmetic, logits
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Progress = Callable[[int, int], None]  #: examples done, examples in all
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be judged on what."""
+
+    task: Mapping[str, Any]  #: resolved node
+    data: Mapping[str, Any]  #: resolved node
+    split: Split
+    own_data: bool  #: is it what the run was trained on?
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of it."""
+
+    run: FoundRun
+    wanted: Wanted
+    step: int | None  #: of the checkpoint
+    device: str
+    answers: tuple[str, ...]  #: the model's
+    theirs: tuple[str, ...]  #: the data set's
+    examples: Sequence[Example]  #: as the data set gives them, [n]
+    evaluation: Evaluation
+
+    @property
+    def unknown(self) -> Counter[str]:
+        """Answers of the data set that the model cannot give → questions whose right answer they are."""
+        known = set(self.answers)
+        asked = Counter(self.theirs[each.target] if each.target >= 0 else "?" for each in self.examples)
+        return Counter({answer: count for answer, count in asked.items() if answer not in known})
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """`SPLIT/METRIC` and `SPLIT/METRIC/FAMILY`; the loss is a mean over questions that the model can answer."""
+        return self.evaluation.metrics(self.examples, self.wanted.split)
+
+    def table(self) -> pl.DataFrame:
+        """One row per example: its question and image, right answer and prediction by name, and its score."""
+        import polars as pl
+
+        known = set(self.answers)
+        right = [self.theirs[each.target] if each.target >= 0 else None for each in self.examples]
+        columns: dict[str, Any] = {
+            "split": [self.wanted.split] * len(self.examples),
+            "id": [each.id for each in self.examples],
+            "family": [each.family for each in self.examples],
+            "image": [each.image for each in self.examples],
+            "text": [each.text for each in self.examples],
+            "target": pl.Series(right, dtype=pl.String),
+            "prediction": [self.answers[row] for row in self.evaluation.predictions.tolist()],
+            "answerable": [answer in known for answer in right],
+            "score": next(iter(self.evaluation.scores.values())),
+        }
+        return pl.DataFrame(columns)
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data: what was judged, on what, and how it came out."""
+        return {
+            "format": 1,
+            "run": self.run.id,
+            "label": self.run.config["label"],
+            "checkpoint": {"file": str(self.run.checkpoint), "step": self.step},
+            "task": dict(self.wanted.task),
+            "data": dict(self.wanted.data),
+            "own_data": self.wanted.own_data,
+            "split": self.wanted.split,
+            "examples": len(self.examples),
+            "unanswerable": {"examples": self.unknown.total(), "answers": dict(self.unknown.most_common())},
+            "device": self.device,
+            "metrics": self.metrics,
+        }
+
+
+def wanted(run: FoundRun, task: str | None, data: str | None, split: Split) -> Wanted:
+    """Understand what a command line asks for; the run's plug-ins must be there already.
+
+    Args:
+        run: the run.
+        task: `NAME,OPTION=VALUE,…`, or options alone of the run's own; None: the run's own.
+        data: likewise.
+        split: which.
+
+    Raises:
+        UserError: unknown names or options, wrong values.
+
+    """
+    config = run.config["config"]
+    chosen = _node(DATASETS, config["data"], data, "data")
+    return Wanted(_node(TASKS, config["task"], task, "task"), chosen, split, own_data=chosen == config["data"])
+
+
+def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progress = lambda *_: None) -> Judged:
+    """Judge a finished run. Features of its own data come from the expert cache, as they did in training.
+
+    Args:
+        run: the run; its plug-ins must be there already.
+        asked: what it is judged on.
+        device: as `train.device`.
+        progress: is told how far it is.
+
+    Raises:
+        UserError: data or weights cannot be had, the task's head does not fit the run's, or no answer is shared.
+
+    """
+    config = {**run.config["config"], "task": asked.task}
+    _refuse_other_heads(config["task"], run.config["config"]["task"])
+    train = checked(TrainConfig, config["train"])
+    arithmetic = Arithmetic(find_device(device), bf16=train.precision == "bf16")
+    answers = answers_of(config)
+    entry, options = configured(DATASETS, asked.data, "data")
+    dataset = entry.cls(options)
+    examples = dataset.examples(asked.split)
+    if not examples:
+        raise UserError(f"data set {entry.name!r} has no {asked.split} examples", key="split")
+    mapped = by_name(examples, tuple(dataset.answers), answers)
+    cached = {kind for kind in ("text", "vision") if asked.own_data and _is_cached(config, kind)}
+    model = model_of(config, answers, seed=run.config["seed"], device=device, towers={"text", "vision"} - cached)
+    about = restore(model.network, run)
+    loader = Loader(mapped, *_sources(model, dataset, config, cached, str(arithmetic.device), progress))
+    _refuse_unreadable(loader, entry.name)
+    size, done = evaluation_batch(train), 0
+
+    def between() -> None:
+        nonlocal done
+        progress(min(done, len(mapped)), len(mapped))
+        done += size
+
+    answer = partial(logits, model.network, arithmetic=arithmetic)
+    evaluation = evaluate(answer, model.network.task, loader, size, arithmetic.device, between)
+    return Judged(
+        run=run,
+        wanted=asked,
+        step=about.get("step"),
+        device=device_name(arithmetic.device),
+        answers=answers,
+        theirs=tuple(dataset.answers),
+        examples=examples,
+        evaluation=evaluation,
+    )
+
+
+def by_name(examples: Sequence[Example], theirs: Sequence[str], ours: Sequence[str]) -> list[Example]:
+    """Number the right answers of examples as the model does; −1 where it cannot give them.
+
+    Raises:
+        UserError: it can give none of them.
+
+    """
+    places = {answer: place for place, answer in enumerate(ours)}
+    moved = [places.get(answer, -1) for answer in theirs]
+    mapped = [replace(each, target=moved[each.target] if each.target >= 0 else -1) for each in examples]
+    if all(each.target < 0 for each in mapped):
+        some = ", ".join(repr(answer) for answer in theirs[:4])
+        known = ", ".join(repr(answer) for answer in ours[:4])
+        raise UserError(f"the model can give none of these answers ({some} …); it knows {known} …", key="data")
+    return mapped
+
+
+def _node(registry: Registry[Any], own: Mapping[str, Any], text: str | None, key: str) -> dict[str, Any]:
+    """Read `NAME,OPTION=VALUE,…` as a node; options without another name change the run's own."""
+    from mtlab.config.yaml import scalar
+
+    if text is None:
+        return dict(own)
+    given: dict[str, Any] = {}
+    for position, part in enumerate(_parts(text)):
+        option, equals, value = part.partition("=")
+        if not equals and position == 0:
+            option, value = "name", part
+        elif not equals or not option.strip():
+            raise UserError(f"{part!r}: expected OPTION=VALUE, as in --{key} NAME,OPTION=VALUE", key=f"--{key}")
+        given[option.strip()] = scalar(value) if value.strip() else None
+    name = given.get("name", own["name"])
+    base = dict(own) if name == own["name"] else {}
+    try:
+        entry, options = configured(registry, {**base, **given, "name": name}, key)
+    except UserError as error:
+        option = (error.key or "").removeprefix(f"{key}.")
+        raise UserError(error.problem, key=f"--{key} {option}".strip(), file=error.file) from None
+    return {"name": entry.name, **as_plain(options)}
+
+
+def _parts(text: str) -> list[str]:
+    """Split at commas, but not within brackets: values may be lists."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _refuse_other_heads(task: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
+    if task["name"] != trained["name"]:
+        raise UserError(
+            f"the run was trained for {trained['name']!r}: it has no head for {task['name']!r}", key="--task"
+        )
+    needs = configured(TASKS, task, "task")[0].cls.needs
+    if needs != "answers":
+        raise UserError(f"runs of {task['name']!r} cannot be judged yet: there is no loop over {needs}", key="--task")
+
+
+def _refuse_unreadable(loader: Loader, data: str) -> None:
+    """Refuse data that the run's towers cannot read, by its first example."""
+    try:
+        loader.batch([0])
+    except ValueError as error:  # a world's own towers read nothing else
+        raise UserError(f"the run's towers cannot read {data!r}: {error}", key="--data") from None
+
+
+def _is_cached(config: Mapping[str, Any], kind: str) -> bool:
+    return bool(config["cache"]["enabled"]) and not config[kind]["trainable"]
+
+
+def _sources(
+    model: Model, dataset: Dataset, config: Mapping[str, Any], cached: set[Any], device: str, progress: Progress
+) -> tuple[Source, Source]:
+    found: dict[str, Source] = {}
+    kinds: tuple[TowerKind, ...] = ("text", "vision")
+    for kind in kinds:
+        if kind in cached:
+            cache = checked(CacheConfig, config["cache"])
+            found[kind] = expert_cache(
+                kind,
+                config[kind],
+                config["data"],
+                cache,
+                root=files.cache_root(),
+                progress=progress,
+                device=device,
+            )
+        else:
+            tower: Any = model.network.towers[kind]
+            found[kind] = RawTexts(tower) if kind == "text" else RawImages(tower, dataset)
+    return found["text"], found["vision"]

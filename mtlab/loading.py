@@ -1,0 +1,110 @@
+"""From a configuration or a finished run to a whole model: what the Python API and `mtlab eval` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtlab.config.nodes import configured
+from mtlab.data.base import DATASETS
+from mtlab.encoding import Model
+from mtlab.errors import UserError
+from mtlab.model import VisionLanguageModel, build
+from mtlab.plugins import import_plugins
+from mtlab.studies.find import FoundRun
+from mtlab.towers import build_tower, tower_shape
+from mtlab.training import checkpoints
+from mtlab.training.environment import device as find_device
+
+
+def bring_plugins(found: FoundRun, *, allowed: bool) -> None:
+    """Import the plug-ins that a run was trained with.
+
+    Raises:
+        UserError: they are not allowed, or cannot be imported.
+
+    """
+    try:
+        import_plugins(found.config["plugins"], Path(found.config["plugin_folder"]), allowed=allowed)
+    except UserError as error:
+        raise error.at(file=found.folder / "config.json") from None
+
+
+def answers_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name what a resolved configuration's head chooses from."""
+    entry, options = configured(DATASETS, config["data"], "data")
+    return tuple(entry.cls(options).answers)
+
+
+def model_of(
+    config: Mapping[str, Any],
+    answers: Sequence[str] | int,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    towers: Iterable[str] = ("text", "vision"),
+) -> Model:
+    """Build a model of a resolved configuration, initialised from a seed, in evaluation mode.
+
+    Args:
+        config: the resolved configuration.
+        answers: names of the head's classes, or their number alone.
+        seed: of the initial values.
+        device: as `build`.
+        towers: those that the model is to hold; the others' levels must be given to it.
+
+    Raises:
+        UserError: weights cannot be had; the key says where.
+
+    """
+    where, wanted = find_device(device), set(towers)
+    network = build(
+        config,
+        tower_shape("text", config["text"]),
+        tower_shape("vision", config["vision"]),
+        answers=answers if isinstance(answers, int) else len(answers),
+        seed=seed,
+        text_tower=build_tower("text", config["text"]) if "text" in wanted else None,
+        vision_tower=build_tower("vision", config["vision"]) if "vision" in wanted else None,
+    )
+    return Model(network.to(where).eval(), config, () if isinstance(answers, int) else tuple(answers))
+
+
+def restore(network: VisionLanguageModel, found: FoundRun) -> dict[str, Any]:
+    """Put a run's checkpoint into a model of its configuration; return what the checkpoint says about itself.
+
+    Raises:
+        UserError: it is missing or damaged, or of another model: its code, answers or options have changed since.
+
+    """
+    try:
+        tensors, about = checkpoints.load(found.checkpoint)
+        if "model" in about or any(name.startswith("model/") for name in tensors):  # written for resuming
+            tensors = checkpoints.under("model", tensors)
+        checkpoints.restore(network, tensors)
+    except FileNotFoundError:
+        raise UserError("the checkpoint is missing", file=found.checkpoint) from None
+    except checkpoints.CorruptError as error:
+        raise UserError(str(error), file=found.checkpoint) from None
+    return about
+
+
+def imported(folder: Path, device: str) -> Model:
+    """Load the folder of an imported checkpoint.
+
+    Raises:
+        UserError: a file is missing or damaged, or the weights are of another model than the folder describes.
+
+    """
+    from mtlab.checkpoints.folder import read_folder
+    from mtlab.config.resolve import filled
+
+    found = read_folder(folder)
+    model = model_of(filled(found.config), found.answers, device=device)
+    own = model.network.state_dict()
+    odd = sorted(set(own) ^ set(found.tensors))
+    if odd or any(own[name].shape != tensor.shape for name, tensor in found.tensors.items()):
+        raise UserError(f"does not fit the model that it describes ({', '.join(odd[:3])} …)", file=folder)
+    model.network.load_state_dict(found.tensors)
+    return model

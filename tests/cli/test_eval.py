@@ -1,0 +1,180 @@
+"""`mtlab eval`: a finished run judged again, and left as it is."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import polars
+import pytest
+
+from mtlab.cli import main
+from mtlab.data.base import Example
+from mtlab.errors import UserError
+from mtlab.studies.store import Store
+
+Told = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one finished study: two variants with two seeds, of which the first is finished."""
+    from mtlab.studies.costs import Costs
+    from mtlab.studies.plan import make_plan, run_configs, to_json
+    from mtlab.studies.spec import read_study
+    from mtlab.training.worker import train
+
+    folder = tmp_path_factory.mktemp("evaluated")
+    file = folder / "eval.yaml"
+    file.write_text(
+        "kind: ablation\nname: small\nwhy: Something to judge.\n"
+        "set:\n"
+        "  text: {name: planted, depth: 2, planted: 1, width: 16, tokens: 2}\n"
+        "  vision: {name: planted, depth: 2, planted: 1, width: 16, tokens: 2}\n"
+        "  data: {name: planted, train: 200, val: 40, test: 40}\n"
+        "  model: {width: 16, heads: 2, cross_layers: 1, mlp_ratio: 1}\n"
+        "  train: {batch: 20, length: {steps: 30}, eval_every: 10, lr: 5e-3}\n"
+        "axes: {manager: [{name: static, label: 'static: mine'}, mean]}\nseeds: 2\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
+        opened = Store.open(folder / "runs", create=True)
+        plan = make_plan(read_study(file), Costs(folder / "costs.json"))
+        opened.claim_study("small", file, file.read_text())
+        opened.write_plan("small", to_json(plan))
+        for run, config in run_configs(plan).items():
+            directory = opened.create_run(run, config)
+            if config["seed"] == 0:
+                assert train(directory) == 0
+    return folder / "runs"
+
+
+@pytest.fixture
+def told(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+    monkeypatch.setenv("MTLAB_STORE", str(store))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mtlab", "eval", *map(str, arguments)])
+        capsys.readouterr()
+        code = main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def directory(store: Path, label: str = "static: mine", seed: int = 0) -> Path:
+    plan = Store.open(store).plan("small")
+    (run,) = [run["id"] for run in plan["runs"] if (run["label"], run["seed"]) == (label, seed)]
+    return store / "cells" / run
+
+
+def test_its_own_data_give_its_own_numbers_and_nothing_in_it_changes(told: Told, store: Path) -> None:
+    run = directory(store)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
+    metrics = json.loads((run / "result.json").read_text())["metrics"]
+    for split in ("val", "test"):
+        code, out, err = told("small:static: mine:0", "--split", split, "--json")
+        assert code == 0, err
+        judged = json.loads(out)
+        assert judged["metrics"] == {name: value for name, value in metrics.items() if name.startswith(split)}
+        assert (judged["own_data"], judged["unanswerable"]["examples"]) == (True, 0)
+        assert Path(judged["outcomes"]).is_relative_to(store / "derived" / run.parent.name / "s0")
+        rows = polars.read_parquet(judged["outcomes"])
+        own = polars.read_parquet(run / "examples.parquet").filter(polars.col("split") == split)
+        assert rows["id"].to_list() == own["id"].to_list()
+        assert rows["score"].to_list() == own["score"].to_list()
+        assert rows["prediction"].cast(int).to_list() == own["prediction"].to_list()
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_validation_is_the_default_and_test_is_told(told: Told) -> None:
+    assert " · val · 40 examples" in told("small:mean:0")[1]
+    out = told("small:mean:0", "--split", "test")[1]
+    assert " · test · 40 examples" in out
+    assert "test data was read, since --split test asks for it" in " ".join(out.split())
+
+
+def test_answers_are_matched_by_name_and_unknown_ones_count_as_wrong(told: Told, tmp_path: Path) -> None:
+    code, out, err = told("small:mean:0", "--data", "classes=8", "--out", tmp_path / "more.jsonl")
+    assert code == 0, err
+    assert "20 of 40 questions have a right answer that the model does not know" in " ".join(out.split())
+    rows = polars.read_ndjson(tmp_path / "more.jsonl")
+    assert rows.filter(~polars.col("answerable"))["score"].to_list() == [0.0] * 20
+    assert set(rows.filter("answerable")["target"]) == {"0", "1", "2", "3"}
+    assert set(rows["prediction"]) <= {"0", "1", "2", "3"}
+
+
+def test_the_order_of_the_answers_does_not_matter() -> None:
+    from mtlab.evaluation import by_name
+
+    asked = [Example(str(n), "", "", target, "") for n, target in enumerate((0, 1, 2, -1))]
+    mapped = by_name(asked, ("red", "green", "blue"), ("blue", "black", "red"))
+    assert [each.target for each in mapped] == [2, -1, 0, -1]
+    with pytest.raises(UserError, match="none of these answers"):
+        by_name(asked, ("one", "two", "three"), ("blue",))
+
+
+def test_a_run_may_be_named_in_many_ways(told: Told, store: Path, tmp_path: Path) -> None:
+    run = directory(store, "mean")
+    cell = f"{run.parent.name}/s0"
+    for name in ("small:mean:0", run, run / "checkpoints/best.safetensors", cell):
+        code, out, err = told(name, "--json")
+        assert code == 0, err
+        assert json.loads(out)["run"] == cell
+    code, _, err = told("small:mean:0", "--out", tmp_path / "deep/er/all.csv")
+    assert code == 0, err
+    assert polars.read_csv(tmp_path / "deep/er/all.csv").height == 40
+    elsewhere = tmp_path / "copied/s0"
+    elsewhere.parent.mkdir()
+    shutil.copytree(run, elsewhere)
+    code, _, err = told(elsewhere)
+    assert code == 2
+    assert "lies in no store: say by --out where the outcomes go" in err
+    assert told(elsewhere, "--out", tmp_path / "copied.csv")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["smal:mean:0"], "no run 'smal:mean:0' in"),
+        (["small:maen:0"], "study 'small' has no variant 'maen'; did you mean 'mean'?"),
+        (["small:mean:7"], "'small:mean:7' has no seed 7; seeds: 0, 1"),
+        (["small:static: mine"], "could be 2 runs: name one, such as small:static: mine:0, small:static: mine:1"),
+        (["small"], "'small' could be 4 runs"),
+        (["small:mean:1"], "this run is not finished"),
+        (["/usr"], "is no run's folder"),
+        (["nothing.safetensors"], "nothing.safetensors: no such checkpoint"),
+        (["small:mean:0", "--split", "tset"], "Invalid value for '--split'"),
+        (["small:mean:0", "--out", "x.txt"], "--out: .txt: expected one of .parquet, .csv, .jsonl"),
+        (["small:mean:0", "--data", "plantd"], "--data name: unknown dataset 'plantd'; did you mean 'planted'?"),
+        (["small:mean:0", "--data", "clases=3"], "--data clases: unknown key; did you mean 'classes'?"),
+        (["small:mean:0", "--data", "planted,classes"], "'classes': expected OPTION=VALUE"),
+        (["small:mean:0", "--data", "classes=x"], "--data classes: "),
+        (["small:mean:0", "--data", "shapes,train=64,val=24,families=[count]"], "cannot read 'shapes'"),
+        (["small:mean:0", "--task", "entailment"], "was trained for 'question_answering'"),
+        (["small:mean:0", "--task", "head_layers=1"], "the checkpoint is of another model"),
+        (["small:mean:0", "--device", "tpu"], "--device: 'tpu'"),
+    ],
+)
+def test_wrong_input_is_told_in_one_line(told: Told, arguments: list[str], expected: str) -> None:
+    code, _, err = told(*arguments)
+    assert code == 2
+    assert expected in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_a_damaged_checkpoint_is_told(told: Told, store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "s0"
+    shutil.copytree(directory(store, "mean"), run)
+    file = run / "checkpoints/best.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    code, _, err = told(run, "--out", tmp_path / "x.csv")
+    assert code == 2
+    assert "has changed since it was written" in err
+    assert not (tmp_path / "x.csv").exists()
