@@ -7,7 +7,7 @@ import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -80,17 +80,22 @@ class Questions(Dataset):
         """Tell of questions that are left out or cannot be answered rightly, and of images that splits share."""
         return _corpus(config).remarks
 
+    @cached_property
+    def _asked(self) -> Corpus:
+        """What the folder holds now: files that change while a run goes on do not change the run."""
+        return _corpus(self.config)
+
     @property
     def answers(self) -> Sequence[str]:
         """The answers of the training questions, the commonest first, equally common ones by alphabet."""
-        return _corpus(self.config).answers
+        return self._asked.answers
 
     def examples(self, split: Split) -> Sequence[Example]:
         """All questions of a split, in the order of their lines."""
         target = {answer: index for index, answer in enumerate(self.answers)}
         return tuple(
             Example(asked.id, asked.text, asked.image, target.get(asked.answer, -1), asked.family)
-            for asked in _corpus(self.config).questions[split]
+            for asked in self._asked.questions[split]
         )
 
     def image(self, key: str) -> NDArray[np.uint8]:
@@ -100,7 +105,7 @@ class Questions(Dataset):
             UserError: it is missing, damaged, or lies outside the folder.
 
         """
-        return read_image(_inside(_images_folder(self.config), key))
+        return read_image(_inside(self._asked.images, key))
 
 
 @dataclass(frozen=True)

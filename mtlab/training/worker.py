@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 
 from mtlab import files
+from mtlab.config.nodes import configured
+from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
@@ -86,6 +89,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
     environment.keep_freed_memory()
     files.write_json(run_dir / "state.json", environment.state(attempt, device, threads))
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
+    _refuse_changed_data(config["data"], run_config["identity"])
     run = assemble(config, seed)
     if config["init_from"] is not None:
         path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
@@ -111,3 +115,11 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
     files.write_json(run_dir / "result.json", result)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.count("/") == 1)
     print(f"finished after {progress.step} steps: {shown}", flush=True)
+
+
+def _refuse_changed_data(node: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """The run's id names the content of its data: results on another must not carry it."""
+    entry, options = configured(DATASETS, node, "data")
+    planned = identity.get("digests", {}).get("data")
+    if planned is not None and entry.cls.digest(options) != planned:
+        raise UserError("the data have changed since this run was planned: `mtlab run FILE` plans it anew", key="data")

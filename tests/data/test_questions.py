@@ -164,6 +164,15 @@ def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
     assert cell(there) != before
 
 
+def test_files_that_change_while_a_run_goes_on_do_not_change_the_run(tmp_path: Path) -> None:
+    data = opened(write_folder(tmp_path))
+    before = data.examples("train"), data.answers
+    write_rows(tmp_path / "test.jsonl", [row(9, answer="blue")])
+    write_rows(tmp_path / "train.jsonl", [row(0), row(1)])
+    assert (data.examples("train"), data.answers) == before
+    assert len(data.examples("test")) == 3
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -195,3 +195,16 @@ def test_a_compiled_model_learns_the_same(make_run: RunMaker) -> None:
     for kind in ("train/loss", "val/loss"):
         one, two = ([row[kind] for row in lines(folder, kind)] for folder in (plain, compiled))
         assert one == pytest.approx(two, rel=1e-4)
+
+
+def test_data_that_changed_since_the_plan_are_refused(make_run: RunMaker) -> None:
+    """Else results on other data would carry the id of these."""
+    folder = make_run()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"identity": {"digests": {"data": "other files"}}}))
+    assert train(folder) == 2
+    failure = json.loads((folder / "failure.json").read_text())
+    assert failure["kind"] == "input"
+    assert failure["error"].startswith("data: the data have changed since this run was planned")
+    (folder / "config.json").write_text(json.dumps(config | {"identity": {"digests": {"data": ""}}}))
+    assert train(folder) == 0
