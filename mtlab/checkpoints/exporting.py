@@ -60,7 +60,8 @@ def export(source: Path, dialect: Dialect, out: Path, told: Told = lambda _: Non
     told(f"writing {out}")
     if dialect == "official":
         with files.temporary(out) as scratch:
-            torch.save({"state_dict": {name: tensor.clone() for name, tensor in theirs.items()}}, scratch)
+            whole = {name: tensor.clone() for name, tensor in theirs.items()}  # a view would be saved with all it views
+            torch.save({"state_dict": whole, "hyper_parameters": {"config": _settings(read.config)}}, scratch)
     else:
         with files.new_folder(out) as scratch:
             files.write_json(scratch / "config.json", _configuration(read, layout, exact=exact))
@@ -89,6 +90,12 @@ def planned(read: Source, dialect: Dialect) -> tuple[Layout, dict[str, Tensor], 
     layout = representable.layout(read, dialect)
     dead = _dead(read, layout)
     return dataclasses.replace(layout, dead=frozenset(dead)), dead, False
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what shapes do not tell under the names of the published scripts' settings, as Lightning keeps them."""
+    model = config["model"]
+    return {"num_heads": model["heads"], "drop_rate": model["dropout"], "max_text_len": config["text"]["max_length"]}
 
 
 def _dead(read: Source, layout: Layout) -> dict[str, Tensor]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtlab.checkpoints.folder import is_folder, read_folder, weight_files
 from mtlab.errors import UserError
 from mtlab.model import VisionLanguageModel
-from mtlab.towers.facts import file_digest
+from mtlab.towers.facts import file_digest, files_digest
+from mtlab.towers.positions import resized
 from mtlab.towers.weights import read_tensors
 from mtlab.training import checkpoints
 
 
 def source(init_from: Mapping[str, Any], parents: list[Mapping[str, Any]], cells: Path) -> Path:
-    """Find the file to start from.
+    """Find the file, or folder of an imported checkpoint, to start from.
 
     Args:
         init_from: `{checkpoint, digest}`, or `{cell, …}` of the parent run.
@@ -35,9 +38,9 @@ def source(init_from: Mapping[str, Any], parents: list[Mapping[str, Any]], cells
             raise UserError("the parent run is not finished: start it by `mtlab run`", file=run, key="init_from")
         return Path(run / "checkpoints" / "best.safetensors")
     path = Path(init_from["checkpoint"])
-    if not path.is_file():
+    if not path.is_file() and not is_folder(path):
         raise UserError("no such checkpoint", file=path, key="init_from")
-    if init_from.get("digest") not in (None, file_digest(path)):
+    if init_from.get("digest") not in (None, digest(path)):
         raise UserError("has changed since the study was planned: plan it again", file=path, key="init_from")
     return path
 
@@ -51,6 +54,7 @@ def start_from(model: VisionLanguageModel, path: Path) -> Iterator[str]:
 
     """
     given, own = _read(path), checkpoints.model_tensors(model)
+    given = {name: enlarged(name, tensor, own[name]) if name in own else tensor for name, tensor in given.items()}
     fitting = [name for name in own if name in given and given[name].shape == own[name].shape]
     if not fitting:
         example = next(iter(given))
@@ -65,8 +69,46 @@ def start_from(model: VisionLanguageModel, path: Path) -> Iterator[str]:
             yield f"  kept {name}: {tuple(tensor.shape)} here, {tuple(given[name].shape)} there"
         elif name not in given:
             yield f"  kept {name}: not there"
-    yield from (f"  left {name}: not in this model" for name in given if name not in own)
+    left = [name for name in given if name not in own]
+    for kind, tower in model.towers.items():
+        if not any(parameter.requires_grad for parameter in tower.parameters()):
+            left = yield from _frozen(f"towers.{kind}.", kind, left)
+    yield from (f"  left {name}: not in this model" for name in left)
+
+
+def _frozen(prefix: str, kind: str, left: list[str]) -> Generator[str, None, list[str]]:
+    """Tell in one line of a frozen tower's weights, which come from its own file; return the other names."""
+    other = [name for name in left if not name.startswith(prefix)]
+    if len(other) < len(left):
+        yield f"  left {len(left) - len(other)} weights of the {kind} tower: it is frozen, and comes from its own file"
+    return other
+
+
+def enlarged(name: str, given: Tensor, own: Tensor) -> Tensor:
+    """Fit a weight to a model for more: more pictures to a text, or pictures of another size; as published.
+
+    The token type of a second picture starts as that of the first; a vision tower's positions are interpolated, see
+    `resized`. Everything else is returned as it is.
+    """
+    if name == "encoder.image.embeddings.token_type.weight" and len(given) < len(own):
+        return torch.cat([given, given[-1:].expand(len(own) - len(given), -1)])
+    if name == "towers.vision.network.pos_embed" and given.shape != own.shape and given.shape[2:] == own.shape[2:]:
+        with suppress(ValueError):  # no class token and square grid: kept, and told
+            return resized(given, own.shape[1])
+    return given
+
+
+def digest(path: Path) -> str:
+    """Identify a checkpoint by content: a file, or the folder of an imported one.
+
+    Raises:
+        UserError: it is missing or cannot be read.
+
+    """
+    return files_digest(weight_files(path)) if is_folder(path) else file_digest(path)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    if is_folder(path):
+        return read_folder(path).tensors
     return {name: tensor for name, tensor in read_tensors(path).items() if isinstance(tensor, Tensor)}
