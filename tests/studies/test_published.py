@@ -7,7 +7,9 @@ import pytest
 
 from mtlab.errors import UserError
 from mtlab.studies.costs import Costs
+from mtlab.studies.expand import expand
 from mtlab.studies.plan import Plan, make_plan, to_json
+from mtlab.studies.published import by_row, overall
 from mtlab.studies.spec import read_study
 
 STUDY = """
@@ -45,14 +47,14 @@ def plan(tmp_path: Path) -> Any:
         ("{manager.weight: scalar, model.cross_layers: 2}", "scalar · cross_layers 2"),
     ],
 )
-def test_a_row_is_found_by_label_axis_or_setting(plan: Any, match: str, label: str) -> None:
-    made = plan(f"[{{match: {match}, test/accuracy: 78.66, also: {{test-std: 78.73}}, source: 'A et al., table 2'}}]")
-    data = to_json(made)
-    (row,) = data["published_rows"]
-    assert row["label"] == label
-    assert row["cell"] == next(each["cell"] for each in data["rows"] if each["label"] == label)
-    assert (row["values"], row["also"]) == ({"test/accuracy": 78.66}, {"test-std": 78.73})
-    assert data["published"] == {}
+def test_a_row_is_found_by_label_axis_or_setting(tmp_path: Path, match: str, label: str) -> None:
+    entry = f"{{match: {match}, test/accuracy: 78.66, also: {{test-std: 78.73}}, source: 'A et al., table 2'}}"
+    (tmp_path / "study.yaml").write_text(f"{STUDY}published: [{entry}]\n")
+    study = read_study(tmp_path / "study.yaml")
+    rows = expand(study)
+    (found,) = by_row(study, rows)
+    assert found.label == label == rows[found.row or 0].label
+    assert (found.values, found.also) == ({"test/accuracy": 78.66}, {"test-std": 78.73})
 
 
 def test_a_method_that_is_no_row_and_a_result_of_the_whole(plan: Any) -> None:
@@ -65,9 +67,13 @@ def test_a_method_that_is_no_row_and_a_result_of_the_whole(plan: Any) -> None:
     assert data["published_rows"] == []
 
 
-def test_what_is_published_changes_no_run(plan: Any) -> None:
-    ids = [[run.id for run in plan(text).runs] for text in ("{}", "[{match: last, test/accuracy: 1, source: x}]")]
-    assert ids[0] == ids[1]
+def test_what_is_published_changes_no_run_and_the_plan_says_of_which_cell_it_is(plan: Any) -> None:
+    plain, told = plan("{}"), plan("[{match: last, test/accuracy: 1, source: x}]")
+    assert [run.id for run in plain.runs] == [run.id for run in told.runs]
+    data = to_json(told)
+    (row,) = data["published_rows"]
+    assert row["cell"] == next(each["cell"] for each in data["rows"] if each["label"] == "last")
+    assert data["published"] == {}
 
 
 @pytest.mark.parametrize(
@@ -109,9 +115,11 @@ def test_what_is_published_changes_no_run(plan: Any) -> None:
         ),
     ],
 )
-def test_bad_entries_are_told_in_one_line(plan: Any, published: str, told: str) -> None:
+def test_bad_entries_are_told_in_one_line(tmp_path: Path, published: str, told: str) -> None:
+    (tmp_path / "study.yaml").write_text(f"{STUDY}published: {published}\n")
+    study = read_study(tmp_path / "study.yaml")
     with pytest.raises(UserError) as caught:
-        plan(published)
+        overall(study), by_row(study, expand(study))
     assert told in str(caught.value)
     assert "study.yaml:" in str(caught.value)
     assert "\n" not in str(caught.value)
