@@ -23,18 +23,21 @@ class Window(Mixture):
     α_n ∝ exp(−(n − μ)² / 2σ²), n = 1…N from the bottom: two numbers per cross-modal layer and modality, however many
     experts there are. σ → 0 takes one expert, as a bridge does, σ → ∞ is the mean: the published extremes are its
     limits, and training says where between them, and at which depth, a cross-modal layer reads. It is also the control
-    for free weights: what `static` gains beyond it, it gains by weights that do not follow depth. It starts at the
-    bridge's pairing (`paired`) or at the middle. The same for all tokens. Source: ours.
+    for free weights: what `static` gains beyond it, it gains by weights that do not follow depth. It starts wide open
+    at the middle, almost uniform as `static` does, since a narrow window far from what it needs hardly feels it. The
+    same for all tokens. Source: ours.
     """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """Options in the YAML."""
 
-        centre: Literal["paired", "middle"] = option(
-            "paired", "where the window starts: at the expert that a bridge would take, or at the middle"
+        centre: Literal["middle", "paired"] = option(
+            "middle", "where the window starts: at the middle, or at the expert that a bridge would take"
         )
-        spread: float = option(1.0, "initial standard deviation σ of the window, in experts, learned", above=0.0)
+        spread: float = option(
+            1.0, "initial standard deviation σ of the window, in units of N, learned from there", above=0.0
+        )
         weight: Literal["scalar", "vector"] = option(
             "vector", "weight of the previous state: one number, or one per dimension"
         )
@@ -47,8 +50,8 @@ class Window(Mixture):
     def search_space(cls) -> Mapping[str, Any]:
         """Where the window starts, and how wide."""
         return {
-            "centre": {"choice": ["paired", "middle"]},
-            "spread": {"float": [0.25, 4.0], "log": True},
+            "centre": {"choice": ["middle", "paired"]},
+            "spread": {"float": [0.1, 2.0], "log": True},
             "weight": {"choice": ["scalar", "vector"]},
         }
 
@@ -58,7 +61,7 @@ class Window(Mixture):
         cells = place.width if config.weight == "vector" else 1
         self.register_buffer("numbers", torch.arange(1.0, place.experts + 1).view(1, -1, 1, 1), persistent=False)
         self.centre = nn.Parameter(torch.tensor(float(start)))
-        self.log_spread = nn.Parameter(torch.tensor(math.log(config.spread)))
+        self.log_spread = nn.Parameter(torch.tensor(math.log(config.spread * place.experts)))
         self.previous_weight = nn.Parameter(torch.ones(cells)) if place.depth else None
 
     def weights(

@@ -103,7 +103,7 @@ def test_sparse_is_dense_where_no_token_can_ask() -> None:
 def test_window(centre: str, starts: list[float]) -> None:
     for depth, start in enumerate(starts):
         manager = make("window", depth, centre=centre, spread=0.5)
-        assert (manager.centre.item(), manager.log_spread.exp().item()) == pytest.approx((start, 0.5))
+        assert (manager.centre.item(), manager.log_spread.exp().item()) == pytest.approx((start, 0.5 * EXPERTS))
         given = scene(randomised(manager).place)
         heights = [
             math.exp(-((n - manager.centre.item()) ** 2) / (2 * math.exp(manager.log_spread.item()) ** 2))
@@ -117,7 +117,7 @@ def test_window(centre: str, starts: list[float]) -> None:
 
 
 def test_window_has_mean_and_one_expert_as_its_limits() -> None:
-    mean, wide, narrow = make("mean", 1), make("window", 1, spread=1e3), make("window", 1, spread=0.05)
+    mean, wide, narrow = make("mean", 1), make("window", 1, spread=1e3), make("window", 1, spread=0.02)
     given = scene(mean.place)
     torch.testing.assert_close(given.run(wide).hidden, given.run(mean).hidden, atol=1e-4, rtol=1e-4)
     weights = given.run(narrow, record=True).weights
