@@ -24,6 +24,7 @@ from mtlab.cli import (
     starting,
     state,
     training,
+    verifying,
 )
 from mtlab.errors import UserError
 
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "clean": cleaning.clean,
     "import": checkpoints.import_,
     "export": checkpoints.export,
+    "verify": verifying.verify,
     "train": training.train,
 }
 for _name, _command in COMMANDS.items():

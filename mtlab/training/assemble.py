@@ -15,8 +15,10 @@ from mtlab.config.schema import CacheConfig, MetricsConfig, RecordConfig, TrainC
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.batches import Loader, RawImages, RawTexts, Source
 from mtlab.data.cache import expert_cache
+from mtlab.errors import UserError
 from mtlab.managers.base import Modality
 from mtlab.model import VisionLanguageModel, build
+from mtlab.tasks.base import TASKS
 from mtlab.towers import TowerKind, build_tower, tower_shape
 from mtlab.towers.base import Tower
 from mtlab.training.environment import device
@@ -60,6 +62,7 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     train = checked(TrainConfig, config["train"])
     arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
     entry, options = configured(DATASETS, config["data"], "data")
+    refuse_untrainable(config["task"])
     dataset = entry.cls(options)
     towers: dict[TowerKind, Tower[Any]] = {}
     sources: dict[TowerKind, Source] = {}
@@ -102,6 +105,18 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
         arithmetic=arithmetic,
         levels={"text": text.levels, "image": vision.levels},
     )
+
+
+def refuse_untrainable(task: Mapping[str, Any]) -> None:
+    """Refuse a task for which no training loop is there yet: it can be planned, counted and verified.
+
+    Raises:
+        UserError: its key is `task.name`.
+
+    """
+    needs = configured(TASKS, task, "task")[0].cls.needs
+    if needs != "answers":
+        raise UserError(f"{task['name']!r} cannot be trained yet: there is no loop over {needs}", key="task.name")
 
 
 @torch.no_grad()
