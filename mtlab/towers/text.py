@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 from mtlab.config.options import option
@@ -45,14 +46,15 @@ class EncoderBased(Tower[str]):
     def forward(self, *inputs: Tensor) -> Features:
         """Ids and mask, both [B, L] → offered levels, each [B, L, D]."""
         ids, mask = inputs
-        given = self._meta_inputs(ids) if ids.is_meta else {"input_ids": ids, "attention_mask": mask.long()}
+        blank = ids.is_meta or isinstance(ids, FakeTensor)
+        given = self._blank_inputs(ids) if blank else {"input_ids": ids, "attention_mask": mask.long()}
         states = self.network(**given, output_hidden_states=True).hidden_states
         if len(states) != self.info.depth + 1:
             raise RuntimeError(f"{type(self.network).__name__} gave {len(states)} states for {self.info.depth} levels")
         return Features(tuple(self._normed(states[level]) for level in self.levels), mask)
 
-    def _meta_inputs(self, ids: Tensor) -> dict[str, Tensor]:
-        """Keep transformers from looking into ids and mask where there is nothing to see: FLOPs are being counted."""
+    def _blank_inputs(self, ids: Tensor) -> dict[str, Tensor]:
+        """Keep transformers from looking into ids and mask where there is nothing to see: costs are being counted."""
         if "inputs_embeds" in inspect.signature(self.network.forward).parameters:
             return {"inputs_embeds": self.network.get_input_embeddings()(ids)}
         return {"input_ids": ids}
