@@ -90,4 +90,4 @@ def test_as_an_installed_package(shell: Shell, tmp_path: Path) -> None:
     assert "RuntimeError: no licence (my_manager.py:1)" in broken.stdout
     named = shell("mtlab list managers salience", **here)
     assert named.returncode == 2
-    assert "plug-in my_manager failed: RuntimeError: no licence (my_manager.py:1); see `mtlab doctor`" in named.stderr
+    assert "plug-in my_manager failed: RuntimeError: no licence (my_manager.py:1)); see `mtlab doctor`" in named.stderr
