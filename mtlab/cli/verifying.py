@@ -82,8 +82,8 @@ def _in_short(found: list[Verified]) -> Table:
 
     from mtlab.checkpoints.comparisons import GROUPS
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("differences in", style="cyan", overflow="fold", ratio=1)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    table.add_column("differences in", style="cyan", overflow="fold")
     for name in GROUPS:
         table.add_column(name, justify="right", no_wrap=True)
     for one in found:
