@@ -46,8 +46,8 @@ class EasyVqa(Dataset):
 
     The package has 4,000 pictures for training and 1,000 for testing. Of the former, the last 500 (numbers 3500 to
     3999, with all of their questions) are set aside for validation. Families: colour (what colour is the circle?),
-    shape (what is the blue shape?), presence (is there a circle?), absence (is there no circle?). A first set of real
-    data, but too easy to tell managers apart: all reach 99 % or more. Source: V. Zhou, github.com/vzhou842/easy-VQA.
+    shape (what is the blue shape?), presence (is there a circle?), absence (is there no circle?). Words alone answer
+    67 %. A first set of real data, but too easy to tell managers apart. Source: V. Zhou, github.com/vzhou842/easy-VQA.
     """
 
     @classmethod
