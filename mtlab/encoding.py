@@ -111,8 +111,9 @@ class Model:
         given = {"text": list(texts), "vision": [pixels(image) for image in images]}
         found = []
         for kind, raw in given.items():
+            tower: Any = self.network.towers[kind]
             try:
-                prepared = self.network.towers[kind].prepare(raw)
+                prepared = tower.prepare(raw)
             except ValueError as error:  # a world's own towers read nothing else
                 raise UserError(f"the {kind} tower cannot read this: {error}") from None
             found.append(self.network.features(kind, tuple(tensor.to(self.device) for tensor in prepared)))

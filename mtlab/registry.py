@@ -130,7 +130,7 @@ class Registry(Generic[T]):
         config = getattr(cls, "Config", NoOptions)
         if not isinstance(config, type) or not dataclasses.is_dataclass(config):
             raise RegistrationError(f"{what}: Config must be a frozen dataclass: put @dataclass(frozen=True) above it")
-        if not config.__dataclass_params__.frozen:
+        if not getattr(config, "__dataclass_params__").frozen:  # noqa: B009 - the stubs have it not
             raise RegistrationError(f"{what}: Config must be frozen: write @dataclass(frozen=True)")
         for option in dataclasses.fields(config):
             if option.default is dataclasses.MISSING and option.default_factory is dataclasses.MISSING:
