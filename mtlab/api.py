@@ -53,7 +53,7 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
     """Load a trained model: of a finished run, with its best checkpoint, or of a folder made by `mtlab import`.
 
     Args:
-        run: a run's folder, a checkpoint in it, `STUDY:LABEL:SEED`, `CELL/sSEED`, or an imported checkpoint's folder.
+        run: a run's folder, a checkpoint in it, `STUDY:VARIANT:SEED`, `CELL/sSEED`, or an imported checkpoint's folder.
         store: where studies and ids are looked up; None: `MTLAB_STORE`, else `./runs`.
         device: "cpu", "cuda", "cuda:N" or "auto".
         plugins: may the plug-ins be imported that the run was trained with?

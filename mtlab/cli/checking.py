@@ -60,7 +60,7 @@ def _print(title: str, rules: list[Rule]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(f"[bold]{escape(title)}[/]")
     for rule in rules:
         cases = f" [dim]({rule.cases} cases)[/]" if rule.cases > 1 and rule.verdict == "kept" else ""

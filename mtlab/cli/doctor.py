@@ -33,7 +33,7 @@ def _print(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     python = found["python"]
     console.print(f"[bold]Python[/] {python['version']} · {escape(python['executable'])} · {python['platform']}")
     _section(console, "Packages", ("package", "version", ""), map(_package, found["packages"]))

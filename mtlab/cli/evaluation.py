@@ -26,7 +26,7 @@ def evaluate(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="STUDY:LABEL:SEED (what is unique may be left out), a run's folder, or a checkpoint."
+            metavar="RUN", help="STUDY:VARIANT:SEED (what is unique may be left out), a run's folder, or a checkpoint."
         ),
     ],
     task: Annotated[
@@ -57,7 +57,7 @@ def evaluate(
 
     Answers are matched by name. A question whose right answer the model does not know counts as wrong, and is counted.
 
-    mtlab eval quickstart:static:0 --split test · mtlab eval quickstart:static --data difficulty=hard ·
+    mtlab eval quickstart:static:0 --split test · mtlab eval quickstart:static:0 --data difficulty=hard ·
     mtlab eval runs/cells/CELL/s0 --data questions,folder=mine --out mine.csv
     """
     from mtlab.studies.find import find_run
@@ -146,7 +146,7 @@ def _print(judged: Judged) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     asked, split = judged.wanted, judged.wanted.split
     own = "the run's own" if asked.own_data else "not what it was trained on"
     step = "" if judged.step is None else f", checkpoint of step {judged.step}"

@@ -1,4 +1,4 @@
-"""Which finished run is meant: by its folder, its id, its checkpoint, or as `STUDY:LABEL:SEED`. No torch here."""
+"""Which finished run is meant: by its folder, its id, its checkpoint, or as `STUDY:VARIANT:SEED`. No torch here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtlab import files
 from mtlab.errors import UserError, nearest
 from mtlab.studies.store import Store
 
-WAYS = "a run's folder, a checkpoint, STUDY:LABEL:SEED, or CELL/sSEED"
+WAYS = "a run's folder, a checkpoint, STUDY:VARIANT:SEED, or CELL/sSEED"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _in_store(name: str, root: Path) -> Path:
 
 
 def _of_study(store: Store, study: str, rest: str, name: str) -> str:
-    """Look up `LABEL:SEED` in a study's stored plan."""
+    """Look up `VARIANT:SEED` in a study's stored plan."""
     runs = store.plan(study)["runs"]
     labels = sorted({run["label"] for run in runs})
     head, _, tail = rest.rpartition(":")
