@@ -38,7 +38,9 @@ def dead_weights(config: Mapping[str, Any]) -> dict[str, int] | None:
         "vit_model.positional_embedding": _CLIP_TOKENS * clip_width,
         "vit_model.ln_final": 2 * clip_width,
     }
-    contrastive = config["task"]["name"] == "retrieval" or {"itc", "itm_itc"} & set(config["task"].get("objectives", ()))
+    contrastive = config["task"]["name"] == "retrieval" or {"itc", "itm_itc"} & set(
+        config["task"].get("objectives", ())
+    )
     if not contrastive:  # the temperature of a loss that is not trained
         found["temperature"] = 1
     if manager["name"] in _MANAGERS:

@@ -112,7 +112,7 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
         lengths = {"text": text_length or shapes["text"].tokens, "vision": shapes["vision"].tokens}
         amounts = {"text": examples, "vision": examples * model.task.pictures}
         with tally:
-            given = {kind: _inputs(kind, towers, shapes[kind], amounts[kind], lengths[kind]) for kind in KINDS}
+            given = {kind: blank_inputs(kind, towers, shapes[kind], amounts[kind], lengths[kind]) for kind in KINDS}
             loss = _loss(model, given, bf16=train["precision"] == "bf16", examples=examples)
             kept = tally.live - parameters
             loss.backward()  # type: ignore[no-untyped-call]
@@ -136,12 +136,22 @@ def _to_fake(model: nn.Module) -> None:
                 held[name] = made[id(tensor)]
 
 
-def _inputs(
+def blank_inputs(
     kind: TowerKind, towers: Mapping[TowerKind, Tower[Any]], shape: TowerShape, amount: int, length: int
 ) -> Features | tuple[Tensor, ...]:
+    """Make blank inputs: for the tower if it runs, else the levels that a cache would give.
+
+    Args:
+        kind: "text" or "vision".
+        towers: those that run.
+        shape: what the tower offers.
+        amount: texts or images.
+        length: tokens of each.
+
+    """
     if kind not in towers:
         mask = torch.ones(amount, length, dtype=torch.bool) if kind == "text" else None
-        return Features(tuple(torch.empty(amount, length, width) for width in shape.widths), mask)
+        return Features(tuple(torch.zeros(amount, length, width) for width in shape.widths), mask)
     blank = towers[kind].dummy_inputs(amount)
     return cut(blank, length) if kind == "text" else blank
 

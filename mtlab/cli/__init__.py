@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from mtlab.cli import (
+    budgeting,
     checking,
     checkpoints,
     cleaning,
@@ -40,6 +41,7 @@ app = typer.Typer(
 COMMANDS: dict[str, Callable[..., None]] = {
     "new": starting.new,
     "plan": planning.plan,
+    "budget": budgeting.budget,
     "run": running.run,
     "status": state.status,
     "report": reporting.report,

@@ -15,6 +15,8 @@ from mtlab.config.identity import digest, engine_code
 from mtlab.config.load import NODES
 from mtlab.files import read_json, write_json
 
+COUNT = 2  #: raise it when `mtlab.cost` counts otherwise
+
 
 @dataclass(frozen=True)
 class CellCost:
@@ -36,7 +38,7 @@ class Costs:
 
     def __call__(self, config: Mapping[str, Any]) -> CellCost:
         """Return what an example costs in a cell with this resolved configuration."""
-        key = _architecture(config)
+        key = architecture(config)
         if key not in self.known:
             from mtlab.cost import count
 
@@ -52,8 +54,9 @@ class Costs:
             write_json(self.path, self.known)
 
 
-def _architecture(config: Mapping[str, Any]) -> str:
+def architecture(config: Mapping[str, Any]) -> str:
+    """Digest all that the cost of an example depends on."""
     versions = {node: resolve.entry(node, config[node]).version for node in NODES}
     parts = {node: config[node] for node in ("manager", "text", "vision", "task", "model", "cache")}
     answers = resolve.sizes(config["data"]).answers  # all that the architecture takes from the data
-    return digest({"parts": parts, "answers": answers, "versions": versions, "code": engine_code()})
+    return digest({"parts": parts, "answers": answers, "versions": versions, "code": engine_code(), "count": COUNT})

@@ -1,0 +1,51 @@
+"""Train a few steps for real and print the rehearsed and the measured peak, in bytes: a process of its own."""
+
+import json
+import os
+import resource
+import sys
+
+import torch
+
+from mtlab.budget.memory import blank_inputs, training_memory
+from mtlab.config import resolve
+from mtlab.config.check import checked
+from mtlab.config.schema import TrainConfig
+from mtlab.cost import KINDS
+from mtlab.data.batches import Batch
+from mtlab.model import build
+from mtlab.towers import build_tower, tower_shape
+from mtlab.training.optimiser import adamw, groups
+from mtlab.training.steps import Arithmetic, train_step
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+config = resolve.resolve(json.loads(sys.argv[1]))
+answers = resolve.sizes(config["data"]).answers
+rehearsed = training_memory(config, answers=answers)
+torch.set_num_threads(1)
+torch.nn.functional.layer_norm(torch.nn.Linear(8, 8)(torch.randn(4, 8)), (8,)).sum().backward()  # load the kernels
+before = resident()
+train = checked(TrainConfig, config["train"])
+shapes = {kind: tower_shape(kind, config[kind]) for kind in KINDS}
+towers = {kind: build_tower(kind, config[kind], weights=False) for kind in KINDS if config[kind]["trainable"]}
+model = build(
+    config,
+    shapes["text"],
+    shapes["vision"],
+    answers=answers,
+    text_tower=towers.get("text"),
+    vision_tower=towers.get("vision"),
+).train()
+optimiser = adamw(model, groups(model, train, dict.fromkeys(towers, 1.0)), train)
+for step in range(2):
+    given = {kind: blank_inputs(kind, towers, shapes[kind], train.batch, shapes[kind].tokens) for kind in KINDS}
+    batch = Batch(tuple(range(train.batch)), given["text"], given["vision"], torch.zeros(train.batch, dtype=torch.long))
+    arithmetic = Arithmetic(torch.device("cpu"), bf16=train.precision == "bf16")
+    train_step(model, optimiser, (batch,), arithmetic, seed=0, step=step, clip=None)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"rehearsed": rehearsed.peak, "measured": peak - before}))
