@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from mtlab.errors import UserError, nearest
@@ -55,6 +58,17 @@ class Entry(Generic[T]):
     def ours(self) -> bool:
         """Does it come with mtlab? If not, it is a plug-in's."""
         return self.origin.partition(".")[0] == "mtlab"
+
+    @property
+    def source(self) -> str | None:
+        """Digest of the file that a plug-in's class stands in, to tell that it has changed; None of ours."""
+        file = getattr(sys.modules.get(self.origin), "__file__", None)
+        if self.ours or file is None:
+            return None
+        try:
+            return hashlib.blake2b(Path(file).read_bytes(), digest_size=6).hexdigest()
+        except OSError:  # a module out of an archive, or gone since
+            return None
 
 
 @dataclass(frozen=True)

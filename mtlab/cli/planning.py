@@ -126,6 +126,11 @@ def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
             f"[yellow]{len(found.other_code)} finished runs come from other code of loop or models than this: "
             "where it changes results, raise mtlab.version.ENGINE[/]"
         )
+    lines += [
+        f"[yellow]the source of plug-in {name} has changed since {count} of the finished runs: "
+        "where that changes results, raise the version that it is registered with[/]"
+        for name, count in found.other_plugins.items()
+    ]
     return lines
 
 

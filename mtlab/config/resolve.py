@@ -148,6 +148,16 @@ def identity(config: Mapping[str, Any]) -> Identity:
     )
 
 
+def plugin_code(config: Mapping[str, Any]) -> dict[str, str]:
+    """Digest the source of the plug-ins' classes that a resolved cell uses: "manager:NAME" → digest.
+
+    No part of a cell's id, which goes by the class's version: stored with each run, so that `mtlab plan` can tell that
+    it has changed.
+    """
+    used = {node: entry(node, config[node]) for node in NODES}
+    return {f"{node}:{found.name}": found.source for node, found in used.items() if found.source is not None}
+
+
 def _section(key: str, given: Any) -> dict[str, Any]:
     try:
         return plain_checked(hints(RunConfig)[key], _mapping(given))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mtlab.errors import UserError
@@ -21,6 +21,7 @@ class Reconciled:
     states: Mapping[str, State]  #: run → state
     dropped: tuple[str, ...]  #: runs of the stored plan that this one no longer asks for
     other_code: tuple[str, ...]  #: finished runs that other code of loop or models produced
+    other_plugins: Mapping[str, int] = field(default_factory=dict)  #: "manager:NAME" → those of another source of it
 
     @property
     def counts(self) -> dict[str, int]:
@@ -37,8 +38,15 @@ def reconcile(plan: Mapping[str, Any], store: Store) -> Reconciled:
     stored = store.plan(plan["study"])["runs"] if plan["study"] in store.study_names() else []
     dropped = tuple(run["id"] for run in stored if run["id"] not in states)
     done = [run for run, state in states.items() if state == "done"]
-    other = tuple(run for run in done if (store.config(run) or {}).get("code") not in (None, plan["code"]))
-    return Reconciled(states, dropped, other)
+    configs = {run: store.config(run) or {} for run in done}
+    other = tuple(run for run, config in configs.items() if config.get("code") not in (None, plan["code"]))
+    plugins = Counter(
+        name
+        for config in configs.values()
+        for name, code in config.get("plugin_code", {}).items()
+        if plan.get("plugin_code", {}).get(name, code) != code
+    )
+    return Reconciled(states, dropped, other, dict(plugins))
 
 
 def refuse_full_disk(plan: Mapping[str, Any], states: Mapping[str, State], store: Store) -> None:

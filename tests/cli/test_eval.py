@@ -78,6 +78,8 @@ def test_its_own_data_give_its_own_numbers_and_nothing_in_it_changes(told: Told,
         code, out, err = told("small:static: mine:0", "--split", split, "--json")
         assert code == 0, err
         judged = json.loads(out)
+        page = (Path(__file__).parents[2] / "docs/json.md").read_text()
+        assert not {key for key in judged if f"`{key}`" not in page}
         assert judged["metrics"] == {name: value for name, value in metrics.items() if name.startswith(split)}
         assert (judged["own_data"], judged["unanswerable"]["examples"]) == (True, 0)
         assert Path(judged["outcomes"]).is_relative_to(store / "derived" / run.parent.name / "s0")

@@ -47,6 +47,10 @@ def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: 
     run = next(store / "cells" / run["id"] for run in plan["runs"] if run["label"] == "plug_run")
     assert "importing plug-in plug_run" in (run / "log.txt").read_text()
 
+    study.with_suffix(".py").write_text(study.with_suffix(".py").read_text() + "# changed since\n")
+    out = told("plan", study, "--store", store)[1]
+    assert "the source of plug-in manager:plug_run has changed since 1 of the finished runs" in " ".join(out.split())
+
     study.with_suffix(".py").unlink()  # what only reads needs no plug-in
     del MANAGERS.entries["plug_run"]
     code, out, _ = told("report", study, "--store", store, "--json")
@@ -63,7 +67,10 @@ def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: 
 def test_check_tells_rule_by_rule(plugin: Callable[..., Path], told: Told) -> None:
     good = plugin("plug_good")
     code, out, _ = told("check", "plug_good", "--plugin", good, "--json")
-    rules = {rule["rule"]: rule for rule in json.loads(out)["rules"]}
+    found = json.loads(out)
+    rules = {rule["rule"]: rule for rule in found["rules"]}
+    page = (Path(__file__).parents[2] / "docs/json.md").read_text()
+    assert not {key for part in (found, found["rules"][0]) for key in part if f"`{key}`" not in page}
     assert code == 0
     assert {rule["verdict"] for rule in rules.values()} == {"kept", "skipped"}
     assert rules["noise_reaches_the_output"]["reason"] == "asks for no noise"
