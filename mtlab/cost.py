@@ -110,7 +110,8 @@ def count(config: Mapping[str, Any], *, answers: int) -> Cost:
         model = construct(config, text, vision, answers=answers).eval()
     towers = {kind: tower_cost(kind, config[kind]) for kind in KINDS}
     trained = {kind for kind in KINDS if config[kind].get("trainable")}
-    work = {kind: inputs * towers[kind].flops for kind, inputs in (("text", 1), ("vision", model.task.pictures))}
+    inputs: dict[TowerKind, int] = {"text": 1, "vision": model.task.pictures}
+    work = {kind: inputs[kind] * towers[kind].flops for kind in KINDS}
     fusion, often = fusion_flops(model, text, vision), passes(config["task"])
     flops = Flops(
         trained=fusion + sum(work[kind] for kind in trained),

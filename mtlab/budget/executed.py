@@ -6,8 +6,9 @@ convolutions alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from mtlab.budget.texts import cut
 from mtlab.cost import KINDS, passes
 from mtlab.model import construct
 from mtlab.towers import build_tower, tower_shape
-from mtlab.towers.base import Features
+from mtlab.towers.base import Features, Tower
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,18 @@ def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Ex
             tower = build_tower(kind, config[kind], weights=False).eval()
             given = tuple(tensor.to("meta") for tensor in tower.dummy_inputs(amounts[kind]))
             inputs = cut(given, text_tokens) if kind == "text" else given
-            cost = _counted(lambda tower=tower, inputs=inputs: tower(*inputs).levels, backward=trained)
+            cost = _counted(partial(_levels, tower, inputs), backward=trained)
             forward, backward = forward + cost[0], backward + cost[1]
         fusion = _counted(lambda: (model(levels["text"], levels["vision"]).logits,), backward=True)
         heads = _counted(lambda: _further_heads(model, levels, text_tokens), backward=True)
     often = passes(config["task"])
     step = often.towers * (forward + backward) + often.fusion * sum(fusion) + sum(heads)
     return Executed(forward + fusion[0], step)
+
+
+def _levels(tower: Tower[Any], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    features: Features = tower(*inputs)
+    return features.levels
 
 
 def _further_heads(model: Any, levels: Mapping[str, Features], text_tokens: int) -> tuple[Tensor, ...]:

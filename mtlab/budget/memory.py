@@ -40,11 +40,11 @@ class Memory:
     peak: int  #: the most that is taken at once (gradients arise as activations go), with the allocator's tenth
 
 
-class Tally(TorchDispatchMode):
+class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums up the storages that are alive while it is entered, and remembers the most."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peak = 0
         self._sizes: dict[int, int] = {}
@@ -125,7 +125,8 @@ def _to_fake(model: nn.Module) -> None:
     """Put a fake tensor of the CPU in place of each parameter and buffer; shared ones stay shared."""
     made: dict[int, Tensor] = {}
     for module in model.modules():
-        for held in (module._parameters, module._buffers):
+        tables: tuple[Any, ...] = (module._parameters, module._buffers)
+        for held in tables:
             for name, tensor in held.items():
                 if tensor is None:
                     continue

@@ -85,7 +85,7 @@ def _timed(
         vision_tower=towers.get("vision"),
     )
     model = model.to(arithmetic.device).train()
-    scales = {kind: config[kind]["lr_scale"] for kind in run if config[kind]["trainable"]}
+    scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in run if config[kind]["trainable"]}
     optimiser = adamw(model, groups(model, train, scales), train)
     lengths = {"text": text_tokens, "vision": shapes["vision"].tokens}
     amounts = {"text": examples, "vision": examples * model.task.pictures}

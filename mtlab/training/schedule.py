@@ -24,5 +24,5 @@ def rate(step: int, steps: int, train: TrainConfig) -> float:
     if step < warm:
         return step / warm if train.warmup_from_zero else (step + 1) / (warm + 1)
     done = (step - warm) / max(1, steps - warm)
-    left = {"linear": (1 - done) ** train.power, "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}
+    left = {"linear": math.pow(1 - done, train.power), "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}
     return train.end_lr + (1 - train.end_lr) * left[train.decay]
