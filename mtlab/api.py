@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.config.load import compose, merged, override, unfolded
 from mtlab.encoding import Encoded, Model
 from mtlab.errors import UserError
-from mtlab.loading import answers_of, bring_plugins, imported, model_of, restore
+from mtlab.loading import answers_of, bring_plugins, imported, model_of, refuse_changed, restore
 from mtlab.plugins import import_plugins
 from mtlab.studies.find import find_run
 from mtlab.studies.store import Store, store_root
@@ -68,6 +68,7 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
         return imported(Path(run).expanduser(), device)
     found = find_run(run, store_root(store))
     bring_plugins(found, allowed=plugins)
+    refuse_changed(found)
     config = found.config["config"]
     model = model_of(config, answers_of(config), seed=found.config["seed"], device=device)
     restore(model.network, found)

@@ -20,7 +20,7 @@ from mtlab.data.batches import Loader, RawImages, RawTexts, Source
 from mtlab.data.cache import expert_cache
 from mtlab.encoding import Model
 from mtlab.errors import UserError
-from mtlab.loading import answers_of, model_of, restore
+from mtlab.loading import answers_of, model_of, refuse_changed, restore
 from mtlab.registry import Registry
 from mtlab.studies.find import FoundRun
 from mtlab.tasks.base import TASKS
@@ -137,9 +137,10 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
         progress: is told how far it is.
 
     Raises:
-        UserError: data or weights cannot be had, the task's head does not fit the run's, or no answer is shared.
+        UserError: data or weights cannot be had or have changed, the head does not fit the task, no answer is shared.
 
     """
+    refuse_changed(run)
     config = {**run.config["config"], "task": asked.task}
     _refuse_other_heads(config["task"], run.config["config"]["task"])
     train = checked(TrainConfig, config["train"])

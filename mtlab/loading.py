@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtlab.config.load import NODES
 from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS
 from mtlab.encoding import Model
@@ -29,6 +30,32 @@ def bring_plugins(found: FoundRun, *, allowed: bool) -> None:
         import_plugins(found.config["plugins"], Path(found.config["plugin_folder"]), allowed=allowed)
     except UserError as error:
         raise error.at(file=found.folder / "config.json") from None
+
+
+def refuse_changed(found: FoundRun) -> None:
+    """Refuse a run whose classes, towers or data are no longer those that it was trained with.
+
+    Its weights would go into another model, or its answers get other names, and nobody would notice.
+
+    Raises:
+        UserError: says what has changed.
+
+    """
+    from mtlab.config.resolve import entry, options
+
+    config, hashed = found.config["config"], found.config.get("identity") or {}
+    for node in NODES:
+        used = entry(node, config[node])
+        trained = hashed.get("versions", {}).get(f"{node}:{used.name}", used.version)
+        if trained != used.version:
+            problem = (
+                f"was trained with version {trained} of {used.kind} {used.name!r}, which is version {used.version}"
+            )
+            raise UserError(f"{problem} here", file=found.folder)
+    for node, trained in hashed.get("digests", {}).items():
+        if node in NODES and trained != entry(node, config[node]).cls.digest(options(node, config[node])):
+            what = "its data" if node == "data" else f"the weights of its {node} tower"
+            raise UserError(f"{what} have changed since, or are not here", file=found.folder, key=node)
 
 
 def answers_of(config: Mapping[str, Any]) -> tuple[str, ...]:

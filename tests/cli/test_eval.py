@@ -169,6 +169,28 @@ def test_wrong_input_is_told_in_one_line(told: Told, arguments: list[str], expec
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value", "expected"),
+    [
+        ("versions", "data:planted", 0, "was trained with version 0 of dataset 'planted', which is version 1 here"),
+        ("digests", "data", "of other files", "data: its data have changed since, or are not here"),
+        ("digests", "text", "of other weights", "text: the weights of its text tower have changed since"),
+    ],
+)
+def test_what_has_changed_since_training_is_refused(
+    told: Told, store: Path, tmp_path: Path, part: str, name: str, value: object, expected: str
+) -> None:
+    run = tmp_path / "s0"
+    shutil.copytree(directory(store, "mean"), run)
+    config = json.loads((run / "config.json").read_text())
+    config["identity"][part][name] = value
+    (run / "config.json").write_text(json.dumps(config))
+    code, _, err = told(run, "--out", tmp_path / "x.csv")
+    assert (code, err) == (2, f"error: {run}: {err.partition(f'{run}: ')[2]}")
+    assert expected in err
+    assert err.count("\n") == 1
+
+
 def test_a_damaged_checkpoint_is_told(told: Told, store: Path, tmp_path: Path) -> None:
     run = tmp_path / "s0"
     shutil.copytree(directory(store, "mean"), run)
