@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def export(source: Path, dialect: Dialect, out: Path, told: Told = lambda _: Non
     if dialect == "official":
         with files.temporary(out) as scratch:
             whole = {name: tensor.clone() for name, tensor in theirs.items()}  # a view would be saved with all it views
-            torch.save({"state_dict": whole, "hyper_parameters": {"config": _settings(read.config)}}, scratch)
+            _save({"state_dict": whole, "hyper_parameters": {"config": _settings(read.config)}}, scratch)
     else:
         with files.new_folder(out) as scratch:
             files.write_json(scratch / "config.json", _configuration(read, layout, exact=exact))
@@ -90,6 +91,14 @@ def planned(read: Source, dialect: Dialect) -> tuple[Layout, dict[str, Tensor], 
     layout = representable.layout(read, dialect)
     dead = _dead(read, layout)
     return dataclasses.replace(layout, dead=frozenset(dead)), dead, False
+
+
+def _save(data: dict[str, Any], path: Path) -> None:
+    """Write a file of torch's. It tells of a full disk as of a position that it did not expect: that is put right."""
+    try:
+        torch.save(data, path)
+    except RuntimeError as error:
+        raise OSError(errno.ENOSPC, str(error), str(path)) from error
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

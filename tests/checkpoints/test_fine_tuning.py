@@ -156,7 +156,8 @@ def test_import_fine_tune_export_import(tmp_path: Path) -> None:
     assert (again.task, again.dead, again.drawn) == ("question_answering", (), ())
     tuned = torch.load(tmp_path / "tuned.ckpt", weights_only=True)["state_dict"]
     before = weights(BUNDLE)
-    shared = [name for name in tuned if name in before and not name.startswith("vqa_classifier.")]  # a head of its own
+    own = ("vqa_classifier.", "token_type_embeddings.")  # drawn anew; without the row of second pictures
+    shared = [name for name in tuned if name in before and not name.startswith(own)]
     moved = [name for name in shared if not torch.equal(tuned[name], before[name])]
     assert len(moved) > 300  # towers and all were trained, from where they were
     assert max(float((tuned[name] - before[name]).abs().max()) for name in moved) < 0.1

@@ -67,15 +67,17 @@ def test_any_of_several_heads_may_be_live(tmp_path: Path) -> None:
 
 
 def test_positions_are_resized_as_published(tmp_path: Path) -> None:
-    told = imported("meter", tmp_path, image_size=48)
+    told = imported("extra_meter_fusion", tmp_path, image_size=48)
     config, _ = read_config(tmp_path / "ours")
     assert told.resized == (32, 48)
     assert config["vision"]["image_size"] == 48
-    theirs = weights("meter")["vit_model.visual.positional_embedding"]
+    theirs = weights("extra_meter_fusion")["vit_model.visual.positional_embedding"]
     ours = load_file(tmp_path / "ours" / "vision.safetensors")["pos_embed"]
     assert torch.equal(ours, resized(theirs.unsqueeze(0), 37))
     with pytest.raises(UserError, match=r"--image-size: patches of 8 pixels do not fill 50"):
-        import_checkpoint(tmp_path / "published.ckpt", tmp_path / "no", Wishes(facts=facts("meter"), image_size=50))
+        import_checkpoint(
+            tmp_path / "published.ckpt", tmp_path / "no", Wishes(facts=facts("extra_meter_fusion"), image_size=50)
+        )
 
 
 def test_a_checkpoint_without_heads_gets_drawn_ones(tmp_path: Path) -> None:

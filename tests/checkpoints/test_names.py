@@ -31,8 +31,11 @@ def test_there_and_back_is_the_same_to_the_bit(bundle: str, task: str) -> None:
 
 
 def test_families_are_told_apart() -> None:
-    told = {bundle: layout_of(weights(bundle)) for bundle in ("meter", "bt", "mt_aaue_vector", "mt_saue_scalar")}
-    assert (told["meter"].family, told["bt"].family) == ("meter", "bridgetower")
+    told = {
+        bundle: layout_of(weights(bundle))
+        for bundle in ("extra_meter_fusion", "bt", "mt_aaue_vector", "mt_saue_scalar")
+    }
+    assert (told["extra_meter_fusion"].family, told["bt"].family) == ("meter", "bridgetower")
     assert told["mt_aaue_vector"].adaptive
     assert not told["mt_saue_scalar"].adaptive
     assert told["mt_aaue_vector"].experts == (3, 4)
