@@ -54,7 +54,7 @@ def budget(
         print_json({"study": plan.study.name, "rows": [row.to_json() for row in rows], "totals": whole})
         return
     print_budget(plan.study.name, rows, whole, calibrated=calibrate)
-    typer.echo(f"next: mtlab run {file}" + "".join(f" {text}" for text in overrides or []))
+    typer.echo(f"next: mtlab plan {file}" + "".join(f" {text}" for text in overrides or []))
 
 
 def print_budget(study: str, rows: Sequence[Budget], whole: dict[str, Any], *, calibrated: bool) -> None:

@@ -58,7 +58,12 @@ def study_file(name: str) -> Path:
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    known = [str(f.relative_to(folder).with_suffix("")) for folder in folders for f in folder.glob("*.yaml")]
+    known = [
+        str(found.relative_to(folder).with_suffix(""))
+        for folder in folders
+        for found in folder.rglob("*.yaml")
+        if found.parent.name != "presets"
+    ]
     raise UserError(f"no such file, and no recipe of that name; {nearest(name, known)}", file=name)
 
 

@@ -184,7 +184,7 @@ def test_the_command_tells_what_it_timed(
     assert command("--calibrate", "train.device=cpu") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "timed: bridge: 3 steps of 8 examples on cpu, threads 1" in told
-    assert "next: mtlab run" in told
+    assert "next: mtlab plan" in told
 
 
 @pytest.mark.parametrize(
