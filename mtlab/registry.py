@@ -153,6 +153,12 @@ class Registry(Generic[T]):
             get_type_hints(config)
         except Exception as error:  # any expression may stand in an annotation
             raise RegistrationError(f"{what}: the types of Config cannot be read: {told(error)}") from error
+        from mtlab.config.check import as_plain, checked
+
+        try:
+            as_plain(checked(config, {}))
+        except Exception as error:  # so may any code in __post_init__, and any value be a default
+            raise RegistrationError(f"{what}: Config does not work with its defaults: {told(error)}") from error
 
     def fill_own(self) -> None:
         """Import the entries that come with mtlab."""

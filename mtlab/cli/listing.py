@@ -40,9 +40,10 @@ def list_entries(
 def _print(kind: str, entries: list[dict[str, Any]], *, detailed: bool) -> None:
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     if detailed:
         for entry in entries:
             _print_one(console, entry)
@@ -57,7 +58,7 @@ def _print(kind: str, entries: list[dict[str, Any]], *, detailed: bool) -> None:
         table.add_column("plug-in", style="magenta")
     for entry in entries:
         key = [entry["key"]] if kind == "towers" else []
-        table.add_row(entry["name"], *key, entry["summary"], *([_foreign(entry)] if foreign else []))
+        table.add_row(entry["name"], *key, escape(entry["summary"]), *([_foreign(entry)] if foreign else []))
     console.print(table)
 
 
@@ -82,5 +83,6 @@ def _print_one(console: Any, entry: dict[str, Any]) -> None:
         table.add_column(column, style="cyan" if column == "option" else None)
     for option in entry["options"]:
         allowed = " | ".join(map(str, option["choices"])) if "choices" in option else option["type"]
-        table.add_row(option["name"], json.dumps(option["default"], ensure_ascii=False), allowed, option["help"])
+        default = json.dumps(option["default"], ensure_ascii=False)
+        table.add_row(option["name"], escape(default), escape(allowed), escape(option["help"]))
     console.print(table)

@@ -13,6 +13,20 @@ from mtlab.registry import Registry
 Told = Callable[..., tuple[int, str, str]]
 
 
+def test_brackets_in_docs_are_shown_as_they_stand(plugin: Callable[..., Path], told: Told, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    study = plugin(
+        "plug_marked",
+        ("A static mixture.", "Weigh [B, N] states [/bold] :key: of it."),
+        ('"multiplies', '"[red] multiplies'),
+    )
+    for arguments in (["managers"], ["managers", "plug_marked"]):
+        code, out, err = told("list", *arguments, "--plugin", study)
+        assert (code, err) == (0, "importing plug-in plug_marked\n")
+        assert "[/bold] :key: of it." in " ".join(out.split())
+    assert "[red] multiplies the scores" in " ".join(out.split())
+
+
 def test_list_shows_it_with_where_it_comes_from(plugin: Callable[..., Path], told: Told, monkeypatch) -> None:
     study = plugin("plug_listed")
     code, out, err = told("list", "managers", "--plugin", study)

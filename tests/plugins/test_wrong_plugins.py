@@ -22,6 +22,8 @@ AT_IMPORT = {
         "Config must be a frozen dataclass: put @dataclass(frozen=True) above",
     ),
     "open": (' = option(1.0, "multiplies the scores", above=0.0)', "", "option sharp of Config needs a default"),
+    "sour": ("sharp: float = option(1.0", "sharp: float = option(None", "Config does not work with its defaults"),
+    "odd": ("sharp: float = option(1.0", "sharp: torch.Tensor = option(1.0", "Config does not work with its defaults"),
     "typed": ("sharp: float", 'sharp: "flaot"', "the types of Config cannot be read: NameError: name 'flaot'"),
 }
 
