@@ -61,8 +61,18 @@ def rebased(text: str, source: Path) -> str:
             continue
         folder = next(folder for folder in recipes() if beside.is_relative_to(folder.resolve()))
         anywhere = str(beside.relative_to(folder.resolve()).with_suffix(""))
-        text = re.sub(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", anywhere, text)
+        text = _renamed_base(text, name, anywhere)
+        text = re.sub(rf"(\bstudy: *['\"]?){re.escape(name)}(?![\w/.-])", rf"\g<1>{anywhere}", text)
     return text
+
+
+def _renamed_base(text: str, name: str, other: str) -> str:
+    """Replace a name within `base:`, up to the next key at the margin."""
+    block = re.search(r"^base:.*?(?=^[^\s#-]|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    if block is None:
+        return text
+    changed = re.sub(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", other, block[0])
+    return text[: block.start()] + changed + text[block.end() :]
 
 
 def _studies(data: object) -> Iterator[str]:
