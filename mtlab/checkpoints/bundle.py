@@ -24,6 +24,7 @@ from mtlab.checkpoints.names import Layout, listed, table, to_ours
 from mtlab.errors import UserError
 from mtlab.model import VisionLanguageModel, construct
 from mtlab.towers import build_tower, tower_shape
+from mtlab.towers.base import Tower
 from mtlab.towers.weights import read_tensors
 from mtlab.training.transfer import enlarged
 
@@ -149,7 +150,8 @@ def rebuilt(bundle: Bundle) -> Iterator[Rebuilt]:
         (Path(folder) / CONFIG).write_text(json.dumps(encoder))
         sections["text"] |= {"model": folder}
         sections["vision"] |= {"weights": "random"}
-        yield Rebuilt(bundle, sections, sizes)
+        towers = (build_tower(kind, sections[kind], weights=False) for kind in ("text", "vision"))
+        yield Rebuilt(bundle, sections, sizes, *towers)
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ class Rebuilt:
     bundle: Bundle
     sections: Mapping[str, Any]  #: text, vision, model, manager
     sizes: architecture.Sizes
+    text_tower: Tower[Any]  #: shared by all models that are built
+    vision_tower: Tower[Any]
 
     def model(self, task: str, *, heads: bool = True) -> VisionLanguageModel:
         """Build our model for a task, with the bundle's weights, in evaluation mode.
@@ -179,20 +183,30 @@ class Rebuilt:
             text,
             vision,
             answers=answers,
-            text_tower=build_tower("text", self.sections["text"], weights=False),
-            vision_tower=build_tower("vision", self.sections["vision"], weights=False),
+            text_tower=self.text_tower,
+            vision_tower=self.vision_tower,
         )
         try:
-            tensors, _ = to_ours(self.bundle.weights, table(layout, task))
-            fill(model, tensors, heads=heads)
+            entries = table(layout, task)
+            tensors, _ = to_ours(self.bundle.weights, entries)
+            called = {name: " + ".join(entry.theirs) for entry in entries for name in entry.ours}
+            fill(model, tensors, called, heads=heads)
         except UserError as error:
             raise error.at(file=self.bundle.folder / WEIGHTS) from None
         return model.eval()
 
 
 @torch.no_grad()
-def fill(model: VisionLanguageModel, tensors: Mapping[str, Tensor], *, heads: bool = True) -> None:
+def fill(
+    model: VisionLanguageModel, tensors: Mapping[str, Tensor], called: Mapping[str, str], *, heads: bool = True
+) -> None:
     """Give every parameter of a model its value, but for heads where `heads` is false.
+
+    Args:
+        model: changed in place.
+        tensors: our names → values.
+        called: our names → what the bundle calls them, for messages.
+        heads: fill the task's heads too.
 
     Raises:
         UserError: a parameter has none, a value has no parameter, or shapes differ.
@@ -204,12 +218,12 @@ def fill(model: VisionLanguageModel, tensors: Mapping[str, Tensor], *, heads: bo
     lacking, left = sorted(set(own) - set(fitted)), sorted(set(fitted) - set(own))
     if lacking or left:
         told = [f"no value for {listed(lacking)}"] if lacking else []
-        told += [f"no place for {listed(left)}"] if left else []
+        told += [f"no place for {listed([called.get(name, name) for name in left])}"] if left else []
         raise UserError(f"does not fit the model: {' and '.join(told)}")
     for name, parameter in own.items():
         if fitted[name].shape != parameter.shape:
             shapes = f"{tuple(fitted[name].shape)}, expected {tuple(parameter.shape)}"
-            raise UserError(f"does not fit the model: {name} has shape {shapes}")
+            raise UserError(f"does not fit the model: {called.get(name, name)} has shape {shapes}")
         parameter.copy_(fitted[name])
 
 

@@ -54,8 +54,8 @@ def recalls(scores: Tensor, image_of: Tensor, ranks: Sequence[int] = (1, 5, 10))
     images = torch.arange(len(scores), device=scores.device)
     found: dict[str, float] = {}
     for name, right in (
-        ("ir", image_of.unsqueeze(1) == scores.T.argsort(1, descending=True, stable=True)),
-        ("tr", image_of[scores.argsort(1, descending=True, stable=True)] == images.unsqueeze(1)),
+        ("ir", image_of.unsqueeze(1) == scores.T.argsort(dim=1, descending=True, stable=True)),
+        ("tr", image_of[scores.argsort(dim=1, descending=True, stable=True)] == images.unsqueeze(1)),
     ):
         at = {f"{name}_r{rank}": float(right[:, :rank].any(1).float().mean()) for rank in ranks}
         found |= at | {f"{name}_mean": sum(at.values()) / len(at)}

@@ -1,0 +1,198 @@
+"""With the published weights our models give the published tensors: in the committed bundles, and in all others."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bundles import ROOTS, folders
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mtlab.checkpoints.bundle import read, rebuilt
+from mtlab.checkpoints.comparisons import GROUPS
+from mtlab.checkpoints.verify import verify
+from mtlab.cli import main
+from mtlab.errors import UserError
+from mtlab.tasks.objectives import similarities
+from mtlab.tasks.ranking import UNRANKED, candidates_scored, recalls
+
+COMMITTED = ["bt", "extra_meter_fusion", "mt_saue_scalar", "mt_aaue_vector", "hf_bridgetower_add"]
+ELSEWHERE = sorted(set(folders()) - set(COMMITTED))
+SMALL = "hf_bridgetower_add"
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr("sys.argv", ["mtlab", "verify", *map(str, arguments)])
+    return main()
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_committed_bundles_agree(name: str) -> None:
+    found = verify(ROOTS[0] / name)
+    assert not [(quantity.name, quantity.largest) for quantity in found.quantities if not quantity.ok]
+    assert found.left == (), "every output is compared"
+    groups = {quantity.group for quantity in found.quantities}
+    assert groups >= set(GROUPS) - {"weights", "noise", "grads"}
+    assert not name.startswith("mt_") or groups == set(GROUPS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_bundles_elsewhere_agree(name: str) -> None:
+    found = verify(folders()[name])
+    assert not [(quantity.name, quantity.largest) for quantity in found.quantities if not quantity.ok]
+    assert found.left == ()
+
+
+def test_the_noise_has_the_published_deviation() -> None:
+    bundle = read(ROOTS[0] / "mt_aaue_vector")
+    with rebuilt(bundle) as ours:
+        managers = ours.model("pretraining").encoder.managers()
+        found = {f"{modality}.{depth}": manager.noise_scale for (modality, depth), manager in managers}
+    assert found == pytest.approx(bundle.config["noise_std"])
+
+
+@pytest.mark.parametrize("name", ["bt", "mt_aaue_vector"])
+@torch.no_grad()
+def test_retrieval_ranks_as_published(name: str) -> None:
+    given = load_file(ROOTS[0] / "retrieval" / "inputs.safetensors")
+    theirs = load_file(ROOTS[0] / "retrieval" / f"{name}.safetensors")
+    told = json.loads((ROOTS[0] / "retrieval" / f"{name}.json").read_text())
+    with rebuilt(read(ROOTS[0] / name)) as ours:
+        model = ours.model("retrieval")
+    text = model.features("text", (given["in/text_ids"], given["in/text_masks"].bool()))
+    image = model.features("vision", (given["in/images"],))
+    similarity = similarities(*model.task.itc(text, image), torch.tensor(1.0)).image_to_text
+
+    def match(images: Tensor, texts: Tensor) -> Tensor:
+        return model(text.at(texts), image.at(images)).logits[:, 1]
+
+    by_image, by_text = candidates_scored(similarity, told["k_test"], match)
+    for found, key in ((by_image, "out/img_scores"), (by_text, "out/txt_scores")):
+        torch.testing.assert_close(found, theirs[key], atol=1e-5, rtol=1e-5)
+        assert (found > UNRANKED).any()
+        assert (found == UNRANKED).any()
+    found = recalls(torch.maximum(by_image, by_text), given["in/text_image_index"])
+    assert found == pytest.approx(told["recalls"])
+
+
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOTS[0] / SMALL, tmp_path / "bundle"))
+
+
+def rewritten(file: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    right, wrong = ROOTS[0] / SMALL, copied(tmp_path)
+    rewritten(wrong / "io.safetensors", lambda io: io["out/pooler_output"].add_(2e-5))
+    assert command(monkeypatch, right) == 0
+    assert "1 of 1 bundles agree" in capsys.readouterr().out
+    assert command(monkeypatch, right, wrong) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "✗ bundle: out/pooler_output 2." in shown
+    assert "1 of 2 bundles agree" in shown
+    assert command(monkeypatch, "--json", wrong) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert (data["ok"], data["bundles"][0]["family"]) == (False, "bridgetower")
+    bad = [quantity["name"] for quantity in data["bundles"][0]["quantities"] if not quantity["ok"]]
+    assert bad == ["out/pooler_output"]
+    assert command(monkeypatch, "--markdown", right) == 0
+    assert capsys.readouterr().out.rstrip().endswith("| agrees |")
+    assert command(monkeypatch, "--markdown", "--json", right) == 2
+
+
+def test_what_is_no_number_disagrees(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    rewritten(folder / "io.safetensors", lambda io: io["out/text_features"].fill_(torch.nan))
+    assert not verify(folder).ok
+
+
+def test_what_nothing_is_compared_with_is_told(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    rewritten(folder / "io.safetensors", lambda io: io.update({"out/mystery": torch.zeros(2)}))
+    assert verify(folder).left == ("out/mystery",)
+
+
+CONV = "bridgetower.vision_model.visual.embeddings.patch_embedding.weight"
+POOLER = "bridgetower.cross_modal_text_pooler.dense.weight"
+SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no bundle": (shutil.rmtree, "no such bundle: expected a folder"),
+    "missing file": (lambda folder: (folder / "io.safetensors").unlink(), "is no bundle: it has no io.safetensors"),
+    "cut": (
+        lambda folder: (folder / "state_dict.safetensors").write_bytes(
+            (ROOTS[0] / SMALL / "io.safetensors").read_bytes()[:5000]
+        ),
+        "is not a readable safetensors file",
+    ),
+    "no outputs": (
+        lambda folder: rewritten(
+            folder / "io.safetensors", lambda io: [io.pop(name) for name in list(io) if not name.startswith("in/")]
+        ),
+        "holds no outputs",
+    ),
+    "no inputs": (
+        lambda folder: rewritten(folder / "io.safetensors", lambda io: io.pop("in/pixel_values")),
+        "lacks the inputs in/pixel_values",
+    ),
+    "renamed": (
+        lambda folder: rewritten(folder / "state_dict.safetensors", lambda w: w.update({POOLER + "x": w.pop(POOLER)})),
+        POOLER,
+    ),
+    "reshaped": (
+        lambda folder: rewritten(
+            folder / "state_dict.safetensors", lambda w: w.update({POOLER: w[POOLER][:, :8].clone()})
+        ),
+        "cross_modal_text_pooler",
+    ),
+    "misshapen output": (
+        lambda folder: rewritten(folder / "io.safetensors", lambda io: io.update({"itm/logits": torch.zeros(3, 5)})),
+        "itm/logits has shape (3, 5), expected (3, 2)",
+    ),
+    "unfitting input": (
+        lambda folder: rewritten(
+            folder / "io.safetensors", lambda io: io.update({"in/pixel_values": torch.zeros(3, 3, 20, 20)})
+        ),
+        "the inputs do not fit the model",
+    ),
+    "wrong configuration": (
+        lambda folder: (folder / "config.json").write_text("{}"),
+        "lacks 'config', which weights' shapes do not tell",
+    ),
+    "foreign": (
+        lambda folder: save_file({"layer.weight": torch.zeros(2)}, folder / "state_dict.safetensors"),
+        "is no METER, BridgeTower or ManagerTower",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_bad_bundles_are_refused_in_one_line(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, (spoil, told) = copied(tmp_path), SPOILT[how]
+    spoil(folder)
+    assert command(monkeypatch, folder) == 2
+    message = capsys.readouterr().err.strip()
+    assert told in message
+    assert message.startswith(f"error: {folder}")
+    assert "\n" not in message
+
+
+def test_a_bundle_whose_weights_have_nothing_to_show_for_them_is_refused(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    rewritten(
+        folder / "io.safetensors",
+        lambda io: (
+            [io.pop(name) for name in list(io) if not name.startswith("in/")] and io.update({"out/x": torch.ones(1)})
+        ),
+    )
+    with pytest.raises(UserError, match="holds nothing that could be compared"):
+        verify(folder)
