@@ -55,7 +55,7 @@ def families(report: Report) -> str:
 
 def marks(report: Report, comparisons: int, scope: str = "") -> str:
     """Explain the marks of what was shown."""
-    against = _against(report) or "the variant that it is compared with"
+    against = _against(report) or f"its baseline (one of {', '.join(report.baselines)})"
     correction = (
         f"corrected by Holm for {comparisons} comparison{'s' if comparisons > 1 else ''}{scope}"
         if report.correct == "holm"
@@ -78,12 +78,13 @@ def _against(report: Report) -> str | None:
     return names.pop() if alike and len(names) == 1 else None
 
 
-def paper(report: Report, *, blocks: int = 1) -> str:
+def paper(report: Report, *, blocks: int = 1, differences: bool = True) -> str:
     """Explain a table that leaves for a paper: all that its numbers need to be quoted.
 
     Args:
         report: what is reported.
         blocks: of variants that stand side by side.
+        differences: does the table show them?
 
     """
     unit = ", in points" if words.in_points(report.metric) else ""
@@ -94,6 +95,8 @@ def paper(report: Report, *, blocks: int = 1) -> str:
         f"Checkpoints: those of the {'highest' if report.choose_mode == 'max' else 'lowest'} {report.choose}.",
     ]
     if report.comparisons:
+        if differences:
+            sentences.append(f"Difference: on shared seeds, ± half-width of its {level} interval, not corrected.")
         sentences.append(marks(report, report.comparisons))
     if any(row.best for row in report.rows):
         within = " of its block" if blocks > 1 else ""

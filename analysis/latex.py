@@ -97,7 +97,7 @@ def side_by_side_latex(view: SideBySide) -> str:
     head = [" & ".join(above) + r" \\", "".join(rules), _header([name for _, name in header])]
     written = [[_bold(escape(cell.text), cell.best) for cell in line] for line in lines]
     name = "-".join(report.study for report in view.reports)
-    return _float(head, written, side_by_side.caption(view), name)
+    return _float(head, written, side_by_side.caption(view, differences=False), name)
 
 
 def escape(text: str) -> str:

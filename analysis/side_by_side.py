@@ -41,12 +41,12 @@ def grid(view: SideBySide) -> tuple[list[tuple[str, str]], list[list[Cell]]]:
     return header, lines
 
 
-def caption(view: SideBySide) -> str:
+def caption(view: SideBySide, *, differences: bool = True) -> str:
     """Explain the table: what is the same in a block, and how each study was tested."""
     told = []
     for report in view.reports:
         name = f"{report.study}: " if len(view.reports) > 1 else ""
-        told.append(name + captions.paper(report, blocks=len(view.blocks)))
+        told.append(name + captions.paper(report, blocks=len(view.blocks), differences=differences))
     apart = " Each study is tested and corrected by itself." if len(view.reports) > 1 else ""
     return " ".join(told) + apart + " FLOPs: of one run's whole training, as planned."
 
