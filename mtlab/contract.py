@@ -67,7 +67,7 @@ def hold(name: str, progress: Progress | None = None) -> list[Rule]:
         Path(folder, "contract_suite.py").write_text(SUITE.format(name=name))
         collector = _Collector(progress)
         arguments = [f"{folder}/contract_suite.py", "--rootdir", folder, "-c", f"{folder}/pytest.ini"]
-        arguments += ["-q", "-m", "not slow", "--import-mode=importlib", "--basetemp", f"{folder}/tmp"]
+        arguments += ["-q", "-k", "not inductor", "--import-mode=importlib", "--basetemp", f"{folder}/tmp"]
         arguments += ["-p", "no:cacheprovider"]
         with contextlib.redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
             pytest.main(arguments, plugins=[collector])
