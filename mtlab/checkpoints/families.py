@@ -88,6 +88,7 @@ _STARTS: tuple[tuple[str, Dialect, str], ...] = (
     ("vit_model.visual.transformer.resblocks.", "official", ""),
     ("bridgetower.vision_model.visual.", "huggingface", "bridgetower."),
     ("vision_model.visual.transformer.resblocks.", "huggingface", ""),
+    ("bridgetower.cross_modal_", "huggingface", "bridgetower."),  # of which a part is missing
 )
 
 

@@ -80,6 +80,7 @@ def read(path: Path) -> Read:
     weights = weight_files(path)
     if not weights:
         raise UserError("holds no weights (*.safetensors or *.bin)", file=path)
+    _refuse_missing_shards(path, {file.name for file in weights})
     facts = _facts(written, path / "config.json")
     tensors: dict[str, Tensor] = {}
     for file in weights:
@@ -87,9 +88,18 @@ def read(path: Path) -> Read:
     return Read(tensors, facts, written, path)
 
 
+def _refuse_missing_shards(path: Path, found: set[str]) -> None:
+    for index in path.glob("*.index.json"):
+        listed = files.read_json(index)
+        wanted = set(listed.get("weight_map", {}).values()) if isinstance(listed, Mapping) else set()
+        same_kind = {name for name in wanted if Path(name).suffix in {Path(each).suffix for each in found}}
+        if missing := sorted(same_kind - found):
+            raise UserError(f"names {len(missing)} files of weights that are not there: {missing[0]}", file=index)
+
+
 def weight_files(path: Path) -> list[Path]:
-    """List the files of weights: safetensors where there are any."""
-    return hub.weight_files(path)
+    """List the files of weights: safetensors where there are any, else PyTorch's, without those of a trainer."""
+    return [file for file in hub.weight_files(path) if file.suffix != ".bin" or file.name.startswith("pytorch_model")]
 
 
 def copy_tokeniser(source: Path | None, place: Path) -> bool:

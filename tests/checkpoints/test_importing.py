@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,3 +169,21 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     with pytest.raises(UserError, match="exists already"):
         import_checkpoint(checkpoint("bt", tmp_path / "x.ckpt"), tmp_path / "ours", Wishes(facts=facts("bt")))
+
+
+def test_hugging_face_weights_may_lie_in_shards_of_either_kind(tmp_path: Path) -> None:
+    source = hugging_face("hf_bridgetower_add", tmp_path / "hf")
+    state = load_file(source / "model.safetensors")
+    (source / "model.safetensors").unlink()
+    names = sorted(state)
+    torch.save({name: state[name] for name in names[:100]}, source / "pytorch_model-00001-of-00002.bin")
+    torch.save({name: state[name] for name in names[100:]}, source / "pytorch_model-00002-of-00002.bin")
+    (source / "training_args.bin").write_bytes(b"a trainer's, and no weights")
+    assert import_checkpoint(source, tmp_path / "ours", Wishes()).drawn == ()
+    (source / "pytorch_model-00002-of-00002.bin").unlink()
+    with pytest.raises(UserError, match="no weight tells the"):
+        import_checkpoint(source, tmp_path / "again", Wishes())
+    index = {"weight_map": {name: f"pytorch_model-0000{1 + (name in names[100:])}-of-00002.bin" for name in names}}
+    (source / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"names 1 files of weights that are not there: pytorch_model-00002-of-00002"):
+        import_checkpoint(source, tmp_path / "again", Wishes())
