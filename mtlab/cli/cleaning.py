@@ -38,7 +38,8 @@ def clean(
     --runs alone, and only those that no stored plan asks for. What a live worker, launcher or reader holds stays.
     Exit code 1: something could not be removed.
     """
-    from mtlab.studies.clean import Found, in_cache, in_store, unasked_runs
+    from mtlab.studies.clean import Found, in_cache, in_store
+    from mtlab.studies.clean_runs import unasked_runs
 
     if studies and not runs:
         raise UserError("names of studies limit --runs: add it", file="command line")

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mtlab import files
 from mtlab.data import cache_limit
 from mtlab.data.cache_locks import LOCKS, QUARANTINE, alone
-from mtlab.errors import UserError
 from mtlab.studies.lock import PATIENCE, Watch, glance, guarded, lock_path
 from mtlab.studies.store import Store
 
@@ -67,7 +65,7 @@ def in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], 
 
     """
     found, watches = Found(), []
-    for run in _runs(store):
+    for run in runs_of(store):
         seen(f"{run.parent.name}/{run.name}")
         held = glance(run)
         if held == "live":
@@ -113,65 +111,8 @@ def in_cache(root: Path, limit: int) -> Found:
     return found
 
 
-def unasked_runs(store: Store, studies: Collection[str] = (), *, seen: Callable[[str], None] = lambda _: None) -> Found:
-    """Find run directories that no stored plan asks for.
-
-    Args:
-        store: where to look.
-        studies: only runs that these have started; by default of any.
-        seen: told what is looked at, for progress.
-
-    Raises:
-        UserError: a plan is damaged or missing, so that nobody can tell what it asks for.
-
-    """
-    plans, found = Plans(store), Found()
-    started = {run for name in studies for run in _started(store, name)}
-    for directory in _runs(store):
-        run = f"{directory.parent.name}/{directory.name}"
-        seen(run)
-        if run in plans.asked() or (studies and run not in started):
-            continue
-        if glance(directory) in ("live", "unsure"):
-            found.kept.append((directory, "a worker holds it"))
-        elif not _settled(directory):
-            found.kept.append((directory, "changed within the last hour"))
-        else:
-            size = cache_limit.size_of(directory) + cache_limit.size_of(store.derived(run))
-            why = "no stored plan asks for it" + _standing(store, run)
-            found.items.append(Item("run", directory, size, why, partial(_remove_run, store, run, plans)))
-    return found
-
-
-class Plans:
-    """The runs that the stored plans of a store ask for, read again whenever one of them changes."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._signature: Any = None
-        self._asked: frozenset[str] = frozenset()
-
-    def asked(self) -> frozenset[str]:
-        """Return the runs that are asked for now, parents of other studies included.
-
-        Raises:
-            UserError: a plan is damaged or missing.
-
-        """
-        folders = sorted(path for path in (self.store.root / "studies").glob("*") if path.is_dir())
-        signature = [(folder.name, _stamp(folder / "plan.json")) for folder in folders]
-        if signature != self._signature:
-            for folder, (_, stamp) in zip(folders, signature, strict=True):
-                if stamp is None and (folder / "spec.yaml").exists():
-                    problem = "has no plan, so nobody can tell which runs it asks for: `mtlab plan` its spec.yaml first"
-                    raise UserError(problem, file=folder)
-            plans = [self.store.plan(name) for name, stamp in signature if stamp is not None]
-            self._asked = frozenset(run["id"] for plan in plans for run in plan["runs"])
-            self._signature = signature
-        return self._asked
-
-
-def _runs(store: Store) -> Iterator[Path]:
+def runs_of(store: Store) -> Iterator[Path]:
+    """Give the run directories of a store."""
     for directory in sorted((store.root / "cells").glob("*/s*")):
         if directory.is_dir() and re.fullmatch(r"s\d+", directory.name):
             yield directory
@@ -208,7 +149,7 @@ def _judge(watches: list[Watch], found: Found, seen: Callable[[str], None]) -> N
 
 
 def _add_settled(found: Found, path: Path) -> None:
-    if not _settled(path):
+    if not settled(path):
         found.kept.append((path, "may still be written"))
         return
     found.items.append(Item("temporary", path, _bytes(path), "its writer was killed", partial(_remove_settled, path)))
@@ -218,7 +159,13 @@ def _add_settled(found: Found, path: Path) -> None:
 
 
 @contextmanager
-def _unheld(run: Path) -> Iterator[None]:
+def unheld(run: Path) -> Iterator[None]:
+    """Hold the guard of a run that nobody works on.
+
+    Raises:
+        InUseError: a worker may hold it.
+
+    """
     with guarded(run):
         if glance(run) in ("live", "unsure"):
             raise InUseError("a worker holds the run by now")
@@ -234,14 +181,14 @@ def _clear(watch: Watch) -> None:
 
 
 def _remove_of(run: Path, path: Path) -> None:
-    with _unheld(run):
-        _delete(path)
+    with unheld(run):
+        delete(path)
 
 
 def _remove_settled(path: Path) -> None:
-    if not _settled(path):
+    if not settled(path):
         raise InUseError("was changed since")
-    _delete(path)
+    delete(path)
 
 
 def _evict(path: Path) -> None:
@@ -249,21 +196,8 @@ def _evict(path: Path) -> None:
         raise InUseError("is in use by now")
 
 
-def _remove_run(store: Store, run: str, plans: Plans) -> None:
-    """Rename, then delete: nobody may come upon half a run. The empty guard stays, so that all mean the same file."""
-    directory = store.run(run)
-    doomed = directory.with_name(f"{files.TEMPORARY}removed-{secrets.token_hex(4)}")
-    with _unheld(directory):
-        if run in plans.asked():
-            raise InUseError("a plan asks for it by now")
-        if not _settled(directory):
-            raise InUseError("was changed since")
-        directory.rename(doomed)
-    _delete(doomed)
-    _delete(store.derived(run))
-
-
-def _delete(path: Path) -> None:
+def delete(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -280,7 +214,7 @@ def _held(lock: Path) -> bool:
         return not free
 
 
-def _settled(path: Path) -> bool:
+def settled(path: Path) -> bool:
     """Has nobody changed a file, or anything below a folder, for long?"""
     newest = 0.0
     for place, folders, names in os.walk(path):
@@ -296,29 +230,8 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return None
-    return there.st_ino, there.st_mtime_ns, there.st_size
-
-
 def _bytes(path: Path) -> int:
     try:
         return cache_limit.size_of(path) if path.is_dir() else path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _started(store: Store, name: str) -> set[str]:
-    """Return the runs that a study's launchers have started."""
-    folder = store.study(name)
-    if not folder.is_dir():
-        store.plan(name)  # says so, with the nearest name
-    seeds = {event["run"] for event in files.read_jsonl(folder / "launch.jsonl") if "run" in event}
-    return {str(run) for run in seeds}
-
-
-def _standing(store: Store, run: str) -> str:
-    return {"done": ", finished", "failed": ", failed", "new": ", never begun"}.get(store.state(run), ", unfinished")

@@ -15,7 +15,8 @@ import pytest
 from mtlab.cli import main
 from mtlab.data.cache_locks import LOCKS, QUARANTINE, Hold
 from mtlab.studies import clean
-from mtlab.studies.clean import InUseError, in_store, unasked_runs
+from mtlab.studies.clean import InUseError, in_store
+from mtlab.studies.clean_runs import unasked_runs
 from mtlab.studies.lock import RunLock
 from mtlab.studies.store import Store
 
@@ -281,7 +282,7 @@ def test_what_cannot_be_removed_is_told_and_the_code_is_1(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(clean, "_delete", refuse)
+    monkeypatch.setattr(clean, "delete", refuse)
     code, told = call("--yes")
     assert code == 1
     assert told["items"][0]["problem"] == "Permission denied"
