@@ -18,7 +18,8 @@ from mtlab.encoder import Fused
 from mtlab.managers.base import MODALITIES
 from mtlab.model import VisionLanguageModel
 from mtlab.tasks import objectives
-from mtlab.tasks.heads import ContrastiveHead
+from mtlab.tasks.pretraining import Pretraining
+from mtlab.tasks.retrieval import Retrieval
 from mtlab.towers import timm_networks
 from mtlab.towers.base import Features
 
@@ -72,14 +73,18 @@ def everything(ours: Rebuilt) -> Iterator[Compared]:
 def _towers(model: VisionLanguageModel, bundle: Bundle) -> Named:
     """Every level of both towers; images' before the last norm, as the published code counts them."""
     official = bundle.layout.dialect == "official"
-    text, vision = model.towers["text"].network, model.towers["vision"].network
+    text, vision = (_network(model, kind) for kind in ("text", "vision"))
     states = text(bundle.ids, bundle.mask.long(), output_hidden_states=True).hidden_states
     for number, state in enumerate(states[1:] if official else states):
         yield f"mid/text_layer.{number}" if official else f"mid/text.{number}", state
     seen: list[Tensor] = []
     with vision.norm_pre.register_forward_hook(lambda *given: seen.append(given[2])):
         levels = timm_networks.run(vision, bundle.images, None, norm=False)
-    blocks = [torch.cat([level.prefix, level.grid.flatten(2).transpose(1, 2)], 1) for level in levels]
+    blocks = [
+        torch.cat([level.prefix, level.grid.flatten(2).transpose(1, 2)], 1)
+        for level in levels
+        if level.prefix is not None
+    ]
     for number, block in enumerate(blocks if official else [*seen, *blocks]):
         yield f"mid/image_block.{number}" if official else f"mid/image.{number}", block
 
@@ -123,6 +128,7 @@ def _outputs(start: str, bundle: Bundle, fused: Fused) -> Named:
 def _pretraining(model: VisionLanguageModel, bundle: Bundle) -> Named:
     """Masked words, matching, contrast, and matching with the negatives that the published model drew."""
     io, mask, task = bundle.io, bundle.mask, model.task
+    assert isinstance(task, Pretraining)
     ids, labels = io.get("mlm/text_ids", bundle.ids), _first(io, "mlm/labels", "in/mlm_labels")
     if labels is not None and (head := task.mlm) is not None:
         words = head(model((ids, mask), (bundle.images,)).fused.text)
@@ -151,9 +157,11 @@ def _retrieval(model: VisionLanguageModel, bundle: Bundle) -> Named:
 
 def _hard_negatives(name: str, model: VisionLanguageModel, bundle: Bundle, positives: Tensor) -> Named:
     text, image = _features(model, bundle)
+    assert isinstance(model.task, Pretraining | Retrieval)
     head = model.task.itc
-    assert isinstance(head, ContrastiveHead)
-    scores = objectives.similarities(*head(text, image), head.clamped())
+    assert head is not None, "built with the bundle's heads"
+    units: tuple[Tensor, Tensor] = head(text, image)
+    scores = objectives.similarities(*units, head.clamped())
     yield f"loss/{name}.itc", objectives.contrastive(scores, positives)
     yield f"{name}/weights_t2i", objectives.negative_weights(scores.text_to_image, positives)
     yield f"{name}/weights_i2t", objectives.negative_weights(scores.image_to_text, positives)
@@ -211,6 +219,10 @@ def _their_gradients(model: VisionLanguageModel, bundle: Bundle) -> dict[str, Te
 
 def _features(model: VisionLanguageModel, bundle: Bundle) -> tuple[Features, Features]:
     return model.features("text", (bundle.ids, bundle.mask)), model.features("vision", (bundle.images,))
+
+
+def _network(model: VisionLanguageModel, kind: str) -> Any:
+    return model.towers[kind].network
 
 
 def _loss(name: str, value: Tensor) -> Named:
