@@ -76,10 +76,9 @@ def in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], 
             continue
         found.items += _leftovers_of(run)
     _judge(watches, found, seen)
-    for scratch in [*store.root.glob(f"{files.TEMPORARY}*"), *store.root.glob(f"*/*/{files.TEMPORARY}*")]:
-        _add_settled(found, scratch)
-    for scratch in store.root.glob(f"derived/*/*/{files.TEMPORARY}*"):
-        _add_settled(found, scratch)
+    for shared in ("", "cells/*/", "studies/*/", "studies/*/report/", "derived/*/*/"):
+        for scratch in sorted(store.root.glob(f"{shared}{files.TEMPORARY}*")):
+            _add_settled(found, scratch)
     return found
 
 

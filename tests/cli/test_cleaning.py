@@ -185,13 +185,16 @@ def test_files_that_may_still_be_written_are_kept(call: Call, store: Store) -> N
     fresh, old = store.root / "studies/one/.tmp-1-plan.json", store.root / "studies/one/.tmp-2-plan.json"
     staging = store.root / "cells/aa/.tmp-s0"
     staging.mkdir(parents=True)
-    for path in (fresh, old, staging / "config.json", store.root / ".tmp-3-costs.json"):
+    table = store.root / "studies/one/report/.tmp-4-report.md"
+    table.parent.mkdir()
+    for path in (fresh, old, table, staging / "config.json", store.root / ".tmp-3-costs.json"):
         path.write_text("x")
     age(old)
+    age(table)
     age(staging)
     code, told = call("--yes")
     assert code == 0
-    assert {Path(item["path"]).name for item in told["items"]} == {".tmp-2-plan.json", ".tmp-s0"}
+    assert {Path(item["path"]).name for item in told["items"]} == {".tmp-2-plan.json", ".tmp-4-report.md", ".tmp-s0"}
     assert {Path(each["path"]).name for each in told["kept"]} == {".tmp-1-plan.json", ".tmp-3-costs.json"}
     assert fresh.exists()
     assert not old.exists()
