@@ -122,13 +122,18 @@ class ManagerContract:
     more: ClassVar[Sequence[Mapping[str, Any]]] = ()  #: further options to test with
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run a test over the options and over the first and a later cross-modal layer, as its arguments ask."""
+        """Run a test over the options and over the first and a later cross-modal layer, as its arguments ask.
+
+        Compiling is slow: with other options than the defaults it is marked so.
+        """
+        slow = [pytest.mark.slow] if metafunc.function.__name__ == "test_compiles" else []
         plain = list(variants(MANAGERS.get(self.manager).config))
         cases: dict[str, list[Mapping[str, Any]]] = {"options": [*plain, *self.more], "plain_options": [*plain]}
         for argument, chosen in cases.items():
             if argument in metafunc.fixturenames:
                 names = [",".join(f"{key}={value}" for key, value in each.items()) or "defaults" for each in chosen]
-                metafunc.parametrize(argument, chosen, ids=names)
+                params = [pytest.param(each, marks=slow if each else []) for each in chosen]
+                metafunc.parametrize(argument, params, ids=names)
         if "depth" in metafunc.fixturenames:
             metafunc.parametrize("depth", [0, LAYERS - 1])
 
