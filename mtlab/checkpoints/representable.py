@@ -46,7 +46,7 @@ def layout(source: Source, dialect: Dialect) -> Layout:
         experts=(len(levels[0]), len(levels[1])) if family == "managertower" else (0, 0),
         adaptive=config["manager"]["name"] == "adaptive",
         link=link,
-        gate=bool(config["text"]["gate"]),
+        gate=bool(config["text"].get("gate")),
         type_rows=3 if source.task == "reasoning" else 2,
         heads=_heads(source, dialect),
     )
@@ -95,7 +95,7 @@ def _refuse_options(config: Mapping[str, Any], family: Family, dialect: Dialect)
     if model["layer_embeddings"] != (family == "managertower"):
         has = "has" if family == "managertower" else "does not have"
         raise UserError(f"the published model {has} layer embeddings", key="model.layer_embeddings")
-    gates = [bool(config[kind]["gate"]) for kind in ("text", "vision")]
+    gates = [bool(config[kind].get("gate")) for kind in ("text", "vision")]
     if any(gates) and (family != "meter" or not all(gates)):
         raise UserError("only METER has a gate, on both towers", key="text.gate")
     if source_task := config["task"]["name"]:
@@ -122,7 +122,7 @@ def _refuse_levels(
     for kind, offered, depth in zip(("text", "vision"), levels, depths, strict=True):
         top = tuple(range(depth - len(offered) + 1, depth + 1))
         wanted = {"meter": offered[-1] == depth, "bridgetower": True, "managertower": offered == top}[family]
-        if config[kind]["gate"]:
+        if config[kind].get("gate"):
             wanted = offered == tuple(range(1, depth + 1))
         if family == "bridgetower":
             first = depths[0] - layers  # counted from the text tower, for images as well
