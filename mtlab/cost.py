@@ -18,8 +18,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.model import VisionLanguageModel, construct
-from mtlab.towers import TowerKind, build_tower, tower_shape
+from mtlab.towers import TowerKind, build_tower, tower_digest, tower_node, tower_shape
 from mtlab.towers.base import Features, Tower, TowerShape
+from mtlab.towers.facts import remembered, version
 
 KINDS: tuple[TowerKind, ...] = ("text", "vision")
 _NO_COST = ("trainable", "lr_scale", "gate")  #: a tower's options that change neither its size nor its work
@@ -106,25 +107,47 @@ def count(config: Mapping[str, Any], *, answers: int) -> Cost:
 
     """
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
-    with torch.device("meta"):
-        model = construct(config, text, vision, answers=answers).eval()
+    built = json.dumps({part: config[part] for part in ("manager", "model", "task")}, sort_keys=True)
+    fusion, often = _fusion_cost(built, text, vision, answers), passes(config["task"])
     towers = {kind: tower_cost(kind, config[kind]) for kind in KINDS}
     trained = {kind for kind in KINDS if config[kind].get("trainable")}
-    inputs: dict[TowerKind, int] = {"text": 1, "vision": model.task.pictures}
+    inputs: dict[TowerKind, int] = {"text": 1, "vision": fusion.pictures}
     work = {kind: inputs[kind] * towers[kind].flops for kind in KINDS}
-    fusion, often = fusion_flops(model, text, vision), passes(config["task"])
     flops = Flops(
-        trained=fusion + sum(work[kind] for kind in trained),
+        trained=fusion.flops + sum(work[kind] for kind in trained),
         frozen=sum(work[kind] for kind in work if kind not in trained),
     )
-    step = often.fusion * fusion + head_flops(model, text, vision)
+    step = often.fusion * fusion.flops + fusion.further_heads
     step += often.towers * sum(work[kind] for kind in trained)
     return Cost(
-        params=params(model) | {f"{kind} tower": towers[kind].params for kind in KINDS},
-        trained_params=sum(p.numel() for p in model.parameters() if p.requires_grad)
-        + sum(towers[kind].params for kind in trained),
+        params=dict(fusion.params) | {f"{kind} tower": towers[kind].params for kind in KINDS},
+        trained_params=fusion.trained_params + sum(towers[kind].params for kind in trained),
         flops_forward=flops,
         flops_step=3 * step + (0 if config["cache"]["enabled"] else often.towers * flops.frozen),
+    )
+
+
+@dataclass(frozen=True)
+class _FusionCost:
+    """What encoder and heads cost: the same on all towers of one shape."""
+
+    params: Mapping[str, int]
+    trained_params: int
+    flops: int
+    further_heads: int
+    pictures: int
+
+
+@lru_cache(maxsize=256)
+def _fusion_cost(built: str, text: TowerShape, vision: TowerShape, answers: int) -> _FusionCost:
+    with torch.device("meta"):
+        model = construct(json.loads(built), text, vision, answers=answers).eval()
+    return _FusionCost(
+        params=params(model),
+        trained_params=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        flops=fusion_flops(model, text, vision),
+        further_heads=head_flops(model, text, vision),
+        pictures=model.task.pictures,
     )
 
 
@@ -150,21 +173,26 @@ def passes(task: Mapping[str, Any]) -> Passes:
 
 
 def tower_cost(kind: TowerKind, node: Mapping[str, Any]) -> TowerCost:
-    """Count a tower's parameters and FLOPs, once for all rows of a study that share it.
+    """Count a tower's parameters and FLOPs; kept in the cache folder, as building a large one takes seconds.
 
     Raises:
         UserError: as `build_tower`.
 
     """
     shared = {option: value for option, value in node.items() if option not in _NO_COST}
-    return _tower_cost(kind, json.dumps(shared, sort_keys=True))
+    about = {library: version(library) for library in ("torch", "timm", "transformers")}
+    about |= {"tower": str(tower_node(kind, node)[0].version), "digest": str(tower_digest(kind, node))}
+    return _tower_cost(kind, json.dumps([shared, about], sort_keys=True))
 
 
 @lru_cache(maxsize=256)
-def _tower_cost(kind: TowerKind, node: str) -> TowerCost:
-    with torch.device("meta"):
-        tower = build_tower(kind, json.loads(node), weights=False).eval()
-    return TowerCost(sum(p.numel() for p in tower.parameters()), tower_flops(tower))
+def _tower_cost(kind: TowerKind, key: str) -> TowerCost:
+    def learn() -> dict[str, int]:
+        with torch.device("meta"):
+            tower = build_tower(kind, json.loads(key)[0], weights=False).eval()
+        return {"params": sum(p.numel() for p in tower.parameters()), "flops": tower_flops(tower)}
+
+    return TowerCost(**remembered("tower-cost", [kind, key], learn))
 
 
 def tower_flops(tower: Tower[Any]) -> int:
