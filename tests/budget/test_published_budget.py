@@ -1,6 +1,7 @@
 """The presets cost what the authors' own code counts: parameters to the last one, FLOPs to a tenth of a percent."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,21 @@ def test_what_is_no_published_model_has_no_dead_weights(tmp_path: Path) -> None:
     assert dead_weights(config | {"manager": {"name": "mean"}}) is None
     tiny = resolve.filled({"text": {"name": "tiny_text"}, "vision": {"name": "tiny_vision"}})
     assert dead_weights(tiny) is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("MTLAB_GOLDEN" not in os.environ, reason="needs the authors' whole counts: set MTLAB_GOLDEN")
+def test_every_count_of_the_authors(tmp_path: Path) -> None:
+    folder = Path(os.environ["MTLAB_GOLDEN"])
+    for key, theirs in json.loads((folder / "flops_base.json").read_text()).items():
+        name, _, size = key.partition("|")
+        ours = count(published(tmp_path, name, image_size=int(size)), answers=3129).flops_forward.total
+        assert ours - HEAD_FLOPS == theirs["total"], key
+    for key, theirs in json.loads((folder / "params_base.json").read_text()).items():
+        name, _, head = key.partition("|")
+        # METER's own code knows no scale of the head: its head is that of scale 1 throughout
+        scale = 2.0 if head == "vqa_scale2" and not name.startswith("METER") else 1.0
+        config = published(tmp_path, name, scale)
+        cost, dead = count(config, answers=3129), dead_weights(config)
+        live = sum(cost.params.values()) - (cost.params["head"] if head == "none" else 0)
+        assert live + sum((dead or {}).values()) == theirs["total"], key

@@ -1,12 +1,16 @@
 """`train.grouping: official`: every parameter is in the group that the published code puts it in."""
 
+import json
+import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from mtlab.checkpoints.families import recognise
 from mtlab.checkpoints.names import ASIDE, Layout, table
 from mtlab.config.check import checked
 from mtlab.config.schema import TrainConfig
@@ -201,3 +205,18 @@ def test_torch_and_the_removed_adamw_of_transformers_differ_by_less_than_the_dec
         theirs = theirs - lr * decay * theirs
     assert (ours - theirs).abs().max() < 50 * lr * decay * lr * 10  # steps × decay of an update of at most 10 rates
     assert not torch.equal(ours, theirs)
+
+
+@pytest.mark.skipif("MTLAB_GOLDEN" not in os.environ, reason="needs the names of the released models: set MTLAB_GOLDEN")
+def test_every_name_of_the_released_models() -> None:
+    listings = json.loads((Path(os.environ["MTLAB_GOLDEN"]) / "state_dict_keys_base.json").read_text())
+    whole = {model: shapes for model, shapes in listings.items() if "pretrain" in model}
+    assert len(whole) == 6
+    for model, shapes in whole.items():
+        entries = table(recognise({name: tuple(shape) for name, shape in shapes.items()}), "pretraining")
+        assert {name for entry in entries for name in entry.theirs} == set(shapes)
+        for entry in entries:
+            for ours in entry.ours:
+                if not ours.startswith(ASIDE):
+                    expected = {published_group(name) for name in entry.theirs}
+                    assert {(part(ours), decayed(ours, clip=True))} == expected, (model, ours)
