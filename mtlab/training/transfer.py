@@ -70,8 +70,9 @@ def start_from(model: VisionLanguageModel, path: Path) -> Iterator[str]:
         elif name not in given:
             yield f"  kept {name}: not there"
     left = [name for name in given if name not in own]
-    for kind, tower in model.towers.items():
-        if not any(parameter.requires_grad for parameter in tower.parameters()):
+    for kind in ("text", "vision"):
+        trained = kind in model.towers and any(p.requires_grad for p in model.towers[kind].parameters())
+        if not trained:  # or not there at all, as its levels come from the cache
             left = yield from _frozen(f"towers.{kind}.", kind, left)
     yield from (f"  left {name}: not in this model" for name in left)
 

@@ -79,17 +79,15 @@ def test_a_model_for_pairs_of_larger_pictures_starts_from_a_folder(tmp_path: Pat
     assert model.towers["vision"].network.pos_embed.shape[1] == 37
 
 
-def test_a_frozen_towers_weights_are_told_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_frozen_towers_weights_are_told_in_one_line(cached: bool, tmp_path: Path) -> None:
     folder = imported(tmp_path)
     config, answers = read_config(folder)
     for kind in ("text", "vision"):
         config[kind]["trainable"] = False
-    towers = {kind: build_tower(kind, config[kind]) for kind in ("text", "vision")}
-    shapes = {kind: tower_shape(kind, config[kind]) for kind in ("text", "vision")}
-    model = build(
-        filled(config), shapes["text"], shapes["vision"], answers=answers, text_tower=towers["text"]
-    )  # the other comes from the cache
-    model.towers["vision"] = towers["vision"]
+    towers = [None if cached else build_tower(kind, config[kind]) for kind in ("text", "vision")]
+    shapes = [tower_shape(kind, config[kind]) for kind in ("text", "vision")]
+    model = build(filled(config), *shapes, answers=answers, text_tower=towers[0], vision_tower=towers[1])
     said = list(start_from(model, folder))
     assert [line.partition(" weights of ")[2] for line in said[1:]] == [
         f"the {kind} tower: it is frozen, and comes from its own file" for kind in ("text", "vision")
