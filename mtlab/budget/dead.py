@@ -25,7 +25,7 @@ def dead_weights(config: Mapping[str, Any]) -> dict[str, int] | None:
 
     """
     vision, text, manager = config["vision"], config["text"], config["manager"]
-    clip = vision["name"] == "timm" and "_clip_quickgelu_" in str(vision["model"])
+    clip = vision["name"] == "clip_vit" or (vision["name"] == "timm" and "_clip_quickgelu_" in str(vision["model"]))
     encoder = text["name"] == "transformers" and "bert" in str(text["model"]).lower()
     if not clip or not encoder or manager["name"] not in _FAMILIES:
         return None

@@ -18,6 +18,7 @@ from mtlab.studies.cells import Cell
 from mtlab.studies.costs import architecture
 from mtlab.studies.plan import Plan
 from mtlab.studies.reconcile import CHECKPOINTS
+from mtlab.towers import tower_shape
 from mtlab.towers.facts import remembered, version
 
 BYTES = 4  #: of a parameter
@@ -128,7 +129,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         trained_params=cell.cost.trained_params,
         dead=dead_weights(config),
         image_size=config["vision"].get("image_size"),
-        text_tokens=_limit(config),
+        text_tokens=tower_shape("text", config["text"]).tokens,
         real_tokens=shape.tokens,
         real_tokens_from=shape.told,
         flops_forward=cell.cost.flops_forward,
@@ -147,12 +148,6 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         speed=speed if isinstance(speed, Speed) else None,
         not_timed=str(speed) if isinstance(speed, UserError) else None,
     )
-
-
-def _limit(config: Mapping[str, Any]) -> int:
-    from mtlab.towers import tower_shape
-
-    return tower_shape("text", config["text"]).tokens
 
 
 def _speed(
