@@ -135,4 +135,6 @@ class RunConfig:
     cache: CacheConfig = option(CacheConfig, "the expert cache")
     metrics: MetricsConfig = option(MetricsConfig, "what chooses the best checkpoint")
     record: RecordConfig = option(RecordConfig, "what is recorded beside the metrics", identity=False)
-    init_from: Any = option(None, "null, a checkpoint (a file, or a folder of `mtlab import`), or the parent run", legacy=None)
+    init_from: Any = option(
+        None, "null, a checkpoint (a file, or a folder of `mtlab import`), or the parent run", legacy=None
+    )
