@@ -16,7 +16,7 @@ HEADS: dict[str, dict[str, str]] = {
 CLASSIFIERS = {"question_answering": "vqa", "entailment": "snli", "reasoning": "nlvr2"}
 TEMPERATURE = "temperature"  #: the contrastive head's; theirs stands outside of it, and is there without it too
 
-#: How the names of a published head's weights start → how they start within ours. The last of two is what is read only.
+#: How the names of a published head's weights start → how they start within ours. Of two, both are read, one written.
 _WITHIN = {
     "mlm_score.transform.dense.": "dense.",
     "mlm_score.transform.LayerNorm.": "norm.",
