@@ -53,7 +53,7 @@ def everything(ours: Rebuilt) -> Iterator[Compared]:
     """
     bundle, io = ours.bundle, ours.bundle.io
     heads = set(bundle.layout.heads)
-    needed = {"pretraining": {"mlm", "itm", "itc"}, "retrieval": {"itc"}, "reasoning": {"nlvr2"}}
+    needed = {"pretraining": {"mlm", "itm"}, "reasoning": {"nlvr2"}, "retrieval": {"itc"} if "itm" in heads else set()}
     with torch.no_grad():
         plain = ours.model("pretraining" if "mlm" in heads or "itm" in heads else "retrieval", heads=False)
         for name, value in (*_towers(plain, bundle), *_fused(plain, bundle), *_noisy(plain, bundle)):

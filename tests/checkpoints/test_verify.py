@@ -196,3 +196,37 @@ def test_a_bundle_whose_weights_have_nothing_to_show_for_them_is_refused(tmp_pat
     )
     with pytest.raises(UserError, match="holds nothing that could be compared"):
         verify(folder)
+
+
+@torch.no_grad()
+def test_a_bundle_of_ones_own_of_other_sizes(tmp_path: Path) -> None:
+    """Made by transformers here and now: unequal depths and widths, two images of five patches a side."""
+    from transformers import BridgeTowerConfig, BridgeTowerForImageAndTextRetrieval
+
+    torch.manual_seed(0)
+    shared = {"hidden_size": 32, "num_attention_heads": 4}
+    words = {"num_hidden_layers": 3, "intermediate_size": 96, "vocab_size": 90, "max_position_embeddings": 24}
+    pictures = {"hidden_size": 64, "num_hidden_layers": 5, "patch_size": 4, "image_size": 20}
+    config = BridgeTowerConfig(
+        **shared, num_hidden_layers=2, link_tower_type="scaled_add", text_config=shared | words, vision_config=pictures
+    )
+    theirs = BridgeTowerForImageAndTextRetrieval(config).eval()
+    for parameter in theirs.parameters():
+        parameter += torch.randn_like(parameter) * 0.05
+    ids = torch.randint(5, 90, (2, 9))
+    ids[0, 6:] = 1  # padding
+    given = {"input_ids": ids, "attention_mask": (ids != 1).long(), "pixel_values": torch.randn(2, 3, 20, 20)}
+    out = theirs.bridgetower(**given)
+    io = {f"in/{name}": tensor for name, tensor in given.items()} | {
+        **{f"out/{name}": out[name].contiguous() for name in ("text_features", "image_features", "pooler_output")},
+        "in/itm_labels": torch.tensor([0, 1]),
+        "itm/logits": theirs(**given).logits,
+    }
+    save_file(
+        {name: tensor.clone() for name, tensor in theirs.state_dict().items()}, tmp_path / "state_dict.safetensors"
+    )
+    save_file(io, tmp_path / "io.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"config": config.to_dict()}, default=str))
+    found = verify(tmp_path)
+    assert found.ok
+    assert {quantity.name for quantity in found.quantities} == {name for name in io if not name.startswith("in/")}
