@@ -23,7 +23,7 @@ class Static(LearnedMixture):
         """Options in the YAML."""
 
         frozen: bool = option(
-            False, "control: keep the experts' weights uniform (the previous state's weight is learned still)"
+            False, "control: keep the experts' weights as they start (the previous state's weight is learned still)"
         )
 
     def __init__(self, config: Config, place: Place) -> None:

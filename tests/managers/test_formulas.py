@@ -104,3 +104,15 @@ def test_options_that_cannot_be(name: str, options: dict[str, object], key: str)
     with pytest.raises(UserError) as caught:
         make(name, LAYERS - 1, **options)
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize("name", ["static", "adaptive"])
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_manager_may_start_at_the_top(name: str, depth: int) -> None:
+    manager = make(name, depth, start="top")
+    given = scene(manager.place)
+    if depth and name == "adaptive":
+        manager.controller.weight.data.zero_()  # what is left is where it starts
+    weights = given.run(manager, record=True).weights[:, :EXPERTS]
+    lead = weights[:, -1] / weights[:, :-1].amax(1)
+    torch.testing.assert_close(lead, torch.full_like(lead, 3.0).exp())
