@@ -23,7 +23,7 @@ from mtlab.checkpoints.families import recognise
 from mtlab.checkpoints.names import Layout, listed, table, to_ours
 from mtlab.errors import UserError
 from mtlab.model import VisionLanguageModel, construct
-from mtlab.towers import build_tower, tower_shape
+from mtlab.towers import TowerKind, build_tower, tower_shape
 from mtlab.towers.base import Tower
 from mtlab.towers.weights import read_tensors
 from mtlab.training.transfer import enlarged
@@ -113,22 +113,31 @@ def facts(bundle: Bundle) -> architecture.Facts:
         if bundle.layout.dialect == "official":
             official, text = config["official_config"], dict(config["text"])
             heads, dropout = official["num_heads"], official.get("drop_rate", 0.1)
-            eps, vision_heads = config.get("cross_layer_norm_eps", 1e-12), config.get("vision", {}).get("heads")
+            eps, vision_heads = config.get("cross_layer_norm_eps", 1e-12), (config.get("vision") or {}).get("heads")
         else:  # their cross-modal layers take heads and eps from the text tower
             text = dict(config["config"]["text_config"])
             heads, dropout, vision_heads = text["num_attention_heads"], text["hidden_dropout_prob"], None
             eps = text["layer_norm_eps"]
-        return architecture.Facts(
-            heads=heads,
-            text_heads=text["num_attention_heads"],
-            vision_heads=vision_heads,
-            dropout=dropout,
-            max_length=bundle.ids.shape[1],
-            norm_eps=eps,
-            text={key: text[key] for key in _TEXT if key in text},
-        )
-    except (KeyError, TypeError, AttributeError) as error:
+        text_heads = text["num_attention_heads"]
+    except KeyError as error:
         raise UserError(f"lacks {error}, which weights' shapes do not tell", file=bundle.folder / CONFIG) from None
+    except (TypeError, ValueError, AttributeError):
+        raise UserError("expected mappings as described in docs/fidelity.md", file=bundle.folder / CONFIG) from None
+    for what, count in (("num_heads", heads), ("num_attention_heads", text_heads), ("vision.heads", vision_heads)):
+        if (count is not None or what != "vision.heads") and (type(count) is not int or count < 1):
+            raise UserError(f"expected a number of heads, found {count!r}", file=bundle.folder / CONFIG, key=what)
+    odd = [key for key in _TEXT if key in text and isinstance(text[key], str) != (key == "hidden_act")]
+    if odd:
+        raise UserError(f"the text tower's {odd[0]} cannot be {text[odd[0]]!r}", file=bundle.folder / CONFIG)
+    return architecture.Facts(
+        heads=heads,
+        text_heads=text_heads,
+        vision_heads=vision_heads,
+        dropout=dropout,
+        max_length=bundle.ids.shape[1],
+        norm_eps=eps,
+        text={key: text[key] for key in _TEXT if key in text},
+    )
 
 
 @contextmanager
@@ -150,8 +159,14 @@ def rebuilt(bundle: Bundle) -> Iterator[Rebuilt]:
         (Path(folder) / CONFIG).write_text(json.dumps(encoder))
         sections["text"] |= {"model": folder}
         sections["vision"] |= {"weights": "random"}
-        towers = (build_tower(kind, sections[kind], weights=False) for kind in ("text", "vision"))
-        yield Rebuilt(bundle, sections, sizes, *towers)
+        try:
+            text, vision = (build_tower(kind, sections[kind], weights=False) for kind in _KINDS)
+        except UserError as error:
+            raise UserError(f"{error.key or 'towers'}: {error.problem}", file=bundle.folder / CONFIG) from None
+        except TypeError as error:  # transformers checks the types of a configuration
+            first = " ".join(str(error).split())[:160]
+            raise UserError(f"is no configuration of a text tower: {first}", file=bundle.folder / CONFIG) from None
+        yield Rebuilt(bundle, sections, sizes, text, vision)
 
 
 @dataclass(frozen=True)
@@ -227,6 +242,7 @@ def fill(
         parameter.copy_(fitted[name])
 
 
+_KINDS: tuple[TowerKind, ...] = ("text", "vision")
 #: What the text tower's configuration says that both dialects share.
 _TEXT = (
     "hidden_size",

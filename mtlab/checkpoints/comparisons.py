@@ -199,7 +199,7 @@ def _answers(model: VisionLanguageModel, bundle: Bundle) -> Iterator[Compared]:
         scored = model.task.outcome(logits.detach(), targets).scores["accuracy"].mean()
         yield "config/vqa_score_metric", scored, torch.tensor(score)
     norms = bundle.config.get("vqa_grad_norm")
-    if isinstance(norms, Mapping) and norms:
+    if isinstance(norms, Mapping) and norms and set(norms) <= set(bundle.weights):
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = _their_gradients(model, bundle)
         yield (

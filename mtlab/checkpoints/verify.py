@@ -77,6 +77,8 @@ def verify(folder: Path) -> Verified:
         try:
             for name, own, theirs in everything(ours):
                 quantities.append(_compared(name, own, theirs, folder))
+        except UserError as error:
+            raise error.at(file=folder) from None
         except (RuntimeError, IndexError, ValueError, AssertionError) as error:
             first = " ".join(str(error).split())[:160]
             raise UserError(f"the inputs do not fit the model: {first}", file=folder / bundle.IO) from error
