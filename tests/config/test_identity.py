@@ -11,7 +11,7 @@ PACKAGE = Path(mtlab.__file__).parent
 #: What a worker imports that decides nothing about how a batch becomes a gradient: settings, files, towers and data
 #: sets (they have versions and digests of their own), and the cache of what towers gave.
 ELSEWHERE = ("config/", "studies/", "towers/", "data/", "__", "errors.py", "files.py", "registry.py", "version.py")
-ELSEWHERE += ("plugins.py", "strangers.py")
+ELSEWHERE += ("plugins.py", "strangers.py", "checkpoints/")  # imported weights are known by their content
 
 
 def test_the_digest_of_the_engine_covers_all_that_trains() -> None:
