@@ -126,7 +126,7 @@ def test_plan_json_has_the_documented_keys(study: Callable[..., Path], mtlab: Co
     assert not {key for key in named if f"`{key}`" not in page}
     assert set(plan["runs"][0]["cost"]) == {"trained_params", "flops_forward", "flops", "steps"}
     assert plan["rows"][1]["differences"].keys() == {
-        "manager.name", "manager.weight", "manager.temperature", "manager.noise", "manager.frozen",
+        "manager.name", "manager.weight", "manager.temperature", "manager.noise", "manager.start", "manager.frozen",
     }  # fmt: skip
     status = json.loads(mtlab("status", file, "--store", tmp_path / "s", "--json").stdout)
     assert set(status) == {"study", "metric", "counts", "runs"}
