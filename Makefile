@@ -50,9 +50,9 @@ $(VENV)/.venv:
 	@touch $@
 
 $(VENV)/.quickstart: $(VENV)/.venv pyproject.toml
-	@$(BIN)/python -m pip install --quiet --progress-bar on -e '.[offline]'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --progress-bar on -e '.[offline]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv pyproject.toml
-	@$(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev]'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev]'
 	@touch $@ $(VENV)/.quickstart
