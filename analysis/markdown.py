@@ -77,7 +77,7 @@ def _main(report: Report) -> str:
                 words.mean(row.mean, metric),
                 words.NONE if gap is None else words.plus_minus(gap.difference, gap.interval, metric, sign=True),
                 _escaped(row.verdict),
-                words.score(row.smallest_detectable, metric),
+                words.detectable(row.smallest_detectable, metric),
                 words.number(row.cost.trained_params),
                 words.number(row.cost.flops),
                 words.duration(row.cost.seconds),

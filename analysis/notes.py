@@ -92,10 +92,8 @@ def _few(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
     if asked > 3 or not spreads:
         return []
     middle, metric = spreads[len(spreads) // 2], plan["metrics"]["verdict"]
-    now, more = (words.score(smallest_detectable(middle, n, plan["alpha"]), metric) for n in (asked, 5))
-    return [
-        f"with {asked} seeds, differences below {now} tend to go unseen; with 5 seeds of the same spread, below {more}"
-    ]
+    now, more = (smallest_detectable(middle, n, plan["alpha"]) for n in (asked, 5))
+    return [f"with {asked} seeds, {_unseen(now, metric)}; with 5 seeds of the same spread, {_unseen(more, metric)}"]
 
 
 def of_rows(rows: Sequence[Row]) -> list[str]:
@@ -125,3 +123,10 @@ def _old_code(runs: pl.DataFrame, plan: Mapping[str, Any]) -> list[str]:
     known = runs["mix/code"].drop_nulls()
     old = int((known != plan["code"]).sum())
     return [f"{old} of {known.len()} finished runs were made by other training code than the plan's"] if old else []
+
+
+def _unseen(smallest: float | None, metric: str) -> str:
+    found = words.detectable(smallest, metric)
+    return (
+        "any difference tends to go unseen" if found.startswith(">") else f"differences below {found} tend to go unseen"
+    )

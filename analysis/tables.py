@@ -216,7 +216,7 @@ def _differences(report: Report, *, stacked: bool) -> list[Column]:
     for row in report.rows:
         gap = row.difference
         value = words.NONE if gap is None else words.plus_minus(gap.difference, gap.interval, report.metric, sign=True)
-        detectable = words.score(row.smallest_detectable, report.metric)
+        detectable = words.detectable(row.smallest_detectable, report.metric)
         cell = Text(value)
         if stacked and row.smallest_detectable is not None:
             cell.append(f"\ndetects {detectable}", style="dim")

@@ -32,6 +32,15 @@ def score(value: float | None, metric: str, *, sign: bool = False) -> str:
     return (digits if sign else digits.removeprefix("+")).replace("-", "−")
 
 
+def detectable(value: float | None, metric: str) -> str:
+    """Write the smallest difference that would be found; shares differ by no more than 100 points.
+
+    >>> detectable(5.68, "test/accuracy")
+    '> 100'
+    """
+    return "> 100" if value is not None and in_points(metric) and value > 1 else score(value, metric)
+
+
 def plus_minus(value: float | None, interval: tuple[float, float] | None, metric: str, *, sign: bool = False) -> str:
     """Write a result with half the width of its interval.
 
