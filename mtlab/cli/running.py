@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,7 +64,12 @@ def run(
         data,
         run_configs(plan),
         workers=workers,
-        policy=Policy(retries=retries, fail_fast=fail_fast, keep_going=keep_going),
+        policy=Policy(
+            retries=retries,
+            fail_fast=fail_fast,
+            keep_going=keep_going,
+            limit=3600 * (plan.study.keys.resources.hours or math.inf),
+        ),
         view=live_view(),
     )
     raise typer.Exit(_conclude(outcome, opened, data, file))

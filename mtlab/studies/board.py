@@ -31,6 +31,8 @@ class Job:
     work: float  #: what it costs, in whatever unit the plan has for all runs
     state: JobState = "queued"
     attempt: int = 0  #: starts by this launcher
+    started: float = 0.0  #: when its last attempt began, on the monotonic clock
+    overdue: bool = False  #: was it asked to stop because its time was up?
     failure: Failure | None = None
     note: str = ""  #: why it is in this state, in a few words
     before: Mapping[str, Any] | None = None  #: the `failure.json` of an earlier launch

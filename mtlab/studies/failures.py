@@ -16,7 +16,7 @@ INPUT_ERROR, FAILED = 2, 3  #: exit codes of workers, see `mtlab.training.worker
 ADVICE: dict[Kind, str] = {
     "oom": "lower train.micro_batch (the results stay the same), or use fewer --workers",
     "nan": "lower train.lr, lengthen train.warmup, or set train.clip",
-    "timeout": "give the run more time; it goes on from its last checkpoint",
+    "timeout": "raise resources.hours, or run again: it goes on from its last checkpoint",
     "killed": "run again to go on from the last checkpoint; if memory is short, use fewer --workers",
     "input": "correct the setting, then run again",
     "bug": "see log.txt in the run directory; once it is mended, run again",

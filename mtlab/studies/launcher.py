@@ -8,6 +8,7 @@ unfinished is taken over. If this process is killed, its workers notice, keep th
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -38,6 +39,7 @@ class Policy:
     fail_fast: bool = False  #: the first failure stops the study
     keep_going: bool = False  #: no failure stops more than its own run and its descendants
     grace: float = 60.0  #: seconds that workers have to stop before they are killed
+    limit: float = math.inf  #: seconds that one attempt at a run may take
     patience: float = PATIENCE  #: seconds without a beat after which a lock from elsewhere is stale
 
 
@@ -153,6 +155,7 @@ class _Launch:
             return False
         for job in self.board.among("elsewhere"):
             self._look(job)
+        self._expire()
         self._skip()
         self._block()
         for job in self.board.among("queued"):
@@ -190,6 +193,7 @@ class _Launch:
         elif seen == "free" or watch.clear():
             self.store.create_run(job.id, self.configs[job.id])
             job.attempt += 1
+            job.started, job.overdue = time.monotonic(), False
             command, threads = self.command(job.directory), _threads(self.configs[job.id])
             process = await processes.start(command, job.directory, threads)
             self.processes[job.id] = process
@@ -211,11 +215,23 @@ class _Launch:
 
     # Ending
 
+    def _expire(self) -> None:
+        """Stop workers whose time is up: politely, so that they keep their state; by force if they do not listen."""
+        for job in self.running.values():
+            over = time.monotonic() - job.started - self.policy.limit
+            if over > self.policy.grace:
+                processes.send(self.processes[job.id], signal.SIGKILL)
+            elif over > 0 and not job.overdue:
+                job.overdue = True
+                processes.send(self.processes[job.id], signal.SIGTERM)
+
     def _ended(self, job: Job, code: int) -> None:
         """Judge how a worker ended, and what follows."""
         self.processes.pop(job.id)
         finished = (job.directory / "result.json").exists()
         failure = judge(code, self.store.failure(job.id), finished, job.attempt)
+        if failure is not None and failure.kind == "killed" and job.overdue:
+            failure = Failure("timeout", f"not finished after {self.policy.limit / 3600:g} hours", None, job.attempt)
         self._log("exit", run=job.id, attempt=job.attempt, code=code, kind=failure.kind if failure else None)
         if finished:
             self._become(job, "done")

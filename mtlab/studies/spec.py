@@ -45,12 +45,14 @@ class ReportRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one run gets from a cluster; the local launcher gives each run its threads."""
+    """What one run gets from a cluster; the local launcher gives each run its threads, and keeps to `hours`."""
 
     cpus: int = option(1, "CPU cores of one run", minimum=1)
     gpus: int = option(0, "GPUs of one run", minimum=0)
     memory_gb: float | None = option(None, "memory of one run, in GiB", above=0.0)
-    hours: float | None = option(None, "time limit of one run, in hours", above=0.0)
+    hours: float | None = option(
+        None, "time limit of one attempt at a run, in hours; it can be gone on with", above=0.0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,6 +143,31 @@ def test_retries_are_bounded(store: Store, run: Run) -> None:
     assert "fewer --workers" in failure.advice
 
 
+def test_a_run_whose_time_is_up_keeps_its_state_and_is_gone_on_with(store: Store, run: Run) -> None:
+    rows: Any = {"aaa": {"steps": 400}, "bbb": {"steps": 1}}
+    outcome = run(rows, limit=2.0)
+    assert (outcome.exit_code, outcome.done) == (1, ("bbb/s0",))
+    failure = outcome.failed["aaa/s0"]
+    assert failure.kind == "timeout"
+    assert "resources.hours" in failure.advice
+    assert len(events(store, "start")) == 2  # not tried again
+    reached = len(store.metrics("aaa/s0"))
+    assert 0 < reached < 400
+    assert run(rows).exit_code == 0
+    undisturbed = Store.open(store.root.parent / "other", create=True)
+    plan, configs = make_plan(rows, (0,))
+    launch(undisturbed, plan, configs, command=standin.command)
+    assert undisturbed.result("aaa/s0") == store.result("aaa/s0")
+
+
+def test_a_hung_worker_is_killed_when_its_time_is_up(store: Store) -> None:
+    process = standin.launch_process(store.root, make_plan({"aaa": {"steps": 10_000}}, (0,)), grace=0.5, limit=3.0)
+    wait_for((store.run("aaa/s0") / "metrics.jsonl").exists)
+    os.kill(_worker(store), signal.SIGSTOP)
+    assert process.wait(15) == 1
+    assert [(event["code"], event["kind"]) for event in events(store, "exit")] == [(-signal.SIGKILL, "timeout")]
+
+
 @pytest.mark.parametrize(
     ("does", "kind", "said", "advice"),
     [
