@@ -51,7 +51,12 @@ def state(attempt: int, chosen: torch.device, threads: int) -> dict[str, Any]:
         "device": device_name(chosen),
         "threads": threads,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in PACKAGES},
+            # Its own word tells the build too (+cpu, +cu132), on which sums depend; PyPI's metadata do not.
+            "torch": str(torch.__version__),
+        },
         "git": git(Path(__file__).parent),
     }
 
