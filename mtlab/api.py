@@ -119,7 +119,7 @@ def _written(config: str | Path | Mapping[str, Any], overrides: Sequence[str]) -
 
 
 def _of_file(name: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    from mtlab.cli.common import study_file
+    from mtlab.config.load import study_file
 
     path = study_file(str(name))
     source = compose(path, overrides)

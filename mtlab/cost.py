@@ -18,11 +18,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.model import VisionLanguageModel, construct
-from mtlab.towers import TowerKind, build_tower, tower_digest, tower_node, tower_shape
+from mtlab.towers import KINDS, TowerKind, build_tower, tower_digest, tower_node, tower_shape
 from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.towers.facts import remembered, version
 
-KINDS: tuple[TowerKind, ...] = ("text", "vision")
 _NO_COST = ("trainable", "lr_scale", "gate")  #: a tower's options that change neither its size nor its work
 PARTS = (
     "text tower",

@@ -11,24 +11,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mtlab import files
 from mtlab.config.check import as_plain, checked
 from mtlab.config.nodes import configured
-from mtlab.config.schema import CacheConfig, TrainConfig
-from mtlab.data.base import DATASETS, Dataset, Example, Split
-from mtlab.data.batches import Loader, RawImages, RawTexts, Source
-from mtlab.data.cache import expert_cache
-from mtlab.encoding import Model
+from mtlab.config.schema import TrainConfig
+from mtlab.data.base import DATASETS, Example, Split
+from mtlab.data.batches import Loader
 from mtlab.errors import UserError
 from mtlab.loading import answers_of, model_of, refuse_changed, restore
 from mtlab.registry import Registry
 from mtlab.studies.find import FoundRun
 from mtlab.tasks.base import TASKS
-from mtlab.towers import TowerKind
+from mtlab.towers import KINDS, is_cached
 from mtlab.training.environment import device as find_device
 from mtlab.training.environment import device_name
 from mtlab.training.evaluate import Evaluation, evaluate
 from mtlab.training.loop import evaluation_batch
+from mtlab.training.sources import source_of
 from mtlab.training.steps import Arithmetic, logits
 
 if TYPE_CHECKING:
@@ -152,10 +150,15 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
     if not examples:
         raise UserError(f"data set {entry.name!r} has no {asked.split} examples", key="split")
     mapped = by_name(examples, tuple(dataset.answers), answers)
-    cached = {kind for kind in ("text", "vision") if asked.own_data and _is_cached(config, kind)}
-    model = model_of(config, answers, seed=run.config["seed"], device=device, towers={"text", "vision"} - cached)
+    running = {kind for kind in KINDS if not (asked.own_data and is_cached(kind, config))}
+    model = model_of(config, answers, seed=run.config["seed"], device=device, towers=running)
     about = restore(model.network, run)
-    loader = Loader(mapped, *_sources(model, dataset, config, cached, str(arithmetic.device), progress))
+    towers: dict[str, Any] = {kind: model.network.towers[kind] for kind in running}
+    text, vision = (
+        source_of(kind, config, dataset, towers.get(kind), progress=progress, device=str(arithmetic.device))
+        for kind in KINDS
+    )
+    loader = Loader(mapped, text, vision)
     _refuse_unreadable(loader, entry.name)
     size, done = evaluation_batch(train), 0
 
@@ -247,30 +250,3 @@ def _refuse_unreadable(loader: Loader, data: str) -> None:
         loader.batch([0])
     except ValueError as error:  # a world's own towers read nothing else
         raise UserError(f"the run's towers cannot read {data!r}: {error}", key="--data") from None
-
-
-def _is_cached(config: Mapping[str, Any], kind: str) -> bool:
-    return bool(config["cache"]["enabled"]) and not config[kind]["trainable"]
-
-
-def _sources(
-    model: Model, dataset: Dataset, config: Mapping[str, Any], cached: set[Any], device: str, progress: Progress
-) -> tuple[Source, Source]:
-    found: dict[str, Source] = {}
-    kinds: tuple[TowerKind, ...] = ("text", "vision")
-    for kind in kinds:
-        if kind in cached:
-            cache = checked(CacheConfig, config["cache"])
-            found[kind] = expert_cache(
-                kind,
-                config[kind],
-                config["data"],
-                cache,
-                root=files.cache_root(),
-                progress=progress,
-                device=device,
-            )
-        else:
-            tower: Any = model.network.towers[kind]
-            found[kind] = RawTexts(tower) if kind == "text" else RawImages(tower, dataset)
-    return found["text"], found["vision"]

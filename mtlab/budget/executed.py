@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.budget.texts import cut
-from mtlab.cost import KINDS, passes
+from mtlab.cost import passes
 from mtlab.model import construct
-from mtlab.towers import build_tower, tower_shape
+from mtlab.towers import KINDS, build_tower, is_cached, tower_shape
 from mtlab.towers.base import Features, Tower
 
 
@@ -54,7 +54,7 @@ def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Ex
                     for width in shapes[kind].widths
                 )
             )
-            if config["cache"]["enabled"] and not trained:
+            if is_cached(kind, config):
                 continue
             tower = build_tower(kind, config[kind], weights=False).eval()
             given = tuple(tensor.to("meta") for tensor in tower.dummy_inputs(amounts[kind]))

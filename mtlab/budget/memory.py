@@ -19,10 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mtlab.budget.texts import cut
-from mtlab.cost import KINDS
 from mtlab.encoder import Key
 from mtlab.model import Answered, VisionLanguageModel, construct
-from mtlab.towers import TowerKind, build_tower, tower_shape
+from mtlab.towers import KINDS, TowerKind, build_tower, is_cached, tower_shape
 from mtlab.towers.base import Features, Tower, TowerShape
 
 MOMENTS = 2  #: tensors that AdamW keeps for each trained parameter
@@ -40,11 +39,11 @@ class Memory:
     peak: int  #: the most that is taken at once (gradients arise as activations go), with the allocator's tenth
 
 
-class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Tally(TorchDispatchMode):
     """Sums up the storages that are alive while it is entered, and remembers the most."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call] # torch types no constructor of it
         self.live = 0
         self.peak = 0
         self._sizes: dict[int, int] = {}
@@ -90,11 +89,7 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
     examples = train["micro_batch"] or train["batch"]
     shapes = {kind: tower_shape(kind, config[kind]) for kind in KINDS}
     with torch.device("meta"):  # some towers ask for numbers as they are built, which fake tensors have not
-        towers = {
-            kind: build_tower(kind, config[kind], weights=False)
-            for kind in KINDS
-            if config[kind]["trainable"] or not config["cache"]["enabled"]
-        }
+        towers = {kind: build_tower(kind, config[kind], weights=False) for kind in KINDS if not is_cached(kind, config)}
         model = construct(
             config,
             shapes["text"],
@@ -115,7 +110,7 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
             given = {kind: blank_inputs(kind, towers, shapes[kind], amounts[kind], lengths[kind]) for kind in KINDS}
             loss = _loss(model, given, bf16=train["precision"] == "bf16", examples=examples)
             kept = tally.live - parameters
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
     gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
     moments = MOMENTS * gradients
     return Memory(parameters, gradients, moments, kept, round(ALLOCATOR * (tally.peak + moments)))

@@ -13,11 +13,10 @@ import torch
 from mtlab.budget.memory import Memory, blank_inputs
 from mtlab.config.check import checked
 from mtlab.config.schema import TrainConfig
-from mtlab.cost import KINDS
 from mtlab.data.batches import Batch
 from mtlab.errors import UserError
 from mtlab.model import build
-from mtlab.towers import build_tower, tower_shape
+from mtlab.towers import KINDS, build_tower, is_cached, tower_shape
 from mtlab.training.assemble import refuse_untrainable
 from mtlab.training.environment import device, device_name
 from mtlab.training.optimiser import adamw, groups
@@ -74,7 +73,7 @@ def _timed(
 ) -> Speed:
     examples = train.micro_batch or train.batch
     shapes = {kind: tower_shape(kind, config[kind]) for kind in KINDS}
-    run = [kind for kind in KINDS if config[kind]["trainable"] or not config["cache"]["enabled"]]
+    run = [kind for kind in KINDS if not is_cached(kind, config)]
     towers = {kind: build_tower(kind, config[kind], weights=False) for kind in run}
     model = build(
         config,

@@ -200,7 +200,7 @@ def _answers(model: VisionLanguageModel, bundle: Bundle) -> Iterator[Compared]:
         yield "config/vqa_score_metric", scored, torch.tensor(score)
     norms = bundle.config.get("vqa_grad_norm")
     if isinstance(norms, Mapping) and norms and set(norms) <= set(bundle.weights):
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         gradients = _their_gradients(model, bundle)
         yield (
             "config/vqa_grad_norm",

@@ -18,7 +18,6 @@ from torch import Tensor
 from mtlab.checkpoints.heads import HEADS, TEMPERATURE, inside
 from mtlab.checkpoints.transforms import (
     FLAT,
-    JOINED,
     LEADING,
     LEADING_TWO,
     SAME,
@@ -26,6 +25,7 @@ from mtlab.checkpoints.transforms import (
     STACKED,
     Transform,
     apart,
+    joined,
     unscored,
 )
 from mtlab.errors import UserError
@@ -220,7 +220,7 @@ def _stream(layout: Layout, modality: Modality, experts: int) -> Iterator[Entry]
         for part in ("weight", "bias"):
             for own, names in _CROSS_LAYER.items():
                 given = tuple(f"{theirs}_layers.{depth}.{name}.{part}" for name in names)
-                transform = JOINED(len(given)) if len(given) > 1 else SAME
+                transform = joined(len(given)) if len(given) > 1 else SAME
                 yield Entry(given, (f"{ours}.layers.{depth}.{own}.{part}",), transform)
         at = f"{ours}.managers.{depth}"
         if layout.family == "bridgetower":

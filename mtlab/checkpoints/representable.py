@@ -138,9 +138,9 @@ def _refuse_levels(
 def _text_layers(source: Source) -> int:
     config = getattr(source.text, "config", None)
     kind = getattr(config, "model_type", None)
-    if kind not in ("roberta", "bert") or source.config["text"].get("adapter_norm"):
+    if config is None or kind not in ("roberta", "bert") or source.config["text"].get("adapter_norm"):
         raise UserError(f"the published text towers are RoBERTa or BERT, this one is {kind or 'another'}", key="text")
-    return int(config.num_hidden_layers)  # type: ignore[union-attr]
+    return int(config.num_hidden_layers)
 
 
 def _vision_layers(source: Source) -> int:

@@ -22,7 +22,7 @@ class Transform:
     backward: Step
 
 
-def JOINED(count: int) -> Transform:  # noqa: N802 - stands among constants
+def joined(count: int) -> Transform:
     """Set `count` tensors of one shape end to end, as keys and values here are one map."""
     return Transform(lambda parts: [_joined(parts)], lambda whole: whole[0].chunk(count))
 

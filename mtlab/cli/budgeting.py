@@ -15,7 +15,6 @@ from mtlab.cli.common import (
     StoreOption,
     planned,
     print_json,
-    study_file,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ def budget(
 
     from mtlab.budget.study import budget as work_out
     from mtlab.budget.study import totals
+    from mtlab.config.load import study_file
     from mtlab.studies.store import Store, store_root
 
     opened = Store.open(store_root(store), create=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError
 
 if TYPE_CHECKING:
     from mtlab.studies.plan import Plan
@@ -40,31 +40,6 @@ PluginOption = Annotated[
     ),
 ]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take over the name of a study from another file.")]
-
-
-def study_file(name: str) -> Path:
-    """Find a study: a path, else a shipped recipe of that name.
-
-    Raises:
-        UserError: there is neither.
-
-    """
-    from mtlab.config.load import recipes
-
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        return path
-    folders = recipes()
-    for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
-    known = [
-        str(found.relative_to(folder).with_suffix(""))
-        for folder in folders
-        for found in folder.rglob("*.yaml")
-        if found.parent.name != "presets"
-    ]
-    raise UserError(f"no such file, and no recipe of that name; {nearest(name, known)}", file=name)
 
 
 def planned(path: Path, overrides: Sequence[str], store: Store, *, plugins: bool) -> Plan:

@@ -16,7 +16,6 @@ from mtlab.cli.common import (
     StoreOption,
     planned,
     print_json,
-    study_file,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ def plan(
     replace: ReplaceOption = False,
 ) -> None:
     """Expand a study: every run with its id, axis values, parents, state and cost. Starts nothing."""
+    from mtlab.config.load import study_file
     from mtlab.studies.plan import to_json
     from mtlab.studies.reconcile import reconcile
     from mtlab.studies.store import Store, store_root

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlab.cli.common import File, Overrides, PluginsOption, ReplaceOption, StoreOption, planned, study_file
+from mtlab.cli.common import File, Overrides, PluginsOption, ReplaceOption, StoreOption, planned
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(
 
     Ctrl-C stops it cleanly; the same command goes on from there.
     """
+    from mtlab.config.load import study_file
     from mtlab.studies.launcher import Policy, launch
     from mtlab.studies.live import live_view
     from mtlab.studies.plan import run_configs, to_json

@@ -52,8 +52,8 @@ def study_name(file: str, store: Store) -> str:
         UserError: the store has no plan of it.
 
     """
-    from mtlab.cli.common import study_file
     from mtlab.config import yaml
+    from mtlab.config.load import study_file
 
     known = store.study_names()
     if file in known and not Path(file).is_file():
@@ -67,7 +67,7 @@ def study_name(file: str, store: Store) -> str:
 
 def note_changed(file: str, store: Store) -> None:
     """Say so where a study's file is no longer what its stored plan was made from."""
-    from mtlab.cli.common import study_file
+    from mtlab.config.load import study_file
 
     try:
         path = study_file(file)

@@ -50,6 +50,29 @@ def recipes() -> list[Path]:
     return [folder for folder in folders if (folder / "presets").is_dir()]
 
 
+def study_file(name: str) -> Path:
+    """Find a study: a path, else a shipped recipe of that name.
+
+    Raises:
+        UserError: there is neither.
+
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return path
+    folders = recipes()
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = [
+        str(found.relative_to(folder).with_suffix(""))
+        for folder in folders
+        for found in folder.rglob("*.yaml")
+        if found.parent.name != "presets"
+    ]
+    raise UserError(f"no such file, and no recipe of that name; {nearest(name, known)}", file=name)
+
+
 def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
     """Read `path` and everything that it is based on, and apply `key=value` overrides.
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mtlab.config.options import option
 from mtlab.managers.attending import check_heads, sought
 from mtlab.managers.base import Experts, Intervention, Place, register_manager
-from mtlab.managers.mixture import Mixed, Mixture
+from mtlab.managers.mixture import Mixed, Mixture, free_weight
 from mtlab.managers.terms import grouped, norms_of, spread, total
 
 
@@ -58,9 +58,9 @@ class ConcatAttention(Mixture):
 
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)
-        width, cells = place.width, place.width if config.weight == "vector" else 1
+        width = place.width
         self.heads = config.heads
-        self.previous_weight = nn.Parameter(torch.ones(cells)) if place.depth else None
+        self.previous_weight = free_weight(config.weight, place)
         self.asks = place.depth > 0 or config.first == "top"
         if not self.asks:
             self.register_buffer("uniform", torch.full((1, place.experts, 1, 1), 1 / place.experts), persistent=False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtlab.config.options import option
 from mtlab.managers.attending import FusedQuery, check_heads, sought
 from mtlab.managers.base import Experts, Intervention, Place, register_manager
-from mtlab.managers.mixture import Mixed, Mixture
+from mtlab.managers.mixture import Mixed, Mixture, free_weight
 from mtlab.managers.terms import normed, norms_of, spread, total, weighted
 
 
@@ -59,8 +59,7 @@ class CrossAttention(Mixture):
         self.fused = FusedQuery(place.width, masked=config.mask_query) if fused else None
         self.query = nn.Linear(2 * place.width if fused else place.width, place.width)
         self.key = nn.Linear(place.width, place.width, bias=False)  # a bias would shift all of a query's logits alike
-        cells = place.width if config.weight == "vector" else 1
-        self.previous_weight = nn.Parameter(torch.ones(cells)) if place.depth else None
+        self.previous_weight = free_weight(config.weight, place)
 
     def mixed(
         self,

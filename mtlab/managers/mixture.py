@@ -28,6 +28,11 @@ class Mixed(NamedTuple):
     norms: Tensor | None = None  #: Euclidean norm over D of each expert's term, [B, N, L]; None unless recorded
 
 
+def free_weight(weight: Literal["scalar", "vector"], place: Place) -> nn.Parameter | None:
+    """Make the previous state's weight ω, [1|D], 1 at the start; None at the first cross-modal layer."""
+    return nn.Parameter(torch.ones(place.width if weight == "vector" else 1)) if place.depth else None
+
+
 class Mixture(Manager):
     """A convex mixture of normalised experts, plus the freely weighted, normalised previous state.
 
@@ -144,7 +149,7 @@ class LearnedMixture(Mixture):
         self.cells = place.width if config.weight == "vector" else 1
         self.noise_scale = config.noise / place.experts
         self.temperature = nn.Parameter(torch.tensor(float(config.temperature)))
-        self.previous_weight = nn.Parameter(torch.ones(self.cells)) if place.depth else None
+        self.previous_weight = free_weight(config.weight, place)
         # An offset to what is learned, not its initial value: a controller's bias starts at 0 like all biases.
         ahead = AHEAD * one_hot(place.experts, place.experts, like=self.scale) if config.start == "top" else None
         self.register_buffer("ahead", ahead, persistent=False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.managers.base import Place, register_manager
-from mtlab.managers.mixture import Mixture
+from mtlab.managers.mixture import Mixture, free_weight
 from mtlab.managers.pairing import in_order
 
 
@@ -58,11 +58,10 @@ class Window(Mixture):
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)
         start = in_order(place) if config.centre == "paired" else (place.experts + 1) / 2
-        cells = place.width if config.weight == "vector" else 1
         self.register_buffer("numbers", torch.arange(1.0, place.experts + 1).view(1, -1, 1, 1), persistent=False)
         self.centre = nn.Parameter(torch.tensor(float(start)))
         self.log_spread = nn.Parameter(torch.tensor(math.log(config.spread * place.experts)))
-        self.previous_weight = nn.Parameter(torch.ones(cells)) if place.depth else None
+        self.previous_weight = free_weight(config.weight, place)
 
     def weights(
         self,

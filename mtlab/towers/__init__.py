@@ -12,9 +12,11 @@ from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, Tower, TowerShape
 from mtlab.towers.layers import offered
 
 __all__ = [
+    "KINDS",
     "TowerKind",
     "build_tower",
     "fetch_tower",
+    "is_cached",
     "offered",
     "tower_digest",
     "tower_node",
@@ -22,6 +24,12 @@ __all__ = [
 ]
 
 TowerKind = Literal["text", "vision"]
+KINDS: tuple[TowerKind, ...] = ("text", "vision")
+
+
+def is_cached(kind: TowerKind, config: Mapping[str, Any]) -> bool:
+    """Tell whether a run's tower is read from the expert cache; else it runs in every step."""
+    return bool(config["cache"]["enabled"]) and not config[kind]["trainable"]
 
 
 def tower_node(kind: TowerKind, node: Mapping[str, Any]) -> tuple[Entry[Tower[Any]], Any]:

@@ -8,20 +8,19 @@ from typing import Any
 
 import torch
 
-from mtlab import files
 from mtlab.config.check import checked
 from mtlab.config.nodes import configured
-from mtlab.config.schema import CacheConfig, MetricsConfig, RecordConfig, TrainConfig
+from mtlab.config.schema import MetricsConfig, RecordConfig, TrainConfig
 from mtlab.data.base import DATASETS, Dataset, Split
-from mtlab.data.batches import Loader, RawImages, RawTexts, Source
-from mtlab.data.cache import expert_cache
+from mtlab.data.batches import Loader, Source
 from mtlab.errors import UserError
 from mtlab.managers.base import Modality
 from mtlab.model import VisionLanguageModel, build
 from mtlab.tasks.base import TASKS
-from mtlab.towers import TowerKind, build_tower, tower_shape
+from mtlab.towers import TowerKind, build_tower, is_cached, tower_shape
 from mtlab.towers.base import Tower
 from mtlab.training.environment import device
+from mtlab.training.sources import source_of
 from mtlab.training.steps import Arithmetic
 
 SAMPLE = 256  #: texts and images that channels are standardised by
@@ -67,20 +66,16 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     towers: dict[TowerKind, Tower[Any]] = {}
     sources: dict[TowerKind, Source] = {}
     for kind in ("text", "vision"):
-        cache = checked(CacheConfig, config["cache"])
-        if cache.enabled and not config[kind]["trainable"]:
-            sources[kind] = expert_cache(
-                kind,
-                config[kind],
-                config["data"],
-                cache,
-                root=files.cache_root(),
-                progress=told(f"expert cache, {kind}"),
-                device=str(arithmetic.device),
-            )
-        else:
+        if not is_cached(kind, config):
             towers[kind] = build_tower(kind, config[kind])
-            sources[kind] = RawTexts(towers[kind]) if kind == "text" else RawImages(towers[kind], dataset)
+        sources[kind] = source_of(
+            kind,
+            config,
+            dataset,
+            towers.get(kind),
+            progress=told(f"expert cache, {kind}"),
+            device=str(arithmetic.device),
+        )
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
     model = build(
         config,

@@ -86,7 +86,7 @@ def train_step(
         seed_dropout(seed, step, micro)
         given_logits = noisy_logits(model, batch, arithmetic, seed=seed, step=step, micro=micro)
         loss = model.task.loss(given_logits, batch.targets) * (len(batch) / examples)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         total += loss.detach()
     if clip is not None:
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]

@@ -11,10 +11,9 @@ from mtlab.budget.memory import blank_inputs, training_memory
 from mtlab.config import resolve
 from mtlab.config.check import checked
 from mtlab.config.schema import TrainConfig
-from mtlab.cost import KINDS
 from mtlab.data.batches import Batch
 from mtlab.model import build
-from mtlab.towers import build_tower, tower_shape
+from mtlab.towers import KINDS, build_tower, tower_shape
 from mtlab.training.optimiser import adamw, groups
 from mtlab.training.steps import Arithmetic, train_step
 
