@@ -77,9 +77,9 @@ def agreement(
     figure.update_xaxes(range=[-1.05, 1.05])
     changed = " of what training changed since the start" if start is not None else ""
     caption = (
-        f"Correlation between two seeds' {parts.KINDS[kind]}s{changed}, over all levels and cross-modal layers, less each "
-        f"layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when each "
-        f"seed's levels are shuffled ({SHUFFLES:,} times). {parts.seeds(found)}; {parts.averaged(found.values())}."
+        f"Correlation between two seeds' {parts.KINDS[kind]}s{changed}, over all levels and cross-modal layers, "
+        f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
+        f"each seed's levels are shuffled ({SHUFFLES:,} times). {parts.seeds(found)}; {parts.averaged(found.values())}."
     )
     return theme.finish(figure, title, caption, height=110 + 34 * len(names))
 

@@ -19,7 +19,7 @@ def difference(
     names: tuple[str, str],
     kind: Kind = "contributions",
 ) -> go.Figure:
-    """Draw first − second, means over seeds; cells are marked in which all seeds of one side lie above all of the other.
+    """Draw first − second, means over seeds; cells are marked in which all seeds of one lie above all of the other.
 
     Args:
         first: the runs of one side.

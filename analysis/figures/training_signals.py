@@ -96,6 +96,7 @@ def attention(found: Mapping[Source, Layers], variant: str, of: Attention = "cro
     figure.update_xaxes(title_text="heads, narrowest first")
     caption = (
         "Entropy of a head's attention divided by that of looking at all tokens alike. Heads are sorted, as their "
-        f"order means nothing from seed to seed. Means over seeds; {parts.seeds(runs)}; {parts.averaged(runs.values())}."
+        f"order means nothing from seed to seed. Means over seeds; {parts.seeds(runs)}; "
+        f"{parts.averaged(runs.values())}."
     )
     return theme.finish(figure, title, caption, height=300)
