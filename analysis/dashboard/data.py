@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from mtlab.analysis import asked, gathered, recorded
 from mtlab.analysis.dashboard.watched import Watched, stamp
+from mtlab.analysis.gathered import Gathered
+from mtlab.analysis.recorded import LAYERS, TOKENS, TRACE, Layers, Missing, Tokens, Trace
 from mtlab.errors import UserError
 from mtlab.studies.status import RunStatus, last_ends, run_status
 from mtlab.studies.store import State, Store
 
 if TYPE_CHECKING:
     from mtlab.analysis.report import Report
+    from mtlab.data.base import Dataset
 
+T = TypeVar("T")
 DAMAGED = "damaged"
 ORDER = ("done", "running", "interrupted", "new", "failed", "blocked", DAMAGED)  #: of conditions
 
@@ -146,6 +152,42 @@ class Data:
             return self.store.kept.made(
                 ("report", card.name), self._finished(card), lambda: build(self.store, self.store.plan(card.name))
             )
+
+    def layers(self, plan: Mapping[str, Any]) -> Gathered[Layers]:
+        """Gather which layers the finished runs of a plan used."""
+        return gathered.finished(self.store, plan, lambda source: self._recorded(source.run, LAYERS, recorded.layers))
+
+    def traces(self, plan: Mapping[str, Any]) -> Gathered[Trace]:
+        """Gather how the use of layers evolved over training."""
+        return gathered.finished(self.store, plan, lambda source: self._recorded(source.run, TRACE, recorded.trace))
+
+    def layers_of(self, run: str) -> Layers | Missing:
+        """Read which layers one finished run used."""
+        if self.store.state(run) != "done":
+            return Missing("the run is not finished: its layers are recorded at its end")
+        return self._recorded(run, LAYERS, recorded.layers)
+
+    def trace_of(self, run: str) -> Trace | Missing:
+        """Read how one finished run came to use its layers."""
+        if self.store.state(run) != "done":
+            return Missing("the run is not finished: its training is recorded at its end")
+        return self._recorded(run, TRACE, recorded.trace)
+
+    def tokens(self, run: str) -> Tokens | Missing:
+        """Read what was recorded of single tokens in a finished run."""
+        if self.store.state(run) != "done":
+            return Missing("the run is not finished: single tokens are recorded at its end")
+        return self._recorded(run, TOKENS, recorded.tokens)
+
+    def world(self, run: str) -> Dataset | Missing:
+        """Make the data set of a run; runs on the same data share it."""
+        config = self.store.config(run) or {}
+        node = json.dumps((config.get("config") or {}).get("data"), sort_keys=True)
+        return self.store.kept.made(("data", node), None, lambda: asked.dataset(config))
+
+    def _recorded(self, run: str, name: str, read: Callable[[Path], T]) -> T:
+        folder = self.store.run(run)
+        return self.store.kept.made((read, run), stamp(folder / name), lambda: read(folder))
 
     def verdict(self, card: StudyCard) -> str | None:
         """Say what a study has shown, as far as that is worked out; that goes on in the background.

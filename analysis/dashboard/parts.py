@@ -74,6 +74,11 @@ def empty(what: str, *how: Part) -> Part:
     return html.Div([html.P(what), *how], className="empty")
 
 
+def hint(text: str) -> Part:
+    """Add a quieter sentence."""
+    return html.P(text, className="quiet")
+
+
 def trouble(what: str, *details: Part) -> Part:
     """Say what went wrong."""
     return html.Div([html.P(what, className="what"), *details], className="trouble", role="status")
@@ -108,21 +113,26 @@ class Column:
     help: str = ""
 
 
-def table(columns: Sequence[Column], caption: str, classes: Sequence[str] = ()) -> Part:
+def table(
+    columns: Sequence[Column], caption: str, classes: Sequence[str] = (), groups: Sequence[str] | None = None
+) -> Part:
     """Make a table; on narrow screens each line becomes a card, so every cell knows the name of its column.
 
     Args:
         columns: of equal length.
         caption: what the table shows, for those who cannot see it.
         classes: of the lines, if they have any.
+        groups: what each line belongs to; where that changes, it is told above the line.
 
     """
     head = [
         html.Th(column.name, scope="col", className="numeric" if column.numeric else "", title=column.help or None)
         for column in columns
     ]
-    lines = []
+    lines: list[Part] = []
     for index in range(max((len(column.cells) for column in columns), default=0)):
+        if groups is not None and (index == 0 or groups[index] != groups[index - 1]):
+            lines.append(html.Tr(html.Th(groups[index], colSpan=len(columns), scope="rowgroup"), className="group"))
         cells = [_cell(column, column.cells[index]) for column in columns]
         lines.append(html.Tr(cells, className=classes[index] if classes else ""))
     return html.Div(
@@ -137,6 +147,16 @@ def table(columns: Sequence[Column], caption: str, classes: Sequence[str] = ()) 
 def _cell(column: Column, content: Part) -> Part:
     settings: dict[str, Any] = {"className": "numeric" if column.numeric else "", "data-label": column.name}
     return html.Th(content, scope="row", **settings) if column.heads else html.Td(content, **settings)
+
+
+def swatch(colour: str) -> Part:
+    """Show the colour that a variant has in figures."""
+    return html.Span(className="swatch", style={"background": colour}, **{"aria-hidden": "true"})
+
+
+def notes(told: Sequence[str]) -> Part:
+    """List what a reader must know."""
+    return html.Ul([html.Li(each) for each in told], className="notes") if told else None
 
 
 def run_link(run: str, text: str, study: str = "") -> Part:
