@@ -30,7 +30,9 @@ def dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
         return Missing("the run's configuration names no data set")
     entry = DATASETS.own(name)
     if entry is None:
-        return Missing(f"the data set {name!r} is not opened here: it is a plug-in's, whose code is not run, or needs torch")
+        return Missing(
+            f"the data set {name!r} is not opened here: it is a plug-in's, whose code is not run, or needs torch"
+        )
     try:
         return entry.cls(checked(entry.config, own_options(node)))
     except UserError as error:

@@ -41,13 +41,22 @@ def make_app(data: Data) -> Dash:
     )
     app.layout = frame(data.store.root)
     app.clientside_callback(
-        ClientsideFunction("mtlab", "scheme"), Output("scheme", "data"), Input("theme", "value"), Input("system", "data")
+        ClientsideFunction("mtlab", "scheme"),
+        Output("scheme", "data"),
+        Input("theme", "value"),
+        Input("system", "data"),
     )
     app.clientside_callback(
-        ClientsideFunction("mtlab", "beat"), Output("beat", "data"), Input("clock", "n_intervals"), Input("live", "value")
+        ClientsideFunction("mtlab", "beat"),
+        Output("beat", "data"),
+        Input("clock", "n_intervals"),
+        Input("live", "value"),
     )
     app.clientside_callback(
-        ClientsideFunction("mtlab", "arrive"), Output("arrived", "data"), Input("title", "data"), State("url", "pathname")
+        ClientsideFunction("mtlab", "arrive"),
+        Output("arrived", "data"),
+        Input("title", "data"),
+        State("url", "pathname"),
     )
 
     @app.callback(

@@ -8,7 +8,7 @@ from typing import Any
 from dash import dcc, html
 
 from mtlab.analysis import gathered, recorded, words
-from mtlab.analysis.dashboard import controls, drawn, parts, tables
+from mtlab.analysis.dashboard import controls, drawn, parts
 from mtlab.analysis.dashboard.data import DAMAGED, RunCard
 from mtlab.analysis.dashboard.page import Look, Page
 from mtlab.analysis.dashboard.pane import kind_of, kind_switch
@@ -65,7 +65,9 @@ def _head(look: Look, card: RunCard) -> Part:
     for name in studies:
         links += [dcc.Link(name, href=address("study", name)), " "]
     done = html.Div(
-        html.Div(style={"width": f"{100 * min(1, card.step / card.steps):.1f}%"}, className=f"segment {card.condition}"),
+        html.Div(
+            style={"width": f"{100 * min(1, card.step / card.steps):.1f}%"}, className=f"segment {card.condition}"
+        ),
         className="bar",
         role="img",
         **{"aria-label": f"step {card.step} of {card.steps}"},
@@ -76,7 +78,9 @@ def _head(look: Look, card: RunCard) -> Part:
         html.Div(
             [
                 parts.run_badge(card),
-                html.Div([done, html.Span(f"step {card.step:,} of {card.steps:,}", className="share")], className="progress")
+                html.Div(
+                    [done, html.Span(f"step {card.step:,} of {card.steps:,}", className="share")], className="progress"
+                )
                 if card.steps
                 else None,
             ],
@@ -98,7 +102,9 @@ def _head(look: Look, card: RunCard) -> Part:
 def _problem(look: Look, card: RunCard) -> Part:
     """Say what is wrong with a run, and what to do about it."""
     if card.condition == DAMAGED:
-        advice = "Nothing else of it is lost. Where it cannot be mended, remove the run's folder: `mtlab run` makes it anew."
+        advice = (
+            "Nothing else of it is lost. Where it cannot be mended, remove the run's folder: `mtlab run` makes it anew."
+        )
         return parts.trouble(f"A file of this run cannot be read: {card.problem}", html.P(advice))
     written = look.data.store.failure(card.id) if card.condition == "failed" else None
     if written is not None:
@@ -113,8 +119,10 @@ def _problem(look: Look, card: RunCard) -> Part:
         return parts.trouble(card.problem)
     if card.condition in ("new", "interrupted"):
         study = look.data.studies_of(card.id)
-        return parts.empty(f"This run is {CONDITIONS[card.condition][1]}: {CONDITIONS[card.condition][2]}.",
-                           parts.command(f"mtlab run {study[0] if study else 'FILE'}"))
+        return parts.empty(
+            f"This run is {CONDITIONS[card.condition][1]}: {CONDITIONS[card.condition][2]}.",
+            parts.command(f"mtlab run {study[0] if study else 'FILE'}"),
+        )
     return None
 
 
@@ -133,7 +141,10 @@ def _curves(look: Look, card: RunCard) -> Part:
     found = {_source(card): look.data.store.metrics(card.id)}
     logged = metrics(found)
     if not logged:
-        return parts.section("Curves", parts.empty("This run has logged nothing yet: its first curve point comes with its first evaluation."))
+        return parts.section(
+            "Curves",
+            parts.empty("This run has logged nothing yet: its first curve point comes with its first evaluation."),
+        )
     made = curves(found, _metric(look, logged))
     return parts.section("Curves", drawn.figure(made, "curves", look.dark))
 
@@ -245,7 +256,10 @@ def _environment(look: Look, card: RunCard) -> Part:
             ("device", state.get("device")),
             ("threads", str(state.get("threads", ""))),
             ("started", state.get("started")),
-            ("commit", f"{str(git['commit'])[:10]}{' (changed)' if git.get('dirty') else ''}" if git.get("commit") else None),
+            (
+                "commit",
+                f"{str(git['commit'])[:10]}{' (changed)' if git.get('dirty') else ''}" if git.get("commit") else None,
+            ),
             *((name, str(version)) for name, version in (state.get("versions") or {}).items()),
         ]
     if not any(value for _, value in pairs):

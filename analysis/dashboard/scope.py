@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mtlab.analysis import theme
 from mtlab.analysis.dashboard import controls
@@ -12,9 +12,6 @@ from mtlab.analysis.dashboard.parts import Part, shown
 from mtlab.analysis.dashboard.views import View
 from mtlab.analysis.gathered import Gathered, Source
 from mtlab.analysis.theme import Style
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 T = TypeVar("T")
 NOT_SET = "—"  #: the value of an axis that a row lacks

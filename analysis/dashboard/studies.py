@@ -8,16 +8,17 @@ from dash import dcc, html
 
 from mtlab.analysis.dashboard import controls, parts
 from mtlab.analysis.dashboard.data import Data, Stray, StudyCard
-from mtlab.analysis.dashboard.parts import Column, Page, Part
-from mtlab.analysis.dashboard.views import View, address
+from mtlab.analysis.dashboard.page import Look, Page
+from mtlab.analysis.dashboard.parts import Column, Part
+from mtlab.analysis.dashboard.views import address
 
 STRAYS = 200  #: runs of no study that are listed
 
 
-def draw(data: Data, view: View) -> Page:
+def draw(look: Look) -> Page:
     """Draw the page."""
-    cards, strays = data.studies(), data.strays()
-    wanted = view.text("find")
+    cards, strays = look.data.studies(), look.data.strays()
+    wanted = look.view.text("find")
     found = [card for card in cards if wanted.casefold() in f"{card.name} {card.why}".casefold()]
     bar = [controls.written("find", "Find a study", wanted, "name or question")] if len(cards) > 3 else []
     body: list[Part] = []
@@ -26,17 +27,17 @@ def draw(data: Data, view: View) -> Page:
     elif not found:
         body.append(parts.empty(f"No study of this store has {wanted!r} in its name or question."))
     else:
-        body.append(_table(data, found))
+        body.append(_table(look.data, found))
     if strays:
         body.append(_strays(strays))
     return Page("Studies", _head(cards), bar, body)
 
 
-def content(data: Data, view: View) -> object:  # noqa: ARG001 - every page is asked with its view
+def content(look: Look) -> object:
     """Give what changes when the page would."""
-    cards = data.studies()
-    strays = [(stray.name, stray.card and stray.card.content) for stray in data.strays()]
-    return [(card.content, data.verdict(card), parts.ago(card.changed)) for card in cards], strays
+    cards = look.data.studies()
+    strays = [(stray.name, stray.card and stray.card.content) for stray in look.data.strays()]
+    return [(card.content, look.data.verdict(card), parts.ago(card.changed)) for card in cards], strays
 
 
 def _head(cards: Sequence[StudyCard]) -> Part:
@@ -50,7 +51,9 @@ def _head(cards: Sequence[StudyCard]) -> Part:
 def _nothing() -> Part:
     return parts.empty(
         "There is no study in this store yet.",
-        html.P("A first comparison, four ways to aggregate layers with two seeds each, takes some minutes on a laptop:"),
+        html.P(
+            "A first comparison, four ways to aggregate layers with two seeds each, takes some minutes on a laptop:"
+        ),
         parts.command("mtlab run quickstart"),
         html.P("A study of your own starts as a copy of a recipe:"),
         parts.command("mtlab new mine"),

@@ -7,8 +7,10 @@ from typing import Any
 
 from dash import html
 
-from mtlab.analysis.dashboard import controls, parts, scope
 from mtlab.analysis.dashboard import (
+    controls,
+    parts,
+    scope,
     study_comparison,
     study_curves,
     study_layers,

@@ -91,7 +91,9 @@ def _blocks(report: Report) -> list[Part]:
     if view is None:
         return []
     told = html.P(side_by_side.caption(view), className="caption")
-    return [parts.section("Equal lengths side by side", tables.grid(*side_by_side.grid(view), "Blocks side by side"), told)]
+    return [
+        parts.section("Equal lengths side by side", tables.grid(*side_by_side.grid(view), "Blocks side by side"), told)
+    ]
 
 
 def _published(report: Report) -> list[Part]:

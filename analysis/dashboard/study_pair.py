@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dash import dcc, html
+from dash import html
 
 from mtlab.analysis import asked, frame
 from mtlab.analysis.dashboard import controls, parts, tables

@@ -39,7 +39,9 @@ def _table(studied: Studied, runs: Sequence[RunCard]) -> Part:
         Column("side by side", [controls.tick("runs", run.id, _name(run), run.id in ticked) for run in runs]),
         Column("run", [_link(studied, run) for run in runs], heads=True),
         Column("state", [parts.run_badge(run) for run in runs]),
-        Column("step", [f"{run.step:,} of {run.steps:,}" if run.steps else f"{run.step:,}" for run in runs], numeric=True),
+        Column(
+            "step", [f"{run.step:,} of {run.steps:,}" if run.steps else f"{run.step:,}" for run in runs], numeric=True
+        ),
         Column(f"best {metric}", [words.score(run.metric, metric) for run in runs], numeric=True),
         Column("last change", [parts.when(run.changed) for run in runs]),
         Column("host", [run.host or "" for run in runs]),

@@ -21,7 +21,9 @@ def draw(studied: Studied) -> Pane:
     if not recorded.found:
         return Pane([nothing(recorded.why)])
     found = scope.grouped(recorded)
-    start = {source: trace.layers[0] for source, trace in scope.grouped(data.traces(scope.plan)).items() if trace.layers}
+    start = {
+        source: trace.layers[0] for source, trace in scope.grouped(data.traces(scope.plan)).items() if trace.layers
+    }
     names = list(dict.fromkeys(source.label for source in found))
     variant, measure = view.one("variant", names, names[-1]), view.one("measure", MEASURES, "cka")
     side = view.one("side", SIDES, "cross")

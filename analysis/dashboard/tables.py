@@ -34,10 +34,15 @@ def comparison(report: Report, places: Sequence[int], scope: Scope) -> Part:
         Column("seeds", [_seeds(report, row, line) for row, line in zip(rows, planned, strict=True)], numeric=True),
         Column(metric, [_mean(row, metric) for row in rows], numeric=True),
         *(_differences(report) if report.comparisons else []),
-        *(Column(name, [words.score(row.metrics[name], name) for row in rows], numeric=True) for name in report.further),
+        *(
+            Column(name, [words.score(row.metrics[name], name) for row in rows], numeric=True)
+            for name in report.further
+        ),
         Column("params", [words.number(row.cost.trained_params) for row in rows], numeric=True, help="trained"),
         Column("FLOPs", [words.number(row.cost.flops) for row in rows], numeric=True, help="forward, of one example"),
-        Column("time", [words.duration(row.cost.seconds) for row in rows], numeric=True, help="training, mean of seeds"),
+        Column(
+            "time", [words.duration(row.cost.seconds) for row in rows], numeric=True, help="training, mean of seeds"
+        ),
     ]
     classes = ["best" if row.best else "" for row in rows]
     return parts.table(columns, f"Variants of {report.study} by {metric}", classes, groups)
@@ -59,7 +64,9 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> Part:
         configs: name of the run → its flat configuration.
 
     """
-    paths = [path for path in dict.fromkeys(path for flat in configs.values() for path in flat) if _differs(path, configs)]
+    paths = [
+        path for path in dict.fromkeys(path for flat in configs.values() for path in flat) if _differs(path, configs)
+    ]
     if not paths:
         return parts.empty("Their configurations are the same: they differ in the seed alone.")
     columns = [Column("setting", [html.Code(path) for path in paths], heads=True)]
