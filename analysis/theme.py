@@ -18,7 +18,7 @@ COLOURS = ("#085EDF", "#D8A101", "#FF68BF", "#329E7C", "#814097", "#5EAEFF", "#B
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  #: tell variants of one colour apart
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
 #: From low to high levels of a tower: cold to warm, and ever lighter.
-LEVELS = ("#2B4FC7", "#7A4BC0", "#BF4A9E", "#E8636A", "#F08A3C", "#DDA71A")
+LEVELS = ("#2B4FC7", "#7A4BC0", "#BF4A9E", "#E8636A", "#F08A3C", "#D39C12")
 NEUTRAL = "#848B95"  #: of what belongs to no variant: reference lines, chance, previous states
 
 FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"  #: nearly as wide on every system
