@@ -125,6 +125,7 @@ class Tokens:
     levels: Mapping[Modality, tuple[int, ...]]
     examples: tuple[Told, ...]
     grid: Grid | None = None
+    step: int | None = None  #: of training
 
     def experts(self, kind: Kind, modality: Modality, depth: int, example: int) -> Array | None:
         """Give the experts' rows at the real tokens of one example, [N, tokens]."""
@@ -165,9 +166,7 @@ class Worth:
 
 def layers(folder: Path) -> Layers | Missing:
     """Read `layers.safetensors` of a run."""
-    read = _read(
-        folder / LAYERS, "which layers were used was not recorded (`record.layers` was off, or an older mtlab)"
-    )
+    read = _read(folder / LAYERS, "which levels it draws on", "layers")
     if isinstance(read, Missing):
         return read
     values, about = read
@@ -176,9 +175,7 @@ def layers(folder: Path) -> Layers | Missing:
 
 def trace(folder: Path) -> Trace | Missing:
     """Read `trace.safetensors` of a run: `Layers` for each recorded step."""
-    read = _read(
-        folder / TRACE, "how the layers' use evolved was not recorded (`record.trace` was off, or an older mtlab)"
-    )
+    read = _read(folder / TRACE, "how that evolved over training", "trace")
     if isinstance(read, Missing):
         return read
     values, about = read
@@ -197,19 +194,17 @@ def trace(folder: Path) -> Trace | Missing:
 
 def tokens(folder: Path) -> Tokens | Missing:
     """Read `tokens.safetensors` of a run."""
-    read = _read(folder / TOKENS, "single tokens were not recorded (`record.tokens` was off, or an older mtlab)")
+    read = _read(folder / TOKENS, "what single words and patches draw on", "tokens")
     if isinstance(read, Missing):
         return read
     values, about = read
-    grid, told = about.get("grid"), about.get("examples")
     try:
-        examples = tuple(Told(**{**each, "tokens": tuple(each["tokens"])}) for each in told or ())
-        laid = None if grid is None else Grid(**grid)
+        examples, grid = tuple(map(_told, about["examples"])), _grid(about.get("grid"))
     except (TypeError, KeyError, ValueError):
         return Missing(
             f"{folder / TOKENS}: does not say which examples it holds: not written by mtlab, or by a newer one"
         )
-    return Tokens(values, _levels(about), examples, laid)
+    return Tokens(values, _levels(about), examples, grid, _int(about.get("step")))
 
 
 def worth(result: Mapping[str, Any] | None, swaps: Mapping[str, Any] | None = None) -> Worth | Missing:
@@ -223,7 +218,7 @@ def worth(result: Mapping[str, Any] | None, swaps: Mapping[str, Any] | None = No
     measured = (result or {}).get("interventions")
     if not isinstance(measured, Mapping):
         why = "the run is not finished" if result is None else "`record.interventions` was off"
-        return Missing(f"what single experts are worth was not measured ({why})")
+        return Missing(f"what single levels are worth was not measured ({why})")
     metric = str(measured.get("metric", "val/accuracy"))
     parts = {modality: _mapping(measured.get(modality)) for modality in MODALITIES}
     return Worth(
@@ -244,12 +239,12 @@ def worth(result: Mapping[str, Any] | None, swaps: Mapping[str, Any] | None = No
     )
 
 
-def _read(path: Path, absent: str) -> tuple[dict[str, Array], dict[str, Any]] | Missing:
-    """Read arrays and our metadata."""
+def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[str, Any]] | Missing:
+    """Read arrays and our metadata; `record.OPTION` is what makes a run write them."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        return Missing(absent)
+        return Missing(f"{what} was not recorded (`record.{option}` was off, or an older mtlab ran it)")
     try:
         with safe_open(path, framework="np") as file:
             words = file.metadata() or {}
@@ -259,7 +254,7 @@ def _read(path: Path, absent: str) -> tuple[dict[str, Array], dict[str, Any]] | 
         return Missing(f"{path}: cannot be read ({' '.join(str(error).split())}): cut off, or damaged")
     if not isinstance(about, dict):
         return Missing(f"{path}: was not written by mtlab")
-    if about.get(CHECKSUM) != _checksum(values):
+    if about.pop(CHECKSUM, None) != _checksum(values):
         return Missing(f"{path}: has changed since it was written (its checksum differs)")
     return values, about
 
@@ -269,6 +264,16 @@ def _checksum(values: Mapping[str, Array]) -> int:
     for name in sorted(values):
         total = zlib.crc32(np.ascontiguousarray(values[name]).tobytes(), zlib.crc32(name.encode(), total))
     return total
+
+
+def _told(about: Mapping[str, Any]) -> Told:
+    names = ("id", "family", "text", "image")
+    truth, prediction = (about.get(name) for name in ("truth", "prediction"))
+    return Told(*(str(about[name]) for name in names), tuple(map(str, about["tokens"])), truth, prediction)
+
+
+def _grid(about: Mapping[str, Any] | None) -> Grid | None:
+    return None if about is None else Grid(int(about["rows"]), int(about["columns"]), int(about.get("prefix", 0)))
 
 
 def _levels(about: Mapping[str, Any]) -> dict[Modality, tuple[int, ...]]:

@@ -18,12 +18,12 @@ COLOURS = ("#085EDF", "#D8A101", "#FF68BF", "#329E7C", "#814097", "#5EAEFF", "#B
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  #: tell variants of one colour apart
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
 #: From low to high levels of a tower: cold to warm, and ever lighter.
-LEVELS = ("#2B4FC7", "#7A4BC0", "#BF4A9E", "#E8636A", "#F08A3C", "#DDA71A")
+LEVELS = ("#2B4FC7", "#7A4BC0", "#BF4A9E", "#E8636A", "#F08A3C", "#D39C12")
 NEUTRAL = "#848B95"  #: of what belongs to no variant: reference lines, chance, previous states
 
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
+FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"  #: nearly as wide on every system
 WIDTH = 760  #: pixels that a figure is made for; `sized` makes it fit others
-_LETTER = 0.53  #: mean width of a letter, in font sizes
+_LETTER = 0.49  #: mean width of a letter, in font sizes
 _TITLE, _CAPTION, _EDGE = 16, 12, 14  #: font sizes; pixels left of the title
 
 
@@ -96,13 +96,22 @@ def sized(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> g
     title = wrapped(meta["title"], width - 2 * _EDGE, _TITLE)
     caption = wrapped(meta["caption"], width - 2 * _EDGE, _CAPTION)
     lines = [title.count("<br>") + 1, caption.count("<br>") + 1 if caption else 0]
+    if lines[1] == 1:
+        caption += "<br> "  # plotly sets a single line lower than the first of several
     head = round(1.3 * (lines[0] * _TITLE + lines[1] * _CAPTION)) + 2 * _EDGE
     extra = head - (round(1.3 * _TITLE) + 2 * _EDGE)
     figure.update_layout(
         width=width,
         height=height or meta["height"] + extra,
-        margin_t=head + (26 if figure.layout.annotations else 6),
-        title={"text": title, "subtitle": {"text": caption}, "y": 1, "yref": "container", "yanchor": "top"},
+        margin_t=head + (20 if figure.layout.annotations else 6),
+        title={
+            "text": title,
+            "subtitle": {"text": caption},
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": _EDGE + 10 * (lines[0] - 1)},
+        },
     )
     return figure
 

@@ -11,11 +11,12 @@ from mtlab.analysis.comparison import Row
 from mtlab.analysis.figures import parts
 from mtlab.analysis.report import Report
 from mtlab.analysis.theme import Style
+from mtlab.statistics import named
 
 
 def comparison(report: Report, styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Draw mean and interval of each row; beside it, where there is a baseline, the difference on shared seeds."""
-    title = f"{report.study}: {report.metric}{', points' if words.in_points(report.metric) else ''}"
+    title = f"{report.study}: {report.metric}{', in points' if words.in_points(report.metric) else ''}"
     rows = [row for row in report.rows if row.mean is not None]
     if not rows:
         return theme.empty(title, "No run is finished yet.")
@@ -30,9 +31,26 @@ def comparison(report: Report, styles: Mapping[str, Style] | None = None) -> go.
             figure.add_trace(_difference(row, style, scale, report.metric), row=1, col=2)
     if compared:
         figure.add_vline(x=0, line_width=1, line_dash="dot", row=1, col=2)
+    for mean in {row.mean.mean for row in rows if row.is_baseline and row.mean is not None}:
+        figure.add_vline(x=scale * mean, line_width=1, line_dash="dot", row=1, col=1)
     figure.update_yaxes(categoryorder="array", categoryarray=[row.label for row in rows][::-1])
-    return theme.finish(figure, title, captions.caption(report), height=110 + 32 * len(rows)).update_layout(
-        showlegend=False
+    figure.update_layout(showlegend=False)
+    return theme.finish(figure, title, _caption(report, compared=compared), height=110 + 32 * len(rows))
+
+
+def _caption(report: Report, *, compared: bool) -> str:
+    level = words.level(report.alpha)
+    told = f"Mean over seeds and its {level} t interval; {captions.seeds(report)}"
+    told += "" if report.examples is None else f", {report.examples} examples"
+    if not compared:
+        return f"{told}."
+    against = captions.against(report) or "the row named in the verdict"
+    number = report.comparisons
+    corrected = f", corrected by Holm for {number} comparison{'s' if number > 1 else ''}"
+    return (
+        f"{told}. Right: difference to {against} on shared seeds and its {level} interval. Filled: a difference was "
+        f"shown ({named(report.test).words}, p ≤ {report.alpha:g}{corrected if report.correct == 'holm' else ''}); "
+        "hollow: none was shown."
     )
 
 

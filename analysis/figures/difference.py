@@ -32,7 +32,7 @@ def difference(
     made = {modality: _matrix(first, second, kind, modality) for modality in MODALITIES}
     if all(each is None for each in made.values()):
         return theme.empty(title, parts.nothing({**first, **second}, kind))
-    figure = parts.panels([""], list(MODALITIES), x="level", shared_y=False)
+    figure = parts.panels([""], list(MODALITIES), x="level", shared_y="rows")
     largest = max(float(np.nanmax(np.abs(each[2]))) for each in made.values() if each is not None) or 1.0
     depth = 1
     for column, modality in enumerate(MODALITIES, 1):
@@ -45,19 +45,16 @@ def difference(
             [f"{value:+.2f}{'*' if mark else ''}".replace("-", "−") for value, mark in zip(row, marks, strict=True)]
             for row, marks in zip(values, apart, strict=True)
         ]
-        figure.add_trace(
-            go.Heatmap(
-                x=[str(level) for level in levels],
-                y=parts.layer_names(depths),
-                z=values.tolist(),
-                text=text,
-                texttemplate="%{text}" if len(levels) <= 8 else None,
-                coloraxis="coloraxis",
-                hovertemplate="level %{x}, %{y}: %{text}<extra></extra>",
-            ),
-            row=1,
-            col=column,
+        drawn = parts.heat(
+            [str(level) for level in levels],
+            parts.layer_names(depths),
+            values,
+            text=text,
+            hover="level %{x}, %{y}: %{text}<extra></extra>",
+            diverging=True,
         )
+        figure.add_trace(drawn, row=1, col=column)
+    figure.update_xaxes(type="category")
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest})
     caption = (
         f"{parts.MEANT[kind]}. Differences of means over seeds ({names[0]}: n = {len(first)}, {names[1]}: n = "

@@ -23,7 +23,8 @@ def evolution(found: Mapping[Source, Trace], variant: str, kind: Kind = "contrib
         return theme.empty(title, parts.nothing(runs, kind))
     figure = parts.panels(list(MODALITIES), parts.layer_names(depths), x="step of training", y=parts.KINDS[kind])
     steps = next(iter(runs.values())).steps
-    number = max(len(first[0].levels.get(modality, ())) for modality in MODALITIES)
+    every = sorted({level for modality in MODALITIES for level in first[0].levels.get(modality, ())})
+    colours = dict(zip(every, theme.level_colours(len(every)), strict=True))
     shown: set[int] = set()
     for row, modality in enumerate(MODALITIES, 1):
         for column, depth in enumerate(depths, 1):
@@ -35,14 +36,14 @@ def evolution(found: Mapping[Source, Trace], variant: str, kind: Kind = "contrib
             if values is None:
                 continue
             levels = first[0].experts_levels(modality, values.shape[2])
-            colours = theme.level_colours(max(number, len(levels)))
             for place, level in enumerate(levels):
                 drawn = parts.band(
                     list(range(len(steps))),
                     values[:, :, place],
                     f"level {level}",
-                    Style(colours[place]),
+                    Style(colours.get(level, theme.NEUTRAL)),
                     legend=level not in shown,
+                    rank=level,
                 )
                 shown.add(level)
                 figure.add_traces(drawn, rows=row, cols=column)

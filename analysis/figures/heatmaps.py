@@ -19,27 +19,22 @@ def heatmaps(found: Mapping[Source, Layers], kind: Kind = "contributions") -> go
     names = [name for name in parts.variants(found) if _any(parts.of(found, name), kind)]
     if not names:
         return theme.empty(title, parts.nothing(found, kind))
-    figure = parts.panels(names, list(MODALITIES), x="level", shared_y=False)
+    figure = parts.panels(names, list(MODALITIES), x="level", shared_y="rows")
     for row, variant in enumerate(names, 1):
         for column, modality in enumerate(MODALITIES, 1):
             made = matrix(parts.of(found, variant), kind, modality)
             if made is None:
                 continue
             levels, depths, values = made
-            figure.add_trace(
-                go.Heatmap(
-                    x=[str(level) for level in levels],
-                    y=parts.layer_names(depths),
-                    z=values.tolist(),
-                    zmin=0,
-                    zmax=1,
-                    showscale=row == column == 1,
-                    texttemplate="%{z:.2f}" if len(levels) <= 8 else None,
-                    hovertemplate="level %{x}, %{y}: %{z:.3f}<extra></extra>",
-                ),
-                row=row,
-                col=column,
+            drawn = parts.heat(
+                [str(level) for level in levels],
+                parts.layer_names(depths),
+                values,
+                hover="level %{x}, %{y}: %{z:.3f}<extra></extra>",
+                bar=row == column == 1,
             )
+            figure.add_trace(drawn, row=row, col=column)
+    figure.update_xaxes(type="category")
     caption = f"{parts.MEANT[kind]}. Means over seeds; {parts.seeds(found)}; {parts.averaged(found.values())}."
     depth = max(len(parts.depths(parts.of(found, name).values(), kind)) for name in names)
     return theme.finish(figure, title, caption, height=90 + len(names) * (60 + 26 * depth))

@@ -91,15 +91,27 @@ def panels(
 
 
 def band(
-    x: Sequence[float] | Array,
+    x: Sequence[float] | Sequence[str],
     runs: Array,
     variant: str,
     style: Style,
     *,
     legend: bool,
     hover: str = "%{y:.3f}",
+    rank: int = 0,
 ) -> list[go.Scatter]:
-    """Draw the mean over runs, [runs, len(x)], and a band from the lowest to the highest of them."""
+    """Draw the mean over runs, [runs, len(x)], and a band from the lowest to the highest of them.
+
+    Args:
+        x: where the values stand.
+        runs: the values.
+        variant: the name of the line.
+        style: how it is drawn.
+        legend: does this panel put it into the legend?
+        hover: what is told of a point.
+        rank: of its place in the legend.
+
+    """
     with np.errstate(invalid="ignore"):
         middle, low, high = runs.mean(0), runs.min(0), runs.max(0)
     drawn = []
@@ -108,6 +120,7 @@ def band(
             go.Scatter(
                 x=[*x, *reversed(list(x))],
                 y=[*high.tolist(), *low[::-1].tolist()],
+                mode="lines",
                 fill="toself",
                 fillcolor=see_through(style.colour),
                 line={"width": 0},
@@ -125,11 +138,39 @@ def band(
             line={"color": style.colour, "dash": style.dash, "width": 2},
             marker={"symbol": style.symbol, "size": 6},
             legendgroup=variant,
+            legendrank=1000 + rank,
             showlegend=legend,
             hovertemplate=f"{variant}: {hover}<extra></extra>",
         )
     )
     return drawn
+
+
+def heat(
+    columns: Sequence[str],
+    rows: Sequence[str],
+    values: Array,
+    *,
+    hover: str,
+    text: Sequence[Sequence[str]] | None = None,
+    bar: bool = False,
+    diverging: bool = False,
+) -> go.Heatmap:
+    """Draw a heatmap, [rows, columns]: from 0 to 1, or on the shared axis of colours that diverges at 0.
+
+    Numbers stand in the cells where there is room for them.
+    """
+    roomy = len(columns) <= 8
+    scale = {"coloraxis": "coloraxis"} if diverging else {"zmin": 0, "zmax": 1, "showscale": bar}
+    shown = {"text": text, "texttemplate": "%{text}"} if text is not None else {"texttemplate": "%{z:.2f}"}
+    return go.Heatmap(
+        x=list(columns),
+        y=list(rows),
+        z=values.tolist(),
+        hovertemplate=hover,
+        **scale,
+        **(shown if roomy else {"text": text}),
+    )
 
 
 def layer_names(found: Sequence[int]) -> list[str]:

@@ -1,63 +1,77 @@
-"""How alike the outputs of consecutive managers are: cosine, and CKA, which no rotation changes."""
+"""How alike the outputs of the managers are from layer to layer: cosine, and CKA, which no rotation changes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 import plotly.graph_objects as go
 
 from mtlab.analysis import theme
 from mtlab.analysis.figures import parts
 from mtlab.analysis.gathered import Source
-from mtlab.analysis.recorded import MODALITIES, Layers
+from mtlab.analysis.recorded import MODALITIES, Array, Layers, Modality
+from mtlab.analysis.theme import Style
 
 Measure = Literal["cka", "cosine"]
-_NAMES: Mapping[Measure, str] = {"cka": "CKA", "cosine": "cosine similarity"}
+NAMES: Mapping[Measure, str] = {"cka": "CKA", "cosine": "cosine similarity"}
+_NOTHING = "No finished run has recorded how alike the outputs of its managers are."
 
 
-def similarity(found: Mapping[Source, Layers], measure: Measure = "cka") -> go.Figure:
-    """Draw, for each variant and modality, the similarity of every pair of managers' outputs: means over seeds."""
-    title = f"How alike the managers' outputs are from layer to layer: {_NAMES[measure]}"
-    means = {
-        (variant, modality): values.mean(0)
-        for variant in parts.variants(found)
-        for modality in MODALITIES
-        if (
-            values := parts.stacked(
-                each.values.get(f"{measure}/{modality}") for each in parts.of(found, variant).values()
-            )
-        )
-        is not None
-    }
-    names = [name for name in parts.variants(found) if any(variant == name for variant, _ in means)]
-    if not names:
-        return theme.empty(title, "No finished run has recorded how alike its layers are.")
-    figure = parts.panels(list(MODALITIES), names, shared_y=False)
-    for row, modality in enumerate(MODALITIES, 1):
-        for column, variant in enumerate(names, 1):
-            if (variant, modality) not in means:
+def consecutive(
+    found: Mapping[Source, Layers], styles: Mapping[str, Style] | None = None, measure: Measure = "cka"
+) -> go.Figure:
+    """Draw the similarity of each manager's output to that of the layer below, a line per variant."""
+    title = f"How alike consecutive managers' outputs are: {NAMES[measure]}"
+    names = parts.variants(found)
+    figure = parts.panels([""], list(MODALITIES), x="cross-modal layers", y=NAMES[measure])
+    shown: set[str] = set()
+    for column, modality in enumerate(MODALITIES, 1):
+        for variant in names:
+            matrices = _matrices(found, variant, measure, modality)
+            if matrices is None or matrices.shape[1] < 2:
                 continue
-            values = means[variant, modality]
-            places = [str(place + 1) for place in range(len(values))]
+            values = np.stack([np.diagonal(each, 1) for each in matrices])
+            pairs = [f"{place + 1} → {place + 2}" for place in range(values.shape[1])]
+            style = theme.style(styles, variant, names)
+            drawn = parts.band(pairs, values, variant, style, legend=variant not in shown)
+            figure.add_traces(drawn, rows=1, cols=column)
+            shown.add(variant)
+    if not shown:
+        return theme.empty(title, _NOTHING)
+    figure.update_yaxes(rangemode="tozero")
+    return theme.finish(figure, title, _caption(found, measure, band=True), height=330)
+
+
+def similarity(found: Mapping[Source, Layers], variant: str, measure: Measure = "cka") -> go.Figure:
+    """Draw the similarity of every pair of one variant's managers' outputs: means over seeds."""
+    title = f"How alike the outputs of {variant} are from layer to layer: {NAMES[measure]}"
+    runs = parts.of(found, variant)
+    figure = parts.panels([""], list(MODALITIES), x="cross-modal layer", y="cross-modal layer", shared_y="rows")
+    size = 0
+    for column, modality in enumerate(MODALITIES, 1):
+        matrices = _matrices(found, variant, measure, modality)
+        if matrices is not None:
+            size = max(size, matrices.shape[1])
+            places = [str(place + 1) for place in range(matrices.shape[1])]
+            hover = "layers %{x} and %{y}: %{z:.3f}<extra></extra>"
             figure.add_trace(
-                go.Heatmap(
-                    x=places,
-                    y=places,
-                    z=values.tolist(),
-                    zmin=0,
-                    zmax=1,
-                    showscale=row == column == 1,
-                    texttemplate="%{z:.2f}" if len(values) <= 4 else None,
-                    hovertemplate="layers %{x} and %{y}: %{z:.3f}<extra></extra>",
-                ),
-                row=row,
-                col=column,
+                parts.heat(places, places, matrices.mean(0), hover=hover, bar=column == 1), row=1, col=column
             )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title_text="cross-modal layer", row=2)
-    caption = (
-        f"{_NAMES[measure]} between the outputs of the managers of two cross-modal layers; 1: the same. "
-        f"Means over seeds; {parts.seeds(found)}; {parts.averaged(found.values())}."
+    if not size:
+        return theme.empty(title, _NOTHING)
+    figure.update_xaxes(type="category").update_yaxes(type="category")
+    return theme.finish(figure, title, _caption(runs, measure, band=False), height=130 + 40 * size)
+
+
+def _matrices(found: Mapping[Source, Layers], variant: str, measure: Measure, modality: Modality) -> Array | None:
+    return parts.stacked(each.values.get(f"{measure}/{modality}") for each in parts.of(found, variant).values())
+
+
+def _caption(found: Mapping[Source, Layers], measure: Measure, *, band: bool) -> str:
+    shown = "Mean over seeds, band: lowest to highest seed" if band else "Means over seeds"
+    return (
+        f"{NAMES[measure]} between the outputs of the managers of two cross-modal layers; 1: the same. "
+        f"{shown}; {parts.seeds(found)}; {parts.averaged(found.values())}."
     )
-    return theme.finish(figure, title, caption, height=440)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -32,7 +32,7 @@ def gradients(found: Mapping[Source, Trace], variant: str) -> go.Figure:
         if values is not None:
             values = np.where(values > 0, values, np.nan)  # the axis is logarithmic
             figure.add_traces(parts.band(list(range(len(steps))), values, part, styles[part], legend=True))
-    figure.update_yaxes(type="log", exponentformat="power")
+    figure.update_yaxes(type="log", **_decades(figure))
     figure.update_xaxes(tickvals=list(range(len(steps))), ticktext=[f"{step:,}" for step in steps])
     caption = f"Mean over seeds, band: lowest to highest seed; {parts.seeds(runs)}."
     return theme.finish(figure, title, caption, height=380)
@@ -75,28 +75,36 @@ def attention(found: Mapping[Source, Layers], variant: str, of: Attention = "cro
     }
     if not means:
         return theme.empty(title, "No finished run has recorded its attention.")
-    figure = parts.panels([""], list(MODALITIES), x="head", shared_y=False)
+    figure = parts.panels([""], list(MODALITIES), x="heads, narrowest first", shared_y="rows")
     for column, modality in enumerate(MODALITIES, 1):
         depths = [depth for where, depth in means if where == modality]
         if depths:
             values = np.stack([np.sort(means[modality, depth]) for depth in depths])
-            figure.add_trace(
-                go.Heatmap(
-                    x=[str(head + 1) for head in range(values.shape[1])],
-                    y=parts.layer_names(depths),
-                    z=values.tolist(),
-                    zmin=0,
-                    zmax=1,
-                    showscale=column == 1,
-                    hovertemplate="%{y}, %{x}. narrowest head: %{z:.2f}<extra></extra>",
-                ),
-                row=1,
-                col=column,
+            drawn = parts.heat(
+                [str(head + 1) for head in range(values.shape[1])],
+                parts.layer_names(depths),
+                values,
+                hover="%{y}, %{x}. narrowest head: %{z:.2f}<extra></extra>",
+                bar=column == 1,
             )
-    figure.update_xaxes(title_text="heads, narrowest first")
+            figure.add_trace(drawn, row=1, col=column)
+    figure.update_xaxes(type="category")
     caption = (
         "Entropy of a head's attention divided by that of looking at all tokens alike. Heads are sorted, as their "
         f"order means nothing from seed to seed. Means over seeds; {parts.seeds(runs)}; "
         f"{parts.averaged(runs.values())}."
     )
     return theme.finish(figure, title, caption, height=300)
+
+
+def _decades(figure: go.Figure) -> dict[str, list[Any]]:
+    """Name 1, 2 and 5 of each decade that a figure's lines reach."""
+    values = np.concatenate([np.array(trace.y, dtype=float) for trace in figure.data])
+    values = values[np.isfinite(values) & (values > 0)]
+    if not values.size:
+        return {}
+    low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
+    ticks = [
+        digit * 10.0**power for power in np.arange(low, high + 1) for digit in ((1, 2, 5) if high - low < 4 else (1,))
+    ]
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}

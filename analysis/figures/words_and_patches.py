@@ -75,7 +75,7 @@ def _over(
             y=[each.place[0] for each in named if each.place],
             mode="text" if grid.rows * grid.columns <= 150 else "markers",
             text=[str(each.level) for each in named],
-            textfont={"color": "white", "size": 12},
+            textfont={"color": "white", "size": 12, "shadow": "0px 0px 3px black"},
             marker={"opacity": 0},
             customdata=[_shares(each, levels) for each in named],
             hovertemplate="%{customdata}<extra></extra>",
@@ -94,7 +94,7 @@ def _over(
     prefix = [f"{each.token}: level {each.level}" for each in found if each.place is None]
     without = f" Tokens that lie nowhere in the picture: {', '.join(prefix)}." if prefix else ""
     caption = f"{told} Stronger colour: the level leads the others further.{without}"
-    return theme.finish(figure, title, caption, height=380)
+    return theme.finish(figure, title, caption, height=350)
 
 
 def _bars(found: Sequence[TokenLevels], levels: Sequence[int], title: str, told: str, kind: Kind) -> go.Figure:
@@ -113,7 +113,15 @@ def _bars(found: Sequence[TokenLevels], levels: Sequence[int], title: str, told:
                 hovertemplate=f"%{{customdata}}, level {level}: %{{y:.3f}}<extra></extra>",
             )
         )
-    figure.update_layout(barmode="stack", bargap=0.12)
+    if kind == "contributions":  # they sum to one
+        rest = [max(0.0, 1 - sum(each.shares)) for each in found]
+        if max(rest) > 1e-3:
+            name = "previous state"
+            hover = "%{customdata}, previous state: %{y:.3f}<extra></extra>"
+            words_ = [each.token for each in found]
+            bar = go.Bar(x=places, y=rest, name=name, marker_color=theme.NEUTRAL, opacity=0.45, customdata=words_)
+            figure.add_trace(bar.update(hovertemplate=hover))
+    figure.update_layout(barmode="stack", bargap=0.12, legend_traceorder="normal")
     figure.update_xaxes(tickvals=places, ticktext=[each.token for each in found])
     figure.update_yaxes(title_text=parts.KINDS[kind], rangemode="tozero")
     return theme.finish(figure, title, told, height=340)

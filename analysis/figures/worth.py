@@ -49,6 +49,7 @@ def worth(
                 )
                 shown.add(variant)
     figure.update_xaxes(dtick=1, tickformat="d", title_text=None)
+    figure.update_yaxes(rangemode="tozero")
     figure.update_xaxes(title_text="level", row=3)
     by = sorted({how for each in worths.values() for how in each.by.values()})
     how = {
