@@ -106,7 +106,16 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         UserError: anything in it is wrong; file, line and key are named.
 
     """
-    source = compose(path, overrides)
+    return make_study(compose(path, overrides), overrides)
+
+
+def make_study(source: Composed, overrides: Sequence[str] = ()) -> Study:
+    """Check a composed study.
+
+    Raises:
+        UserError: as `read_study`.
+
+    """
     try:
         keys = checked(StudyKeys, source.data)
     except UserError as error:
@@ -123,7 +132,7 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     if keys.baseline is not None and not isinstance(keys.baseline, dict):
         raise source.error(f"expected axis → value, found {keys.baseline!r}", "baseline")
     _check_design(keys, source)
-    return Study(path, keys, source, _seeds(keys.seeds, source), tuple(overrides))
+    return Study(source.path, keys, source, _seeds(keys.seeds, source), tuple(overrides))
 
 
 def _of_kind(kind: type[Any], words: str, given: Any, source: Composed, key: str) -> Any:
