@@ -24,6 +24,7 @@ from mtlab.cli import (
     running,
     starting,
     state,
+    sweeping,
     training,
     verifying,
 )
@@ -55,8 +56,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verifying.verify,
     "train": training.train,
 }
+GROUPS: dict[str, typer.Typer] = {"sweep": sweeping.app}  #: commands that have commands of their own
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+for _name, _group in GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def _version(asked: bool) -> None:
@@ -95,7 +99,7 @@ def main() -> int:
         if usage is None:
             raise
         problem = " ".join(usage().replace("Value error, ", "").split())
-        command = next((name for name in sys.argv[1:2] if name in COMMANDS), "")
+        command = next((name for name in sys.argv[1:2] if name in COMMANDS | GROUPS), "")
         print(f"error: {problem} (see `{f'mtlab {command}'.strip()} --help`)", file=sys.stderr)
         return 2
     return code if isinstance(code, int) else 0

@@ -137,7 +137,7 @@ def _config(plan: Plan, run: Run) -> dict[str, Any]:
         "parents": [] if parent is None else [{"cell": parent.cell.id, "seed": parent.seed}],
         "cost": asdict(run.cell.cost),
         "plugins": list(plan.study.keys.plugins),
-        "plugin_folder": str(plan.study.path.resolve().parent),
+        "plugin_folder": str(plan.study.plugin_folder),
     }
 
 

@@ -111,12 +111,13 @@ class Driver:
             return Turn(pause=pause)
         free = board.workers - board.counts["queued"] - board.counts["running"]
         for trial in self.active:
-            free -= self._begin_seeds(trial, board, add, free)
+            free -= self._begin_seeds(trial, add, free)
         for _ in range(AT_ONCE):
-            if free <= 0 or not (trial := self._ask()):
+            fresh = self._ask() if free > 0 else None
+            if fresh is None:
                 break
-            self.active.append(trial)
-            free -= self._begin_seeds(trial, board, add, free)
+            self.active.append(fresh)
+            free -= self._begin_seeds(fresh, add, free)
             self._settle(board, pause)
         return Turn(add, pause, open=bool(self.active) or self._others)
 
@@ -187,13 +188,11 @@ class Driver:
 
     # Giving runs to the launcher
 
-    def _begin_seeds(
-        self, trial: Active, board: Board, add: list[tuple[Mapping[str, Any], Mapping[str, Any]]], free: int
-    ) -> int:
+    def _begin_seeds(self, trial: Active, add: list[tuple[Mapping[str, Any], Mapping[str, Any]]], free: int) -> int:
         """Give the launcher the runs of a trial that may be started now; return how many workers they take."""
         taken = 0
         for seed in self._startable(trial):
-            needed = self._missing(trial, seed, board)
+            needed = self._missing(trial, seed)
             if needed and taken >= free:
                 break
             trial.begun.append(seed)
@@ -208,7 +207,7 @@ class Driver:
             return rest
         return [] if trial.begun else rest[:1]
 
-    def _missing(self, trial: Active, seed: int, board: Board) -> list[str]:
+    def _missing(self, trial: Active, seed: int) -> list[str]:
         """Return the runs that a seed needs and the store lacks: its own, and those that it starts from."""
         own = trial.runs.seeds[seed]
         wanted = [own]

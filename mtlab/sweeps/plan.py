@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from mtlab.config.check import as_plain
 from mtlab.config.identity import engine_code
 from mtlab.studies.store import Store
-from mtlab.sweeps.search import study_name
+from mtlab.sweeps.library import study_name
+from mtlab.sweeps.opened import KIND
 from mtlab.sweeps.spec import rules_to_json
 from mtlab.sweeps.trials import TrialRuns
 from mtlab.sweeps.variants import Prepared, Variant
-
-KIND = "sweep"
 
 
 def to_json(prepared: Prepared) -> dict[str, Any]:
@@ -34,6 +34,7 @@ def to_json(prepared: Prepared) -> dict[str, Any]:
         "budget": as_plain(keys.budget),
         "storage": keys.storage,
         "finally": None if sweep.final is None else as_plain(sweep.final),
+        "recipe": _recipe(prepared),
         "variants": [_variant(sweep.name, each) for each in prepared.variants],
         "code": engine_code(),
         "rows": [],
@@ -47,6 +48,8 @@ def _variant(sweep: str, variant: Variant) -> dict[str, Any]:
         "label": variant.label,
         "search": study_name(sweep, variant.label),
         "axes": {axis: value.label for axis, value in cell.row.values.items()},
+        "settings": {path: given for value in cell.row.values.values() for path, given in value.settings.items()},
+        "config": cell.row.config,
         "cell": cell.id,
         "space": {each.path: each.to_json() for each in variant.space},
         "start_from": [dict(point) for point in variant.points],
@@ -60,6 +63,33 @@ def _variant(sweep: str, variant: Variant) -> dict[str, Any]:
             "flops": cell.cost.flops_training * cell.config["train"]["batch"] * cell.steps,
         },
     }
+
+
+def _recipe(prepared: Prepared) -> dict[str, Any]:
+    """Return what an ablation of the tuned variants takes over from the sweep's file, its paths made absolute."""
+    keys, folder = prepared.sweep.study.keys, prepared.sweep.path.resolve().parent
+    return {
+        "set": keys.set,
+        "init_from": _absolute(keys.init_from, folder),
+        "metrics": asdict(keys.metrics),
+        "report": asdict(keys.report),
+        "resources": {key: value for key, value in asdict(keys.resources).items() if value is not None},
+        "plugins": list(keys.plugins),
+        "plugin_folder": str(folder),
+        "tracking": dict(keys.tracking),
+    }
+
+
+def _absolute(start: Any, folder: Path) -> Any:
+    """Name a parent study or a checkpoint that lies beside the file so that it is found from anywhere."""
+    if isinstance(start, Mapping):
+        return {
+            key: _absolute(value, folder) if key in ("study", "checkpoint") else value for key, value in start.items()
+        }
+    if not isinstance(start, str):
+        return start
+    beside = [path for name in (start, f"{start}.yaml") if (path := folder / name).exists()]
+    return str(beside[0]) if beside else start
 
 
 def with_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:

@@ -14,7 +14,7 @@ from mtlab.studies.workers import Command, cpus, worker_command
 from mtlab.sweeps.driver import Driver, News
 from mtlab.sweeps.plan import PlanFile, to_json
 from mtlab.sweeps.records import Standing
-from mtlab.sweeps.search import Search, open_search
+from mtlab.sweeps.search import Search, check_search, open_search
 from mtlab.sweeps.storage import Shelf
 
 if TYPE_CHECKING:
@@ -51,7 +51,19 @@ def open_searches(prepared: Prepared, shelf: Shelf) -> tuple[Search, ...]:
 
     """
     with shelf.alone():
+        check_searches(prepared, shelf)
         return tuple(open_search(prepared, variant, shelf) for variant in prepared.variants)
+
+
+def check_searches(prepared: Prepared, shelf: Shelf) -> None:
+    """Refuse a sweep of which some search was begun otherwise; begin none.
+
+    Raises:
+        UserError: one was.
+
+    """
+    for variant in prepared.variants:
+        check_search(prepared, variant, shelf)
 
 
 def run_searches(

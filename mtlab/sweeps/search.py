@@ -6,15 +6,15 @@ back among the waiting ones with its parameters, and is taken up again under its
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.config import resolve
 from mtlab.errors import UserError
 from mtlab.sweeps.definition import refuse_other
+from mtlab.sweeps.library import leading, quiet, study_name
 from mtlab.sweeps.records import AGAIN, CELL, OWNER, PROBLEM, REFUSED, SECONDS, VALUES, Standing, standing
 from mtlab.sweeps.trials import with_parameters
 
@@ -42,27 +42,6 @@ class Asked:
         return self.trial.number
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Optuna from talking: what it has to say of samplers is in our docs."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"optuna\.")
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-def study_name(sweep: str, label: str) -> str:
-    """Name the Optuna study of a variant."""
-    return f"{sweep} / {label}"
-
-
 class Search:
     """The search of one variant. Make one by `open_search`.
 
@@ -83,6 +62,11 @@ class Search:
     def standing(self) -> Standing:
         """Tell how the search stands now."""
         return standing(self.study.get_trials(deepcopy=False), self.prepared.sweep.keys.budget)
+
+    def best(self) -> tuple[int, float] | None:
+        """Return the number of the best trial so far and its value in the first objective; None before there is one."""
+        best = leading(self.study, self.prepared.sweep.objectives)
+        return (best[0].number, best[0].values[0]) if best else None
 
     def ask(self, owner: str, *, fresh: bool = True) -> Asked | None:
         """Ask for a trial: a waiting one, else a new one if the budget has room. Call it alone, see `Shelf.alone`.
@@ -202,30 +186,36 @@ class Search:
         return again
 
 
-def open_search(prepared: Prepared, variant: Variant, shelf: Shelf) -> Search:
-    """Open the search of a variant, or begin it. Call it alone.
+def check_search(prepared: Prepared, variant: Variant, shelf: Shelf) -> None:
+    """Refuse to go on with a search that was begun with something else; one that has not begun is all right.
 
     Raises:
-        UserError: a search of that name was begun with another space, objective or the like.
+        UserError: it was begun with another space, objective or the like.
 
     """
+    name = study_name(prepared.sweep.name, variant.label)
+    with suppress(KeyError):
+        attributes = shelf.storage.get_study_user_attrs(shelf.storage.get_study_id_from_name(name))
+        if DEFINITION in attributes:
+            refuse_other(prepared.sweep, variant.label, attributes[DEFINITION], prepared.definition(variant))
+
+
+def open_search(prepared: Prepared, variant: Variant, shelf: Shelf) -> Search:
+    """Open the search of a variant, or begin it. Call it alone."""
     import optuna
 
     sweep = prepared.sweep
-    definition = prepared.definition(variant)
     with quiet():
         study = optuna.create_study(
             storage=shelf.storage,
             study_name=study_name(sweep.name, variant.label),
-            directions=[f"{objective.mode}imize" for objective in sweep.objectives],
+            directions=["maximize" if objective.mode == "max" else "minimize" for objective in sweep.objectives],
             load_if_exists=True,
             pruner=sweep.pruner.make(steps=variant.cell.steps, eval_every=variant.cell.config["train"]["eval_every"]),
         )
-        if study.user_attrs.get(DEFINITION) is None:
-            study.set_user_attr(DEFINITION, definition)
+        if DEFINITION not in study.user_attrs:
             study.set_metric_names([objective.metric for objective in sweep.objectives])
-        else:
-            refuse_other(sweep, variant.label, study.user_attrs[DEFINITION], definition)
+            study.set_user_attr(DEFINITION, prepared.definition(variant))
     return Search(prepared, variant, study, shelf)
 
 

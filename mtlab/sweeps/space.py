@@ -138,7 +138,7 @@ def parameter(path: str, given: Any, *, own: bool = False) -> Parameter:
     conditions = {word: _condition(given[word], f"{path}.{word}") for word in CONDITIONS if word in given}
     bare = {word: value for word, value in given.items() if word not in CONDITIONS}
     values = ends(path, bare)
-    kind: Kind = next(word for word in ("float", "int", "choice") if word in bare)  # type: ignore[misc]
+    kind: Kind = next(word for word in ("float", "int", "choice") if word in bare)
     log, step = bare.get("log", False), bare.get("step")
     if not isinstance(log, bool):
         raise UserError(f"log: expected true or false, found {log!r}", key=path)

@@ -245,10 +245,11 @@ def _objective(source: Composed, given: Any, chosen: Objective, key: str) -> Obj
     metric = written["metric"]
     refuse_test(source, metric, key)
     falls = metric.startswith("cost/") or "loss" in metric.split("/")
-    mode = written.get("mode", chosen.mode if metric == chosen.metric else "min" if falls else "max")
+    default: Mode = chosen.mode if metric == chosen.metric else "min" if falls else "max"
+    mode = written.get("mode", default)
     if mode not in ("max", "min"):
         raise source.error(f"expected max or min, found {mode!r}", f"{key}.mode")
-    return Objective(metric=metric, mode=mode)
+    return Objective(metric=metric, mode="max" if mode == "max" else "min")
 
 
 def refuse_test(source: Composed, metric: str, key: str) -> None:

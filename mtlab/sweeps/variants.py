@@ -1,7 +1,7 @@
-"""From a sweep's file to its variants: each with the settings that it keeps, and the space that is searched around them.
+"""From a sweep's file to its variants: each with the settings that it keeps, and the space that is searched around it.
 
-Everything that a search could stumble over later is tried here, at plan time: each end of each range and each choice, in
-each variant that has it.
+Everything that a search could stumble over later is tried here, at plan time: each end of each range and each choice,
+in each variant that has it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from mtlab.config.load import COMMAND_LINE
 from mtlab.errors import UserError, nearest
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
 from mtlab.studies.cells import Cell, Families, Pricer, make_cells
+from mtlab.studies.plan import Plan, runs_of
 from mtlab.sweeps.space import DEFAULT, Parameter, encoded, parameter, touching
 from mtlab.sweeps.spec import Sweep, rules_to_json
 
@@ -53,6 +54,12 @@ class Prepared:
     sweep: Sweep
     variants: tuple[Variant, ...]
     families: Families = field(default_factory=Families)  #: parent studies, expanded once
+
+    @property
+    def as_plan(self) -> Plan:
+        """The variants as they are, as a study would run them: what a machine must be able to run."""
+        cells = tuple(variant.cell for variant in self.variants)
+        return Plan(self.sweep.study, cells, runs_of(cells, self.sweep.study.seeds))
 
     def definition(self, variant: Variant) -> dict[str, Any]:
         """Return all that a variant's search depends on: it may not change once the search has begun."""
