@@ -84,10 +84,10 @@ class Search:
         if waiting is None and not (fresh and now.room):
             return None
         number = now.asked if waiting is None else waiting
-        self.study.sampler = self.prepared.sweep.sampler.make(number, conditional=self.variant.conditional)
-        if waiting is None and number < len(self.variant.points):
-            self.study.enqueue_trial(dict(self.variant.points[number]))
         with quiet():
+            self.study.sampler = self.prepared.sweep.sampler.make(number, conditional=self.variant.conditional)
+            if waiting is None and number < len(self.variant.points):
+                self.study.enqueue_trial(dict(self.variant.points[number]))
             trial = self.study.ask()
             trial.set_user_attr(OWNER, owner)
             params = draw(trial, self.variant)
