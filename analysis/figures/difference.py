@@ -42,7 +42,7 @@ def difference(
         levels, depths, values, apart = found
         depth = max(depth, len(depths))
         text = [
-            [f"{value:+.2f}{'*' if mark else ''}".replace("-", "−") for value, mark in zip(row, marks, strict=True)]
+            [_signed(value, mark=mark) for value, mark in zip(row, marks, strict=True)]
             for row, marks in zip(values, apart, strict=True)
         ]
         drawn = parts.heat(
@@ -62,6 +62,17 @@ def difference(
         f"{parts.averaged([*first.values(), *second.values()]).capitalize()}."
     )
     return theme.finish(figure, title, caption, height=120 + 34 * depth)
+
+
+def _signed(value: float, *, mark: bool) -> str:
+    """Write a difference; one that rounds to nothing has no sign, and no mark.
+
+    >>> _signed(-0.123, mark=True), _signed(-0.001, mark=True)
+    ('−0.12*', '0.00')
+    """
+    if abs(value) < 0.005:
+        return "0.00"
+    return f"{value:+.2f}{'*' if mark else ''}".replace("-", "−")
 
 
 def _matrix(
