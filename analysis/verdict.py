@@ -20,29 +20,28 @@ def sentence(report: Report) -> str:
     if not any(row.n for row in report.rows):
         return f"No result yet: {done} of {asked} runs are finished."
     told = _compared(report) if report.comparisons else _best(report.rows, report.metric)
-    return told if done == asked else f"So far, with {done} of {asked} runs finished: {told[0].lower()}{told[1:]}"
+    return told if done == asked else f"So far, with {done} of {asked} runs finished. {told}"
 
 
 def _compared(report: Report) -> str:
     compared = [row for row in report.rows if row.compare_to is not None]
-    against = report.baselines[0] if len(report.baselines) == 1 else "its baseline"
+    against = report.baselines[0] if len(report.baselines) == 1 else "the baseline"
     shown = []
     for outcome in ("better", "worse", "identical"):
         names = [row.label for row in compared if row.outcome == outcome]
         if names:
-            verb = "is" if len(names) == 1 else "are"
-            shown.append(f"{_listed(names)} {verb} {outcome} {'to' if outcome == 'identical' else 'than'} {against}")
+            verb, word = "is" if len(names) == 1 else "are", "to" if outcome == "identical" else "than"
+            shown.append(f"{_listed(names)} {verb} {outcome} {word} {against}")
     undecided = [row.label for row in compared if row.outcome == "undecided"]
     if undecided:
-        what = f"to {against} " if not shown else ""
-        shown.append(f"no difference {what}is shown for {_listed(undecided)}")
+        what = "" if shown else f" to {against}"
+        shown.append(f"no difference{what} is shown for {_listed(undecided)}")
     few = [row.label for row in compared if row.outcome == "too few"]
     if few:
         shown.append(f"too few seeds to tell of {_listed(few)}")
-    line = "; ".join(shown)
     corrected = " after Holm" if report.correct == "holm" and report.comparisons > 1 else ""
     tested = f" (p ≤ {report.alpha:g}{corrected})" if len(few) < len(compared) else ""
-    return f"On {report.metric}, {line}{tested}."
+    return f"On {report.metric}{tested}: {'; '.join(shown)}."
 
 
 def _best(rows: Sequence[Row], metric: str) -> str:

@@ -20,7 +20,7 @@ from mtlab.analysis.dashboard import missing, parts, run, studies, study, tokens
 from mtlab.analysis.dashboard.controls import Chosen
 from mtlab.analysis.dashboard.data import Data
 from mtlab.analysis.dashboard.page import Look, Page
-from mtlab.analysis.dashboard.shell import INDEX, frame
+from mtlab.analysis.dashboard.shell import frame, index
 from mtlab.analysis.dashboard.views import View
 from mtlab.errors import UserError
 
@@ -34,30 +34,19 @@ def make_app(data: Data) -> Dash:
         assets_folder=str(parts.ASSETS),
         title="mtlab",
         update_title="",  # the page does not blink while it is refreshed
-        index_string=INDEX,
+        index_string=index(),
         suppress_callback_exceptions=True,  # controls come and go with pages
         include_pages_meta=False,
         add_log_handler=False,
     )
     app.layout = frame(data.store.root)
-    app.clientside_callback(
-        ClientsideFunction("mtlab", "scheme"),
-        Output("scheme", "data"),
-        Input("theme", "value"),
-        Input("system", "data"),
-    )
-    app.clientside_callback(
-        ClientsideFunction("mtlab", "beat"),
-        Output("beat", "data"),
-        Input("clock", "n_intervals"),
-        Input("live", "value"),
-    )
-    app.clientside_callback(
-        ClientsideFunction("mtlab", "arrive"),
-        Output("arrived", "data"),
-        Input("title", "data"),
-        State("url", "pathname"),
-    )
+    for function, output, inputs in (
+        ("scheme", "scheme", [Input("theme", "value"), Input("system", "data")]),
+        ("beat", "beat", [Input("clock", "n_intervals"), Input("live", "value")]),
+        ("leave", "left", [Input("url", "href"), Input("scheme", "data")]),
+        ("arrive", "arrived", [Input("seen", "data"), State("title", "data"), State("url", "pathname")]),
+    ):
+        app.clientside_callback(ClientsideFunction("mtlab", function), Output(output, "data"), *inputs)
 
     @app.callback(
         Output("head", "children"),
@@ -121,7 +110,7 @@ def answered(look: Look, seen: dict[str, Any], chosen_here: bool) -> Any:
     kinds = _digest([look.view.path, [_without_values(control) for control in page.controls]])
     same = seen.get("kinds") == kinds and (chosen_here or seen.get("asked") == asked)
     now = {"asked": asked, "content": content, "kinds": kinds}
-    return page.head, no_update if same else list(page.controls), page.body, page.title, now
+    return page.head, no_update if same else list(page.controls), parts.flat(page.body), page.title, now
 
 
 def chosen(view: View, values: Iterable[Chosen], picks: Iterable[Chosen]) -> View:
@@ -144,7 +133,7 @@ def chosen(view: View, values: Iterable[Chosen], picks: Iterable[Chosen]) -> Vie
 
 
 def _guarded(look: Look, wanted: str) -> Any:
-    """Draw the page, or tell its content; what goes wrong becomes the page, and what we did not expect is printed too."""
+    """Draw the page, or tell its content; what goes wrong becomes the page, and the unexpected is printed too."""
     module = PAGES.get(look.view.path[0] if look.view.path else "", missing)
     try:
         return getattr(module, wanted)(look)

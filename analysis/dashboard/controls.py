@@ -64,12 +64,13 @@ def switch(name: str, label: str, options: Options, value: str, default: str | N
     )
 
 
-def choice(name: str, label: str, options: Options, value: str, default: str | None = None) -> Part:
-    """Choose one of many; see `switch`."""
+def choice(
+    name: str, label: str, options: Options, value: str, default: str | None = None, *, wide: bool = False
+) -> Part:
+    """Choose one of many; see `switch`. `wide` is for long options."""
     named = identity(name, _first(options, default))
-    return _labelled(
-        label, dcc.Dropdown(options=_options(options), value=value, id=named, clearable=False, className="menu")
-    )
+    menu = dcc.Dropdown(options=_options(options), value=value, id=named, clearable=False, className="menu")
+    return _labelled(label, menu, wide=wide)
 
 
 def several(name: str, label: str, options: Options, value: Sequence[str], placeholder: str = "all") -> Part:
@@ -111,7 +112,9 @@ def _options(options: Options) -> list[dict[str, str]]:
     return [{"value": value, "label": words} for value, words in options.items()]
 
 
-def _labelled(label: str, control: Part) -> Part:
+def _labelled(label: str, control: Part, *, wide: bool = False) -> Part:
     """Put a label before a control; Dash writes the id of the control as JSON."""
     target = json.dumps(control.id, sort_keys=True, separators=(",", ":"))
-    return html.Div([html.Label(label, htmlFor=target, className="label"), control], className="control")
+    return html.Div(
+        [html.Label(label, htmlFor=target, className="label"), control], className="control wide" if wide else "control"
+    )

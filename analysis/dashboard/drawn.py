@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dash import dcc, html
 
 from mtlab.analysis import theme
+from mtlab.analysis.dashboard import parts
 from mtlab.analysis.dashboard.parts import Part
 
 if TYPE_CHECKING:
@@ -21,17 +22,20 @@ _CONFIG: Mapping[str, Any] = {
 }
 
 
-def figure(made: go.Figure, name: str, dark: bool, *notes: Part) -> Part:
+def figure(made: go.Figure, name: str, dark: bool, *, caption: bool = True) -> Part:
     """Put a figure on a page; zoom and hidden lines stay as they are when it is drawn again.
 
     Args:
         made: the figure, see `theme.finish`.
         name: of the figure on its page.
         dark: is it drawn on a dark ground?
-        notes: what is said below it.
+        caption: show its caption? It is left out where it stands elsewhere on the page.
 
     """
     said = dict(made.layout.meta)
+    if not made.data:  # it says why there is nothing to draw
+        why = " ".join(str(note.text) for note in made.layout.annotations).replace("<br>", " ")
+        return html.Div([html.H3(said["title"]), parts.empty(why)], className="figure")
     fitted = theme.bare(theme.dark(made) if dark else made)
     fitted.update_layout(uirevision=name, meta=None)
     graph = dcc.Graph(
@@ -42,6 +46,6 @@ def figure(made: go.Figure, name: str, dark: bool, *notes: Part) -> Part:
         style={"height": f"{said['height']}px"},
         className="graph",
     )
-    caption = html.Figcaption([html.H3(said["title"]), html.P(said["caption"]) if said["caption"] else None])
+    text = [html.H3(said["title"]), html.P(said["caption"]) if said["caption"] and caption else None]
     told = f"{said['title']}. {said['caption']}"
-    return html.Figure([caption, html.Div(graph, role="img", **{"aria-label": told}), *notes], className="figure")
+    return html.Figure([html.Figcaption(text), html.Div(graph, role="img", **{"aria-label": told})], className="figure")

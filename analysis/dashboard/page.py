@@ -26,4 +26,4 @@ class Page:
     title: str
     head: Part
     controls: Sequence[Part] = field(default=())
-    body: Part = ""
+    body: Sequence[Part] = ()

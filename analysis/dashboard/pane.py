@@ -34,9 +34,14 @@ class Studied:
         """The address."""
         return self.look.view
 
-    def figure(self, made: go.Figure, name: str, *notes: Part) -> Part:
+    @property
+    def command(self) -> str:
+        """What goes on with the study."""
+        return f"mtlab run {self.plan.get('spec_file') or self.card.name}"
+
+    def figure(self, made: go.Figure, name: str, *, caption: bool = True) -> Part:
         """Put a figure on the page."""
-        return drawn.figure(made, name, self.look.dark, *notes)
+        return drawn.figure(made, name, self.look.dark, caption=caption)
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Pane:
 
     body: Sequence[Part]
     controls: Sequence[Part] = field(default=())
+    whole: bool = False  #: is it of the whole study, whatever is filtered?
 
 
 def kind_of(view: View) -> Kind:

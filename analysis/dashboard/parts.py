@@ -29,6 +29,14 @@ CONDITIONS: Mapping[str, tuple[str, str, str]] = {
 }
 
 
+def flat(content: Iterable[Part]) -> list[Part]:
+    """Put lists of parts within a list into one list, as Dash draws no others."""
+    found: list[Part] = []
+    for part in content:
+        found += flat(part) if isinstance(part, list | tuple) else [part]
+    return found
+
+
 def badge(condition: str, text: str | None = None) -> Part:
     """Show in which condition something is: a mark and a word."""
     mark, word, meaning = CONDITIONS[condition]
@@ -71,7 +79,7 @@ def progress(found: Mapping[str, int], share: float) -> Part:
 
 def empty(what: str, *how: Part) -> Part:
     """Say what is missing, and which command makes it."""
-    return html.Div([html.P(what), *how], className="empty")
+    return html.Div([html.P(what), *flat(how)], className="empty")
 
 
 def hint(text: str) -> Part:
@@ -81,7 +89,7 @@ def hint(text: str) -> Part:
 
 def trouble(what: str, *details: Part) -> Part:
     """Say what went wrong."""
-    return html.Div([html.P(what, className="what"), *details], className="trouble", role="status")
+    return html.Div([html.P(what, className="what"), *flat(details)], className="trouble", role="status")
 
 
 def command(line: str) -> Part:
@@ -90,10 +98,10 @@ def command(line: str) -> Part:
     return html.Div([html.Code(line), copy], className="command")
 
 
-def section(title: str, *content: Part, about: str = "", anchor: str = "") -> Part:
+def section(title: str, *content: Part, about: str = "") -> Part:
     """Make a part of a page with a title of its own."""
-    heading = html.H2(title, **({"id": anchor} if anchor else {}))
-    return html.Section([heading, html.P(about, className="about") if about else None, *content], className="section")
+    told = html.P(about, className="about") if about else None
+    return html.Section([html.H2(title), told, *flat(content)], className="section")
 
 
 def facts(pairs: Iterable[tuple[str, Part]]) -> Part:
@@ -111,6 +119,11 @@ class Column:
     numeric: bool = False
     heads: bool = False  #: do its cells name their lines?
     help: str = ""
+
+    @property
+    def says(self) -> bool:
+        """Does it say anything?"""
+        return any(cell is not None and cell != "" for cell in self.cells)
 
 
 def table(
@@ -145,7 +158,10 @@ def table(
 
 
 def _cell(column: Column, content: Part) -> Part:
-    settings: dict[str, Any] = {"className": "numeric" if column.numeric else "", "data-label": column.name}
+    classes = ["numeric"] if column.numeric else []
+    if isinstance(content, str) and content in ("", words.NONE):
+        classes.append("none")
+    settings: dict[str, Any] = {"className": " ".join(classes), "data-label": column.name}
     return html.Th(content, scope="row", **settings) if column.heads else html.Td(content, **settings)
 
 

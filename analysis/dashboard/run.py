@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from dash import dcc, html
@@ -146,7 +147,7 @@ def _curves(look: Look, card: RunCard) -> Part:
             parts.empty("This run has logged nothing yet: its first curve point comes with its first evaluation."),
         )
     made = curves(found, _metric(look, logged))
-    return parts.section("Curves", drawn.figure(made, "curves", look.dark))
+    return drawn.figure(made, "curves", look.dark)
 
 
 def _layers(look: Look, card: RunCard) -> list[Part]:
@@ -167,7 +168,7 @@ def _layers(look: Look, card: RunCard) -> list[Part]:
     ]
     if isinstance(trace, recorded.Trace):
         figures.append(drawn.figure(evolution({source: trace}, source.label, kind), "evolution", look.dark))
-    told = [each.why for each in (trace, value) if isinstance(each, recorded.Missing)]
+    told = [trace.why] if isinstance(trace, recorded.Missing) else []
     explorer = dcc.Link("See it word by word and patch by patch", href=address("tokens", run=card.id), className="more")
     return [parts.section("Layers", explorer, *figures, parts.notes(told))]
 
@@ -176,10 +177,12 @@ def _results(look: Look, card: RunCard) -> Part:
     result = look.data.store.result(card.id)
     if result is None:
         return None
-    metrics = result["metrics"]
-    columns = [
-        Column("metric", list(metrics), heads=True),
-        Column("value", [words.score(value, name) for name, value in metrics.items()], numeric=True),
+    metrics, splits = result["metrics"], ("train", "val", "test")
+    names = list(dict.fromkeys(name.partition("/")[2] for name in metrics))
+    columns = [Column("metric", [name.replace("/", ", ") for name in names], heads=True)]
+    columns += [
+        Column(split, [words.score(metrics.get(f"{split}/{name}"), f"{split}/{name}") for name in names], numeric=True)
+        for split in splits
     ]
     about = f"At the best checkpoint, that of step {result.get('best_step', '?')} of {result['steps']}"
     about += ", where it stopped early." if result.get("stopped_early") else "."
@@ -194,33 +197,30 @@ def _configuration(look: Look, card: RunCard) -> Part:
         told = "Its configuration is written when `mtlab run` starts the study."
         return parts.section("Configuration", parts.empty(told if card.condition != DAMAGED else "It cannot be read."))
     text = yaml.safe_dump(config["config"], sort_keys=False, allow_unicode=True, default_flow_style=None)
-    row = _row(look, card)
-    differs = _differs(row) if row else None
     whole = html.Details([html.Summary("The whole configuration"), html.Pre(text, tabIndex=0)], className="long")
-    return parts.section("Configuration", differs, whole)
+    return parts.section("Configuration", _differs(look, card), whole)
 
 
-def _row(look: Look, card: RunCard) -> Mapping[str, Any] | None:
-    """Find the row of the plan that the run belongs to."""
-    for study in sorted(look.data.studies_of(card.id), key=lambda name: name != look.view.text("study")):
-        try:
-            rows = look.data.store.plan(study)["rows"]
-        except UserError:
-            continue
-        return next((row for row in rows if row["cell"] == card.cell), None)
-    return None
-
-
-def _differs(row: Mapping[str, Any]) -> Part:
-    differences = row.get("differences") or {}
-    if not differences:
-        return html.P("What others are compared with: it differs from nothing." if row.get("baseline") else "")
+def _differs(look: Look, card: RunCard) -> Part:
+    """Show in what a run differs from the variant that its study compares it with."""
+    rows = next((plan["rows"] for plan in _plans(look, card)), [])
+    row = next((row for row in rows if row["cell"] == card.cell), None)
+    if row is None or not row.get("differences"):
+        return None
+    against = next((each["label"] for each in rows if each["cell"] == row.get("compare_to")), rows[0]["label"])
     columns = [
-        Column("setting", [html.Code(path) for path in differences], heads=True),
-        Column("value", [html.Code(parts.shown(value)) for value in differences.values()]),
+        Column("setting", [html.Code(path) for path in row["differences"]], heads=True),
+        Column("value", [html.Code(parts.shown(value)) for value in row["differences"].values()]),
     ]
-    what = "In these settings it differs from the variant that it is compared with."
-    return [html.P(what, className="about"), parts.table(columns, what)]
+    told = f"In these settings it differs from {against}."
+    return [html.P(told, className="about"), parts.table(columns, told)]
+
+
+def _plans(look: Look, card: RunCard) -> Iterator[Mapping[str, Any]]:
+    """Give the plans of the studies that a run belongs to, the one that it is looked at from first."""
+    for study in sorted(look.data.studies_of(card.id), key=lambda name: name != look.view.text("study")):
+        with suppress(UserError):  # the study's own page tells
+            yield look.data.store.plan(study)
 
 
 def _log(look: Look, card: RunCard) -> Part:
@@ -262,6 +262,6 @@ def _environment(look: Look, card: RunCard) -> Part:
             ),
             *((name, str(version)) for name, version in (state.get("versions") or {}).items()),
         ]
-    if not any(value for _, value in pairs):
+    if all(value in (None, "") for _, value in pairs):
         return parts.section("Cost and environment", parts.empty("They are known once a worker has started the run."))
     return parts.section("Cost and environment", parts.facts(pairs))

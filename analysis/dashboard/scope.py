@@ -53,13 +53,22 @@ class Scope:
         """Their variants, or the groups that these are in."""
         return list(dict.fromkeys(self.name(row) for row in self.rows))
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Cell → how its runs are named in figures."""
+        return {row["cell"]: self.name(row) for row in reversed(self.rows)}
+
+    def rank(self, cell: str) -> int:
+        """Give the place of a cell's group, to sort by; all are alike where nothing is grouped."""
+        return 0 if self.group is None else self.labels.index(self.names[cell])
+
     def name(self, row: Mapping[str, Any]) -> str:
         """Name a row as figures do: by its variant, or by its group."""
         return str(row["label"]) if self.group is None else value_of(row, self.group)
 
     def grouped(self, found: Gathered[T]) -> dict[Source, T]:
         """Name what was found of runs by variant, or by the group of their variant."""
-        names = {row["cell"]: self.name(row) for row in reversed(self.rows)}
+        names = self.names
         order = {label: place for place, label in enumerate(self.labels)}
         sources = [(Source(names[source.cell], source.seed, source.run), each) for source, each in found.found.items()]
         return dict(sorted(sources, key=lambda pair: order[pair[0].label]))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dash import dcc, html
 
+from mtlab.analysis.dashboard.colours import variables
 from mtlab.analysis.dashboard.parts import Part
 
 REFRESH = 3.0  #: seconds between two looks at the store
@@ -19,6 +20,8 @@ INDEX = """<!DOCTYPE html>
 <title>{%title%}</title>
 {%favicon%}
 {%css%}
+<style>
+COLOURS</style>
 <script>
   try {
     const chosen = localStorage.getItem("mtlab-theme");
@@ -33,6 +36,11 @@ INDEX = """<!DOCTYPE html>
 <footer>{%config%}{%scripts%}{%renderer%}</footer>
 </body>
 </html>"""
+
+
+def index() -> str:
+    """Write the page that everything is put into, with the colours of the figures."""
+    return INDEX.replace("COLOURS", variables())
 
 
 def frame(store: Path) -> Part:
@@ -74,6 +82,7 @@ def _memory() -> list[Part]:
         dcc.Store(id="scheme"),  # the theme that is shown
         dcc.Store(id="beat"),  # the clock, while the page is seen and live
         dcc.Store(id="title"),
+        dcc.Store(id="left"),  # nothing: callbacks in the browser must give something to somebody
         dcc.Store(id="arrived"),
         dcc.Store(id="seen"),  # what `show` said last
         dcc.Store(id="echo"),  # the address that the controls made last

@@ -47,15 +47,17 @@ def draw(look: Look) -> Page:
     if card.problem:
         again = parts.command("mtlab plan FILE")
         told = html.P("Planning the study's file again writes its plan anew; finished runs are kept:")
-        return Page(card.name, html.H1(card.name), (), parts.trouble(card.problem, told, again))
+        return Page(card.name, html.H1(card.name), (), [parts.trouble(card.problem, told, again)])
     plan = look.data.store.plan(card.name)
     studied = Studied(look, card, plan, scope.Scope.of(plan, look.view))
     names = {name: words for name, (words, _) in PANES.items()}
     pane = PANES[_tab(look)][1](studied)
     tabs = controls.switch("tab", "View", names, _tab(look))
-    bar = html.Div([*scope.bar(plan, look.view), *pane.controls], className="filters")
-    told = html.P(studied.scope.told, className="note") if studied.scope.told else None
-    return Page(card.name, _head(look, card, plan), (tabs, bar), [told, *pane.body])
+    filters, told = ([], "") if pane.whole else (scope.bar(plan, look.view), studied.scope.told)
+    bar = html.Div([*filters, *pane.controls], className="filters")
+    return Page(
+        card.name, _head(look, card, plan), (tabs, bar), [html.P(told, className="note") if told else None, *pane.body]
+    )
 
 
 def content(look: Look) -> object:
@@ -76,7 +78,7 @@ def _tab(look: Look) -> str:
 
 def _head(look: Look, card: StudyCard, plan: Mapping[str, Any]) -> Part:
     verdict = look.data.verdict(card)
-    going = card.counts.keys() - {"done"}
+    stands = "running" not in card.counts and card.counts.keys() - {"done"}
     return [
         html.P("Study", className="kind"),
         html.H1(card.name),
@@ -86,5 +88,5 @@ def _head(look: Look, card: StudyCard, plan: Mapping[str, Any]) -> Part:
             [parts.progress(card.counts, card.progress), parts.counts(card.counts), parts.when(card.changed)],
             className="summary",
         ),
-        parts.command(f"mtlab run {plan.get('spec_file') or card.name}") if going - {"running"} else None,
+        parts.command(f"mtlab run {plan.get('spec_file') or card.name}") if stands else None,
     ]

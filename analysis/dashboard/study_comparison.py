@@ -42,13 +42,12 @@ def draw(studied: Studied) -> Pane:
         return Pane([parts.trouble(f"The comparison cannot be worked out: {error}")])
     places = ordered(whole, scope, best_first=order == "result")
     report = part(whole, [scope.kept[place] for place in places])
+    told = html.P(captions.caption(whole), className="caption")
     body: list[Part] = [
-        tables.comparison(report, places, scope),
-        html.P(captions.caption(whole), className="caption"),
-        parts.notes(whole.notes),
+        parts.section("Comparison", tables.comparison(report, places, scope), told, parts.notes(whole.notes))
     ]
     if any(row.mean is not None for row in report.rows):
-        body.append(studied.figure(comparison(report, scope.variants), "comparison"))
+        body.append(studied.figure(comparison(report, scope.variants), "comparison", caption=False))
         if report.families:
             body.append(studied.figure(by_family(report), "families"))
         body.append(studied.figure(cost(report, axis, scope.variants), "cost"))  # type: ignore[arg-type] # of `COSTS`
@@ -82,7 +81,7 @@ def part(report: Report, places: Sequence[int]) -> Report:
 def _nothing(studied: Studied) -> Part:
     return parts.empty(
         "No run of these variants is finished yet. The table fills as they finish; the curves show how far they are.",
-        parts.command(f"mtlab run {studied.plan.get('spec_file') or studied.card.name}"),
+        parts.command(studied.command),
     )
 
 

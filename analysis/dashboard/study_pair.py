@@ -1,4 +1,4 @@
-"""Two variants: in what they are configured differently, where they draw on other levels, where they answer otherwise."""
+"""Two variants: where they draw on other levels, are configured differently, and answer otherwise."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mtlab.analysis.dashboard import controls, parts, tables
 from mtlab.analysis.dashboard.pane import Pane, Studied, kind_of, kind_switch
 from mtlab.analysis.dashboard.parts import Column, Part
 from mtlab.analysis.dashboard.study_layers import missing
+from mtlab.analysis.gathered import Gathered
+from mtlab.analysis.recorded import Layers
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def draw(studied: Studied) -> Pane:
 
     rows = {row["label"]: row for row in studied.plan["rows"]}
     if len(rows) < 2:
-        return Pane([parts.empty("This study has one variant: there is nothing to set it against.")])
+        return Pane([parts.empty("This study has one variant: there is nothing to set it against.")], whole=True)
     first, second = _chosen(studied, rows)
     kind, names = kind_of(studied.view), {label: label for label in rows}
     recorded = studied.look.data.layers(studied.plan)
@@ -35,8 +37,8 @@ def draw(studied: Studied) -> Pane:
     made = difference(of(recorded.found, first), of(recorded.found, second), (first, second), kind)
     body: list[Part] = [
         studied.figure(made, "difference"),
-        missing(recorded.why),
-        parts.section("Configured differently", _differences(configs)),
+        missing(_of(recorded, first, second).why),
+        parts.section("Configured differently", _differences(configs, studied.command)),
         _disagreements(studied, rows[first], rows[second]),
     ]
     chosen = [
@@ -44,16 +46,23 @@ def draw(studied: Studied) -> Pane:
         controls.choice("second", "less", names, second, default=""),
         kind_switch(studied.view),
     ]
-    return Pane(body, chosen)
+    return Pane(body, chosen, whole=True)
+
+
+def _of(recorded: Gathered[Layers], *labels: str) -> Gathered[Layers]:
+    """Take what was found, and what was not, of some variants."""
+    found = {source: each for source, each in recorded.found.items() if source.label in labels}
+    return Gathered(found, {source: each for source, each in recorded.missing.items() if source.label in labels})
 
 
 def _chosen(studied: Studied, rows: Mapping[str, Any]) -> tuple[str, str]:
-    """Take the two that the address names; else the last variant and the baseline, or the first."""
-    labels = list(rows)
+    """Take the two that the address names; else the baseline, or the first, and the last one that has results."""
+    labels, done = list(rows), {run.cell for run in studied.card.runs if run.condition == "done"}
     baseline = next((label for label, row in rows.items() if row.get("baseline")), labels[0])
     second = studied.view.one("second", labels, baseline)
-    other = next(label for label in reversed(labels) if label != second)
-    return studied.view.one("first", labels, other), second
+    others = [label for label in labels if label != second]
+    finished = [label for label in others if rows[label]["cell"] in done]
+    return studied.view.one("first", labels, (finished or others)[-1]), second
 
 
 def _config(studied: Studied, row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -65,11 +74,11 @@ def _config(studied: Studied, row: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _differences(configs: Mapping[str, dict[str, Any] | None]) -> Part:
+def _differences(configs: Mapping[str, dict[str, Any] | None], command: str) -> Part:
     without = [name for name, config in configs.items() if config is None]
     if without:
         told = f"No run of {' and '.join(without)} has been made yet: its configuration is written when it starts."
-        return parts.empty(told, parts.command("mtlab run FILE"))
+        return parts.empty(told, parts.command(command))
     return tables.differences({name: config for name, config in configs.items() if config is not None})
 
 
@@ -107,7 +116,7 @@ def _listed(found: Table) -> Part:
             )
         ),
     ]
-    return parts.table([column for column in columns if any(column.cells)], "Examples on which the two differ most")
+    return parts.table([column for column in columns if column.says], "Examples on which the two differ most")
 
 
 def _said(says: str | None, score: float) -> str:

@@ -26,6 +26,7 @@ def draw(studied: Studied) -> Pane:
     body: list[Part] = [side.draw(studied, ticked)] if ticked else []
     if not runs:
         return Pane([*body, parts.empty("No run of these variants is in that state.")], chosen)
+    runs.sort(key=lambda run: studied.scope.rank(run.cell))
     pages = -(-len(runs) // PAGE)
     at = min(max(int(view.text("page")) if view.text("page").isdecimal() else 1, 1), pages)
     shown = runs[(at - 1) * PAGE : at * PAGE]
@@ -47,7 +48,9 @@ def _table(studied: Studied, runs: Sequence[RunCard]) -> Part:
         Column("host", [run.host or "" for run in runs]),
         Column("problem", [html.Span(run.problem, className="problem") if run.problem else "" for run in runs]),
     ]
-    return parts.table([column for column in columns if any(column.cells)], "Runs of the study")
+    group = studied.scope.group
+    groups = None if group is None else [f"{group}: {studied.scope.names[run.cell]}" for run in runs]
+    return parts.table([column for column in columns if column.says], "Runs of the study", groups=groups)
 
 
 def _link(studied: Studied, run: RunCard) -> Part:

@@ -52,9 +52,7 @@ def _side(look: Look, run: RunCard, tokens: Tokens, chosen: Chosen, modality: Mo
     found = token_levels(tokens, chosen.place, modality, chosen.depth, chosen.kind)
     name = NAMES[modality]
     if not found:
-        other = "raw weights" if chosen.kind == "contributions" else "contributions"
-        told = f"This manager has no {chosen.kind} for single tokens in layer {chosen.depth + 1}; {other} may be there."
-        return html.Section([html.H3(name), parts.empty(told)])
+        return html.Section([html.H3(name), parts.empty(_silent(tokens, chosen, modality))], className="side")
     experts = tokens.experts(chosen.kind, modality, chosen.depth, chosen.place)
     levels = levels_of(tokens, modality, experts) if experts is not None else ()
     colours = dict(zip(levels, theme.level_colours(len(levels)), strict=True))
@@ -74,6 +72,18 @@ def _side(look: Look, run: RunCard, tokens: Tokens, chosen: Chosen, modality: Mo
             _detail(tokens, chosen, modality, at, found[at].token, colours),
         ],
         className=f"side {modality}",
+    )
+
+
+def _silent(tokens: Tokens, chosen: Chosen, modality: Modality) -> str:
+    """Say why nothing is known of the tokens."""
+    others: dict[Kind, Kind] = {"contributions": "weights", "weights": "contributions"}
+    if tokens.depths(chosen.kind, modality):
+        return f"This manager has no {chosen.kind} of single tokens in cross-modal layer {chosen.depth + 1}."
+    there = tokens.depths(others[chosen.kind], modality)
+    hint = f" It has {others[chosen.kind]}: choose them above." if there else ""
+    return (
+        f"This manager has no {chosen.kind}: what it hands on is no sum of levels, each with a part of its own.{hint}"
     )
 
 
@@ -175,7 +185,7 @@ def _patches(
         for place in order
     }
     style = {"--columns": str(grid.columns), "--rows": str(grid.rows), "backgroundImage": ground}
-    within = [place for place in laid]
+    within = laid
     rest = [place for place in order if place not in set(within)]
     parts_of: list[Part] = []
     if main:

@@ -33,15 +33,15 @@ def draw(look: Look) -> Page:
     runs = _runs(look)
     asked = look.view.text("run")
     if not asked and not runs:
-        return Page("Token explorer", _head(None), (), _nothing(look))
-    run = look.data.run(asked or next(iter(runs)))
+        return Page("Token explorer", _head(None), (), [_nothing(look)])
+    run = look.data.run(asked) if asked else _telling(look, runs)
     tokens = look.data.tokens(run.id)
-    bar = [controls.choice("run", "run", _names({**runs, run.id: run}), run.id, default="")]
+    bar = [controls.choice("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True)]
     if isinstance(tokens, Missing):
-        return Page("Token explorer", _head(run), (html.Div(bar, className="filters"),), _without(run, tokens))
+        return Page("Token explorer", _head(run), (html.Div(bar, className="filters"),), [_without(run, tokens)])
     if not tokens.examples:
         missing = Missing("no example is in its file")
-        return Page("Token explorer", _head(run), (html.Div(bar, className="filters"),), _without(run, missing))
+        return Page("Token explorer", _head(run), (html.Div(bar, className="filters"),), [_without(run, missing)])
     other = _other(look, run, runs)
     chosen, more = _controls(look, run, tokens, runs, other)
     panels = [token_panels.draw(look, run, tokens, chosen, main=True)]
@@ -65,6 +65,15 @@ def _runs(look: Look) -> dict[str, RunCard]:
     cards = [card for card in look.data.studies() if study in ("", card.name)]
     found = {run.id: run for card in cards for run in card.runs if run.condition == "done"}
     return {name: run for name, run in found.items() if (look.data.store.run(name) / TOKENS).is_file()}
+
+
+def _telling(look: Look, runs: Mapping[str, RunCard]) -> RunCard:
+    """Choose a run to begin with: the first that has something to tell, as not every manager's output is a sum."""
+    for name, run in runs.items():
+        tokens = look.data.tokens(name)
+        if isinstance(tokens, Tokens) and any(tokens.depths("contributions", each) for each in recorded.MODALITIES):
+            return run
+    return next(iter(runs.values()))
 
 
 def _names(runs: Mapping[str, RunCard]) -> dict[str, str]:
@@ -121,8 +130,8 @@ def _controls(
     rest = {name: title for name, title in _names(runs).items() if name != run.id}
     compared = {"": "no other run", **rest}
     made = [
-        controls.choice("other", "beside", compared, "" if other is None else other.id),
-        controls.choice("example", "example", examples, example),
+        controls.choice("other", "beside it", compared, "" if other is None else other.id, wide=True),
+        controls.choice("example", "example", examples, example, wide=True),
         controls.switch("layer", "cross-modal layer", depths, depth, default=""),
         controls.switch("modality", "modality", SHOWN, shown),
         controls.switch("kind", "shown", KINDS, kind),

@@ -20,10 +20,20 @@
       beat: function (ticks, live) {
         return document.hidden || !(live || []).length ? window.dash_clientside.no_update : ticks;
       },
+      // Another address: what is seen is not yet what was asked for.
+      leave: function () {
+        document.documentElement.classList.add("going");
+        return window.dash_clientside.no_update;
+      },
       // Name the page; on another page than before start at its top, for eyes and keyboard alike.
-      arrive: function (title, pathname) {
-        if (!title) return window.dash_clientside.no_update;
+      arrive: function (seen, title, pathname) {
+        if (!seen) return window.dash_clientside.no_update;
+        document.documentElement.classList.remove("going");
         document.title = title + " · mtlab";
+        document.querySelectorAll(".top nav a").forEach(function (link) {
+          if (new URL(link.href).pathname === pathname) link.setAttribute("aria-current", "page");
+          else link.removeAttribute("aria-current");
+        });
         if (page !== null && page !== pathname) {
           window.scrollTo(0, 0);
           document.getElementById("main").focus({ preventScroll: true });
