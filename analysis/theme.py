@@ -135,6 +135,7 @@ def empty(title: str, why: str) -> go.Figure:
     figure = go.Figure()
     figure.update_xaxes(visible=False).update_yaxes(visible=False)
     finish(figure, title, "", 200)
+    figure.update_layout(meta={**figure.layout.meta, "why": why})
     figure.add_annotation(
         text=wrapped(why, WIDTH - 80, 13), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, align="left"
     )

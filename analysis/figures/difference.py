@@ -31,7 +31,7 @@ def difference(
     title = f"{names[0]} less {names[1]}: {parts.KINDS[kind]} of each level"
     made = {modality: _matrix(first, second, kind, modality) for modality in MODALITIES}
     if all(each is None for each in made.values()):
-        return theme.empty(title, parts.nothing({**first, **second}, kind))
+        return theme.empty(title, _nothing(first, second, names, kind))
     figure = parts.panels([""], list(MODALITIES), x="level", shared_y="rows")
     largest = max(float(np.nanmax(np.abs(each[2]))) for each in made.values() if each is not None) or 1.0
     depth = 1
@@ -62,6 +62,15 @@ def difference(
         f"{parts.averaged([*first.values(), *second.values()]).capitalize()}."
     )
     return theme.finish(figure, title, caption, height=120 + 34 * depth)
+
+
+def _nothing(
+    first: Mapping[Source, Layers], second: Mapping[Source, Layers], names: tuple[str, str], kind: Kind
+) -> str:
+    without = [name for name, side in zip(names, (first, second), strict=True) if not parts.depths(side.values(), kind)]
+    if without:
+        return f"There are no {kind} to compare: {' and '.join(without)} has none."
+    return f"{names[0]} and {names[1]} draw on different numbers of levels: there is nothing to subtract."
 
 
 def _signed(value: float, *, mark: bool) -> str:
