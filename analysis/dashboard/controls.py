@@ -59,7 +59,7 @@ def switch(name: str, label: str, options: Options, value: str, default: str | N
     return html.Div(
         [html.Span(label, className="label", **{"aria-hidden": "true"}), buttons],
         className="control",
-        role="radiogroup",
+        role="group",
         **{"aria-label": label},
     )
 

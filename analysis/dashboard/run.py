@@ -65,28 +65,10 @@ def _head(look: Look, card: RunCard) -> Part:
     links: list[Part] = []
     for name in studies:
         links += [dcc.Link(name, href=address("study", name)), " "]
-    done = html.Div(
-        html.Div(
-            style={"width": f"{100 * min(1, card.step / card.steps):.1f}%"}, className=f"segment {card.condition}"
-        ),
-        className="bar",
-        role="img",
-        **{"aria-label": f"step {card.step} of {card.steps}"},
-    )
     return [
         html.P("Run", className="kind"),
         html.H1([card.label, html.Span(f" seed {card.seed}", className="quiet")]),
-        html.Div(
-            [
-                parts.run_badge(card),
-                html.Div(
-                    [done, html.Span(f"step {card.step:,} of {card.steps:,}", className="share")], className="progress"
-                )
-                if card.steps
-                else None,
-            ],
-            className="summary",
-        ),
+        html.Div([parts.run_badge(card), _progress(card)], className="summary"),
         parts.facts(
             [
                 ("id", html.Code(card.id)),
@@ -98,6 +80,17 @@ def _head(look: Look, card: RunCard) -> Part:
             ]
         ),
     ]
+
+
+def _progress(card: RunCard) -> Part:
+    """Show how far it is, as a bar."""
+    if not card.steps:
+        return None
+    share = 100 * min(1.0, card.step / card.steps)
+    told = f"step {card.step:,} of {card.steps:,}"
+    made = html.Div(style={"width": f"{share:.1f}%"}, className=f"segment {card.condition}")
+    bar = html.Div(made, className="bar", role="img", **{"aria-label": told})
+    return html.Div([bar, html.Span(told, className="share")], className="progress")
 
 
 def _problem(look: Look, card: RunCard) -> Part:

@@ -64,7 +64,7 @@ def frame(store: Path) -> Part:
             ),
             html.Span(str(store), className="store", title=f"The store: {store}"),
             html.Div(live, title="Look at the store again every few seconds"),
-            html.Div(theme, role="radiogroup", **{"aria-label": "Colours"}),
+            html.Div(theme, role="group", **{"aria-label": "Colours"}),
         ],
         className="top",
     )

@@ -36,6 +36,9 @@ PANES: Mapping[str, tuple[str, Callable[[Studied], Pane]]] = {
 }
 
 
+PATIENCE = 1.0  #: seconds that the page waits for its verdict
+
+
 def draw(look: Look) -> Page:
     """Draw the page.
 
@@ -77,7 +80,7 @@ def _tab(look: Look) -> str:
 
 
 def _head(look: Look, card: StudyCard, plan: Mapping[str, Any]) -> Part:
-    verdict = look.data.verdict(card)
+    verdict = look.data.verdict(card, wait=PATIENCE)
     stands = "running" not in card.counts and card.counts.keys() - {"done"}
     return [
         html.P("Study", className="kind"),

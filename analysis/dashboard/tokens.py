@@ -33,10 +33,11 @@ def draw(look: Look) -> Page:
     runs = _runs(look)
     asked = look.view.text("run")
     if not asked and not runs:
-        return Page("Token explorer", _head(None), (), [_nothing(look)])
+        bar = html.Div(_studies(look), className="filters")
+        return Page("Token explorer", _head(None), (bar,), [_nothing(look)])
     run = look.data.run(asked) if asked else _telling(look, runs)
     tokens = look.data.tokens(run.id)
-    bar = [controls.choice("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True)]
+    bar = [*_studies(look), controls.choice("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True)]
     if isinstance(tokens, Missing):
         return Page("Token explorer", _head(run), (html.Div(bar, className="filters"),), [_without(run, tokens)])
     if not tokens.examples:
@@ -65,6 +66,14 @@ def _runs(look: Look) -> dict[str, RunCard]:
     cards = [card for card in look.data.studies() if study in ("", card.name)]
     found = {run.id: run for card in cards for run in card.runs if run.condition == "done"}
     return {name: run for name, run in found.items() if (look.data.store.run(name) / TOKENS).is_file()}
+
+
+def _studies(look: Look) -> list[Part]:
+    """Choose a study, where there are several."""
+    names = look.data.store.study_names()
+    options = {"": "all studies", **{name: name for name in names}}
+    study = look.view.one("study", names, "")
+    return [controls.choice("study", "study", options, study)] if len(names) > 1 else []
 
 
 def _telling(look: Look, runs: Mapping[str, RunCard]) -> RunCard:
@@ -155,32 +164,12 @@ def _depths(tokens: Tokens, kind: Kind) -> list[int]:
 
 
 def _title(told: Told) -> str:
-    return f"{_mark(told)} {told.text}".strip()
-
-
-def _mark(told: Told) -> str:
-    if told.truth is None or told.prediction is None:
-        return ""
-    return "✓" if told.truth == told.prediction else "✗"
+    return f"{token_panels.mark(told)} {told.text}".strip()
 
 
 def _example(told: Told) -> Part:
-    right = told.truth is not None and told.truth == told.prediction
-    judged = "" if told.truth is None or told.prediction is None else "right" if right else "wrong"
-    return html.Div(
-        [
-            html.P(f"“{told.text}”", className="asked"),
-            parts.facts(
-                [
-                    ("predicted", html.Span(f"{told.prediction} {_mark(told)}", className=judged)),
-                    ("right answer", told.truth),
-                    ("family", told.family),
-                    ("example", html.Code(told.id)),
-                ]
-            ),
-        ],
-        className="example",
-    )
+    known = [("right answer", told.truth), ("family", told.family), ("example", html.Code(told.id))]
+    return html.Div([html.P(f"“{told.text}”", className="asked"), parts.facts(known)], className="example")
 
 
 def _beside(look: Look, run: RunCard, chosen: Chosen) -> Part:
