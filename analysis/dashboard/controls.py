@@ -9,7 +9,9 @@ from typing import Any
 
 from dash import dcc, html
 
-Part = Any
+from mtlab.analysis.dashboard import parts
+from mtlab.analysis.dashboard.parts import Part
+
 Options = Mapping[str, str]  #: value → words
 
 
@@ -57,10 +59,10 @@ def switch(name: str, label: str, options: Options, value: str, default: str | N
     named = identity(name, _first(options, default))
     buttons = dcc.RadioItems(options=_options(options), value=value, id=named, className="switch", inline=True)
     return html.Div(
-        [html.Span(label, className="label", **{"aria-hidden": "true"}), buttons],
+        [html.Span(label, className="label", **parts.UNSEEN), buttons],
         className="control",
         role="group",
-        **{"aria-label": label},
+        **parts.named(label),
     )
 
 

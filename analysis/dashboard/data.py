@@ -65,6 +65,13 @@ class StudyCard:
     runs: tuple[RunCard, ...]
     changed: float | None
     problem: str | None = None  #: why nothing can be said of it
+    sweep: bool = False  #: does it search, rather than compare?
+    file: str = ""  #: that it was planned from
+
+    @property
+    def command(self) -> str:
+        """What goes on with it."""
+        return f"mtlab {'sweep' if self.sweep else 'run'} {self.file or self.name}"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -159,7 +166,15 @@ class Data:
         except (UserError, OSError) as error:
             return StudyCard(name, "", "", (), _written(path), f"this study cannot be read: {error}")
         times = [moment for moment in (_written(path), *(run.changed for run in runs)) if moment is not None]
-        return StudyCard(name, str(plan.get("why", "")), plan["metrics"]["choose"], runs, max(times, default=None))
+        return StudyCard(
+            name=name,
+            why=str(plan.get("why", "")),
+            metric=plan["metrics"]["choose"],
+            runs=runs,
+            changed=max(times, default=None),
+            sweep=plan.get("kind") == "sweep",
+            file=str(plan.get("spec_file") or ""),
+        )
 
     def report(self, card: StudyCard) -> Report:
         """Compare a study's variants.
@@ -219,6 +234,8 @@ class Data:
             wait: seconds that may pass first.
 
         """
+        if card.sweep:  # its trials are not compared with one another, least of all on test data
+            return f"A search: `mtlab sweep report {card.name}` tells what it has found for each variant."
         state = self._finished(card)
         known = self._verdicts.get(card.name)
         if known is None or known[0] != state:

@@ -89,7 +89,7 @@ def _progress(card: RunCard) -> Part:
     share = 100 * min(1.0, card.step / card.steps)
     told = f"step {card.step:,} of {card.steps:,}"
     made = html.Div(style={"width": f"{share:.1f}%"}, className=f"segment {card.condition}")
-    bar = html.Div(made, className="bar", role="img", **{"aria-label": told})
+    bar = html.Div(made, className="bar", role="img", **parts.named(told))
     return html.Div([bar, html.Span(told, className="share")], className="progress")
 
 
@@ -196,7 +196,7 @@ def _configuration(look: Look, card: RunCard) -> Part:
 
 def _differs(look: Look, card: RunCard) -> Part:
     """Show in what a run differs from the variant that its study compares it with."""
-    rows = next((plan["rows"] for plan in _plans(look, card)), [])
+    rows: list[Mapping[str, Any]] = next((plan["rows"] for plan in _plans(look, card)), [])
     row = next((row for row in rows if row["cell"] == card.cell), None)
     if row is None or not row.get("differences"):
         return None
@@ -227,7 +227,7 @@ def _log(look: Look, card: RunCard) -> Part:
         return parts.section("Log", parts.empty("There is no log yet: it begins when a worker starts the run."))
     lines = (text.partition("\n")[2] if size > TAIL else text).rstrip()
     about = f"The end of {path}" if size > TAIL else str(path)
-    shown = html.Pre(lines, className="log", tabIndex=0, **{"aria-label": "The end of the log"})
+    shown = html.Pre(lines, className="log", tabIndex=0, **parts.named("The end of the log"))
     return parts.section("Log", shown if lines else parts.empty("The log is empty."), about=about)
 
 

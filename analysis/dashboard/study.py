@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from dash import html
 
@@ -56,11 +55,10 @@ def draw(look: Look) -> Page:
     names = {name: words for name, (words, _) in PANES.items()}
     pane = PANES[_tab(look)][1](studied)
     tabs = controls.switch("tab", "View", names, _tab(look))
-    filters, told = ([], "") if pane.whole else (scope.bar(plan, look.view), studied.scope.told)
+    filters, note = ([], "") if pane.whole else (scope.bar(plan, look.view), studied.scope.told)
     bar = html.Div([*filters, *pane.controls], className="filters")
-    return Page(
-        card.name, _head(look, card, plan), (tabs, bar), [html.P(told, className="note") if told else None, *pane.body]
-    )
+    noted = [html.P(note, className="note")] if note else []
+    return Page(card.name, _head(look, card), (tabs, bar), [*noted, *pane.body])
 
 
 def content(look: Look) -> object:
@@ -79,7 +77,7 @@ def _tab(look: Look) -> str:
     return look.view.one("tab", PANES, "comparison")
 
 
-def _head(look: Look, card: StudyCard, plan: Mapping[str, Any]) -> Part:
+def _head(look: Look, card: StudyCard) -> Part:
     verdict = look.data.verdict(card, wait=PATIENCE)
     stands = "running" not in card.counts and card.counts.keys() - {"done"}
     return [
@@ -91,5 +89,5 @@ def _head(look: Look, card: StudyCard, plan: Mapping[str, Any]) -> Part:
             [parts.progress(card.counts, card.progress), parts.counts(card.counts), parts.when(card.changed)],
             className="summary",
         ),
-        parts.command(f"mtlab run {plan.get('spec_file') or card.name}") if stands else None,
+        parts.command(card.command) if stands else None,
     ]

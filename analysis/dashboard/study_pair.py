@@ -41,7 +41,7 @@ def draw(studied: Studied) -> Pane:
     body: list[Part] = [
         studied.figure(made, "difference"),
         missing(_of(recorded, first, second).why),
-        parts.section("Configured differently", _differences(configs, studied.command)),
+        parts.section("Configured differently", _differences(configs, studied.card.command)),
         _disagreements(studied, rows[first], rows[second]),
     ]
     chosen = [

@@ -50,7 +50,7 @@ def draw(look: Look, run: RunCard, tokens: Tokens, chosen: Chosen, *, main: bool
         ],
         className="heading",
     )
-    return html.Section([heading, *content], className="panel", **{"aria-label": f"{run.label}, seed {run.seed}"})
+    return html.Section([heading, *content], className="panel", **parts.named(f"{run.label}, seed {run.seed}"))
 
 
 def mark(told: Told) -> str:
@@ -160,21 +160,18 @@ def _words(
             html.Span(cell, className="beside chosen" if place == at else "beside") for place, cell in enumerate(cells)
         ]
         return [html.Div(marked, className="words")]
-    return [_choices(modality, cells, at, "words")]
+    return [_choices(modality, cells, at)]
 
 
-def _choices(
-    modality: Modality, cells: Sequence[Part], at: int, kind: str, style: dict[str, str] | None = None
-) -> Part:
+def _choices(modality: Modality, cells: Sequence[Part], at: int) -> Part:
     buttons = dcc.RadioItems(
         options=[{"value": str(place + 1), "label": cell} for place, cell in enumerate(cells)],
         value=str(at + 1),
         id=controls.identity(_sets(modality), "1"),
-        className=kind,
-        **({"style": style} if style else {}),
+        className="words",
     )
     name = "Choose a word" if modality == "text" else "Choose a patch"
-    return html.Div(buttons, role="group", **{"aria-label": name})
+    return html.Div(buttons, role="group", **parts.named(name))
 
 
 def _patches(
@@ -216,7 +213,7 @@ def _patches(
             className="patches",
             style=style,
         )
-        laid_over: Part = html.Div(overlay, className="over", role="group", **{"aria-label": "Choose a patch"})
+        laid_over: Part = html.Div(overlay, className="over", role="group", **parts.named("Choose a patch"))
     else:
         marked = [html.Span(cells[place], className="beside chosen" if place == at else "beside") for place in within]
         laid_over = html.Div(html.Div(marked, className="patches", style=style), className="over")
@@ -272,7 +269,7 @@ def _bar(depth: int, each: TokenLevels, colours: Sequence[str], levels: Sequence
     return html.Div(
         [
             html.Span(f"layer {depth + 1}", className="depth"),
-            html.Div(segments, className="stack", role="img", title=told, **{"aria-label": told}),
+            html.Div(segments, className="stack", role="img", title=told, **parts.named(told)),
         ],
         className="line here" if here else "line",
     )

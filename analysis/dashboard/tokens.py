@@ -33,16 +33,14 @@ def draw(look: Look) -> Page:
     runs = _runs(look)
     asked = look.view.text("run")
     if not asked and not runs:
-        bar = html.Div(_studies(look), className="filters")
-        return Page("Token explorer", _head(None), (bar,), [_nothing(look)])
+        return _page(None, _studies(look), [_nothing(look)])
     run = look.data.run(asked) if asked else _telling(look, runs)
     tokens = look.data.tokens(run.id)
     bar = [*_studies(look), controls.choice("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True)]
+    if isinstance(tokens, Tokens) and not tokens.examples:
+        tokens = Missing("no example is in its file")
     if isinstance(tokens, Missing):
-        return Page("Token explorer", _head(run), (html.Div(bar, className="filters"),), [_without(run, tokens)])
-    if not tokens.examples:
-        missing = Missing("no example is in its file")
-        return Page("Token explorer", _head(run), (html.Div(bar, className="filters"),), [_without(run, missing)])
+        return _page(run, bar, [_without(run, tokens)])
     other = _other(look, run, runs)
     chosen, more = _controls(look, run, tokens, runs, other)
     panels = [token_panels.draw(look, run, tokens, chosen, main=True)]
@@ -52,7 +50,11 @@ def draw(look: Look) -> Page:
         _example(tokens.examples[chosen.place]),
         html.Div(panels, className="panels two" if other is not None else "panels"),
     ]
-    return Page("Token explorer", _head(run), (html.Div([*bar, *more], className="filters"),), body)
+    return _page(run, [*bar, *more], body)
+
+
+def _page(run: RunCard | None, bar: Sequence[Part], body: Sequence[Part]) -> Page:
+    return Page("Token explorer", _head(run), (html.Div(list(bar), className="filters"),), body)
 
 
 def content(look: Look) -> object:
