@@ -53,7 +53,8 @@ def switch(name: str, label: str, options: Options, value: str, default: str | N
         label: what is chosen.
         options: what can be.
         value: what is.
-        default: what the address need not mention; by default the first option.
+        default: what the address need not mention; by default the first option. Empty where what is chosen without an
+            address depends on what is in the store: a link must mean the same tomorrow.
 
     """
     named = identity(name, _first(options, default))

@@ -39,11 +39,11 @@ def draw(look: Look) -> Page:
         _log(look, card),
         _environment(look, card),
     ]
-    rows = look.data.store.metrics(card.id)
-    logged = list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds")))
+    logged = _logged(look, card)
     bar = [kind_switch(look.view)]
     if logged:
-        bar.insert(0, controls.choice("metric", "curve", {name: name for name in logged}, _metric(look, logged), ""))
+        options = {name: name for name in logged}
+        bar.insert(0, controls.choice("metric", "curve", options, _metric(look, logged), _start(logged)))
     return Page(f"{card.label}, seed {card.seed}", _head(look, card), (html.Div(bar, className="filters"),), body)
 
 
@@ -120,9 +120,17 @@ def _problem(look: Look, card: RunCard) -> Part:
     return None
 
 
+def _logged(look: Look, card: RunCard) -> list[str]:
+    rows = look.data.store.metrics(card.id)
+    return list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds")))
+
+
+def _start(logged: list[str]) -> str:
+    return next((name for name in ("val/accuracy", "val/loss") if name in logged), logged[0])
+
+
 def _metric(look: Look, logged: list[str]) -> str:
-    start = next((name for name in ("val/accuracy", "val/loss") if name in logged), logged[0])
-    return look.view.one("metric", logged, start)
+    return look.view.one("metric", logged, _start(logged))
 
 
 def _source(card: RunCard) -> Source:
@@ -130,16 +138,15 @@ def _source(card: RunCard) -> Source:
 
 
 def _curves(look: Look, card: RunCard) -> Part:
-    from mtlab.analysis.figures.curves import curves, metrics
+    from mtlab.analysis.figures.curves import curves
 
-    found = {_source(card): look.data.store.metrics(card.id)}
-    logged = metrics(found)
+    logged = _logged(look, card)
     if not logged:
         return parts.section(
             "Curves",
             parts.empty("This run has logged nothing yet: its first curve point comes with its first evaluation."),
         )
-    made = curves(found, _metric(look, logged))
+    made = curves({_source(card): look.data.store.metrics(card.id)}, _metric(look, logged))
     return drawn.figure(made, "curves", look.dark)
 
 

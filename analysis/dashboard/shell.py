@@ -87,12 +87,10 @@ def _memory() -> list[Part]:
     return [
         dcc.Location(id="url", refresh=False),
         dcc.Interval(id="clock", interval=int(REFRESH * 1000)),
-        dcc.Store(id="system"),  # is the system's theme dark? Told by theme.js
+        dcc.Store(id="system"),  # is the system's theme dark? Told by pages.js
         dcc.Store(id="scheme"),  # the theme that is shown
         dcc.Store(id="beat"),  # the clock, while the page is seen and live
-        dcc.Store(id="title"),
-        dcc.Store(id="left"),  # nothing: callbacks in the browser must give something to somebody
-        dcc.Store(id="arrived"),
-        dcc.Store(id="seen"),  # what `show` said last
-        dcc.Store(id="echo"),  # the address that the controls made last
+        dcc.Store(id="page"),  # the page, to be drawn by pages.js
+        dcc.Store(id="seen"),  # what `show` said of it
+        *(dcc.Store(id=name) for name in ("left", "drawn")),  # callbacks in the browser must answer to something
     ]

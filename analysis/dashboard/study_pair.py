@@ -33,7 +33,8 @@ def draw(studied: Studied) -> Pane:
     rows = {row["label"]: row for row in studied.plan["rows"]}
     if len(rows) < 2:
         return Pane([parts.empty("This study has one variant: there is nothing to set it against.")], whole=True)
-    first, second = _chosen(studied, rows)
+    first = studied.view.one("first", rows, _first(studied, rows))
+    second = studied.view.one("second", rows, _second(rows, first))
     kind, names = kind_of(studied.view), {label: label for label in rows}
     recorded = studied.look.data.layers(studied.plan)
     configs = {name: _config(studied, rows[name]) for name in (first, second)}
@@ -58,15 +59,17 @@ def _of(recorded: Gathered[Layers], *labels: str) -> Gathered[Layers]:
     return Gathered(found, {source: each for source, each in recorded.missing.items() if source.label in labels})
 
 
-def _chosen(studied: Studied, rows: Mapping[str, Any]) -> tuple[str, str]:
-    """Take the two that the address names; else the last one with results, and what it is compared with."""
-    labels, done = list(rows), {run.cell for run in studied.card.runs if run.condition == "done"}
-    compared = [label for label in labels if rows[label].get("compare_to")] or labels
-    finished = [label for label in compared if rows[label]["cell"] in done]
-    first = studied.view.one("first", labels, (finished or compared)[-1])
-    against = [label for label in labels if rows[label]["cell"] == rows[first].get("compare_to")]
-    others = [*against, *(label for label in labels if label != first)]
-    return first, studied.view.one("second", labels, others[0])
+def _first(studied: Studied, rows: Mapping[str, Any]) -> str:
+    """Take the last variant that is compared with another, one with results if there is any."""
+    done = {run.cell for run in studied.card.runs if run.condition == "done"}
+    compared = [label for label, row in rows.items() if row.get("compare_to")] or list(rows)
+    return ([label for label in compared if rows[label]["cell"] in done] or compared)[-1]
+
+
+def _second(rows: Mapping[str, Any], first: str) -> str:
+    """Take the variant that the first is compared with, else any other."""
+    against = [label for label, row in rows.items() if row["cell"] == rows[first].get("compare_to")]
+    return [*against, *(label for label in rows if label != first)][0]
 
 
 def _config(studied: Studied, row: Mapping[str, Any]) -> dict[str, Any] | None:

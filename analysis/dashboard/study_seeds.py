@@ -35,7 +35,7 @@ def draw(studied: Studied) -> Pane:
     chosen = [
         kind_switch(view),
         controls.switch("measure", "similarity", MEASURES, measure),
-        controls.choice("variant", "alone", {name: name for name in names}, variant, names[-1]),
+        controls.choice("variant", "alone", {name: name for name in names}, variant, default=""),
         controls.switch("side", "attention", SIDES, side),
     ]
     return Pane([*(studied.figure(made, name) for name, made in figures.items()), missing(recorded.why)], chosen)

@@ -36,7 +36,10 @@ def draw(look: Look) -> Page:
         return _page(None, _studies(look), [_nothing(look)])
     run = look.data.run(asked) if asked else _telling(look, runs)
     tokens = look.data.tokens(run.id)
-    bar = [*_studies(look), controls.choice("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True)]
+    bar = [
+        *_studies(look),
+        controls.choice("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True),
+    ]
     if isinstance(tokens, Tokens) and not tokens.examples:
         tokens = Missing("no example is in its file")
     if isinstance(tokens, Missing):
@@ -126,7 +129,8 @@ def _controls(
     examples = {told.id: _title(told) for told in tokens.examples}
     example = view.one("example", examples, tokens.examples[0].id)
     depths = {str(depth + 1): str(depth + 1) for depth in _depths(tokens, kind)}
-    depth = view.one("layer", depths, next(reversed(depths), "1"))
+    last = next(reversed(depths), "1")
+    depth = view.one("layer", depths, last)
     shown = view.one("modality", SHOWN, "both")
     levels = sorted({level for offered in tokens.levels.values() for level in offered})
     colour = view.one("colour", map(str, levels), STRONGEST)
@@ -143,7 +147,7 @@ def _controls(
     made = [
         controls.choice("other", "beside it", compared, "" if other is None else other.id, wide=True),
         controls.choice("example", "example", examples, example, wide=True),
-        controls.switch("layer", "cross-modal layer", depths, depth, default=""),
+        controls.switch("layer", "cross-modal layer", depths, depth, default=last),
         controls.switch("modality", "modality", SHOWN, shown),
         controls.switch("kind", "shown", KINDS, kind),
         controls.switch("colour", "colour", _colours(levels), colour),

@@ -25,8 +25,10 @@ class Drawn:
     """A page as Dash is given it."""
 
     def __init__(self, answer: Any) -> None:
-        head, controls, body, self.title, self.seen = answer
-        self.plain = json.loads(json.dumps([head, controls, body], default=lambda part: part.to_plotly_json()))
+        page, self.seen = answer
+        self.title = page["title"]
+        parts = [page["head"], page["controls"], page["body"]]
+        self.plain = json.loads(json.dumps(parts, default=lambda part: part.to_plotly_json()))
         self.texts: list[str] = []
         self.links: list[str] = []
         self.sets: dict[str, Any] = {}
@@ -59,7 +61,7 @@ class Drawn:
 def draw(data: Data, capfd: pytest.CaptureFixture[str]) -> Draw:
     def at(address: str) -> Drawn:
         path, _, search = address.partition("?")
-        drawn = Drawn(answered(Look(data, View.parse(path, f"?{search}")), {}, False))
+        drawn = Drawn(answered(Look(data, View.parse(path, f"?{search}")), None))
         assert capfd.readouterr().err == "", "the page could not be drawn"
         return drawn
 
@@ -212,9 +214,9 @@ def test_pages_of_old_runs_without_recordings(tmp_path: Path) -> None:
     opened = Data(fabric.store.root)
     for address in ("/study/trial?tab=layers", "/study/trial?tab=training", "/study/trial?tab=seeds", "/run/last-2/s0"):
         path, _, search = address.partition("?")
-        page = Drawn(answered(Look(opened, View.parse(path, search)), {}, False))
+        page = Drawn(answered(Look(opened, View.parse(path, search)), None))
         assert "record" in page.text, address
-    page = Drawn(answered(Look(opened, View.parse("/tokens", "")), {}, False))
+    page = Drawn(answered(Look(opened, View.parse("/tokens", "")), None))
     assert "mtlab run quickstart" in page.texts
     opened.close()
 
@@ -224,7 +226,7 @@ def test_a_picture_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     path = fabric.store.run("adaptive-2/s0") / "config.json"
     path.write_text(path.read_text().replace('"name": "shapes"', '"name": "my_photos"'))
     opened = Data(fabric.store.root)
-    page = Drawn(answered(Look(opened, View.parse("/tokens", "?run=adaptive-2/s0")), {}, False))
+    page = Drawn(answered(Look(opened, View.parse("/tokens", "?run=adaptive-2/s0")), None))
     assert "Without the picture: the data set 'my_photos' is not opened here" in page.text
     assert len([text for text in page.texts if text in "23456"]) > 10  # the patches are there all the same
     opened.close()
@@ -233,10 +235,10 @@ def test_a_picture_that_cannot_be_had_is_told(tmp_path: Path) -> None:
 def test_an_empty_store_says_what_to_run(tmp_path: Path) -> None:
     Store.open(tmp_path / "runs", create=True)
     opened = Data(tmp_path / "runs")
-    page = Drawn(answered(Look(opened, View.parse("/", "")), {}, False))
+    page = Drawn(answered(Look(opened, View.parse("/", "")), None))
     assert "There is no study in this store yet." in page.texts
     assert "mtlab run quickstart" in page.texts
-    assert "mtlab run quickstart" in Drawn(answered(Look(opened, View.parse("/tokens", "")), {}, False)).texts
+    assert "mtlab run quickstart" in Drawn(answered(Look(opened, View.parse("/tokens", "")), None)).texts
     opened.close()
 
 
@@ -264,16 +266,17 @@ def test_a_page_is_drawn_again_only_if_it_would_change(tmp_path: Path) -> None:
     opened = Data(fabric.store.root, fresh=0.0)
     look = Look(opened, View.parse("/study/trial", "?tab=runs"))
     opened.verdict(opened.study("trial"), wait=60)
-    first = answered(look, {}, False)
-    assert answered(look, first[4], True) is None
+    first = answered(look, None)
+    assert first is not None
+    assert answered(look, first[1]) is None
     fabric.fail("adaptive-2", 0)
     (fabric.store.run("adaptive-2/s0") / "result.json").unlink()
     opened.verdict(opened.study("trial"), wait=60)
-    again = answered(look, first[4], False)
+    again = answered(look, first[1])
     assert again is not None
-    assert type(again[1]).__name__ == "NoUpdate"  # the controls are left as they are
-    dark = answered(Look(opened, look.view, dark=True), again[4], False)
-    assert dark is not None
+    assert answered(look, again[1]) is None
+    assert answered(Look(opened, look.view, dark=True), again[1]) is not None
+    assert answered(Look(opened, View.parse("/study/trial", "")), again[1]) is not None
     opened.close()
 
 
@@ -284,14 +287,14 @@ def test_what_nobody_expected_becomes_a_page_and_is_printed(
         raise RuntimeError("what now?")
 
     monkeypatch.setattr(study, "draw", fail)
-    page = Drawn(answered(Look(data, View.parse("/study/trial", "")), {}, False))
+    page = Drawn(answered(Look(data, View.parse("/study/trial", "")), None))
     assert "This page cannot be drawn: RuntimeError: what now?" in page.texts
     assert "RuntimeError: what now?" in capfd.readouterr().err
 
 
 def test_figures_are_dark_on_dark_pages(data: Data) -> None:
     def ground(dark: bool) -> Any:
-        page = Drawn(answered(Look(data, View.parse("/study/trial", "?tab=layers"), dark), {}, False))
+        page = Drawn(answered(Look(data, View.parse("/study/trial", "?tab=layers"), dark), None))
         found: list[Any] = []
 
         def walk(part: Any) -> None:
@@ -322,7 +325,7 @@ from mtlab.analysis.dashboard.views import View
 data = Data(Path({str(root)!r}))
 make_app(data)
 for path, search in [("/", ""), ("/run/last-2/s0", ""), ("/tokens", "?run=last-2/s0"), ("/study/trial", "?tab=pair")]:
-    answered(Look(data, View.parse(path, search)), {{}}, False)
+    answered(Look(data, View.parse(path, search)), None)
 data.close()
 print("torch" in sys.modules, "pandas" in sys.modules, "transformers" in sys.modules)
 """
@@ -336,7 +339,7 @@ def test_a_thousand_runs_are_paged(fabric: Fabric) -> None:
     fabric.store.write_plan("big", fabric.plan(names, seeds=1, baseline="c0", study="big"))
     opened = Data(fabric.store.root)
     for page, there, missing in (("1", "c0", "c149"), ("2", "c149", "c0"), ("99", "c149", "c0"), ("x", "c0", "c149")):
-        drawn = Drawn(answered(Look(opened, View.parse("/study/big", f"?tab=runs&page={page}")), {}, False))
+        drawn = Drawn(answered(Look(opened, View.parse("/study/big", f"?tab=runs&page={page}")), None))
         assert f"/run/{there}/s0?study=big" in drawn.links
         assert f"/run/{missing}/s0?study=big" not in drawn.links
     opened.close()
