@@ -25,6 +25,7 @@ from mtlab.cli import (
     running,
     starting,
     state,
+    tracking,
     training,
     verifying,
 )
@@ -57,8 +58,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verifying.verify,
     "train": training.train,
 }
+GROUPS: dict[str, typer.Typer] = {"track": tracking.app}
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+for _name, _group in GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def _version(asked: bool) -> None:

@@ -34,6 +34,7 @@ def run(
 
     Ctrl-C stops it cleanly; the same command goes on from there.
     """
+    from mtlab.cli.tracking import told, tracked
     from mtlab.config.load import study_file
     from mtlab.studies.launcher import Policy, launch
     from mtlab.studies.live import live_view
@@ -60,20 +61,24 @@ def run(
     typer.echo(f"{plan.study.name}: {len(data['runs'])} runs ({counts})")
     for remark in data["remarks"]:
         typer.echo(f"data: {remark}")
-    outcome = launch(
-        opened,
-        data,
-        run_configs(plan),
-        workers=workers,
-        policy=Policy(
-            retries=retries,
-            fail_fast=fail_fast,
-            keep_going=keep_going,
-            limit=3600 * (plan.study.keys.resources.hours or math.inf),
-        ),
-        view=live_view(),
-    )
-    raise typer.Exit(_conclude(outcome, opened, data, file))
+    with tracked(opened, data) as following:
+        outcome = launch(
+            opened,
+            data,
+            run_configs(plan),
+            workers=workers,
+            policy=Policy(
+                retries=retries,
+                fail_fast=fail_fast,
+                keep_going=keep_going,
+                limit=3600 * (plan.study.keys.resources.hours or math.inf),
+            ),
+            view=live_view(),
+        )
+    code = _conclude(outcome, opened, data, file)
+    if following is not None:
+        typer.echo(told(following, opened, plan.study.name))
+    raise typer.Exit(code)
 
 
 def refuse_unread(plan: Plan) -> None:
