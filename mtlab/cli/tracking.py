@@ -62,12 +62,12 @@ def sync(
 
 def tracked(store: Store, plan: Mapping[str, Any]) -> AbstractContextManager[Following | None]:
     """Follow a study while it runs, if its file says so; what trackers say is printed as it comes."""
-    from mtlab.tracking.process import Following, settings
+    from mtlab.tracking.process import NICE, Following, settings
 
     keys = settings(plan)
     if keys.wandb is None:
         return nullcontext()
-    return Following(store, plan["study"], keys, typer.echo)
+    return Following(store, plan["study"], keys, typer.echo, nice=NICE)
 
 
 def told(following: Following, store: Store, study: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m mtlab.tracking STORE STUDY SETTINGS`: the process that `Following` starts."""
+"""`python -m mtlab.tracking STORE STUDY SETTINGS NICE`: the process that `Following` starts."""
 
 import sys
 

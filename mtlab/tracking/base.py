@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 Receipt = dict[str, Any]  #: what a tracker says of a run that it has taken whole: plain data
 
 
+class UnreachableError(BaseException):
+    """A server cannot be had: no run of the study will get there now. No `Exception`, as more than one run is lost."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """A table of numbers and words."""

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,12 +26,14 @@ from typing import Any
 from mtlab import files
 from mtlab.config.check import as_plain, checked
 from mtlab.studies.store import Store
+from mtlab.tracking.base import UnreachableError
 from mtlab.tracking.settings import Tracking, WandbKeys
 
 POLL = 1.0  #: seconds between two looks at the store
 PATIENCE = 180.0  #: seconds without news after which a process that should end is stopped
 LOG = "tracking.log"  #: in the study's folder: what a tracker's library says
 WORDLESS = 2.0  #: seconds to wait without a word
+UNREACHABLE = 75  #: exit code: the server cannot be had, and another process is to go on offline
 NICE = 10  #: training goes first
 
 
@@ -60,6 +62,7 @@ class Following:
         keys: where it goes.
         say: is given a line for the user.
         progress: is told what has been sent, whenever that changes.
+        nice: how far the process stands behind others that want the CPU.
 
     """
 
@@ -70,18 +73,21 @@ class Following:
         keys: Tracking,
         say: Callable[[str], None],
         progress: Callable[[Sent], None] = lambda _: None,
+        *,
+        nice: int = 0,
     ) -> None:
+        self.nice = nice
+        self.root = store.root
         self.study = study
+        self.keys = keys
         self.say = say
         self.progress = progress
         self.sent = Sent()
         self.heard = time.monotonic()
-        command = [sys.executable, "-m", "mtlab.tracking", str(store.root), study, json.dumps(as_plain(keys))]
         self.log = store.study(study) / LOG
-        with files.writing(self.log), self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
-            )
+        self.log.unlink(missing_ok=True)
+        self.over = False
+        self.process = self._start()
         self.reader = threading.Thread(target=self._read, name="tracking", daemon=True)
         self.reader.start()
 
@@ -96,6 +102,14 @@ class Following:
         finally:
             self.stop()
 
+    def _start(self) -> subprocess.Popen[str]:
+        settings = json.dumps(as_plain(self.keys))
+        command = [sys.executable, "-m", "mtlab.tracking", str(self.root), self.study, settings, str(self.nice)]
+        with files.writing(self.log), self.log.open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+            )
+
     def finish(self, *, quiet: bool = False) -> None:
         """Say that the study is over, and wait until all is sent, as long as there is news.
 
@@ -103,10 +117,8 @@ class Following:
             quiet: the user sees by other means what is waited for.
 
         """
-        self.heard = time.monotonic()
-        with suppress(BrokenPipeError):
-            assert self.process.stdin is not None
-            self.process.stdin.close()
+        self.heard, self.over = time.monotonic(), True
+        _end_input(self.process)
         try:
             self._wait(quiet=quiet)
         except KeyboardInterrupt:
@@ -135,6 +147,16 @@ class Following:
         return f"nothing is lost: `mtlab track sync {self.study}` sends what is missing"
 
     def _read(self) -> None:
+        """Take in the news, in a thread of its own; where a server cannot be had, the rest is written offline."""
+        self._listen()
+        if self.process.wait() == UNREACHABLE and self.keys.wandb is not None:
+            self.keys = replace(self.keys, wandb=replace(self.keys.wandb, mode="offline"))
+            self.process = self._start()
+            if self.over:
+                _end_input(self.process)
+            self._listen()
+
+    def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.heard = time.monotonic()
@@ -147,11 +169,16 @@ class Following:
                     self.progress(self.sent)
 
 
+def _end_input(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+
+
 def follow(root: Path, study: str, keys: Tracking) -> None:
     """Follow a study until the input ends, then send what is left. The body of the process."""
     from mtlab.tracking.weights_and_biases import Wandb, environment
 
-    os.nice(NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which then ends the input
     store = Store.open(root)
     folder, over = store.study(study), threading.Event()
@@ -166,8 +193,11 @@ def follow(root: Path, study: str, keys: Tracking) -> None:
             return
         os.environ.update(environment(folder))
         wanted = keys.wandb.filled()
-        sink = Wandb(wanted, folder, lambda line: _news(say=line))
-        _follow(store, study, sink, wanted, over)
+        try:
+            _follow(store, study, Wandb(wanted, folder), wanted, over)
+        except UnreachableError as error:
+            _news(say=f"{error}: carried on offline; `mtlab track sync {study}` sends it later")
+            os._exit(UNREACHABLE)
 
 
 def _follow(store: Store, study: str, sink: Any, wanted: WandbKeys, over: threading.Event) -> None:
@@ -211,8 +241,9 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the process: store, study, and what `as_plain` gives of the settings as JSON."""
-    root, study, keys = arguments
+    """Run the process: store, study, what `as_plain` gives of the settings as JSON, and how nice it is to others."""
+    root, study, keys, nice = arguments
+    os.nice(int(nice))
     follow(Path(root), study, checked(Tracking, json.loads(keys)))
     sys.stdout.flush()
     os._exit(0)  # a library may wait at exit for a server that does not answer: all that is to be kept has been written

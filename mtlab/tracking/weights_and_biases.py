@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.tracking.base import About, Drawing, Receipt, Shown
+from mtlab.tracking.base import About, Drawing, Receipt, Shown, UnreachableError
 from mtlab.tracking.settings import WandbKeys
 
 INIT_SECONDS = 10  #: for a server to answer before the study is carried on offline
@@ -30,22 +30,19 @@ class Wandb:
     Args:
         keys: what the study says, filled in.
         folder: the study's, in the store.
-        tell: is given a line for the user.
 
     """
 
     name = "W&B"
 
-    def __init__(self, keys: WandbKeys, folder: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, keys: WandbKeys, folder: Path) -> None:
         self.keys = keys
         self.folder = folder
-        self.tell = tell
-        self.mode = keys.mode
 
     @property
     def live(self) -> bool:
         """A server is sent steps while a run goes on; offline files are written at once when it has ended."""
-        return self.mode == "online"
+        return self.keys.mode == "online"
 
     def tracker(self) -> WandbRun:
         """Make a tracker for a run."""
@@ -56,13 +53,19 @@ class Wandb:
         if (receipt.get("project"), receipt.get("entity")) != (self.keys.project, self.keys.entity):
             return False
         written = (self.folder / FOLDER / str(receipt.get("folder"))).is_dir()
-        return receipt.get("mode") == "online" or (self.mode == "offline" and written)
+        return receipt.get("mode") == "online" or (self.keys.mode == "offline" and written)
 
     def begin(self, about: About, staging: Path) -> Any:
-        """Begin a run in W&B; offline from now on if the server cannot be had."""
+        """Begin a run in W&B.
+
+        Raises:
+            UnreachableError: the server cannot be had. W&B keeps the run's id in use: it takes another process to write
+                it offline.
+
+        """
         import wandb
 
-        def init(mode: str) -> Any:
+        try:
             return wandb.init(
                 project=self.keys.project,
                 entity=self.keys.entity,
@@ -74,17 +77,13 @@ class Wandb:
                 notes=about.notes or None,
                 dir=staging,
                 reinit="create_new",
-                resume="allow" if mode == "online" else None,
-                settings=_settings(wandb, mode),
+                resume="allow" if self.live else None,
+                settings=_settings(wandb, self.keys.mode),
             )
-
-        if self.mode == "online":
-            try:
-                return init("online")
-            except Exception as error:
-                self.mode = "offline"
-                self.tell(f"W&B {_problem(error)}: carried on offline; `mtlab track sync {about.study}` sends it later")
-        return init("offline")
+        except Exception as error:
+            if self.live:
+                raise UnreachableError(f"W&B {_problem(error)}") from error
+            raise
 
 
 class WandbRun:
@@ -120,7 +119,7 @@ class WandbRun:
         """Set the summary, add the files as an artifact, and wait until all of it is taken.
 
         Raises:
-            TimeoutError: the server did not take it in time.
+            UnreachableError: the server did not take it in time.
 
         """
         assert self.about is not None
@@ -128,17 +127,12 @@ class WandbRun:
         if files:
             self.run.log_artifact(_artifact(self.about, files))
         where = {"project": self.sink.keys.project, "entity": self.sink.keys.entity, "id": self.about.id}
-        offline = self.run.settings.mode == "offline"
-        url = None if offline else self.run.url
-        try:
-            _within(FINISH_SECONDS, lambda: self.run.finish(exit_code=1 if failed else 0))
-        except TimeoutError:
-            self.sink.mode = "offline"  # what comes next would wait as long
-            raise
-        if not offline:
-            shutil.rmtree(self.staging, ignore_errors=True)
-            return {"mode": "online", **where, "url": url}
-        return {"mode": "offline", **where, "folder": self._place(self.about.id)}
+        url = self.run.url if self.sink.live else None
+        _within(FINISH_SECONDS, lambda: self.run.finish(exit_code=1 if failed else 0))
+        if not self.sink.live:
+            return {"mode": "offline", **where, "folder": self._place(self.about.id)}
+        shutil.rmtree(self.staging, ignore_errors=True)
+        return {"mode": "online", **where, "url": url}
 
     def _place(self, run: str) -> str:
         """Put the offline run into its place, instead of an earlier one; return its folder's name."""
@@ -220,7 +214,7 @@ def _problem(error: Exception) -> str:
 
 
 def _within(seconds: float, call: Callable[[], None]) -> None:
-    """Call something that may wait for a server; give up after `seconds`, and leave it to its fate."""
+    """Call what may wait for a server; after `seconds`, leave it to its fate and raise `UnreachableError`."""
     raised: list[Exception] = []
 
     def go() -> None:
@@ -233,6 +227,6 @@ def _within(seconds: float, call: Callable[[], None]) -> None:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise TimeoutError(f"the server did not take it within {seconds:.0f} s")
+        raise UnreachableError(f"W&B did not take a run within {seconds:.0f} s")
     if raised:
         raise raised[0]

@@ -166,7 +166,7 @@ def test_a_run_that_was_sent_but_not_noted_is_not_doubled(one: Store, serve: Ser
 def following(store: Store, mode: str) -> Iterator[subprocess.Popen[str]]:
     """The process that follows a study, as `mtlab run` starts it."""
     keys = json.dumps({"wandb": {"mode": mode, "project": "layers", "images": False}})
-    command = [sys.executable, "-m", "mtlab.tracking", str(store.root), "tracked", keys]
+    command = [sys.executable, "-m", "mtlab.tracking", str(store.root), "tracked", keys, "0"]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
