@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mtlab.analysis import gathered, theme
 from mtlab.analysis.figures import (
     aggregation,
     agreement,
@@ -23,6 +24,7 @@ from mtlab.analysis.figures import (
     worth,
 )
 from mtlab.analysis.page.gallery import KIND, Choice, Gallery
+from mtlab.analysis.report import build
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from mtlab.analysis.recorded import Layers, Trace, Worth
     from mtlab.analysis.report import Report
     from mtlab.analysis.theme import Style
+    from mtlab.studies.store import Store
 
 KINDS = Choice(KIND, "", {"contributions": "contributions", "weights": "raw weights"})
 MANY = 6  #: variants of which all pairs are set against each other; of more, each against its baseline alone
@@ -52,6 +55,29 @@ class Material:
     def variants(self) -> list[str]:
         """The variants in the table's order."""
         return list(dict.fromkeys(row["label"] for row in self.plan["rows"]))
+
+
+def gather(store: Store, plan: Mapping[str, Any]) -> Material:
+    """Read all that the figures of a study are made from, however much of it has run.
+
+    Raises:
+        UserError: the plan names a test that does not exist, or a file of the store is damaged.
+
+    """
+    return Material(
+        plan=plan,
+        report=build(store, plan),
+        styles=theme.styles_of(plan),
+        layers=gathered.layers(store, plan),
+        traces=gathered.traces(store, plan),
+        worths=gathered.worths(store, plan),
+        histories=gathered.histories(store, plan),
+    )
+
+
+def everything(made: Material) -> list[Gallery]:
+    """Draw all figures, in the order of the page."""
+    return [*results(made), *layers(made), *pairs(made), *training(made), *inside(made)]
 
 
 def results(made: Material) -> list[Gallery]:
