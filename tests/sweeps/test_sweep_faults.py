@@ -26,7 +26,7 @@ seeds: 2
 budget: {{trials: {trials}}}
 storage: {storage}
 """
-STORAGES = ["journal", pytest.param("postgres", marks=pytest.mark.slow)]
+STORAGES = ["journal", "postgres"]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,7 @@ def check_whole(path: Path, root: Path, trials: int = TRIALS) -> None:
     assert not list((root / "studies").glob("*/launchers/*"))
 
 
+@pytest.mark.slow
 def test_a_killed_launcher_is_followed_by_one_that_goes_on_as_if_nothing_had_happened(
     path: Path, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_killed_launcher_is_followed_by_one_that_goes_on_as_if_nothing_had_hap
     assert not any(lock.exists() for lock in locks)
 
 
+@pytest.mark.slow
 def test_six_launchers_share_a_sweep_and_two_of_them_die(path: Path, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     launchers = [Launcher(path, root, 1, pause=0.1) for _ in range(6)]
@@ -117,6 +119,7 @@ def test_six_launchers_share_a_sweep_and_two_of_them_die(path: Path, tmp_path: P
     check_whole(path, root)
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_are_retried_from_their_checkpoints(path: Path, tmp_path: Path) -> None:
     finished(Launcher(path, tmp_path / "runs", 2, **{"die at": 4}))
     check_whole(path, tmp_path / "runs")
@@ -124,6 +127,7 @@ def test_workers_that_are_killed_are_retried_from_their_checkpoints(path: Path, 
     assert 2 in {state["attempt"] for state in states}
 
 
+@pytest.mark.slow
 def test_an_interrupted_launcher_leaves_no_trial_running(path: Path, tmp_path: Path) -> None:
     process = Launcher(path, tmp_path / "runs", 2, pause=0.1)
     wait_for(lambda: process.said("begun") >= 2)
@@ -136,6 +140,7 @@ def test_an_interrupted_launcher_leaves_no_trial_running(path: Path, tmp_path: P
     check_whole(path, tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_a_launcher_that_stands_still_is_not_robbed(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=3))
     still = Launcher(path, tmp_path / "runs", pause=0.05)
@@ -185,6 +190,7 @@ def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Pat
     assert [each.params for each in trials if "again" in each.user_attrs] == [trials[failed].params]
 
 
+@pytest.mark.slow
 def test_a_bug_in_two_trials_stops_the_sweep(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=4))
     output = finished(Launcher(path, tmp_path / "runs", 1, **{"same bug at": 3}), 1)
