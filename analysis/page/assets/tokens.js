@@ -16,6 +16,7 @@
       this.select = (key) => section.querySelector(`[data-choice=${key}]`);
       this.place = (name) => section.querySelector(`.${name}`);
       this.fill("run", this.known.runs.map((run, at) => [at, run.title]));
+      this.select("run").value = this.known.runs.length - 1;
       for (const key of ["run", "example", "layer"]) this.select(key).addEventListener("change", () => this.draw());
       for (const input of document.querySelectorAll("input[name=kind]")) input.addEventListener("change", () => this.draw());
       this.draw();
