@@ -33,6 +33,7 @@ class Explained:
     title: str
     tokens: Tokens
     picture: Callable[[str], Picture | Missing]  #: by `Told.image`
+    first: int = 0  #: the example that is shown at first
 
 
 def token_view(runs: Sequence[Explained], *, limit: int | None = LIMIT, id_: str = "tokens") -> Markup:
@@ -85,7 +86,8 @@ def view_data(runs: Sequence[Explained], limit: int | None = None) -> dict[str, 
             if key not in pictures:
                 pictures[key] = _embedded(run.picture(told.image))
             examples.append(_example(told, key, _parts(run.tokens, at)))
-        shown.append({"title": run.title, **_about(run.tokens), "examples": examples})
+        first = run.tokens.examples[run.first].id if total else ""
+        shown.append({"title": run.title, "first": first, **_about(run.tokens), "examples": examples})
     return {"runs": shown, "pictures": pictures, "meant": dict(MEANT)}
 
 
