@@ -21,6 +21,7 @@ from mtlab.cli import (
     doctor,
     evaluation,
     figures,
+    inspecting,
     intervening,
     listing,
     planning,
@@ -58,6 +59,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import": checkpoints.import_,
     "export": checkpoints.export,
     "verify": verifying.verify,
+    "inspect": inspecting.inspect,
     "list": listing.list_entries,
     "check": checking.check,
     "doctor": doctor.doctor,
@@ -71,7 +73,7 @@ GROUPS: dict[str, typer.Typer] = {  #: commands that have commands of their own
 }
 PANELS: dict[str, tuple[str, ...]] = {
     "Studies": ("new", "plan", "budget", "run", "status", "report", "figures", "dashboard", "sweep", "track"),
-    "Single runs and models": ("eval", "intervene", "import", "export", "verify"),
+    "Single runs and models": ("inspect", "eval", "intervene", "import", "export", "verify"),
     "Data": ("data",),
     "What there is": ("list", "check", "doctor", "clean", "train"),
 }
