@@ -108,7 +108,7 @@ def _table(report: Report) -> Content:
 
 
 def _cells(made: Grid, caption: str) -> Markup:
-    lines = []
+    lines: list[list[Content | markup.Cell]] = []
     for line in made.lines:
         head = Markup(element("strong", line[0].text) + " ★") if line[0].best else line[0].text
         rest = [
