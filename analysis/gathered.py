@@ -76,17 +76,17 @@ def sources(plan: Mapping[str, Any]) -> tuple[Source, ...]:
 
 def layers(store: Store, plan: Mapping[str, Any]) -> Gathered[Layers]:
     """Gather which layers the finished runs of a study used."""
-    return _finished(store, plan, lambda source: recorded.layers(store.run(source.run)))
+    return finished(store, plan, lambda source: recorded.layers(store.run(source.run)))
 
 
 def traces(store: Store, plan: Mapping[str, Any]) -> Gathered[Trace]:
     """Gather how the use of layers evolved over training, in finished runs."""
-    return _finished(store, plan, lambda source: recorded.trace(store.run(source.run)))
+    return finished(store, plan, lambda source: recorded.trace(store.run(source.run)))
 
 
 def worths(store: Store, plan: Mapping[str, Any]) -> Gathered[Worth]:
     """Gather what single experts are worth to finished runs."""
-    return _finished(store, plan, lambda source: worth(store, source.run))
+    return finished(store, plan, lambda source: worth(store, source.run))
 
 
 def histories(store: Store, plan: Mapping[str, Any]) -> Gathered[History]:
@@ -101,12 +101,12 @@ def histories(store: Store, plan: Mapping[str, Any]) -> Gathered[History]:
 def worth(store: Store, run: str) -> Worth | Missing:
     """Read what single experts are worth to one run."""
     try:
-        return recorded.worth(store.result(run), _swaps(store.derived(run)))
+        return recorded.worth(store.result(run), _later(store.derived(run)))
     except UserError as error:
         return Missing(str(error))
 
 
-def _swaps(derived: Path) -> Mapping[str, Any] | None:
+def _later(derived: Path) -> Mapping[str, Any] | None:
     try:
         found = files.read_json(derived / "interventions.json")
     except (FileNotFoundError, NotADirectoryError):
@@ -114,15 +114,15 @@ def _swaps(derived: Path) -> Mapping[str, Any] | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _finished(store: Store, plan: Mapping[str, Any], read: Callable[[Source], T | Missing]) -> Gathered[T]:
+def finished(store: Store, plan: Mapping[str, Any], read: Callable[[Source], T | Missing]) -> Gathered[T]:
     """Read finished runs alone: what lies in others may be that of an attempt that was cut off."""
     states = store.states(plan)
 
-    def finished(source: Source) -> T | Missing:
+    def read_finished(source: Source) -> T | Missing:
         state = states[source.run]
         return read(source) if state == "done" else Missing(_STATES.get(state, state))
 
-    return _sorted(sources(plan), finished)
+    return _sorted(sources(plan), read_finished)
 
 
 def _sorted(runs: Iterable[Source], read: Callable[[Source], T | Missing]) -> Gathered[T]:
