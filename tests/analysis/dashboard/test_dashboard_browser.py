@@ -251,7 +251,7 @@ def test_the_page_can_be_used_by_keyboard(base: str, visit: Visit) -> None:
         seen.add(page.evaluate("document.activeElement.className || document.activeElement.tagName"))
         assert page.evaluate(MARKED), page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
     assert any("table" in str(name) for name in seen)
-    page.locator(".switch input").first.focus()
+    page.locator("#controls .switch input").first.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_url("**tab=curves*")
     assert page.evaluate("document.activeElement.value") == "curves"  # it is where it was
