@@ -12,6 +12,7 @@ from mtlab.config.check import checked
 from mtlab.config.load import Composed, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError
+from mtlab.tracking.settings import Tracking
 
 Design = Literal["grid", "one_at_a_time", "leave_one_out"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  #: of a study, as it names a folder
@@ -72,7 +73,7 @@ class StudyKeys:
     budget: Budget = option(Budget, "limits")
     report: ReportRules = option(ReportRules, "how variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
-    tracking: dict[str, Any] = option(dict, "where metrics are sent besides the run folder")
+    tracking: Tracking = option(Tracking, "where metrics and figures are sent besides the run folder")
     launcher: Literal["local"] = option("local", "where runs are started")
     resources: Resources = option(Resources, "what one run gets")
     published: Any = option(None, "results from the literature, shown beside ours: metric → value, or a list by row")
@@ -88,6 +89,7 @@ class Study:
     source: Composed
     seeds: tuple[int, ...]
     overrides: tuple[str, ...] = ()
+    plugin_folder: Path = Path()  #: where its plug-ins lie, beside what is installed
 
     @property
     def name(self) -> str:
@@ -106,7 +108,18 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         UserError: anything in it is wrong; file, line and key are named.
 
     """
-    source = compose(path, overrides)
+    return make_study(compose(path, overrides), overrides)
+
+
+def make_study(source: Composed, overrides: Sequence[str] = ()) -> Study:
+    """Check a composed study.
+
+    Raises:
+        UserError: as `read_study`.
+
+    """
+    if source.data.get("kind") == "sweep":
+        raise source.error("is a sweep: `mtlab sweep plan` shows it, `mtlab sweep` runs it", "kind")
     try:
         keys = checked(StudyKeys, source.data)
     except UserError as error:
@@ -123,7 +136,8 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     if keys.baseline is not None and not isinstance(keys.baseline, dict):
         raise source.error(f"expected axis → value, found {keys.baseline!r}", "baseline")
     _check_design(keys, source)
-    return Study(path, keys, source, _seeds(keys.seeds, source), tuple(overrides))
+    folder = source.path.resolve().parent
+    return Study(source.path, keys, source, _seeds(keys.seeds, source), tuple(overrides), folder)
 
 
 def _of_kind(kind: type[Any], words: str, given: Any, source: Composed, key: str) -> Any:
@@ -139,8 +153,6 @@ def _check_design(keys: StudyKeys, source: Composed) -> None:
         raise source.error("leave_one_out compares with the full system (`set`): remove `baseline`", "baseline")
     if keys.design == "one_at_a_time" and keys.baseline is None:
         raise source.error("one_at_a_time varies one axis from `baseline`: add it (axis → value)", "design")
-    if keys.tracking:
-        raise source.error("no tracker is available in this version: remove the key", "tracking")
 
 
 def _seeds(given: Any, source: Composed) -> tuple[int, ...]:
