@@ -87,6 +87,7 @@ class Fan:
 
     def __init__(self, trackers: Mapping[str, Tracker], failed: Callable[[str, Exception], None]) -> None:
         self.trackers = dict(trackers)
+        self.names = frozenset(trackers)  #: of all that were there at the start
         self.failed = failed
 
     def start(self, about: About) -> None:

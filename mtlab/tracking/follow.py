@@ -22,11 +22,12 @@ from mtlab.studies.store import Store
 from mtlab.tracking import content, tables
 from mtlab.tracking.base import About, Drawing, Fan, Receipt, Shown, Sink
 from mtlab.tracking.plain import plain
-from mtlab.tracking.rows import rows, settled
+from mtlab.tracking.rows import Rows, rows, settled
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+_COMPARED = ("rows", "seeds", "metrics", "test", "correct", "alpha")  #: of a plan: what a comparison rests on
 Progress = Callable[[dict[str, Any]], None]  #: is given the fields of `mtlab.tracking.process.Sent`
 
 
@@ -112,23 +113,20 @@ class Follower:
         mark = self.store.derived(run) / "tracking" / f"{self.plan['study']}.json"
         receipts = _receipts(mark)
         lacking = [sink for sink in self.sinks if not sink.holds(receipts.get(sink.name, {}))]
-        if lacking or run in self.open:
-            fan = self.open.pop(run, None) or self._start(run, lacking)
-            found = rows(self.store, run)
-            last = max(found, default=0)
-            for step, values in found.items():
-                if step < last:
-                    fan.log(step, values, {})
-            # One row: whoever has the last step has the figures.
-            fan.log(last, found.get(last, {}), self._figures_of(run))
+        fans = [self.open.pop(run)] if run in self.open else []
+        rest = [sink for sink in lacking if not any(sink.name in fan.names for fan in fans)]
+        fans += [self._start(run, rest)] if rest else []
+        given: dict[str, Receipt] = {}
+        if fans:
+            found, figures = rows(self.store, run), self._figures_of(run)
             best = self.store.run(run) / "checkpoints" / "best.safetensors"
             kept = {"best.safetensors": best} if self.checkpoints and best.is_file() else {}
-            given = fan.close(content.summary(self.store, run), kept)
-            if given:
-                files.write_json(mark, {"format": 1, "receipts": {**receipts, **given}})
-            self._note(receipts, given, lacking)
-        else:
-            self._note(receipts, {}, [])
+            for fan in fans:
+                _log(fan, found, figures)
+                given |= fan.close(content.summary(self.store, run), kept)
+        if given:
+            files.write_json(mark, {"format": 1, "receipts": {**receipts, **given}})
+        self._note(receipts, given, lacking)
 
     def _note(self, known: Mapping[str, Receipt], given: Mapping[str, Receipt], lacking: Sequence[Sink]) -> None:
         """Tell how far it is."""
@@ -193,9 +191,10 @@ class Follower:
         if not done:
             return
         mark = self.store.study(self.plan["study"]) / "tracking.json"
-        now, known = digest([self.plan, done]), _read(mark)
+        now, known = digest([done, *(self.plan.get(key) for key in _COMPARED)]), _read(mark)
         receipts: dict[str, Receipt] = known.get("receipts", {}) if known.get("of") == now else {}
         lacking = [sink for sink in self.sinks if not sink.holds(receipts.get(sink.name, {}))]
+        given: dict[str, Receipt] = {}
         if lacking:
             report = build(self.store, self.plan)
             about = About(self._id("comparison"), self.plan["study"], "comparison", "comparison", report.why)
@@ -211,9 +210,7 @@ class Follower:
             if given:
                 kept = {"format": 1, "of": now, "version": known.get("version", 0) + 1}
                 files.write_json(mark, {**kept, "receipts": {**receipts, **given}})
-            self._note(receipts, given, lacking)
-        else:
-            self._note(receipts, {}, [])
+        self._note(receipts, given, lacking)
 
     def _all_layers(self) -> dict[str, Shown]:
         found, worths = gathered.layers(self.store, self.plan).found, gathered.worths(self.store, self.plan).found
@@ -238,6 +235,15 @@ class Follower:
         return {
             name: Drawing(plain(figure), png) for (name, figure), png in zip(figures.items(), pictures, strict=True)
         }
+
+
+def _log(fan: Fan, found: Rows, figures: Mapping[str, Shown]) -> None:
+    """Log all rows of a finished run; the figures come with the last: whoever has that row has them."""
+    last = max(found, default=0)
+    for step, values in found.items():
+        if step < last:
+            fan.log(step, values, {})
+    fan.log(last, found.get(last, {}), figures)
 
 
 def _receipts(mark: Path) -> dict[str, Receipt]:

@@ -121,14 +121,17 @@ class Following:
         self.heard, self.over = time.monotonic(), True
         _end_input(self.process)
         try:
-            self._wait(quiet=quiet)
+            why = self._wait(quiet=quiet)
         except KeyboardInterrupt:
-            self.say(f"tracking: stopped; {self._later()}")
-            return
-        if self.process.wait():
-            self.say(f"tracking: ended with an error (see {self.log}); {self._later()}")
+            why = "stopped"
+        if why is None and self.process.wait():
+            why = f"ended with an error (see {self.log})"
+        if why is not None:
+            self.stop()
+            self.say(f"tracking: {why}; nothing is lost: `mtlab track sync {self.study}` sends what is missing")
 
-    def _wait(self, *, quiet: bool) -> None:
+    def _wait(self, *, quiet: bool) -> str | None:
+        """Wait as long as there is news; return why no more is waited for, if all is not sent."""
         self.reader.join(WORDLESS)
         if self.reader.is_alive() and not quiet:
             sent = f"{self.sent.done} of {self.sent.of} sent, " if self.sent.of else ""
@@ -136,16 +139,13 @@ class Following:
         while self.reader.is_alive():
             self.reader.join(0.2)
             if time.monotonic() - self.heard > PATIENCE:
-                self.say(f"tracking: nothing was heard for {PATIENCE:.0f} s, and it was stopped; {self._later()}")
-                self.stop()
+                return f"stopped, as nothing was heard for {PATIENCE:.0f} s"
+        return None
 
     def stop(self) -> None:
         """Stop the process and what it started, at once."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-
-    def _later(self) -> str:
-        return f"nothing is lost: `mtlab track sync {self.study}` sends what is missing"
 
     def _read(self) -> None:
         """Take in the news, in a thread of its own; where a server cannot be had, the rest is written offline."""

@@ -247,6 +247,20 @@ def test_a_tracker_that_fails_is_told_and_left_out_and_the_others_go_on(store: S
     assert (told, progress[-1]["done"], len(broken.runs)) == ([], 5, 5)
 
 
+def test_a_run_that_went_on_live_in_one_place_gets_whole_to_the_others(store: Store) -> None:
+    unfinished(store, 20)
+    live, patient = Notebook(live=True, name="live"), Notebook(name="patient")
+    following, told, progress = follower(store, live, patient)
+    following.look()
+    assert [run.about.name for run in live.runs.values()].count("static, seed 0") == 1
+    assert "static, seed 0" not in [run.about.name for run in patient.runs.values()]
+    folder = store.run(run_id(store, "static", 0))
+    (folder / "result.json.later").rename(folder / "result.json")
+    following.end()
+    assert live.named("static, seed 0").steps == patient.named("static, seed 0").steps
+    assert (told, progress[-1]["done"]) == ([], 5)
+
+
 def test_a_fan_hands_everything_to_everybody() -> None:
     first, second = Notebook(name="first"), Notebook(name="second")
     fan = Fan({sink.name: sink.tracker() for sink in (first, second)}, lambda *_: None)
