@@ -18,7 +18,7 @@ from mtlab.data.shards.stream import Loaded, Stream, StreamLoader
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
 
-SETTINGS = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 AUGMENTED = build_transform({"name": "albef_randaug", "size": 8})
 PLAIN = build_transform({"name": "albef", "size": 8})
 
