@@ -1,4 +1,4 @@
-"""What the managers' weights are worth: validation with uniform weights, and without each expert.
+"""What the managers' weights are worth: validation with other weights, and without each expert.
 
 An expert is removed from every manager of its modality at once: its weight is 0 and the rest renormalised. Managers
 whose output is no mixture cannot do that: there the expert's level is set to 0 before it enters the model.
@@ -6,7 +6,7 @@ whose output is no mixture cannot do that: there the expert's level is set to 0 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from mtlab.data.batches import Batch, Loader
-from mtlab.managers.base import MODALITIES, Intervention, Modality
-from mtlab.managers.interventions import uniform, without
-from mtlab.model import VisionLanguageModel
+from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Modality
+from mtlab.managers.interventions import replaced, token_mean, uniform, without
+from mtlab.model import Answered, VisionLanguageModel
 from mtlab.towers.base import Features
 from mtlab.training.evaluate import evaluate
 from mtlab.training.steps import Arithmetic, logits
@@ -45,7 +45,8 @@ def measure(
         between: called before each batch.
 
     Returns:
-        `{"metric": …, MODALITY: {"by": "weights" | "input", "uniform": value | None, "without": {LEVEL: value}}}`.
+        `{"metric": …, MODALITY: {"by": "weights" | "input", "uniform": value | None, "token_mean": value | None,
+        "without": {LEVEL: value}}}`, token_mean: each example's weights replaced by their mean over its real tokens.
 
     """
     metric = next(iter(model.task.metrics))
@@ -61,6 +62,7 @@ def measure(
         found[modality] = {
             "by": "weights" if mixes else "input",
             "uniform": value(_intervened(model, arithmetic, modality, uniform)) if mixes else None,
+            "token_mean": value(partial(_by_token_mean, model, arithmetic, modality)) if mixes else None,
             "without": {
                 str(level): value(remove(model, arithmetic, modality, expert))
                 for expert, level in enumerate(levels[modality], 1)
@@ -69,11 +71,76 @@ def measure(
     return found
 
 
+def swapped(
+    model: VisionLanguageModel,
+    other: VisionLanguageModel,
+    loader: Loader,
+    batch: int,
+    arithmetic: Arithmetic,
+    modalities: Collection[Modality],
+    between: Callable[[], None] = lambda: None,
+) -> float:
+    """Measure a trained model that weighs experts as another of the same kind does, of another seed.
+
+    Args:
+        model: in evaluation mode.
+        other: in evaluation mode; it reads the same examples undisturbed, and its weights take the model's place. What
+            a manager weighs its experts in all, and the previous states, stay its own.
+        loader: the validation split.
+        batch: examples in one forward pass.
+        arithmetic: where and how precisely.
+        modalities: those whose managers all have weights, and are to take the other's.
+        between: called before each batch.
+
+    Returns:
+        The task's first metric.
+
+    """
+
+    def answer(given: Batch) -> torch.Tensor:
+        with arithmetic.autocast():
+            held: Answered = other(given.text, given.image, record=True)
+        recorded = held.fused.recorded or {}
+        intervene = {
+            (modality, depth): replaced(_of_experts(recorded[modality, depth], manager.place.experts))
+            for (modality, depth), manager in other.encoder.managers()
+            if modality in modalities
+        }
+        return logits(model, given, arithmetic, intervene)
+
+    metric = next(iter(model.task.metrics))
+    judged = evaluate(answer, model.task, loader, batch, arithmetic.device, between)
+    return float(judged.scores[metric].mean())
+
+
+def _of_experts(aggregated: Aggregated, experts: int) -> torch.Tensor:
+    """Take the experts' weights of what a manager recorded, so that they sum to one: [B|1, N, L|1, D|1]."""
+    assert aggregated.weights is not None
+    weights = aggregated.weights[:, :experts]
+    whole = weights.sum(1, keepdim=True)
+    return torch.where(whole == 0, weights, weights / whole)
+
+
 def _intervened(
     model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, intervention: Intervention
 ) -> Answer:
-    everywhere = {(modality, depth): intervention for depth in range(model.encoder.config.cross_layers)}
-    return partial(logits, model, arithmetic=arithmetic, intervene=everywhere)
+    return partial(logits, model, arithmetic=arithmetic, intervene=_everywhere(model, modality, intervention))
+
+
+def _everywhere(
+    model: VisionLanguageModel, modality: Modality, intervention: Intervention
+) -> dict[tuple[Modality, int], Intervention]:
+    return {(modality, depth): intervention for depth in range(model.encoder.config.cross_layers)}
+
+
+def _by_token_mean(
+    model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, batch: Batch
+) -> torch.Tensor:
+    with arithmetic.autocast():
+        text, image = model.features("text", batch.text), model.features("vision", batch.image)
+    mask = text.mask if modality == "text" else image.mask
+    everywhere = _everywhere(model, modality, token_mean(mask))
+    return logits(model, replace(batch, text=text, image=image), arithmetic, everywhere)
 
 
 def _without_weight(model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Answer:
