@@ -207,18 +207,21 @@ def tokens(folder: Path) -> Tokens | Missing:
     return Tokens(values, _levels(about), examples, grid, _int(about.get("step")))
 
 
-def worth(result: Mapping[str, Any] | None, swaps: Mapping[str, Any] | None = None) -> Worth | Missing:
+def worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = None) -> Worth | Missing:
     """Understand the interventions of a run's `result.json`, and those made later.
 
     Args:
         result: see `Store.result`; None of a run that is not finished.
-        swaps: `interventions.json` of the run's derived folder, if there is one.
+        later: what was measured on demand: `interventions.json` of the run's derived folder, if there is one.
 
     """
     measured = (result or {}).get("interventions")
     if not isinstance(measured, Mapping):
-        why = "the run is not finished" if result is None else "`record.interventions` was off"
-        return Missing(f"what single levels are worth was not measured ({why})")
+        measured = (later or {}).get("standard")
+    if not isinstance(measured, Mapping):
+        if result is None:
+            return Missing("what single levels are worth was not measured (the run is not finished)")
+        return Missing("what single levels are worth was not measured: `mtlab intervene RUN` does it")
     metric = str(measured.get("metric", "val/accuracy"))
     parts = {modality: _mapping(measured.get(modality)) for modality in MODALITIES}
     return Worth(
@@ -233,7 +236,7 @@ def worth(result: Mapping[str, Any] | None, swaps: Mapping[str, Any] | None = No
         },
         swapped={
             int(name.partition("/")[2]): _numbers(_mapping(values))
-            for name, values in (swaps or {}).items()
+            for name, values in (later or {}).items()
             if name.startswith("swap/") and name.partition("/")[2].isdecimal()
         },
     )

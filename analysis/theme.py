@@ -6,6 +6,7 @@ to the dark template alone makes a dark figure.
 
 from __future__ import annotations
 
+import html
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,15 +135,30 @@ def empty(title: str, why: str) -> go.Figure:
     figure = go.Figure()
     figure.update_xaxes(visible=False).update_yaxes(visible=False)
     finish(figure, title, "", 200)
+    figure.update_layout(meta={**figure.layout.meta, "why": why})
     figure.add_annotation(
         text=wrapped(why, WIDTH - 80, 13), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, align="left"
     )
     return figure
 
 
+def plain(text: str) -> str:
+    """Keep plotly from reading markup in a text: labels and questions are anybody's.
+
+    >>> plain("a<b & c")
+    'a&lt;b &amp; c'
+    """
+    return html.escape(text, quote=False)
+
+
 def wrapped(text: str, width: float, size: float) -> str:
-    """Break a text into lines of about `width` pixels in a font size; plotly itself never does."""
-    return "<br>".join(textwrap.wrap(text, max(20, int(width / (_LETTER * size)))))
+    """Break a plain text into lines of about `width` pixels in a font size, which plotly itself never does."""
+    return "<br>".join(map(plain, textwrap.wrap(text, max(10, int(width / (_LETTER * size))))))
+
+
+def label(text: str) -> str:
+    """Write a plain text beside an axis, in lines of moderate length."""
+    return wrapped(text, 150, 11)
 
 
 def _channels(colour: str) -> tuple[int, int, int]:

@@ -73,7 +73,7 @@ def agreement(
         for each in (each for each in computed if each.modality == modality):
             style = theme.style(styles, each.variant, names)
             figure.add_traces(_drawn(each, style, legend=each is computed[0]), rows=1, cols=column)
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    figure.update_yaxes(categoryorder="array", categoryarray=[theme.label(name) for name in names][::-1])
     figure.update_xaxes(range=[-1.05, 1.05])
     changed = " of what training changed since the start" if start is not None else ""
     caption = (
@@ -81,7 +81,7 @@ def agreement(
         f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
         f"each seed's levels are shuffled ({SHUFFLES:,} times). {parts.seeds(found)}; {parts.averaged(found.values())}."
     )
-    return theme.finish(figure, title, caption, height=110 + 34 * len(names))
+    return theme.finish(figure, title, caption, height=160 + 34 * len(names))
 
 
 def _drawn(each: Agreement, style: Style, *, legend: bool) -> list[go.Scatter]:
@@ -89,30 +89,30 @@ def _drawn(each: Agreement, style: Style, *, legend: bool) -> list[go.Scatter]:
     return [
         go.Scatter(
             x=[low, high],
-            y=[each.variant] * 2,
+            y=[theme.label(each.variant)] * 2,
             mode="lines",
-            line={"color": theme.see_through(theme.NEUTRAL, 0.35), "width": 14},
+            line={"color": theme.see_through(theme.NEUTRAL, 0.35), "width": 12},
             name="chance",
             showlegend=legend,
             hovertemplate="chance: %{x:.2f}<extra></extra>",
         ),
         go.Scatter(
             x=list(each.pairs),
-            y=[each.variant] * len(each.pairs),
+            y=[theme.label(each.variant)] * len(each.pairs),
             mode="markers",
             marker={"color": style.colour, "size": 6, "opacity": 0.55},
             name="a pair of seeds",
             showlegend=legend,
-            hovertemplate=f"{each.variant}: %{{x:.2f}}<extra></extra>",
+            hovertemplate="%{y}: %{x:.2f}<extra></extra>",
         ),
         go.Scatter(
             x=[each.mean],
-            y=[each.variant],
+            y=[theme.label(each.variant)],
             mode="markers",
             marker={"color": style.colour, "size": 12, "symbol": "diamond"},
             name="mean",
             showlegend=legend,
-            hovertemplate=f"{each.variant}: %{{x:.2f}}<extra></extra>",
+            hovertemplate="%{y}: %{x:.2f}<extra></extra>",
         ),
     ]
 

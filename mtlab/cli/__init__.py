@@ -20,6 +20,7 @@ from mtlab.cli import (
     data,
     doctor,
     evaluation,
+    figures,
     intervening,
     listing,
     planning,
@@ -28,6 +29,7 @@ from mtlab.cli import (
     starting,
     state,
     sweeping,
+    tracking,
     training,
     verifying,
 )
@@ -49,6 +51,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run,
     "status": state.status,
     "report": reporting.report,
+    "figures": figures.figures,
     "dashboard": dashboard.dashboard,
     "eval": evaluation.evaluate,
     "intervene": intervening.intervene,
@@ -61,9 +64,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "clean": cleaning.clean,
     "train": training.train,
 }
-GROUPS: dict[str, typer.Typer] = {"sweep": sweeping.app, "data": data.app}  #: commands that have commands of their own
+GROUPS: dict[str, typer.Typer] = {  #: commands that have commands of their own
+    "sweep": sweeping.app,
+    "track": tracking.app,
+    "data": data.app,
+}
 PANELS: dict[str, tuple[str, ...]] = {
-    "Studies": ("new", "plan", "budget", "run", "status", "report", "sweep", "dashboard"),
+    "Studies": ("new", "plan", "budget", "run", "status", "report", "figures", "dashboard", "sweep", "track"),
     "Single runs and models": ("eval", "intervene", "import", "export", "verify"),
     "Data": ("data",),
     "What there is": ("list", "check", "doctor", "clean", "train"),
