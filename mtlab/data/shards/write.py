@@ -54,11 +54,6 @@ class Written:
     shard: Shard
     bad: tuple[Bad, ...]
 
-    @property
-    def texts(self) -> int:
-        """Texts that are in it or were left out."""
-        return self.shard.texts() + sum(each.texts for each in self.bad)
-
 
 def write(job: Job) -> Written:
     """Write a shard; one that is there already is only looked up.
