@@ -218,6 +218,12 @@ class CrossModalEncoder(nn.Module):
                 assert isinstance(manager, Manager)
                 yield (modality, depth), manager
 
+    def layer(self, modality: Modality, depth: int) -> CrossModalLayer:
+        """Return the cross-modal layer of a modality with `depth` layers below it."""
+        found = self._stream(modality).layers[depth]
+        assert isinstance(found, CrossModalLayer)
+        return found
+
     def layer_weights(self) -> set[str]:
         """Name the parameters that weigh layers: they train in a group of their own."""
         return {

@@ -24,8 +24,7 @@ from mtlab.tasks.base import TASKS
 from mtlab.towers import KINDS, is_cached
 from mtlab.training.environment import device as find_device
 from mtlab.training.environment import device_name
-from mtlab.training.evaluate import Evaluation, evaluate
-from mtlab.training.loop import evaluation_batch
+from mtlab.training.evaluate import Evaluation, evaluate, evaluation_batch
 from mtlab.training.sources import source_of
 from mtlab.training.steps import Arithmetic, logits
 

@@ -61,6 +61,15 @@ class TowerShape:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """How the tokens of an image lie in it: row by row from its top left corner, the whole image evenly divided."""
+
+    rows: int
+    columns: int
+    prefix: int = 0  #: tokens before those of the grid, that belong to no place: class token, registers
+
+
+@dataclass(frozen=True)
 class Features:
     """What a tower gives for a batch: the offered levels, lowest first."""
 
@@ -116,6 +125,21 @@ class Tower(nn.Module, Generic[Raw]):
             UserError: no such model, or the hub cannot be reached; never a hang.
 
         """
+
+    @classmethod
+    def pieces(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:  # noqa: ARG003 - subclasses read them
+        """Name the tokens of texts, in order and without padding: words, or pieces of them. None: there are no words.
+
+        Raises:
+            UserError: the tokeniser cannot be read.
+
+        """
+        return None
+
+    @classmethod
+    def grid(cls, config: Any) -> Grid | None:  # noqa: ARG003 - subclasses read it
+        """Say how the tokens of an image lie in it. None: they have no place there."""
+        return None
 
     def prepare(self, raw: Sequence[Raw]) -> tuple[Tensor, ...]:
         """Turn raw inputs into the tensors that `forward` takes (token ids and mask; pixels). Runs in data workers."""

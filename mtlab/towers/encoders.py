@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,27 @@ def _starts_with_class_token(folder: Path, config: Any) -> bool:
         return config.model_type in ("bert", "roberta")
     words = tokeniser(folder)
     return words.cls_token_id is not None and words("a").input_ids[0] == words.cls_token_id
+
+
+def pieces(folder: Path, texts: Sequence[str], max_length: int) -> list[list[str]] | None:
+    """Cut texts into the words and pieces that the model reads; None if its folder has no `tokenizer.json`.
+
+    Read by the tokeniser's own library: transformers takes seconds to import. A piece is shown as it stands in the
+    text, a token that stands for none, such as a class token, by its name.
+    """
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    reader = Tokenizer.from_file(str(file))
+    reader.no_padding()
+    reader.enable_truncation(max_length)
+    found = []
+    for text, read in zip(texts, reader.encode_batch(list(texts)), strict=True):
+        parts = zip(read.tokens, read.offsets, strict=True)
+        found.append([text[start:end].strip() or token for token, (start, end) in parts])
+    return found
 
 
 _TOKENISER_FILES = (

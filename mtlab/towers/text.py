@@ -29,6 +29,17 @@ class EncoderBased(Tower[str]):
     folder: Path  #: where configuration, tokeniser and weights lie
     adapter_norm = False  #: standardise every level over its width
 
+    @classmethod
+    def pieces(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:
+        """Pieces as the tokeniser cuts them; None where the model is not on this disk, or has no fast tokeniser."""
+        folder = cls.on_disk(config)
+        return None if folder is None else encoders.pieces(folder, texts, config.max_length)
+
+    @classmethod
+    def on_disk(cls, config: Any) -> Path | None:
+        """Return the folder of the model, if it is on this disk."""
+        raise NotImplementedError
+
     def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
         """Texts → ids and mask, both [B, L]: L is the longest text of the batch; longer than max_length is cut."""
         if not hasattr(self, "tokeniser"):  # a tower without weights, for counting, needs none
@@ -111,6 +122,11 @@ class TransformersTower(EncoderBased):
         return None if folder is None else encoders.digest(folder, weights=config.weights == "pretrained")
 
     @classmethod
+    def on_disk(cls, config: Config) -> Path | None:
+        """Return the user's folder, or the hub's cached one."""
+        return encoders.find(config.model)
+
+    @classmethod
     def fetch(cls, config: Config) -> None:
         """Download the model if it comes from the hub and is not on this disk."""
         encoders.obtain(config.model, weights=config.weights == "pretrained")
@@ -145,6 +161,11 @@ class MiniLM(EncoderBased):
     def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - there is one MiniLM
         """Hash the package's files."""
         return encoders.digest(_minilm_folder(), weights=True)
+
+    @classmethod
+    def on_disk(cls, config: Any) -> Path:  # noqa: ARG003 - there is one MiniLM
+        """Return the package's folder."""
+        return _minilm_folder()
 
 
 def _minilm_folder() -> Path:

@@ -46,6 +46,11 @@ class Assembled:
         return Loader(self.dataset.examples(split), self.sources["text"], self.sources["vision"])
 
     @property
+    def experts(self) -> dict[Modality, int]:
+        """How many levels each tower offers."""
+        return {modality: len(offered) for modality, offered in self.levels.items()}
+
+    @property
     def tower_scales(self) -> dict[str, float]:
         """Learning-rate multiplier of each tower that is trained."""
         return {kind: self.config[kind]["lr_scale"] for kind in ("text", "vision") if self.config[kind]["trainable"]}

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtlab.config.schema import TrainConfig
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
 from mtlab.tasks.base import Task
@@ -78,6 +79,11 @@ def evaluate(
         predictions=torch.cat(predictions).cpu().numpy().astype(np.int64)[back],
         scores={name: torch.cat([part[name] for part in scores]).double().cpu().numpy()[back] for name in scores[0]},
     )
+
+
+def evaluation_batch(train: TrainConfig) -> int:
+    """Choose the examples of one forward pass without gradients: twice what fits with them."""
+    return 2 * (train.micro_batch or train.batch)
 
 
 def _answerable(targets: Tensor) -> tuple[slice | Tensor, int]:

@@ -1,4 +1,4 @@
-"""What the managers' weights are worth: validation with uniform weights, and without each expert.
+"""What the managers' weights are worth: validation with other weights, and without each expert.
 
 An expert is removed from every manager of its modality at once: its weight is 0 and the rest renormalised. Managers
 whose output is no mixture cannot do that: there the expert's level is set to 0 before it enters the model.
@@ -15,7 +15,7 @@ import torch
 
 from mtlab.data.batches import Batch, Loader
 from mtlab.managers.base import MODALITIES, Intervention, Modality
-from mtlab.managers.interventions import uniform, without
+from mtlab.managers.interventions import token_mean, uniform, without
 from mtlab.model import VisionLanguageModel
 from mtlab.towers.base import Features
 from mtlab.training.evaluate import evaluate
@@ -45,7 +45,8 @@ def measure(
         between: called before each batch.
 
     Returns:
-        `{"metric": …, MODALITY: {"by": "weights" | "input", "uniform": value | None, "without": {LEVEL: value}}}`.
+        `{"metric": …, MODALITY: {"by": "weights" | "input", "uniform": value | None, "token_mean": value | None,
+        "without": {LEVEL: value}}}`, token_mean: each example's weights replaced by their mean over its real tokens.
 
     """
     metric = next(iter(model.task.metrics))
@@ -61,6 +62,7 @@ def measure(
         found[modality] = {
             "by": "weights" if mixes else "input",
             "uniform": value(_intervened(model, arithmetic, modality, uniform)) if mixes else None,
+            "token_mean": value(partial(_by_token_mean, model, arithmetic, modality)) if mixes else None,
             "without": {
                 str(level): value(remove(model, arithmetic, modality, expert))
                 for expert, level in enumerate(levels[modality], 1)
@@ -72,8 +74,23 @@ def measure(
 def _intervened(
     model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, intervention: Intervention
 ) -> Answer:
-    everywhere = {(modality, depth): intervention for depth in range(model.encoder.config.cross_layers)}
-    return partial(logits, model, arithmetic=arithmetic, intervene=everywhere)
+    return partial(logits, model, arithmetic=arithmetic, intervene=_everywhere(model, modality, intervention))
+
+
+def _everywhere(
+    model: VisionLanguageModel, modality: Modality, intervention: Intervention
+) -> dict[tuple[Modality, int], Intervention]:
+    return {(modality, depth): intervention for depth in range(model.encoder.config.cross_layers)}
+
+
+def _by_token_mean(
+    model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, batch: Batch
+) -> torch.Tensor:
+    with arithmetic.autocast():
+        text, image = model.features("text", batch.text), model.features("vision", batch.image)
+    mask = text.mask if modality == "text" else image.mask
+    everywhere = _everywhere(model, modality, token_mean(mask))
+    return logits(model, replace(batch, text=text, image=image), arithmetic, everywhere)
 
 
 def _without_weight(model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Answer:

@@ -15,8 +15,9 @@ from mtlab.config.schema import MetricsConfig, TrainConfig
 from mtlab.data.batches import Batch, Loader, ahead
 from mtlab.errors import UserError, nearest
 from mtlab.model import VisionLanguageModel
+from mtlab.recording.trace import Trace, gradient_norms, recorded_steps
 from mtlab.training import checkpoints
-from mtlab.training.evaluate import evaluate
+from mtlab.training.evaluate import evaluate, evaluation_batch
 from mtlab.training.failures import DivergedError
 from mtlab.training.history import History
 from mtlab.training.interrupt import Interrupted, Interrupts
@@ -40,6 +41,7 @@ class Parts:
     arithmetic: Arithmetic
     seed: int
     tower_scales: Mapping[str, float]  #: learning-rate multiplier of each trained tower
+    trace: Trace | None = None  #: looks at the model at a few steps
 
 
 class Loop:
@@ -63,6 +65,8 @@ class Loop:
         self.steps = parts.train.length.steps or 0
         self.progress = Progress()
         self.saved = 0
+        self.traced = recorded_steps(self.steps) if parts.trace else frozenset()
+        self.gradients: dict[str, torch.Tensor] = {}
         self.losses = torch.zeros((), device=parts.arithmetic.device)
 
     def run(self) -> Progress:
@@ -85,22 +89,35 @@ class Loop:
     def _train(self) -> None:
         progress, train, batches = self.progress, self.parts.train, self._batches()
         self.parts.model.train()
+        self._record(0)
         while True:
             self.interrupts.check()
             done = progress.step == self.steps or progress.stopped
             if progress.validated < progress.step and (done or progress.step % train.eval_every == 0):
                 self._validate()
                 done = done or progress.stopped
+            if done:
+                self._record(progress.step)
             if self.saved < progress.step and (done or progress.step % train.checkpoint_every == 0):
                 self._save()
             if done:
                 return
             self._step(next(batches))
+            # At once, so that no checkpoint is ahead of it: the gradient would be lost.
+            if progress.step in self.traced:
+                self._record(progress.step)
+
+    def _record(self, step: int) -> None:
+        """Look at the model as it is after this step, unless that is known already."""
+        trace = self.parts.trace
+        if trace is not None and step == self.progress.step and step not in trace:
+            trace.record(step, self.gradients)
 
     def _step(self, micro_batches: tuple[Batch, ...]) -> None:
         progress, train, started = self.progress, self.parts.train, time.perf_counter()
         factor = rate(progress.step, self.steps, train)
         set_rate(self.optimiser, self.groups, train.lr * factor)
+        self.gradients = {}
         self.losses += train_step(
             self.parts.model,
             self.optimiser,
@@ -109,6 +126,7 @@ class Loop:
             seed=self.parts.seed,
             step=progress.step,
             clip=train.clip,
+            watch=self._watch if progress.step + 1 in self.traced else lambda: None,
         )
         progress.step += 1
         progress.loss_steps += 1
@@ -122,6 +140,9 @@ class Loop:
             self.losses.zero_()
             values = {"train/loss": progress.train_loss, "train/lr": train.lr * factor}
             self.history.add(progress.step, progress.seconds, values)
+
+    def _watch(self) -> None:
+        self.gradients = gradient_norms(self.groups, self.optimiser.param_groups)
 
     def _read_losses(self) -> None:
         """Wait for the device and check what it summed up."""
@@ -188,6 +209,8 @@ class Loop:
         self.saved = self.progress.step
         self.losses.fill_(self.progress.loss_sum)
         self.history.cut(self.progress.step)
+        if self.parts.trace is not None:
+            self.parts.trace.cut(self.progress.step)
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         train = self.parts.train
@@ -197,8 +220,3 @@ class Loop:
         if self.parts.arithmetic.device.type != "cuda":
             return steps
         return ahead(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
-
-
-def evaluation_batch(train: TrainConfig) -> int:
-    """Choose the examples of one forward pass without gradients: twice what fits with them."""
-    return 2 * (train.micro_batch or train.batch)

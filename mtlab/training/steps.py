@@ -5,7 +5,7 @@ Shapes: B examples, A answers, N experts, L tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,6 +62,7 @@ def train_step(
     seed: int,
     step: int,
     clip: float | None,
+    watch: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Make one optimiser step; the gradient is that of the mean over all examples, however they are split.
 
@@ -73,6 +74,7 @@ def train_step(
         seed: the run's.
         step: the optimiser step, from 0.
         clip: largest norm of the gradient; None: as it is.
+        watch: called when the gradient is known, before it is clipped.
 
     Returns:
         The mean loss over the step's examples, a scalar on the device: reading it waits for the device.
@@ -88,6 +90,7 @@ def train_step(
         loss = model.task.loss(given_logits, batch.targets) * (len(batch) / examples)
         loss.backward()
         total += loss.detach()
+    watch()
     if clip is not None:
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, clip, foreach=True)

@@ -17,6 +17,7 @@ from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
+from mtlab.recording.trace import trace_of
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
 from mtlab.studies.process import LAUNCHER
 from mtlab.training import environment, failures
@@ -106,6 +107,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
         arithmetic=run.arithmetic,
         seed=seed,
         tower_scales=run.tower_scales,
+        trace=trace_of(run, run_dir) if run.record.trace else None,
     )
     progress = Loop(parts, run_dir, interrupts).run()
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
