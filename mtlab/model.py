@@ -88,21 +88,22 @@ class VisionLanguageModel(nn.Module):
         fused: list[Fused] = [
             self.encoder(
                 words,
-                images.at(rows) if self.task.pictures > 1 else images,
+                seen,
                 picture=picture,
                 noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
                 intervene=intervene,
                 record=record,
             )
-            for picture, rows in enumerate(self._pictures(images))
+            for picture, (rows, seen) in enumerate(self.pictures(images))
         ]
         return Answered(self.task.answer(fused), fused[0])
 
-    def _pictures(self, images: Features) -> Iterator[slice]:
-        """Go through the rows of the first pictures, of the second ones, and so on."""
+    def pictures(self, images: Features) -> Iterator[tuple[slice, Features]]:
+        """Go through the first pictures of all texts, with their rows, then the second ones, and so on."""
         texts = len(images.levels[0]) // self.task.pictures
         for picture in range(self.task.pictures):
-            yield slice(picture * texts, (picture + 1) * texts)
+            rows = slice(picture * texts, (picture + 1) * texts)
+            yield rows, images.at(rows) if self.task.pictures > 1 else images
 
     def features(self, kind: str, given: Features | Sequence[Tensor]) -> Features:
         """Run a tower where only prepared input is given; one without trained parameters builds no graph."""

@@ -44,6 +44,7 @@ class TowerInfo:
     class_token: bool  #: is token 0 a summary of the whole?
     positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
     vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
+    mask_token: bool = False  #: has a text tower an id that stands for a hidden word?
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ class TowerShape:
     positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
     vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
     gate: bool = False  #: does the encoder gate the levels below the top one into it?
+    mask_token: bool = False  #: has a text tower an id that stands for a hidden word?
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What one must know of a text tower's token ids to hide words from it."""
+
+    size: int  #: ids lie below it
+    mask: int  #: stands for a hidden token
+    special: frozenset[int]  #: are never hidden: class token, separators, padding
+    continuing: frozenset[int]  #: go on with the word that the token before belongs to; empty where none tells
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,10 @@ class Tower(nn.Module, Generic[Raw]):
     @classmethod
     def grid(cls, config: Any) -> Grid | None:  # noqa: ARG003 - subclasses read it
         """Say how the tokens of an image lie in it. None: they have no place there."""
+        return None
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Describe a text tower's token ids, the first of what `prepare` gives; None: no word can be hidden from it."""
         return None
 
     def prepare(self, raw: Sequence[Raw]) -> tuple[Tensor, ...]:

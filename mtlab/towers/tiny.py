@@ -19,7 +19,16 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.towers.base import Features, Grid, Tower, TowerInfo, TowerOptions, register_text_tower, register_vision_tower
+from mtlab.towers.base import (
+    Features,
+    Grid,
+    Tower,
+    TowerInfo,
+    TowerOptions,
+    Vocabulary,
+    register_text_tower,
+    register_vision_tower,
+)
 from mtlab.towers.images import pixels
 from mtlab.towers.weights import drawn_from
 
@@ -95,7 +104,13 @@ class TinyText(Tower[str]):
     def describe(cls, config: Config) -> TowerInfo:
         """Tell depth, widths and tokens."""
         return TowerInfo(
-            config.depth, (config.width,) * config.depth, config.max_length, True, True, vocabulary=config.vocabulary
+            depth=config.depth,
+            widths=(config.width,) * config.depth,
+            tokens=config.max_length,
+            class_token=True,
+            positions=True,
+            vocabulary=config.vocabulary,
+            mask_token=True,
         )
 
     @classmethod
@@ -107,6 +122,10 @@ class TinyText(Tower[str]):
     def pieces(cls, config: Config, texts: Sequence[str]) -> list[list[str]]:
         """A start token, then words and marks."""
         return [["[START]", *_words(text, config.max_length)] for text in texts]
+
+    def vocabulary(self) -> Vocabulary:
+        """Words alone are hidden; the id of padding, which is never read, stands for them."""
+        return Vocabulary(self.config.vocabulary, PAD, frozenset({PAD, START}), frozenset())
 
     def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
         """Texts → ids and mask, both [B, L]: L is the longest text of the batch."""

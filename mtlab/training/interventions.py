@@ -7,21 +7,22 @@ whose output is no mixture cannot do that: there the expert's level is set to 0 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from mtlab.data.batches import Batch, Loader
+from mtlab.data.batches import Loader
+from mtlab.encoder import Key
 from mtlab.managers.base import MODALITIES, Intervention, Modality
 from mtlab.managers.interventions import token_mean, uniform, without
 from mtlab.model import VisionLanguageModel
+from mtlab.towers import TowerKind
 from mtlab.towers.base import Features
 from mtlab.training.evaluate import evaluate
-from mtlab.training.steps import Arithmetic, logits
+from mtlab.training.steps import Arithmetic, Masks, Passes
 
-Answer = Callable[[Batch], torch.Tensor]  #: a batch → logits [B, A]
+_TOWERS: dict[Modality, TowerKind] = {"text": "text", "image": "vision"}
 
 
 def measure(
@@ -49,67 +50,54 @@ def measure(
         "without": {LEVEL: value}}}`, token_mean: each example's weights replaced by their mean over its real tokens.
 
     """
-    metric = next(iter(model.task.metrics))
+    layers = model.encoder.config.cross_layers
 
-    def value(answer: Answer) -> float:
-        judged = evaluate(answer, model.task, loader, batch, arithmetic.device, between)
-        return float(judged.scores[metric].mean())
+    def value(run: Passes) -> float:
+        return float(evaluate(run, loader, batch, between).outcomes.mean())
 
-    found: dict[str, Any] = {"metric": f"val/{metric}"}
+    found: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:
         mixes = modality in mixing
-        remove = _without_weight if mixes else _without_input
+        weighed = partial(_weighed, model, arithmetic, modality, layers)
         found[modality] = {
             "by": "weights" if mixes else "input",
-            "uniform": value(_intervened(model, arithmetic, modality, uniform)) if mixes else None,
-            "token_mean": value(partial(_by_token_mean, model, arithmetic, modality)) if mixes else None,
+            "uniform": value(weighed(lambda _: uniform)) if mixes else None,
+            "token_mean": value(weighed(token_mean)) if mixes else None,
             "without": {
-                str(level): value(remove(model, arithmetic, modality, expert))
+                str(level): value(
+                    weighed(partial(_without, expert)) if mixes else _blind(model, arithmetic, modality, expert)
+                )
                 for expert, level in enumerate(levels[modality], 1)
             },
         }
     return found
 
 
-def _intervened(
-    model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, intervention: Intervention
-) -> Answer:
-    return partial(logits, model, arithmetic=arithmetic, intervene=_everywhere(model, modality, intervention))
+def _weighed(
+    model: VisionLanguageModel,
+    arithmetic: Arithmetic,
+    modality: Modality,
+    layers: int,
+    intervention: Callable[[torch.Tensor | None], Intervention],
+) -> Passes:
+    """Change the weights of all managers of a modality, knowing which of its tokens are real."""
+
+    def everywhere(masks: Masks) -> dict[Key, Intervention]:
+        return {(modality, depth): intervention(masks[modality]) for depth in range(layers)}
+
+    return Passes(model, arithmetic, intervene=everywhere)
 
 
-def _everywhere(
-    model: VisionLanguageModel, modality: Modality, intervention: Intervention
-) -> dict[tuple[Modality, int], Intervention]:
-    return {(modality, depth): intervention for depth in range(model.encoder.config.cross_layers)}
+def _without(expert: int, _mask: torch.Tensor | None) -> Intervention:
+    return without(expert)
 
 
-def _by_token_mean(
-    model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, batch: Batch
-) -> torch.Tensor:
-    with arithmetic.autocast():
-        text, image = model.features("text", batch.text), model.features("vision", batch.image)
-    mask = text.mask if modality == "text" else image.mask
-    everywhere = _everywhere(model, modality, token_mean(mask))
-    return logits(model, replace(batch, text=text, image=image), arithmetic, everywhere)
+def _blind(model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Passes:
+    """Set an expert's level to 0 before it enters the model."""
+    return Passes(model, arithmetic, edit={_TOWERS[modality]: partial(_zeroed, expert)})
 
 
-def _without_weight(model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Answer:
-    return _intervened(model, arithmetic, modality, without(expert))
-
-
-def _without_input(model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Answer:
-    def answer(batch: Batch) -> torch.Tensor:
-        text, image = model.features("text", batch.text), model.features("vision", batch.image)
-        if modality == "text":
-            text = _zeroed(text, expert)
-        else:
-            image = _zeroed(image, expert)
-        return logits(model, replace(batch, text=text, image=image), arithmetic)
-
-    return answer
-
-
-def _zeroed(features: Features, expert: int) -> Features:
+def _zeroed(expert: int, features: Features) -> Features:
     levels = list(features.levels)
     levels[expert - 1] = torch.zeros_like(levels[expert - 1])
     return Features(tuple(levels), features.mask)

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.optimiser import adamw, groups, load_state, set_rate, state_tensors
 from mtlab.training.progress import Progress
 from mtlab.training.schedule import rate
-from mtlab.training.steps import Arithmetic, logits, train_step
+from mtlab.training.steps import Arithmetic, Passes, train_step
 
 LOG_EVERY = 20  #: steps; the loss is read from the device no more often
 
@@ -155,15 +154,13 @@ class Loop:
         self._read_losses()
         parts.model.eval()
         judged = evaluate(
-            partial(logits, parts.model, arithmetic=parts.arithmetic),
-            parts.model.task,
+            Passes(parts.model, parts.arithmetic),
             parts.validation,
             evaluation_batch(parts.train),
-            parts.arithmetic.device,
             self.interrupts.check,
         )
         parts.model.train()
-        values = judged.metrics(parts.validation.examples, "val")
+        values = judged.metrics("val")
         if not math.isfinite(judged.loss):
             raise DivergedError(f"the validation loss is {judged.loss} at step {progress.step}")
         if parts.metrics.choose not in values:
