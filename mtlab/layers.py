@@ -38,14 +38,15 @@ class Attention(nn.Module):
         projected: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return F.dropout(projected, self.dropout, self.training)
 
-    def weights(self, queries: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """Give the weights that `forward` attends by, which it never holds itself; without dropout, [B, H, L, M]."""
+    def weighed(self, queries: Tensor, context: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Attend as `forward`, but with the weights in hand, and without dropout: [B, L, D], and them [B, H, L, M]."""
         query = self._split(self.query(queries))
-        key = self._split(self.key_value(context).chunk(2, -1)[0])
+        key, value = (self._split(part) for part in self.key_value(context).chunk(2, -1))
         logits = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
         if mask is not None:
             logits = logits.masked_fill(~mask[:, None, None, :].bool(), -torch.inf)
-        return logits.softmax(-1)
+        weights = logits.softmax(-1)
+        return self.out((weights @ value).transpose(1, 2).flatten(2)), weights
 
     def _split(self, states: Tensor) -> Tensor:
         """Split the width into heads, [B, H, L, D / H]."""

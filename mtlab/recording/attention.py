@@ -6,27 +6,33 @@ layer. Shapes: B examples, H heads, L queries, M keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mtlab.encoder import CrossModalEncoder, Key
-from mtlab.layers import Attention, CrossModalLayer
+from mtlab.layers import CrossModalLayer
 from mtlab.managers.base import MODALITIES, Modality
 
 CELLS = 2**22  #: attention weights that stand side by side: more are computed a few examples at a time
 
 
-class Spread(NamedTuple):
+@dataclass(frozen=True)
+class Spread:
     """Entropies of one attention, to be averaged over batches."""
 
     total: Tensor  #: summed over real queries with two keys or more, each divided by ln of its keys, float64 [H]
     queries: int  #: how many these are
 
+    def __add__(self, other: Spread) -> Spread:
+        return Spread(self.total + other.total, self.queries + other.queries)
 
-class Entropies(NamedTuple):
+
+@dataclass(frozen=True)
+class Entropies:
     """Of one cross-modal layer."""
 
     own: Spread  #: self-attention
@@ -55,32 +61,29 @@ def entropies(
 def _of_layer(
     layer: CrossModalLayer, own: Tensor, other: Tensor, own_mask: Tensor | None, other_mask: Tensor | None
 ) -> Entropies:
-    attended = layer.self_norm(own + layer.self_attention(own, own, own_mask))
-    return Entropies(
-        _spread(layer.self_attention, own, own, own_mask, own_mask),
-        _spread(layer.cross_attention, attended, other, own_mask, other_mask),
-    )
-
-
-def _spread(attention: Attention, queries: Tensor, context: Tensor, real: Tensor | None, seen: Tensor | None) -> Spread:
-    batch, length, keys = *queries.shape[:2], context.shape[1]
-    several = max(1, CELLS // (attention.heads * length * keys))
-    total = torch.zeros(attention.heads, dtype=torch.float64, device=queries.device)
-    counted = 0
+    batch, length, keys = *own.shape[:2], max(own.shape[1], other.shape[1])
+    several = max(1, CELLS // (layer.self_attention.heads * length * keys))
+    parts = []
     for at in range(0, batch, several):
         rows = slice(at, at + several)
-        mask = None if seen is None else seen[rows]
-        weights = attention.weights(queries[rows], context[rows], mask)
-        most = _log_keys(mask, len(weights), keys, weights)
-        measured = torch.special.entr(weights).sum(-1) / most.view(-1, 1, 1)  # [B, H, L]
-        counts = (most > 0).view(-1, 1).expand(-1, length)
-        counts = counts if real is None else counts & real[rows].bool()
-        total += torch.where(counts.unsqueeze(1), measured, 0.0).sum((0, 2), dtype=torch.float64)
-        counted += int(counts.sum())
-    return Spread(total.cpu(), counted)
+        mask, seen = (None if each is None else each[rows].bool() for each in (own_mask, other_mask))
+        found, to_own = layer.self_attention.weighed(own[rows], own[rows], mask)
+        _, to_other = layer.cross_attention.weighed(layer.self_norm(own[rows] + found), other[rows], seen)
+        parts.append(Entropies(_spread(to_own, mask, mask), _spread(to_other, mask, seen)))
+    return Entropies(total(part.own for part in parts), total(part.cross for part in parts))
 
 
-def _log_keys(mask: Tensor | None, batch: int, keys: int, like: Tensor) -> Tensor:
-    """Give ln of the number of keys that may be seen, [B]."""
-    visible = torch.full((batch,), float(keys), device=like.device) if mask is None else mask.sum(1).to(like)
-    return visible.log()
+def total(parts: Iterable[Spread]) -> Spread:
+    """Add up the parts of one attention."""
+    return functools.reduce(Spread.__add__, parts)
+
+
+def _spread(weights: Tensor, real: Tensor | None, seen: Tensor | None) -> Spread:
+    """Measure attention weights, [B, H, L, M], of the `real` queries, [B, L], to the keys that are `seen`, [B, M]."""
+    batch, _, length, keys = weights.shape
+    visible = torch.full((batch,), keys, device=weights.device) if seen is None else seen.sum(1)
+    counts = (visible > 1).view(-1, 1).expand(-1, length)
+    counts = counts if real is None else counts & real
+    entropy = torch.special.entr(weights).sum(-1) / visible.log().view(-1, 1, 1)  # [B, H, L]
+    chosen = torch.where(counts.unsqueeze(1), entropy, 0.0)
+    return Spread(chosen.sum((0, 2), dtype=torch.float64).cpu(), int(counts.sum()))

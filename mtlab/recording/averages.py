@@ -17,7 +17,7 @@ from mtlab.recording.attention import Spread
 from mtlab.recording.probe import Look, Seen, labels, rows_of
 from mtlab.recording.similarity import Similarity
 
-EXAMPLES = 512  #: enough for a mean over tokens to stand still
+EXAMPLES = 256  #: enough for a mean over tokens to stand still
 KINDS = ("weights", "contributions")
 SPREADS = ("", "_tokens", "_examples")  #: what follows a kind in the names of arrays with a row for every expert
 
@@ -49,7 +49,7 @@ def averages(
 
     """
     tallies: dict[str, Tally] = {}
-    spreads: dict[str, list[Spread]] = {}
+    spreads: dict[str, Spread] = {}
     similar: dict[Modality, Similarity] = {}
     found: dict[str, Tensor] = {}
     for chosen in loader.once(batch, rows):
@@ -59,15 +59,14 @@ def averages(
             tallies.setdefault(name, Tally(experts[modality])).add(values, seen.real(modality))
         for (modality, depth), entropies in seen.attention.items():
             for kind, spread in (("self", entropies.own), ("cross", entropies.cross)):
-                spreads.setdefault(f"attention/{modality}/{depth}/{kind}", []).append(spread)
+                name = f"attention/{modality}/{depth}/{kind}"
+                spreads[name] = spreads[name] + spread if name in spreads else spread
         for modality in MODALITIES if seen.managers else ():
             similar.setdefault(modality, Similarity()).add(_outputs(seen, modality))
         found |= {f"temperature/{modality}/{depth}": held for (modality, depth), held in seen.temperatures.items()}
     for name, tally in tallies.items():
         found |= tally.averages(*name.split("/", 1))
-    for name, parts in spreads.items():
-        if queries := sum(part.queries for part in parts):
-            found[name] = torch.stack([part.total for part in parts]).sum(0) / queries
+    found |= {name: spread.total / spread.queries for name, spread in spreads.items() if spread.queries}
     for modality, similarity in similar.items():
         found |= {f"cosine/{modality}": similarity.cosine(), f"cka/{modality}": similarity.cka()}
     return {name: values.float().cpu() for name, values in sorted(found.items())}

@@ -59,6 +59,7 @@ class Task(nn.Module):
     needs: ClassVar[str] = "answers"  #: what a data set must hold to train it, one of its `Dataset.provides`
     pictures: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
+    answers: ClassVar[bool] = True  #: is it judged by what `answer` gives for each example? Else it runs passes of its own
 
     def __init__(self, config: Any, width: int, answers: int) -> None:  # noqa: ARG002 - subclasses size the head by them
         super().__init__()

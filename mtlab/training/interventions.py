@@ -6,21 +6,22 @@ whose output is no mixture cannot do that: there the expert's level is set to 0 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from mtlab.data.batches import Loader
-from mtlab.encoder import Key
-from mtlab.managers.base import MODALITIES, Intervention, Modality
-from mtlab.managers.interventions import token_mean, uniform, without
+from mtlab.data.batches import Batch, Loader
+from mtlab.encoder import Fused, Key
+from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Modality
+from mtlab.managers.interventions import replaced, token_mean, uniform, without
 from mtlab.model import VisionLanguageModel
 from mtlab.towers import TowerKind
 from mtlab.towers.base import Features
 from mtlab.training.evaluate import evaluate
-from mtlab.training.steps import Arithmetic, Masks, Passes
+from mtlab.training.steps import Arithmetic, Intervene, Masks, Passes
 
 _TOWERS: dict[Modality, TowerKind] = {"text": "text", "image": "vision"}
 
@@ -71,6 +72,69 @@ def measure(
             },
         }
     return found
+
+
+def swapped(
+    model: VisionLanguageModel,
+    other: VisionLanguageModel,
+    loader: Loader,
+    batch: int,
+    arithmetic: Arithmetic,
+    modalities: Collection[Modality],
+    between: Callable[[], None] = lambda: None,
+) -> float:
+    """Measure a trained model that weighs experts as another of the same kind does, of another seed.
+
+    Args:
+        model: in evaluation mode; its task is one of answering each example (`Task.answers`).
+        other: in evaluation mode; it reads the same examples undisturbed, and its weights take the model's place. What
+            a manager weighs its experts in all, and the previous states, stay its own.
+        loader: the validation split.
+        batch: examples in one forward pass.
+        arithmetic: where and how precisely.
+        modalities: those whose managers all have weights, and are to take the other's.
+        between: called before each batch.
+
+    Returns:
+        The task's primary metric.
+
+    """
+    run = _AsAnother(model, arithmetic, other=other, modalities=frozenset(modalities))
+    return float(evaluate(run, loader, batch, between).outcomes.mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AsAnother(Passes):
+    """A model that weighs its experts as another does on the same batch."""
+
+    other: VisionLanguageModel
+    modalities: frozenset[Modality]
+
+    def intervening(self, batch: Batch) -> Intervene:
+        other = self.other
+        with self.autocast():
+            text, image = other.features("text", batch.text), other.features("vision", batch.image)
+            seen: list[Fused] = [
+                other.encoder(text, each, picture=picture, record=True)
+                for picture, (_, each) in enumerate(other.pictures(image))
+            ]
+        weights = [self._weights(fused.recorded or {}) for fused in seen]
+        return lambda picture, _: weights[picture]
+
+    def _weights(self, recorded: Mapping[Key, Aggregated]) -> dict[Key, Intervention]:
+        return {
+            (modality, depth): replaced(_of_experts(recorded[modality, depth], manager.place.experts))
+            for (modality, depth), manager in self.other.encoder.managers()
+            if modality in self.modalities
+        }
+
+
+def _of_experts(aggregated: Aggregated, experts: int) -> torch.Tensor:
+    """Take the experts' weights of what a manager recorded, so that they sum to one: [B|1, N, L|1, D|1]."""
+    assert aggregated.weights is not None
+    weights = aggregated.weights[:, :experts]
+    whole = weights.sum(1, keepdim=True)
+    return torch.where(whole == 0, weights, weights / whole)
 
 
 def _weighed(

@@ -23,6 +23,7 @@ from mtlab.training.seeding import negatives_generator, noise_generator, seed_dr
 
 Masks = Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
 Interventions = Callable[[Masks], Mapping[Key, Intervention]]  #: masks of a pass → what is done to managers' weights
+Intervene = Callable[[int, Masks], Mapping[Key, Intervention]]  #: the same, and which picture of its text it is over
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,13 @@ class Passes:
                 image,
                 picture=picture,
                 noise=self._noise(text, image, name),
-                intervene=self._interventions(text.mask, image.mask),
+                intervene=self._interventions({"text": text.mask, "image": image.mask}),
             )
         return fused
 
     def answer(self, batch: Batch) -> Tensor:
         """Answer each example of a batch on the model's device → logits [B, A] in float32."""
+        intervening = self.intervening(batch)
         with self.autocast():
             text, image = self.features("text", batch.text), self.features("vision", batch.image)
             noise = self._noise(text, image)
@@ -118,11 +120,15 @@ class Passes:
                     seen,
                     picture=picture,
                     noise={key: drawn[rows] for key, drawn in noise.items()},
-                    intervene=self._interventions(text.mask, seen.mask),
+                    intervene=intervening(picture, {"text": text.mask, "image": seen.mask}),
                 )
                 for picture, (rows, seen) in enumerate(self.model.pictures(image))
             ]
             return self.model.task.answer(fused).float()
+
+    def intervening(self, batch: Batch) -> Intervene:  # noqa: ARG002 - a subclass reads it
+        """Say what is done to managers' weights as a batch is answered."""
+        return lambda _, masks: self._interventions(masks)
 
     def generator(self) -> torch.Generator | None:
         """Give what hard negatives are drawn by; None: they are chosen by chance, where nothing is learnt."""
@@ -136,8 +142,8 @@ class Passes:
         drawn_by = partial(noise_generator, at.seed, at.step, at.micro, name=name, device=str(self.device))
         return draw_noise(self.model.encoder, text, image, drawn_by)
 
-    def _interventions(self, text: Tensor | None, image: Tensor | None) -> Mapping[Key, Intervention]:
-        return {} if self.intervene is None else self.intervene({"text": text, "image": image})
+    def _interventions(self, masks: Masks) -> Mapping[Key, Intervention]:
+        return {} if self.intervene is None else self.intervene(masks)
 
 
 def train_step(
