@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import as_plain, checked
@@ -21,12 +20,11 @@ from mtlab.loading import answers_of, model_of, refuse_changed, restore
 from mtlab.registry import Registry
 from mtlab.studies.find import FoundRun
 from mtlab.tasks.base import TASKS
-from mtlab.towers import KINDS, is_cached
 from mtlab.training.environment import device as find_device
 from mtlab.training.environment import device_name
 from mtlab.training.evaluate import Evaluation, evaluate, evaluation_batch
-from mtlab.training.sources import source_of
-from mtlab.training.steps import Arithmetic, logits
+from mtlab.training.sources import cached_towers, gather, running
+from mtlab.training.steps import Arithmetic, Passes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,7 +65,7 @@ class Judged:
     @property
     def metrics(self) -> dict[str, float]:
         """`SPLIT/METRIC` and `SPLIT/METRIC/FAMILY`; the loss is a mean over questions that the model can answer."""
-        return self.evaluation.metrics(self.examples, self.wanted.split)
+        return self.evaluation.metrics(self.wanted.split)
 
     def table(self) -> pl.DataFrame:
         """One row per example: its question and image, right answer and prediction by name, and its score."""
@@ -149,15 +147,18 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
     if not examples:
         raise UserError(f"data set {entry.name!r} has no {asked.split} examples", key="split")
     mapped = by_name(examples, tuple(dataset.answers), answers)
-    running = {kind for kind in KINDS if not (asked.own_data and is_cached(kind, config))}
-    model = model_of(config, answers, seed=run.config["seed"], device=device, towers=running)
+    cached = cached_towers(config) if asked.own_data else set()
+    model = model_of(config, answers, seed=run.config["seed"], device=device, towers=running(config, cached))
     about = restore(model.network, run)
-    towers: dict[str, Any] = {kind: model.network.towers[kind] for kind in running}
-    text, vision = (
-        source_of(kind, config, dataset, towers.get(kind), progress=progress, device=str(arithmetic.device))
-        for kind in KINDS
-    )
-    loader = Loader(mapped, text, vision)
+    loader = gather(
+        config,
+        dataset,
+        answers,
+        model.network.running_towers,
+        cached,
+        progress=lambda _: progress,
+        device=str(arithmetic.device),
+    ).loader(mapped)
     _refuse_unreadable(loader, entry.name)
     size, done = evaluation_batch(train), 0
 
@@ -166,8 +167,7 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
         progress(min(done, len(mapped)), len(mapped))
         done += size
 
-    answer = partial(logits, model.network, arithmetic=arithmetic)
-    evaluation = evaluate(answer, model.network.task, loader, size, arithmetic.device, between)
+    evaluation = evaluate(Passes(model.network, arithmetic), loader, size, between)
     return Judged(
         run=run,
         wanted=asked,
@@ -238,9 +238,6 @@ def _refuse_other_heads(task: Mapping[str, Any], trained: Mapping[str, Any]) -> 
         raise UserError(
             f"the run was trained for {trained['name']!r}: it has no head for {task['name']!r}", key="--task"
         )
-    needs = configured(TASKS, task, "task")[0].cls.needs
-    if needs != "answers":
-        raise UserError(f"runs of {task['name']!r} cannot be judged yet: there is no loop over {needs}", key="--task")
 
 
 def _refuse_unreadable(loader: Loader, data: str) -> None:

@@ -22,11 +22,11 @@ from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model import VisionLanguageModel
 from mtlab.studies.find import FoundRun, find_run
 from mtlab.studies.store import Store
-from mtlab.towers import KINDS, is_cached, tower_shape
+from mtlab.towers import KINDS, tower_shape
 from mtlab.training import interventions
 from mtlab.training.environment import device as find_device
 from mtlab.training.evaluate import evaluation_batch
-from mtlab.training.sources import source_of
+from mtlab.training.sources import cached_towers, gather, running
 from mtlab.training.steps import Arithmetic
 
 Progress = Callable[[int, int], None]  #: passes over validation data done, and in all
@@ -97,17 +97,22 @@ def open_run(found: FoundRun, *, device: str = "auto") -> Opened:
     config = found.config["config"]
     entry, options = configured(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
-    running = {kind for kind in KINDS if not is_cached(kind, config)}
+    cached = cached_towers(config)
     train = checked(TrainConfig, config["train"])
     arithmetic = Arithmetic(find_device(device), bf16=train.precision == "bf16")
-    model = model_of(config, answers_of(config), seed=found.config["seed"], device=device, towers=running).network
+    answers = answers_of(config)
+    towers = running(config, cached)
+    model = model_of(config, answers, seed=found.config["seed"], device=device, towers=towers).network
     restore(model, found)
-    towers: dict[str, Any] = {kind: model.towers[kind] for kind in running}
-    text, vision = (
-        source_of(kind, config, dataset, towers.get(kind), progress=lambda _, __: None, device=str(arithmetic.device))
-        for kind in KINDS
-    )
-    loader = Loader(dataset.examples("val"), text, vision)
+    loader = gather(
+        config,
+        dataset,
+        answers,
+        model.running_towers,
+        cached,
+        progress=lambda _: lambda _, __: None,
+        device=str(arithmetic.device),
+    ).loader(dataset.examples("val"))
     return Opened(config, model, loader, evaluation_batch(train), arithmetic)
 
 

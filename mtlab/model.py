@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from mtlab.encoder import CrossModalEncoder, Fused, Key, draw_noise, pairing
 from mtlab.errors import UserError
 from mtlab.managers.base import Intervention
 from mtlab.tasks.base import TASKS, Site, Task
+from mtlab.towers import KINDS, TowerKind
 from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.training.seeding import derive
 
@@ -69,6 +70,11 @@ class VisionLanguageModel(nn.Module):
         self.task = task
         given = {"text": text_tower, "vision": vision_tower}
         self.towers = nn.ModuleDict({kind: tower for kind, tower in given.items() if tower is not None})
+
+    @property
+    def running_towers(self) -> dict[TowerKind, Tower[Any]]:
+        """The towers that the model holds."""
+        return {kind: cast(Tower[Any], self.towers[kind]) for kind in KINDS if kind in self.towers}
 
     def forward(
         self,

@@ -42,6 +42,7 @@ class Site:
 class Wants:
     """What a task wants of its batches beside text, picture and right answer."""
 
+    scores: bool = False  #: scores of all answers, where the data have them
     hidden: float | None = None  #: texts with this share of their words hidden
     whole_words: bool | None = None  #: hide all pieces of a word; None: where the text tower's vocabulary tells
     mismatches: bool = False  #: pictures that belong to other texts

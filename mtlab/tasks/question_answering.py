@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.tasks import objectives
-from mtlab.tasks.base import Directions, register_task
+from mtlab.tasks.base import Directions, Wants, register_task
 from mtlab.tasks.classification import Classification, HeadOptions
 from mtlab.tasks.consensus import consensus
 from mtlab.tasks.heads import classifier
@@ -50,6 +50,11 @@ class QuestionAnswering(Classification):
     def judged_by(cls, config: Config, provides: Collection[str]) -> Directions:
         """Accuracy; where answers have scores, the mean score too."""
         return {**cls.metrics, "score": "max"} if "scores" in provides else cls.metrics
+
+    @classmethod
+    def wants(cls, config: Config) -> Wants:  # noqa: ARG003 - whatever the loss
+        """Scores of all answers, where the data have them."""
+        return Wants(scores=True)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss in nats, a scalar; targets are the right answers [B], or scores of all answers [B, A]."""
