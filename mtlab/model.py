@@ -74,7 +74,7 @@ class VisionLanguageModel(nn.Module):
     @property
     def running_towers(self) -> dict[TowerKind, Tower[Any]]:
         """The towers that the model holds."""
-        return {kind: cast(Tower[Any], self.towers[kind]) for kind in KINDS if kind in self.towers}
+        return {kind: cast("Tower[Any]", self.towers[kind]) for kind in KINDS if kind in self.towers}
 
     def forward(
         self,

@@ -237,8 +237,8 @@ def _check_contrast(config: Mapping[str, Any]) -> None:
     contrasted = task.cls.contrasts(options("task", config["task"]), train["batch"])
     if contrasted not in (None, micro):
         raise UserError(
-            f"{task.name!r} contrasts {contrasted} pairs with each other, so that micro-batches must be of {contrasted}: "
-            f"set task.contrasted to {micro} if so many are meant",
+            f"{task.name!r} contrasts {contrasted} pairs with each other: a micro-batch must be as many; "
+            f"set task.contrasted to {micro} if those of a micro-batch alone are meant",
             key="train.micro_batch" if train["micro_batch"] else "task.contrasted",
         )
 

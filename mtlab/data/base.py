@@ -28,7 +28,9 @@ class Example:
     target: int  #: index into `Dataset.answers`; −1: there are none, or in val and test the right one is not among them
     family: str  #: the kind of question, for reports by family
     more_images: tuple[str, ...] = ()  #: keys of the other pictures, where a text goes with several
-    scores: tuple[tuple[int, float], ...] = ()  #: (answer, score) of all that are right to some degree; `target`: the best
+    scores: tuple[
+        tuple[int, float], ...
+    ] = ()  #: (answer, score) of all that are right to some degree; `target`: the best
     annotators: tuple[str, ...] = ()  #: what each of several people answered, as written; in val and test alone
 
     @property
@@ -40,8 +42,8 @@ class Example:
 class Dataset:
     """A data set. A subclass registers a name, a nested `Config`, and says what it holds.
 
-    What tasks may need, by the words of `provides`: `answers` (of `Example.target`), `scores` beside them (soft targets,
-    and what annotators answered), `pairs of images` (with answers), `captions` (a text and its picture, no answers).
+    What tasks may need, by the words of `provides`: `answers` (of `Example.target`), `scores` beside them (soft
+    targets, and what annotators answered), `pairs of images` (with answers), `captions` (a text and its picture alone).
     """
 
     Config: ClassVar[type[Any]] = NoOptions

@@ -119,7 +119,8 @@ class Extras:
 
     answers: tuple[str, ...] | None = None  #: targets are scores of all of these
     hiding: Hiding | None = None
-    mismatches: bool = False
+    mismatches: bool = False  #: where a split is judged
+    mismatches_in_training: bool = False
     identities: bool = False
 
 
@@ -222,7 +223,7 @@ class Loader:
             hiding, seeds, others = self.extras.hiding, list[int](), list[int | None]()
             if hiding is not None:
                 seeds = [derive(seed, "mask", step, place) for place in range(batch)]
-            if self.extras.mismatches:
+            if self.extras.mismatches_in_training:
                 drawn = mismatches([self.examples[row].image for row in rows], derive(seed, "mismatch", step))
                 others = [None if other is None else rows[other] for other in drawn]
             yield tuple(
@@ -263,6 +264,11 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := coming.result()) is not None:
             coming = pool.submit(next, items, None)
             yield item
+
+
+def moved(inputs: Inputs, device: torch.device) -> Inputs:
+    """Move inputs to a device."""
+    return inputs if device.type == "cpu" else _each(inputs, lambda tensor: tensor.to(device))
 
 
 def _each(inputs: Inputs, move: Callable[[Tensor], Tensor]) -> Inputs:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtlab.towers.base import Vocabulary
 
-Uniform = NDArray[np.float64]
+Uniform = NDArray[np.float64]  #: from 0 up to 1
 
 SHOWN_AS_MASK, SHOWN_AS_OTHER = 0.8, 0.9  #: shares: hidden behind the mask token, behind it or any word; the rest stays
 
@@ -103,4 +103,4 @@ class Masking:
 def uniform(seed: int, count: int) -> Uniform:
     """Draw numbers from 0 up to 1; of raw bits alone, which NumPy keeps from version to version."""
     raw = np.random.PCG64(seed).random_raw(count)
-    return (raw >> np.uint64(11)) * 2.0**-53
+    return np.multiply(raw >> np.uint64(11), 2.0**-53, dtype=np.float64)

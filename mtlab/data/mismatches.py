@@ -26,9 +26,7 @@ def mismatches(images: Sequence[str], seed: int) -> list[int | None]:
     draws = uniform(seed, 2 * rows)
     keeps = set(np.argsort(draws[:rows], kind="stable")[: rows // 2].tolist())
     several = len(set(images)) > 1
-    return [
-        _other(images, row, draws[rows + row]) if several and row not in keeps else None for row in range(rows)
-    ]
+    return [_other(images, row, draws[rows + row]) if several and row not in keeps else None for row in range(rows)]
 
 
 def _other(images: Sequence[str], row: int, draw: float) -> int:

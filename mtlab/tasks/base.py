@@ -45,7 +45,8 @@ class Wants:
     scores: bool = False  #: scores of all answers, where the data have them
     hidden: float | None = None  #: texts with this share of their words hidden
     whole_words: bool | None = None  #: hide all pieces of a word; None: where the text tower's vocabulary tells
-    mismatches: bool = False  #: pictures that belong to other texts
+    mismatches: bool = False  #: pictures that belong to other texts, where a split is judged
+    mismatches_in_training: bool = False  #: the same in training
     identities: bool = False  #: which texts have the same picture
 
 
@@ -60,7 +61,9 @@ class Task(nn.Module):
     needs: ClassVar[str] = "answers"  #: what a data set must hold to train it, one of its `Dataset.provides`
     pictures: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
-    answers: ClassVar[bool] = True  #: is it judged by what `answer` gives for each example? Else it runs passes of its own
+    answers: ClassVar[bool] = (
+        True  #: is it judged by what `answer` gives for each example? Else it runs passes of its own
+    )
 
     def __init__(self, config: Any, width: int, answers: int) -> None:  # noqa: ARG002 - subclasses size the head by them
         super().__init__()

@@ -5,9 +5,10 @@ Shapes: n examples of a split, B of a batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from mtlab.data.batches import Batch, Loader
+    from mtlab.data.batches import Loader
     from mtlab.tasks.base import Task
     from mtlab.training.steps import Passes
 
@@ -41,10 +42,13 @@ class Evaluation:
     ids: Sequence[str]  #: of the outcomes
     families: Sequence[str]
     scores: Mapping[str, Floats]  #: metric → outcomes; the first is the task's primary metric
-    targets: NDArray[np.int64] | None = None  #: right answers by number, −1 where they cannot be given; None: no answers
+    targets: NDArray[np.int64] | None = (
+        None  #: right answers by number, −1 where they cannot be given; None: no answers
+    )
     predictions: NDArray[np.int64] | None = None  #: the answers given, by number
     told: Sequence[tuple[str, str]] | None = None  #: right and given answer of each example, where numbers say nothing
     further: Mapping[str, float] = field(default_factory=dict)  #: metrics that are no mean over outcomes
+    listing: Mapping[str, Sequence[Any]] | None = None  #: columns of a table that tells more than the outcomes do
 
     @property
     def primary(self) -> str:
@@ -98,7 +102,7 @@ def judge_each(
     back = np.argsort(np.array(rows))
     examples = loader.examples
     return Evaluation(
-        loss=float(torch.stack(losses).sum()) / answerable,
+        loss=float(torch.stack(losses).sum()) / answerable if answerable else math.nan,
         ids=[example.id for example in examples],
         families=[example.family for example in examples],
         scores={name: in_order([part[name] for part in scores], back) for name in scores[0]},

@@ -27,8 +27,8 @@ class QuestionAnswering(Classification):
     """Choose one of the data set's answers; the loss is cross-entropy or binary, the metric accuracy.
 
     Where answers have scores, as in VQAv2, these are the targets, and `score` is the mean score of the answers chosen;
-    accuracy is then the official one: how far the answers of ten people agree with it, all normalised. Source: the VQA head of METER, BridgeTower and ManagerTower (Linear, LayerNorm, GELU, Linear), trained there with
-    the binary loss.
+    accuracy is then the official one: how far the answers of ten people agree with it, all normalised. Source: the VQA
+    head of METER, BridgeTower and ManagerTower (Linear, LayerNorm, GELU, Linear), trained there with the binary loss.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class QuestionAnswering(Classification):
         self.head = classifier(pooled, max(1, round(pooled * config.head_scale)), answers, config.head_layers)
 
     @classmethod
-    def judged_by(cls, config: Config, provides: Collection[str]) -> Directions:
+    def judged_by(cls, config: Config, provides: Collection[str]) -> Directions:  # noqa: ARG003 - the data decide
         """Accuracy; where answers have scores, the mean score too."""
         return {**cls.metrics, "score": "max"} if "scores" in provides else cls.metrics
 

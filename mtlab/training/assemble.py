@@ -16,9 +16,9 @@ from mtlab.data.batches import Loader, Source
 from mtlab.managers.base import Modality
 from mtlab.model import VisionLanguageModel, build
 from mtlab.towers import TowerKind, build_tower, tower_shape
+from mtlab.towers.base import Features
 from mtlab.training.environment import device
 from mtlab.training.sources import Sources, cached_towers, gather, running
-from mtlab.towers.base import Features
 from mtlab.training.steps import Arithmetic
 
 SAMPLE = 256  #: texts and images that channels are standardised by
@@ -47,6 +47,12 @@ class Assembled:
     def experts(self) -> dict[Modality, int]:
         """How many levels each tower offers."""
         return {modality: len(offered) for modality, offered in self.levels.items()}
+
+    @property
+    def judged(self) -> tuple[Split, ...]:
+        """The splits that a trained model is judged on: those whose right answers are known."""
+        judged: tuple[Split, ...] = ("val", "test")
+        return tuple(split for split in judged if split not in self.dataset.hidden(self.dataset.config))
 
     @property
     def tower_scales(self) -> dict[str, float]:

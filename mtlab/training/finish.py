@@ -20,7 +20,6 @@ from mtlab.training.steps import Passes
 if TYPE_CHECKING:
     import polars
 
-JUDGED: tuple[Split, ...] = ("val", "test")
 
 
 def finish(
@@ -43,9 +42,8 @@ def finish(
     checkpoints.restore(run.model, tensors)
     run.model.eval()
     batch = evaluation_batch(run.train)
-    loaders = {split: run.loader(split) for split in JUDGED}
     passes = Passes(run.model, run.arithmetic)
-    judged = {split: evaluate(passes, loader, batch, check) for split, loader in loaders.items()}
+    judged = {split: evaluate(passes, run.loader(split), batch, check) for split in run.judged}
     metrics: dict[str, float] = {} if progress.train_loss is None else {"train/loss": progress.train_loss}
     for split, found in judged.items():
         metrics |= found.metrics(split)

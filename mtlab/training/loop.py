@@ -174,7 +174,7 @@ class Loop:
 
     def _line(self, values: Mapping[str, float]) -> str:
         progress = self.progress
-        shown = {"train/loss": progress.train_loss, **{name: values[name] for name in values if name.count("/") == 1}}
+        shown = {"train/loss": progress.train_loss, **headline(values)}
         words = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
         words.append(f"best {progress.best or 0:.4f} at {progress.best_step}")
         words.append(f"{progress.step * self.parts.train.batch / max(progress.seconds, 1e-9):.0f} examples/s")
@@ -217,3 +217,8 @@ class Loop:
         if self.parts.arithmetic.device.type != "cuda":
             return steps
         return ahead(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
+
+
+def headline(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Choose the metrics to be shown in a line: of no family, and each by its own name alone."""
+    return {name: value for name, value in metrics.items() if name.count("/") == 1 and not name.endswith("/primary")}

@@ -102,6 +102,7 @@ def gather(
         answers=tuple(answers) if wants.scores and "scores" in dataset.provides else None,
         hiding=None if wants.hidden is None else _hiding(wants, towers["text"]),
         mismatches=wants.mismatches,
+        mismatches_in_training=wants.mismatches_in_training,
         identities=wants.identities,
     )
     return Sources(source("text"), source("vision"), extras)

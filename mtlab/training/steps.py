@@ -86,9 +86,7 @@ class Passes:
         with self.autocast():
             return self.model.encoder.experts(modality, features)
 
-    def fuse(
-        self, text: Features | Experts, image: Features | Experts, *, name: str = "", picture: int = 0
-    ) -> Fused:
+    def fuse(self, text: Features | Experts, image: Features | Experts, *, name: str = "", picture: int = 0) -> Fused:
         """Run the encoder.
 
         Args:
@@ -130,10 +128,11 @@ class Passes:
         """Say what is done to managers' weights as a batch is answered."""
         return lambda _, masks: self._interventions(masks)
 
-    def generator(self) -> torch.Generator | None:
-        """Give what hard negatives are drawn by; None: they are chosen by chance, where nothing is learnt."""
+    def generator(self) -> torch.Generator:
+        """Make what draws the hard negatives of this moment of training."""
         at = self.moment
-        return None if at is None else negatives_generator(at.seed, at.step, at.micro, device=str(self.device))
+        assert at is not None, "where nothing is learnt, nothing is drawn"
+        return negatives_generator(at.seed, at.step, at.micro, device=str(self.device))
 
     def _noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:
         at = self.moment
