@@ -43,8 +43,8 @@ class Pretraining(Task):
         """Options of objectives and heads."""
 
         objectives: Any = option(
-            lambda: {"mlm": 1.0, "itm": 1.0},
-            f"what is learnt, a list or objective → weight, of {', '.join(OBJECTIVES)}",
+            None,  # a list or a mapping here could not be replaced by the other
+            f"what is learnt: a list, or objective → weight, of {', '.join(OBJECTIVES)}; null: mlm and itm",
         )
         weights: Literal["used", "ignored"] = option(
             "used", "ignored: an objective of whatever weight counts as it is, as in the published code"
@@ -211,6 +211,7 @@ def _weights(given: Any) -> dict[str, float]:
         UserError: a name or weight is wrong; its key is `objectives`.
 
     """
+    given = ["mlm", "itm"] if given is None else given
     if isinstance(given, list | tuple):
         given = dict.fromkeys(given, 1.0)
     if not isinstance(given, Mapping):

@@ -18,8 +18,9 @@ from mtlab.training.progress import Progress
 from mtlab.training.steps import Passes
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars
-
+    from numpy.typing import NDArray
 
 
 def finish(
@@ -130,8 +131,15 @@ def _table(split: Split, judged: Evaluation) -> polars.DataFrame:
             "split": [split] * len(judged.ids),
             "id": list(judged.ids),
             "family": list(judged.families),
-            "target": polars.Series(judged.targets, dtype=polars.Int64),
-            "prediction": polars.Series(judged.predictions, dtype=polars.Int64),
+            "target": _numbers(judged.targets, len(judged.ids)),
+            "prediction": _numbers(judged.predictions, len(judged.ids)),
             "score": judged.outcomes,
         }
     )
+
+
+def _numbers(answers: NDArray[np.int64] | None, rows: int) -> polars.Series:
+    """Make a column of answers by number; of nothing where the task has no answers."""
+    import polars
+
+    return polars.Series([None] * rows if answers is None else answers, dtype=polars.Int64)
