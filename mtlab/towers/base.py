@@ -153,6 +153,10 @@ class Tower(nn.Module, Generic[Raw]):
         """Say how the tokens of an image lie in it. None: they have no place there."""
         return None
 
+    def overlong(self, raw: Sequence[Raw]) -> int:  # noqa: ARG002 - subclasses read them
+        """Count the texts that `prepare` cuts; 0 for a tower that takes all as they are."""
+        return 0
+
     def vocabulary(self) -> Vocabulary | None:
         """Describe a text tower's token ids, the first of what `prepare` gives; None: no word can be hidden from it."""
         return None

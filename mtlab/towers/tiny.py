@@ -121,7 +121,11 @@ class TinyText(Tower[str]):
     @classmethod
     def pieces(cls, config: Config, texts: Sequence[str]) -> list[list[str]]:
         """A start token, then words and marks."""
-        return [["[START]", *_words(text, config.max_length)] for text in texts]
+        return [["[START]", *_words(text)[: config.max_length - 1]] for text in texts]
+
+    def overlong(self, raw: Sequence[str]) -> int:
+        """Count the texts of more words and marks than fit behind the start token."""
+        return sum(len(_words(text)) >= self.config.max_length for text in raw)
 
     def vocabulary(self) -> Vocabulary:
         """Words alone are hidden; the id of padding, which is never read, stands for them."""
@@ -147,7 +151,7 @@ class TinyText(Tower[str]):
         return Features(run(self.blocks, hidden, mask, self.levels), mask)
 
     def _ids(self, text: str) -> list[int]:
-        words = _words(text, self.config.max_length)
+        words = _words(text)[: self.config.max_length - 1]
         return [START, *(FIRST_WORD + _hashed(word) % (self.config.vocabulary - FIRST_WORD) for word in words)]
 
 
@@ -209,8 +213,8 @@ class TinyVision(Tower[NDArray[np.uint8]]):
         return Features(run(self.blocks, hidden, None, self.levels))
 
 
-def _words(text: str, max_length: int) -> list[str]:
-    return re.findall(r"\w+|[^\w\s]", text.lower())[: max_length - 1]
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 def _hashed(word: str) -> int:

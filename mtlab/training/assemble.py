@@ -11,6 +11,7 @@ import torch
 from mtlab.config.check import checked
 from mtlab.config.nodes import configured
 from mtlab.config.schema import MetricsConfig, RecordConfig, TrainConfig
+from mtlab.data import overlong
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.batches import Loader, Source
 from mtlab.managers.base import Modality
@@ -38,6 +39,7 @@ class Assembled:
     model: VisionLanguageModel
     arithmetic: Arithmetic
     levels: Mapping[Modality, tuple[int, ...]]  #: offered, 1-based
+    cut_texts: str | None  #: which texts are too long for the tower, in words
 
     def loader(self, split: Split) -> Loader:
         """Make the batches of a split."""
@@ -71,6 +73,9 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
     entry, options = configured(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
+    cut = overlong.told(config, overlong.cut_texts(config, dataset), entry.cls.sizes(options))
+    if cut is not None:
+        print(f"texts {cut}", flush=True)
     cached = cached_towers(config)
     towers = {kind: build_tower(kind, config[kind]) for kind in running(config, cached)}
     sources = gather(
@@ -105,6 +110,7 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
         model=model.to(arithmetic.device),
         arithmetic=arithmetic,
         levels={"text": text.levels, "image": vision.levels},
+        cut_texts=cut,
     )
 
 

@@ -8,14 +8,13 @@ from typing import Any
 
 from mtlab import files
 from mtlab.config.check import checked
-from mtlab.config.nodes import configured
 from mtlab.config.schema import CacheConfig
 from mtlab.data.base import Dataset, Example
 from mtlab.data.batches import Extras, Hiding, Loader, RawImages, RawTexts, Source
 from mtlab.data.cache import expert_cache
 from mtlab.data.masking import Masking
 from mtlab.errors import UserError
-from mtlab.tasks.base import TASKS, Wants
+from mtlab.tasks.base import Wants, task_of
 from mtlab.towers import KINDS, TowerKind, is_cached
 from mtlab.towers.base import Tower
 
@@ -43,19 +42,14 @@ def running(config: Mapping[str, Any], cached: Collection[TowerKind]) -> set[Tow
         cached: the towers whose levels come from the expert cache, see `cached_towers`.
 
     """
-    hides = wants_of(config).hidden is not None
+    task, options = task_of(config)
+    hides = task.wants(options).hidden is not None
     return {kind for kind in KINDS if kind not in cached or (kind == "text" and hides)}
 
 
 def cached_towers(config: Mapping[str, Any]) -> set[TowerKind]:
     """Name the towers whose levels come from the expert cache, on the data that a run is trained on."""
     return {kind for kind in KINDS if is_cached(kind, config)}
-
-
-def wants_of(config: Mapping[str, Any]) -> Wants:
-    """Ask the task of a resolved configuration what its batches must hold."""
-    entry, options = configured(TASKS, config["task"], "task")
-    return entry.cls.wants(options)
 
 
 def gather(
@@ -97,7 +91,8 @@ def gather(
             device=device,
         )
 
-    wants = wants_of(config)
+    task, options = task_of(config)
+    wants = task.wants(options)
     extras = Extras(
         answers=tuple(answers) if wants.scores and "scores" in dataset.provides else None,
         hiding=None if wants.hidden is None else _hiding(wants, towers["text"]),
