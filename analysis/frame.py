@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtlab.studies.results import costs
 from mtlab.studies.store import Store
 
 if TYPE_CHECKING:
     import polars as pl
-
-_COST_NAMES = {"flops_forward": "flops", "memory_mib": "memory"}  #: as metrics name them: cost/flops, cost/memory
 
 
 def runs(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
@@ -81,17 +80,7 @@ def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:
         if f"{split}/accuracy" in result["metrics"]:
             row.setdefault(f"{split}/primary", float(result["metrics"][f"{split}/accuracy"]))
     row |= {name: result.get(name) for name in ("steps", "best_step", "stopped_early", "cut_texts")}
-    return row | _cost(result["cost"]) | _mixes(store, run["id"], result)
-
-
-def _cost(cost: Mapping[str, Any]) -> dict[str, float | None]:
-    parts = cost.get("params", {})
-    row: dict[str, float | None] = {"cost/params": float(sum(parts.values())) if parts else None}
-    row |= {f"cost/params/{part}": float(number) for part, number in parts.items()}
-    for name, value in cost.items():
-        if name != "params":
-            row[f"cost/{_COST_NAMES.get(name, name)}"] = None if value is None else float(value)
-    return row
+    return row | costs(result["cost"]) | _mixes(store, run["id"], result)
 
 
 def _mixes(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:

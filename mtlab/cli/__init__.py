@@ -6,7 +6,7 @@ Each command is a module of its own, and imports what it needs inside: `mtlab --
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -16,6 +16,8 @@ from mtlab.cli import (
     checking,
     checkpoints,
     cleaning,
+    dashboard,
+    data,
     doctor,
     evaluation,
     intervening,
@@ -25,6 +27,7 @@ from mtlab.cli import (
     running,
     starting,
     state,
+    sweeping,
     training,
     verifying,
 )
@@ -46,19 +49,31 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run,
     "status": state.status,
     "report": reporting.report,
+    "dashboard": dashboard.dashboard,
     "eval": evaluation.evaluate,
     "intervene": intervening.intervene,
+    "import": checkpoints.import_,
+    "export": checkpoints.export,
+    "verify": verifying.verify,
     "list": listing.list_entries,
     "check": checking.check,
     "doctor": doctor.doctor,
     "clean": cleaning.clean,
-    "import": checkpoints.import_,
-    "export": checkpoints.export,
-    "verify": verifying.verify,
     "train": training.train,
 }
-for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+GROUPS: dict[str, typer.Typer] = {"sweep": sweeping.app, "data": data.app}  #: commands that have commands of their own
+PANELS: dict[str, tuple[str, ...]] = {
+    "Studies": ("new", "plan", "budget", "run", "status", "report", "sweep", "dashboard"),
+    "Single runs and models": ("eval", "intervene", "import", "export", "verify"),
+    "Data": ("data",),
+    "What there is": ("list", "check", "doctor", "clean", "train"),
+}
+for _panel, _names in PANELS.items():
+    for _name in _names:
+        if _name in GROUPS:
+            app.add_typer(GROUPS[_name], name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(COMMANDS[_name])
 
 
 def _version(asked: bool) -> None:
@@ -97,7 +112,19 @@ def main() -> int:
         if usage is None:
             raise
         problem = " ".join(usage().replace("Value error, ", "").split())
-        command = next((name for name in sys.argv[1:2] if name in COMMANDS), "")
-        print(f"error: {problem} (see `{f'mtlab {command}'.strip()} --help`)", file=sys.stderr)
+        if problem:  # else no command was given, and the help is on the screen
+            print(
+                f"error: {problem} (see `{' '.join(['mtlab', *_command_given(sys.argv[1:3])])} --help`)",
+                file=sys.stderr,
+            )
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _command_given(words: Sequence[str]) -> list[str]:
+    """Find the command in the first words of the command line, with the group that it is in."""
+    if not words or words[0] not in COMMANDS | GROUPS:
+        return []
+    inside = GROUPS[words[0]].registered_commands if words[0] in GROUPS else []
+    named = {command.callback.__name__ for command in inside if command.callback is not None}
+    return [words[0], *(word for word in words[1:2] if word in named)]

@@ -22,13 +22,15 @@ class ModelConfig:
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
     cross_layers: int = option(3, "cross-modal layers K per modality; 0 pools the projected experts", minimum=0)
     mlp_ratio: int = option(4, "inner width of the feed-forward sub-layer, in widths", minimum=1)
-    dropout: float = option(0.1, "dropout on attention and after each sub-layer", minimum=0.0, below=1.0)
-    norm_eps: float = option(1e-5, "epsilon of the LayerNorms in the cross-modal layers (published: 1e-12)", above=0.0)
+    dropout: float = option(0.1, "dropout on attention and after each sub-layer", minimum=0.0, below=1.0, sizing=False)
+    norm_eps: float = option(
+        1e-5, "epsilon of the LayerNorms in the cross-modal layers (published: 1e-12)", above=0.0, sizing=False
+    )
     standardise: bool = option(
         True, "give every channel of every offered level mean 0 and deviation 1 over training data (published: false)"
     )
     init_std: float | None = option(
-        None, "deviation of initial weights (published: 0.02, at width 768); null: 1 / √width", above=0.0
+        None, "deviation of initial weights (published: 0.02, at width 768); null: 1 / √width", above=0.0, sizing=False
     )
     layer_embeddings: bool = option(True, "add a learned embedding of its layer to each offered expert (ManagerTower)")
 
