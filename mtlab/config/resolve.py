@@ -205,7 +205,7 @@ def _check_together(config: Mapping[str, Any]) -> None:
     if train["micro_batch"] is not None and train["batch"] % train["micro_batch"]:
         raise UserError(f"{train['micro_batch']} does not divide the batch {train['batch']}", key="train.micro_batch")
     data, task = entry("data", config["data"]), entry("task", config["task"])
-    task.cls.check(task.name, data.name, data.cls.provides, size.names)
+    task.cls.check(task.name, data.name, offers(config), size.names)
     _check_contrast(config)
     _check_hidden_words(config)
     metric = config["metrics"]["choose"]
@@ -264,8 +264,17 @@ def metrics(config: Mapping[str, Any]) -> list[str]:
 
 
 def _own_metrics(config: Mapping[str, Any]) -> Mapping[str, str]:
-    task, provides = entry("task", config["task"]), entry("data", config["data"]).cls.provides
-    found: Mapping[str, str] = task.cls.judged_by(options("task", config["task"]), provides)
+    task = entry("task", config["task"])
+    found: Mapping[str, str] = task.cls.judged_by(options("task", config["task"]), offers(config))
+    return found
+
+
+def offers(config: Mapping[str, Any]) -> frozenset[str]:
+    """Ask a resolved cell's data set what tasks may need it for."""
+    try:
+        found: frozenset[str] = entry("data", config["data"]).cls.offers(options("data", config["data"]))
+    except UserError as error:
+        raise error.at(key="data") from None
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -39,8 +40,10 @@ def _counted(config: Mapping[str, Any], dataset: Dataset) -> dict[str, int]:
         tower = build_tower("text", config["text"], weights=False)
     found: dict[str, int] = {}
     for split in SPLITS:
-        texts = [example.text for example in dataset.examples(split)]
-        count = sum(tower.overlong(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH))
+        texts = iter(dataset.texts(split))
+        count = 0
+        while batch := list(islice(texts, BATCH)):
+            count += tower.overlong(batch)
         if count:
             found[split] = count
     return found

@@ -94,7 +94,7 @@ def gather(
     task, options = task_of(config)
     wants = task.wants(options)
     extras = Extras(
-        answers=tuple(answers) if wants.scores and "scores" in dataset.provides else None,
+        answers=tuple(answers) if wants.scores and "scores" in dataset.offers(dataset.config) else None,
         hiding=None if wants.hidden is None else _hiding(wants, towers["text"]),
         mismatches=wants.mismatches,
         mismatches_in_training=wants.mismatches_in_training,

@@ -62,7 +62,12 @@ def by_hand(sampler: str, pruner: str, trials: int) -> list[Any]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("sampler", "pruner"),
-    [("tpe", "none"), ("tpe", "median"), ("tpe", "hyperband"), *((name, "median") for name in SAMPLERS if name != "tpe")],
+    [
+        ("tpe", "none"),
+        ("tpe", "median"),
+        ("tpe", "hyperband"),
+        *((name, "median") for name in SAMPLERS if name != "tpe"),
+    ],
 )
 def test_the_trials_are_those_of_optuna_itself(tmp_path: Path, sampler: str, pruner: str) -> None:
     opened = Opened(sweep(tmp_path, sampler, pruner, 9), tmp_path / "runs")
@@ -110,7 +115,9 @@ def test_several_seeds_are_reduced_and_only_survivors_have_them(tmp_path: Path) 
     opened.search()
     pruned = 0
     for each in opened.searches[0].study.trials:
-        seeds = [path.parent.name for path in (tmp_path / "runs/cells" / each.user_attrs["cell"]).glob("s*/result.json")]
+        seeds = [
+            path.parent.name for path in (tmp_path / "runs/cells" / each.user_attrs["cell"]).glob("s*/result.json")
+        ]
         if each.state.name == "PRUNED":
             pruned += 1
             assert seeds == ["s0"]
