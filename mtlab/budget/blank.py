@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from mtlab.budget.texts import cut
-from mtlab.data.batches import Batch, Inputs, Mismatched
+from mtlab.data.batches import Batch, Mismatched
+from mtlab.data.inputs import Inputs
 from mtlab.data.masking import Masked
 from mtlab.tasks.base import Wants
 from mtlab.towers import TowerKind, tower_shape

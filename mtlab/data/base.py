@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtlab.registry import NoOptions, Registry
-
-if TYPE_CHECKING:
-    from mtlab.data.shards.stream import Stream
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -94,9 +91,9 @@ class Dataset:
         """Go through the texts of a split; one that is too large to be held overrides this."""
         return (example.text for example in self.examples(split))
 
-    def stream(self, split: Split) -> Stream | None:  # noqa: ARG002 - a subclass that lies in shards reads it
-        """Give what streams a split in training, where a tower reads images in every step; None: images by key."""
-        return None
+    def sample(self, split: Split, at_most: int) -> Sequence[Example]:  # noqa: ARG002 - a subclass reads it
+        """Give examples to measure by: all, or where these are too many to be held at most so many, of all kinds."""
+        return self.examples(split)
 
     def image(self, key: str) -> NDArray[np.uint8]:
         """The pixels of an image, [H, W, 3] RGB."""

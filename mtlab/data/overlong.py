@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from mtlab.config.nodes import configured
-from mtlab.data.base import DATASETS, SPLITS, Dataset
+from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
 from mtlab.towers import build_tower, tower_digest, tower_shape
 from mtlab.towers.facts import remembered
 
 BATCH = 4096  #: texts that are measured at once
 
 
-def cut_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[str, int]:
+def cut_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
     """Count the texts of each split that the text tower of a resolved configuration cuts: split → texts, if any.
 
     Counted once for a tower and a data set: measuring texts takes about half a minute for a million.
@@ -27,7 +27,7 @@ def cut_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[str, int]:
     return dict(remembered("cut-texts", key, lambda: _counted(config, dataset)))
 
 
-def told(config: Mapping[str, Any], cut: Mapping[str, int], sizes: Mapping[str, int]) -> str | None:
+def told(config: Mapping[str, Any], cut: Mapping[Split, int], sizes: Mapping[Split, int]) -> str | None:
     """Say how many texts are cut; None where none is."""
     if not cut:
         return None
@@ -35,10 +35,10 @@ def told(config: Mapping[str, Any], cut: Mapping[str, int], sizes: Mapping[str, 
     return f"longer than {tower_shape('text', config['text']).tokens} tokens, and cut: {counts}"
 
 
-def _counted(config: Mapping[str, Any], dataset: Dataset) -> dict[str, int]:
+def _counted(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
     with torch.device("meta"):  # the tokeniser alone is needed
         tower = build_tower("text", config["text"], weights=False)
-    found: dict[str, int] = {}
+    found: dict[Split, int] = {}
     for split in SPLITS:
         texts = iter(dataset.texts(split))
         count = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -99,7 +100,9 @@ class Sharded(Dataset):
     @classmethod
     def offers(cls, config: Any) -> frozenset[str]:
         """What samples of the kind hold."""
-        kind = cls.kind or next(part.shards.kind for parts in cls.chosen(config).values() for part in parts)
+        kind = cls.kind
+        if kind is None:
+            kind = next(part.shards.kind for parts in cls.chosen(config).values() for part in parts)
         return PROVIDES[kind]
 
     @classmethod
@@ -145,6 +148,15 @@ class Sharded(Dataset):
     def texts(self, split: Split) -> Iterator[str]:
         """Go through the texts of a split; nothing is kept."""
         return (record.text for part in self.parts[split] for record in part.shards.records(part.selection))
+
+    def sample(self, split: Split, at_most: int) -> Sequence[Example]:
+        """The first ones of each part: shards have their images in random order."""
+        each = -(-at_most // len(self.parts[split]))
+        return tuple(
+            self.example(record, split, chosen.name)
+            for chosen in self.parts[split]
+            for record in islice(chosen.shards.records(chosen.selection), each)
+        )
 
     def image(self, key: str) -> NDArray[np.uint8]:
         """Decode an image, [H, W, 3] RGB."""

@@ -19,7 +19,7 @@ from mtlab.tasks.objectives import Similarities
 from mtlab.towers.base import Features
 
 if TYPE_CHECKING:
-    from mtlab.data.batches import Inputs
+    from mtlab.data.inputs import Inputs
     from mtlab.training.steps import Passes
 
 

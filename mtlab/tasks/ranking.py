@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlab.data.batches import moved
+from mtlab.data.inputs import moved
 from mtlab.managers.base import Modality
 from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
 from mtlab.tasks.judging import Evaluation, Floats
@@ -26,7 +26,8 @@ from mtlab.tasks.similarity import Contrasted, contrasted, nearest
 from mtlab.tasks.spill import Spill
 
 if TYPE_CHECKING:
-    from mtlab.data.batches import Inputs, Loader
+    from mtlab.data.batches import Loader
+    from mtlab.data.inputs import Inputs
     from mtlab.training.steps import Passes
 
 Numbers = NDArray[np.int64]

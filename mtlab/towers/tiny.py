@@ -29,7 +29,7 @@ from mtlab.towers.base import (
     register_text_tower,
     register_vision_tower,
 )
-from mtlab.towers.images import pixels
+from mtlab.towers.images import Fitting, pixels
 from mtlab.towers.weights import drawn_from
 
 PAD, START, FIRST_WORD = 0, 1, 2  #: token ids
@@ -197,9 +197,14 @@ class TinyVision(Tower[NDArray[np.uint8]]):
         side = config.image_size // config.patch
         return Grid(side, side, prefix=1)
 
+    def fitting(self) -> Fitting:
+        """Squares."""
+        return Fitting(self.config.image_size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
+
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S]."""
-        return (pixels(raw, self.config.image_size, (0.5,) * 3, (0.25,) * 3, "bilinear"),)
+        about = self.fitting()
+        return (pixels(raw, about.size, about.mean, about.std, about.mode),)
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return blank images."""
