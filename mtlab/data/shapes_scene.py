@@ -13,16 +13,17 @@ from mtlab.data.shapes_dice import Dice
 
 COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("circle", "square", "triangle", "star")
-REACH = {"circle": 1.13, "square": 1.36, "triangle": 1.6, "star": 1.6}  #: circumradius of a shape of size 1
+LID = "lid"  #: a board with a hole in it, on top of a thing of which nothing but its colour can be seen
+REACH = {"circle": 1.13, "square": 1.36, "triangle": 1.6, "star": 1.6, LID: 1.9}  #: circumradius at size 1
 BORDER = 0.02  #: free ground at the picture's edges
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One coloured shape."""
+    """One coloured shape; or the lid on one, whose own shape is not even drawn."""
 
     colour: str
-    shape: str
+    shape: str  #: one of `SHAPES`, or `LID`
     size: float  #: half the side of a square of about the same area
     x: float = 0.0
     y: float = 0.0
