@@ -132,6 +132,10 @@ def _question(raw: bytes, place: Place) -> Question:
         if key not in KEYS:
             raise place.error(f"unknown key {key!r}; {nearest(key, KEYS)}")
     text, answer, image = (_text(row, key, place) for key in ("question", "answer", "image"))
+    try:
+        image = inner_path(image)
+    except ValueError as error:
+        raise place.error(f"image: {error}") from None
     family = _text(row, "family", place) if row.get("family") is not None else FAMILY
     if "/" in family:
         raise place.error(f"family: {family!r} has a /, which separates the parts of a metric's name")
@@ -139,7 +143,7 @@ def _question(raw: bytes, place: Place) -> Question:
         id=_id(row, place),
         text=text,
         answer=answer,
-        image=_image(image, place),
+        image=image,
         family=family,
         split=_split_of(row, place),
         place=place,
@@ -208,17 +212,22 @@ def _split_of(row: Mapping[str, Any], place: Place) -> Split | None:
     return cast("Split | None", value)
 
 
-def _image(value: str, place: Place) -> str:
-    """Bring a path to its one form; it may not leave the image folder."""
+def inner_path(value: str) -> str:
+    """Bring an image's path below the image folder to its one form.
+
+    Raises:
+        ValueError: it leaves the folder, or is no path of an image; says which.
+
+    """
     if value.startswith(("/", "~/")) or re.match(r"[A-Za-z]:", value):
-        raise place.error(f"image: {value!r} is an absolute path: write it relative to the image folder")
+        raise ValueError(f"{value!r} is an absolute path: write it relative to the image folder")
     if "\\" in value:
-        raise place.error(f"image: {value!r} has a backslash: write / between folders")
+        raise ValueError(f"{value!r} has a backslash: write / between folders")
     if ".." in value.split("/"):
-        raise place.error(f"image: {value!r} leaves the image folder by `..`")
+        raise ValueError(f"{value!r} leaves the image folder by `..`")
     path = posixpath.normpath(value)
     if path == "." or value.endswith("/"):
-        raise place.error(f"image: {value!r} is a folder, not an image")
+        raise ValueError(f"{value!r} is a folder, not an image")
     return path
 
 
@@ -233,10 +242,10 @@ def _split(questions: list[Question], shares: tuple[float, float]) -> list[Quest
             f"lacks the key 'split', which line {named.place.line} has: give all lines one, or none"
         )
 
-    return [replace(question, split=_drawn(question.image, shares)) for question in questions]
+    return [replace(question, split=drawn_split(question.image, shares)) for question in questions]
 
 
-def _drawn(image: str, shares: tuple[float, float]) -> Split:
+def drawn_split(image: str, shares: tuple[float, float]) -> Split:
     """Draw a split for an image by a hash of its path: images that are added later move no other."""
     val, test = shares
     drawn = int.from_bytes(blake2b(image.encode(), digest_size=8).digest()) / 2**64

@@ -1,0 +1,69 @@
+"""Conceptual Captions (CC3M): pictures behind links, of which some are dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
+from mtlab.data.converters.reading import text, text_lines
+from mtlab.data.converters.scratch import Scratch
+
+CAPTIONS = {"train": "utils/Train_GCC-training.tsv", "val": "utils/Validation_GCC-1.1.0-Validation.tsv"}
+
+
+@register_converter("cc3m")
+class Cc3m(Converter):
+    """Conceptual Captions. Parts train, val. Rows whose picture was not downloaded are counted as missing, not as bad.
+
+    An image is named by the row of its caption, from 0: train_image/17.jpg.
+    """
+
+    kind = "captions"
+    all_parts = ("train", "val")
+    layout = (
+        "utils/Train_GCC-training.tsv, utils/Validation_GCC-1.1.0-Validation.tsv, {train,val}_image_exist.txt, "
+        "{train,val}_image/"
+    )
+    losses_expected = True
+
+    def sources(self) -> Sequence[str]:
+        """Name captions and lists of images."""
+        return [name for part in self.parts for name in (CAPTIONS[part], _images(part))]
+
+    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:
+        """Match captions and images by the number of the row."""
+        for part in self.parts:
+            captions = ((number - 1, line) for number, line in text_lines(self.root / CAPTIONS[part]))
+            images = _named(self.root / _images(part))
+            for row, line, image in scratch.matched(captions, images):
+                yield _found(part, row, line, image)
+
+
+def _found(part: str, row: int | str, line: str | None, image: str | None) -> Found | Bad:
+    place = f"{Path(CAPTIONS[part]).name}: row {row}"
+    try:
+        if line is None:
+            raise BadRowError(f"{image}: there is no caption of this row")
+        caption, tab, link = line.partition("\t")
+        if not tab or "://" not in link:
+            raise BadRowError("is not CAPTION, tab, LINK")
+        if image is None:
+            return Bad(part, place, "no picture was downloaded", missing=True)
+        return Found(
+            part, f"{part}_{row}", (f"{part}_image/{image}",), ({"text": text({"caption": caption}, "caption")},), place
+        )
+    except BadRowError as error:
+        return Bad(part, place, str(error))
+
+
+def _named(path: Path) -> Iterator[tuple[int | str, str]]:
+    """Give the images that were downloaded, by the row that their names tell."""
+    for _, line in text_lines(path):
+        name = PurePosixPath(line.strip()).name
+        row = name.partition(".")[0]
+        yield (int(row) if row.isascii() and row.isdecimal() else name), name
+
+
+def _images(part: str) -> str:
+    return f"{part}_image_exist.txt"

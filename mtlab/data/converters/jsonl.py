@@ -1,0 +1,208 @@
+"""Users' own data: JSON lines and a folder of images, for each kind of task."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mtlab.config.options import option
+from mtlab.data.base import SPLITS, Split
+from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
+from mtlab.data.converters.reading import lines, listed, text
+from mtlab.data.converters.scratch import Scratch
+from mtlab.data.questions_file import drawn_split, inner_path, jsonl_files
+from mtlab.data.shards.index import CLASSES, KINDS, PICTURES, Kind
+from mtlab.errors import UserError, nearest
+
+SAID: Mapping[Kind, str] = {  #: under which key each kind has its text
+    "questions": "question",
+    "entailment": "hypothesis",
+    "pairs": "statement",
+    "captions": "caption",
+}
+OPTIONAL = ("id", "family", "split", "premise")
+OWN: Mapping[Kind, tuple[str, ...]] = {
+    "questions": ("question", "image", "answer"),
+    "entailment": ("hypothesis", "image", "label"),
+    "pairs": ("statement", "images", "label"),
+    "captions": ("caption", "image"),
+}
+
+
+@register_converter("jsonl")
+class Jsonl(Converter):
+    """Your own data: questions.jsonl, or train.jsonl, val.jsonl and test.jsonl, and a folder of images.
+
+    One JSON object a line. questions: image, question, answer. captions: image, caption. entailment: image, hypothesis,
+    label (contradiction, neutral, entailment). pairs: images (two), statement, label (true, false). In all of them id,
+    family and split where you like. Answers are those of the training questions, the commonest first.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Options on the command line."""
+
+        kind: str = option("questions", "what the lines hold", choices=KINDS)
+        images: str = option("images", "folder of the images; a relative path starts at the root")
+        min_count: int = option(1, "an answer given less often in training cannot be chosen", minimum=1)
+        shares: tuple[float, float] = option(
+            (0.1, 0.1), "shares of the images for val and test, where neither files nor lines say", above=0.0, below=1.0
+        )
+
+    config: Config
+    all_parts = SPLITS
+    layout = "questions.jsonl, or train.jsonl, val.jsonl and test.jsonl; and images/"
+    disjoint = False
+
+    def __init__(self, root: Path, config: Any, parts: Sequence[str] = ()) -> None:
+        super().__init__(root, config, parts)
+        self._labels: dict[str, int] = {}
+
+    def kind_of(self) -> Kind:
+        """Return the kind that was asked for."""
+        return next(kind for kind in KINDS if kind == self.config.kind)
+
+    def sources(self) -> Sequence[str]:
+        """Name the files of lines."""
+        return [path.name for path in jsonl_files(self.root)]
+
+    def prepare(self, scratch: Scratch) -> None:  # noqa: ARG002 - the counts of a vocabulary fit into memory
+        """Count the answers of the training questions."""
+        if self.kind_of() != "questions":
+            return
+        counts: Counter[str] = Counter()
+        for line in self._lines():
+            if not isinstance(line, Bad) and line.part == "train":
+                counts[line.row["answer"]] += 1
+        kept = sorted(
+            (a for a, count in counts.items() if count >= self.config.min_count), key=lambda a: (-counts[a], a)
+        )
+        if len(kept) < 2:
+            raise UserError(
+                f"training has {len(counts)} different answers, {len(kept)} of them at least {self.config.min_count} "
+                "times: at least 2 are needed",
+                file=self.root,
+            )
+        self._labels = {answer: at for at, answer in enumerate(kept)}
+
+    def answers(self) -> Sequence[str] | None:
+        """Return the answers of the training questions, the commonest first."""
+        return tuple(self._labels) if self.kind_of() == "questions" else None
+
+    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:  # noqa: ARG002 - nothing is to be joined
+        """Read the lines one by one."""
+        for line in self._lines():
+            if isinstance(line, Bad):
+                yield line
+                continue
+            files = tuple(str(PurePosixPath(self.config.images, image)) for image in line.images)
+            yield Found(line.part, _key(line.images), files, tuple(self._texts(line.row)), line.place, line.images)
+
+    def _texts(self, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        kind = self.kind_of()
+        said = row[SAID[kind]]
+        kept = {key: row[key] for key in ("id", "family", "premise") if key in row}
+        for each in said if isinstance(said, list) else [said]:
+            if kind == "questions":
+                label = self._labels.get(row["answer"])
+                scored: dict[str, Any] = {"labels": [label], "scores": [1.0], "sets": ["answerable"]}
+                yield {**kept, "text": each, **(scored if label is not None else {"labels": [], "scores": []})}
+            elif kind in CLASSES:
+                yield {**kept, "text": each, "label": CLASSES[kind].index(row["label"])}
+            else:
+                yield {**kept, "text": each}
+
+    def _lines(self) -> Iterator[_Line | Bad]:
+        first: dict[bool, str] = {}  # does a line name its split? → the first one that does, and that does not
+        for path, of_file in jsonl_files(self.root).items():
+            for place, row in lines(path):
+                try:
+                    checked = _checked(row, self.kind_of())
+                    images = _images(checked)
+                except BadRowError as error:
+                    yield Bad(of_file or "train", place, str(error))
+                    continue
+                named = checked.get("split")
+                first.setdefault(named is not None, place)
+                if of_file is None and len(first) == 2:
+                    raise UserError(
+                        f"{first[False]} lacks the key 'split', which {first[True]} has: give all lines one, or none",
+                        file=self.root,
+                    )
+                if of_file is not None and named not in (None, of_file):
+                    yield Bad(of_file, place, f"split: {named!r} in the file of {of_file!r}")
+                    continue
+                part = of_file or named or drawn_split(images[0], self.config.shares)
+                yield _Line(part, place, images, checked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    part: Split
+    place: str
+    images: tuple[str, ...]
+    row: Mapping[str, Any]
+
+
+def _checked(row: Any, kind: Kind) -> dict[str, Any]:
+    """Read a line's keys, each of its own kind."""
+    known = (*OWN[kind], *OPTIONAL)
+    required = OWN[kind][0]
+    found: dict[str, Any] = {required: _said(row, required)}
+    for key in row:
+        if key not in known:
+            raise BadRowError(f"unknown key {key!r}; {nearest(key, known)}")
+    found |= {key: text(row, key) for key in ("image", "answer", "premise", "family") if key in known and key in row}
+    for key in OWN[kind]:
+        if key not in row:
+            text(row, key)
+    if "id" in row:
+        found["id"] = str(row["id"]) if isinstance(row["id"], int) else text(row, "id")
+    if "images" in row:
+        found["images"] = [text({"images": name}, "images") for name in listed(row, "images")]
+        if len(found["images"]) != PICTURES[kind]:
+            raise BadRowError(f"images: expected {PICTURES[kind]}, found {len(found['images'])}")
+    if "label" in row:
+        found["label"] = _label(row["label"], kind)
+    if row.get("split") is not None:
+        if row["split"] not in SPLITS:
+            raise BadRowError(f"split: {row['split']!r} is none of {', '.join(SPLITS)}")
+        found["split"] = row["split"]
+    if "/" in found.get("family", ""):
+        raise BadRowError(f"family: {found['family']!r} has a /, which separates the parts of a metric's name")
+    return found
+
+
+def _said(row: Any, key: str) -> Any:
+    """Return the text; of captions there may be several."""
+    if key == "caption" and isinstance(row, dict) and isinstance(row.get(key), list):
+        if not row[key]:
+            raise BadRowError("caption: is empty")
+        return [text({key: each}, key) for each in row[key]]
+    return text(row, key)
+
+
+def _label(value: Any, kind: Kind) -> str:
+    label = json.dumps(value).capitalize() if isinstance(value, bool) else value
+    if label not in CLASSES[kind]:
+        raise BadRowError(f"label: {value!r} is none of {', '.join(CLASSES[kind])}")
+    return str(label)
+
+
+def _images(row: Mapping[str, Any]) -> tuple[str, ...]:
+    try:
+        return tuple(inner_path(image) for image in row.get("images", [row.get("image")]))
+    except ValueError as error:
+        raise BadRowError(f"image: {error}") from None
+
+
+def _key(images: Sequence[str]) -> str:
+    """Name a sample by its image, readable and yet unlike any other's."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", images[0].rpartition(".")[0])[-48:].strip("-")
+    return f"{name}-{blake2b('|'.join(images).encode(), digest_size=6).hexdigest()}"

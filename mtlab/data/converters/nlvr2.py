@@ -1,0 +1,79 @@
+"""NLVR²: is a sentence true of two pictures?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
+from mtlab.data.converters.reading import lines, number, present, text
+from mtlab.data.converters.scratch import Scratch
+from mtlab.data.shards.index import CLASSES
+
+SUBSETS = ("balanced", "unbalanced")
+
+
+@register_converter("nlvr2")
+class Nlvr2(Converter):
+    """NLVR². Parts train, dev, test1; where their files are there, subsets balanced and unbalanced of dev and test1."""
+
+    kind = "pairs"
+    all_parts = ("train", "dev", "test1")
+    layout = (
+        "nlvr2/data/{train,dev,test1}.json, nlvr2/data/{balanced,unbalanced}/… (optional), images/train/NUMBER/, dev/, "
+        "test1/"
+    )
+
+    def sources(self) -> Sequence[str]:
+        """Name the files of sentences; those of subsets if they are there."""
+        found = [name for part in self.parts for name in _subsets(part).values() if (self.root / name).is_file()]
+        return [_file(part) for part in self.parts] + found
+
+    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:
+        """Match the sentences with those of the subsets."""
+        for part in self.parts:
+            sets = {name: file for name, file in _subsets(part).items() if file in self.sources()}
+            in_sets = (
+                (row["identifier"], name)
+                for name, file in sets.items()
+                for _, row in lines(self.root / file)
+                if isinstance(row.get("identifier"), str)
+            )
+            yield from self._part(part, scratch, in_sets)
+
+    def _part(self, part: str, scratch: Scratch, in_sets: Iterator[tuple[str, str]]) -> Iterator[Found | Bad]:
+        table = scratch.store("id, name", in_sets)
+        scratch.execute(f"create index {table}_id on {table} (id)")
+        for place, row in lines(self.root / _file(part)):
+            try:
+                identifier = text(row, "identifier")
+                found = scratch.execute(f"select name from {table} where id = ? order by name", (identifier,))
+                yield _found(part, place, row, [name for (name,) in found])
+            except BadRowError as error:
+                yield Bad(part, place, str(error))
+
+
+def _found(part: str, place: str, row: Mapping[str, Any], sets: list[str]) -> Found:
+    identifier, label = text(row, "identifier"), str(present(row, "label"))
+    pair, _, sentence = identifier.rpartition("-")
+    if not pair.startswith(f"{part}-") or not sentence:
+        raise BadRowError(f"identifier: {identifier!r} is not {part}-SET-PAIR-SENTENCE")
+    if label not in CLASSES["pairs"]:
+        raise BadRowError(f"label: {label!r} is neither True nor False")
+    folder = f"images/train/{number(row, 'directory')}" if part == "train" else part
+    asked: dict[str, Any] = {
+        "id": identifier,
+        "text": text(row, "sentence"),
+        "label": CLASSES["pairs"].index(label),
+    }
+    if sets:
+        asked |= {"sets": sets, "family": "+".join(sets)}
+    return Found(part, pair, tuple(f"{folder}/{pair}-img{at}.png" for at in range(2)), (asked,), place)
+
+
+def _file(part: str) -> str:
+    return f"nlvr2/data/{part}.json"
+
+
+def _subsets(part: str) -> dict[str, str]:
+    return {} if part == "train" else {name: f"nlvr2/data/{name}/{name}_{part}.json" for name in SUBSETS}

@@ -1,0 +1,44 @@
+"""SBU captions: pictures of Flickr behind links, of which some are dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
+from mtlab.data.converters.reading import items, text
+from mtlab.data.converters.scratch import Scratch
+from mtlab.errors import UserError
+
+FILE = "sbu-captions-all.json"
+
+
+@register_converter("sbu")
+class Sbu(Converter):
+    """SBU captions. Part train. Pictures that were not downloaded are counted as missing, not as bad."""
+
+    kind = "captions"
+    all_parts = ("train",)
+    layout = f"{FILE}, SBU/ (images under the last part of their links)"
+    losses_expected = True
+
+    def sources(self) -> Sequence[str]:
+        """Name the file."""
+        return [FILE]
+
+    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:  # noqa: ARG002 - nothing is to be joined
+        """Read captions and links side by side."""
+        path = self.root / FILE
+        for caption, link in zip_longest(items(path, "captions"), items(path, "image_urls")):
+            if caption is None or link is None:
+                raise UserError("has not as many captions as image_urls: cut off, or another file?", file=path)
+            try:
+                row = {"caption": caption[1], "link": link[1]}
+                name = PurePosixPath(urlsplit(text(row, "link")).path).name
+                yield Found(
+                    "train", PurePosixPath(name).stem, (f"SBU/{name}",), ({"text": text(row, "caption")},), caption[0]
+                )
+            except (BadRowError, ValueError) as error:
+                yield Bad("train", caption[0], str(error))

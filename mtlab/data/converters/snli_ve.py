@@ -1,0 +1,48 @@
+"""SNLI-VE: does a picture of Flickr30K entail a sentence?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
+from mtlab.data.converters.reading import lines, text
+from mtlab.data.converters.scratch import Scratch
+from mtlab.data.shards.index import CLASSES
+from mtlab.errors import nearest
+
+
+@register_converter("snli_ve")
+class SnliVe(Converter):
+    """SNLI-VE. Parts train, dev, test. The text is the hypothesis; the premise, which models do not see, is kept."""
+
+    kind = "entailment"
+    all_parts = ("train", "dev", "test")
+    layout = "snli_ve/snli_ve_{train,dev,test}.jsonl, flickr30k-images/"
+
+    def sources(self) -> Sequence[str]:
+        """Name the three files of sentences."""
+        return [_file(part) for part in self.parts]
+
+    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:  # noqa: ARG002 - nothing is to be joined
+        """Read the sentences line by line."""
+        labels = {name: at for at, name in enumerate(CLASSES["entailment"])}
+        for part in self.parts:
+            for place, row in lines(self.root / _file(part)):
+                try:
+                    label = text(row, "gold_label")
+                    if label not in labels:
+                        raise BadRowError(f"gold_label: {label!r} is no label; {nearest(label, labels)}")
+                    image = text(row, "Flickr30K_ID").removesuffix(".jpg")
+                    asked = {
+                        "id": text(row, "pairID"),
+                        "text": text(row, "sentence2"),
+                        "label": labels[label],
+                        "premise": text(row, "sentence1"),
+                    }
+                    yield Found(part, image, (f"flickr30k-images/{image}.jpg",), (asked,), place)
+                except BadRowError as error:
+                    yield Bad(part, place, str(error))
+
+
+def _file(part: str) -> str:
+    return f"snli_ve/snli_ve_{part}.jsonl"

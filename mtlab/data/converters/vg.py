@@ -1,0 +1,54 @@
+"""Visual Genome: phrases that describe regions of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
+from mtlab.data.converters.reading import items, listed, number, text
+from mtlab.data.converters.scratch import Scratch
+
+FILE = "annotations/region_descriptions.json"
+FOLDERS = ("images/VG_100K", "images/VG_100K_2")
+
+
+@register_converter("vg")
+class VisualGenome(Converter):
+    """Visual Genome's region descriptions. Part train. Each phrase keeps its box, as x, y, width, height in pixels."""
+
+    kind = "captions"
+    all_parts = ("train",)
+    layout = f"{FILE}, images/VG_100K/, images/VG_100K_2/"
+
+    def sources(self) -> Sequence[str]:
+        """Name the file."""
+        return [FILE]
+
+    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:  # noqa: ARG002 - nothing is to be joined
+        """Read the pictures one by one, and of each the phrases."""
+        for place, row in items(self.root / FILE):
+            try:
+                regions = listed(row, "regions")
+                image = number(row, "id") if "id" in row else number(regions[0] if regions else {}, "image_id")
+            except BadRowError as error:
+                yield Bad("train", place, str(error))
+                continue
+            texts = []
+            for at, region in enumerate(regions):
+                try:
+                    texts.append(_phrase(image, region))
+                except BadRowError as error:
+                    yield Bad("train", f"{place}.regions[{at}]", str(error))
+            if texts:
+                yield Found("train", str(image), (self._file(image),), tuple(texts), place)
+
+    def _file(self, image: int) -> str:
+        names = [f"{folder}/{image}.jpg" for folder in FOLDERS]
+        return next((name for name in names if (self.root / name).is_file()), names[0])
+
+
+def _phrase(image: int, region: Any) -> Mapping[str, Any]:
+    if number(region, "image_id") != image:
+        raise BadRowError(f"image_id: {region['image_id']} among the regions of {image}")
+    return {"text": text(region, "phrase"), "box": [number(region, key) for key in ("x", "y", "width", "height")]}

@@ -1,0 +1,70 @@
+"""Looking at image files before they go into a shard: known type, sane size, and whole to the last pixel.
+
+Original bytes are kept; this only decides whether they may come in.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+from pathlib import Path
+
+from mtlab.data.image_files import opened
+from mtlab.data.shards.samples import IMAGE_TYPES, image_type
+from mtlab.errors import UserError
+
+MAX_BYTES = 2**28  #: of an image file; larger ones are not read at all
+
+
+class BadImageError(UserError):
+    """An image cannot be used."""
+
+
+class MissingImageError(BadImageError):
+    """There is no such file."""
+
+
+def read(path: Path) -> bytes:
+    """Read an image file and decode it once, to know that it can be.
+
+    Raises:
+        MissingImageError: there is no such file.
+        BadImageError: it is no image, too large, damaged or cut off.
+
+    """
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
+            raise BadImageError("is not a file")
+        if about.st_size > MAX_BYTES:
+            raise BadImageError(f"has {about.st_size:,} bytes: {MAX_BYTES:,} are allowed")
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingImageError("no such image") from None
+    except OSError as error:
+        raise BadImageError(f"cannot be read: {error.strerror}") from None
+    check(data)
+    return data
+
+
+def check(data: bytes) -> None:
+    """Decode an image and forget its pixels.
+
+    Raises:
+        BadImageError: it is no image, too large, damaged or cut off.
+
+    """
+    if not data:
+        raise BadImageError("is an empty file")
+    if image_type(data) is None:
+        raise BadImageError(f"is no image of a known type ({', '.join(IMAGE_TYPES)})")
+    try:
+        with opened(io.BytesIO(data), "") as image:
+            if image.mode in ("I", "F"):
+                raise BadImageError(f"has pixels of mode {image.mode}: save it with 8 bits a channel")
+            image.draft("RGB", (1, 1))  # of a JPEG every byte is still read, but few pixels are computed
+            image.load()
+    except BadImageError:
+        raise
+    except UserError as error:
+        raise BadImageError(error.problem) from None

@@ -1,0 +1,179 @@
+"""What a folder of shards holds: counts, checksums and provenance, as one JSON file that can be read before any shard.
+
+The file holds neither times nor absolute paths: the same raw files give the same bytes, and its hash stands for the
+whole data set in a run's identity.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from mtlab.errors import UserError
+
+FORMAT = 1
+INDEX, ANSWERS = "index.json", "answers.json"
+BAD, CONVERSION = "bad.jsonl", "conversion.json"  #: what was left out; when and from where: no part of the data
+
+Kind = Literal["questions", "entailment", "pairs", "captions"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PICTURES: Mapping[Kind, int] = {"questions": 1, "entailment": 1, "pairs": 2, "captions": 1}  #: images of a sample
+CLASSES: Mapping[Kind, tuple[str, ...]] = {  #: what the labels of a kind stand for, where the data do not say
+    "entailment": ("contradiction", "neutral", "entailment"),
+    "pairs": ("False", "True"),
+}
+
+KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")  #: the key of a sample: no dot, as a member's type starts at the first one
+_FILE = re.compile(r"[A-Za-z0-9_-]+-\d{6}\.tar")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar file, and beside it the same samples without images, a line each."""
+
+    file: str  #: PART-NUMBER.tar
+    bytes: int
+    sha256: str
+    rows_sha256: str  #: of the file of lines
+    samples: int
+    #: subset ("" is the whole) → at place p the number of samples with more than p texts: the sum is the texts in all
+    per_text: Mapping[str, tuple[int, ...]]
+
+    @property
+    def rows(self) -> str:
+        """Name of the file of lines."""
+        return f"{self.file.removesuffix('.tar')}.jsonl"
+
+    def texts(self, subset: str = "") -> int:
+        """Count the texts of a subset."""
+        return sum(self.per_text.get(subset, ()))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A split of the source, under its own name."""
+
+    shards: tuple[Shard, ...]
+    bad: int = 0  #: texts left out because a row or an image is damaged
+    missing: int = 0  #: texts left out because their image is not there, in sources of which that is expected
+
+    @property
+    def images(self) -> int:
+        """Number of samples."""
+        return sum(shard.samples for shard in self.shards)
+
+    def texts(self, subset: str = "") -> int:
+        """Count the texts of a subset, or all."""
+        return sum(shard.texts(subset) for shard in self.shards)
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """Names of the subsets, without the whole."""
+        return tuple(sorted({name for shard in self.shards for name in shard.per_text if name}))
+
+
+@dataclass(frozen=True)
+class Index:
+    """A whole folder."""
+
+    name: str  #: of the converter
+    kind: Kind
+    version: int  #: of the converter
+    options: Mapping[str, Any]  #: of the converter
+    samples: int  #: in a shard, at most
+    answers: int | None  #: how many there are to choose from; None: captions have none
+    answers_sha256: str | None  #: of the file of answers; None: there is none, as the kind says what labels stand for
+    sources: Mapping[str, Mapping[str, Any]]  #: annotation files below the root → bytes and sha256
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+
+def to_text(index: Index) -> str:
+    """Write an index as JSON: one line a shard."""
+    head = {
+        "format": FORMAT,
+        "name": index.name,
+        "kind": index.kind,
+        "converter": {"version": index.version, "options": dict(index.options), "samples": index.samples},
+        "answers": index.answers,
+        "answers_sha256": index.answers_sha256,
+        "sources": index.sources,
+        "parts": {
+            name: {
+                "images": part.images,
+                "texts": part.texts(),
+                "subsets": {subset: part.texts(subset) for subset in part.subsets},
+                "bad": part.bad,
+                "missing": part.missing,
+                "shards": f"@{name}@",
+            }
+            for name, part in index.parts.items()
+        },
+    }
+    text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False)
+    for name, part in index.parts.items():
+        lines = ",\n".join(f"        {json.dumps(asdict(shard))}" for shard in part.shards)
+        text = text.replace(f'"@{name}@"', f"[\n{lines}\n      ]")
+    return text + "\n"
+
+
+def from_text(text: str | bytes, place: str) -> Index:
+    """Read an index.
+
+    Args:
+        text: the file's content.
+        place: where it lies, for errors.
+
+    Raises:
+        UserError: it is no index of shards, or of another version of mtlab.
+
+    """
+    try:
+        data = json.loads(text)
+        known = data["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError("is no index of shards: `mtlab data convert` writes one", file=place) from None
+    if known != FORMAT:
+        raise UserError(f"has format {known!r}, this version of mtlab reads {FORMAT}: convert anew", file=place)
+    try:
+        parts = {str(name): _part(name, part) for name, part in data["parts"].items()}
+        if data["kind"] not in KINDS or not parts:
+            raise ValueError(data["kind"])
+        converter = data["converter"]
+        return Index(
+            str(data["name"]),
+            data["kind"],
+            int(converter["version"]),
+            dict(converter["options"]),
+            int(converter["samples"]),
+            None if data["answers"] is None else int(data["answers"]),
+            data["answers_sha256"],
+            dict(data["sources"]),
+            parts,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"is damaged or was changed by hand ({error!r}): convert anew", file=place) from None
+
+
+def _part(name: str, data: Mapping[str, Any]) -> Part:
+    shards = tuple(
+        Shard(
+            file=_file_name(shard["file"], name),
+            bytes=int(shard["bytes"]),
+            sha256=str(shard["sha256"]),
+            rows_sha256=str(shard["rows_sha256"]),
+            samples=int(shard["samples"]),
+            per_text={str(subset): tuple(map(int, counts)) for subset, counts in shard["per_text"].items()},
+        )
+        for shard in data["shards"]
+    )
+    return Part(shards, int(data["bad"]), int(data["missing"]))
+
+
+def _file_name(name: str, part: str) -> str:
+    """Refuse a file outside the folder."""
+    if not _FILE.fullmatch(name) or not name.startswith(f"{part}-"):
+        raise ValueError(name)
+    return name

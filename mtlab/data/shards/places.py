@@ -1,0 +1,137 @@
+"""Where shards lie: a folder, a web server, or behind a command. All give pieces of files, or one clear error.
+
+What stalls or disappears is asked for again a few times; then a `LostError` says what was tried: nothing hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from mtlab.errors import UserError
+
+T = TypeVar("T")
+
+
+class LostError(UserError):
+    """A file of a data set cannot be read any more, after several attempts."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, and how often to try."""
+
+    seconds: float = 30.0  #: without a byte, after which an attempt has failed
+    attempts: int = 4
+    pause: float = 0.5  #: seconds before the second attempt; doubled for each further one
+
+
+class Place(Protocol):
+    """A place where shards lie. It can be sent to another process."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+
+    def read(self, file: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Read a file's bytes from `start` to before `stop`; None: to its end.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            LostError: it cannot be read, after several attempts.
+
+        """
+
+
+def place_of(location: str | Path, patience: Patience | None = None, *, allow_pipe: bool = False) -> Place:
+    """Open the place that a user names.
+
+    Args:
+        location: a folder, `http://…` or `https://…`, or `pipe:COMMAND` in which {} stands for a file's name.
+        patience: how long to wait for what is elsewhere.
+        allow_pipe: commands may be run: never by what a file says, only if the user at the keyboard says so.
+
+    Raises:
+        UserError: it is none of these, or a command that was not allowed.
+
+    """
+    patience = patience or Patience()
+    written = str(location)
+    if written.startswith("pipe:"):
+        from mtlab.data.shards.streams import Piped
+
+        if not allow_pipe:
+            raise UserError(f"{written!r} runs a command: allow it by --allow-pipe")
+        if "{}" not in written:
+            raise UserError(
+                f"{written!r}: write {{}} where the name of a file goes, as in pipe:ssh host cat /data/{{}}"
+            )
+        return Piped(written.removeprefix("pipe:"), patience)
+    if re.match(r"https?://", written):
+        from mtlab.data.shards.web import Web
+
+        return Web(written.rstrip("/"), patience)
+    if re.match(r"[a-z][a-z0-9+.-]+:", written):
+        raise UserError(f"{written!r}: shards are read from folders, http://, https://, or by pipe:COMMAND")
+    return Folder(Path(written).expanduser().absolute(), patience)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on this machine, or on a network disk."""
+
+    path: Path
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self.path)
+
+    def read(self, file: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Read a piece of a file; a network disk that hiccups is asked again."""
+        if start == 0 and stop is None and not self.path.is_dir():
+            raise UserError("no such folder of shards", file=self.path)
+        path = self.path / file
+        return again(lambda: _read(path, start, stop), str(path), self.patience)
+
+
+def _read(path: Path, start: int, stop: int | None) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        stop = os.fstat(descriptor).st_size if stop is None else stop
+        pieces = []
+        while start < stop:
+            piece = os.pread(descriptor, min(stop - start, 2**24), start)
+            if not piece:
+                raise EOFError(f"ends at byte {start:,}, {stop:,} were expected")
+            pieces.append(piece)
+            start += len(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
+
+
+def again(attempt: Callable[[], T], what: str, patience: Patience) -> T:
+    """Try several times.
+
+    Raises:
+        FileNotFoundError: it is not there: at once.
+        LostError: it failed each time; tells the last reason.
+
+    """
+    for number in range(1, patience.attempts + 1):
+        try:
+            return attempt()
+        except FileNotFoundError:
+            raise
+        except (OSError, EOFError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if number < patience.attempts:
+                time.sleep(patience.pause * 2 ** (number - 1))
+    raise LostError(f"cannot be read, {patience.attempts} times: {reason}", file=what)

@@ -1,0 +1,97 @@
+"""Which texts of a folder of shards are meant: a part, one of its subsets, or a cut of either by images.
+
+>>> parse("val/answerable[:-1000]")
+Selection(part='val', subset='answerable', first=None, last=-1000)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mtlab.data.shards.index import Index, Part, Shard
+from mtlab.errors import UserError, nearest
+
+_WRITTEN = re.compile(r"([A-Za-z0-9_-]+)(?:/([A-Za-z0-9_-]+))?(?:\[(-?\d+)?:(-?\d+)?\])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Some texts of a part."""
+
+    part: str
+    subset: str = ""  #: only texts of this subset; "": all
+    first: int | None = None  #: images from this one on, as in a Python slice of the part's samples
+    last: int | None = None  #: to before this one
+
+    def __str__(self) -> str:
+        subset = f"/{self.subset}" if self.subset else ""
+        if self.first is None and self.last is None:
+            return self.part + subset
+        first, last = ("" if bound is None else bound for bound in (self.first, self.last))
+        return f"{self.part}{subset}[{first}:{last}]"
+
+
+def parse(written: str) -> Selection:
+    """Read a selection as it is written: PART, PART/SUBSET, PART[FIRST:LAST], PART/SUBSET[FIRST:LAST].
+
+    Raises:
+        UserError: it is none.
+
+    """
+    match = _WRITTEN.fullmatch(written)
+    if match is None:
+        raise UserError(
+            f"{written!r} is no selection: write PART, PART/SUBSET or PART[FIRST:LAST], such as val[:-1000]"
+        )
+    part, subset, first, last = match.groups()
+    return Selection(part, subset or "", None if first is None else int(first), None if last is None else int(last))
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbouring samples of one shard."""
+
+    shard: Shard
+    first: int
+    last: int  #: to before this one
+
+    @property
+    def whole(self) -> bool:
+        """Is it all of the shard?"""
+        return self.first == 0 and self.last == self.shard.samples
+
+
+def part_of(index: Index, selection: Selection) -> Part:
+    """Look up the part of a selection.
+
+    Raises:
+        UserError: the folder has no such part or subset.
+
+    """
+    if selection.part not in index.parts:
+        raise UserError(f"{index.name} has no part {selection.part!r}; {nearest(selection.part, index.parts)}")
+    part = index.parts[selection.part]
+    if selection.subset and selection.subset not in part.subsets:
+        raise UserError(
+            f"{index.name} has no {selection.subset!r} in {selection.part}; {nearest(selection.subset, part.subsets)}"
+        )
+    return part
+
+
+def stretches(index: Index, selection: Selection) -> Iterator[Stretch]:
+    """Find the samples of a selection, shard by shard.
+
+    Raises:
+        UserError: as `part_of`.
+
+    """
+    part = part_of(index, selection)
+    wanted_first, wanted_last, _ = slice(selection.first, selection.last).indices(part.images)
+    start = 0
+    for shard in part.shards:
+        first, last = max(wanted_first - start, 0), min(wanted_last - start, shard.samples)
+        if first < last:
+            yield Stretch(shard, first, last)
+        start += shard.samples
