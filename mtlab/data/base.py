@@ -24,13 +24,27 @@ class Example:
 
     id: str  #: unique in the data set
     text: str
-    image: str  #: key for `Dataset.image`
-    target: int  #: index into `Dataset.answers`; −1 in val and test: the right answer is none of them
+    image: str  #: key for `Dataset.image`; captions of one picture have the same
+    target: int  #: index into `Dataset.answers`; −1: there are none, or in val and test the right one is not among them
     family: str  #: the kind of question, for reports by family
+    more_images: tuple[str, ...] = ()  #: keys of the other pictures, where a text goes with several
+    scores: tuple[
+        tuple[int, float], ...
+    ] = ()  #: (answer, score) of all that are right to some degree; `target`: the best
+    annotators: tuple[str, ...] = ()  #: what each of several people answered, as written; in val and test alone
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The keys of all its pictures."""
+        return (self.image, *self.more_images)
 
 
 class Dataset:
-    """A data set. A subclass registers a name, a nested `Config`, and says what it holds."""
+    """A data set. A subclass registers a name, a nested `Config`, and says what it holds.
+
+    What tasks may need, by the words of `provides`: `answers` (of `Example.target`), `scores` beside them (soft
+    targets, and what annotators answered), `pairs of images` (with answers), `captions` (a text and its picture alone).
+    """
 
     Config: ClassVar[type[Any]] = NoOptions
     provides: ClassVar[frozenset[str]] = frozenset({"answers"})  #: what tasks may need: see `Task.needs`
@@ -48,6 +62,11 @@ class Dataset:
     def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - worlds are identified by name, version and options
         """Identify what lies outside the options (files on disk): part of a run's id; None where it cannot be had."""
         return ""
+
+    @classmethod
+    def hidden(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003 - most data sets are whole
+        """Name the splits whose right answers are not public: they are answered for their server, never scored."""
+        return frozenset()
 
     @classmethod
     def remarks(cls, config: Any) -> Sequence[str]:  # noqa: ARG003 - most data sets are as they should be
