@@ -6,7 +6,7 @@ Each command is a module of its own, and imports what it needs inside: `mtlab --
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -16,6 +16,7 @@ from mtlab.cli import (
     checking,
     checkpoints,
     cleaning,
+    data,
     doctor,
     evaluation,
     listing,
@@ -57,6 +58,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+GROUPS: dict[str, tuple[typer.Typer, str]] = {
+    "data": (data.app, "Convert data sets into shards, and look at them: convert, info, check, sample."),
+}
+for _name, (_group, _help) in GROUPS.items():
+    app.add_typer(_group, name=_name, help=_help)
 
 
 def _version(asked: bool) -> None:
@@ -95,7 +101,19 @@ def main() -> int:
         if usage is None:
             raise
         problem = " ".join(usage().replace("Value error, ", "").split())
-        command = next((name for name in sys.argv[1:2] if name in COMMANDS), "")
-        print(f"error: {problem} (see `{f'mtlab {command}'.strip()} --help`)", file=sys.stderr)
+        if problem:  # else no command was given, and the help is on the screen
+            print(
+                f"error: {problem} (see `{' '.join(['mtlab', *_command_given(sys.argv[1:3])])} --help`)",
+                file=sys.stderr,
+            )
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _command_given(words: Sequence[str]) -> list[str]:
+    """Find the command in the first words of the command line, with the group that it is in."""
+    if not words or words[0] not in COMMANDS | GROUPS:
+        return []
+    inside = GROUPS[words[0]][0].registered_commands if words[0] in GROUPS else []
+    named = {command.callback.__name__ for command in inside if command.callback is not None}
+    return [words[0], *(word for word in words[1:2] if word in named)]

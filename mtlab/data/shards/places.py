@@ -109,7 +109,7 @@ def _read(path: Path, start: int, stop: int | None) -> bytes:
         while start < stop:
             piece = os.pread(descriptor, min(stop - start, 2**24), start)
             if not piece:
-                raise EOFError(f"ends at byte {start:,}, {stop:,} were expected")
+                raise UserError(f"ends at byte {start:,}, {stop:,} were expected: it is cut off", file=path)
             pieces.append(piece)
             start += len(piece)
         return b"".join(pieces)

@@ -1,0 +1,201 @@
+"""Looking through a whole folder of shards: is everything there, whole, and what the index says?"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mtlab.data.shards.images import BadImageError
+from mtlab.data.shards.images import check as check_image
+from mtlab.data.shards.index import KEY, PICTURES, Shard
+from mtlab.data.shards.places import Place
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.samples import BLOCK, Row, refused
+from mtlab.data.shards.write import per_text
+from mtlab.errors import UserError
+
+PIECE = 2**22  #: bytes read at a time
+Progress = Callable[[int, int], None]  #: shards done, shards in all
+
+
+@dataclass
+class Checked:
+    """What was found."""
+
+    problems: list[str] = field(default_factory=list)  #: FILE: what is wrong
+    remarks: list[str] = field(default_factory=list)  #: what a user should know, but may be meant so
+    samples: int = 0
+    images: int = 0  #: decoded ones
+
+
+def check(shards: Shards, *, images: bool = True, progress: Progress = lambda _done, _whole: None) -> Checked:
+    """Check a folder: checksums, structure, names and types of members, counts, labels, ids, images, splits.
+
+    Args:
+        shards: the folder.
+        images: decode every image, too.
+        progress: called after each shard.
+
+    """
+    found = Checked()
+    labels = 0
+    try:
+        labels = len(shards.answers)
+    except UserError as error:
+        found.problems.append(str(error))
+    keys: dict[str, Counter[str]] = {}
+    whole = sum(len(part.shards) for part in shards.index.parts.values())
+    done = 0
+    for name, part in shards.index.parts.items():
+        if not part.texts():
+            found.problems.append(f"{shards.place.name}: {name} is empty")
+        seen, ids = keys.setdefault(name, Counter()), set[str]()
+        for shard in part.shards:
+            for problem in _shard_problems(shards, shard, found, seen, ids, labels, decode=images):
+                found.problems.append(f"{shards.place.name}/{problem}")
+            done += 1
+            progress(done, whole)
+        if twice := [key for key, count in seen.items() if count > 1]:
+            found.problems.append(f"{shards.place.name}: {name} has {twice[0]} and {len(twice) - 1} more images twice")
+    found.remarks += _shared(keys)
+    return found
+
+
+def _shard_problems(
+    shards: Shards, shard: Shard, found: Checked, seen: Counter[str], ids: set[str], labels: int, *, decode: bool
+) -> Iterator[str]:
+    try:
+        rows = shards.rows(shard)
+    except UserError as error:
+        yield f"{shard.rows}: {error.problem}"
+        return
+    for row in rows:
+        seen[row.key] += 1
+        yield from (f"{shard.rows}: {row.key}: {problem}" for problem in _row_problems(row, shards, labels, ids))
+    if per_text(rows) != dict(shard.per_text) or len(rows) != shard.samples:
+        yield f"{shard.rows}: has other counts than the index"
+    yield from (
+        f"{shard.file}: {problem}" for problem in _tar_problems(shards.place, shard, rows, found, decode=decode)
+    )
+
+
+def _row_problems(row: Row, shards: Shards, labels: int, ids: set[str]) -> Iterator[str]:
+    if not KEY.fullmatch(row.key):
+        yield "is no name of a sample"
+    if len(row.images) != PICTURES[shards.kind]:
+        yield f"has {len(row.images)} images, not {PICTURES[shards.kind]}"
+    if not row.texts:
+        yield "has no text"
+    for text in row.texts:
+        if not isinstance(text.get("text"), str) or not text["text"].strip() or not isinstance(text.get("id"), str):
+            yield f"has a text without words or without an id: {text!r}"[:200]
+            continue
+        if text["id"] in ids:
+            yield f"id {text['id']!r} is taken"
+        ids.add(text["id"])
+        given = [text["label"]] if "label" in text else text.get("labels", [])
+        if not all(isinstance(label, int) and 0 <= label < labels for label in given):
+            yield f"labels {given!r}: there are {labels} answers"
+        if len(text.get("scores", ())) != len(text.get("labels", ())):
+            yield f"has {len(text.get('labels', ()))} labels, but {len(text.get('scores', ()))} scores"
+
+
+def _tar_problems(place: Place, shard: Shard, rows: list[Row], found: Checked, *, decode: bool) -> Iterator[str]:
+    expected = {offset: (row.key, size) for row in rows for offset, size in row.images}
+    stream = _Hashed(place, shard.file, shard.bytes)
+    problems = 0
+    try:
+        with tarfile.open(fileobj=io.BufferedReader(stream, PIECE), mode="r|") as archive:
+            while (member := archive.next()) is not None:
+                for problem in _member_problems(archive, member, expected, found, decode=decode):
+                    problems += 1
+                    yield problem
+        stream.drain()
+    except FileNotFoundError:
+        yield "is missing"
+        return
+    except (tarfile.TarError, EOFError) as error:
+        yield f"is cut off or damaged ({' '.join(str(error).split())})"
+        return
+    except UserError as error:
+        yield f"{error.problem}"
+        return
+    if expected and not problems:
+        key = next(iter(expected.values()))[0]
+        yield f"lacks {len(expected)} images, such as that of {key}"
+    elif stream.hash.hexdigest() != shard.sha256 and not problems:
+        yield "has another checksum than the index: it was changed, or damaged in copying"
+
+
+def _member_problems(
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    expected: dict[int, tuple[str, int]],
+    found: Checked,
+    *,
+    decode: bool,
+) -> Iterator[str]:
+    if (reason := refused(member.name)) is not None:
+        yield f"member {member.name!r} {reason}"
+        return
+    if not member.isreg():
+        yield f"member {member.name!r} is no plain file"
+        return
+    if member.name.endswith(".json"):
+        found.samples += 1
+        return
+    if expected.pop(member.offset_data, None) != (member.name.partition(".")[0], member.size):
+        yield f"member {member.name!r} is not where the lines say"
+        return
+    if decode:
+        held = archive.extractfile(member)
+        assert held is not None, "it is a plain file"
+        data = held.read()
+        found.images += 1
+        try:
+            if len(data) != member.size:
+                raise EOFError("unexpected end of data")
+            check_image(data)
+        except BadImageError as error:
+            yield f"{member.name}: {error.problem}"
+
+
+class _Hashed(io.RawIOBase):
+    """A file of a place as a stream, hashed as it goes by."""
+
+    def __init__(self, place: Place, file: str, size: int) -> None:
+        super().__init__()
+        self.hash = hashlib.sha256()
+        self._place, self._file, self._size, self._at = place, file, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._at + len(buffer), self._size)
+        if stop == self._at:
+            return 0
+        data = self._place.read(self._file, self._at, stop)
+        buffer[: len(data)] = data
+        self.hash.update(data)
+        self._at += len(data)
+        return len(data)
+
+    def drain(self) -> None:
+        """Read what follows the end of the archive."""
+        while self.read(BLOCK * 64):
+            pass
+
+
+def _shared(keys: dict[str, Counter[str]]) -> Iterator[str]:
+    """Tell of images that are in several parts: right in some data, a mistake in most."""
+    names = list(keys)
+    for at, first in enumerate(names):
+        for second in names[at + 1 :]:
+            if both := keys[first].keys() & keys[second].keys():
+                yield f"{len(both):,} images are in {first} and in {second}, such as {min(both)}"

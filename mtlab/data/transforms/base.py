@@ -1,0 +1,81 @@
+"""The interface of an image transform.
+
+Shapes: H, W pixels of an image as it came, S side of what a tower takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mtlab.config.options import option
+from mtlab.registry import Registry
+
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+class Transform:
+    """A transform. A subclass registers a name and says how an image is augmented, fitted and normalised.
+
+    Args:
+        config: the checked options, an instance of `Config`.
+
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Options in the YAML."""
+
+        size: int = option(224, "S, side of what the tower takes, in pixels", minimum=8, maximum=4096)
+
+    config: Config
+    random: ClassVar[bool] = False  #: are there random numbers in it? Then what a tower gives cannot be cached
+    square: ClassVar[bool] = True  #: is the result S × S? Else images of different shapes do not fit into one batch
+    moments: ClassVar[tuple[tuple[float, float, float], tuple[float, float, float]]] = CLIP  #: mean and deviation
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        mean, deviation = self.moments
+        self._mean = torch.tensor(mean).view(3, 1, 1) * 255
+        self._deviation = torch.tensor(deviation).view(3, 1, 1) * 255
+
+    def __call__(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Make pixels for a tower.
+
+        Args:
+            image: uint8 [3, H, W], RGB.
+            generator: draws what is random; None: torch's own.
+
+        Returns:
+            float32 [3, S, S], normalised.
+
+        """
+        fitted = self.fit(image, generator)
+        return fitted.float().sub_(self._mean).div_(self._deviation)
+
+    def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Augment an image and bring it to its size: uint8 [3, H, W] → uint8 [3, S, S]."""
+        raise NotImplementedError
+
+
+TRANSFORMS: Registry[Transform] = Registry("transform", "mtlab.data.transforms", "mtlab.transforms", Transform)
+register_transform = TRANSFORMS.register
+
+
+def build_transform(node: Mapping[str, Any]) -> Transform:
+    """Build the transform that a node names: `{name: albef_randaug, size: 384}`.
+
+    Raises:
+        UserError: no such name, or a wrong option.
+
+    """
+    from mtlab.config.nodes import configured
+
+    entry, config = configured(TRANSFORMS, node, "transform")
+    return entry.cls(config)
