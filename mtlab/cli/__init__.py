@@ -20,6 +20,7 @@ from mtlab.cli import (
     doctor,
     evaluation,
     listing,
+    making,
     planning,
     reporting,
     running,
@@ -59,8 +60,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 GROUPS: dict[str, tuple[typer.Typer, str]] = {
-    "data": (data.app, "Convert data sets into shards, and look at them: convert, info, check, sample."),
+    "data": (data.app, "Convert data sets into shards, and look at them: make, convert, info, check, sample."),
 }
+data.app.command("make")(making.make)
 for _name, (_group, _help) in GROUPS.items():
     app.add_typer(_group, name=_name, help=_help)
 

@@ -53,7 +53,7 @@ def make(name: str, options: Mapping[str, Any], out: Path, progress: Progress) -
         UserError: unknown data set or options; the folder exists already or cannot be written; data cannot be had.
 
     """
-    entry, config = configured(DATASETS, {"name": name, **options}, "data")
+    entry, config = configured(DATASETS, {"name": name, **options}, "")
     data = entry.cls(config)
     layout = layout_of(data)
     sizes = entry.cls.sizes(config)
