@@ -5,6 +5,7 @@ Shapes: B examples, L own tokens, M tokens of the other modality, D width, H hea
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,6 +37,16 @@ class Attention(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=dropout)
         projected: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return F.dropout(projected, self.dropout, self.training)
+
+    def weighed(self, queries: Tensor, context: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Attend as `forward`, but with the weights in hand, and without dropout: [B, L, D], and them [B, H, L, M]."""
+        query = self._split(self.query(queries))
+        key, value = (self._split(part) for part in self.key_value(context).chunk(2, -1))
+        logits = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
+        if mask is not None:
+            logits = logits.masked_fill(~mask[:, None, None, :].bool(), -torch.inf)
+        weights = logits.softmax(-1)
+        return self.out((weights @ value).transpose(1, 2).flatten(2)), weights
 
     def _split(self, states: Tensor) -> Tensor:
         """Split the width into heads, [B, H, L, D / H]."""

@@ -17,7 +17,6 @@ from mtlab.data.batches import Batch
 from mtlab.errors import UserError
 from mtlab.model import build
 from mtlab.towers import KINDS, build_tower, is_cached, tower_shape
-from mtlab.training.assemble import refuse_untrainable
 from mtlab.training.environment import device, device_name
 from mtlab.training.optimiser import adamw, groups
 from mtlab.training.steps import Arithmetic, train_step
@@ -50,7 +49,6 @@ def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_t
         UserError: the device is not there or has too little memory free, or the task has no training loop.
 
     """
-    refuse_untrainable(config["task"])
     train = checked(TrainConfig, config["train"])
     arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
     free = _free_bytes(arithmetic.device)

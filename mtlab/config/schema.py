@@ -114,9 +114,15 @@ class MetricsConfig:
 class RecordConfig:
     """What a run writes beside its metrics. It cannot change a result."""
 
-    layers: bool = option(True, "record aggregation weights and contributions on validation data")
+    layers: bool = option(
+        True,
+        "at the end, record aggregation weights, contributions, likeness of layers and attention on validation data",
+    )
+    trace: bool = option(True, "the same on a few validation examples at a few steps of training, and gradient norms")
+    tokens: bool = option(True, "at the end, record weights and contributions per word and patch of a few examples")
     interventions: bool = option(
-        False, "at the end, measure validation with each expert removed and with uniform weights"
+        False,
+        "at the end, measure validation without each expert, and with weights made uniform or alike for all tokens",
     )
     examples: bool = option(True, "write the outcome of every validation and test example")
 

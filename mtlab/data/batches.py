@@ -5,18 +5,21 @@ Shapes: B examples, L text tokens, M image tokens, D_n width of level n.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from mtlab.data.base import Dataset, Example
+from mtlab.data.masking import Masked, Masking
+from mtlab.data.mismatches import mismatches
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Tower
-from mtlab.training.seeding import order
+from mtlab.training.seeding import derive, order
 
 Inputs = Features | tuple[Tensor, ...]  #: cached levels, or what a tower's `forward` takes
 T = TypeVar("T")
@@ -53,26 +56,72 @@ class RawImages:
 
 
 @dataclass(frozen=True)
+class Mismatched:
+    """The texts of a batch, each with a picture that may not be its own: is it?"""
+
+    images: Inputs | None  #: the pictures that are not; None: all are
+    shown: Tensor  #: which picture goes with each text: a row of the batch's own, or behind them of `images`, int64 [B]
+    matches: Tensor  #: 1 where it is the text's own, int64 [B]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some examples of a split."""
 
     rows: tuple[int, ...]  #: their positions in the split
     text: Inputs
-    image: Inputs
-    targets: Tensor  #: [B], int64
+    image: Inputs  #: where a text goes with several: all first ones, then all second ones
+    targets: Tensor  #: int64 [B]; or a score of each answer, [B, A]
+    masked: Masked | None = None  #: the texts with words hidden
+    mismatched: Mismatched | None = None
+    identities: Tensor | None = None  #: equal where the picture is, int64 [B]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def to(self, device: torch.device) -> Batch:
         """Move to a device; from pinned memory without waiting for the copy."""
-        if device.type == "cpu":
-            return self
-        return Batch(self.rows, _moved(self.text, device), _moved(self.image, device), _move(self.targets, device))
+        return self if device.type == "cpu" else self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
         """Move to page-locked memory, from which a copy to the accelerator needs no waiting."""
-        return Batch(self.rows, _pinned(self.text), _pinned(self.image), self.targets.pin_memory())
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        masked, mismatched = self.masked, self.mismatched
+        if masked is not None:
+            masked = Masked(tuple(map(move, masked.words)), move(masked.places), move(masked.right))
+        if mismatched is not None:
+            images = None if mismatched.images is None else _each(mismatched.images, move)
+            mismatched = Mismatched(images, move(mismatched.shown), move(mismatched.matches))
+        return Batch(
+            self.rows,
+            _each(self.text, move),
+            _each(self.image, move),
+            move(self.targets),
+            masked,
+            mismatched,
+            None if self.identities is None else move(self.identities),
+        )
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """Words of the texts are hidden."""
+
+    masking: Masking
+    words: Source  #: gives ids and mask; what the tower makes of whole texts may come from elsewhere
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a task wants of its batches beside text, picture and the right answer's number."""
+
+    answers: tuple[str, ...] | None = None  #: targets are scores of all of these
+    hiding: Hiding | None = None
+    mismatches: bool = False  #: where a split is judged
+    mismatches_in_training: bool = False
+    identities: bool = False
 
 
 class Loader:
@@ -82,26 +131,84 @@ class Loader:
         examples: the split's examples.
         text: where their texts' inputs come from.
         image: where their images' inputs come from.
+        extras: what the task wants beside. In training it rests on seed and step; elsewhere on the example alone, and
+            so is the same in every run.
 
     """
 
-    def __init__(self, examples: Sequence[Example], text: Source, image: Source) -> None:
+    def __init__(self, examples: Sequence[Example], text: Source, image: Source, extras: Extras | None = None) -> None:
         self.examples = examples
         self.text = text
         self.image = image
+        self.extras = extras or Extras()
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """Gather the examples at these positions."""
-        chosen = [self.examples[row] for row in rows]
+        extras = self.extras
+        seeds = [derive(0, "validation", "mask", row) for row in rows] if extras.hiding else []
+        others = [self._others[row] for row in rows] if extras.mismatches else []
+        return self._batch(rows, seeds, others, at_least_one=True)
+
+    def _batch(
+        self, rows: Sequence[int], seeds: Sequence[int], others: Sequence[int | None], *, at_least_one: bool
+    ) -> Batch:
+        """Gather examples.
+
+        Args:
+            rows: their positions.
+            seeds: of what is hidden of each text, if anything is.
+            others: the positions of those whose picture each text is shown with; None: its own; empty: that is no task.
+            at_least_one: hide at least one token of each text.
+
+        """
+        chosen, extras = [self.examples[row] for row in rows], self.extras
+        text = self.text.fetch([example.text for example in chosen])
+        masked = None
+        if extras.hiding is not None:
+            words = extras.hiding.words.fetch([example.text for example in chosen])
+            assert not isinstance(words, Features), "a source of words gives ids and mask"
+            masked = extras.hiding.masking.hide(words, seeds, at_least_one=at_least_one)
+        pictures = zip(*(example.images for example in chosen), strict=True)
         return Batch(
             tuple(rows),
-            self.text.fetch([example.text for example in chosen]),
-            self.image.fetch([example.image for example in chosen]),
-            torch.tensor([example.target for example in chosen]),
+            text,
+            self.image.fetch([key for keys in pictures for key in keys]),
+            self._targets(chosen),
+            masked,
+            self._mismatched(others) if others else None,
+            torch.tensor([self._identities[example.image] for example in chosen]) if extras.identities else None,
         )
+
+    def _targets(self, chosen: Sequence[Example]) -> Tensor:
+        if self.extras.answers is None:
+            return torch.tensor([example.target for example in chosen])
+        scores = torch.zeros(len(chosen), len(self.extras.answers))
+        for row, example in enumerate(chosen):
+            for answer, score in example.scores:
+                scores[row, answer] = score
+        return scores
+
+    def _mismatched(self, others: Sequence[int | None]) -> Mismatched:
+        wrong = [other for other in others if other is not None]
+        behind = iter(range(len(others), len(others) + len(wrong)))
+        return Mismatched(
+            self.image.fetch([self.examples[other].image for other in wrong]) if wrong else None,
+            torch.tensor([row if other is None else next(behind) for row, other in enumerate(others)]),
+            torch.tensor([int(other is None) for other in others]),
+        )
+
+    @cached_property
+    def _identities(self) -> dict[str, int]:
+        """Number the pictures, as they first occur."""
+        return {key: number for number, key in enumerate(dict.fromkeys(example.image for example in self.examples))}
+
+    @cached_property
+    def _others(self) -> list[int | None]:
+        """Choose, once for all, which text is shown with another's picture where nothing is learnt."""
+        return mismatches([example.image for example in self.examples], derive(0, "validation", "mismatch"))
 
     def steps(self, seed: int, batch: int, micro: int, start: int = 0) -> Iterator[tuple[Batch, ...]]:
         """Give the micro-batches of every optimiser step from `start` on, without end.
@@ -112,8 +219,17 @@ class Loader:
             UserError: there are fewer examples than one batch.
 
         """
-        for rows in training_rows(len(self.examples), seed, batch, start):
-            yield tuple(self.batch(rows[at : at + micro]) for at in range(0, batch, micro))
+        for step, rows in enumerate(training_rows(len(self.examples), seed, batch, start), start):
+            hiding, seeds, others = self.extras.hiding, list[int](), list[int | None]()
+            if hiding is not None:
+                seeds = [derive(seed, "mask", step, place) for place in range(batch)]
+            if self.extras.mismatches_in_training:
+                drawn = mismatches([self.examples[row].image for row in rows], derive(seed, "mismatch", step))
+                others = [None if other is None else rows[other] for other in drawn]
+            yield tuple(
+                self._batch(rows[part], seeds[part], others[part], at_least_one=False)
+                for part in (slice(at, at + micro) for at in range(0, batch, micro))
+            )
 
     def once(self, batch: int, rows: Iterable[int] | None = None) -> Iterator[Batch]:
         """Give every example (or those at `rows`) exactly once, texts of similar length together to save padding."""
@@ -150,19 +266,12 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             yield item
 
 
-def _moved(inputs: Inputs, device: torch.device) -> Inputs:
+def moved(inputs: Inputs, device: torch.device) -> Inputs:
+    """Move inputs to a device."""
+    return inputs if device.type == "cpu" else _each(inputs, lambda tensor: tensor.to(device))
+
+
+def _each(inputs: Inputs, move: Callable[[Tensor], Tensor]) -> Inputs:
     if isinstance(inputs, Features):
-        mask = None if inputs.mask is None else _move(inputs.mask, device)
-        return Features(tuple(_move(level, device) for level in inputs.levels), mask)
-    return tuple(_move(tensor, device) for tensor in inputs)
-
-
-def _move(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.to(device, non_blocking=True)
-
-
-def _pinned(inputs: Inputs) -> Inputs:
-    if isinstance(inputs, Features):
-        mask = None if inputs.mask is None else inputs.mask.pin_memory()
-        return Features(tuple(level.pin_memory() for level in inputs.levels), mask)
-    return tuple(tensor.pin_memory() for tensor in inputs)
+        return Features(tuple(map(move, inputs.levels)), None if inputs.mask is None else move(inputs.mask))
+    return tuple(map(move, inputs))

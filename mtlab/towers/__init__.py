@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mtlab.config.nodes import configured
 from mtlab.errors import UserError
 from mtlab.registry import Entry
-from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, Tower, TowerShape
+from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, Grid, Tower, TowerShape
 from mtlab.towers.layers import offered
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "fetch_tower",
     "is_cached",
     "offered",
+    "text_pieces",
+    "token_grid",
     "tower_digest",
     "tower_node",
     "tower_shape",
@@ -69,6 +71,7 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
         positions=info.positions,
         vocabulary=info.vocabulary,
         gate=config.gate,
+        mask_token=info.mask_token,
     )
 
 
@@ -98,6 +101,18 @@ def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:
         entry.cls.fetch(config)
     except UserError as error:
         raise error.at(key=kind) from None
+
+
+def text_pieces(node: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]] | None:
+    """Name the tokens of texts as the text tower of a node reads them, see `Tower.pieces`."""
+    entry, config = tower_node("text", node)
+    return entry.cls.pieces(config, texts)
+
+
+def token_grid(node: Mapping[str, Any]) -> Grid | None:
+    """Say how the image tokens of a node's vision tower lie in the image, see `Tower.grid`."""
+    entry, config = tower_node("vision", node)
+    return entry.cls.grid(config)
 
 
 def build_tower(kind: TowerKind, node: Mapping[str, Any], *, weights: bool = True) -> Tower[Any]:

@@ -44,6 +44,7 @@ class TowerInfo:
     class_token: bool  #: is token 0 a summary of the whole?
     positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
     vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
+    mask_token: bool = False  #: has a text tower an id that stands for a hidden word?
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,26 @@ class TowerShape:
     positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
     vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
     gate: bool = False  #: does the encoder gate the levels below the top one into it?
+    mask_token: bool = False  #: has a text tower an id that stands for a hidden word?
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What one must know of a text tower's token ids to hide words from it."""
+
+    size: int  #: ids lie below it
+    mask: int  #: stands for a hidden token
+    special: frozenset[int]  #: are never hidden: class token, separators, padding
+    continuing: frozenset[int]  #: go on with the word that the token before belongs to; empty where none tells
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the tokens of an image lie in it: row by row from its top left corner, the whole image evenly divided."""
+
+    rows: int
+    columns: int
+    prefix: int = 0  #: tokens before those of the grid, that belong to no place: class token, registers
 
 
 @dataclass(frozen=True)
@@ -116,6 +137,25 @@ class Tower(nn.Module, Generic[Raw]):
             UserError: no such model, or the hub cannot be reached; never a hang.
 
         """
+
+    @classmethod
+    def pieces(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:  # noqa: ARG003 - subclasses read them
+        """Name the tokens of texts, in order and without padding: words, or pieces of them. None: there are no words.
+
+        Raises:
+            UserError: the tokeniser cannot be read.
+
+        """
+        return None
+
+    @classmethod
+    def grid(cls, config: Any) -> Grid | None:  # noqa: ARG003 - subclasses read it
+        """Say how the tokens of an image lie in it. None: they have no place there."""
+        return None
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Describe a text tower's token ids, the first of what `prepare` gives; None: no word can be hidden from it."""
+        return None
 
     def prepare(self, raw: Sequence[Raw]) -> tuple[Tensor, ...]:
         """Turn raw inputs into the tensors that `forward` takes (token ids and mask; pixels). Runs in data workers."""

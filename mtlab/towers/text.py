@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.towers import encoders, published
-from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_text_tower
+from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, Vocabulary, register_text_tower
 from mtlab.towers.weights import drawn_from, package_folder
 
 
@@ -28,11 +28,32 @@ class EncoderBased(Tower[str]):
     network: Any  #: the transformers model
     folder: Path  #: where configuration, tokeniser and weights lie
     adapter_norm = False  #: standardise every level over its width
+    _tokeniser: Any = None
+
+    @classmethod
+    def pieces(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:
+        """Pieces as the tokeniser cuts them; None where the model is not on this disk, or has no fast tokeniser."""
+        folder = cls.on_disk(config)
+        return None if folder is None else encoders.pieces(folder, texts, config.max_length)
+
+    @classmethod
+    def on_disk(cls, config: Any) -> Path | None:
+        """Return the folder of the model, if it is on this disk."""
+        raise NotImplementedError
+
+    @property
+    def tokeniser(self) -> Any:
+        """The tokeniser of transformers, read when it is first asked for: a tower that only counts needs none."""
+        if self._tokeniser is None:
+            self._tokeniser = encoders.tokeniser(self.folder)
+        return self._tokeniser
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Ask the tokeniser; None if it has no mask token."""
+        return encoders.vocabulary(self.tokeniser, self.network.config.vocab_size)
 
     def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
         """Texts → ids and mask, both [B, L]: L is the longest text of the batch; longer than max_length is cut."""
-        if not hasattr(self, "tokeniser"):  # a tower without weights, for counting, needs none
-            self.tokeniser = encoders.tokeniser(self.folder)
         encoded = self.tokeniser(
             list(raw), padding=True, truncation=True, max_length=self.config.max_length, return_tensors="pt"
         )
@@ -111,6 +132,11 @@ class TransformersTower(EncoderBased):
         return None if folder is None else encoders.digest(folder, weights=config.weights == "pretrained")
 
     @classmethod
+    def on_disk(cls, config: Config) -> Path | None:
+        """Return the user's folder, or the hub's cached one."""
+        return encoders.find(config.model)
+
+    @classmethod
     def fetch(cls, config: Config) -> None:
         """Download the model if it comes from the hub and is not on this disk."""
         encoders.obtain(config.model, weights=config.weights == "pretrained")
@@ -139,12 +165,17 @@ class MiniLM(EncoderBased):
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
         """Tell depth, widths and tokens."""
-        return TowerInfo(6, (384,) * 6, config.max_length, True, True, vocabulary=30522)
+        return TowerInfo(6, (384,) * 6, config.max_length, True, True, vocabulary=30522, mask_token=True)
 
     @classmethod
     def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - there is one MiniLM
         """Hash the package's files."""
         return encoders.digest(_minilm_folder(), weights=True)
+
+    @classmethod
+    def on_disk(cls, config: Any) -> Path:  # noqa: ARG003 - there is one MiniLM
+        """Return the package's folder."""
+        return _minilm_folder()
 
 
 def _minilm_folder() -> Path:

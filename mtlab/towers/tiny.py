@@ -19,7 +19,16 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_text_tower, register_vision_tower
+from mtlab.towers.base import (
+    Features,
+    Grid,
+    Tower,
+    TowerInfo,
+    TowerOptions,
+    Vocabulary,
+    register_text_tower,
+    register_vision_tower,
+)
 from mtlab.towers.images import pixels
 from mtlab.towers.weights import drawn_from
 
@@ -95,13 +104,28 @@ class TinyText(Tower[str]):
     def describe(cls, config: Config) -> TowerInfo:
         """Tell depth, widths and tokens."""
         return TowerInfo(
-            config.depth, (config.width,) * config.depth, config.max_length, True, True, vocabulary=config.vocabulary
+            depth=config.depth,
+            widths=(config.width,) * config.depth,
+            tokens=config.max_length,
+            class_token=True,
+            positions=True,
+            vocabulary=config.vocabulary,
+            mask_token=True,
         )
 
     @classmethod
     def digest(cls, config: Any) -> str:  # noqa: ARG003 - the seed is among the options
         """Random: the options say it all."""
         return "random"
+
+    @classmethod
+    def pieces(cls, config: Config, texts: Sequence[str]) -> list[list[str]]:
+        """A start token, then words and marks."""
+        return [["[START]", *_words(text, config.max_length)] for text in texts]
+
+    def vocabulary(self) -> Vocabulary:
+        """Words alone are hidden; the id of padding, which is never read, stands for them."""
+        return Vocabulary(self.config.vocabulary, PAD, frozenset({PAD, START}), frozenset())
 
     def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
         """Texts → ids and mask, both [B, L]: L is the longest text of the batch."""
@@ -123,7 +147,7 @@ class TinyText(Tower[str]):
         return Features(run(self.blocks, hidden, mask, self.levels), mask)
 
     def _ids(self, text: str) -> list[int]:
-        words = re.findall(r"\w+|[^\w\s]", text.lower())[: self.config.max_length - 1]
+        words = _words(text, self.config.max_length)
         return [START, *(FIRST_WORD + _hashed(word) % (self.config.vocabulary - FIRST_WORD) for word in words)]
 
 
@@ -163,6 +187,12 @@ class TinyVision(Tower[NDArray[np.uint8]]):
         """Random: the options say it all."""
         return "random"
 
+    @classmethod
+    def grid(cls, config: Config) -> Grid:
+        """Patches behind a class token."""
+        side = config.image_size // config.patch
+        return Grid(side, side, prefix=1)
+
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S]."""
         return (pixels(raw, self.config.image_size, (0.5,) * 3, (0.25,) * 3, "bilinear"),)
@@ -177,6 +207,10 @@ class TinyVision(Tower[NDArray[np.uint8]]):
         summary = self.summary.expand(len(patches), -1, -1)
         hidden = self.norm(torch.cat([summary, patches], 1) + self.positions)
         return Features(run(self.blocks, hidden, None, self.levels))
+
+
+def _words(text: str, max_length: int) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text.lower())[: max_length - 1]
 
 
 def _hashed(word: str) -> int:

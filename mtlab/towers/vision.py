@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers import timm_networks as networks
-from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_vision_tower
+from mtlab.towers.base import Features, Grid, Tower, TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.facts import file_digest, remembered_info
 from mtlab.towers.images import pixels, pooled
 from mtlab.towers.weights import drawn_from, read_tensors
@@ -31,6 +31,13 @@ class TimmBased(Tower[NDArray[np.uint8]]):
 
     network: Any  #: the timm model
     own_norm: bool  #: is the model's last norm applied to every level? Else each token is standardised over channels
+
+    @classmethod
+    def grid(cls, config: Any) -> Grid:
+        """A square, behind as many tokens as do not fit in it: a class token, registers."""
+        tokens = cls.describe(config).tokens
+        side = isqrt(tokens)
+        return Grid(side, side, prefix=tokens - side**2)
 
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S], normalised as in the model's pre-training."""

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from mtlab import files
-from mtlab.data.base import Example, Split
-from mtlab.data.batches import Batch
-from mtlab.managers.base import MODALITIES, Modality
-from mtlab.model import VisionLanguageModel
-from mtlab.training import checkpoints, interventions, record
+from mtlab.data.base import Split
+from mtlab.recording import averages, probe, tokens
+from mtlab.training import checkpoints, interventions
 from mtlab.training.assemble import Assembled
 from mtlab.training.environment import device_name, peak_memory_mib
-from mtlab.training.evaluate import Evaluation, evaluate
-from mtlab.training.loop import evaluation_batch
+from mtlab.training.evaluate import Evaluation, evaluate, evaluation_batch
 from mtlab.training.progress import Progress
-from mtlab.training.steps import Arithmetic, logits
+from mtlab.training.steps import Passes
 
-JUDGED: tuple[Split, ...] = ("val", "test")
+if TYPE_CHECKING:
+    import numpy as np
+    import polars
+    from numpy.typing import NDArray
 
 
 def finish(
@@ -41,34 +39,18 @@ def finish(
         CorruptError: the best checkpoint cannot be read.
 
     """
-    tensors, _ = checkpoints.load(folder / "checkpoints" / "best.safetensors")
+    tensors, chosen = checkpoints.load(folder / "checkpoints" / "best.safetensors")
     checkpoints.restore(run.model, tensors)
     run.model.eval()
     batch = evaluation_batch(run.train)
-    loaders = {split: run.loader(split) for split in JUDGED}
-    answer = partial(logits, run.model, arithmetic=run.arithmetic)
-    judged = {
-        split: evaluate(answer, run.model.task, loader, batch, run.arithmetic.device, check)
-        for split, loader in loaders.items()
-    }
+    passes = Passes(run.model, run.arithmetic)
+    judged = {split: evaluate(passes, run.loader(split), batch, check) for split in run.judged}
     metrics: dict[str, float] = {} if progress.train_loss is None else {"train/loss": progress.train_loss}
-    for split, loader in loaders.items():
-        metrics |= judged[split].metrics(loader.examples, split)
+    for split, found in judged.items():
+        metrics |= found.metrics(split)
     if run.record.examples:
-        outcomes = [(split, loaders[split].examples, judged[split]) for split in JUDGED]
-        write_examples(folder / "examples.parquet", outcomes)
-    intervened = None
-    if run.record.layers or run.record.interventions:
-        averaged = record.layers(
-            partial(recorded, run.model, run.arithmetic), loaders["val"], batch, run.arithmetic.device, check
-        )
-        if run.record.layers:
-            record.write(folder / "layers.safetensors", averaged, run.levels)
-        if run.record.interventions:
-            mixing = _mixing(averaged, run.model.encoder.config.cross_layers)
-            intervened = interventions.measure(
-                run.model, loaders["val"], batch, run.arithmetic, run.levels, mixing, check
-            )
+        write_examples(folder / "examples.parquet", judged)
+    measured = record(run, folder, judged["val"], chosen["step"], check)
     return {
         "format": 1,
         "steps": progress.step,
@@ -81,7 +63,7 @@ def finish(
             "examples_per_second": progress.step * run.train.batch / progress.seconds,
             "memory_mib": peak_memory_mib(run.arithmetic.device),
         },
-        "interventions": intervened,
+        "interventions": measured,
         "mixes": {
             "device": device_name(run.arithmetic.device),
             "threads": run.train.threads,
@@ -90,18 +72,45 @@ def finish(
     }
 
 
-def recorded(
-    model: VisionLanguageModel, arithmetic: Arithmetic, batch: Batch
-) -> tuple[record.Recorded, dict[Modality, torch.Tensor | None]]:
-    """Run the model and give what its managers record, with the masks of both modalities."""
-    with arithmetic.autocast():
-        text, image = model.features("text", batch.text), model.features("vision", batch.image)
-        fused = model(text, image, record=True).fused
-    return fused.recorded, {"text": text.mask, "image": image.mask}
+def record(
+    run: Assembled, folder: Path, judged: Evaluation, step: int, check: Callable[[], None]
+) -> dict[str, Any] | None:
+    """Write what `run.record` asks for of the best checkpoint, in the model now; return what interventions gave.
+
+    Args:
+        run: model and data.
+        folder: the run directory.
+        judged: the model on validation data.
+        step: of the checkpoint.
+        check: called between batches.
+
+    """
+    wanted, loader, device = run.record, run.loader("val"), run.arithmetic.device
+    batch, levels = evaluation_batch(run.train), run.levels
+    intervened = None
+    with probe.undisturbed(run.model, device):
+        look = partial(probe.look, run.model, run.arithmetic)
+        if wanted.layers or wanted.interventions:
+            rows = probe.spread(loader.examples, averages.EXAMPLES)
+            found = averages.averages(look, loader, rows, batch, device, run.experts, check)
+            if wanted.layers:
+                described = averages.about(found, levels, len(rows)) | {"step": step}
+                checkpoints.save(folder / "layers.safetensors", found, described)
+            if wanted.interventions:
+                mixing = averages.mixing(found, run.model.encoder.config.cross_layers)
+                intervened = interventions.measure(run.model, loader, batch, run.arithmetic, levels, mixing, check)
+        if wanted.tokens:
+            rows = probe.spread(loader.examples, tokens.EXAMPLES)
+            seen = tokens.tokens(look, loader, rows, batch, device, check)
+            examples = [loader.examples[row] for row in rows]
+            told = [judged.words(row, run.dataset.answers) for row in rows]
+            described = tokens.about(run.config, levels, seen, examples, told) | {"step": step}
+            checkpoints.save(folder / "tokens.safetensors", seen, described)
+    return intervened
 
 
-def write_examples(path: Path, outcomes: list[tuple[Split, Any, Evaluation]]) -> None:
-    """Write one row per example: split, id, family, target, prediction, and its score in the task's first metric.
+def write_examples(path: Path, judged: Mapping[Split, Evaluation]) -> None:
+    """Write one row per outcome: split, id, family, target, prediction, and its score in the task's primary metric.
 
     Raises:
         UserError: the disk is full, or the folder may not be written.
@@ -109,23 +118,28 @@ def write_examples(path: Path, outcomes: list[tuple[Split, Any, Evaluation]]) ->
     """
     import polars
 
-    parts = [polars.DataFrame(_columns(split, list(examples), judged)) for split, examples, judged in outcomes]
+    parts = [_table(split, found) for split, found in judged.items()]
     with files.temporary(path) as scratch:
         polars.concat(parts).write_parquet(scratch)
 
 
-def _columns(split: Split, examples: list[Example], judged: Evaluation) -> dict[str, Any]:
-    return {
-        "split": [split] * len(examples),
-        "id": [example.id for example in examples],
-        "family": [example.family for example in examples],
-        "target": [example.target for example in examples],
-        "prediction": judged.predictions,
-        "score": next(iter(judged.scores.values())),
-    }
+def _table(split: Split, judged: Evaluation) -> polars.DataFrame:
+    import polars
+
+    return polars.DataFrame(
+        {
+            "split": [split] * len(judged.ids),
+            "id": list(judged.ids),
+            "family": list(judged.families),
+            "target": _numbers(judged.targets, len(judged.ids)),
+            "prediction": _numbers(judged.predictions, len(judged.ids)),
+            "score": judged.outcomes,
+        }
+    )
 
 
-def _mixing(averaged: Mapping[str, torch.Tensor], cross_layers: int) -> set[Modality]:
-    """Tell the modalities whose managers all record weights."""
-    depths = range(cross_layers)
-    return {m for m in MODALITIES if cross_layers and all(f"weights/{m}/{depth}" in averaged for depth in depths)}
+def _numbers(answers: NDArray[np.int64] | None, rows: int) -> polars.Series:
+    """Make a column of answers by number; of nothing where the task has no answers."""
+    import polars
+
+    return polars.Series([None] * rows if answers is None else answers, dtype=polars.Int64)

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,15 +14,16 @@ from mtlab.config.schema import MetricsConfig, TrainConfig
 from mtlab.data.batches import Batch, Loader, ahead
 from mtlab.errors import UserError, nearest
 from mtlab.model import VisionLanguageModel
+from mtlab.recording.trace import Trace, gradient_norms, recorded_steps
 from mtlab.training import checkpoints
-from mtlab.training.evaluate import evaluate
+from mtlab.training.evaluate import evaluate, evaluation_batch
 from mtlab.training.failures import DivergedError
 from mtlab.training.history import History
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.optimiser import adamw, groups, load_state, set_rate, state_tensors
 from mtlab.training.progress import Progress
 from mtlab.training.schedule import rate
-from mtlab.training.steps import Arithmetic, logits, train_step
+from mtlab.training.steps import Arithmetic, Passes, train_step
 
 LOG_EVERY = 20  #: steps; the loss is read from the device no more often
 
@@ -40,6 +40,7 @@ class Parts:
     arithmetic: Arithmetic
     seed: int
     tower_scales: Mapping[str, float]  #: learning-rate multiplier of each trained tower
+    trace: Trace | None = None  #: looks at the model at a few steps
 
 
 class Loop:
@@ -63,6 +64,8 @@ class Loop:
         self.steps = parts.train.length.steps or 0
         self.progress = Progress()
         self.saved = 0
+        self.traced = recorded_steps(self.steps) if parts.trace else frozenset()
+        self.gradients: dict[str, torch.Tensor] = {}
         self.losses = torch.zeros((), device=parts.arithmetic.device)
 
     def run(self) -> Progress:
@@ -85,22 +88,35 @@ class Loop:
     def _train(self) -> None:
         progress, train, batches = self.progress, self.parts.train, self._batches()
         self.parts.model.train()
+        self._record(0)
         while True:
             self.interrupts.check()
             done = progress.step == self.steps or progress.stopped
             if progress.validated < progress.step and (done or progress.step % train.eval_every == 0):
                 self._validate()
                 done = done or progress.stopped
+            if done:
+                self._record(progress.step)
             if self.saved < progress.step and (done or progress.step % train.checkpoint_every == 0):
                 self._save()
             if done:
                 return
             self._step(next(batches))
+            # At once, so that no checkpoint is ahead of it: the gradient would be lost.
+            if progress.step in self.traced:
+                self._record(progress.step)
+
+    def _record(self, step: int) -> None:
+        """Look at the model as it is after this step, unless that is known already."""
+        trace = self.parts.trace
+        if trace is not None and step == self.progress.step and step not in trace:
+            trace.record(step, self.gradients)
 
     def _step(self, micro_batches: tuple[Batch, ...]) -> None:
         progress, train, started = self.progress, self.parts.train, time.perf_counter()
         factor = rate(progress.step, self.steps, train)
         set_rate(self.optimiser, self.groups, train.lr * factor)
+        self.gradients = {}
         self.losses += train_step(
             self.parts.model,
             self.optimiser,
@@ -109,6 +125,7 @@ class Loop:
             seed=self.parts.seed,
             step=progress.step,
             clip=train.clip,
+            watch=self._watch if progress.step + 1 in self.traced else lambda: None,
         )
         progress.step += 1
         progress.loss_steps += 1
@@ -123,6 +140,9 @@ class Loop:
             values = {"train/loss": progress.train_loss, "train/lr": train.lr * factor}
             self.history.add(progress.step, progress.seconds, values)
 
+    def _watch(self) -> None:
+        self.gradients = gradient_norms(self.groups, self.optimiser.param_groups)
+
     def _read_losses(self) -> None:
         """Wait for the device and check what it summed up."""
         self.progress.loss_sum = self.losses.item()
@@ -134,15 +154,13 @@ class Loop:
         self._read_losses()
         parts.model.eval()
         judged = evaluate(
-            partial(logits, parts.model, arithmetic=parts.arithmetic),
-            parts.model.task,
+            Passes(parts.model, parts.arithmetic),
             parts.validation,
             evaluation_batch(parts.train),
-            parts.arithmetic.device,
             self.interrupts.check,
         )
         parts.model.train()
-        values = judged.metrics(parts.validation.examples, "val")
+        values = judged.metrics("val")
         if not math.isfinite(judged.loss):
             raise DivergedError(f"the validation loss is {judged.loss} at step {progress.step}")
         if parts.metrics.choose not in values:
@@ -156,7 +174,7 @@ class Loop:
 
     def _line(self, values: Mapping[str, float]) -> str:
         progress = self.progress
-        shown = {"train/loss": progress.train_loss, **{name: values[name] for name in values if name.count("/") == 1}}
+        shown = {"train/loss": progress.train_loss, **headline(values)}
         words = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
         words.append(f"best {progress.best or 0:.4f} at {progress.best_step}")
         words.append(f"{progress.step * self.parts.train.batch / max(progress.seconds, 1e-9):.0f} examples/s")
@@ -188,6 +206,8 @@ class Loop:
         self.saved = self.progress.step
         self.losses.fill_(self.progress.loss_sum)
         self.history.cut(self.progress.step)
+        if self.parts.trace is not None:
+            self.parts.trace.cut(self.progress.step)
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         train = self.parts.train
@@ -199,6 +219,6 @@ class Loop:
         return ahead(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
 
 
-def evaluation_batch(train: TrainConfig) -> int:
-    """Choose the examples of one forward pass without gradients: twice what fits with them."""
-    return 2 * (train.micro_batch or train.batch)
+def headline(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Choose the metrics to be shown in a line: of no family, and each by its own name alone."""
+    return {name: value for name, value in metrics.items() if name.count("/") == 1 and not name.endswith("/primary")}

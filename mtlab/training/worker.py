@@ -17,13 +17,14 @@ from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
+from mtlab.recording.trace import trace_of
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
 from mtlab.studies.process import LAUNCHER
 from mtlab.training import environment, failures
 from mtlab.training.assemble import assemble
 from mtlab.training.finish import finish
 from mtlab.training.interrupt import Interrupted, Interrupts
-from mtlab.training.loop import Loop, Parts
+from mtlab.training.loop import Loop, Parts, headline
 from mtlab.training.transfer import source, start_from
 
 INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
@@ -106,6 +107,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
         arithmetic=run.arithmetic,
         seed=seed,
         tower_scales=run.tower_scales,
+        trace=trace_of(run, run_dir) if run.record.trace else None,
     )
     progress = Loop(parts, run_dir, interrupts).run()
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
@@ -113,7 +115,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
     # run is trained again, with the same result.
     (run_dir / "checkpoints" / "last.safetensors").unlink()
     files.write_json(run_dir / "result.json", result)
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.count("/") == 1)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
     print(f"finished after {progress.step} steps: {shown}", flush=True)
 
 

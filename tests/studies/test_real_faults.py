@@ -58,7 +58,13 @@ def outcomes(folder: Path) -> dict[str, Any]:
         found[name] = result
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         found[f"{name} metrics"] = [{key: row[key] for key in row if key != "seconds"} for row in rows]
-        for file in ("examples.parquet", "layers.safetensors", "checkpoints/best.safetensors"):
+        for file in (
+            "examples.parquet",
+            "layers.safetensors",
+            "trace.safetensors",
+            "tokens.safetensors",
+            "checkpoints/best.safetensors",
+        ):
             found[f"{name} {file}"] = (run / file).read_bytes()
     return found
 

@@ -7,11 +7,9 @@ import torch
 from mtlab.config.check import checked
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
-from mtlab.managers.base import Aggregated
 from mtlab.tasks.question_answering import QuestionAnswering
 from mtlab.towers.base import Features
 from mtlab.training.evaluate import evaluate
-from mtlab.training.record import layers
 
 TASK = QuestionAnswering(QuestionAnswering.Config(), width=2, answers=3)
 CPU = torch.device("cpu")
@@ -79,23 +77,3 @@ def test_an_interruption_may_come_between_batches() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(right_below_ten, TASK, loader(5), 2, CPU, stop)
-
-
-def test_recorded_layers_are_averaged_over_real_tokens_alone() -> None:
-    """Example n has n + 1 real tokens, each with weight n; padding has the weight 1000."""
-
-    def recorded(batch: Batch) -> tuple[dict[tuple[str, int], Aggregated], dict[str, torch.Tensor | None]]:
-        assert isinstance(batch.text, Features)
-        assert batch.text.mask is not None
-        numbers = batch.text.levels[0]  # [B, L, 1]
-        weights = torch.where(batch.text.mask.unsqueeze(-1), numbers, 1000.0).unsqueeze(1).expand(-1, 2, -1, 3)
-        by_text = Aggregated(numbers, weights, weights[..., 0])
-        shared = Aggregated(numbers, torch.tensor([0.25, 0.75]).view(1, 2, 1, 1), None)
-        return {("text", 0): by_text, ("image", 0): shared}, {"text": batch.text.mask, "image": None}
-
-    averaged = layers(recorded, loader(6), 4, CPU)  # type: ignore[arg-type]
-    expected = sum(n * (n + 1) for n in range(6)) / sum(n + 1 for n in range(6))
-    assert averaged.keys() == {"weights/text/0", "contributions/text/0", "weights/image/0"}
-    assert averaged["weights/text/0"].tolist() == pytest.approx([expected] * 2)
-    assert averaged["contributions/text/0"].tolist() == pytest.approx([expected] * 2)
-    assert averaged["weights/image/0"].tolist() == pytest.approx([0.25, 0.75])

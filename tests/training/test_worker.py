@@ -22,6 +22,8 @@ def test_a_run_leaves_what_the_store_promises(make_run: RunMaker) -> None:
         "metrics.jsonl",
         "examples.parquet",
         "layers.safetensors",
+        "trace.safetensors",
+        "tokens.safetensors",
         "checkpoints/best.safetensors",
         "result.json",
     }
@@ -56,22 +58,6 @@ def test_the_best_checkpoint_is_the_one_that_validation_chose(make_run: RunMaker
     assert metadata == {"step": best["step"], "metric": "val/accuracy", "value": best["val/accuracy"]}
 
 
-def test_recorded_layers_are_labelled_means(make_run: RunMaker) -> None:
-    folder = make_run(vision={"layers": "top2"})
-    train(folder)
-    tensors, metadata = checkpoints.load(folder / "layers.safetensors")
-    assert metadata["levels"] == {"text": [1, 2, 3], "image": [2, 3]}
-    assert metadata["labels"]["weights/image/1"] == ["level 2", "level 3", "previous 1"]
-    assert {name: tuple(values.shape) for name, values in tensors.items()} == {
-        f"{kind}/{modality}/{depth}": (experts + depth,)
-        for kind in ("weights", "contributions")
-        for modality, experts in (("text", 3), ("image", 2))
-        for depth in (0, 1)
-    }
-    assert tensors["weights/image/0"].sum().item() == pytest.approx(1)
-    assert tensors["contributions/text/1"].sum().item() == pytest.approx(1)
-
-
 def test_interventions_by_weights_and_at_the_input(make_run: RunMaker) -> None:
     folder = make_run(record={"interventions": True}, text={"layers": [1, 3]})
     train(folder)
@@ -81,20 +67,23 @@ def test_interventions_by_weights_and_at_the_input(make_run: RunMaker) -> None:
     assert result["text"]["without"].keys() == {"1", "3"}
     assert result["image"]["without"].keys() == {"1", "2", "3"}
     assert 0 <= result["image"]["uniform"] <= 1
+    assert 0 <= result["text"]["token_mean"] <= 1
 
     folder = make_run("pooled", record={"interventions": True}, model={"cross_layers": 0})
     train(folder)
     pooled = json.loads((folder / "result.json").read_text())
     for modality in ("text", "image"):
         assert pooled["interventions"][modality]["by"] == "input"
+        assert pooled["interventions"][modality]["token_mean"] is None
         below = [pooled["interventions"][modality]["without"][level] for level in ("1", "2")]
         assert below == [pooled["metrics"]["val/accuracy"]] * 2  # only the top level enters without cross-modal layers
 
 
 def test_nothing_is_recorded_that_is_switched_off(make_run: RunMaker) -> None:
-    folder = make_run(record={"layers": False, "examples": False})
+    folder = make_run(record={"layers": False, "examples": False, "trace": False, "tokens": False})
     train(folder)
-    assert not {"layers.safetensors", "examples.parquet"} & bytes_of(folder).keys()
+    switched_off = {"layers.safetensors", "examples.parquet", "trace.safetensors", "tokens.safetensors"}
+    assert not switched_off & bytes_of(folder).keys()
     assert json.loads((folder / "result.json").read_text())["interventions"] is None
 
 
@@ -168,7 +157,7 @@ def test_on_cached_features_neither_timm_nor_transformers_is_imported(make_run: 
     program = (
         "import sys\nfrom pathlib import Path\nfrom mtlab.training.worker import train\n"
         "code = train(Path(sys.argv[1]))\n"
-        "found = {'timm', 'transformers', 'tokenizers'} & set(sys.modules)\n"
+        "found = {'timm', 'transformers'} & set(sys.modules)\n"
         "sys.exit(f'imported {found}' if found else code)"
     )
     done = subprocess.run([sys.executable, "-c", program, str(second)], capture_output=True, text=True, check=False)

@@ -75,7 +75,13 @@ def outcome(folder: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         del line["seconds"]
-    written = ("examples.parquet", "layers.safetensors", "checkpoints/best.safetensors")
+    written = (
+        "examples.parquet",
+        "layers.safetensors",
+        "trace.safetensors",
+        "tokens.safetensors",
+        "checkpoints/best.safetensors",
+    )
     return {"result": result, "metrics": lines, **{name: (folder / name).read_bytes() for name in written}}
 
 

@@ -1,0 +1,151 @@
+"""What a model draws on, averaged over examples and their real tokens, with how far tokens and examples differ.
+
+Shapes: B examples of a batch, N experts, R = N + P rows (experts, then previous states), L tokens, K cross-modal
+layers, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mtlab.data.batches import Loader
+from mtlab.managers.base import MODALITIES, Modality
+from mtlab.recording.attention import Spread
+from mtlab.recording.probe import Look, Seen, labels, rows_of
+from mtlab.recording.similarity import Similarity
+
+EXAMPLES = 256  #: enough for a mean over tokens to stand still
+KINDS = ("weights", "contributions")
+SPREADS = ("", "_tokens", "_examples")  #: what follows a kind in the names of arrays with a row for every expert
+
+
+def averages(
+    look: Look,
+    loader: Loader,
+    rows: Sequence[int],
+    batch: int,
+    device: torch.device,
+    experts: Mapping[Modality, int],
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, Tensor]:
+    """Average over some examples of a split.
+
+    Args:
+        look: runs the model.
+        loader: the split.
+        rows: the examples.
+        batch: how many of them in one pass.
+        device: the model's.
+        experts: N, of each modality.
+        between: called before each batch (an interruption may raise from here).
+
+    Returns:
+        For weights and contributions (where a manager's output is a sum), M a modality and d a depth from 0, KIND/M/d,
+        KIND_tokens/M/d, KIND_examples/M/d, each [R], and KIND_entropy/M/d, a scalar; temperature/M/d, a scalar;
+        attention/M/d/self and …/cross, [H]; cosine/M and cka/M, [K, K]. float32, on the CPU.
+
+    """
+    tallies: dict[str, Tally] = {}
+    spreads: dict[str, Spread] = {}
+    similar: dict[Modality, Similarity] = {}
+    found: dict[str, Tensor] = {}
+    for chosen in loader.once(batch, rows):
+        between()
+        seen = look(chosen.to(device))
+        for name, modality, values in rows_of(seen):
+            tallies.setdefault(name, Tally(experts[modality])).add(values, seen.real(modality))
+        for (modality, depth), entropies in seen.attention.items():
+            for kind, spread in (("self", entropies.own), ("cross", entropies.cross)):
+                name = f"attention/{modality}/{depth}/{kind}"
+                spreads[name] = spreads[name] + spread if name in spreads else spread
+        for modality in MODALITIES if seen.managers else ():
+            similar.setdefault(modality, Similarity()).add(_outputs(seen, modality))
+        found |= {f"temperature/{modality}/{depth}": held for (modality, depth), held in seen.temperatures.items()}
+    for name, tally in tallies.items():
+        found |= tally.averages(*name.split("/", 1))
+    found |= {name: spread.total / spread.queries for name, spread in spreads.items() if spread.queries}
+    for modality, similarity in similar.items():
+        found |= {f"cosine/{modality}": similarity.cosine(), f"cka/{modality}": similarity.cka()}
+    return {name: values.float().cpu() for name, values in sorted(found.items())}
+
+
+class Tally:
+    """Adds up the rows of one manager over batches.
+
+    Args:
+        experts: N, how many of the rows are experts; the rest are previous states.
+
+    """
+
+    def __init__(self, experts: int) -> None:
+        self.experts = experts
+        self.tokens: list[Tensor] = []  #: real tokens of each example, [B]
+        self.means: list[Tensor] = []  #: over each example's real tokens, [B, R]
+        self.deviations: list[Tensor] = []  #: over each example's real tokens, [B, R]
+        self.entropy = 0.0
+        self.weighed = 0  #: tokens of which some expert has a part
+
+    def add(self, values: Tensor, real: Tensor) -> None:
+        """Take in a batch: float64 [B, R, L] and bool [B, L]."""
+        counted = real.sum(1, keepdim=True)  # [B, 1]
+        mask = real.unsqueeze(1)
+        means = torch.where(mask, values, 0.0).sum(2) / counted
+        squares = torch.where(mask, values - means.unsqueeze(2), 0.0).square().sum(2)
+        self.tokens.append(counted.squeeze(1).cpu())
+        self.means.append(means.cpu())
+        self.deviations.append((squares / counted).sqrt().cpu())
+        parts = values[:, : self.experts].abs()  # a bridge may subtract: its part is as large
+        whole = parts.sum(1, keepdim=True)
+        entropy = torch.special.entr(parts / whole).sum(1)  # [B, L]
+        weighed = real & (whole.squeeze(1) > 0)
+        self.entropy += float(torch.where(weighed, entropy, 0.0).sum())
+        self.weighed += int(weighed.sum())
+
+    def averages(self, kind: str, where: str) -> dict[str, Tensor]:
+        """Average under the names KIND…/WHERE; deviations are over all tokens or examples, not estimates from some."""
+        tokens, means = torch.cat(self.tokens).unsqueeze(1), torch.cat(self.means)
+        found = {
+            f"{kind}/{where}": (means * tokens).sum(0) / tokens.sum(),
+            f"{kind}_tokens/{where}": torch.cat(self.deviations).mean(0),
+            f"{kind}_examples/{where}": means.std(0, correction=0),
+        }
+        if self.experts > 1 and self.weighed:
+            most = torch.tensor(float(self.experts), dtype=torch.float64).log()
+            found[f"{kind}_entropy/{where}"] = self.entropy / self.weighed / most
+        return found
+
+
+def about(found: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]], examples: int) -> dict[str, object]:
+    """Describe what `averages` gave, for the file that holds it.
+
+    Args:
+        found: the arrays; each row of an array stands for an expert or a previous state.
+        levels: the offered levels, 1-based.
+        examples: how many were averaged over.
+
+    """
+    named = {name: len(held) for name, held in found.items() if name.split("/")[0] in _ROWED}
+    return {
+        "levels": {modality: list(offered) for modality, offered in levels.items()},
+        "labels": labels(list(named), named, levels),
+        "examples": examples,
+    }
+
+
+def mixing(found: Mapping[str, Tensor], cross_layers: int) -> set[Modality]:
+    """Tell the modalities whose managers all record weights."""
+    depths = range(cross_layers)
+    return {m for m in MODALITIES if cross_layers and all(f"weights/{m}/{depth}" in found for depth in depths)}
+
+
+def _outputs(seen: Seen, modality: Modality) -> Tensor:
+    """Gather what a modality's managers put out at real tokens, float32 [K, T, D]."""
+    real = seen.real(modality)
+    held = [each.hidden[real].float() for (own, _), each in sorted(seen.managers.items()) if own == modality]
+    return torch.stack(held)
+
+
+_ROWED = frozenset(f"{kind}{spread}" for kind in KINDS for spread in SPREADS)

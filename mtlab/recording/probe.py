@@ -1,0 +1,130 @@
+"""One pass over a batch that looks inside: what managers weigh and put out, and where cross-modal layers attend.
+
+Shapes: B examples, N experts, P previous states, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mtlab.data.base import Example
+from mtlab.data.batches import Batch
+from mtlab.encoder import Key
+from mtlab.managers.base import MODALITIES, Aggregated, Modality
+from mtlab.model import Answered, VisionLanguageModel
+from mtlab.recording.attention import Entropies, entropies
+from mtlab.training.steps import Arithmetic
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one pass over a batch shows."""
+
+    managers: Mapping[Key, Aggregated]
+    masks: Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
+    attention: Mapping[Key, Entropies]
+    temperatures: Mapping[Key, Tensor]  #: of the managers that have one, scalars
+
+    def real(self, modality: Modality) -> Tensor:
+        """Tell the real tokens of a modality, bool [B, L]."""
+        mask = self.masks[modality]
+        if mask is not None:
+            return mask.bool()
+        hidden = self.managers[modality, 0].hidden
+        return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+
+
+Look = Callable[[Batch], Seen]  #: a batch on the model's device → what it shows
+
+
+@torch.inference_mode()
+def look(model: VisionLanguageModel, arithmetic: Arithmetic, batch: Batch) -> Seen:
+    """Run a model, in evaluation mode, on a batch on its device."""
+    with arithmetic.autocast():
+        text, image = model.features("text", batch.text), model.features("vision", batch.image)
+        answered: Answered = model(text, image, record=True)
+    managers = answered.fused.recorded or {}
+    masks: dict[Modality, Tensor | None] = {"text": text.mask, "image": image.mask}
+    return Seen(
+        managers=managers,
+        masks=masks,
+        attention=entropies(model.encoder, {key: each.hidden.float() for key, each in managers.items()}, masks),
+        temperatures=_temperatures(model),
+    )
+
+
+@contextmanager
+def undisturbed(model: VisionLanguageModel, device: torch.device) -> Iterator[None]:
+    """Look at a model amid its training: in evaluation mode, uncompiled, and no random number is used up."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), uncompiled(model):
+            yield
+    finally:
+        model.train(training)
+
+
+def uncompiled(model: VisionLanguageModel) -> AbstractContextManager[None]:
+    """Run a compiled encoder as it was written: compiling it anew for a few passes would take longer than they do."""
+    if model.encoder._compiled_call_impl is None:  # torch has no public word for it
+        return nullcontext()
+    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+def spread(examples: Sequence[Example], count: int) -> list[int]:
+    """Choose at most `count` examples, by their rows: evenly over the families, and evenly within each.
+
+    Data sets put families in turns: every n-th example of a split may well belong to one family alone.
+    """
+    by_family = sorted(range(len(examples)), key=lambda row: (examples[row].family, row))
+    chosen = min(count, len(examples))
+    return sorted(by_family[number * len(examples) // chosen] for number in range(chosen))
+
+
+def _temperatures(model: VisionLanguageModel) -> dict[Key, Tensor]:
+    found = {}
+    for key, manager in model.encoder.managers():
+        temperature = getattr(manager, "temperature", None)
+        if isinstance(temperature, Tensor) and temperature.numel() == 1:
+            found[key] = temperature.detach().float().reshape(()).clone()  # training changes it in place
+    return found
+
+
+def flat(values: Tensor, hidden: Tensor) -> Tensor:
+    """Bring recorded rows, [B|1, N + P, L|1, D|1] or [B, N + P, L], to one number per token: float64 [B, N + P, L]."""
+    each = values if values.ndim == 3 else values.double().mean(-1)
+    return each.double().expand(hidden.shape[0], -1, hidden.shape[1])
+
+
+def rows_of(seen: Seen) -> Iterator[tuple[str, Modality, Tensor]]:
+    """Go through all weights and contributions: name, modality, float64 [B, N + P, L]."""
+    for (modality, depth), aggregated in seen.managers.items():
+        for kind, values in (("weights", aggregated.weights), ("contributions", aggregated.contributions)):
+            if values is not None:
+                yield f"{kind}/{modality}/{depth}", modality, flat(values, aggregated.hidden)
+
+
+def labels(
+    names: Sequence[str], rows: Mapping[str, int], levels: Mapping[Modality, Sequence[int]]
+) -> dict[str, list[str]]:
+    """Say what the rows of arrays stand for: the offered levels (1-based), lowest first, then previous states.
+
+    Args:
+        names: `KIND/MODALITY/DEPTH`.
+        rows: how many each has.
+        levels: the offered levels.
+
+    """
+    found = {}
+    for name in names:
+        modality = next(each for each in MODALITIES if each == name.split("/")[1])
+        experts = [f"level {level}" for level in levels[modality]]
+        found[name] = experts + [f"previous {number}" for number in range(1, rows[name] - len(experts) + 1)]
+    return found

@@ -1,0 +1,108 @@
+"""Which expert each word and each patch of some examples draws on, and what the model answers.
+
+Shapes: E examples, R rows (experts, then previous states), L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtlab.data.base import Example
+from mtlab.data.batches import Loader
+from mtlab.managers.base import MODALITIES, Modality
+from mtlab.recording.probe import Look, Seen, labels, rows_of
+from mtlab.towers import text_pieces, token_grid
+
+EXAMPLES = 32
+
+
+def tokens(
+    look: Look,
+    loader: Loader,
+    rows: Sequence[int],
+    batch: int,
+    device: torch.device,
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, Tensor]:
+    """Record some examples of a split, in the order of `rows`; arguments as of `averages`.
+
+    Returns:
+        weights/M/d and contributions/M/d, each [E, R, L], 0 at padding; mask/M, bool [E, L], where the modality has
+        one. float32 on the CPU.
+
+    """
+    parts: list[dict[str, Tensor]] = []
+    for at in range(0, len(rows), batch):
+        between()
+        parts.append(_of_batch(look(loader.batch(rows[at : at + batch]).to(device))))
+    longest = {name: max(part[name].shape[-1] for part in parts) for name in parts[0]}
+    return {
+        name: torch.cat([F.pad(part[name], (0, length - part[name].shape[-1])) for part in parts])
+        for name, length in longest.items()
+    }
+
+
+def about(
+    config: Mapping[str, Any],
+    levels: Mapping[Modality, Sequence[int]],
+    found: Mapping[str, Tensor],
+    examples: Sequence[Example],
+    told: Sequence[tuple[str, str]],
+) -> dict[str, Any]:
+    """Describe what `tokens` gave, for the file that holds it.
+
+    Args:
+        config: the run's resolved configuration.
+        levels: the offered levels, 1-based.
+        found: the arrays.
+        examples: what they are of, [E].
+        told: right and given answer of each, in words.
+
+    """
+    rowed = {name: held.shape[1] for name, held in found.items() if name.startswith(("weights/", "contributions/"))}
+    grid = token_grid(config["vision"])
+    pieces = _pieces(config, [example.text for example in examples], found)
+    return {
+        "levels": {modality: list(offered) for modality, offered in levels.items()},
+        "labels": labels(list(rowed), rowed, levels),
+        "examples": [
+            {
+                "id": example.id,
+                "family": example.family,
+                "text": example.text,
+                "image": example.image,
+                "tokens": words,
+                "truth": right,
+                "prediction": given,
+            }
+            for example, words, (right, given) in zip(examples, pieces, told, strict=True)
+        ],
+        "grid": None if grid is None else asdict(grid),
+    }
+
+
+def _of_batch(seen: Seen) -> dict[str, Tensor]:
+    found = {
+        name: torch.where(seen.real(modality).unsqueeze(1), values, 0.0).float().cpu()
+        for name, modality, values in rows_of(seen)
+    }
+    found |= {f"mask/{m}": mask.bool().cpu() for m in MODALITIES if (mask := seen.masks[m]) is not None}
+    return found
+
+
+def _pieces(config: Mapping[str, Any], texts: Sequence[str], found: Mapping[str, Tensor]) -> list[list[str]]:
+    """Name the real tokens of each text; by their numbers where the tower has no words for them."""
+    mask = found.get("mask/text")
+    whole = next((held.shape[-1] for name, held in found.items() if name.split("/")[1:2] == ["text"]), 0)
+    lengths = [whole] * len(texts) if mask is None else mask.sum(1).tolist()
+    named = text_pieces(config["text"], texts) or [[]] * len(texts)
+    return [
+        words if len(words) == length else [f"token {number}" for number in range(1, length + 1)]
+        for words, length in zip(named, lengths, strict=True)
+    ]

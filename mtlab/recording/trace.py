@@ -1,0 +1,121 @@
+"""How what a model draws on evolves: the averages of a few validation examples at a few steps of training.
+
+`trace.safetensors` is written anew at each of these steps, and cut back to the checkpoint when a run resumes, as the
+metrics are. Shapes: S recorded steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlab.managers.base import Modality
+from mtlab.recording import probe
+from mtlab.recording.averages import about, averages
+from mtlab.training import checkpoints
+from mtlab.training.assemble import Assembled
+from mtlab.training.evaluate import evaluation_batch
+from mtlab.training.optimiser import Group
+
+EXAMPLES = 64
+STEPS = "steps"
+
+
+def recorded_steps(last: int) -> frozenset[int]:
+    """Choose the steps: 0, then 1, 2, 5, 10, 20, 50, … and the last one."""
+    spaced = {digit * 10**power for power in range(len(str(last))) for digit in (1, 2, 5)}
+    return frozenset({0, last, *(step for step in spaced if step < last)})
+
+
+def gradient_norms(groups: Sequence[Group], held: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Measure the gradient of each part of the model, `gradient/PART` → a scalar on its device.
+
+    Args:
+        groups: the optimiser's.
+        held: their parameters, as `optimiser.param_groups`.
+
+    """
+    gradients: dict[str, list[Tensor]] = {}
+    for group, parameters in zip(groups, held, strict=True):
+        found = [each.grad for each in parameters["params"] if each.grad is not None]
+        gradients.setdefault(f"gradient/{group.part}", []).extend(found)
+    return {name: torch.nn.utils.get_total_norm(found).float() for name, found in gradients.items() if found}
+
+
+def trace_of(run: Assembled, folder: Path) -> Trace:
+    """Make the trace of a run, on evenly spread validation examples."""
+    loader, device = run.loader("val"), run.arithmetic.device
+    rows = probe.spread(loader.examples, EXAMPLES)
+    look = partial(probe.look, run.model, run.arithmetic)
+
+    def measure() -> dict[str, Tensor]:
+        with probe.undisturbed(run.model, device):
+            return averages(look, loader, rows, evaluation_batch(run.train), device, run.experts)
+
+    return Trace(folder / "trace.safetensors", measure, run.levels, len(rows))
+
+
+class Trace:
+    """The recorded steps of a run, on disk as soon as they are known.
+
+    Args:
+        path: `trace.safetensors` of the run.
+        measure: looks at the model as it is now, see `averages`; it must leave the training as if it had not.
+        levels: the offered levels, 1-based.
+        examples: how many each step is averaged over.
+
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        measure: Callable[[], Mapping[str, Tensor]],
+        levels: Mapping[Modality, Sequence[int]],
+        examples: int,
+    ) -> None:
+        self.path = path
+        self.measure = measure
+        self.levels = levels
+        self.examples = examples
+        self.rows: dict[int, dict[str, Tensor]] = {}
+
+    def __contains__(self, step: int) -> bool:
+        return step in self.rows
+
+    def cut(self, step: int) -> None:
+        """Take up what the file holds, and forget what came after `step`; a damaged file is started anew."""
+        try:
+            tensors, _ = checkpoints.load(self.path)
+        except (FileNotFoundError, checkpoints.CorruptError):
+            return
+        steps = tensors.pop(STEPS).tolist()
+        for place, found in enumerate(steps):
+            if found <= step:
+                self.rows[found] = _known({name: values[place].clone() for name, values in tensors.items()})
+        if len(self.rows) < len(steps):
+            self._write()
+
+    def record(self, step: int, gradients: Mapping[str, Tensor]) -> None:
+        """Add a step with what `measure` gives, and write the file; what is not known at a step is NaN there."""
+        found = {**self.measure(), **gradients}
+        self.rows[step] = _known({name: held.detach().float().cpu() for name, held in found.items()})
+        self._write()
+
+    def _write(self) -> None:
+        steps = sorted(self.rows)
+        known = {name: held for step in steps for name, held in self.rows[step].items()}
+        stacked = {
+            name: torch.stack([self.rows[step].get(name, torch.full_like(like, torch.nan)) for step in steps])
+            for name, like in sorted(known.items())
+        }
+        described = about(known, self.levels, self.examples)
+        checkpoints.save(self.path, {STEPS: torch.tensor(steps, dtype=torch.int64), **stacked}, described)
+
+
+def _known(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: held for name, held in values.items() if not held.isnan().all()}

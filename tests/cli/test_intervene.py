@@ -1,0 +1,154 @@
+"""`mtlab intervene`: what weights are worth, asked of a finished run, which stays as it is."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtlab.cli import main
+from mtlab.intervening import open_run
+from mtlab.studies.find import find_run
+from mtlab.studies.store import Store
+from mtlab.training.evaluate import evaluate
+from mtlab.training.steps import logits
+
+Told = Callable[..., tuple[int, str, str]]
+STUDY = """
+kind: ablation
+name: worth
+why: Something to take apart.
+set:
+  text: {name: tiny_text, depth: 3, width: 16, layers: all}
+  vision: {name: planted, depth: 3, planted: 2, width: 16, tokens: 3}
+  data: {name: planted, train: 200, val: 60, test: 20}
+  model: {width: 16, heads: 2, cross_layers: 2, mlp_ratio: 1}
+  train: {batch: 20, length: {steps: 60}, eval_every: 20, lr: 5e-3}
+axes: {manager: [static, adaptive, last]}
+seeds: 3
+"""
+TRAINED = {("static", 0), ("static", 1), ("adaptive", 0), ("adaptive", 1), ("last", 0)}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one study, of which seed 2 and one more run are not finished."""
+    from mtlab.studies.costs import Costs
+    from mtlab.studies.plan import make_plan, run_configs, to_json
+    from mtlab.studies.spec import read_study
+    from mtlab.training.worker import train
+
+    folder = tmp_path_factory.mktemp("worth")
+    file = folder / "worth.yaml"
+    file.write_text(STUDY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
+        opened = Store.open(folder / "runs", create=True)
+        plan = make_plan(read_study(file), Costs(folder / "costs.json"))
+        opened.claim_study("worth", file, file.read_text())
+        opened.write_plan("worth", to_json(plan))
+        for run, config in run_configs(plan).items():
+            directory = opened.create_run(run, config)
+            if (config["label"], config["seed"]) in TRAINED:
+                assert train(directory) == 0
+    return folder / "runs"
+
+
+@pytest.fixture
+def told(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+    copied = tmp_path / "runs"
+    shutil.copytree(store, copied)
+    monkeypatch.setenv("MTLAB_STORE", str(copied))
+    monkeypatch.setenv("MTLAB_CACHE", str(store.parent / "cache"))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mtlab", "intervene", *map(str, arguments)])
+        capsys.readouterr()
+        code = main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def kept(tmp_path: Path, name: str = "worth:static:0") -> Path:
+    root = tmp_path / "runs"
+    return root / "derived" / find_run(name, root).id / "interventions.json"
+
+
+def test_all_that_can_be_measured_is_shown_and_kept_and_the_run_stays(told: Told, tmp_path: Path) -> None:
+    run = find_run("worth:static:0", tmp_path / "runs").folder
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
+    code, out, err = told("worth:static:0")
+    assert code == 0, err
+    for words in ("all alike", "alike for all tokens", "without level 3", "of seed 1", str(kept(tmp_path))):
+        assert words in out.replace("\n", "")
+    found = json.loads(kept(tmp_path).read_text())
+    assert found.keys() == {"standard", "swap/1"}
+    assert found["swap/1"].keys() == {"metric", "text", "image", "both"}
+    assert found["swap/1"]["metric"] == "val/accuracy"
+    assert found["standard"]["text"].keys() == {"by", "uniform", "token_mean", "without"}
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_static_manager_with_other_weights_is_one_whose_scores_are_swapped(told: Told, tmp_path: Path) -> None:
+    """By hand: the other seed's scores and temperatures put into the model, everything else its own."""
+    code, _, err = told("worth:static:0", "--swap", 1)
+    assert code == 0, err
+    root = tmp_path / "runs"
+    mine, other = (open_run(find_run(f"worth:static:{seed}", root), device="cpu") for seed in (0, 1))
+    assert not torch.equal(mine.model.encoder.text.managers[1].score, other.model.encoder.text.managers[1].score)
+    for (modality, depth), manager in mine.model.encoder.managers():
+        if modality == "image":
+            theirs = dict(other.model.encoder.managers())[modality, depth]
+            manager.score.data.copy_(theirs.score)
+            manager.temperature.data.copy_(theirs.temperature)
+    judged = evaluate(
+        lambda batch: logits(mine.model, batch, mine.arithmetic), mine.model.task, mine.loader, 64, torch.device("cpu")
+    )
+    assert json.loads(kept(tmp_path).read_text())["swap/1"]["image"] == judged.scores["accuracy"].mean()
+
+
+def test_what_is_known_is_not_measured_again(told: Told, tmp_path: Path) -> None:
+    assert told("worth:adaptive:0", "--swap", 1)[0] == 0
+    path = kept(tmp_path, "worth:adaptive:0")
+    first = json.loads(path.read_text())
+    assert first.keys() == {"swap/1"}
+    path.write_text(json.dumps({"swap/1": {**first["swap/1"], "text": 0.125}}))
+    assert told("worth:adaptive:0", "--swap", 1)[0] == 0
+    assert json.loads(path.read_text())["swap/1"]["text"] == 0.125
+    assert told("worth:adaptive:0", "--swap", 1, "--again")[0] == 0
+    assert json.loads(path.read_text()) == first
+    code, out, _ = told("worth:adaptive:0", "--json")
+    printed = json.loads(out)
+    assert code == 0
+    assert printed["swap/1"] == first["swap/1"]
+    assert printed.keys() == {"format", "run", "label", "value", "standard", "swap/1"}
+    page = (Path(__file__).parents[2] / "docs/json.md").read_text()
+    assert not {key for key in printed if f"`{key.replace('swap/1', 'swap/SEED')}`" not in page}
+
+
+def test_a_run_alone_in_its_cell_has_no_weights_to_take(told: Told, tmp_path: Path) -> None:
+    code, out, err = told("worth:last:0")
+    assert code == 0, err
+    assert "no other seed of this cell is finished" in out
+    assert json.loads(kept(tmp_path, "worth:last:0").read_text()).keys() == {"standard"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("worth:static:0", "--swap", "2"), "static has no other finished seed 2 (finished: 1)"),
+        (("worth:static:0", "--swap", "0"), "static has no other finished seed 0 (finished: 1)"),
+        (("worth:static:2",), "is not finished"),
+        (("worth:static:0", "--device", "tpu"), "command line: --device: 'tpu' is no device"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(told: Told, arguments: tuple[str, ...], words: str) -> None:
+    code, out, err = told(*arguments)
+    assert (code, out) == (2, "")
+    assert words in " ".join(err.split())
+    assert len(err.strip().splitlines()) <= 2

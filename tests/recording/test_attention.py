@@ -1,0 +1,65 @@
+"""Entropy of attention against the attention that the layers perform."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mtlab.layers import Attention, CrossModalLayer
+from mtlab.recording import attention
+from mtlab.recording.attention import _of_layer
+
+B, L, M, D, H = 5, 4, 3, 8, 2
+
+
+def masked(lengths: list[int], longest: int) -> Tensor:
+    return torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
+
+
+def test_the_weights_are_those_that_the_fused_attention_uses() -> None:
+    torch.manual_seed(0)
+    layer = Attention(D, H, dropout=0.0)
+    queries, context, mask = torch.randn(B, L, D), torch.randn(B, M, D), masked([3, 2, 1, 3, 2], M)
+    found, weights = layer.weighed(queries, context, mask)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(B, H, L))
+    value = layer.key_value(context).chunk(2, -1)[1].view(B, M, H, -1).transpose(1, 2)
+    by_hand = layer.out((weights @ value).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(by_hand, found)
+    torch.testing.assert_close(layer(queries, context, mask), found)
+
+
+@pytest.mark.parametrize("cells", [1, 2**22])
+def test_entropy_by_hand(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+    """One example has a single key: it has no entropy to speak of, and does not count. Nor do padded queries."""
+    monkeypatch.setattr(attention, "CELLS", cells)
+    torch.manual_seed(0)
+    layer = CrossModalLayer(D, H, 2, 0.0, 1e-5).eval()
+    own, other = torch.randn(B, L, D), torch.randn(B, M, D)
+    own_lengths, other_lengths = [4, 3, 2, 4, 1], [3, 2, 1, 3, 2]
+    own_mask, other_mask = masked(own_lengths, L), masked(other_lengths, M)
+    with torch.no_grad():
+        found = _of_layer(layer, own, other, own_mask, other_mask)
+        attended = layer.self_norm(own + layer.self_attention(own, own, own_mask))
+        weights = layer.cross_attention.weighed(attended, other, other_mask)[1].double().numpy()
+    entropies = [
+        -(weights[b, :, q, :keys] * np.log(weights[b, :, q, :keys])).sum(-1) / np.log(keys)
+        for b, keys in enumerate(other_lengths)
+        for q in range(own_lengths[b])
+        if keys > 1
+    ]
+    assert found.cross.queries == len(entropies) == 12
+    np.testing.assert_allclose(found.cross.total.numpy(), np.sum(entropies, 0), rtol=1e-5)
+    assert found.own.queries == sum(length for length in own_lengths if length > 1)
+
+
+def test_without_masks_all_tokens_are_seen() -> None:
+    torch.manual_seed(0)
+    layer = CrossModalLayer(D, H, 2, 0.0, 1e-5).eval()
+    torch.nn.init.zeros_(layer.self_attention.query.weight)
+    torch.nn.init.zeros_(layer.self_attention.query.bias)
+    with torch.no_grad():
+        found = _of_layer(layer, torch.randn(B, L, D), torch.randn(B, M, D), None, masked([1] * B, M))
+    assert (found.own.total / found.own.queries).tolist() == pytest.approx([1.0] * H)  # nothing asked: all alike
+    assert found.cross.queries == 0
