@@ -56,7 +56,7 @@ Family = Callable[[Dice, World], Four]
 
 def both(dice: Dice, world: World) -> Four:
     """Say that something is in both pictures: it is, or it is in one of them."""
-    first, second = _two(dice)
+    first, second = _two(dice, world)
 
     def pair(everywhere: Described, once: Described) -> Pair:
         return _pair(dice, world, {everywhere: (True, True), once: dice.pick(ONE)})
@@ -69,7 +69,7 @@ def one(dice: Dice, world: World) -> Four:
 
     Who sees one picture of the two knows nothing of the truth.
     """
-    first, second = _two(dice)
+    first, second = _two(dice, world)
 
     def pair(once: Described, alike: Described) -> Pair:
         there = dice.chance(0.5)
@@ -103,10 +103,10 @@ def _single(dice: Dice) -> list[Described]:
     return [Described(shape=shape) for shape in SHAPES]
 
 
-def _two(dice: Dice) -> tuple[Described, Described]:
+def _two(dice: Dice, world: World) -> tuple[Described, Described]:
     """Draw two descriptions of which neither takes in the other."""
     full = [Described(colour, shape) for colour in COLOURS for shape in SHAPES]
-    first, second, *_ = dice.shuffled(full if dice.chance(0.5) else _single(dice))
+    first, second, *_ = dice.shuffled(full if dice.chance(world.difficulty.pairs_in_full) else _single(dice))
     return first, second
 
 
