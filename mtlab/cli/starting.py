@@ -11,7 +11,6 @@ import typer
 
 from mtlab.errors import UserError, nearest
 
-
 SWEEPS = "sweeps/"  #: how the names of recipes begin that are sweeps
 
 
