@@ -89,7 +89,9 @@ def test_a_recorded_example_is_shown_word_by_word_and_patch_by_patch(told: Told,
         assert re.search(rf"{re.escape(word)}[₁₂₃]", out)
     assert out.count("layer 2") >= 4  # words and patches, and the means of both
     assert "Contribution: share of what a manager hands on" in out
-    assert f"{len(tokens.examples) - 1} more examples are recorded: --example {tokens.examples[0].id}" in out
+    more = f"{len(tokens.examples) - 1} more examples are recorded: --example 1 to {len(tokens.examples)}, or by id"
+    assert f"{more}, such as {tokens.examples[0].id}" in " ".join(out.split())
+    assert told("study:adaptive:0", "--example", "3")[1] == out
     code, out, _ = told("study:adaptive:0", "--weights")
     assert f"“{tokens.examples[0].text}”" in out
     assert "Weight: as the manager learned it" in out
