@@ -49,6 +49,18 @@ def plain_checked(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def checked_once(cls: type[C], data: Mapping[str, Any]) -> C:
+    """`checked`, remembered: for frozen classes, of which the same one may be given again."""
+    key: Any = cls
+    found: C = _kept(key, json.dumps(data, sort_keys=True, default=repr))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _kept(cls: Any, data: str) -> Any:
+    return checked(cls, json.loads(data))
+
+
 @lru_cache(maxsize=4096)
 def _remembered(cls: Any, data: str) -> str:
     return json.dumps(as_plain(checked(cls, json.loads(data))))

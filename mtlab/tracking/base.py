@@ -77,22 +77,20 @@ class Sink(Protocol):
 
 
 class Fan:
-    """Hands a run on to several trackers. What one of them raises is told once, and it gets no more of this run.
+    """Hands a run on to several trackers. One that raises gets no more of this run.
 
     Args:
         trackers: name → tracker.
-        tell: is given a line for the user.
+        failed: is given the name of a tracker, and what it raised.
 
     """
 
-    def __init__(self, trackers: Mapping[str, Tracker], tell: Callable[[str], None]) -> None:
+    def __init__(self, trackers: Mapping[str, Tracker], failed: Callable[[str, Exception], None]) -> None:
         self.trackers = dict(trackers)
-        self.tell = tell
-        self.run = ""
+        self.failed = failed
 
     def start(self, about: About) -> None:
         """See `Tracker.start`."""
-        self.run = about.name
         self._each(lambda tracker: tracker.start(about))
 
     def params(self, values: Mapping[str, Any]) -> None:
@@ -116,6 +114,5 @@ class Fan:
                 given[name] = call(tracker)
             except Exception as error:
                 del self.trackers[name]
-                told = " ".join(str(error).split())[:200] or type(error).__name__
-                self.tell(f"{name}: {self.run} was not taken: {told}")
+                self.failed(name, error)
         return given

@@ -1,4 +1,4 @@
-"""What is sent of a finished run and of a whole study: parameters, final numbers, tables and figures. No torch."""
+"""What is sent of a finished run and of a whole study: parameters, final numbers and figures. No torch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,12 @@ from mtlab.analysis import gathered, recorded, theme
 from mtlab.analysis.gathered import Source
 from mtlab.analysis.recorded import MODALITIES, Layers, Missing, Worth
 from mtlab.studies.store import Store
-from mtlab.tracking.base import Grid
-from mtlab.tracking.rows import flat, numbers, row_labels
+from mtlab.tracking.rows import flat, numbers
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from mtlab.analysis.report import Report
-
-LAYERS_TABLE = "layers/table"
-LAYERS_COLUMNS = (
-    "variant", "seed", "modality", "layer", "from", "level", "weight", "contribution", "differs by token",
-    "differs by example", "metric without it", "drop without it",
-)  # fmt: skip
 
 
 def params(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,42 +54,9 @@ def _worth(worth: Worth) -> dict[str, float]:
         for name, values in (("uniform", worth.uniform), ("token mean", worth.token_mean)):
             if modality in values:
                 found[f"worth/{modality}/with {name} weights"] = values[modality]
-    for seed, values in worth.swapped.items():
-        found |= {f"worth/{where}/with weights of seed {seed}": value for where, value in values.items()}
+    for seed, by_place in worth.swapped.items():
+        found |= {f"worth/{where}/with weights of seed {seed}": value for where, value in by_place.items()}
     return found
-
-
-def layers_table(found: Mapping[Source, Layers], worths: Mapping[Source, Worth]) -> Grid | None:
-    """List which layers managers draw on, a line per run, modality, cross-modal layer and row; None without any."""
-    lines = [line for source, layers in found.items() for line in _lines(source, layers, worths.get(source))]
-    return Grid(LAYERS_COLUMNS, lines) if lines else None
-
-
-def _lines(source: Source, layers: Layers, worth: Worth | None) -> list[list[Any]]:
-    lines = []
-    for modality in MODALITIES:
-        for depth in sorted({*layers.depths("weights", modality), *layers.depths("contributions", modality)}):
-            kind: recorded.Kind = (
-                "contributions" if layers.rows("contributions", modality, depth) is not None else "weights"
-            )
-            held = {
-                name: layers.rows(of, modality, depth, what)
-                for name, of, what in (
-                    ("weight", "weights", ""),
-                    ("contribution", "contributions", ""),
-                    ("tokens", kind, "tokens"),
-                    ("examples", kind, "examples"),
-                )
-            }
-            size = max(len(values) for values in held.values() if values is not None)
-            labels = row_labels(layers, f"{kind}/{modality}/{depth}", size)
-            for place, label in enumerate(labels):
-                numbers = [None if values is None else float(values[place]) for values in held.values()]
-                level = int(label.split()[-1]) if label.startswith("level ") else None
-                without = None if worth is None or level is None else worth.without.get(modality, {}).get(level)
-                drop = None if worth is None or level is None else worth.drop(modality, level)
-                lines.append([source.label, source.seed, modality, depth + 1, label, level, *numbers, without, drop])
-    return lines
 
 
 def figures_of_run(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, go.Figure]:
@@ -141,36 +101,3 @@ def figures_of_study(store: Store, plan: Mapping[str, Any], report: Report) -> d
         drawn["layers"] = aggregation(layers, styles)
         drawn["weights"] = aggregation(layers, styles, "weights")
     return drawn
-
-
-def comparison_table(report: Report) -> Grid:
-    """List the variants as the report does, a line each."""
-    columns = (
-        "variant", "seeds", report.metric, "low", "high", "compared with", "difference", "difference low",
-        "difference high", "p", "p corrected", "smallest detectable", "verdict", "trained parameters",
-        "FLOPs of an example", "seconds", *report.further,
-    )  # fmt: skip
-    lines = []
-    for row in report.rows:
-        mean, difference = row.mean, row.difference
-        lines.append(
-            [
-                row.label,
-                len(row.seeds),
-                *((None,) * 3 if mean is None else (mean.mean, *(mean.interval or (None, None)))),
-                row.compare_label,
-                *(
-                    (None,) * 4
-                    if difference is None
-                    else (difference.difference, *(difference.interval or (None, None)), difference.p)
-                ),
-                row.p_corrected,
-                row.smallest_detectable,
-                row.verdict,
-                row.cost.trained_params,
-                row.cost.flops,
-                row.cost.seconds,
-                *(row.metrics.get(name) for name in report.further),
-            ]
-        )
-    return Grid(columns, lines)

@@ -7,6 +7,7 @@ run that was taken leaves a receipt in `derived/<cell>/s<seed>/tracking/STUDY.js
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from mtlab.analysis.recorded import Layers, Worth
 from mtlab.config.identity import digest
 from mtlab.errors import UserError
 from mtlab.studies.store import Store
-from mtlab.tracking import content
+from mtlab.tracking import content, tables
 from mtlab.tracking.base import About, Drawing, Fan, Receipt, Shown, Sink
 from mtlab.tracking.plain import plain
 from mtlab.tracking.rows import rows, settled
@@ -37,7 +38,7 @@ class Follower:
         plan: the study's stored plan.
         sinks: where they go.
         tell: is given a line for the user.
-        images: draw figures as pictures too.
+        images: draw figures as pictures too; None: if that can be done here.
         checkpoints: hand on the best checkpoints.
         progress: is told how many runs are taken.
 
@@ -50,7 +51,7 @@ class Follower:
         sinks: Sequence[Sink],
         tell: Callable[[str], None],
         *,
-        images: bool = True,
+        images: bool | None = None,
         checkpoints: bool = False,
         progress: Progress = lambda *_: None,
     ) -> None:
@@ -58,13 +59,15 @@ class Follower:
         self.plan = plan
         self.sinks = sinks
         self.tell = tell
-        self.images = images
+        self.images = images is not False
+        self.insists = bool(images)  #: is the user told if there can be no pictures?
         self.checkpoints = checkpoints
         self.progress = progress
         self.runs = {run["id"]: run for run in plan["runs"] if run.get("study", plan["study"]) == plan["study"]}
         self.open: dict[str, Fan] = {}
         self.sent: dict[str, int] = {}  #: run → the step that it was sent up to
         self.over: set[str] = set()  #: runs that were taken, or given up
+        self.lost: Counter[tuple[str, str]] = Counter()  #: sink and reason → runs
         self.taken = self.new = 0
         self.places: dict[str, None] = {}
         self.offline = False
@@ -84,6 +87,9 @@ class Follower:
             fan.close({}, {}, failed=True)
             del self.open[run]
         self._compare()
+        for (sink, why), number in self.lost.items():
+            if number > 1:
+                self.tell(f"{sink}: {number - 1} more not taken: {why}")
 
     # Runs
 
@@ -145,10 +151,22 @@ class Follower:
 
     def _start(self, run: str, sinks: Sequence[Sink]) -> Fan:
         planned = self.runs[run]
-        fan = Fan({sink.name: sink.tracker() for sink in sinks}, self.tell)
         name = f"{planned['label']}, seed {planned['seed']}"
-        fan.start(About(self._id(run), self.plan["study"], name, "run", str(self.plan.get("why", ""))))
+        fan = self._fan(sinks, About(self._id(run), self.plan["study"], name, "run", str(self.plan.get("why", ""))))
         fan.params(content.params(self.store, self.plan, planned))
+        return fan
+
+    def _fan(self, sinks: Sequence[Sink], about: About) -> Fan:
+        """Start a run in several sinks; what one of them raises is told once, however many runs it costs."""
+
+        def failed(sink: str, error: Exception) -> None:
+            why = " ".join(str(error).split())[:200] or type(error).__name__
+            self.lost[sink, why] += 1
+            if self.lost[sink, why] == 1:
+                self.tell(f"{sink}: {about.name} was not taken: {why}")
+
+        fan = Fan({sink.name: sink.tracker() for sink in sinks}, failed)
+        fan.start(about)
         return fan
 
     def _id(self, what: str) -> str:
@@ -161,8 +179,8 @@ class Follower:
         shown = self._drawn(content.figures_of_run(self.store, self.plan, planned))
         layers, worth = recorded.layers(self.store.run(run)), gathered.worth(self.store, run)
         if isinstance(layers, Layers):
-            table = content.layers_table({source: layers}, {source: worth} if isinstance(worth, Worth) else {})
-            shown |= {} if table is None else {content.LAYERS_TABLE: table}
+            table = tables.layers_table({source: layers}, {source: worth} if isinstance(worth, Worth) else {})
+            shown |= {} if table is None else {tables.LAYERS: table}
         return shown
 
     # The comparison
@@ -180,15 +198,15 @@ class Follower:
         lacking = [sink for sink in self.sinks if not sink.holds(receipts.get(sink.name, {}))]
         if lacking:
             report = build(self.store, self.plan)
-            fan = Fan({sink.name: sink.tracker() for sink in lacking}, self.tell)
-            fan.start(About(self._id("comparison"), self.plan["study"], "comparison", "comparison", report.why))
+            about = About(self._id("comparison"), self.plan["study"], "comparison", "comparison", report.why)
+            fan = self._fan(lacking, about)
             fan.params(
                 {"study": self.plan["study"], "why": report.why, "design": report.design, "metric": report.metric}
             )
-            tables: dict[str, Shown] = {"comparison/table": content.comparison_table(report), **self._all_layers()}
+            grids: dict[str, Shown] = {tables.COMPARISON: tables.comparison_table(report), **self._all_layers()}
             numbers = {f"comparison/{row.label}": row.mean.mean for row in report.rows if row.mean is not None}
             drawn = self._drawn(content.figures_of_study(self.store, self.plan, report))
-            fan.log(known.get("version", 0) + 1, numbers, {**tables, **drawn})
+            fan.log(known.get("version", 0) + 1, numbers, {**grids, **drawn})
             given = fan.close({**numbers, "runs": len(done), "notes": "\n".join(report.notes)}, {})
             if given:
                 kept = {"format": 1, "of": now, "version": known.get("version", 0) + 1}
@@ -199,8 +217,8 @@ class Follower:
 
     def _all_layers(self) -> dict[str, Shown]:
         found, worths = gathered.layers(self.store, self.plan).found, gathered.worths(self.store, self.plan).found
-        table = content.layers_table(found, worths)
-        return {} if table is None else {content.LAYERS_TABLE: table}
+        table = tables.layers_table(found, worths)
+        return {} if table is None else {tables.LAYERS: table}
 
     # Figures
 
@@ -214,8 +232,9 @@ class Follower:
                 pictures = drawing.drawn([(figure, "png") for figure in figures.values()])
             except Exception as error:  # a browser may fail in many ways: the figures themselves are sent
                 self.images = False
-                told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {str(error)[:120]}"
-                self.tell(f"figures are sent without pictures: {told}")
+                if self.insists or not isinstance(error, UserError):
+                    told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {str(error)[:120]}"
+                    self.tell(f"figures are sent without pictures: {told}")
         return {
             name: Drawing(plain(figure), png) for (name, figure), png in zip(figures.items(), pictures, strict=True)
         }

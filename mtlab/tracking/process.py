@@ -8,6 +8,7 @@ If the launcher is killed, that is the end of its input, too: what is finished i
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import json
 import os
 import shutil
@@ -190,6 +191,9 @@ def follow(root: Path, study: str, keys: Tracking) -> None:
         for leftover in folder.glob(f"{files.TEMPORARY}*-wandb"):
             shutil.rmtree(leftover, ignore_errors=True)
         if keys.wandb is None:
+            return
+        if importlib.util.find_spec("wandb") is None:
+            _news(say="tracking: the package wandb is missing (pip install wandb): nothing is written for W&B")
             return
         os.environ.update(environment(folder))
         wanted = keys.wandb.filled()

@@ -23,7 +23,9 @@ class WandbKeys:
     entity: str | None = option(None, "W&B user or team; null: $WANDB_ENTITY, else your default")
     group: str | None = option(None, "group of the runs; null: the study's name")
     tags: list[str] = option(list, "tags of every run")
-    images: bool = option(True, "send figures as pictures too; needs Chrome or Chromium")
+    images: bool | None = option(
+        None, "send figures as pictures too; needs `mtlab[images]` and Chrome or Chromium; null: where they are there"
+    )
     checkpoints: bool = option(False, "send the best checkpoint of every run, as an artifact")
 
     def __post_init__(self) -> None:
@@ -31,8 +33,8 @@ class WandbKeys:
         if odd or len(self.project or "") > 128:
             problem = f"a W&B project's name has no {' '.join(odd)}" if odd else "is longer than 128 letters"
             raise UserError(problem, key="tracking.wandb.project")
-        if wrong := next((tag for tag in self.tags if not 1 <= len(tag) <= 64), None):
-            raise UserError(f"{wrong!r}: a W&B tag has 1 to 64 letters", key="tracking.wandb.tags")
+        if wrong := [tag for tag in self.tags if not 1 <= len(tag) <= 64]:
+            raise UserError(f"{wrong[0]!r}: a W&B tag has 1 to 64 letters", key="tracking.wandb.tags")
 
     def filled(self) -> WandbKeys:
         """Fill in what the environment says: names where the study has none; `WANDB_MODE` may only hold back."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import KEY, Server
+from served import KEY, Server
 from tracked_study import STUDY
 
 from mtlab.studies.store import Store
@@ -93,8 +93,8 @@ def test_offline_files_hold_all_of_a_study(store: Store, monkeypatch: pytest.Mon
     assert KEY.encode() not in everything_in(store.root)
 
 
-@pytest.mark.usefixtures("wandb_home")
-def test_what_was_written_is_written_once(one: Store) -> None:
+def test_what_was_written_is_written_once_and_nothing_leaves(one: Store, serve: Serve) -> None:
+    server = serve()
     assert sync(one, "--offline").returncode == 0
     folder = one.study("tracked") / "wandb"
     before = {path: path.read_bytes() for path in folder.rglob("*.wandb")}
@@ -102,6 +102,7 @@ def test_what_was_written_is_written_once(one: Store) -> None:
     assert again.returncode == 0
     assert "W&B: 2 of 2 (0 new)" in again.stdout
     assert {path: path.read_bytes() for path in folder.rglob("*.wandb")} == before
+    assert json.loads(server.path.read_text())["requests"] == 0
 
 
 @pytest.mark.usefixtures("wandb_home")
@@ -274,8 +275,8 @@ def test_a_study_that_never_had_a_tracker(one: Store, serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("track", "sync", "trackd"), "did you mean 'tracked'?"),
-        (("track", "sync", "tracked", "--project", "a/b"), "command line, --project: a W&B project's name has no /"),
+        (("track", "sync", "trackd"), "trackd: no such file, and no recipe of that name"),
+        (("track", "sync", "tracked", "--project", "a/b"), "command line: --project: a W&B project's name has no /"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_sent(one: Store, arguments: tuple[str, ...], words: str) -> None:

@@ -25,7 +25,7 @@ class State:
         self.lock = threading.Lock()
         self.runs: dict[str, dict[str, Any]] = {}
         self.files: list[str] = []
-        self.port = 0
+        self.port = self.requests = 0
         if path.is_file():  # a server that was started again
             self.runs = json.loads(path.read_text())["runs"]
 
@@ -34,7 +34,7 @@ class State:
 
     def write(self) -> None:
         scratch = self.path.with_suffix(".tmp")
-        scratch.write_text(json.dumps({"runs": self.runs, "files": self.files}))
+        scratch.write_text(json.dumps({"runs": self.runs, "files": self.files, "requests": self.requests}))
         scratch.replace(self.path)
 
     def upload(self, name: str) -> dict[str, Any]:
@@ -162,6 +162,7 @@ def handler(state: State) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.body()
+            state.requests += 1
             if state.refuse:
                 self.reply(401, {"errors": [{"message": "invalid API key"}]})
                 return
@@ -178,6 +179,9 @@ def handler(state: State) -> type[BaseHTTPRequestHandler]:
             self.reply(200, answer)
 
         def do_GET(self) -> None:
+            with state.lock:
+                state.requests += 1
+                state.write()
             self.reply(200, {})
 
         def do_PUT(self) -> None:
