@@ -1,6 +1,11 @@
 """`mtlab data`: what it prints, where it writes, and its exit codes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +47,29 @@ def test_convert(call, tmp_path: Path) -> None:
     assert "writing shards: 3 of 3" in progress
     assert call(*command)[:2] == (0, told)  # finished: looked up
     assert call("convert", "cc3m", "--root", GOLDEN / "cc", "--out", out, "min_count=3")[0] == 2
+
+
+def test_convert_goes_on_after_ctrl_c(call, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    (raw / "images").mkdir(parents=True)
+    with (raw / "questions.jsonl").open("w") as lines:
+        for number in range(3000):
+            (raw / f"images/{number}.jpg").symlink_to(GOLDEN / "sbu/SBU/7116866352_abc.jpg")
+            lines.write(json.dumps({"image": f"{number}.jpg", "caption": str(number)}) + "\n")
+    out = tmp_path / "out"
+    words = ["data", "convert", "jsonl", "--root", str(raw), "--out", str(out), "--workers", "2", "kind=captions"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mtlab", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while process.poll() is None and not list(out.glob(".converting/shards/train-*.json")):
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all processes of the command get it
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "stopped: the same command again goes on where this was"
+    assert "Traceback" not in errors
+    assert call(*words[1:])[0] == 0
+    assert call("check", out, "--quick")[0] == 0
 
 
 def test_info(call, shards: Path) -> None:
