@@ -6,13 +6,17 @@ last. A conversion that was killed goes on where it was when the same command is
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from mtlab.config.nodes import configured
 from mtlab.data.cache_locks import alone
 from mtlab.data.converters.base import CONVERTERS, Converter
 from mtlab.data.shards import index as indices
-from mtlab.data.shards.collect import Progress, Staged, collect
+from mtlab.data.shards.collect import Progress, Staged, collect, left_out_before, staged_before
 from mtlab.data.shards.index import CLASSES, Index, Part, Shard
 from mtlab.data.shards.leavings import Leavings, leavings
 from mtlab.data.shards.write import Job, Written, sha256, write
@@ -80,17 +84,26 @@ def convert(
     """
     asked = _asked(name, root, out, options or {}, parts, samples)
     finished = _finished(asked)
-    if finished is not None:
-        return finished
-    with alone(asked.state / "lock") as mine:
-        if not mine:
-            raise UserError("another process is converting into this folder: wait for it, or stop it", file=out)
-        with leavings(out / indices.BAD, max_bad) as left:
-            staged = collect(asked.converter, asked.state, indices.to_text(asked.made_from), left, progress)
-            shards = _write_shards(asked, staged, workers, left, progress)
-        index = _finish(asked, staged, shards, left)
-    shutil.rmtree(asked.state)
-    return index
+    if finished is None:
+        with alone(asked.state / "lock") as mine:
+            if not mine:
+                raise UserError("another process is converting into this folder: wait for it, or stop it", file=out)
+            finished = _finished(asked) or _convert(asked, workers, max_bad, progress)
+    shutil.rmtree(asked.state, ignore_errors=True)
+    return finished
+
+
+def _convert(asked: Asked, workers: int, max_bad: float, progress: Progress) -> Index:
+    files.remove_leftovers(asked.out)
+    made_from = indices.to_text(asked.made_from)
+    staged = staged_before(asked.state, made_from)
+    with leavings(asked.out / indices.BAD, max_bad) as left:
+        if staged is None:
+            staged = collect(asked.converter, asked.state, made_from, left, progress)
+        else:
+            left.add(left_out_before(asked.state))
+        shards = _write_shards(asked, staged, workers, left, progress)
+    return _finish(asked, staged, shards, left)
 
 
 def _asked(
@@ -191,7 +204,7 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[Written]:
         yield from map(write, jobs)
         return
     # A fresh interpreter each: a copy of this one might hold locks of threads that were not copied.
-    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _end_with_parent) as pool:
         try:
             yield from pool.map(write, jobs)
         except BrokenProcessPool:
@@ -201,6 +214,19 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[Written]:
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed: it would wait for work for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the parent lets each finish its shard
+    parent = parent_process()
+    assert parent is not None, "only workers call this"
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _finish(asked: Asked, staged: Staged, shards: Mapping[str, Sequence[Shard]], left: Leavings) -> Index:
