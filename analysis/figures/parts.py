@@ -159,6 +159,12 @@ def band(
     return drawn
 
 
+def key(name: str, colour: str, symbol: str, size: int = 10) -> go.Scatter:
+    """Make an entry of the legend that belongs to no single trace."""
+    marker = {"color": colour, "symbol": symbol, "size": size}
+    return go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
+
+
 def uncrowded(figure: go.Figure, names: Sequence[str]) -> str:
     """Show the first variants of many, the others once they are chosen in the legend; say so."""
     if len(names) <= CROWD:

@@ -21,7 +21,7 @@ def replaced(worths: Mapping[Source, Worth], styles: Mapping[str, Style] | None 
     scale, unit = (100, ", points") if words.in_points(metric) else (1, "")
     figure = parts.panels([""], list(MODALITIES), x=f"lost{unit}", shared_y="rows")
     shown: list[str] = []
-    legend: set[str] = set()
+    used: dict[str, str] = {}
     for column, modality in enumerate(MODALITIES, 1):
         for variant in names:
             style = theme.style(styles, variant, names)
@@ -29,8 +29,8 @@ def replaced(worths: Mapping[Source, Worth], styles: Mapping[str, Style] | None 
                 losses = _losses(parts.of(worths, variant), value, modality, scale)
                 if not losses:
                     continue
-                figure.add_traces(_drawn(variant, name, symbol, losses, style, legend=name not in legend), 1, column)
-                legend.add(name)
+                figure.add_traces(_drawn(variant, name, symbol, losses, style), 1, column)
+                used[name] = symbol
                 shown += [variant] if variant not in shown else []
     if not shown:
         return theme.empty(
@@ -38,12 +38,15 @@ def replaced(worths: Mapping[Source, Worth], styles: Mapping[str, Style] | None 
             "It was not measured. `mtlab intervene RUN` measures it; `record.interventions: true` does so in runs to "
             "come. Managers that are no mixture have no weights to replace.",
         )
+    for name, symbol in used.items():
+        figure.add_trace(parts.key(name, theme.NEUTRAL, symbol), row=1, col=1)
     figure.add_vline(x=0, line_width=1, line_dash="dot")
     figure.update_yaxes(categoryorder="array", categoryarray=[theme.label(name) for name in shown][::-1])
     caption = (
         f"{metric} less that with all weights of a modality replaced: by uniform ones, by their mean over the tokens "
         "of each example, by those of a model of another seed (`mtlab intervene --swap`). At 0, the choice is worth "
-        f"nothing. Mean over seeds, line: lowest to highest seed; {parts.seeds(worths)}; over all validation examples."
+        f"nothing, or there is none. Mean over seeds, line: lowest to highest seed; "
+        f"{parts.seeds(worths)}; over all validation examples."
     )
     return theme.finish(figure, title, caption, height=160 + 34 * len(shown))
 
@@ -68,9 +71,7 @@ def _losses(
     return [scale * (whole - other) for whole, other in found if whole is not None and other is not None]
 
 
-def _drawn(
-    variant: str, name: str, symbol: str, losses: list[float], style: Style, *, legend: bool
-) -> list[go.Scatter]:
+def _drawn(variant: str, name: str, symbol: str, losses: list[float], style: Style) -> list[go.Scatter]:
     label, middle = theme.label(variant), sum(losses) / len(losses)
     return [
         go.Scatter(
@@ -87,8 +88,7 @@ def _drawn(
             mode="markers",
             marker={"color": style.colour, "symbol": symbol, "size": 10},
             name=name,
-            legendgroup=name,
-            showlegend=legend,
+            showlegend=False,
             hovertemplate=f"%{{y}}, {name}: %{{x:.1f}}<extra></extra>",
         ),
     ]
