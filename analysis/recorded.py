@@ -74,8 +74,8 @@ class Layers:
 
     def offered(self, modality: Modality, rows: Array) -> int:
         """Count the rows that are experts."""
-        there = len(rows)
-        return min(len(self.levels.get(modality, ())) or there, there)
+        known = int(rows.shape[-1])
+        return min(len(self.levels.get(modality, ())) or known, known)
 
     def experts_levels(self, modality: Modality, number: int) -> tuple[int, ...]:
         """Name the levels of `number` experts; 1, 2, … where the file does not."""

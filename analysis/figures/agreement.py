@@ -165,6 +165,6 @@ def _agreement(variant: str, modality: Modality, patterns: list[list[Array]]) ->
 def _mean_correlation(unit: Array) -> Array:
     """Average over all pairs of rows of length one, [shuffles, seeds, numbers] → [shuffles]."""
     seeds = unit.shape[1]
-    whole = np.square(unit.sum(1)).sum(1)  # every pair twice, and each row with itself
+    whole: Array = np.square(unit.sum(1)).sum(1)  # every pair twice, and each row with itself
     mean: Array = (whole - seeds) / (seeds * (seeds - 1))
     return mean
