@@ -78,11 +78,10 @@ def _without(tokens: Tokens, modality: Modality, kind: Kind) -> str:
 
 
 def _line(found: Sequence[TokenLevels], colours: dict[int, str]) -> Text:
-    most = max(each.strength for each in found) or 1.0
     line = Text()
     for each in found:
         written = f"{each.token}{str(each.level).translate(_SUBSCRIPTS)}"
-        line.append(written.replace(" ", "\u00a0"), style=_style(colours[each.level], each.strength / most))
+        line.append(written.replace(" ", "\u00a0"), style=_style(colours[each.level], each.colour_strength))
         line.append(" ")
     return line
 
@@ -102,13 +101,12 @@ def _grids(
 
 
 def _patches(found: Sequence[TokenLevels], grid: Grid, colours: dict[int, str], cell: int) -> Text:
-    most = max((each.strength for each in found if each.place is not None), default=0.0) or 1.0
     placed = {each.place: each for each in found if each.place is not None}
     drawn = Text()
     for row in range(grid.rows):
         for column in range(grid.columns):
             each = placed.get((row, column))
-            style = "" if each is None else _style(colours[each.level], each.strength / most)
+            style = "" if each is None else _style(colours[each.level], each.colour_strength)
             drawn.append(("" if each is None else str(each.level)).center(cell), style=style)
         drawn.append("\n" if row < grid.rows - 1 else "")
     return drawn
@@ -150,7 +148,7 @@ def _side(parts: Sequence[RenderableType], width: int | None = None) -> Table:
 
 def _style(colour: str, strength: float) -> str:
     """Write on a colour that is the fainter the weaker the choice is, in black or white, whichever is readable."""
-    share = 0.35 + 0.65 * max(0.0, min(1.0, strength))
+    share = 0.2 + 0.8 * strength
     channels = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
     mixed = [round(share * own + (1 - share) * ground) for own, ground in zip(channels, _GROUND, strict=True)]
     linear = [(channel / 255) ** 2.2 for channel in mixed]

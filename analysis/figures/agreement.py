@@ -72,7 +72,13 @@ def agreement(
     for column, modality in enumerate(MODALITIES, 1):
         for each in (each for each in computed if each.modality == modality):
             style = theme.style(styles, each.variant, names)
-            figure.add_traces(_drawn(each, style, legend=each is computed[0]), rows=1, cols=column)
+            figure.add_traces(_drawn(each, style), rows=1, cols=column)
+    for name, symbol, size in (
+        ("chance", "square", 12),
+        ("a pair of seeds", "circle", 6),
+        ("their mean", "diamond", 11),
+    ):
+        figure.add_trace(parts.key(name, theme.NEUTRAL, symbol, size), row=1, col=1)
     figure.update_yaxes(categoryorder="array", categoryarray=[theme.label(name) for name in names][::-1])
     figure.update_xaxes(range=[-1.05, 1.05])
     changed = " of what training changed since the start" if start is not None else ""
@@ -84,7 +90,7 @@ def agreement(
     return theme.finish(figure, title, caption, height=160 + 34 * len(names))
 
 
-def _drawn(each: Agreement, style: Style, *, legend: bool) -> list[go.Scatter]:
+def _drawn(each: Agreement, style: Style) -> list[go.Scatter]:
     low, high = each.chance or (0.0, 0.0)
     return [
         go.Scatter(
@@ -92,8 +98,7 @@ def _drawn(each: Agreement, style: Style, *, legend: bool) -> list[go.Scatter]:
             y=[theme.label(each.variant)] * 2,
             mode="lines",
             line={"color": theme.see_through(theme.NEUTRAL, 0.35), "width": 12},
-            name="chance",
-            showlegend=legend,
+            showlegend=False,
             hovertemplate="chance: %{x:.2f}<extra></extra>",
         ),
         go.Scatter(
@@ -101,8 +106,7 @@ def _drawn(each: Agreement, style: Style, *, legend: bool) -> list[go.Scatter]:
             y=[theme.label(each.variant)] * len(each.pairs),
             mode="markers",
             marker={"color": style.colour, "size": 6, "opacity": 0.55},
-            name="a pair of seeds",
-            showlegend=legend,
+            showlegend=False,
             hovertemplate="%{y}: %{x:.2f}<extra></extra>",
         ),
         go.Scatter(
@@ -110,8 +114,7 @@ def _drawn(each: Agreement, style: Style, *, legend: bool) -> list[go.Scatter]:
             y=[theme.label(each.variant)],
             mode="markers",
             marker={"color": style.colour, "size": 12, "symbol": "diamond"},
-            name="mean",
-            showlegend=legend,
+            showlegend=False,
             hovertemplate="%{y}: %{x:.2f}<extra></extra>",
         ),
     ]

@@ -19,9 +19,9 @@ def curves(
 ) -> go.Figure:
     """Draw a logged metric of each variant; a step counts as far as all of a variant's runs have reached."""
     points = words.in_points(metric)
-    title = f"Learning curves: {metric}{', points' if points else ''}"
+    title = f"Learning curves: {metric}"
     names = parts.variants(found)
-    figure = parts.panels([""], [""], x="step of training", y=metric)
+    figure = parts.panels([""], [""], x="step of training", y=f"{metric}{', points' if points else ''}")
     drawn = []
     for variant in names:
         runs = parts.of(found, variant)

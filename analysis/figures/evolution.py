@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
 from mtlab.analysis import theme
 from mtlab.analysis.figures import parts
 from mtlab.analysis.gathered import Source
-from mtlab.analysis.recorded import MODALITIES, Kind, Trace
+from mtlab.analysis.recorded import MODALITIES, Array, Kind, Modality, Trace
 from mtlab.analysis.theme import Style
 
 
@@ -19,20 +19,20 @@ def evolution(found: Mapping[Source, Trace], variant: str, kind: Kind = "contrib
     runs = parts.of(found, variant)
     first = [trace.layers[0] for trace in runs.values() if trace.layers]
     depths = parts.depths(first, kind)
+    steps = parts.shared_steps(runs.values())
+    if not runs or not steps:
+        return theme.empty(
+            title, f"No finished run of {variant} has recorded it: `record.trace: true` (the default) does."
+        )
     if not depths:
         return theme.empty(title, parts.nothing(runs, kind))
     figure = parts.panels(list(MODALITIES), parts.layer_names(depths), x="step of training", y=parts.KINDS[kind])
-    steps = next(iter(runs.values())).steps
     every = sorted({level for modality in MODALITIES for level in first[0].levels.get(modality, ())})
     colours = dict(zip(every, theme.level_colours(len(every)), strict=True))
     shown: set[int] = set()
     for row, modality in enumerate(MODALITIES, 1):
         for column, depth in enumerate(depths, 1):
-            values = parts.stacked(
-                parts.stacked(layers.experts(kind, modality, depth) for layers in trace.layers)
-                for trace in runs.values()
-                if trace.steps == steps
-            )
+            values = parts.stacked(_over_steps(trace, steps, kind, modality, depth) for trace in runs.values())
             if values is None:
                 continue
             levels = first[0].experts_levels(modality, values.shape[2])
@@ -55,6 +55,13 @@ def evolution(found: Mapping[Source, Trace], variant: str, kind: Kind = "contrib
         f"highest seed; {parts.seeds(runs)}; {parts.averaged(first)}."
     )
     return theme.finish(figure, title, caption, height=430)
+
+
+def _over_steps(trace: Trace, steps: Sequence[int], kind: Kind, modality: Modality, depth: int) -> Array | None:
+    """Give the levels' parts at some steps, [S, N]."""
+    return parts.stacked(
+        layers.experts(kind, modality, depth) for layers in trace.layers if (layers.step or 0) in steps
+    )
 
 
 def _ticks(steps: int, panels: int) -> list[int]:

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from mtlab.analysis import theme
 from mtlab.analysis.gathered import Source
-from mtlab.analysis.recorded import MODALITIES, Array, Kind, Layers, Modality
+from mtlab.analysis.recorded import MODALITIES, Array, Kind, Layers, Trace
 from mtlab.analysis.theme import Style, see_through
 
 T = TypeVar("T")
@@ -55,6 +55,12 @@ def averaged(layers: Iterable[Layers]) -> str:
         return "averaged over validation examples and their real tokens"
     number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"averaged over {number} validation examples and their real tokens"
+
+
+def shared_steps(traces: Iterable[Trace]) -> list[int]:
+    """List the steps that all of some runs recorded: those that stopped early have another last one."""
+    steps = [set(trace.steps) for trace in traces]
+    return sorted(set.intersection(*steps)) if steps else []
 
 
 def depths(found: Iterable[Layers], name: str) -> list[int]:
@@ -153,6 +159,12 @@ def band(
     return drawn
 
 
+def key(name: str, colour: str, symbol: str, size: int = 10) -> go.Scatter:
+    """Make an entry of the legend that belongs to no single trace."""
+    marker = {"color": colour, "symbol": symbol, "size": size}
+    return go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
+
+
 def uncrowded(figure: go.Figure, names: Sequence[str]) -> str:
     """Show the first variants of many, the others once they are chosen in the legend; say so."""
     if len(names) <= CROWD:
@@ -193,11 +205,6 @@ def heat(
 def layer_names(found: Sequence[int]) -> list[str]:
     """Name cross-modal layers for people, from 1."""
     return [f"layer {depth + 1}" for depth in found]
-
-
-def modality_name(modality: Modality) -> str:
-    """Name a modality for people."""
-    return {"text": "text", "image": "image"}[modality]
 
 
 def nothing(found: Collection[Source], kind: Kind) -> str:

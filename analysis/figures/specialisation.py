@@ -38,6 +38,18 @@ def specialisation(
     return _by_layer(found, styles, kind, "How far managers choose by token", _spread, "spread over tokens", caption)
 
 
+def previous(
+    found: Mapping[Source, Layers], styles: Mapping[str, Style] | None = None, kind: Kind = "contributions"
+) -> go.Figure:
+    """Draw how much of what each manager hands on comes from the cross-modal layers below, not from the towers."""
+    caption = f"{parts.KINDS[kind].capitalize()} of the previous cross-modal states, all of them together"
+    return _by_layer(found, styles, kind, "How much comes from the layers below", _previous, parts.KINDS[kind], caption)
+
+
+def _previous(layers: Layers, kind: Kind, modality: Modality, depth: int) -> float | None:
+    return layers.previous(kind, modality, depth)
+
+
 def _entropy(layers: Layers, kind: Kind, modality: Modality, depth: int) -> float | None:
     return layers.one(f"{kind}_entropy", modality, depth)
 

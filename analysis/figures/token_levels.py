@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mtlab.analysis.recorded import Array, Grid, Kind, Modality, Tokens
@@ -23,6 +24,11 @@ class TokenLevels:
         if number < 2 or total <= 0:
             return 1.0
         return (max(self.shares) / total - 1 / number) / (1 - 1 / number)
+
+    @property
+    def colour_strength(self) -> float:
+        """How strongly the level's colour is shown, 0 to 1: by how far it leads, whatever other tokens do."""
+        return math.sqrt(max(0.0, min(1.0, self.strength)))
 
 
 def token_levels(

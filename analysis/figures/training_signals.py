@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from mtlab.analysis import theme
 from mtlab.analysis.figures import parts
 from mtlab.analysis.gathered import Source
-from mtlab.analysis.recorded import MODALITIES, Layers, Trace
+from mtlab.analysis.recorded import MODALITIES, Array, Layers, Trace
 from mtlab.analysis.theme import Style
 
 Attention = Literal["self", "cross"]
@@ -24,11 +24,11 @@ def gradients(found: Mapping[Source, Trace], variant: str) -> go.Figure:
     names = list(dict.fromkeys(part for trace in runs.values() for part in trace.gradients))
     if not names:
         return theme.empty(title, "No finished run has recorded its gradients.")
-    steps = next(iter(runs.values())).steps
+    steps = parts.shared_steps(runs.values())
     figure = parts.panels([""], [""], x="step of training", y="norm before clipping")
     styles = theme.styles(names)
     for part in names:
-        values = parts.stacked(trace.gradients.get(part) for trace in runs.values() if trace.steps == steps)
+        values = parts.stacked(_at(trace, part, steps) for trace in runs.values())
         if values is not None:
             values = np.where(values > 0, values, np.nan)  # the axis is logarithmic
             figure.add_traces(parts.band(list(range(len(steps))), values, part, styles[part], legend=True))
@@ -36,6 +36,11 @@ def gradients(found: Mapping[Source, Trace], variant: str) -> go.Figure:
     figure.update_xaxes(tickvals=list(range(len(steps))), ticktext=[f"{step:,}" for step in steps])
     caption = f"Mean over seeds, band: lowest to highest seed; {parts.seeds(runs)}."
     return theme.finish(figure, title, caption, height=380)
+
+
+def _at(trace: Trace, part: str, steps: Sequence[int]) -> Array | None:
+    norms = trace.gradients.get(part)
+    return None if norms is None else norms[[place for place, step in enumerate(trace.steps) if step in steps]]
 
 
 def temperatures(found: Mapping[Source, Layers], styles: Mapping[str, Style] | None = None) -> go.Figure:

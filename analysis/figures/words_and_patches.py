@@ -86,7 +86,11 @@ def _over(
     )
     figure.add_trace(_corners(grid), row=1, col=last)
     used = {each.level for each in found}
-    figure.add_traces([_key(level, colours[level]) for level in levels if level in used], rows=1, cols=last)
+    figure.add_traces(
+        [parts.key(f"level {level}", colours[level], "square", 11) for level in levels if level in used],
+        rows=1,
+        cols=last,
+    )
     figure.update_xaxes(visible=False, range=[-0.5, grid.columns - 0.5], constrain="domain")
     figure.update_yaxes(visible=False, range=[grid.rows - 0.5, -0.5], constrain="domain")
     for axis in ("x", "x2")[:last]:
@@ -139,17 +143,6 @@ def _shares(each: TokenLevels, levels: Sequence[int]) -> str:
     return "<br>".join([theme.plain(each.token), *pairs])
 
 
-def _key(level: int, colour: str) -> go.Scatter:
-    """Make an entry of the legend."""
-    return go.Scatter(
-        x=[None],
-        y=[None],
-        mode="markers",
-        name=f"level {level}",
-        marker={"color": colour, "symbol": "square", "size": 11},
-    )
-
-
 def _corners(grid: Grid) -> go.Scatter:
     """Give the axes something to hold on to where there are pictures alone."""
     return go.Scatter(
@@ -187,14 +180,12 @@ def _tinted(
 
         grey = np.asarray(Image.fromarray(picture).convert("L").resize(size), dtype=float)
         ground = np.repeat(grey[:, :, None], 3, axis=2) * 0.75
-    strengths = [each.strength for each in found if each.place is not None]
-    most = max(strengths, default=0.0) or 1.0
     for each in found:
         if each.place is None:
             continue
         row, column = each.place
         colour = np.array([int(colours[each.level][at : at + 2], 16) for at in (1, 3, 5)], dtype=float)
-        opacity = 0.3 + 0.55 * each.strength / most
+        opacity = 0.2 + 0.65 * each.colour_strength
         part = (slice(row * cell + 1, (row + 1) * cell - 1), slice(column * cell + 1, (column + 1) * cell - 1))
         ground[part] = (1 - opacity) * ground[part] + opacity * colour
     return ground.round().astype(np.uint8)

@@ -18,6 +18,7 @@ from mtlab.analysis.figures import (
     evolution,
     heatmaps,
     parts,
+    replaced,
     similarity,
     specialisation,
     training_signals,
@@ -95,8 +96,16 @@ def layers(made: Material) -> list[Gallery]:
     found, styles = made.layers.found, made.styles
     start = {source: trace.layers[0] for source, trace in made.traces.found.items() if trace.layers}
     since = Choice("since", "Pattern", {"end": "at the end", "change": "what training changed"})
-    measures = Choice("measure", "What", {"entropy": "how sharply", "specialisation": "how differently by token"})
-    drawn = {"entropy": specialisation.entropy, "specialisation": specialisation.specialisation}
+    measures = Choice(
+        "measure",
+        "What",
+        {"entropy": "how sharply", "specialisation": "how differently by token", "previous": "how much from below"},
+    )
+    drawn = {
+        "entropy": specialisation.entropy,
+        "specialisation": specialisation.specialisation,
+        "previous": specialisation.previous,
+    }
     return [
         _gallery(
             "aggregation",
@@ -111,6 +120,7 @@ def layers(made: Material) -> list[Gallery]:
             lambda variant, kind: heatmaps.heatmaps(parts.of(found, variant), kind),
         ),
         Gallery("worth", "What levels are given, and what they are worth", {(): _worth(made)}),
+        Gallery("replaced", "What it is worth to choose", {(): replaced.replaced(made.worths.found, styles)}),
         _gallery(
             "agreement",
             "Is the pattern real? Agreement between seeds",

@@ -109,9 +109,10 @@ def _drawn(figure: go.Figure) -> dict[str, Any]:
 
 
 def _width(figure: go.Figure) -> int:
-    """Tell the pixels that a figure needs: for its panels, and for the names beside them."""
+    """Tell the pixels that a figure needs: for its panels with their titles, and for the names beside them."""
     starts = {round((axis.domain or (0.0,))[0], 3) for axis in figure.select_xaxes()}
-    beside = figure.data[0].y if figure.data[0].y is not None else ()
-    lines = [line for name in beside if isinstance(name, str) for line in name.split("<br>")]
-    longest = max(map(len, lines), default=0)
-    return 90 + 5 * longest + _PANEL * max(1, len(starts))
+    titles = [axis.title.text for axis in figure.select_xaxes()] + [each.text for each in figure.layout.annotations]
+    names = [str(name) for trace in figure.data if trace.y is not None for name in trace.y if isinstance(name, str)]
+    beside = 5 * max((len(line) for name in names for line in name.split("<br>")), default=0)
+    panel = max(_PANEL, 10 + 6 * max((len(title) for title in titles if title), default=0))
+    return 90 + beside + panel * max(1, len(starts))

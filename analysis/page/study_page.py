@@ -112,7 +112,7 @@ def cells(made: Grid, caption: str) -> Markup:
     lines: list[list[Content | markup.Cell]] = []
     for line in made.lines:
         head = Markup(element("strong", line[0].text) + " ★") if line[0].best else line[0].text
-        rest = [
+        rest: list[Content | markup.Cell] = [
             markup.Cell(element("strong", cell.text) if cell.best else cell.text, cell.outcome.replace(" ", "-"))
             for cell in line[1:]
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from mtlab.analysis.figures import (
     evolution,
     heatmaps,
     parts,
+    replaced,
     similarity,
     specialisation,
     token_levels,
@@ -66,11 +68,13 @@ FIGURES: dict[str, Callable[[Study, str], go.Figure]] = {
     "evolution": lambda study, one: evolution.evolution(study.traces, one),
     "entropy": lambda study, _: specialisation.entropy(study.layers),
     "specialisation": lambda study, _: specialisation.specialisation(study.layers),
+    "previous": lambda study, _: specialisation.previous(study.layers),
     "consecutive": lambda study, _: similarity.consecutive(study.layers),
     "similarity": lambda study, one: similarity.similarity(study.layers, one, "cosine"),
     "agreement": lambda study, _: agreement.agreement(study.layers),
     "agreement since the start": lambda study, _: agreement.agreement(study.layers, study.start),
     "worth": lambda study, _: worth.worth(study.layers, study.worths),
+    "replaced": lambda study, _: replaced.replaced(study.worths),
     "difference": lambda study, one: difference.difference(study.of(one), study.start, (one, "start")),
     "curves": lambda study, _: curves.curves(study.histories),
     "gradients": lambda study, one: training_signals.gradients(study.traces, one),
@@ -101,7 +105,7 @@ def test_every_figure_says_how_many_seeds_and_over_what(study: Study, name: str)
     caption = figure.layout.meta["caption"]
     assert "n = 3" in caption
     assert "seed" in caption
-    if name not in ("curves", "gradients", "temperatures"):
+    if name not in ("curves", "gradients", "temperatures", "replaced"):
         assert "validation examples and their real tokens" in caption
         assert ("64" if name == "evolution" else "512") in caption
     assert figure.layout.meta["title"][0].isalpha()
@@ -211,6 +215,22 @@ def test_evolution_starts_before_training_and_ends_at_the_last_step(study: Study
     assert legend == [f"level {level}" for level in (2, 3, 4, 5, 6)]
 
 
+def test_runs_that_stopped_early_are_shown_as_far_as_all_have_come(study: Study) -> None:
+    first, *others = parts.of(study.traces, "adaptive")
+    cut = {name: norms[:5] for name, norms in study.traces[first].gradients.items()}
+    early = {first: recorded.Trace(study.traces[first].layers[:5], cut)} | {each: study.traces[each] for each in others}
+    for figure in (evolution.evolution(early, "adaptive"), training_signals.gradients(early, "adaptive")):
+        assert {len(each.x) for each in figure.data if each.name} == {5}
+        assert figure.layout.xaxis.ticktext[-1] == "10"
+        assert "n = 3 seeds" in figure.layout.meta["caption"]
+
+
+def test_what_comes_from_below_is_the_previous_states_part(study: Study) -> None:
+    (line,) = lines(specialisation.previous(study.layers), "adaptive")
+    assert np.isnan(line.y[0])  # nothing lies below the first layer
+    np.testing.assert_allclose(line.y[1:], 0.4, rtol=1e-5)
+
+
 def test_seeds_that_share_a_pattern_agree_and_others_do_not(tmp_path: Path) -> None:
     alike, strangers = Study(tmp_path / "a", ["alike"], 5), Study(tmp_path / "b", [f"{n}" for n in range(5)], 1)
     apart = {Source("apart", n, s.run): layers for n, (s, layers) in enumerate(strangers.layers.items())}
@@ -243,6 +263,18 @@ def test_worth_sets_drops_beside_weights(study: Study) -> None:
     np.testing.assert_allclose(line.y, 100 * np.mean(drops, 0), rtol=1e-6)
     assert "renormalised" in figure.layout.meta["caption"]
     assert "mtlab intervene" in words(worth.worth(study.layers, {}))
+
+
+def test_replaced_weights_tell_what_choosing_is_worth(study: Study) -> None:
+    first = next(iter(study.worths))
+    swapped = {first: dataclasses.replace(study.worths[first], swapped={1: {"text": 0.5}, 2: {"text": 0.3}})}
+    figure = replaced.replaced({**study.worths, **swapped})
+    (uniform,) = [each for each in lines(figure, "uniform") if each.y == ("adaptive",)]
+    assert uniform.x[0] == pytest.approx(10)  # the fixture's 0.1
+    (other,) = [each for each in lines(figure, "another seed's") if not each.showlegend and each.y != (None,)]
+    assert (other.x[0], other.y) == (pytest.approx(100 * (0.7 - 0.4)), (first.label,))
+    assert not lines(figure, "another seed's", 1, 2)
+    assert "was not measured" in words(replaced.replaced({}))
 
 
 def test_curves_go_as_far_as_all_runs_of_a_variant(study: Study) -> None:
@@ -284,6 +316,8 @@ def test_strength_is_how_far_a_level_leads() -> None:
     assert token_levels.TokenLevels("x", (0.25, 0.25, 0.25, 0.25), 1).strength == pytest.approx(0)
     assert token_levels.TokenLevels("x", (0.3, 0.0), 1).strength == 1
     assert token_levels.TokenLevels("x", (0.4,), 1).strength == 1
+    # a weak choice stays pale, even if all others are weaker
+    assert token_levels.TokenLevels("x", (0.26, 0.25, 0.25, 0.24), 1).colour_strength < 0.15
 
 
 def test_bars_of_words_sum_to_one_with_the_previous_state(tokens: recorded.Tokens) -> None:

@@ -78,10 +78,9 @@
       }
       const levels = run.levels[modality], colours = run.colours[modality];
       const tokens = parts.map((shares, number) => this.token(words[number] ?? `token ${number + 1}`, shares, levels, colours));
-      const most = Math.max(0.001, ...tokens.map((token) => token.strength));
       for (const token of tokens) {
         const [red, green, blue] = channels(token.colour);
-        token.button.style.background = `rgba(${red}, ${green}, ${blue}, ${0.25 + (0.55 * token.strength) / most})`;
+        token.button.style.background = `rgba(${red}, ${green}, ${blue}, ${0.15 + 0.7 * Math.sqrt(Math.max(0, token.strength))})`;
       }
       const grid = modality === "image" ? run.grid : null;
       const within = (at) => grid !== null && at >= grid[2] && at < grid[2] + grid[0] * grid[1];

@@ -100,7 +100,7 @@ def test_it_can_be_used_by_keyboard_alone(visit: Callable[..., Any], file: Path)
     assert {"A", "INPUT", "DIV", "SELECTcost", "SELECTvariant"} <= set(seen)
     page.focus("#cost select")
     page.keyboard.press("ArrowDown")
-    page.wait_for_function("document.querySelector('#cost figcaption').textContent.includes('FLOPs')")
+    page.wait_for_function("() => document.querySelector('#cost figcaption').textContent.includes('FLOPs')")
 
 
 def test_on_paper_everything_is_there_and_light(visit: Callable[..., Any], file: Path) -> None:
