@@ -11,7 +11,7 @@ from typing import Any
 from dash import dcc, html
 
 from mtlab.analysis import words
-from mtlab.analysis.dashboard.data import DAMAGED, ORDER, RunCard
+from mtlab.analysis.dashboard.cards import DAMAGED, ORDER, RunCard
 from mtlab.analysis.dashboard.views import run_address
 
 ASSETS = Path(__file__).parent / "assets"

@@ -10,7 +10,7 @@ from dash import dcc, html
 
 from mtlab.analysis import gathered, recorded, words
 from mtlab.analysis.dashboard import controls, drawn, parts
-from mtlab.analysis.dashboard.data import DAMAGED, RunCard
+from mtlab.analysis.dashboard.cards import DAMAGED, RunCard
 from mtlab.analysis.dashboard.page import Look, Page
 from mtlab.analysis.dashboard.pane import kind_of, kind_switch
 from mtlab.analysis.dashboard.parts import CONDITIONS, Column, Part

@@ -18,7 +18,7 @@ from mtlab.analysis.dashboard import (
     study_seeds,
     study_training,
 )
-from mtlab.analysis.dashboard.data import StudyCard
+from mtlab.analysis.dashboard.cards import StudyCard
 from mtlab.analysis.dashboard.page import Look, Page
 from mtlab.analysis.dashboard.pane import Pane, Studied
 from mtlab.analysis.dashboard.parts import Part

@@ -8,7 +8,7 @@ from dash import dcc, html
 
 from mtlab.analysis import words
 from mtlab.analysis.dashboard import controls, parts, side
-from mtlab.analysis.dashboard.data import ORDER, RunCard
+from mtlab.analysis.dashboard.cards import ORDER, RunCard
 from mtlab.analysis.dashboard.pane import Pane, Studied, kind_switch
 from mtlab.analysis.dashboard.parts import CONDITIONS, Column, Part
 
