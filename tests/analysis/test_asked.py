@@ -56,14 +56,14 @@ def test_a_picture_that_is_none_says_why() -> None:
 @pytest.mark.parametrize("error", [UnicodeError("odd"), OSError("gone"), RuntimeError("what now?")])
 def test_whatever_a_data_set_raises_is_told(error: Exception) -> None:
     class Broken(Dataset):
-        def image(self, key: str) -> Any:
+        def image(self, key: str) -> Any:  # noqa: ARG002
             raise error
 
         @property
         def answers(self) -> Any:
             raise error
 
-        def examples(self, split: Any) -> Any:
+        def examples(self, split: Any) -> Any:  # noqa: ARG002
             raise error
 
     broken = Broken(None)
@@ -78,7 +78,7 @@ def test_neither_torch_nor_a_plug_in_is_imported(tmp_path: Path) -> None:
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
 from mtlab.analysis import asked
-for name in ("shapes", "planted", "easy_vqa", "questions", "my_photos", "torch", "cache"):
+for name in ("shapes", "planted", "easy_vqa", "questions", "my_photos", "torch"):
     asked.dataset({{"config": {{"data": {{"name": name}}}}, "plugins": ["my_photos"]}})
 print("my_photos" in sys.modules, "torch" in sys.modules)
 """
