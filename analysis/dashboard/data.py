@@ -67,7 +67,7 @@ class Data:
     def studies(self) -> list[StudyCard]:
         """Tell how all studies stand, the one that changed last first."""
         Store.open(self.store.root)  # raises, if it is gone since
-        found = [self.study(name) for name in self.store.study_names()]
+        found = [self._whatever(name) for name in self.store.study_names()]
         return sorted(found, key=lambda card: (-(card.changed or 0), card.name))
 
     def study(self, name: str) -> StudyCard:
@@ -86,6 +86,13 @@ class Data:
         found = self._look_at(name, path)
         self._seen[name] = (time.monotonic(), found)
         return found
+
+    def _whatever(self, name: str) -> StudyCard:
+        """Tell how a study stands, whatever its folder is called."""
+        try:
+            return self.study(name)
+        except UserError as error:
+            return StudyCard(name, "", "", (), None, f"this study cannot be read: {error}")
 
     def _look_at(self, name: str, path: Path) -> StudyCard:
         try:
@@ -163,13 +170,15 @@ class Data:
             wait: seconds that may pass first.
 
         """
+        if card.problem:
+            return card.problem
         if card.sweep:  # its trials are not compared with one another, least of all on test data
             return f"A search: `mtlab sweep report {card.name}` tells what it has found for each variant."
         state = self._finished(card)
         known = self._verdicts.get(card.name)
         if known is None or known[0] != state:
-            asked, going = self._asked.get(card.name, (None, None))
-            if going is None or asked != state:
+            before, going = self._asked.get(card.name, (None, None))
+            if going is None or before != state:
                 going = self._background.submit(self._judge, card, state, 0.0 if wait else PAUSE)
                 self._asked[card.name] = (state, going)
             with suppress(TimeoutError):

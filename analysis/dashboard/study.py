@@ -33,8 +33,6 @@ PANES: Mapping[str, tuple[str, Callable[[Studied], Pane]]] = {
     "pair": ("Two variants", study_pair.draw),
     "runs": ("Runs", study_runs.draw),
 }
-
-
 PATIENCE = 1.0  #: seconds that the page waits for its verdict
 
 
