@@ -41,6 +41,7 @@ class Visits:
         """Open a file or an address in a window of its own and return playwright's page."""
         look = {"color_scheme": "dark" if dark else "light", "reduced_motion": "reduce"}
         context = self.browser.new_context(viewport={"width": width, "height": height}, **look)
+        context.set_default_timeout(90_000)  # a busy machine is no failure
         self.contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE * 1000)

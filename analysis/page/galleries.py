@@ -82,7 +82,7 @@ def everything(made: Material) -> list[Gallery]:
 
 def results(made: Material) -> list[Gallery]:
     """Draw what the table says."""
-    costs = Choice("cost", "Cost", dict(cost.COSTS))
+    costs = Choice("cost", "Cost", dict(cost.COSTS.items()))
     return [
         Gallery("comparison", "Estimates and differences", {(): comparison.comparison(made.report, made.styles)}),
         Gallery("by-family", "By family of questions", {(): by_family.by_family(made.report)}),
@@ -148,7 +148,7 @@ def training(made: Material) -> list[Gallery]:
 def inside(made: Material) -> list[Gallery]:
     """Draw what else was recorded of the finished models."""
     found = made.layers.found
-    varied, measures = _variants(parts.variants(found)), Choice("measure", "Measure", dict(similarity.NAMES))
+    varied, measures = _variants(parts.variants(found)), Choice("measure", "Measure", dict(similarity.NAMES.items()))
     attentions = Choice("of", "Attention", {"cross": "to the other modality", "self": "to the own modality"})
     return [
         _gallery(

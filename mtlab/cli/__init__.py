@@ -21,8 +21,10 @@ from mtlab.cli import (
     doctor,
     evaluation,
     figures,
+    inspecting,
     intervening,
     listing,
+    making,
     planning,
     reporting,
     running,
@@ -58,6 +60,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import": checkpoints.import_,
     "export": checkpoints.export,
     "verify": verifying.verify,
+    "inspect": inspecting.inspect,
     "list": listing.list_entries,
     "check": checking.check,
     "doctor": doctor.doctor,
@@ -71,10 +74,11 @@ GROUPS: dict[str, typer.Typer] = {  #: commands that have commands of their own
 }
 PANELS: dict[str, tuple[str, ...]] = {
     "Studies": ("new", "plan", "budget", "run", "status", "report", "figures", "dashboard", "sweep", "track"),
-    "Single runs and models": ("eval", "intervene", "import", "export", "verify"),
+    "Single runs and models": ("inspect", "eval", "intervene", "import", "export", "verify"),
     "Data": ("data",),
     "What there is": ("list", "check", "doctor", "clean", "train"),
 }
+data.app.command("make")(making.make)
 for _panel, _names in PANELS.items():
     for _name in _names:
         if _name in GROUPS:

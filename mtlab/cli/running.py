@@ -123,8 +123,8 @@ def refuse_unread(plan: Plan) -> None:
     if unread:
         names = ", ".join(sorted(unread))
         raise plan.study.error(
-            f"{names}: only sizes and answers are known here, there is no reader for the files; "
-            "`mtlab plan` and `mtlab budget` work",
+            f"{names}: only sizes and answers are known without the files; `mtlab data convert` makes shards of them, "
+            "and `data.folder` says where these lie (`mtlab list datasets NAME`)",
             "set.data",
         )
 

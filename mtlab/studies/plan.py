@@ -226,7 +226,7 @@ def _besides_length(cell: Cell) -> dict[str, str]:
 
 def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:
     metrics = study.keys.metrics
-    known = sorted({name for cell in cells for name in resolve.metrics(cell.config["task"])})
+    known = sorted({name for cell in cells for name in resolve.metrics(cell.config)})
     wanted = [("verdict", metrics.verdict), *((f"report[{index}]", name) for index, name in enumerate(metrics.report))]
     for key, name in wanted:
         if not resolve.is_metric(name, known):
