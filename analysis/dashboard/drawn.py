@@ -43,7 +43,7 @@ def figure(made: go.Figure, name: str, dark: bool, *, caption: bool = True) -> P
         config=_CONFIG,
         responsive=True,
         style={"height": f"{said['height']}px"},
-        className="graph",
+        className="graph wide" if "xaxis2" in fitted.layout else "graph",
     )
     text = [html.H3(said["title"]), html.P(said["caption"]) if said["caption"] and caption else None]
     told = f"{said['title']}. {said['caption']}"

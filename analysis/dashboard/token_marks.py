@@ -40,19 +40,22 @@ class Marks:
         total = sum(token.shares)
         return token.shares[self.levels.index(self.level)] / total if self.level in self.levels and total else 0.0
 
-    def tints(self) -> list[dict[str, str]]:
-        """Give each token the variables that its style goes by; the strongest of the example has the full colour."""
-        strengths, colours = [self.strength(token) for token in self.tokens], self.colours
-        most = max(strengths, default=0.0) or 1.0
-        shown = [token.level if self.level is None else self.level for token in self.tokens]
-        return [
-            {"--tint": colours.get(level, theme.NEUTRAL), "--strength": f"{100 * (0.12 + 0.78 * strength / most):.0f}%"}
-            for level, strength in zip(shown, strengths, strict=True)
-        ]
+    def tint(self, token: TokenLevels) -> dict[str, str]:
+        """Give the variables that a token's style goes by: the same strength is the same everywhere, in any run.
+
+        Small ones are lifted by the root, or levels that are almost alike would all be without colour.
+        """
+        level = token.level if self.level is None else self.level
+        strength = 0.1 + 0.9 * self.strength(token) ** 0.5
+        return {"--tint": self.colours.get(level, theme.NEUTRAL), "--strength": f"{100 * strength:.0f}%"}
+
+    def number(self, token: TokenLevels) -> str:
+        """Say in a number what the colour says: the level, or how many per cent of the token the level makes up."""
+        return str(token.level) if self.level is None else f"{100 * self.strength(token):.0f}"
 
 
 def row(marks: Marks, name: str, *, choosable: bool) -> Part:
-    """Draw tokens in a row, words as a rule, the number of the level that each draws on most below it.
+    """Draw tokens in a row, words as a rule, and below each what its colour says as a number.
 
     Args:
         marks: the tokens.
@@ -62,12 +65,12 @@ def row(marks: Marks, name: str, *, choosable: bool) -> Part:
     """
     cells = {
         place: html.Span(
-            [html.Span(token.token, className="word"), html.Span(str(token.level), className="number")],
+            [html.Span(token.token, className="word"), html.Span(marks.number(token), className="number")],
             className="token",
-            style=tint,
+            style=marks.tint(token),
             title=_told(token),
         )
-        for place, (token, tint) in enumerate(zip(marks.tokens, marks.tints(), strict=True))
+        for place, token in enumerate(marks.tokens)
     }
     return _laid(name, cells, marks.chosen, "words", {}, choosable=choosable)
 
@@ -77,12 +80,12 @@ def patches(marks: Marks, grid: Grid, picture: Picture | Missing, *, choosable: 
     numbered = grid.rows * grid.columns <= NUMBERED
     cells = {
         place: html.Span(
-            html.Span(str(token.level), className="number") if numbered else "",
+            html.Span(marks.number(token), className="number") if numbered else "",
             className="patch",
-            style=tint,
+            style=marks.tint(token),
             title=_told(token),
         )
-        for place, (token, tint) in enumerate(zip(marks.tokens, marks.tints(), strict=True))
+        for place, token in enumerate(marks.tokens)
         if token.place is not None
     }
     style = {"--columns": str(grid.columns), "--rows": str(grid.rows)}
@@ -107,9 +110,10 @@ def key(marks: Marks) -> Part:
         html.Li([parts.swatch(colour), f"level {level}"], className="" if marks.level in (None, level) else "faded")
         for level, colour in marks.colours.items()
     ]
-    stronger = "the level leads further" if marks.level is None else f"a larger part is level {marks.level}"
-    told = html.Span(f"stronger colour: {stronger}", className="quiet")
-    return html.Div([html.Ul(chips, className="key"), told], className="legend")
+    told = "number: the strongest level; stronger colour: it leads the others further"
+    if marks.level is not None:
+        told = f"number: per cent from level {marks.level}; stronger colour: more of it"
+    return html.Div([html.Ul(chips, className="key"), html.Span(told, className="quiet")], className="legend")
 
 
 def bar(name: str, token: TokenLevels, colours: Mapping[int, str], *, here: bool) -> Part:

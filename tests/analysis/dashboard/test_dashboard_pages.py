@@ -201,7 +201,7 @@ def test_tokens_lie_over_the_real_picture(draw: Draw) -> None:
     [
         ("&modality=text", "Words"),
         ("&modality=image", "Patches"),
-        ("&kind=weights&colour=4", "a larger part is level 4"),
+        ("&kind=weights&colour=4", "number: per cent from level 4"),
         ("&other=last-2/s0", "last-2"),
         ("&other=nobody/s0&example=nothing&layer=99&word=-1&patch=999&colour=x", "stronger colour"),
     ],
