@@ -23,7 +23,7 @@ UNSEEN: Mapping[str, Any] = {"aria-hidden": "true"}  #: of what says nothing to 
 CONDITIONS: Mapping[str, tuple[str, str, str]] = {
     "done": ("✓", "done", "finished: it never changes again"),
     "running": ("▶", "running", "a worker is at it"),
-    "interrupted": ("❚❚", "stopped", "cut off: `mtlab run` goes on from its last checkpoint"),
+    "interrupted": ("■", "stopped", "cut off: `mtlab run` goes on from its last checkpoint"),
     "new": ("○", "waiting", "not started yet"),
     "failed": ("✗", "failed", "its last attempt failed"),
     "blocked": ("⊘", "blocked", "waits for a run that failed"),

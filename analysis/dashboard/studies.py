@@ -106,7 +106,7 @@ def _strays(strays: Sequence[Stray]) -> Part:
     ]
     return html.Details(
         [
-            html.Summary(f"{len(strays)} of no study"),
+            html.Summary(f"Beside the studies: {len(strays)}"),
             html.P(told + more, className="about"),
             parts.table(columns, "Runs that belong to no study"),
         ],
