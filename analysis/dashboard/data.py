@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mtlab.analysis import asked, gathered, recorded
+from mtlab.analysis.dashboard.cards import RunCard, Stray, StudyCard, run_card
 from mtlab.analysis.dashboard.watched import Watched, stamp
 from mtlab.analysis.gathered import Gathered
 from mtlab.analysis.recorded import LAYERS, TOKENS, TRACE, Layers, Missing, Tokens, Trace
 from mtlab.errors import UserError
-from mtlab.studies.status import RunStatus, last_ends, run_status
+from mtlab.studies.status import last_ends
 from mtlab.studies.store import State, Store
 
 if TYPE_CHECKING:
@@ -28,76 +27,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FRESH = 0.5  #: seconds, see `Data`
 PAUSE = 0.3  #: seconds before a verdict is worked out: the page that asked for it goes first
-DAMAGED = "damaged"
-ORDER = ("done", "running", "interrupted", "new", "failed", "blocked", DAMAGED)  #: of conditions
-
-
-@dataclass(frozen=True)
-class RunCard:
-    """How one run of a study stands, for people."""
-
-    id: str
-    cell: str
-    seed: int
-    label: str
-    condition: str  #: a state of the store, or `DAMAGED`
-    step: int
-    steps: int
-    metric: float | None  #: best value of the choosing metric so far
-    attempt: int | None
-    host: str | None
-    problem: str | None  #: why it failed, stands still or cannot be read
-    changed: float | None  #: when it last wrote something, in seconds since 1970
-
-    @property
-    def content(self) -> tuple[Any, ...]:
-        """What makes a page about it worth drawing again: all but the time."""
-        return self.id, self.label, self.condition, self.step, self.steps, self.metric, self.attempt, self.problem
-
-
-@dataclass(frozen=True)
-class StudyCard:
-    """How a study stands."""
-
-    name: str
-    why: str
-    metric: str  #: that chooses checkpoints
-    runs: tuple[RunCard, ...]
-    changed: float | None
-    problem: str | None = None  #: why nothing can be said of it
-    sweep: bool = False  #: does it search, rather than compare?
-    file: str = ""  #: that it was planned from
-
-    @property
-    def command(self) -> str:
-        """What goes on with it."""
-        return f"mtlab {'sweep' if self.sweep else 'run'} {self.file or self.name}"
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Runs by condition; those that occur."""
-        counts = Counter(run.condition for run in self.runs)
-        return {name: counts[name] for name in ORDER if counts[name]}
-
-    @property
-    def progress(self) -> float:
-        """Share of all steps that were made."""
-        total = sum(run.steps for run in self.runs)
-        made = sum(run.steps if run.condition == "done" else min(run.step, run.steps) for run in self.runs)
-        return made / total if total else float(bool(self.runs) and all(run.condition == "done" for run in self.runs))
-
-    @property
-    def content(self) -> int:
-        """A number that changes with anything that a page shows of it."""
-        return hash((self.name, self.why, self.problem, tuple(run.content for run in self.runs)))
-
-
-@dataclass(frozen=True)
-class Stray:
-    """What lies among the runs without belonging to a study."""
-
-    name: str
-    card: RunCard | None  #: None if it is no run
 
 
 class Data:
@@ -138,7 +67,7 @@ class Data:
     def studies(self) -> list[StudyCard]:
         """Tell how all studies stand, the one that changed last first."""
         Store.open(self.store.root)  # raises, if it is gone since
-        found = [self.study(name) for name in self.store.study_names()]
+        found = [self._whatever(name) for name in self.store.study_names()]
         return sorted(found, key=lambda card: (-(card.changed or 0), card.name))
 
     def study(self, name: str) -> StudyCard:
@@ -157,6 +86,13 @@ class Data:
         found = self._look_at(name, path)
         self._seen[name] = (time.monotonic(), found)
         return found
+
+    def _whatever(self, name: str) -> StudyCard:
+        """Tell how a study stands, whatever its folder is called."""
+        try:
+            return self.study(name)
+        except UserError as error:
+            return StudyCard(name, "", "", (), None, f"this study cannot be read: {error}")
 
     def _look_at(self, name: str, path: Path) -> StudyCard:
         try:
@@ -234,13 +170,15 @@ class Data:
             wait: seconds that may pass first.
 
         """
+        if card.problem:
+            return card.problem
         if card.sweep:  # its trials are not compared with one another, least of all on test data
             return f"A search: `mtlab sweep report {card.name}` tells what it has found for each variant."
         state = self._finished(card)
         known = self._verdicts.get(card.name)
         if known is None or known[0] != state:
-            asked, going = self._asked.get(card.name, (None, None))
-            if going is None or asked != state:
+            before, going = self._asked.get(card.name, (None, None))
+            if going is None or before != state:
                 going = self._background.submit(self._judge, card, state, 0.0 if wait else PAUSE)
                 self._asked[card.name] = (state, going)
             with suppress(TimeoutError):
@@ -269,7 +207,7 @@ class Data:
         self, study: str, plan: Mapping[str, Any], run: Mapping[str, Any], states: Mapping[str, State], end: str | None
     ) -> RunCard:
         def make() -> RunCard:
-            return _card(self.store, plan, run, states, end)
+            return run_card(self.store, plan, run, states, end)
 
         if states[run["id"]] != "done":
             return make()
@@ -323,7 +261,7 @@ class Data:
         length = ((config.get("config") or {}).get("train") or {}).get("length") or {}
         entry = {"id": run, "cell": cell, "seed": int(seed[1:]), "label": str(config.get("label", cell)), "parents": []}
         plan = {"metrics": {"choose": "val/accuracy", "mode": "max"}}
-        return _card(self.store, plan, entry | {"cost": length}, {run: self.store.state(run)}, None)
+        return run_card(self.store, plan, entry | {"cost": length}, {run: self.store.state(run)}, None)
 
     def _members(self) -> dict[str, list[str]]:
         members: dict[str, list[str]] = {}
@@ -335,36 +273,6 @@ class Data:
             for run in runs:
                 members.setdefault(run["id"], []).append(name)
         return members
-
-
-def _card(
-    store: Watched,
-    plan: Mapping[str, Any],
-    run: Mapping[str, Any],
-    states: Mapping[str, State],
-    end: str | None,
-) -> RunCard:
-    state = states[run["id"]]
-    damage = store.damage(run["id"]) if state != "new" or store.run(run["id"]).is_dir() else None
-    try:
-        status = run_status(store, plan, run, states, end)
-    except (UserError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        damage = damage or f"cannot be read: {type(error).__name__}: {error}"
-        status = RunStatus(run["id"], run["cell"], run["seed"], run["label"], state, None, 0, 0, None, None, None, None)
-    return RunCard(
-        id=run["id"],
-        cell=run["cell"],
-        seed=int(run["seed"]),
-        label=run["label"],
-        condition=DAMAGED if damage else state,
-        step=status.step,
-        steps=status.steps,
-        metric=status.metric,
-        attempt=status.attempt,
-        host=status.host,
-        problem=damage or status.problem,
-        changed=None if status.age is None else time.time() - status.age,
-    )
 
 
 def _written(path: Path) -> float | None:

@@ -36,14 +36,14 @@ def figure(made: go.Figure, name: str, dark: bool, *, caption: bool = True) -> P
         why = " ".join(str(note.text) for note in made.layout.annotations).replace("<br>", " ")
         return html.Div([html.H3(said["title"]), parts.empty(why)], className="figure")
     fitted = theme.bare(theme.dark(made) if dark else made)
-    fitted.update_layout(uirevision=name, meta=None)
+    fitted.update_layout(uirevision=said["title"], meta=None)
     graph = dcc.Graph(
         figure=fitted,
         id=f"figure-{name}",
         config=_CONFIG,
         responsive=True,
         style={"height": f"{said['height']}px"},
-        className="graph",
+        className="graph wide" if "xaxis2" in fitted.layout else "graph",
     )
     text = [html.H3(said["title"]), html.P(said["caption"]) if said["caption"] and caption else None]
     told = f"{said['title']}. {said['caption']}"

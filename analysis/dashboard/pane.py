@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mtlab.analysis.dashboard import controls, drawn
-from mtlab.analysis.dashboard.data import StudyCard
+from mtlab.analysis.dashboard.cards import StudyCard
 from mtlab.analysis.dashboard.page import Look
 from mtlab.analysis.dashboard.parts import Part
 from mtlab.analysis.dashboard.scope import Scope

@@ -11,7 +11,7 @@ from typing import Any
 from dash import dcc, html
 
 from mtlab.analysis import words
-from mtlab.analysis.dashboard.data import DAMAGED, ORDER, RunCard
+from mtlab.analysis.dashboard.cards import DAMAGED, ORDER, RunCard
 from mtlab.analysis.dashboard.views import run_address
 
 ASSETS = Path(__file__).parent / "assets"
@@ -23,7 +23,7 @@ UNSEEN: Mapping[str, Any] = {"aria-hidden": "true"}  #: of what says nothing to 
 CONDITIONS: Mapping[str, tuple[str, str, str]] = {
     "done": ("✓", "done", "finished: it never changes again"),
     "running": ("▶", "running", "a worker is at it"),
-    "interrupted": ("❚❚", "stopped", "cut off: `mtlab run` goes on from its last checkpoint"),
+    "interrupted": ("■", "stopped", "cut off: `mtlab run` goes on from its last checkpoint"),
     "new": ("○", "waiting", "not started yet"),
     "failed": ("✗", "failed", "its last attempt failed"),
     "blocked": ("⊘", "blocked", "waits for a run that failed"),

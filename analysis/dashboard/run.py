@@ -10,11 +10,12 @@ from dash import dcc, html
 
 from mtlab.analysis import gathered, recorded, words
 from mtlab.analysis.dashboard import controls, drawn, parts
-from mtlab.analysis.dashboard.data import DAMAGED, RunCard
+from mtlab.analysis.dashboard.cards import DAMAGED, RunCard
 from mtlab.analysis.dashboard.page import Look, Page
 from mtlab.analysis.dashboard.pane import kind_of, kind_switch
 from mtlab.analysis.dashboard.parts import CONDITIONS, Column, Part
 from mtlab.analysis.dashboard.views import address
+from mtlab.analysis.dashboard.watched import stamp
 from mtlab.analysis.gathered import Source
 from mtlab.errors import UserError
 from mtlab.studies.failures import Failure
@@ -51,8 +52,6 @@ def content(look: Look) -> object:
     """Give what changes when the page would."""
     card = _card(look)
     log = look.data.store.run(card.id) / "log.txt"
-    from mtlab.analysis.dashboard.watched import stamp
-
     return card.content, stamp(log), stamp(look.data.store.derived(card.id)), parts.ago(card.changed)
 
 

@@ -8,7 +8,7 @@ from dash import html
 
 from mtlab.analysis import recorded, theme, words
 from mtlab.analysis.dashboard import parts, tables
-from mtlab.analysis.dashboard.data import RunCard
+from mtlab.analysis.dashboard.cards import RunCard
 from mtlab.analysis.dashboard.pane import Studied, kind_of
 from mtlab.analysis.dashboard.parts import Column, Part
 from mtlab.analysis.gathered import Source

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dash import dcc, html
 
 from mtlab.analysis.dashboard import controls, parts
-from mtlab.analysis.dashboard.data import Data, Stray, StudyCard
+from mtlab.analysis.dashboard.cards import Stray, StudyCard
+from mtlab.analysis.dashboard.data import Data
 from mtlab.analysis.dashboard.page import Look, Page
 from mtlab.analysis.dashboard.parts import Column, Part
 from mtlab.analysis.dashboard.views import address
@@ -105,7 +106,7 @@ def _strays(strays: Sequence[Stray]) -> Part:
     ]
     return html.Details(
         [
-            html.Summary(f"{len(strays)} of no study"),
+            html.Summary(f"Beside the studies: {len(strays)}"),
             html.P(told + more, className="about"),
             parts.table(columns, "Runs that belong to no study"),
         ],

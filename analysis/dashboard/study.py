@@ -18,7 +18,7 @@ from mtlab.analysis.dashboard import (
     study_seeds,
     study_training,
 )
-from mtlab.analysis.dashboard.data import StudyCard
+from mtlab.analysis.dashboard.cards import StudyCard
 from mtlab.analysis.dashboard.page import Look, Page
 from mtlab.analysis.dashboard.pane import Pane, Studied
 from mtlab.analysis.dashboard.parts import Part
@@ -33,8 +33,6 @@ PANES: Mapping[str, tuple[str, Callable[[Studied], Pane]]] = {
     "pair": ("Two variants", study_pair.draw),
     "runs": ("Runs", study_runs.draw),
 }
-
-
 PATIENCE = 1.0  #: seconds that the page waits for its verdict
 
 

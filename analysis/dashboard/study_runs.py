@@ -8,7 +8,7 @@ from dash import dcc, html
 
 from mtlab.analysis import words
 from mtlab.analysis.dashboard import controls, parts, side
-from mtlab.analysis.dashboard.data import ORDER, RunCard
+from mtlab.analysis.dashboard.cards import ORDER, RunCard
 from mtlab.analysis.dashboard.pane import Pane, Studied, kind_switch
 from mtlab.analysis.dashboard.parts import CONDITIONS, Column, Part
 
@@ -18,8 +18,8 @@ PAGE = 100  #: runs on a page of the table
 def draw(studied: Studied) -> Pane:
     """Draw the table of runs, and above it those that are ticked side by side."""
     view, cells = studied.view, {row["cell"] for row in studied.scope.rows}
-    states = {name: CONDITIONS[name][1] for name in ORDER if name in studied.card.counts}
-    wanted = view.many("state", states)
+    wanted = view.many("state", ORDER)
+    states = {name: CONDITIONS[name][1] for name in ORDER if name in studied.card.counts or name in wanted}
     runs = [run for run in studied.card.runs if run.cell in cells and (not wanted or run.condition in wanted)]
     ticked = [run for run in studied.card.runs if run.id in view.many("runs", (each.id for each in studied.card.runs))]
     chosen = [controls.several("state", "state", states, wanted), *([kind_switch(view)] if ticked else [])]

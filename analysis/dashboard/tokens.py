@@ -12,15 +12,16 @@ from dash import dcc, html
 
 from mtlab.analysis import recorded
 from mtlab.analysis.dashboard import controls, parts, token_panels
-from mtlab.analysis.dashboard.data import RunCard
+from mtlab.analysis.dashboard.cards import RunCard
 from mtlab.analysis.dashboard.page import Look, Page
 from mtlab.analysis.dashboard.pane import KINDS, kind_of
 from mtlab.analysis.dashboard.parts import Part
 from mtlab.analysis.dashboard.token_panels import STRONGEST, Chosen
 from mtlab.analysis.dashboard.views import address
-from mtlab.analysis.recorded import TOKENS, Kind, Missing, Tokens, Told
+from mtlab.analysis.recorded import TOKENS, Kind, Missing, Modality, Tokens, Told
 
 SHOWN = {"both": "words and patches", "text": "words", "image": "patches"}
+SIDES: Mapping[str, tuple[Modality, ...]] = {"both": ("text", "image"), "text": ("text",), "image": ("image",)}
 
 
 def draw(look: Look) -> Page:
@@ -139,7 +140,7 @@ def _controls(
         example=example,
         depth=int(depth) - 1,
         kind=kind,
-        shown=shown,
+        modalities=SIDES[shown],
         level=None if colour == STRONGEST else int(colour),
     )
     rest = {name: title for name, title in _names(runs).items() if name != run.id}

@@ -25,6 +25,20 @@
     return equal(one, other);
   }
 
+  // Keep a figure where its reader has zoomed to, if it still shows the same thing. (Dash writes the zoom into the
+  // figure, which makes plotly forget that it was the reader's.)
+  function zoomed(place, old, fresh) {
+    const held = window.dash_component_api.getLayout(place).props.figure.layout;
+    if (old.layout.uirevision !== fresh.layout.uirevision) return fresh;
+    const layout = { ...fresh.layout };
+    for (const name of Object.keys(held).filter((key) => /^[xy]axis\d*$/.test(key) && key in layout)) {
+      const { range, autorange } = held[name];
+      if (range && !autorange && !equal(range, (old.layout[name] || {}).range))
+        layout[name] = { ...layout[name], range, autorange };
+    }
+    return { ...fresh, layout };
+  }
+
   // Change what lies at a place of the layout. What is being typed is younger than what the server knows of it.
   function change(place, old, fresh) {
     if (Array.isArray(fresh)) {
@@ -36,6 +50,7 @@
         if (name !== "children" && !typed && !equal(old.props[name], fresh.props[name]))
           changes[name] = name in fresh.props ? fresh.props[name] : null;
       }
+      if (changes.figure && old.props.figure) changes.figure = zoomed(place, old.props.figure, changes.figure);
       const within = [old.props.children, fresh.props.children];
       if (alike(...within)) change([...place, "props", "children"], ...within);
       else changes.children = fresh.props.children;
@@ -59,7 +74,7 @@
 
   function draw(name, fresh) {
     const old = shown[name];
-    shown[name] = fresh;
+    shown[name] = structuredClone(fresh); // plotly writes into the figures that it is given
     const place = placeOf(name, window.dash_component_api.getLayout(["components"]), ["components"]);
     if (old && place && alike(old, fresh)) change([...place, "props", "children"], old, fresh);
     else window.dash_clientside.set_props(name, { children: fresh });

@@ -34,7 +34,7 @@ def mixed(root: Path) -> Fabric:
     store.write_plan("trial", plan(fabric))
     finish(fabric, "stray", 0, 3)
     (root / "cells/notes/of mine").mkdir(parents=True)
-    for name, text in (("broken", "{"), ("odd", '{"hello": 1}')):
+    for name, text in (("broken", "{"), ("odd", '{"hello": 1}'), ("my notes", "{}")):
         (root / f"studies/{name}").mkdir(parents=True)
         (root / f"studies/{name}/plan.json").write_text(text)
     return fabric

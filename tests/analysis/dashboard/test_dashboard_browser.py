@@ -343,15 +343,18 @@ def test_zoom_and_scroll_survive_a_refresh(tmp_path: Path, serve: Serve, visit: 
     page = visit(serve(tmp_path / "runs") + "/run/adaptive-2/s1")
     ready(page, "adaptive · 2")
     drawn(page)
-    page.locator("summary").first.click()
     plot = page.locator(".graph .nsewdrag").first
     box = plot.bounding_box()
+    reach = "document.querySelector('.js-plotly-plot').layout.xaxis.range.join()"
+    whole = page.evaluate(reach)
     page.mouse.move(box["x"] + 100, box["y"] + 50)
     page.mouse.down()
     page.mouse.move(box["x"] + 300, box["y"] + 150, steps=5)
     page.mouse.up()
-    reach = "document.querySelector('.js-plotly-plot').layout.xaxis.range.join()"
+    page.wait_for_timeout(500)  # Dash takes note of it
     zoomed = page.evaluate(reach)
+    assert zoomed != whole
+    page.locator("summary").first.click()
     log(fabric.store.run("adaptive-2/s1"), 600)
     page.get_by_text("step 600 of 800").wait_for()
     page.wait_for_timeout(500)

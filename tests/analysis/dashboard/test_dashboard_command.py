@@ -94,6 +94,24 @@ def test_a_host_of_others_is_warned_of(tmp_path: Path, start: Start) -> None:
     assert get(address.replace("0.0.0.0", "127.0.0.1"), Host="lab.example")[0] == 200
 
 
+DOCS = Path(__file__).parents[3] / "docs/dashboard.md"
+SHOWN = re.findall(r"^(?:`)?mtlab dashboard([^`#\n]*)", DOCS.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("options", SHOWN)
+def test_commands_in_the_docs_serve(tmp_path: Path, start: Start, options: str) -> None:
+    Store.open(tmp_path / "runs", create=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    words = options.replace("/data/runs", str(tmp_path / "runs")).replace("9000", port).split()
+    _, address, _ = start(*words, *([] if "--store" in words else ["--store", tmp_path / "runs"]))
+    assert get(address.replace("0.0.0.0", "127.0.0.1"))[0] == 200
+
+
+def test_the_docs_show_commands() -> None:
+    assert len(SHOWN) >= 4
+
+
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     monkeypatch.setattr(sys, "argv", ["mtlab", "dashboard", *map(str, arguments)])
     assert main() == 2

@@ -32,6 +32,7 @@ def test_studies_that_cannot_be_read_say_so(data: Data) -> None:
     assert list(cards) == sorted(cards, key=lambda name: (-(cards[name].changed or 0), name))
     assert "is not JSON" in str(cards["broken"].problem)
     assert "is not the plan of a study (KeyError: 'study')" in str(cards["odd"].problem)
+    assert "is no name for a study" in str(cards["my notes"].problem)
     assert cards["trial"].problem is None
 
 

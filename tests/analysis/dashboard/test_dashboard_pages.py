@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import recordings
 from fabric import Fabric
+from safetensors import safe_open
+from safetensors.numpy import load
 from stores import EVIL, cells, mixed
 
 from mtlab.analysis.dashboard import study
@@ -19,6 +22,13 @@ from mtlab.analysis.dashboard.views import View
 from mtlab.studies.store import Store
 
 Draw = Callable[[str], "Drawn"]
+
+
+def header(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="np") as file:
+        about: dict[str, Any] = json.loads(file.metadata()["mtlab"])
+    del about["crc32"]
+    return about
 
 
 class Drawn:
@@ -191,7 +201,7 @@ def test_tokens_lie_over_the_real_picture(draw: Draw) -> None:
     [
         ("&modality=text", "Words"),
         ("&modality=image", "Patches"),
-        ("&kind=weights&colour=4", "a larger part is level 4"),
+        ("&kind=weights&colour=4", "number: per cent from level 4"),
         ("&other=last-2/s0", "last-2"),
         ("&other=nobody/s0&example=nothing&layer=99&word=-1&patch=999&colour=x", "stronger colour"),
     ],
@@ -199,6 +209,19 @@ def test_tokens_lie_over_the_real_picture(draw: Draw) -> None:
 def test_the_explorer_switches(draw: Draw, chosen: str, words: str) -> None:
     page = draw(f"/tokens?run=adaptive-2/s0{chosen}")
     assert words in json.dumps(page.plain)
+
+
+def test_image_tokens_without_a_grid_stand_in_a_row(tmp_path: Path) -> None:
+    fabric = mixed(tmp_path / "runs")
+    recordings.write_tokens(fabric.store.run("adaptive-2/s0"), grid={"rows": 1, "columns": 5, "prefix": 0})
+    path = fabric.store.run("adaptive-2/s0") / "tokens.safetensors"
+    values, about = load(path.read_bytes()), header(path)
+    recordings.write(path, values, {**about, "grid": None})
+    opened = Data(fabric.store.root)
+    page = Drawn(answered(Look(opened, View.parse("/tokens", "?run=adaptive-2/s0&patch=3&modality=image")), None))
+    assert page.sets["patch"] == "3"
+    assert "Token 3 in every layer" in page.texts
+    opened.close()
 
 
 def test_the_explorer_says_why_there_is_nothing(draw: Draw) -> None:

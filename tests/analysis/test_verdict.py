@@ -1,0 +1,64 @@
+"""The verdict of a study in a sentence: no more than its table says."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fabric import Fabric
+
+from mtlab.analysis.report import build
+from mtlab.analysis.verdict import sentence
+
+
+def told(fabric: Fabric, cells: Sequence[str], **plan: Any) -> str:
+    return sentence(build(fabric.store, fabric.plan(cells, **plan)))
+
+
+def test_what_was_shown_and_what_was_not(four: Fabric) -> None:
+    assert told(four, ["last", "bridge", "static", "adaptive"]) == (
+        "On test/accuracy (p ≤ 0.05 after Holm): static is better than bridge; last is worse than bridge; "
+        "no difference is shown for adaptive."
+    )
+
+
+def test_a_study_that_goes_on_says_so(four: Fabric) -> None:
+    four.fail("static", 5)
+    line = told(four, ["bridge", "static"], seeds=6)
+    assert line.startswith("So far, with 10 of 12 runs finished. On test/accuracy (p ≤ 0.05): static is better")
+
+
+def test_nothing_shown_is_no_verdict(four: Fabric) -> None:
+    assert told(four, ["bridge", "adaptive"]) == (
+        "On test/accuracy (p ≤ 0.05): no difference to bridge is shown for adaptive."
+    )
+
+
+def test_identical_variants(fabric: Fabric) -> None:
+    for seed in range(3):
+        for cell in ("bridge", "static"):
+            fabric.finish(cell, seed, 0.7 + 0.01 * seed, outcomes=False)
+    assert "static is identical to bridge" in told(fabric, ["bridge", "static"], seeds=3)
+
+
+def test_too_few_seeds(fabric: Fabric) -> None:
+    for cell in ("bridge", "static"):
+        fabric.finish(cell, 0, 0.7)
+    assert told(fabric, ["bridge", "static"], seeds=1) == "On test/accuracy: too few seeds to tell of static."
+
+
+def test_without_results(fabric: Fabric) -> None:
+    assert told(fabric, ["bridge", "static"]) == "No result yet: 0 of 10 runs are finished."
+
+
+def test_without_a_baseline_the_best_mean_is_no_claim(four: Fabric) -> None:
+    line = told(four, ["last", "static"], baseline=None)
+    assert line.startswith("Best mean test/accuracy: static with 80.4 ± ")
+    assert line.endswith("; nothing is compared.")
+    assert told(four, ["static"], baseline=None).startswith("test/accuracy: static with 80.4")
+
+
+def test_many_variants_are_counted(fabric: Fabric) -> None:
+    cells = ["bridge", *(f"v{number}" for number in range(6))]
+    for cell in cells:
+        for seed in range(3):
+            fabric.finish(cell, seed, 0.7 + 0.01 * seed)
+    assert "no difference to bridge is shown for 6 variants" in told(fabric, cells, seeds=3)
