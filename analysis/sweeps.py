@@ -117,7 +117,7 @@ def build(store: Store, plan: Mapping[str, Any], searches: Sequence[Found]) -> S
         why=plan["why"],
         objectives=tuple(Objective(**each) for each in plan["objectives"]),
         constraints=plan["constraints"],
-        seeds=plan["seeds"],
+        seeds=plan["seed_rules"],
         sampler=plan["sampler"],
         pruner=plan["pruner"],
         budget=plan["budget"],

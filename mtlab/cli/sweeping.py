@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -238,6 +238,32 @@ def report(
     else:
         write_text(out, text)
         typer.echo(f"written to {out}")
+
+
+@app.command("dashboard")
+def dashboard(
+    file: Stored,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=1, max=65_535, help="Port to listen on.", show_default="8050, or the next free one"),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on. Others than this machine's own let everybody in.")
+    ] = "127.0.0.1",
+    store: StoreOption = None,
+) -> None:
+    r"""Open optuna-dashboard on the searches, live: with the figures of each trial's runs, and links to the runs.
+
+    Nothing leaves this machine. Needs `pip install 'mtlab\[dashboard]'`, for the figures also `'mtlab\[images]'` and a
+    Chromium. Ctrl-C stops it.
+    """
+    from mtlab.analysis.sweep_dashboard import serve
+    from mtlab.studies.store import Store, store_root
+
+    root = store_root(store)
+    with suppress(KeyboardInterrupt):
+        serve(root, sweep_name(file, Store.open(root)), host, port, typer.echo)
+    typer.echo("stopped")
 
 
 def sweep_name(file: str, store: Store) -> str:
