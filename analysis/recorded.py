@@ -74,7 +74,8 @@ class Layers:
 
     def offered(self, modality: Modality, rows: Array) -> int:
         """Count the rows that are experts."""
-        return min(len(self.levels.get(modality, ())) or rows.shape[-1], rows.shape[-1])
+        known = int(rows.shape[-1])
+        return min(len(self.levels.get(modality, ())) or known, known)
 
     def experts_levels(self, modality: Modality, number: int) -> tuple[int, ...]:
         """Name the levels of `number` experts; 1, 2, … where the file does not."""
@@ -270,9 +271,15 @@ def _checksum(values: Mapping[str, Array]) -> int:
 
 
 def _told(about: Mapping[str, Any]) -> Told:
-    names = ("id", "family", "text", "image")
-    truth, prediction = (about.get(name) for name in ("truth", "prediction"))
-    return Told(*(str(about[name]) for name in names), tuple(map(str, about["tokens"])), truth, prediction)
+    return Told(
+        id=str(about["id"]),
+        family=str(about["family"]),
+        text=str(about["text"]),
+        image=str(about["image"]),
+        tokens=tuple(map(str, about["tokens"])),
+        truth=about.get("truth"),
+        prediction=about.get("prediction"),
+    )
 
 
 def _grid(about: Mapping[str, Any] | None) -> Grid | None:

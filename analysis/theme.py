@@ -121,8 +121,13 @@ def bare(figure: go.Figure) -> go.Figure:
     """Take off title, caption and fixed width, for a page that shows them as text and fits the figure itself."""
     made = go.Figure(figure)
     made.update_layout(title=None, width=None, height=figure.layout.meta["height"], autosize=True)
-    made.update_layout(margin_t=30 if figure.layout.annotations else 10)
+    made.update_layout(margin_t=bare_top(figure))
     return made
+
+
+def bare_top(figure: go.Figure) -> int:
+    """Tell the pixels above a figure without its title: those of the names of its panels."""
+    return 30 if figure.layout.annotations else 10
 
 
 def dark(figure: go.Figure) -> go.Figure:

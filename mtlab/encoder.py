@@ -142,8 +142,8 @@ class CrossModalEncoder(nn.Module):
 
     def forward(
         self,
-        text: Features,
-        vision: Features,
+        text: Features | Experts,
+        vision: Features | Experts,
         *,
         picture: int = 0,
         noise: Mapping[Key, Tensor] | None = None,
@@ -153,8 +153,8 @@ class CrossModalEncoder(nn.Module):
         """Fuse.
 
         Args:
-            text: the text tower's offered levels, each [B, L, D_n], and their mask.
-            vision: the vision tower's, each [B, M, D_n].
+            text: the text tower's offered levels, each [B, L, D_n], and their mask; or what `experts` makes of them.
+            vision: the vision tower's, each [B, M, D_n]; likewise.
             picture: which of the images that a text goes with these are, from 0.
             noise: what is added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
             intervene: what is done to managers' weights.
@@ -164,8 +164,8 @@ class CrossModalEncoder(nn.Module):
         noise, intervene = noise or {}, intervene or {}
         recorded: dict[Key, Aggregated] = {}
         experts: dict[Modality, Experts] = {
-            "text": self.text.experts(text),
-            "image": self.image.experts(vision, picture),
+            "text": text if isinstance(text, Experts) else self.text.experts(text),
+            "image": vision if isinstance(vision, Experts) else self.image.experts(vision, picture),
         }
         history: dict[Modality, list[Tensor]] = {"text": [], "image": []}
         for depth in range(self.config.cross_layers):
@@ -190,24 +190,30 @@ class CrossModalEncoder(nn.Module):
         pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)
         return Fused(out["text"], out["image"], pooled, recorded if record else None)
 
+    def experts(self, modality: Modality, features: Features) -> Experts:
+        """Gate and project a tower's levels once, for several fusions."""
+        return self._stream(modality).experts(features)
+
     def calibrate(self, text: Features, vision: Features) -> None:
         """Standardise the channels of both towers' levels by a sample of the training data, see `Projections`."""
         self.text.projections.calibrate(self.text.gated(text))
         self.image.projections.calibrate(self.image.gated(vision))
 
-    def noise_shapes(self, text: Features, vision: Features) -> dict[Key, tuple[tuple[int, int, int, int], float]]:
+    def noise_shapes(
+        self, text: Features | Experts, vision: Features | Experts
+    ) -> dict[Key, tuple[tuple[int, int, int, int], float]]:
         """Give shape [B, N, L, D] and standard deviation of the noise of each manager that wants some.
 
         Where a text goes with several images, B counts images: each is fused with the text anew.
         """
         found: dict[Key, tuple[tuple[int, int, int, int], float]] = {}
-        batch = vision.levels[0].shape[0]
-        for modality, features in zip(MODALITIES, (text, vision), strict=True):
-            length = features.levels[0].shape[1]
+        batch = _size(vision)[0]
+        for modality, given in zip(MODALITIES, (text, vision), strict=True):
+            _, experts, length = _size(given)
             for depth, manager in enumerate(self._stream(modality).managers):
                 assert isinstance(manager, Manager)
                 if manager.noise_scale:
-                    shape = (batch, len(features.levels), length, self.config.width)
+                    shape = (batch, experts, length, self.config.width)
                     found[modality, depth] = (shape, manager.noise_scale)
         return found
 
@@ -240,24 +246,32 @@ class CrossModalEncoder(nn.Module):
 _PAIRS: tuple[tuple[Modality, Modality], ...] = (("text", "image"), ("image", "text"))
 
 
+def _size(given: Features | Experts) -> tuple[int, int, int]:
+    """Tell examples, experts and tokens: B, N, L."""
+    if isinstance(given, Experts):
+        batch, experts, length, _ = given.states.shape
+        return batch, experts, length
+    return given.levels[0].shape[0], len(given.levels), given.levels[0].shape[1]
+
+
 def draw_noise(
     encoder: CrossModalEncoder,
-    text: Features,
-    vision: Features,
+    text: Features | Experts,
+    vision: Features | Experts,
     generator_for: Callable[[Modality, int], torch.Generator],
 ) -> dict[Key, Tensor]:
     """Draw the training noise, outside of compiled regions: normal, [B, N, L, D] for each manager that wants some.
 
     Args:
         encoder: whose managers it is for.
-        text: the batch's text levels, for their sizes and device.
-        vision: the batch's image levels.
+        text: the batch's text levels or experts, for their sizes and device.
+        vision: the batch's image levels or experts.
         generator_for: gives the generator of a modality and depth; noise is drawn on its device, then moved.
 
     """
-    noise = {}
+    noise, device = {}, (text.states if isinstance(text, Experts) else text.levels[0]).device
     for (modality, depth), (shape, scale) in encoder.noise_shapes(text, vision).items():
         generator = generator_for(modality, depth)
         drawn = torch.randn(shape, generator=generator, device=generator.device)
-        noise[modality, depth] = (drawn * scale).to(text.levels[0].device)
+        noise[modality, depth] = (drawn * scale).to(device)
     return noise

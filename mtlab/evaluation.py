@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import as_plain, checked
 from mtlab.config.nodes import configured
+from mtlab.config.nodes import named as entry_of
 from mtlab.config.schema import TrainConfig
 from mtlab.data.base import DATASETS, Example, Split
 from mtlab.data.batches import Loader
@@ -21,12 +21,11 @@ from mtlab.loading import answers_of, model_of, refuse_changed, restore
 from mtlab.registry import Registry
 from mtlab.studies.find import FoundRun
 from mtlab.tasks.base import TASKS
-from mtlab.towers import KINDS, is_cached
 from mtlab.training.environment import device as find_device
 from mtlab.training.environment import device_name
 from mtlab.training.evaluate import Evaluation, evaluate, evaluation_batch
-from mtlab.training.sources import source_of
-from mtlab.training.steps import Arithmetic, logits
+from mtlab.training.sources import cached_towers, gather, running
+from mtlab.training.steps import Arithmetic, Passes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,10 +55,13 @@ class Judged:
     theirs: tuple[str, ...]  #: the data set's
     examples: Sequence[Example]  #: as the data set gives them, [n]
     evaluation: Evaluation
+    hidden: bool  #: are the right answers not public?
 
     @property
     def unknown(self) -> Counter[str]:
         """Answers of the data set that the model cannot give → questions whose right answer they are."""
+        if self.hidden or self.evaluation.targets is None:
+            return Counter()
         known = set(self.answers)
         asked = Counter(self.theirs[each.target] if each.target >= 0 else "?" for each in self.examples)
         return Counter({answer: count for answer, count in asked.items() if answer not in known})
@@ -67,26 +69,53 @@ class Judged:
     @property
     def metrics(self) -> dict[str, float]:
         """`SPLIT/METRIC` and `SPLIT/METRIC/FAMILY`; the loss is a mean over questions that the model can answer."""
-        return self.evaluation.metrics(self.examples, self.wanted.split)
+        return {} if self.hidden else self.evaluation.metrics(self.wanted.split)
 
     def table(self) -> pl.DataFrame:
-        """One row per example: its question and image, right answer and prediction by name, and its score."""
+        """One row per example: its text and image, right answer and prediction by name, its score; or as the task says.
+
+        Where right answers are not public, there are neither these nor scores.
+        """
         import polars as pl
 
-        known = set(self.answers)
-        right = [self.theirs[each.target] if each.target >= 0 else None for each in self.examples]
+        listing, given = self.evaluation.listing, self.evaluation.predictions
+        if listing is not None:
+            return pl.DataFrame({"split": [self.wanted.split] * len(listing["id"]), **listing})
         columns: dict[str, Any] = {
             "split": [self.wanted.split] * len(self.examples),
             "id": [each.id for each in self.examples],
             "family": [each.family for each in self.examples],
             "image": [each.image for each in self.examples],
             "text": [each.text for each in self.examples],
-            "target": pl.Series(right, dtype=pl.String),
-            "prediction": [self.answers[row] for row in self.evaluation.predictions.tolist()],
-            "answerable": [answer in known for answer in right],
-            "score": next(iter(self.evaluation.scores.values())),
         }
+        if given is None:
+            return pl.DataFrame(columns | {"score": self.evaluation.outcomes, **self.evaluation.scores})
+        predicted = [self.answers[row] for row in given.tolist()]
+        if self.hidden:
+            return pl.DataFrame(columns | {"prediction": predicted})
+        known = set(self.answers)
+        right = [self.theirs[each.target] if each.target >= 0 else None for each in self.examples]
+        columns |= {"target": pl.Series(right, dtype=pl.String), "prediction": predicted}
+        columns |= {"answerable": [answer in known for answer in right], "score": self.evaluation.outcomes}
         return pl.DataFrame(columns)
+
+    def answer_file(self) -> list[dict[str, Any]]:
+        """Write the answers as VQAv2's evaluation server takes them: the question's own id is what its last "/" leaves.
+
+        Raises:
+            UserError: the task gives no answers, or two questions have one id.
+
+        """
+        given = self.evaluation.predictions
+        if given is None:
+            raise UserError(f"{self.wanted.task['name']!r} ranks and guesses: it answers no questions", key="--answers")
+        ids = [each.id.rpartition("/")[2] for each in self.examples]
+        if twice := [each for each, count in Counter(ids).items() if count > 1]:
+            raise UserError(f"{len(twice)} question ids occur twice, such as {twice[0]!r}", key="--answers")
+        return [
+            {"question_id": int(own) if own.isdecimal() else own, "answer": self.answers[row]}
+            for own, row in zip(ids, given.tolist(), strict=True)
+        ]
 
     def summary(self) -> dict[str, Any]:
         """Plain data: what was judged, on what, and how it came out."""
@@ -148,16 +177,22 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
     examples = dataset.examples(asked.split)
     if not examples:
         raise UserError(f"data set {entry.name!r} has no {asked.split} examples", key="split")
-    mapped = by_name(examples, tuple(dataset.answers), answers)
-    running = {kind for kind in KINDS if not (asked.own_data and is_cached(kind, config))}
-    model = model_of(config, answers, seed=run.config["seed"], device=device, towers=running)
+    task = entry_of(TASKS, config["task"], "task")
+    task.cls.check(task.name, entry.name, entry.cls.offers(options), dataset.answers)
+    hidden = asked.split in entry.cls.hidden(options)
+    mapped = by_name(examples, tuple(dataset.answers), answers) if task.cls.answers and not hidden else examples
+    cached = cached_towers(config) if asked.own_data else set()
+    model = model_of(config, answers, seed=run.config["seed"], device=device, towers=running(config, cached))
     about = restore(model.network, run)
-    towers: dict[str, Any] = {kind: model.network.towers[kind] for kind in running}
-    text, vision = (
-        source_of(kind, config, dataset, towers.get(kind), progress=progress, device=str(arithmetic.device))
-        for kind in KINDS
-    )
-    loader = Loader(mapped, text, vision)
+    loader = gather(
+        config,
+        dataset,
+        answers,
+        model.network.running_towers,
+        cached,
+        progress=lambda _: progress,
+        device=str(arithmetic.device),
+    ).loader(mapped)
     _refuse_unreadable(loader, entry.name)
     size, done = evaluation_batch(train), 0
 
@@ -166,8 +201,7 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
         progress(min(done, len(mapped)), len(mapped))
         done += size
 
-    answer = partial(logits, model.network, arithmetic=arithmetic)
-    evaluation = evaluate(answer, model.network.task, loader, size, arithmetic.device, between)
+    evaluation = evaluate(Passes(model.network, arithmetic), loader, size, between)
     return Judged(
         run=run,
         wanted=asked,
@@ -177,6 +211,7 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
         theirs=tuple(dataset.answers),
         examples=examples,
         evaluation=evaluation,
+        hidden=hidden,
     )
 
 
@@ -189,7 +224,14 @@ def by_name(examples: Sequence[Example], theirs: Sequence[str], ours: Sequence[s
     """
     places = {answer: place for place, answer in enumerate(ours)}
     moved = [places.get(answer, -1) for answer in theirs]
-    mapped = [replace(each, target=moved[each.target] if each.target >= 0 else -1) for each in examples]
+    mapped = [
+        replace(
+            each,
+            target=moved[each.target] if each.target >= 0 else -1,
+            scores=tuple((moved[answer], score) for answer, score in each.scores if moved[answer] >= 0),
+        )
+        for each in examples
+    ]
     if all(each.target < 0 for each in mapped):
         some = ", ".join(repr(answer) for answer in theirs[:4])
         known = ", ".join(repr(answer) for answer in ours[:4])
@@ -238,9 +280,6 @@ def _refuse_other_heads(task: Mapping[str, Any], trained: Mapping[str, Any]) -> 
         raise UserError(
             f"the run was trained for {trained['name']!r}: it has no head for {task['name']!r}", key="--task"
         )
-    needs = configured(TASKS, task, "task")[0].cls.needs
-    if needs != "answers":
-        raise UserError(f"runs of {task['name']!r} cannot be judged yet: there is no loop over {needs}", key="--task")
 
 
 def _refuse_unreadable(loader: Loader, data: str) -> None:

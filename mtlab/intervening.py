@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from mtlab import files
 from mtlab.config.check import checked
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import configured, named
 from mtlab.config.schema import TrainConfig
 from mtlab.data.base import DATASETS
 from mtlab.data.batches import Loader
@@ -22,11 +22,12 @@ from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model import VisionLanguageModel
 from mtlab.studies.find import FoundRun, find_run
 from mtlab.studies.store import Store
-from mtlab.towers import KINDS, is_cached, tower_shape
+from mtlab.tasks.base import TASKS
+from mtlab.towers import KINDS, tower_shape
 from mtlab.training import interventions
 from mtlab.training.environment import device as find_device
 from mtlab.training.evaluate import evaluation_batch
-from mtlab.training.sources import source_of
+from mtlab.training.sources import cached_towers, gather, running
 from mtlab.training.steps import Arithmetic
 
 Progress = Callable[[int, int], None]  #: passes over validation data done, and in all
@@ -63,7 +64,9 @@ def known(found: FoundRun) -> dict[str, Any]:
 
 
 def other_seeds(found: FoundRun) -> list[int]:
-    """Tell the other seeds of the run's cell that are finished."""
+    """Tell the other seeds of the run's cell that are finished, and whose weights it could take."""
+    if not _answers(found):
+        return []
     there = (int(folder.name[1:]) for folder in found.folder.resolve().parent.glob("s*") if folder.name[1:].isdigit())
     store, cell = cast("Store", found.store), found.config["cell"]
     return sorted(seed for seed in there if seed != found.config["seed"] and store.state(f"{cell}/s{seed}") == "done")
@@ -97,17 +100,22 @@ def open_run(found: FoundRun, *, device: str = "auto") -> Opened:
     config = found.config["config"]
     entry, options = configured(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
-    running = {kind for kind in KINDS if not is_cached(kind, config)}
+    cached = cached_towers(config)
     train = checked(TrainConfig, config["train"])
     arithmetic = Arithmetic(find_device(device), bf16=train.precision == "bf16")
-    model = model_of(config, answers_of(config), seed=found.config["seed"], device=device, towers=running).network
+    answers = answers_of(config)
+    towers = running(config, cached)
+    model = model_of(config, answers, seed=found.config["seed"], device=device, towers=towers).network
     restore(model, found)
-    towers: dict[str, Any] = {kind: model.towers[kind] for kind in running}
-    text, vision = (
-        source_of(kind, config, dataset, towers.get(kind), progress=lambda _, __: None, device=str(arithmetic.device))
-        for kind in KINDS
-    )
-    loader = Loader(dataset.examples("val"), text, vision)
+    loader = gather(
+        config,
+        dataset,
+        answers,
+        model.running_towers,
+        cached,
+        progress=lambda _: lambda _, __: None,
+        device=str(arithmetic.device),
+    ).loader(dataset.examples("val"))
     return Opened(config, model, loader, evaluation_batch(train), arithmetic)
 
 
@@ -137,6 +145,13 @@ def measure(
 
     """
     path, store = place(found), cast("Store", found.store)
+    if seeds and not _answers(found):
+        raise UserError(
+            f"{found.config['config']['task']['name']!r} runs several passes over a text and an image: another seed's "
+            "weights cannot take the place of the run's own",
+            file="command line",
+            key="--swap",
+        )
     others = [_other(found, store, seed) for seed in seeds]
     run = open_run(found, device=device)
     mixing = _mixing(run)
@@ -181,6 +196,14 @@ def _other(found: FoundRun, store: Store, seed: int) -> FoundRun:
             key="--swap",
         )  # fmt: skip
     return find_run(store.run(f"{found.config['cell']}/s{seed}"), store.root)
+
+
+def _answers(found: FoundRun) -> bool:
+    """Tell whether a run's task is judged by one answer to each example, so that two models can be run side by side."""
+    try:
+        return named(TASKS, found.config["config"]["task"], "task").cls.answers
+    except UserError:  # of a plug-in that is not imported yet
+        return True
 
 
 def _keep(path: Path, key: str, result: Mapping[str, Any]) -> None:

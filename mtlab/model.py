@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from mtlab.encoder import CrossModalEncoder, Fused, Key, draw_noise, pairing
 from mtlab.errors import UserError
 from mtlab.managers.base import Intervention
 from mtlab.tasks.base import TASKS, Site, Task
+from mtlab.towers import KINDS, TowerKind
 from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.training.seeding import derive
 
@@ -70,6 +71,11 @@ class VisionLanguageModel(nn.Module):
         given = {"text": text_tower, "vision": vision_tower}
         self.towers = nn.ModuleDict({kind: tower for kind, tower in given.items() if tower is not None})
 
+    @property
+    def running_towers(self) -> dict[TowerKind, Tower[Any]]:
+        """The towers that the model holds."""
+        return {kind: cast("Tower[Any]", self.towers[kind]) for kind in KINDS if kind in self.towers}
+
     def forward(
         self,
         text: Features | Sequence[Tensor],
@@ -88,21 +94,22 @@ class VisionLanguageModel(nn.Module):
         fused: list[Fused] = [
             self.encoder(
                 words,
-                images.at(rows) if self.task.pictures > 1 else images,
+                seen,
                 picture=picture,
                 noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
                 intervene=intervene,
                 record=record,
             )
-            for picture, rows in enumerate(self._pictures(images))
+            for picture, (rows, seen) in enumerate(self.pictures(images))
         ]
         return Answered(self.task.answer(fused), fused[0])
 
-    def _pictures(self, images: Features) -> Iterator[slice]:
-        """Go through the rows of the first pictures, of the second ones, and so on."""
+    def pictures(self, images: Features) -> Iterator[tuple[slice, Features]]:
+        """Go through the first pictures of all texts, with their rows, then the second ones, and so on."""
         texts = len(images.levels[0]) // self.task.pictures
         for picture in range(self.task.pictures):
-            yield slice(picture * texts, (picture + 1) * texts)
+            rows = slice(picture * texts, (picture + 1) * texts)
+            yield rows, images.at(rows) if self.task.pictures > 1 else images
 
     def features(self, kind: str, given: Features | Sequence[Tensor]) -> Features:
         """Run a tower where only prepared input is given; one without trained parameters builds no graph."""

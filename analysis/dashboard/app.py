@@ -44,7 +44,7 @@ def make_app(data: Data) -> Dash:
     for function, output, inputs in (
         ("scheme", "scheme", [Input("theme", "value"), Input("system", "data")]),
         ("beat", "beat", [Input("clock", "n_intervals"), Input("live", "value")]),
-        ("leave", "left", [Input("url", "href"), Input("scheme", "data")]),
+        ("leave", "left", [Input("url", "pathname"), Input("url", "search"), Input("scheme", "data")]),
         ("draw", "drawn", [Input("page", "data"), State("url", "pathname")]),
     ):
         app.clientside_callback(ClientsideFunction("mtlab", function), Output(output, "data"), *inputs)

@@ -103,7 +103,9 @@ def _blocks(report: Report) -> list[Part]:
         return []
     told = html.P(side_by_side.caption(view), className="caption")
     return [
-        parts.section("Equal lengths side by side", tables.grid(*side_by_side.grid(view), "Blocks side by side"), told)
+        parts.section(
+            "Equal lengths side by side", tables.blocks(*side_by_side.grid(view), "Blocks side by side"), told
+        )
     ]
 
 

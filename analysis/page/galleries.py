@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mtlab.analysis import gathered, theme
 from mtlab.analysis.figures import (
     aggregation,
     agreement,
@@ -23,6 +24,7 @@ from mtlab.analysis.figures import (
     worth,
 )
 from mtlab.analysis.page.gallery import KIND, Choice, Gallery
+from mtlab.analysis.report import build
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from mtlab.analysis.recorded import Layers, Trace, Worth
     from mtlab.analysis.report import Report
     from mtlab.analysis.theme import Style
+    from mtlab.studies.store import Store
 
 KINDS = Choice(KIND, "", {"contributions": "contributions", "weights": "raw weights"})
 MANY = 6  #: variants of which all pairs are set against each other; of more, each against its baseline alone
@@ -54,9 +57,32 @@ class Material:
         return list(dict.fromkeys(row["label"] for row in self.plan["rows"]))
 
 
+def gather(store: Store, plan: Mapping[str, Any]) -> Material:
+    """Read all that the figures of a study are made from, however much of it has run.
+
+    Raises:
+        UserError: the plan names a test that does not exist, or a file of the store is damaged.
+
+    """
+    return Material(
+        plan=plan,
+        report=build(store, plan),
+        styles=theme.styles_of(plan),
+        layers=gathered.layers(store, plan),
+        traces=gathered.traces(store, plan),
+        worths=gathered.worths(store, plan),
+        histories=gathered.histories(store, plan),
+    )
+
+
+def everything(made: Material) -> list[Gallery]:
+    """Draw all figures, in the order of the page."""
+    return [*results(made), *layers(made), *pairs(made), *training(made), *inside(made)]
+
+
 def results(made: Material) -> list[Gallery]:
     """Draw what the table says."""
-    costs = Choice("cost", "Cost", dict(cost.COSTS))
+    costs = Choice("cost", "Cost", dict(cost.COSTS.items()))
     return [
         Gallery("comparison", "Estimates and differences", {(): comparison.comparison(made.report, made.styles)}),
         Gallery("by-family", "By family of questions", {(): by_family.by_family(made.report)}),
@@ -122,7 +148,7 @@ def training(made: Material) -> list[Gallery]:
 def inside(made: Material) -> list[Gallery]:
     """Draw what else was recorded of the finished models."""
     found = made.layers.found
-    varied, measures = _variants(parts.variants(found)), Choice("measure", "Measure", dict(similarity.NAMES))
+    varied, measures = _variants(parts.variants(found)), Choice("measure", "Measure", dict(similarity.NAMES.items()))
     attentions = Choice("of", "Attention", {"cross": "to the other modality", "self": "to the own modality"})
     return [
         _gallery(

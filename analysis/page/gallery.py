@@ -37,8 +37,11 @@ class Gallery:
     choices: tuple[Choice, ...] = ()
 
     def _start(self) -> dict[str, str]:
-        """Choose what is shown first: something that there is a figure of."""
+        """Choose what is shown first: something that there is a figure of, at the page's first kind if possible."""
         there = [key for key, figure in self.figures.items() if figure.data]
+        for place, choice in enumerate(self.choices):
+            if choice.key == KIND:
+                there = [key for key in there if key[place] == next(iter(choice.options))] or there
         chosen: dict[str, str] = {}
         for place, choice in enumerate(self.choices):
             value = there[-1 if choice.last else 0][place]
@@ -70,9 +73,14 @@ class Gallery:
             for choice in self.choices
             if choice.key != KIND and len(choice.options) > 1
         ]
+        height = self.figures[tuple(start.values())].layout.meta["height"]  # no jumps once it is drawn
+        plot = {"class_": "plot", "role": "img", "aria_labelledby": f"{self.id}-title", "style": f"height:{height}px"}
         known = {
             "choices": [{"key": choice.key, "options": list(choice.options)} for choice in self.choices],
-            "figures": {json.dumps(key, separators=(",", ":")): _drawn(figure) for key, figure in self.figures.items()},
+            "figures": {
+                json.dumps(key, separators=(",", ":"), ensure_ascii=False): _drawn(figure)
+                for key, figure in self.figures.items()
+            },
         }
         return element(
             "section",
@@ -80,7 +88,7 @@ class Gallery:
             element("div", choices, class_="choices") if choices else None,
             element(
                 "figure",
-                element("div", element("div", class_="plot", role="img", aria_labelledby=f"{self.id}-title")),
+                element("div", element("div", **plot)),
                 element("figcaption", aria_live="polite"),
             ),
             data(known, class_="figures"),
@@ -94,10 +102,10 @@ def _drawn(figure: go.Figure) -> dict[str, Any]:
     meta = figure.layout.meta
     if not figure.data:
         return {"why": meta.get("why", "")}
-    made = json.loads(theme.bare(figure).to_json())
-    made["layout"].pop("template", None)
-    made["layout"].pop("meta", None)
-    return {**made, "caption": meta["caption"], "width": _width(figure)}
+    made = json.loads(figure.to_json())  # `theme.bare` would check every number once more
+    layout = {key: value for key, value in made["layout"].items() if key not in ("template", "meta", "title", "width")}
+    layout |= {"height": meta["height"], "margin": {**layout.get("margin", {}), "t": theme.bare_top(figure)}}
+    return {"data": made["data"], "layout": layout, "caption": meta["caption"], "width": _width(figure)}
 
 
 def _width(figure: go.Figure) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mtlab.analysis import asked, captions, frame, gathered, grid, recorded, side_by_side, theme, verdict
+from mtlab.analysis import asked, captions, frame, grid, recorded, side_by_side, verdict
 from mtlab.analysis.asked import Picture
 from mtlab.analysis.figures.disagreements import Table, disagreements
 from mtlab.analysis.grid import Cell, Grid
@@ -19,7 +19,7 @@ from mtlab.analysis.page.markup import Content, Markup, element, table
 from mtlab.analysis.page.shell import document, kind_switch
 from mtlab.analysis.page.token_view import Explained, token_view
 from mtlab.analysis.recorded import Missing
-from mtlab.analysis.report import Report, build
+from mtlab.analysis.report import Report
 from mtlab.studies.store import Store
 
 LIMIT = 20  #: examples that two variants disagree on
@@ -36,15 +36,7 @@ def study_page(store: Store, plan: Mapping[str, Any]) -> str:
         UserError: the plan names a test that does not exist, or a file of the store is damaged.
 
     """
-    made = Material(
-        plan=plan,
-        report=build(store, plan),
-        styles=theme.styles_of(plan),
-        layers=gathered.layers(store, plan),
-        traces=gathered.traces(store, plan),
-        worths=gathered.worths(store, plan),
-        histories=gathered.histories(store, plan),
-    )
+    made = galleries.gather(store, plan)
     known = origins(store, plan)
     sections: list[tuple[str, str, Content]] = [
         ("result", "Result", [_table(made.report), _shown(galleries.results(made))]),
@@ -117,7 +109,7 @@ def _table(report: Report) -> Content:
 
 def cells(made: Grid, caption: str) -> Markup:
     """Write a table of a report."""
-    lines = []
+    lines: list[list[Content | markup.Cell]] = []
     for line in made.lines:
         head = Markup(element("strong", line[0].text) + " ★") if line[0].best else line[0].text
         rest = [

@@ -112,14 +112,14 @@ def _search(store: Store, searches: Sequence[Found], styles: Mapping[str, Style]
     made = [Gallery("progress", "Best so far", {(): search_progress.progress(searches, styles)})]
     if searches and len(searches[0].objectives) > 1:
         made.append(Gallery("front", "What no other trial beats", {(): search_front.front(searches, styles)}))
-    drawn = {
+    drawn: dict[tuple[str, ...], Any] = {
         (found.label,): search_curves.curves(found, search_curves.read(store, found), styles) for found in searches
     }
     return [*made, Gallery("curves", "Curves of the trials", drawn, (_variants(searches),))]
 
 
 def _settings(searches: Sequence[Found], styles: Mapping[str, Style]) -> list[Gallery]:
-    lines = {(found.label,): search_parallel.parallel(found, styles) for found in searches}
+    lines: dict[tuple[str, ...], Any] = {(found.label,): search_parallel.parallel(found, styles) for found in searches}
     return [
         Gallery("importances", "Importance", {(): search_importances.importances(searches, styles)}),
         Gallery("slices", "Setting by setting", {(): search_slices.slices(searches, styles)}),

@@ -19,6 +19,7 @@ from mtlab.analysis.recorded import MODALITIES, Missing, Modality, Tokens, Told
 
 LIMIT = 8  #: examples of a run on a page with many runs
 LARGEST = 256  #: pixels of a picture's longer side
+DRAWN = 40_000  #: bytes of a PNG above which a picture is taken for a photograph, and stored as one
 _HINT = (
     "Colour and number: the level that a word or patch draws on most; the stronger, the further it leads the other "
     "levels. Point at one, or move with Tab and the arrow keys, to see its parts of all levels."
@@ -32,6 +33,7 @@ class Explained:
     title: str
     tokens: Tokens
     picture: Callable[[str], Picture | Missing]  #: by `Told.image`
+    first: int = 0  #: the example that is shown at first
 
 
 def token_view(runs: Sequence[Explained], *, limit: int | None = LIMIT, id_: str = "tokens") -> Markup:
@@ -84,7 +86,8 @@ def view_data(runs: Sequence[Explained], limit: int | None = None) -> dict[str, 
             if key not in pictures:
                 pictures[key] = _embedded(run.picture(told.image))
             examples.append(_example(told, key, _parts(run.tokens, at)))
-        shown.append({"title": run.title, **_about(run.tokens), "examples": examples})
+        first = run.tokens.examples[run.first].id if total else ""
+        shown.append({"title": run.title, "first": first, **_about(run.tokens), "examples": examples})
     return {"runs": shown, "pictures": pictures, "meant": dict(MEANT)}
 
 
@@ -127,12 +130,12 @@ def _embedded(picture: Picture | Missing) -> Mapping[str, Any]:
         return {"why": picture.why}
     made = Image.fromarray(picture)
     made.thumbnail((LARGEST, LARGEST))
-    streams = {}
-    for kind in ("PNG", "JPEG"):  # drawn pictures are smaller as PNG, photographs as JPEG
-        streams[kind] = io.BytesIO()
-        made.save(streams[kind], kind)
-    small = min(streams, key=lambda kind: streams[kind].tell())
-    return {"uri": _uri(small.lower(), streams[small].getvalue()), "width": made.width, "height": made.height}
+    stream, kind = io.BytesIO(), "png"
+    made.save(stream, "PNG")
+    if stream.tell() > DRAWN:
+        stream, kind = io.BytesIO(), "jpeg"
+        made.save(stream, "JPEG", quality=88)
+    return {"uri": _uri(kind, stream.getvalue()), "width": made.width, "height": made.height}
 
 
 def _uri(kind: str, content: bytes) -> str:

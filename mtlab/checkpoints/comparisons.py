@@ -196,7 +196,7 @@ def _answers(model: VisionLanguageModel, bundle: Bundle) -> Iterator[Compared]:
     yield from ((name, value, io[name]) for name, value in found.items() if name in io)
     score = bundle.config.get("vqa_score_metric")
     if isinstance(score, float):
-        scored = model.task.outcome(logits.detach(), targets).scores["accuracy"].mean()
+        scored = model.task.outcome(logits.detach(), targets).scores["score"].mean()
         yield "config/vqa_score_metric", scored, torch.tensor(score)
     norms = bundle.config.get("vqa_grad_norm")
     if isinstance(norms, Mapping) and norms and set(norms) <= set(bundle.weights):

@@ -47,6 +47,14 @@ def evaluate(
             "--out", help="Outcomes of single examples: .parquet, .csv or .jsonl.", show_default="in the store"
         ),
     ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            "--answers",
+            help="Answers as VQAv2's evaluation server takes them: a JSON list of {question_id, answer}.",
+            show_default="none",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     store: StoreOption = None,
     plugin: PluginOption = None,
@@ -56,10 +64,13 @@ def evaluate(
     """Judge a finished run: metrics per family, and what became of every example. Nothing in the run changes.
 
     Answers are matched by name. A question whose right answer the model does not know counts as wrong, and is counted.
+    Where right answers are not public, questions are answered for their server, and nothing is scored.
 
     mtlab eval quickstart:static:0 --split test · mtlab eval quickstart:static:0 --data difficulty=hard ·
-    mtlab eval runs/cells/CELL/s0 --data questions,folder=mine --out mine.csv
+    mtlab eval runs/cells/CELL/s0 --data questions,folder=mine --out mine.csv ·
+    mtlab eval vqa:adaptive:0 --split test --answers answers.json
     """
+    from mtlab.files import write_json
     from mtlab.studies.find import find_run
     from mtlab.studies.store import store_root
 
@@ -69,18 +80,22 @@ def evaluate(
     if out is None and found.store is None:
         raise UserError("lies in no store: say by --out where the outcomes go", file=found.folder)
     judged = _judged(found, task, data, split, device, plugin or [], plugins=not no_plugins)
+    for_server = None if answers is None else judged.answer_file()
     path = out or _place(judged)
     _write(judged.table(), path)
     summary = judged.summary() | {"outcomes": str(path)}
+    if answers is not None:
+        write_json(answers, for_server)
+        summary["answers"] = str(answers)
     if out is None:
-        from mtlab.files import write_json
-
         write_json(path.with_suffix(".json"), summary)
     if as_json:
         print_json(summary)
         return
     _print(judged)
     typer.echo(f"written to {path}" + ("" if out is not None else f" and {path.with_suffix('.json').name}"))
+    if answers is not None:
+        typer.echo(f"{len(judged.examples):,} answers for the evaluation server: {answers}")
 
 
 def _judged(
@@ -152,13 +167,16 @@ def _print(judged: Judged) -> None:
     step = "" if judged.step is None else f", checkpoint of step {judged.step}"
     console.print(f"[bold]{escape(judged.run.title)}[/] ({judged.run.id}{step})")
     console.print(f"{escape(asked.data['name'])} ({own}) · {split} · {len(judged.examples)} examples · {judged.device}")
-    columns, *rows = _by_family(judged)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column == "family" else "right")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
+    if not judged.hidden:
+        columns, *rows = _by_family(judged)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in columns:
+            table.add_column(column, justify="left" if column == "family" else "right")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+        if further := judged.evaluation.further:
+            console.print(" · ".join(f"{escape(name)} {value:.4f}" for name, value in further.items()))
     for line in _remarks(judged):
         console.print(escape(line))
 
@@ -167,18 +185,20 @@ def _by_family(judged: Judged) -> list[list[str]]:
     """Lay out the metrics: a head, all examples, then family by family."""
     split, metrics = judged.wanted.split, judged.metrics
     names = list(judged.evaluation.scores)
-    counts = Counter(each.family for each in judged.examples)
+    counts = Counter(judged.evaluation.families)
 
     def cells(suffix: str) -> list[str]:
         return [f"{metrics[f'{split}/{name}{suffix}']:.4f}" for name in names]
 
-    rows = [["all", f"{len(judged.examples):,}", *cells(""), f"{metrics[f'{split}/loss']:.4f}"]]
+    rows = [["all", f"{len(judged.evaluation.ids):,}", *cells(""), f"{metrics[f'{split}/loss']:.4f}"]]
     rows += [[family, f"{counts[family]:,}", *cells(f"/{family}"), ""] for family in sorted(counts)]
     return [["family", "n", *names, "loss"], *rows]
 
 
 def _remarks(judged: Judged) -> list[str]:
     lines: list[str] = []
+    if judged.hidden:
+        lines.append("the right answers are not public: their server scores what --answers FILE writes")
     unknown = judged.unknown
     if unknown:
         some = ", ".join(f"{answer} ({count})" for answer, count in unknown.most_common(5))

@@ -231,8 +231,9 @@ def report(
     if format is None and out is None:
         print_report(opened, stored)
         return
-    endings: dict[str, Literal["json", "html"]] = {".json": "json", ".html": "html"}
-    text = written(opened, stored, format or endings.get("" if out is None else out.suffix, "md"))
+    endings: dict[str, Literal["md", "json", "html"]] = {".json": "json", ".html": "html"}
+    ending: Literal["md", "json", "html"] = endings.get("" if out is None else out.suffix, "md")
+    text = written(opened, stored, format or ending)
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -22,6 +22,7 @@ from mtlab.registry import Entry, Registry
 from mtlab.version import ENGINE
 
 DEFAULT_STEPS = 2000  #: where no length is given
+PRIMARY = "primary"  #: stands for the first metric of whatever task a cell has
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,12 @@ class Sizes:
     """What a plan must know of a data set."""
 
     examples: Mapping[str, int]  #: split → number of examples
-    answers: int
+    names: tuple[str, ...]  #: of the answers
+
+    @property
+    def answers(self) -> int:
+        """How many answers it has."""
+        return len(self.names)
 
 
 def registry(node: str) -> Registry[Any]:
@@ -68,7 +74,7 @@ def resolve(written: Mapping[str, Any]) -> dict[str, Any]:
         UserError: unknown key or name, wrong type, value out of range, or values that do not go together.
 
     """
-    config = filled(written)
+    config = _with_own_metric(filled(written))
     _check_together(config)
     return config
 
@@ -88,6 +94,7 @@ def filled(written: Mapping[str, Any]) -> dict[str, Any]:
             config[key] = given
         else:
             config[key] = _section(key, given if given is not None else {})
+    config["train"] = config["train"] | {"augment": _augment(config["train"]["augment"])}
     if not any(value is not None for value in config["train"]["length"].values()):
         config["train"] = config["train"] | {"length": config["train"]["length"] | {"steps": DEFAULT_STEPS}}
     return config
@@ -132,6 +139,7 @@ def remarks(data: Mapping[str, Any]) -> tuple[str, ...]:
 def identity(config: Mapping[str, Any]) -> Identity:
     """Compute the id of a resolved cell whose length is in steps."""
     entries = {node: entry(node, config[node]) for node in NODES}
+    versions = {f"{node}:{found.name}": found.version for node, found in entries.items()} | _augment_version(config)
     digests = {node: _digest(node, json.dumps(config[node], sort_keys=True)) for node in ("text", "vision", "data")}
     start = config["init_from"]
     if isinstance(start, Mapping) and "checkpoint" in start:
@@ -141,11 +149,20 @@ def identity(config: Mapping[str, Any]) -> Identity:
         config,
         RunConfig,
         {node: found.config for node, found in entries.items()},
-        {f"{node}:{found.name}": found.version for node, found in entries.items()},
+        versions,
         ENGINE,
         digests,
         {node: entries[node].cls.location_options for node in ("text", "vision", "data")},
     )
+
+
+def _augment_version(config: Mapping[str, Any]) -> dict[str, int]:
+    node = config["train"].get("augment")
+    if node is None:
+        return {}
+    from mtlab.data.transforms.base import TRANSFORMS
+
+    return {f"transform:{node['name']}": named(TRANSFORMS, node, "train.augment").version}
 
 
 def plugin_code(config: Mapping[str, Any]) -> dict[str, str]:
@@ -199,9 +216,12 @@ def _check_together(config: Mapping[str, Any]) -> None:
     if train["micro_batch"] is not None and train["batch"] % train["micro_batch"]:
         raise UserError(f"{train['micro_batch']} does not divide the batch {train['batch']}", key="train.micro_batch")
     data, task = entry("data", config["data"]), entry("task", config["task"])
-    task.cls.check(task.name, data.name, data.cls.provides, size.answers)
+    task.cls.check(task.name, data.name, offers(config), size.names)
+    _check_contrast(config)
+    _check_augment(config)
+    _check_hidden_words(config)
     metric = config["metrics"]["choose"]
-    known = metrics(config["task"])
+    known = metrics(config)
     if not is_metric(metric, known):
         raise UserError(
             f"task {config['task']['name']!r} has no metric {metric!r}; {nearest(metric, known)}", key="metrics.choose"
@@ -213,11 +233,92 @@ def _check_together(config: Mapping[str, Any]) -> None:
     pairing(config)
 
 
-def metrics(task: Mapping[str, Any]) -> list[str]:
-    """List the metrics of a resolved task node; those of val/… and test/… also come per family: val/accuracy/FAMILY."""
-    names = [*entry("task", task).cls.metrics, "loss"]
+def _augment(given: Any) -> dict[str, Any] | None:
+    """Fill in and check the transform of training images; its size is the tower's."""
+    if given is None:
+        return None
+    from mtlab.data.transforms.base import TRANSFORMS
+
+    key = "train.augment"
+    node = {"name": given} if isinstance(given, str) else _mapping(given, key)
+    found = named(TRANSFORMS, node, key)
+    if "size" in node:
+        raise UserError("is the vision tower's: leave it out", key=f"{key}.size")
+    try:
+        options = plain_checked(found.config, own_options(node))
+    except UserError as error:
+        raise error.at(key=key) from None
+    if not found.cls.square:
+        raise UserError(f"{found.name!r} gives images of different shapes, which do not fit into a batch", key=key)
+    return {"name": found.name} | {option: value for option, value in options.items() if option != "size"}
+
+
+def _check_augment(config: Mapping[str, Any]) -> None:
+    from mtlab.towers import is_cached
+
+    if config["train"]["augment"] is not None and is_cached("vision", config):
+        raise UserError(
+            "the vision tower's levels are cached, of images as they are: set vision.trainable to true, or "
+            "cache.enabled to false",
+            key="train.augment",
+        )
+
+
+def _with_own_metric(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the primary metric of the cell's task in place of `val/primary`: a study may be over several tasks."""
+    metric = config["metrics"]["choose"]
+    for split in ("val", "test"):
+        if f"{metric}/".startswith(f"{split}/{PRIMARY}/"):
+            metric = metric.replace(PRIMARY, next(iter(_own_metrics(config))), 1)
+    return {**config, "metrics": config["metrics"] | {"choose": metric}}
+
+
+def _check_contrast(config: Mapping[str, Any]) -> None:
+    """Refuse a micro-batch that would change what is learnt: it is no part of a run's id."""
+    train, task = config["train"], entry("task", config["task"])
+    micro = train["micro_batch"] or train["batch"]
+    contrasted = task.cls.contrasts(options("task", config["task"]), train["batch"])
+    if contrasted not in (None, micro):
+        raise UserError(
+            f"{task.name!r} contrasts {contrasted} pairs with each other: a micro-batch must be as many; "
+            f"set task.contrasted to {micro} if those of a micro-batch alone are meant",
+            key="train.micro_batch" if train["micro_batch"] else "task.contrasted",
+        )
+
+
+def _check_hidden_words(config: Mapping[str, Any]) -> None:
+    from mtlab.towers import tower_shape
+
+    task = entry("task", config["task"])
+    hides = task.cls.wants(options("task", config["task"])).hidden is not None
+    if hides and not tower_shape("text", config["text"]).mask_token:
+        raise UserError(
+            f"{task.name!r} hides words, and text tower {config['text']['name']!r} has no mask token: take another, or "
+            "leave out mlm",
+            key="task.objectives",
+        )
+
+
+def metrics(config: Mapping[str, Any]) -> list[str]:
+    """List the metrics of a resolved cell; those of val/… and test/… also come per family: val/accuracy/FAMILY."""
+    names = [*_own_metrics(config), PRIMARY, "loss"]
     costs = ["cost/params", "cost/flops", "cost/seconds", "cost/memory"]
     return [f"{split}/{name}" for split in ("val", "test") for name in names] + ["train/loss", *costs]
+
+
+def _own_metrics(config: Mapping[str, Any]) -> Mapping[str, str]:
+    task = entry("task", config["task"])
+    found: Mapping[str, str] = task.cls.judged_by(options("task", config["task"]), offers(config))
+    return found
+
+
+def offers(config: Mapping[str, Any]) -> frozenset[str]:
+    """Ask a resolved cell's data set what tasks may need it for."""
+    try:
+        found: frozenset[str] = entry("data", config["data"]).cls.offers(options("data", config["data"]))
+    except UserError as error:
+        raise error.at(key="data") from None
+    return found
 
 
 def is_metric(metric: str, known: list[str]) -> bool:
@@ -260,7 +361,7 @@ def _sizes(text: str) -> Sizes:
     data = json.loads(text)
     try:
         found, given = entry("data", data), options("data", data)
-        return Sizes(dict(found.cls.sizes(given)), len(found.cls(given).answers))
+        return Sizes(dict(found.cls.sizes(given)), tuple(found.cls(given).answers))
     except UserError as error:
         raise error.at(key="data") from None
 

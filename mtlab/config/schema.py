@@ -84,10 +84,22 @@ class TrainConfig:
     compile: bool = option(False, "compile the fusion with torch.compile")
     eval_every: int = option(200, "steps between validations", minimum=1)
     patience: int | None = option(None, "stop after so many validations without a better one; null: never", minimum=1)
+    augment: Any = option(
+        None,
+        "transform of training images, a name or {name, options} (`mtlab list transforms`), if the vision tower runs "
+        "in every step; null: images as they are judged",
+        legacy=None,
+    )
     micro_batch: int | None = option(
         None, "examples in one forward pass (accumulates to batch); null: batch", minimum=1, identity=False
     )
     checkpoint_every: int = option(200, "steps between checkpoints for resuming", minimum=1, identity=False)
+    readers: int = option(
+        0,
+        "processes that read and decode what is streamed from shards; 0: the training process",
+        minimum=0,
+        identity=False,
+    )
     threads: int = option(1, "CPU threads of one run; another number changes the last bits", minimum=1, identity=False)
     device: str = option("auto", "auto, cpu, cuda or cuda:N", identity=False)
 

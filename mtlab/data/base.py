@@ -5,7 +5,7 @@ No torch here: `mtlab status` and the analyses may read it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -24,13 +24,27 @@ class Example:
 
     id: str  #: unique in the data set
     text: str
-    image: str  #: key for `Dataset.image`
-    target: int  #: index into `Dataset.answers`; −1 in val and test: the right answer is none of them
+    image: str  #: key for `Dataset.image`; captions of one picture have the same
+    target: int  #: index into `Dataset.answers`; −1: there are none, or in val and test the right one is not among them
     family: str  #: the kind of question, for reports by family
+    more_images: tuple[str, ...] = ()  #: keys of the other pictures, where a text goes with several
+    scores: tuple[
+        tuple[int, float], ...
+    ] = ()  #: (answer, score) of all that are right to some degree; `target`: the best
+    annotators: tuple[str, ...] = ()  #: what each of several people answered, as written; in val and test alone
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The keys of all its pictures."""
+        return (self.image, *self.more_images)
 
 
 class Dataset:
-    """A data set. A subclass registers a name, a nested `Config`, and says what it holds."""
+    """A data set. A subclass registers a name, a nested `Config`, and says what it holds.
+
+    What tasks may need, by the words of `provides`: `answers` (of `Example.target`), `scores` beside them (soft
+    targets, and what annotators answered), `pairs of images` (with answers), `captions` (a text and its picture alone).
+    """
 
     Config: ClassVar[type[Any]] = NoOptions
     provides: ClassVar[frozenset[str]] = frozenset({"answers"})  #: what tasks may need: see `Task.needs`
@@ -50,6 +64,16 @@ class Dataset:
         return ""
 
     @classmethod
+    def offers(cls, config: Any) -> frozenset[str]:  # noqa: ARG003 - a subclass whose options decide reads them
+        """Say what tasks may need it for, see `provides`."""
+        return cls.provides
+
+    @classmethod
+    def hidden(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003 - most data sets are whole
+        """Name the splits whose right answers are not public: they are answered for their server, never scored."""
+        return frozenset()
+
+    @classmethod
     def remarks(cls, config: Any) -> Sequence[str]:  # noqa: ARG003 - most data sets are as they should be
         """Tell what a user should know of the data before training on it, a line each: shown with a plan."""
         return ()
@@ -62,6 +86,14 @@ class Dataset:
     def examples(self, split: Split) -> Sequence[Example]:
         """All examples of a split, always in the same order."""
         raise NotImplementedError
+
+    def texts(self, split: Split) -> Iterator[str]:
+        """Go through the texts of a split; one that is too large to be held overrides this."""
+        return (example.text for example in self.examples(split))
+
+    def sample(self, split: Split, at_most: int) -> Sequence[Example]:  # noqa: ARG002 - a subclass reads it
+        """Give examples to measure by: all, or where these are too many to be held at most so many, of all kinds."""
+        return self.examples(split)
 
     def image(self, key: str) -> NDArray[np.uint8]:
         """The pixels of an image, [H, W, 3] RGB."""

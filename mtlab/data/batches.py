@@ -5,51 +5,34 @@ Shapes: B examples, L text tokens, M image tokens, D_n width of level n.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from mtlab.data.base import Dataset, Example
+from mtlab.data.base import Example
+from mtlab.data.inputs import AugmentedImages, Inputs, Source, each
+from mtlab.data.masking import Masked, Masking
+from mtlab.data.mismatches import mismatches
 from mtlab.errors import UserError
-from mtlab.towers.base import Features, Tower
-from mtlab.training.seeding import order
+from mtlab.towers.base import Features
+from mtlab.training.seeding import derive, order
 
-Inputs = Features | tuple[Tensor, ...]  #: cached levels, or what a tower's `forward` takes
 T = TypeVar("T")
-
-
-class Source(Protocol):
-    """Where a modality's inputs come from: the expert cache, or raw data that a tower is still to read."""
-
-    def fetch(self, keys: Sequence[str]) -> Inputs:
-        """Gather the inputs of these texts, or of the images with these keys, in this order."""
+Shown = tuple[str, int, int]  #: key of a picture, whose in the batch it is, and which of its pictures; −1: another's
 
 
 @dataclass(frozen=True)
-class RawTexts:
-    """Texts made ready for a tower that runs in every step."""
+class Mismatched:
+    """The texts of a batch, each with a picture that may not be its own: is it?"""
 
-    tower: Tower[str]
-
-    def fetch(self, keys: Sequence[str]) -> tuple[Tensor, ...]:
-        """Tokenise the texts."""
-        return self.tower.prepare(keys)
-
-
-@dataclass(frozen=True)
-class RawImages:
-    """Images made ready for a tower that runs in every step."""
-
-    tower: Tower[Any]
-    dataset: Dataset
-
-    def fetch(self, keys: Sequence[str]) -> tuple[Tensor, ...]:
-        """Read the images and turn them into pixels as the tower wants them."""
-        return self.tower.prepare([self.dataset.image(key) for key in keys])
+    images: Inputs | None  #: the pictures that are not; None: all are
+    shown: Tensor  #: which picture goes with each text: a row of the batch's own, or behind them of `images`, int64 [B]
+    matches: Tensor  #: 1 where it is the text's own, int64 [B]
 
 
 @dataclass(frozen=True)
@@ -58,21 +41,135 @@ class Batch:
 
     rows: tuple[int, ...]  #: their positions in the split
     text: Inputs
-    image: Inputs
-    targets: Tensor  #: [B], int64
+    image: Inputs  #: where a text goes with several: all first ones, then all second ones
+    targets: Tensor  #: int64 [B]; or a score of each answer, [B, A]
+    masked: Masked | None = None  #: the texts with words hidden
+    mismatched: Mismatched | None = None
+    identities: Tensor | None = None  #: equal where the picture is, int64 [B]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def to(self, device: torch.device) -> Batch:
         """Move to a device; from pinned memory without waiting for the copy."""
-        if device.type == "cpu":
-            return self
-        return Batch(self.rows, _moved(self.text, device), _moved(self.image, device), _move(self.targets, device))
+        return self if device.type == "cpu" else self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
         """Move to page-locked memory, from which a copy to the accelerator needs no waiting."""
-        return Batch(self.rows, _pinned(self.text), _pinned(self.image), self.targets.pin_memory())
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        masked, mismatched = self.masked, self.mismatched
+        if masked is not None:
+            masked = Masked(tuple(map(move, masked.words)), move(masked.places), move(masked.right))
+        if mismatched is not None:
+            images = None if mismatched.images is None else each(mismatched.images, move)
+            mismatched = Mismatched(images, move(mismatched.shown), move(mismatched.matches))
+        return Batch(
+            self.rows,
+            each(self.text, move),
+            each(self.image, move),
+            move(self.targets),
+            masked,
+            mismatched,
+            None if self.identities is None else move(self.identities),
+        )
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """Words of the texts are hidden."""
+
+    masking: Masking
+    words: Source  #: gives ids and mask; what the tower makes of whole texts may come from elsewhere
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a task wants of its batches beside text, picture and the right answer's number."""
+
+    answers: tuple[str, ...] | None = None  #: targets are scores of all of these
+    hiding: Hiding | None = None
+    mismatches: bool = False  #: where a split is judged
+    mismatches_in_training: bool = False
+    identities: bool = False
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The random numbers of some examples."""
+
+    seeds: Sequence[int] = ()  #: of what is hidden of each text, if anything is
+    others: Sequence[int | None] = ()  #: of whom each text is shown the picture; None: its own. Empty: that is no task
+    pixels: Sequence[int] = ()  #: seeds of what is done to each example's pictures
+    at_least_one: bool = False  #: hide at least one token of each text
+
+    def at(self, part: slice) -> Drawn:
+        """Take those of some examples."""
+        return Drawn(self.seeds[part], self.others[part], self.pixels[part], self.at_least_one)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes batches of examples whose images are there.
+
+    Args:
+        text: where their texts' inputs come from.
+        extras: what the task wants beside.
+
+    """
+
+    text: Source
+    extras: Extras
+
+    def make(
+        self, rows: Sequence[int], examples: Sequence[Example], image: Inputs, drawn: Drawn, wrong: Inputs | None
+    ) -> Batch:
+        """Put a batch together.
+
+        Args:
+            rows: what to call the examples.
+            examples: themselves.
+            image: of all their pictures: all first ones, then all second ones.
+            drawn: their random numbers.
+            wrong: the pictures of others that some are shown with, in their order.
+
+        """
+        extras, texts, masked = self.extras, [example.text for example in examples], None
+        text = self.text.fetch(texts)
+        if extras.hiding is not None:
+            words = extras.hiding.words.fetch(texts)
+            assert not isinstance(words, Features), "a source of words gives ids and mask"
+            masked = extras.hiding.masking.hide(words, drawn.seeds, at_least_one=drawn.at_least_one)
+        mismatched = None
+        if drawn.others:
+            own = torch.tensor([other is None for other in drawn.others])
+            behind = len(own) + (~own).cumsum(0) - 1  # rows of the wrong pictures, which come after the right ones
+            mismatched = Mismatched(wrong, torch.where(own, torch.arange(len(own)), behind), own.long())
+        identities = None
+        if extras.identities:
+            numbers: dict[str, int] = {}
+            identities = torch.tensor([numbers.setdefault(example.image, len(numbers)) for example in examples])
+        return Batch(tuple(rows), text, image, self._targets(examples), masked, mismatched, identities)
+
+    def _targets(self, examples: Sequence[Example]) -> Tensor:
+        if self.extras.answers is None:
+            return torch.tensor([example.target for example in examples])
+        scores = torch.zeros(len(examples), len(self.extras.answers))
+        for row, example in enumerate(examples):
+            for answer, score in example.scores:
+                scores[row, answer] = score
+        return scores
+
+
+Fetch = Callable[[Sequence[Shown], Drawn], Inputs]
+
+
+def drawn_in_training(extras: Extras, seed: int, step: int, images: Sequence[str]) -> Drawn:
+    """Draw what a step needs, whose examples have these pictures; others are places in the step."""
+    seeds = [derive(seed, "mask", step, place) for place in range(len(images))] if extras.hiding else []
+    others = mismatches(images, derive(seed, "mismatch", step)) if extras.mismatches_in_training else []
+    return Drawn(seeds, others, [derive(seed, "augment", step, place) for place in range(len(images))])
 
 
 class Loader:
@@ -82,26 +179,57 @@ class Loader:
         examples: the split's examples.
         text: where their texts' inputs come from.
         image: where their images' inputs come from.
+        extras: what the task wants beside. In training it rests on seed and step; elsewhere on the example alone, and
+            so is the same in every run.
+        augmented: in training, where images come from instead.
 
     """
 
-    def __init__(self, examples: Sequence[Example], text: Source, image: Source) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        text: Source,
+        image: Source,
+        extras: Extras | None = None,
+        augmented: AugmentedImages | None = None,
+    ) -> None:
         self.examples = examples
         self.text = text
         self.image = image
+        self.extras = extras or Extras()
+        self.augmented = augmented
+        self._maker = Maker(text, self.extras)
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def batch(self, rows: Sequence[int]) -> Batch:
-        """Gather the examples at these positions."""
+        """Gather the examples at these positions, as they are judged."""
+        extras = self.extras
+        seeds = [derive(0, "validation", "mask", row) for row in rows] if extras.hiding else []
+        others = [self._others[row] for row in rows] if extras.mismatches else []
+        return self._batch(rows, Drawn(seeds, others, at_least_one=True), self._as_they_are)
+
+    def _batch(self, rows: Sequence[int], drawn: Drawn, fetch: Fetch) -> Batch:
+        """Gather examples; `drawn.others` are positions in the split."""
         chosen = [self.examples[row] for row in rows]
-        return Batch(
-            tuple(rows),
-            self.text.fetch([example.text for example in chosen]),
-            self.image.fetch([example.image for example in chosen]),
-            torch.tensor([example.target for example in chosen]),
-        )
+        pictures = zip(*(example.images for example in chosen), strict=True)
+        keys = [(key, row, number) for number, each in enumerate(pictures) for row, key in enumerate(each)]
+        wrong = [(self.examples[o].image, row, -1) for row, o in enumerate(drawn.others) if o is not None]
+        return self._maker.make(rows, chosen, fetch(keys, drawn), drawn, fetch(wrong, drawn) if wrong else None)
+
+    def _as_they_are(self, pictures: Sequence[Shown], drawn: Drawn) -> Inputs:  # noqa: ARG002 - nothing is drawn
+        return self.image.fetch([key for key, _, _ in pictures])
+
+    def _augmented(self, pictures: Sequence[Shown], drawn: Drawn) -> Inputs:
+        assert self.augmented is not None, "chosen by who knows"
+        seeds = [derive(drawn.pixels[row], number) for _, row, number in pictures]
+        return self.augmented.fetch([key for key, _, _ in pictures], seeds)
+
+    @cached_property
+    def _others(self) -> list[int | None]:
+        """Choose, once for all, which text is shown with another's picture where nothing is learnt."""
+        return mismatches([example.image for example in self.examples], derive(0, "validation", "mismatch"))
 
     def steps(self, seed: int, batch: int, micro: int, start: int = 0) -> Iterator[tuple[Batch, ...]]:
         """Give the micro-batches of every optimiser step from `start` on, without end.
@@ -112,8 +240,14 @@ class Loader:
             UserError: there are fewer examples than one batch.
 
         """
-        for rows in training_rows(len(self.examples), seed, batch, start):
-            yield tuple(self.batch(rows[at : at + micro]) for at in range(0, batch, micro))
+        for step, rows in enumerate(training_rows(len(self.examples), seed, batch, start), start):
+            drawn = drawn_in_training(self.extras, seed, step, [self.examples[row].image for row in rows])
+            drawn = replace(drawn, others=[None if other is None else rows[other] for other in drawn.others])
+            fetch = self._as_they_are if self.augmented is None else self._augmented
+            yield tuple(
+                self._batch(rows[part], drawn.at(part), fetch)
+                for part in (slice(at, at + micro) for at in range(0, batch, micro))
+            )
 
     def once(self, batch: int, rows: Iterable[int] | None = None) -> Iterator[Batch]:
         """Give every example (or those at `rows`) exactly once, texts of similar length together to save padding."""
@@ -148,21 +282,3 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := coming.result()) is not None:
             coming = pool.submit(next, items, None)
             yield item
-
-
-def _moved(inputs: Inputs, device: torch.device) -> Inputs:
-    if isinstance(inputs, Features):
-        mask = None if inputs.mask is None else _move(inputs.mask, device)
-        return Features(tuple(_move(level, device) for level in inputs.levels), mask)
-    return tuple(_move(tensor, device) for tensor in inputs)
-
-
-def _move(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.to(device, non_blocking=True)
-
-
-def _pinned(inputs: Inputs) -> Inputs:
-    if isinstance(inputs, Features):
-        mask = None if inputs.mask is None else inputs.mask.pin_memory()
-        return Features(tuple(level.pin_memory() for level in inputs.levels), mask)
-    return tuple(tensor.pin_memory() for tensor in inputs)

@@ -67,7 +67,9 @@ class Work:
     def keys(self) -> tuple[str, ...]:
         """Every text, or every image's key, once and sorted: the same for whoever asks."""
         examples = (example for split in SPLITS for example in self.dataset.examples(split))
-        return tuple(sorted({example.text if self.kind == "text" else example.image for example in examples}))
+        if self.kind == "text":
+            return tuple(sorted({example.text for example in examples}))
+        return tuple(sorted({key for example in examples for key in example.images}))
 
     def compute(self, keys: Sequence[str]) -> Chunk:
         """Run the tower on these items.

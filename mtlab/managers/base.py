@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,6 +28,16 @@ class Experts:
     mask: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
 
     _standardised: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+
+    def at(self, rows: Tensor | slice) -> Experts:
+        """Take some examples, by their rows in the batch."""
+        return Experts(self.states[rows], None if self.mask is None else self.mask[rows])
+
+    def and_then(self, others: Experts) -> Experts:
+        """Put the examples of others behind these; theirs have as many tokens."""
+        masks = self.mask, others.mask
+        mask = None if masks[0] is None or masks[1] is None else torch.cat([masks[0], masks[1]])
+        return Experts(torch.cat([self.states, others.states]), mask)
 
     @property
     def standardised(self) -> Tensor:

@@ -53,8 +53,7 @@ def about(
     levels: Mapping[Modality, Sequence[int]],
     found: Mapping[str, Tensor],
     examples: Sequence[Example],
-    predictions: Sequence[int],
-    answers: Sequence[str],
+    told: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
     """Describe what `tokens` gave, for the file that holds it.
 
@@ -63,8 +62,7 @@ def about(
         levels: the offered levels, 1-based.
         found: the arrays.
         examples: what they are of, [E].
-        predictions: the answers given, [E].
-        answers: of the data set, in words.
+        told: right and given answer of each, in words.
 
     """
     rowed = {name: held.shape[1] for name, held in found.items() if name.startswith(("weights/", "contributions/"))}
@@ -80,10 +78,10 @@ def about(
                 "text": example.text,
                 "image": example.image,
                 "tokens": words,
-                "truth": answers[example.target] if example.target >= 0 else "none of the answers",
-                "prediction": answers[given],
+                "truth": right,
+                "prediction": given,
             }
-            for example, words, given in zip(examples, pieces, predictions, strict=True)
+            for example, words, (right, given) in zip(examples, pieces, told, strict=True)
         ],
         "grid": None if grid is None else asdict(grid),
     }

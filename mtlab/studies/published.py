@@ -131,7 +131,7 @@ def _has(row: Row, name: str, wanted: Any) -> bool:
 
 
 def _check_metrics(study: Study, rows: Sequence[Row], metrics: Sequence[str], key: str) -> None:
-    known = sorted({name for row in rows for name in resolve.metrics(row.config["task"])})
+    known = sorted({name for row in rows for name in resolve.metrics(row.config)})
     for name in metrics:
         if not resolve.is_metric(name, known):
             problem = f"no metric of its task; {nearest(name, known)} (what we do not measure belongs under also)"

@@ -96,7 +96,7 @@ def prepare(sweep: Sweep, price: Pricer) -> Prepared:
 
 
 def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
-    known = sorted({name for cell in cells for name in resolve.metrics(cell.config["task"])})
+    known = sorted({name for cell in cells for name in resolve.metrics(cell.config)})
     seen = [name for name in known if not name.startswith("test/")]
     several = isinstance(sweep.keys.objective, list)
     for index, objective in enumerate(sweep.objectives):

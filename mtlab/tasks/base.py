@@ -5,25 +5,27 @@ Shapes: B examples, D width, A answers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from mtlab.config.nodes import configured
 from mtlab.encoder import Fused
 from mtlab.errors import UserError
 from mtlab.registry import NoOptions, Registry
+from mtlab.tasks.judging import Evaluation, Outcome, judge_each
 from mtlab.towers.base import TowerShape
 
+if TYPE_CHECKING:
+    from mtlab.data.batches import Batch, Loader
+    from mtlab.training.steps import Passes
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of each example of a batch; the mean of `scores[m]` over examples is metric `m`."""
+__all__ = ["TASKS", "Directions", "Outcome", "Site", "Task", "Wants", "Work", "register_task", "task_of"]
 
-    predictions: Tensor  #: [B], index of the chosen answer
-    scores: Mapping[str, Tensor]  #: metric → [B], float
+Directions = Mapping[str, Literal["max", "min"]]  #: metric → which way is better
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,29 @@ class Site:
     norm_eps: float  #: of the cross-modal layers' LayerNorms
 
 
+@dataclass(frozen=True)
+class Wants:
+    """What a task wants of its batches beside text, picture and right answer."""
+
+    scores: bool = False  #: scores of all answers, where the data have them
+    hidden: float | None = None  #: texts with this share of their words hidden
+    whole_words: bool | None = None  #: hide all pieces of a word; None: where the text tower's vocabulary tells
+    mismatches: bool = False  #: pictures that belong to other texts, where a split is judged
+    mismatches_in_training: bool = False  #: the same in training
+    identities: bool = False  #: which texts have the same picture
+
+
+@dataclass(frozen=True)
+class Work:
+    """How often the parts of a model run forward for one training example."""
+
+    towers: int = 1  #: published arithmetic: each objective has passes of its own
+    fusion: int = 1
+    texts: int = 1  #: as executed: plain texts are read once for all objectives
+    hidden_texts: int = 0  #: with words hidden: never from a cache
+    images: float = 1.0
+
+
 class Task(nn.Module):
     """A task on what the cross-modal encoder makes of a text and one or more pictures: a module that holds the heads.
 
@@ -44,10 +69,13 @@ class Task(nn.Module):
     """
 
     Config: ClassVar[type[Any]] = NoOptions
-    metrics: ClassVar[Mapping[str, Literal["max", "min"]]] = {}  #: what `outcome` scores, and which way is better
+    metrics: ClassVar[Directions] = {}  #: what it is judged by; the first is its primary metric
     needs: ClassVar[str] = "answers"  #: what a data set must hold to train it, one of its `Dataset.provides`
     pictures: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
+    answers: ClassVar[bool] = (
+        True  #: is it judged by what `answer` gives for each example? Else it runs passes of its own
+    )
 
     def __init__(self, config: Any, width: int, answers: int) -> None:  # noqa: ARG002 - subclasses size the head by them
         super().__init__()
@@ -64,14 +92,14 @@ class Task(nn.Module):
         return cls(config, site.width, site.answers)
 
     @classmethod
-    def check(cls, name: str, data: str, provides: Collection[str], answers: int) -> None:
+    def check(cls, name: str, data: str, provides: Collection[str], answers: Sequence[str]) -> None:
         """Refuse at plan time a data set that the task cannot be trained on.
 
         Args:
             name: the task's.
             data: the data set's name.
             provides: what the data set holds.
-            answers: how many answers it has.
+            answers: the answers that can be given.
 
         Raises:
             UserError: it lacks what the task needs, or has other answers; its key is `task.name`.
@@ -79,11 +107,38 @@ class Task(nn.Module):
         """
         if cls.needs not in provides:
             raise UserError(f"data set {data!r} has no {cls.needs}, which {name!r} is trained on", key="task.name")
-        if cls.classes is not None and answers != len(cls.classes):
+        if cls.classes is not None and [answer.casefold() for answer in answers] != list(cls.classes):
             told = ", ".join(cls.classes)
+            found = ", ".join(answers[:4]) + (" …" if len(answers) > 4 else "")
             raise UserError(
-                f"{name!r} has {len(cls.classes)} answers ({told}); data set {data!r} has {answers}", key="task.name"
+                f"{name!r} has {len(cls.classes)} answers ({told}); data set {data!r} has {len(answers)} ({found})",
+                key="task.name",
             )
+
+    @classmethod
+    def judged_by(cls, config: Any, provides: Collection[str]) -> Directions:  # noqa: ARG003 - subclasses read them
+        """Name the metrics with these options on a data set that provides this; the first is the primary one."""
+        return cls.metrics
+
+    @classmethod
+    def wants(cls, config: Any) -> Wants:  # noqa: ARG003 - subclasses read it
+        """Say what batches must hold."""
+        return Wants()
+
+    @classmethod
+    def contrasts(cls, config: Any, batch: int) -> int | None:  # noqa: ARG003 - subclasses read them
+        """Say how many examples of a batch one another's loss depends on; None: each has a loss of its own."""
+        return None
+
+    @classmethod
+    def work(cls, config: Any) -> Work:  # noqa: ARG003 - subclasses read it
+        """Say how often towers and encoder run for one training example; pictures of one text count as one."""
+        return Work()
+
+    @classmethod
+    def fusions_to_judge(cls, config: Any, examples: int) -> int:  # noqa: ARG003 - subclasses read it
+        """Say how often the encoder runs to judge a split of so many examples, about."""
+        return examples
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Pooled features [B, 2D · pictures] → logits [B, A]."""
@@ -102,6 +157,47 @@ class Task(nn.Module):
         """Judge each example."""
         raise NotImplementedError
 
+    def losses(self, run: Passes, batch: Batch) -> dict[str, Tensor]:
+        """Compute what is learnt from a batch: the mean of each loss over the `units` that it is over.
+
+        Args:
+            run: the model, and how it is run.
+            batch: on the model's device.
+
+        """
+        return {"loss": self.loss(run.answer(batch), batch.targets)}
+
+    def units(self, batch: Batch) -> dict[str, int]:
+        """Count what each of `losses` is a mean over: examples, unless overridden. Nothing is read from a device."""
+        return {"loss": len(batch)}
+
+    def weights(self) -> Mapping[str, float]:
+        """Weigh `losses` against each other; those not named count as they are."""
+        return {}
+
+    def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
+        """Judge a whole split, every example once; the model is in evaluation mode.
+
+        Args:
+            run: the model, and how it is run.
+            loader: the split.
+            batch: examples in one forward pass.
+            between: called before each batch (an interruption may raise from here).
+
+        """
+        return judge_each(self, run, loader, batch, between)
+
 
 TASKS: Registry[Task] = Registry("task", "mtlab.tasks", "mtlab.tasks", Task)
 register_task = TASKS.register
+
+
+def task_of(config: Mapping[str, Any]) -> tuple[type[Task], Any]:
+    """Look up the task of a resolved configuration: its class, and its options.
+
+    Raises:
+        UserError: no such task, or a wrong option.
+
+    """
+    entry, options = configured(TASKS, config["task"], "task")
+    return entry.cls, options

@@ -5,7 +5,6 @@ Shapes: B examples, D width, A answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.tasks import objectives
-from mtlab.tasks.base import Outcome, Task
+from mtlab.tasks.base import Directions, Outcome, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class HeadOptions:
 class Classification(Task):
     """Choose one answer; the loss is cross-entropy, the metric accuracy. A subclass gives the head."""
 
-    metrics: ClassVar[Mapping[str, Literal["max", "min"]]] = {"accuracy": "max"}
+    metrics: ClassVar[Directions] = {"accuracy": "max"}
     head: nn.Module
 
     def forward(self, pooled: Tensor) -> Tensor:

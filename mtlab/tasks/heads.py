@@ -86,11 +86,17 @@ class ContrastiveHead(nn.Module):
 
     def forward(self, text: Features, image: Features) -> tuple[Tensor, Tensor]:
         """Both towers' offered levels, [B, L, D_t] and [B, M, D_v] at the top → unit vectors of both, [B, d]."""
-        own = [
-            summary(given.levels[-1], given.mask, class_token=first)
-            for given, first in zip((text, image), self.class_tokens, strict=True)
-        ]
-        return F.normalize(self.text(own[0]), dim=-1), F.normalize(self.image(own[1]), dim=-1)
+        return self.of_texts(text), self.of_images(image)
+
+    def of_texts(self, text: Features) -> Tensor:
+        """Map texts alone, [B, d]."""
+        own = summary(text.levels[-1], text.mask, class_token=self.class_tokens[0])
+        return F.normalize(self.text(own), dim=-1)
+
+    def of_images(self, image: Features) -> Tensor:
+        """Map images alone, [B, d]."""
+        own = summary(image.levels[-1], image.mask, class_token=self.class_tokens[1])
+        return F.normalize(self.image(own), dim=-1)
 
     def clamped(self) -> Tensor:
         """Put the temperature back into its range, as is done before each use, and return it.

@@ -20,7 +20,7 @@ def masked_language(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def classification(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy, in nats: logits [B, A], targets [B]. Of ITM, SNLI-VE and NLVR²."""
+    """Mean cross-entropy, in nats: logits [B, A], targets [B], or shares of all answers [B, A]."""
     return F.cross_entropy(logits, targets)
 
 
@@ -32,6 +32,13 @@ def soft_targets(targets: Tensor, answers: int) -> Tensor:
     if targets.ndim > 1:
         return targets
     return F.one_hot(targets.clamp_min(0), answers) * (targets >= 0).unsqueeze(-1)
+
+
+def shares(targets: Tensor) -> Tensor:
+    """Turn scores of all answers, [B, A], into shares that sum to one; numbers of right answers stay as they are."""
+    if targets.ndim == 1:
+        return targets
+    return targets / targets.sum(1, keepdim=True).clamp_min(torch.finfo(targets.dtype).tiny)
 
 
 def binary_answers(logits: Tensor, targets: Tensor) -> Tensor:
@@ -100,9 +107,8 @@ def draw_negatives(weights: Tensor, generator: torch.Generator | None = None) ->
 
     Where a row has no weight left, 1e-5 is added to all and drawn again: a positive may come out then, as published.
     """
-    if bool((weights.sum(1) <= 0).any()):
-        weights = weights + 1e-5
-    return torch.multinomial(weights, 1, generator=generator).squeeze(1)
+    spent = (weights.sum(1) <= 0).any()  # left on its device: reading it would wait
+    return torch.multinomial(weights + 1e-5 * spent, 1, generator=generator).squeeze(1)
 
 
 @dataclass(frozen=True)

@@ -2,54 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.encoder import Fused
-from mtlab.errors import UserError
-from mtlab.tasks.base import Site, Task, register_task
+from mtlab.errors import UserError, nearest
+from mtlab.managers.base import Experts
+from mtlab.tasks import objectives, pretrained
+from mtlab.tasks.base import Directions, Site, Task, Wants, Work, register_task
+from mtlab.tasks.contrast import HARD, ContrastOptions, Read, compared, matched_hard, read
 from mtlab.tasks.heads import ContrastiveHead, MaskedLanguageHead, MatchingHead
+from mtlab.tasks.judging import Evaluation
+
+if TYPE_CHECKING:
+    from mtlab.data.batches import Batch, Loader, Mismatched
+    from mtlab.data.masking import Masked
+    from mtlab.training.steps import Passes
 
 OBJECTIVES = ("mlm", "itm", "itc", "itm_itc")
+#: Objective → the losses that it is made of.
+LOSSES: Mapping[str, tuple[str, ...]] = {"mlm": ("mlm",), "itm": ("itm",), "itc": ("itc",), "itm_itc": ("itm", "itc")}
 
 
 @register_task("pretraining")
 class Pretraining(Task):
     """Learn from pictures and their captions: predict masked words, tell true pairs from others, draw pairs together.
 
-    Objectives, each in a forward pass of its own, their losses summed: mlm (masked words, with the picture), itm
-    (does the pair match? half of the pictures are others), itc (contrast of the towers' own summaries), itm_itc
-    (itc, and matching against negatives that itc finds hard). Source: METER, BridgeTower and ManagerTower, which
-    publish mlm + itm; ALBEF (NeurIPS 2021) for the hard negatives.
+    Objectives, whose losses are weighted and summed: mlm (masked words, with the picture), itm (does the pair match?
+    half of the pictures are another caption's), itc (contrast of the towers' own summaries), itm_itc (itc, and matching
+    against negatives that itc finds hard). Source: METER, BridgeTower and ManagerTower, which publish mlm + itm; ALBEF
+    (NeurIPS 2021) for the hard negatives.
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(ContrastOptions):
         """Options of objectives and heads."""
 
-        objectives: tuple[str, ...] = option(
-            ("mlm", "itm"), f"what is learnt, of {', '.join(OBJECTIVES)}", choices=OBJECTIVES
+        objectives: Any = option(
+            None,  # a list or a mapping here could not be replaced by the other
+            f"what is learnt: a list, or objective → weight, of {', '.join(OBJECTIVES)}; null: mlm and itm",
         )
-        contrastive_width: int = option(256, "width of the space in which towers are contrasted", minimum=1)
-        temperature: float = option(
-            0.07, "initial temperature of the contrast, learned from there", minimum=0.001, maximum=0.5
+        weights: Literal["used", "ignored"] = option(
+            "used", "ignored: an objective of whatever weight counts as it is, as in the published code"
+        )
+        hidden: float = option(0.15, "mlm: share of a caption's tokens that is hidden", above=0.0, below=1.0)
+        whole_words: bool | None = option(
+            None, "mlm: hide all pieces of a word or none; null: where the tokeniser marks pieces (BERT), as published"
+        )
+        captions: Literal["all", "own"] = option(
+            "all", "itc, itm_itc: all captions of a picture in a batch are right, or each pair's own alone (published)"
         )
 
         def __post_init__(self) -> None:
-            if not set(self.objectives) - {"itc"}:
+            weights = _weights(self.objectives)
+            object.__setattr__(self, "objectives", weights)
+            if not set(weights) - {"itc"}:
                 raise UserError(
                     "trains nothing but the towers: add one of mlm, itm, itm_itc, which reach the cross-modal layers",
                     key="objectives",
                 )
-            if {"itm_itc"} < set(self.objectives) & {"itm", "itc", "itm_itc"}:
+            if {"itm_itc"} < set(weights) & {"itm", "itc", "itm_itc"}:
                 raise UserError("itm_itc is both itm and itc already: leave these out", key="objectives")
 
-    metrics: ClassVar[Mapping[str, Literal["max", "min"]]] = {"accuracy": "max"}
+    metrics: ClassVar[Directions] = {
+        "accuracy": "max",
+        **dict.fromkeys(pretrained.ACCURACIES.values(), "max"),
+        **dict.fromkeys(pretrained.LOSSES.values(), "min"),
+    }
     needs = "captions"
+    answers = False
 
     def __init__(self, config: Config, width: int, answers: int) -> None:
         super().__init__(config, width, answers)
@@ -66,16 +91,57 @@ class Pretraining(Task):
 
         """
         task = cls(config, site.width, site.answers)
-        asked = set(config.objectives)
+        asked = learnt(config)
         if "mlm" in asked:
             if site.text.vocabulary is None:
                 raise UserError("mlm needs a text tower with a vocabulary", key="objectives")
             task.mlm = MaskedLanguageHead(site.width, site.text.vocabulary, site.norm_eps)
-        if asked & {"itm", "itm_itc"}:
+        if "itm" in asked:
             task.itm = MatchingHead(site.width)
-        if asked & {"itc", "itm_itc"}:
+        if "itc" in asked:
             task.itc = ContrastiveHead(site.text, site.image, config.contrastive_width, config.temperature)
         return task
+
+    @classmethod
+    def judged_by(cls, config: Config, provides: object) -> Directions:  # noqa: ARG003 - whatever the data
+        """Mean accuracy over what is learnt, then accuracy and loss of each."""
+        asked = learnt(config)
+        names = {"accuracy", *(names[one] for names in (pretrained.ACCURACIES, pretrained.LOSSES) for one in asked)}
+        return {name: way for name, way in cls.metrics.items() if name in names}
+
+    @classmethod
+    def wants(cls, config: Config) -> Wants:
+        """What the objectives need."""
+        asked = learnt(config)
+        return Wants(
+            hidden=config.hidden if "mlm" in asked else None,
+            whole_words=config.whole_words,
+            mismatches="itm" in asked,
+            mismatches_in_training="itm" in config.objectives,
+            identities="itc" in asked,
+        )
+
+    @classmethod
+    def contrasts(cls, config: Config, batch: int) -> int | None:
+        """Pairs of a batch that are contrasted, if any are."""
+        return config.contrasted or batch if "itc" in learnt(config) else None
+
+    @classmethod
+    def work(cls, config: Config) -> Work:
+        """Each objective has a fusion of its own; for itm half of the texts are shown with one more picture."""
+        published = [HARD if name == "itm_itc" else Work() for name in config.objectives]
+        return Work(
+            towers=sum(one.towers for one in published),
+            fusion=sum(one.fusion for one in published),
+            texts=int(set(config.objectives) != {"mlm"}),
+            hidden_texts=int("mlm" in config.objectives),
+            images=1.5 if "itm" in config.objectives else 1.0,
+        )
+
+    @classmethod
+    def fusions_to_judge(cls, config: Config, examples: int) -> int:
+        """One for each that is learnt but the contrast, which needs none."""
+        return examples * len({*learnt(config)} - {"itc"})
 
     def answer(self, fused: Sequence[Fused]) -> Tensor:
         """Answer whether the pair matches, [B, 2]; where that is not learnt, which word each token is, [B, L, V]."""
@@ -85,3 +151,95 @@ class Pretraining(Task):
         assert self.mlm is not None, "the options ask for one of them"
         words: Tensor = self.mlm(fused[0].text)
         return words
+
+    def losses(self, run: Passes, batch: Batch) -> dict[str, Tensor]:
+        """Run each objective in a pass of its own; the towers read plain texts and pictures once for all of them."""
+        found: dict[str, Tensor] = {}
+        image = read(run, "image", batch.image)
+        if self.mlm is not None and batch.masked is not None and len(batch.masked.places):
+            found["mlm"] = objectives.classification(self.guessed(run, batch.masked, image.experts), batch.masked.right)
+        if self.itm is None and self.itc is None:
+            return found
+        text = read(run, "text", batch.text)
+        if "itm" in self.config.objectives:
+            assert batch.mismatched is not None, "the task wants them"
+            logits = self.matched(run, batch.mismatched, text.experts, image.experts)
+            found["itm"] = objectives.classification(logits, batch.mismatched.matches)
+        if self.itc is not None:
+            assert batch.identities is not None, "the task wants them"
+            found |= self._contrasted(run, text, image, batch.identities)
+        return found
+
+    def guessed(self, run: Passes, masked: Masked, image: Experts) -> Tensor:
+        """Tell the hidden words of captions, shown with their pictures → logits [n, V]."""
+        assert self.mlm is not None, "asked by who learns it"
+        text = run.experts("text", run.features("text", masked.words))
+        with run.autocast():
+            states = run.fuse(text, image, name="masked words").text
+            words: Tensor = self.mlm(states.flatten(0, 1)[masked.places])
+        return words.float()
+
+    def matched(self, run: Passes, mismatched: Mismatched, text: Experts, image: Experts) -> Tensor:
+        """Tell whether captions match the pictures that they are shown with → logits [B, 2]."""
+        assert self.itm is not None, "asked by who learns it"
+        if mismatched.images is not None:
+            image = image.and_then(run.experts("image", run.features("vision", mismatched.images)))
+        with run.autocast():
+            logits: Tensor = self.itm(run.fuse(text, image.at(mismatched.shown), name="matching").pooled)
+        return logits.float()
+
+    def _contrasted(self, run: Passes, text: Read, image: Read, identities: Tensor) -> dict[str, Tensor]:
+        assert self.itc is not None, "asked by who learns it"
+        if self.config.captions == "own":
+            identities = identities.new_tensor(range(len(identities)))
+        positives = objectives.same_image(identities)
+        scores = compared(run, self.itc, text.features, image.features)
+        found = {"itc": objectives.contrastive(scores, positives)}
+        if "itm_itc" in self.config.objectives:
+            assert self.itm is not None, "itm_itc is learnt"
+            found["itm"] = matched_hard(run, self.itm, text, image, scores, positives)
+        return found
+
+    def units(self, batch: Batch) -> dict[str, int]:
+        """Hidden tokens; else pairs."""
+        hidden = {} if batch.masked is None else {"mlm": len(batch.masked.places)}
+        return {loss: len(batch) for loss in learnt(self.config) if loss != "mlm"} | hidden
+
+    def weights(self) -> Mapping[str, float]:
+        """Weigh each loss as its objective, unless weights are to be ignored."""
+        if self.config.weights == "ignored":
+            return {}
+        return {loss: weight for name, weight in self.config.objectives.items() for loss in LOSSES[name]}
+
+    def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
+        """Judge each caption with its picture, see `pretrained`."""
+        return pretrained.judge(run, self, loader, batch, between)
+
+
+def learnt(config: Pretraining.Config) -> tuple[str, ...]:
+    """Name the losses that objectives come down to."""
+    return tuple(dict.fromkeys(loss for name in OBJECTIVES if name in config.objectives for loss in LOSSES[name]))
+
+
+def _weights(given: Any) -> dict[str, float]:
+    """Read objectives as name → weight.
+
+    Raises:
+        UserError: a name or weight is wrong; its key is `objectives`.
+
+    """
+    given = ["mlm", "itm"] if given is None else given
+    if isinstance(given, list | tuple):
+        given = dict.fromkeys(given, 1.0)
+    if not isinstance(given, Mapping):
+        raise UserError(f"expected a list, or objective → weight, found {given!r}", key="objectives")
+    for name, weight in given.items():
+        if name not in OBJECTIVES:
+            raise UserError(
+                f"{name!r} is not one of {', '.join(OBJECTIVES)}; {nearest(str(name), OBJECTIVES)}", key="objectives"
+            )
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            raise UserError(
+                f"{name}: {weight!r} is no weight (above 0; leave out what is not learnt)", key="objectives"
+            )
+    return {name: float(given[name]) for name in OBJECTIVES if name in given}

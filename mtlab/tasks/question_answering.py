@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.tasks import objectives
-from mtlab.tasks.base import register_task
+from mtlab.tasks.base import Directions, Wants, register_task
 from mtlab.tasks.classification import Classification, HeadOptions
+from mtlab.tasks.consensus import consensus
 from mtlab.tasks.heads import classifier
+from mtlab.tasks.judging import Evaluation, Outcome
+
+if TYPE_CHECKING:
+    from mtlab.data.batches import Loader
+    from mtlab.training.steps import Passes
 
 
 @register_task("question_answering")
 class QuestionAnswering(Classification):
     """Choose one of the data set's answers; the loss is cross-entropy or binary, the metric accuracy.
 
-    Where answers have scores, as in VQAv2, accuracy is the mean score of those chosen. Source: the VQA head of METER,
-    BridgeTower and ManagerTower (Linear, LayerNorm, GELU, Linear), trained there with the binary loss.
+    Where answers have scores, as in VQAv2, these are the targets, and `score` is the mean score of the answers chosen;
+    accuracy is then the official one: how far the answers of ten people agree with it, all normalised. Source: the VQA
+    head of METER, BridgeTower and ManagerTower (Linear, LayerNorm, GELU, Linear), trained there with the binary loss.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -37,8 +46,41 @@ class QuestionAnswering(Classification):
         pooled = 2 * width
         self.head = classifier(pooled, max(1, round(pooled * config.head_scale)), answers, config.head_layers)
 
+    @classmethod
+    def judged_by(cls, config: Config, provides: Collection[str]) -> Directions:  # noqa: ARG003 - the data decide
+        """Accuracy; where answers have scores, the mean score too."""
+        return {**cls.metrics, "score": "max"} if "scores" in provides else cls.metrics
+
+    @classmethod
+    def wants(cls, config: Config) -> Wants:  # noqa: ARG003 - whatever the loss
+        """Scores of all answers, where the data have them."""
+        return Wants(scores=True)
+
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss in nats, a scalar; targets are the right answers [B], or scores of all answers [B, A]."""
         if self.config.loss == "binary":
             return objectives.binary_answers(logits, targets)
-        return objectives.classification(logits, targets)
+        return objectives.classification(logits, objectives.shares(targets))
+
+    def outcome(self, logits: Tensor, targets: Tensor) -> Outcome:
+        """Judge each example by the target of the likeliest answer; where targets are scores, that is `score` too."""
+        outcome = super().outcome(logits, targets)
+        if targets.ndim == 1:
+            return outcome
+        return replace(outcome, scores={**outcome.scores, "score": outcome.scores["accuracy"]})
+
+    def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
+        """Judge each example; where annotators answered it, accuracy is how far they agree."""
+        judged = super().judge(run, loader, batch, between)
+        answers = loader.extras.answers
+        if answers is None or judged.predictions is None:
+            return judged
+        accuracy = np.array(
+            [
+                consensus(answers[given], example.annotators) if example.annotators else scored
+                for given, example, scored in zip(
+                    judged.predictions.tolist(), loader.examples, judged.outcomes.tolist(), strict=True
+                )
+            ]
+        )
+        return replace(judged, scores={**judged.scores, "accuracy": accuracy})

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.encoder import Fused
-from mtlab.tasks.base import Site, Task, register_task
+from mtlab.tasks import objectives, ranking
+from mtlab.tasks.base import Directions, Site, Task, Wants, Work, register_task
+from mtlab.tasks.contrast import HARD, ContrastOptions, compared, matched_hard, read
 from mtlab.tasks.heads import ContrastiveHead, MatchingHead
+from mtlab.tasks.judging import Evaluation
+
+if TYPE_CHECKING:
+    from mtlab.data.batches import Batch, Loader
+    from mtlab.training.steps import Passes
 
 
 @register_task("retrieval")
 class Retrieval(Task):
     """Rank captions for pictures and pictures for captions: the contrast finds candidates, matching ranks them.
 
-    Trained by itc and by matching against hard negatives, where captions of one picture are all positives. Source:
-    BridgeTower and ManagerTower on Flickr30K; ALBEF (NeurIPS 2021).
+    Trained by itc and by matching against hard negatives, where captions of one picture are all positives. Judged by
+    recall: how often what belongs together is among the first 1, 5 and 10, in both directions; an outcome is that of a
+    picture and its captions. Source: BridgeTower and ManagerTower on Flickr30K; ALBEF (NeurIPS 2021).
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(ContrastOptions):
         """Options of the heads and of ranking."""
 
-        contrastive_width: int = option(256, "width of the space in which towers are contrasted", minimum=1)
-        temperature: float = option(
-            0.07, "initial temperature of the contrast, learned from there", minimum=0.001, maximum=0.5
-        )
         candidates: int = option(
             128, "of each picture or caption, how many of the best by contrast are ranked by matching", minimum=10
         )
 
-    metrics: ClassVar[Mapping[str, Literal["max", "min"]]] = {"recall": "max"}  #: mean of recalls, see `ranking`
+    metrics: ClassVar[Directions] = {"recall": "max", **dict.fromkeys(ranking.RECALLS, "max")}
     needs = "captions"
+    answers = False
 
     itm: MatchingHead
     itc: ContrastiveHead
@@ -48,7 +53,46 @@ class Retrieval(Task):
         task.itc = ContrastiveHead(site.text, site.image, config.contrastive_width, config.temperature)
         return task
 
+    @classmethod
+    def wants(cls, config: Config) -> Wants:  # noqa: ARG003 - whatever the options
+        """Which texts have the same picture."""
+        return Wants(identities=True)
+
+    @classmethod
+    def contrasts(cls, config: Config, batch: int) -> int:
+        """All pairs of a batch, or as many as the options say."""
+        return config.contrasted or batch
+
+    @classmethod
+    def work(cls, config: Config) -> Work:  # noqa: ARG003 - whatever the options
+        """A pair, and two with a hard negative."""
+        return HARD
+
+    @classmethod
+    def fusions_to_judge(cls, config: Config, examples: int) -> int:
+        """The candidates of each caption; those of images are among them, for the most part."""
+        return examples * min(config.candidates, examples)
+
     def answer(self, fused: Sequence[Fused]) -> Tensor:
         """Answer whether the pair matches, [B, 2]."""
         matching: Tensor = self.itm(fused[0].pooled)
         return matching
+
+    def losses(self, run: Passes, batch: Batch) -> dict[str, Tensor]:
+        """Contrast, and matching against hard negatives."""
+        assert batch.identities is not None, "the task wants them"
+        text, image = read(run, "text", batch.text), read(run, "image", batch.image)
+        positives = objectives.same_image(batch.identities)
+        scores = compared(run, self.itc, text.features, image.features)
+        return {
+            "itc": objectives.contrastive(scores, positives),
+            "itm": matched_hard(run, self.itm, text, image, scores, positives),
+        }
+
+    def units(self, batch: Batch) -> dict[str, int]:
+        """Pairs."""
+        return {"itc": len(batch), "itm": len(batch)}
+
+    def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
+        """Rank the whole split, see `ranking`. The loss is that of the contrast, over all its pictures and captions."""
+        return ranking.judge(run, self.itc, self.itm, loader, self.config.candidates, batch, between)

@@ -71,6 +71,7 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
         positions=info.positions,
         vocabulary=info.vocabulary,
         gate=config.gate,
+        mask_token=info.mask_token,
     )
 
 

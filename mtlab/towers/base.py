@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.registry import Registry
+from mtlab.towers.images import Fitting
 from mtlab.towers.layers import offered
 
 Raw = TypeVar("Raw", str, NDArray[np.uint8])  #: one raw input: a text, or an image as uint8 [H, W, 3]
@@ -44,6 +45,7 @@ class TowerInfo:
     class_token: bool  #: is token 0 a summary of the whole?
     positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
     vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
+    mask_token: bool = False  #: has a text tower an id that stands for a hidden word?
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,17 @@ class TowerShape:
     positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
     vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
     gate: bool = False  #: does the encoder gate the levels below the top one into it?
+    mask_token: bool = False  #: has a text tower an id that stands for a hidden word?
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What one must know of a text tower's token ids to hide words from it."""
+
+    size: int  #: ids lie below it
+    mask: int  #: stands for a hidden token
+    special: frozenset[int]  #: are never hidden: class token, separators, padding
+    continuing: frozenset[int]  #: go on with the word that the token before belongs to; empty where none tells
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,18 @@ class Tower(nn.Module, Generic[Raw]):
     @classmethod
     def grid(cls, config: Any) -> Grid | None:  # noqa: ARG003 - subclasses read it
         """Say how the tokens of an image lie in it. None: they have no place there."""
+        return None
+
+    def overlong(self, raw: Sequence[Raw]) -> int:  # noqa: ARG002 - subclasses read them
+        """Count the texts that `prepare` cuts; 0 for a tower that takes all as they are."""
+        return 0
+
+    def fitting(self) -> Fitting | None:
+        """Say how a vision tower's `prepare` makes pixels; None: otherwise than by resizing and normalising."""
+        return None
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Describe a text tower's token ids, the first of what `prepare` gives; None: no word can be hidden from it."""
         return None
 
     def prepare(self, raw: Sequence[Raw]) -> tuple[Tensor, ...]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from mtlab.errors import UserError
 from mtlab.towers import hub
-from mtlab.towers.base import TowerInfo
+from mtlab.towers.base import TowerInfo, Vocabulary
 from mtlab.towers.facts import files_digest, remembered_info
 
 
@@ -69,7 +69,7 @@ def describe(folder: Path, max_length: int) -> TowerInfo:
         UserError: not a text encoder, or `max_length` is more than it has positions for.
 
     """
-    key = {"files": files_digest(_text_files(folder)), "max_length": max_length, "told": "with vocabulary"}
+    key = {"files": files_digest(_text_files(folder)), "max_length": max_length, "told": "with mask token"}
     return remembered_info("transformers", key, ["transformers"], lambda: _describe(folder, max_length))
 
 
@@ -157,6 +157,7 @@ def _describe(folder: Path, max_length: int) -> TowerInfo:
         class_token=_starts_with_class_token(folder, config),
         positions=True,
         vocabulary=getattr(config, "vocab_size", None),
+        mask_token=has_tokeniser(folder) and tokeniser(folder).mask_token is not None,
     )
 
 
@@ -166,6 +167,21 @@ def _starts_with_class_token(folder: Path, config: Any) -> bool:
         return config.model_type in ("bert", "roberta")
     words = tokeniser(folder)
     return words.cls_token_id is not None and words("a").input_ids[0] == words.cls_token_id
+
+
+def vocabulary(words: Any, size: int) -> Vocabulary | None:
+    """Describe the ids of a tokeniser, below `size`; None if it has no mask token.
+
+    Which tokens go on with a word is known of WordPiece alone (BERT and its kin), which marks them by `##`.
+    """
+    if words.mask_token_id is None:
+        return None
+    return Vocabulary(
+        size=size,
+        mask=words.mask_token_id,
+        special=frozenset(words.all_special_ids),
+        continuing=frozenset(number for token, number in words.get_vocab().items() if token.startswith("##")),
+    )
 
 
 def pieces(folder: Path, texts: Sequence[str], max_length: int) -> list[list[str]] | None:

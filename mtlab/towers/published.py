@@ -71,4 +71,12 @@ def info(facts: Mapping[str, Any], max_length: int) -> TowerInfo:
     if max_length > usable:
         raise UserError(f"{max_length} is more than the {usable} tokens that the model takes", key="max_length")
     depth = facts["num_hidden_layers"]
-    return TowerInfo(depth, (facts["hidden_size"],) * depth, max_length, True, True, facts["vocab_size"])
+    return TowerInfo(
+        depth=depth,
+        widths=(facts["hidden_size"],) * depth,
+        tokens=max_length,
+        class_token=True,
+        positions=True,
+        vocabulary=facts["vocab_size"],
+        mask_token=True,
+    )

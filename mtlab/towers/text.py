@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.towers import encoders, published
-from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_text_tower
+from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, Vocabulary, register_text_tower
 from mtlab.towers.weights import drawn_from, package_folder
 
 
@@ -28,6 +28,7 @@ class EncoderBased(Tower[str]):
     network: Any  #: the transformers model
     folder: Path  #: where configuration, tokeniser and weights lie
     adapter_norm = False  #: standardise every level over its width
+    _tokeniser: Any = None
 
     @classmethod
     def pieces(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:
@@ -40,10 +41,24 @@ class EncoderBased(Tower[str]):
         """Return the folder of the model, if it is on this disk."""
         raise NotImplementedError
 
+    @property
+    def tokeniser(self) -> Any:
+        """The tokeniser of transformers, read when it is first asked for: a tower that only counts needs none."""
+        if self._tokeniser is None:
+            self._tokeniser = encoders.tokeniser(self.folder)
+        return self._tokeniser
+
+    def overlong(self, raw: Sequence[str]) -> int:
+        """Count the texts of more tokens than `max_length`."""
+        ids = self.tokeniser(list(raw), truncation=False, verbose=False)["input_ids"]
+        return sum(len(text) > self.config.max_length for text in ids)
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Ask the tokeniser; None if it has no mask token."""
+        return encoders.vocabulary(self.tokeniser, self.network.config.vocab_size)
+
     def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
         """Texts → ids and mask, both [B, L]: L is the longest text of the batch; longer than max_length is cut."""
-        if not hasattr(self, "tokeniser"):  # a tower without weights, for counting, needs none
-            self.tokeniser = encoders.tokeniser(self.folder)
         encoded = self.tokeniser(
             list(raw), padding=True, truncation=True, max_length=self.config.max_length, return_tensors="pt"
         )
@@ -155,7 +170,7 @@ class MiniLM(EncoderBased):
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
         """Tell depth, widths and tokens."""
-        return TowerInfo(6, (384,) * 6, config.max_length, True, True, vocabulary=30522)
+        return TowerInfo(6, (384,) * 6, config.max_length, True, True, vocabulary=30522, mask_token=True)
 
     @classmethod
     def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - there is one MiniLM

@@ -11,16 +11,17 @@ import torch
 from mtlab.config.check import checked
 from mtlab.config.nodes import configured
 from mtlab.config.schema import MetricsConfig, RecordConfig, TrainConfig
+from mtlab.data import overlong
 from mtlab.data.base import DATASETS, Dataset, Split
-from mtlab.data.batches import Loader, Source
-from mtlab.errors import UserError
+from mtlab.data.batches import Loader
+from mtlab.data.inputs import Source
+from mtlab.data.streamed import StreamedLoader
 from mtlab.managers.base import Modality
 from mtlab.model import VisionLanguageModel, build
-from mtlab.tasks.base import TASKS
-from mtlab.towers import TowerKind, build_tower, is_cached, tower_shape
-from mtlab.towers.base import Tower
+from mtlab.towers import TowerKind, build_tower, tower_shape
+from mtlab.towers.base import Features
 from mtlab.training.environment import device
-from mtlab.training.sources import source_of
+from mtlab.training.sources import Sources, cached_towers, gather, running, training_batches
 from mtlab.training.steps import Arithmetic
 
 SAMPLE = 256  #: texts and images that channels are standardised by
@@ -36,19 +37,27 @@ class Assembled:
     metrics: MetricsConfig
     record: RecordConfig
     dataset: Dataset
-    sources: Mapping[TowerKind, Source]
+    sources: Sources
+    training: Loader | StreamedLoader
     model: VisionLanguageModel
     arithmetic: Arithmetic
     levels: Mapping[Modality, tuple[int, ...]]  #: offered, 1-based
+    cut_texts: str | None  #: which texts are too long for the tower, in words
 
     def loader(self, split: Split) -> Loader:
-        """Make the batches of a split."""
-        return Loader(self.dataset.examples(split), self.sources["text"], self.sources["vision"])
+        """Make the batches of a split, as it is judged."""
+        return self.sources.loader(self.dataset.examples(split))
 
     @property
     def experts(self) -> dict[Modality, int]:
         """How many levels each tower offers."""
         return {modality: len(offered) for modality, offered in self.levels.items()}
+
+    @property
+    def judged(self) -> tuple[Split, ...]:
+        """The splits that a trained model is judged on: those whose right answers are known."""
+        judged: tuple[Split, ...] = ("val", "test")
+        return tuple(split for split in judged if split not in self.dataset.hidden(self.dataset.config))
 
     @property
     def tower_scales(self) -> dict[str, float]:
@@ -66,21 +75,21 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     train = checked(TrainConfig, config["train"])
     arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
     entry, options = configured(DATASETS, config["data"], "data")
-    refuse_untrainable(config["task"])
     dataset = entry.cls(options)
-    towers: dict[TowerKind, Tower[Any]] = {}
-    sources: dict[TowerKind, Source] = {}
-    for kind in ("text", "vision"):
-        if not is_cached(kind, config):
-            towers[kind] = build_tower(kind, config[kind])
-        sources[kind] = source_of(
-            kind,
-            config,
-            dataset,
-            towers.get(kind),
-            progress=told(f"expert cache, {kind}"),
-            device=str(arithmetic.device),
-        )
+    cut = overlong.told(config, overlong.cut_texts(config, dataset), entry.cls.sizes(options))
+    if cut is not None:
+        print(f"texts {cut}", flush=True)
+    cached = cached_towers(config)
+    towers = {kind: build_tower(kind, config[kind]) for kind in running(config, cached)}
+    sources = gather(
+        config,
+        dataset,
+        dataset.answers,
+        towers,
+        cached,
+        progress=lambda kind: told(f"expert cache, {kind}"),
+        device=str(arithmetic.device),
+    )
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
     model = build(
         config,
@@ -101,34 +110,26 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
         record=checked(RecordConfig, config["record"]),
         dataset=dataset,
         sources=sources,
+        training=training_batches(train, dataset, sources, None if "vision" in cached else towers["vision"]),
         model=model.to(arithmetic.device),
         arithmetic=arithmetic,
         levels={"text": text.levels, "image": vision.levels},
+        cut_texts=cut,
     )
 
 
-def refuse_untrainable(task: Mapping[str, Any]) -> None:
-    """Refuse a task for which no training loop is there yet: it can be planned, counted and verified.
-
-    Raises:
-        UserError: its key is `task.name`.
-
-    """
-    needs = configured(TASKS, task, "task")[0].cls.needs
-    if needs != "answers":
-        raise UserError(f"{task['name']!r} cannot be trained yet: there is no loop over {needs}", key="task.name")
-
-
 @torch.no_grad()
-def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Mapping[TowerKind, Source]) -> None:
+def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Sources) -> None:
     """Standardise the channels of the offered levels by an evenly spread sample of training texts and images."""
-    examples = dataset.examples("train")
-    keys = {"text": {example.text for example in examples}, "vision": {example.image for example in examples}}
-    levels = {}
-    for kind, source in sources.items():
-        distinct = sorted(keys[kind])
-        levels[kind] = model.features(kind, source.fetch(distinct[:: -(-len(distinct) // SAMPLE)]))
-    model.encoder.calibrate(levels["text"], levels["vision"])
+    examples = dataset.sample("train", SAMPLE)
+    texts = {example.text for example in examples}
+    images = {key for example in examples for key in example.images}
+
+    def levels(kind: TowerKind, source: Source, keys: set[str]) -> Features:
+        distinct = sorted(keys)
+        return model.features(kind, source.fetch(distinct[:: -(-len(distinct) // SAMPLE)]))
+
+    model.encoder.calibrate(levels("text", sources.text, texts), levels("vision", sources.vision, images))
 
 
 def told(what: str) -> Callable[[int, int], None]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtlab import files
-from mtlab.data.base import Example, Split
+from mtlab.data.base import Split
 from mtlab.recording import averages, probe, tokens
 from mtlab.training import checkpoints, interventions
 from mtlab.training.assemble import Assembled
 from mtlab.training.environment import device_name, peak_memory_mib
 from mtlab.training.evaluate import Evaluation, evaluate, evaluation_batch
 from mtlab.training.progress import Progress
-from mtlab.training.steps import logits
+from mtlab.training.steps import Passes
 
-JUDGED: tuple[Split, ...] = ("val", "test")
+if TYPE_CHECKING:
+    import numpy as np
+    import polars
+    from numpy.typing import NDArray
 
 
 def finish(
@@ -40,18 +43,13 @@ def finish(
     checkpoints.restore(run.model, tensors)
     run.model.eval()
     batch = evaluation_batch(run.train)
-    loaders = {split: run.loader(split) for split in JUDGED}
-    answer = partial(logits, run.model, arithmetic=run.arithmetic)
-    judged = {
-        split: evaluate(answer, run.model.task, loader, batch, run.arithmetic.device, check)
-        for split, loader in loaders.items()
-    }
+    passes = Passes(run.model, run.arithmetic)
+    judged = {split: evaluate(passes, run.loader(split), batch, check) for split in run.judged}
     metrics: dict[str, float] = {} if progress.train_loss is None else {"train/loss": progress.train_loss}
-    for split, loader in loaders.items():
-        metrics |= judged[split].metrics(loader.examples, split)
+    for split, found in judged.items():
+        metrics |= found.metrics(split)
     if run.record.examples:
-        outcomes = [(split, loaders[split].examples, judged[split]) for split in JUDGED]
-        write_examples(folder / "examples.parquet", outcomes)
+        write_examples(folder / "examples.parquet", judged)
     measured = record(run, folder, judged["val"], chosen["step"], check)
     return {
         "format": 1,
@@ -66,6 +64,7 @@ def finish(
             "memory_mib": peak_memory_mib(run.arithmetic.device),
         },
         "interventions": measured,
+        "cut_texts": run.cut_texts,
         "mixes": {
             "device": device_name(run.arithmetic.device),
             "threads": run.train.threads,
@@ -104,14 +103,15 @@ def record(
         if wanted.tokens:
             rows = probe.spread(loader.examples, tokens.EXAMPLES)
             seen = tokens.tokens(look, loader, rows, batch, device, check)
-            examples, given = [loader.examples[row] for row in rows], judged.predictions[rows].tolist()
-            described = tokens.about(run.config, levels, seen, examples, given, run.dataset.answers) | {"step": step}
+            examples = [loader.examples[row] for row in rows]
+            told = [judged.words(row, run.dataset.answers) for row in rows]
+            described = tokens.about(run.config, levels, seen, examples, told) | {"step": step}
             checkpoints.save(folder / "tokens.safetensors", seen, described)
     return intervened
 
 
-def write_examples(path: Path, outcomes: list[tuple[Split, Any, Evaluation]]) -> None:
-    """Write one row per example: split, id, family, target, prediction, and its score in the task's first metric.
+def write_examples(path: Path, judged: Mapping[Split, Evaluation]) -> None:
+    """Write one row per outcome: split, id, family, target, prediction, and its score in the task's primary metric.
 
     Raises:
         UserError: the disk is full, or the folder may not be written.
@@ -119,17 +119,28 @@ def write_examples(path: Path, outcomes: list[tuple[Split, Any, Evaluation]]) ->
     """
     import polars
 
-    parts = [polars.DataFrame(_columns(split, list(examples), judged)) for split, examples, judged in outcomes]
+    parts = [_table(split, found) for split, found in judged.items()]
     with files.temporary(path) as scratch:
         polars.concat(parts).write_parquet(scratch)
 
 
-def _columns(split: Split, examples: list[Example], judged: Evaluation) -> dict[str, Any]:
-    return {
-        "split": [split] * len(examples),
-        "id": [example.id for example in examples],
-        "family": [example.family for example in examples],
-        "target": [example.target for example in examples],
-        "prediction": judged.predictions,
-        "score": next(iter(judged.scores.values())),
-    }
+def _table(split: Split, judged: Evaluation) -> polars.DataFrame:
+    import polars
+
+    return polars.DataFrame(
+        {
+            "split": [split] * len(judged.ids),
+            "id": list(judged.ids),
+            "family": list(judged.families),
+            "target": _numbers(judged.targets, len(judged.ids)),
+            "prediction": _numbers(judged.predictions, len(judged.ids)),
+            "score": judged.outcomes,
+        }
+    )
+
+
+def _numbers(answers: NDArray[np.int64] | None, rows: int) -> polars.Series:
+    """Make a column of answers by number; of nothing where the task has no answers."""
+    import polars
+
+    return polars.Series([None] * rows if answers is None else answers, dtype=polars.Int64)

@@ -7,21 +7,23 @@ whose output is no mixture cannot do that: there the expert's level is set to 0 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
 from mtlab.data.batches import Batch, Loader
+from mtlab.encoder import Fused, Key
 from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Modality
 from mtlab.managers.interventions import replaced, token_mean, uniform, without
-from mtlab.model import Answered, VisionLanguageModel
+from mtlab.model import VisionLanguageModel
+from mtlab.towers import TowerKind
 from mtlab.towers.base import Features
 from mtlab.training.evaluate import evaluate
-from mtlab.training.steps import Arithmetic, logits
+from mtlab.training.steps import Arithmetic, Intervene, Masks, Passes
 
-Answer = Callable[[Batch], torch.Tensor]  #: a batch → logits [B, A]
+_TOWERS: dict[Modality, TowerKind] = {"text": "text", "image": "vision"}
 
 
 def measure(
@@ -49,22 +51,23 @@ def measure(
         "without": {LEVEL: value}}}`, token_mean: each example's weights replaced by their mean over its real tokens.
 
     """
-    metric = next(iter(model.task.metrics))
+    layers = model.encoder.config.cross_layers
 
-    def value(answer: Answer) -> float:
-        judged = evaluate(answer, model.task, loader, batch, arithmetic.device, between)
-        return float(judged.scores[metric].mean())
+    def value(run: Passes) -> float:
+        return float(evaluate(run, loader, batch, between).outcomes.mean())
 
-    found: dict[str, Any] = {"metric": f"val/{metric}"}
+    found: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:
         mixes = modality in mixing
-        remove = _without_weight if mixes else _without_input
+        weighed = partial(_weighed, model, arithmetic, modality, layers)
         found[modality] = {
             "by": "weights" if mixes else "input",
-            "uniform": value(_intervened(model, arithmetic, modality, uniform)) if mixes else None,
-            "token_mean": value(partial(_by_token_mean, model, arithmetic, modality)) if mixes else None,
+            "uniform": value(weighed(lambda _: uniform)) if mixes else None,
+            "token_mean": value(weighed(token_mean)) if mixes else None,
             "without": {
-                str(level): value(remove(model, arithmetic, modality, expert))
+                str(level): value(
+                    weighed(partial(_without, expert)) if mixes else _blind(model, arithmetic, modality, expert)
+                )
                 for expert, level in enumerate(levels[modality], 1)
             },
         }
@@ -83,7 +86,7 @@ def swapped(
     """Measure a trained model that weighs experts as another of the same kind does, of another seed.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; its task is one of answering each example (`Task.answers`).
         other: in evaluation mode; it reads the same examples undisturbed, and its weights take the model's place. What
             a manager weighs its experts in all, and the previous states, stay its own.
         loader: the validation split.
@@ -93,24 +96,37 @@ def swapped(
         between: called before each batch.
 
     Returns:
-        The task's first metric.
+        The task's primary metric.
 
     """
+    run = _AsAnother(model, arithmetic, other=other, modalities=frozenset(modalities))
+    return float(evaluate(run, loader, batch, between).outcomes.mean())
 
-    def answer(given: Batch) -> torch.Tensor:
-        with arithmetic.autocast():
-            held: Answered = other(given.text, given.image, record=True)
-        recorded = held.fused.recorded or {}
-        intervene = {
+
+@dataclass(frozen=True, kw_only=True)
+class _AsAnother(Passes):
+    """A model that weighs its experts as another does on the same batch."""
+
+    other: VisionLanguageModel
+    modalities: frozenset[Modality]
+
+    def intervening(self, batch: Batch) -> Intervene:
+        other = self.other
+        with self.autocast():
+            text, image = other.features("text", batch.text), other.features("vision", batch.image)
+            seen: list[Fused] = [
+                other.encoder(text, each, picture=picture, record=True)
+                for picture, (_, each) in enumerate(other.pictures(image))
+            ]
+        weights = [self._weights(fused.recorded or {}) for fused in seen]
+        return lambda picture, _: weights[picture]
+
+    def _weights(self, recorded: Mapping[Key, Aggregated]) -> dict[Key, Intervention]:
+        return {
             (modality, depth): replaced(_of_experts(recorded[modality, depth], manager.place.experts))
-            for (modality, depth), manager in other.encoder.managers()
-            if modality in modalities
+            for (modality, depth), manager in self.other.encoder.managers()
+            if modality in self.modalities
         }
-        return logits(model, given, arithmetic, intervene)
-
-    metric = next(iter(model.task.metrics))
-    judged = evaluate(answer, model.task, loader, batch, arithmetic.device, between)
-    return float(judged.scores[metric].mean())
 
 
 def _of_experts(aggregated: Aggregated, experts: int) -> torch.Tensor:
@@ -121,45 +137,31 @@ def _of_experts(aggregated: Aggregated, experts: int) -> torch.Tensor:
     return torch.where(whole == 0, weights, weights / whole)
 
 
-def _intervened(
-    model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, intervention: Intervention
-) -> Answer:
-    return partial(logits, model, arithmetic=arithmetic, intervene=_everywhere(model, modality, intervention))
+def _weighed(
+    model: VisionLanguageModel,
+    arithmetic: Arithmetic,
+    modality: Modality,
+    layers: int,
+    intervention: Callable[[torch.Tensor | None], Intervention],
+) -> Passes:
+    """Change the weights of all managers of a modality, knowing which of its tokens are real."""
+
+    def everywhere(masks: Masks) -> dict[Key, Intervention]:
+        return {(modality, depth): intervention(masks[modality]) for depth in range(layers)}
+
+    return Passes(model, arithmetic, intervene=everywhere)
 
 
-def _everywhere(
-    model: VisionLanguageModel, modality: Modality, intervention: Intervention
-) -> dict[tuple[Modality, int], Intervention]:
-    return {(modality, depth): intervention for depth in range(model.encoder.config.cross_layers)}
+def _without(expert: int, _mask: torch.Tensor | None) -> Intervention:
+    return without(expert)
 
 
-def _by_token_mean(
-    model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, batch: Batch
-) -> torch.Tensor:
-    with arithmetic.autocast():
-        text, image = model.features("text", batch.text), model.features("vision", batch.image)
-    mask = text.mask if modality == "text" else image.mask
-    everywhere = _everywhere(model, modality, token_mean(mask))
-    return logits(model, replace(batch, text=text, image=image), arithmetic, everywhere)
+def _blind(model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Passes:
+    """Set an expert's level to 0 before it enters the model."""
+    return Passes(model, arithmetic, edit={_TOWERS[modality]: partial(_zeroed, expert)})
 
 
-def _without_weight(model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Answer:
-    return _intervened(model, arithmetic, modality, without(expert))
-
-
-def _without_input(model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Answer:
-    def answer(batch: Batch) -> torch.Tensor:
-        text, image = model.features("text", batch.text), model.features("vision", batch.image)
-        if modality == "text":
-            text = _zeroed(text, expert)
-        else:
-            image = _zeroed(image, expert)
-        return logits(model, replace(batch, text=text, image=image), arithmetic)
-
-    return answer
-
-
-def _zeroed(features: Features, expert: int) -> Features:
+def _zeroed(expert: int, features: Features) -> Features:
     levels = list(features.levels)
     levels[expert - 1] = torch.zeros_like(levels[expert - 1])
     return Features(tuple(levels), features.mask)

@@ -6,13 +6,13 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from mtlab.config.schema import MetricsConfig, TrainConfig
 from mtlab.data.batches import Batch, Loader, ahead
+from mtlab.data.streamed import StreamedLoader
 from mtlab.errors import UserError, nearest
 from mtlab.model import VisionLanguageModel
 from mtlab.recording.trace import Trace, gradient_norms, recorded_steps
@@ -24,7 +24,7 @@ from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.optimiser import adamw, groups, load_state, set_rate, state_tensors
 from mtlab.training.progress import Progress
 from mtlab.training.schedule import rate
-from mtlab.training.steps import Arithmetic, logits, train_step
+from mtlab.training.steps import Arithmetic, Passes, train_step
 
 LOG_EVERY = 20  #: steps; the loss is read from the device no more often
 
@@ -34,7 +34,7 @@ class Parts:
     """What a run is trained with."""
 
     model: VisionLanguageModel
-    training: Loader
+    training: Loader | StreamedLoader
     validation: Loader
     train: TrainConfig
     metrics: MetricsConfig
@@ -155,15 +155,13 @@ class Loop:
         self._read_losses()
         parts.model.eval()
         judged = evaluate(
-            partial(logits, parts.model, arithmetic=parts.arithmetic),
-            parts.model.task,
+            Passes(parts.model, parts.arithmetic),
             parts.validation,
             evaluation_batch(parts.train),
-            parts.arithmetic.device,
             self.interrupts.check,
         )
         parts.model.train()
-        values = judged.metrics(parts.validation.examples, "val")
+        values = judged.metrics("val")
         if not math.isfinite(judged.loss):
             raise DivergedError(f"the validation loss is {judged.loss} at step {progress.step}")
         if parts.metrics.choose not in values:
@@ -177,7 +175,7 @@ class Loop:
 
     def _line(self, values: Mapping[str, float]) -> str:
         progress = self.progress
-        shown = {"train/loss": progress.train_loss, **{name: values[name] for name in values if name.count("/") == 1}}
+        shown = {"train/loss": progress.train_loss, **headline(values)}
         words = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
         words.append(f"best {progress.best or 0:.4f} at {progress.best_step}")
         words.append(f"{progress.step * self.parts.train.batch / max(progress.seconds, 1e-9):.0f} examples/s")
@@ -220,3 +218,8 @@ class Loop:
         if self.parts.arithmetic.device.type != "cuda":
             return steps
         return ahead(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
+
+
+def headline(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Choose the metrics to be shown in a line: of no family, and each by its own name alone."""
+    return {name: value for name, value in metrics.items() if name.count("/") == 1 and not name.endswith("/primary")}

@@ -44,7 +44,15 @@ def order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
 
 
 def noise_generator(
-    seed: int, step: int, micro: int, modality: Modality, depth: int, *, rank: int = 0, device: str = "cpu"
+    seed: int,
+    step: int,
+    micro: int,
+    modality: Modality,
+    depth: int,
+    *,
+    rank: int = 0,
+    name: str = "",
+    device: str = "cpu",
 ) -> torch.Generator:
     """Draw the training noise on one manager's scores.
 
@@ -55,12 +63,21 @@ def noise_generator(
         modality: the manager's.
         depth: the manager's, 0 at the first cross-modal layer.
         rank: the process's, where several train one model.
+        name: of the pass, where a micro-batch goes through the model several times.
         device: where the noise is drawn; each kind of device has numbers of its own.
 
     """
     import torch
 
-    return torch.Generator(device).manual_seed(derive(seed, "noise", step, micro, modality, depth, rank))
+    which = [modality, depth, rank, *([name] if name else [])]
+    return torch.Generator(device).manual_seed(derive(seed, "noise", step, micro, *which))
+
+
+def negatives_generator(seed: int, step: int, micro: int, *, rank: int = 0, device: str = "cpu") -> torch.Generator:
+    """Draw the hard negatives of a micro-batch; arguments as of `noise_generator`."""
+    import torch
+
+    return torch.Generator(device).manual_seed(derive(seed, "negatives", step, micro, rank))
 
 
 def seed_dropout(seed: int, step: int, micro: int, *, rank: int = 0) -> None:

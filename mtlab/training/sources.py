@@ -2,50 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mtlab import files
 from mtlab.config.check import checked
-from mtlab.config.schema import CacheConfig
-from mtlab.data.base import Dataset
-from mtlab.data.batches import RawImages, RawTexts, Source
+from mtlab.config.schema import CacheConfig, TrainConfig
+from mtlab.data.base import Dataset, Example
+from mtlab.data.batches import Extras, Hiding, Loader, Maker
 from mtlab.data.cache import expert_cache
-from mtlab.towers import TowerKind
+from mtlab.data.inputs import AugmentedImages, RawImages, RawTexts, Source
+from mtlab.data.masking import Masking
+from mtlab.data.sharded import Sharded
+from mtlab.data.shards.stream import StreamLoader
+from mtlab.data.streamed import StreamedLoader
+from mtlab.data.transforms.base import build_transform
+from mtlab.data.transforms.fitting import Augmented, Fitted
+from mtlab.errors import UserError
+from mtlab.tasks.base import Wants, task_of
+from mtlab.towers import KINDS, TowerKind, is_cached
 from mtlab.towers.base import Tower
 
+Progress = Callable[[int, int], None]
 
-def source_of(
-    kind: TowerKind,
-    config: Mapping[str, Any],
-    dataset: Dataset,
-    tower: Tower[Any] | None,
-    *,
-    progress: Callable[[int, int], None],
-    device: str,
-) -> Source:
-    """Make the source of one modality; a cache that is not there is filled, unless another worker does so.
+
+@dataclass(frozen=True)
+class Sources:
+    """What the batches of a run are made of."""
+
+    text: Source
+    vision: Source
+    extras: Extras
+
+    def loader(self, examples: Sequence[Example]) -> Loader:
+        """Make the batches of a split."""
+        return Loader(examples, self.text, self.vision, self.extras)
+
+
+def running(config: Mapping[str, Any], cached: Collection[TowerKind]) -> set[TowerKind]:
+    """Name the towers that run as a task is trained or judged: those that are not cached, and what reads hidden words.
 
     Args:
-        kind: "text" or "vision".
+        config: a resolved configuration.
+        cached: the towers whose levels come from the expert cache, see `cached_towers`.
+
+    """
+    task, options = task_of(config)
+    hides = task.wants(options).hidden is not None
+    return {kind for kind in KINDS if kind not in cached or (kind == "text" and hides)}
+
+
+def cached_towers(config: Mapping[str, Any]) -> set[TowerKind]:
+    """Name the towers whose levels come from the expert cache, on the data that a run is trained on."""
+    return {kind for kind in KINDS if is_cached(kind, config)}
+
+
+def gather(
+    config: Mapping[str, Any],
+    dataset: Dataset,
+    answers: Sequence[str],
+    towers: Mapping[TowerKind, Tower[Any]],
+    cached: Collection[TowerKind],
+    *,
+    progress: Callable[[TowerKind], Progress],
+    device: str,
+) -> Sources:
+    """Make the sources of both modalities; a cache that is not there is filled, unless another worker does so.
+
+    Args:
         config: the run's resolved configuration.
         dataset: holds the images.
-        tower: reads raw data in every step; None: its levels come from the expert cache.
-        progress: is told how many texts or images are cached, of how many.
+        answers: what the model chooses from.
+        towers: those that run, see `running`.
+        cached: those whose levels come from the cache.
+        progress: tower → what is told how many texts or images are cached, of how many.
         device: where a tower runs whose cache is filled.
 
     Raises:
-        UserError: weights or data cannot be read.
+        UserError: weights or data cannot be read, or no word can be hidden from the text tower.
 
     """
-    if tower is not None:
-        return RawTexts(tower) if kind == "text" else RawImages(tower, dataset)
-    return expert_cache(
-        kind,
-        config[kind],
-        config["data"],
-        checked(CacheConfig, config["cache"]),
-        root=files.cache_root(),
-        progress=progress,
-        device=device,
+
+    def source(kind: TowerKind) -> Source:
+        if kind not in cached:
+            return RawTexts(towers[kind]) if kind == "text" else RawImages(towers[kind], dataset)
+        return expert_cache(
+            kind,
+            config[kind],
+            config["data"],
+            checked(CacheConfig, config["cache"]),
+            root=files.cache_root(),
+            progress=progress(kind),
+            device=device,
+        )
+
+    task, options = task_of(config)
+    wants = task.wants(options)
+    extras = Extras(
+        answers=tuple(answers) if wants.scores and "scores" in dataset.offers(dataset.config) else None,
+        hiding=None if wants.hidden is None else _hiding(wants, towers["text"]),
+        mismatches=wants.mismatches,
+        mismatches_in_training=wants.mismatches_in_training,
+        identities=wants.identities,
     )
+    return Sources(source("text"), source("vision"), extras)
+
+
+def training_batches(
+    train: TrainConfig, dataset: Dataset, sources: Sources, vision: Tower[Any] | None
+) -> Loader | StreamedLoader:
+    """Make the batches of training: streamed, where a tower reads the images of shards in every step.
+
+    Args:
+        train: the run's settings.
+        dataset: whose training examples these are.
+        sources: of the run.
+        vision: the tower that reads images; None: its levels come from the cache.
+
+    Raises:
+        UserError: images are to be augmented that no tower reads, or that this tower reads otherwise.
+
+    """
+    node, fitting = train.augment, None if vision is None else vision.fitting()
+    if node is not None and fitting is None:
+        raise UserError("the vision tower makes its pixels in a way of its own", key="train.augment")
+    transform = None
+    if node is not None and fitting is not None:
+        transform = Augmented(build_transform({**node, "size": fitting.size}), fitting)
+    if fitting is not None and isinstance(dataset, Sharded):
+        reader = StreamLoader(dataset.stream("train"), transform or Fitted(fitting), workers=train.readers)
+        return StreamedLoader(reader, dataset, Maker(sources.text, sources.extras))
+    augmented = None if transform is None else AugmentedImages(transform, dataset)
+    return Loader(dataset.examples("train"), sources.text, sources.vision, sources.extras, augmented)
+
+
+def _hiding(wants: Wants, tower: Tower[Any]) -> Hiding:
+    vocabulary = tower.vocabulary()
+    if vocabulary is None:
+        raise UserError("its tokeniser has no mask token: no word can be hidden from it", key="text.name")
+    if wants.whole_words and not vocabulary.continuing:
+        raise UserError(
+            "the text tower's tokeniser does not tell which pieces make a word (BERT's do)", key="task.whole_words"
+        )
+    whole = bool(vocabulary.continuing) if wants.whole_words is None else wants.whole_words
+    assert wants.hidden is not None, "asked for by who hides words"
+    return Hiding(Masking(vocabulary, wants.hidden, whole), RawTexts(tower))

@@ -5,19 +5,26 @@ Shapes: B examples, A answers, N experts, L tokens, D width.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from mtlab.data.batches import Batch
-from mtlab.managers.base import Intervention, Modality
-from mtlab.model import Answered, VisionLanguageModel, draw_noise
-from mtlab.training.seeding import noise_generator, seed_dropout
+from mtlab.data.inputs import Inputs
+from mtlab.encoder import Fused, Key
+from mtlab.managers.base import Experts, Intervention, Modality
+from mtlab.model import VisionLanguageModel, draw_noise
+from mtlab.towers import TowerKind
+from mtlab.towers.base import Features
+from mtlab.training.seeding import negatives_generator, noise_generator, seed_dropout
 
-Interventions = Mapping[tuple[Modality, int], Intervention]
+Masks = Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
+Interventions = Callable[[Masks], Mapping[Key, Intervention]]  #: masks of a pass → what is done to managers' weights
+Intervene = Callable[[int, Masks], Mapping[Key, Intervention]]  #: the same, and which picture of its text it is over
 
 
 @dataclass(frozen=True)
@@ -32,25 +39,111 @@ class Arithmetic:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
 
-def logits(
-    model: VisionLanguageModel, batch: Batch, arithmetic: Arithmetic, intervene: Interventions | None = None
-) -> Tensor:
-    """Run the model without training noise: a batch on its device → logits [B, A] in float32."""
-    with arithmetic.autocast():
-        answered: Answered = model(batch.text, batch.image, intervene=intervene)
-    return answered.logits.float()
+@dataclass(frozen=True)
+class Moment:
+    """A micro-batch of training: it names the random numbers that its passes draw."""
+
+    seed: int  #: the run's
+    step: int  #: the optimiser step, from 0
+    micro: int  #: the micro-batch within it, from 0
 
 
-def noisy_logits(
-    model: VisionLanguageModel, batch: Batch, arithmetic: Arithmetic, *, seed: int, step: int, micro: int
-) -> Tensor:
-    """Run the model as in training, with the noise and dropout of this micro-batch → logits [B, A] in float32."""
-    device = str(arithmetic.device)
-    with arithmetic.autocast():
-        text, image = model.features("text", batch.text), model.features("vision", batch.image)
-        noise = draw_noise(model.encoder, text, image, partial(noise_generator, seed, step, micro, device=device))
-        answered: Answered = model(text, image, noise=noise)
-    return answered.logits.float()
+@dataclass(frozen=True)
+class Passes:
+    """A model and how it is run: what tasks are trained and judged through, in one pass over a batch or in several.
+
+    Args:
+        model: in training or in evaluation mode.
+        arithmetic: where and how precisely.
+        moment: of training; None: there is no noise.
+        intervene: what is done to managers' weights.
+        edit: what is done to a tower's levels before they enter the encoder.
+
+    """
+
+    model: VisionLanguageModel
+    arithmetic: Arithmetic
+    moment: Moment | None = None
+    intervene: Interventions | None = None
+    edit: Mapping[TowerKind, Callable[[Features], Features]] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """The model's."""
+        return self.arithmetic.device
+
+    def autocast(self) -> torch.autocast:
+        """Make the context in which the forward pass runs, heads included."""
+        return self.arithmetic.autocast()
+
+    def features(self, kind: TowerKind, given: Inputs) -> Features:
+        """Run a tower, unless its levels are there already."""
+        with self.autocast():
+            features = self.model.features(kind, given)
+        return self.edit[kind](features) if kind in self.edit else features
+
+    def experts(self, modality: Modality, features: Features) -> Experts:
+        """Gate and project a tower's levels once, for several fusions."""
+        with self.autocast():
+            return self.model.encoder.experts(modality, features)
+
+    def fuse(self, text: Features | Experts, image: Features | Experts, *, name: str = "", picture: int = 0) -> Fused:
+        """Run the encoder.
+
+        Args:
+            text: of B texts.
+            image: of B images.
+            name: of the pass, where a batch needs several: noise is drawn anew in each.
+            picture: which of the images that a text goes with these are.
+
+        """
+        with self.autocast():
+            fused: Fused = self.model.encoder(
+                text,
+                image,
+                picture=picture,
+                noise=self._noise(text, image, name),
+                intervene=self._interventions({"text": text.mask, "image": image.mask}),
+            )
+        return fused
+
+    def answer(self, batch: Batch) -> Tensor:
+        """Answer each example of a batch on the model's device → logits [B, A] in float32."""
+        intervening = self.intervening(batch)
+        with self.autocast():
+            text, image = self.features("text", batch.text), self.features("vision", batch.image)
+            noise = self._noise(text, image)
+            fused: list[Fused] = [
+                self.model.encoder(
+                    text,
+                    seen,
+                    picture=picture,
+                    noise={key: drawn[rows] for key, drawn in noise.items()},
+                    intervene=intervening(picture, {"text": text.mask, "image": seen.mask}),
+                )
+                for picture, (rows, seen) in enumerate(self.model.pictures(image))
+            ]
+            return self.model.task.answer(fused).float()
+
+    def intervening(self, batch: Batch) -> Intervene:  # noqa: ARG002 - a subclass reads it
+        """Say what is done to managers' weights as a batch is answered."""
+        return lambda _, masks: self._interventions(masks)
+
+    def generator(self) -> torch.Generator:
+        """Make what draws the hard negatives of this moment of training."""
+        at = self.moment
+        assert at is not None, "where nothing is learnt, nothing is drawn"
+        return negatives_generator(at.seed, at.step, at.micro, device=str(self.device))
+
+    def _noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:
+        at = self.moment
+        if at is None:
+            return {}
+        drawn_by = partial(noise_generator, at.seed, at.step, at.micro, name=name, device=str(self.device))
+        return draw_noise(self.model.encoder, text, image, drawn_by)
+
+    def _interventions(self, masks: Masks) -> Mapping[Key, Intervention]:
+        return {} if self.intervene is None else self.intervene(masks)
 
 
 def train_step(
@@ -65,6 +158,8 @@ def train_step(
     watch: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Make one optimiser step; the gradient is that of the mean over all examples, however they are split.
+
+    (Of examples whose losses depend on one another, such as pairs that are contrasted, the split is part of the task.)
 
     Args:
         model: in training mode.
@@ -81,13 +176,17 @@ def train_step(
 
     """
     optimiser.zero_grad(set_to_none=True)
-    examples = sum(map(len, micro_batches))
+    task = model.task
+    counted = [task.units(given) for given in micro_batches]
+    whole = sum(map(Counter, counted), Counter[str]())
     total = torch.zeros((), device=arithmetic.device)
-    for micro, given in enumerate(micro_batches):
+    for micro, (given, units) in enumerate(zip(micro_batches, counted, strict=True)):
         batch = given.to(arithmetic.device)
         seed_dropout(seed, step, micro)
-        given_logits = noisy_logits(model, batch, arithmetic, seed=seed, step=step, micro=micro)
-        loss = model.task.loss(given_logits, batch.targets) * (len(batch) / examples)
+        losses = task.losses(Passes(model, arithmetic, Moment(seed, step, micro)), batch)
+        if not losses:  # no word happens to be hidden
+            continue
+        loss = combined(losses, {name: units[name] / whole[name] for name in losses}, task.weights())
         loss.backward()
         total += loss.detach()
     watch()
@@ -95,4 +194,11 @@ def train_step(
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, clip, foreach=True)
     optimiser.step()
+    return total
+
+
+def combined(losses: Mapping[str, Tensor], shares: Mapping[str, float], weights: Mapping[str, float]) -> Tensor:
+    """Sum up losses: each a mean over its share of a step's units, times its weight (1 where none is given)."""
+    parts = [loss * (shares[name] * weights.get(name, 1.0)) for name, loss in losses.items()]
+    total: Tensor = sum(parts[1:], parts[0])
     return total

@@ -24,7 +24,7 @@ from mtlab.training import environment, failures
 from mtlab.training.assemble import assemble
 from mtlab.training.finish import finish
 from mtlab.training.interrupt import Interrupted, Interrupts
-from mtlab.training.loop import Loop, Parts
+from mtlab.training.loop import Loop, Parts, headline
 from mtlab.training.transfer import source, start_from
 
 INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
@@ -100,7 +100,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
         run.model.encoder.compile(dynamic=True)
     parts = Parts(
         model=run.model,
-        training=run.loader("train"),
+        training=run.training,
         validation=run.loader("val"),
         train=run.train,
         metrics=run.metrics,
@@ -115,7 +115,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
     # run is trained again, with the same result.
     (run_dir / "checkpoints" / "last.safetensors").unlink()
     files.write_json(run_dir / "result.json", result)
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.count("/") == 1)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
     print(f"finished after {progress.step} steps: {shown}", flush=True)
 
 

@@ -16,6 +16,8 @@
       this.select = (key) => section.querySelector(`[data-choice=${key}]`);
       this.place = (name) => section.querySelector(`.${name}`);
       this.fill("run", this.known.runs.map((run, at) => [at, run.title]));
+      this.select("run").value = this.known.runs.length - 1;
+      this.first = this.known.runs.at(-1).first;
       for (const key of ["run", "example", "layer"]) this.select(key).addEventListener("change", () => this.draw());
       for (const input of document.querySelectorAll("input[name=kind]")) input.addEventListener("change", () => this.draw());
       this.draw();
@@ -31,6 +33,8 @@
     draw() {
       const run = this.known.runs[Number(this.select("run").value)];
       this.fill("example", run.examples.map((each) => [each.id, `${each.text} (${each.family})`]));
+      if (this.first !== null) this.select("example").value = this.first;
+      this.first = null;
       const example = run.examples.find((each) => each.id === this.select("example").value);
       const keys = Object.keys(example.parts);
       const depths = [...new Set(keys.map((key) => Number(key.split("/")[2])))].sort((a, b) => a - b);
@@ -52,7 +56,8 @@
 
     tell(example) {
       const told = this.place("told");
-      told.replaceChildren(made("q", { textContent: example.text }), ` ${example.family}, ${example.id}`);
+      const about = [example.family, example.id].filter(Boolean).join(", ");
+      told.replaceChildren(made("q", { textContent: example.text }), ` ${about}`);
       if (example.prediction !== null) {
         const right = example.truth === null ? null : example.truth === example.prediction;
         const mark = right === null ? "" : right ? "✓ " : "✗ ";

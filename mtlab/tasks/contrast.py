@@ -1,0 +1,86 @@
+"""Matching against negatives that the contrast finds hard: what retrieval and pre-training share.
+
+Shapes: B pairs of a text and an image, d width of the contrastive space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from mtlab.config.options import option
+from mtlab.managers.base import Experts, Modality
+from mtlab.tasks import objectives
+from mtlab.tasks.base import Work
+from mtlab.tasks.heads import ContrastiveHead, MatchingHead
+from mtlab.tasks.objectives import Similarities
+from mtlab.towers.base import Features
+
+if TYPE_CHECKING:
+    from mtlab.data.inputs import Inputs
+    from mtlab.training.steps import Passes
+
+
+HARD = Work(fusion=3)  #: a pair, and two with a hard negative
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastOptions:
+    """Options of whatever is contrasted."""
+
+    contrastive_width: int = option(256, "width of the space in which towers are contrasted", minimum=1)
+    temperature: float = option(
+        0.07, "initial temperature of the contrast, learned from there", minimum=0.001, maximum=0.5
+    )
+    contrasted: int | None = option(
+        None,
+        "pairs of a batch that are contrasted with each other, which train.micro_batch must be; null: all",
+        minimum=2,
+    )
+
+
+@dataclass(frozen=True)
+class Read:
+    """A batch of texts or images that a tower has read."""
+
+    features: Features  #: the tower's offered levels
+    experts: Experts  #: gated and projected
+
+
+def compared(run: Passes, head: ContrastiveHead, text: Features, image: Features) -> Similarities:
+    """Compare all texts of a batch with all its images, in float32."""
+    with run.autocast():
+        units: tuple[Tensor, Tensor] = head(text, image)
+    return objectives.similarities(units[0].float(), units[1].float(), head.clamped())
+
+
+def matched_hard(
+    run: Passes, head: MatchingHead, text: Read, image: Read, scores: Similarities, positives: Tensor
+) -> Tensor:
+    """Tell true pairs from pairs with a hard negative: 3B pairs, their mean cross-entropy in nats.
+
+    Args:
+        run: in training: it draws the negatives, first an image for each text, then a text for each image.
+        head: of matching.
+        text: the batch's B texts.
+        image: the batch's B images.
+        scores: of the contrast.
+        positives: which pairs belong together, [B, B]: never drawn as negatives.
+
+    """
+    generator = run.generator()
+    hard_images = objectives.draw_negatives(objectives.negative_weights(scores.text_to_image, positives), generator)
+    hard_texts = objectives.draw_negatives(objectives.negative_weights(scores.image_to_text, positives), generator)
+    pairs = objectives.hard_pairs(hard_images, hard_texts)
+    with run.autocast():
+        fused = run.fuse(text.experts.at(pairs.texts), image.experts.at(pairs.images), name="hard negatives")
+        logits = head(fused.pooled).float()
+    return objectives.classification(logits, pairs.labels)
+
+
+def read(run: Passes, modality: Modality, given: Inputs) -> Read:
+    """Run a tower, gate and project its levels, once for all passes."""
+    features = run.features("text" if modality == "text" else "vision", given)
+    return Read(features, run.experts(modality, features))
