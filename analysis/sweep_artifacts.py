@@ -66,7 +66,7 @@ def pending(storage: BaseStorage, plan: Mapping[str, Any], searches: Sequence[Fo
 
 
 def figures(store: Store, pending: Pending) -> dict[str, go.Figure]:
-    """Make the figures of a trial: the curves of its seeds, and which layers its managers use where that is recorded."""
+    """Make the figures of a trial: the curves of its seeds, and, where recorded, the layers that its managers use."""
     from mtlab.analysis.figures import aggregation, curves
 
     styles = theme.styles([source.label for source in pending.sources])
