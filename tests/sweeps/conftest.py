@@ -12,5 +12,5 @@ def database() -> Iterator[str]:
     """Give the URL of an empty database."""
     if server.programs() is None:
         pytest.skip("no PostgreSQL server is installed")
-    with server.running() as url:
-        yield url
+    with server.running() as made:
+        yield made.url

@@ -1,6 +1,5 @@
-"""optuna-dashboard on a sweep, in a real browser: the searches, figures of each trial's runs, and the runs themselves."""
+"""optuna-dashboard on a sweep, in a real browser: searches, figures of each trial's runs, and the runs themselves."""
 
-import io
 import os
 import socket
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 from imagined import Opened, write_sweep
 
 from mtlab.analysis import sweep_artifacts
-from mtlab.analysis.sweep_dashboard import attach_some, keep_attaching
+from mtlab.analysis.sweep_dashboard import keep_attaching
 from mtlab.errors import UserError
 from mtlab.sweeps.opened import found
 from mtlab.sweeps.storage import open_shelf
@@ -104,7 +103,6 @@ def test_without_a_browser_to_draw_it_says_so_once_and_goes_on(opened: Opened, m
     monkeypatch.setattr("mtlab.analysis.sweep_dashboard.attach_some", fail)
     keep_attaching(opened.store, "hunt", opened.shelf, None, threading.Event(), said.append)  # type: ignore[arg-type]
     assert said == ["no figures at the trials: pictures of figures need Chrome or Chromium on this machine"]
-    assert attach_some is not fail
 
 
 @pytest.mark.slow
@@ -143,4 +141,4 @@ def test_strangers_names_are_refused_and_a_taken_port_is_told(opened: Opened, ad
     )
     assert done.returncode == 2
     assert f"port {port} is in use" in done.stderr
-    assert io.StringIO(done.stderr).readline().startswith("error: ")
+    assert "Traceback" not in done.stderr
