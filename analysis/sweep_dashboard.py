@@ -101,11 +101,12 @@ def add_page(server: Any, store: Store, name: str) -> None:
     """Add the sweep's own page, made anew each time it is asked for."""
     from mtlab.analysis.page.sweep_page import sweep_page
 
-    @server.route("/sweep")
-    def page() -> Any:
+    def page() -> str:
         plan = store.plan(name)
         with opened(store, plan) as (_, searches):
             return sweep_page(store, plan, searches)
+
+    server.add_url_rule("/sweep", "sweep", page)
 
 
 def keep_attaching(
