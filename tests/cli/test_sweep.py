@@ -29,7 +29,7 @@ def sweep(tmp_path: Path) -> Callable[..., Path]:
 
     def write(text: str = TEXT, name: str = "tune") -> Path:
         path = tmp_path / f"{name}.yaml"
-        path.write_text(TINY.replace("kind: ablation", "kind: sweep").replace("name: tiny", f"name: {name}") + text)
+        path.write_text(TINY.replace("kind: ablation\nname: tiny\n", f"kind: sweep\nname: {name}\n") + text)
         return path
 
     return write
@@ -96,6 +96,13 @@ def test_a_sweep_from_its_plan_to_its_winners(mtlab: Command, sweep: Callable[..
     assert "is there already" in refused(mtlab("sweep", "best", path, "--as", winners))
     assert json.loads(ok(mtlab("sweep", "report", path, "--format", "json"))) == data
     assert ok(mtlab("sweep", "report", "tune", "--format", "md")).startswith("# tune\n")
+
+    for command in ("status", "best", "report"):
+        script = (
+            f"import sys; sys.argv = ['mtlab', 'sweep', {command!r}, 'tune']; import mtlab.cli as cli;"
+            "assert not cli.main(); assert 'torch' not in sys.modules"
+        )
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
     other = sweep(TEXT.replace("1e-2", "1e-1"))
     assert "begun with another space.train.lr" in refused(mtlab("sweep", other))
