@@ -13,7 +13,7 @@ from mtlab.studies.store import Store
 from mtlab.sweeps.opened import Found
 from mtlab.sweeps.records import CELL, PROBLEM, VALUES
 from mtlab.sweeps.spec import Objective
-from mtlab.sweeps.winners import final_name
+from mtlab.sweeps.winners import final_name, winners
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -117,13 +117,13 @@ def build(store: Store, plan: Mapping[str, Any], searches: Sequence[Found]) -> S
         why=plan["why"],
         objectives=tuple(Objective(**each) for each in plan["objectives"]),
         constraints=plan["constraints"],
-        seeds=plan["seeds"],
+        seeds=plan["seed_rules"],
         sampler=plan["sampler"],
         pruner=plan["pruner"],
         budget=plan["budget"],
         rows=rows,
         final=final,
-        notes=tuple(_notes(rows, searches, plan)),
+        notes=(*_notes(rows, searches, plan), *_stale(final, searches, plan)),
     )
 
 
@@ -183,6 +183,16 @@ def _notes(rows: Sequence[VariantRow], searches: Sequence[Found], plan: Mapping[
             f"{plan['budget']['trials']}: lower sampler.n_startup_trials for a search that learns"
         )
     return notes
+
+
+def _stale(final: Report | None, searches: Sequence[Found], plan: Mapping[str, Any]) -> list[str]:
+    """Say so where the tuned variants that were judged are no longer those that lead."""
+    if final is None or not all(found.front for found in searches):
+        return []
+    lead = {winner.cell for winner in winners(searches, plan["finally"]["retrain"])}
+    if lead == {row.cell for row in final.rows}:
+        return []
+    return ["the searches have found something better since: `mtlab sweep` retrains it, the comparison is of before"]
 
 
 def _row(row: VariantRow) -> dict[str, Any]:

@@ -15,12 +15,9 @@ from mtlab.sweeps.variants import prepare
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-STUDIES = [
-    block
-    for page in PAGES
-    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
-    if block.startswith("kind: ablation")
-]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
+STUDIES = [block for block in BLOCKS if block.startswith("kind: ablation")]
+SWEEPS = [block for block in BLOCKS if block.startswith("kind: sweep")]
 RECIPES = sorted((ROOT / "experiments").glob("*.yaml"))
 
 
@@ -28,6 +25,12 @@ RECIPES = sorted((ROOT / "experiments").glob("*.yaml"))
 def test_studies_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(text)
     assert make_plan(read_study(tmp_path / "study.yaml"), Costs(tmp_path / "costs.json")).runs
+
+
+@pytest.mark.parametrize("text", SWEEPS, ids=lambda text: text.split("name: ")[1].split()[0])
+def test_sweeps_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(text)
+    assert prepare(read_sweep(tmp_path / "sweep.yaml"), Costs(tmp_path / "costs.json")).variants
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -25,7 +25,7 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[Found]) -> None:
     table.add_column("trials")
     for column in ("searched", "steps", "params", "per trial", "in all"):
         table.add_column(column, justify="right", no_wrap=True)
-    seeds, trials = plan["seeds"]["n"], plan["budget"]["trials"]
+    seeds, trials = plan["seed_rules"]["n"], plan["budget"]["trials"]
     for variant, found in zip(plan["variants"], searches, strict=True):
         cost = variant["cost"]
         table.add_row(
@@ -52,13 +52,13 @@ def _lines(plan: Mapping[str, Any], searches: Sequence[Found]) -> list[str]:
 
     from mtlab.units import si
 
-    seeds, trials = plan["seeds"]["n"], plan["budget"]["trials"]
+    seeds, trials = plan["seed_rules"]["n"], plan["budget"]["trials"]
     total = sum(variant["cost"]["flops"] for variant in plan["variants"]) * seeds * trials
     objectives = ", ".join(f"{each['metric']} ({each['mode']})" for each in plan["objectives"])
     hours = plan["budget"]["hours"]
     lines = [
         f"objective: {escape(objectives)}"
-        + (f", {plan['seeds']['reduce']} over {seeds} seeds" if seeds > 1 else "")
+        + (f", {plan['seed_rules']['reduce']} over {seeds} seeds" if seeds > 1 else "")
         + "".join(f"; only where {escape(metric)} is {_bound(bound)}" for metric, bound in plan["constraints"].items()),
         f"budget: {trials} trials of each variant"
         + (f", none begun after {hours:g} training hours" if hours else "")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mtlab.sweeps.winners import Winner
 
 
+SHOWN = 8  #: failed or refused trials of a variant that are told one by one
 _COUNTED = ("running", "waiting", "pruned", "failed", "refused", "tried again")  #: shown where there are any
 
 
@@ -94,10 +95,12 @@ def print_status(described: Mapping[str, Any]) -> None:
         )
     console.print(table)
     for each in described["variants"]:
-        for trial in each["all"]:
-            if trial["problem"]:
-                line = f"{each['label']} trial {trial['trial']} {trial['state']}: {trial['problem']}"
-                console.print(line, markup=False)
+        told = [trial for trial in each["all"] if trial["problem"]]
+        for trial in told[:SHOWN]:
+            line = f"{each['label']} trial {trial['trial']} {trial['state']}: {trial['problem']}"
+            console.print(line, markup=False)
+        if len(told) > SHOWN:
+            console.print(f"{each['label']}: and {len(told) - SHOWN} more (--json has all)", markup=False)
         if each["left_behind"]:
             numbers = ", ".join(map(str, each["left_behind"]))
             line = f"{each['label']}: left behind by a launcher that is gone: trial {numbers}; the next one takes it up"

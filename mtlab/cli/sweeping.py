@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -103,8 +103,10 @@ def run(
         )
     costs.save()
     code = ended.exit_code
-    if ended.complete and not ended.outcome.interrupted and sweep.final is not None and not search_only:
-        code = max(code, _judge(prepared, opened, file, workers, policy, plugins=not no_plugins))
+    if not ended.outcome.interrupted:
+        _track(opened, sweep.name)
+        if ended.complete and sweep.final is not None and not search_only:
+            code = max(code, _judge(prepared, opened, file, workers, policy, plugins=not no_plugins))
     raise typer.Exit(_conclude(ended, opened, sweep.name, file, code))
 
 
@@ -122,13 +124,11 @@ def plan(
     from mtlab.studies.store import Store, store_root
     from mtlab.sweeps.opened import found
     from mtlab.sweeps.plan import PlanFile, to_json
-    from mtlab.sweeps.run import check_searches
 
     opened = Store.open(store_root(store), create=True)
     prepared, costs = _prepared(file, overrides, opened, plugins=not no_plugins)
     costs.save()
     with _shelf(prepared, opened, replace=replace) as shelf:
-        check_searches(prepared, shelf)
         data = PlanFile(opened, to_json(prepared)).plan
         searches = found(shelf, data)
         if as_json:
@@ -241,6 +241,32 @@ def report(
         typer.echo(f"written to {out}")
 
 
+@app.command("dashboard")
+def dashboard(
+    file: Stored,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=1, max=65_535, help="Port to listen on.", show_default="8050, or the next free one"),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on. Others than this machine's own let everybody in.")
+    ] = "127.0.0.1",
+    store: StoreOption = None,
+) -> None:
+    r"""Open optuna-dashboard on the searches, live: with the figures of each trial's runs, and links to the runs.
+
+    Nothing leaves this machine. Needs `pip install 'mtlab\[dashboard]'`, for the figures also `'mtlab\[images]'` and a
+    Chromium. Ctrl-C stops it.
+    """
+    from mtlab.analysis.sweep_dashboard import serve
+    from mtlab.studies.store import Store, store_root
+
+    root = store_root(store)
+    with suppress(KeyboardInterrupt):
+        serve(root, sweep_name(file, Store.open(root)), host, port, typer.echo)
+    typer.echo("stopped")
+
+
 def sweep_name(file: str, store: Store) -> str:
     """Find the stored sweep that a file, a recipe or a name means, without expanding anything.
 
@@ -292,15 +318,18 @@ def _prepared(
 @contextmanager
 def _shelf(prepared: Prepared, store: Store, *, replace: bool) -> Iterator[Shelf]:
     """Open a sweep's storage, and take its name for its file; what goes wrong is told with the file's place."""
+    from mtlab.sweeps.run import check_searches
     from mtlab.sweeps.storage import open_shelf
 
-    sweep = prepared.sweep
-    store.claim_study(sweep.name, sweep.path, sweep.path.read_text(), replace=replace)
+    sweep, text = prepared.sweep, prepared.sweep.path.read_text()
+    store.check_claim(sweep.name, sweep.path, text, replace=replace)
     try:
         shelf = open_shelf(sweep.keys.storage, sweep.name, store.study(sweep.name))
     except UserError as error:
         raise (sweep.error(error.problem, error.key) if error.file is None else error) from None
     try:
+        check_searches(prepared, shelf)
+        store.claim_study(sweep.name, sweep.path, text, replace=replace)
         yield shelf
     finally:
         shelf.close()
@@ -315,6 +344,16 @@ def _beginning(prepared: Prepared, ended: list[int]) -> str:
     return f"{sweep.name}: {len(prepared.variants)} variants × {each} trials{seeds}{before}"
 
 
+def _track(store: Store, name: str) -> None:
+    """Send the trials that have ended to the sweep's trackers, if it has any."""
+    from mtlab.cli.tracking import told, tracked
+
+    with tracked(store, store.plan(name)) as following:
+        pass
+    if following is not None:
+        typer.echo(told(following, store, name))
+
+
 def _judge(prepared: Prepared, store: Store, file: str, workers: int | None, policy: Any, *, plugins: bool) -> int:
     """Retrain the best of each variant on fresh seeds, as the ordinary study that it is; return the exit code."""
     from mtlab.cli.running import Launched, run_study
@@ -324,8 +363,12 @@ def _judge(prepared: Prepared, store: Store, file: str, workers: int | None, pol
 
     sweep, stored = prepared.sweep, store.plan(prepared.sweep.name)
     assert sweep.final is not None
-    with reading(store, stored) as (_, searches):
-        chosen = winners(searches, sweep.final.retrain)
+    try:
+        with reading(store, stored) as (_, searches):
+            chosen = winners(searches, sweep.final.retrain)
+    except UserError as error:
+        typer.echo(f"nothing is retrained: {error}", err=True)
+        return 1
     path = store.study(sweep.name) / "final.yaml"
     write_text(path, written(recipe(stored, chosen, name=final_name(sweep.name), final=sweep.final), stored, chosen))
     typer.echo(f"retraining the best of each variant on {sweep.final.seeds} fresh seeds: {path}")

@@ -194,13 +194,13 @@ class Store:
         """Return the names of all studies with a plan, sorted."""
         return sorted(path.parent.name for path in (self.root / "studies").glob("*/plan.json"))
 
-    def claim_study(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> Path:
-        """Take a study's name for a file, and store the file's text; return the study's folder.
+    def check_claim(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> bool:
+        """Tell whether a study's name belongs to another file, which may be replaced.
 
         A study belongs to one file: that of its stored plan. The same text under another path is the same study.
 
         Raises:
-            UserError: the name belongs to another file, and `replace` is False.
+            UserError: it does, and `replace` is False.
 
         """
         folder = self.study(name)
@@ -215,7 +215,18 @@ class Store:
                 file=spec_path,
                 key="name",
             )
-        if foreign:
+        return foreign
+
+    def claim_study(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> Path:
+        """Take a study's name for a file, and store the file's text; return the study's folder.
+
+        Raises:
+            UserError: as `check_claim`.
+
+        """
+        folder = self.study(name)
+        stored = folder / "spec.yaml"
+        if self.check_claim(name, spec_path, text, replace=replace):
             (folder / "plan.json").unlink()
         if not stored.is_file() or stored.read_text(encoding="utf-8") != text:
             files.write_text(stored, text)

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 from mtlab.errors import UserError
 from mtlab.studies.board import Board, Job, Turn
 from mtlab.studies.store import Store
+from mtlab.sweeps.records import OUTSIDE, Standing
 from mtlab.sweeps.search import Search
 from mtlab.sweeps.trials import TrialRuns, trial_runs
 from mtlab.sweeps.values import Curve, broken, excess, picked, reduced, seen
 
 if TYPE_CHECKING:
     from mtlab.studies.cells import Pricer
-    from mtlab.sweeps.records import Standing
     from mtlab.sweeps.search import Asked
     from mtlab.sweeps.storage import Shelf
     from mtlab.sweeps.variants import Prepared
 
 LOOK = 2.0  #: seconds between looks at the storage where there is nothing to do but wait for other launchers
-AT_ONCE = 50  #: trials that may end in one turn because all their runs are known
+AT_ONCE = 50  #: trials of one turn that may end at once, as their runs are known, or their settings are refused
 LOST = ("failed", "blocked", "skipped")
 
 
@@ -98,7 +98,7 @@ class Driver:
         self.active: list[Active] = []
         self.outside = 0  #: trials that failed for reasons outside of their settings
         self._looked = -LOOK
-        self._others = False  #: did others work on trials at the last look?
+        self._others = False  #: was anything left at the last look that others may work on, or leave to us?
 
     # One turn
 
@@ -149,12 +149,15 @@ class Driver:
             )
             for index in order:
                 search, now = self.searches[index], standings[index]
-                while asked := search.ask(now, self.token):
+                for _ in range(AT_ONCE):
+                    asked = search.ask(now, self.token)
+                    if asked is None:
+                        break
                     trial = self._taken(search, asked)
                     if trial is not None:
                         return trial
-                    now = search.standing()
-        self._others = any(each.owners or each.waiting for each in standings)
+                    now = standings[index] = search.standing()
+        self._others = any(each.owners or each.waiting or each.room for each in standings)
         self._looked = time.monotonic()
         return None
 
@@ -165,18 +168,18 @@ class Driver:
 
     def _taken(self, search: Search, asked: Asked) -> Active | None:
         """Make the runs of a trial, unless its settings or its known costs rule it out."""
-        name = f"{search.variant.label} · trial {asked.number}"
         try:
             runs = trial_runs(self.prepared, search.variant, asked.number, asked.params, self.price)
         except UserError as error:
-            search.refuse(asked.trial, str(error), {"refused": 1.0})
-            self.news(News(name, "refused", str(error)))
+            self._refuse(search, asked, str(error))
+            return None
+        if runs.cell.unresolved:
+            self._refuse(search, asked, f"weights that cannot be had: {', '.join(runs.cell.unresolved)}")
             return None
         bounds = self.prepared.sweep.constraints
         over = excess([runs.costs], bounds)
         if why := broken(over, bounds, runs.costs):
-            search.refuse(asked.trial, why, over)
-            self.news(News(name, "refused", why))
+            self._refuse(search, asked, why, over)
             return None
         search.take(asked.trial, runs.cell.id)
         self.planned(runs)
@@ -184,8 +187,14 @@ class Driver:
         if self.prepared.sweep.pruner.by == "curve":
             first = next(iter(runs.seeds.values()))
             curve = Curve(self.store.run(first) / "metrics.jsonl", self.prepared.sweep.objectives[0])
-        self.news(News(name, "begun"))
-        return Active(search, asked, runs, curve)
+        trial = Active(search, asked, runs, curve)
+        self.news(News(trial.name, "begun"))
+        return trial
+
+    def _refuse(self, search: Search, asked: Asked, why: str, over: Mapping[str, float] | None = None) -> None:
+        """Tell that a trial is not to be trained; samplers learn it as a limit that it breaks."""
+        search.refuse(asked.trial, why, over or {"refused": 1.0})
+        self.news(News(f"{search.variant.label} · trial {asked.number}", "refused", why))
 
     # Giving runs to the launcher
 
@@ -259,7 +268,7 @@ class Driver:
         for step, value in points:
             if step not in trial.asked.reported:
                 trial.search.report(trial.asked.trial, value, step)
-            elif step != trial.asked.reported[-1]:
+            elif step != max(trial.asked.reported):
                 continue  # it was judged there; at the last one its launcher may have died before it asked
             trial.stopped_at = step
             if trial.search.worse(trial.asked.trial):
@@ -297,7 +306,7 @@ class Driver:
         kind, problem = ("bug", job.note) if job.failure is None else (job.failure.kind, job.failure.error)
         trial.search.fail(trial.asked.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
         self._stop(trial, board, pause)
-        self.outside += kind not in ("nan", "oom")
+        self.outside += kind in OUTSIDE
         self.news(News(trial.name, "failed", f"{kind}: {problem}"))
 
     def _stop(self, trial: Active, board: Board, pause: list[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config.check import as_plain
-from mtlab.config.identity import engine_code
+from mtlab.studies import plan as studies
 from mtlab.studies.store import Store
 from mtlab.sweeps.library import study_name
 from mtlab.sweeps.opened import KIND
@@ -20,23 +20,24 @@ from mtlab.sweeps.variants import Prepared, Variant
 def to_json(prepared: Prepared) -> dict[str, Any]:
     """Write a sweep as plain data: the content of `plan.json`, without any trial."""
     sweep, keys = prepared.sweep, prepared.sweep.keys
+    rules, first = rules_to_json(sweep), sweep.objectives[0]
     return {
+        **studies.to_json(prepared.as_plan),
         "kind": KIND,
-        "study": sweep.name,
-        "spec_file": str(sweep.path.resolve()),
-        "overrides": list(sweep.study.overrides),
-        "why": keys.why,
         "design": KIND,
         "baseline": next((each.label for each in prepared.variants if each.cell.row.baseline), None),
-        "metrics": asdict(keys.metrics) | {"verdict": sweep.objectives[0].metric, "mode": sweep.objectives[0].mode},
-        **asdict(keys.report),
-        **{key: value for key, value in rules_to_json(sweep).items() if key != "start_from"},
+        # A table of trials, as any study has one, shows what the search saw of them: never test data.
+        "metrics": asdict(keys.metrics) | {"verdict": first.metric, "mode": first.mode},
+        "objectives": rules["objectives"],
+        "constraints": rules["constraints"],
+        "seed_rules": rules["seeds"],
+        "sampler": rules["sampler"],
+        "pruner": rules["pruner"],
         "budget": as_plain(keys.budget),
         "storage": keys.storage,
         "finally": None if sweep.final is None else as_plain(sweep.final),
         "recipe": _recipe(prepared),
         "variants": [_variant(sweep.name, each) for each in prepared.variants],
-        "code": engine_code(),
         "rows": [],
         "runs": [],
     }

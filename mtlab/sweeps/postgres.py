@@ -95,7 +95,8 @@ class PostgresShelf:
         try:
             row = self.connection.execute(statement.encode(), (key,)).fetchone()
         except psycopg.OperationalError as error:
-            raise UserError(f"the connection was lost: {_first_line(error)}", file=shown(self.url)) from None
+            told = f"the connection was lost ({_first_line(error)}); the same command goes on once it is back"
+            raise UserError(told, file=shown(self.url)) from None
         return None if row is None else row[0]
 
 

@@ -19,6 +19,7 @@ SECONDS = "seconds"  #: training time of its seeds
 PROBLEM = "problem"  #: why it failed: kind, problem
 REFUSED = "refused"  #: why it was not trained
 AGAIN = "again"  #: number of the failed trial that it repeats
+POINT = "start point"  #: which of the start points it is, from 0
 
 #: Failures for reasons outside of a trial's settings: tried again by the next launch, like any run.
 OUTSIDE = frozenset({"bug", "input", "killed", "timeout"})
@@ -36,6 +37,7 @@ class Standing:
     owners: Mapping[int, str | None]  #: running trial → launcher
     seconds: float  #: training time of all trials
     budget: SearchBudget
+    points: int = 0  #: start points that were asked for
     to_retry: tuple[int, ...] = field(default=())  #: failed trials that the next launch tries again
 
     @property
@@ -102,6 +104,7 @@ def standing(trials: Iterable[FrozenTrial], budget: SearchBudget) -> Standing:
         owners={trial.number: trial.user_attrs.get(OWNER) for trial in trials if words[trial.number] == "running"},
         seconds=sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in trials),
         budget=budget,
+        points=sum(POINT in trial.user_attrs for trial in trials),
         to_retry=tuple(
             trial.number
             for trial in trials

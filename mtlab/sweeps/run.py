@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mtlab.errors import UserError
 from mtlab.studies.board import View
 from mtlab.studies.launcher import Outcome, Policy, launch
 from mtlab.studies.store import Store
@@ -96,14 +98,14 @@ def run_searches(
     """
     token = secrets.token_hex(8)
     plan = to_json(prepared)
-    with shelf.present(token):
+    threads = max(variant.cell.config["train"]["threads"] for variant in prepared.variants)
+    with telling_loss(), shelf.present(token):
         with shelf.alone():
             stored = PlanFile(store, plan)
             for search in searches:
                 search.rescue(search.standing(), token)
                 search.retry()
         driver = Driver(prepared, searches, shelf, store, price, token, planned=stored.add, news=news)
-        threads = max(variant.cell.config["train"]["threads"] for variant in prepared.variants)
         try:
             outcome = launch(
                 store,
@@ -116,6 +118,23 @@ def run_searches(
                 feed=driver,
             )
             driver.finish()
-        finally:
-            driver.release()
-    return Ended(outcome, tuple(search.standing() for search in searches), driver.outside)
+        except BaseException:
+            with suppress(Exception):  # told is what went wrong first; who looks next finds us gone
+                driver.release()
+            raise
+        driver.release()
+        return Ended(outcome, tuple(search.standing() for search in searches), driver.outside)
+
+
+@contextmanager
+def telling_loss() -> Iterator[None]:
+    """Tell in a line that a storage was lost on the way; nothing else is lost with it."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        cause = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise UserError(
+            f"the storage was lost on the way ({cause}); the same command goes on once it is back"
+        ) from error

@@ -15,7 +15,7 @@ from mtlab.config import resolve
 from mtlab.errors import UserError
 from mtlab.sweeps.definition import refuse_other
 from mtlab.sweeps.library import leading, quiet, study_name
-from mtlab.sweeps.records import AGAIN, CELL, OWNER, PROBLEM, REFUSED, SECONDS, VALUES, Standing, standing
+from mtlab.sweeps.records import AGAIN, CELL, OWNER, POINT, PROBLEM, REFUSED, SECONDS, VALUES, Standing, standing
 from mtlab.sweeps.trials import with_parameters
 
 if TYPE_CHECKING:
@@ -85,8 +85,9 @@ class Search:
         number = now.asked if waiting is None else waiting
         with quiet():
             self.study.sampler = self.prepared.sweep.sampler.make(number, conditional=self.variant.conditional)
-            if waiting is None and number < len(self.variant.points):
-                self.study.enqueue_trial(dict(self.variant.points[number]))
+            if waiting is None and now.points < len(self.variant.points):
+                point = self.variant.points[now.points]
+                self.study.enqueue_trial(dict(point), user_attrs={POINT: now.points})
             trial = self.study.ask()
             trial.set_user_attr(OWNER, owner)
             params = draw(trial, self.variant)

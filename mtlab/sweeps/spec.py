@@ -25,6 +25,7 @@ from mtlab.sweeps.samplers import Sampler, parse_sampler
 from mtlab.sweeps.space import DEFAULT, parse_space
 
 FIRST_FINAL_SEED = 1000  #: seeds from here on are never used by trials
+LONGEST_NAME = 74  #: of a sweep: that of its winners' study is longer by "-final"
 JOURNAL = "journal"  #: the storage that is a file in the study's folder
 
 Mode = Literal["max", "min"]
@@ -161,6 +162,8 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     if data.get("kind", "sweep") != "sweep":
         raise source.error(f"is no sweep but kind: {data['kind']} (`mtlab run` takes ablations)", "kind")
     final = _final(source, data.pop("finally", {}))
+    if len(str(data.get("name", ""))) > LONGEST_NAME:
+        raise source.error(f"at most {LONGEST_NAME} characters, as the study of its winners is named after it", "name")
     keys = _told(source, None, lambda: checked(SweepKeys, data))
     seeds = _told(source, "seeds", lambda: _seeds(keys.seeds))
     if keys.space is None:

@@ -14,7 +14,8 @@ from mtlab.config import resolve
 from mtlab.config.load import COMMAND_LINE
 from mtlab.errors import UserError, nearest
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
-from mtlab.studies.cells import Cell, Families, Pricer, make_cells
+from mtlab.studies.cells import Cell, Families, Pricer, make_cell, make_cells
+from mtlab.studies.expand import Row
 from mtlab.studies.plan import Plan, runs_of
 from mtlab.sweeps.space import DEFAULT, Parameter, encoded, parameter, touching
 from mtlab.sweeps.spec import Sweep, rules_to_json
@@ -89,7 +90,7 @@ def prepare(sweep: Sweep, price: Pricer) -> Prepared:
     for cell, space in zip(cells, spaces, strict=True):
         if not space:
             raise sweep.error(f"{cell.row.label}: nothing is searched: give it a setting of its own", "space")
-        _try_ends(sweep, cell, space)
+        _try_ends(sweep, cell, space, price, families)
     _check_points(sweep, spaces)
     variants = [Variant(cell, space, *_points(sweep, cell, space)) for cell, space in zip(cells, spaces, strict=True)]
     return Prepared(sweep, tuple(variants), families)
@@ -217,13 +218,15 @@ def _refuse_own_value(sweep: Sweep, cell: Cell, each: Parameter) -> None:
         raise sweep.error(problem, f"space.{each.path}")
 
 
-def _try_ends(sweep: Sweep, cell: Cell, space: Sequence[Parameter]) -> None:
-    """Try both ends of each range, and each choice, with the other settings as they are."""
+def _try_ends(sweep: Sweep, cell: Cell, space: Sequence[Parameter], price: Pricer, families: Families) -> None:
+    """Try both ends of each range, and each choice, with the other settings as they are; find their parents too."""
     for index, each in enumerate(space):
         config = _enabled(sweep, cell, each, space[:index])
         for value in each.values:
             try:
-                resolve.resolve(with_value(config, Value({each.path: value}, "")))
+                tried = resolve.resolve(with_value(config, Value({each.path: value}, "")))
+                if cell.parent is not None:
+                    make_cell(sweep.study, Row(cell.row.values, tried), price, families)
             except UserError as error:
                 key = f"space.{'manager' if each.own else each.path}"
                 hint = ""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mtlab.sweeps.search import Search
 
+REFUSALS = 5  #: refused proposals that are told one by one
 FRESH = 1.0  #: seconds for which what was read from the storage may be shown again
 
 
@@ -118,15 +119,21 @@ class SweepPlain(Plain):
         super().__init__(stream, heartbeat=heartbeat)
         self.score = score
         self.metric = metric
+        self._refused = 0
 
     def changed(self, job: Job) -> None:
-        """Print failures and retries of runs; what becomes of trials is news."""
-        if job.state == "failed" or (job.state == "queued" and job.attempt):
+        """Print retries of runs; what becomes of trials is news."""
+        if job.state == "queued" and job.attempt:
             self._print(described(job))
 
     def news(self, news: News) -> None:
-        """Print what happened to a trial."""
-        self._print(told(news, self.metric))
+        """Print what happened to a trial; of many refusals the first few."""
+        if news.word == "refused":
+            self._refused += 1
+        if news.word != "refused" or self._refused <= REFUSALS:
+            self._print(told(news, self.metric))
+        if self._refused == REFUSALS and news.word == "refused":
+            self._print("further refusals are counted: `mtlab sweep status` tells of all")
 
     def update(self, board: Board) -> None:
         """Print how far all is, if it is time to."""
@@ -141,8 +148,10 @@ class SweepPlain(Plain):
     def _summary(self, board: Board) -> str:
         self.progress.read(board)
         left = self.score.seconds_left()
-        lines = [_short(line) for line in self.score.lines()]
-        return f"{board.study}: " + " | ".join([*lines, *([f"about {clock(left)} left"] if left else [])])
+        parts = [_short(line) for line in self.score.lines()]
+        parts += [f"{self._refused} refused"] if self._refused else []
+        parts += [f"about {clock(left)} left"] if left else []
+        return f"{board.study}: {' | '.join(parts)}"
 
 
 def _short(line: Line) -> str:
@@ -158,12 +167,15 @@ class SweepLive(Live):
         self.score = score
         self.metric = metric
 
+    def changed(self, job: Job) -> None:
+        """Print retries of runs above the view; what becomes of trials is news."""
+        if job.state == "queued" and job.attempt:
+            self.console.print(described(job), style="yellow", markup=False)
+
     def news(self, news: News) -> None:
-        """Print above the view what will not be seen in it: failures and refusals."""
-        if news.word in ("failed", "refused"):
-            self.console.print(
-                told(news, self.metric), style="red" if news.word == "failed" else "yellow", markup=False
-            )
+        """Print failures above the view; everything else is seen in it."""
+        if news.word == "failed":
+            self.console.print(told(news, self.metric), style="red", markup=False)
 
     def render(self, board: Board) -> Group:
         """Draw a line for each variant's search, then one for each run that goes on."""

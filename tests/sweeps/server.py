@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USER = "postgres"
@@ -27,24 +27,45 @@ def _as_user(*command: str) -> None:
     subprocess.run([*root, *command], check=True, capture_output=True, text=True, cwd="/")
 
 
+class Server:
+    """A server that can be stopped, and started again with what it holds."""
+
+    def __init__(self, folder: Path) -> None:
+        found = programs()
+        assert found is not None
+        self.folder, self.programs = folder, found
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+        if os.geteuid() == 0:
+            shutil.chown(folder, USER)
+        _as_user(str(self.programs / "initdb"), "-D", str(folder / "data"), "-U", USER, "-A", "trust", "--no-sync")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        own = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        self._control("-o", own, "-l", str(self.folder / "log"), "start")
+
+    def stop(self, how: str = "immediate") -> None:
+        """Stop it: at once, as if its machine had died."""
+        self._control("-m", how, "stop")
+
+    def _control(self, *words: str) -> None:
+        _as_user(str(self.programs / "pg_ctl"), "-D", str(self.folder / "data"), "-w", *words)
+
+
 @contextmanager
-def running() -> Iterator[str]:
-    """Run a server; yields the URL of an empty database."""
-    folder, bin_ = Path(tempfile.mkdtemp(prefix="mtlab-postgres-")), programs()
-    assert bin_ is not None
-    if os.geteuid() == 0:
-        shutil.chown(folder, USER)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = folder / "data"
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+def running() -> Iterator[Server]:
+    """Run a server with an empty database."""
+    folder = Path(tempfile.mkdtemp(prefix="mtlab-postgres-"))
     try:
-        _as_user(str(bin_ / "initdb"), "-D", str(data), "-U", USER, "-A", "trust", "--no-sync")
-        _as_user(str(bin_ / "pg_ctl"), "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
+        made = Server(folder)
+        made.start()
         try:
-            yield f"postgresql://{USER}@127.0.0.1:{port}/postgres"
+            yield made
         finally:
-            _as_user(str(bin_ / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop")
+            with suppress(subprocess.CalledProcessError):  # a test may have stopped it
+                made.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,6 @@ budget: {{trials: {trials}}}
 storage: {storage}
 """
 STORAGES = ["journal", "postgres"]
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    if server.programs() is None:
-        pytest.skip("no PostgreSQL server is installed")
-    with server.running() as url:
-        yield url
 
 
 @pytest.fixture(params=STORAGES)
@@ -138,6 +130,43 @@ def test_an_interrupted_launcher_leaves_no_trial_running(path: Path, tmp_path: P
     assert "RUNNING" not in states
     finished(Launcher(path, tmp_path / "runs", 2))
     check_whole(path, tmp_path / "runs")
+
+
+@pytest.mark.slow
+def test_machines_with_stores_of_their_own_share_a_database(database: str, tmp_path: Path) -> None:
+    path = write_sweep(tmp_path, TEXT.format(storage=database, trials=TRIALS), f"hunt{time.monotonic_ns()}")
+    first = Launcher(path, tmp_path / "one", pause=0.05)
+    second = Launcher(path, tmp_path / "two", pause=0.05)
+    wait_for(lambda: bool(first.said("begun") and second.said("begun")))
+    first.process.kill()
+    first.wait()
+    finished(second)
+    opened = Opened(path, tmp_path / "two")
+    for search in opened.searches:
+        found = search.study.get_trials(deepcopy=False)
+        assert [each.number for each in found] == list(range(TRIALS))
+        assert {each.state.name for each in found} <= {"COMPLETE", "PRUNED"}
+        for each in found:
+            cells = [tmp_path / store / "cells" / each.user_attrs["cell"] for store in ("one", "two")]
+            ended = [cell for cell in cells if (cell / "s0" / "result.json").exists()]
+            assert ended or each.state.name == "PRUNED"
+
+
+@pytest.mark.slow
+def test_a_lost_database_is_told_and_the_sweep_goes_on_once_it_is_back(tmp_path: Path) -> None:
+    if server.programs() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with server.running() as made:
+        path = write_sweep(tmp_path, TEXT.format(storage=made.url, trials=3))
+        launcher = Launcher(path, tmp_path / "runs", pause=0.1)
+        wait_for(lambda: launcher.said("begun") >= 2)
+        made.stop()
+        assert launcher.wait() != 0
+        assert "the same command goes on once it is back" in "".join(launcher.lines)
+        assert "Traceback" not in launcher.lines[-1]
+        made.start()
+        finished(Launcher(path, tmp_path / "runs"))
+        check_whole(path, tmp_path / "runs", 3)
 
 
 @pytest.mark.slow

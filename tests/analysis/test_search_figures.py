@@ -1,0 +1,166 @@
+"""Figures of searches, and a sweep's page: what they show is what the trials were, and nothing missing breaks them."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "sweeps"))
+from imagined import Opened, write_sweep
+
+from mtlab.analysis import theme
+from mtlab.analysis.figures import (
+    search_curves,
+    search_front,
+    search_importances,
+    search_parallel,
+    search_progress,
+    search_slices,
+)
+from mtlab.analysis.page.sweep_page import sweep_page
+from mtlab.sweeps.opened import Found, found
+
+TEXT = """
+why: Which is better?
+over: {manager: [bridge, {name: static, label: "<ours>"}]}
+baseline: {manager: bridge}
+space: {train.lr: {float: [1e-4, 1e-1], log: true}, model.cross_layers: {int: [1, 3]}, manager: default}
+sampler: {name: random, seed: 4}
+budget: {trials: 8}
+"""
+MEDIAN = "pruner: {name: median, n_startup_trials: 2, n_warmup_steps: 2}"
+TWO = "objective: [val/accuracy, cost/params]"
+
+
+class Searched:
+    """A sweep of imagined runs, with what figures take."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.plan = opened.store.plan("hunt")
+        self.searches: tuple[Found, ...] = found(opened.shelf, self.plan)
+        self.styles = theme.styles(each.label for each in self.searches)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Searched]:
+    made: dict[str, Searched] = {}
+
+    def search(further: str) -> Searched:
+        if further not in made:
+            folder = tmp_path_factory.mktemp("sweep")
+            opened = Opened(write_sweep(folder, f"{TEXT}\n{further}"), folder / "runs")
+            opened.search()
+            made[further] = Searched(opened)
+        return made[further]
+
+    return search
+
+
+@pytest.fixture
+def untouched(tmp_path: Path) -> Searched:
+    from mtlab.sweeps.plan import PlanFile, to_json
+
+    opened = Opened(write_sweep(tmp_path, f"{TEXT}\n{TWO}"), tmp_path / "runs")
+    PlanFile(opened.store, to_json(opened.prepared))
+    return Searched(opened)
+
+
+def lines(figure: Any, name: str) -> list[Any]:
+    return [trace for trace in figure.data if trace.name == theme.plain(name)]
+
+
+def test_the_best_so_far_never_falls_and_ends_at_the_best(searched: Callable[[str], Searched]) -> None:
+    made = searched(MEDIAN)
+    figure = search_progress.progress(made.searches, made.styles)
+    for each in made.searches:
+        line, done, pruned = lines(figure, each.label)
+        known = [value for value in line.y if value is not None]
+        assert known == sorted(known)
+        assert known[-1] == pytest.approx(100 * each.best.values[0])  # type: ignore[union-attr]
+        assert len(line.x) == len(each.trials) == len(done.x) + len(pruned.x)
+    assert "Trials: " in figure.layout.meta["caption"]
+
+
+def test_importances_name_their_evaluator_and_sum_to_one(searched: Callable[[str], Searched]) -> None:
+    made = searched("")
+    figure = search_importances.importances(made.searches, made.styles)
+    assert "PED-ANOVA" in figure.layout.meta["title"]
+    for bar in figure.data:
+        assert sum(bar.x) == pytest.approx(1)
+    own = lines(figure, "<ours>")[0]
+    assert set(own.y) == set(made.searches[1].space)
+
+
+def test_slices_show_every_trial_at_its_setting(searched: Callable[[str], Searched]) -> None:
+    made = searched(MEDIAN)
+    figure = search_slices.slices(made.searches, made.styles)
+    bridge = [trace for trace in lines(figure, "bridge") if trace.xaxis == "x"]
+    drawn = {number: x for trace in bridge for number, x in zip(trace.customdata, trace.x, strict=True)}
+    assert drawn == {trial.number: trial.params["train.lr"] for trial in made.searches[0].trials}
+    assert figure.layout.xaxis.type == "log"
+
+
+def test_curves_end_where_the_pruner_stopped_them(searched: Callable[[str], Searched]) -> None:
+    made = searched(MEDIAN)
+    each = made.searches[0]
+    curves = search_curves.read(made.opened.store, each)
+    for trial in each.trials:
+        last = trial.last_step if trial.state.name == "PRUNED" else 6
+        assert [step for step, _ in curves[trial.number]] == list(range(1, last + 1))
+    figure = search_curves.curves(each, curves, made.styles)
+    crossed = [trace.name for trace in figure.data if trace.marker.symbol[-1] == "x"]
+    assert len(crossed) == sum(trial.state.name == "PRUNED" for trial in each.trials) > 0
+    assert figure.data[-1].name.startswith(f"trial {each.best.number},")  # type: ignore[union-attr]
+
+
+def test_the_front_is_what_no_other_trial_beats(searched: Callable[[str], Searched]) -> None:
+    made = searched(TWO)
+    figure = search_front.front(made.searches, made.styles)
+    for each in made.searches:
+        rest, front = lines(figure, each.label)
+        assert len(rest.x) + len(front.x) == 8
+        assert list(front.x) == sorted(front.x)
+        assert list(front.y) == sorted(front.y)
+        assert set(front.customdata) == {trial.number for trial in each.study.best_trials}  # type: ignore[union-attr]
+
+
+def test_parallel_coordinates_keep_a_line_a_trial_and_the_best_bold(searched: Callable[[str], Searched]) -> None:
+    made = searched("")
+    figure = search_parallel.parallel(made.searches[1], made.styles)
+    assert len(figure.data) == 8
+    bold = [trace for trace in figure.data if trace.line.width > 3]
+    assert len(bold) == 1
+    assert bold[0].y[0] == 1
+    assert figure.layout.plot_bgcolor is None, "the theme decides"
+
+
+def test_where_nothing_is_there_yet_figures_say_so(untouched: Searched) -> None:
+    searches = untouched.searches
+    made = [
+        search_progress.progress(searches),
+        search_importances.importances(searches),
+        search_slices.slices(searches),
+        search_front.front(searches),
+        *(search_parallel.parallel(each) for each in searches),
+        *(search_curves.curves(each, search_curves.read(untouched.opened.store, each)) for each in searches),
+    ]
+    for figure in made:
+        assert not figure.data
+        assert figure.layout.meta["why"]
+
+
+@pytest.mark.parametrize("further", [MEDIAN, TWO, ""])
+def test_a_page_holds_all_and_asks_for_nothing(further: str, searched: Callable[[str], Searched]) -> None:
+    made = searched(further)
+    page = sweep_page(made.opened.store, made.plan, made.searches)
+    assert "&lt;ours&gt;" in page
+    assert "<ours>" not in page
+    assert "have not been retrained on fresh seeds yet" in page
+    assert 'src="http' not in page
+
+
+def test_the_page_of_a_sweep_that_has_not_begun(untouched: Searched) -> None:
+    assert "No trial has finished yet." in sweep_page(untouched.opened.store, untouched.plan, untouched.searches)

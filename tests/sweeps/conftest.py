@@ -1,0 +1,16 @@
+"""A browser, and one PostgreSQL server for all tests that need one."""
+
+from collections.abc import Iterator
+
+import pytest
+import server
+from browser import chromium, visit  # noqa: F401 - fixtures
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    """Give the URL of an empty database."""
+    if server.programs() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with server.running() as made:
+        yield made.url
