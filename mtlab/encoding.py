@@ -101,7 +101,7 @@ class Model:
             UserError: as `encode`; the model answers nothing, or does not know the names of its answers.
 
         """
-        if not self.network.task.answers:
+        if not self.network.task.answering:
             raise UserError("this model answers no questions; `match` tells how well texts and images go together")
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
