@@ -123,7 +123,7 @@ def test_the_page_as_it_stands(tmp_path: Path) -> None:
     assert len(outcomes) == 41
 
 
-CHOSEN = {"metrics": {"choose": "val/primary"}}
+CHOSEN = {"metrics": {"choose": "val/primary"}, "train": {"batch": 8}}
 
 
 def test_pairs_of_images_are_answered_in_tuples() -> None:
