@@ -55,7 +55,7 @@ def inspect(
         target: a run, a checkpoint of it, or the folder of an imported checkpoint; see `mtlab.load`.
         root: the store in which studies and ids are looked up.
         pair: an image and a sentence of the user's.
-        example: id of an example of the run's data; None: the first that was recorded.
+        example: id of an example of the run's data, or the number of a recorded one, from 1; None: the first of these.
         device: where the model runs.
         plugins: may the plug-ins be imported that the run was trained with?
 
@@ -77,7 +77,7 @@ def inspect(
         return _pair(_loaded(target, root, device, plugins=plugins), pair, found.title, about)
     data, known = asked.dataset(found.config), recorded.tokens(found.folder) if best else None
     if isinstance(known, Tokens) and known.examples:
-        place = 0 if example is None else known.find(example)
+        place = 0 if example is None else _recorded(known, example)
         if place is not None:
             about += "" if known.step is None else f", of step {known.step}"
             return Inspected(found.title, about, known, place, lambda key: asked.picture(data, key))
@@ -93,6 +93,14 @@ def inspect(
     tokens, remarks = _run(model, picture, told)
     remarks = (*remarks, *([why] if why else []))
     return Inspected(found.title, about, tokens, 0, lambda _: picture, remarks)
+
+
+def _recorded(known: Tokens, wanted: str) -> int | None:
+    """Find a recorded example by its id, else by its number from 1."""
+    place = known.find(wanted)
+    if place is None and wanted.isdecimal() and 0 < int(wanted) <= len(known.examples):
+        return int(wanted) - 1
+    return place
 
 
 def _loaded(target: str, root: Path, device: str, *, plugins: bool) -> Model:

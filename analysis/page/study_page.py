@@ -83,31 +83,32 @@ def _head(report: Report, known: Origins) -> Markup:
 
 
 def _table(report: Report) -> Content:
-    parts: list[Content] = [_cells(grid.main(report), f"{report.study}: variants")]
+    parts: list[Content] = [cells(grid.main(report), f"{report.study}: variants")]
     parts.append(element("p", captions.caption(report), class_="caption"))
     view = report.side_by_side
     if view is not None:
         header, lines = side_by_side.grid(view)
         names = tuple(f"{block}: {name}" if block else name for block, name in header)
-        cells = tuple(tuple(Cell(cell.text, best=cell.best) for cell in line) for line in lines)
-        parts += [element("h3", "Side by side"), _cells(Grid(names, cells, frozenset({0})), "Side by side")]
+        shown = tuple(tuple(Cell(cell.text, best=cell.best) for cell in line) for line in lines)
+        parts += [element("h3", "Side by side"), cells(Grid(names, shown, frozenset({0})), "Side by side")]
         parts.append(element("p", side_by_side.caption(view), class_="caption"))
     parts += [element("p", line) for line in captions.published(report)]
     if report.published_rows:
         header_, lines_ = captions.beside(report)
-        cells = tuple(tuple(map(Cell, line)) for line in lines_)
+        shown = tuple(tuple(map(Cell, line)) for line in lines_)
         parts += [
             element("h3", "Published results"),
-            _cells(Grid(tuple(header_), cells, frozenset({0, 1, 4})), "Published"),
+            cells(Grid(tuple(header_), shown, frozenset({0, 1, 4})), "Published"),
         ]
         parts.append(element("p", captions.PUBLISHED, class_="caption"))
     if report.families:
-        parts += [element("h3", "By family of questions"), _cells(grid.families(report), "By family of questions")]
+        parts += [element("h3", "By family of questions"), cells(grid.families(report), "By family of questions")]
         parts.append(element("p", captions.families(report), class_="caption"))
     return parts
 
 
-def _cells(made: Grid, caption: str) -> Markup:
+def cells(made: Grid, caption: str) -> Markup:
+    """Write a table of a report."""
     lines: list[list[Content | markup.Cell]] = []
     for line in made.lines:
         head = Markup(element("strong", line[0].text) + " ★") if line[0].best else line[0].text

@@ -24,6 +24,7 @@ from mtlab.cli import (
     inspecting,
     intervening,
     listing,
+    making,
     planning,
     reporting,
     running,
@@ -77,6 +78,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Data": ("data",),
     "What there is": ("list", "check", "doctor", "clean", "train"),
 }
+data.app.command("make")(making.make)
 for _panel, _names in PANELS.items():
     for _name in _names:
         if _name in GROUPS:

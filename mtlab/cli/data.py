@@ -23,7 +23,7 @@ SHOWN = 20  #: problems that are printed
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Convert data sets into shards, and look at them: convert, info, check, sample.",
+    help="Convert data sets into shards, and look at them: make, convert, info, check, sample.",
 )
 Location = Annotated[
     str,
@@ -71,8 +71,8 @@ def convert(
     """
     from mtlab.data.shards.convert import convert
 
-    given = _options(options or [])
-    with _progress() as progress:
+    given = options_given(options or [])
+    with progress_shown() as progress:
         index = convert(
             name,
             root.expanduser(),
@@ -121,7 +121,7 @@ def check(
     from mtlab.data.shards.check import check
 
     shards = _opened(location, allow_pipe=allow_pipe)
-    with _progress() as progress:
+    with progress_shown() as progress:
         found = check(shards, images=not quick, progress=lambda done, whole: progress("checking shards", done, whole))
     if as_json:
         print_json({"format": 1, "problems": found.problems, "remarks": found.remarks, "samples": found.samples})
@@ -171,7 +171,8 @@ def _opened(location: str, *, allow_pipe: bool) -> Shards:
     return Shards(location, allow_pipe=allow_pipe)
 
 
-def _options(written: list[str]) -> dict[str, Any]:
+def options_given(written: list[str]) -> dict[str, Any]:
+    """Read options from the command line, KEY=VALUE each."""
     from mtlab.config.load import override
 
     return {key.removeprefix("set."): value for key, value in map(override, written)}
@@ -230,7 +231,7 @@ def _as_data(shards: Shards) -> dict[str, Any]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
+def progress_shown() -> Iterator[Callable[[str, int, int | None], None]]:
     """Show a bar on a terminal, and elsewhere a line for every tenth, on the error stream."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -34,7 +34,10 @@ def inspect(
     example: Annotated[
         str | None,
         typer.Option(
-            "--example", metavar="ID", help="An example of the run's data.", show_default="the first that was recorded"
+            "--example",
+            metavar="ID|N",
+            help="An example of the run's data, or the N-th recorded one.",
+            show_default="the first recorded one",
         ),
     ] = None,
     weights: Annotated[bool, typer.Option("--weights", help="Raw weights instead of contributions.")] = False,
@@ -96,8 +99,9 @@ def _print(found: Inspected, *, weights: bool) -> None:
         console.print(f"! {remark}", markup=False, style="yellow")
     others = [told.id for told in found.tokens.examples if told.id and told is not found.tokens.examples[found.example]]
     if others:
-        told = f"{len(others)} more examples are recorded: --example {others[0]}, {', '.join(others[1:4])}"
-        console.print(f"{told}{', …' if len(others) > 4 else ''}; all: --html OUT", markup=False, style="dim")
+        number = len(found.tokens.examples)
+        told = f"{len(others)} more examples are recorded: --example 1 to {number}, or by id, such as {others[0]}"
+        console.print(f"{told}; all on a page: --html OUT", markup=False, style="dim")
 
 
 def _write(found: Inspected, path: Path) -> None:

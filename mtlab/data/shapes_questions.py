@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtlab.data.shapes_dice import Dice
-from mtlab.data.shapes_scene import COLOURS, SHAPES, Described, Difficulty, Thing, before, place, sides
+from mtlab.data.shapes_scene import COLOURS, SHAPES, Described, Thing, before, place, sides
+from mtlab.data.shapes_things import World, absent, how_many, present, various
 from mtlab.data.shapes_words import ask
 
 QUESTIONS = 4  #: per scene
@@ -39,14 +40,6 @@ class Scene:
     questions: tuple[Question, ...]
 
 
-@dataclass(frozen=True)
-class World:
-    """What the families may draw on."""
-
-    objects: tuple[int, int]  #: fewest and most things in a picture
-    difficulty: Difficulty
-
-
 Family = Callable[[Dice, World], Scene]
 
 
@@ -54,14 +47,14 @@ def existence(dice: Dice, world: World) -> Scene:
     """Ask what is there: "Is there a red circle?"; twice yes, twice no."""
     kinds = [dice.pick(("colour", "shape", "both", "both")) for _ in range(QUESTIONS // 2)]
     while True:
-        things = _various(dice, world, _number(dice, world, 2))
-        present, absent = _present(things), _absent(dice, world, things)
-        if all(present[kind] and absent[kind] for kind in kinds):
+        things = various(dice, world, how_many(dice, world, 2))
+        there, missing = present(things), absent(dice, world, things)
+        if all(there[kind] and missing[kind] for kind in kinds):
             break
     questions = []
     for kind in kinds:
-        questions.append(Question(ask(dice, "existence", dice.pick(present[kind])), "yes"))
-        questions.append(Question(ask(dice, "existence", dice.pick(absent[kind])), "no"))
+        questions.append(Question(ask(dice, "existence", dice.pick(there[kind])), "yes"))
+        questions.append(Question(ask(dice, "existence", dice.pick(missing[kind])), "no"))
     return _scene(dice, world, things, questions)
 
 
@@ -70,7 +63,7 @@ def count(dice: Dice, world: World) -> Scene:
     kinds = dice.shuffled(("colour", "colour", "shape", "shape"))
     single = {"colour": [Described(colour=c) for c in COLOURS], "shape": [Described(shape=s) for s in SHAPES]}
     while True:
-        things = _various(dice, world, _number(dice, world, 3))
+        things = various(dice, world, how_many(dice, world, 3))
         asked = [[it for it in single[kind] if it.count(things) == number] for number, kind in enumerate(kinds)]
         if all(asked):
             break
@@ -186,7 +179,7 @@ def _sizes(dice: Dice, world: World) -> Scene:
 def _amounts(dice: Dice, world: World) -> Scene:
     kinds = [Described(colour=c) for c in COLOURS] if dice.chance(0.5) else [Described(shape=s) for s in SHAPES]
     while True:
-        things = _various(dice, world, _number(dice, world, 3))
+        things = various(dice, world, how_many(dice, world, 3))
         numbers = [it.count(things) for it in kinds]
         pairs = [(i, j) for i in range(4) for j in range(4) if numbers[i] > numbers[j] > 0]
         if pairs:
@@ -205,26 +198,16 @@ def _way(dice: Dice, world: World, usual: str, opposite: str) -> str:
     return opposite if dice.chance(world.difficulty.opposites) else usual
 
 
-def _number(dice: Dice, world: World, fewest: int) -> int:
-    return dice.integer(max(fewest, world.objects[0]), world.objects[1])
-
-
-def _various(dice: Dice, world: World, number: int) -> list[Thing]:
-    """Draw things whose colours and shapes are independent."""
-    sizes = world.difficulty.sizes
-    return [Thing(dice.pick(COLOURS), dice.pick(SHAPES), dice.between(*sizes)) for _ in range(number)]
-
-
 def _paired(dice: Dice, world: World) -> list[Thing]:
     """Draw four things of four colours and four shapes; any more are twins of the first ones."""
     kinds = list(zip(dice.shuffled(COLOURS), dice.shuffled(SHAPES), strict=True))
-    number = _number(dice, world, 4)
+    number = how_many(dice, world, 4)
     return [Thing(*kinds[index % 4], dice.between(*world.difficulty.sizes)) for index in range(number)]
 
 
 def _named(dice: Dice, world: World, fewest: int) -> tuple[list[Thing], dict[int, list[Described]]]:
     """Draw things of which at least `fewest` can be named; with them, the names of each."""
-    number = _number(dice, world, fewest)
+    number = how_many(dice, world, fewest)
     full = dice.chance(world.difficulty.full_names)
     while True:
         kinds = zip(_mixed(dice, COLOURS, number), _mixed(dice, SHAPES, number), strict=True)
@@ -245,26 +228,6 @@ def _mixed(dice: Dice, values: Sequence[str], number: int) -> list[str]:
     """Draw `number` values with few repetitions."""
     pool = dice.shuffled(values) + dice.shuffled(values)
     return dice.shuffled(pool[:number])
-
-
-def _present(things: Sequence[Thing]) -> dict[str, list[Described]]:
-    return {
-        "colour": [Described(colour=it.colour) for it in things],
-        "shape": [Described(shape=it.shape) for it in things],
-        "both": [Described(it.colour, it.shape) for it in things],
-    }
-
-
-def _absent(dice: Dice, world: World, things: Sequence[Thing]) -> dict[str, list[Described]]:
-    colours, shapes = {it.colour for it in things}, {it.shape for it in things}
-    both = [Described(c, s) for c in COLOURS for s in SHAPES if not Described(c, s).count(things)]
-    if dice.chance(world.difficulty.near_misses):
-        both = [it for it in both if it.colour in colours and it.shape in shapes]
-    return {
-        "colour": [Described(colour=c) for c in COLOURS if c not in colours],
-        "shape": [Described(shape=s) for s in SHAPES if s not in shapes],
-        "both": both,
-    }
 
 
 def _of(dice: Dice, kind: str, it: Described, things: Sequence[Thing]) -> str:

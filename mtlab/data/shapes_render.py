@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtlab.data.shapes_dice import Dice
-from mtlab.data.shapes_scene import Thing
+from mtlab.data.shapes_scene import LID, Thing
 
 Pixels = NDArray[np.floating[Any]]
 PAINT = {
@@ -21,6 +21,9 @@ PAINT = {
     "yellow": (0.97, 0.84, 0.10),
 }
 STAR = 0.5  #: inner radius of the star, in outer radii
+BOARD = (0.38, 0.27, 0.18)  #: paint of a lid
+HOLE = 0.5, 0.26  #: half the length and half the width of the arms of a lid's hole, in sizes: every shape covers it
+CORNERS = {"triangle": (3, 0.5), "star": (5, STAR), LID: (6, cos(pi / 6))}  #: points; inner radius, in outer radii
 
 
 def render(dice: Dice, things: Sequence[Thing], *, size: int, clutter: float, tint: float) -> NDArray[np.uint8]:
@@ -93,9 +96,14 @@ def _draw(dice: Dice, picture: Pixels, thing: Thing, tint: float) -> None:
     window = _Window(picture, thing.x, thing.y, thing.reach)
     tilt = dice.between(-0.25, 0.25)
     c, s = np.float32(cos(tilt)), np.float32(sin(tilt))
-    distance = _distance(thing.shape, c * window.dx + s * window.dy, c * window.dy - s * window.dx, thing.reach)
-    window.paint(distance, paint * np.float32(0.45))  # a dark rim sets yellow off from light ground
-    window.paint(distance + np.float32(max(0.14 * thing.size, 0.6 * window.pixel)), paint)
+    dx, dy = c * window.dx + s * window.dy, c * window.dy - s * window.dx
+    distance = _distance(thing.shape, dx, dy, thing.reach)
+    body = np.array(BOARD, np.float32) if thing.shape == LID else paint
+    rim = np.float32(max(0.14 * thing.size, 0.6 * window.pixel))
+    window.paint(distance, body * np.float32(0.45))  # a dark rim sets yellow off from light ground
+    window.paint(distance + rim, body)
+    if thing.shape == LID:
+        window.paint(_cross(dx, dy, thing.size), paint)
 
 
 def _distance(shape: str, dx: Pixels, dy: Pixels, reach: float) -> Pixels:
@@ -104,7 +112,7 @@ def _distance(shape: str, dx: Pixels, dy: Pixels, reach: float) -> Pixels:
         return np.asarray(np.hypot(dx, dy) - np.float32(reach), np.float32)
     if shape == "square":
         return np.asarray(np.maximum(abs(dx), abs(dy)) - np.float32(reach / 2**0.5), np.float32)
-    points, inner = (3, 0.5) if shape == "triangle" else (5, STAR)
+    points, inner = CORNERS[shape]
     # Turn every pixel into the half-wedge between a point and the notch beside it: one straight edge is left.
     wedge = np.float32(pi / points)
     angle = np.abs((np.arctan2(dx, -dy) + wedge) % (2 * wedge) - wedge)
@@ -116,6 +124,13 @@ def _distance(shape: str, dx: Pixels, dy: Pixels, reach: float) -> Pixels:
     return np.asarray(
         ((x - np.float32(reach)) * np.float32(edge_y) - y * np.float32(edge_x)) / np.float32(norm), np.float32
     )
+
+
+def _cross(dx: Pixels, dy: Pixels, size: float) -> Pixels:
+    """Distance to the edge of the hole in a lid, negative inside: a cross, so that it is none of the shapes."""
+    length, width = np.float32(HOLE[0] * size), np.float32(HOLE[1] * size)
+    along, across = (np.maximum(abs(a) - length, abs(b) - width) for a, b in ((dx, dy), (dy, dx)))
+    return np.asarray(np.minimum(along, across), np.float32)
 
 
 class _Window:

@@ -13,16 +13,17 @@ from mtlab.data.shapes_dice import Dice
 
 COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("circle", "square", "triangle", "star")
-REACH = {"circle": 1.13, "square": 1.36, "triangle": 1.6, "star": 1.6}  #: circumradius of a shape of size 1
+LID = "lid"  #: a board with a hole in it, on top of a thing of which nothing but its colour can be seen
+REACH = {"circle": 1.13, "square": 1.36, "triangle": 1.6, "star": 1.6, LID: 1.9}  #: circumradius at size 1
 BORDER = 0.02  #: free ground at the picture's edges
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One coloured shape."""
+    """One coloured shape; or the lid on one, whose own shape is not even drawn."""
 
     colour: str
-    shape: str
+    shape: str  #: one of `SHAPES`, or `LID`
     size: float  #: half the side of a square of about the same area
     x: float = 0.0
     y: float = 0.0
@@ -64,13 +65,14 @@ class Difficulty:
     middles: float  #: share of spatial scenes that relate things to the picture's middle; the others, to each other
     extremes: float  #: share of comparisons with all other things ("the largest")
     amounts: float  #: share of comparisons of amounts; the rest compare two things' sizes
-    opposites: float  #: share of comparisons that ask for the smaller or the fewer
+    opposites: float  #: share of comparisons that ask for the smaller or the fewer, and of sentences that deny
+    pairs_in_full: float  #: share of statements about pairs of pictures that name colour and shape, not one of them
 
 
 DIFFICULTIES = {
-    "easy": Difficulty((0.070, 0.135), 1.7, 0.32, 0.40, 0.02, 0.03, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0),
-    "medium": Difficulty((0.065, 0.125), 1.6, 0.30, 0.50, 0.02, 0.05, 0.5, 0.0, 0.7, 0.6, 0.2, 0.0),
-    "hard": Difficulty((0.055, 0.115), 1.3, 0.24, 0.60, 0.015, 0.08, 1.0, 0.5, 0.2, 0.2, 0.4, 0.5),
+    "easy": Difficulty((0.070, 0.135), 1.7, 0.32, 0.40, 0.02, 0.03, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0),
+    "medium": Difficulty((0.065, 0.125), 1.6, 0.30, 0.50, 0.02, 0.05, 0.5, 0.0, 0.7, 0.6, 0.2, 0.0, 0.5),
+    "hard": Difficulty((0.055, 0.115), 1.3, 0.24, 0.60, 0.015, 0.08, 1.0, 0.5, 0.2, 0.2, 0.4, 0.5, 0.8),
 }
 
 

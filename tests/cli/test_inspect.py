@@ -89,7 +89,9 @@ def test_a_recorded_example_is_shown_word_by_word_and_patch_by_patch(told: Told,
         assert re.search(rf"{re.escape(word)}[₁₂₃]", out)
     assert out.count("layer 2") >= 4  # words and patches, and the means of both
     assert "Contribution: share of what a manager hands on" in out
-    assert f"{len(tokens.examples) - 1} more examples are recorded: --example {tokens.examples[0].id}" in out
+    more = f"{len(tokens.examples) - 1} more examples are recorded: --example 1 to {len(tokens.examples)}, or by id"
+    assert f"{more}, such as {tokens.examples[0].id}" in " ".join(out.split())
+    assert told("study:adaptive:0", "--example", "3")[1] == out
     code, out, _ = told("study:adaptive:0", "--weights")
     assert f"“{tokens.examples[0].text}”" in out
     assert "Weight: as the manager learned it" in out
@@ -142,7 +144,7 @@ def test_an_example_that_was_not_recorded_is_run(told: Told, store: Path) -> Non
 def test_managers_without_contributions_say_so(told: Told) -> None:
     out = " ".join(told("study:bridge:0")[1].split())
     assert "Its managers have weights (--weights shows them), but no contributions" in out
-    assert "level 3" in told("study:bridge:0", "--weights")[1]
+    assert "mean weight of level" in told("study:bridge:0", "--weights")[1]
 
 
 def test_a_run_may_be_named_by_folder_and_checkpoint(told: Told, store: Path) -> None:

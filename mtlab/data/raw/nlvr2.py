@@ -1,0 +1,55 @@
+"""The layout of NLVR²: JSON lines of sentences, and two PNGs for each pair of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mtlab.data.base import Dataset, Split
+from mtlab.data.raw.pictures import BLOCK, Picture, Progress, counted, pictures, write_lines, write_png
+
+PARTS: Mapping[Split, str] = {"train": "train", "val": "dev", "test": "test1"}
+FOLDERS = 100  #: over which training pictures are spread
+
+
+def write(data: Dataset, root: Path, progress: Progress) -> None:
+    """Write sentences with their labels, and the pictures, without loss.
+
+    A pair is a set of its own in its identifier. All pairs of dev and test1 count as balanced.
+
+    Args:
+        data: has pairs of pictures, and the answers false and true.
+        root: folder to write to.
+        progress: is told how far it is.
+
+    """
+    for split, part in PARTS.items():
+        found = pictures(data, split)
+        for pair in counted(found, f"{part} pictures", progress):
+            folder = root / "images" / "train" / str(_directory(pair)) if split == "train" else root / part
+            for side, key in enumerate(pair.keys):
+                write_png(folder / f"{_name(part, pair)}-img{side}.png", data.image(key))
+        rows = [row for pair in found for row in _rows(data, part, pair)]
+        sentences = root / "nlvr2" / "data"
+        write_lines(sentences / f"{part}.json", rows)
+        if split != "train":
+            write_lines(sentences / "balanced" / f"balanced_{part}.json", rows)
+
+
+def _name(part: str, pair: Picture) -> str:
+    return f"{part}-{pair.number % BLOCK}-0"
+
+
+def _directory(pair: Picture) -> int:
+    return pair.number % FOLDERS
+
+
+def _rows(data: Dataset, part: str, pair: Picture) -> Iterator[dict[str, Any]]:
+    for at, example in enumerate(pair.examples):
+        yield {
+            "identifier": f"{_name(part, pair)}-{at}",
+            "sentence": example.text,
+            "label": data.answers[example.target].capitalize(),
+            **({"directory": _directory(pair)} if part == "train" else {}),
+        }

@@ -1,0 +1,78 @@
+"""What all layouts share: pictures get numbers, as public data sets have them, and become files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtlab.data.base import SPLITS, Dataset, Example, Split
+
+T = TypeVar("T")
+Progress = Callable[[str, int, int | None], None]  #: what is written, how many are done, of how many
+BLOCK = 10_000_000  #: numbers of one split
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture (of pairs: the first one) with all texts about it."""
+
+    number: int  #: unique in the data set
+    examples: tuple[Example, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of `Dataset.image`."""
+        return self.examples[0].images
+
+
+def pictures(data: Dataset, split: Split) -> list[Picture]:
+    """Collect the examples of a split by picture, in the order of the data set, and number the pictures."""
+    grouped: dict[tuple[str, ...], list[Example]] = {}
+    for example in data.examples(split):
+        grouped.setdefault(example.images, []).append(example)
+    start = BLOCK * (1 + SPLITS.index(split))
+    return [Picture(start + at, tuple(examples)) for at, examples in enumerate(grouped.values())]
+
+
+def counted(items: Sequence[T], what: str, progress: Progress) -> Iterator[T]:
+    """Pass items on, and tell how far it is."""
+    for done, item in enumerate(items):
+        progress(what, done, len(items))
+        yield item
+    progress(what, len(items), len(items))
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write a picture without loss; folders are made."""
+    _write(path, pixels, "PNG")
+
+
+def write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write a picture with little loss: a few grey levels at edges. For layouts whose files must be JPEG."""
+    _write(path, pixels, "JPEG", quality=95, subsampling=0)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write one JSON value; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON lines; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write(path: Path, pixels: NDArray[np.uint8], form: str, **options: Any) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, form, **options)

@@ -1,0 +1,60 @@
+"""The layout of VQAv2: questions and annotations in JSON, pictures as COCO names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtlab.data.base import Dataset, Split
+from mtlab.data.raw.pictures import Picture, Progress, counted, pictures, write_jpeg, write_json
+
+PARTS: Mapping[Split, str] = {"train": "train2014", "val": "val2014", "test": "test2015"}
+ANNOTATORS = 10  #: all of one mind
+
+
+def write(data: Dataset, root: Path, progress: Progress) -> None:
+    """Write questions, pictures, and annotations of train and val; as published, test has questions alone.
+
+    Args:
+        data: has questions and answers.
+        root: folder to write to.
+        progress: is told how far it is.
+
+    """
+    for split, part in PARTS.items():
+        found = pictures(data, split)
+        for picture in counted(found, f"{part} pictures", progress):
+            write_jpeg(root / part / f"COCO_{part}_{picture.number:012d}.jpg", data.image(*picture.keys))
+        questions = [
+            {"image_id": picture.number, "question_id": _id(picture, at), "question": example.text}
+            for picture in found
+            for at, example in enumerate(picture.examples)
+        ]
+        for name in (part, *(["test-dev2015"] if split == "test" else [])):
+            file = root / "vqav2" / f"v2_OpenEnded_mscoco_{name}_questions.json"
+            write_json(file, {"data_subtype": name, "questions": questions})
+        if split != "test":
+            annotations = [
+                _annotated(picture, at, data.answers) for picture in found for at in range(len(picture.examples))
+            ]
+            file = root / "vqav2" / f"v2_mscoco_{part}_annotations.json"
+            write_json(file, {"data_subtype": part, "annotations": annotations})
+
+
+def _id(picture: Picture, at: int) -> int:
+    return picture.number * 1000 + at
+
+
+def _annotated(picture: Picture, at: int, answers: Sequence[str]) -> dict[str, Any]:
+    answer = answers[picture.examples[at].target]
+    return {
+        "question_id": _id(picture, at),
+        "image_id": picture.number,
+        "question_type": " ".join(picture.examples[at].text.lower().split()[:2]),
+        "answer_type": "yes/no" if answer in ("yes", "no") else "number" if answer.isdecimal() else "other",
+        "multiple_choice_answer": answer,
+        "answers": [
+            {"answer": answer, "answer_confidence": "yes", "answer_id": number} for number in range(1, ANNOTATORS + 1)
+        ],
+    }

@@ -1,0 +1,69 @@
+"""docs/worlds.md as a reader would follow it: its commands run, its numbers counted."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mtlab.config.check import checked
+from mtlab.data.base import SPLITS
+from mtlab.data.pictograms import Pictograms
+from mtlab.data.shapes_captions import ShapesCaptions, sets_of_things
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/worlds.md").read_text()
+BLOCKS = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)]
+(RAW,) = [block for block in BLOCKS if block[0].startswith("mtlab data make")]
+
+
+def follow(commands: list[str], folder: Path) -> None:
+    """Run commands one after the other, with this Python's `mtlab` first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in commands:
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=folder,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def refuse_another_picture(drawn: Path) -> None:
+    """Assert that a contact sheet is the one that the page shows, but for decoders' last bits."""
+    with Image.open(drawn) as own, Image.open(ROOT / "docs" / drawn.name) as shown:
+        assert own.size == shown.size
+        small = [image.convert("RGB").resize((64, 16)).tobytes() for image in (own, shown)]
+    assert max(abs(a - b) for a, b in zip(*small, strict=True)) < 12
+
+
+def test_pairs_are_made_converted_and_shown_as_the_page_says(tmp_path: Path) -> None:
+    follow(RAW[:3], tmp_path)
+    refuse_another_picture(tmp_path / "worlds-pairs.png")
+
+
+@pytest.mark.slow
+def test_all_worlds_are_made_converted_and_shown_as_the_page_says(tmp_path: Path) -> None:
+    follow(RAW, tmp_path)
+    for picture in re.findall(r"\]\((worlds-\w+\.png)\)", PAGE):
+        refuse_another_picture(tmp_path / picture)
+
+
+def test_the_page_counts_rightly() -> None:
+    captions = checked(ShapesCaptions.Config, {"train": 4 * 2415})
+    assert f"{len(sets_of_things(captions.objects)):,} sets" in PAGE
+    (told,) = ShapesCaptions.remarks(captions)
+    assert "of 2,414 sets" in told
+    assert "2,414 for `train` and 1,207 each" in PAGE
+    pictograms = Pictograms(checked(Pictograms.Config, {}))
+    examples = [example for split in SPLITS for example in pictograms.examples(split)]
+    assert f"{len({example.image for example in examples}):,} pictograms" in PAGE
+    assert f"{len(examples):,} names" in PAGE

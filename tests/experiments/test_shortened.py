@@ -1,0 +1,84 @@
+"""The recipes that span tasks, shortened: tiny towers, a few pictures, two steps – from the file to the table."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtlab.config.load import recipes
+
+FOLDER = recipes()[0]
+TINY: dict[str, Any] = {
+    "text": {"name": "tiny_text", "depth": 3, "width": 16, "layers": "top3"},
+    "vision": {"name": "tiny_vision", "depth": 3, "width": 16, "layers": "top3"},
+    "model": {"width": 16, "heads": 2, "cross_layers": 2, "mlp_ratio": 1},
+}
+SMALL = {"train": 64, "val": 48, "test": 48, "image_size": 32}
+LENGTH = {"batch": 8, "length": {"steps": 2}, "eval_every": 1}
+
+
+def mtlab(*arguments: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "mtlab", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=800
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def small(data: Any) -> Any:
+    """Shrink a data set; pictograms are as many as they are."""
+    if data == "pictograms":
+        return {"name": "pictograms", "image_size": 32}
+    return {**data, **SMALL}
+
+
+def shorten(name: str, folder: Path) -> Path:
+    """Write a shortened copy of a recipe, with two of its managers and one seed."""
+    study = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    study["set"] |= TINY | {"train": LENGTH}
+    if "data" in study["set"]:
+        study["set"]["data"] = small(study["set"]["data"])
+    for axis in study["axes"].values():
+        if isinstance(axis, dict) and "data" in axis.get("zip", {}):
+            axis["zip"]["data"] = [small(node) for node in axis["zip"]["data"]]
+        if isinstance(axis, dict) and "train.length" in axis.get("zip", {}):
+            axis["zip"]["train.length"] = [LENGTH["length"]] * len(axis["zip"]["train.length"])
+    study["axes"]["manager"] = study["axes"]["manager"][1:3]
+    study["seeds"] = 1
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    return path
+
+
+@pytest.mark.slow
+def test_all_tasks_from_file_to_table(tmp_path: Path) -> None:
+    file = shorten("tasks", tmp_path)
+    mtlab("run", file)
+    rows = json.loads(mtlab("report", file, "--json").stdout)["rows"]
+    worlds = yaml.safe_load(file.read_text())["axes"]["world"]["labels"]
+    assert {row["label"] for row in rows} == {f"{how} · {world}" for how in ("bridge", "static") for world in worlds}
+    assert all(0 <= row["mean"] <= 1 for row in rows)
+
+
+@pytest.mark.slow
+def test_fine_tuning_starts_from_the_captions(tmp_path: Path) -> None:
+    shorten("pretraining_captions", tmp_path)
+    file = shorten("pretraining", tmp_path)
+    mtlab("run", file)
+    rows = json.loads(mtlab("report", file, "--json").stdout)["rows"]
+    assert {row["label"] for row in rows} == {
+        f"{how} · {start}" for how in ("bridge", "static") for start in ("from scratch", "pre-trained")
+    }
+    runs = json.loads(mtlab("plan", file, "--json").stdout)["runs"]
+    started = [run for run in runs if run["label"].endswith("pre-trained")]
+    assert len(started) == 2
+    for run in started:
+        log = (Path(os.environ["MTLAB_STORE"]) / "cells" / run["cell"] / "s0/log.txt").read_text()
+        assert "of the model's" in log
+        assert "kept task.head" in log  # what questions need and captions do not
+        assert "kept encoder" not in log
