@@ -120,8 +120,8 @@ def count(config: Mapping[str, Any], *, answers: int) -> Cost:
     )
     step = often.fusion * fusion.flops + fusion.further_heads
     step += often.towers * sum(work[kind] for kind in trained)
-    # A cache spares frozen towers their work, but for texts with words hidden, which are never the same.
-    live = often.hidden_texts * (0 if "text" in trained else work["text"])
+    # A cache spares frozen towers their work, but for texts with words masked, which are never the same.
+    live = often.masked_texts * (0 if "text" in trained else work["text"])
     return Cost(
         params=dict(fusion.params) | {f"{kind} tower": towers[kind].params for kind in KINDS},
         trained_params=fusion.trained_params + sum(towers[kind].params for kind in trained),

@@ -90,24 +90,54 @@ class Model:
         return Encoded(fused.pooled.cpu(), fused.text.cpu(), fused.image.cpu(), mask, recorded)
 
     @torch.inference_mode()
-    def answer(self, images: Sequence[NDArray[np.uint8] | Picture | str | Path], texts: Sequence[str]) -> list[str]:
+    def answer(self, images: Sequence[Any], texts: Sequence[str]) -> list[str]:
         """Answer a question about each image, by the likeliest of `answers`.
 
+        Args:
+            images: as of `encode`; for a task on several images, a tuple of them for each text.
+            texts: one for each image or tuple.
+
         Raises:
-            UserError: as `encode`; the model does not know the names of its answers.
+            UserError: as `encode`; the model answers nothing, or does not know the names of its answers.
 
         """
+        if not self.network.task.answering:
+            raise UserError("this model answers no questions; `match` tells how well texts and images go together")
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
-        logits = self.network(*self._features(images, texts)).logits
+        _refuse_uneven(images, texts)
+        logits = self.network(*self._read(self._laid_out(images), texts)).logits
         return [self.answers[row] for row in logits.argmax(-1).tolist()]
 
+    @torch.inference_mode()
+    def match(self, images: Sequence[NDArray[np.uint8] | Picture | str | Path], texts: Sequence[str]) -> list[float]:
+        """Tell how probable it is that each text belongs to its image, from 0 to 1.
+
+        Raises:
+            UserError: as `encode`; the model was not trained for retrieval, nor pre-trained with matching.
+
+        """
+        head = getattr(self.network.task, "itm", None)
+        if head is None:
+            raise UserError("this model was not trained to match texts and images")
+        fused = self.network.encoder(*self._features(images, texts))
+        probable: list[float] = head(fused.pooled).softmax(-1)[:, 1].tolist()
+        return probable
+
+    def _laid_out(self, images: Sequence[Any]) -> Sequence[Any]:
+        """Lay out tuples of images, one for each text, as the model takes them: first ones, then second ones."""
+        pictures = self.network.task.pictures
+        if pictures == 1:
+            return images
+        if any(not isinstance(each, list | tuple) or len(each) != pictures for each in images):
+            raise UserError(f"images: this task is on {pictures} images for each text: give a tuple of them for each")
+        return [each[number] for number in range(pictures) for each in images]
+
     def _features(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise UserError("texts: expected a list of strings")
-        if isinstance(images, str | Path) or len(images) != len(texts) or not texts:
-            number = 1 if isinstance(images, str | Path) else len(images)
-            raise UserError(f"expected as many images as texts, in two lists: {number} and {len(texts)} were given")
+        _refuse_uneven(images, texts)
+        return self._read(images, texts)
+
+    def _read(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
         given = {"text": list(texts), "vision": [pixels(image) for image in images]}
         found = []
         for kind, raw in given.items():
@@ -118,6 +148,14 @@ class Model:
                 raise UserError(f"the {kind} tower cannot read this: {error}") from None
             found.append(self.network.features(kind, tuple(tensor.to(self.device) for tensor in prepared)))
         return found[0], found[1]
+
+
+def _refuse_uneven(images: Sequence[Any], texts: Sequence[str]) -> None:
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise UserError("texts: expected a list of strings")
+    if isinstance(images, str | Path) or len(images) != len(texts) or not texts:
+        number = 1 if isinstance(images, str | Path) else len(images)
+        raise UserError(f"expected as many images as texts, in two lists: {number} and {len(texts)} were given")
 
 
 def pixels(image: Any) -> NDArray[np.uint8]:

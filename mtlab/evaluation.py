@@ -180,7 +180,7 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
     task = entry_of(TASKS, config["task"], "task")
     task.cls.check(task.name, entry.name, entry.cls.offers(options), dataset.answers)
     hidden = asked.split in entry.cls.hidden(options)
-    mapped = by_name(examples, tuple(dataset.answers), answers) if task.cls.answers and not hidden else examples
+    mapped = by_name(examples, tuple(dataset.answers), answers) if task.cls.answering and not hidden else examples
     cached = cached_towers(config) if asked.own_data else set()
     model = model_of(config, answers, seed=run.config["seed"], device=device, towers=running(config, cached))
     about = restore(model.network, run)

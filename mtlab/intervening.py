@@ -201,7 +201,7 @@ def _other(found: FoundRun, store: Store, seed: int) -> FoundRun:
 def _answers(found: FoundRun) -> bool:
     """Tell whether a run's task is judged by one answer to each example, so that two models can be run side by side."""
     try:
-        return named(TASKS, found.config["config"]["task"], "task").cls.answers
+        return named(TASKS, found.config["config"]["task"], "task").cls.answering
     except UserError:  # of a plug-in that is not imported yet
         return True
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from toys import picture
 
 import mtlab
 from mtlab.errors import UserError
@@ -120,3 +121,27 @@ def test_the_page_as_it_stands(tmp_path: Path) -> None:
     assert run(sys.executable, "-c", script).splitlines() == expected
     outcomes = (tmp_path / "outcomes.csv").read_text().splitlines()
     assert len(outcomes) == 41
+
+
+CHOSEN = {"metrics": {"choose": "val/primary"}, "train": {"batch": 8}}
+
+
+def test_pairs_of_images_are_answered_in_tuples() -> None:
+    model = mtlab.build(TINY | CHOSEN | {"task": "reasoning", "data": "toy_pairs"})
+    left, right, texts = [picture(0), picture(1)], [picture(2), picture(3)], ["both are red", "it is blue"]
+    pairs = list(zip(left, right, strict=True))
+    assert set(model.answer(pairs, texts)) <= {"False", "True"}
+    assert model.answer(pairs[:1], texts[:1]) + model.answer(pairs[1:], texts[1:]) == model.answer(pairs, texts)
+    with pytest.raises(UserError, match="on 2 images for each text: give a tuple"):
+        model.answer(left, texts)
+    with pytest.raises(UserError, match="was not trained to match"):
+        model.match(left, texts)
+
+
+def test_texts_and_images_are_matched() -> None:
+    model = mtlab.build(TINY | CHOSEN | {"task": {"name": "retrieval", "contrastive_width": 8}, "data": "toy_captions"})
+    found = model.match([picture(0), picture(1)], ["a red plain picture", "something else"])
+    assert len(found) == 2
+    assert all(0 < probable < 1 for probable in found)
+    with pytest.raises(UserError, match="answers no questions; `match` tells"):
+        model.answer([picture(0)], ["a red plain picture"])

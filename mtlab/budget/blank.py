@@ -50,10 +50,10 @@ def blank_batch(
         return cut(blank, length) if kind == "text" else blank
 
     masked = mismatched = None
-    if wants.hidden is not None:
+    if wants.mask_share is not None:
         tokens = text_tokens or tower_shape("text", config["text"]).tokens
         words = cut(towers["text"].dummy_inputs(examples), tokens)
-        hidden = torch.arange(0, examples * tokens, max(1, round(1 / wants.hidden)))
+        hidden = torch.arange(0, examples * tokens, max(1, round(1 / wants.mask_share)))
         masked = Masked(words, hidden, torch.zeros(len(hidden), dtype=torch.long))
     if wants.mismatches_in_training:
         wrong, own = -(-examples // 2), torch.arange(examples)

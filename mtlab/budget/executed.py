@@ -47,7 +47,7 @@ def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Ex
     shapes = {kind: tower_shape(kind, config[kind]) for kind in KINDS}
     lengths = {"text": text_tokens, "vision": shapes["vision"].tokens}
     task, options = task_of(config)
-    often, hidden, cached = task.work(options), task.wants(options).hidden, cached_towers(config)
+    often, hidden, cached = task.work(options), task.wants(options).mask_share, cached_towers(config)
     read = {"text": often.texts, "vision": often.images}
     with torch.device("meta"):
         model = construct(config, shapes["text"], shapes["vision"], answers=answers)
@@ -65,7 +65,7 @@ def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Ex
                 )
             )
             plain = 0 if kind in cached else read[kind]
-            blind = often.hidden_texts if kind == "text" else 0
+            blind = often.masked_texts if kind == "text" else 0
             if not plain + blind:
                 continue
             tower = build_tower(kind, config[kind], weights=False).eval()

@@ -290,7 +290,7 @@ def _check_hidden_words(config: Mapping[str, Any]) -> None:
     from mtlab.towers import tower_shape
 
     task = entry("task", config["task"])
-    hides = task.cls.wants(options("task", config["task"])).hidden is not None
+    hides = task.cls.wants(options("task", config["task"])).mask_share is not None
     if hides and not tower_shape("text", config["text"]).mask_token:
         raise UserError(
             f"{task.name!r} hides words, and text tower {config['text']['name']!r} has no mask token: take another, or "

@@ -44,8 +44,8 @@ class Wants:
     """What a task wants of its batches beside text, picture and right answer."""
 
     scores: bool = False  #: scores of all answers, where the data have them
-    hidden: float | None = None  #: texts with this share of their words hidden
-    whole_words: bool | None = None  #: hide all pieces of a word; None: where the text tower's vocabulary tells
+    mask_share: float | None = None  #: texts with this share of their tokens masked
+    whole_words: bool | None = None  #: mask all pieces of a word; None: where the text tower's vocabulary tells
     mismatches: bool = False  #: pictures that belong to other texts, where a split is judged
     mismatches_in_training: bool = False  #: the same in training
     identities: bool = False  #: which texts have the same picture
@@ -58,7 +58,7 @@ class Work:
     towers: int = 1  #: published arithmetic: each objective has passes of its own
     fusion: int = 1
     texts: int = 1  #: as executed: plain texts are read once for all objectives
-    hidden_texts: int = 0  #: with words hidden: never from a cache
+    masked_texts: int = 0  #: with words masked: never from a cache
     images: float = 1.0
 
 
@@ -73,9 +73,7 @@ class Task(nn.Module):
     needs: ClassVar[str] = "answers"  #: what a data set must hold to train it, one of its `Dataset.provides`
     pictures: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
-    answers: ClassVar[bool] = (
-        True  #: is it judged by what `answer` gives for each example? Else it runs passes of its own
-    )
+    answering: ClassVar[bool] = True  #: is it trained and judged by `answer`? Else it has passes of its own
 
     def __init__(self, config: Any, width: int, answers: int) -> None:  # noqa: ARG002 - subclasses size the head by them
         super().__init__()

@@ -42,9 +42,7 @@ class Evaluation:
     ids: Sequence[str]  #: of the outcomes
     families: Sequence[str]
     scores: Mapping[str, Floats]  #: metric → outcomes; the first is the task's primary metric
-    targets: NDArray[np.int64] | None = (
-        None  #: right answers by number, −1 where they cannot be given; None: no answers
-    )
+    targets: NDArray[np.int64] | None = None  #: right answers by number, −1: cannot be given; None: there are none
     predictions: NDArray[np.int64] | None = None  #: the answers given, by number
     told: Sequence[tuple[str, str]] | None = None  #: right and given answer of each example, where numbers say nothing
     further: Mapping[str, float] = field(default_factory=dict)  #: metrics that are no mean over outcomes

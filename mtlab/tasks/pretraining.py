@@ -49,9 +49,9 @@ class Pretraining(Task):
         weights: Literal["used", "ignored"] = option(
             "used", "ignored: an objective of whatever weight counts as it is, as in the published code"
         )
-        hidden: float = option(0.15, "mlm: share of a caption's tokens that is hidden", above=0.0, below=1.0)
+        mask_share: float = option(0.15, "mlm: share of a caption's tokens that is masked", above=0.0, below=1.0)
         whole_words: bool | None = option(
-            None, "mlm: hide all pieces of a word or none; null: where the tokeniser marks pieces (BERT), as published"
+            None, "mlm: mask all pieces of a word or none; null: where the tokeniser marks pieces (BERT), as published"
         )
         captions: Literal["all", "own"] = option(
             "all", "itc, itm_itc: all captions of a picture in a batch are right, or each pair's own alone (published)"
@@ -74,7 +74,7 @@ class Pretraining(Task):
         **dict.fromkeys(pretrained.LOSSES.values(), "min"),
     }
     needs = "captions"
-    answers = False
+    answering = False
 
     def __init__(self, config: Config, width: int, answers: int) -> None:
         super().__init__(config, width, answers)
@@ -114,7 +114,7 @@ class Pretraining(Task):
         """What the objectives need."""
         asked = learnt(config)
         return Wants(
-            hidden=config.hidden if "mlm" in asked else None,
+            mask_share=config.mask_share if "mlm" in asked else None,
             whole_words=config.whole_words,
             mismatches="itm" in asked,
             mismatches_in_training="itm" in config.objectives,
@@ -134,7 +134,7 @@ class Pretraining(Task):
             towers=sum(one.towers for one in published),
             fusion=sum(one.fusion for one in published),
             texts=int(set(config.objectives) != {"mlm"}),
-            hidden_texts=int("mlm" in config.objectives),
+            masked_texts=int("mlm" in config.objectives),
             images=1.5 if "itm" in config.objectives else 1.0,
         )
 

@@ -40,7 +40,7 @@ class Retrieval(Task):
 
     metrics: ClassVar[Directions] = {"recall": "max", **dict.fromkeys(ranking.RECALLS, "max")}
     needs = "captions"
-    answers = False
+    answering = False
 
     itm: MatchingHead
     itc: ContrastiveHead

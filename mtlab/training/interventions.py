@@ -86,7 +86,7 @@ def swapped(
     """Measure a trained model that weighs experts as another of the same kind does, of another seed.
 
     Args:
-        model: in evaluation mode; its task is one of answering each example (`Task.answers`).
+        model: in evaluation mode; its task is one of answering each example (`Task.answering`).
         other: in evaluation mode; it reads the same examples undisturbed, and its weights take the model's place. What
             a manager weighs its experts in all, and the previous states, stay its own.
         loader: the validation split.

@@ -49,7 +49,7 @@ def running(config: Mapping[str, Any], cached: Collection[TowerKind]) -> set[Tow
 
     """
     task, options = task_of(config)
-    hides = task.wants(options).hidden is not None
+    hides = task.wants(options).mask_share is not None
     return {kind for kind in KINDS if kind not in cached or (kind == "text" and hides)}
 
 
@@ -101,7 +101,7 @@ def gather(
     wants = task.wants(options)
     extras = Extras(
         answers=tuple(answers) if wants.scores and "scores" in dataset.offers(dataset.config) else None,
-        hiding=None if wants.hidden is None else _hiding(wants, towers["text"]),
+        hiding=None if wants.mask_share is None else _hiding(wants, towers["text"]),
         mismatches=wants.mismatches,
         mismatches_in_training=wants.mismatches_in_training,
         identities=wants.identities,
@@ -146,5 +146,5 @@ def _hiding(wants: Wants, tower: Tower[Any]) -> Hiding:
             "the text tower's tokeniser does not tell which pieces make a word (BERT's do)", key="task.whole_words"
         )
     whole = bool(vocabulary.continuing) if wants.whole_words is None else wants.whole_words
-    assert wants.hidden is not None, "asked for by who hides words"
-    return Hiding(Masking(vocabulary, wants.hidden, whole), RawTexts(tower))
+    assert wants.mask_share is not None, "asked for by who hides words"
+    return Hiding(Masking(vocabulary, wants.mask_share, whole), RawTexts(tower))

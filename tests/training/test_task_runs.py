@@ -257,3 +257,64 @@ def test_what_only_a_server_knows_is_not_scored(make_run: RunMaker) -> None:
     assert not [name for name in metrics if name.startswith("test/")]
     assert "val/accuracy" in metrics
     assert set(polars.read_parquet(folder / "examples.parquet")["split"]) == {"val"}
+
+
+@pytest.mark.parametrize(
+    ("name", "heads", "told"),
+    [
+        ("retrieval", "task.itm.linear.weight", ["left 6 weights of another task's heads"]),
+        ("votes", None, ["new: 6 weights of the task's own heads", "left 13 weights of another task's heads"]),
+        ("reasoning", None, ["new: 6 weights of the task's own heads"]),
+    ],
+)
+def test_pre_training_is_a_parent(
+    name: str, heads: str | None, told: list[str], make_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = make_run("pre", **sections("mlm+itm_itc", train=SHORT))
+    assert train(parent) == 0
+    link = {"cell": "pre", "seed": 0}
+    still = {"length": {"steps": 1}, "batch": 8, "lr": 1e-12, "weight_decay": 0.0}
+    child = make_run("fine", parents=[link], **sections(name, train=still), init_from=link)
+    capsys.readouterr()
+    assert train(child) == 0
+    printed = capsys.readouterr().out
+    assert all(words in printed for words in told)
+    given, own = (checkpoints.load(run / "checkpoints/best.safetensors")[0] for run in (parent, child))
+    type_table = "encoder.image.embeddings.token_type.weight"
+    encoder = [key for key in given if key.startswith("encoder.") and key != type_table]
+    assert encoder
+    for key in encoder if heads is None else [*encoder, heads]:
+        torch.testing.assert_close(own[key], given[key], msg=key)
+    torch.testing.assert_close(own[type_table], given[type_table].expand_as(own[type_table]))  # a second picture's too
+
+
+def test_with_and_without_pre_training_is_an_axis(tmp_path: Path) -> None:
+    from mtlab.studies.costs import CellCost
+    from mtlab.studies.plan import make_plan
+    from mtlab.studies.spec import read_study
+
+    shared = (
+        "set:\n  text: {name: tiny_text}\n  vision: {name: tiny_vision}\n  model: {width: 16, heads: 2}\n"
+        "  train: {batch: 8, length: {steps: 2}}\n"
+    )
+    (tmp_path / "pre.yaml").write_text(
+        f"kind: ablation\nname: pre\nwhy: x\n{shared}  task: pretraining\n  data: toy_captions\n"
+        "axes: {manager: [last, static]}\nmetrics: {choose: val/primary, verdict: test/primary}\n"
+    )
+    (tmp_path / "fine.yaml").write_text(
+        f"kind: ablation\nname: fine\nwhy: x\n{shared}axes:\n  manager: [last, static]\n"
+        "  what:\n    zip: {task: [retrieval, reasoning], data: [toy_captions, toy_pairs]}\n"
+        "    labels: [rank, reason]\n"
+        "  init_from: [{value: null, label: without}, {study: pre, label: with}]\n"
+        "baseline: {init_from: without}\nmetrics: {choose: val/primary, verdict: test/primary}\n"
+    )
+    plan = make_plan(read_study(tmp_path / "fine.yaml"), lambda _: CellCost({}, 1, 1.0, 1.0))
+    assert len(plan.cells) == 8
+    assert len(plan.runs) == 10, "one pre-training for each manager serves both tasks"
+    for cell in plan.cells:
+        if cell.parent is not None:
+            assert cell.parent.config["manager"] == cell.config["manager"]
+            assert cell.row.compare_to is not None
+            assert plan.cells[cell.row.compare_to].parent is None
+    assert sum(cell.parent is not None for cell in plan.cells) == 4
+    assert {cell.config["metrics"]["choose"] for cell in plan.cells} == {"val/recall", "val/accuracy"}
