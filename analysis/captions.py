@@ -20,17 +20,17 @@ def caption(report: Report) -> str:
     """Explain the table in one paragraph: everything that its numbers need to be quoted."""
     unit = ", in points (100 × share)" if words.in_points(report.metric) else ""
     level = words.level(report.alpha)
-    sentences = [f"{_seeds(report)}. {report.metric}{unit}: mean ± half-width of the {level} t interval over seeds."]
+    sentences = [f"{seeds(report)}. {report.metric}{unit}: mean ± half-width of the {level} t interval over seeds."]
     if report.comparisons:
         correction = (
             f"p corrected by Holm for {report.comparisons} comparison{'s' if report.comparisons > 1 else ''}"
             if report.correct == "holm"
             else "p not corrected for several comparisons"
         )
-        against = report.baselines[0] if len(report.baselines) == 1 else "the row named in the verdict"
+        other = report.baselines[0] if len(report.baselines) == 1 else "the row named in the verdict"
         needed = ", corrected likewise" if report.correct == "holm" and report.comparisons > 1 else ""
         sentences.append(
-            f"Difference: to {against}, on shared seeds, ± {level}; {named(report.test).words}; {correction}. "
+            f"Difference: to {other}, on shared seeds, ± {level}; {named(report.test).words}; {correction}. "
             f"Detects: the smallest true difference that this n would find with {POWER:.0%} power{needed}."
         )
     marks = "★ best mean, shown to be better or not. " if any(row.best for row in report.rows) else ""
@@ -44,7 +44,7 @@ def families(report: Report) -> str:
     """Explain the table by family."""
     level, metric = words.level(report.alpha), report.metric
     unit = ", in points (100 × share)" if words.in_points(metric) else ""
-    sentences = [f"{_seeds(report)}. {metric} by family{unit}: mean ± half-width of the {level} t interval over seeds."]
+    sentences = [f"{seeds(report)}. {metric} by family{unit}: mean ± half-width of the {level} t interval over seeds."]
     sizes = {name: rows[0].examples for name, rows in report.families.items() if rows and rows[0].examples}
     if sizes:
         sentences.append(f"Examples: {', '.join(f'{name} {size}' for name, size in sizes.items())}.")
@@ -55,19 +55,19 @@ def families(report: Report) -> str:
 
 def marks(report: Report, comparisons: int, scope: str = "") -> str:
     """Explain the marks of what was shown."""
-    against = _against(report) or f"its baseline (one of {', '.join(report.baselines)})"
+    other = against(report) or f"its baseline (one of {', '.join(report.baselines)})"
     correction = (
         f"corrected by Holm for {comparisons} comparison{'s' if comparisons > 1 else ''}{scope}"
         if report.correct == "holm"
         else "not corrected for several comparisons"
     )
     return (
-        f"{words.MARKS['better']} better, {words.MARKS['worse']} worse than {against}: {named(report.test).words}, "
+        f"{words.MARKS['better']} better, {words.MARKS['worse']} worse than {other}: {named(report.test).words}, "
         f"p ≤ {report.alpha:g}, {correction}; no mark: no difference shown."
     )
 
 
-def _against(report: Report) -> str | None:
+def against(report: Report) -> str | None:
     """Name the one baseline: its row, or its variant where every row is compared with the one trained as long."""
     if len(report.baselines) == 1:
         return report.baselines[0]
@@ -91,7 +91,7 @@ def paper(report: Report, *, blocks: int = 1, differences: bool = True) -> str:
     over = "" if report.examples is None else f" on m = {report.examples} examples"
     level, best = words.level(report.alpha), "highest" if report.mode == "max" else "lowest"
     sentences = [
-        f"{report.metric}{unit}: mean ± half-width of the {level} t interval over {_seeds(report)}{over}.",
+        f"{report.metric}{unit}: mean ± half-width of the {level} t interval over {seeds(report)}{over}.",
         f"Checkpoints: those of the {'highest' if report.choose_mode == 'max' else 'lowest'} {report.choose}.",
     ]
     if report.comparisons:
@@ -132,7 +132,8 @@ def beside(report: Report) -> tuple[list[str], list[list[str]]]:
     return ["variant", "metric", "published", "ours", "source"], lines
 
 
-def _seeds(report: Report) -> str:
+def seeds(report: Report) -> str:
+    """Say how many seeds the variants have."""
     counts = sorted({row.n for row in report.rows})
     asked = max((row.asked for row in report.rows), default=0)
     if not counts or counts == [asked]:

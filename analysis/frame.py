@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtlab.studies.results import costs
 from mtlab.studies.store import Store
 
 if TYPE_CHECKING:
     import polars as pl
-
-_COST_NAMES = {"flops_forward": "flops", "memory_mib": "memory"}  #: as metrics name them: cost/flops, cost/memory
 
 
 def runs(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
@@ -21,8 +20,9 @@ def runs(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
     Columns:
         run, study, cell, seed, label, state: as in the plan; state is that of `Store.states`.
         axis/PATH: the axis values; as JSON where values of one axis are of several types.
-        train/…, val/…, test/…: every metric of the result, at the best checkpoint.
-        steps, best_step, stopped_early.
+        train/…, val/…, test/…: every metric of the result, at the best checkpoint; val/primary and test/primary are
+        the task's primary metric, whatever it is.
+        steps, best_step, stopped_early; cut_texts: which texts were too long for the tower, in words, if any.
         cost/params, cost/params/PART, cost/trained_params, cost/flops (forward, of one example), cost/flops_training
         (of one example), cost/seconds, cost/examples_per_second, cost/memory (MiB).
         mix/NAME: what is no part of a run's id but may shift its last bits or its time: device, threads, micro_batch,
@@ -76,18 +76,11 @@ def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:
     if result is None:
         return row
     row |= {name: float(value) for name, value in result["metrics"].items()}
-    row |= {name: result.get(name) for name in ("steps", "best_step", "stopped_early")}
-    return row | _cost(result["cost"]) | _mixes(store, run["id"], result)
-
-
-def _cost(cost: Mapping[str, Any]) -> dict[str, float | None]:
-    parts = cost.get("params", {})
-    row: dict[str, float | None] = {"cost/params": float(sum(parts.values())) if parts else None}
-    row |= {f"cost/params/{part}": float(number) for part, number in parts.items()}
-    for name, value in cost.items():
-        if name != "params":
-            row[f"cost/{_COST_NAMES.get(name, name)}"] = None if value is None else float(value)
-    return row
+    for split in ("val", "test"):  # of runs from before there was another task than answering
+        if f"{split}/accuracy" in result["metrics"]:
+            row.setdefault(f"{split}/primary", float(result["metrics"][f"{split}/accuracy"]))
+    row |= {name: result.get(name) for name in ("steps", "best_step", "stopped_early", "cut_texts")}
+    return row | costs(result["cost"]) | _mixes(store, run["id"], result)
 
 
 def _mixes(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:

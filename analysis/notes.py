@@ -40,7 +40,8 @@ def notes(runs: pl.DataFrame, rows: Sequence[Row], plan: Mapping[str, Any]) -> t
 
     """
     own = runs.filter(_of(rows))
-    return (*_missing(own, rows, plan), *_few(rows, plan), *of_rows(rows), *_mixed(own), *_old_code(own, plan))
+    told = (*_missing(own, rows, plan), *_few(rows, plan), *of_rows(rows), *_mixed(own), *_old_code(own, plan))
+    return (*told, *_cut(own))
 
 
 def _of(rows: Sequence[Row]) -> pl.Expr:
@@ -123,6 +124,13 @@ def _old_code(runs: pl.DataFrame, plan: Mapping[str, Any]) -> list[str]:
     known = runs["mix/code"].drop_nulls()
     old = int((known != plan["code"]).sum())
     return [f"{old} of {known.len()} finished runs were made by other training code than the plan's"] if old else []
+
+
+def _cut(runs: pl.DataFrame) -> list[str]:
+    """Tell which texts were too long for the towers."""
+    if "cut_texts" not in runs.columns:
+        return []
+    return [f"texts {told}" for told in sorted(set(runs["cut_texts"].drop_nulls()))]
 
 
 def _unseen(smallest: float | None, metric: str) -> str:

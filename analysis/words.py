@@ -8,7 +8,8 @@ from mtlab.statistics import Mean
 
 NONE = "—"
 MARKS = {"better": "†", "worse": "‡"}  #: of what was shown, beside a mean
-_SHARES = ("accuracy", "recall", "precision", "f1", "auc")  #: metrics between 0 and 1, shown in points
+#: metrics between 0 and 1, shown in points
+_SHARES = ("accuracy", "recall", "primary", "score", "IR@", "TR@", "precision", "f1", "auc")
 
 
 def in_points(metric: str) -> bool:

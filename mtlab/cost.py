@@ -18,6 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.model import VisionLanguageModel, construct
+from mtlab.tasks.base import task_of
 from mtlab.towers import KINDS, TowerKind, build_tower, tower_digest, tower_node, tower_shape
 from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.towers.facts import remembered, version
@@ -107,7 +108,8 @@ def count(config: Mapping[str, Any], *, answers: int) -> Cost:
     """
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
     built = json.dumps({part: config[part] for part in ("manager", "model", "task")}, sort_keys=True)
-    fusion, often = _fusion_cost(built, text, vision, answers), passes(config["task"])
+    task, options = task_of(config)
+    fusion, often = _fusion_cost(built, text, vision, answers), task.work(options)
     towers = {kind: tower_cost(kind, config[kind]) for kind in KINDS}
     trained = {kind for kind in KINDS if config[kind].get("trainable")}
     inputs: dict[TowerKind, int] = {"text": 1, "vision": fusion.pictures}
@@ -118,11 +120,13 @@ def count(config: Mapping[str, Any], *, answers: int) -> Cost:
     )
     step = often.fusion * fusion.flops + fusion.further_heads
     step += often.towers * sum(work[kind] for kind in trained)
+    # A cache spares frozen towers their work, but for texts with words hidden, which are never the same.
+    live = often.hidden_texts * (0 if "text" in trained else work["text"])
     return Cost(
         params=dict(fusion.params) | {f"{kind} tower": towers[kind].params for kind in KINDS},
         trained_params=fusion.trained_params + sum(towers[kind].params for kind in trained),
         flops_forward=flops,
-        flops_step=3 * step + (0 if config["cache"]["enabled"] else often.towers * flops.frozen),
+        flops_step=3 * step + (live if config["cache"]["enabled"] else often.towers * flops.frozen),
     )
 
 
@@ -148,27 +152,6 @@ def _fusion_cost(built: str, text: TowerShape, vision: TowerShape, answers: int)
         further_heads=head_flops(model, text, vision),
         pictures=model.task.pictures,
     )
-
-
-@dataclass(frozen=True)
-class Passes:
-    """How often the parts of a model run forward for one training example."""
-
-    towers: int
-    fusion: int
-
-
-#: Each objective of pre-training has a pass of its own; matching against hard negatives fuses a pair and two negatives.
-_PASSES = {"mlm": Passes(1, 1), "itm": Passes(1, 1), "itc": Passes(1, 1), "itm_itc": Passes(1, 3)}
-
-
-def passes(task: Mapping[str, Any]) -> Passes:
-    """Tell how often the parts run for one training example, from a resolved task node."""
-    objectives = ["itm_itc"] if task["name"] == "retrieval" else task.get("objectives")
-    if not objectives:
-        return Passes(1, 1)
-    found = [_PASSES[objective] for objective in objectives]
-    return Passes(sum(one.towers for one in found), sum(one.fusion for one in found))
 
 
 def tower_cost(kind: TowerKind, node: Mapping[str, Any]) -> TowerCost:
@@ -213,7 +196,7 @@ def head_flops(model: VisionLanguageModel, text: TowerShape, vision: TowerShape)
     """Count what the heads of pre-training and retrieval cost beside what answers, for one example, on meta."""
     words, contrast = getattr(model.task, "mlm", None), getattr(model.task, "itc", None)
     total = 0
-    if words is not None:
+    if words is not None and getattr(model.task, "itm", None) is not None:
         states = torch.empty(1, text.tokens, model.encoder.config.width, device="meta")
         total += _counted(lambda: words(states))
     if contrast is not None:

@@ -178,7 +178,7 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
     if not examples:
         raise UserError(f"data set {entry.name!r} has no {asked.split} examples", key="split")
     task = entry_of(TASKS, config["task"], "task")
-    task.cls.check(task.name, entry.name, entry.cls.provides, dataset.answers)
+    task.cls.check(task.name, entry.name, entry.cls.offers(options), dataset.answers)
     hidden = asked.split in entry.cls.hidden(options)
     mapped = by_name(examples, tuple(dataset.answers), answers) if task.cls.answers and not hidden else examples
     cached = cached_towers(config) if asked.own_data else set()

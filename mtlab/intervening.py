@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from mtlab import files
 from mtlab.config.check import checked
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import configured, named
 from mtlab.config.schema import TrainConfig
 from mtlab.data.base import DATASETS
 from mtlab.data.batches import Loader
@@ -22,6 +22,7 @@ from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model import VisionLanguageModel
 from mtlab.studies.find import FoundRun, find_run
 from mtlab.studies.store import Store
+from mtlab.tasks.base import TASKS
 from mtlab.towers import KINDS, tower_shape
 from mtlab.training import interventions
 from mtlab.training.environment import device as find_device
@@ -63,7 +64,9 @@ def known(found: FoundRun) -> dict[str, Any]:
 
 
 def other_seeds(found: FoundRun) -> list[int]:
-    """Tell the other seeds of the run's cell that are finished."""
+    """Tell the other seeds of the run's cell that are finished, and whose weights it could take."""
+    if not _answers(found):
+        return []
     there = (int(folder.name[1:]) for folder in found.folder.resolve().parent.glob("s*") if folder.name[1:].isdigit())
     store, cell = cast("Store", found.store), found.config["cell"]
     return sorted(seed for seed in there if seed != found.config["seed"] and store.state(f"{cell}/s{seed}") == "done")
@@ -142,6 +145,13 @@ def measure(
 
     """
     path, store = place(found), cast("Store", found.store)
+    if seeds and not _answers(found):
+        raise UserError(
+            f"{found.config['config']['task']['name']!r} runs several passes over a text and an image: another seed's "
+            "weights cannot take the place of the run's own",
+            file="command line",
+            key="--swap",
+        )
     others = [_other(found, store, seed) for seed in seeds]
     run = open_run(found, device=device)
     mixing = _mixing(run)
@@ -186,6 +196,14 @@ def _other(found: FoundRun, store: Store, seed: int) -> FoundRun:
             key="--swap",
         )  # fmt: skip
     return find_run(store.run(f"{found.config['cell']}/s{seed}"), store.root)
+
+
+def _answers(found: FoundRun) -> bool:
+    """Tell whether a run's task is judged by one answer to each example, so that two models can be run side by side."""
+    try:
+        return named(TASKS, found.config["config"]["task"], "task").cls.answers
+    except UserError:  # of a plug-in that is not imported yet
+        return True
 
 
 def _keep(path: Path, key: str, result: Mapping[str, Any]) -> None:

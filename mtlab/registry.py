@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -168,6 +169,17 @@ class Registry(Generic[T]):
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
+
+    def own(self, name: str) -> Entry[T] | None:
+        """Look up an entry that comes with mtlab by importing the module that is called like it, and nothing else.
+
+        For those who must not wait for torch, which other modules of the package may need; None if there is none.
+        """
+        module = f"{self.package}.{name}"
+        if name not in self.entries and re.fullmatch(r"[a-z][a-z0-9_]*", name) and importlib.util.find_spec(module):
+            importlib.import_module(module)
+        found = self.entries.get(name)
+        return found if found is not None and found.ours else None
 
     def fill(self) -> None:
         """Import our own entries and every installed plug-in; a plug-in that fails is remembered, never dropped."""

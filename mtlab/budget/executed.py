@@ -16,18 +16,25 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.budget.texts import cut
-from mtlab.cost import passes
 from mtlab.model import construct
-from mtlab.towers import KINDS, build_tower, is_cached, tower_shape
+from mtlab.tasks.base import task_of
+from mtlab.towers import KINDS, build_tower, tower_shape
 from mtlab.towers.base import Features, Tower
+from mtlab.training.sources import cached_towers
 
 
 @dataclass(frozen=True)
 class Executed:
     """FLOPs for one example."""
 
-    forward: int  #: one pass
+    towers: int  #: forward, those that run
+    fusion: int  #: forward, one pass of encoder and head
     step: int  #: training: all forward and backward passes
+
+    @property
+    def forward(self) -> int:
+        """One pass through all that runs."""
+        return self.towers + self.fusion
 
 
 def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Executed:
@@ -39,12 +46,15 @@ def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Ex
     """
     shapes = {kind: tower_shape(kind, config[kind]) for kind in KINDS}
     lengths = {"text": text_tokens, "vision": shapes["vision"].tokens}
+    task, options = task_of(config)
+    often, hidden, cached = task.work(options), task.wants(options).hidden, cached_towers(config)
+    read = {"text": often.texts, "vision": often.images}
     with torch.device("meta"):
         model = construct(config, shapes["text"], shapes["vision"], answers=answers)
         # Eval all through: dropout is elementwise, and attention with it takes another path that is counted alike.
         model.eval()
         levels: dict[str, Features] = {}
-        forward, backward = 0, 0
+        forward, step = 0, 0.0
         amounts = {"text": 1, "vision": model.task.pictures}
         for kind in KINDS:
             trained = config[kind]["trainable"]
@@ -54,18 +64,20 @@ def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Ex
                     for width in shapes[kind].widths
                 )
             )
-            if is_cached(kind, config):
+            plain = 0 if kind in cached else read[kind]
+            blind = often.hidden_texts if kind == "text" else 0
+            if not plain + blind:
                 continue
             tower = build_tower(kind, config[kind], weights=False).eval()
             given = tuple(tensor.to("meta") for tensor in tower.dummy_inputs(amounts[kind]))
             inputs = cut(given, text_tokens) if kind == "text" else given
             cost = _counted(partial(_levels, tower, inputs), backward=trained)
-            forward, backward = forward + cost[0], backward + cost[1]
+            forward += cost[0]
+            step += (plain + blind) * sum(cost)
         fusion = _counted(lambda: (model(levels["text"], levels["vision"]).logits,), backward=True)
-        heads = _counted(lambda: _further_heads(model, levels, text_tokens), backward=True)
-    often = passes(config["task"])
-    step = often.towers * (forward + backward) + often.fusion * sum(fusion) + sum(heads)
-    return Executed(forward + fusion[0], step)
+        words = max(1, round(text_tokens * (hidden or 0)))
+        heads = _counted(lambda: _further_heads(model, levels, words), backward=True)
+    return Executed(forward, fusion[0], round(step) + often.fusion * sum(fusion) + sum(heads))
 
 
 def _levels(tower: Tower[Any], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -73,12 +85,12 @@ def _levels(tower: Tower[Any], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return features.levels
 
 
-def _further_heads(model: Any, levels: Mapping[str, Features], text_tokens: int) -> tuple[Tensor, ...]:
+def _further_heads(model: Any, levels: Mapping[str, Features], hidden_words: int) -> tuple[Tensor, ...]:
     """Run the heads that a forward pass leaves out: those of pre-training and retrieval."""
     words, contrast = getattr(model.task, "mlm", None), getattr(model.task, "itc", None)
     found: list[Tensor] = []
-    if words is not None:
-        found.append(words(torch.empty(1, text_tokens, model.encoder.config.width, requires_grad=True)))
+    if words is not None and getattr(model.task, "itm", None) is not None:
+        found.append(words(torch.empty(1, hidden_words, model.encoder.config.width, requires_grad=True)))
     if contrast is not None:
         found += contrast(levels["text"], levels["vision"])
     return tuple(found)

@@ -8,7 +8,7 @@ trained one, are there throughout.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mtlab.budget.texts import cut
+from mtlab.budget.blank import blank_batch
 from mtlab.encoder import Key
-from mtlab.model import Answered, VisionLanguageModel, construct
-from mtlab.towers import KINDS, TowerKind, build_tower, is_cached, tower_shape
-from mtlab.towers.base import Features, Tower, TowerShape
+from mtlab.managers.base import Experts
+from mtlab.model import construct
+from mtlab.tasks.base import task_of
+from mtlab.towers import build_tower, tower_shape
+from mtlab.towers.base import Features
+from mtlab.training.sources import cached_towers, running
+from mtlab.training.steps import Arithmetic, Passes, combined
 
 MOMENTS = 2  #: tensors that AdamW keeps for each trained parameter
 ALLOCATOR = 1.1  #: measured: gaps between blocks and the kernels' own buffers add about a tenth
@@ -87,13 +91,14 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
     """
     train = config["train"]
     examples = train["micro_batch"] or train["batch"]
-    shapes = {kind: tower_shape(kind, config[kind]) for kind in KINDS}
+    cached = cached_towers(config)
+    task, options = task_of(config)
     with torch.device("meta"):  # some towers ask for numbers as they are built, which fake tensors have not
-        towers = {kind: build_tower(kind, config[kind], weights=False) for kind in KINDS if not is_cached(kind, config)}
+        towers = {kind: build_tower(kind, config[kind], weights=False) for kind in running(config, cached)}
         model = construct(
             config,
-            shapes["text"],
-            shapes["vision"],
+            tower_shape("text", config["text"]),
+            tower_shape("vision", config["vision"]),
             answers=answers,
             text_tower=towers.get("text"),
             vision_tower=towers.get("vision"),
@@ -104,11 +109,13 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
         for held in (*model.parameters(), *model.buffers()):
             tally.add(held)
         parameters = tally.live
-        lengths = {"text": text_length or shapes["text"].tokens, "vision": shapes["vision"].tokens}
-        amounts = {"text": examples, "vision": examples * model.task.pictures}
         with tally:
-            given = {kind: blank_inputs(kind, towers, shapes[kind], amounts[kind], lengths[kind]) for kind in KINDS}
-            loss = _loss(model, given, bf16=train["precision"] == "bf16", examples=examples)
+            batch = blank_batch(
+                config, task.wants(options), towers, cached, examples, text_length, answers, model.task.pictures
+            )
+            arithmetic = Arithmetic(torch.device("cpu"), bf16=train["precision"] == "bf16")
+            losses = model.task.losses(_Rehearsal(model, arithmetic), batch)
+            loss = combined(losses, dict.fromkeys(losses, 1.0), model.task.weights())
             kept = tally.live - parameters
             loss.backward()
     gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
@@ -132,44 +139,14 @@ def _to_fake(model: nn.Module) -> None:
                 held[name] = made[id(tensor)]
 
 
-def blank_inputs(
-    kind: TowerKind, towers: Mapping[TowerKind, Tower[Any]], shape: TowerShape, amount: int, length: int
-) -> Features | tuple[Tensor, ...]:
-    """Make blank inputs: for the tower if it runs, else the levels that a cache would give.
+class _Rehearsal(Passes):
+    """Passes whose random numbers are names alone."""
 
-    Args:
-        kind: "text" or "vision".
-        towers: those that run.
-        shape: what the tower offers.
-        amount: texts or images.
-        length: tokens of each.
+    def generator(self) -> torch.Generator:
+        return torch.Generator()
 
-    """
-    if kind not in towers:
-        mask = torch.ones(amount, length, dtype=torch.bool) if kind == "text" else None
-        return Features(tuple(torch.zeros(amount, length, width) for width in shape.widths), mask)
-    blank = towers[kind].dummy_inputs(amount)
-    return cut(blank, length) if kind == "text" else blank
-
-
-def _loss(
-    model: VisionLanguageModel,
-    given: Mapping[TowerKind, Features | Sequence[Tensor]],
-    *,
-    bf16: bool,
-    examples: int,
-) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        text, vision = model.features("text", given["text"]), model.features("vision", given["vision"])
-        noise: dict[Key, Tensor] = {
-            key: torch.empty(shape) for key, (shape, _) in model.encoder.noise_shapes(text, vision).items()
-        }
-        answered: Answered = model(text, vision, noise=noise)
-        words = getattr(model.task, "mlm", None)
-        vocabulary = None if words is None else words(answered.fused.text)
-    logits = answered.logits.float()
-    loss = -logits.log_softmax(-1).flatten(1)[:, 0].sum() / examples
-    return loss if vocabulary is None else loss - vocabulary.float().log_softmax(-1)[..., 0].sum()
+    def _noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:  # noqa: ARG002 - all passes alike
+        return {key: torch.empty(shape) for key, (shape, _) in self.model.encoder.noise_shapes(text, image).items()}
 
 
 def _bytes(tensor: Tensor) -> int:

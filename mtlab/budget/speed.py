@@ -10,15 +10,17 @@ from typing import Any
 
 import torch
 
-from mtlab.budget.memory import Memory, blank_inputs
+from mtlab.budget.blank import blank_batch
+from mtlab.budget.memory import Memory
 from mtlab.config.check import checked
 from mtlab.config.schema import TrainConfig
-from mtlab.data.batches import Batch
 from mtlab.errors import UserError
 from mtlab.model import build
-from mtlab.towers import KINDS, build_tower, is_cached, tower_shape
+from mtlab.tasks.base import task_of
+from mtlab.towers import KINDS, build_tower, tower_shape
 from mtlab.training.environment import device, device_name
 from mtlab.training.optimiser import adamw, groups
+from mtlab.training.sources import cached_towers, running
 from mtlab.training.steps import Arithmetic, train_step
 from mtlab.units import si
 
@@ -70,24 +72,23 @@ def _timed(
     config: Mapping[str, Any], train: TrainConfig, arithmetic: Arithmetic, answers: int, text_tokens: int
 ) -> Speed:
     examples = train.micro_batch or train.batch
-    shapes = {kind: tower_shape(kind, config[kind]) for kind in KINDS}
-    run = [kind for kind in KINDS if not is_cached(kind, config)]
-    towers = {kind: build_tower(kind, config[kind], weights=False) for kind in run}
+    cached = cached_towers(config)
+    towers = {kind: build_tower(kind, config[kind], weights=False) for kind in running(config, cached)}
+    task, options = task_of(config)
     model = build(
         config,
-        shapes["text"],
-        shapes["vision"],
+        tower_shape("text", config["text"]),
+        tower_shape("vision", config["vision"]),
         answers=answers,
         text_tower=towers.get("text"),
         vision_tower=towers.get("vision"),
     )
     model = model.to(arithmetic.device).train()
-    scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in run if config[kind]["trainable"]}
+    scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in KINDS if config[kind]["trainable"]}
     optimiser = adamw(model, groups(model, train, scales), train)
-    lengths = {"text": text_tokens, "vision": shapes["vision"].tokens}
-    amounts = {"text": examples, "vision": examples * model.task.pictures}
-    given = {kind: blank_inputs(kind, towers, shapes[kind], amounts[kind], lengths[kind]) for kind in KINDS}
-    batch = Batch(tuple(range(examples)), given["text"], given["vision"], torch.zeros(examples, dtype=torch.long))
+    batch = blank_batch(
+        config, task.wants(options), towers, cached, examples, text_tokens, answers, model.task.pictures
+    )
 
     def step(number: int) -> None:
         train_step(model, optimiser, (batch,), arithmetic, seed=0, step=number, clip=train.clip)

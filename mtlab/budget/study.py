@@ -18,6 +18,7 @@ from mtlab.studies.cells import Cell
 from mtlab.studies.costs import architecture
 from mtlab.studies.plan import Plan
 from mtlab.studies.reconcile import CHECKPOINTS
+from mtlab.tasks.base import task_of
 from mtlab.towers import tower_shape
 from mtlab.towers.facts import remembered, version
 
@@ -117,7 +118,10 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
     )
     speed = _speed(config, memory, shape, size.answers, speeds) if timed else None
     validations = math.ceil(cell.steps / train["eval_every"])
+    task, options = task_of(config)
     judged = validations * size.examples["val"] + size.examples["test"]
+    fused = validations * task.fusions_to_judge(options, size.examples["val"])
+    fused += task.fusions_to_judge(options, size.examples["test"])
     examples = cell.steps * train["batch"]
     parameters = cell.cost.params
     return Budget(
@@ -134,7 +138,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         real_tokens_from=shape.told,
         flops_forward=cell.cost.flops_forward,
         flops_training=cell.cost.flops_training,
-        executed_forward=work["forward"],
+        executed_forward=work["towers"] + work["fusion"],
         executed_training=work["step"],
         batch=train["batch"],
         micro_batch=train["micro_batch"] or train["batch"],
@@ -142,7 +146,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         memory=memory,
         steps=cell.steps,
         run_flops=cell.cost.flops_training * examples,
-        run_executed=float(work["step"] * examples + work["forward"] * judged),
+        run_executed=float(work["step"] * examples + work["towers"] * judged + work["fusion"] * fused),
         run_seconds=speed.seconds_per_example * examples if isinstance(speed, Speed) else None,
         run_disk=BYTES * CHECKPOINTS * cell.cost.trained_params,
         speed=speed if isinstance(speed, Speed) else None,

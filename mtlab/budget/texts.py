@@ -48,13 +48,14 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
 
 
 def _measured(config: Mapping[str, Any]) -> int:
-    examples = resolve.entry("data", config["data"]).cls(resolve.options("data", config["data"])).examples("train")
+    train = config["train"]
+    dataset = resolve.entry("data", config["data"]).cls(resolve.options("data", config["data"]))
+    examples = dataset.sample("train", BATCHES * train["batch"])
     with torch.device("meta"):
         tower = build_tower("text", config["text"], weights=False)
-    train = config["train"]
     size = min(train["micro_batch"] or train["batch"], TEXTS)
     lengths = []
-    for rows in islice(training_rows(len(examples), 0, train["batch"]), BATCHES):
+    for rows in islice(training_rows(len(examples), 0, min(train["batch"], len(examples))), BATCHES):
         prepared = tower.prepare([examples[row].text for row in rows[:size]])[0]
         lengths.append(prepared.shape[1] if prepared.ndim > 1 else tower.info.tokens)  # a tower without ids: planted
     return round(sum(lengths) / len(lengths))

@@ -16,6 +16,7 @@ from mtlab.cli import (
     checking,
     checkpoints,
     cleaning,
+    dashboard,
     data,
     doctor,
     evaluation,
@@ -27,6 +28,7 @@ from mtlab.cli import (
     running,
     starting,
     state,
+    sweeping,
     training,
     verifying,
 )
@@ -48,25 +50,32 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run,
     "status": state.status,
     "report": reporting.report,
+    "dashboard": dashboard.dashboard,
     "eval": evaluation.evaluate,
     "intervene": intervening.intervene,
+    "import": checkpoints.import_,
+    "export": checkpoints.export,
+    "verify": verifying.verify,
     "list": listing.list_entries,
     "check": checking.check,
     "doctor": doctor.doctor,
     "clean": cleaning.clean,
-    "import": checkpoints.import_,
-    "export": checkpoints.export,
-    "verify": verifying.verify,
     "train": training.train,
 }
-for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
-GROUPS: dict[str, tuple[typer.Typer, str]] = {
-    "data": (data.app, "Convert data sets into shards, and look at them: make, convert, info, check, sample."),
-}
+GROUPS: dict[str, typer.Typer] = {"sweep": sweeping.app, "data": data.app}  #: commands that have commands of their own
 data.app.command("make")(making.make)
-for _name, (_group, _help) in GROUPS.items():
-    app.add_typer(_group, name=_name, help=_help)
+PANELS: dict[str, tuple[str, ...]] = {
+    "Studies": ("new", "plan", "budget", "run", "status", "report", "sweep", "dashboard"),
+    "Single runs and models": ("eval", "intervene", "import", "export", "verify"),
+    "Data": ("data",),
+    "What there is": ("list", "check", "doctor", "clean", "train"),
+}
+for _panel, _names in PANELS.items():
+    for _name in _names:
+        if _name in GROUPS:
+            app.add_typer(GROUPS[_name], name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(COMMANDS[_name])
 
 
 def _version(asked: bool) -> None:
@@ -118,6 +127,6 @@ def _command_given(words: Sequence[str]) -> list[str]:
     """Find the command in the first words of the command line, with the group that it is in."""
     if not words or words[0] not in COMMANDS | GROUPS:
         return []
-    inside = GROUPS[words[0]][0].registered_commands if words[0] in GROUPS else []
+    inside = GROUPS[words[0]].registered_commands if words[0] in GROUPS else []
     named = {command.callback.__name__ for command in inside if command.callback is not None}
     return [words[0], *(word for word in words[1:2] if word in named)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,16 +43,20 @@ PluginOption = Annotated[
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take over the name of a study from another file.")]
 
 
-def planned(path: Path, overrides: Sequence[str], store: Store, *, plugins: bool) -> Plan:
-    """Read, expand and price a study."""
+def planned(
+    path: Path, overrides: Sequence[str], store: Store, *, plugins: bool, plugin_folder: Path | None = None
+) -> Plan:
+    """Read, expand and price a study; its plug-ins lie beside it, or in `plugin_folder`."""
     from mtlab.plugins import import_plugins
     from mtlab.studies.costs import Costs
     from mtlab.studies.plan import make_plan
     from mtlab.studies.spec import read_study
 
     study = read_study(path, overrides)
+    if plugin_folder is not None:
+        study = replace(study, plugin_folder=plugin_folder)
     try:
-        import_plugins(study.keys.plugins, path.resolve().parent, allowed=plugins)
+        import_plugins(study.keys.plugins, study.plugin_folder, allowed=plugins)
     except UserError as error:
         raise study.error(error.problem, error.key) from error.__cause__
     costs = Costs(store.root / "costs.json")

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 SHOWN = 20  #: problems that are printed
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Convert data sets into shards, and look at them: convert, info, check, sample.",
+)
 Location = Annotated[
     str,
     typer.Argument(metavar="SHARDS", help="Folder of shards, http(s)://…, or pipe:COMMAND with {} for a file's name."),

@@ -52,6 +52,13 @@ def report(
         raise UserError("--by family takes one study at a time", file="command line")
     plans = [opened.plan(study_name(file, opened)) for file in files]
     wanted: str | None = "json" if as_json else format
+    for file, plan in zip(files, plans, strict=True):
+        if plan.get("kind") == "sweep":
+            raise UserError(
+                f"is a sweep: `mtlab sweep report {file}` reports on it, `mtlab report {plan['study']}-final` compares"
+                " its tuned variants",
+                file=file,
+            )
     if wanted is None and out is None and by is None and len(plans) == 1:
         print_report(opened, plans[0])
     else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +14,7 @@ from mtlab.cli.common import File, Overrides, PluginsOption, ReplaceOption, Stor
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.studies.launcher import Outcome
+    from mtlab.studies.launcher import Outcome, Policy
     from mtlab.studies.plan import Plan
     from mtlab.studies.store import Store
 
@@ -35,45 +38,74 @@ def run(
     Ctrl-C stops it cleanly; the same command goes on from there.
     """
     from mtlab.config.load import study_file
-    from mtlab.studies.launcher import Policy, launch
-    from mtlab.studies.live import live_view
-    from mtlab.studies.plan import run_configs, to_json
-    from mtlab.studies.reconcile import reconcile, refuse_full_disk
+    from mtlab.studies.launcher import Policy
     from mtlab.studies.store import Store, store_root
 
     if fail_fast and keep_going:
         raise UserError("--fail-fast and --keep-going contradict each other: give one", file="command line")
     path = study_file(file)
     opened = Store.open(store_root(store), create=True)
-    plan = planned(path, overrides or [], opened, plugins=not no_plugins)
+    policy = Policy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
+    study = Launched(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace)
+    raise typer.Exit(run_study(study, opened, workers, policy))
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A study that is to be run, as the user named it."""
+
+    file: str  #: as it stands in hints for the next command
+    path: Path
+    overrides: tuple[str, ...] = ()
+    plugins: bool = True  #: may they be imported?
+    plugin_folder: Path | None = None  #: where they lie, if not beside the file
+    replace: bool = False
+    again: str | None = None  #: the command that goes on with it, if not `mtlab run FILE`
+
+
+def run_study(study: Launched, store: Store, workers: int | None, policy: Policy, *, report: bool = True) -> int:
+    """Plan a study, run what is missing, and print what came of it, with or without its table; return the exit code.
+
+    Raises:
+        UserError: it is wrong, or cannot be run here.
+
+    """
+    from mtlab.studies.launcher import launch
+    from mtlab.studies.live import live_view
+    from mtlab.studies.plan import run_configs, to_json
+    from mtlab.studies.reconcile import reconcile, refuse_full_disk
+
+    def make() -> Plan:
+        return planned(study.path, study.overrides, store, plugins=study.plugins, plugin_folder=study.plugin_folder)
+
+    plan = make()
     refuse_unread(plan)
     if plan.unresolved:
         fetch_weights(plan)
-        plan = planned(path, overrides or [], opened, plugins=not no_plugins)
+        plan = make()
     refuse_unready(plan)
     data = to_json(plan)
-    found = reconcile(data, opened)
-    refuse_full_disk(data, found.states, opened)
-    opened.claim_study(plan.study.name, path, path.read_text(), replace=replace)
-    opened.write_plan(plan.study.name, data)
+    found = reconcile(data, store)
+    refuse_full_disk(data, found.states, store)
+    store.claim_study(plan.study.name, study.path, study.path.read_text(), replace=study.replace)
+    store.write_plan(plan.study.name, data)
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     typer.echo(f"{plan.study.name}: {len(data['runs'])} runs ({counts})")
     for remark in data["remarks"]:
         typer.echo(f"data: {remark}")
+    hours = plan.study.keys.resources.hours
     outcome = launch(
-        opened,
+        store,
         data,
         run_configs(plan),
         workers=workers,
-        policy=Policy(
-            retries=retries,
-            fail_fast=fail_fast,
-            keep_going=keep_going,
-            limit=3600 * (plan.study.keys.resources.hours or math.inf),
-        ),
+        policy=dataclasses.replace(policy, limit=3600 * (hours or math.inf)),
         view=live_view(),
     )
-    raise typer.Exit(_conclude(outcome, opened, data, file))
+    _tell_problems(outcome, store, data, study)
+    if report and not outcome.interrupted:
+        _report(store, data, study.file)
+    return outcome.exit_code
 
 
 def refuse_unread(plan: Plan) -> None:
@@ -87,8 +119,8 @@ def refuse_unread(plan: Plan) -> None:
     if unread:
         names = ", ".join(sorted(unread))
         raise plan.study.error(
-            f"{names}: only sizes and answers are known here, there is no reader for the files; "
-            "`mtlab plan` and `mtlab budget` work",
+            f"{names}: only sizes and answers are known without the files; `mtlab data convert` makes shards of them, "
+            "and `data.folder` says where these lie (`mtlab list datasets NAME`)",
             "set.data",
         )
 
@@ -137,10 +169,8 @@ def _refuse_missing(device: str) -> None:
     find(device)
 
 
-def _conclude(outcome: Outcome, store: Store, plan: dict[str, Any], file: str) -> int:
-    """Print what came of it: failures, the table of what is there, paths, and what to do next."""
-    from mtlab.cli.reporting import print_report
-
+def _tell_problems(outcome: Outcome, store: Store, plan: dict[str, Any], study: Launched) -> None:
+    """Print what did not go well, and what to do about it."""
     labels = {run["id"]: f"{run['label']}, seed {run['seed']}" for run in plan["runs"]}
     for run, failure in outcome.failed.items():
         typer.echo(f"failed: {labels[run]}: {failure.error}", err=True)
@@ -149,9 +179,13 @@ def _conclude(outcome: Outcome, store: Store, plan: dict[str, Any], file: str) -
         typer.echo(f"blocked by failed parents: {', '.join(labels[run] for run in outcome.blocked)}", err=True)
     if outcome.message:
         typer.echo(outcome.message, err=True)
-    if outcome.interrupted:
-        typer.echo(f"interrupted; `mtlab run {file}` goes on from here", err=True)
-        return outcome.exit_code
+    if outcome.interrupted and study.again is None:
+        typer.echo(f"interrupted; `mtlab run {study.file}` goes on from here", err=True)
+
+
+def _report(store: Store, plan: dict[str, Any], file: str) -> None:
+    """Print the table of what is there, paths, and what to do next."""
+    from mtlab.cli.reporting import print_report
+
     print_report(store, plan)
     typer.echo(f"next: mtlab report {file} --format md · mtlab status {plan['study']}")
-    return outcome.exit_code

@@ -24,7 +24,7 @@ from mtlab.config.options import declared
 #: What trains, below the package: the source that `engine_code` covers.
 ENGINE_FILES = (
     *("model.py", "encoder.py", "projection.py", "layers.py"),
-    *("data/batches.py", "data/masking.py", "data/mismatches.py"),
+    *("data/batches.py", "data/inputs.py", "data/masking.py", "data/mismatches.py", "data/streamed.py"),
 )
 ENGINE_ROOMS = ("managers", "tasks", "training")
 UNRESOLVED = "unresolved"  #: stands for the digest of weights that cannot be had yet

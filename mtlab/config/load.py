@@ -50,8 +50,19 @@ def recipes() -> list[Path]:
     return [folder for folder in folders if (folder / "presets").is_dir()]
 
 
-def study_file(name: str) -> Path:
+def sweep_recipes() -> list[Path]:
+    """Return the folders of shipped sweeps, as `recipes` does those of studies."""
+    package = Path(__file__).resolve().parents[1]
+    folders = [package.parent / "sweeps", package / "sweep_recipes"]
+    return [folder for folder in folders if (folder / "quick.yaml").is_file()]
+
+
+def study_file(name: str, folders: Sequence[Path] | None = None) -> Path:
     """Find a study: a path, else a shipped recipe of that name.
+
+    Args:
+        name: as the user gives it.
+        folders: of the recipes; by default of those that are studies.
 
     Raises:
         UserError: there is neither.
@@ -60,7 +71,7 @@ def study_file(name: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
-    folders = recipes()
+    folders = recipes() if folders is None else folders
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"

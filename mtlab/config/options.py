@@ -23,6 +23,7 @@ class Option:
     choices: Sequence[Any] | None = None
     identity: bool = True
     legacy: Any = NOTHING
+    sizing: bool = True
 
     def complaint(self, value: Any) -> str | None:
         """Say why `value` is refused, or return None. Lists are checked item by item."""
@@ -60,6 +61,7 @@ def option(
     choices: Sequence[Any] | None = None,
     identity: bool = True,
     legacy: Any = NOTHING,
+    sizing: bool = True,
 ) -> Any:
     """Declare a field of a configuration dataclass.
 
@@ -73,9 +75,10 @@ def option(
         choices: the values allowed, where a `Literal` type cannot say so.
         identity: False if the setting cannot change a run's results, so that it is no part of the run's id.
         legacy: the value that stands for "as it was before this option existed": a run with it keeps its old id.
+        sizing: False if neither parameters nor FLOPs depend on it, so that a search over it need not count them anew.
 
     """
-    declared = Option(help, minimum, maximum, above, below, choices, identity, legacy)
+    declared = Option(help, minimum, maximum, above, below, choices, identity, legacy, sizing)
     if callable(default):
         factory: Callable[[], Any] = default
         return dataclasses.field(default_factory=factory, metadata={"option": declared})

@@ -94,6 +94,7 @@ def filled(written: Mapping[str, Any]) -> dict[str, Any]:
             config[key] = given
         else:
             config[key] = _section(key, given if given is not None else {})
+    config["train"] = config["train"] | {"augment": _augment(config["train"]["augment"])}
     if not any(value is not None for value in config["train"]["length"].values()):
         config["train"] = config["train"] | {"length": config["train"]["length"] | {"steps": DEFAULT_STEPS}}
     return config
@@ -138,6 +139,7 @@ def remarks(data: Mapping[str, Any]) -> tuple[str, ...]:
 def identity(config: Mapping[str, Any]) -> Identity:
     """Compute the id of a resolved cell whose length is in steps."""
     entries = {node: entry(node, config[node]) for node in NODES}
+    versions = {f"{node}:{found.name}": found.version for node, found in entries.items()} | _augment_version(config)
     digests = {node: _digest(node, json.dumps(config[node], sort_keys=True)) for node in ("text", "vision", "data")}
     start = config["init_from"]
     if isinstance(start, Mapping) and "checkpoint" in start:
@@ -147,11 +149,20 @@ def identity(config: Mapping[str, Any]) -> Identity:
         config,
         RunConfig,
         {node: found.config for node, found in entries.items()},
-        {f"{node}:{found.name}": found.version for node, found in entries.items()},
+        versions,
         ENGINE,
         digests,
         {node: entries[node].cls.location_options for node in ("text", "vision", "data")},
     )
+
+
+def _augment_version(config: Mapping[str, Any]) -> dict[str, int]:
+    node = config["train"].get("augment")
+    if node is None:
+        return {}
+    from mtlab.data.transforms.base import TRANSFORMS
+
+    return {f"transform:{node['name']}": named(TRANSFORMS, node, "train.augment").version}
 
 
 def plugin_code(config: Mapping[str, Any]) -> dict[str, str]:
@@ -205,8 +216,9 @@ def _check_together(config: Mapping[str, Any]) -> None:
     if train["micro_batch"] is not None and train["batch"] % train["micro_batch"]:
         raise UserError(f"{train['micro_batch']} does not divide the batch {train['batch']}", key="train.micro_batch")
     data, task = entry("data", config["data"]), entry("task", config["task"])
-    task.cls.check(task.name, data.name, data.cls.provides, size.names)
+    task.cls.check(task.name, data.name, offers(config), size.names)
     _check_contrast(config)
+    _check_augment(config)
     _check_hidden_words(config)
     metric = config["metrics"]["choose"]
     known = metrics(config)
@@ -219,6 +231,37 @@ def _check_together(config: Mapping[str, Any]) -> None:
             f"{metric!r} cannot choose a checkpoint: only validation data (val/…) may", key="metrics.choose"
         )
     pairing(config)
+
+
+def _augment(given: Any) -> dict[str, Any] | None:
+    """Fill in and check the transform of training images; its size is the tower's."""
+    if given is None:
+        return None
+    from mtlab.data.transforms.base import TRANSFORMS
+
+    key = "train.augment"
+    node = {"name": given} if isinstance(given, str) else _mapping(given, key)
+    found = named(TRANSFORMS, node, key)
+    if "size" in node:
+        raise UserError("is the vision tower's: leave it out", key=f"{key}.size")
+    try:
+        options = plain_checked(found.config, own_options(node))
+    except UserError as error:
+        raise error.at(key=key) from None
+    if not found.cls.square:
+        raise UserError(f"{found.name!r} gives images of different shapes, which do not fit into a batch", key=key)
+    return {"name": found.name} | {option: value for option, value in options.items() if option != "size"}
+
+
+def _check_augment(config: Mapping[str, Any]) -> None:
+    from mtlab.towers import is_cached
+
+    if config["train"]["augment"] is not None and is_cached("vision", config):
+        raise UserError(
+            "the vision tower's levels are cached, of images as they are: set vision.trainable to true, or "
+            "cache.enabled to false",
+            key="train.augment",
+        )
 
 
 def _with_own_metric(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,8 +307,17 @@ def metrics(config: Mapping[str, Any]) -> list[str]:
 
 
 def _own_metrics(config: Mapping[str, Any]) -> Mapping[str, str]:
-    task, provides = entry("task", config["task"]), entry("data", config["data"]).cls.provides
-    found: Mapping[str, str] = task.cls.judged_by(options("task", config["task"]), provides)
+    task = entry("task", config["task"])
+    found: Mapping[str, str] = task.cls.judged_by(options("task", config["task"]), offers(config))
+    return found
+
+
+def offers(config: Mapping[str, Any]) -> frozenset[str]:
+    """Ask a resolved cell's data set what tasks may need it for."""
+    try:
+        found: frozenset[str] = entry("data", config["data"]).cls.offers(options("data", config["data"]))
+    except UserError as error:
+        raise error.at(key="data") from None
     return found
 
 

@@ -22,13 +22,15 @@ class ModelConfig:
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
     cross_layers: int = option(3, "cross-modal layers K per modality; 0 pools the projected experts", minimum=0)
     mlp_ratio: int = option(4, "inner width of the feed-forward sub-layer, in widths", minimum=1)
-    dropout: float = option(0.1, "dropout on attention and after each sub-layer", minimum=0.0, below=1.0)
-    norm_eps: float = option(1e-5, "epsilon of the LayerNorms in the cross-modal layers (published: 1e-12)", above=0.0)
+    dropout: float = option(0.1, "dropout on attention and after each sub-layer", minimum=0.0, below=1.0, sizing=False)
+    norm_eps: float = option(
+        1e-5, "epsilon of the LayerNorms in the cross-modal layers (published: 1e-12)", above=0.0, sizing=False
+    )
     standardise: bool = option(
         True, "give every channel of every offered level mean 0 and deviation 1 over training data (published: false)"
     )
     init_std: float | None = option(
-        None, "deviation of initial weights (published: 0.02, at width 768); null: 1 / √width", above=0.0
+        None, "deviation of initial weights (published: 0.02, at width 768); null: 1 / √width", above=0.0, sizing=False
     )
     layer_embeddings: bool = option(True, "add a learned embedding of its layer to each offered expert (ManagerTower)")
 
@@ -82,10 +84,22 @@ class TrainConfig:
     compile: bool = option(False, "compile the fusion with torch.compile")
     eval_every: int = option(200, "steps between validations", minimum=1)
     patience: int | None = option(None, "stop after so many validations without a better one; null: never", minimum=1)
+    augment: Any = option(
+        None,
+        "transform of training images, a name or {name, options} (`mtlab list transforms`), if the vision tower runs "
+        "in every step; null: images as they are judged",
+        legacy=None,
+    )
     micro_batch: int | None = option(
         None, "examples in one forward pass (accumulates to batch); null: batch", minimum=1, identity=False
     )
     checkpoint_every: int = option(200, "steps between checkpoints for resuming", minimum=1, identity=False)
+    readers: int = option(
+        0,
+        "processes that read and decode what is streamed from shards; 0: the training process",
+        minimum=0,
+        identity=False,
+    )
     threads: int = option(1, "CPU threads of one run; another number changes the last bits", minimum=1, identity=False)
     device: str = option("auto", "auto, cpu, cuda or cuda:N", identity=False)
 

@@ -5,7 +5,7 @@ No torch here: `mtlab status` and the analyses may read it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -64,6 +64,11 @@ class Dataset:
         return ""
 
     @classmethod
+    def offers(cls, config: Any) -> frozenset[str]:  # noqa: ARG003 - a subclass whose options decide reads them
+        """Say what tasks may need it for, see `provides`."""
+        return cls.provides
+
+    @classmethod
     def hidden(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003 - most data sets are whole
         """Name the splits whose right answers are not public: they are answered for their server, never scored."""
         return frozenset()
@@ -81,6 +86,14 @@ class Dataset:
     def examples(self, split: Split) -> Sequence[Example]:
         """All examples of a split, always in the same order."""
         raise NotImplementedError
+
+    def texts(self, split: Split) -> Iterator[str]:
+        """Go through the texts of a split; one that is too large to be held overrides this."""
+        return (example.text for example in self.examples(split))
+
+    def sample(self, split: Split, at_most: int) -> Sequence[Example]:  # noqa: ARG002 - a subclass reads it
+        """Give examples to measure by: all, or where these are too many to be held at most so many, of all kinds."""
+        return self.examples(split)
 
     def image(self, key: str) -> NDArray[np.uint8]:
         """The pixels of an image, [H, W, 3] RGB."""

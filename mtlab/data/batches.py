@@ -7,52 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from mtlab.data.base import Dataset, Example
+from mtlab.data.base import Example
+from mtlab.data.inputs import AugmentedImages, Inputs, Source, each
 from mtlab.data.masking import Masked, Masking
 from mtlab.data.mismatches import mismatches
 from mtlab.errors import UserError
-from mtlab.towers.base import Features, Tower
+from mtlab.towers.base import Features
 from mtlab.training.seeding import derive, order
 
-Inputs = Features | tuple[Tensor, ...]  #: cached levels, or what a tower's `forward` takes
 T = TypeVar("T")
-
-
-class Source(Protocol):
-    """Where a modality's inputs come from: the expert cache, or raw data that a tower is still to read."""
-
-    def fetch(self, keys: Sequence[str]) -> Inputs:
-        """Gather the inputs of these texts, or of the images with these keys, in this order."""
-
-
-@dataclass(frozen=True)
-class RawTexts:
-    """Texts made ready for a tower that runs in every step."""
-
-    tower: Tower[str]
-
-    def fetch(self, keys: Sequence[str]) -> tuple[Tensor, ...]:
-        """Tokenise the texts."""
-        return self.tower.prepare(keys)
-
-
-@dataclass(frozen=True)
-class RawImages:
-    """Images made ready for a tower that runs in every step."""
-
-    tower: Tower[Any]
-    dataset: Dataset
-
-    def fetch(self, keys: Sequence[str]) -> tuple[Tensor, ...]:
-        """Read the images and turn them into pixels as the tower wants them."""
-        return self.tower.prepare([self.dataset.image(key) for key in keys])
+Shown = tuple[str, int, int]  #: key of a picture, whose in the batch it is, and which of its pictures; −1: another's
 
 
 @dataclass(frozen=True)
@@ -92,12 +63,12 @@ class Batch:
         if masked is not None:
             masked = Masked(tuple(map(move, masked.words)), move(masked.places), move(masked.right))
         if mismatched is not None:
-            images = None if mismatched.images is None else _each(mismatched.images, move)
+            images = None if mismatched.images is None else each(mismatched.images, move)
             mismatched = Mismatched(images, move(mismatched.shown), move(mismatched.matches))
         return Batch(
             self.rows,
-            _each(self.text, move),
-            _each(self.image, move),
+            each(self.text, move),
+            each(self.image, move),
             move(self.targets),
             masked,
             mismatched,
@@ -124,6 +95,83 @@ class Extras:
     identities: bool = False
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The random numbers of some examples."""
+
+    seeds: Sequence[int] = ()  #: of what is hidden of each text, if anything is
+    others: Sequence[int | None] = ()  #: of whom each text is shown the picture; None: its own. Empty: that is no task
+    pixels: Sequence[int] = ()  #: seeds of what is done to each example's pictures
+    at_least_one: bool = False  #: hide at least one token of each text
+
+    def at(self, part: slice) -> Drawn:
+        """Take those of some examples."""
+        return Drawn(self.seeds[part], self.others[part], self.pixels[part], self.at_least_one)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes batches of examples whose images are there.
+
+    Args:
+        text: where their texts' inputs come from.
+        extras: what the task wants beside.
+
+    """
+
+    text: Source
+    extras: Extras
+
+    def make(
+        self, rows: Sequence[int], examples: Sequence[Example], image: Inputs, drawn: Drawn, wrong: Inputs | None
+    ) -> Batch:
+        """Put a batch together.
+
+        Args:
+            rows: what to call the examples.
+            examples: themselves.
+            image: of all their pictures: all first ones, then all second ones.
+            drawn: their random numbers.
+            wrong: the pictures of others that some are shown with, in their order.
+
+        """
+        extras, texts, masked = self.extras, [example.text for example in examples], None
+        text = self.text.fetch(texts)
+        if extras.hiding is not None:
+            words = extras.hiding.words.fetch(texts)
+            assert not isinstance(words, Features), "a source of words gives ids and mask"
+            masked = extras.hiding.masking.hide(words, drawn.seeds, at_least_one=drawn.at_least_one)
+        mismatched = None
+        if drawn.others:
+            own = torch.tensor([other is None for other in drawn.others])
+            behind = len(own) + (~own).cumsum(0) - 1  # rows of the wrong pictures, which come after the right ones
+            mismatched = Mismatched(wrong, torch.where(own, torch.arange(len(own)), behind), own.long())
+        identities = None
+        if extras.identities:
+            numbers: dict[str, int] = {}
+            identities = torch.tensor([numbers.setdefault(example.image, len(numbers)) for example in examples])
+        return Batch(tuple(rows), text, image, self._targets(examples), masked, mismatched, identities)
+
+    def _targets(self, examples: Sequence[Example]) -> Tensor:
+        if self.extras.answers is None:
+            return torch.tensor([example.target for example in examples])
+        scores = torch.zeros(len(examples), len(self.extras.answers))
+        for row, example in enumerate(examples):
+            for answer, score in example.scores:
+                scores[row, answer] = score
+        return scores
+
+
+Fetch = Callable[[Sequence[Shown], Drawn], Inputs]
+
+
+def drawn_in_training(extras: Extras, seed: int, step: int, images: Sequence[str]) -> Drawn:
+    """Draw what a step needs, whose examples have these pictures; others are places in the step."""
+    seeds = [derive(seed, "mask", step, place) for place in range(len(images))] if extras.hiding else []
+    others = mismatches(images, derive(seed, "mismatch", step)) if extras.mismatches_in_training else []
+    return Drawn(seeds, others, [derive(seed, "augment", step, place) for place in range(len(images))])
+
+
 class Loader:
     """The batches of one split.
 
@@ -133,77 +181,50 @@ class Loader:
         image: where their images' inputs come from.
         extras: what the task wants beside. In training it rests on seed and step; elsewhere on the example alone, and
             so is the same in every run.
+        augmented: in training, where images come from instead.
 
     """
 
-    def __init__(self, examples: Sequence[Example], text: Source, image: Source, extras: Extras | None = None) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        text: Source,
+        image: Source,
+        extras: Extras | None = None,
+        augmented: AugmentedImages | None = None,
+    ) -> None:
         self.examples = examples
         self.text = text
         self.image = image
         self.extras = extras or Extras()
+        self.augmented = augmented
+        self._maker = Maker(text, self.extras)
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def batch(self, rows: Sequence[int]) -> Batch:
-        """Gather the examples at these positions."""
+        """Gather the examples at these positions, as they are judged."""
         extras = self.extras
         seeds = [derive(0, "validation", "mask", row) for row in rows] if extras.hiding else []
         others = [self._others[row] for row in rows] if extras.mismatches else []
-        return self._batch(rows, seeds, others, at_least_one=True)
+        return self._batch(rows, Drawn(seeds, others, at_least_one=True), self._as_they_are)
 
-    def _batch(
-        self, rows: Sequence[int], seeds: Sequence[int], others: Sequence[int | None], *, at_least_one: bool
-    ) -> Batch:
-        """Gather examples.
-
-        Args:
-            rows: their positions.
-            seeds: of what is hidden of each text, if anything is.
-            others: the positions of those whose picture each text is shown with; None: its own; empty: that is no task.
-            at_least_one: hide at least one token of each text.
-
-        """
-        chosen, extras = [self.examples[row] for row in rows], self.extras
-        text = self.text.fetch([example.text for example in chosen])
-        masked = None
-        if extras.hiding is not None:
-            words = extras.hiding.words.fetch([example.text for example in chosen])
-            assert not isinstance(words, Features), "a source of words gives ids and mask"
-            masked = extras.hiding.masking.hide(words, seeds, at_least_one=at_least_one)
+    def _batch(self, rows: Sequence[int], drawn: Drawn, fetch: Fetch) -> Batch:
+        """Gather examples; `drawn.others` are positions in the split."""
+        chosen = [self.examples[row] for row in rows]
         pictures = zip(*(example.images for example in chosen), strict=True)
-        return Batch(
-            tuple(rows),
-            text,
-            self.image.fetch([key for keys in pictures for key in keys]),
-            self._targets(chosen),
-            masked,
-            self._mismatched(others) if others else None,
-            torch.tensor([self._identities[example.image] for example in chosen]) if extras.identities else None,
-        )
+        keys = [(key, row, number) for number, each in enumerate(pictures) for row, key in enumerate(each)]
+        wrong = [(self.examples[o].image, row, -1) for row, o in enumerate(drawn.others) if o is not None]
+        return self._maker.make(rows, chosen, fetch(keys, drawn), drawn, fetch(wrong, drawn) if wrong else None)
 
-    def _targets(self, chosen: Sequence[Example]) -> Tensor:
-        if self.extras.answers is None:
-            return torch.tensor([example.target for example in chosen])
-        scores = torch.zeros(len(chosen), len(self.extras.answers))
-        for row, example in enumerate(chosen):
-            for answer, score in example.scores:
-                scores[row, answer] = score
-        return scores
+    def _as_they_are(self, pictures: Sequence[Shown], drawn: Drawn) -> Inputs:  # noqa: ARG002 - nothing is drawn
+        return self.image.fetch([key for key, _, _ in pictures])
 
-    def _mismatched(self, others: Sequence[int | None]) -> Mismatched:
-        wrong = [other for other in others if other is not None]
-        behind = iter(range(len(others), len(others) + len(wrong)))
-        return Mismatched(
-            self.image.fetch([self.examples[other].image for other in wrong]) if wrong else None,
-            torch.tensor([row if other is None else next(behind) for row, other in enumerate(others)]),
-            torch.tensor([int(other is None) for other in others]),
-        )
-
-    @cached_property
-    def _identities(self) -> dict[str, int]:
-        """Number the pictures, as they first occur."""
-        return {key: number for number, key in enumerate(dict.fromkeys(example.image for example in self.examples))}
+    def _augmented(self, pictures: Sequence[Shown], drawn: Drawn) -> Inputs:
+        assert self.augmented is not None, "chosen by who knows"
+        seeds = [derive(drawn.pixels[row], number) for _, row, number in pictures]
+        return self.augmented.fetch([key for key, _, _ in pictures], seeds)
 
     @cached_property
     def _others(self) -> list[int | None]:
@@ -220,14 +241,11 @@ class Loader:
 
         """
         for step, rows in enumerate(training_rows(len(self.examples), seed, batch, start), start):
-            hiding, seeds, others = self.extras.hiding, list[int](), list[int | None]()
-            if hiding is not None:
-                seeds = [derive(seed, "mask", step, place) for place in range(batch)]
-            if self.extras.mismatches_in_training:
-                drawn = mismatches([self.examples[row].image for row in rows], derive(seed, "mismatch", step))
-                others = [None if other is None else rows[other] for other in drawn]
+            drawn = drawn_in_training(self.extras, seed, step, [self.examples[row].image for row in rows])
+            drawn = replace(drawn, others=[None if other is None else rows[other] for other in drawn.others])
+            fetch = self._as_they_are if self.augmented is None else self._augmented
             yield tuple(
-                self._batch(rows[part], seeds[part], others[part], at_least_one=False)
+                self._batch(rows[part], drawn.at(part), fetch)
                 for part in (slice(at, at + micro) for at in range(0, batch, micro))
             )
 
@@ -264,14 +282,3 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := coming.result()) is not None:
             coming = pool.submit(next, items, None)
             yield item
-
-
-def moved(inputs: Inputs, device: torch.device) -> Inputs:
-    """Move inputs to a device."""
-    return inputs if device.type == "cpu" else _each(inputs, lambda tensor: tensor.to(device))
-
-
-def _each(inputs: Inputs, move: Callable[[Tensor], Tensor]) -> Inputs:
-    if isinstance(inputs, Features):
-        return Features(tuple(map(move, inputs.levels)), None if inputs.mask is None else move(inputs.mask))
-    return tuple(map(move, inputs))

@@ -103,4 +103,5 @@ class Masking:
 def uniform(seed: int, count: int) -> Uniform:
     """Draw numbers from 0 up to 1; of raw bits alone, which NumPy keeps from version to version."""
     raw = np.random.PCG64(seed).random_raw(count)
-    return np.multiply(raw >> np.uint64(11), 2.0**-53, dtype=np.float64)
+    drawn: Uniform = (raw >> np.uint64(11)) * np.float64(2.0**-53)
+    return drawn

@@ -119,9 +119,12 @@ class LearnedMixture(Mixture):
         weight: Literal["scalar", "vector"] = option(
             "vector", "one weight per expert, or one per expert and dimension (adaptive: of the previous state alone)"
         )
-        temperature: float = option(1.0, "initial softmax temperature, learned from there", above=0.0)
+        temperature: float = option(1.0, "initial softmax temperature, learned from there", above=0.0, sizing=False)
         noise: float = option(
-            0.0, "standard deviation of the training noise on the scores, in units of 1/N (published: 1)", minimum=0.0
+            0.0,
+            "standard deviation of the training noise on the scores, in units of 1/N (published: 1)",
+            minimum=0.0,
+            sizing=False,
         )
         start: Literal["uniform", "top"] = option(
             "uniform",

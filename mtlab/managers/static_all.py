@@ -34,12 +34,18 @@ class StaticAll(Manager):
             "raw", "weights of the previous states: free, a softmax of their own, or one softmax with the experts"
         )
         weight: Literal["scalar", "vector"] = option("vector", "one weight per state, or one per state and dimension")
-        temperature: float = option(1.0, "initial softmax temperature θ, learned from there", above=0.0)
+        temperature: float = option(1.0, "initial softmax temperature θ, learned from there", above=0.0, sizing=False)
         temperature_cross: float = option(
-            1.0, "own_softmax: initial temperature θ_cross over the previous states, learned from there", above=0.0
+            1.0,
+            "own_softmax: initial temperature θ_cross over the previous states, learned from there",
+            above=0.0,
+            sizing=False,
         )
         noise: float = option(
-            0.0, "standard deviation of the training noise on the experts' scores, in units of 1/N", minimum=0.0
+            0.0,
+            "standard deviation of the training noise on the experts' scores, in units of 1/N",
+            minimum=0.0,
+            sizing=False,
         )
 
     layer_weights: ClassVar[frozenset[str]] = frozenset({"score", "previous_score"})

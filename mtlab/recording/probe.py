@@ -49,7 +49,8 @@ def look(model: VisionLanguageModel, arithmetic: Arithmetic, batch: Batch) -> Se
         text, image = model.features("text", batch.text), model.features("vision", batch.image)
         answered: Answered = model(text, image, record=True)
     managers = answered.fused.recorded or {}
-    masks: dict[Modality, Tensor | None] = {"text": text.mask, "image": image.mask}
+    _, first = next(model.pictures(image))  # what is recorded is of the first picture, where a text goes with several
+    masks: dict[Modality, Tensor | None] = {"text": text.mask, "image": first.mask}
     return Seen(
         managers=managers,
         masks=masks,

@@ -12,8 +12,18 @@ from typing import Any, Literal, Protocol
 from mtlab.studies.failures import Failure
 from mtlab.studies.store import Store
 
-JobState = Literal["queued", "running", "elsewhere", "done", "failed", "blocked", "skipped", "stopped"]
-ORDER: tuple[JobState, ...] = ("done", "running", "elsewhere", "queued", "failed", "blocked", "skipped", "stopped")
+JobState = Literal["queued", "running", "elsewhere", "done", "paused", "failed", "blocked", "skipped", "stopped"]
+ORDER: tuple[JobState, ...] = (
+    "done",
+    "running",
+    "elsewhere",
+    "queued",
+    "paused",
+    "failed",
+    "blocked",
+    "skipped",
+    "stopped",
+)
 WAITING: frozenset[JobState] = frozenset({"queued", "running", "elsewhere"})
 
 
@@ -33,6 +43,8 @@ class Job:
     attempt: int = 0  #: starts by this launcher
     started: float = 0.0  #: when its last attempt began, on the monotonic clock
     overdue: bool = False  #: was it asked to stop because its time was up?
+    unwanted: bool = False  #: was it asked to stop because nobody needs more of it? Its state is kept
+    deadline: float | None = None  #: when it is killed, having been asked to stop, on the monotonic clock
     failure: Failure | None = None
     note: str = ""  #: why it is in this state, in a few words
     before: Mapping[str, Any] | None = None  #: the `failure.json` of an earlier launch
@@ -52,6 +64,7 @@ class Board:
     jobs: dict[str, Job]
     workers: int
     message: str = ""  #: what goes on with the study as a whole: "stopping", …
+    halted: bool = False  #: is nothing more to be started?
     counts: Counter[JobState] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -64,6 +77,32 @@ class Board:
     def among(self, *states: JobState) -> list[Job]:
         """Return the jobs in one of `states`, in plan order."""
         return [job for job in self.jobs.values() if job.state in states]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is to change in a launch: see `Feed`."""
+
+    add: Sequence[
+        tuple[Mapping[str, Any], Mapping[str, Any]]
+    ] = ()  #: further runs: entry of `plan.json`, `config.json`
+    pause: Sequence[str] = ()  #: runs that need not go on; their state is kept
+    open: bool = False  #: may there be more to come?
+
+
+class Feed(Protocol):
+    """Where runs come from beside the plan: what a sweep asks for next depends on what came of the last."""
+
+    def turn(self, board: Board) -> Turn:
+        """Say what is to change; called several times a second, and whenever a run ends."""
+
+
+class Closed:
+    """A feed of nothing: the plan says it all."""
+
+    def turn(self, board: Board) -> Turn:  # noqa: ARG002 - the protocol's
+        """Change nothing."""
+        return Turn()
 
 
 class View(Protocol):
@@ -101,11 +140,12 @@ class Silent:
 def make_board(store: Store, plan: Mapping[str, Any], workers: int) -> Board:
     """Make the board of a plan (`plan.json`): finished runs are done, all others are queued."""
     runs: Sequence[Mapping[str, Any]] = plan["runs"]
-    jobs = {run["id"]: _job(store, run) for run in runs}
+    jobs = {run["id"]: make_job(store, run) for run in runs}
     return Board(plan["study"], plan["metrics"]["choose"], jobs, workers)
 
 
-def _job(store: Store, run: Mapping[str, Any]) -> Job:
+def make_job(store: Store, run: Mapping[str, Any]) -> Job:
+    """Make the job of one run, an entry of `plan.json`."""
     cost, directory = run.get("cost") or {}, store.run(run["id"])
     steps = int(cost.get("steps") or 1)
     return Job(

@@ -76,12 +76,18 @@ def make_cells(study: Study, price: Pricer, families: Families | None = None) ->
         raise study.error("studies start from each other in a circle", "init_from")
     families.above.append(resolved)
     try:
-        return tuple(_cell(study, row, price, families) for row in expand(study))
+        return tuple(make_cell(study, row, price, families) for row in expand(study))
     finally:
         families.above.pop()
 
 
-def _cell(study: Study, row: Row, price: Pricer, families: Families) -> Cell:
+def make_cell(study: Study, row: Row, price: Pricer, families: Families) -> Cell:
+    """Make the cell of one row.
+
+    Raises:
+        UserError: its parent or checkpoint cannot be found, or does not fit.
+
+    """
     config = dict(row.config)
     parent, parent_seed = None, None
     start = config["init_from"]

@@ -5,6 +5,7 @@ Counting builds the model on the meta device, which takes a second; a plan of a 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from mtlab.config import resolve
 from mtlab.config.identity import digest, engine_code
 from mtlab.config.load import NODES
+from mtlab.config.options import declared
+from mtlab.config.schema import ModelConfig
 from mtlab.files import read_json, write_json
 
 COUNT = 2  #: raise it when `mtlab.cost` counts otherwise
@@ -56,7 +59,15 @@ class Costs:
 
 def architecture(config: Mapping[str, Any]) -> str:
     """Digest all that the cost of an example depends on."""
-    versions = {node: resolve.entry(node, config[node]).version for node in NODES}
-    parts = {node: config[node] for node in ("manager", "text", "vision", "task", "model", "cache")}
+    entries = {node: resolve.entry(node, config[node]) for node in NODES}
+    versions = {node: entry.version for node, entry in entries.items()}
+    parts = {node: _sizing(config[node], entries[node].config) for node in ("manager", "text", "vision", "task")}
+    parts |= {"model": _sizing(config["model"], ModelConfig), "cache": config["cache"]}
     answers = resolve.sizes(config["data"]).answers  # all that the architecture takes from the data
     return digest({"parts": parts, "answers": answers, "versions": versions, "code": engine_code(), "count": COUNT})
+
+
+def _sizing(node: Mapping[str, Any], schema: type[Any]) -> dict[str, Any]:
+    """Leave out what neither parameters nor FLOPs depend on."""
+    without = {field.name for field in dataclasses.fields(schema) if not declared(field).sizing}
+    return {option: value for option, value in node.items() if option not in without}

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mtlab.studies import workers as processes
-from mtlab.studies.board import WAITING, Board, Job, JobState, Silent, View, make_board
+from mtlab.studies.board import WAITING, Board, Closed, Feed, Job, JobState, Silent, View, make_board, make_job
 from mtlab.studies.failures import Failure, judge
 from mtlab.studies.lock import LOCKED, PATIENCE, Watch
 from mtlab.studies.store import Store
@@ -80,6 +80,7 @@ def launch(
     policy: Policy | None = None,
     view: View | None = None,
     command: Command = worker_command,
+    feed: Feed | None = None,
 ) -> Outcome:
     """Run what is missing of a plan, and return when nothing more can be done.
 
@@ -91,13 +92,15 @@ def launch(
         policy: what follows from failures.
         view: what shows it; by default nothing does.
         command: how to start a worker, for tests and other launchers.
+        feed: where further runs come from while this goes on; by default from nowhere.
 
     Raises:
         UserError: the store cannot be written, or a run is there under another configuration.
 
     """
     board = make_board(store, plan, workers or default_workers(configs))
-    return asyncio.run(_Launch(store, configs, board, policy or Policy(), view or Silent(), command).run())
+    launch = _Launch(store, configs, board, policy or Policy(), view or Silent(), command, feed or Closed())
+    return asyncio.run(launch.run())
 
 
 class _Launch:
@@ -111,20 +114,21 @@ class _Launch:
         policy: Policy,
         view: View,
         command: Command,
+        feed: Feed,
     ) -> None:
         self.store = store
-        self.configs = configs
+        self.configs = dict(configs)
         self.board = board
         self.policy = policy
         self.view = view
         self.command = command
+        self.feed = feed
         self.running: dict[asyncio.Task[int], Job] = {}
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self.watches: dict[str, Watch] = {}
         self.signatures: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.closed: dict[str, str] = {}  #: cells of which no further seed is started, and why
         self.signals = 0
-        self.halted = False  #: start nothing more
         self.aborted = False  #: stop at once, running workers included
 
     async def run(self) -> Outcome:
@@ -155,6 +159,7 @@ class _Launch:
             return False
         for job in self.board.among("elsewhere"):
             self._look(job)
+        more = self._turn()
         self._expire()
         self._skip()
         self._block()
@@ -164,7 +169,27 @@ class _Launch:
             if all(self._done(parent) for parent in job.parents):
                 await self._start(job)
         self.view.update(self.board)
-        return bool(self.running or self.board.counts["elsewhere"] or self._startable())
+        return bool(more or self.running or self.board.counts["elsewhere"] or self._startable())
+
+    def _turn(self) -> bool:
+        """Ask the feed what is to change; tell whether it may have more later."""
+        turn = self.feed.turn(self.board)
+        for run, config in turn.add:
+            job = self.board.jobs.get(run["id"])
+            if job is None:
+                self.board.jobs[run["id"]] = make_job(self.store, run)
+                self.configs[run["id"]] = config
+            elif job.state == "paused":
+                job.unwanted = False
+                self._become(job, "queued", "asked for again")
+        for job in [self.board.jobs[run] for run in turn.pause]:
+            if job.state == "queued":
+                self._become(job, "paused")
+            elif job.state == "running" and not job.unwanted:
+                job.unwanted = True
+                self._ask_to_stop(job)
+        self.board.recount()
+        return turn.open and not self.board.halted
 
     def _startable(self) -> bool:
         return any(all(self._done(parent) for parent in job.parents) for job in self.board.among("queued"))
@@ -193,7 +218,7 @@ class _Launch:
         elif seen == "free" or watch.clear():
             self.store.create_run(job.id, self.configs[job.id])
             job.attempt += 1
-            job.started, job.overdue = time.monotonic(), False
+            job.started, job.overdue, job.deadline = time.monotonic(), False, None
             command, threads = self.command(job.directory), _threads(self.configs[job.id])
             process = await processes.start(command, job.directory, threads)
             self.processes[job.id] = process
@@ -216,14 +241,19 @@ class _Launch:
     # Ending
 
     def _expire(self) -> None:
-        """Stop workers whose time is up: politely, so that they keep their state; by force if they do not listen."""
+        """Stop workers whose time is up, and kill those that were asked to stop and do not listen."""
+        now = time.monotonic()
         for job in self.running.values():
-            over = time.monotonic() - job.started - self.policy.limit
-            if over > self.policy.grace:
-                processes.send(self.processes[job.id], signal.SIGKILL)
-            elif over > 0 and not job.overdue:
+            if now - job.started > self.policy.limit and job.deadline is None:
                 job.overdue = True
-                processes.send(self.processes[job.id], signal.SIGTERM)
+                self._ask_to_stop(job)
+            elif job.deadline is not None and now > job.deadline:
+                processes.send(self.processes[job.id], signal.SIGKILL)
+
+    def _ask_to_stop(self, job: Job) -> None:
+        """Stop a worker politely, so that it keeps its state."""
+        job.deadline = time.monotonic() + self.policy.grace
+        processes.send(self.processes[job.id], signal.SIGTERM)
 
     def _ended(self, job: Job, code: int) -> None:
         """Judge how a worker ended, and what follows."""
@@ -240,6 +270,8 @@ class _Launch:
             self._become(job, "elsewhere", "another worker was faster")
         elif self.signals or self.aborted:
             self._become(job, "stopped")
+        elif job.unwanted and (failure is None or failure.kind == "killed"):
+            self._become(job, "paused")
         elif failure is not None and failure.kind == "killed" and job.attempt <= self.policy.retries:
             self._become(job, "queued", f"{failure.error}; attempt {job.attempt + 1} follows")
         elif failure is not None:
@@ -263,13 +295,13 @@ class _Launch:
                 self._halt(f"stopped: the same failure in two cells, {failure.error} ({failure.where})")
 
     def _halt(self, message: str) -> None:
-        self.halted, self.board.message = True, message
+        self.board.halted, self.board.message = True, message
         self._log("halt", why=message)
 
     def _skip(self) -> None:
         """Give up what is not to be started any more, be it for the first time or again."""
         for job in self.board.among("queued"):
-            if self.halted or job.cell in self.closed:
+            if self.board.halted or job.cell in self.closed:
                 self._become(job, "skipped", self.closed.get(job.cell, "the study was stopped"))
 
     def _block(self) -> None:

@@ -66,18 +66,24 @@ def make_plan(study: Study, price: Pricer) -> Plan:
     _refuse_twins(study, cells)
     _check_metrics(study, cells)
     known = by_row(study, [cell.row for cell in cells])
-    own = [Run(cell, seed) for cell in cells for seed in study.seeds]
-    limit, distinct = study.keys.budget.max_runs, len({run.id for run in own})
+    limit = study.keys.budget.max_runs
+    distinct = len({Run(cell, seed).id for cell in cells for seed in study.seeds})
     if limit is not None and distinct > limit:
         raise study.error(
             f"{distinct} runs ({len(cells)} cells × {len(study.seeds)} seeds) exceed the budget of {limit}",
             "budget.max_runs",
         )
+    return Plan(study, cells, runs_of(cells, study.seeds), known)
+
+
+def runs_of(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[Run, ...]:
+    """Return the runs of cells, each after those that it starts from."""
     ordered: dict[str, Run] = {}
-    for run in own:
-        for ancestor in _lineage(run):
-            ordered.setdefault(ancestor.id, ancestor)
-    return Plan(study, cells, tuple(ordered.values()), known)
+    for cell in cells:
+        for seed in seeds:
+            for ancestor in _lineage(Run(cell, seed)):
+                ordered.setdefault(ancestor.id, ancestor)
+    return tuple(ordered.values())
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -101,9 +107,13 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "plugin_code": {name: code for cell in plan.cells for name, code in resolve.plugin_code(cell.config).items()},
         "unresolved": list(plan.unresolved),
         "remarks": list(dict.fromkeys(told for cell in plan.cells for told in resolve.remarks(cell.config["data"]))),
-        "rows": [_row(plan, cell) for cell in plan.cells],
-        "runs": [_run(plan, run) for run in plan.runs],
+        **entries(plan),
     }
+
+
+def entries(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """Return `rows` and `runs` of `plan.json`."""
+    return {"rows": [_row(plan, cell) for cell in plan.cells], "runs": [_run(plan, run) for run in plan.runs]}
 
 
 def run_configs(plan: Plan) -> dict[str, dict[str, Any]]:
@@ -127,7 +137,7 @@ def _config(plan: Plan, run: Run) -> dict[str, Any]:
         "parents": [] if parent is None else [{"cell": parent.cell.id, "seed": parent.seed}],
         "cost": asdict(run.cell.cost),
         "plugins": list(plan.study.keys.plugins),
-        "plugin_folder": str(plan.study.path.resolve().parent),
+        "plugin_folder": str(plan.study.plugin_folder),
     }
 
 

@@ -88,6 +88,7 @@ class Study:
     source: Composed
     seeds: tuple[int, ...]
     overrides: tuple[str, ...] = ()
+    plugin_folder: Path = Path()  #: where its plug-ins lie, beside what is installed
 
     @property
     def name(self) -> str:
@@ -106,7 +107,18 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         UserError: anything in it is wrong; file, line and key are named.
 
     """
-    source = compose(path, overrides)
+    return make_study(compose(path, overrides), overrides)
+
+
+def make_study(source: Composed, overrides: Sequence[str] = ()) -> Study:
+    """Check a composed study.
+
+    Raises:
+        UserError: as `read_study`.
+
+    """
+    if source.data.get("kind") == "sweep":
+        raise source.error("is a sweep: `mtlab sweep plan` shows it, `mtlab sweep` runs it", "kind")
     try:
         keys = checked(StudyKeys, source.data)
     except UserError as error:
@@ -123,7 +135,8 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     if keys.baseline is not None and not isinstance(keys.baseline, dict):
         raise source.error(f"expected axis → value, found {keys.baseline!r}", "baseline")
     _check_design(keys, source)
-    return Study(path, keys, source, _seeds(keys.seeds, source), tuple(overrides))
+    folder = source.path.resolve().parent
+    return Study(source.path, keys, source, _seeds(keys.seeds, source), tuple(overrides), folder)
 
 
 def _of_kind(kind: type[Any], words: str, given: Any, source: Composed, key: str) -> Any:

@@ -136,31 +136,55 @@ def study_status(store: Store, name: str) -> StudyStatus:
     """
     plan = store.plan(name)
     states = store.states(plan)
-    killed = _killed(store.study(name))
+    killed = last_ends(store, name)
+    found = [run_status(store, plan, run, states, killed.get(run["id"])) for run in plan["runs"]]
+    return StudyStatus(name, plan["metrics"]["choose"], tuple(found))
+
+
+def run_status(
+    store: Store, plan: Mapping[str, Any], run: Mapping[str, Any], states: Mapping[str, State], killed: str | None
+) -> RunStatus:
+    """Tell how one run of a plan stands.
+
+    Args:
+        store: where it is.
+        plan: the stored plan.
+        run: its entry there.
+        states: of all runs of the plan, see `Store.states`.
+        killed: how the launcher saw its last worker end, see `last_ends`.
+
+    """
+    state, written = states[run["id"]], {}
     choose, best = plan["metrics"]["choose"], max if plan["metrics"].get("mode", "max") == "max" else min
-    now = time.time()
-    found = []
-    for run in plan["runs"]:
-        state, directory = states[run["id"]], store.run(run["id"])
-        written = (store.run_state(run["id"]) or {}) if state != "new" else {}
-        step, metric = _reached(store, run["id"], state, choose, best)
-        found.append(
-            RunStatus(
-                id=run["id"],
-                cell=run["cell"],
-                seed=run["seed"],
-                label=run["label"],
-                state=state,
-                attempt=written.get("attempt"),
-                step=step,
-                steps=int((run.get("cost") or {}).get("steps") or 0),
-                metric=metric,
-                host=written.get("host"),
-                age=_age(directory, now) if state != "new" else None,
-                problem=_problem(store, run, states, killed.get(run["id"])),
-            )
-        )
-    return StudyStatus(name, choose, tuple(found))
+    if state != "new":
+        written = store.run_state(run["id"]) or {}
+    step, metric = _reached(store, run["id"], state, choose, best)
+    return RunStatus(
+        id=run["id"],
+        cell=run["cell"],
+        seed=run["seed"],
+        label=run["label"],
+        state=state,
+        attempt=written.get("attempt"),
+        step=step,
+        steps=int((run.get("cost") or {}).get("steps") or 0),
+        metric=metric,
+        host=written.get("host"),
+        age=_age(store.run(run["id"]), time.time()) if state != "new" else None,
+        problem=_problem(store, run, states, killed),
+    )
+
+
+def last_ends(store: Store, name: str) -> dict[str, str]:
+    """Run → how the study's launcher saw its last worker end, where the worker itself could not say."""
+    found: dict[str, str] = {}
+    for event in read_jsonl(store.study(name) / "launch.jsonl"):
+        run = event.get("run")
+        if event.get("event") == "start" and run is not None:
+            found.pop(run, None)
+        elif event.get("event") == "failed" and run is not None:
+            found[run] = str(event.get("why", ""))
+    return found
 
 
 def _word(run: RunStatus) -> str:
@@ -193,18 +217,6 @@ def _age(directory: Path, now: float) -> float | None:
         except FileNotFoundError:
             continue
     return max(0.0, min(ages)) if ages else None
-
-
-def _killed(folder: Path) -> dict[str, str]:
-    """Run → how the launcher saw its last worker end, where the worker itself could not say."""
-    found: dict[str, str] = {}
-    for event in read_jsonl(folder / "launch.jsonl"):
-        run = event.get("run")
-        if event.get("event") == "start" and run is not None:
-            found.pop(run, None)
-        elif event.get("event") == "failed" and run is not None:
-            found[run] = str(event.get("why", ""))
-    return found
 
 
 def _problem(store: Store, run: Mapping[str, Any], states: Mapping[str, State], killed: str | None) -> str | None:

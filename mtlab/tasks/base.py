@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from mtlab.config.nodes import configured
 from mtlab.encoder import Fused
 from mtlab.errors import UserError
 from mtlab.registry import NoOptions, Registry
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader
     from mtlab.training.steps import Passes
 
-__all__ = ["TASKS", "Directions", "Outcome", "Site", "Task", "Wants", "register_task"]
+__all__ = ["TASKS", "Directions", "Outcome", "Site", "Task", "Wants", "Work", "register_task", "task_of"]
 
 Directions = Mapping[str, Literal["max", "min"]]  #: metric → which way is better
 
@@ -48,6 +49,17 @@ class Wants:
     mismatches: bool = False  #: pictures that belong to other texts, where a split is judged
     mismatches_in_training: bool = False  #: the same in training
     identities: bool = False  #: which texts have the same picture
+
+
+@dataclass(frozen=True)
+class Work:
+    """How often the parts of a model run forward for one training example."""
+
+    towers: int = 1  #: published arithmetic: each objective has passes of its own
+    fusion: int = 1
+    texts: int = 1  #: as executed: plain texts are read once for all objectives
+    hidden_texts: int = 0  #: with words hidden: never from a cache
+    images: float = 1.0
 
 
 class Task(nn.Module):
@@ -118,6 +130,16 @@ class Task(nn.Module):
         """Say how many examples of a batch one another's loss depends on; None: each has a loss of its own."""
         return None
 
+    @classmethod
+    def work(cls, config: Any) -> Work:  # noqa: ARG003 - subclasses read it
+        """Say how often towers and encoder run for one training example; pictures of one text count as one."""
+        return Work()
+
+    @classmethod
+    def fusions_to_judge(cls, config: Any, examples: int) -> int:  # noqa: ARG003 - subclasses read it
+        """Say how often the encoder runs to judge a split of so many examples, about."""
+        return examples
+
     def forward(self, pooled: Tensor) -> Tensor:
         """Pooled features [B, 2D · pictures] → logits [B, A]."""
         raise NotImplementedError
@@ -168,3 +190,14 @@ class Task(nn.Module):
 
 TASKS: Registry[Task] = Registry("task", "mtlab.tasks", "mtlab.tasks", Task)
 register_task = TASKS.register
+
+
+def task_of(config: Mapping[str, Any]) -> tuple[type[Task], Any]:
+    """Look up the task of a resolved configuration: its class, and its options.
+
+    Raises:
+        UserError: no such task, or a wrong option.
+
+    """
+    entry, options = configured(TASKS, config["task"], "task")
+    return entry.cls, options

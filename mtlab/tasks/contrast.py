@@ -13,13 +13,17 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.managers.base import Experts, Modality
 from mtlab.tasks import objectives
+from mtlab.tasks.base import Work
 from mtlab.tasks.heads import ContrastiveHead, MatchingHead
 from mtlab.tasks.objectives import Similarities
 from mtlab.towers.base import Features
 
 if TYPE_CHECKING:
-    from mtlab.data.batches import Inputs
+    from mtlab.data.inputs import Inputs
     from mtlab.training.steps import Passes
+
+
+HARD = Work(fusion=3)  #: a pair, and two with a hard negative
 
 
 @dataclass(frozen=True, kw_only=True)

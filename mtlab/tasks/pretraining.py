@@ -13,8 +13,8 @@ from mtlab.encoder import Fused
 from mtlab.errors import UserError, nearest
 from mtlab.managers.base import Experts
 from mtlab.tasks import objectives, pretrained
-from mtlab.tasks.base import Directions, Site, Task, Wants, register_task
-from mtlab.tasks.contrast import ContrastOptions, Read, compared, matched_hard, read
+from mtlab.tasks.base import Directions, Site, Task, Wants, Work, register_task
+from mtlab.tasks.contrast import HARD, ContrastOptions, Read, compared, matched_hard, read
 from mtlab.tasks.heads import ContrastiveHead, MaskedLanguageHead, MatchingHead
 from mtlab.tasks.judging import Evaluation
 
@@ -125,6 +125,23 @@ class Pretraining(Task):
     def contrasts(cls, config: Config, batch: int) -> int | None:
         """Pairs of a batch that are contrasted, if any are."""
         return config.contrasted or batch if "itc" in learnt(config) else None
+
+    @classmethod
+    def work(cls, config: Config) -> Work:
+        """Each objective has a fusion of its own; for itm half of the texts are shown with one more picture."""
+        published = [HARD if name == "itm_itc" else Work() for name in config.objectives]
+        return Work(
+            towers=sum(one.towers for one in published),
+            fusion=sum(one.fusion for one in published),
+            texts=int(set(config.objectives) != {"mlm"}),
+            hidden_texts=int("mlm" in config.objectives),
+            images=1.5 if "itm" in config.objectives else 1.0,
+        )
+
+    @classmethod
+    def fusions_to_judge(cls, config: Config, examples: int) -> int:
+        """One for each that is learnt but the contrast, which needs none."""
+        return examples * len({*learnt(config)} - {"itc"})
 
     def answer(self, fused: Sequence[Fused]) -> Tensor:
         """Answer whether the pair matches, [B, 2]; where that is not learnt, which word each token is, [B, L, V]."""

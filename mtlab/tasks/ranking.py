@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlab.data.batches import moved
+from mtlab.data.inputs import moved
 from mtlab.managers.base import Modality
 from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
 from mtlab.tasks.judging import Evaluation, Floats
@@ -26,7 +26,8 @@ from mtlab.tasks.similarity import Contrasted, contrasted, nearest
 from mtlab.tasks.spill import Spill
 
 if TYPE_CHECKING:
-    from mtlab.data.batches import Inputs, Loader
+    from mtlab.data.batches import Loader
+    from mtlab.data.inputs import Inputs
     from mtlab.training.steps import Passes
 
 Numbers = NDArray[np.int64]
@@ -64,6 +65,16 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a search gave."""
+
+    texts: Tensor  #: of the contrast, unit vectors [T, d]
+    images: Tensor  #: [I, d]
+    pairs: Pairs
+    scores: Floats  #: of the pairs, by matching: the logit of "they belong together", [P]
+
+
+@dataclass(frozen=True)
 class Ranked:
     """Where the right ones came, from 1; `NEVER` if they are no candidates."""
 
@@ -95,6 +106,23 @@ def judge(
 
     """
     split = Split.of(loader)
+    found = search(run, contrast, match, loader, split, count, batch, between)
+    own = torch.from_numpy(split.image_of).to(run.device)
+    losses = contrasted(found.texts, found.images, own, contrast.temperature.clamp(*TEMPERATURES))
+    return evaluation(loader, split, ranked(found.pairs, found.scores, split.image_of, len(split.images)), losses)
+
+
+def search(
+    run: Passes,
+    contrast: ContrastiveHead,
+    match: MatchingHead,
+    loader: Loader,
+    split: Split,
+    count: int,
+    batch: int,
+    between: Callable[[], None],
+) -> Found:
+    """Find candidates and look at them; arguments as of `judge`."""
     with Spill(len(split.texts)) as texts, Spill(len(split.images)) as images:
         by_length = sorted(range(len(split.texts)), key=lambda row: (len(split.texts[row]), row))
         words = [split.texts[row] for row in by_length]
@@ -102,10 +130,7 @@ def judge(
         rows = range(len(split.images))
         image = _read(run, "image", split.images, rows, loader.image.fetch, contrast, images, batch, between)
         pairs = candidates(text, image, count)
-        scores = _matched(run, match, pairs, texts, images, batch, between)
-    temperature = contrast.temperature.clamp(*TEMPERATURES)
-    losses = contrasted(text, image, torch.from_numpy(split.image_of).to(run.device), temperature)
-    return evaluation(loader, split, ranked(pairs, scores, split.image_of, len(split.images)), losses)
+        return Found(text, image, pairs, _matched(run, match, pairs, texts, images, batch, between))
 
 
 def _read(
@@ -152,7 +177,7 @@ def candidates(text: Tensor, image: Tensor, count: int) -> Pairs:
 def _matched(
     run: Passes, head: MatchingHead, pairs: Pairs, texts: Spill, images: Spill, batch: int, between: Callable[[], None]
 ) -> Floats:
-    """Score each pair by the logit of "they belong together", [P]."""
+    """Score each pair, [P], with as many experts in memory as `BLOCK_BYTES` allows."""
     scores = np.zeros(len(pairs.images))
     for block in _groups(np.arange(len(scores)), pairs.images // _several(images)):
         shown = np.unique(pairs.images[block])

@@ -11,8 +11,8 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.encoder import Fused
 from mtlab.tasks import objectives, ranking
-from mtlab.tasks.base import Directions, Site, Task, Wants, register_task
-from mtlab.tasks.contrast import ContrastOptions, compared, matched_hard, read
+from mtlab.tasks.base import Directions, Site, Task, Wants, Work, register_task
+from mtlab.tasks.contrast import HARD, ContrastOptions, compared, matched_hard, read
 from mtlab.tasks.heads import ContrastiveHead, MatchingHead
 from mtlab.tasks.judging import Evaluation
 
@@ -62,6 +62,16 @@ class Retrieval(Task):
     def contrasts(cls, config: Config, batch: int) -> int:
         """All pairs of a batch, or as many as the options say."""
         return config.contrasted or batch
+
+    @classmethod
+    def work(cls, config: Config) -> Work:  # noqa: ARG003 - whatever the options
+        """A pair, and two with a hard negative."""
+        return HARD
+
+    @classmethod
+    def fusions_to_judge(cls, config: Config, examples: int) -> int:
+        """The candidates of each caption; those of images are among them, for the most part."""
+        return examples * min(config.candidates, examples)
 
     def answer(self, fused: Sequence[Fused]) -> Tensor:
         """Answer whether the pair matches, [B, 2]."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.registry import Registry
+from mtlab.towers.images import Fitting
 from mtlab.towers.layers import offered
 
 Raw = TypeVar("Raw", str, NDArray[np.uint8])  #: one raw input: a text, or an image as uint8 [H, W, 3]
@@ -151,6 +152,14 @@ class Tower(nn.Module, Generic[Raw]):
     @classmethod
     def grid(cls, config: Any) -> Grid | None:  # noqa: ARG003 - subclasses read it
         """Say how the tokens of an image lie in it. None: they have no place there."""
+        return None
+
+    def overlong(self, raw: Sequence[Raw]) -> int:  # noqa: ARG002 - subclasses read them
+        """Count the texts that `prepare` cuts; 0 for a tower that takes all as they are."""
+        return 0
+
+    def fitting(self) -> Fitting | None:
+        """Say how a vision tower's `prepare` makes pixels; None: otherwise than by resizing and normalising."""
         return None
 
     def vocabulary(self) -> Vocabulary | None:

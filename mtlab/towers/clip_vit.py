@@ -19,7 +19,7 @@ from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.facts import file_digest
-from mtlab.towers.images import pixels
+from mtlab.towers.images import Fitting, pixels
 from mtlab.towers.positions import resized
 from mtlab.towers.vision import TimmBased
 from mtlab.towers.weights import drawn_from, read_tensors
@@ -79,6 +79,10 @@ class ClipViT(TimmBased):
             return file_digest(Path(config.weights).expanduser())
         except UserError as error:
             raise error.at(key="weights") from None
+
+    def fitting(self) -> Fitting:
+        """Squares, normalised as in CLIP's pre-training."""
+        return Fitting(self.config.image_size, MEAN, STD, "bicubic")
 
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S], normalised as in CLIP's pre-training."""

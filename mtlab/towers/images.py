@@ -6,12 +6,31 @@ Shapes: H, W pixels, S side of a tower's input, G side of a grid, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How a tower wants its pixels."""
+
+    size: int  #: S
+    mean: tuple[float, float, float]  #: of each colour channel, for values between 0 and 1
+    std: tuple[float, float, float]
+    mode: str  #: of resizing, "bilinear" or "bicubic", both antialiased
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Resize an image to a square and normalise it, as `pixels` does: uint8 [3, H, W] → float32 [3, S, S]."""
+        return self.normalised(_resized(image.permute(1, 2, 0).contiguous().numpy(), self.size, self.mode))
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """Normalise values between 0 and 1, [3, S, S]."""
+        return (image - torch.tensor(self.mean).view(3, 1, 1)) / torch.tensor(self.std).view(3, 1, 1)
 
 
 def pixels(

@@ -48,6 +48,11 @@ class EncoderBased(Tower[str]):
             self._tokeniser = encoders.tokeniser(self.folder)
         return self._tokeniser
 
+    def overlong(self, raw: Sequence[str]) -> int:
+        """Count the texts of more tokens than `max_length`."""
+        ids = self.tokeniser(list(raw), truncation=False, verbose=False)["input_ids"]
+        return sum(len(text) > self.config.max_length for text in ids)
+
     def vocabulary(self) -> Vocabulary | None:
         """Ask the tokeniser; None if it has no mask token."""
         return encoders.vocabulary(self.tokeniser, self.network.config.vocab_size)

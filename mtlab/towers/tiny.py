@@ -29,7 +29,7 @@ from mtlab.towers.base import (
     register_text_tower,
     register_vision_tower,
 )
-from mtlab.towers.images import pixels
+from mtlab.towers.images import Fitting, pixels
 from mtlab.towers.weights import drawn_from
 
 PAD, START, FIRST_WORD = 0, 1, 2  #: token ids
@@ -121,7 +121,11 @@ class TinyText(Tower[str]):
     @classmethod
     def pieces(cls, config: Config, texts: Sequence[str]) -> list[list[str]]:
         """A start token, then words and marks."""
-        return [["[START]", *_words(text, config.max_length)] for text in texts]
+        return [["[START]", *_words(text)[: config.max_length - 1]] for text in texts]
+
+    def overlong(self, raw: Sequence[str]) -> int:
+        """Count the texts of more words and marks than fit behind the start token."""
+        return sum(len(_words(text)) >= self.config.max_length for text in raw)
 
     def vocabulary(self) -> Vocabulary:
         """Words alone are hidden; the id of padding, which is never read, stands for them."""
@@ -147,7 +151,7 @@ class TinyText(Tower[str]):
         return Features(run(self.blocks, hidden, mask, self.levels), mask)
 
     def _ids(self, text: str) -> list[int]:
-        words = _words(text, self.config.max_length)
+        words = _words(text)[: self.config.max_length - 1]
         return [START, *(FIRST_WORD + _hashed(word) % (self.config.vocabulary - FIRST_WORD) for word in words)]
 
 
@@ -193,9 +197,14 @@ class TinyVision(Tower[NDArray[np.uint8]]):
         side = config.image_size // config.patch
         return Grid(side, side, prefix=1)
 
+    def fitting(self) -> Fitting:
+        """Squares."""
+        return Fitting(self.config.image_size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
+
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S]."""
-        return (pixels(raw, self.config.image_size, (0.5,) * 3, (0.25,) * 3, "bilinear"),)
+        about = self.fitting()
+        return (pixels(raw, about.size, about.mean, about.std, about.mode),)
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return blank images."""
@@ -209,8 +218,8 @@ class TinyVision(Tower[NDArray[np.uint8]]):
         return Features(run(self.blocks, hidden, None, self.levels))
 
 
-def _words(text: str, max_length: int) -> list[str]:
-    return re.findall(r"\w+|[^\w\s]", text.lower())[: max_length - 1]
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 def _hashed(word: str) -> int:

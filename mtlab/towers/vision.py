@@ -22,7 +22,7 @@ from mtlab.errors import UserError
 from mtlab.towers import timm_networks as networks
 from mtlab.towers.base import Features, Grid, Tower, TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.facts import file_digest, remembered_info
-from mtlab.towers.images import pixels, pooled
+from mtlab.towers.images import Fitting, pixels, pooled
 from mtlab.towers.weights import drawn_from, read_tensors
 
 
@@ -39,11 +39,16 @@ class TimmBased(Tower[NDArray[np.uint8]]):
         side = isqrt(tokens)
         return Grid(side, side, prefix=tokens - side**2)
 
-    def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
-        """Images → pixels [B, 3, S, S], normalised as in the model's pre-training."""
+    def fitting(self) -> Fitting:
+        """Squares, normalised as in the model's pre-training."""
         about = self.network.pretrained_cfg
         mode = "bilinear" if about["interpolation"] == "bilinear" else "bicubic"
-        return (pixels(raw, self.config.image_size, about["mean"], about["std"], mode),)
+        return Fitting(self.config.image_size, tuple(about["mean"]), tuple(about["std"]), mode)
+
+    def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
+        """Images → pixels [B, 3, S, S], normalised as in the model's pre-training."""
+        about = self.fitting()
+        return (pixels(raw, about.size, about.mean, about.std, about.mode),)
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return blank images."""

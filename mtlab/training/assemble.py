@@ -11,14 +11,17 @@ import torch
 from mtlab.config.check import checked
 from mtlab.config.nodes import configured
 from mtlab.config.schema import MetricsConfig, RecordConfig, TrainConfig
+from mtlab.data import overlong
 from mtlab.data.base import DATASETS, Dataset, Split
-from mtlab.data.batches import Loader, Source
+from mtlab.data.batches import Loader
+from mtlab.data.inputs import Source
+from mtlab.data.streamed import StreamedLoader
 from mtlab.managers.base import Modality
 from mtlab.model import VisionLanguageModel, build
 from mtlab.towers import TowerKind, build_tower, tower_shape
 from mtlab.towers.base import Features
 from mtlab.training.environment import device
-from mtlab.training.sources import Sources, cached_towers, gather, running
+from mtlab.training.sources import Sources, cached_towers, gather, running, training_batches
 from mtlab.training.steps import Arithmetic
 
 SAMPLE = 256  #: texts and images that channels are standardised by
@@ -35,12 +38,14 @@ class Assembled:
     record: RecordConfig
     dataset: Dataset
     sources: Sources
+    training: Loader | StreamedLoader
     model: VisionLanguageModel
     arithmetic: Arithmetic
     levels: Mapping[Modality, tuple[int, ...]]  #: offered, 1-based
+    cut_texts: str | None  #: which texts are too long for the tower, in words
 
     def loader(self, split: Split) -> Loader:
-        """Make the batches of a split."""
+        """Make the batches of a split, as it is judged."""
         return self.sources.loader(self.dataset.examples(split))
 
     @property
@@ -71,6 +76,9 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
     entry, options = configured(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
+    cut = overlong.told(config, overlong.cut_texts(config, dataset), entry.cls.sizes(options))
+    if cut is not None:
+        print(f"texts {cut}", flush=True)
     cached = cached_towers(config)
     towers = {kind: build_tower(kind, config[kind]) for kind in running(config, cached)}
     sources = gather(
@@ -102,16 +110,18 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
         record=checked(RecordConfig, config["record"]),
         dataset=dataset,
         sources=sources,
+        training=training_batches(train, dataset, sources, None if "vision" in cached else towers["vision"]),
         model=model.to(arithmetic.device),
         arithmetic=arithmetic,
         levels={"text": text.levels, "image": vision.levels},
+        cut_texts=cut,
     )
 
 
 @torch.no_grad()
 def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Sources) -> None:
     """Standardise the channels of the offered levels by an evenly spread sample of training texts and images."""
-    examples = dataset.examples("train")
+    examples = dataset.sample("train", SAMPLE)
     texts = {example.text for example in examples}
     images = {key for example in examples for key in example.images}
 

@@ -64,6 +64,7 @@ def finish(
             "memory_mib": peak_memory_mib(run.arithmetic.device),
         },
         "interventions": measured,
+        "cut_texts": run.cut_texts,
         "mixes": {
             "device": device_name(run.arithmetic.device),
             "threads": run.train.threads,

@@ -12,6 +12,7 @@ import torch
 
 from mtlab.config.schema import MetricsConfig, TrainConfig
 from mtlab.data.batches import Batch, Loader, ahead
+from mtlab.data.streamed import StreamedLoader
 from mtlab.errors import UserError, nearest
 from mtlab.model import VisionLanguageModel
 from mtlab.recording.trace import Trace, gradient_norms, recorded_steps
@@ -33,7 +34,7 @@ class Parts:
     """What a run is trained with."""
 
     model: VisionLanguageModel
-    training: Loader
+    training: Loader | StreamedLoader
     validation: Loader
     train: TrainConfig
     metrics: MetricsConfig

@@ -8,14 +8,19 @@ from typing import Any
 
 from mtlab import files
 from mtlab.config.check import checked
-from mtlab.config.nodes import configured
-from mtlab.config.schema import CacheConfig
+from mtlab.config.schema import CacheConfig, TrainConfig
 from mtlab.data.base import Dataset, Example
-from mtlab.data.batches import Extras, Hiding, Loader, RawImages, RawTexts, Source
+from mtlab.data.batches import Extras, Hiding, Loader, Maker
 from mtlab.data.cache import expert_cache
+from mtlab.data.inputs import AugmentedImages, RawImages, RawTexts, Source
 from mtlab.data.masking import Masking
+from mtlab.data.sharded import Sharded
+from mtlab.data.shards.stream import StreamLoader
+from mtlab.data.streamed import StreamedLoader
+from mtlab.data.transforms.base import build_transform
+from mtlab.data.transforms.fitting import Augmented, Fitted
 from mtlab.errors import UserError
-from mtlab.tasks.base import TASKS, Wants
+from mtlab.tasks.base import Wants, task_of
 from mtlab.towers import KINDS, TowerKind, is_cached
 from mtlab.towers.base import Tower
 
@@ -43,19 +48,14 @@ def running(config: Mapping[str, Any], cached: Collection[TowerKind]) -> set[Tow
         cached: the towers whose levels come from the expert cache, see `cached_towers`.
 
     """
-    hides = wants_of(config).hidden is not None
+    task, options = task_of(config)
+    hides = task.wants(options).hidden is not None
     return {kind for kind in KINDS if kind not in cached or (kind == "text" and hides)}
 
 
 def cached_towers(config: Mapping[str, Any]) -> set[TowerKind]:
     """Name the towers whose levels come from the expert cache, on the data that a run is trained on."""
     return {kind for kind in KINDS if is_cached(kind, config)}
-
-
-def wants_of(config: Mapping[str, Any]) -> Wants:
-    """Ask the task of a resolved configuration what its batches must hold."""
-    entry, options = configured(TASKS, config["task"], "task")
-    return entry.cls.wants(options)
 
 
 def gather(
@@ -97,15 +97,44 @@ def gather(
             device=device,
         )
 
-    wants = wants_of(config)
+    task, options = task_of(config)
+    wants = task.wants(options)
     extras = Extras(
-        answers=tuple(answers) if wants.scores and "scores" in dataset.provides else None,
+        answers=tuple(answers) if wants.scores and "scores" in dataset.offers(dataset.config) else None,
         hiding=None if wants.hidden is None else _hiding(wants, towers["text"]),
         mismatches=wants.mismatches,
         mismatches_in_training=wants.mismatches_in_training,
         identities=wants.identities,
     )
     return Sources(source("text"), source("vision"), extras)
+
+
+def training_batches(
+    train: TrainConfig, dataset: Dataset, sources: Sources, vision: Tower[Any] | None
+) -> Loader | StreamedLoader:
+    """Make the batches of training: streamed, where a tower reads the images of shards in every step.
+
+    Args:
+        train: the run's settings.
+        dataset: whose training examples these are.
+        sources: of the run.
+        vision: the tower that reads images; None: its levels come from the cache.
+
+    Raises:
+        UserError: images are to be augmented that no tower reads, or that this tower reads otherwise.
+
+    """
+    node, fitting = train.augment, None if vision is None else vision.fitting()
+    if node is not None and fitting is None:
+        raise UserError("the vision tower makes its pixels in a way of its own", key="train.augment")
+    transform = None
+    if node is not None and fitting is not None:
+        transform = Augmented(build_transform({**node, "size": fitting.size}), fitting)
+    if fitting is not None and isinstance(dataset, Sharded):
+        reader = StreamLoader(dataset.stream("train"), transform or Fitted(fitting), workers=train.readers)
+        return StreamedLoader(reader, dataset, Maker(sources.text, sources.extras))
+    augmented = None if transform is None else AugmentedImages(transform, dataset)
+    return Loader(dataset.examples("train"), sources.text, sources.vision, sources.extras, augmented)
 
 
 def _hiding(wants: Wants, tower: Tower[Any]) -> Hiding:

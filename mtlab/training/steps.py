@@ -13,7 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mtlab.data.batches import Batch, Inputs
+from mtlab.data.batches import Batch
+from mtlab.data.inputs import Inputs
 from mtlab.encoder import Fused, Key
 from mtlab.managers.base import Experts, Intervention, Modality
 from mtlab.model import VisionLanguageModel, draw_noise

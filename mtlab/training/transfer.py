@@ -18,6 +18,8 @@ from mtlab.towers.positions import resized
 from mtlab.towers.weights import read_tensors
 from mtlab.training import checkpoints
 
+HEADS = "task."  #: how the names of a task's heads start
+
 
 def source(init_from: Mapping[str, Any], parents: list[Mapping[str, Any]], cells: Path) -> Path:
     """Find the file, or folder of an imported checkpoint, to start from.
@@ -67,9 +69,14 @@ def start_from(model: VisionLanguageModel, path: Path) -> Iterator[str]:
     for name, tensor in own.items():
         if name in given and name not in fitting:
             yield f"  kept {name}: {tuple(tensor.shape)} here, {tuple(given[name].shape)} there"
-        elif name not in given:
-            yield f"  kept {name}: not there"
+    missing = [name for name in own if name not in given]
+    if heads := [name for name in missing if name.startswith(HEADS)]:
+        yield f"  new: {len(heads)} weights of the task's own heads, such as {heads[0]}"
+    yield from (f"  kept {name}: not there" for name in missing if not name.startswith(HEADS))
     left = [name for name in given if name not in own]
+    if others := [name for name in left if name.startswith(HEADS)]:
+        yield f"  left {len(others)} weights of another task's heads, such as {others[0]}"
+    left = [name for name in left if not name.startswith(HEADS)]
     for kind in ("text", "vision"):
         trained = kind in model.towers and any(p.requires_grad for p in model.towers[kind].parameters())
         if not trained:  # or not there at all, as its levels come from the cache

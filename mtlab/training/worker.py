@@ -100,7 +100,7 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
         run.model.encoder.compile(dynamic=True)
     parts = Parts(
         model=run.model,
-        training=run.loader("train"),
+        training=run.training,
         validation=run.loader("val"),
         train=run.train,
         metrics=run.metrics,

@@ -7,12 +7,13 @@ import sys
 
 import torch
 
-from mtlab.budget.memory import blank_inputs, training_memory
+from mtlab.budget.blank import blank_batch
+from mtlab.budget.memory import training_memory
 from mtlab.config import resolve
 from mtlab.config.check import checked
 from mtlab.config.schema import TrainConfig
-from mtlab.data.batches import Batch
 from mtlab.model import build
+from mtlab.tasks.base import task_of
 from mtlab.towers import KINDS, build_tower, tower_shape
 from mtlab.training.optimiser import adamw, groups
 from mtlab.training.steps import Arithmetic, train_step
@@ -42,8 +43,10 @@ model = build(
 ).train()
 optimiser = adamw(model, groups(model, train, dict.fromkeys(towers, 1.0)), train)
 for step in range(2):
-    given = {kind: blank_inputs(kind, towers, shapes[kind], train.batch, shapes[kind].tokens) for kind in KINDS}
-    batch = Batch(tuple(range(train.batch)), given["text"], given["vision"], torch.zeros(train.batch, dtype=torch.long))
+    task, options = task_of(config)
+    batch = blank_batch(
+        config, task.wants(options), towers, set(KINDS) - set(towers), train.batch, None, answers, task.pictures
+    )
     arithmetic = Arithmetic(torch.device("cpu"), bf16=train.precision == "bf16")
     train_step(model, optimiser, (batch,), arithmetic, seed=0, step=step, clip=None)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -14,7 +14,7 @@ from mtlab.intervening import open_run
 from mtlab.studies.find import find_run
 from mtlab.studies.store import Store
 from mtlab.training.evaluate import evaluate
-from mtlab.training.steps import logits
+from mtlab.training.steps import Passes
 
 Told = Callable[..., tuple[int, str, str]]
 STUDY = """
@@ -106,9 +106,7 @@ def test_a_static_manager_with_other_weights_is_one_whose_scores_are_swapped(tol
             theirs = dict(other.model.encoder.managers())[modality, depth]
             manager.score.data.copy_(theirs.score)
             manager.temperature.data.copy_(theirs.temperature)
-    judged = evaluate(
-        lambda batch: logits(mine.model, batch, mine.arithmetic), mine.model.task, mine.loader, 64, torch.device("cpu")
-    )
+    judged = evaluate(Passes(mine.model, mine.arithmetic), mine.loader, 64)
     assert json.loads(kept(tmp_path).read_text())["swap/1"]["image"] == judged.scores["accuracy"].mean()
 
 

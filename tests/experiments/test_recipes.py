@@ -75,7 +75,7 @@ PUBLISHED = {  # ManagerTower base, 4M: what the paper reports
     "vqav2": {"test/accuracy": 79.39, "test-std": 79.15},
     "snli_ve": {"val/accuracy": 81.26, "test/accuracy": 81.44},
     "nlvr2": {"val/accuracy": 82.81, "test/accuracy": 83.34},
-    "flickr30k": {"IR@1": 86.56, "TR@1": 95.64},
+    "flickr30k": {"test/IR@1": 86.56, "test/TR@1": 95.64},
 }
 
 
@@ -94,5 +94,5 @@ def test_fine_tuning_starts_from_its_own_pre_training_and_knows_the_published_re
 
 
 def test_a_published_data_set_is_refused_before_anything_is_downloaded() -> None:
-    with pytest.raises(UserError, match=r"set\.data: captions4m, snli_ve: .* no reader"):
+    with pytest.raises(UserError, match=r"set\.data: captions4m, snli_ve: .* without the files"):
         refuse_unread(planned(FOLDER / "paper" / "snli_ve.yaml"))

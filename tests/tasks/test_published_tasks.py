@@ -13,9 +13,7 @@ from mtlab.errors import UserError
 from mtlab.model import VisionLanguageModel, build
 from mtlab.tasks import objectives
 from mtlab.tasks.question_answering import QuestionAnswering
-from mtlab.tasks.ranking import UNRANKED, candidates_scored, recalls
 from mtlab.towers.base import Features, TowerShape
-from mtlab.training.assemble import refuse_untrainable
 from mtlab.training.transfer import enlarged
 
 TEXT = TowerShape((12, 12), (3, 4), 4, 7, class_token=True, positions=True, vocabulary=30)
@@ -60,13 +58,6 @@ def written(task: Any, data: str, **more: Any) -> dict[str, Any]:
 def test_what_does_not_go_together_is_refused_at_plan_time(task: Any, data: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         resolve(written(task, data))
-
-
-@pytest.mark.parametrize("task", ["pretraining", "retrieval", "reasoning"])
-def test_a_task_without_a_loop_is_not_run(task: str) -> None:
-    with pytest.raises(UserError, match=f"task.name: '{task}' cannot be trained yet: there is no loop over"):
-        refuse_untrainable({"name": task})
-    refuse_untrainable({"name": "entailment"})
 
 
 @pytest.mark.parametrize(
@@ -182,15 +173,6 @@ class TestObjectives:
             drawn = objectives.draw_negatives(weights, torch.Generator().manual_seed(seed))
             assert not positives[torch.arange(5), drawn].any()
         assert objectives.draw_negatives(torch.zeros(2, 2)).shape == (2,)
-
-    def test_ranking(self) -> None:
-        similarity = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
-        by_image, by_text = candidates_scored(similarity, 1, lambda images, texts: 10.0 * images + texts)
-        assert by_image.tolist() == [[0, UNRANKED, UNRANKED], [UNRANKED, UNRANKED, 12]]
-        assert by_text.tolist() == [[0, 1, UNRANKED], [UNRANKED, UNRANKED, 12]]
-        found = recalls(similarity, torch.tensor([0, 0, 1]), ranks=(1,))
-        assert (found["tr_r1"], found["ir_r1"]) == (1.0, 1.0)
-        assert recalls(-similarity, torch.tensor([0, 0, 1]), ranks=(1,))["tr_r1"] == 0.0
 
 
 def test_a_checkpoint_grows_with_the_model() -> None:

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,9 +8,10 @@ import torch
 from mtlab.config.check import checked
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
+from mtlab.tasks.base import Task
+from mtlab.tasks.judging import Evaluation
 from mtlab.tasks.question_answering import QuestionAnswering
 from mtlab.towers.base import Features
-from mtlab.training.evaluate import evaluate
 
 TASK = QuestionAnswering(QuestionAnswering.Config(), width=2, answers=3)
 CPU = torch.device("cpu")
@@ -39,11 +41,32 @@ def right_below_ten(batch: Batch) -> torch.Tensor:
     return torch.nn.functional.one_hot(torch.where(numbers < 10, numbers, numbers + 1) % 3, 3).float() * 5
 
 
+class Scripted:
+    """A model that answers as a function says."""
+
+    device = CPU
+
+    def __init__(self, answer: Callable[[Batch], torch.Tensor]) -> None:
+        self.answer = answer
+
+
+def evaluate(
+    answer: Callable[[Batch], torch.Tensor],
+    task: Task,
+    split: Loader,
+    batch: int,
+    between: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    run: Any = Scripted(answer)
+    return task.judge(run, split, batch, between)
+
+
 @pytest.mark.parametrize("batch", [1, 7, 100])
 def test_outcomes_come_in_the_order_of_the_split(batch: int) -> None:
     split = loader(25)
-    judged = evaluate(right_below_ten, TASK, split, batch, CPU)
+    judged = evaluate(right_below_ten, TASK, split, batch)
     assert judged.scores["accuracy"].tolist() == [1.0] * 10 + [0.0] * 15
+    assert judged.predictions is not None
     assert judged.predictions.tolist() == [n % 3 if n < 10 else (n + 1) % 3 for n in range(25)]
     likely = np.exp(5) / (np.exp(5) + 2)
     unlikely = 1 / (np.exp(5) + 2)
@@ -52,8 +75,9 @@ def test_outcomes_come_in_the_order_of_the_split(batch: int) -> None:
 
 def test_metrics_come_whole_and_by_family() -> None:
     split = loader(25)
-    values = evaluate(right_below_ten, TASK, split, 8, CPU).metrics(split.examples, "test")
-    assert values.keys() == {"test/loss", "test/accuracy", "test/accuracy/f0", "test/accuracy/f1"}
+    values = evaluate(right_below_ten, TASK, split, 8).metrics("test")
+    assert values.keys() == {"test/loss", "test/primary", "test/accuracy", "test/accuracy/f0", "test/accuracy/f1"}
+    assert values["test/primary"] == values["test/accuracy"]
     assert values["test/accuracy"] == pytest.approx(10 / 25)
     assert values["test/accuracy/f0"] == pytest.approx(5 / 13)
     assert values["test/accuracy/f1"] == pytest.approx(5 / 12)
@@ -64,10 +88,11 @@ def test_metrics_come_whole_and_by_family() -> None:
 def test_an_answer_that_cannot_be_given_is_wrong_and_no_part_of_the_loss(loss: str, batch: int) -> None:
     task = QuestionAnswering(checked(QuestionAnswering.Config, {"loss": loss}), width=2, answers=3)
     unknown = (1, 2, 20)
-    judged = evaluate(right_below_ten, task, loader(25, unknown), batch, CPU)
+    judged = evaluate(right_below_ten, task, loader(25, unknown), batch)
     assert judged.scores["accuracy"].tolist() == [float(n < 10 and n not in unknown) for n in range(25)]
+    assert judged.predictions is not None
     assert judged.predictions[1] == 1
-    known, whole = (evaluate(right_below_ten, task, loader(10, given), 7, CPU) for given in ((3,), ()))
+    known, whole = (evaluate(right_below_ten, task, loader(10, given), 7) for given in ((3,), ()))
     assert known.loss == pytest.approx(whole.loss, rel=1e-6)  # all of these ten have the same loss
 
 
@@ -76,4 +101,4 @@ def test_an_interruption_may_come_between_batches() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(right_below_ten, TASK, loader(5), 2, CPU, stop)
+        evaluate(right_below_ten, TASK, loader(5), 2, stop)

@@ -44,7 +44,7 @@ def _found(part: str, row: int | str, line: str | None, image: str | None) -> Fo
     place = f"{Path(CAPTIONS[part]).name}: row {row}"
     try:
         if line is None:
-            raise BadRowError(f"{image}: there is no caption of this row")
+            raise BadRowError(f"{image}: this row has no caption, or another image")
         caption, tab, link = line.partition("\t")
         if not tab or "://" not in link:
             raise BadRowError("is not CAPTION, tab, LINK")

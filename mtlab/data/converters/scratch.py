@@ -35,31 +35,25 @@ class Scratch:
             for setting in ("journal_mode=off", "synchronous=off", "cache_size=-16000", "temp_store=file"):
                 self.database.execute(f"pragma {setting}")
 
-    def store(self, columns: str, rows: Iterable[tuple[Any, ...]], *, ignore: bool = False) -> str:
+    def store(self, columns: str, rows: Iterable[tuple[Any, ...]]) -> str:
         """Write rows into a new table; return its name.
 
         Args:
             columns: as in `create table`.
             rows: as many values as columns.
-            ignore: leave out rows that break a constraint, such as `unique`.
 
         """
         self._tables += 1
         name = f"t{self._tables}"
         self.execute(f"create table {name} ({columns})")
-        self.add(name, rows, ignore=ignore)
-        return name
-
-    def add(self, table: str, rows: Iterable[tuple[Any, ...]], *, ignore: bool = False) -> None:
-        """Append rows to a table."""
         given = iter(rows)
         while chunk := list(islice(given, CHUNK)):
             marks = ",".join("?" * len(chunk[0]))
-            statement = f"insert {'or ignore ' if ignore else ''}into {table} values ({marks})"
             with _told(self.path):
                 self.database.execute("begin")
-                self.database.executemany(statement, chunk)
+                self.database.executemany(f"insert into {name} values ({marks})", chunk)
                 self.database.execute("commit")
+        return name
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         """Run one statement."""
@@ -69,23 +63,25 @@ class Scratch:
     def matched(
         self, left: Iterable[tuple[Any, Any]], right: Iterable[tuple[Any, Any]]
     ) -> Iterator[tuple[Any, Any | None, Any | None]]:
-        """Match two lists of (id, data) by id: those of `left` in their order, then those that only `right` has.
+        """Match two lists of (id, data) by id: all of `left` in their order, then what of `right` is left over.
 
-        Of several with one id the first counts. Data are what JSON can hold.
+        Of several in `right` with one id the first is matched; the others are left over. Data are what JSON can hold.
         """
-        shape = "id unique, data text"
-        first = self.store(shape, ((key, json.dumps(data)) for key, data in left), ignore=True)
-        second = self.store(shape, ((key, json.dumps(data)) for key, data in right), ignore=True)
+        first = self.store("id, data text", ((key, json.dumps(data)) for key, data in left))
+        second = self.store("id, data text", ((key, json.dumps(data)) for key, data in right))
+        self.execute(f"create index {first}_id on {first} (id)")
+        self.execute(f"create index {second}_id on {second} (id)")
         matches = self.execute(
-            f"select l.id, l.data, r.data from {first} l left join {second} r on l.id = r.id order by l.rowid"
+            f"select l.id, l.data, (select r.data from {second} r where r.id = l.id order by r.rowid limit 1) "
+            f"from {first} l order by l.rowid"
         )
         for key, data, other in matches:
             yield key, json.loads(data), None if other is None else json.loads(other)
-        lonely = self.execute(
+        left_over = self.execute(
             f"select r.id, r.data from {second} r where not exists (select 1 from {first} l where l.id = r.id) "
-            "order by r.rowid"
+            f"or exists (select 1 from {second} s where s.id = r.id and s.rowid < r.rowid) order by r.rowid"
         )
-        for key, data in lonely:
+        for key, data in left_over:
             yield key, None, json.loads(data)
         self.execute(f"drop table {first}")
         self.execute(f"drop table {second}")

@@ -98,7 +98,7 @@ class VQAv2(Converter):
         place = f"{Path(_questions(part) if row else _annotations(part)).name}: question {question}"
         try:
             if row is None:
-                raise BadRowError("is annotated, but not asked")
+                raise BadRowError("is annotated twice, or not asked")
             if annotation is None:
                 raise BadRowError("is asked, but not annotated")
             image = number(row, "image_id")
@@ -128,7 +128,7 @@ class VQAv2(Converter):
         place = f"{Path(_questions('test' if row else 'test-dev')).name}: question {question}"
         try:
             if row is None:
-                raise BadRowError("is in test-dev, but not in test")
+                raise BadRowError("is in test-dev twice, or not in test")
             asked = {"id": str(number(row, "question_id")), "text": text(row, "question")}
             return _sample("test", number(row, "image_id"), asked | ({"sets": ["test-dev"]} if same else {}), place)
         except BadRowError as error:

@@ -118,7 +118,7 @@ def _right_file(rows: Iterator[Found | Bad], root: Path) -> Iterator[Found | Bad
                 bad = first[row.part]
                 raise UserError(
                     f"the first {WRONG} rows of {row.part} are all bad ({bad.place}: {bad.reason}): "
-                    "is it the file of another data set?",
+                    "is it the file of something else, or are two swapped?",
                     file=root,
                 )
         yield row

@@ -6,13 +6,16 @@ last. A conversion that was killed goes on where it was when the same command is
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,7 @@ def convert(
     with alone(asked.state / "lock") as mine:
         if not mine:
             raise UserError("another process is converting into this folder: wait for it, or stop it", file=out)
+        files.remove_leftovers(out)
         with leavings(out / indices.BAD, max_bad) as left:
             staged = collect(asked.converter, asked.state, indices.to_text(asked.made_from), left, progress)
             shards = _write_shards(asked, staged, workers, left, progress)
@@ -191,7 +195,7 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[Written]:
         yield from map(write, jobs)
         return
     # A fresh interpreter each: a copy of this one might hold locks of threads that were not copied.
-    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _end_with_parent) as pool:
         try:
             yield from pool.map(write, jobs)
         except BrokenProcessPool:
@@ -201,6 +205,18 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[Written]:
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed; it would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None, "only workers call this"
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _finish(asked: Asked, staged: Staged, shards: Mapping[str, Sequence[Shard]], left: Leavings) -> Index:

@@ -132,6 +132,8 @@ def again(attempt: Callable[[], T], what: str, patience: Patience) -> T:
             raise
         except (OSError, EOFError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                reason = f"nothing came for {patience.seconds:g} seconds"
             if number < patience.attempts:
                 time.sleep(patience.pause * 2 ** (number - 1))
     raise LostError(f"cannot be read, {patience.attempts} times: {reason}", file=what)

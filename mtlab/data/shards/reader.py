@@ -109,7 +109,7 @@ class Shards:
 
         """
         shard, offset, size = self._images[key]
-        data = self._piece(shard, offset - BLOCK, offset + size)
+        data = self.piece(shard, offset - BLOCK, offset + size)
         check_header(data[:BLOCK], key, size, self._where(shard.file))
         return data[BLOCK:]
 
@@ -126,7 +126,7 @@ class Shards:
             for part in self.index.parts.values()
             for shard in part.shards
             for row in self.rows(shard)
-            for key, place in zip(image_keys(row), row.images, strict=True)
+            for key, place in zip(image_keys(row.key, len(row.images)), row.images, strict=True)
         }
 
     def _file(self, file: str) -> bytes:
@@ -135,7 +135,14 @@ class Shards:
         except FileNotFoundError:
             raise self._damaged(file, "is missing") from None
 
-    def _piece(self, shard: Shard, start: int, stop: int) -> bytes:
+    def piece(self, shard: Shard, start: int, stop: int) -> bytes:
+        """Read some bytes of a shard.
+
+        Raises:
+            UserError: the shard is missing.
+            LostError: it cannot be read any more.
+
+        """
         try:
             return self.place.read(shard.file, start, stop)
         except FileNotFoundError:

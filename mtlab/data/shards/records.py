@@ -24,9 +24,9 @@ class Record:
     row: Mapping[str, Any]  #: all that the shard says about the text: `annotators`, `premise`, `box`, …
 
 
-def image_keys(row: Row) -> tuple[str, ...]:
+def image_keys(key: str, images: int) -> tuple[str, ...]:
     """Name the images of a sample: by its key, and where it has several by their number."""
-    return (row.key,) if len(row.images) == 1 else tuple(f"{row.key}.{at}" for at in range(len(row.images)))
+    return (key,) if images == 1 else tuple(f"{key}.{at}" for at in range(images))
 
 
 def in_subset(text: Mapping[str, Any], subset: str) -> bool:
@@ -34,12 +34,12 @@ def in_subset(text: Mapping[str, Any], subset: str) -> bool:
     return not subset or subset in text.get("sets", ())
 
 
-def record(row: Row, text: Mapping[str, Any]) -> Record:
-    """Make the record of one text of a sample."""
+def record(images: tuple[str, ...], text: Mapping[str, Any]) -> Record:
+    """Make the record of one text of a sample, with the keys of its images."""
     return Record(
         id=text["id"],
         text=text["text"],
-        images=image_keys(row),
+        images=images,
         family=text.get("family", OTHER),
         label=text.get("label"),
         scores=tuple(zip(text.get("labels", ()), text.get("scores", ()), strict=True)),
@@ -49,4 +49,5 @@ def record(row: Row, text: Mapping[str, Any]) -> Record:
 
 def records(row: Row, subset: str = "") -> Iterator[Record]:
     """Give the texts of a sample that are in a subset."""
-    return (record(row, text) for text in row.texts if in_subset(text, subset))
+    images = image_keys(row.key, len(row.images))
+    return (record(images, text) for text in row.texts if in_subset(text, subset))

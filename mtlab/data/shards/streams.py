@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import selectors
 import shlex
+import signal
 import subprocess
-import time
+import tempfile
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,8 +127,16 @@ class _Printed(Stream):
 
     def __init__(self, command: str, patience: Patience) -> None:
         self._patience = patience
+        # not a pipe: one that nobody reads would fill, and stop the command
+        self._told = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the command
         self._process = subprocess.Popen(
-            command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, bufsize=0
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._told,
+            bufsize=0,
+            start_new_session=True,  # so that the shell's children can be stopped with it
         )
         assert self._process.stdout is not None
         self._out = self._process.stdout
@@ -136,24 +146,24 @@ class _Printed(Stream):
     def read(self, size: int) -> bytes:
         """Read what was printed; wait for it, but not for ever."""
         if not self._waiting.select(self._patience.seconds):
-            raise OSError(f"the command printed nothing for {self._patience.seconds:g} seconds")
+            raise TimeoutError
         data = os.read(self._out.fileno(), size)
         if not data and (code := self._process.wait(self._patience.seconds)) != 0:
-            assert self._process.stderr is not None
-            told = self._process.stderr.read(500).decode(errors="replace").strip()
+            self._told.seek(0)
+            told = self._told.read(500).decode(errors="replace").strip()
             raise OSError(f"the command ended with code {code}{f': {told}' if told else ''}")
         return data
 
     def close(self) -> None:
-        """Stop the command; a shell's children end with its pipe."""
+        """Stop the command."""
         self._waiting.close()
         self._out.close()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-        if self._process.poll() is None:
-            self._process.terminate()
-            started = time.monotonic()
-            while self._process.poll() is None and time.monotonic() - started < 1:
-                time.sleep(0.01)
-            self._process.kill()
+        self._told.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM if self._process.poll() is None else signal.SIGKILL)
+        try:
+            self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

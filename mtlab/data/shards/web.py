@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -56,7 +55,7 @@ class Web:
         except http.client.HTTPException as error:
             raise OSError(f"the server's answer makes no sense: {type(error).__name__}") from None
         except urllib.error.URLError as error:
-            raise OSError(_reason(error.reason)) from None
+            raise (error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason))) from None
 
 
 def _whole(answer: Any, size: int | None) -> bytes:
@@ -64,8 +63,6 @@ def _whole(answer: Any, size: int | None) -> bytes:
         data: bytes = answer.read()
     except http.client.HTTPException as error:
         raise EOFError(f"the connection was closed early: {type(error).__name__}") from None
-    except TimeoutError:
-        raise OSError("no byte came in time") from None
     if size is not None and len(data) != size:
         raise EOFError(f"{len(data):,} bytes came, {size:,} were asked for")
     return data
@@ -83,16 +80,8 @@ class _Answer(Stream):
             data: bytes = self.answer.read(size)
         except http.client.HTTPException as error:
             raise EOFError(f"the connection was closed early: {type(error).__name__}") from None
-        except TimeoutError:
-            raise OSError("no byte came in time") from None
         return data
 
     def close(self) -> None:
         """Close the connection."""
         self.answer.close()
-
-
-def _reason(reason: object) -> str:
-    if isinstance(reason, TimeoutError) or re.search("timed out", str(reason)):
-        return "the server does not answer in time"
-    return str(reason)

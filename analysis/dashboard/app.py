@@ -1,0 +1,170 @@
+"""The application: one frame around all pages, and the few callbacks that draw them.
+
+`show` draws the page of the address. It is asked again every few seconds, and answers only if the page would change.
+`choose` turns what the controls say into an address. Nothing else is kept anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+from dash.exceptions import PreventUpdate
+
+from mtlab.analysis.dashboard import missing, parts, run, studies, study, tokens
+from mtlab.analysis.dashboard.controls import Chosen
+from mtlab.analysis.dashboard.data import Data
+from mtlab.analysis.dashboard.page import Look, Page
+from mtlab.analysis.dashboard.shell import frame, index
+from mtlab.analysis.dashboard.views import View
+from mtlab.errors import UserError
+
+PAGES = {"": studies, "study": study, "run": run, "tokens": tokens}
+
+
+def make_app(data: Data) -> Dash:
+    """Make the application that shows a store."""
+    app = Dash(
+        "mtlab",
+        assets_folder=str(parts.ASSETS),
+        title="mtlab",
+        update_title="",  # the page does not blink while it is refreshed
+        index_string=index(),
+        suppress_callback_exceptions=True,  # controls come and go with pages
+        include_pages_meta=False,
+        add_log_handler=False,
+    )
+    app.layout = frame(data.store.root)
+    for function, output, inputs in (
+        ("scheme", "scheme", [Input("theme", "value"), Input("system", "data")]),
+        ("beat", "beat", [Input("clock", "n_intervals"), Input("live", "value")]),
+        ("leave", "left", [Input("url", "href"), Input("scheme", "data")]),
+        ("arrive", "arrived", [Input("seen", "data"), State("title", "data"), State("url", "pathname")]),
+    ):
+        app.clientside_callback(ClientsideFunction("mtlab", function), Output(output, "data"), *inputs)
+
+    @app.callback(
+        Output("head", "children"),
+        Output("controls", "children"),
+        Output("body", "children"),
+        Output("title", "data"),
+        Output("seen", "data"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+        Input("scheme", "data"),
+        Input("beat", "data"),
+        State("seen", "data"),
+        State("echo", "data"),
+    )
+    def show(pathname: str, search: str, scheme: str | None, _beat: Any, seen: Any, echo: str | None) -> Any:
+        if scheme is None:  # the browser will tell at once
+            raise PreventUpdate
+        look = Look(data, View.parse(pathname, search), scheme == "dark")
+        answer = answered(look, seen or {}, echo == search)
+        if answer is None:
+            raise PreventUpdate
+        return answer
+
+    @app.callback(
+        Output("url", "search"),
+        Output("echo", "data"),
+        Input({"sets": ALL, "default": ALL}, "value"),
+        Input({"picks": ALL, "of": ALL}, "value"),
+        State("url", "pathname"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def choose(_set: Any, _picked: Any, pathname: str, search: str) -> Any:
+        if not ctx.triggered:
+            raise PreventUpdate
+        values, picks = (Chosen.of(group) for group in ctx.inputs_list)
+        found = chosen(View.parse(pathname, search), values, picks).search
+        return no_update if found == (search or "") else found, found
+
+    return app
+
+
+def answered(look: Look, seen: dict[str, Any], chosen_here: bool) -> Any:
+    """Draw a page, or what of it has changed.
+
+    Args:
+        look: which page, and how.
+        seen: what this function said of the page that the browser shows.
+        chosen_here: was the address made by the controls that the browser shows? Then what they hold is younger than
+            the address, and they are left alone, unless they should be others.
+
+    Returns:
+        Head, controls, body, title, and what is seen now; None if nothing has changed.
+
+    """
+    asked = [look.view.href, look.dark]
+    content = _digest(_guarded(look, "content"))
+    if seen.get("asked") == asked and seen.get("content") == content:
+        return None
+    page: Page = _guarded(look, "draw")
+    kinds = _digest([look.view.path, [_without_values(control) for control in page.controls]])
+    same = seen.get("kinds") == kinds and (chosen_here or seen.get("asked") == asked)
+    now = {"asked": asked, "content": content, "kinds": kinds}
+    return page.head, no_update if same else list(page.controls), parts.flat(page.body), page.title, now
+
+
+def chosen(view: View, values: Iterable[Chosen], picks: Iterable[Chosen]) -> View:
+    """Take what the controls of a page say into its address.
+
+    Args:
+        view: the address.
+        values: of controls that set a name.
+        picks: boxes, each of which stands for a value in a list: `default` is that value.
+
+    """
+    for value in values:
+        view = view.changed({value.name: value.written})
+    for pick in picks:
+        listed = list(view.chosen.get(pick.name, ()))
+        if bool(pick.value) != (pick.default in listed):
+            kept = [other for other in listed if other != pick.default]
+            view = view.changed({pick.name: [*kept, pick.default] if pick.value else kept})
+    return view
+
+
+def _guarded(look: Look, wanted: str) -> Any:
+    """Draw the page, or tell its content; what goes wrong becomes the page, and the unexpected is printed too."""
+    module = PAGES.get(look.view.path[0] if look.view.path else "", missing)
+    try:
+        return getattr(module, wanted)(look)
+    except UserError as error:
+        told, trace = str(error), ""
+    except Exception as error:
+        told, trace = f"This page cannot be drawn: {type(error).__name__}: {error}", traceback.format_exc()
+    if wanted == "content":
+        return told
+    print(trace, file=sys.stderr, end="", flush=True)
+    return missing.broken(told, trace)
+
+
+def _digest(data: Any) -> str:
+    return hashlib.blake2b(json.dumps(data, default=_plain, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+def _plain(part: Any) -> Any:
+    return part.to_plotly_json() if hasattr(part, "to_plotly_json") else repr(part)
+
+
+def _without_values(part: Any) -> Any:
+    """Describe controls, but not what they are set to."""
+    plain = json.loads(json.dumps(part, default=_plain))
+    return _stripped(plain)
+
+
+def _stripped(plain: Any) -> Any:
+    if isinstance(plain, list):
+        return [_stripped(each) for each in plain]
+    if not isinstance(plain, dict):
+        return plain
+    sets = isinstance(plain.get("id"), dict)
+    return {name: _stripped(value) for name, value in plain.items() if not (sets and name == "value")}

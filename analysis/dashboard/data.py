@@ -1,0 +1,326 @@
+"""What the pages show of the store: studies, runs and reports, worked out again only where something has changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mtlab.analysis import asked, gathered, recorded
+from mtlab.analysis.dashboard.watched import Watched, stamp
+from mtlab.analysis.gathered import Gathered
+from mtlab.analysis.recorded import LAYERS, TOKENS, TRACE, Layers, Missing, Tokens, Trace
+from mtlab.errors import UserError
+from mtlab.studies.status import RunStatus, last_ends, run_status
+from mtlab.studies.store import State, Store
+
+if TYPE_CHECKING:
+    from mtlab.analysis.report import Report
+    from mtlab.data.base import Dataset
+
+T = TypeVar("T")
+DAMAGED = "damaged"
+ORDER = ("done", "running", "interrupted", "new", "failed", "blocked", DAMAGED)  #: of conditions
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """How one run of a study stands, for people."""
+
+    id: str
+    cell: str
+    seed: int
+    label: str
+    condition: str  #: a state of the store, or `DAMAGED`
+    step: int
+    steps: int
+    metric: float | None  #: best value of the choosing metric so far
+    attempt: int | None
+    host: str | None
+    problem: str | None  #: why it failed, stands still or cannot be read
+    changed: float | None  #: when it last wrote something, in seconds since 1970
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """What makes a page about it worth drawing again: all but the time."""
+        return self.id, self.label, self.condition, self.step, self.steps, self.metric, self.attempt, self.problem
+
+
+@dataclass(frozen=True)
+class StudyCard:
+    """How a study stands."""
+
+    name: str
+    why: str
+    metric: str  #: that chooses checkpoints
+    runs: tuple[RunCard, ...]
+    changed: float | None
+    problem: str | None = None  #: why nothing can be said of it
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Runs by condition; those that occur."""
+        counts = Counter(run.condition for run in self.runs)
+        return {name: counts[name] for name in ORDER if counts[name]}
+
+    @property
+    def progress(self) -> float:
+        """Share of all steps that were made."""
+        total = sum(run.steps for run in self.runs)
+        made = sum(run.steps if run.condition == "done" else min(run.step, run.steps) for run in self.runs)
+        return made / total if total else float(bool(self.runs) and all(run.condition == "done" for run in self.runs))
+
+    @property
+    def content(self) -> int:
+        """A number that changes with anything that a page shows of it."""
+        return hash((self.name, self.why, self.problem, tuple(run.content for run in self.runs)))
+
+
+@dataclass(frozen=True)
+class Stray:
+    """What lies among the runs without belonging to a study."""
+
+    name: str
+    card: RunCard | None  #: None if it is no run
+
+
+class Data:
+    """All that pages ask of a store. May be asked from several threads.
+
+    Args:
+        root: the folder of the store.
+
+    Raises:
+        UserError: it is no store.
+
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.store = Watched.open(root)
+        self._verdicts: dict[str, tuple[Any, str]] = {}
+        self._asked: dict[str, Any] = {}
+        self._building = Lock()
+        self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reports")
+
+    def close(self) -> None:
+        """Stop what goes on in the background."""
+        self._background.shutdown(wait=False, cancel_futures=True)
+
+    # Studies
+
+    def studies(self) -> list[StudyCard]:
+        """Tell how all studies stand, the one that changed last first."""
+        Store.open(self.store.root)  # raises, if it is gone since
+        found = [self.study(name) for name in self.store.study_names()]
+        return sorted(found, key=lambda card: (-(card.changed or 0), card.name))
+
+    def study(self, name: str) -> StudyCard:
+        """Tell how a study stands; one whose plan is damaged says so.
+
+        Raises:
+            UserError: no such study.
+
+        """
+        if name not in self.store.study_names():
+            self.store.plan(name)
+        path = self.store.study(name) / "plan.json"
+        try:
+            plan = self.store.plan(name)
+            states, ends = self.store.states(plan), last_ends(self.store, name)
+            runs = tuple(self._card(name, plan, run, states, ends.get(run["id"])) for run in plan["runs"])
+        except (UserError, OSError) as error:
+            return StudyCard(name, "", "", (), _written(path), f"this study cannot be read: {error}")
+        times = [time for time in (_written(path), *(run.changed for run in runs)) if time is not None]
+        return StudyCard(name, str(plan.get("why", "")), plan["metrics"]["choose"], runs, max(times, default=None))
+
+    def report(self, card: StudyCard) -> Report:
+        """Compare a study's variants.
+
+        Raises:
+            UserError: a file that the comparison needs is damaged.
+
+        """
+        from mtlab.analysis.report import build
+
+        with self._building:  # the second of two that ask at once finds it made
+            return self.store.kept.made(
+                ("report", card.name), self._finished(card), lambda: build(self.store, self.store.plan(card.name))
+            )
+
+    def layers(self, plan: Mapping[str, Any]) -> Gathered[Layers]:
+        """Gather which layers the finished runs of a plan used."""
+        return gathered.finished(self.store, plan, lambda source: self._recorded(source.run, LAYERS, recorded.layers))
+
+    def traces(self, plan: Mapping[str, Any]) -> Gathered[Trace]:
+        """Gather how the use of layers evolved over training."""
+        return gathered.finished(self.store, plan, lambda source: self._recorded(source.run, TRACE, recorded.trace))
+
+    def layers_of(self, run: str) -> Layers | Missing:
+        """Read which layers one finished run used."""
+        if self.store.state(run) != "done":
+            return Missing("the run is not finished: its layers are recorded at its end")
+        return self._recorded(run, LAYERS, recorded.layers)
+
+    def trace_of(self, run: str) -> Trace | Missing:
+        """Read how one finished run came to use its layers."""
+        if self.store.state(run) != "done":
+            return Missing("the run is not finished: its training is recorded at its end")
+        return self._recorded(run, TRACE, recorded.trace)
+
+    def tokens(self, run: str) -> Tokens | Missing:
+        """Read what was recorded of single tokens in a finished run."""
+        if self.store.state(run) != "done":
+            return Missing("the run is not finished: single tokens are recorded at its end")
+        return self._recorded(run, TOKENS, recorded.tokens)
+
+    def world(self, run: str) -> Dataset | Missing:
+        """Make the data set of a run; runs on the same data share it."""
+        config = self.store.config(run) or {}
+        node = json.dumps((config.get("config") or {}).get("data"), sort_keys=True)
+        return self.store.kept.made(("data", node), None, lambda: asked.dataset(config))
+
+    def _recorded(self, run: str, name: str, read: Callable[[Path], T]) -> T:
+        folder = self.store.run(run)
+        return self.store.kept.made((read, run), stamp(folder / name), lambda: read(folder))
+
+    def verdict(self, card: StudyCard) -> str | None:
+        """Say what a study has shown, as far as that is worked out; that goes on in the background.
+
+        Returns:
+            None until there is something to say.
+
+        """
+        state = self._finished(card)
+        known = self._verdicts.get(card.name)
+        if (known is None or known[0] != state) and self._asked.get(card.name) != state:
+            self._asked[card.name] = state
+            self._background.submit(self._judge, card, state)
+        return None if known is None else known[1]
+
+    def _judge(self, card: StudyCard, state: Any) -> None:
+        from mtlab.analysis.verdict import sentence
+
+        try:
+            told = sentence(self.report(card))
+        except UserError as error:
+            told = f"No comparison: {error}"
+        except Exception as error:
+            told = f"No comparison: {type(error).__name__}: {error}"
+        self._verdicts[card.name] = (state, told)
+
+    def _finished(self, card: StudyCard) -> Any:
+        """What a report is made of: the plan, and which runs stand how."""
+        plan = stamp(self.store.study(card.name) / "plan.json")
+        return plan, hash(tuple((run.id, run.condition) for run in card.runs))
+
+    def _card(
+        self, study: str, plan: Mapping[str, Any], run: Mapping[str, Any], states: Mapping[str, State], end: str | None
+    ) -> RunCard:
+        def make() -> RunCard:
+            return _card(self.store, plan, run, states, end)
+
+        if states[run["id"]] != "done":
+            return make()
+        made_of = stamp(self.store.study(study) / "plan.json"), stamp(self.store.run(run["id"]) / "result.json")
+        return self.store.kept.made(("card", study, run["id"]), made_of, make)
+
+    # Runs
+
+    def strays(self) -> list[Stray]:
+        """Tell of the runs that belong to no study, and of folders among the runs that are none."""
+        members, found = self._members(), []
+        for folder in sorted((self.store.root / "cells").glob("*/*")):
+            name = f"{folder.parent.name}/{folder.name}"
+            if not folder.name.startswith(".") and name not in members:
+                found.append(Stray(name, self._alone(name)))
+        return found
+
+    def studies_of(self, run: str) -> list[str]:
+        """Name the studies that a run belongs to."""
+        return self._members().get(run, [])
+
+    def run(self, run: str, study: str = "") -> RunCard:
+        """Tell how a run stands.
+
+        Args:
+            run: `<cell>/s<seed>`.
+            study: the study that it is looked at from, where it belongs to several.
+
+        Raises:
+            UserError: no such run.
+
+        """
+        for name in sorted(self.studies_of(run), key=lambda name: name != study):
+            for card in self.study(name).runs:
+                if card.id == run:
+                    return card
+        found = self._alone(run)
+        if found is None:
+            raise UserError(f"there is no run {run!r} in this store")
+        return found
+
+    def _alone(self, run: str) -> RunCard | None:
+        """Tell how a run of no study stands; None if it is no run's folder."""
+        try:
+            if not self.store.run(run).is_dir():
+                return None
+        except (ValueError, OSError):  # no name of a run
+            return None
+        config = self.store.config(run) or {}
+        cell, seed = run.split("/")
+        length = ((config.get("config") or {}).get("train") or {}).get("length") or {}
+        entry = {"id": run, "cell": cell, "seed": int(seed[1:]), "label": str(config.get("label", cell)), "parents": []}
+        plan = {"metrics": {"choose": "val/accuracy", "mode": "max"}}
+        return _card(self.store, plan, entry | {"cost": length}, {run: self.store.state(run)}, None)
+
+    def _members(self) -> dict[str, list[str]]:
+        members: dict[str, list[str]] = {}
+        for name in self.store.study_names():
+            try:
+                runs = self.store.plan(name)["runs"]
+            except UserError:  # the studies' page tells
+                continue
+            for run in runs:
+                members.setdefault(run["id"], []).append(name)
+        return members
+
+
+def _card(
+    store: Watched,
+    plan: Mapping[str, Any],
+    run: Mapping[str, Any],
+    states: Mapping[str, State],
+    end: str | None,
+) -> RunCard:
+    state = states[run["id"]]
+    damage = store.damage(run["id"]) if state != "new" or store.run(run["id"]).is_dir() else None
+    try:
+        status = run_status(store, plan, run, states, end)
+    except (UserError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        damage = damage or f"cannot be read: {type(error).__name__}: {error}"
+        status = RunStatus(run["id"], run["cell"], run["seed"], run["label"], state, None, 0, 0, None, None, None, None)
+    return RunCard(
+        id=run["id"],
+        cell=run["cell"],
+        seed=int(run["seed"]),
+        label=run["label"],
+        condition=DAMAGED if damage else state,
+        step=status.step,
+        steps=status.steps,
+        metric=status.metric,
+        attempt=status.attempt,
+        host=status.host,
+        problem=damage or status.problem,
+        changed=None if status.age is None else time.time() - status.age,
+    )
+
+
+def _written(path: Path) -> float | None:
+    found = stamp(path)
+    return None if found is None else found[0] / 1e9

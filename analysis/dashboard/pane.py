@@ -1,0 +1,63 @@
+"""One view of a study: what it is drawn from, and what it is drawn as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mtlab.analysis.dashboard import controls, drawn
+from mtlab.analysis.dashboard.data import StudyCard
+from mtlab.analysis.dashboard.page import Look
+from mtlab.analysis.dashboard.parts import Part
+from mtlab.analysis.dashboard.scope import Scope
+from mtlab.analysis.dashboard.views import View
+from mtlab.analysis.recorded import Kind
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+KINDS: Mapping[str, str] = {"contributions": "contributions", "weights": "raw weights"}
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A look at a study."""
+
+    look: Look
+    card: StudyCard
+    plan: Mapping[str, Any]  #: the stored plan, whole
+    scope: Scope  #: the part of it that is looked at
+
+    @property
+    def view(self) -> View:
+        """The address."""
+        return self.look.view
+
+    @property
+    def command(self) -> str:
+        """What goes on with the study."""
+        return f"mtlab run {self.plan.get('spec_file') or self.card.name}"
+
+    def figure(self, made: go.Figure, name: str, *, caption: bool = True) -> Part:
+        """Put a figure on the page."""
+        return drawn.figure(made, name, self.look.dark, caption=caption)
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One view of a study, drawn."""
+
+    body: Sequence[Part]
+    controls: Sequence[Part] = field(default=())
+    whole: bool = False  #: is it of the whole study, whatever is filtered?
+
+
+def kind_of(view: View) -> Kind:
+    """Say whether contributions or weights are looked at."""
+    return "weights" if view.text("kind") == "weights" else "contributions"
+
+
+def kind_switch(view: View) -> Part:
+    """Choose between contributions and weights."""
+    return controls.switch("kind", "shown", KINDS, kind_of(view))

@@ -1,0 +1,89 @@
+"""The frame around all pages: the bar at the top, and what the callbacks remember in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dash import dcc, html
+
+from mtlab.analysis.dashboard.colours import variables
+from mtlab.analysis.dashboard.parts import Part
+
+REFRESH = 3.0  #: seconds between two looks at the store
+
+#: Dash's page, without what it would say to browsers of old; the theme is set before anything is seen.
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>
+{%metas%}
+<meta name="color-scheme" content="light dark">
+<title>{%title%}</title>
+{%favicon%}
+{%css%}
+<style>
+COLOURS</style>
+<script>
+  try {
+    const chosen = localStorage.getItem("mtlab-theme");
+    if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+  } catch (error) { /* a browser that keeps nothing */ }
+</script>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the content</a>
+<noscript>These pages need JavaScript. `mtlab status` and `mtlab report` tell the same in the terminal.</noscript>
+{%app_entry%}
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+
+def index() -> str:
+    """Write the page that everything is put into, with the colours of the figures."""
+    return INDEX.replace("COLOURS", variables())
+
+
+def frame(store: Path) -> Part:
+    """Lay the frame out."""
+    theme = dcc.RadioItems(
+        id="theme",
+        options=[{"value": name, "label": name} for name in ("auto", "light", "dark")],
+        value="auto",
+        persistence=True,
+        persistence_type="local",
+        inline=True,
+        className="switch small",
+    )
+    live = dcc.Checklist(id="live", options=[{"value": "live", "label": "live"}], value=["live"], className="live")
+    bar = html.Header(
+        [
+            dcc.Link([html.Span("mt", className="mt"), "lab"], href="/", className="brand", title="All studies"),
+            html.Nav(
+                [dcc.Link("Studies", href="/"), dcc.Link("Token explorer", href="/tokens")],
+                **{"aria-label": "Pages"},
+            ),
+            html.Span(str(store), className="store", title=f"The store: {store}"),
+            html.Div(live, title="Look at the store again every few seconds"),
+            html.Div(theme, role="radiogroup", **{"aria-label": "Colours"}),
+        ],
+        className="top",
+    )
+    main = html.Main(
+        [html.Div(id="head"), html.Div(id="controls"), html.Div(id="body", className="body")], id="main", tabIndex=-1
+    )
+    return html.Div([bar, main, *_memory()])
+
+
+def _memory() -> list[Part]:
+    return [
+        dcc.Location(id="url", refresh=False),
+        dcc.Interval(id="clock", interval=int(REFRESH * 1000)),
+        dcc.Store(id="system"),  # is the system's theme dark? Told by theme.js
+        dcc.Store(id="scheme"),  # the theme that is shown
+        dcc.Store(id="beat"),  # the clock, while the page is seen and live
+        dcc.Store(id="title"),
+        dcc.Store(id="left"),  # nothing: callbacks in the browser must give something to somebody
+        dcc.Store(id="arrived"),
+        dcc.Store(id="seen"),  # what `show` said last
+        dcc.Store(id="echo"),  # the address that the controls made last
+    ]

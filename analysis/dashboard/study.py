@@ -1,0 +1,92 @@
+"""The page of a study: its question and verdict, and below them one pane of several, for the part that is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dash import html
+
+from mtlab.analysis.dashboard import (
+    controls,
+    parts,
+    scope,
+    study_comparison,
+    study_curves,
+    study_layers,
+    study_pair,
+    study_runs,
+    study_seeds,
+    study_training,
+)
+from mtlab.analysis.dashboard.data import StudyCard
+from mtlab.analysis.dashboard.page import Look, Page
+from mtlab.analysis.dashboard.pane import Pane, Studied
+from mtlab.analysis.dashboard.parts import Part
+from mtlab.errors import UserError
+
+PANES: Mapping[str, tuple[str, Callable[[Studied], Pane]]] = {
+    "comparison": ("Comparison", study_comparison.draw),
+    "curves": ("Curves", study_curves.draw),
+    "layers": ("Layers", study_layers.draw),
+    "training": ("Over training", study_training.draw),
+    "seeds": ("Seeds and layers", study_seeds.draw),
+    "pair": ("Two variants", study_pair.draw),
+    "runs": ("Runs", study_runs.draw),
+}
+
+
+def draw(look: Look) -> Page:
+    """Draw the page.
+
+    Raises:
+        UserError: no such study.
+
+    """
+    card = _card(look)
+    if card.problem:
+        again = parts.command("mtlab plan FILE")
+        told = html.P("Planning the study's file again writes its plan anew; finished runs are kept:")
+        return Page(card.name, html.H1(card.name), (), [parts.trouble(card.problem, told, again)])
+    plan = look.data.store.plan(card.name)
+    studied = Studied(look, card, plan, scope.Scope.of(plan, look.view))
+    names = {name: words for name, (words, _) in PANES.items()}
+    pane = PANES[_tab(look)][1](studied)
+    tabs = controls.switch("tab", "View", names, _tab(look))
+    filters, told = ([], "") if pane.whole else (scope.bar(plan, look.view), studied.scope.told)
+    bar = html.Div([*filters, *pane.controls], className="filters")
+    return Page(
+        card.name, _head(look, card, plan), (tabs, bar), [html.P(told, className="note") if told else None, *pane.body]
+    )
+
+
+def content(look: Look) -> object:
+    """Give what changes when the page would."""
+    card = _card(look)
+    return card.content, look.data.verdict(card), parts.ago(card.changed)
+
+
+def _card(look: Look) -> StudyCard:
+    if len(look.view.path) != 2:
+        raise UserError("name one study in the address: /study/NAME")
+    return look.data.study(look.view.path[1])
+
+
+def _tab(look: Look) -> str:
+    return look.view.one("tab", PANES, "comparison")
+
+
+def _head(look: Look, card: StudyCard, plan: Mapping[str, Any]) -> Part:
+    verdict = look.data.verdict(card)
+    stands = "running" not in card.counts and card.counts.keys() - {"done"}
+    return [
+        html.P("Study", className="kind"),
+        html.H1(card.name),
+        html.P(card.why, className="why") if card.why else None,
+        html.P(verdict or "The verdict is being worked out …", className="verdict"),
+        html.Div(
+            [parts.progress(card.counts, card.progress), parts.counts(card.counts), parts.when(card.changed)],
+            className="summary",
+        ),
+        parts.command(f"mtlab run {plan.get('spec_file') or card.name}") if stands else None,
+    ]

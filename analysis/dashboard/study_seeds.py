@@ -1,0 +1,41 @@
+"""Is a pattern real? Agreement between seeds; and how alike consecutive layers are."""
+
+from __future__ import annotations
+
+from mtlab.analysis.dashboard import controls
+from mtlab.analysis.dashboard.pane import Pane, Studied, kind_of, kind_switch
+from mtlab.analysis.dashboard.study_layers import missing, nothing
+
+MEASURES = {"cka": "CKA", "cosine": "cosine"}
+SIDES = {"cross": "to the other modality", "self": "within the modality"}
+
+
+def draw(studied: Studied) -> Pane:
+    """Draw agreement, similarity and attention."""
+    from mtlab.analysis.figures.agreement import agreement
+    from mtlab.analysis.figures.similarity import similarity
+    from mtlab.analysis.figures.training_signals import attention
+
+    view, scope, data = studied.view, studied.scope, studied.look.data
+    recorded, kind = data.layers(scope.plan), kind_of(studied.view)
+    if not recorded.found:
+        return Pane([nothing(recorded.why)])
+    found = scope.grouped(recorded)
+    start = {
+        source: trace.layers[0] for source, trace in scope.grouped(data.traces(scope.plan)).items() if trace.layers
+    }
+    names = list(dict.fromkeys(source.label for source in found))
+    variant, measure = view.one("variant", names, names[-1]), view.one("measure", MEASURES, "cka")
+    side = view.one("side", SIDES, "cross")
+    figures = {
+        "agreement": agreement(found, start or None, scope.styles, kind),
+        "similarity": similarity(found, measure),  # type: ignore[arg-type] # of `MEASURES`
+        "attention": attention(found, variant, side),  # type: ignore[arg-type] # of `SIDES`
+    }
+    chosen = [
+        kind_switch(view),
+        controls.switch("measure", "similarity", MEASURES, measure),
+        controls.choice("variant", "attention of", {name: name for name in names}, variant, names[-1]),
+        controls.switch("side", "attention", SIDES, side),
+    ]
+    return Pane([*(studied.figure(made, name) for name, made in figures.items()), missing(recorded.why)], chosen)

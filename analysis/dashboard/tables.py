@@ -1,0 +1,126 @@
+"""Tables of results: a study's comparison, and runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dash import dcc, html
+
+from mtlab.analysis import words
+from mtlab.analysis.dashboard import parts
+from mtlab.analysis.dashboard.parts import Column, Part
+from mtlab.analysis.dashboard.scope import Scope, filters, value_of
+from mtlab.analysis.dashboard.views import address
+
+if TYPE_CHECKING:
+    from mtlab.analysis.comparison import Row
+    from mtlab.analysis.report import Report
+
+
+def comparison(report: Report, places: Sequence[int], scope: Scope) -> Part:
+    """Draw the rows of a report.
+
+    Args:
+        report: with the rows that are shown, in order.
+        places: of the rows in the scope's part of the plan.
+        scope: what is looked at.
+
+    """
+    rows, metric, planned = report.rows, report.metric, [scope.rows[place] for place in places]
+    groups = None if scope.group is None else [f"{scope.group}: {value_of(row, scope.group)}" for row in planned]
+    columns = [
+        Column("variant", [_variant(row, scope) for row in rows], heads=True),
+        Column("seeds", [_seeds(report, row, line) for row, line in zip(rows, planned, strict=True)], numeric=True),
+        Column(metric, [_mean(row, metric) for row in rows], numeric=True),
+        *(_differences(report) if report.comparisons else []),
+        *(
+            Column(name, [words.score(row.metrics[name], name) for row in rows], numeric=True)
+            for name in report.further
+        ),
+        Column("params", [words.number(row.cost.trained_params) for row in rows], numeric=True, help="trained"),
+        Column("FLOPs", [words.number(row.cost.flops) for row in rows], numeric=True, help="forward, of one example"),
+        Column(
+            "time", [words.duration(row.cost.seconds) for row in rows], numeric=True, help="training, mean of seeds"
+        ),
+    ]
+    classes = ["best" if row.best else "" for row in rows]
+    return parts.table(columns, f"Variants of {report.study} by {metric}", classes, groups)
+
+
+def grid(header: Sequence[tuple[str, str]], lines: Sequence[Sequence[Any]], caption: str) -> Part:
+    """Draw blocks side by side, see `side_by_side.grid`."""
+    columns = [
+        Column(": ".join(word for word in names if word), [line[place].text for line in lines], place > 0, place == 0)
+        for place, names in enumerate(header)
+    ]
+    return parts.table(columns, caption)
+
+
+def differences(configs: Mapping[str, Mapping[str, Any]]) -> Part:
+    """Draw where configurations differ: a line for each setting, a column for each run.
+
+    Args:
+        configs: name of the run → its flat configuration.
+
+    """
+    paths = [
+        path for path in dict.fromkeys(path for flat in configs.values() for path in flat) if _differs(path, configs)
+    ]
+    if not paths:
+        return parts.empty("Their configurations are the same: they differ in the seed alone.")
+    columns = [Column("setting", [html.Code(path) for path in paths], heads=True)]
+    columns += [Column(name, [_setting(flat, path) for path in paths]) for name, flat in configs.items()]
+    return parts.table(columns, "Settings in which the runs differ")
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Write a configuration as dotted paths and values.
+
+    >>> flat({"train": {"lr": 0.1, "length": {"steps": 5}}, "seed": 0})
+    {'train.lr': 0.1, 'train.length.steps': 5, 'seed': 0}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return found
+
+
+def _variant(row: Row, scope: Scope) -> Part:
+    style = scope.variants.get(row.label)
+    star = html.Span(" ★", title="best mean, shown to be better or not") if row.best else None
+    return [parts.swatch(style.colour) if style else None, row.label, star]
+
+
+def _seeds(report: Report, row: Row, planned: Mapping[str, Any]) -> Part:
+    href = address("study", report.study, tab="runs", **filters(planned))
+    return dcc.Link(f"{row.n}/{row.asked}", href=href, title=f"The runs of {row.label}")
+
+
+def _mean(row: Row, metric: str) -> Part:
+    return words.mean(row.mean, metric)
+
+
+def _differences(report: Report) -> Iterable[Column]:
+    rows, metric = report.rows, report.metric
+    gaps = [
+        words.NONE
+        if row.difference is None
+        else words.plus_minus(row.difference.difference, row.difference.interval, metric, sign=True)
+        for row in rows
+    ]
+    verdicts = [html.Span(row.verdict, className=f"outcome {row.outcome.replace(' ', '-')}") for row in rows]
+    detects = [words.detectable(row.smallest_detectable, metric) for row in rows]
+    return (
+        Column("difference", gaps, numeric=True, help="to the baseline, on shared seeds"),
+        Column("verdict", verdicts),
+        Column("detects", detects, numeric=True, help="the smallest true difference that so many seeds would find"),
+    )
+
+
+def _differs(path: str, configs: Mapping[str, Mapping[str, Any]]) -> bool:
+    return len({parts.shown(flat.get(path, "")) for flat in configs.values()}) > 1
+
+
+def _setting(flat: Mapping[str, Any], path: str) -> Part:
+    return html.Code(parts.shown(flat[path])) if path in flat else words.NONE

@@ -1,0 +1,167 @@
+"""Do seeds agree on which levels to use? Correlation of their patterns, against what chance gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mtlab.analysis import theme
+from mtlab.analysis.figures import parts
+from mtlab.analysis.gathered import Source
+from mtlab.analysis.recorded import MODALITIES, Array, Kind, Layers, Modality
+from mtlab.analysis.theme import Style
+
+SHUFFLES = 1000
+LEVEL = 0.95  #: of what chance gives, this much lies within the grey bar
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the seeds of one variant agree, in one modality."""
+
+    variant: str
+    modality: Modality
+    seeds: int
+    pairs: tuple[float, ...]  #: correlation of each pair of seeds
+    mean: float | None
+    chance: tuple[float, float] | None  #: within which the mean lies by chance
+    note: str | None = None
+
+
+def agreements(
+    found: Mapping[Source, Layers], start: Mapping[Source, Layers] | None = None, kind: Kind = "contributions"
+) -> list[Agreement]:
+    """Correlate the patterns of each variant's seeds, pair by pair.
+
+    A pattern is a level's part less the mean of its cross-modal layer, over all levels and layers: what is common to
+    all levels, and to all layers, is no agreement. Chance: the levels of each seed and layer in a random order.
+
+    Args:
+        found: the runs' best checkpoints.
+        start: the same before training (`Trace.layers[0]`): agreement is then that of what training changed, as seeds
+            that start alike agree before they have learned anything.
+        kind: contributions or weights.
+
+    """
+    return [
+        _agreement(variant, modality, _patterns(parts.of(found, variant), start, kind, modality))
+        for variant in parts.variants(found)
+        for modality in MODALITIES
+    ]
+
+
+def agreement(
+    found: Mapping[Source, Layers],
+    start: Mapping[Source, Layers] | None = None,
+    styles: Mapping[str, Style] | None = None,
+    kind: Kind = "contributions",
+) -> go.Figure:
+    """Draw each variant's mean correlation between seeds, every pair as a dot, and the range that chance gives."""
+    title = "Is the pattern real? Agreement between seeds on which levels to use"
+    computed = [each for each in agreements(found, start, kind) if each.mean is not None]
+    if not computed:
+        several = max((len(parts.of(found, name)) for name in parts.variants(found)), default=0) > 1
+        why = parts.nothing(found, kind) if several else "Agreement needs two seeds of a variant at least."
+        return theme.empty(title, why)
+    names = list(dict.fromkeys(each.variant for each in computed))
+    figure = parts.panels([""], list(MODALITIES), x="correlation between seeds")
+    for column, modality in enumerate(MODALITIES, 1):
+        for each in (each for each in computed if each.modality == modality):
+            style = theme.style(styles, each.variant, names)
+            figure.add_traces(_drawn(each, style, legend=each is computed[0]), rows=1, cols=column)
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    figure.update_xaxes(range=[-1.05, 1.05])
+    changed = " of what training changed since the start" if start is not None else ""
+    caption = (
+        f"Correlation between two seeds' {parts.KINDS[kind]}s{changed}, over all levels and cross-modal layers, "
+        f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
+        f"each seed's levels are shuffled ({SHUFFLES:,} times). {parts.seeds(found)}; {parts.averaged(found.values())}."
+    )
+    return theme.finish(figure, title, caption, height=110 + 34 * len(names))
+
+
+def _drawn(each: Agreement, style: Style, *, legend: bool) -> list[go.Scatter]:
+    low, high = each.chance or (0.0, 0.0)
+    return [
+        go.Scatter(
+            x=[low, high],
+            y=[each.variant] * 2,
+            mode="lines",
+            line={"color": theme.see_through(theme.NEUTRAL, 0.35), "width": 14},
+            name="chance",
+            showlegend=legend,
+            hovertemplate="chance: %{x:.2f}<extra></extra>",
+        ),
+        go.Scatter(
+            x=list(each.pairs),
+            y=[each.variant] * len(each.pairs),
+            mode="markers",
+            marker={"color": style.colour, "size": 6, "opacity": 0.55},
+            name="a pair of seeds",
+            showlegend=legend,
+            hovertemplate=f"{each.variant}: %{{x:.2f}}<extra></extra>",
+        ),
+        go.Scatter(
+            x=[each.mean],
+            y=[each.variant],
+            mode="markers",
+            marker={"color": style.colour, "size": 12, "symbol": "diamond"},
+            name="mean",
+            showlegend=legend,
+            hovertemplate=f"{each.variant}: %{{x:.2f}}<extra></extra>",
+        ),
+    ]
+
+
+def _patterns(
+    runs: Mapping[Source, Layers], start: Mapping[Source, Layers] | None, kind: Kind, modality: Modality
+) -> list[list[Array]]:
+    """Give each seed's layers, [N] each; less the start's where that is asked for."""
+    depths = parts.depths(runs.values(), kind)
+    patterns = []
+    for source, layers in runs.items():
+        before = None if start is None else start.get(source)
+        if start is not None and before is None:
+            continue
+        rows = []
+        for depth in depths:
+            own = layers.experts(kind, modality, depth)
+            first = None if before is None else before.experts(kind, modality, depth)
+            if own is None or len(own) < 2 or (before is not None and (first is None or first.shape != own.shape)):
+                continue
+            rows.append(own.astype(float) - (0 if first is None else first))
+        if rows:
+            patterns.append(rows)
+    return patterns
+
+
+def _agreement(variant: str, modality: Modality, patterns: list[list[Array]]) -> Agreement:
+    shapes = {tuple(len(row) for row in seed) for seed in patterns}
+    if len(patterns) < 2 or len(shapes) > 1:
+        return Agreement(variant, modality, len(patterns), (), None, None, "fewer than two seeds")
+    flat = np.stack([_centred(seed) for seed in patterns])
+    norms = np.linalg.norm(flat, axis=1)
+    if (norms < 1e-9).any():
+        return Agreement(variant, modality, len(patterns), (), None, None, "the levels are all alike")
+    pairs = tuple(_correlations(flat))
+    dice = np.random.default_rng(0)
+    by_chance = [
+        np.mean(_correlations(np.stack([_centred(dice.permuted(row) for row in seed) for seed in patterns])))
+        for _ in range(SHUFFLES)
+    ]
+    outside = (1 - LEVEL) / 2
+    low, high = np.quantile(by_chance, [outside, 1 - outside])
+    return Agreement(variant, modality, len(patterns), pairs, float(np.mean(pairs)), (float(low), float(high)))
+
+
+def _centred(rows: Iterable[Array]) -> Array:
+    return np.concatenate([row - row.mean() for row in rows])
+
+
+def _correlations(flat: Array) -> list[float]:
+    unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    return [float(unit[first] @ unit[second]) for first, second in combinations(range(len(unit)), 2)]

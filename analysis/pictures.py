@@ -1,0 +1,62 @@
+"""Figures as PNG, SVG or PDF files, for papers and for trackers: drawn by this machine's Chromium, without network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtlab import files
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+FORMATS = (".png", ".svg", ".pdf")
+SCALE = 2  #: pixels of a PNG for one of the figure's: sharp on today's screens and on paper
+
+
+def write(figures: Mapping[Path, go.Figure]) -> None:
+    """Write figures, each in its own size, in the format that its file's ending names; one browser draws all.
+
+    Raises:
+        UserError: kaleido or a Chromium is missing, a file's ending is no format, or the folder may not be written.
+
+    """
+    for path in figures:
+        if path.suffix not in FORMATS:
+            raise UserError(f"{path.suffix or 'no ending'}: expected one of {', '.join(FORMATS)}", file=path)
+    for path, data in zip(figures, drawn([(f, path.suffix[1:]) for path, f in figures.items()]), strict=True):
+        files.write_bytes(path, data)
+
+
+def drawn(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
+    """Draw (figure, format) pairs.
+
+    Raises:
+        UserError: kaleido or a Chromium is missing.
+
+    """
+    try:
+        import kaleido
+    except ImportError:
+        raise UserError("pictures of figures need kaleido: pip install 'mtlab[images]'") from None
+
+    async def draw() -> list[bytes]:
+        # Without this, the page would fetch a library for formulas from elsewhere.
+        async with kaleido.Kaleido(n=1, mathjax=False) as browser:
+            return [await browser.calc_fig(figure.to_dict(), opts=_options(figure, kind)) for figure, kind in figures]
+
+    import asyncio
+
+    try:
+        return asyncio.run(draw())
+    except Exception as error:
+        if type(error).__name__ == "ChromeNotFoundError":
+            raise UserError("pictures of figures need Chrome or Chromium on this machine") from None
+        raise
+
+
+def _options(figure: go.Figure, kind: str) -> dict[str, Any]:
+    size = {"width": figure.layout.width or 760, "height": figure.layout.height or 420}
+    return {"format": kind, "scale": SCALE if kind == "png" else 1, **size}

@@ -1,0 +1,227 @@
+"""How every figure looks: one pair of templates, one colour per variant, sizes that stay readable when small.
+
+Figures carry no colour of a background: whatever is drawn is told apart on white and on near-black, so that switching
+to the dark template alone makes a dark figure.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+#: Told apart under the three kinds of colour blindness, on white and on near-black (tests/analysis/test_theme.py).
+COLOURS = ("#085EDF", "#D8A101", "#FF68BF", "#329E7C", "#814097", "#5EAEFF", "#BD7500", "#5C6B59")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  #: tell variants of one colour apart
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
+#: From low to high levels of a tower: cold to warm, and ever lighter.
+LEVELS = ("#2B4FC7", "#7A4BC0", "#BF4A9E", "#E8636A", "#F08A3C", "#D39C12")
+NEUTRAL = "#848B95"  #: of what belongs to no variant: reference lines, chance, previous states
+
+FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"  #: nearly as wide on every system
+WIDTH = 760  #: pixels that a figure is made for; `sized` makes it fit others
+_LETTER = 0.49  #: mean width of a letter, in font sizes
+_TITLE, _CAPTION, _EDGE = 16, 12, 14  #: font sizes; pixels left of the title
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a variant is drawn, everywhere."""
+
+    colour: str
+    dash: str = "solid"
+    symbol: str = "circle"
+
+
+def styles(variants: Iterable[str]) -> dict[str, Style]:
+    """Give every variant its style, by its place among *all* variants of a study.
+
+    Make it once of the whole study (`styles_of`) and hand it to every figure, so that a variant keeps its colour
+    whatever subset a figure shows.
+
+    >>> styles(["last", "bridge"])["bridge"].colour
+    '#D8A101'
+    """
+    unique = list(dict.fromkeys(variants))
+    rounds = [divmod(place, len(COLOURS)) for place in range(len(unique))]
+    return {
+        variant: Style(COLOURS[colour], DASHES[turn % len(DASHES)], SYMBOLS[turn % len(SYMBOLS)])
+        for variant, (turn, colour) in zip(unique, rounds, strict=True)
+    }
+
+
+def styles_of(plan: Mapping[str, Any]) -> dict[str, Style]:
+    """Give every variant of a study's stored plan its style."""
+    return styles(row["label"] for row in plan["rows"])
+
+
+def style(of: Mapping[str, Style] | None, variant: str, shown: Sequence[str]) -> Style:
+    """Look a variant's style up; without a study's styles, by its place among those shown."""
+    if of is not None and variant in of:
+        return of[variant]
+    return styles([*(of or {}), *shown])[variant]
+
+
+def see_through(colour: str, opacity: float = 0.18) -> str:
+    """Make a colour see-through, for bands.
+
+    >>> see_through("#FF8000", 0.5)
+    'rgba(255, 128, 0, 0.5)'
+    """
+    red, green, blue = _channels(colour)
+    return f"rgba({red}, {green}, {blue}, {opacity:g})"
+
+
+def level_colours(number: int) -> list[str]:
+    """Give one colour to each of `number` levels, lowest first."""
+    places = [index / max(1, number - 1) * (len(LEVELS) - 1) for index in range(number)]
+    return [_between(LEVELS[int(at)], LEVELS[min(int(at) + 1, len(LEVELS) - 1)], at % 1) for at in places]
+
+
+def finish(figure: go.Figure, title: str, caption: str, height: int = 420) -> go.Figure:
+    """Put the last hand to a figure: theme, title, and the caption that says n and what is averaged.
+
+    Both are kept in `layout.meta` too, for pages that set them as text.
+    """
+    figure.update_layout(template=LIGHT, meta={"title": title, "caption": caption, "height": height})
+    return sized(figure)
+
+
+def sized(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> go.Figure:
+    """Fit a finished figure to a width in pixels: its title and caption are broken into as many lines as that takes."""
+    meta = dict(figure.layout.meta)
+    title = wrapped(meta["title"], width - 2 * _EDGE, _TITLE)
+    caption = wrapped(meta["caption"], width - 2 * _EDGE, _CAPTION)
+    lines = [title.count("<br>") + 1, caption.count("<br>") + 1 if caption else 0]
+    if lines[1] == 1:
+        caption += "<br> "  # plotly sets a single line lower than the first of several
+    head = round(1.3 * (lines[0] * _TITLE + lines[1] * _CAPTION)) + 2 * _EDGE
+    extra = head - (round(1.3 * _TITLE) + 2 * _EDGE)
+    figure.update_layout(
+        width=width,
+        height=height or meta["height"] + extra,
+        margin_t=head + (20 if figure.layout.annotations else 6),
+        title={
+            "text": title,
+            "subtitle": {"text": caption},
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": _EDGE + 10 * (lines[0] - 1)},
+        },
+    )
+    return figure
+
+
+def bare(figure: go.Figure) -> go.Figure:
+    """Take off title, caption and fixed width, for a page that shows them as text and fits the figure itself."""
+    made = go.Figure(figure)
+    made.update_layout(title=None, width=None, height=figure.layout.meta["height"], autosize=True)
+    made.update_layout(margin_t=30 if figure.layout.annotations else 10)
+    return made
+
+
+def dark(figure: go.Figure) -> go.Figure:
+    """Make a dark copy."""
+    return go.Figure(figure).update_layout(template=DARK)
+
+
+def empty(title: str, why: str) -> go.Figure:
+    """Say in the figure's place why there is none."""
+    figure = go.Figure()
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    finish(figure, title, "", 200)
+    figure.add_annotation(
+        text=wrapped(why, WIDTH - 80, 13), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, align="left"
+    )
+    return figure
+
+
+def wrapped(text: str, width: float, size: float) -> str:
+    """Break a text into lines of about `width` pixels in a font size; plotly itself never does."""
+    return "<br>".join(textwrap.wrap(text, max(20, int(width / (_LETTER * size)))))
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return red, green, blue
+
+
+def _between(first: str, second: str, at: float) -> str:
+    mixed = (round(a + (b - a) * at) for a, b in zip(_channels(first), _channels(second), strict=True))
+    return "#" + "".join(f"{channel:02X}" for channel in mixed)
+
+
+def _template(
+    ink: str, faint: str, line: str, grid: str, paper: str, rising: Sequence[str], turning: Sequence[str]
+) -> go.layout.Template:
+    """Make a template: colours of text, faint text, axes, grid and ground, and the scales of heatmaps."""
+    axis = {
+        "automargin": True,
+        "zeroline": False,
+        "gridcolor": grid,
+        "linecolor": line,
+        "tickcolor": line,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickfont": {"size": 11, "color": faint},
+        "title": {"font": {"size": 12}, "standoff": 8},
+    }
+    bar = {"thickness": 12, "outlinewidth": 0, "tickfont": {"size": 11, "color": faint}, "title": {"side": "right"}}
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 13, "color": ink},
+            "paper_bgcolor": paper,
+            "plot_bgcolor": paper,
+            "colorway": COLOURS,
+            "title": {
+                "x": 0,
+                "xanchor": "left",
+                "font": {"size": _TITLE, "weight": 600},
+                "pad": {"l": _EDGE, "t": _EDGE},
+                "subtitle": {"font": {"size": _CAPTION, "color": faint}},
+            },
+            "margin": {"l": 56, "r": 18, "t": 60, "b": 52},
+            "xaxis": axis,
+            "yaxis": axis,
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 0,
+                "yref": "container",
+                "yanchor": "bottom",
+                "font": {"size": 12},
+                "title": {"font": {"size": 12}},
+            },
+            "hoverlabel": {"font": {"family": FONT, "size": 12}},
+            "annotationdefaults": {"font": {"size": 12, "color": ink}, "arrowcolor": faint},
+            "shapedefaults": {"line": {"color": faint, "width": 1}},
+            "colorscale": {"sequential": rising, "diverging": turning},
+            "coloraxis": {"colorscale": turning, "colorbar": bar},
+        },
+        data={"heatmap": [{"colorscale": rising, "colorbar": bar, "xgap": 1, "ygap": 1}]},
+    )
+
+
+LIGHT = _template(
+    ink="#1C2128",
+    faint="#59626E",
+    line="#B4BBC4",
+    grid="#EBEDF0",
+    paper="#FFFFFF",
+    rising=["#F4F7FC", "#B9D2F2", "#5C97DE", "#1F5FB4", "#0B3063"],
+    turning=["#8A4B00", "#DE9A36", "#F6F4F1", "#6FA4E3", "#084698"],
+)
+DARK = _template(
+    ink="#E6E9ED",
+    faint="#A3ACB8",
+    line="#4B535E",
+    grid="#262B33",
+    paper="#14171C",
+    rising=["#181D26", "#17365F", "#1F63B5", "#67A5EC", "#D3E6FC"],
+    turning=["#F2B75C", "#9A6414", "#20242B", "#23599F", "#86BAF6"],
+)

@@ -1,0 +1,91 @@
+"""What `mtlab sweep plan` prints: what each variant searches, at which cost, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtlab.sweeps.opened import Found
+
+
+def print_plan(plan: Mapping[str, Any], searches: Sequence[Found]) -> None:
+    """Print a sweep's plan: a line per variant, then its spaces, then budgets and what is worth knowing."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mtlab.units import si
+
+    console = Console(highlight=False, soft_wrap=False)
+    console.print(f"[bold]{escape(plan['study'])}[/]  {escape(plan['why'])}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("variant", overflow="fold", style="cyan")
+    table.add_column("trials")
+    for column in ("searched", "steps", "params", "per trial", "in all"):
+        table.add_column(column, justify="right", no_wrap=True)
+    seeds, trials = plan["seeds"]["n"], plan["budget"]["trials"]
+    for variant, found in zip(plan["variants"], searches, strict=True):
+        cost = variant["cost"]
+        table.add_row(
+            variant["label"] + (" (baseline)" if variant["label"] == plan["baseline"] else ""),
+            ", ".join(f"{count} {word}" for word, count in found.standing.counts.items()) or "none yet",
+            f"{len(variant['space'])} settings",
+            f"{variant['steps']:,}",
+            si(cost["trained_params"]),
+            si(cost["flops"] * seeds, "FLOP"),
+            si(cost["flops"] * seeds * trials, "FLOP"),
+        )
+    console.print(table)
+    for found in searches:
+        console.print(f"[cyan]{escape(found.label)}[/] searches")
+        for path, each in found.space.items():
+            console.print(f"  {escape(path)}: {escape(str(each))}")
+    console.print()
+    for line in _lines(plan, searches):
+        console.print(line)
+
+
+def _lines(plan: Mapping[str, Any], searches: Sequence[Found]) -> list[str]:
+    from rich.markup import escape
+
+    from mtlab.units import si
+
+    seeds, trials = plan["seeds"]["n"], plan["budget"]["trials"]
+    total = sum(variant["cost"]["flops"] for variant in plan["variants"]) * seeds * trials
+    objectives = ", ".join(f"{each['metric']} ({each['mode']})" for each in plan["objectives"])
+    hours = plan["budget"]["hours"]
+    lines = [
+        f"objective: {escape(objectives)}"
+        + (f", {plan['seeds']['reduce']} over {seeds} seeds" if seeds > 1 else "")
+        + "".join(f"; only where {escape(metric)} is {_bound(bound)}" for metric, bound in plan["constraints"].items()),
+        f"budget: {trials} trials of each variant"
+        + (f", none begun after {hours:g} training hours" if hours else "")
+        + f": {len(searches) * trials * seeds} runs, {si(total, 'FLOP')} of training at most, as the variants are"
+        " without a search",
+        f"sampler {_options(plan['sampler'])} · pruner {_options(plan['pruner'])} · storage {escape(plan['storage'])}",
+        _finally(plan, searches),
+    ]
+    lines += [f"[yellow]{escape(remark)}[/]" for found in searches for remark in found.variant["remarks"]]
+    return lines
+
+
+def _finally(plan: Mapping[str, Any], searches: Sequence[Found]) -> str:
+    final = plan["finally"]
+    if final is None:
+        return "finally: none"
+    what = "the best of each variant" if final["retrain"] == "best" else "what no other trial of its variant beats"
+    count = f" ({len(searches) * final['seeds']} runs)" if final["retrain"] == "best" else ""
+    return f"finally: {what}, retrained on {final['seeds']} fresh seeds{count}, judged on {final['evaluate']}"
+
+
+def _bound(bound: Mapping[str, float | None]) -> str:
+    parts = [f"at most {bound['max']:g}"] if bound["max"] is not None else []
+    parts += [f"at least {bound['min']:g}"] if bound["min"] is not None else []
+    return " and ".join(parts)
+
+
+def _options(node: Mapping[str, Any]) -> str:
+    rest = ", ".join(f"{key} {value}" for key, value in node.items() if key != "name" and value is not None)
+    return f"{node['name']} ({rest})" if rest else str(node["name"])

@@ -1,0 +1,351 @@
+"""`mtlab sweep`: the same search for every variant, then the tuned variants against each other on test."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from mtlab.cli.common import JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption, print_json
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from mtlab.studies.costs import Costs
+    from mtlab.studies.store import Store
+    from mtlab.sweeps.run import Ended
+    from mtlab.sweeps.storage import Shelf
+    from mtlab.sweeps.variants import Prepared
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="Sweep file, or the name of a shipped recipe such as quick.")]
+Stored = Annotated[
+    str, typer.Argument(metavar="FILE", help="Sweep file, shipped recipe, or the name of a sweep in the store.")
+]
+
+
+class RunByDefault(TyperGroup):
+    """`mtlab sweep FILE` is `mtlab sweep run FILE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command in where a file stands in its place."""
+        first = next((word for word in args if not word.startswith("-")), None)
+        if first is not None and first not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return list(super().parse_args(ctx, args))
+
+
+app = typer.Typer(
+    cls=RunByDefault,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""Search for the best settings of every variant, each with the same budget; then judge them on test.
+
+    `mtlab sweep FILE` searches (or goes on), retrains the best of each variant on fresh seeds, and compares.""",
+    epilog="First steps: mtlab sweep plan quick · mtlab sweep quick · mtlab sweep status quick",
+)
+
+
+@app.command("run")
+def run(
+    file: File,
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-w", min=1, help="Runs at once.", show_default="one per train.threads cores"),
+    ] = None,
+    search_only: Annotated[
+        bool, typer.Option("--search-only", help="Leave out `finally`: retrain and judge nothing.")
+    ] = False,
+    retries: Annotated[int, typer.Option(min=0, help="Further attempts at a run whose worker was killed.")] = 2,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Let no failure stop other trials.")] = False,
+    store: StoreOption = None,
+    no_plugins: PluginsOption = False,
+    replace: ReplaceOption = False,
+) -> None:
+    """Search, or go on searching; then retrain the best of each variant and compare. The default: `mtlab sweep FILE`.
+
+    Ctrl-C stops it cleanly, and the same command goes on from there. A larger `budget` goes on too, and a variant added
+    to `over` has its own search. Several launchers may work on one sweep at once, on one machine or, with `storage:
+    postgresql://…`, on many.
+    """
+    from mtlab.studies.launcher import Policy
+    from mtlab.studies.store import Store, store_root
+    from mtlab.sweeps.run import open_searches, run_searches
+    from mtlab.sweeps.view import sweep_view
+
+    if fail_fast and keep_going:
+        raise UserError("--fail-fast and --keep-going contradict each other: give one", file="command line")
+    opened = Store.open(store_root(store), create=True)
+    prepared, costs = _prepared(file, overrides, opened, plugins=not no_plugins, ready=True)
+    sweep = prepared.sweep
+    policy = Policy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
+    with _shelf(prepared, opened, replace=replace) as shelf:
+        searches = open_searches(prepared, shelf)
+        typer.echo(_beginning(prepared, [search.standing().ended for search in searches]))
+        view, news = sweep_view(searches, sweep.objectives[0].metric)
+        ended = run_searches(
+            prepared,
+            searches,
+            shelf,
+            opened,
+            costs,
+            workers=workers,
+            policy=dataclasses.replace(policy, limit=3600 * (sweep.keys.resources.hours or math.inf)),
+            view=view,
+            news=news,
+        )
+    costs.save()
+    code = ended.exit_code
+    if ended.complete and not ended.outcome.interrupted and sweep.final is not None and not search_only:
+        code = max(code, _judge(prepared, opened, file, workers, policy, plugins=not no_plugins))
+    raise typer.Exit(_conclude(ended, opened, sweep.name, file, code))
+
+
+@app.command("plan")
+def plan(
+    file: File,
+    overrides: Overrides = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    no_plugins: PluginsOption = False,
+    replace: ReplaceOption = False,
+) -> None:
+    """Show what would be searched: spaces, budgets, costs, and how far it is. Starts nothing."""
+    from mtlab.cli.sweep_planning import print_plan
+    from mtlab.studies.store import Store, store_root
+    from mtlab.sweeps.opened import found
+    from mtlab.sweeps.plan import PlanFile, to_json
+    from mtlab.sweeps.run import check_searches
+
+    opened = Store.open(store_root(store), create=True)
+    prepared, costs = _prepared(file, overrides, opened, plugins=not no_plugins)
+    costs.save()
+    with _shelf(prepared, opened, replace=replace) as shelf:
+        check_searches(prepared, shelf)
+        data = PlanFile(opened, to_json(prepared)).plan
+        searches = found(shelf, data)
+        if as_json:
+            counts = [dict(each.standing.counts) for each in searches]
+            print_json(data | {"variants": [v | {"trials": c} for v, c in zip(data["variants"], counts, strict=True)]})
+            return
+        print_plan(data, searches)
+    typer.echo(f"written to {opened.study(prepared.sweep.name) / 'plan.json'}")
+    typer.echo(f"next: mtlab sweep {file}" + "".join(f" {text}" for text in overrides or []))
+
+
+@app.command("status")
+def status(file: Stored, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Show how far each variant's search is: trials by state, the best so far, what failed or was refused."""
+    from mtlab.cli.sweep_status import describe, print_status
+    from mtlab.studies.store import Store, store_root
+    from mtlab.sweeps.opened import opened as reading
+
+    opened = Store.open(store_root(store))
+    stored = opened.plan(sweep_name(file, opened))
+    with reading(opened, stored) as (shelf, searches):
+        described = describe(opened, stored, shelf, searches)
+    if as_json:
+        print_json(described)
+        return
+    print_status(described)
+
+
+@app.command("best")
+def best(
+    file: Stored,
+    as_: Annotated[
+        Path | None,
+        typer.Option("--as", metavar="FILE", help="Write the winners as an ablation recipe.", show_default=False),
+    ] = None,
+    front: Annotated[
+        bool, typer.Option("--front", help="With several objectives: all that no other trial beats.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the best settings of each variant; with --as, write them as an ablation that plans and runs."""
+    from mtlab.cli.sweep_status import print_best
+    from mtlab.config.check import checked
+    from mtlab.files import write_text
+    from mtlab.studies.store import Store, store_root
+    from mtlab.sweeps.opened import opened as reading
+    from mtlab.sweeps.spec import Final
+    from mtlab.sweeps.winners import recipe, winners, written
+
+    opened = Store.open(store_root(store))
+    stored = opened.plan(sweep_name(file, opened))
+    if as_ is not None and as_.suffix not in (".yaml", ".yml"):
+        raise UserError("expected a file that ends in .yaml", file=as_)
+    if as_ is not None and as_.exists():
+        raise UserError("is there already: name another file", file=as_)
+    if front and len(stored["objectives"]) < 2:
+        raise UserError("--front needs several objectives", file="command line")
+    final = checked(Final, stored["finally"] or {})
+    with reading(opened, stored) as (_, searches):
+        chosen = winners(searches, "front" if front else final.retrain)
+        if as_json:
+            print_json(
+                [
+                    {"label": each.label, "trial": each.number, "cell": each.cell, "params": dict(each.params)}
+                    for each in chosen
+                ]
+            )
+        else:
+            print_best(searches, chosen)
+    if as_ is not None:
+        study = recipe(stored, chosen, name=as_.stem, final=final)
+        write_text(as_, written(study, stored, chosen))
+        typer.echo(f"written to {as_}", err=as_json)
+        if stored["recipe"]["plugins"]:
+            folder = stored["recipe"]["plugin_folder"]
+            typer.echo(f"note: plug-ins are looked up beside their study; those of the sweep lie in {folder}", err=True)
+        typer.echo(f"next: mtlab plan {as_} · mtlab run {as_}", err=as_json)
+    elif not as_json:
+        typer.echo(f"next: mtlab sweep best {file} --as {stored['study']}-best.yaml")
+
+
+@app.command("report")
+def report(
+    file: Stored,
+    format: Annotated[  # noqa: A002 - the option is called so
+        Literal["md", "json"] | None, typer.Option("--format", help="Markdown or JSON.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.", show_default=False)] = None,
+    store: StoreOption = None,
+) -> None:
+    """Show what each variant's search has found, and the tuned variants against each other."""
+    from mtlab.cli.sweep_status import print_report, written
+    from mtlab.files import write_text
+    from mtlab.studies.store import Store, store_root
+
+    opened = Store.open(store_root(store))
+    stored = opened.plan(sweep_name(file, opened))
+    if format is None and out is None:
+        print_report(opened, stored)
+        return
+    text = written(opened, stored, format or ("json" if out is not None and out.suffix == ".json" else "md"))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        typer.echo(f"written to {out}")
+
+
+def sweep_name(file: str, store: Store) -> str:
+    """Find the stored sweep that a file, a recipe or a name means, without expanding anything.
+
+    Raises:
+        UserError: the store has no plan of it.
+
+    """
+    from mtlab.config import yaml
+    from mtlab.config.load import study_file, sweep_recipes
+
+    known = store.study_names()
+    if file in known and not Path(file).is_file():
+        return file
+    path = study_file(file, sweep_recipes())
+    name = str(yaml.read(path).data.get("name", ""))
+    if name not in known:
+        raise UserError(f"sweep {name!r} has not begun in {store.root}: `mtlab sweep {file}` begins it", file=path)
+    return name
+
+
+def _prepared(
+    file: str, overrides: list[str] | None, store: Store, *, plugins: bool, ready: bool = False
+) -> tuple[Prepared, Costs]:
+    """Read, expand and price a sweep; with `ready`, refuse what could not be run here, and fetch what can be had."""
+    from mtlab.cli.running import fetch_weights, refuse_unread, refuse_unready
+    from mtlab.config.load import study_file, sweep_recipes
+    from mtlab.plugins import import_plugins
+    from mtlab.studies.costs import Costs
+    from mtlab.sweeps.spec import read_sweep
+    from mtlab.sweeps.variants import prepare
+
+    sweep = read_sweep(study_file(file, sweep_recipes()), overrides or [])
+    try:
+        import_plugins(sweep.keys.plugins, sweep.study.plugin_folder, allowed=plugins)
+    except UserError as error:
+        raise sweep.error(error.problem, error.key) from error.__cause__
+    costs = Costs(store.root / "costs.json")
+    prepared = prepare(sweep, costs)
+    if ready:
+        refuse_unread(prepared.as_plan)
+        if prepared.as_plan.unresolved:
+            fetch_weights(prepared.as_plan)
+            prepared = prepare(sweep, costs)
+        refuse_unready(prepared.as_plan)
+    costs.save()
+    return prepared, costs
+
+
+@contextmanager
+def _shelf(prepared: Prepared, store: Store, *, replace: bool) -> Iterator[Shelf]:
+    """Open a sweep's storage, and take its name for its file; what goes wrong is told with the file's place."""
+    from mtlab.sweeps.storage import open_shelf
+
+    sweep = prepared.sweep
+    store.claim_study(sweep.name, sweep.path, sweep.path.read_text(), replace=replace)
+    try:
+        shelf = open_shelf(sweep.keys.storage, sweep.name, store.study(sweep.name))
+    except UserError as error:
+        raise (sweep.error(error.problem, error.key) if error.file is None else error) from None
+    try:
+        yield shelf
+    finally:
+        shelf.close()
+
+
+def _beginning(prepared: Prepared, ended: list[int]) -> str:
+    """Say what is about to happen, in one line."""
+    sweep = prepared.sweep
+    each = sweep.keys.budget.trials
+    seeds = f", {sweep.seeds.n} seeds each" if sweep.seeds.n > 1 else ""
+    before = f" ({sum(ended)} are done)" if any(ended) else ""
+    return f"{sweep.name}: {len(prepared.variants)} variants × {each} trials{seeds}{before}"
+
+
+def _judge(prepared: Prepared, store: Store, file: str, workers: int | None, policy: Any, *, plugins: bool) -> int:
+    """Retrain the best of each variant on fresh seeds, as the ordinary study that it is; return the exit code."""
+    from mtlab.cli.running import Launched, run_study
+    from mtlab.files import write_text
+    from mtlab.sweeps.opened import opened as reading
+    from mtlab.sweeps.winners import final_name, recipe, winners, written
+
+    sweep, stored = prepared.sweep, store.plan(prepared.sweep.name)
+    assert sweep.final is not None
+    with reading(store, stored) as (_, searches):
+        chosen = winners(searches, sweep.final.retrain)
+    path = store.study(sweep.name) / "final.yaml"
+    write_text(path, written(recipe(stored, chosen, name=final_name(sweep.name), final=sweep.final), stored, chosen))
+    typer.echo(f"retraining the best of each variant on {sweep.final.seeds} fresh seeds: {path}")
+    study = Launched(
+        file=str(path), path=path, plugins=plugins, plugin_folder=sweep.study.plugin_folder, again=f"mtlab sweep {file}"
+    )
+    return run_study(study, store, workers, policy, report=False)
+
+
+def _conclude(ended: Ended, store: Store, name: str, file: str, code: int) -> int:
+    """Print what came of it: problems, the table, paths, and what to do next."""
+    from mtlab.cli.sweep_status import print_report
+
+    outcome = ended.outcome
+    if outcome.message:
+        typer.echo(outcome.message, err=True)
+    if outcome.interrupted or code == 130:
+        typer.echo(f"interrupted; `mtlab sweep {file}` goes on from here", err=True)
+        return 130
+    print_report(store, store.plan(name))
+    if not ended.complete:
+        typer.echo(f"not finished; `mtlab sweep {file}` goes on from here", err=True)
+    elif ended.outside:
+        typer.echo(f"{ended.outside} trials failed; `mtlab sweep {file}` tries them again", err=True)
+    typer.echo(f"next: mtlab sweep best {file} --as {name}-best.yaml · mtlab sweep dashboard {file}")
+    return code

@@ -1,0 +1,49 @@
+"""Texts that are longer than the text tower takes: they are cut, counted and told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+
+from mtlab.config.nodes import configured
+from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
+from mtlab.towers import build_tower, tower_digest, tower_shape
+from mtlab.towers.facts import remembered
+
+BATCH = 4096  #: texts that are measured at once
+
+
+def cut_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
+    """Count the texts of each split that the text tower of a resolved configuration cuts: split → texts, if any.
+
+    Counted once for a tower and a data set: measuring texts takes about half a minute for a million.
+    """
+    entry, options = configured(DATASETS, config["data"], "data")
+    key = {"text": config["text"], "weights": tower_digest("text", config["text"])}
+    key |= {"data": config["data"], "version": entry.version, "digest": entry.cls.digest(options)}
+    return dict(remembered("cut-texts", key, lambda: _counted(config, dataset)))
+
+
+def told(config: Mapping[str, Any], cut: Mapping[Split, int], sizes: Mapping[Split, int]) -> str | None:
+    """Say how many texts are cut; None where none is."""
+    if not cut:
+        return None
+    counts = ", ".join(f"{count:,} of {sizes[split]:,} {split} texts" for split, count in cut.items())
+    return f"longer than {tower_shape('text', config['text']).tokens} tokens, and cut: {counts}"
+
+
+def _counted(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
+    with torch.device("meta"):  # the tokeniser alone is needed
+        tower = build_tower("text", config["text"], weights=False)
+    found: dict[Split, int] = {}
+    for split in SPLITS:
+        texts = iter(dataset.texts(split))
+        count = 0
+        while batch := list(islice(texts, BATCH)):
+            count += tower.overlong(batch)
+        if count:
+            found[split] = count
+    return found

@@ -1,0 +1,319 @@
+"""Drives the searches of a sweep: asks for trials as workers become free, watches them, tells what came of them.
+
+It is what feeds the launcher (see `mtlab.studies.board.Feed`): runs are started, resumed, retried and stopped there.
+What becomes of a trial depends on its runs alone, never on whether the store had them already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mtlab.errors import UserError
+from mtlab.studies.board import Board, Job, Turn
+from mtlab.studies.store import Store
+from mtlab.sweeps.search import Search
+from mtlab.sweeps.trials import TrialRuns, trial_runs
+from mtlab.sweeps.values import Curve, broken, excess, picked, reduced, seen
+
+if TYPE_CHECKING:
+    from mtlab.studies.cells import Pricer
+    from mtlab.sweeps.search import Asked
+    from mtlab.sweeps.storage import Shelf
+    from mtlab.sweeps.variants import Prepared
+
+LOOK = 2.0  #: seconds between looks at the storage where there is nothing to do but wait for other launchers
+AT_ONCE = 50  #: trials that may end in one turn because all their runs are known
+LOST = ("failed", "blocked", "skipped")
+
+
+@dataclass
+class Active:
+    """A trial that this launcher works on."""
+
+    search: Search
+    asked: Asked
+    runs: TrialRuns
+    curve: Curve | None  #: of its first seed, where the pruner goes by it
+    begun: list[int] = field(default_factory=list)  #: seeds whose runs were given to the launcher
+    told: list[int] = field(default_factory=list)  #: seeds that were reported, where the pruner goes by seeds
+    survived: bool = False  #: has the first seed ended, and the pruner let it pass?
+    stopped_at: int = 0  #: step, or seed, at which the pruner stopped it
+
+    @property
+    def name(self) -> str:
+        """As it is called in lines for the user."""
+        return f"{self.search.variant.label} · trial {self.asked.number}"
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that happened to a trial."""
+
+    trial: str
+    word: str  #: begun, done, pruned, failed, refused
+    text: str = ""
+    value: float | None = None  #: of the first objective
+
+
+class Driver:
+    """Feeds a launch with the trials of a sweep.
+
+    Args:
+        prepared: the sweep.
+        searches: one for each variant, in order.
+        shelf: where they are kept.
+        store: where runs lie.
+        price: what an example costs.
+        token: the name under which this launcher is present.
+        planned: told of every trial, before its runs are made: the stored plan must ask for them.
+        news: told of what happens, for the user.
+
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        searches: Sequence[Search],
+        shelf: Shelf,
+        store: Store,
+        price: Pricer,
+        token: str,
+        *,
+        planned: Callable[[TrialRuns], None],
+        news: Callable[[News], None],
+    ) -> None:
+        self.prepared = prepared
+        self.searches = tuple(searches)
+        self.shelf = shelf
+        self.store = store
+        self.price = price
+        self.token = token
+        self.planned = planned
+        self.news = news
+        self.board: Board | None = None  #: of the launch, as of the last turn
+        self.active: list[Active] = []
+        self.outside = 0  #: trials that failed for reasons outside of their settings
+        self._looked = -LOOK
+        self._others = False  #: did others work on trials at the last look?
+
+    # One turn
+
+    def turn(self, board: Board) -> Turn:
+        """Take in what has happened, and say what is to run next; see `Feed.turn`."""
+        add: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+        pause: list[str] = []
+        self.board = board
+        self._settle(board, pause)
+        if board.halted:
+            return Turn(pause=pause)
+        free = board.workers - board.counts["queued"] - board.counts["running"]
+        for trial in self.active:
+            free -= self._begin_seeds(trial, add, free)
+        for _ in range(AT_ONCE):
+            fresh = self._ask() if free > 0 else None
+            if fresh is None:
+                break
+            self.active.append(fresh)
+            free -= self._begin_seeds(fresh, add, free)
+            self._settle(board, pause)
+        return Turn(add, pause, open=bool(self.active) or self._others)
+
+    def finish(self) -> None:
+        """Take in what has happened since the last turn, once the launch is over: what it left is no failure."""
+        if self.board is not None:
+            self._settle(self.board, [], lost=("failed",))
+
+    def release(self) -> None:
+        """Put back what this launcher could not finish: the next one takes it up."""
+        if self.active:
+            with self.shelf.alone():
+                for trial in self.active:
+                    trial.search.release(trial.asked.number)
+        self.active.clear()
+
+    # Asking
+
+    def _ask(self) -> Active | None:
+        """Ask for a trial, of the variant that is behind; None if there is none to be had now."""
+        if time.monotonic() - self._looked < LOOK:
+            return None
+        with self.shelf.alone():
+            for search in self.searches:
+                search.rescue(self.token)
+            for search in self._in_turn():
+                while asked := search.ask(self.token):
+                    trial = self._taken(search, asked)
+                    if trial is not None:
+                        return trial
+            standings = [search.standing() for search in self.searches]
+        self._others = any(each.owners or each.waiting for each in standings)
+        self._looked = time.monotonic()
+        return None
+
+    def _in_turn(self) -> list[Search]:
+        """Order the variants so that all advance alike, each trial knowing as much as can be of those before it."""
+        standings = [(search.standing(), search) for search in self.searches]
+        order = sorted(
+            range(len(standings)),
+            key=lambda index: (len(standings[index][0].owners), standings[index][0].begun, index),
+        )
+        return [standings[index][1] for index in order]
+
+    def _taken(self, search: Search, asked: Asked) -> Active | None:
+        """Make the runs of a trial, unless its settings or its known costs rule it out."""
+        name = f"{search.variant.label} · trial {asked.number}"
+        try:
+            runs = trial_runs(self.prepared, search.variant, asked.number, asked.params, self.price)
+        except UserError as error:
+            search.refuse(asked.trial, str(error), {"refused": 1.0})
+            self.news(News(name, "refused", str(error)))
+            return None
+        bounds = self.prepared.sweep.constraints
+        over = excess([runs.costs], bounds)
+        if why := broken(over, bounds, runs.costs):
+            search.refuse(asked.trial, why, over)
+            self.news(News(name, "refused", why))
+            return None
+        search.take(asked.trial, runs.cell.id)
+        self.planned(runs)
+        curve = None
+        if self.prepared.sweep.pruner.by == "curve":
+            first = next(iter(runs.seeds.values()))
+            curve = Curve(self.store.run(first) / "metrics.jsonl", self.prepared.sweep.objectives[0])
+        self.news(News(name, "begun"))
+        return Active(search, asked, runs, curve)
+
+    # Giving runs to the launcher
+
+    def _begin_seeds(self, trial: Active, add: list[tuple[Mapping[str, Any], Mapping[str, Any]]], free: int) -> int:
+        """Give the launcher the runs of a trial that may be started now; return how many workers they take."""
+        taken = 0
+        for seed in self._startable(trial):
+            needed = self._missing(trial, seed)
+            if needed and taken >= free:
+                break
+            trial.begun.append(seed)
+            add += [(run, trial.runs.configs[run["id"]]) for run in trial.runs.runs if run["id"] in needed]
+            taken += bool(needed)
+        return taken
+
+    def _startable(self, trial: Active) -> list[int]:
+        """Return the seeds that may be begun: a curve's pruner looks at the first one before there are others."""
+        rest = [seed for seed in trial.runs.seeds if seed not in trial.begun]
+        if trial.curve is None or trial.survived:
+            return rest
+        return [] if trial.begun else rest[:1]
+
+    def _missing(self, trial: Active, seed: int) -> list[str]:
+        """Return the runs that a seed needs and the store lacks: its own, and those that it starts from."""
+        own = trial.runs.seeds[seed]
+        wanted = [own]
+        parents = {run["id"]: run["parents"] for run in trial.runs.runs}
+        for run in wanted:
+            wanted += [parent for parent in parents.get(run, []) if parent not in wanted]
+        return [run for run in wanted if not (self.store.run(run) / "result.json").exists()]
+
+    def _done(self, trial: Active, seed: int) -> bool:
+        return (self.store.run(trial.runs.seeds[seed]) / "result.json").exists()
+
+    # Judging
+
+    def _settle(self, board: Board, pause: list[str], lost: Sequence[str] = LOST) -> None:
+        """Tell what became of the trials that have ended, by themselves or by the pruner."""
+        for trial in list(self.active):
+            if self._judge(trial, board, pause, (*lost,) if not board.halted else ("failed",)):
+                self.active.remove(trial)
+
+    def _judge(self, trial: Active, board: Board, pause: list[str], lost: Sequence[str]) -> bool:
+        """Look at one trial; tell whether it has ended."""
+        done = [seed for seed in trial.begun if self._done(trial, seed)]  # before the curve is read: then it is whole
+        if self._worse(trial):
+            self._prune(trial, board, pause)
+            return True
+        trial.survived = bool(done)
+        jobs = [board.jobs[run] for run in trial.runs.seeds.values() if run in board.jobs]
+        failed = sorted((job for job in jobs if job.state in lost), key=lambda job: job.state != "failed")
+        if failed:
+            self._fail(trial, failed[0], board, pause)
+            return True
+        if len(done) == len(trial.runs.seeds):
+            self._complete(trial)
+            return True
+        return False
+
+    def _worse(self, trial: Active) -> bool:
+        """Report what is new, point by point, and ask the pruner after each."""
+        by = self.prepared.sweep.pruner.by
+        if by == "curve" and trial.curve is not None and trial.begun:
+            points = trial.curve.read()
+        elif by == "seeds":
+            fresh = [seed for seed in trial.begun if seed not in trial.told and self._done(trial, seed)]
+            trial.told += fresh
+            points = [(seed, self._values(trial, seed)[0]) for seed in fresh]
+        else:
+            return False
+        for step, value in points:
+            if step not in trial.asked.reported:
+                trial.search.report(trial.asked.trial, value, step)
+            elif step != trial.asked.reported[-1]:
+                continue  # it was judged there; at the last one its launcher may have died before it asked
+            trial.stopped_at = step
+            if trial.search.worse(trial.asked.trial):
+                return True
+        return False
+
+    def _values(self, trial: Active, seed: int) -> list[float]:
+        result = self.store.result(trial.runs.seeds[seed]) or {"metrics": {}}
+        return picked(seen(result), [objective.metric for objective in self.prepared.sweep.objectives])
+
+    # Telling
+
+    def _complete(self, trial: Active) -> None:
+        sweep = self.prepared.sweep
+        found = [seen(self.store.result(run) or {"metrics": {}}) for run in trial.runs.seeds.values()]
+        by_seed = {seed: self._values(trial, seed) for seed in trial.begun}
+        values = [
+            reduced([by_seed[seed][place] for seed in sorted(by_seed)], sweep.seeds, objective.mode)
+            for place, objective in enumerate(sweep.objectives)
+        ]
+        over = excess(found, sweep.constraints)
+        trial.search.complete(trial.asked.trial, values, by_seed, self._seconds(trial), over)
+        self.news(
+            News(trial.name, "done", "breaks a limit" if any(each > 0 for each in over.values()) else "", values[0])
+        )
+
+    def _prune(self, trial: Active, board: Board, pause: list[str]) -> None:
+        by_seed = {seed: self._values(trial, seed) for seed in trial.begun if self._done(trial, seed)}
+        trial.search.prune(trial.asked.trial, by_seed, self._seconds(trial))
+        self._stop(trial, board, pause)
+        at = f"at step {trial.stopped_at}" if trial.curve is not None else f"after {len(trial.told)} seeds"
+        self.news(News(trial.name, "pruned", at))
+
+    def _fail(self, trial: Active, job: Job, board: Board, pause: list[str]) -> None:
+        kind, problem = ("bug", job.note) if job.failure is None else (job.failure.kind, job.failure.error)
+        trial.search.fail(trial.asked.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
+        self._stop(trial, board, pause)
+        self.outside += kind not in ("nan", "oom")
+        self.news(News(trial.name, "failed", f"{kind}: {problem}"))
+
+    def _stop(self, trial: Active, board: Board, pause: list[str]) -> None:
+        """Stop the runs of a trial that nobody else waits for; their state is kept."""
+        needed = {run for other in self.active if other is not trial for run in other.runs.seeds.values()}
+        pause += [run for run in trial.runs.seeds.values() if run in board.jobs and run not in needed]
+
+    def _seconds(self, trial: Active) -> float:
+        """Sum up the training time of a trial's runs, finished or not."""
+        total = 0.0
+        for seed in trial.begun:
+            run = trial.runs.seeds[seed]
+            result = self.store.result(run)
+            if result is not None:
+                total += float(result.get("cost", {}).get("seconds") or 0.0)
+            else:
+                curve = Curve(self.store.run(run) / "metrics.jsonl", self.prepared.sweep.objectives[0])
+                curve.read()
+                total += curve.seconds
+        return round(total, 3)

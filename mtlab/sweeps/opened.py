@@ -1,0 +1,108 @@
+"""The searches of a sweep as later commands read them: from the stored plan and the storage, never from the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mtlab.config.check import checked
+from mtlab.errors import UserError
+from mtlab.studies.store import Store
+from mtlab.sweeps.library import leading, quiet
+from mtlab.sweeps.records import Standing, standing
+from mtlab.sweeps.space import Parameter
+from mtlab.sweeps.spec import Objective, SearchBudget
+from mtlab.sweeps.storage import Shelf, open_shelf
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+KIND = "sweep"  #: of a stored plan
+
+
+@dataclass(frozen=True)
+class Found:
+    """One variant and its search, as it stands now."""
+
+    variant: Mapping[str, Any]  #: its entry in the stored plan
+    objectives: tuple[Objective, ...]
+    budget: SearchBudget
+    study: optuna.Study | None  #: None where it has not begun
+
+    @property
+    def label(self) -> str:
+        """Its name in tables."""
+        return str(self.variant["label"])
+
+    @cached_property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, by number."""
+        return [] if self.study is None else self.study.get_trials(deepcopy=False)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """How the search stands."""
+        return standing(self.trials, self.budget)
+
+    @cached_property
+    def space(self) -> dict[str, Parameter]:
+        """What is searched, by path."""
+        return {path: Parameter.from_json(path, written) for path, written in self.variant["space"].items()}
+
+    @cached_property
+    def front(self) -> list[FrozenTrial]:
+        """The finished trials that keep all limits and that no other beats, best in the first objective first."""
+        return [] if self.study is None else leading(self.study, self.objectives)
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The best trial, with several objectives by the first one; None before there is one."""
+        return next(iter(self.front), None)
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Return a trial's parameters as settings, in the order of the space."""
+        return {path: each.decode(trial.params[path]) for path, each in self.space.items() if path in trial.params}
+
+
+@contextmanager
+def opened(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[Shelf, tuple[Found, ...]]]:
+    """Open the searches of a stored sweep to be read.
+
+    Raises:
+        UserError: the plan is none of a sweep, or its storage cannot be reached.
+
+    """
+    if plan.get("kind") != KIND:
+        raise UserError(f"{plan['study']!r} is a study, no sweep: `mtlab status` and `mtlab report` tell of it")
+    shelf = open_shelf(plan["storage"], plan["study"], store.study(plan["study"]), create=False)
+    try:
+        yield shelf, found(shelf, plan)
+    finally:
+        shelf.close()
+
+
+def found(shelf: Shelf, plan: Mapping[str, Any]) -> tuple[Found, ...]:
+    """Find the searches of a plan's variants, in order."""
+    import optuna
+
+    objectives = tuple(Objective(**objective) for objective in plan["objectives"])
+    budget = checked(SearchBudget, plan["budget"])
+    with quiet():
+        begun = {
+            summary.study_name for summary in optuna.get_all_study_summaries(shelf.storage, include_best_trial=False)
+        }
+        return tuple(
+            Found(
+                variant,
+                objectives,
+                budget,
+                optuna.load_study(study_name=variant["search"], storage=shelf.storage)
+                if variant["search"] in begun
+                else None,
+            )
+            for variant in plan["variants"]
+        )

@@ -1,0 +1,140 @@
+"""The stored plan of a sweep: what is searched, and the runs of every trial so far. Later commands go by it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mtlab.config.check import as_plain
+from mtlab.config.identity import engine_code
+from mtlab.studies.store import Store
+from mtlab.sweeps.library import study_name
+from mtlab.sweeps.opened import KIND
+from mtlab.sweeps.spec import rules_to_json
+from mtlab.sweeps.trials import TrialRuns
+from mtlab.sweeps.variants import Prepared, Variant
+
+
+def to_json(prepared: Prepared) -> dict[str, Any]:
+    """Write a sweep as plain data: the content of `plan.json`, without any trial."""
+    sweep, keys = prepared.sweep, prepared.sweep.keys
+    return {
+        "kind": KIND,
+        "study": sweep.name,
+        "spec_file": str(sweep.path.resolve()),
+        "overrides": list(sweep.study.overrides),
+        "why": keys.why,
+        "design": KIND,
+        "baseline": next((each.label for each in prepared.variants if each.cell.row.baseline), None),
+        "metrics": asdict(keys.metrics) | {"verdict": sweep.objectives[0].metric, "mode": sweep.objectives[0].mode},
+        **asdict(keys.report),
+        **{key: value for key, value in rules_to_json(sweep).items() if key != "start_from"},
+        "budget": as_plain(keys.budget),
+        "storage": keys.storage,
+        "finally": None if sweep.final is None else as_plain(sweep.final),
+        "recipe": _recipe(prepared),
+        "variants": [_variant(sweep.name, each) for each in prepared.variants],
+        "code": engine_code(),
+        "rows": [],
+        "runs": [],
+    }
+
+
+def _variant(sweep: str, variant: Variant) -> dict[str, Any]:
+    cell = variant.cell
+    return {
+        "label": variant.label,
+        "search": study_name(sweep, variant.label),
+        "axes": {axis: value.label for axis, value in cell.row.values.items()},
+        "settings": {path: given for value in cell.row.values.values() for path, given in value.settings.items()},
+        "config": cell.row.config,
+        "cell": cell.id,
+        "space": {each.path: each.to_json() for each in variant.space},
+        "start_from": [dict(point) for point in variant.points],
+        "remarks": list(variant.remarks),
+        "steps": cell.steps,
+        "eval_every": cell.config["train"]["eval_every"],
+        "cost": {
+            "params": sum(cell.cost.params.values()),
+            "trained_params": cell.cost.trained_params,
+            "flops_forward": cell.cost.flops_forward,
+            "flops": cell.cost.flops_training * cell.config["train"]["batch"] * cell.steps,
+        },
+    }
+
+
+def _recipe(prepared: Prepared) -> dict[str, Any]:
+    """Return what an ablation of the tuned variants takes over from the sweep's file, its paths made absolute."""
+    keys, folder = prepared.sweep.study.keys, prepared.sweep.path.resolve().parent
+    return {
+        "set": keys.set,
+        "init_from": _absolute(keys.init_from, folder),
+        "metrics": asdict(keys.metrics),
+        "report": asdict(keys.report),
+        "resources": {key: value for key, value in asdict(keys.resources).items() if value is not None},
+        "plugins": list(keys.plugins),
+        "plugin_folder": str(folder),
+        "tracking": dict(keys.tracking),
+    }
+
+
+def _absolute(start: Any, folder: Path) -> Any:
+    """Name a parent study or a checkpoint that lies beside the file so that it is found from anywhere."""
+    if isinstance(start, Mapping):
+        return {
+            key: _absolute(value, folder) if key in ("study", "checkpoint") else value for key, value in start.items()
+        }
+    if not isinstance(start, str):
+        return start
+    beside = [path for name in (start, f"{start}.yaml") if (path := folder / name).exists()]
+    return str(beside[0]) if beside else start
+
+
+def with_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:
+    """Take a trial's runs into a sweep's plan; tell whether that changed anything."""
+    rows, runs = {row["cell"] for row in plan["rows"]}, {run["id"] for run in plan["runs"]}
+    fresh = [dict(run) for run in trial.runs if run["id"] not in runs]
+    plan["runs"] += fresh
+    if trial.cell.id not in rows:
+        plan["rows"].append(dict(trial.row))
+    return bool(fresh) or trial.cell.id not in rows
+
+
+def kept(store: Store, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plan with the trials of the stored one, if that is of the same sweep."""
+    if plan["study"] not in store.study_names():
+        return dict(plan)
+    stored = store.plan(plan["study"])
+    return {**plan, **{key: stored[key] for key in ("rows", "runs") if stored.get("kind") == KIND}}
+
+
+class PlanFile:
+    """The stored plan, to which several launchers add their trials. Add alone, see `Shelf.alone`.
+
+    Args:
+        store: where it lies.
+        plan: what this launcher knows of it.
+
+    """
+
+    def __init__(self, store: Store, plan: Mapping[str, Any]) -> None:
+        self.store = store
+        self.plan = kept(store, plan)
+        self._write()
+
+    def add(self, trial: TrialRuns) -> None:
+        """Add the runs of a trial."""
+        if self._stamp() != self._known:
+            self.plan = kept(self.store, self.plan)
+        if with_trial(self.plan, trial):
+            self._write()
+
+    def _write(self) -> None:
+        self.store.write_plan(self.plan["study"], self.plan)
+        self._known = self._stamp()
+
+    def _stamp(self) -> tuple[int, int]:
+        there = (self.store.study(self.plan["study"]) / "plan.json").stat()
+        return there.st_ino, there.st_mtime_ns

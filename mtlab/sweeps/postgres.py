@@ -1,0 +1,125 @@
+"""A sweep's storage in PostgreSQL: one database for launchers on several machines.
+
+One connection of our own beside those of Optuna's storage holds advisory locks. They belong to the session: the server
+drops them when the launcher ends or dies, and, by the keep-alives asked for here, when its machine is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    import psycopg
+
+PATIENCE = 5  #: seconds in which the server must answer
+#: After 20 s of silence the server asks four times, every 5 s, whether the other machine is still there.
+KEEPALIVE = "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4"
+TABLES = "mtlab/optuna tables"  #: what must be made by one launcher alone, whatever the sweep
+
+
+class PostgresShelf:
+    """A sweep's part of a PostgreSQL database, see `Shelf`.
+
+    Args:
+        url: postgresql://USER@HOST/DATABASE.
+        name: of the sweep.
+
+    Raises:
+        UserError: the driver is missing, or the server does not let us in, or not answer in time.
+
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        if find_spec("psycopg") is None:
+            raise UserError("PostgreSQL needs a driver: pip install 'mtlab[postgres]'", key="storage")
+        from optuna.storages import RDBStorage
+
+        self.name = name
+        self.url = url
+        parts = urlsplit(url)
+        self.connection = _connect(urlunsplit(parts._replace(scheme="postgresql")))
+        with self._locked(TABLES):
+            self.storage = RDBStorage(
+                urlunsplit(parts._replace(scheme="postgresql+psycopg")),
+                engine_kwargs={
+                    "connect_args": {"connect_timeout": PATIENCE, "options": KEEPALIVE},
+                    "pool_pre_ping": True,
+                },
+            )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the sweep's lock, see `Shelf.alone`."""
+        with self._locked(f"sweep/{self.name}"):
+            yield
+
+    @contextmanager
+    def present(self, token: str) -> Iterator[None]:
+        """Hold a lock of one's own, see `Shelf.present`."""
+        with self._locked(f"launcher/{token}"):
+            yield
+
+    def gone(self, token: str) -> bool:
+        """Try its lock, see `Shelf.gone`."""
+        key = _key(f"launcher/{token}")
+        if not self._ask("SELECT pg_try_advisory_lock(%s)", key):
+            return False
+        self._ask("SELECT pg_advisory_unlock(%s)", key)
+        return True
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.connection.close()
+        self.storage.engine.dispose()
+
+    @contextmanager
+    def _locked(self, what: str) -> Iterator[None]:
+        key = _key(what)
+        self._ask("SELECT pg_advisory_lock(%s)", key)
+        try:
+            yield
+        finally:
+            if not self.connection.closed:
+                self._ask("SELECT pg_advisory_unlock(%s)", key)
+
+    def _ask(self, statement: str, key: int) -> Any:
+        import psycopg
+
+        try:
+            row = self.connection.execute(statement.encode(), (key,)).fetchone()
+        except psycopg.OperationalError as error:
+            raise UserError(f"the connection was lost: {_first_line(error)}", file=shown(self.url)) from None
+        return None if row is None else row[0]
+
+
+def _connect(url: str) -> psycopg.Connection[Any]:
+    import psycopg
+
+    try:
+        return psycopg.connect(url, autocommit=True, connect_timeout=PATIENCE, options=KEEPALIVE)
+    except psycopg.Error as error:
+        raise UserError(f"{shown(url)} cannot be reached: {_first_line(error)}", key="storage") from None
+
+
+def shown(url: str) -> str:
+    """Write a URL without what may be secret: no query, no password."""
+    parts = urlsplit(url)
+    place = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+    return f"postgresql://{parts.username + '@' if parts.username else ''}{place}{parts.path}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def _key(what: str) -> int:
+    """Make an advisory lock's key of a name: 63 bits, as the server takes them."""
+    return int.from_bytes(hashlib.blake2b(f"mtlab/{what}".encode(), digest_size=8).digest(), "big") >> 1

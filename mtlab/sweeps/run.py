@@ -1,0 +1,121 @@
+"""Runs a sweep: opens its searches, drives them through the launcher, and leaves nothing running behind."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mtlab.studies.board import View
+from mtlab.studies.launcher import Outcome, Policy, launch
+from mtlab.studies.store import Store
+from mtlab.studies.workers import Command, cpus, worker_command
+from mtlab.sweeps.driver import Driver, News
+from mtlab.sweeps.plan import PlanFile, to_json
+from mtlab.sweeps.records import Standing
+from mtlab.sweeps.search import Search, check_search, open_search
+from mtlab.sweeps.storage import Shelf
+
+if TYPE_CHECKING:
+    from mtlab.studies.cells import Pricer
+    from mtlab.sweeps.variants import Prepared
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a sweep's searches stand when a launch is over."""
+
+    outcome: Outcome
+    standings: tuple[Standing, ...]  #: one per variant, in order
+    outside: int  #: trials of this launch that failed for reasons outside of their settings
+
+    @property
+    def complete(self) -> bool:
+        """Has every variant had its budget?"""
+        return all(each.complete for each in self.standings)
+
+    @property
+    def exit_code(self) -> int:
+        """0: searched as far as the budget goes; 1: not; 130: interrupted."""
+        if self.outcome.interrupted:
+            return 130
+        return 0 if self.complete and not self.outside else 1
+
+
+def open_searches(prepared: Prepared, shelf: Shelf) -> tuple[Search, ...]:
+    """Open the search of every variant, or begin it.
+
+    Raises:
+        UserError: one of them was begun with another space, objective or the like; none is begun then.
+
+    """
+    with shelf.alone():
+        check_searches(prepared, shelf)
+        return tuple(open_search(prepared, variant, shelf) for variant in prepared.variants)
+
+
+def check_searches(prepared: Prepared, shelf: Shelf) -> None:
+    """Refuse a sweep of which some search was begun otherwise; begin none.
+
+    Raises:
+        UserError: one was.
+
+    """
+    for variant in prepared.variants:
+        check_search(prepared, variant, shelf)
+
+
+def run_searches(
+    prepared: Prepared,
+    searches: Sequence[Search],
+    shelf: Shelf,
+    store: Store,
+    price: Pricer,
+    *,
+    workers: int | None = None,
+    policy: Policy | None = None,
+    view: View | None = None,
+    news: Callable[[News], None] = lambda _: None,
+    command: Command = worker_command,
+) -> Ended:
+    """Search until every variant has had its budget, or nothing more can be done.
+
+    Args:
+        prepared: the sweep.
+        searches: see `open_searches`.
+        shelf: where they are kept.
+        store: where runs lie.
+        price: what an example costs.
+        workers: runs at once; by default as many as there are CPUs for their threads.
+        policy: what follows from failures.
+        view: what shows it.
+        news: told of what happens to trials.
+        command: how to start a worker.
+
+    """
+    token = secrets.token_hex(8)
+    plan = to_json(prepared)
+    with shelf.present(token):
+        with shelf.alone():
+            stored = PlanFile(store, plan)
+            for search in searches:
+                search.rescue(token)
+                search.retry()
+        driver = Driver(prepared, searches, shelf, store, price, token, planned=stored.add, news=news)
+        threads = max(variant.cell.config["train"]["threads"] for variant in prepared.variants)
+        try:
+            outcome = launch(
+                store,
+                plan,
+                {},
+                workers=workers or max(1, cpus() // threads),
+                policy=policy,
+                view=view,
+                command=command,
+                feed=driver,
+            )
+            driver.finish()
+        finally:
+            driver.release()
+    return Ended(outcome, tuple(search.standing() for search in searches), driver.outside)

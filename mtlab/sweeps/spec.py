@@ -1,0 +1,321 @@
+"""A sweep as its YAML declares it: every key checked, nothing expanded yet.
+
+What it searches over (`over`) is written like the axes of an ablation, and read by the same code: each of its cells is
+a variant with a search of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from mtlab.config.check import as_plain, checked
+from mtlab.config.load import Composed, compose
+from mtlab.config.options import option
+from mtlab.errors import UserError, nearest
+from mtlab.studies.spec import Metrics, ReportRules, Resources, Study, StudyKeys, make_study
+from mtlab.sweeps.pruners import Pruner, parse_pruner
+from mtlab.sweeps.samplers import Sampler, parse_sampler
+from mtlab.sweeps.space import DEFAULT, parse_space
+
+FIRST_FINAL_SEED = 1000  #: seeds from here on are never used by trials
+JOURNAL = "journal"  #: the storage that is a file in the study's folder
+
+Mode = Literal["max", "min"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedRules:
+    """The seeds of a trial."""
+
+    n: int = option(1, "seeds 0 to n − 1 of each trial", minimum=1, maximum=FIRST_FINAL_SEED)
+    reduce: Literal["mean", "median", "worst"] = option("mean", "what the trial's value is over its seeds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchBudget:
+    """How much each variant may be searched: the same for all."""
+
+    trials: int = option(20, "trials of each variant", minimum=1)
+    hours: float | None = option(None, "training hours after which a variant begins no further trial", above=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """What happens with the best configuration of each variant: `finally:`."""
+
+    retrain: Literal["best", "front"] = option(
+        "best", "the best of each variant; with several objectives: by the first one, or all that no other beats"
+    )
+    seeds: int = option(5, f"fresh seeds, from {FIRST_FINAL_SEED} on", minimum=1)
+    evaluate: Literal["test", "val"] = option("test", "data that the verdict is on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is searched for."""
+
+    metric: str
+    mode: Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A limit on a metric, of which a trial that breaks it is no candidate."""
+
+    max: float | None = option(None, "largest value allowed")
+    min: float | None = option(None, "smallest value allowed")
+
+    def excess(self, value: float) -> float:
+        """By how much a value breaks the limit: above 0 if it does."""
+        over = value - self.max if self.max is not None else -math.inf
+        return max(over, self.min - value if self.min is not None else -math.inf)
+
+    def __str__(self) -> str:
+        parts = [f"≤ {self.max:g}"] if self.max is not None else []
+        return " and ".join([*parts, *([f"≥ {self.min:g}"] if self.min is not None else [])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepKeys:
+    """The keys of a sweep's file; `finally` is read apart, as Python has the word for itself."""
+
+    kind: Literal["sweep"] = option("sweep", "sweep (ablations have files of their own)")
+    name: str = option("", "name of the sweep: its folder in the store")
+    why: str = option("", "the question that it answers")
+    set: Any = option(None, "configuration that all trials share")
+    over: Any = option(None, "the variants, written like an ablation's axes: each cell has a search of its own")
+    baseline: Any = option(None, "axis → value: the variant that the others are compared with, once all are tuned")
+    space: Any = option(None, "what is searched: setting → distribution, or default")
+    objective: Any = option(None, "metric, {metric, mode}, or a list of them")
+    constraints: Any = option(None, "metric → {max: …} or {min: …}")
+    start_from: Any = option(None, "points that are tried first: default, or setting → value; or a list of them")
+    seeds: Any = option(1, "number of seeds of each trial, or {n, reduce}")
+    sampler: Any = option("tpe", "what proposes trials: tpe, gp, cmaes, nsga2, random, qmc, or {name, seed, options…}")
+    pruner: Any = option("none", "what stops trials early: none, median, hyperband, wilcoxon, or {name, options…}")
+    budget: SearchBudget = option(SearchBudget, "how much each variant may be searched")
+    storage: str = option(JOURNAL, "journal (a file in the store), or postgresql://USER@HOST/DATABASE")
+    metrics: Metrics = option(Metrics, "which metric chooses checkpoints, and which one `finally` compares")
+    report: ReportRules = option(ReportRules, "how the tuned variants are compared")
+    plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
+    tracking: dict[str, Any] = option(dict, "where metrics are sent besides the run folder")
+    launcher: Literal["local"] = option("local", "where runs are started")
+    resources: Resources = option(Resources, "what one run gets")
+    init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's file, composed and checked."""
+
+    keys: SweepKeys
+    study: Study  #: its variants, as an ablation that lists them on its axes
+    space: Mapping[str, Any]  #: path → `Parameter`, or `DEFAULT`
+    objectives: tuple[Objective, ...]
+    constraints: Mapping[str, Bound]
+    start_from: tuple[Any, ...]  #: `DEFAULT`, or setting → value
+    seeds: SeedRules
+    sampler: Sampler
+    pruner: Pruner
+    final: Final | None
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.keys.name
+
+    @property
+    def path(self) -> Path:
+        """The sweep's file."""
+        return self.study.path
+
+    def error(self, problem: str, key: str | None = None) -> UserError:
+        """Make a `UserError` that names the file and line of `key`."""
+        return self.study.error(problem, key)
+
+
+class _Source(Composed):
+    """A sweep's file, read as an ablation: what that calls axes stands under `over`."""
+
+    def error(self, problem: str, key: str | None = None) -> UserError:
+        """Make a `UserError`, see `Composed.error`."""
+        return super().error(problem, None if key is None else re.sub(r"^axes(?![^.\[])", "over", key))
+
+
+def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read, compose and check a sweep's file.
+
+    Raises:
+        UserError: anything in it is wrong; file, line and key are named.
+
+    """
+    source = compose(path, overrides)
+    data = dict(source.data)
+    if data.get("kind", "sweep") != "sweep":
+        raise source.error(f"is no sweep but kind: {data['kind']} (`mtlab run` takes ablations)", "kind")
+    final = _final(source, data.pop("finally", {}))
+    keys = _told(source, None, lambda: checked(SweepKeys, data))
+    seeds = _told(source, "seeds", lambda: _seeds(keys.seeds))
+    if keys.space is None:
+        raise source.error("a sweep needs a space: setting → distribution, or default", "space")
+    space = _told(source, "space", lambda: parse_space(keys.space))
+    objectives = _objectives(source, keys)
+    several = len(objectives)
+    if final is not None and final.retrain == "front" and several < 2:
+        raise source.error("front needs several objectives: with one, use best", "finally.retrain")
+    _check_storage(source, keys.storage)
+    return Sweep(
+        keys=keys,
+        study=_as_ablation(source, data, seeds.n, overrides),
+        space=space,
+        objectives=objectives,
+        constraints=_constraints(source, keys.constraints),
+        start_from=_start_from(source, keys.start_from),
+        seeds=seeds,
+        sampler=_told(source, "sampler", lambda: parse_sampler(keys.sampler, objectives=several)),
+        pruner=_told(source, "pruner", lambda: parse_pruner(keys.pruner, objectives=several, seeds=seeds.n)),
+        final=final,
+    )
+
+
+def _told(source: Composed, key: str | None, read: Callable[[], T]) -> T:
+    """Call `read`; what it raises is told with its place in the file."""
+    try:
+        return read()
+    except UserError as error:
+        inner = ".".join(part for part in (key, error.key) if part)
+        raise source.error(error.problem, inner or None) from None
+
+
+def _as_ablation(source: Composed, data: Mapping[str, Any], seeds: int, overrides: Sequence[str]) -> Study:
+    shared = {field.name for field in dataclasses.fields(StudyKeys)} & data.keys()
+    written = {key: data[key] for key in shared - {"budget"}}
+    written |= {"kind": "ablation", "axes": data.get("over"), "seeds": seeds}
+    return make_study(_Source(source.path, written, source.places), overrides)
+
+
+def _seeds(given: Any) -> SeedRules:
+    if isinstance(given, Mapping):
+        return checked(SeedRules, given)
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise UserError(f"expected a number or {{n, reduce}}, found {given!r}")
+    return checked(SeedRules, {"n": given})
+
+
+def _final(source: Composed, given: Any) -> Final | None:
+    if given is None or given == "none":
+        return None
+    if not isinstance(given, Mapping):
+        raise source.error(f"expected none or {{retrain, seeds, evaluate}}, found {given!r}", "finally")
+    return _told(source, "finally", lambda: checked(Final, given))
+
+
+def _objectives(source: Composed, keys: SweepKeys) -> tuple[Objective, ...]:
+    chosen = Objective(metric=keys.metrics.choose, mode=keys.metrics.mode)
+    if keys.objective is None:
+        return (chosen,)
+    listed = keys.objective if isinstance(keys.objective, list) else [keys.objective]
+    if not listed:
+        raise source.error("names no metric", "objective")
+    found: list[Objective] = []
+    for index, given in enumerate(listed):
+        key = f"objective[{index}]" if isinstance(keys.objective, list) else "objective"
+        found.append(_objective(source, given, chosen, key))
+        if found[-1].metric in [other.metric for other in found[:-1]]:
+            raise source.error(f"{found[-1].metric} is repeated", key)
+    if all(each.metric.startswith("cost/") for each in found):
+        raise source.error("a search for low cost alone needs no training: add a val/… metric", "objective")
+    return tuple(found)
+
+
+def _objective(source: Composed, given: Any, chosen: Objective, key: str) -> Objective:
+    written = {"metric": given} if isinstance(given, str) else given
+    if not isinstance(written, Mapping) or not isinstance(written.get("metric"), str):
+        raise source.error(f"expected a metric or {{metric, mode}}, found {given!r}", key)
+    for word in written:
+        if word not in ("metric", "mode"):
+            raise source.error(f"unknown key; {nearest(word, ('metric', 'mode'))}", f"{key}.{word}")
+    metric = written["metric"]
+    refuse_test(source, metric, key)
+    falls = metric.startswith("cost/") or "loss" in metric.split("/")
+    default: Mode = chosen.mode if metric == chosen.metric else "min" if falls else "max"
+    mode = written.get("mode", default)
+    if mode not in ("max", "min"):
+        raise source.error(f"expected max or min, found {mode!r}", f"{key}.mode")
+    return Objective(metric=metric, mode="max" if mode == "max" else "min")
+
+
+def refuse_test(source: Composed, metric: str, key: str) -> None:
+    """Refuse a metric that a search may not see.
+
+    Raises:
+        UserError: it is on test data, or on nothing that we know.
+
+    """
+    if metric.startswith("test/"):
+        problem = f"{metric}: a search may not see test data; use val/… or train/… (`finally` judges on test)"
+        raise source.error(problem, key)
+    if not metric.startswith(("val/", "train/", "cost/")):
+        raise source.error(f"{metric!r} is no metric of a search: it starts with val/, train/ or cost/", key)
+
+
+def _constraints(source: Composed, given: Any) -> dict[str, Bound]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not given:
+        raise source.error(f"expected metric → {{max: …}} or {{min: …}}, found {given!r}", "constraints")
+    found: dict[str, Bound] = {}
+    for metric, written in given.items():
+        key = f"constraints.{metric}"
+        refuse_test(source, metric, key)
+        if not isinstance(written, Mapping) or not written:
+            raise source.error(f"expected {{max: …}} or {{min: …}}, found {written!r}", key)
+        bound = _told(source, key, lambda written=written: checked(Bound, written))  # type: ignore[misc]
+        if bound.max is not None and bound.min is not None and bound.min > bound.max:
+            raise source.error(f"nothing is {bound}", key)
+        found[metric] = bound
+    return found
+
+
+def _start_from(source: Composed, given: Any) -> tuple[Any, ...]:
+    if given is None:
+        return ()
+    listed = given if isinstance(given, list) else [given]
+    for index, point in enumerate(listed):
+        if point != DEFAULT and not (isinstance(point, Mapping) and point):
+            key = f"start_from[{index}]" if isinstance(given, list) else "start_from"
+            raise source.error(f"expected default or setting → value, found {point!r}", key)
+    return tuple(listed)
+
+
+def _check_storage(source: Composed, storage: str) -> None:
+    if storage == JOURNAL:
+        return
+    parts = urlsplit(storage)
+    if parts.scheme not in ("postgresql", "postgres"):
+        problem = f"{storage!r}: expected journal (a file in the store), or postgresql://USER@HOST/DATABASE"
+        raise source.error(problem, "storage")
+    if parts.password is not None:
+        problem = "leave the password out, the file is stored with the results: PGPASSWORD or ~/.pgpass give it"
+        raise source.error(problem, "storage")
+    if not parts.path.strip("/"):
+        raise source.error("names no database: postgresql://USER@HOST/DATABASE", "storage")
+
+
+def rules_to_json(sweep: Sweep) -> dict[str, Any]:
+    """Write what all variants' searches share, as plain data: it may not change once a search has begun."""
+    return {
+        "objectives": [as_plain(objective) for objective in sweep.objectives],
+        "constraints": {metric: as_plain(bound) for metric, bound in sweep.constraints.items()},
+        "seeds": as_plain(sweep.seeds),
+        "sampler": sweep.sampler.to_json(),
+        "pruner": sweep.pruner.to_json(),
+        "start_from": list(sweep.start_from),
+    }

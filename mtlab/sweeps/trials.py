@@ -1,0 +1,73 @@
+"""From a trial's parameters to its runs: a cell of the same kind as an ablation's, with the same ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mtlab.config import resolve
+from mtlab.studies.axes import Value, with_value
+from mtlab.studies.cells import Cell, Pricer, make_cell
+from mtlab.studies.expand import Row
+from mtlab.studies.plan import Plan, entries, run_configs, runs_of
+from mtlab.studies.results import known_costs
+from mtlab.sweeps.variants import Prepared, Variant
+
+TRIAL = "trial"  #: stands among a trial's axes, beside those of its variant
+
+
+@dataclass(frozen=True)
+class TrialRuns:
+    """A trial's cell, and its runs as the launcher takes them."""
+
+    cell: Cell
+    row: Mapping[str, Any]  #: entry of `plan.json`
+    runs: tuple[Mapping[str, Any], ...]  #: entries of `plan.json`, each after those that it starts from
+    configs: Mapping[str, Mapping[str, Any]]  #: run → `config.json`
+
+    @property
+    def seeds(self) -> dict[int, str]:
+        """Seed → run of the trial itself, in order."""
+        return {run["seed"]: run["id"] for run in self.runs if run["cell"] == self.cell.id}
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """The costs that are known before any training."""
+        return known_costs(self.cell.cost)
+
+
+def with_parameters(config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Put parameters into a configuration, in the order in which they were drawn; nothing is checked."""
+    result = dict(config)
+    for path, value in params.items():
+        result = with_value(result, Value({path: value}, ""))
+    return result
+
+
+def trial_runs(
+    prepared: Prepared, variant: Variant, number: int, params: Mapping[str, Any], price: Pricer
+) -> TrialRuns:
+    """Make the cell and the runs of a trial.
+
+    Args:
+        prepared: the sweep.
+        variant: whose trial it is.
+        number: of the trial, from 0.
+        params: path → value of the setting, as drawn.
+        price: what an example costs.
+
+    Raises:
+        UserError: these parameters do not go together.
+
+    """
+    study, own = prepared.sweep.study, variant.cell.row
+    config = resolve.resolve(with_parameters(own.config, params))
+    named = Value({TRIAL: number}, f"trial {number}", named=True)
+    cell = make_cell(study, Row({**own.values, TRIAL: named}, config), price, prepared.families)
+    plan = Plan(study, (cell,), runs_of([cell], study.seeds))
+    made = entries(plan)
+    # What was drawn stands in analyses as axes do, and is what tells this row from its variant's.
+    row = made["rows"][0] | {"differences": dict(params)}
+    runs = [run | {"axes": run["axes"] | dict(params)} if run["cell"] == cell.id else run for run in made["runs"]]
+    return TrialRuns(cell, row | {"axes": row["axes"] | dict(params)}, tuple(runs), run_configs(plan))

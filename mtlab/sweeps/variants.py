@@ -1,0 +1,295 @@
+"""From a sweep's file to its variants: each with the settings that it keeps, and the space that is searched around it.
+
+Everything that a search could stumble over later is tried here, at plan time: each end of each range and each choice,
+in each variant that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mtlab.config import resolve
+from mtlab.config.load import COMMAND_LINE
+from mtlab.errors import UserError, nearest
+from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
+from mtlab.studies.cells import Cell, Families, Pricer, make_cells
+from mtlab.studies.plan import Plan, runs_of
+from mtlab.sweeps.space import DEFAULT, Parameter, encoded, parameter, touching
+from mtlab.sweeps.spec import Sweep, rules_to_json
+
+UNSEARCHED = {
+    "metrics": "metrics decide what is compared: they cannot be searched",
+    "data": "the data decide what is measured: they cannot be searched",
+    "task.name": "the task decides what is measured: it cannot be searched",
+    "record": "it changes no result: there is nothing to search",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant of a sweep."""
+
+    cell: Cell  #: as it is without any search
+    space: tuple[Parameter, ...]  #: in the order in which they are drawn
+    points: tuple[Mapping[str, Any], ...]  #: what is tried first, in Optuna's values; the rest of each is drawn
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Its name in tables."""
+        return self.cell.row.label
+
+    @property
+    def conditional(self) -> bool:
+        """Do some of its parameters have a condition?"""
+        return any(each.conditions for each in self.space)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep with everything known that is known before a search."""
+
+    sweep: Sweep
+    variants: tuple[Variant, ...]
+    families: Families = field(default_factory=Families)  #: parent studies, expanded once
+
+    @property
+    def as_plan(self) -> Plan:
+        """The variants as they are, as a study would run them: what a machine must be able to run."""
+        cells = tuple(variant.cell for variant in self.variants)
+        return Plan(self.sweep.study, cells, runs_of(cells, self.sweep.study.seeds))
+
+    def definition(self, variant: Variant) -> dict[str, Any]:
+        """Return all that a variant's search depends on: it may not change once the search has begun."""
+        return {
+            "variant": variant.cell.identity.hashed,
+            "space": {each.path: each.to_json() for each in variant.space},
+            **rules_to_json(self.sweep),
+        }
+
+
+def prepare(sweep: Sweep, price: Pricer) -> Prepared:
+    """Expand a sweep into variants, and try everything that its searches may come upon.
+
+    Raises:
+        UserError: anything in variants, spaces, start points, objectives or constraints is wrong.
+
+    """
+    families = Families()
+    cells = make_cells(sweep.study, price, families)
+    _check_metrics(sweep, cells)
+    _check_paths(sweep)
+    _refuse_set(sweep)
+    spaces = [_space(sweep, cell) for cell in cells]
+    for path, written in sweep.space.items():
+        if written != DEFAULT and not any(each.path == path for space in spaces for each in space):
+            raise sweep.error("no variant meets its condition", f"space.{path}")
+    for cell, space in zip(cells, spaces, strict=True):
+        if not space:
+            raise sweep.error(f"{cell.row.label}: nothing is searched: give it a setting of its own", "space")
+        _try_ends(sweep, cell, space)
+    _check_points(sweep, spaces)
+    variants = [Variant(cell, space, *_points(sweep, cell, space)) for cell, space in zip(cells, spaces, strict=True)]
+    return Prepared(sweep, tuple(variants), families)
+
+
+def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
+    known = sorted({name for cell in cells for name in resolve.metrics(cell.config)})
+    seen = [name for name in known if not name.startswith("test/")]
+    several = isinstance(sweep.keys.objective, list)
+    for index, objective in enumerate(sweep.objectives):
+        if not resolve.is_metric(objective.metric, seen):
+            key = f"objective[{index}]" if several else "objective"
+            raise sweep.error(f"its task has no metric {objective.metric!r}; {nearest(objective.metric, seen)}", key)
+    for metric in sweep.constraints:
+        if not resolve.is_metric(metric, seen):
+            problem = f"its task has no such metric; {nearest(metric, seen)}"
+            raise sweep.error(problem, f"constraints.{metric}")
+
+
+def _check_paths(sweep: Sweep) -> None:
+    known = resolve.known_paths()
+
+    def check(path: str, key: str) -> None:
+        if path not in known:
+            raise sweep.error(f"no setting is called {path!r}; {nearest(path, known)}", key)
+
+    earlier: list[str] = []
+    for path, written in sweep.space.items():
+        key = f"space.{path}"
+        check(path, key)
+        for unsearched, why in UNSEARCHED.items():
+            if path == unsearched or path.startswith(f"{unsearched}."):
+                raise sweep.error(why, key)
+        if written != DEFAULT:
+            for condition in written.conditions:
+                check(condition, f"{key}.{'when' if condition in written.when else 'unless'}.{condition}")
+                late = [other for other in sweep.space if other not in earlier and _decides(other, sweep, condition)]
+                if late:
+                    raise sweep.error(f"depends on {late[0]}, which must stand before it", key)
+        earlier.append(path)
+    for index, point in enumerate(sweep.start_from):
+        if point != DEFAULT:
+            for path in point:
+                check(path, f"start_from[{index}].{path}")
+
+
+def _decides(path: str, sweep: Sweep, condition: str) -> bool:
+    """Tell whether what is searched at `path` may change the setting that a condition looks at."""
+    if sweep.space[path] == DEFAULT:
+        return condition.startswith("manager.") and condition != "manager.name"
+    return touching(condition, path)
+
+
+def _refuse_set(sweep: Sweep) -> None:
+    """Refuse a space that would overwrite what this file or the command line sets."""
+    for path, written in sweep.space.items():
+        for key, (where, _) in sweep.study.source.places.items():
+            setting = key.removeprefix("set.")
+            inside = setting == path or setting.startswith(f"{path}.")
+            if written != DEFAULT and key != setting and inside and where in (sweep.path, COMMAND_LINE):
+                problem = f"is searched too (space.{path}): remove one of the two"
+                raise sweep.error(problem, key)
+
+
+def _space(sweep: Sweep, cell: Cell) -> tuple[Parameter, ...]:
+    """Gather what is searched in one variant: what conditions on its fixed settings leave out is left out here."""
+    own = _own(sweep, cell)
+    listed = [each for written in sweep.space.values() for each in (own if written == DEFAULT else [written])]
+    found = []
+    for each in listed:
+        searched = {path for path in each.conditions if any(touching(path, other.path) for other in listed)}
+        if not _possible(each, searched, cell.row.config):
+            continue
+        if not each.own:
+            _refuse_own_value(sweep, cell, each)
+        found.append(each if searched else replace(each, when={}, unless={}))
+    return tuple(found)
+
+
+def _possible(each: Parameter, searched: Collection[str], config: Mapping[str, Any]) -> bool:
+    """Tell whether the settings that are not searched leave room for a parameter."""
+    when = {path: value for path, value in each.when.items() if path not in searched}
+    unless = {path: value for path, value in each.unless.items() if path not in searched}
+    barred = bool(each.unless) and len(unless) == len(each.unless) and holds(unless, config)
+    return holds(when, config) and not barred
+
+
+def _own(sweep: Sweep, cell: Cell) -> list[Parameter]:
+    """Return the manager's own space, without the options that the file or the variant sets, or searches itself."""
+    if DEFAULT not in sweep.space.values():
+        return []
+    manager = cell.row.config["manager"]
+    set_here = {
+        key.removeprefix("set.")
+        for key, (where, _) in sweep.study.source.places.items()
+        if key.startswith("set.manager.") and where in (sweep.path, COMMAND_LINE)
+    }
+    given = set_here | _paths_of(cell) | sweep.space.keys()
+    space = resolve.entry("manager", manager).cls.search_space()
+    try:
+        return [
+            parameter(f"manager.{option}", distribution, own=True)
+            for option, distribution in space.items()
+            if f"manager.{option}" not in given
+        ]
+    except UserError as error:
+        raise sweep.error(f"the space of manager {manager['name']!r} is malformed: {error}", "space.manager") from None
+
+
+def _paths_of(cell: Cell) -> set[str]:
+    """Return the paths that a variant's own values set, options of whole nodes included."""
+    paths: set[str] = set()
+    for value in cell.row.values.values():
+        for path, setting in value.settings.items():
+            inner = {f"{path}.{option}" for option in setting} if isinstance(setting, Mapping) else set()
+            paths |= {path, *inner}
+    return paths
+
+
+def _refuse_own_value(sweep: Sweep, cell: Cell, each: Parameter) -> None:
+    given = _paths_of(cell)
+    clash = [path for path in given if path == each.path or path.startswith(f"{each.path}.")]
+    if clash:
+        problem = f"{cell.row.label} sets {clash[0]} itself (over): remove one of the two"
+        raise sweep.error(problem, f"space.{each.path}")
+
+
+def _try_ends(sweep: Sweep, cell: Cell, space: Sequence[Parameter]) -> None:
+    """Try both ends of each range, and each choice, with the other settings as they are."""
+    for index, each in enumerate(space):
+        config = _enabled(sweep, cell, each, space[:index])
+        for value in each.values:
+            try:
+                resolve.resolve(with_value(config, Value({each.path: value}, "")))
+            except UserError as error:
+                key = f"space.{'manager' if each.own else each.path}"
+                hint = ""
+                if "has no such option" in error.problem:
+                    hint = f" (limit it with `when: {{{each.path.partition('.')[0]}.name: …}}`)"
+                at = "" if error.key in (None, each.path) else f"{error.key}: "
+                problem = f"{cell.row.label} refuses {each.path} {plain_label(value)}: {at}{error.problem}{hint}"
+                raise sweep.error(problem, key) from None
+
+
+def _enabled(sweep: Sweep, cell: Cell, each: Parameter, earlier: Sequence[Parameter]) -> Mapping[str, Any]:
+    """Return the variant's settings, with those changed that the conditions of a parameter ask for."""
+    candidates: list[Mapping[str, Any]] = [cell.row.config]
+    for other in earlier:
+        if any(touching(path, other.path) for path in each.conditions):
+            changed = [
+                with_value(config, Value({other.path: value}, "")) for config in candidates for value in other.values
+            ]
+            candidates += [config for config in map(_filled, changed) if config is not None]
+    for config in candidates:
+        if each.applies(config):
+            return config
+    raise sweep.error(f"{cell.row.label}: no value of what it depends on meets its condition", f"space.{each.path}")
+
+
+def _filled(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    try:
+        return resolve.filled(config)
+    except UserError:
+        return None
+
+
+def _check_points(sweep: Sweep, spaces: Sequence[Sequence[Parameter]]) -> None:
+    searched = {each.path for space in spaces for each in space}
+    several = isinstance(sweep.keys.start_from, list)
+    for index, point in enumerate(sweep.start_from):
+        for path in point if point != DEFAULT else ():
+            if path not in searched:
+                key = f"start_from[{index}].{path}" if several else f"start_from.{path}"
+                raise sweep.error(f"is not searched; {nearest(path, searched)}", key)
+
+
+def _points(sweep: Sweep, cell: Cell, space: Sequence[Parameter]) -> tuple[tuple[Mapping[str, Any], ...], Any]:
+    points: list[Mapping[str, Any]] = []
+    remarks: list[str] = []
+    by_path = {each.path: each for each in space}
+    several = isinstance(sweep.keys.start_from, list)
+    for index, point in enumerate(sweep.start_from):
+        if point == DEFAULT:
+            points.append(dict(_as_it_is(cell, space, remarks)))
+            continue
+        try:
+            points.append(dict(encoded(by_path, {path: value for path, value in point.items() if path in by_path})))
+        except UserError as error:
+            key = f"start_from[{index}]" if several else "start_from"
+            raise sweep.error(error.problem, f"{key}.{error.key}") from None
+    return tuple(points), tuple(remarks)
+
+
+def _as_it_is(cell: Cell, space: Sequence[Parameter], remarks: list[str]) -> Iterator[tuple[str, Any]]:
+    """Encode the settings that a variant has without any search; what lies outside of its range is drawn instead."""
+    for each in space:
+        value = lookup(cell.row.config, each.path)
+        if value is None and None not in each.values:
+            continue
+        try:
+            yield each.path, each.encode(value)
+        except UserError as error:
+            remarks.append(f"{cell.row.label}: start_from default: {each.path} {error.problem}; it is drawn")

@@ -1,0 +1,133 @@
+"""The best configuration of each variant, as an ablation that anybody can plan, run and report: tuned against tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from mtlab.config.load import NODES
+from mtlab.errors import UserError
+from mtlab.studies.axes import Value, lookup, with_value
+from mtlab.sweeps.opened import Found
+from mtlab.sweeps.records import CELL
+from mtlab.sweeps.spec import FIRST_FINAL_SEED, Final
+
+AXIS = "variant"  #: of the ablation: a name for the tuned settings, which move together
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A configuration that goes on to be judged."""
+
+    label: str
+    variant: Mapping[str, Any]  #: entry of the sweep's plan
+    params: Mapping[str, Any]
+    number: int  #: of its trial
+    cell: str  #: of its trial
+
+    def settings(self, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """Write its configuration on top of what all share, as somebody would write it by hand."""
+        written = dict(shared)
+        for path, value in {**self.variant["settings"], **self.params}.items():
+            written = with_value(written, Value({path: value}, ""))
+        return written
+
+
+def final_name(sweep: str) -> str:
+    """Name the study in which a sweep's winners are judged."""
+    return f"{sweep}-final"
+
+
+def winners(searches: Sequence[Found], retrain: str = "best") -> list[Winner]:
+    """Choose what is judged: the best of each variant, or all that no other beats.
+
+    Raises:
+        UserError: a variant has no trial that finished and keeps all limits.
+
+    """
+    chosen = []
+    for found in searches:
+        if not found.front:
+            counts = ", ".join(f"{count} {word}" for word, count in found.standing.counts.items()) or "none begun"
+            raise UserError(f"{found.label} has no finished trial that could win (trials: {counts})")
+        trials = found.front if retrain == "front" else found.front[:1]
+        for trial in trials:
+            label = found.label if len(trials) == 1 else f"{found.label}, trial {trial.number}"
+            chosen.append(Winner(label, found.variant, found.params(trial), trial.number, trial.user_attrs[CELL]))
+    return chosen
+
+
+def recipe(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: str, final: Final) -> dict[str, Any]:
+    """Write winners as an ablation: one axis, on which each is a value with all of its settings.
+
+    Args:
+        plan: the sweep's stored plan.
+        chosen: see `winners`.
+        name: of the ablation.
+        final: its seeds, and the data that its verdict is on.
+
+    """
+    given = plan["recipe"]
+    shared = dict(given["set"])
+    written = [winner.settings(shared) for winner in chosen]
+    touched = dict.fromkeys(path for winner in chosen for path in {**winner.variant["settings"], **winner.params})
+    paths = list(dict.fromkeys(path.partition(".")[0] if path.partition(".")[0] in NODES else path for path in touched))
+    paths = [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
+    columns = {
+        path: [_setting(each, winner, path) for each, winner in zip(written, chosen, strict=True)] for path in paths
+    }
+    labels = [winner.label for winner in chosen]
+    verdict = f"{final.evaluate}/{given['metrics']['verdict'].partition('/')[2]}"
+    study = {
+        "kind": "ablation",
+        "name": name,
+        "why": f"{plan['why']} Tuned against tuned, after the sweep {plan['study']}.".strip(),
+        "set": _without(shared, paths),
+        "axes": {AXIS: {"zip": columns, "labels": labels}},
+        "baseline": {AXIS: plan["baseline"]} if plan["baseline"] in labels else None,
+        "seeds": list(range(FIRST_FINAL_SEED, FIRST_FINAL_SEED + final.seeds)),
+        "metrics": given["metrics"] | {"verdict": verdict},
+        "report": given["report"],
+    }
+    further = {key: given[key] for key in ("init_from", "plugins", "tracking", "resources")}
+    return {key: value for key, value in {**study, **further}.items() if value not in (None, {}, [])}
+
+
+def written(study: Mapping[str, Any], plan: Mapping[str, Any], chosen: Sequence[Winner]) -> str:
+    """Write the ablation as YAML, with where it comes from on top."""
+    trials = ", ".join(f"{winner.label} trial {winner.number}" for winner in chosen)
+    head = f"# The tuned variants of the sweep {plan['study']} ({trials}), on seeds that no trial has used.\n"
+    return head + yaml.dump(
+        dict(study), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `config/yaml.py` reads: everything in full."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the library's
+        """Never refer to a value that stands elsewhere."""
+        return True
+
+
+def _setting(written: Mapping[str, Any], winner: Winner, path: str) -> Any:
+    """Return what a winner has at a path: as written, or by default where its variant does not know it."""
+    found = lookup(written, path)
+    if found is None:
+        found = lookup(winner.variant["config"], path)
+    return {"name": found} if path in NODES and isinstance(found, str) else found
+
+
+def _without(shared: Mapping[str, Any], paths: Sequence[str], at: str = "") -> dict[str, Any]:
+    """Leave out what the axis sets: a study refuses settings that every cell would overwrite."""
+    kept: dict[str, Any] = {}
+    for key, value in shared.items():
+        path = f"{at}.{key}" if at else key
+        if path in paths:
+            continue
+        inner = any(other.startswith(f"{path}.") for other in paths)
+        kept[key] = _without(value, paths, path) if inner and isinstance(value, Mapping) else value
+    return {key: value for key, value in kept.items() if value != {} or shared[key] == {}}

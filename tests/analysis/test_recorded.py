@@ -1,0 +1,164 @@
+"""Files of recorded layers: whole ones are read as they are, missing and damaged ones are told in words."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import recordings
+from safetensors.numpy import save_file
+
+from mtlab.analysis import recorded
+from mtlab.analysis.recorded import Layers, Missing, Tokens, Trace, Worth
+
+READERS = {"layers": recorded.layers, "trace": recorded.trace, "tokens": recorded.tokens}
+
+
+def test_names_are_those_of_the_code_that_writes() -> None:
+    from mtlab.managers.base import MODALITIES
+    from mtlab.training import checkpoints
+
+    assert recorded.MODALITIES == MODALITIES
+    assert (recorded.ABOUT, recorded.CHECKSUM) == (checkpoints.ABOUT, checkpoints.CHECKSUM)
+
+
+def test_what_the_worker_writes_is_read(tmp_path: Path) -> None:
+    import torch
+
+    from mtlab.training import checkpoints
+
+    values = {"weights/text/0": torch.tensor([0.25, 0.75]), "temperature/text/0": torch.tensor(0.5)}
+    checkpoints.save(tmp_path / "layers.safetensors", values, {"levels": {"text": [5, 6]}, "examples": 9, "step": 3})
+    read = recorded.layers(tmp_path)
+    assert isinstance(read, Layers)
+    assert read.experts("weights", "text", 0).tolist() == [0.25, 0.75]
+    assert (read.one("temperature", "text", 0), read.examples, read.step) == (0.5, 9, 3)
+    assert read.experts_levels("text", 2) == (5, 6)
+
+
+def test_layers_are_told_apart_from_previous_states(tmp_path: Path) -> None:
+    recordings.write_layers(tmp_path, depths=2)
+    read = recorded.layers(tmp_path)
+    assert isinstance(read, Layers)
+    assert read.depths("contributions", "image") == (0, 1)
+    assert len(read.experts("contributions", "image", 1)) == 4
+    assert read.rows("contributions", "image", 1).sum() == pytest.approx(1)
+    assert read.previous("contributions", "image", 0) is None
+    assert read.previous("contributions", "image", 1) == pytest.approx(0.4)
+    assert read.experts("contributions", "text", 1, "tokens").shape == (3,)
+    assert read.labels["weights/text/1"] == ("level 4", "level 5", "level 6", "previous 1")
+    assert read.experts("weights", "text", 7) is None
+
+
+def test_a_trace_is_layers_step_by_step(tmp_path: Path) -> None:
+    recordings.write_trace(tmp_path, seed=1)
+    recordings.write_layers(tmp_path, seed=1)
+    read, end = recorded.trace(tmp_path), recorded.layers(tmp_path)
+    assert isinstance(read, Trace)
+    assert isinstance(end, Layers)
+    assert read.steps == tuple(recordings.STEPS)
+    np.testing.assert_array_equal(read.layers[-1].experts("weights", "text", 2), end.experts("weights", "text", 2))
+    assert np.isnan(read.gradients["managers"][0])
+    assert not any(name.startswith("gradient") or name == "steps" for name in read.layers[0].values)
+
+
+def test_tokens_are_the_real_ones(tmp_path: Path) -> None:
+    recordings.write_tokens(tmp_path)
+    read = recorded.tokens(tmp_path)
+    assert isinstance(read, Tokens)
+    assert [read.experts("weights", "text", 0, each).shape for each in range(3)] == [(3, 6), (3, 5), (3, 4)]
+    assert len(read.examples[1].tokens) == 5
+    assert read.experts("weights", "image", 0, 1).shape == (4, 17)  # no mask: all are real
+    assert read.grid == recorded.Grid(4, 4, 1)
+    assert (read.find("val/2/0"), read.find("val/9/0")) == (2, None)
+    assert read.experts("weights", "image", 0, 99) is None
+
+
+@pytest.mark.parametrize("kind", list(READERS))
+def test_what_is_not_there_is_told_with_the_option_that_records_it(tmp_path: Path, kind: str) -> None:
+    read = READERS[kind](tmp_path)
+    assert isinstance(read, Missing)
+    assert f"`record.{kind}` was off" in read.why
+
+
+@pytest.mark.parametrize("kind", list(READERS))
+@pytest.mark.parametrize("damage", ["cut", "bit", "text", "empty", "foreign", "no metadata of ours", "folder"])
+def test_damaged_and_foreign_files_are_told(tmp_path: Path, kind: str, damage: str) -> None:
+    path = getattr(recordings, f"write_{kind}")(tmp_path)
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "bit":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "text":
+        path.write_text("once upon a time")
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "foreign":
+        save_file({"weight": np.zeros(3)}, path)
+    elif damage == "no metadata of ours":
+        save_file({"weight": np.zeros(3)}, path, {"mtlab": "[1]"})
+    else:
+        path.unlink()
+        path.mkdir()
+    read = READERS[kind](tmp_path)
+    assert isinstance(read, Missing)
+    if damage != "folder":
+        assert str(path) in read.why
+        assert {"bit": "its checksum differs", "foreign": "was not written by mtlab"}.get(damage, "") in read.why
+    assert "\n" not in read.why
+
+
+def test_files_of_ours_that_say_too_little_are_told(tmp_path: Path) -> None:
+    recordings.write(tmp_path / "trace.safetensors", {"weights/text/0": np.zeros((3, 2))}, {})
+    assert "has no steps" in recorded.trace(tmp_path).why
+    recordings.write(tmp_path / "tokens.safetensors", {}, {"examples": [{"id": "a"}]})
+    assert "does not say which examples" in recorded.tokens(tmp_path).why
+    recordings.write(tmp_path / "layers.safetensors", {"weights/text/0": np.array([0.5, 0.5])}, {})
+    read = recorded.layers(tmp_path)  # the first files had less: rows are experts then
+    assert isinstance(read, Layers)
+    assert read.experts_levels("text", len(read.experts("weights", "text", 0))) == (1, 2)
+
+
+def test_interventions_become_drops() -> None:
+    result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(accuracy=0.7)}
+    swaps = {"swap/3": {"metric": "val/accuracy", "text": 0.5, "image": None, "both": 0.4}, "other": 1}
+    read = recorded.worth(result, swaps)
+    assert isinstance(read, Worth)
+    assert read.drop("text", 4) == pytest.approx(0.7 - result["interventions"]["text"]["without"]["4"])
+    assert read.drop("text", 9) is None
+    assert read.uniform == {"text": pytest.approx(0.6), "image": pytest.approx(0.6)}
+    assert read.swapped == {3: {"text": 0.5, "both": 0.4}}
+    # a manager that is no mixture, and a metric that was not measured
+    result["interventions"]["text"] = {"by": "input", "uniform": None, "without": {"4": 0.1}}
+    read = recorded.worth({**result, "metrics": {}})
+    assert isinstance(read, Worth)
+    assert (read.by["text"], read.uniform.get("text"), read.drop("text", 4)) == ("input", None, None)
+
+
+@pytest.mark.parametrize(
+    ("result", "why"), [(None, "not finished"), ({}, "was off"), ({"interventions": None}, "was off")]
+)
+def test_interventions_that_were_not_made_are_told(result: dict | None, why: str) -> None:
+    read = recorded.worth(result)
+    assert isinstance(read, Missing)
+    assert why in read.why
+
+
+def test_neither_readers_nor_figures_import_torch(tmp_path: Path) -> None:
+    recordings.write_layers(tmp_path / "s0")
+    code = (
+        "import json, sys, pkgutil, importlib; from pathlib import Path; from mtlab.analysis import recorded, figures;"
+        "names = [each.name for each in pkgutil.iter_modules(figures.__path__)];"
+        "[importlib.import_module(f'mtlab.analysis.figures.{name}') for name in names];"
+        "recorded.layers(Path(sys.argv[1])); heavy = {'torch', 'pandas', 'kaleido', 'transformers', 'scipy.stats'};"
+        "print(json.dumps([names, sorted(heavy & set(sys.modules))]))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "s0")], check=True, capture_output=True, text=True
+    )
+    names, heavy = json.loads(shown.stdout)
+    assert len(names) > 10
+    assert heavy == []

@@ -1,0 +1,134 @@
+"""`mtlab eval` on tasks that do not answer, and on answers that only a server can score."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import polars
+import pytest
+import toys  # noqa: F401 - registers the data sets
+
+from mtlab.cli import main
+
+Told = Callable[..., tuple[int, str, str]]
+
+STUDY = """
+kind: ablation
+name: toys
+why: Something of each kind to judge.
+set:
+  text: {name: tiny_text, depth: 2, width: 16, heads: 2}
+  vision: {name: tiny_vision, depth: 2, width: 16, heads: 2, image_size: 16, patch: 4}
+  model: {width: 16, heads: 2, cross_layers: 1, mlp_ratio: 1}
+  train: {batch: 12, length: {steps: 10}, eval_every: 5, lr: 5e-3}
+  manager: mean
+axes:
+  what:
+    zip:
+      task: [{name: retrieval, contrastive_width: 8}, {name: pretraining}, {name: question_answering}]
+      data: [{name: toy_captions, train: 48, val: 48, test: 48}, {name: toy_captions}, {name: toy_server}]
+    labels: [ranking, words, server]
+metrics: {choose: val/primary, verdict: val/primary}
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mtlab.studies.costs import Costs
+    from mtlab.studies.plan import make_plan, run_configs, to_json
+    from mtlab.studies.spec import read_study
+    from mtlab.studies.store import Store
+    from mtlab.training.worker import train
+
+    folder = tmp_path_factory.mktemp("toys")
+    file = folder / "toys.yaml"
+    file.write_text(STUDY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
+        opened = Store.open(folder / "runs", create=True)
+        plan = make_plan(read_study(file), Costs(folder / "costs.json"))
+        opened.claim_study("toys", file, file.read_text())
+        opened.write_plan("toys", to_json(plan))
+        for run, config in run_configs(plan).items():
+            assert train(opened.create_run(run, config)) == 0
+    return folder / "runs"
+
+
+@pytest.fixture
+def told(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+    monkeypatch.setenv("MTLAB_STORE", str(store))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mtlab", *map(str, arguments)])
+        capsys.readouterr()
+        code = main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def test_ranks_are_listed_for_every_caption_and_picture(told: Told, store: Path) -> None:
+    code, out, err = told("eval", "toys:ranking", "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    (result,) = [
+        found["metrics"]
+        for path in store.glob("cells/*/s0/result.json")
+        if "val/recall" in (found := json.loads(path.read_text()))["metrics"]
+    ]
+    assert summary["metrics"] == {name: value for name, value in result.items() if name.startswith("val/")}
+    rows = polars.read_parquet(summary["outcomes"])
+    assert rows["family"].to_list() == ["image retrieval"] * 48 + ["text retrieval"] * 24
+    first = rows.row(0, named=True)
+    assert first["text"].startswith("a red")
+    assert first["prediction"].startswith("val/")
+    images = rows.filter(polars.col("family") == "image retrieval")
+    assert (
+        images.filter(polars.col("rank") == 1)["prediction"].to_list()
+        == images.filter(polars.col("rank") == 1)["image"].to_list()
+    )
+    assert (images["rank"] <= 1).mean() == pytest.approx(summary["metrics"]["val/IR@1"])
+    code, out, _ = told("eval", "toys:ranking")
+    assert "IR@10 " in " ".join(out.split())
+
+
+def test_pretraining_is_judged(told: Told, tmp_path: Path) -> None:
+    code, out, err = told("eval", "toys:words", "--out", tmp_path / "words.csv")
+    assert code == 0, err
+    assert "mlm_loss" in out
+    rows = polars.read_csv(tmp_path / "words.csv")
+    assert {"score", "mlm_accuracy", "itm_accuracy"} <= set(rows.columns)
+    assert rows.height == 24
+
+
+def test_answers_for_a_server(told: Told, tmp_path: Path) -> None:
+    code, out, err = told("eval", "toys:server", "--split", "test", "--answers", tmp_path / "answers.json")
+    assert code == 0, err
+    assert "24 answers for the evaluation server" in out
+    assert "the right answers are not public" in " ".join(out.split())
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert [row["question_id"] for row in answers] == list(range(1000, 1024))
+    assert {row["answer"] for row in answers} <= {"red", "green", "blue", "white", "black", "yellow"}
+    assert all(row.keys() == {"question_id", "answer"} for row in answers)
+    code, out, _ = told("eval", "toys:server", "--split", "test", "--json", "--answers", tmp_path / "again.json")
+    summary = json.loads(out)
+    assert summary["metrics"] == {}
+    assert summary["answers"] == str(tmp_path / "again.json")
+    assert "score" not in polars.read_parquet(summary["outcomes"]).columns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("eval", "toys:ranking", "--answers", "x.json"), "'retrieval' ranks and guesses: it answers no questions"),
+        (("eval", "toys:ranking", "--data", "toy_votes"), "data set 'toy_votes' has no captions"),
+        (("intervene", "toys:words", "--swap", "1"), "'pretraining' runs several passes"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(told: Told, arguments: tuple[str, ...], expected: str) -> None:
+    code, _, err = told(*arguments)
+    assert code == 2
+    assert expected in " ".join(err.split())
+    assert len(err.strip().splitlines()) <= 2

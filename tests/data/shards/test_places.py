@@ -1,0 +1,185 @@
+"""Shards elsewhere: the same as in a folder; what stalls or disappears is told after a few attempts."""
+
+import os
+import shutil
+import threading
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import Plain, Ranged, serving
+from tiny_shards import make_shards
+
+from mtlab.data.shards import Shards
+from mtlab.data.shards.places import LostError, Patience, place_of
+from mtlab.data.shards.stream import Stream, StreamLoader
+from mtlab.errors import UserError
+
+QUICK = Patience(seconds=0.3, attempts=3, pause=0.01)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("data"), 30)
+
+
+def steps(shards: Shards, count: int = 6, start: int = 0) -> list[list[str]]:
+    loader = StreamLoader(Stream([(shards, "train")]), None)
+    return [[record.text for record in loaded.records] for loaded in islice(loader.steps(0, 16, start), count)]
+
+
+@pytest.mark.parametrize("handler", [Plain, Ranged])
+def test_a_web_server(folder: Path, handler: type[Plain]) -> None:
+    here = Shards(folder)
+    with serving(folder, handler) as (address, asked):
+        there = Shards(address, patience=QUICK)
+        assert there.digest == here.digest
+        assert list(there.records("train")) == list(here.records("train"))
+        assert steps(there) == steps(here)
+        key = next(there.records("val")).images[0]
+        assert there.image_bytes(key) == here.image_bytes(key)
+        assert all("bytes=" in each for each in asked if ".tar" in each)
+
+
+def test_without_ranges_a_file_is_gone_through_once(folder: Path) -> None:
+    data = (folder / "train-000000.tar").read_bytes()
+    cuts = [0, 700, 700, 5000, 5001, len(data)]
+    with serving(folder, Plain) as (address, asked):
+        place = place_of(address, QUICK)
+        for first, last in pairwise(cuts):
+            assert place.read("train-000000.tar", first, last) == data[first:last]
+        assert len(asked) == 1
+        assert place.read("train-000000.tar", 512, 1024) == data[512:1024]  # back: from the start again
+        assert len(asked) == 2
+        with pytest.raises(LostError, match="ends at byte"):
+            place.read("train-000000.tar", 0, len(data) + 1)
+
+
+def test_a_command(folder: Path, tmp_path: Path) -> None:
+    location = f"pipe:cat {folder}/{{}}"
+    with pytest.raises(UserError, match="runs a command: allow it by --allow-pipe"):
+        Shards(location)
+    there = Shards(location, allow_pipe=True, patience=QUICK)
+    assert steps(there) == steps(Shards(folder))
+    spaced = tmp_path / "a folder's"
+    shutil.copytree(folder, spaced)
+    assert Shards(f'pipe:cat "{spaced}"/{{}}', allow_pipe=True).digest == there.digest
+
+
+def test_names_that_are_no_place() -> None:
+    for name, problem in {
+        "s3://bucket/data": "read from folders, http://, https://, or by pipe:COMMAND",
+        "pipe:cat /data/train.tar": "write {} where the name of a file goes",
+    }.items():
+        with pytest.raises(UserError, match=problem):
+            place_of(name, allow_pipe=True)
+    with pytest.raises(UserError, match="nowhere: no such folder of shards"):
+        Shards("/nowhere")
+
+
+def test_a_folder_without_shards(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no index\.json"):
+        Shards(tmp_path)
+    with serving(tmp_path) as (address, _), pytest.raises(UserError, match=r"holds no index\.json"):
+        Shards(address, patience=QUICK)
+
+
+def test_what_fails_once_is_asked_for_again(folder: Path) -> None:
+    failed: set[str] = set()
+
+    def fail(handler: Any) -> bool:
+        what = f"{handler.path} {handler.headers.get('Range')}"
+        if what in failed:
+            return False
+        failed.add(what)
+        number = len(failed) % 3
+        if number == 0:
+            handler.send_error(503)
+        elif number == 1:  # breaks off in the middle
+            handler.send_response(206)
+            handler.send_header("Content-Length", "100000")
+            handler.end_headers()
+            handler.wfile.write(b"half")
+            handler.wfile.flush()
+            handler.connection.close()
+        return number != 2
+
+    with serving(folder, Ranged, fail) as (address, _):
+        assert steps(Shards(address, patience=QUICK)) == steps(Shards(folder))
+
+
+def test_a_server_that_stalls(folder: Path) -> None:
+    never = threading.Event()
+
+    def fail(handler: Any) -> bool:
+        return ".tar" in handler.path and never.wait(20) is not None
+
+    with serving(folder, Ranged, fail) as (address, asked):
+        there = Shards(address, patience=QUICK)
+        with pytest.raises(
+            LostError, match=r"train-00000\d\.tar: cannot be read, 3 times: nothing came for 0.3 seconds"
+        ) as caught:
+            steps(there)
+        never.set()
+    assert "\n" not in str(caught.value)
+    assert sum(".tar" in each for each in asked) == 3
+
+
+def test_a_stream_that_stalls_in_the_middle(folder: Path) -> None:
+    never = threading.Event()
+
+    def fail(handler: Any) -> bool:
+        if ".tar" not in handler.path:
+            return False
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        handler.wfile.write(b"0" * 100)
+        handler.wfile.flush()
+        never.wait(20)
+        return True
+
+    with serving(folder, Plain, fail) as (address, _):
+        with pytest.raises(LostError, match="cannot be read, 3 times"):
+            steps(Shards(address, patience=QUICK))
+        never.set()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shard_that_disappears_in_training_and_comes_back(folder: Path, tmp_path: Path, workers: int) -> None:
+    """What was made is right, the error is one line, and training goes on from the next step."""
+    moving = tmp_path / "shards"
+    shutil.copytree(folder, moving)
+    wanted = steps(Shards(folder), 8)
+    loader = StreamLoader(Stream([(Shards(moving, patience=QUICK), "train")]), None, workers=workers)
+    batches = loader.steps(0, 16)
+    seen = [[record.text for record in next(batches).records]]
+    for shard in moving.glob("train-*.tar"):
+        os.rename(shard, f"{shard}.away")
+    with pytest.raises(UserError, match=r"train-00000\d\.tar: is missing") as caught:
+        seen += [[record.text for record in loaded.records] for loaded in batches]
+    assert "\n" not in str(caught.value)
+    assert seen == wanted[: len(seen)]
+    for shard in moving.glob("train-*.tar.away"):
+        os.rename(shard, str(shard).removesuffix(".away"))
+    assert seen + steps(Shards(moving), 8 - len(seen), len(seen)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("cat {folder}/{{}} | head -c 700; sleep 20", "nothing came for 0.3 seconds"),
+        ("cat {folder}/{{}} | head -c 700", "ends at byte"),
+        (
+            "case {{}} in *.tar) echo no access >&2; exit 3;; *) cat {folder}/{{}};; esac",
+            "ended with code 3: no access",
+        ),
+    ],
+)
+def test_a_command_that_fails(folder: Path, command: str, problem: str) -> None:
+    written = command.format(folder=folder)
+    if "case" not in written:  # let it fail for shards alone
+        written = f"case {{}} in *.tar) {written};; *) cat {folder}/{{}};; esac"
+    with pytest.raises(LostError, match=problem):
+        steps(Shards(f"pipe:{written}", allow_pipe=True, patience=QUICK))

@@ -1,0 +1,188 @@
+"""The data sets of the field from shards: which texts make which split, and what tasks get of them."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "converters"))
+from raw_trees import raw
+
+from mtlab.config.resolve import identity, resolve, sizes
+from mtlab.data.base import DATASETS, SPLITS, Dataset, Example
+from mtlab.data.shards.convert import convert
+from mtlab.errors import UserError
+
+NAMES = ("vqav2", "snli_ve", "nlvr2", "flickr30k", "coco", "cc3m", "sbu", "vg")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("shards")
+    for name in NAMES:
+        convert(name, raw(name), root / name, {"min_count": 1} if name == "vqav2" else {})
+    return {name: root / name for name in NAMES}
+
+
+def made(name: str, **options: Any) -> Dataset:
+    from mtlab.config.check import checked
+
+    entry = DATASETS.get(name)
+    return entry.cls(checked(entry.config, {key: str(v) if isinstance(v, Path) else v for key, v in options.items()}))
+
+
+def all_of(data: Dataset) -> dict[str, list[Example]]:
+    return {split: list(data.examples(split)) for split in SPLITS}
+
+
+@pytest.mark.parametrize("name", ["vqav2", "snli_ve", "nlvr2", "flickr30k", "coco"])
+def test_splits_are_whole_and_apart(name: str, folders: dict[str, Path]) -> None:
+    data = made(name, folder=folders[name])
+    found = all_of(data)
+    assert {split: len(examples) for split, examples in found.items()} == data.sizes(data.config)
+    assert all(found.values())
+    ids = [example.id for examples in found.values() for example in examples]
+    assert len(set(ids)) == len(ids)
+    images = {split: {key for example in examples for key in example.images} for split, examples in found.items()}
+    assert not images["train"] & images["test"]
+    assert not images["val"] & images["test"]
+    for example in (examples[0] for examples in found.values()):
+        for key in example.images:
+            assert data.image(key).shape[2] == 3
+    assert [example.text for example in found["val"]] == list(data.texts("val"))
+    assert data.hidden(data.config) == frozenset()
+    stream = data.stream("train")
+    assert stream is not None
+    assert sum(stream.texts) == len(found["train"])
+
+
+def test_questions_have_soft_targets_and_people_where_they_are_judged(folders: dict[str, Path]) -> None:
+    data = made("vqav2", folder=folders["vqav2"])
+    train, val = data.examples("train"), data.examples("val")
+    assert all(example.scores and not example.annotators for example in train)
+    for example in train:
+        best = dict(example.scores)[example.target]
+        assert best == max(score for _, score in example.scores)
+    assert all(len(example.annotators) == 10 for example in val)
+    assert data.offers(data.config) == {"answers", "scores"}
+
+
+def test_official_trains_and_chooses_as_published(folders: dict[str, Path]) -> None:
+    sane, official = (made("vqav2", folder=folders["vqav2"], official=given) for given in (False, True))
+    train = {example.id for example in official.examples("train")}
+    assert train > {example.id for example in sane.examples("train")}
+    assert train >= {example.id for example in official.examples("val")}, "what chooses is trained on"
+    assert official.hidden(official.config) == {"test"}
+    assert all(example.target == -1 for example in official.examples("test"))
+    assert all(example.id.rpartition("/")[2].isdecimal() for example in official.examples("test"))
+    for name in ("flickr30k", "coco"):
+        sane, official = (made(name, folder=folders[name], official=given) for given in (False, True))
+        chosen = {example.id for example in official.examples("val")}
+        assert chosen == {example.id for example in official.examples("test")}
+        assert not chosen & {example.id for example in sane.examples("val")}
+    assert len(made("flickr30k", folder=folders["flickr30k"], official=True).examples("train")) == sum(
+        len(made("flickr30k", folder=folders["flickr30k"]).examples(split)) for split in ("train", "val")
+    )
+
+
+def test_pairs_and_entailment(folders: dict[str, Path]) -> None:
+    pairs = made("nlvr2", folder=folders["nlvr2"])
+    assert pairs.answers == ("False", "True")
+    assert {example.target for example in pairs.examples("train")} == {0, 1}
+    assert all(len(example.images) == 2 for split in SPLITS for example in pairs.examples(split))
+    entailment = made("snli_ve", folder=folders["snli_ve"])
+    assert entailment.answers == ("contradiction", "neutral", "entailment")
+    assert {example.target for example in entailment.examples("train")} <= {0, 1, 2}
+
+
+def test_the_corpus_of_several_folders(folders: dict[str, Path]) -> None:
+    four = {name: folders[name] for name in ("coco", "vg", "sbu", "cc3m")}
+    whole = made("captions4m", **four)
+    examples = whole.examples("train")
+    assert {example.id.partition("/")[0] for example in examples} == set(four)
+    assert len(examples) == whole.sizes(whole.config)["train"]
+    assert len({example.image for example in examples if example.id.startswith("coco")}) < len(examples)
+    for name in four:
+        example = next(example for example in examples if example.id.startswith(name))
+        assert whole.image(example.image).ndim == 3
+    assert whole.remarks(whole.config)
+    some = made("captions4m", cc3m=folders["cc3m"])
+    assert len(some.examples("val")) + len(some.examples("test")) > 0
+    with pytest.raises(UserError, match="coco: is needed, or cc3m"):
+        made("captions4m", vg=folders["vg"])
+
+
+def written(**data: Any) -> dict[str, Any]:
+    return {
+        "text": {"name": "tiny_text"},
+        "vision": {"name": "tiny_vision"},
+        "task": {"name": "question_answering"},
+        "data": data,
+        "train": {"batch": 2},
+    }
+
+
+def test_ids_rest_on_content_not_on_where_it_lies(folders: dict[str, Path], tmp_path: Path) -> None:
+    here = resolve(written(name="vqav2", folder=str(folders["vqav2"])))
+    there = resolve(written(name="vqav2", folder=str(shutil.copytree(folders["vqav2"], tmp_path / "moved"))))
+    assert identity(here).cell == identity(there).cell
+    assert not identity(here).unresolved
+    other = resolve(written(name="vqav2", folder=str(folders["vqav2"]), official=True))
+    assert identity(other).cell != identity(here).cell
+    provisional = identity(resolve(written(name="vqav2")))
+    assert provisional.unresolved == ("data",)
+    assert provisional.hashed["config"]["data"] == {"name": "vqav2", "official": False}
+
+
+def test_own_data_take_the_task_of_their_kind(folders: dict[str, Path], tmp_path: Path) -> None:
+    for name, kind, task in (
+        ("vqav2", "answers", "question_answering"),
+        ("nlvr2", "pairs of images", "reasoning"),
+        ("flickr30k", "captions", "retrieval"),
+    ):
+        val = {"nlvr2": "dev"}.get(name, "val")
+        test = {"nlvr2": "test1", "vqav2": "val[:2]"}.get(name, "test")
+        node = {"name": "shards", "folder": str(folders[name]), "val": val, "test": test}
+        data = made(**node)
+        assert kind in data.offers(data.config)
+        resolved = resolve(written(**node) | {"task": {"name": task}, "metrics": {"choose": "val/primary"}})
+        assert sizes(resolved["data"]).examples["train"] == len(data.examples("train"))
+    questions = made("shards", folder=folders["vqav2"], test="val")
+    assert all(example.scores for example in questions.examples("train")), "what can be answered is trained on"
+    assert made("shards", folder=folders["vqav2"], test="test").hidden(
+        made("shards", folder=folders["vqav2"], test="test").config
+    ) == {"test"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"name": "snli_ve", "folder": "vqav2"}, "holds questions, not entailment"),
+        ({"name": "vqav2", "folder": "nowhere"}, "no such folder of shards"),
+        ({"name": "shards"}, "needs a folder of shards: `mtlab data convert jsonl --root RAW --out FOLDER`"),
+        ({"name": "shards", "folder": "coco", "val": "vall"}, "has no part 'vall'; did you mean 'val'?"),
+        ({"name": "vqav2", "folder": "pipe:cat {}"}, "allow"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    options: dict[str, Any], told: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = options.get("folder")
+    if folder is not None and not folder.startswith("pipe:"):
+        options = options | {"folder": str(folders.get(folder, tmp_path / folder))}
+    with pytest.raises(UserError, match=told) as caught:
+        resolve(written(**options))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_changes_is_read_anew(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["flickr30k"], tmp_path / "shards"))
+    before = made("flickr30k", folder=folder)
+    first = before.digest(before.config)
+    index = json.loads((folder / "index.json").read_text())
+    index["sources"]["more"] = {"bytes": 1, "sha256": "0" * 64}
+    (folder / "index.json").write_text(json.dumps(index))
+    assert before.digest(before.config) != first

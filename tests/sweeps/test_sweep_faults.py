@@ -1,0 +1,204 @@
+"""Launchers and workers that die, on a journal and on PostgreSQL: no trial is lost, doubled, or left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import server
+from imagined import Opened, launch_process, write_sweep
+
+from mtlab import files
+
+TRIALS = 6
+TEXT = """
+over: {{manager: [bridge, static]}}
+space: {{train.lr: {{float: [1e-4, 1e-1], log: true}}, manager: default}}
+sampler: {{name: tpe, n_startup_trials: 3}}
+pruner: {{name: median, n_startup_trials: 2}}
+seeds: 2
+budget: {{trials: {trials}}}
+storage: {storage}
+"""
+STORAGES = ["journal", pytest.param("postgres", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    if server.programs() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with server.running() as url:
+        yield url
+
+
+@pytest.fixture(params=STORAGES)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A sweep on each kind of storage, under a name of its own."""
+    storage = "journal" if request.param == "journal" else request.getfixturevalue("database")
+    return write_sweep(tmp_path, TEXT.format(storage=storage, trials=TRIALS), f"hunt{time.monotonic_ns()}")
+
+
+def finished(process: subprocess.Popen[str], code: int = 0) -> str:
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == code, output
+    return output
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.02)
+
+
+def lines_of(process: subprocess.Popen[str], word: str, count: int) -> None:
+    """Read a launcher's output until it has said a word so often."""
+    assert process.stdout is not None
+    while count:
+        line = process.stdout.readline()
+        assert line, "the launcher has ended"
+        count -= word in line.split()
+
+
+def told(path: Path, root: Path, variant: int) -> list[Any]:
+    return Opened(path, root).trials(variant)
+
+
+def check_whole(path: Path, root: Path, trials: int = TRIALS) -> None:
+    """Each variant has its trials, each once and ended, each with the runs that it needs and no worker at work."""
+    opened = Opened(path, root)
+    for search in opened.searches:
+        found = search.study.get_trials(deepcopy=False)
+        assert [each.number for each in found] == list(range(trials))
+        assert {each.state.name for each in found} <= {"COMPLETE", "PRUNED"}
+        points = Counter(tuple(sorted(each.params.items())) for each in found)
+        assert max(points.values()) == 1, "two launchers drew the same"
+        for each in found:
+            run = root / "cells" / each.user_attrs["cell"]
+            if each.state.name == "COMPLETE":
+                assert all((run / seed / "result.json").exists() for seed in ("s0", "s1"))
+    asked = {run["id"] for run in opened.store.plan(opened.prepared.sweep.name)["runs"]}
+    there = {f"{run.parent.name}/{run.name}" for run in (root / "cells").glob("*/s*")}
+    assert there <= asked, "a run of which no plan knows could be cleaned away"
+    assert not list((root / "studies").glob("*/launchers/*"))
+
+
+def test_a_killed_launcher_is_followed_by_one_that_goes_on_as_if_nothing_had_happened(
+    path: Path, tmp_path: Path
+) -> None:
+    finished(launch_process(path, tmp_path / "whole"))
+    if "postgresql" in path.read_text():  # a database has one search of a name
+        other = path.with_name("again.yaml")
+        other.write_text(path.read_text().replace(path.stem, f"{path.stem}again"))
+    else:
+        other = path
+    for moment in (1, 3):
+        process = launch_process(other, tmp_path / "parts", pause=0.05)
+        lines_of(process, "begun", moment)
+        process.kill()
+        process.wait()
+    locks = list((tmp_path / "parts/cells").glob("*/s*/lock.json"))
+    finished(launch_process(other, tmp_path / "parts"))
+    for variant in (0, 1):
+        assert told(other, tmp_path / "parts", variant) == told(path, tmp_path / "whole", variant)
+    check_whole(other, tmp_path / "parts")
+    assert not any(lock.exists() for lock in locks)
+
+
+def test_six_launchers_share_a_sweep_and_two_of_them_die(path: Path, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    processes = [launch_process(path, root, 1, pause=0.03) for _ in range(6)]
+    lines_of(processes[0], "begun", 1)
+    lines_of(processes[1], "begun", 1)
+    for process in processes[:2]:
+        process.kill()
+        process.wait()
+    for process in processes[2:]:
+        finished(process)
+    check_whole(path, root)
+
+
+def test_workers_that_are_killed_are_retried_from_their_checkpoints(path: Path, tmp_path: Path) -> None:
+    finished(launch_process(path, tmp_path / "runs", 2, **{"die at": 4}))
+    check_whole(path, tmp_path / "runs")
+    states = [files.read_json(state) for state in (tmp_path / "runs/cells").glob("*/s0/state.json")]
+    assert 2 in {state["attempt"] for state in states}
+
+
+def test_an_interrupted_launcher_leaves_no_trial_running(path: Path, tmp_path: Path) -> None:
+    process = launch_process(path, tmp_path / "runs", 2, pause=0.1)
+    lines_of(process, "begun", 2)
+    process.send_signal(signal.SIGINT)
+    finished(process, 130)
+    states = [state for variant in (0, 1) for _, state, *_ in told(path, tmp_path / "runs", variant)]
+    assert states
+    assert "RUNNING" not in states
+    finished(launch_process(path, tmp_path / "runs", 2))
+    check_whole(path, tmp_path / "runs")
+
+
+def test_a_launcher_that_stands_still_is_not_robbed(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=3))
+    still = launch_process(path, tmp_path / "runs", pause=0.05)
+    wait_for(lambda: list((tmp_path / "runs/cells").glob("*/s0/metrics.jsonl")) != [])
+    os.killpg(still.pid, signal.SIGSTOP)  # while it waits for its worker
+    other = launch_process(path, tmp_path / "runs")
+    wait_for(lambda: _ended(path, tmp_path / "runs") >= 5)  # all but the one that is held
+    os.killpg(still.pid, signal.SIGCONT)
+    finished(still)
+    finished(other)
+    check_whole(path, tmp_path / "runs", 3)
+
+
+def _ended(path: Path, root: Path) -> int:
+    states = [state for variant in (0, 1) for _, state, *_ in told(path, root, variant)]
+    return sum(state in ("COMPLETE", "PRUNED") for state in states)
+
+
+def test_a_journal_survives_half_a_line(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=2))
+    Opened(path, tmp_path / "runs").search(1)
+    journal = tmp_path / "runs/studies/hunt/journal.jsonl"
+    with journal.open("ab") as stream:
+        stream.write(b'{"op_code":5,"worker_id":"x","tri')
+    opened = Opened(path, tmp_path / "runs")
+    opened.search()
+    assert [len(opened.trials(variant)) for variant in (0, 1)] == [2, 2]
+    check_whole(path, tmp_path / "runs", 2)
+
+
+def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=4))
+    opened = Opened(path, tmp_path / "runs", ["study.pruner=none"])
+    opened.search(**{"nan above": 5e-3})
+    nan = [each for each in opened.searches[0].study.trials if each.state.name == "FAIL"]
+    assert {each.user_attrs["problem"]["kind"] for each in nan} == {"nan"}
+    assert all(each.params["train.lr"] > 5e-3 for each in nan)
+    settings = ["study.pruner=none", "study.budget.trials=5"]
+    more = Opened(path, tmp_path / "runs", settings)
+    assert len(more.trials()) == 4
+    more.search(2, **{"bug at": 3})
+    (failed,) = more.searches[0].standing().to_retry
+    again = Opened(path, tmp_path / "runs", settings)
+    again.search()
+    standing, trials = again.searches[0].standing(), again.searches[0].study.trials
+    assert (standing.words[failed], standing.begun, standing.complete) == ("tried again", 5, True)
+    assert [each.params for each in trials if "again" in each.user_attrs] == [trials[failed].params]
+
+
+def test_a_bug_in_two_trials_stops_the_sweep(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=4))
+    output = finished(launch_process(path, tmp_path / "runs", 1, **{"same bug at": 3}), 1)
+    assert output.count("failed") == 2
+    states = [state for variant in (0, 1) for _, state, *_ in told(path, tmp_path / "runs", variant)]
+    assert states == ["FAIL", "FAIL"]
+    finished(launch_process(path, tmp_path / "runs", 1))
+    words = [search.standing().counts for search in Opened(path, tmp_path / "runs").searches]
+    assert all(each["tried again"] == 1 and sum(each.values()) == 5 for each in words)
