@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtlab.errors import UserError
 from mtlab.studies.results import costs
 from mtlab.studies.store import Store
 
@@ -47,6 +48,9 @@ def examples(store: Store, plan: Mapping[str, Any], *, split: str | None = None)
         plan: the stored plan.
         split: only this one, "val" or "test".
 
+    Raises:
+        UserError: a run's file of outcomes is damaged.
+
     """
     import polars as pl
 
@@ -65,7 +69,12 @@ def examples(store: Store, plan: Mapping[str, Any], *, split: str | None = None)
             for run in plan["runs"]
         ]
     )
-    return scanned.join(of_run.lazy(), on="file").select("run", "cell", "seed", "label", *columns).collect()
+    try:
+        return scanned.join(of_run.lazy(), on="file").select("run", "cell", "seed", "label", *columns).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        for path in present:
+            _refuse_damaged(Path(path), columns)
+        raise error
 
 
 def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:
@@ -91,6 +100,25 @@ def _mixes(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:
     mixes |= result.get("mixes") or {}
     mixes |= {"code": config.get("code"), "mtlab": versions.get("mtlab"), "torch": versions.get("torch"), "git": commit}
     return {f"mix/{name}": value for name, value in mixes.items()}
+
+
+def _refuse_damaged(path: Path, columns: Sequence[str]) -> None:
+    """Look whether a file of outcomes can be read at all.
+
+    Raises:
+        UserError: it cannot.
+
+    """
+    import polars as pl
+
+    try:
+        missing = [name for name in columns if name not in pl.read_parquet_schema(path)]
+        pl.read_parquet(path, columns=list(columns) if not missing else [])
+    except (pl.exceptions.PolarsError, OSError) as error:
+        told = str(error).partition("\n")[0]
+        raise UserError(f"cannot be read ({told}): it was changed by hand, or the disk is damaged", file=path) from None
+    if missing:
+        raise UserError(f"holds no outcomes of examples ({missing[0]!r} is missing)", file=path)
 
 
 def _finished(file: Path) -> bool:

@@ -101,12 +101,12 @@ def histories(store: Store, plan: Mapping[str, Any]) -> Gathered[History]:
 def worth(store: Store, run: str) -> Worth | Missing:
     """Read what single experts are worth to one run."""
     try:
-        return recorded.worth(store.result(run), _swaps(store.derived(run)))
+        return recorded.worth(store.result(run), _later(store.derived(run)))
     except UserError as error:
         return Missing(str(error))
 
 
-def _swaps(derived: Path) -> Mapping[str, Any] | None:
+def _later(derived: Path) -> Mapping[str, Any] | None:
     try:
         found = files.read_json(derived / "interventions.json")
     except (FileNotFoundError, NotADirectoryError):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mtlab.analysis import captions, side_by_side, words
+from mtlab.analysis import captions, grid, side_by_side
 
 if TYPE_CHECKING:
     from mtlab.analysis.blocks import SideBySide
-    from mtlab.analysis.families import FamilyRow
+    from mtlab.analysis.grid import Grid
     from mtlab.analysis.report import Report
 
 
@@ -64,43 +64,21 @@ def _bold(text: str, best: bool) -> str:
 
 
 def _main(report: Report) -> str:
-    metric, further = report.metric, report.further
-    header = ["variant", "seeds", metric, "difference", "verdict", "detects", "params", "FLOPs", "time", *further]
-    lines = []
-    for row in report.rows:
-        label = f"**{_escaped(row.label)}** ★" if row.best else _escaped(row.label)
-        gap = row.difference
-        lines.append(
-            [
-                label,
-                f"{row.n}/{row.asked}",
-                words.mean(row.mean, metric),
-                words.NONE if gap is None else words.plus_minus(gap.difference, gap.interval, metric, sign=True),
-                _escaped(row.verdict),
-                words.detectable(row.smallest_detectable, metric),
-                words.number(row.cost.trained_params),
-                words.number(row.cost.flops),
-                words.duration(row.cost.seconds),
-                *(words.score(row.metrics[name], name) for name in further),
-            ]
-        )
-    return _table(header, lines, left={0, 4})
+    return _grid(grid.main(report))
 
 
 def _families(report: Report) -> str:
-    names = list(report.families)
+    return _grid(grid.families(report))
+
+
+def _grid(made: Grid) -> str:
     lines = [
-        [_escaped(row.label), *(_family(report.families[name][index], report.metric) for name in names)]
-        for index, row in enumerate(report.rows)
+        [f"**{_escaped(cell.text)}** ★" if cell.best else _escaped(cell.text) for cell in line] for line in made.lines
     ]
-    return _table(["variant", *names], lines, left={0})
+    return _table(made.header, lines, made.left)
 
 
-def _family(row: FamilyRow, metric: str) -> str:
-    return words.marked(words.mean(row.mean, metric), row.outcome)
-
-
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]], left: set[int]) -> str:
+def _table(header: Sequence[str], lines: Iterable[Sequence[str]], left: Collection[int]) -> str:
     rule = [":--" if index in left else "--:" for index in range(len(header))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines))
 

@@ -74,7 +74,8 @@ class Layers:
 
     def offered(self, modality: Modality, rows: Array) -> int:
         """Count the rows that are experts."""
-        return min(len(self.levels.get(modality, ())) or rows.shape[-1], rows.shape[-1])
+        known = int(rows.shape[-1])
+        return min(len(self.levels.get(modality, ())) or known, known)
 
     def experts_levels(self, modality: Modality, number: int) -> tuple[int, ...]:
         """Name the levels of `number` experts; 1, 2, … where the file does not."""
@@ -207,18 +208,21 @@ def tokens(folder: Path) -> Tokens | Missing:
     return Tokens(values, _levels(about), examples, grid, _int(about.get("step")))
 
 
-def worth(result: Mapping[str, Any] | None, swaps: Mapping[str, Any] | None = None) -> Worth | Missing:
+def worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = None) -> Worth | Missing:
     """Understand the interventions of a run's `result.json`, and those made later.
 
     Args:
         result: see `Store.result`; None of a run that is not finished.
-        swaps: `interventions.json` of the run's derived folder, if there is one.
+        later: what was measured on demand: `interventions.json` of the run's derived folder, if there is one.
 
     """
     measured = (result or {}).get("interventions")
     if not isinstance(measured, Mapping):
-        why = "the run is not finished" if result is None else "`record.interventions` was off"
-        return Missing(f"what single levels are worth was not measured ({why})")
+        measured = (later or {}).get("standard")
+    if not isinstance(measured, Mapping):
+        if result is None:
+            return Missing("what single levels are worth was not measured (the run is not finished)")
+        return Missing("what single levels are worth was not measured: `mtlab intervene RUN` does it")
     metric = str(measured.get("metric", "val/accuracy"))
     parts = {modality: _mapping(measured.get(modality)) for modality in MODALITIES}
     return Worth(
@@ -233,7 +237,7 @@ def worth(result: Mapping[str, Any] | None, swaps: Mapping[str, Any] | None = No
         },
         swapped={
             int(name.partition("/")[2]): _numbers(_mapping(values))
-            for name, values in (swaps or {}).items()
+            for name, values in (later or {}).items()
             if name.startswith("swap/") and name.partition("/")[2].isdecimal()
         },
     )
@@ -267,9 +271,15 @@ def _checksum(values: Mapping[str, Array]) -> int:
 
 
 def _told(about: Mapping[str, Any]) -> Told:
-    names = ("id", "family", "text", "image")
-    truth, prediction = (about.get(name) for name in ("truth", "prediction"))
-    return Told(*(str(about[name]) for name in names), tuple(map(str, about["tokens"])), truth, prediction)
+    return Told(
+        id=str(about["id"]),
+        family=str(about["family"]),
+        text=str(about["text"]),
+        image=str(about["image"]),
+        tokens=tuple(map(str, about["tokens"])),
+        truth=about.get("truth"),
+        prediction=about.get("prediction"),
+    )
 
 
 def _grid(about: Mapping[str, Any] | None) -> Grid | None:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def render(report: SweepReport, width: int = 100) -> RenderableType:
     """Draw a sweep for a terminal of `width` columns."""
     title = Text.assemble((report.study, "bold"), f": {report.why}" if report.why else "")
-    parts: list[RenderableType] = [title, Text(), _table(_header(report), _lines(report))]
+    parts: list[RenderableType] = [title, Text(), _table(*main(report))]
     found = [row for row in report.rows if row.best is not None]
     if found:
         parts += [Text(), Text("settings of the best", style="dim")]
         parts += [Text.assemble((row.label, "cyan"), f": {row.best.settings}") for row in found if row.best is not None]
     if len(report.objectives) > 1:
-        parts += [Text(), Text("what no other trial of its variant beats", style="dim"), _table(*_front(report))]
+        parts += [Text(), Text("what no other trial of its variant beats", style="dim"), _table(*front(report))]
     parts += [Text(), Text(caption(report), style="dim")]
     parts += [Text(f"! {note}", style="yellow") for note in report.notes]
     if report.final is not None:
@@ -41,10 +41,10 @@ def markdown(report: SweepReport) -> str:
     if report.why:
         parts.append(report.why)
     best = [[row.label, words.NONE if row.best is None else row.best.settings] for row in report.rows]
-    parts += [_markdown_table(_header(report), _lines(report)), caption(report)]
+    parts += [_markdown_table(*main(report)), caption(report)]
     parts += ["## Settings of the best", _markdown_table(["variant", "settings"], best)]
     if len(report.objectives) > 1:
-        parts += ["## What no other trial of its variant beats", _markdown_table(*_front(report))]
+        parts += ["## What no other trial of its variant beats", _markdown_table(*front(report))]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
     if report.final is not None:
@@ -75,13 +75,11 @@ def caption(report: SweepReport) -> str:
 _TEXTS = ("variant", "settings")  #: columns that hold text, and fold
 
 
-def _header(report: SweepReport) -> list[str]:
+def main(report: SweepReport) -> tuple[list[str], list[list[str]]]:
+    """Give header and lines of the table: a line per variant."""
     first, *others = (objective.metric for objective in report.objectives)
-    return ["variant", "trials", "pruned", "failed", f"best {first}", *others, "of trial", "time"]
-
-
-def _lines(report: SweepReport) -> list[list[str]]:
-    return [_line(report, row) for row in report.rows]
+    header = ["variant", "trials", "pruned", "failed", f"best {first}", *others, "of trial", "time"]
+    return header, [_line(report, row) for row in report.rows]
 
 
 def _line(report: SweepReport, row: VariantRow) -> list[str]:
@@ -101,7 +99,8 @@ def _values(report: SweepReport, best: Best) -> list[str]:
     return [words.score(value, each.metric) for value, each in zip(best.values, report.objectives, strict=True)]
 
 
-def _front(report: SweepReport) -> tuple[list[str], list[list[str]]]:
+def front(report: SweepReport) -> tuple[list[str], list[list[str]]]:
+    """Give header and lines of the trials that no other of their variant beats."""
     header = ["variant", "trial", *(objective.metric for objective in report.objectives), "settings"]
     lines = [
         [row.label, str(best.number), *_values(report, best), best.settings]

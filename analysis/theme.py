@@ -6,6 +6,7 @@ to the dark template alone makes a dark figure.
 
 from __future__ import annotations
 
+import html
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,8 +121,13 @@ def bare(figure: go.Figure) -> go.Figure:
     """Take off title, caption and fixed width, for a page that shows them as text and fits the figure itself."""
     made = go.Figure(figure)
     made.update_layout(title=None, width=None, height=figure.layout.meta["height"], autosize=True)
-    made.update_layout(margin_t=30 if figure.layout.annotations else 10)
+    made.update_layout(margin_t=bare_top(figure))
     return made
+
+
+def bare_top(figure: go.Figure) -> int:
+    """Tell the pixels above a figure without its title: those of the names of its panels."""
+    return 30 if figure.layout.annotations else 10
 
 
 def dark(figure: go.Figure) -> go.Figure:
@@ -134,15 +140,30 @@ def empty(title: str, why: str) -> go.Figure:
     figure = go.Figure()
     figure.update_xaxes(visible=False).update_yaxes(visible=False)
     finish(figure, title, "", 200)
+    figure.update_layout(meta={**figure.layout.meta, "why": why})
     figure.add_annotation(
         text=wrapped(why, WIDTH - 80, 13), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, align="left"
     )
     return figure
 
 
+def plain(text: str) -> str:
+    """Keep plotly from reading markup in a text: labels and questions are anybody's.
+
+    >>> plain("a<b & c")
+    'a&lt;b &amp; c'
+    """
+    return html.escape(text, quote=False)
+
+
 def wrapped(text: str, width: float, size: float) -> str:
-    """Break a text into lines of about `width` pixels in a font size; plotly itself never does."""
-    return "<br>".join(textwrap.wrap(text, max(20, int(width / (_LETTER * size)))))
+    """Break a plain text into lines of about `width` pixels in a font size, which plotly itself never does."""
+    return "<br>".join(map(plain, textwrap.wrap(text, max(10, int(width / (_LETTER * size))))))
+
+
+def label(text: str) -> str:
+    """Write a plain text beside an axis, in lines of moderate length."""
+    return wrapped(text, 150, 11)
 
 
 def _channels(colour: str) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""What can be named in the YAML, as plain data: for `mtlab list`, the docs and the tests."""
+"""What can be named in the YAML and on the command line, as plain data: for `mtlab list`, the docs and the tests."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mtlab.config.check import hints
 from mtlab.config.load import recipes
 from mtlab.config.options import declared
 from mtlab.errors import UserError, nearest
-from mtlab.registry import Entry
+from mtlab.registry import Entry, Registry
 
-Kind = Literal["managers", "towers", "tasks", "datasets", "presets"]
+Kind = Literal["managers", "towers", "tasks", "datasets", "transforms", "converters", "presets"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _NODES = {"managers": ("manager",), "towers": ("text", "vision"), "tasks": ("task",), "datasets": ("data",)}
@@ -44,17 +44,28 @@ def catalogue(kind: Kind, name: str | None = None) -> list[dict[str, Any]]:
 
 def _failed(kind: str) -> str:
     """Name the plug-ins of this kind that failed to load."""
-    from mtlab.config.resolve import registry
-
-    return "".join(registry(node).failed for node in _NODES.get(kind, ()))
+    return "" if kind == "presets" else "".join(registry.failed for registry in _registries(kind).values())
 
 
 def _registered(kind: str) -> Iterator[dict[str, Any]]:
+    for node, registry in _registries(kind).items():
+        for entry in registry:
+            yield _entry(entry, node)
+
+
+def _registries(kind: str) -> dict[str, Registry[Any]]:
+    """Find the registries of a kind, each with the node of the configuration that names its entries."""
+    if kind == "converters":
+        from mtlab.data.converters.base import CONVERTERS
+
+        return {"data convert": CONVERTERS}
+    if kind == "transforms":
+        from mtlab.data.transforms.base import TRANSFORMS
+
+        return {"transform": TRANSFORMS}
     from mtlab.config.resolve import registry
 
-    for node in _NODES[kind]:
-        for entry in registry(node):
-            yield _entry(entry, node)
+    return {node: registry(node) for node in _NODES[kind]}
 
 
 def _entry(entry: Entry[Any], node: str) -> dict[str, Any]:
@@ -63,11 +74,18 @@ def _entry(entry: Entry[Any], node: str) -> dict[str, Any]:
         "kind": entry.kind,
         "key": node,
         "summary": entry.summary,
-        "docs": inspect.getdoc(entry.cls) or "",
+        "docs": _docs(entry.cls),
         "version": entry.version,
         "origin": entry.origin,
         "options": options(entry.config),
     }
+
+
+def _docs(cls: type[Any]) -> str:
+    """Return a class's docstring; of a converter also which files it reads."""
+    text = inspect.getdoc(cls) or ""
+    layout = getattr(cls, "layout", None)
+    return f"{text}\n\nBelow --root: {layout}" if layout else text
 
 
 def options(schema: type[Any]) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+PATIENCE = 120  #: seconds that a page may take on a machine that is busy with other things
 OWN = ("127.0.0.1", "localhost", "::1")
 
 
@@ -40,8 +41,10 @@ class Visits:
         """Open a file or an address in a window of its own and return playwright's page."""
         look = {"color_scheme": "dark" if dark else "light", "reduced_motion": "reduce"}
         context = self.browser.new_context(viewport={"width": width, "height": height}, **look)
+        context.set_default_timeout(90_000)  # a busy machine is no failure
         self.contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("pageerror", lambda error: self.complaints.append(f"exception: {error}"))
         page.on("console", self._heard)

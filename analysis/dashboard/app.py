@@ -1,7 +1,8 @@
 """The application: one frame around all pages, and the few callbacks that draw them.
 
-`show` draws the page of the address. It is asked again every few seconds, and answers only if the page would change.
-`choose` turns what the controls say into an address. Nothing else is kept anywhere.
+`show` draws the page of the address. It is asked again every few seconds, and answers only if the page would change;
+the browser then changes what is different, and leaves the rest as it is (assets/pages.js). `choose` turns what the
+controls say into an address. Nothing else is kept anywhere.
 """
 
 from __future__ import annotations
@@ -43,36 +44,30 @@ def make_app(data: Data) -> Dash:
     for function, output, inputs in (
         ("scheme", "scheme", [Input("theme", "value"), Input("system", "data")]),
         ("beat", "beat", [Input("clock", "n_intervals"), Input("live", "value")]),
-        ("leave", "left", [Input("url", "href"), Input("scheme", "data")]),
-        ("arrive", "arrived", [Input("seen", "data"), State("title", "data"), State("url", "pathname")]),
+        ("leave", "left", [Input("url", "pathname"), Input("url", "search"), Input("scheme", "data")]),
+        ("draw", "drawn", [Input("page", "data"), State("url", "pathname")]),
     ):
         app.clientside_callback(ClientsideFunction("mtlab", function), Output(output, "data"), *inputs)
 
     @app.callback(
-        Output("head", "children"),
-        Output("controls", "children"),
-        Output("body", "children"),
-        Output("title", "data"),
+        Output("page", "data"),
         Output("seen", "data"),
         Input("url", "pathname"),
         Input("url", "search"),
         Input("scheme", "data"),
         Input("beat", "data"),
         State("seen", "data"),
-        State("echo", "data"),
     )
-    def show(pathname: str, search: str, scheme: str | None, _beat: Any, seen: Any, echo: str | None) -> Any:
+    def show(pathname: str, search: str, scheme: str | None, _beat: Any, seen: Any) -> Any:
         if scheme is None:  # the browser will tell at once
             raise PreventUpdate
-        look = Look(data, View.parse(pathname, search), scheme == "dark")
-        answer = answered(look, seen or {}, echo == search)
+        answer = answered(Look(data, View.parse(pathname, search), scheme == "dark"), seen)
         if answer is None:
             raise PreventUpdate
         return answer
 
     @app.callback(
         Output("url", "search"),
-        Output("echo", "data"),
         Input({"sets": ALL, "default": ALL}, "value"),
         Input({"picks": ALL, "of": ALL}, "value"),
         State("url", "pathname"),
@@ -80,37 +75,30 @@ def make_app(data: Data) -> Dash:
         prevent_initial_call=True,
     )
     def choose(_set: Any, _picked: Any, pathname: str, search: str) -> Any:
-        if not ctx.triggered:
-            raise PreventUpdate
         values, picks = (Chosen.of(group) for group in ctx.inputs_list)
         found = chosen(View.parse(pathname, search), values, picks).search
-        return no_update if found == (search or "") else found, found
+        return no_update if found == (search or "") else found
 
     return app
 
 
-def answered(look: Look, seen: dict[str, Any], chosen_here: bool) -> Any:
-    """Draw a page, or what of it has changed.
+def answered(look: Look, seen: Any) -> tuple[dict[str, Any], Any] | None:
+    """Draw a page.
 
     Args:
         look: which page, and how.
         seen: what this function said of the page that the browser shows.
-        chosen_here: was the address made by the controls that the browser shows? Then what they hold is younger than
-            the address, and they are left alone, unless they should be others.
 
     Returns:
-        Head, controls, body, title, and what is seen now; None if nothing has changed.
+        The page, see `assets/pages.js`, and what is to be said of it; None if the browser shows it already.
 
     """
-    asked = [look.view.href, look.dark]
-    content = _digest(_guarded(look, "content"))
-    if seen.get("asked") == asked and seen.get("content") == content:
+    now = [look.view.href, look.dark, _digest(_guarded(look, "content"))]
+    if seen == now:
         return None
     page: Page = _guarded(look, "draw")
-    kinds = _digest([look.view.path, [_without_values(control) for control in page.controls]])
-    same = seen.get("kinds") == kinds and (chosen_here or seen.get("asked") == asked)
-    now = {"asked": asked, "content": content, "kinds": kinds}
-    return page.head, no_update if same else list(page.controls), parts.flat(page.body), page.title, now
+    parts_of = {"head": parts.flat([page.head]), "controls": list(page.controls), "body": parts.flat(page.body)}
+    return {"title": page.title, **parts_of}, now
 
 
 def chosen(view: View, values: Iterable[Chosen], picks: Iterable[Chosen]) -> View:
@@ -153,18 +141,3 @@ def _digest(data: Any) -> str:
 
 def _plain(part: Any) -> Any:
     return part.to_plotly_json() if hasattr(part, "to_plotly_json") else repr(part)
-
-
-def _without_values(part: Any) -> Any:
-    """Describe controls, but not what they are set to."""
-    plain = json.loads(json.dumps(part, default=_plain))
-    return _stripped(plain)
-
-
-def _stripped(plain: Any) -> Any:
-    if isinstance(plain, list):
-        return [_stripped(each) for each in plain]
-    if not isinstance(plain, dict):
-        return plain
-    sets = isinstance(plain.get("id"), dict)
-    return {name: _stripped(value) for name, value in plain.items() if not (sets and name == "value")}

@@ -9,7 +9,9 @@ from typing import Any
 
 from dash import dcc, html
 
-Part = Any
+from mtlab.analysis.dashboard import parts
+from mtlab.analysis.dashboard.parts import Part
+
 Options = Mapping[str, str]  #: value → words
 
 
@@ -51,16 +53,17 @@ def switch(name: str, label: str, options: Options, value: str, default: str | N
         label: what is chosen.
         options: what can be.
         value: what is.
-        default: what the address need not mention; by default the first option.
+        default: what the address need not mention; by default the first option. Empty where what is chosen without an
+            address depends on what is in the store: a link must mean the same tomorrow.
 
     """
     named = identity(name, _first(options, default))
     buttons = dcc.RadioItems(options=_options(options), value=value, id=named, className="switch", inline=True)
     return html.Div(
-        [html.Span(label, className="label", **{"aria-hidden": "true"}), buttons],
+        [html.Span(label, className="label", **parts.UNSEEN), buttons],
         className="control",
-        role="radiogroup",
-        **{"aria-label": label},
+        role="group",
+        **parts.named(label),
     )
 
 

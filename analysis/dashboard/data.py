@@ -6,7 +6,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from mtlab.data.base import Dataset
 
 T = TypeVar("T")
+FRESH = 0.5  #: seconds, see `Data`
+PAUSE = 0.3  #: seconds before a verdict is worked out: the page that asked for it goes first
 DAMAGED = "damaged"
 ORDER = ("done", "running", "interrupted", "new", "failed", "blocked", DAMAGED)  #: of conditions
 
@@ -62,6 +65,13 @@ class StudyCard:
     runs: tuple[RunCard, ...]
     changed: float | None
     problem: str | None = None  #: why nothing can be said of it
+    sweep: bool = False  #: does it search, rather than compare?
+    file: str = ""  #: that it was planned from
+
+    @property
+    def command(self) -> str:
+        """What goes on with it."""
+        return f"mtlab {'sweep' if self.sweep else 'run'} {self.file or self.name}"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -95,22 +105,33 @@ class Data:
 
     Args:
         root: the folder of the store.
+        fresh: seconds for which what was seen of a study is not looked at again, as one page asks more than once.
 
     Raises:
         UserError: it is no store.
 
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, fresh: float = FRESH) -> None:
         self.store = Watched.open(root)
+        self._fresh = fresh
+        self._seen: dict[str, tuple[float, StudyCard]] = {}
         self._verdicts: dict[str, tuple[Any, str]] = {}
-        self._asked: dict[str, Any] = {}
+        self._asked: dict[str, tuple[Any, Future[None]]] = {}
         self._building = Lock()
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reports")
+        self._background.submit(self._warm)
 
     def close(self) -> None:
         """Stop what goes on in the background."""
         self._background.shutdown(wait=False, cancel_futures=True)
+
+    def _warm(self) -> None:
+        """Read and import what the first pages would wait for."""
+        with suppress(UserError, OSError):  # the page itself tells
+            self.studies()
+        import mtlab.analysis.figures.aggregation
+        import mtlab.analysis.report  # noqa: F401
 
     # Studies
 
@@ -127,17 +148,33 @@ class Data:
             UserError: no such study.
 
         """
-        if name not in self.store.study_names():
-            self.store.plan(name)
+        seen = self._seen.get(name)
+        if seen is not None and time.monotonic() - seen[0] < self._fresh:
+            return seen[1]
         path = self.store.study(name) / "plan.json"
+        if not path.is_file():
+            self.store.plan(name)  # raises, and offers the nearest
+        found = self._look_at(name, path)
+        self._seen[name] = (time.monotonic(), found)
+        return found
+
+    def _look_at(self, name: str, path: Path) -> StudyCard:
         try:
             plan = self.store.plan(name)
             states, ends = self.store.states(plan), last_ends(self.store, name)
             runs = tuple(self._card(name, plan, run, states, ends.get(run["id"])) for run in plan["runs"])
         except (UserError, OSError) as error:
             return StudyCard(name, "", "", (), _written(path), f"this study cannot be read: {error}")
-        times = [time for time in (_written(path), *(run.changed for run in runs)) if time is not None]
-        return StudyCard(name, str(plan.get("why", "")), plan["metrics"]["choose"], runs, max(times, default=None))
+        times = [moment for moment in (_written(path), *(run.changed for run in runs)) if moment is not None]
+        return StudyCard(
+            name=name,
+            why=str(plan.get("why", "")),
+            metric=plan["metrics"]["choose"],
+            runs=runs,
+            changed=max(times, default=None),
+            sweep=plan.get("kind") == "sweep",
+            file=str(plan.get("spec_file") or ""),
+        )
 
     def report(self, card: StudyCard) -> Report:
         """Compare a study's variants.
@@ -189,23 +226,32 @@ class Data:
         folder = self.store.run(run)
         return self.store.kept.made((read, run), stamp(folder / name), lambda: read(folder))
 
-    def verdict(self, card: StudyCard) -> str | None:
-        """Say what a study has shown, as far as that is worked out; that goes on in the background.
+    def verdict(self, card: StudyCard, wait: float = 0.0) -> str | None:
+        """Say what a study has shown. It is worked out in the background; until then the last word stands.
 
-        Returns:
-            None until there is something to say.
+        Args:
+            card: the study.
+            wait: seconds that may pass first.
 
         """
+        if card.sweep:  # its trials are not compared with one another, least of all on test data
+            return f"A search: `mtlab sweep report {card.name}` tells what it has found for each variant."
         state = self._finished(card)
         known = self._verdicts.get(card.name)
-        if (known is None or known[0] != state) and self._asked.get(card.name) != state:
-            self._asked[card.name] = state
-            self._background.submit(self._judge, card, state)
+        if known is None or known[0] != state:
+            asked, going = self._asked.get(card.name, (None, None))
+            if going is None or asked != state:
+                going = self._background.submit(self._judge, card, state, 0.0 if wait else PAUSE)
+                self._asked[card.name] = (state, going)
+            with suppress(TimeoutError):
+                going.result(timeout=wait)
+            known = self._verdicts.get(card.name)
         return None if known is None else known[1]
 
-    def _judge(self, card: StudyCard, state: Any) -> None:
+    def _judge(self, card: StudyCard, state: Any, pause: float) -> None:
         from mtlab.analysis.verdict import sentence
 
+        time.sleep(pause)
         try:
             told = sentence(self.report(card))
         except UserError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dash import dcc, html
@@ -14,7 +13,7 @@ from mtlab.analysis.dashboard.parts import Part
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_CONFIG: Mapping[str, Any] = {
+_CONFIG: Any = {
     "displaylogo": False,
     "responsive": True,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
@@ -48,4 +47,4 @@ def figure(made: go.Figure, name: str, dark: bool, *, caption: bool = True) -> P
     )
     text = [html.H3(said["title"]), html.P(said["caption"]) if said["caption"] and caption else None]
     told = f"{said['title']}. {said['caption']}"
-    return html.Figure([html.Figcaption(text), html.Div(graph, role="img", **{"aria-label": told})], className="figure")
+    return html.Figure([html.Figcaption(text), html.Div(graph, role="img", **parts.named(told))], className="figure")

@@ -34,11 +34,6 @@ class Studied:
         """The address."""
         return self.look.view
 
-    @property
-    def command(self) -> str:
-        """What goes on with the study."""
-        return f"mtlab run {self.plan.get('spec_file') or self.card.name}"
-
     def figure(self, made: go.Figure, name: str, *, caption: bool = True) -> Part:
         """Put a figure on the page."""
         return drawn.figure(made, name, self.look.dark, caption=caption)

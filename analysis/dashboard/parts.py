@@ -17,6 +17,8 @@ from mtlab.analysis.dashboard.views import run_address
 ASSETS = Path(__file__).parent / "assets"
 Part = Any  #: what Dash draws: a component, a text, or a list of them
 
+UNSEEN: Mapping[str, Any] = {"aria-hidden": "true"}  #: of what says nothing to those who cannot see it
+
 #: condition → mark, word, and what it means; the mark tells without colour
 CONDITIONS: Mapping[str, tuple[str, str, str]] = {
     "done": ("✓", "done", "finished: it never changes again"),
@@ -27,6 +29,11 @@ CONDITIONS: Mapping[str, tuple[str, str, str]] = {
     "blocked": ("⊘", "blocked", "waits for a run that failed"),
     DAMAGED: ("⚠", "damaged", "a file of it cannot be read"),
 }
+
+
+def named(what: str) -> dict[str, Any]:
+    """Name a component for those who cannot see it."""
+    return {"aria-label": what}
 
 
 def flat(content: Iterable[Part]) -> list[Part]:
@@ -40,7 +47,7 @@ def flat(content: Iterable[Part]) -> list[Part]:
 def badge(condition: str, text: str | None = None) -> Part:
     """Show in which condition something is: a mark and a word."""
     mark, word, meaning = CONDITIONS[condition]
-    shown = html.Span(mark, className="mark", **{"aria-hidden": "true"})
+    shown = html.Span(mark, className="mark", **UNSEEN)
     return html.Span([shown, text or word], className=f"badge {condition}", title=meaning)
 
 
@@ -70,7 +77,7 @@ def progress(found: Mapping[str, int], share: float) -> Part:
     told = f"{100 * share:.0f} % of all steps are made"
     return html.Div(
         [
-            html.Div(segments, className="bar", role="img", **{"aria-label": told}),
+            html.Div(segments, className="bar", role="img", **named(told)),
             html.Span(f"{100 * share:.0f} %", className="share", title=told),
         ],
         className="progress",
@@ -153,7 +160,7 @@ def table(
         className="table",
         tabIndex=0,
         role="region",
-        **{"aria-label": caption},
+        **named(caption),
     )
 
 
@@ -167,7 +174,7 @@ def _cell(column: Column, content: Part) -> Part:
 
 def swatch(colour: str) -> Part:
     """Show the colour that a variant has in figures."""
-    return html.Span(className="swatch", style={"background": colour}, **{"aria-hidden": "true"})
+    return html.Span(className="swatch", style={"background": colour}, **UNSEEN)
 
 
 def notes(told: Sequence[str]) -> Part:

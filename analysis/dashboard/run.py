@@ -39,11 +39,11 @@ def draw(look: Look) -> Page:
         _log(look, card),
         _environment(look, card),
     ]
-    rows = look.data.store.metrics(card.id)
-    logged = list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds")))
+    logged = _logged(look, card)
     bar = [kind_switch(look.view)]
     if logged:
-        bar.insert(0, controls.choice("metric", "curve", {name: name for name in logged}, _metric(look, logged), ""))
+        options = {name: name for name in logged}
+        bar.insert(0, controls.choice("metric", "curve", options, _metric(look, logged), _start(logged)))
     return Page(f"{card.label}, seed {card.seed}", _head(look, card), (html.Div(bar, className="filters"),), body)
 
 
@@ -65,28 +65,10 @@ def _head(look: Look, card: RunCard) -> Part:
     links: list[Part] = []
     for name in studies:
         links += [dcc.Link(name, href=address("study", name)), " "]
-    done = html.Div(
-        html.Div(
-            style={"width": f"{100 * min(1, card.step / card.steps):.1f}%"}, className=f"segment {card.condition}"
-        ),
-        className="bar",
-        role="img",
-        **{"aria-label": f"step {card.step} of {card.steps}"},
-    )
     return [
         html.P("Run", className="kind"),
         html.H1([card.label, html.Span(f" seed {card.seed}", className="quiet")]),
-        html.Div(
-            [
-                parts.run_badge(card),
-                html.Div(
-                    [done, html.Span(f"step {card.step:,} of {card.steps:,}", className="share")], className="progress"
-                )
-                if card.steps
-                else None,
-            ],
-            className="summary",
-        ),
+        html.Div([parts.run_badge(card), _progress(card)], className="summary"),
         parts.facts(
             [
                 ("id", html.Code(card.id)),
@@ -98,6 +80,17 @@ def _head(look: Look, card: RunCard) -> Part:
             ]
         ),
     ]
+
+
+def _progress(card: RunCard) -> Part:
+    """Show how far it is, as a bar."""
+    if not card.steps:
+        return None
+    share = 100 * min(1.0, card.step / card.steps)
+    told = f"step {card.step:,} of {card.steps:,}"
+    made = html.Div(style={"width": f"{share:.1f}%"}, className=f"segment {card.condition}")
+    bar = html.Div(made, className="bar", role="img", **parts.named(told))
+    return html.Div([bar, html.Span(told, className="share")], className="progress")
 
 
 def _problem(look: Look, card: RunCard) -> Part:
@@ -127,9 +120,17 @@ def _problem(look: Look, card: RunCard) -> Part:
     return None
 
 
+def _logged(look: Look, card: RunCard) -> list[str]:
+    rows = look.data.store.metrics(card.id)
+    return list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds")))
+
+
+def _start(logged: list[str]) -> str:
+    return next((name for name in ("val/accuracy", "val/loss") if name in logged), logged[0])
+
+
 def _metric(look: Look, logged: list[str]) -> str:
-    start = next((name for name in ("val/accuracy", "val/loss") if name in logged), logged[0])
-    return look.view.one("metric", logged, start)
+    return look.view.one("metric", logged, _start(logged))
 
 
 def _source(card: RunCard) -> Source:
@@ -137,16 +138,15 @@ def _source(card: RunCard) -> Source:
 
 
 def _curves(look: Look, card: RunCard) -> Part:
-    from mtlab.analysis.figures.curves import curves, metrics
+    from mtlab.analysis.figures.curves import curves
 
-    found = {_source(card): look.data.store.metrics(card.id)}
-    logged = metrics(found)
+    logged = _logged(look, card)
     if not logged:
         return parts.section(
             "Curves",
             parts.empty("This run has logged nothing yet: its first curve point comes with its first evaluation."),
         )
-    made = curves(found, _metric(look, logged))
+    made = curves({_source(card): look.data.store.metrics(card.id)}, _metric(look, logged))
     return drawn.figure(made, "curves", look.dark)
 
 
@@ -203,7 +203,7 @@ def _configuration(look: Look, card: RunCard) -> Part:
 
 def _differs(look: Look, card: RunCard) -> Part:
     """Show in what a run differs from the variant that its study compares it with."""
-    rows = next((plan["rows"] for plan in _plans(look, card)), [])
+    rows: list[Mapping[str, Any]] = next((plan["rows"] for plan in _plans(look, card)), [])
     row = next((row for row in rows if row["cell"] == card.cell), None)
     if row is None or not row.get("differences"):
         return None
@@ -234,7 +234,7 @@ def _log(look: Look, card: RunCard) -> Part:
         return parts.section("Log", parts.empty("There is no log yet: it begins when a worker starts the run."))
     lines = (text.partition("\n")[2] if size > TAIL else text).rstrip()
     about = f"The end of {path}" if size > TAIL else str(path)
-    shown = html.Pre(lines, className="log", tabIndex=0, **{"aria-label": "The end of the log"})
+    shown = html.Pre(lines, className="log", tabIndex=0, **parts.named("The end of the log"))
     return parts.section("Log", shown if lines else parts.empty("The log is empty."), about=about)
 
 

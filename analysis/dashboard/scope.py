@@ -80,8 +80,8 @@ class Scope:
         if len(self.kept) < self.total:
             parts.append(f"{len(self.kept)} of {self.total} variants are shown")
         if self.group is not None:
-            parts.append(f"grouped by {self.group}: a line stands for all runs of its group, whatever their variant")
-        return f"{'; '.join(parts)}." if parts else ""
+            parts.append(f"Grouped by {self.group}: lines stand for all runs of a group, and n counts these runs")
+        return f"{'. '.join(parts)}." if parts else ""
 
 
 def bar(plan: Mapping[str, Any], view: View) -> list[Part]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from dash import dcc, html
 
+from mtlab.analysis.dashboard import parts
 from mtlab.analysis.dashboard.colours import variables
 from mtlab.analysis.dashboard.parts import Part
 
@@ -18,7 +20,7 @@ INDEX = """<!DOCTYPE html>
 {%metas%}
 <meta name="color-scheme" content="light dark">
 <title>{%title%}</title>
-{%favicon%}
+<link rel="icon" href="ICON">
 {%css%}
 <style>
 COLOURS</style>
@@ -38,9 +40,16 @@ COLOURS</style>
 </html>"""
 
 
+#: Two towers and what joins them.
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#085EDF"/>'
+    '<path d="M8 25V9m16 16V9M8 21h16M8 15h16" stroke="#fff" stroke-width="3.2" stroke-linecap="round"/></svg>'
+)
+
+
 def index() -> str:
     """Write the page that everything is put into, with the colours of the figures."""
-    return INDEX.replace("COLOURS", variables())
+    return INDEX.replace("COLOURS", variables()).replace("ICON", f"data:image/svg+xml,{quote(ICON)}")
 
 
 def frame(store: Path) -> Part:
@@ -60,11 +69,11 @@ def frame(store: Path) -> Part:
             dcc.Link([html.Span("mt", className="mt"), "lab"], href="/", className="brand", title="All studies"),
             html.Nav(
                 [dcc.Link("Studies", href="/"), dcc.Link("Token explorer", href="/tokens")],
-                **{"aria-label": "Pages"},
+                **parts.named("Pages"),
             ),
             html.Span(str(store), className="store", title=f"The store: {store}"),
             html.Div(live, title="Look at the store again every few seconds"),
-            html.Div(theme, role="radiogroup", **{"aria-label": "Colours"}),
+            html.Div(theme, role="group", **parts.named("Colours")),
         ],
         className="top",
     )
@@ -78,12 +87,10 @@ def _memory() -> list[Part]:
     return [
         dcc.Location(id="url", refresh=False),
         dcc.Interval(id="clock", interval=int(REFRESH * 1000)),
-        dcc.Store(id="system"),  # is the system's theme dark? Told by theme.js
+        dcc.Store(id="system"),  # is the system's theme dark? Told by pages.js
         dcc.Store(id="scheme"),  # the theme that is shown
         dcc.Store(id="beat"),  # the clock, while the page is seen and live
-        dcc.Store(id="title"),
-        dcc.Store(id="left"),  # nothing: callbacks in the browser must give something to somebody
-        dcc.Store(id="arrived"),
-        dcc.Store(id="seen"),  # what `show` said last
-        dcc.Store(id="echo"),  # the address that the controls made last
+        dcc.Store(id="page"),  # the page, to be drawn by pages.js
+        dcc.Store(id="seen"),  # what `show` said of it
+        *(dcc.Store(id=name) for name in ("left", "drawn")),  # callbacks in the browser must answer to something
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from dash import html
 
@@ -36,6 +35,9 @@ PANES: Mapping[str, tuple[str, Callable[[Studied], Pane]]] = {
 }
 
 
+PATIENCE = 1.0  #: seconds that the page waits for its verdict
+
+
 def draw(look: Look) -> Page:
     """Draw the page.
 
@@ -53,11 +55,10 @@ def draw(look: Look) -> Page:
     names = {name: words for name, (words, _) in PANES.items()}
     pane = PANES[_tab(look)][1](studied)
     tabs = controls.switch("tab", "View", names, _tab(look))
-    filters, told = ([], "") if pane.whole else (scope.bar(plan, look.view), studied.scope.told)
+    filters, note = ([], "") if pane.whole else (scope.bar(plan, look.view), studied.scope.told)
     bar = html.Div([*filters, *pane.controls], className="filters")
-    return Page(
-        card.name, _head(look, card, plan), (tabs, bar), [html.P(told, className="note") if told else None, *pane.body]
-    )
+    noted = [html.P(note, className="note")] if note else []
+    return Page(card.name, _head(look, card), (tabs, bar), [*noted, *pane.body])
 
 
 def content(look: Look) -> object:
@@ -76,8 +77,8 @@ def _tab(look: Look) -> str:
     return look.view.one("tab", PANES, "comparison")
 
 
-def _head(look: Look, card: StudyCard, plan: Mapping[str, Any]) -> Part:
-    verdict = look.data.verdict(card)
+def _head(look: Look, card: StudyCard) -> Part:
+    verdict = look.data.verdict(card, wait=PATIENCE)
     stands = "running" not in card.counts and card.counts.keys() - {"done"}
     return [
         html.P("Study", className="kind"),
@@ -88,5 +89,5 @@ def _head(look: Look, card: StudyCard, plan: Mapping[str, Any]) -> Part:
             [parts.progress(card.counts, card.progress), parts.counts(card.counts), parts.when(card.changed)],
             className="summary",
         ),
-        parts.command(f"mtlab run {plan.get('spec_file') or card.name}") if stands else None,
+        parts.command(card.command) if stands else None,
     ]

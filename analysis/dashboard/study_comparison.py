@@ -34,6 +34,8 @@ def draw(studied: Studied) -> Pane:
     from mtlab.analysis.figures.comparison import comparison
     from mtlab.analysis.figures.cost import cost
 
+    if studied.card.sweep:
+        return Pane([_search(studied)])
     view, scope = studied.view, studied.scope
     order, axis = view.one("order", ORDERS, "written"), view.one("cost", COSTS, "trained_params")
     try:
@@ -78,10 +80,20 @@ def part(report: Report, places: Sequence[int]) -> Report:
     return replace(report, rows=tuple(report.rows[place] for place in places), families=families)
 
 
+def _search(studied: Studied) -> Part:
+    name = studied.card.name
+    return parts.empty(
+        "This study searches: its trials are not compared with one another. What it has found for each variant:",
+        parts.command(f"mtlab sweep report {name}"),
+        html.P("How the search went, trial by trial:"),
+        parts.command(f"mtlab sweep dashboard {name}"),
+    )
+
+
 def _nothing(studied: Studied) -> Part:
     return parts.empty(
         "No run of these variants is finished yet. The table fills as they finish; the curves show how far they are.",
-        parts.command(studied.command),
+        parts.command(studied.card.command),
     )
 
 
@@ -91,7 +103,9 @@ def _blocks(report: Report) -> list[Part]:
         return []
     told = html.P(side_by_side.caption(view), className="caption")
     return [
-        parts.section("Equal lengths side by side", tables.grid(*side_by_side.grid(view), "Blocks side by side"), told)
+        parts.section(
+            "Equal lengths side by side", tables.blocks(*side_by_side.grid(view), "Blocks side by side"), told
+        )
     ]
 
 

@@ -15,7 +15,7 @@ def draw(studied: Studied) -> Pane:
     found = scope.grouped(gathered.histories(studied.look.data.store, scope.plan))
     logged = metrics(found)
     if not logged:
-        command = parts.command(studied.command)
+        command = parts.command(studied.card.command)
         return Pane([parts.empty("No run of these variants has logged anything yet.", command)])
     start = studied.plan["metrics"]["choose"]
     metric = studied.view.one("metric", logged, start if start in logged else logged[0])

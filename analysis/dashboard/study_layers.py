@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dash import dcc, html
+
 from mtlab.analysis import gathered
 from mtlab.analysis.dashboard import parts
 from mtlab.analysis.dashboard.pane import Pane, Studied, kind_of, kind_switch
+from mtlab.analysis.dashboard.views import address
 
 
 def draw(studied: Studied) -> Pane:
@@ -27,7 +30,8 @@ def draw(studied: Studied) -> Pane:
         "entropy": entropy(found, scope.styles, kind),
         "specialisation": specialisation(found, scope.styles, kind),
     }
-    body = [studied.figure(made, name) for name, made in figures.items()]
+    explorer = dcc.Link("See it word by word and patch by patch", href=address("tokens", study=studied.card.name))
+    body = [html.P(explorer), *(studied.figure(made, name) for name, made in figures.items())]
     return Pane([*body, missing(recorded.why)], [kind_switch(studied.view)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from dash import html
 
 from mtlab.analysis import asked, frame
@@ -13,13 +14,15 @@ from mtlab.analysis.dashboard.pane import Pane, Studied, kind_of, kind_switch
 from mtlab.analysis.dashboard.parts import Column, Part
 from mtlab.analysis.dashboard.study_layers import missing
 from mtlab.analysis.gathered import Gathered
-from mtlab.analysis.recorded import Layers
+from mtlab.analysis.recorded import Layers, Missing
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
     from mtlab.analysis.figures.disagreements import Table
+    from mtlab.data.base import Dataset
 
 LIMIT = 30  #: examples that are listed
+THUMB = 96  #: pixels of the longer side of their pictures
 
 
 def draw(studied: Studied) -> Pane:
@@ -30,7 +33,8 @@ def draw(studied: Studied) -> Pane:
     rows = {row["label"]: row for row in studied.plan["rows"]}
     if len(rows) < 2:
         return Pane([parts.empty("This study has one variant: there is nothing to set it against.")], whole=True)
-    first, second = _chosen(studied, rows)
+    first = studied.view.one("first", rows, _first(studied, rows))
+    second = studied.view.one("second", rows, _second(rows, first))
     kind, names = kind_of(studied.view), {label: label for label in rows}
     recorded = studied.look.data.layers(studied.plan)
     configs = {name: _config(studied, rows[name]) for name in (first, second)}
@@ -38,7 +42,7 @@ def draw(studied: Studied) -> Pane:
     body: list[Part] = [
         studied.figure(made, "difference"),
         missing(_of(recorded, first, second).why),
-        parts.section("Configured differently", _differences(configs, studied.command)),
+        parts.section("Configured differently", _differences(configs, studied.card.command)),
         _disagreements(studied, rows[first], rows[second]),
     ]
     chosen = [
@@ -55,14 +59,17 @@ def _of(recorded: Gathered[Layers], *labels: str) -> Gathered[Layers]:
     return Gathered(found, {source: each for source, each in recorded.missing.items() if source.label in labels})
 
 
-def _chosen(studied: Studied, rows: Mapping[str, Any]) -> tuple[str, str]:
-    """Take the two that the address names; else the baseline, or the first, and the last one that has results."""
-    labels, done = list(rows), {run.cell for run in studied.card.runs if run.condition == "done"}
-    baseline = next((label for label, row in rows.items() if row.get("baseline")), labels[0])
-    second = studied.view.one("second", labels, baseline)
-    others = [label for label in labels if label != second]
-    finished = [label for label in others if rows[label]["cell"] in done]
-    return studied.view.one("first", labels, (finished or others)[-1]), second
+def _first(studied: Studied, rows: Mapping[str, Any]) -> str:
+    """Take the last variant that is compared with another, one with results if there is any."""
+    done = {run.cell for run in studied.card.runs if run.condition == "done"}
+    compared = [label for label, row in rows.items() if row.get("compare_to")] or list(rows)
+    return ([label for label in compared if rows[label]["cell"] in done] or compared)[-1]
+
+
+def _second(rows: Mapping[str, Any], first: str) -> str:
+    """Take the variant that the first is compared with, else any other."""
+    against = [label for label, row in rows.items() if row["cell"] == rows[first].get("compare_to")]
+    return [*against, *(label for label in rows if label != first)][0]
 
 
 def _config(studied: Studied, row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -98,27 +105,42 @@ def _disagreements(studied: Studied, first: Mapping[str, Any], second: Mapping[s
     found = disagreements(outcomes, cells, names, asked.answers(world), asked.texts(world, split), LIMIT)
     if not found.rows:
         return parts.section(title, parts.empty(found.caption))
-    return parts.section(title, _listed(found), about=found.caption)
+    return parts.section(title, _listed(found, world), about=found.caption)
 
 
-def _listed(found: Table) -> Part:
+def _listed(found: Table, world: Dataset | Missing) -> Part:
     rows = found.rows
     columns = [
+        Column("picture", [_thumb(world, row.image) for row in rows]),
         Column("example", [html.Code(row.id) for row in rows], heads=True),
         Column("asked", [row.text or "" for row in rows]),
         Column("family", [row.family for row in rows]),
         Column("right", [row.truth or "" for row in rows]),
         *(
-            Column(f"{name} says", [_said(says, score) for says, score in answers])
-            for name, answers in (
-                (found.names[0], [(row.first_says, row.first) for row in rows]),
-                (found.names[1], [(row.second_says, row.second) for row in rows]),
+            Column(f"{name} says", [_said(says, score, seeds) for says, score in answers])
+            for name, seeds, answers in (
+                (found.names[0], found.seeds[0], [(row.first_says, row.first) for row in rows]),
+                (found.names[1], found.seeds[1], [(row.second_says, row.second) for row in rows]),
             )
         ),
     ]
     return parts.table([column for column in columns if column.says], "Examples on which the two differ most")
 
 
-def _said(says: str | None, score: float) -> str:
-    share = f"right with {100 * score:.0f} % of seeds"
-    return f"{says} ({share})" if says else share
+def _said(says: str | None, score: float, seeds: int) -> Part:
+    right = score * seeds
+    told = f"{right:.0f} of {seeds} right" if abs(right - round(right)) < 1e-6 else f"{100 * score:.0f} % right"
+    return [html.Span(f"{says} " if says else ""), html.Span(told, className="quiet")]
+
+
+def _thumb(world: Dataset | Missing, key: str | None) -> Part:
+    from PIL import Image
+
+    from mtlab.analysis.figures.words_and_patches import data_uri
+
+    found = asked.picture(world, key) if key is not None else Missing("")
+    if isinstance(found, Missing):
+        return None
+    image = Image.fromarray(found)
+    image.thumbnail((THUMB, THUMB))
+    return html.Img(src=data_uri(np.asarray(image)), alt="", className="thumb")

@@ -69,4 +69,4 @@ def _pages(studied: Studied, at: int, pages: int) -> Part:
     for name, number in (("previous", at - 1), ("next", at + 1)):
         if 1 <= number <= pages:
             links.append(dcc.Link(f"{name} page", href=studied.view.changed({"page": str(number)}).href))
-    return html.Nav([html.Span(f"page {at} of {pages}"), *links], className="pages", **{"aria-label": "Pages of runs"})
+    return html.Nav([html.Span(f"page {at} of {pages}"), *links], className="pages", **parts.named("Pages of runs"))

@@ -13,7 +13,7 @@ SIDES = {"cross": "to the other modality", "self": "within the modality"}
 def draw(studied: Studied) -> Pane:
     """Draw agreement, similarity and attention."""
     from mtlab.analysis.figures.agreement import agreement
-    from mtlab.analysis.figures.similarity import similarity
+    from mtlab.analysis.figures.similarity import consecutive, similarity
     from mtlab.analysis.figures.training_signals import attention
 
     view, scope, data = studied.view, studied.scope, studied.look.data
@@ -21,21 +21,21 @@ def draw(studied: Studied) -> Pane:
     if not recorded.found:
         return Pane([nothing(recorded.why)])
     found = scope.grouped(recorded)
-    start = {
-        source: trace.layers[0] for source, trace in scope.grouped(data.traces(scope.plan)).items() if trace.layers
-    }
+    # Of variants whatever they are grouped by: seeds of two variants need not agree.
+    start = {source: trace.layers[0] for source, trace in data.traces(scope.plan).found.items() if trace.layers}
     names = list(dict.fromkeys(source.label for source in found))
     variant, measure = view.one("variant", names, names[-1]), view.one("measure", MEASURES, "cka")
     side = view.one("side", SIDES, "cross")
     figures = {
-        "agreement": agreement(found, start or None, scope.styles, kind),
-        "similarity": similarity(found, measure),  # type: ignore[arg-type] # of `MEASURES`
+        "agreement": agreement(recorded.found, start or None, scope.variants, kind),
+        "consecutive": consecutive(found, scope.styles, measure),  # type: ignore[arg-type] # of `MEASURES`
+        "similarity": similarity(found, variant, measure),  # type: ignore[arg-type]
         "attention": attention(found, variant, side),  # type: ignore[arg-type] # of `SIDES`
     }
     chosen = [
         kind_switch(view),
         controls.switch("measure", "similarity", MEASURES, measure),
-        controls.choice("variant", "attention of", {name: name for name in names}, variant, names[-1]),
+        controls.choice("variant", "alone", {name: name for name in names}, variant, default=""),
         controls.switch("side", "attention", SIDES, side),
     ]
     return Pane([*(studied.figure(made, name) for name, made in figures.items()), missing(recorded.why)], chosen)

@@ -28,5 +28,5 @@ def draw(studied: Studied) -> Pane:
     }
     body = [studied.figure(made, name) for name, made in figures.items()]
     options = {name: name for name in names}
-    chosen = [controls.choice("variant", "variant", options, variant, names[-1]), kind_switch(studied.view)]
+    chosen = [controls.choice("variant", "variant", options, variant, default=""), kind_switch(studied.view)]
     return Pane([*body, missing(recorded.why)], chosen)

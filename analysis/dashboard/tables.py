@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dash import dcc, html
 
-from mtlab.analysis import words
+from mtlab.analysis import grid, words
 from mtlab.analysis.dashboard import parts
 from mtlab.analysis.dashboard.parts import Column, Part
 from mtlab.analysis.dashboard.scope import Scope, filters, value_of
 from mtlab.analysis.dashboard.views import address
 
+HELP = {
+    "difference": "to the baseline, on shared seeds",
+    "detects": "the smallest true difference that so many seeds would find",
+    "params": "trained",
+    "FLOPs": "forward, of one example",
+    "time": "training, mean over seeds",
+}
+
 if TYPE_CHECKING:
     from mtlab.analysis.comparison import Row
+    from mtlab.analysis.grid import Cell
     from mtlab.analysis.report import Report
 
 
@@ -27,28 +36,27 @@ def comparison(report: Report, places: Sequence[int], scope: Scope) -> Part:
         scope: what is looked at.
 
     """
-    rows, metric, planned = report.rows, report.metric, [scope.rows[place] for place in places]
+    rows, planned, laid = report.rows, [scope.rows[place] for place in places], grid.main(report)
     groups = None if scope.group is None else [f"{scope.group}: {value_of(row, scope.group)}" for row in planned]
+    own = {
+        "variant": [_variant(row, scope) for row in rows],
+        "seeds": [_seeds(report, row, line) for row, line in zip(rows, planned, strict=True)],
+    }
     columns = [
-        Column("variant", [_variant(row, scope) for row in rows], heads=True),
-        Column("seeds", [_seeds(report, row, line) for row, line in zip(rows, planned, strict=True)], numeric=True),
-        Column(metric, [_mean(row, metric) for row in rows], numeric=True),
-        *(_differences(report) if report.comparisons else []),
-        *(
-            Column(name, [words.score(row.metrics[name], name) for row in rows], numeric=True)
-            for name in report.further
-        ),
-        Column("params", [words.number(row.cost.trained_params) for row in rows], numeric=True, help="trained"),
-        Column("FLOPs", [words.number(row.cost.flops) for row in rows], numeric=True, help="forward, of one example"),
         Column(
-            "time", [words.duration(row.cost.seconds) for row in rows], numeric=True, help="training, mean of seeds"
-        ),
+            name=name,
+            cells=own.get(name, [_cell(line[place]) for line in laid.lines]),
+            numeric=place not in laid.left,
+            heads=name == "variant",
+            help=HELP.get(name, ""),
+        )
+        for place, name in enumerate(laid.header)
     ]
     classes = ["best" if row.best else "" for row in rows]
-    return parts.table(columns, f"Variants of {report.study} by {metric}", classes, groups)
+    return parts.table(columns, f"Variants of {report.study} by {report.metric}", classes, groups)
 
 
-def grid(header: Sequence[tuple[str, str]], lines: Sequence[Sequence[Any]], caption: str) -> Part:
+def blocks(header: Sequence[tuple[str, str]], lines: Sequence[Sequence[Any]], caption: str) -> Part:
     """Draw blocks side by side, see `side_by_side.grid`."""
     columns = [
         Column(": ".join(word for word in names if word), [line[place].text for line in lines], place > 0, place == 0)
@@ -97,25 +105,10 @@ def _seeds(report: Report, row: Row, planned: Mapping[str, Any]) -> Part:
     return dcc.Link(f"{row.n}/{row.asked}", href=href, title=f"The runs of {row.label}")
 
 
-def _mean(row: Row, metric: str) -> Part:
-    return words.mean(row.mean, metric)
-
-
-def _differences(report: Report) -> Iterable[Column]:
-    rows, metric = report.rows, report.metric
-    gaps = [
-        words.NONE
-        if row.difference is None
-        else words.plus_minus(row.difference.difference, row.difference.interval, metric, sign=True)
-        for row in rows
-    ]
-    verdicts = [html.Span(row.verdict, className=f"outcome {row.outcome.replace(' ', '-')}") for row in rows]
-    detects = [words.detectable(row.smallest_detectable, metric) for row in rows]
-    return (
-        Column("difference", gaps, numeric=True, help="to the baseline, on shared seeds"),
-        Column("verdict", verdicts),
-        Column("detects", detects, numeric=True, help="the smallest true difference that so many seeds would find"),
-    )
+def _cell(cell: Cell) -> Part:
+    if not cell.outcome:
+        return cell.text
+    return html.Span(cell.text, className=f"outcome {cell.outcome.replace(' ', '-')}")
 
 
 def _differs(path: str, configs: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -14,7 +14,7 @@ from mtlab.analysis.dashboard.page import Look
 from mtlab.analysis.dashboard.parts import Part
 from mtlab.analysis.figures.token_levels import TokenLevels, levels_of, token_levels
 from mtlab.analysis.figures.words_and_patches import data_uri
-from mtlab.analysis.recorded import Grid, Kind, Missing, Modality, Tokens
+from mtlab.analysis.recorded import Grid, Kind, Missing, Modality, Tokens, Told
 
 STRONGEST = "strongest"
 NAMES: dict[Modality, str] = {"text": "Words", "image": "Patches"}
@@ -40,8 +40,28 @@ def draw(look: Look, run: RunCard, tokens: Tokens, chosen: Chosen, *, main: bool
     """Draw the panel of a run; words and patches are chosen in the main one."""
     modalities: list[Modality] = ["text", "image"] if chosen.shown == "both" else [_modality(chosen.shown)]
     content = [_side(look, run, tokens, chosen, modality, main=main) for modality in modalities]
-    heading = html.H2([parts.run_link(run.id, run.label), html.Span(f" seed {run.seed}", className="quiet")])
-    return html.Section([heading, *content], className="panel", **{"aria-label": f"{run.label}, seed {run.seed}"})
+    told = tokens.examples[chosen.place]
+    heading = html.Div(
+        [
+            html.H2([parts.run_link(run.id, run.label), html.Span(f" seed {run.seed}", className="quiet")]),
+            html.P(["predicts ", html.Span(f"{told.prediction} {mark(told)}", className=_judged(told))])
+            if told.prediction is not None
+            else None,
+        ],
+        className="heading",
+    )
+    return html.Section([heading, *content], className="panel", **parts.named(f"{run.label}, seed {run.seed}"))
+
+
+def mark(told: Told) -> str:
+    """Mark an example that is answered rightly or wrongly; neither where that is not known."""
+    return {"right": "✓", "wrong": "✗"}.get(_judged(told), "")
+
+
+def _judged(told: Told) -> str:
+    if told.truth is None or told.prediction is None:
+        return ""
+    return "right" if told.truth == told.prediction else "wrong"
 
 
 def _modality(name: str) -> Modality:
@@ -140,21 +160,18 @@ def _words(
             html.Span(cell, className="beside chosen" if place == at else "beside") for place, cell in enumerate(cells)
         ]
         return [html.Div(marked, className="words")]
-    return [_choices(modality, cells, at, "words")]
+    return [_choices(modality, cells, at)]
 
 
-def _choices(
-    modality: Modality, cells: Sequence[Part], at: int, kind: str, style: dict[str, str] | None = None
-) -> Part:
+def _choices(modality: Modality, cells: Sequence[Part], at: int) -> Part:
     buttons = dcc.RadioItems(
         options=[{"value": str(place + 1), "label": cell} for place, cell in enumerate(cells)],
         value=str(at + 1),
         id=controls.identity(_sets(modality), "1"),
-        className=kind,
-        **({"style": style} if style else {}),
+        className="words",
     )
     name = "Choose a word" if modality == "text" else "Choose a patch"
-    return html.Div(buttons, role="radiogroup", **{"aria-label": name})
+    return html.Div(buttons, role="group", **parts.named(name))
 
 
 def _patches(
@@ -196,10 +213,10 @@ def _patches(
             className="patches",
             style=style,
         )
-        laid_over: Part = html.Div(overlay, role="radiogroup", **{"aria-label": "Choose a patch"})
+        laid_over: Part = html.Div(overlay, className="over", role="group", **parts.named("Choose a patch"))
     else:
         marked = [html.Span(cells[place], className="beside chosen" if place == at else "beside") for place in within]
-        laid_over = html.Div(marked, className="patches", style=style)
+        laid_over = html.Div(html.Div(marked, className="patches", style=style), className="over")
     if isinstance(picture, Missing):
         parts_of.append(parts.hint(f"Without the picture: {picture.why}."))
         original: Part = None
@@ -251,8 +268,8 @@ def _bar(depth: int, each: TokenLevels, colours: Sequence[str], levels: Sequence
     ]
     return html.Div(
         [
-            html.Span(f"layer {depth + 1}", className="name"),
-            html.Div(segments, className="stack", role="img", title=told, **{"aria-label": told}),
+            html.Span(f"layer {depth + 1}", className="depth"),
+            html.Div(segments, className="stack", role="img", title=told, **parts.named(told)),
         ],
         className="line here" if here else "line",
     )

@@ -33,15 +33,17 @@ def draw(look: Look) -> Page:
     runs = _runs(look)
     asked = look.view.text("run")
     if not asked and not runs:
-        return Page("Token explorer", _head(None), (), [_nothing(look)])
+        return _page(None, _studies(look), [_nothing(look)])
     run = look.data.run(asked) if asked else _telling(look, runs)
     tokens = look.data.tokens(run.id)
-    bar = [controls.choice("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True)]
+    bar = [
+        *_studies(look),
+        controls.choice("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True),
+    ]
+    if isinstance(tokens, Tokens) and not tokens.examples:
+        tokens = Missing("no example is in its file")
     if isinstance(tokens, Missing):
-        return Page("Token explorer", _head(run), (html.Div(bar, className="filters"),), [_without(run, tokens)])
-    if not tokens.examples:
-        missing = Missing("no example is in its file")
-        return Page("Token explorer", _head(run), (html.Div(bar, className="filters"),), [_without(run, missing)])
+        return _page(run, bar, [_without(run, tokens)])
     other = _other(look, run, runs)
     chosen, more = _controls(look, run, tokens, runs, other)
     panels = [token_panels.draw(look, run, tokens, chosen, main=True)]
@@ -51,7 +53,11 @@ def draw(look: Look) -> Page:
         _example(tokens.examples[chosen.place]),
         html.Div(panels, className="panels two" if other is not None else "panels"),
     ]
-    return Page("Token explorer", _head(run), (html.Div([*bar, *more], className="filters"),), body)
+    return _page(run, [*bar, *more], body)
+
+
+def _page(run: RunCard | None, bar: Sequence[Part], body: Sequence[Part]) -> Page:
+    return Page("Token explorer", _head(run), (html.Div(list(bar), className="filters"),), body)
 
 
 def content(look: Look) -> object:
@@ -65,6 +71,14 @@ def _runs(look: Look) -> dict[str, RunCard]:
     cards = [card for card in look.data.studies() if study in ("", card.name)]
     found = {run.id: run for card in cards for run in card.runs if run.condition == "done"}
     return {name: run for name, run in found.items() if (look.data.store.run(name) / TOKENS).is_file()}
+
+
+def _studies(look: Look) -> list[Part]:
+    """Choose a study, where there are several."""
+    names = look.data.store.study_names()
+    options = {"": "all studies", **{name: name for name in names}}
+    study = look.view.one("study", names, "")
+    return [controls.choice("study", "study", options, study)] if len(names) > 1 else []
 
 
 def _telling(look: Look, runs: Mapping[str, RunCard]) -> RunCard:
@@ -115,7 +129,8 @@ def _controls(
     examples = {told.id: _title(told) for told in tokens.examples}
     example = view.one("example", examples, tokens.examples[0].id)
     depths = {str(depth + 1): str(depth + 1) for depth in _depths(tokens, kind)}
-    depth = view.one("layer", depths, next(reversed(depths), "1"))
+    last = next(reversed(depths), "1")
+    depth = view.one("layer", depths, last)
     shown = view.one("modality", SHOWN, "both")
     levels = sorted({level for offered in tokens.levels.values() for level in offered})
     colour = view.one("colour", map(str, levels), STRONGEST)
@@ -132,7 +147,7 @@ def _controls(
     made = [
         controls.choice("other", "beside it", compared, "" if other is None else other.id, wide=True),
         controls.choice("example", "example", examples, example, wide=True),
-        controls.switch("layer", "cross-modal layer", depths, depth, default=""),
+        controls.switch("layer", "cross-modal layer", depths, depth, default=last),
         controls.switch("modality", "modality", SHOWN, shown),
         controls.switch("kind", "shown", KINDS, kind),
         controls.switch("colour", "colour", _colours(levels), colour),
@@ -155,32 +170,12 @@ def _depths(tokens: Tokens, kind: Kind) -> list[int]:
 
 
 def _title(told: Told) -> str:
-    return f"{_mark(told)} {told.text}".strip()
-
-
-def _mark(told: Told) -> str:
-    if told.truth is None or told.prediction is None:
-        return ""
-    return "✓" if told.truth == told.prediction else "✗"
+    return f"{token_panels.mark(told)} {told.text}".strip()
 
 
 def _example(told: Told) -> Part:
-    right = told.truth is not None and told.truth == told.prediction
-    judged = "" if told.truth is None or told.prediction is None else "right" if right else "wrong"
-    return html.Div(
-        [
-            html.P(f"“{told.text}”", className="asked"),
-            parts.facts(
-                [
-                    ("predicted", html.Span(f"{told.prediction} {_mark(told)}", className=judged)),
-                    ("right answer", told.truth),
-                    ("family", told.family),
-                    ("example", html.Code(told.id)),
-                ]
-            ),
-        ],
-        className="example",
-    )
+    known = [("right answer", told.truth), ("family", told.family), ("example", html.Code(told.id))]
+    return html.Div([html.P(f"“{told.text}”", className="asked"), parts.facts(known)], className="example")
 
 
 def _beside(look: Look, run: RunCard, chosen: Chosen) -> Part:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies.store import Store
+from mtlab.studies.store import State, Store
 
 T = TypeVar("T")
 Stamp = tuple[int, int, int]  #: when a file was written, its size, and which file it is: writers replace files
@@ -73,12 +73,13 @@ class Tail:
     _lock: Lock = field(default_factory=Lock)
 
     def read(self, path: Path) -> list[dict[str, Any]]:
-        """Read what has come since the last reading; return all rows that tell their step."""
+        """Read what has come since the last reading; return the numbers of all rows that tell their step."""
         with self._lock:
             fresh, offset = files.read_jsonl_from(path, self.offset)
             if offset < self.offset:
                 self.rows.clear()
-            self.rows += [row for row in fresh if isinstance(row.get("step"), int)]
+            numbers = ({name: value for name, value in row.items() if _number(value)} for row in fresh)
+            self.rows += [row for row in numbers if isinstance(row.get("step"), int)]
             self.offset = offset
             return list(self.rows)
 
@@ -103,6 +104,11 @@ class Watched(Store):
             return self.kept.of(self.study(name) / "plan.json", _plan)
         except FileNotFoundError:
             return super().plan(name)  # raises, and offers the nearest
+
+    def state(self, run: str) -> State:
+        """Judge a run by its directory; one whose result is damaged has failed, for whoever compares results."""
+        found = super().state(run)
+        return "failed" if found == "done" and self.result(run) is None else found
 
     def config(self, run: str) -> dict[str, Any] | None:
         """Read a run's configuration; None if there is none, or it is damaged."""
@@ -179,8 +185,12 @@ def _result(path: Path) -> dict[str, Any]:
     return data
 
 
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _numbers(data: Any) -> bool:
-    return isinstance(data, dict) and all(isinstance(value, int | float) for value in data.values())
+    return isinstance(data, dict) and all(map(_number, data.values()))
 
 
 def _plan(path: Path) -> dict[str, Any]:

@@ -41,6 +41,6 @@ def aggregation(
     silent = [name for name in names if name not in shown]
     caption = (
         f"{parts.MEANT[kind]}. Mean over seeds, band: lowest to highest seed; {parts.seeds(found)}; "
-        f"{parts.averaged(found.values())}.{parts.without(silent, kind)}"
+        f"{parts.averaged(found.values())}.{parts.without(silent, kind)}{parts.uncrowded(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=430)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -73,7 +73,7 @@ def agreement(
         for each in (each for each in computed if each.modality == modality):
             style = theme.style(styles, each.variant, names)
             figure.add_traces(_drawn(each, style, legend=each is computed[0]), rows=1, cols=column)
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    figure.update_yaxes(categoryorder="array", categoryarray=[theme.label(name) for name in names][::-1])
     figure.update_xaxes(range=[-1.05, 1.05])
     changed = " of what training changed since the start" if start is not None else ""
     caption = (
@@ -81,7 +81,7 @@ def agreement(
         f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
         f"each seed's levels are shuffled ({SHUFFLES:,} times). {parts.seeds(found)}; {parts.averaged(found.values())}."
     )
-    return theme.finish(figure, title, caption, height=110 + 34 * len(names))
+    return theme.finish(figure, title, caption, height=160 + 34 * len(names))
 
 
 def _drawn(each: Agreement, style: Style, *, legend: bool) -> list[go.Scatter]:
@@ -89,30 +89,30 @@ def _drawn(each: Agreement, style: Style, *, legend: bool) -> list[go.Scatter]:
     return [
         go.Scatter(
             x=[low, high],
-            y=[each.variant] * 2,
+            y=[theme.label(each.variant)] * 2,
             mode="lines",
-            line={"color": theme.see_through(theme.NEUTRAL, 0.35), "width": 14},
+            line={"color": theme.see_through(theme.NEUTRAL, 0.35), "width": 12},
             name="chance",
             showlegend=legend,
             hovertemplate="chance: %{x:.2f}<extra></extra>",
         ),
         go.Scatter(
             x=list(each.pairs),
-            y=[each.variant] * len(each.pairs),
+            y=[theme.label(each.variant)] * len(each.pairs),
             mode="markers",
             marker={"color": style.colour, "size": 6, "opacity": 0.55},
             name="a pair of seeds",
             showlegend=legend,
-            hovertemplate=f"{each.variant}: %{{x:.2f}}<extra></extra>",
+            hovertemplate="%{y}: %{x:.2f}<extra></extra>",
         ),
         go.Scatter(
             x=[each.mean],
-            y=[each.variant],
+            y=[theme.label(each.variant)],
             mode="markers",
             marker={"color": style.colour, "size": 12, "symbol": "diamond"},
             name="mean",
             showlegend=legend,
-            hovertemplate=f"{each.variant}: %{{x:.2f}}<extra></extra>",
+            hovertemplate="%{y}: %{x:.2f}<extra></extra>",
         ),
     ]
 
@@ -143,25 +143,25 @@ def _agreement(variant: str, modality: Modality, patterns: list[list[Array]]) ->
     shapes = {tuple(len(row) for row in seed) for seed in patterns}
     if len(patterns) < 2 or len(shapes) > 1:
         return Agreement(variant, modality, len(patterns), (), None, None, "fewer than two seeds")
-    flat = np.stack([_centred(seed) for seed in patterns])
-    norms = np.linalg.norm(flat, axis=1)
+    rows = [np.stack(layer) for layer in zip(*patterns, strict=True)]  # of each layer, [seeds, N]
+    centred = [row - row.mean(1, keepdims=True) for row in rows]
+    flat = np.concatenate(centred, axis=1)
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
     if (norms < 1e-9).any():
         return Agreement(variant, modality, len(patterns), (), None, None, "the levels are all alike")
-    pairs = tuple(_correlations(flat))
+    unit = flat / norms
+    pairs = tuple(float(unit[one] @ unit[other]) for one, other in combinations(range(len(unit)), 2))
     dice = np.random.default_rng(0)
-    by_chance = [
-        np.mean(_correlations(np.stack([_centred(dice.permuted(row) for row in seed) for seed in patterns])))
-        for _ in range(SHUFFLES)
-    ]
+    shuffled = [dice.permuted(np.repeat(row[None], SHUFFLES, axis=0), axis=2) for row in centred]
+    by_chance = _mean_correlation(np.concatenate(shuffled, axis=2) / norms)
     outside = (1 - LEVEL) / 2
     low, high = np.quantile(by_chance, [outside, 1 - outside])
     return Agreement(variant, modality, len(patterns), pairs, float(np.mean(pairs)), (float(low), float(high)))
 
 
-def _centred(rows: Iterable[Array]) -> Array:
-    return np.concatenate([row - row.mean() for row in rows])
-
-
-def _correlations(flat: Array) -> list[float]:
-    unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
-    return [float(unit[first] @ unit[second]) for first, second in combinations(range(len(unit)), 2)]
+def _mean_correlation(unit: Array) -> Array:
+    """Average over all pairs of rows of length one, [shuffles, seeds, numbers] → [shuffles]."""
+    seeds = unit.shape[1]
+    whole: Array = np.square(unit.sum(1)).sum(1)  # every pair twice, and each row with itself
+    mean: Array = (whole - seeds) / (seeds * (seeds - 1))
+    return mean

@@ -27,8 +27,8 @@ def by_family(report: Report) -> go.Figure:
     figure = parts.panels([""], [""])
     figure.add_trace(
         go.Heatmap(
-            x=names,
-            y=labels,
+            x=[theme.label(name) for name in names],
+            y=[theme.label(name) for name in labels],
             z=[[0 if gap is None else gap for gap in row] for row in gaps],
             text=texts,
             texttemplate="%{text}",

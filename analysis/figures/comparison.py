@@ -33,7 +33,7 @@ def comparison(report: Report, styles: Mapping[str, Style] | None = None) -> go.
         figure.add_vline(x=0, line_width=1, line_dash="dot", row=1, col=2)
     for mean in {row.mean.mean for row in rows if row.is_baseline and row.mean is not None}:
         figure.add_vline(x=scale * mean, line_width=1, line_dash="dot", row=1, col=1)
-    figure.update_yaxes(categoryorder="array", categoryarray=[row.label for row in rows][::-1])
+    figure.update_yaxes(categoryorder="array", categoryarray=[theme.label(row.label) for row in rows][::-1])
     figure.update_layout(showlegend=False)
     return theme.finish(figure, title, _caption(report, compared=compared), height=110 + 32 * len(rows))
 
@@ -91,10 +91,11 @@ def _dot(
         }
     return go.Scatter(
         x=[scale * value],
-        y=[label],
+        y=[theme.label(label)],
         error_x=error,
         mode="markers",
         marker={"color": style.colour, "size": 10, "symbol": style.symbol if filled else f"{style.symbol}-open"},
-        name=label,
-        hovertemplate=f"{text}<extra></extra>",
+        name=theme.plain(label),
+        customdata=[theme.plain(text)],
+        hovertemplate="%{customdata}<extra></extra>",
     )

@@ -43,8 +43,8 @@ def cost(report: Report, of: Cost = "trained_params", styles: Mapping[str, Style
                 error_y=None if half is None else {"type": "data", "color": style.colour, "width": 4, **half},
                 mode="markers",
                 marker={"color": style.colour, "symbol": style.symbol, "size": 11},
-                name=row.label,
-                hovertemplate=f"{row.label}: {words.mean(row.mean, report.metric)} at {told}<extra></extra>",
+                name=theme.plain(row.label),
+                hovertemplate=f"%{{fullData.name}}: {words.mean(row.mean, report.metric)} at {told}<extra></extra>",
             )
         )
     caption = (

@@ -39,7 +39,7 @@ def curves(
     caption = (
         f"Mean over seeds, band: lowest to highest seed; {parts.seeds(found)}{f'; on {data}' if data else ''}. "
         "A mean over seeds may rise smoothly where single seeds jump."
-    )
+    ) + parts.uncrowded(figure, names)
     return theme.finish(figure, title, caption, height=380)
 
 

@@ -31,7 +31,7 @@ def difference(
     title = f"{names[0]} less {names[1]}: {parts.KINDS[kind]} of each level"
     made = {modality: _matrix(first, second, kind, modality) for modality in MODALITIES}
     if all(each is None for each in made.values()):
-        return theme.empty(title, parts.nothing({**first, **second}, kind))
+        return theme.empty(title, _nothing(first, second, names, kind))
     figure = parts.panels([""], list(MODALITIES), x="level", shared_y="rows")
     largest = max(float(np.nanmax(np.abs(each[2]))) for each in made.values() if each is not None) or 1.0
     depth = 1
@@ -42,7 +42,7 @@ def difference(
         levels, depths, values, apart = found
         depth = max(depth, len(depths))
         text = [
-            [f"{value:+.2f}{'*' if mark else ''}".replace("-", "−") for value, mark in zip(row, marks, strict=True)]
+            [_signed(value, mark=mark) for value, mark in zip(row, marks, strict=True)]
             for row, marks in zip(values, apart, strict=True)
         ]
         drawn = parts.heat(
@@ -62,6 +62,26 @@ def difference(
         f"{parts.averaged([*first.values(), *second.values()]).capitalize()}."
     )
     return theme.finish(figure, title, caption, height=120 + 34 * depth)
+
+
+def _nothing(
+    first: Mapping[Source, Layers], second: Mapping[Source, Layers], names: tuple[str, str], kind: Kind
+) -> str:
+    without = [name for name, side in zip(names, (first, second), strict=True) if not parts.depths(side.values(), kind)]
+    if without:
+        return f"There are no {kind} to compare: {' and '.join(without)} has none."
+    return f"{names[0]} and {names[1]} draw on different numbers of levels: there is nothing to subtract."
+
+
+def _signed(value: float, *, mark: bool) -> str:
+    """Write a difference; one that rounds to nothing has no sign, and no mark.
+
+    >>> _signed(-0.123, mark=True), _signed(-0.001, mark=True)
+    ('−0.12*', '0.00')
+    """
+    if abs(value) < 0.005:
+        return "0.00"
+    return f"{value:+.2f}{'*' if mark else ''}".replace("-", "−")
 
 
 def _matrix(

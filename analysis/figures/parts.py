@@ -9,12 +9,14 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mtlab.analysis import theme
 from mtlab.analysis.gathered import Source
 from mtlab.analysis.recorded import MODALITIES, Array, Kind, Layers, Modality
 from mtlab.analysis.theme import Style, see_through
 
 T = TypeVar("T")
 
+CROWD = 8  #: lines that one panel can hold
 KINDS: Mapping[Kind, str] = {"contributions": "contribution", "weights": "weight"}
 MEANT: Mapping[Kind, str] = {
     "contributions": "Contribution: share of what a manager hands on that comes from this level, by norm",
@@ -80,12 +82,17 @@ def panels(
     """Make a grid of panels with titles above the columns and names of the rows at their left."""
     gap = {"horizontal_spacing": 0.16 / max(4, len(columns)), "vertical_spacing": 0.22 / max(2, len(rows))}
     figure = make_subplots(
-        len(rows), len(columns), column_titles=list(columns), shared_yaxes=shared_y, shared_xaxes=shared_x, **gap
+        len(rows),
+        len(columns),
+        column_titles=[theme.plain(name) for name in columns],
+        shared_yaxes=shared_y,
+        shared_xaxes=shared_x,
+        **gap,
     )
     for place, name in enumerate(rows, 1):
         label = ": ".join(word for word in (name, y) if word)
-        figure.update_yaxes(title_text=label, row=place, col=1)
-    figure.update_xaxes(title_text=x, row=len(rows))
+        figure.update_yaxes(title_text=theme.plain(label), row=place, col=1)
+    figure.update_xaxes(title_text=theme.plain(x), row=len(rows))
     figure.update_annotations(font_size=12)
     return figure
 
@@ -133,17 +140,27 @@ def band(
         go.Scatter(
             x=list(x),
             y=middle.tolist(),
-            name=variant,
+            name=theme.plain(variant),
             mode="lines+markers" if len(x) < 30 else "lines",
             line={"color": style.colour, "dash": style.dash, "width": 2},
             marker={"symbol": style.symbol, "size": 6},
             legendgroup=variant,
             legendrank=1000 + rank,
             showlegend=legend,
-            hovertemplate=f"{variant}: {hover}<extra></extra>",
+            hovertemplate=f"%{{fullData.name}}: {hover}<extra></extra>",
         )
     )
     return drawn
+
+
+def uncrowded(figure: go.Figure, names: Sequence[str]) -> str:
+    """Show the first variants of many, the others once they are chosen in the legend; say so."""
+    if len(names) <= CROWD:
+        return ""
+    for trace in figure.data:
+        if trace.legendgroup in names[CROWD:]:
+            trace.visible = "legendonly"
+    return f" Shown: {CROWD} of {len(names)} variants; a click on the legend shows others."
 
 
 def heat(

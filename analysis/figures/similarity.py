@@ -41,7 +41,8 @@ def consecutive(
     if not shown:
         return theme.empty(title, _NOTHING)
     figure.update_yaxes(rangemode="tozero")
-    return theme.finish(figure, title, _caption(found, measure, band=True), height=330)
+    caption = _caption(found, measure, band=True) + parts.uncrowded(figure, names)
+    return theme.finish(figure, title, caption, height=330)
 
 
 def similarity(found: Mapping[Source, Layers], variant: str, measure: Measure = "cka") -> go.Figure:

@@ -81,6 +81,6 @@ def _by_layer(
     silent = [variant for variant in names if variant not in shown]
     caption = (
         f"{meant}. Mean over seeds, band: lowest to highest seed; {parts.seeds(found)}; "
-        f"{parts.averaged(found.values())}.{parts.without(silent, kind)}"
+        f"{parts.averaged(found.values())}.{parts.without(silent, kind)}{parts.uncrowded(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=330)

@@ -59,6 +59,7 @@ def temperatures(found: Mapping[Source, Layers], styles: Mapping[str, Style] | N
             shown.add(variant)
     figure.update_xaxes(dtick=1, tickformat="d")
     caption = f"At the best checkpoint. Mean over seeds, band: lowest to highest seed; {parts.seeds(found)}."
+    caption += parts.uncrowded(figure, names)
     return theme.finish(figure, title, caption, height=330)
 
 

@@ -101,30 +101,26 @@ def _bars(found: Sequence[TokenLevels], levels: Sequence[int], title: str, told:
     if not found:
         return theme.empty(title, f"No {kind} of single tokens were recorded for this layer.")
     figure = go.Figure()
-    places = list(range(len(found)))
     for number, (level, colour) in enumerate(zip(levels, theme.level_colours(len(levels)), strict=True)):
-        figure.add_trace(
-            go.Bar(
-                x=places,
-                y=[each.shares[number] for each in found],
-                name=f"level {level}",
-                marker_color=colour,
-                customdata=[each.token for each in found],
-                hovertemplate=f"%{{customdata}}, level {level}: %{{y:.3f}}<extra></extra>",
-            )
-        )
-    if kind == "contributions":  # they sum to one
-        rest = [max(0.0, 1 - sum(each.shares)) for each in found]
-        if max(rest) > 1e-3:
-            name = "previous state"
-            hover = "%{customdata}, previous state: %{y:.3f}<extra></extra>"
-            words_ = [each.token for each in found]
-            bar = go.Bar(x=places, y=rest, name=name, marker_color=theme.NEUTRAL, opacity=0.45, customdata=words_)
-            figure.add_trace(bar.update(hovertemplate=hover))
+        figure.add_trace(_bar(found, [each.shares[number] for each in found], f"level {level}", colour))
+    rest = [1 - sum(each.shares) for each in found]
+    if kind == "contributions" and max(rest) > 1e-3:  # contributions sum to one, weights need not
+        figure.add_trace(_bar(found, rest, "previous state", theme.NEUTRAL).update(opacity=0.45))
     figure.update_layout(barmode="stack", bargap=0.12, legend_traceorder="normal")
-    figure.update_xaxes(tickvals=places, ticktext=[each.token for each in found])
+    figure.update_xaxes(tickvals=list(range(len(found))), ticktext=[theme.plain(each.token) for each in found])
     figure.update_yaxes(title_text=parts.KINDS[kind], rangemode="tozero")
     return theme.finish(figure, title, told, height=340)
+
+
+def _bar(found: Sequence[TokenLevels], values: Sequence[float], name: str, colour: str) -> go.Bar:
+    return go.Bar(
+        x=list(range(len(found))),
+        y=list(values),
+        name=name,
+        marker_color=colour,
+        customdata=[theme.plain(each.token) for each in found],
+        hovertemplate="%{customdata}, %{fullData.name}: %{y:.3f}<extra></extra>",
+    )
 
 
 def _levels(tokens: Tokens, example: int, modality: Modality, depth: int, kind: Kind) -> tuple[int, ...]:
@@ -140,7 +136,7 @@ def _told(tokens: Tokens, example: int, kind: Kind) -> str:
 
 def _shares(each: TokenLevels, levels: Sequence[int]) -> str:
     pairs = (f"level {level}: {share:.3f}" for level, share in zip(levels, each.shares, strict=True))
-    return "<br>".join([each.token, *pairs])
+    return "<br>".join([theme.plain(each.token), *pairs])
 
 
 def _key(level: int, colour: str) -> go.Scatter:

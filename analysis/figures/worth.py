@@ -23,7 +23,8 @@ def worth(
     if not worths:
         return theme.empty(
             title,
-            "What single levels are worth was not measured: `record.interventions: true` measures it in runs to come.",
+            "What single levels are worth was not measured. `mtlab intervene RUN` measures it; "
+            "`record.interventions: true` does so in runs to come.",
         )
     metric = next(iter(worths.values())).metric
     rows = ["weight", "contribution", f"lost without it{', points' if words.in_points(metric) else ''}"]
@@ -59,7 +60,7 @@ def worth(
     caption = (
         f"Weight and contribution: means over cross-modal layers. Lost without it: {metric} less that with the level "
         f"removed ({'; '.join(how[each] for each in by if each in how)}). Mean over seeds, band: lowest to highest "
-        f"seed; {parts.seeds(worths)}; {parts.averaged(found.values())}."
+        f"seed; {parts.seeds(worths)}; {parts.averaged(found.values())}.{parts.uncrowded(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=560)
 

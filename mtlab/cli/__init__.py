@@ -20,6 +20,8 @@ from mtlab.cli import (
     data,
     doctor,
     evaluation,
+    figures,
+    inspecting,
     intervening,
     listing,
     making,
@@ -29,6 +31,7 @@ from mtlab.cli import (
     starting,
     state,
     sweeping,
+    tracking,
     training,
     verifying,
 )
@@ -50,26 +53,32 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run,
     "status": state.status,
     "report": reporting.report,
+    "figures": figures.figures,
     "dashboard": dashboard.dashboard,
     "eval": evaluation.evaluate,
     "intervene": intervening.intervene,
     "import": checkpoints.import_,
     "export": checkpoints.export,
     "verify": verifying.verify,
+    "inspect": inspecting.inspect,
     "list": listing.list_entries,
     "check": checking.check,
     "doctor": doctor.doctor,
     "clean": cleaning.clean,
     "train": training.train,
 }
-GROUPS: dict[str, typer.Typer] = {"sweep": sweeping.app, "data": data.app}  #: commands that have commands of their own
-data.app.command("make")(making.make)
+GROUPS: dict[str, typer.Typer] = {  #: commands that have commands of their own
+    "sweep": sweeping.app,
+    "track": tracking.app,
+    "data": data.app,
+}
 PANELS: dict[str, tuple[str, ...]] = {
-    "Studies": ("new", "plan", "budget", "run", "status", "report", "sweep", "dashboard"),
-    "Single runs and models": ("eval", "intervene", "import", "export", "verify"),
+    "Studies": ("new", "plan", "budget", "run", "status", "report", "figures", "dashboard", "sweep", "track"),
+    "Single runs and models": ("inspect", "eval", "intervene", "import", "export", "verify"),
     "Data": ("data",),
     "What there is": ("list", "check", "doctor", "clean", "train"),
 }
+data.app.command("make")(making.make)
 for _panel, _names in PANELS.items():
     for _name in _names:
         if _name in GROUPS:

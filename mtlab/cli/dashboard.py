@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -19,15 +20,14 @@ def dashboard(
         str, typer.Option("--host", help="Address to listen on. Others than this machine's own let everybody in.")
     ] = "127.0.0.1",
 ) -> None:
-    """Show the store in the browser, live while studies run: studies, one study, one run, single words and patches.
+    r"""Show the store in the browser, live while studies run: studies, one study, one run, single words and patches.
 
     The address of a page holds all that is chosen on it: send it, or keep it. Nothing leaves this machine, and nothing
-    is written. Needs `pip install 'mtlab[dashboard]'`. Ctrl-C stops it.
+    is written. Needs `pip install 'mtlab\[dashboard]'`. Ctrl-C stops it.
     """
     from mtlab.analysis.dashboard.serve import serve
     from mtlab.studies.store import store_root
 
-    try:
+    with suppress(KeyboardInterrupt):
         serve(store_root(store), host, port, typer.echo)
-    except KeyboardInterrupt:
-        typer.echo("stopped")
+    typer.echo("stopped")

@@ -23,7 +23,7 @@ SHOWN = 20  #: problems that are printed
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Convert data sets into shards, and look at them: convert, info, check, sample.",
+    help="Convert data sets into shards, and look at them: make, convert, info, check, sample.",
 )
 Location = Annotated[
     str,

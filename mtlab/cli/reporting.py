@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from mtlab.analysis.report import Report
     from mtlab.studies.store import Store
 
-Format = Literal["md", "json", "svg", "tex", "csv"]
+Format = Literal["md", "json", "svg", "tex", "csv", "html"]
 By = Literal["family"]
+ENDINGS = {".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "csv", ".html": "html"}  #: others: Markdown
 
 
 def report(
@@ -28,7 +29,11 @@ def report(
     ],
     format: Annotated[  # noqa: A002 - the option is called so
         Format | None,
-        typer.Option("--format", help="Markdown, JSON, a picture, LaTeX (booktabs) or CSV.", show_default=False),
+        typer.Option(
+            "--format",
+            help="Markdown, JSON, a picture, LaTeX (booktabs), CSV, or a page with all figures.",
+            show_default=False,
+        ),
     ] = None,
     by: Annotated[
         By | None, typer.Option("--by", help="family: a column per family of questions.", show_default=False)
@@ -38,6 +43,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json (docs/json.md).")] = False,
 ) -> None:
     """Compare the variants of a study: mean ± interval over seeds, difference to the baseline, verdict, cost.
+
+    With --format html, one page with the table, all figures, and where it comes from; it opens without a network.
 
     Several studies stand side by side, variant by variant. Where `train.length` is an axis, so do equal steps and equal
     FLOPs.
@@ -51,7 +58,6 @@ def report(
     if by is not None and len(files) > 1:
         raise UserError("--by family takes one study at a time", file="command line")
     plans = [opened.plan(study_name(file, opened)) for file in files]
-    wanted: str | None = "json" if as_json else format
     for file, plan in zip(files, plans, strict=True):
         if plan.get("kind") == "sweep":
             raise UserError(
@@ -59,12 +65,15 @@ def report(
                 " its tuned variants",
                 file=file,
             )
-    if wanted is None and out is None and by is None and len(plans) == 1:
+    wanted: str | None = "json" if as_json else format
+    if wanted is None and out is not None:
+        wanted = ENDINGS.get(out.suffix, "md")
+    if wanted == "html":
+        write_page(opened, plans, by, out)
+    elif wanted is None and out is None and by is None and len(plans) == 1:
         print_report(opened, plans[0])
     else:
         made = [build(opened, plan) for plan in plans]
-        if wanted is None and out is not None:
-            wanted = {".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "csv"}.get(out.suffix, "md")
         if wanted is None:
             _print(made, by)
         else:
@@ -105,6 +114,30 @@ def written(made: Sequence[Report], wanted: str, by: str | None) -> str:
     if wanted == "csv":
         return csv_lines.text([line for each in made for line in csv_lines.lines(each)])
     return latex.together(view) if wanted == "tex" else markdown.together(view)
+
+
+def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, out: Path | None) -> None:
+    """Write the page of a study, into its folder unless told otherwise.
+
+    Raises:
+        UserError: more than one study, or one table of it alone.
+
+    """
+    from rich.console import Console
+
+    from mtlab.analysis.page.study_page import study_page
+    from mtlab.files import write_text
+
+    if len(plans) > 1:
+        raise UserError("a page is of one study at a time", file="command line", key="--format html")
+    if by is not None:
+        raise UserError("the page holds the table by family already", file="command line", key="--by")
+    plan = plans[0]
+    path = out or store.study(plan["study"]) / "report" / "report.html"
+    with Console(stderr=True).status(f"drawing the figures of {plan['study']}"):
+        text = study_page(store, plan)
+    write_text(path, text)
+    typer.echo(f"written to {path}: open it in a browser, it needs no network")
 
 
 def drawn(made: Sequence[Report], by: str | None, width: int) -> RenderableType:

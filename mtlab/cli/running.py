@@ -70,6 +70,7 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Policy
         UserError: it is wrong, or cannot be run here.
 
     """
+    from mtlab.cli.tracking import told, tracked
     from mtlab.studies.launcher import launch
     from mtlab.studies.live import live_view
     from mtlab.studies.plan import run_configs, to_json
@@ -94,17 +95,20 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Policy
     for remark in data["remarks"]:
         typer.echo(f"data: {remark}")
     hours = plan.study.keys.resources.hours
-    outcome = launch(
-        store,
-        data,
-        run_configs(plan),
-        workers=workers,
-        policy=dataclasses.replace(policy, limit=3600 * (hours or math.inf)),
-        view=live_view(),
-    )
+    with tracked(store, data) as following:
+        outcome = launch(
+            store,
+            data,
+            run_configs(plan),
+            workers=workers,
+            policy=dataclasses.replace(policy, limit=3600 * (hours or math.inf)),
+            view=live_view(),
+        )
     _tell_problems(outcome, store, data, study)
     if report and not outcome.interrupted:
         _report(store, data, study.file)
+    if following is not None:
+        typer.echo(told(following, store, plan.study.name))
     return outcome.exit_code
 
 

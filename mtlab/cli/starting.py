@@ -11,6 +11,8 @@ import typer
 
 from mtlab.errors import UserError, nearest
 
+SWEEPS = "sweeps/"  #: how the names of recipes begin that are sweeps
+
 
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new study, and of its file.")],
@@ -31,7 +33,8 @@ def new(
     write_text(path, rebased(renamed(source.read_text(encoding="utf-8"), name, source), source))
     typer.echo(f"written to {path}, from {source}")
     given = path if path.parent != Path() else path.name
-    typer.echo(f"next: change it, then mtlab plan {given} · mtlab run {given}")
+    first, then = ("sweep plan", "sweep") if recipe.startswith(SWEEPS) else ("plan", "run")
+    typer.echo(f"next: change it, then mtlab {first} {given} · mtlab {then} {given}")
 
 
 def renamed(text: str, name: str, source: Path) -> str:
@@ -88,8 +91,8 @@ def _studies(data: object) -> Iterator[str]:
 
 
 def recipes_by_name() -> dict[str, Path]:
-    """Return the shipped recipes that are studies: name, as `mtlab plan` takes it → file."""
-    from mtlab.config.load import recipes
+    """Return the shipped recipes: name, as `mtlab plan` takes it, or sweeps/NAME for sweeps → file."""
+    from mtlab.config.load import recipes, sweep_recipes
 
     found: dict[str, Path] = {}
     for folder in recipes():
@@ -97,6 +100,9 @@ def recipes_by_name() -> dict[str, Path]:
             name = str(path.relative_to(folder).with_suffix(""))
             if not name.startswith("presets/"):
                 found.setdefault(name, path)
+    for folder in sweep_recipes():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(f"{SWEEPS}{path.stem}", path)
     return found
 
 

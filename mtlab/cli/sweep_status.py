@@ -139,12 +139,23 @@ def made(store: Store, plan: Mapping[str, Any]) -> SweepReport:
         return build(store, plan, searches)
 
 
-def written(store: Store, plan: Mapping[str, Any], wanted: Literal["md", "json"]) -> str:
+def written(store: Store, plan: Mapping[str, Any], wanted: Literal["md", "json", "html"]) -> str:
     """Write a sweep's report as text."""
     from mtlab.analysis.sweep_tables import markdown
 
+    if wanted == "html":
+        return page(store, plan)
     report = made(store, plan)
     return report.to_json() if wanted == "json" else markdown(report)
+
+
+def page(store: Store, plan: Mapping[str, Any]) -> str:
+    """Write a sweep's page."""
+    from mtlab.analysis.page.sweep_page import sweep_page
+    from mtlab.sweeps.opened import opened
+
+    with opened(store, plan) as (_, searches):
+        return sweep_page(store, plan, searches)
 
 
 def print_report(store: Store, plan: Mapping[str, Any]) -> None:
@@ -159,4 +170,5 @@ def print_report(store: Store, plan: Mapping[str, Any]) -> None:
     folder = store.study(plan["study"]) / "report"
     write_text(folder / "report.md", sweep_tables.markdown(report))
     write_text(folder / "report.json", report.to_json())
-    typer.echo(f"written to {folder / 'report.md'} and report.json")
+    write_text(folder / "report.html", page(store, plan))
+    typer.echo(f"written to {folder / 'report.html'} (a page with figures), report.md and report.json")

@@ -215,7 +215,8 @@ def best(
 def report(
     file: Stored,
     format: Annotated[  # noqa: A002 - the option is called so
-        Literal["md", "json"] | None, typer.Option("--format", help="Markdown or JSON.", show_default=False)
+        Literal["md", "json", "html"] | None,
+        typer.Option("--format", help="Markdown, JSON, or one page with all figures.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.", show_default=False)] = None,
     store: StoreOption = None,
@@ -230,7 +231,9 @@ def report(
     if format is None and out is None:
         print_report(opened, stored)
         return
-    text = written(opened, stored, format or ("json" if out is not None and out.suffix == ".json" else "md"))
+    endings: dict[str, Literal["md", "json", "html"]] = {".json": "json", ".html": "html"}
+    ending: Literal["md", "json", "html"] = endings.get("" if out is None else out.suffix, "md")
+    text = written(opened, stored, format or ending)
     if out is None:
         typer.echo(text, nl=False)
     else:

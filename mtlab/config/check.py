@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -49,6 +49,18 @@ def plain_checked(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def checked_once(cls: type[C], data: Mapping[str, Any]) -> C:
+    """`checked`, remembered: for frozen classes, of which the same one may be given again."""
+    key: Any = cls
+    found: C = _kept(key, json.dumps(data, sort_keys=True, default=repr))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _kept(cls: Any, data: str) -> Any:
+    return checked(cls, json.loads(data))
+
+
 @lru_cache(maxsize=4096)
 def _remembered(cls: Any, data: str) -> str:
     return json.dumps(as_plain(checked(cls, json.loads(data))))
@@ -87,9 +99,12 @@ _hints = lru_cache(maxsize=1024)(get_type_hints)
 
 
 def nested(cls: type[Any], key: str) -> type[Any] | None:
-    """Return the dataclass that a field holds, or None."""
+    """Return the dataclass that a field holds, or may hold, or None."""
     hint = hints(cls).get(key)
-    return hint if isinstance(hint, type) and dataclasses.is_dataclass(hint) else None
+    for kind in (hint, *get_args(hint)):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            return kind
+    return None
 
 
 def _first_sentence(error: OmegaConfBaseException) -> str:

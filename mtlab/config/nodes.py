@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from mtlab.config.check import checked
+from mtlab.config.check import checked_once
 from mtlab.errors import UserError
 from mtlab.registry import Entry, Registry
 
@@ -42,6 +42,6 @@ def configured(registry: Registry[T], node: Mapping[str, Any], key: str) -> tupl
     """
     entry = named(registry, node, key)
     try:
-        return entry, checked(entry.config, own_options(node))
+        return entry, checked_once(entry.config, own_options(node))
     except UserError as error:
         raise error.at(key=key) from None

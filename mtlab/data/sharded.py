@@ -100,10 +100,9 @@ class Sharded(Dataset):
     @classmethod
     def offers(cls, config: Any) -> frozenset[str]:
         """What samples of the kind hold."""
-        kind = cls.kind
-        if kind is None:
-            kind = next(part.shards.kind for parts in cls.chosen(config).values() for part in parts)
-        return PROVIDES[kind]
+        if cls.kind is not None:
+            return PROVIDES[cls.kind]
+        return PROVIDES[next(part.shards.kind for parts in cls.chosen(config).values() for part in parts)]
 
     @classmethod
     def sizes(cls, config: Any) -> Mapping[Split, int]:

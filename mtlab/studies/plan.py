@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtlab.config import resolve
+from mtlab.config.check import as_plain
 from mtlab.config.identity import engine_code
 from mtlab.errors import nearest
 from mtlab.studies.cells import Cell, Pricer, make_cells
@@ -104,6 +105,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "published": overall(plan.study),
         "published_rows": [result.to_json([cell.id for cell in plan.cells]) for result in plan.published],
         "code": engine_code(),
+        "tracking": as_plain(keys.tracking),
         "plugin_code": {name: code for cell in plan.cells for name, code in resolve.plugin_code(cell.config).items()},
         "unresolved": list(plan.unresolved),
         "remarks": list(dict.fromkeys(told for cell in plan.cells for told in resolve.remarks(cell.config["data"]))),

@@ -12,6 +12,7 @@ from mtlab.config.check import checked
 from mtlab.config.load import Composed, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError
+from mtlab.tracking.settings import Tracking
 
 Design = Literal["grid", "one_at_a_time", "leave_one_out"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  #: of a study, as it names a folder
@@ -72,7 +73,7 @@ class StudyKeys:
     budget: Budget = option(Budget, "limits")
     report: ReportRules = option(ReportRules, "how variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
-    tracking: dict[str, Any] = option(dict, "where metrics are sent besides the run folder")
+    tracking: Tracking = option(Tracking, "where metrics and figures are sent besides the run folder")
     launcher: Literal["local"] = option("local", "where runs are started")
     resources: Resources = option(Resources, "what one run gets")
     published: Any = option(None, "results from the literature, shown beside ours: metric → value, or a list by row")
@@ -152,8 +153,6 @@ def _check_design(keys: StudyKeys, source: Composed) -> None:
         raise source.error("leave_one_out compares with the full system (`set`): remove `baseline`", "baseline")
     if keys.design == "one_at_a_time" and keys.baseline is None:
         raise source.error("one_at_a_time varies one axis from `baseline`: add it (axis → value)", "design")
-    if keys.tracking:
-        raise source.error("no tracker is available in this version: remove the key", "tracking")
 
 
 def _seeds(given: Any, source: Composed) -> tuple[int, ...]:

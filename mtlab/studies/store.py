@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from mtlab import files
 from mtlab.errors import UserError, nearest
@@ -47,7 +47,7 @@ class Store:
     root: Path
 
     @classmethod
-    def open(cls, root: Path, *, create: bool = False) -> Store:
+    def open(cls, root: Path, *, create: bool = False) -> Self:
         """Open the store at `root`.
 
         Args:

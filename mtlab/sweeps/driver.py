@@ -20,6 +20,7 @@ from mtlab.sweeps.values import Curve, broken, excess, picked, reduced, seen
 
 if TYPE_CHECKING:
     from mtlab.studies.cells import Pricer
+    from mtlab.sweeps.records import Standing
     from mtlab.sweeps.search import Asked
     from mtlab.sweeps.storage import Shelf
     from mtlab.sweeps.variants import Prepared
@@ -141,26 +142,26 @@ class Driver:
         if time.monotonic() - self._looked < LOOK:
             return None
         with self.shelf.alone():
-            for search in self.searches:
-                search.rescue(self.token)
-            for search in self._in_turn():
-                while asked := search.ask(self.token):
+            standings = [self._rescued(search) for search in self.searches]
+            # All advance alike, and each trial knows as much as can be of those before it.
+            order = sorted(
+                range(len(standings)), key=lambda index: (len(standings[index].owners), standings[index].begun, index)
+            )
+            for index in order:
+                search, now = self.searches[index], standings[index]
+                while asked := search.ask(now, self.token):
                     trial = self._taken(search, asked)
                     if trial is not None:
                         return trial
-            standings = [search.standing() for search in self.searches]
+                    now = search.standing()
         self._others = any(each.owners or each.waiting for each in standings)
         self._looked = time.monotonic()
         return None
 
-    def _in_turn(self) -> list[Search]:
-        """Order the variants so that all advance alike, each trial knowing as much as can be of those before it."""
-        standings = [(search.standing(), search) for search in self.searches]
-        order = sorted(
-            range(len(standings)),
-            key=lambda index: (len(standings[index][0].owners), standings[index][0].begun, index),
-        )
-        return [standings[index][1] for index in order]
+    def _rescued(self, search: Search) -> Standing:
+        """Tell how a search stands, once the trials of launchers that are gone have been put back."""
+        now = search.standing()
+        return search.standing() if search.rescue(now, self.token) else now
 
     def _taken(self, search: Search, asked: Asked) -> Active | None:
         """Make the runs of a trial, unless its settings or its known costs rule it out."""

@@ -76,7 +76,7 @@ def _recipe(prepared: Prepared) -> dict[str, Any]:
         "resources": {key: value for key, value in asdict(keys.resources).items() if value is not None},
         "plugins": list(keys.plugins),
         "plugin_folder": str(folder),
-        "tracking": dict(keys.tracking),
+        "tracking": {name: keys for name, keys in as_plain(keys.tracking).items() if keys is not None},
     }
 
 

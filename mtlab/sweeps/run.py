@@ -100,7 +100,7 @@ def run_searches(
         with shelf.alone():
             stored = PlanFile(store, plan)
             for search in searches:
-                search.rescue(token)
+                search.rescue(search.standing(), token)
                 search.retry()
         driver = Driver(prepared, searches, shelf, store, price, token, planned=stored.add, news=news)
         threads = max(variant.cell.config["train"]["threads"] for variant in prepared.variants)

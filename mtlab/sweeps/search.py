@@ -68,20 +68,19 @@ class Search:
         best = leading(self.study, self.prepared.sweep.objectives)
         return (best[0].number, best[0].values[0]) if best else None
 
-    def ask(self, owner: str, *, fresh: bool = True) -> Asked | None:
+    def ask(self, now: Standing, owner: str) -> Asked | None:
         """Ask for a trial: a waiting one, else a new one if the budget has room. Call it alone, see `Shelf.alone`.
 
         Args:
+            now: how the search stands.
             owner: the name under which this launcher is present.
-            fresh: may it be a new one?
 
         Returns:
             None if there is none to be had. Its parameters need not go together: `trial_runs` tells.
 
         """
-        now = self.standing()
         waiting = min(now.waiting, default=None)
-        if waiting is None and not (fresh and now.room):
+        if waiting is None and not now.room:
             return None
         number = now.asked if waiting is None else waiting
         with quiet():
@@ -91,12 +90,12 @@ class Search:
             trial = self.study.ask()
             trial.set_user_attr(OWNER, owner)
             params = draw(trial, self.variant)
-        return Asked(trial, params, tuple(self.study.get_trials(deepcopy=False)[number].intermediate_values))
+        before = () if waiting is None else self.study.get_trials(deepcopy=False)[number].intermediate_values
+        return Asked(trial, params, tuple(before))
 
     def take(self, trial: optuna.Trial, cell: str) -> None:
         """Write down which cell a trial is."""
-        if trial.user_attrs.get(CELL) != cell:
-            trial.set_user_attr(CELL, cell)
+        trial.set_user_attr(CELL, cell)
 
     def refuse(self, trial: optuna.Trial, why: str, excess: Mapping[str, float]) -> None:
         """Tell that a trial is not to be trained, and by how much it broke which limit."""
@@ -163,19 +162,22 @@ class Search:
         if storage.get_trial(found).state == TrialState.RUNNING:
             storage.set_trial_state_values(found, TrialState.WAITING)
 
-    def rescue(self, present: str) -> list[int]:
+    def rescue(self, now: Standing, present: str) -> list[int]:
         """Release the running trials whose launchers are gone; return their numbers. Call it alone.
 
         Args:
+            now: how the search stands.
             present: the name of this launcher, which is not gone.
 
         """
-        found = []
-        for number, owner in self.standing().owners.items():
-            if owner != present and (owner is None or self.shelf.gone(owner)):
-                self.release(number)
-                found.append(number)
-        return found
+        lost = [
+            number
+            for number, owner in now.owners.items()
+            if owner != present and (owner is None or self.shelf.gone(owner))
+        ]
+        for number in lost:
+            self.release(number)
+        return lost
 
     def retry(self) -> list[int]:
         """Enqueue again what failed for a reason outside of its settings; return those numbers. Call it alone."""

@@ -2,8 +2,8 @@
 
 Two kinds: a journal, a file in the sweep's folder of the store, for launchers that share a file system; and a
 PostgreSQL database, for launchers on several machines. Both give the same three things: Optuna's storage; a section in
-which one launcher is alone; and a way to tell whether another launcher still lives. The last two are locks of the kernel
-or of the database server, which let go of a launcher's locks when it dies: no clocks are compared.
+which one launcher is alone; and a way to tell whether another launcher still lives. The last two are locks of the
+kernel or of the database server, which let go of a launcher's locks when it dies: no clocks are compared.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class TimmBased(Tower[NDArray[np.uint8]]):
 
     @classmethod
     def grid(cls, config: Any) -> Grid:
-        """A square, behind as many tokens as do not fit in it: a class token, registers."""
+        """A square, behind as many tokens as do not fit in it: a class token, registers (at most 2 · side)."""
         tokens = cls.describe(config).tokens
         side = isqrt(tokens)
         return Grid(side, side, prefix=tokens - side**2)

@@ -50,7 +50,8 @@ def layers(
             for kind in ("weights", "contributions"):
                 values[f"{kind}_tokens/{place}"] = 0.1 * shares
                 values[f"{kind}_examples/{place}"] = 0.05 * shares
-                values[f"{kind}_entropy/{place}"] = -(weights * np.log(weights)).sum() / np.log(number)
+                if number > 1:
+                    values[f"{kind}_entropy/{place}"] = -(weights * np.log(weights)).sum() / np.log(number)
             values[f"temperature/{place}"] = 1.0 - 0.1 * depth
             values[f"attention/{place}/self"] = 0.5 + 0.3 * noise.random(2)
             values[f"attention/{place}/cross"] = 0.5 + 0.3 * noise.random(2)

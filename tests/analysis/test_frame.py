@@ -4,8 +4,10 @@ import json
 import time
 
 import polars as pl
+import pytest
 
 from mtlab.analysis import frame
+from mtlab.errors import UserError
 
 
 def test_one_row_per_run_with_everything_known_of_it(four):
@@ -82,3 +84,17 @@ def test_a_thousand_runs_take_less_than_two_seconds(fabric):
     assert frame.runs(fabric.store, plan).height == 1000
     assert time.perf_counter() - began < 2
     assert frame.examples(fabric.store, plan, split="test").height == 300_000
+
+
+def test_a_damaged_file_of_outcomes_is_told_in_one_line(four):
+    plan = four.plan(["static", "bridge"])
+    path = four.store.run("static/s1") / "examples.parquet"
+    whole = path.read_bytes()
+    pl.DataFrame({"something": ["else"]}).write_parquet(path)
+    with pytest.raises(UserError, match="'split' is missing") as told:
+        frame.examples(four.store, plan)
+    assert told.value.file == path
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"static/s1/examples\.parquet: cannot be read") as told:
+        frame.examples(four.store, plan)
+    assert "\n" not in str(told.value)

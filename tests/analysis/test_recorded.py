@@ -131,6 +131,9 @@ def test_interventions_become_drops() -> None:
     assert read.drop("text", 9) is None
     assert read.uniform == {"text": pytest.approx(0.6), "image": pytest.approx(0.6)}
     assert read.swapped == {3: {"text": 0.5, "both": 0.4}}
+    # measured on demand, where training did not
+    on_demand = recorded.worth({**result, "interventions": None}, {"standard": result["interventions"], **swaps})
+    assert on_demand == read
     # a manager that is no mixture, and a metric that was not measured
     result["interventions"]["text"] = {"by": "input", "uniform": None, "without": {"4": 0.1}}
     read = recorded.worth({**result, "metrics": {}})
@@ -139,7 +142,7 @@ def test_interventions_become_drops() -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "why"), [(None, "not finished"), ({}, "was off"), ({"interventions": None}, "was off")]
+    ("result", "why"), [(None, "not finished"), ({}, "mtlab intervene"), ({"interventions": None}, "mtlab intervene")]
 )
 def test_interventions_that_were_not_made_are_told(result: dict | None, why: str) -> None:
     read = recorded.worth(result)

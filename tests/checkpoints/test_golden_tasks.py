@@ -3,6 +3,7 @@
 `test_verify` compares what models give; here the paths of training and of evaluation themselves are taken.
 """
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,9 @@ def losses(bundle: Bundle, task: str, objective: dict[str, float], batch: Batch)
     with rebuilt(bundle) as ours:
         model = ours.model(task)
     if objective:
-        options: Any = model.task.config
-        object.__setattr__(options, "objectives", objective)
+        # A copy: models of one configuration share their options.
+        model.task.config = dataclasses.replace(model.task.config)
+        object.__setattr__(model.task.config, "objectives", objective)
     for _, manager in model.encoder.managers():
         manager.noise_scale = 0.0
     run = Passes(model, Arithmetic(torch.device("cpu")), Moment(0, 0, 0))

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def _attempt(run: Path) -> int:
 
 
 def train(run: Path, behaviour: Any, asked: Sequence[int] = ()) -> int:
-    """Go from step to step, as `behaviour` says: `pause` seconds a step, `nan above` a learning rate, `die at` a step."""
+    """Go from step to step; what goes wrong says `behaviour`: `nan above` a learning rate, `die at` a step, …"""
     content, last = files.read_json(run / "config.json"), run / "checkpoints" / "last.json"
     config, seed = content["config"], content["seed"]
     number = 1 + (files.read_json(run / "state.json")["attempt"] if (run / "state.json").exists() else 0)
@@ -159,7 +160,7 @@ class Opened:
             with self.shelf.alone():
                 stored = PlanFile(self.store, to_json(self.prepared))
                 for search in self.searches:
-                    search.rescue(token)
+                    search.rescue(search.standing(), token)
                     search.retry()
             driver = Driver(
                 self.prepared,
@@ -218,17 +219,35 @@ def launch(path: Path, root: Path, workers: int) -> int:
     return ended.exit_code
 
 
-def launch_process(path: Path, store: Path, workers: int = 1, **behaviour: Any) -> subprocess.Popen[str]:
-    """Start a launcher in a process of its own; `behaviour` is that of its workers."""
-    arguments: Sequence[str] = ["launch", str(path), str(store), str(workers)]
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "IMAGINED": json.dumps(behaviour)},
-    )
+class Launcher:
+    """A launcher in a process of its own, whose output is read as it comes; `behaviour` is that of its workers."""
+
+    def __init__(self, path: Path, store: Path, workers: int = 1, **behaviour: Any) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "launch", str(path), str(store), str(workers)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "IMAGINED": json.dumps(behaviour)},
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
+            self.lines.append(line)
+
+    def said(self, word: str) -> int:
+        """How often has it said a word?"""
+        return sum(word in line.split() for line in self.lines)
+
+    def wait(self, seconds: float = 300) -> int:
+        """Wait for its end; return its exit code."""
+        code = self.process.wait(seconds)
+        self._reader.join(5)
+        return code
 
 
 if __name__ == "__main__":

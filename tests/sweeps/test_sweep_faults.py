@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 import server
-from imagined import Opened, launch_process, write_sweep
+from imagined import Launcher, Opened, write_sweep
 
 from mtlab import files
 
@@ -27,7 +26,7 @@ seeds: 2
 budget: {{trials: {trials}}}
 storage: {storage}
 """
-STORAGES = ["journal", pytest.param("postgres", marks=pytest.mark.slow)]
+STORAGES = ["journal", "postgres"]
 
 
 @pytest.fixture(scope="module")
@@ -45,26 +44,18 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_sweep(tmp_path, TEXT.format(storage=storage, trials=TRIALS), f"hunt{time.monotonic_ns()}")
 
 
-def finished(process: subprocess.Popen[str], code: int = 0) -> str:
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == code, output
+def finished(launcher: Launcher, code: int = 0) -> str:
+    ended = launcher.wait()
+    output = "".join(launcher.lines)
+    assert ended == code, output
     return output
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.02)
-
-
-def lines_of(process: subprocess.Popen[str], word: str, count: int) -> None:
-    """Read a launcher's output until it has said a word so often."""
-    assert process.stdout is not None
-    while count:
-        line = process.stdout.readline()
-        assert line, "the launcher has ended"
-        count -= word in line.split()
 
 
 def told(path: Path, root: Path, variant: int) -> list[Any]:
@@ -90,68 +81,74 @@ def check_whole(path: Path, root: Path, trials: int = TRIALS) -> None:
     assert not list((root / "studies").glob("*/launchers/*"))
 
 
+@pytest.mark.slow
 def test_a_killed_launcher_is_followed_by_one_that_goes_on_as_if_nothing_had_happened(
     path: Path, tmp_path: Path
 ) -> None:
-    finished(launch_process(path, tmp_path / "whole"))
+    finished(Launcher(path, tmp_path / "whole"))
     if "postgresql" in path.read_text():  # a database has one search of a name
         other = path.with_name("again.yaml")
         other.write_text(path.read_text().replace(path.stem, f"{path.stem}again"))
     else:
         other = path
     for moment in (1, 3):
-        process = launch_process(other, tmp_path / "parts", pause=0.05)
-        lines_of(process, "begun", moment)
-        process.kill()
+        process = Launcher(other, tmp_path / "parts", pause=0.05)
+        wait_for(lambda: process.said("begun") >= moment)  # noqa: B023
+        process.process.kill()
         process.wait()
     locks = list((tmp_path / "parts/cells").glob("*/s*/lock.json"))
-    finished(launch_process(other, tmp_path / "parts"))
+    finished(Launcher(other, tmp_path / "parts"))
     for variant in (0, 1):
         assert told(other, tmp_path / "parts", variant) == told(path, tmp_path / "whole", variant)
     check_whole(other, tmp_path / "parts")
     assert not any(lock.exists() for lock in locks)
 
 
+@pytest.mark.slow
 def test_six_launchers_share_a_sweep_and_two_of_them_die(path: Path, tmp_path: Path) -> None:
     root = tmp_path / "runs"
-    processes = [launch_process(path, root, 1, pause=0.03) for _ in range(6)]
-    lines_of(processes[0], "begun", 1)
-    lines_of(processes[1], "begun", 1)
-    for process in processes[:2]:
-        process.kill()
-        process.wait()
-    for process in processes[2:]:
-        finished(process)
+    launchers = [Launcher(path, root, 1, pause=0.1) for _ in range(6)]
+    wait_for(lambda: sum(bool(each.said("begun")) for each in launchers) >= 2)
+    doomed = [each for each in launchers if each.said("begun")][:2]
+    for each in doomed:
+        each.process.kill()
+        each.wait()
+    for each in launchers:
+        if each not in doomed:
+            finished(each)
     check_whole(path, root)
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_are_retried_from_their_checkpoints(path: Path, tmp_path: Path) -> None:
-    finished(launch_process(path, tmp_path / "runs", 2, **{"die at": 4}))
+    finished(Launcher(path, tmp_path / "runs", 2, **{"die at": 4}))
     check_whole(path, tmp_path / "runs")
     states = [files.read_json(state) for state in (tmp_path / "runs/cells").glob("*/s0/state.json")]
     assert 2 in {state["attempt"] for state in states}
 
 
+@pytest.mark.slow
 def test_an_interrupted_launcher_leaves_no_trial_running(path: Path, tmp_path: Path) -> None:
-    process = launch_process(path, tmp_path / "runs", 2, pause=0.1)
-    lines_of(process, "begun", 2)
-    process.send_signal(signal.SIGINT)
+    process = Launcher(path, tmp_path / "runs", 2, pause=0.1)
+    wait_for(lambda: process.said("begun") >= 2)
+    process.process.send_signal(signal.SIGINT)
     finished(process, 130)
     states = [state for variant in (0, 1) for _, state, *_ in told(path, tmp_path / "runs", variant)]
     assert states
     assert "RUNNING" not in states
-    finished(launch_process(path, tmp_path / "runs", 2))
+    finished(Launcher(path, tmp_path / "runs", 2))
     check_whole(path, tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_a_launcher_that_stands_still_is_not_robbed(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=3))
-    still = launch_process(path, tmp_path / "runs", pause=0.05)
+    still = Launcher(path, tmp_path / "runs", pause=0.05)
     wait_for(lambda: list((tmp_path / "runs/cells").glob("*/s0/metrics.jsonl")) != [])
-    os.killpg(still.pid, signal.SIGSTOP)  # while it waits for its worker
-    other = launch_process(path, tmp_path / "runs")
+    os.killpg(still.process.pid, signal.SIGSTOP)  # while it waits for its worker
+    other = Launcher(path, tmp_path / "runs")
     wait_for(lambda: _ended(path, tmp_path / "runs") >= 5)  # all but the one that is held
-    os.killpg(still.pid, signal.SIGCONT)
+    os.killpg(still.process.pid, signal.SIGCONT)
     finished(still)
     finished(other)
     check_whole(path, tmp_path / "runs", 3)
@@ -193,12 +190,13 @@ def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Pat
     assert [each.params for each in trials if "again" in each.user_attrs] == [trials[failed].params]
 
 
+@pytest.mark.slow
 def test_a_bug_in_two_trials_stops_the_sweep(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=4))
-    output = finished(launch_process(path, tmp_path / "runs", 1, **{"same bug at": 3}), 1)
+    output = finished(Launcher(path, tmp_path / "runs", 1, **{"same bug at": 3}), 1)
     assert output.count("failed") == 2
     states = [state for variant in (0, 1) for _, state, *_ in told(path, tmp_path / "runs", variant)]
     assert states == ["FAIL", "FAIL"]
-    finished(launch_process(path, tmp_path / "runs", 1))
+    finished(Launcher(path, tmp_path / "runs", 1))
     words = [search.standing().counts for search in Opened(path, tmp_path / "runs").searches]
     assert all(each["tried again"] == 1 and sum(each.values()) == 5 for each in words)

@@ -1,4 +1,4 @@
-"""The search itself: the trials that Optuna proposes by itself, whatever the store has, and whenever it is gone on with."""
+"""The search itself: the trials that Optuna proposes by itself, whatever the store has, however often it is stopped."""
 
 import math
 from pathlib import Path
@@ -62,12 +62,7 @@ def by_hand(sampler: str, pruner: str, trials: int) -> list[Any]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("sampler", "pruner"),
-    [
-        ("tpe", "none"),
-        ("tpe", "median"),
-        ("tpe", "hyperband"),
-        *((name, "median") for name in SAMPLERS if name != "tpe"),
-    ],
+    [*(("tpe", pruner) for pruner in PRUNERS), *((name, "median") for name in SAMPLERS if name != "tpe")],
 )
 def test_the_trials_are_those_of_optuna_itself(tmp_path: Path, sampler: str, pruner: str) -> None:
     opened = Opened(sweep(tmp_path, sampler, pruner, 9), tmp_path / "runs")
@@ -130,8 +125,9 @@ def test_several_seeds_are_reduced_and_only_survivors_have_them(tmp_path: Path) 
 
 
 def test_wilcoxon_stops_before_all_seeds_are_run(tmp_path: Path) -> None:
-    PRUNERS["wilcoxon"] = ("{name: wilcoxon, p_threshold: 0.2}", None)
-    opened = Opened(sweep(tmp_path, "random", "wilcoxon", 6, "seeds: 6"), tmp_path / "runs")
+    pruner = "{name: wilcoxon, p_threshold: 0.2}"
+    text = f"{SPACE}sampler: random\npruner: {pruner}\nseeds: 6\nbudget: {{trials: 6}}"
+    opened = Opened(write_sweep(tmp_path, text), tmp_path / "runs")
     opened.search()
     states = {each.state.name for each in opened.searches[0].study.trials}
     assert states == {"COMPLETE", "PRUNED"}

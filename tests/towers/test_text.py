@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mtlab.errors import UserError
-from mtlab.towers import build_tower, fetch_tower, tower_digest, tower_shape
+from mtlab.towers import build_tower, fetch_tower, text_pieces, tower_digest, tower_shape
 from mtlab.towers.text import _minilm_folder
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
@@ -226,3 +226,30 @@ def test_a_folder_without_tokeniser_is_an_architecture(tmp_path):
     assert [tuple(level.shape) for level in tower(ids, ids > 0).levels] == [(1, 3, 32)] * 3
     with pytest.raises(UserError, match="no tokeniser"):
         tower.prepare(["words"])
+
+
+def test_pieces_name_the_real_tokens_of_every_text():
+    texts = [
+        "Is there a red hexagon?",
+        "How many unbelievably tiny, tiny triangles are there to the left of the square?",
+    ]
+    given = {"name": "minilm", "max_length": 16}
+    pieces = text_pieces(given, texts)
+    assert pieces[0] == ["[CLS]", "Is", "there", "a", "red", "he", "xa", "gon", "?", "[SEP]"]
+    assert [len(words) for words in pieces] == build_tower("text", given).prepare(texts)[1].sum(1).tolist()
+    assert (len(pieces[1]), pieces[1][-1]) == (16, "[SEP]")  # cut as the tower cuts it
+
+
+def test_models_without_words_for_their_tokens(tmp_path):
+    folder = model_folder(tmp_path / "slow", "bert")
+    (folder / "tokenizer.json").unlink()
+    assert text_pieces(node(folder), ["a"]) is None
+    assert text_pieces({"name": "transformers", "model": "nobody/has-this"}, ["a"]) is None
+    assert text_pieces({"name": "planted"}, ["a"]) is None
+
+
+def test_naming_pieces_does_not_take_seconds():
+    """Workers do it on cached features: neither transformers nor the model is loaded."""
+    program = "import sys; from mtlab.towers import text_pieces; text_pieces({'name': 'minilm'}, ['a'])"
+    program += "; sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

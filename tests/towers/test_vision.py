@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from mtlab.errors import UserError
-from mtlab.towers import build_tower, fetch_tower, tower_digest, tower_shape
+from mtlab.towers import build_tower, fetch_tower, token_grid, tower_digest, tower_shape
+from mtlab.towers.base import Grid
 from mtlab.towers.positions import resized
 
 
@@ -244,3 +245,23 @@ def test_one_line_for_the_user(node, told):
 def test_hub_weights_have_no_digest_before_they_are_here():
     assert tower_digest("vision", timm_node("test_vit", weights="pretrained")) is None
     assert tower_shape("vision", timm_node("test_vit", weights="pretrained")).depth == 6
+
+
+@pytest.mark.parametrize(
+    ("node", "grid"),
+    [
+        ({"name": "efficientnet_lite0", "grid": 5}, Grid(5, 5, prefix=0)),
+        (
+            {"name": "clip_vit", "image_size": 64, "patch": 16, "width": 32, "heads": 2, "depth": 2},
+            Grid(4, 4, prefix=1),
+        ),
+        ({"name": "timm", "model": "vit_tiny_patch16_224", "weights": "random"}, Grid(14, 14, prefix=1)),
+        ({"name": "timm", "model": "deit_tiny_distilled_patch16_224", "weights": "random"}, Grid(14, 14, prefix=2)),
+        ({"name": "tiny_vision", "image_size": 32, "patch": 8}, Grid(4, 4, prefix=1)),
+        ({"name": "planted"}, None),
+    ],
+)
+def test_how_tokens_lie_in_the_image(node, grid):
+    assert token_grid(node) == grid
+    if grid is not None:
+        assert grid.prefix + grid.rows * grid.columns == tower_shape("vision", node).tokens

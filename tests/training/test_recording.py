@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_a_step_that_nobody_could_foresee_is_the_last(make_run: RunMaker, monkey
     assert trace["gradient/head"][-1].isnan()
 
 
-def test_recorded_layers_are_labelled(make_run: RunMaker) -> None:
+def test_recorded_layers_are_labelled_and_documented(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_run(vision={"layers": "top2"})
     train(folder)
     tensors, about = checkpoints.load(folder / "layers.safetensors")
@@ -149,6 +150,15 @@ def test_recorded_layers_are_labelled(make_run: RunMaker) -> None:
     assert shapes == expected
     assert tensors["weights/image/0"].sum().item() == pytest.approx(1)
     assert tensors["contributions/text/1"].sum().item() == pytest.approx(1)
+    page = (Path(__file__).parents[2] / "docs/recording.md").read_text()
+    for name in tensors:
+        kind, _, where = name.partition("/")
+        depth = "/".join("d" if part.isdigit() else part for part in where.split("/")[1:])
+        assert f"`{kind}/M{f'/{depth}' if depth else ''}`" in page
+    (shown,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    capsys.readouterr()
+    exec(shown.replace("runs/cells/CELL/s0", str(folder)))
+    assert capsys.readouterr().out.startswith("['level 1', 'level 2', 'level 3', 'previous 1']\n[0.")
 
 
 def test_per_token_arrays_come_with_words_and_grid(make_run: RunMaker) -> None:

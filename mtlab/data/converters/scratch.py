@@ -32,7 +32,7 @@ class Scratch:
         with files.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            for setting in ("journal_mode=off", "synchronous=off", "cache_size=-16000", "temp_store=file"):
+            for setting in ("journal_mode=off", "synchronous=off", "cache_size=-4000", "temp_store=file"):
                 self.database.execute(f"pragma {setting}")
 
     def store(self, columns: str, rows: Iterable[tuple[Any, ...]]) -> str:

@@ -1,6 +1,7 @@
 """Every published transform against the authors' own, on their picture: within one grey level."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -133,3 +134,41 @@ def test_the_two_families_differ_in_their_greys() -> None:
     red[0] = 200
     assert op.colour(red, 0.0)[0, 0, 0] == 59  # 0.299 · 200
     assert op.colour(red, 0.0, op.BLUE_GREEN_RED)[0, 0, 0] == 22  # 0.114 · 200
+
+
+def measured(family: str, name: str) -> list[Tensor]:
+    """The differences of an operation in every direction and at every level that is stored."""
+    found = []
+    for stored in ARRAY if family == "array" else PIL:
+        operation, _, level = stored.partition("@")
+        if operation.removesuffix("abs") != name:
+            continue
+        policy = array_policy(int(level[0]), 2, colours=True) if family == "array" else pil_policy(9, 2)
+        ways = policy.pool[operation]
+        backwards = operation.startswith("Translate") or (family == "pil" and operation.startswith("Shear"))
+        image = ways[(backwards != level.endswith("neg")) if len(ways) > 1 else 0](IMAGE)
+        found.append(difference(image, f"{'randaugment' if family == 'array' else 'randaug'}/{stored}"))
+    return found
+
+
+def test_the_table_in_the_docs_is_what_is_measured() -> None:
+    page = (Path(__file__).parents[3] / "docs/transforms.md").read_text()
+    rows = re.findall(r"^\| ([A-Z][A-Za-z, ]+) \| (.*?) \| (.*?) % \| (\d+) \| (.*?) % \|$", page, re.MULTILINE)
+    assert len(rows) == 7
+    for names, array_most, array_share, pil_most, pil_share in rows:
+        for family, most, share in (("array", array_most, array_share), ("pil", pil_most, pil_share)):
+            found = torch.stack([each for name in names.split(", ") for each in measured(family, name)])
+            if most.isdigit():
+                assert int(found.max()) == int(most), (names, family)
+            assert round(100 * float((found > 0).float().mean()), 1) == pytest.approx(float(share)), (names, family)
+    pipelines = []
+    for name in (name.removeprefix("transform/") for name in STORED if name.startswith("transform/")):
+        transform = build_transform({"name": name.partition("@")[0], "size": int(name.partition("@")[2])})
+        scale = torch.tensor(transform.moments[1]).view(3, 1, 1) * 255
+        pipelines.append(((transform(IMAGE) - STORED[f"transform/{name}"]) * scale).abs().round().flatten())
+    differences = torch.cat(pipelines)
+    (told,) = re.findall(r"`pixelbert` \| (\d+) \| (.*?) % \|", page)
+    assert (int(differences.max()), round(100 * float((differences > 0).float().mean()), 1)) == (
+        int(told[0]),
+        float(told[1]),
+    )

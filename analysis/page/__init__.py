@@ -1,0 +1,1 @@
+"""A study as one page that opens from the file system: table, figures, where it all comes from. Needs no network."""

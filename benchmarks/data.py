@@ -1,0 +1,171 @@
+"""How fast are conversion and loading beside plain PIL and a plain DataLoader, and does memory stay the same?
+
+    python benchmarks/data.py [--images 5000] [--rounds 3]
+
+All are measured in turn, several times, in one run on one core each, so that a busy machine is busy for all alike. CPU
+seconds are what to compare: wall seconds depend on who else is at work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from mtlab.data.shards import Shards
+from mtlab.data.shards.convert import convert
+from mtlab.data.shards.stream import Stream, StreamLoader
+from mtlab.data.transforms.base import CLIP, build_transform
+
+BATCH, SIZE = 32, 224
+MEMORY = {
+    "conversion": "from mtlab.data.shards.convert import convert\n"
+    "convert('jsonl', Path(raw), Path(out), {'kind': 'captions'}, samples=250)",
+    "streaming": "from mtlab.data.shards import Shards\nfrom mtlab.data.shards.stream import Stream, StreamLoader\n"
+    "from mtlab.data.transforms.base import build_transform\nfrom itertools import islice\n"
+    "loader = StreamLoader(Stream([(Shards(out), 'train')]), build_transform({'name': 'albef', 'size': 64}))\n"
+    "list(islice(loader.steps(0, 32), 60))",
+}
+
+
+def write_raw(folder: Path, images: int, distinct: int = 200) -> None:
+    """Write images of 640 × 480 pixels, five captions each; after the first `distinct` they come again."""
+    (folder / "images").mkdir(parents=True)
+    dice = np.random.default_rng(0)
+    with (folder / "train.jsonl").open("w") as lines:
+        for number in range(images):
+            path = folder / f"images/{number}.jpg"
+            if number < distinct:
+                coarse = Image.fromarray(dice.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+                coarse.resize((640, 480), Image.Resampling.BICUBIC).save(path, quality=90)
+            else:
+                os.link(folder / f"images/{number % distinct}.jpg", path)
+            captions = [f"image {number}, caption {at} of five" for at in range(5)]
+            lines.write(json.dumps({"image": path.name, "caption": captions}) + "\n")
+    for split in ("val", "test"):
+        (folder / f"{split}.jsonl").write_text(json.dumps({"image": "0.jpg", "caption": split}) + "\n")
+
+
+class Plain(Dataset[Any]):
+    """Files, PIL, and torch: what most code does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows = [
+            (folder / "images" / row["image"], caption)
+            for row in map(json.loads, (folder / "train.jsonl").read_text().splitlines())
+            for caption in row["caption"]
+        ]
+        mean, deviation = CLIP
+        self.mean, self.deviation = torch.tensor(mean).view(3, 1, 1), torch.tensor(deviation).view(3, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: int) -> tuple[torch.Tensor, str]:
+        path, caption = self.rows[at]
+        with Image.open(path) as image:
+            resized = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1).float() / 255
+        return (pixels - self.mean) / self.deviation, caption
+
+
+def measured(work: Callable[[], int]) -> tuple[float, float]:
+    """Do some work; return the things done per CPU second and per wall second."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    done = work()
+    return done / (time.process_time() - cpu), done / (time.perf_counter() - wall)
+
+
+def memory(code: str, raw: Path, out: Path) -> float:
+    """Run code in a process of its own; return the most memory that it had, in MiB."""
+    script = f"from pathlib import Path\nimport sys\nraw, out = sys.argv[1:]\n{code}\n"
+    # not getrusage: what it tells of a new process includes the memory of the one that started it
+    script += "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"
+    done = subprocess.run([sys.executable, "-c", script, raw, out], capture_output=True, text=True, check=True)
+    return int(done.stdout) / 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=5000, help="in the larger data set; the smaller has a tenth")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=15, help=f"batches of {BATCH} in a round")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name, images in (("small", asked.images // 10), ("large", asked.images)):
+            write_raw(root / name, images)
+            convert("jsonl", root / name, root / f"{name}-shards", {"kind": "captions"}, samples=250)
+        speed(root, asked.rounds, asked.steps)
+        for what, code in MEMORY.items():
+            used = [
+                memory(code, root / name, root / f"{name}-shards{'-again' * (what == 'conversion')}")
+                for name in ("small", "large")
+            ]
+            print(f"memory of {what}: {used[0]:.0f} MiB, with ten times the data {used[1]:.0f} MiB")
+
+
+def speed(root: Path, rounds: int, steps: int) -> None:
+    """Compare throughputs."""
+    raw, shards = root / "small", Shards(root / "small-shards")
+    files = sorted((raw / "images").iterdir())
+    plain = DataLoader(Plain(raw), BATCH, shuffle=True)
+    streams = {
+        name: StreamLoader(Stream([(shards, "train")]), build_transform({"name": name, "size": SIZE}))
+        for name in ("albef", "albef_randaug")
+    }
+
+    def decode_files() -> int:
+        for path in files:
+            with Image.open(path) as image:
+                image.convert("RGB")
+        return len(files)
+
+    def convert_files() -> int:
+        with tempfile.TemporaryDirectory(dir=root) as out:
+            convert("jsonl", raw, Path(out), {"kind": "captions"}, samples=250)
+        return len(files)
+
+    def streamed(name: str, start: int = 0) -> int:
+        return sum(map(len, islice(streams[name].steps(0, BATCH, start), steps)))
+
+    work: dict[str, Callable[[], int]] = {
+        "decode the files by PIL, write nothing": decode_files,
+        "convert them into shards": convert_files,
+        "load by PIL and DataLoader": lambda: sum(len(captions) for _, captions in islice(plain, steps)),
+        "stream shards": lambda: streamed("albef"),
+        "stream shards from the middle of an epoch": lambda: streamed("albef", len(streams["albef"]) // BATCH // 2),
+        "stream shards, augmented": lambda: streamed("albef_randaug"),
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
+    for turn in range(rounds + 1):
+        for name, each in work.items():
+            result = measured(each)
+            if turn:  # the first round warms up
+                found[name].append(result)
+    print(f"{'images a second of one core':45} {'of CPU time':>12} {'of wall time':>12}")
+    for name, results in found.items():
+        cpu, wall = (statistics.median(each) for each in zip(*results, strict=True))
+        print(f"{name:45} {cpu:12.0f} {wall:12.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What a sweep costs beside training: asking for a trial, its cell and plan, reports, telling; process start apart.
+
+    python benchmarks/sweep_overhead.py [--trials 100] [--storage postgresql://USER@HOST/DATABASE]
+
+Runs are made up on the spot: a curve of six validations and a result. What is measured is everything else, with one
+launcher, two seeds, TPE and the median pruner. Prints milliseconds per trial: mean, and the slowest of twenty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mtlab import files
+from mtlab.studies.board import Board, make_job
+from mtlab.studies.costs import Costs
+from mtlab.studies.store import Store
+from mtlab.sweeps import driver as driving
+from mtlab.sweeps.driver import Driver
+from mtlab.sweeps.plan import PlanFile, to_json
+from mtlab.sweeps.run import open_searches
+from mtlab.sweeps.search import Search
+from mtlab.sweeps.spec import read_sweep
+from mtlab.sweeps.storage import open_shelf
+from mtlab.sweeps.variants import prepare
+
+VALIDATIONS = 6
+SWEEP = """
+kind: sweep
+name: {name}
+set:
+  text: {{name: tiny_text, depth: 3, width: 16, layers: all}}
+  vision: {{name: tiny_vision, depth: 3, width: 16, layers: all}}
+  data: {{name: shapes, train: 64, val: 16, test: 16}}
+  model: {{width: 16, heads: 2, cross_layers: 2, mlp_ratio: 1}}
+  train: {{batch: 8, length: {{steps: {steps}}}, eval_every: 1}}
+over: {{manager: [static]}}
+space: {{train.lr: {{float: [1e-4, 1e-1], log: true}}, manager: default}}
+pruner: {{name: median, n_startup_trials: 5}}
+seeds: 2
+budget: {{trials: {trials}}}
+storage: {storage}
+"""
+
+
+class Times:
+    """Milliseconds by what they were spent on, trial by trial."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Add what passes within to the last trial."""
+        began = time.perf_counter()
+        yield
+        if self.spent[what]:
+            self.spent[what][-1] += 1000 * (time.perf_counter() - began)
+
+    def next(self) -> None:
+        """Begin another trial."""
+        for what in ("ask", "cell", "report", "tell", "all"):
+            self.spent[what].append(0.0)
+
+    def lines(self) -> Iterator[str]:
+        """Write a line each: mean, and the slowest of twenty."""
+        for what, values in self.spent.items():
+            yield f"{what:>8} {statistics.fmean(values):8.1f} {sorted(values)[int(0.95 * len(values))]:8.1f}"
+
+
+def timed(times: Times) -> None:
+    """Measure the calls that make up a trial's bookkeeping."""
+
+    def wrap(owner: Any, name: str, what: str) -> None:
+        inner = getattr(owner, name)
+
+        def outer(*given: Any, **named: Any) -> Any:
+            with times.on(what):
+                return inner(*given, **named)
+
+        setattr(owner, name, outer)
+
+    for name, what in {"ask": "ask", "take": "ask", "report": "report", "worse": "report"}.items():
+        wrap(Search, name, what)
+    for name in ("complete", "prune"):
+        wrap(Search, name, "tell")
+    wrap(driving, "trial_runs", "cell")
+
+
+def imagine(directory: Path, config: Any) -> None:
+    """Make up a run: the better, the nearer its learning rate is to one."""
+    lr, seed = config["config"]["train"]["lr"], config["seed"]
+    for step in range(1, VALIDATIONS + 1):
+        files.append_line(
+            directory / "metrics.jsonl", {"step": step, "seconds": step, "val/accuracy": lr * step + seed}
+        )
+    value = lr * VALIDATIONS + seed
+    files.write_json(
+        directory / "result.json",
+        {"steps": VALIDATIONS, "metrics": {"val/accuracy": value}, "cost": {**config["cost"], "seconds": 6.0}},
+    )
+
+
+def process_start() -> float:
+    """Measure how long a worker needs until it could train: Python, torch, mtlab."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import mtlab.training.worker"], check=True)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--storage", default="journal")
+    given = parser.parse_args()
+    times = Times()
+    timed(times)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("MTLAB_CACHE", f"{folder}/cache")
+        path, store = Path(folder) / "overhead.yaml", Store.open(Path(folder) / "runs", create=True)
+        name = f"overhead-{os.getpid()}"
+        path.write_text(SWEEP.format(name=name, steps=VALIDATIONS, trials=given.trials, storage=given.storage))
+        costs = Costs(store.root / "costs.json")
+        prepared = prepare(read_sweep(path), costs)
+        shelf = open_shelf(given.storage, name, store.claim_study(name, path, path.read_text()))
+        searches = open_searches(prepared, shelf)
+        with shelf.present("here"):
+            stored, board = PlanFile(store, to_json(prepared)), Board(name, "val/accuracy", {}, 1)
+            driver = Driver(
+                prepared, searches, shelf, store, costs, "here", planned=stored.add, news=lambda _: times.next()
+            )
+            turn = driver.turn(board)
+            while turn.add or turn.open:
+                for run, config in turn.add:
+                    imagine(store.create_run(run["id"], config), config)
+                    board.jobs.setdefault(run["id"], make_job(store, run)).state = "done"
+                with times.on("all"):
+                    turn = driver.turn(board)
+        counts = searches[0].standing().counts
+        shelf.close()
+    print(f"{given.storage}: {dict(counts)}; milliseconds per trial: mean, slowest of twenty")
+    print("\n".join(times.lines()))
+    print(f"start of a worker's process: {statistics.median(process_start() for _ in range(3)):.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The sweeps that ship with mtlab; they are YAML, this file only lets them be packaged."""

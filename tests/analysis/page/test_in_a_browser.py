@@ -1,0 +1,122 @@
+"""The page in Chromium, from the file system: it draws, its selectors work, and nothing is asked of anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtlab.analysis.page.study_page import study_page
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def file(fabric, recorded_study, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
+    """Write the page of a finished study, one of whose labels looks like markup."""
+    path = tmp_path / "report.html"
+    label = '<b>adaptive</b><img src="http://outside.example/x.png" onerror="console.error(1)">'
+    path.write_text(study_page(fabric.store, recorded_study({"adaptive": label})), encoding="utf-8")
+    return path
+
+
+def scrolled(page: Any) -> None:
+    """Let all figures come into sight."""
+    for section in page.query_selector_all(".gallery"):
+        section.scroll_into_view_if_needed()
+        page.wait_for_function("section => section.dataset.drawn", arg=section)
+
+
+def caption(page: Any, name: str) -> str:
+    return str(page.inner_text(f"#{name} figcaption"))
+
+
+def test_all_figures_are_drawn_in_both_themes_at_any_width(visit: Callable[..., Any], file: Path) -> None:
+    for width, dark in ((1100, False), (380, True)):
+        page = visit(file, width=width, dark=dark)
+        scrolled(page)
+        drawn = page.query_selector_all(".gallery[data-drawn=yes] .plot svg.main-svg")
+        assert len(drawn) >= 14
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (ground == "rgb(20, 23, 28)") == dark
+        tick = page.evaluate("getComputedStyle(document.querySelector('#aggregation .xtick text')).fill")
+        assert tick == ("rgb(163, 172, 184)" if dark else "rgb(89, 98, 110)")
+
+
+def test_selectors_and_the_switch_show_other_figures(visit: Callable[..., Any], file: Path) -> None:
+    page = visit(file)
+    scrolled(page)
+    before = caption(page, "aggregation")
+    assert before.startswith("Contribution:")
+    page.check("input[name=kind][value=weights]")
+    assert caption(page, "aggregation").startswith("Weight:")
+    assert caption(page, "heatmaps").startswith("Weight:")
+    page.check("input[name=kind][value=contributions]")
+    assert caption(page, "aggregation") == before
+    heat = "document.querySelector('#heatmaps .plot').data[0].z"
+    shown = page.evaluate(heat)
+    page.select_option("#heatmaps select", "last")
+    assert page.evaluate(heat) != shown
+    page.select_option("#curves select", "train/loss")
+    assert page.text_content("#curves .ytitle") == "train/loss"
+
+
+def test_words_and_patches_tell_their_parts_to_mouse_and_keys(visit: Callable[..., Any], file: Path) -> None:
+    page = visit(file)
+    page.select_option("#tokens [data-choice=run]", label="last, seed 0")
+    assert page.inner_text("#tokens .told").startswith("what colour is the ring ? colour, val/0/0")
+    words = page.query_selector_all("#tokens .words .token")
+    assert len(words) == 6
+    words[1].hover()
+    assert page.inner_text("#tokens .shares strong") == "colour"
+    assert len(page.query_selector_all("#tokens .shares li")) == 3
+    page.focus("#tokens .grid .token")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#tokens .shares strong") == "patch 2, 2"
+    page.select_option("#tokens [data-choice=example]", "val/1/0")
+    assert "✗ answers blue" in page.inner_text("#tokens .told")
+    assert len(page.query_selector_all("#tokens .words .token")) == 5
+    levels = page.eval_on_selector_all("#tokens .grid sub", "all => all.map((each) => each.textContent)")
+    page.check("input[name=kind][value=weights]")
+    page.select_option("#tokens [data-choice=layer]", "2")
+    after = page.eval_on_selector_all("#tokens .grid sub", "all => all.map((each) => each.textContent)")
+    assert len(after) == 16
+    assert after != levels
+    assert page.get_attribute("#tokens .pair img", "src").startswith("data:image/png")
+
+
+def test_it_can_be_used_by_keyboard_alone(visit: Callable[..., Any], file: Path) -> None:
+    page = visit(file)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "To the content"
+    seen = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.tagName + (document.activeElement.dataset.choice ?? '')"))
+    assert {"A", "INPUT", "DIV", "SELECTcost", "SELECTvariant"} <= set(seen)
+    page.focus("#cost select")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("document.querySelector('#cost figcaption').textContent.includes('FLOPs')")
+
+
+def test_on_paper_everything_is_there_and_light(visit: Callable[..., Any], file: Path) -> None:
+    page = visit(file, dark=True)
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert not page.query_selector_all(".gallery:not([data-drawn])")
+    assert page.evaluate("[...document.querySelectorAll('details')].every((each) => each.open)")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    tick = page.evaluate("getComputedStyle(document.querySelector('#aggregation .xtick text')).fill")
+    assert tick == "rgb(89, 98, 110)"
+    assert page.pdf()[:4] == b"%PDF"
+
+
+def test_a_study_without_anything_draws_nothing_and_says_so(fabric, visit: Callable[..., Any], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "empty.html").write_text(study_page(fabric.store, fabric.plan(["last", "bridge"])), encoding="utf-8")
+    page = visit(tmp_path / "empty.html")
+    assert not page.query_selector_all(".plot")
+    assert "No result yet" in page.inner_text(".verdict")

@@ -1,0 +1,368 @@
+"""Every figure from recorded files: what it shows, what its caption says, and that nothing missing is an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import recordings
+
+from mtlab.analysis import frame, recorded, theme
+from mtlab.analysis.figures import (
+    aggregation,
+    agreement,
+    by_family,
+    comparison,
+    cost,
+    curves,
+    difference,
+    disagreements,
+    evolution,
+    heatmaps,
+    parts,
+    similarity,
+    specialisation,
+    token_levels,
+    training_signals,
+    words_and_patches,
+    worth,
+)
+from mtlab.analysis.gathered import Source
+from mtlab.analysis.report import build
+
+VARIANTS = ("last", "bridge", "adaptive")
+
+
+class Study:
+    """Recorded runs of some variants."""
+
+    def __init__(self, folder: Path, variants: Sequence[str] = VARIANTS, seeds: int = 3, **how: Any) -> None:
+        self.layers, self.traces, self.worths, self.histories = {}, {}, {}, {}
+        for place, variant in enumerate(variants):
+            for seed in range(seeds):
+                run = folder / str(place) / f"s{seed}"
+                recordings.write_layers(run, seed, pattern=place, **how)
+                recordings.write_trace(run, seed, pattern=place, **how)
+                source = Source(variant, seed, f"{place}/s{seed}")
+                self.layers[source] = recorded.layers(run)
+                self.traces[source] = recorded.trace(run)
+                result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(seed=seed)}
+                self.worths[source] = recorded.worth(result)
+                steps = range(10, 60, 10)
+                self.histories[source] = [{"step": n, "seconds": n, "val/accuracy": 0.01 * (n + seed)} for n in steps]
+        self.start = {source: trace.layers[0] for source, trace in self.traces.items()}
+        self.of = lambda variant: parts.of(self.layers, variant)
+
+
+FIGURES: dict[str, Callable[[Study, str], go.Figure]] = {
+    "aggregation": lambda study, _: aggregation.aggregation(study.layers),
+    "weights": lambda study, _: aggregation.aggregation(study.layers, kind="weights"),
+    "heatmaps": lambda study, _: heatmaps.heatmaps(study.layers),
+    "evolution": lambda study, one: evolution.evolution(study.traces, one),
+    "entropy": lambda study, _: specialisation.entropy(study.layers),
+    "specialisation": lambda study, _: specialisation.specialisation(study.layers),
+    "consecutive": lambda study, _: similarity.consecutive(study.layers),
+    "similarity": lambda study, one: similarity.similarity(study.layers, one, "cosine"),
+    "agreement": lambda study, _: agreement.agreement(study.layers),
+    "agreement since the start": lambda study, _: agreement.agreement(study.layers, study.start),
+    "worth": lambda study, _: worth.worth(study.layers, study.worths),
+    "difference": lambda study, one: difference.difference(study.of(one), study.start, (one, "start")),
+    "curves": lambda study, _: curves.curves(study.histories),
+    "gradients": lambda study, one: training_signals.gradients(study.traces, one),
+    "temperatures": lambda study, _: training_signals.temperatures(study.layers),
+    "attention": lambda study, one: training_signals.attention(study.layers, one, "self"),
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return Study(tmp_path_factory.mktemp("study"))
+
+
+def words(figure: go.Figure) -> str:
+    """All that a figure says."""
+    return json.dumps(json.loads(figure.to_json()), ensure_ascii=False)
+
+
+def lines(figure: go.Figure, name: str, row: int = 1, column: int = 1) -> list[go.Scatter]:
+    """The lines of a name in one panel, without their bands."""
+    axis = figure.get_subplot(row, column).xaxis.plotly_name.replace("xaxis", "x")
+    return [each for each in figure.data if each.name == name and (each.xaxis or "x") == axis]
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_every_figure_says_how_many_seeds_and_over_what(study: Study, name: str) -> None:
+    figure = FIGURES[name](study, "adaptive")
+    caption = figure.layout.meta["caption"]
+    assert "n = 3" in caption
+    assert "seed" in caption
+    if name not in ("curves", "gradients", "temperatures"):
+        assert "validation examples and their real tokens" in caption
+        assert ("64" if name == "evolution" else "512") in caption
+    assert figure.layout.meta["title"][0].isalpha()
+    assert figure.data
+    json.loads(figure.to_json())
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+@pytest.mark.parametrize("seeds", [0, 1])
+def test_nothing_and_one_seed_are_no_errors(tmp_path: Path, name: str, seeds: int) -> None:
+    figure = FIGURES[name](Study(tmp_path, ["adaptive"], seeds), "adaptive")
+    told = "".join(annotation.text or "" for annotation in figure.layout.annotations)
+    assert bool(figure.data) == (seeds > 0 and "agreement" not in name)
+    assert figure.data or len(told) > 20
+    assert "nan" not in words(figure).lower().replace("annotation", "")
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_labels_are_text_whatever_they_hold(tmp_path: Path, name: str) -> None:
+    evil = '<b>x</b> & <a href="http://x.example">y</a> %{x}'
+    figure = FIGURES[name](Study(tmp_path, [evil, "other"], 2), evil)
+    shown = figure.to_plotly_json()
+    plain = {key: value for key, value in shown["layout"].items() if key != "meta"}
+    said = json.dumps([plain, [{k: v for k, v in each.items() if k != "legendgroup"} for each in shown["data"]]])
+    assert "<a" not in said
+    assert "<b>" not in said
+    assert not any(
+        "%{x}</" in (each.hovertemplate or "") or "x.example" in (each.hovertemplate or "") for each in figure.data
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("weights",)])
+def test_one_level_and_one_layer(tmp_path: Path, name: str) -> None:
+    levels = {"text": [6], "image": [5]}
+    FIGURES[name](Study(tmp_path, VARIANTS, 2, depths=1, levels=levels), "adaptive")
+
+
+def test_aggregation_shows_the_recorded_means_in_panels_of_layers(study: Study) -> None:
+    styles = theme.styles(["none", *VARIANTS])
+    figure = aggregation.aggregation(study.layers, styles)
+    (line,) = lines(figure, "adaptive", 2, 3)  # image, third layer
+    runs = [each.experts("contributions", "image", 2) for each in study.of("adaptive").values()]
+    assert list(line.x) == recordings.LEVELS["image"]
+    np.testing.assert_allclose(line.y, np.mean(runs, 0), rtol=1e-6)
+    assert line.line.color == styles["adaptive"].colour
+    bands = [each for each in figure.data if each.fill == "toself" and each.legendgroup == "adaptive"]
+    assert len(bands) == 6
+    top = np.max([each.experts("contributions", "text", 0) for each in study.of("adaptive").values()], 0)
+    np.testing.assert_allclose(bands[0].y[:3], top, rtol=1e-6)
+    assert sum(bool(each.showlegend) for each in figure.data) == len(VARIANTS)
+    assert "layer 3" in words(figure)
+
+
+def test_a_subset_keeps_its_colours(study: Study) -> None:
+    styles = theme.styles(VARIANTS)
+    for made in (aggregation.aggregation, specialisation.entropy, similarity.consecutive):
+        (line,) = lines(made(study.of("adaptive"), styles), "adaptive")[:1]
+        assert line.line.color == styles["adaptive"].colour
+
+
+def test_managers_without_contributions_are_named(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    for source, layers in study.layers.items():
+        if source.label == "bridge":
+            for key in [key for key in layers.values if key.startswith("contributions")]:
+                del layers.values[key]
+    for made in (aggregation.aggregation, specialisation.entropy):
+        assert "Without contributions: bridge." in made(study.layers).layout.meta["caption"]
+    assert not lines(aggregation.aggregation(study.layers), "bridge")
+    assert "None of these managers has contributions: bridge" in words(aggregation.aggregation(study.of("bridge")))
+
+
+def test_many_variants_do_not_crowd_a_panel(tmp_path: Path) -> None:
+    names = [f"v{number}" for number in range(11)]
+    figure = aggregation.aggregation(Study(tmp_path, names, 1).layers)
+    hidden = {each.legendgroup for each in figure.data if each.visible == "legendonly"}
+    assert hidden == {"v8", "v9", "v10"}
+    assert "Shown: 8 of 11 variants" in figure.layout.meta["caption"]
+
+
+def test_heatmaps_and_differences_are_of_means_over_seeds(study: Study) -> None:
+    levels, depths, values = heatmaps.matrix(study.of("last"), "weights", "text")
+    runs = [[each.experts("weights", "text", depth) for depth in range(3)] for each in study.of("last").values()]
+    assert (levels, depths) == ((4, 5, 6), [0, 1, 2])
+    np.testing.assert_allclose(values, np.mean(runs, 0), rtol=1e-6)
+    figure = difference.difference(study.of("adaptive"), study.of("last"), ("adaptive", "last"), "weights")
+    mine = heatmaps.matrix(study.of("adaptive"), "weights", "text")[2]
+    np.testing.assert_allclose(figure.data[0].z, mine - values, rtol=1e-5)
+    assert figure.layout.coloraxis.cmin == -figure.layout.coloraxis.cmax
+    # a mark says that all seeds lie apart, and two seeds are too few to say so
+    assert any("*" in cell for row in figure.data[0].text for cell in row)
+    few = [{s: v for s, v in study.of(name).items() if s.seed < 2} for name in ("adaptive", "last")]
+    assert "*" not in json.dumps(difference.difference(*few, ("a", "b"), "weights").data[0].text)
+
+
+def test_evolution_starts_before_training_and_ends_at_the_last_step(study: Study) -> None:
+    figure = evolution.evolution(study.traces, "adaptive")
+    (line,) = lines(figure, "level 5", 1, 1)
+    runs = [
+        [at.experts("contributions", "text", 0)[1] for at in t.layers]
+        for t in parts.of(study.traces, "adaptive").values()
+    ]
+    np.testing.assert_allclose(line.y, np.mean(runs, 0), rtol=1e-6)
+    ticks = figure.layout.xaxis.ticktext
+    assert ticks[-1] == "100"
+    legend = [each.name for each in sorted(figure.data, key=lambda t: t.legendrank or 0) if each.showlegend]
+    assert legend == [f"level {level}" for level in (2, 3, 4, 5, 6)]
+
+
+def test_seeds_that_share_a_pattern_agree_and_others_do_not(tmp_path: Path) -> None:
+    alike, strangers = Study(tmp_path / "a", ["alike"], 5), Study(tmp_path / "b", [f"{n}" for n in range(5)], 1)
+    apart = {Source("apart", n, s.run): layers for n, (s, layers) in enumerate(strangers.layers.items())}
+    for each in agreement.agreements({**alike.layers, **apart}):
+        low, high = each.chance
+        assert len(each.pairs) == 10
+        assert (each.mean > high) == (each.variant == "alike")
+        assert low < 0 < high
+    flat = {source: recorded.Layers({"contributions/text/0": np.full(3, 1 / 3)}, {}) for source in alike.layers}
+    assert {each.note for each in agreement.agreements(flat)} == {"the levels are all alike", "fewer than two seeds"}
+
+
+def test_chance_is_no_agreement(tmp_path: Path) -> None:
+    """Seeds without anything in common: 95 % of their means lie within what is called chance."""
+    dice, inside, levels = np.random.default_rng(0), 0, {"text": [1, 2, 3, 4, 5, 6]}
+    for _ in range(40):
+        values = [{f"contributions/text/{depth}": dice.random(6) for depth in range(3)} for _ in range(4)]
+        made = {Source("x", n, f"x/s{n}"): recorded.Layers(each, levels) for n, each in enumerate(values)}
+        (each,) = [each for each in agreement.agreements(made) if each.modality == "text"]
+        inside += each.chance[0] <= each.mean <= each.chance[1]
+    assert inside >= 34
+
+
+def test_worth_sets_drops_beside_weights(study: Study) -> None:
+    figure = worth.worth(study.layers, study.worths)
+    (line,) = lines(figure, "adaptive", 3, 1)
+    drops = [
+        [each.drop("text", level) for level in (4, 5, 6)] for s, each in study.worths.items() if s.label == "adaptive"
+    ]
+    np.testing.assert_allclose(line.y, 100 * np.mean(drops, 0), rtol=1e-6)
+    assert "renormalised" in figure.layout.meta["caption"]
+    assert "mtlab intervene" in words(worth.worth(study.layers, {}))
+
+
+def test_curves_go_as_far_as_all_runs_of_a_variant(study: Study) -> None:
+    histories = {source: list(rows) for source, rows in study.histories.items()}
+    first = next(iter(histories))
+    histories[first] = histories[first][:2]  # one is behind
+    figure = curves.curves(histories)
+    assert list(lines(figure, "last")[0].x) == [10, 20]
+    assert list(lines(figure, "bridge")[0].x) == [10, 20, 30, 40, 50]
+    assert lines(figure, "bridge")[0].y[0] == pytest.approx(11)  # points
+    assert "logged: val/accuracy" in words(curves.curves(histories, "val/los"))
+
+
+# Tokens
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> recorded.Tokens:
+    folder = tmp_path_factory.mktemp("tokens")
+    recordings.write_tokens(folder)
+    return recorded.tokens(folder)
+
+
+def test_every_word_and_patch_has_its_level_and_place(tokens: recorded.Tokens) -> None:
+    found = token_levels.token_levels(tokens, 1, "text", 2)
+    assert [each.token for each in found] == list(tokens.examples[1].tokens)
+    for place, each in enumerate(found):
+        shares = tokens.experts("contributions", "text", 2, 1)[:, place]
+        assert each.level == (4, 5, 6)[int(shares.argmax())]
+        assert 0 <= each.strength <= 1
+    patches = token_levels.token_levels(tokens, 1, "image", 0)
+    assert patches[0].place is None
+    assert [each.place for each in patches[1:6]] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
+    assert patches[6].token == "patch 2, 2"
+    assert token_levels.token_levels(tokens, 1, "image", 9) == []
+
+
+def test_strength_is_how_far_a_level_leads() -> None:
+    assert token_levels.TokenLevels("x", (0.25, 0.25, 0.25, 0.25), 1).strength == pytest.approx(0)
+    assert token_levels.TokenLevels("x", (0.3, 0.0), 1).strength == 1
+    assert token_levels.TokenLevels("x", (0.4,), 1).strength == 1
+
+
+def test_bars_of_words_sum_to_one_with_the_previous_state(tokens: recorded.Tokens) -> None:
+    figure = words_and_patches.words(tokens, 0, 1)
+    assert figure.data[-1].name == "previous state"
+    np.testing.assert_allclose(np.sum([each.y for each in figure.data], 0), 1, rtol=1e-5)
+    assert list(figure.layout.xaxis.ticktext) == list(tokens.examples[0].tokens)
+    assert "previous state" not in words(words_and_patches.words(tokens, 0, 1, "weights"))
+    caption = figure.layout.meta["caption"]
+    assert "predicted: red, right: red" in caption
+    assert "One example, one run" in caption
+
+
+@pytest.mark.parametrize("picture", [None, np.zeros((32, 32, 3), np.uint8)], ids=["without", "with a picture"])
+def test_patches_lie_over_the_picture(tokens: recorded.Tokens, picture: Any) -> None:
+    figure = words_and_patches.patches(tokens, 0, 1, picture=picture)
+    assert len(figure.layout.images) == (1 if picture is None else 2)
+    numbers = next(each for each in figure.data if each.text is not None)
+    found = token_levels.token_levels(tokens, 0, "image", 1)
+    assert list(numbers.text) == [str(each.level) for each in found if each.place is not None]
+    assert "token 1: level" in figure.layout.meta["caption"]
+
+
+def test_image_tokens_without_a_grid_are_bars(tmp_path: Path) -> None:
+    recordings.write_tokens(tmp_path, grid={"rows": 4, "columns": 4, "prefix": 1})
+    read = recorded.tokens(tmp_path)
+    figure = words_and_patches.patches(recorded.Tokens(read.values, read.levels, read.examples, None), 0, 0)
+    assert {type(each).__name__ for each in figure.data} == {"Bar"}
+    assert "No contributions of single tokens" in words(words_and_patches.patches(read, 0, 9))
+
+
+# From reports
+
+
+@pytest.mark.parametrize("made", [comparison.comparison, by_family.by_family, cost.cost])
+def test_reports_become_figures_with_as_many_seeds_as_there_are(four, made: Any) -> None:  # type: ignore[no-untyped-def]
+    plan = four.plan(["last", "bridge", "static", "adaptive"])
+    plan["rows"][3]["label"] = "<b>none</b>"
+    figure = made(build(four.store, plan))
+    assert "n = " in figure.layout.meta["caption"]
+    assert "&lt;b&gt;none" in words(figure)
+    assert "<b>none" not in words(figure)
+    assert "bridge" in words(figure)
+
+
+def test_comparison_shows_estimates_intervals_and_what_was_shown(four) -> None:  # type: ignore[no-untyped-def]
+    report = build(four.store, four.plan(["last", "bridge", "static", "adaptive"]))
+    figure = comparison.comparison(report)
+    row = next(row for row in report.rows if row.label == "static")
+    left, right = lines(figure, "static", 1, 1)[0], lines(figure, "static", 1, 2)[0]
+    assert left.x[0] == pytest.approx(100 * row.mean.mean)
+    assert left.error_x.array[0] == pytest.approx(100 * (row.mean.interval[1] - row.mean.mean))
+    assert right.x[0] == pytest.approx(100 * row.difference.difference)
+    assert right.marker.symbol == "circle"
+    assert lines(figure, "adaptive", 1, 2)[0].marker.symbol == "circle-open"
+    assert "Holm for 3 comparisons" in figure.layout.meta["caption"]
+
+
+@pytest.mark.parametrize("made", [comparison.comparison, by_family.by_family, cost.cost])
+def test_reports_of_nothing_say_so(fabric, made: Any) -> None:  # type: ignore[no-untyped-def]
+    figure = made(build(fabric.store, fabric.plan(["last", "bridge"])))
+    assert not figure.data
+    assert len(figure.layout.annotations[0].text) > 20
+
+
+def test_disagreements_are_sorted_counted_and_named(four) -> None:  # type: ignore[no-untyped-def]
+    outcomes = frame.examples(four.store, four.plan(["static", "bridge"]), split="test")
+    texts = {f"q{number}": (f"question {number}?", f"picture {number}") for number in range(300)}
+    table = disagreements.disagreements(outcomes, ("static", "bridge"), ("S", "B"), ("yes", "no"), texts, limit=7)
+    gaps = [abs(row.first - row.second) for row in table.rows]
+    assert gaps == sorted(gaps, reverse=True)
+    assert len(gaps) == 7
+    assert (table.examples, table.seeds, table.split) == (300, (5, 5), "test")
+    assert table.first_better > table.second_better > 0
+    row = table.rows[0]
+    own = outcomes.filter(id=row.id)
+    assert row.first == pytest.approx(own.filter(cell="static")["score"].mean())
+    assert (row.truth, row.text) == ("yes", f"question {row.id[1:]}?")
+    assert {row.first_says, row.second_says} == {"yes", "no"}
+    assert "S is right more often on" in table.caption
+    assert disagreements.disagreements(outcomes, ("static", "none"), ("S", "N")).rows == ()
+    assert disagreements.disagreements(outcomes.clear(), ("static", "none"), ("S", "N")).rows == ()

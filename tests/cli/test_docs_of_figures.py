@@ -1,0 +1,103 @@
+"""docs/figures.md and docs/inspect.md, run command by command on a study called as theirs."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_study import write_study
+
+from mtlab.cli import main
+from mtlab.studies.store import Store
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def commands(page: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a finished study `quickstart`, of one seed."""
+    from mtlab.studies.costs import Costs
+    from mtlab.studies.plan import make_plan, run_configs, to_json
+    from mtlab.studies.spec import read_study
+    from mtlab.training.worker import train
+
+    folder = tmp_path_factory.mktemp("documented")
+    file = write_study(
+        folder, "axes: {manager: [bridge, adaptive]}\nbaseline: {manager: bridge}\nseeds: 1", "quickstart"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
+        opened = Store.open(folder / "runs", create=True)
+        plan = make_plan(read_study(file), Costs(folder / "costs.json"))
+        opened.claim_study("quickstart", file, file.read_text())
+        opened.write_plan("quickstart", to_json(plan))
+        for run, config in run_configs(plan).items():
+            assert train(opened.create_run(run, config)) == 0
+    return folder / "runs"
+
+
+@pytest.fixture
+def place(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with a picture called as the documentation's."""
+    monkeypatch.setenv("MTLAB_STORE", str(store))
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("cat.jpg")
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", commands("inspect.md"))
+def test_commands_of_inspect_run(
+    place: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    assert main() == 0, capsys.readouterr().err
+    assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", commands("figures.md"))
+def test_commands_of_figures_run(
+    place: Path, store: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("kaleido")
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    assert main() == 0, capsys.readouterr().err
+    for written in re.findall(r"written to (\S+?):?(?:\s|$)", capsys.readouterr().out):
+        assert Path(written).stat().st_size > 1000
+
+
+def test_the_python_of_the_page_runs(place: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "figures.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(code, "figures.md", "exec"), {})
+    assert (place / "layers.html").stat().st_size > 1_000_000
+
+
+def test_every_figure_is_documented_by_its_name_and_its_function(store: Path) -> None:
+    from mtlab.analysis import figures
+    from mtlab.analysis.page import galleries
+
+    page = (DOCS / "figures.md").read_text(encoding="utf-8")
+    opened = Store.open(store)
+    drawn = galleries.everything(galleries.gather(opened, opened.plan("quickstart")))
+    assert not {gallery.id for gallery in drawn if f"| `{gallery.id}` |" not in page}
+    for module in pkgutil.iter_modules(figures.__path__):
+        made: Any = importlib.import_module(f"mtlab.analysis.figures.{module.name}")
+        for name, function in vars(made).items():
+            returns = getattr(function, "__annotations__", {}).get("return")
+            own = inspect.isfunction(function) and function.__module__ == made.__name__ and not name.startswith("_")
+            if own and returns in ("go.Figure", "Table") and module.name != "parts":
+                assert f"`{module.name}.{name}(" in page, f"{module.name}.{name}"

@@ -1,0 +1,76 @@
+"""Every shipped sweep is planned, without weights and without a network."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imagined import free
+
+from mtlab.config.load import compose, recipes, sweep_recipes
+from mtlab.sweeps.plan import to_json
+from mtlab.sweeps.spec import read_sweep
+from mtlab.sweeps.variants import Prepared, prepare
+
+FILES = sorted(sweep_recipes()[0].glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object) -> None:
+        raise AssertionError("a plan asks the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def planned(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("MTLAB_CACHE", str(cache))
+
+    def plan(name: str) -> Prepared:
+        return prepare(read_sweep(next(path for path in FILES if path.stem == name)), free)
+
+    return plan
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILES])
+def test_a_sweep_is_planned_and_says_what_it_asks(name: str, planned: Any) -> None:
+    prepared = planned(name)
+    data = to_json(prepared)
+    assert data["why"]
+    assert data["study"] == f"sweep-{name.replace('_', '-')}"
+    assert data["baseline"] == "bridge"
+    assert not [remark for each in prepared.variants for remark in each.remarks]
+    startup = data["sampler"].get("n_startup_trials", 0)
+    assert startup < data["budget"]["trials"] / 2, "most trials should know of others"
+
+
+def test_their_names_are_no_study_s() -> None:
+    studies = {compose(path).data.get("name") for folder in recipes() for path in folder.rglob("*.yaml")}
+    assert not studies & {compose(path).data["name"] for path in FILES}
+
+
+def test_quick_is_as_small_as_it_says(planned: Any) -> None:
+    prepared = planned("quick")
+    assert (len(prepared.variants), prepared.sweep.keys.budget.trials, prepared.sweep.seeds.n) == (3, 8, 1)
+    assert prepared.sweep.final is not None
+    assert prepared.sweep.final.seeds == 2
+
+
+def test_the_comparison_of_managers_searches_the_same_around_each(planned: Any) -> None:
+    spaces = {each.label: {one.path for one in each.space} for each in planned("managers").variants}
+    shared = {"train.lr", "train.weight_decay", "model.dropout"}
+    assert all(shared <= space for space in spaces.values())
+    assert spaces["bridge"] == spaces["last"] == spaces["mean"] == shared
+    assert {"manager.temperature", "manager.noise", "train.lr_layer_weights"} <= spaces["adaptive"]
+
+
+def test_cost_and_accuracy_have_a_front(planned: Any) -> None:
+    sweep = planned("cost_accuracy").sweep
+    assert [(each.metric, each.mode) for each in sweep.objectives] == [("val/accuracy", "max"), ("cost/flops", "min")]
+    assert sweep.final.retrain == "front"

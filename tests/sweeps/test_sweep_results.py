@@ -1,0 +1,194 @@
+"""What comes of a sweep: limits, fronts, its report, and its winners as an ablation that is the same cells."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imagined import Opened, free, train, write_sweep
+
+from mtlab.analysis import sweep_tables, sweeps
+from mtlab.errors import UserError
+from mtlab.studies.plan import make_plan, run_configs, to_json
+from mtlab.studies.spec import read_study
+from mtlab.sweeps.opened import opened as reading
+from mtlab.sweeps.spec import Final
+from mtlab.sweeps.winners import final_name, recipe, winners, written
+
+TEXT = """
+why: Which is better, each tuned alike?
+over: {manager: [bridge, {name: static, label: ours}]}
+baseline: {manager: bridge}
+space:
+  train.lr: {float: [1e-4, 1e-1], log: true}
+  manager: default
+  text.layers: {choice: [all, [1, 3]]}
+  model.cross_layers: {int: [1, 3]}
+  train.power: {float: [0.5, 2.0], when: {model.cross_layers: 3}}
+sampler: {name: random, seed: 4}
+budget: {trials: 5}
+set: {train: {decay: linear, clip: 0.5}}
+resources: {hours: 2}
+finally: {seeds: 3}
+"""
+TWO = "objective: [val/accuracy, cost/params]"
+
+
+def searched(folder: Path, text: str = TEXT, **behaviour: Any) -> Opened:
+    folder.mkdir(exist_ok=True)
+    opened = Opened(write_sweep(folder, text), folder / "runs")
+    opened.search(**behaviour)
+    return opened
+
+
+def described(opened: Opened) -> sweeps.SweepReport:
+    plan = opened.store.plan("hunt")
+    with reading(opened.store, plan) as (_, found):
+        return sweeps.build(opened.store, plan, found)
+
+
+def winning(opened: Opened, folder: Path, name: str = "x", retrain: str = "best") -> Path:
+    plan = opened.store.plan("hunt")
+    with reading(opened.store, plan) as (_, found):
+        chosen = winners(found, retrain)
+    path = folder / f"{name}.yaml"
+    path.write_text(written(recipe(plan, chosen, name=name, final=Final(seeds=3)), plan, chosen))
+    return path
+
+
+def test_the_winners_are_an_ablation_of_the_same_cells_on_fresh_seeds(tmp_path: Path) -> None:
+    opened = searched(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    made = make_plan(read_study(winning(opened, tmp_path / "elsewhere")), free)
+    best = [search.study.best_trial for search in opened.searches]
+    assert [cell.id for cell in made.cells] == [each.user_attrs["cell"] for each in best]
+    assert [cell.row.label for cell in made.cells] == ["bridge", "ours"]
+    assert [cell.row.compare_to for cell in made.cells] == [None, 0]
+    assert made.study.seeds == (1000, 1001, 1002)
+    assert made.study.keys.metrics.verdict == "test/accuracy"
+    assert made.study.keys.resources.hours == 2
+    trials = {run["id"] for run in opened.store.plan("hunt")["runs"]}
+    assert not trials & {run.id for run in made.runs}
+
+
+def test_a_sweep_without_variants_has_one_winner(tmp_path: Path) -> None:
+    text = "space: {train.lr: {float: [1e-4, 1e-1], log: true}}\nbudget: {trials: 2}"
+    opened = searched(tmp_path, text)
+    made = make_plan(read_study(winning(opened, tmp_path)), free)
+    assert [cell.id for cell in made.cells] == [opened.searches[0].study.best_trial.user_attrs["cell"]]
+
+
+def test_the_report_shows_equal_budgets_best_settings_and_what_came_of_them(tmp_path: Path) -> None:
+    opened = searched(tmp_path)
+    report = described(opened)
+    assert [row.ended for row in report.rows] == [5, 5]
+    for row, search in zip(report.rows, opened.searches, strict=True):
+        best = search.study.best_trial
+        assert row.best is not None
+        assert (row.best.number, row.best.values) == (best.number, (best.value,))
+        assert row.best.seeds == {0: (best.value,)}
+    assert report.final is None
+    assert "test/" not in json.dumps(report.to_dict()["variants"])
+    final = make_plan(read_study(winning(opened, tmp_path, final_name("hunt"))), free)
+    opened.store.write_plan(final.study.name, to_json(final))
+    for run, config in run_configs(final).items():
+        train(opened.store.create_run(run, config), {})
+    report = described(opened)
+    assert report.final is not None
+    assert [row.n for row in report.final.rows] == [3, 3]
+    text = sweep_tables.markdown(report)
+    assert "| bridge | 5/5 |" in text
+    assert "## Tuned against tuned" in text
+    assert json.loads(report.to_json())["final"]["metric"] == "test/accuracy"
+
+
+def test_unequal_searches_are_told(tmp_path: Path) -> None:
+    opened = Opened(write_sweep(tmp_path, TEXT), tmp_path / "runs")
+    opened.search(3)
+    assert described(opened).notes[0] == "the variants have not had the same number of trials yet: bridge 2, ours 1"
+
+
+def test_a_cost_that_is_known_before_is_refused_untrained_and_costs_no_budget(tmp_path: Path) -> None:
+    opened = searched(tmp_path, f"{TEXT}\nconstraints: {{cost/params: {{max: 200}}}}")
+    for search in opened.searches:
+        standing = search.standing()
+        assert standing.counts["done"] == standing.begun == 5
+        assert standing.counts["refused"] == standing.asked - 5 > 0
+        for trial in search.study.trials:
+            refused = trial.params["model.cross_layers"] > 2
+            assert refused == ("refused" in trial.user_attrs) == (trial.state.name == "PRUNED")
+            if refused:
+                assert trial.user_attrs["refused"] == "cost/params is 300, not ≤ 200"
+                assert trial.constraints == {"cost/params": 100.0}
+    assert "Only trials with cost/params ≤ 200 may win." in sweep_tables.caption(described(opened))
+
+
+def test_what_only_training_tells_rules_a_winner_out(tmp_path: Path) -> None:
+    opened = searched(tmp_path, f"{TEXT}\nconstraints: {{val/loss: {{min: 0.2}}}}")
+    for row, search in zip(described(opened).rows, opened.searches, strict=True):
+        allowed = [each.value for each in search.study.trials if 1 - each.value >= 0.2]
+        assert row.best is not None
+        assert row.best.values == (max(allowed),)
+    none = searched(tmp_path / "none", f"{TEXT}\nconstraints: {{val/loss: {{min: 2}}}}")
+    assert [row.best for row in described(none).rows] == [None, None]
+    with pytest.raises(UserError, match=r"bridge has no finished trial that could win \(trials: 5 done\)"):
+        winning(none, tmp_path)
+
+
+def test_settings_that_do_not_go_together_are_refused_and_a_variant_may_be_given_up(tmp_path: Path) -> None:
+    text = "space: {model.width: {int: [16, 32]}, model.heads: {int: [4, 8], step: 4}}\nbudget: {trials: 2}"
+    opened = searched(tmp_path, f"{text}\nset: {{model: {{cross_layers: 1}}}}")
+    assert opened.searches[0].standing().begun == 2
+    refused = [each.user_attrs["refused"] for each in opened.searches[0].study.trials if each.state.name == "PRUNED"]
+    assert refused
+    assert all(line.startswith("model.heads:") for line in refused)
+    lost = searched(tmp_path / "lost", f"{TEXT}\nconstraints: {{cost/params: {{max: 1}}}}")
+    assert all(search.standing().given_up and search.standing().complete for search in lost.searches)
+    assert "bridge: given up after 50 proposals" in described(lost).notes[0]
+
+
+def test_several_objectives_have_a_front(tmp_path: Path) -> None:
+    opened = searched(tmp_path, f"{TEXT}\n{TWO}")
+    for row, search in zip(described(opened).rows, opened.searches, strict=True):
+        front = search.study.best_trials
+        assert {each.number for each in row.front} == {each.number for each in front}
+        assert row.best is not None
+        assert row.best.values[0] == max(each.values[0] for each in search.study.trials)
+        params = {each.params["model.cross_layers"] * 100.0 for each in front}
+        assert {each.values[1] for each in row.front} == params
+    made = make_plan(read_study(winning(opened, tmp_path, retrain="front")), free)
+    fronts = [each.user_attrs["cell"] for search in opened.searches for each in search.study.best_trials]
+    assert sorted(cell.id for cell in made.cells) == sorted(fronts)
+    assert "What no other trial of its variant beats" in sweep_tables.markdown(described(opened))
+
+
+def test_training_hours_end_a_search(tmp_path: Path) -> None:
+    opened = searched(tmp_path, f"{TEXT}\nseeds: 2")
+    assert opened.searches[0].standing().seconds == pytest.approx(6.0)
+    text = TEXT.replace("budget: {trials: 5}", f"budget: {{trials: 5, hours: {2.5 / 3600}}}")
+    short = searched(tmp_path / "short", f"{text}\nseeds: 2")
+    assert [search.standing().ended for search in short.searches] == [3, 3]
+    assert "its 0.000694444 training hours ended after 3 trials" in described(short).notes[0]
+
+
+def test_another_space_under_the_same_name_is_refused_and_nothing_begun(tmp_path: Path) -> None:
+    searched(tmp_path)
+    changes = {
+        "float: [1e-4, 1e-1]": (
+            "float: [1e-3, 1e-1]",
+            "name: the search of bridge was begun with another space.train.lr: float [0.0001, 0.1], log yes, now float",
+        ),
+        "clip: 0.5": ("clip: 0.7", "name: the search of bridge was begun with another train.clip: 0.5, now 0.7"),
+        "seed: 4": ("seed: 5", "name: the search of bridge was begun with another sampler.seed: 4, now 5"),
+        "over: {manager: [bridge,": (
+            f"{TWO}\nover: {{manager: [mean, bridge,",
+            "name: the search of bridge was begun with another objectives: [metric val/accuracy, mode max], now",
+        ),
+    }
+    for before, (after, message) in changes.items():
+        path = write_sweep(tmp_path, TEXT.replace(before, after))
+        with pytest.raises(UserError) as caught:
+            Opened(path, tmp_path / "runs")
+        assert message in str(caught.value)
+    names = Opened(write_sweep(tmp_path, TEXT), tmp_path / "runs").shelf.storage.get_all_studies()
+    assert [each.study_name for each in names] == ["hunt / bridge", "hunt / ours"]

@@ -1,0 +1,102 @@
+"""A store with a finished study, and a W&B server to send it to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tracked_study import STUDY
+
+from mtlab.studies.store import Store
+
+HERE = Path(__file__).parent
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a study of four finished runs; not to be changed."""
+    from mtlab.studies.costs import Costs
+    from mtlab.studies.plan import make_plan, run_configs, to_json
+    from mtlab.studies.spec import read_study
+    from mtlab.training.worker import train
+
+    folder = tmp_path_factory.mktemp("tracked")
+    file = folder / "tracked.yaml"
+    file.write_text(STUDY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
+        store = Store.open(folder / "runs", create=True)
+        plan = make_plan(read_study(file), Costs(folder / "costs.json"))
+        store.claim_study("tracked", file, file.read_text())
+        store.write_plan("tracked", to_json(plan))
+        for run, config in run_configs(plan).items():
+            assert train(store.create_run(run, config)) == 0
+    return folder / "runs"
+
+
+@pytest.fixture
+def store(trained: Path, tmp_path: Path) -> Store:
+    """A copy of it."""
+    shutil.copytree(trained, tmp_path / "runs")
+    return Store.open(tmp_path / "runs")
+
+
+@pytest.fixture
+def wandb_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, no settings and no server but the test's own."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home/.netrc"))
+    (tmp_path / "home").mkdir()
+
+
+@dataclass
+class Server:
+    """A running W&B server and what it holds."""
+
+    path: Path
+    process: subprocess.Popen[str]
+    url: str
+
+    def runs(self) -> dict[str, Any]:
+        """By the name that is displayed."""
+        held = json.loads(self.path.read_text())["runs"]
+        return {run["displayName"]: run for run in held.values()}
+
+    def steps(self, name: str) -> list[int]:
+        """The steps of a run's history, in the order of its lines."""
+        lines = self.runs()[name]["lines"]
+        return [json.loads(lines[number])["_step"] for number in sorted(lines, key=int)]
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def serve(tmp_path: Path, wandb_home: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    """Start a W&B server and point everything to it; one that is started again still knows its runs."""
+    servers: list[Server] = []
+
+    def start(*words: str) -> Server:
+        path = tmp_path / "server.json"
+        command = [sys.executable, str(HERE / "wandb_server.py"), str(path), *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
+        servers.append(Server(path, process, f"http://127.0.0.1:{int(process.stdout.readline())}"))
+        monkeypatch.setenv("WANDB_BASE_URL", servers[-1].url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()

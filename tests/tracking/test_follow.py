@@ -1,0 +1,313 @@
+"""From the store to a tracker that writes down what it is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from mtlab.studies.store import Store
+from mtlab.tracking.base import About, Drawing, Fan, Grid, Receipt, Shown
+from mtlab.tracking.follow import Follower
+from mtlab.tracking.plain import plain
+from mtlab.tracking.rows import rows, settled
+from mtlab.tracking.tables import LAYERS_COLUMNS
+
+
+@dataclass
+class Taken:
+    about: About
+    params: Mapping[str, Any] = field(default_factory=dict)
+    steps: list[int] = field(default_factory=list)
+    values: list[Mapping[str, float]] = field(default_factory=list)
+    shown: dict[str, Shown] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    failed: bool | None = None
+
+
+@dataclass
+class Notebook:
+    """A sink that keeps runs as a server would: by id, and no step twice."""
+
+    live: bool = False
+    fails: str = ""  #: the call that raises
+    name: str = "notebook"
+    runs: dict[str, Taken] = field(default_factory=dict)
+
+    def tracker(self) -> Page:
+        return Page(self)
+
+    def holds(self, receipt: Receipt) -> bool:
+        return receipt.get("id") in self.runs
+
+    def named(self, name: str) -> Taken:
+        (found,) = [run for run in self.runs.values() if run.about.name == name]
+        return found
+
+
+class Page:
+    def __init__(self, sink: Notebook) -> None:
+        self.sink = sink
+
+    def _maybe(self, call: str) -> None:
+        if self.sink.fails == call:
+            raise RuntimeError(f"no {call}\ntoday")
+
+    def start(self, about: About) -> None:
+        self._maybe("start")
+        self.run = self.sink.runs.setdefault(about.id, Taken(about))
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        self.run.params = values
+
+    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, Shown]) -> None:
+        self._maybe("log")
+        if not self.run.steps or step > self.run.steps[-1]:
+            self.run.steps.append(step)
+            self.run.values.append(metrics)
+            self.run.shown |= figures
+
+    def close(self, summary: Mapping[str, Any], files: Mapping[str, Path], *, failed: bool = False) -> Receipt:
+        self._maybe("close")
+        self.run.summary, self.run.files, self.run.failed = summary, files, failed
+        return {"id": self.run.about.id}
+
+
+def follower(store: Store, *sinks: Notebook, **options: Any) -> tuple[Follower, list[str], list[dict[str, Any]]]:
+    told: list[str] = []
+    progress: list[dict[str, Any]] = []
+    options = {"images": False, **options}
+    return (
+        Follower(store, store.plan("tracked"), sinks, told.append, progress=progress.append, **options),
+        told,
+        progress,
+    )
+
+
+def run_id(store: Store, label: str, seed: int) -> str:
+    (run,) = [run for run in store.plan("tracked")["runs"] if (run["label"], run["seed"]) == (label, seed)]
+    return str(run["id"])
+
+
+def test_finished_runs_are_handed_on_whole(store: Store) -> None:
+    notebook = Notebook()
+    following, told, progress = follower(store, notebook, checkpoints=True)
+    following.end()
+    assert told == []
+    assert {run.about.name for run in notebook.runs.values()} == {
+        "bridge, seed 0", "bridge, seed 1", "static, seed 0", "static, seed 1", "comparison",
+    }  # fmt: skip
+    run, folder = notebook.named("static, seed 1"), store.run(run_id(store, "static", 1))
+    assert run.steps == [0, 1, 2, 5, 10, 20, 30]
+    logged = {line["step"]: line for line in store.metrics(run_id(store, "static", 1)) if "val/loss" in line}
+    assert {
+        step: values["val/loss"] for step, values in zip(run.steps, run.values, strict=True) if "val/loss" in values
+    } == {step: line["val/loss"] for step, line in logged.items()}
+    assert "contribution/text/layer 2/previous 1" in run.values[0]
+    assert "gradient/head" in run.values[1]
+    result = json.loads((folder / "result.json").read_text())
+    assert {name: run.summary[name] for name in result["metrics"]} == result["metrics"]
+    drop = result["metrics"]["val/accuracy"] - result["interventions"]["image"]["without"]["2"]
+    assert run.summary["worth/image/level 2"] == pytest.approx(drop)
+    assert run.params["train"]["batch"] == 20
+    assert (run.params["variant"], run.params["seed"], run.params["axes"]) == (
+        "static",
+        1,
+        {"manager": {"name": "static"}},
+    )
+    assert run.files == {"best.safetensors": folder / "checkpoints" / "best.safetensors"}
+    assert {"layers", "similarity", "worth", "evolution", "layers/table"} == run.shown.keys()
+    assert progress[-1]["done"] == progress[-1]["of"] == progress[-1]["new"] == 5
+
+
+def test_the_table_of_layers_lets_variants_be_compared_across_layers(store: Store) -> None:
+    notebook = Notebook()
+    follower(store, notebook)[0].end()
+    table = notebook.named("comparison").shown["layers/table"]
+    assert isinstance(table, Grid)
+    assert table.columns == LAYERS_COLUMNS
+    found = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert {(row["variant"], row["seed"]) for row in found} == {(v, s) for v in ("bridge", "static") for s in (0, 1)}
+    static = [row for row in found if (row["variant"], row["modality"], row["layer"]) == ("static", "image", 2)]
+    assert [row["from"] for row in static] == ["level 1", "level 2", "level 3", "previous 1"] * 2
+    assert sum(row["contribution"] for row in static[:4]) == pytest.approx(1)
+    assert static[3]["drop without it"] is None
+    assert static[0]["drop without it"] is not None
+    assert all(row["contribution"] is None for row in found if row["variant"] == "bridge")
+
+
+def test_what_was_taken_is_not_sent_again_but_what_is_new_is(store: Store) -> None:
+    notebook = Notebook()
+    follower(store, notebook)[0].end()
+    before = {name: list(run.steps) for name, run in notebook.runs.items()}
+    again, told, progress = follower(store, notebook)
+    again.end()
+    assert (told, progress[-1]["new"]) == ([], 0)
+    assert {name: run.steps for name, run in notebook.runs.items()} == before
+    lost = notebook.named("static, seed 0")
+    del notebook.runs[lost.about.id]
+    third, _, progress = follower(store, notebook)
+    third.end()
+    assert progress[-1]["new"] == 1
+    assert notebook.named("static, seed 0").steps == lost.steps
+
+
+def test_a_comparison_that_has_changed_is_sent_anew_under_its_name(store: Store) -> None:
+    held = (store.run(run_id(store, "static", 1)) / "result.json").read_text()
+    (store.run(run_id(store, "static", 1)) / "result.json").unlink()
+    notebook = Notebook()
+    follower(store, notebook)[0].end()
+    assert notebook.named("comparison").summary["runs"] == 3
+    (store.run(run_id(store, "static", 1)) / "result.json").write_text(held)
+    follower(store, notebook)[0].end()
+    compared = notebook.named("comparison")
+    assert (compared.steps, compared.summary["runs"]) == ([1, 2], 4)
+
+
+def unfinished(store: Store, steps: int) -> tuple[Path, list[str]]:
+    """Make a run look as if it went on: its lines up to a step, and the lines to come."""
+    folder = store.run(run_id(store, "static", 0))
+    (folder / "result.json").rename(folder / "result.json.later")
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    there = [line for line in lines if json.loads(line)["step"] <= steps]
+    (folder / "metrics.jsonl").write_text("".join(there))
+    return folder, lines[len(there) :]
+
+
+def test_steps_of_a_run_that_goes_on_are_sent_as_soon_as_they_are_complete(store: Store) -> None:
+    folder, later = unfinished(store, 20)
+    notebook = Notebook(live=True)
+    following, told, _ = follower(store, notebook)
+    following.look()
+    run = notebook.named("static, seed 0")
+    assert run.steps == [0, 1, 2, 5, 10]  # of step 20, validation may still be to come
+    assert run.failed is None
+    with (folder / "metrics.jsonl").open("a") as stream:
+        stream.writelines(later)
+    following.look()
+    assert run.steps == [0, 1, 2, 5, 10, 20]
+    (folder / "result.json.later").rename(folder / "result.json")
+    following.end()
+    assert run.steps == [0, 1, 2, 5, 10, 20, 30]
+    assert (run.failed, "layers" in run.shown, told) == (False, True, [])
+
+
+def test_a_run_that_is_killed_and_resumed_loses_and_doubles_no_step(store: Store) -> None:
+    """The worker falls back behind what was sent, as its checkpoint is older; the follower is killed, too."""
+    folder, later = unfinished(store, 20)
+    notebook = Notebook(live=True)
+    follower(store, notebook)[0].look()
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text(lines[0])  # cut back to step 10
+    second, _, _ = follower(store, notebook)
+    second.look()
+    with (folder / "metrics.jsonl").open("a") as stream:
+        stream.writelines([*lines[1:], *later])
+    second.look()
+    (folder / "result.json.later").rename(folder / "result.json")
+    second.end()
+    assert notebook.named("static, seed 0").steps == [0, 1, 2, 5, 10, 20, 30]
+
+
+def test_a_run_that_did_not_finish_is_ended_as_failed_and_goes_on_later(store: Store) -> None:
+    folder, later = unfinished(store, 20)
+    notebook = Notebook(live=True)
+    follower(store, notebook)[0].end()
+    run = notebook.named("static, seed 0")
+    assert run.failed is True
+    assert not (store.derived(run_id(store, "static", 0)) / "tracking").exists()
+    with (folder / "metrics.jsonl").open("a") as stream:
+        stream.writelines(later)
+    (folder / "result.json.later").rename(folder / "result.json")
+    follower(store, notebook)[0].end()
+    assert (run.failed, run.steps) == (False, [0, 1, 2, 5, 10, 20, 30])
+
+
+@pytest.mark.parametrize("call", ["start", "log", "close"])
+def test_a_tracker_that_fails_is_told_and_left_out_and_the_others_go_on(store: Store, call: str) -> None:
+    broken, fine = Notebook(fails=call, name="broken"), Notebook()
+    following, told, progress = follower(store, broken, fine)
+    following.end()
+    assert told == [
+        f"broken: bridge, seed 0 was not taken: no {call} today",
+        f"broken: 4 more not taken: no {call} today",
+    ]
+    assert len(fine.runs) == 5
+    assert fine.named("static, seed 1").failed is False
+    assert progress[-1]["done"] == 0
+    broken.fails = ""
+    second, told, progress = follower(store, broken, fine)
+    second.end()
+    assert (told, progress[-1]["done"], len(broken.runs)) == ([], 5, 5)
+
+
+def test_a_fan_hands_everything_to_everybody() -> None:
+    first, second = Notebook(name="first"), Notebook(name="second")
+    fan = Fan({sink.name: sink.tracker() for sink in (first, second)}, lambda *_: None)
+    fan.start(About("x", "study", "name", "run"))
+    fan.params({"a": 1})
+    fan.log(3, {"b": 2.0}, {})
+    assert fan.close({"c": 3}, {}) == {"first": {"id": "x"}, "second": {"id": "x"}}
+    assert first.runs == second.runs
+    assert first.runs["x"].values == [{"b": 2.0}]
+
+
+def test_rows_join_metrics_and_recorded_layers_by_step(store: Store) -> None:
+    run = run_id(store, "static", 0)
+    found = rows(store, run)
+    assert list(found) == sorted(found) == [0, 1, 2, 5, 10, 20, 30]
+    assert {"train/loss", "val/accuracy", "contribution/text/layer 1/level 1", "gradient/encoder"} <= found[20].keys()
+    assert "train/loss" not in found[10]
+    assert not any(name.startswith("gradient") for name in found[0])  # not a number there
+    assert list(settled(store, run)) == [0, 1, 2, 5, 10, 20]
+    assert settled(store, "nothing/s0") == {}
+
+
+def test_runs_that_recorded_nothing_are_handed_on_as_they_are(store: Store) -> None:
+    for run in store.root.glob("cells/*/s*"):
+        for name in ("layers", "trace", "tokens"):
+            (run / f"{name}.safetensors").unlink()
+    notebook = Notebook()
+    following, told, _ = follower(store, notebook)
+    following.end()
+    assert told == []
+    run = notebook.named("static, seed 0")
+    assert (run.steps, run.shown) == ([10, 20, 30], {})
+    assert "test/accuracy" in run.summary
+
+
+def test_figures_hold_lists_that_every_reader_understands() -> None:
+    import numpy as np
+
+    figure = go.Figure(go.Heatmap(z=np.eye(3), x=np.array(["a", "b", "c"])))
+    assert "bdata" in figure.to_json()
+    made = plain(figure)
+    assert "bdata" not in made.to_json()
+    (drawn,) = json.loads(made.to_json())["data"]
+    assert (drawn["x"], drawn["z"]) == (["a", "b", "c"], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+
+
+def test_without_a_browser_figures_are_sent_without_pictures(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtlab.analysis import pictures
+    from mtlab.errors import UserError
+
+    def none(_: object) -> list[bytes]:
+        raise UserError("pictures of figures need Chrome or Chromium on this machine")
+
+    monkeypatch.setattr(pictures, "drawn", none)
+    notebook = Notebook()
+    following, told, _ = follower(store, notebook, images=True)
+    following.end()
+    assert told == ["figures are sent without pictures: pictures of figures need Chrome or Chromium on this machine"]
+    drawn = notebook.named("static, seed 0").shown["layers"]
+    assert isinstance(drawn, Drawing)
+    assert drawn.png is None
+    unasked, told, _ = follower(store, Notebook(), images=None)
+    unasked.end()
+    assert told == []
