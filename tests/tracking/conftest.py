@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from served import KEY, Server
 from tracked_study import STUDY
 
 from mtlab.studies.store import Store
 
 HERE = Path(__file__).parent
-KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="session")
@@ -57,29 +54,6 @@ def wandb_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "home/.netrc"))
     (tmp_path / "home").mkdir()
-
-
-@dataclass
-class Server:
-    """A running W&B server and what it holds."""
-
-    path: Path
-    process: subprocess.Popen[str]
-    url: str
-
-    def runs(self) -> dict[str, Any]:
-        """By the name that is displayed."""
-        held = json.loads(self.path.read_text())["runs"]
-        return {run["displayName"]: run for run in held.values()}
-
-    def steps(self, name: str) -> list[int]:
-        """The steps of a run's history, in the order of its lines."""
-        lines = self.runs()[name]["lines"]
-        return [json.loads(lines[number])["_step"] for number in sorted(lines, key=int)]
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture

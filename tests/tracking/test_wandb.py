@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import KEY, Server
+from served import KEY, Server
 from tracked_study import STUDY
 
 from mtlab.studies.store import Store

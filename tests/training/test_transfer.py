@@ -28,12 +28,12 @@ def test_what_fits_is_loaded_and_the_rest_is_said(tmp_path: Path) -> None:
     changed = [name for name in given if name in after and name != "task.head.3.weight"]
     assert all(torch.equal(after[name], given[name]) for name in changed)
     whole = len(checkpoints.model_tensors(pupil))
-    assert said == [
-        f"{whole - 2} of the model's {whole} tensors are from {tmp_path / 'given.safetensors'}",
+    assert said[0] == f"{whole - 2} of the model's {whole} tensors are from {tmp_path / 'given.safetensors'}"
+    assert set(said[1:]) == {
         f"  kept {kept}: not there",
         "  kept task.head.3.weight: (4, 32) here, (7, 32) there",
         "  left stranger: not in this model",
-    ]
+    }
 
 
 def test_a_file_of_which_nothing_fits_is_refused(tmp_path: Path) -> None:

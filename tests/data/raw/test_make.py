@@ -124,6 +124,6 @@ def test_nothing_is_left_of_what_could_not_be_written(tmp_path: Path) -> None:
 
 
 def test_a_published_data_set_cannot_be_made_up(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no reader"):
+    with pytest.raises(UserError, match="needs a folder of shards"):
         make("vqav2", {}, tmp_path / "raw", silent)
     assert not list(tmp_path.iterdir())
