@@ -48,9 +48,11 @@ def drawn(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
             return [await browser.calc_fig(figure.to_dict(), opts=_options(figure, kind)) for figure, kind in figures]
 
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     try:
-        return asyncio.run(draw())
+        with ThreadPoolExecutor(1) as thread:  # in a notebook, this one runs an event loop already
+            return thread.submit(asyncio.run, draw()).result()
     except Exception as error:
         if type(error).__name__ == "ChromeNotFoundError":
             raise UserError("pictures of figures need Chrome or Chromium on this machine") from None
