@@ -12,7 +12,7 @@ import recordings
 from fabric import Fabric
 from safetensors import safe_open
 from safetensors.numpy import load
-from stores import EVIL, cells, mixed
+from stores import EVIL, cells, finish, mixed
 
 from mtlab.analysis.dashboard import study
 from mtlab.analysis.dashboard.app import answered
@@ -355,6 +355,22 @@ print("torch" in sys.modules, "pandas" in sys.modules, "transformers" in sys.mod
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False False False"
     assert done.stderr == ""
+
+
+def test_a_search_is_no_comparison(fabric: Fabric) -> None:
+    for cell in ("bridge", "static"):
+        finish(fabric, cell, 0, 1)
+    plan = fabric.plan(["bridge", "static"], seeds=1, baseline=None, study="search", kind="sweep")
+    fabric.store.write_plan("search", {**plan, "baseline": "bridge"})
+    opened = Data(fabric.store.root)
+    for tab in study.PANES:
+        page = Drawn(answered(Look(opened, View.parse("/study/search", f"?tab={tab}")), None))
+        assert page.title == "search"
+        assert "A search: `mtlab sweep report search` tells" in page.text
+        if tab == "comparison":
+            assert "mtlab sweep dashboard search" in page.texts
+            assert page.figures == []
+    opened.close()
 
 
 def test_a_thousand_runs_are_paged(fabric: Fabric) -> None:
