@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,19 +69,24 @@ def convert(
     reason.
     """
     from mtlab.data.shards.convert import convert
+    from mtlab.studies.workers import cpus
 
     given = options_given(options or [])
-    with progress_shown() as progress:
-        index = convert(
-            name,
-            root.expanduser(),
-            out.expanduser(),
-            given,
-            parts=tuple(filter(None, (parts or "").split(","))),
-            workers=workers or len(os.sched_getaffinity(0)),
-            max_bad=max_bad,
-            progress=progress,
-        )
+    try:
+        with progress_shown() as progress:
+            index = convert(
+                name,
+                root.expanduser(),
+                out.expanduser(),
+                given,
+                parts=tuple(filter(None, (parts or "").split(","))),
+                workers=workers or cpus(),
+                max_bad=max_bad,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        typer.echo("stopped: the same command again goes on where this was", err=True)
+        raise
     _print(index)
     typer.echo(f"\nshards: {out}")
     typer.echo(f"next: mtlab data check {out} · mtlab data sample {out}")

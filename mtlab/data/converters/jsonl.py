@@ -108,7 +108,9 @@ class Jsonl(Converter):
         kind = self.kind_of()
         said = row[SAID[kind]]
         kept = {key: row[key] for key in ("id", "family", "premise") if key in row}
-        for each in said if isinstance(said, list) else [said]:
+        for at, each in enumerate(said if isinstance(said, list) else [said]):
+            if "id" in row and isinstance(said, list):
+                kept["id"] = f"{row['id']}#{at}"
             if kind == "questions":
                 label = self._labels.get(row["answer"])
                 scored: dict[str, Any] = {"labels": [label], "scores": [1.0], "sets": ["answerable"]}

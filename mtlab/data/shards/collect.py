@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,6 +19,8 @@ from mtlab.errors import UserError
 
 Progress = Callable[[str, int, int | None], None]  #: what is done, how far, of how much
 OFTEN = 10_000  #: rows after which progress is told
+#: in the folder of an unfinished conversion: the annotations, sorted; rows that were left out; that both are whole
+DATABASE, ROWS, STAGED = "staged.db", "rows.jsonl", "staged.json"
 
 
 @dataclass(frozen=True)
@@ -30,41 +33,67 @@ class Staged:
     answers: list[str] | None
 
 
+def staged_before(state: Path, made_from: str) -> Staged | None:
+    """Look up what an earlier process has read; None: it has not read all.
+
+    Args:
+        state: the folder of the unfinished conversion.
+        made_from: all that decides what comes out, as text.
+
+    Raises:
+        UserError: the folder holds another conversion.
+
+    """
+    try:
+        data = files.read_json(state / STAGED)
+    except FileNotFoundError:
+        return None
+    if data.pop("made_from") != made_from:
+        raise UserError(
+            "holds an unfinished conversion of other files, or by other options: remove it, or name another folder",
+            file=state.parent,
+        )
+    return Staged(database=state / DATABASE, **data)
+
+
+def left_out_before(state: Path) -> Iterator[Bad]:
+    """Give the rows that an earlier process has left out."""
+    with (state / ROWS).open(encoding="utf-8") as lines:
+        yield from map(from_line, lines)
+
+
 def collect(converter: Converter, state: Path, made_from: str, leavings: Leavings, progress: Progress) -> Staged:
-    """Read the annotations, or look up what an earlier process has read.
+    """Read the annotations.
 
     Args:
         converter: reads them.
         state: the folder of the unfinished conversion.
-        made_from: all that decides what comes out, as text: an earlier process must have had the same.
+        made_from: all that decides what comes out, as text; kept beside what is read.
         leavings: takes what cannot be used.
         progress: called now and then.
 
     Raises:
         UserError: the files are of another data set, too much in them is bad, a part has nothing to use, or an image is
-            in several parts; or the folder holds another conversion.
+            in several parts.
 
     """
-    known, rows = state / "staged.json", state / "rows.jsonl"
-    if known.exists():
-        data = files.read_json(known)
-        if data.pop("made_from") != made_from:
-            raise UserError(
-                "holds an unfinished conversion of other files, or by other options: remove it, or name another folder",
-                file=state.parent,
-            )
-        with rows.open(encoding="utf-8") as lines:
-            leavings.add(map(from_line, lines))
-        return Staged(database=state / "staged.db", **data)
-    with files.writing(state), rows.open("w", encoding="utf-8") as stream:
+    with files.writing(state), (state / ROWS).open("w", encoding="utf-8") as stream:
         staged = _read(converter, state, _listed(leavings, stream.write), progress)
     leavings.refuse_many(staged.texts)
     for part in converter.parts:
         if not staged.samples.get(part):
             raise UserError(f"{part} has no row that can be used: {leavings.first(part)}", file=converter.root)
+    for name in (ROWS, DATABASE):
+        _sync(state / name)
     data = {"made_from": made_from, "samples": staged.samples, "texts": staged.texts, "answers": staged.answers}
-    files.write_json(known, data)
+    files.write_json(state / STAGED, data)
     return staged
+
+
+def _sync(path: Path) -> None:
+    """Let a file outlive a power cut, before another one says that it is whole."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def _listed(leavings: Leavings, write: Callable[[str], Any]) -> Callable[[Bad], None]:
@@ -76,7 +105,7 @@ def _listed(leavings: Leavings, write: Callable[[str], Any]) -> Callable[[Bad], 
 
 
 def _read(converter: Converter, state: Path, leave: Callable[[Bad], None], progress: Progress) -> Staged:
-    joined, sorted_ = Scratch(state / "joined.db"), Scratch(state / "staged.db")
+    joined, sorted_ = Scratch(state / "joined.db"), Scratch(state / DATABASE)
     with closing(joined), closing(sorted_):
         converter.prepare(joined)
         staging, left = Staging(sorted_), 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +26,7 @@ from mtlab.config.nodes import configured
 from mtlab.data.cache_locks import alone
 from mtlab.data.converters.base import CONVERTERS, Converter
 from mtlab.data.shards import index as indices
-from mtlab.data.shards.collect import Progress, Staged, collect
+from mtlab.data.shards.collect import Progress, Staged, collect, left_out_before, staged_before
 from mtlab.data.shards.index import CLASSES, Index, Part, Shard
 from mtlab.data.shards.leavings import Leavings, leavings
 from mtlab.data.shards.write import Job, Written, sha256, write
@@ -83,18 +84,26 @@ def convert(
     """
     asked = _asked(name, root, out, options or {}, parts, samples)
     finished = _finished(asked)
-    if finished is not None:
-        return finished
-    with alone(asked.state / "lock") as mine:
-        if not mine:
-            raise UserError("another process is converting into this folder: wait for it, or stop it", file=out)
-        files.remove_leftovers(out)
-        with leavings(out / indices.BAD, max_bad) as left:
-            staged = collect(asked.converter, asked.state, indices.to_text(asked.made_from), left, progress)
-            shards = _write_shards(asked, staged, workers, left, progress)
-        index = _finish(asked, staged, shards, left)
-    shutil.rmtree(asked.state)
-    return index
+    if finished is None:
+        with alone(asked.state / "lock") as mine:
+            if not mine:
+                raise UserError("another process is converting into this folder: wait for it, or stop it", file=out)
+            finished = _finished(asked) or _convert(asked, workers, max_bad, progress)
+    shutil.rmtree(asked.state, ignore_errors=True)
+    return finished
+
+
+def _convert(asked: Asked, workers: int, max_bad: float, progress: Progress) -> Index:
+    files.remove_leftovers(asked.out)
+    made_from = indices.to_text(asked.made_from)
+    staged = staged_before(asked.state, made_from)
+    with leavings(asked.out / indices.BAD, max_bad) as left:
+        if staged is None:
+            staged = collect(asked.converter, asked.state, made_from, left, progress)
+        else:
+            left.add(left_out_before(asked.state))
+        shards = _write_shards(asked, staged, workers, left, progress)
+    return _finish(asked, staged, shards, left)
 
 
 def _asked(
@@ -208,7 +217,8 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[Written]:
 
 
 def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed; it would wait for work for ever."""
+    """Let this process end when the one that started it is killed: it would wait for work for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the parent lets each finish its shard
     parent = parent_process()
     assert parent is not None, "only workers call this"
 

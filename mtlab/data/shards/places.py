@@ -98,7 +98,7 @@ class Folder:
         if start == 0 and stop is None and not self.path.is_dir():
             raise UserError("no such folder of shards", file=self.path)
         path = self.path / file
-        return again(lambda: _read(path, start, stop), str(path), self.patience)
+        return again(lambda: _read(path, start, stop), str(path), self.patience, missing_too=stop is not None)
 
 
 def _read(path: Path, start: int, stop: int | None) -> bytes:
@@ -117,23 +117,32 @@ def _read(path: Path, start: int, stop: int | None) -> bytes:
         os.close(descriptor)
 
 
-def again(attempt: Callable[[], T], what: str, patience: Patience) -> T:
+def again(attempt: Callable[[], T], what: str, patience: Patience, *, missing_too: bool = False) -> T:
     """Try several times.
 
+    Args:
+        attempt: what may fail.
+        what: is read, for errors.
+        patience: how often to try.
+        missing_too: a file that is not there was there before: it may come back.
+
     Raises:
-        FileNotFoundError: it is not there: at once.
+        FileNotFoundError: it is not there.
         LostError: it failed each time; tells the last reason.
 
     """
     for number in range(1, patience.attempts + 1):
+        last = number == patience.attempts
         try:
             return attempt()
         except FileNotFoundError:
-            raise
+            if last or not missing_too:
+                raise
         except (OSError, EOFError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             if isinstance(error, TimeoutError):
                 reason = f"nothing came for {patience.seconds:g} seconds"
-            if number < patience.attempts:
-                time.sleep(patience.pause * 2 ** (number - 1))
-    raise LostError(f"cannot be read, {patience.attempts} times: {reason}", file=what)
+            if last:
+                raise LostError(f"cannot be read, {number} times: {reason}", file=what) from None
+        time.sleep(patience.pause * 2 ** (number - 1))
+    raise AssertionError("the last attempt returns or raises")

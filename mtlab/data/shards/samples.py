@@ -13,6 +13,7 @@ from typing import Any
 from mtlab.data.shards.index import KEY
 
 IMAGE_TYPES = ("jpg", "png", "webp", "bmp", "gif", "tif")
+MEMBER_TYPES = frozenset({"json", *IMAGE_TYPES, *(f"{number}.{each}" for number in range(2) for each in IMAGE_TYPES)})
 BLOCK = 512  #: of a tar file
 
 _STARTS: Mapping[bytes, str] = {
@@ -48,8 +49,7 @@ def refused(name: str) -> str | None:
     key, _, kind = name.partition(".")
     if not KEY.fullmatch(key):
         return "has a name that no sample has (letters, digits, _ and -, then a dot)"
-    types = {"json", *IMAGE_TYPES, *(f"{number}.{each}" for number in range(2) for each in IMAGE_TYPES)}
-    if kind not in types:
+    if kind not in MEMBER_TYPES:
         return f"is of type {kind!r}, which is not read (allowed: json, {', '.join(IMAGE_TYPES)})"
     return None
 

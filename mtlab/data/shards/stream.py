@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -141,7 +140,7 @@ class StreamLoader:
         self._warn()
         workers = max(self.workers, 1)
         shares = in_processes(partial(self._training_shares, seed, batch, start), self.workers)
-        for _ in count():
+        while True:
             yield _merged([next(shares) for _ in range(workers)])
 
     def once(self, batch: int) -> Iterator[Loaded]:

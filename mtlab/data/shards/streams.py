@@ -44,9 +44,12 @@ class Ahead:
     """Streams that were begun, each at the byte up to which it has been read."""
 
     streams: list[tuple[str, int, Stream]] = field(default_factory=list)  #: the latest used one last
+    process: int = field(default_factory=os.getpid)  #: that opened them
 
     def take(self, file: str, start: int, stop: int | None) -> bytes | None:
         """Read a piece from a stream that is not yet past it; None: there is none."""
+        if self.process != os.getpid():  # a forked copy: its streams are another process's
+            self.streams, self.process = [], os.getpid()
         fitting = [held for held in self.streams if held[0] == file and held[1] <= start]
         if not fitting:
             return None
@@ -92,8 +95,9 @@ class Ahead:
         return Ahead, ()  # another process begins streams of its own
 
     def __del__(self) -> None:
-        for _, _, stream in self.streams:
-            stream.close()
+        if self.process == os.getpid():
+            for _, _, stream in self.streams:
+                stream.close()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,9 @@ class Web:
     def read(self, file: str, start: int = 0, stop: int | None = None) -> bytes:
         """Read a piece of a file."""
         address = f"{self.url}/{quote(file)}"
-        return again(lambda: self._piece(file, address, start, stop), address, self.patience)
+        return again(
+            lambda: self._piece(file, address, start, stop), address, self.patience, missing_too=stop is not None
+        )
 
     def _piece(self, file: str, address: str, start: int, stop: int | None) -> bytes:
         held = self._ahead.take(file, start, stop)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,11 +54,6 @@ class Written:
     shard: Shard
     bad: tuple[Bad, ...]
 
-    @property
-    def texts(self) -> int:
-        """Texts that are in it or were left out."""
-        return self.shard.texts() + sum(each.texts for each in self.bad)
-
 
 def write(job: Job) -> Written:
     """Write a shard; one that is there already is only looked up.
@@ -71,33 +66,42 @@ def write(job: Job) -> Written:
     if known is not None:
         return known
     bad: list[Bad] = []
-    rows: list[Row] = []
-    target = job.out / job.file
-    with files.temporary(target) as scratch, scratch.open("wb") as stream:
-        for sample in staging.read(job.staged, job.part, job.first, job.last):
-            bad += sample.refused
-            try:
-                loaded = [images.read(job.root / name) for name in sample.images]
-            except images.BadImageError as error:
-                missing = job.losses_expected and isinstance(error, images.MissingImageError)
-                told = f"{', '.join(sample.images)}: {error}"
-                bad.append(Bad(job.part, sample.place, told, missing=missing, texts=len(sample.texts)))
-                continue
-            rows.append(_append(stream, sample, loaded))
-        stream.write(bytes(2 * BLOCK))  # ends a tar file
-    lines = b"".join(map(to_line, rows))
+    target, lines = job.out / job.file, job.out / f"{Path(job.file).stem}.jsonl"
+    with (
+        files.temporary(target) as target_scratch,
+        files.temporary(lines) as lines_scratch,
+        target_scratch.open("wb") as archive,
+        lines_scratch.open("wb") as listing,
+    ):
+        counts = per_text(_rows(job, archive, listing, bad))
+        archive.write(bytes(2 * BLOCK))  # ends a tar file
     shard = Shard(
         file=job.file,
         bytes=target.stat().st_size,
         sha256=sha256(target),
-        rows_sha256=hashlib.sha256(lines).hexdigest(),
-        samples=len(rows),
-        per_text=per_text(rows),
+        rows_sha256=sha256(lines),
+        samples=counts[""][0] if counts[""] else 0,
+        per_text=counts,
     )
-    files.write_bytes(job.out / shard.rows, lines)
     written = Written(shard, tuple(bad))
     files.write_json(job.facts, {"shard": asdict(shard), "bad": [asdict(each) for each in bad]})
     return written
+
+
+def _rows(job: Job, archive: BinaryIO, listing: BinaryIO, bad: list[Bad]) -> Iterator[Row]:
+    """Write the samples one by one, into the shard and the list; give each when it is written."""
+    for sample in staging.read(job.staged, job.part, job.first, job.last):
+        bad += sample.refused
+        try:
+            loaded = [images.read(job.root / name) for name in sample.images]
+        except images.BadImageError as error:
+            missing = job.losses_expected and isinstance(error, images.MissingImageError)
+            told = f"{', '.join(sample.images)}: {error}"
+            bad.append(Bad(job.part, sample.place, told, missing=missing, texts=len(sample.texts)))
+            continue
+        row = _append(archive, sample, loaded)
+        listing.write(to_line(row))
+        yield row
 
 
 def read_facts(path: Path) -> Written | None:
@@ -117,7 +121,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def per_text(rows: Sequence[Row]) -> Mapping[str, tuple[int, ...]]:
+def per_text(rows: Iterable[Row]) -> Mapping[str, tuple[int, ...]]:
     """Count, for the whole and for each subset, the samples with more than 0, 1, 2, … texts."""
     counts: dict[str, Counter[int]] = {"": Counter()}
     for row in rows:

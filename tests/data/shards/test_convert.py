@@ -200,6 +200,12 @@ class TestYourOwn:
         assert reason in listed[0]["reason"]
         assert "expected an object with 'question', found \"no JSON\"" in listed[1]["reason"]
 
+    def test_ids_of_several_captions(self, raw: Path, tmp_path: Path) -> None:
+        for split in ("train", "val", "test"):
+            self.write(raw, [{"image": "sub/1.png", "caption": ["one", "two"], "id": 5}], f"{split}.jsonl")
+        convert("jsonl", raw, tmp_path / "out", OPTIONS)
+        assert [record.id for record in Shards(tmp_path / "out").records("train")] == ["5#0", "5#1"]
+
     def test_one_answer_alone_cannot_be_learnt(self, raw: Path, tmp_path: Path) -> None:
         self.write(raw, [{"image": f"sub/{at}.png", "question": "?", "answer": "a"} for at in range(40)])
         with pytest.raises(UserError, match="training has 1 different answers"):

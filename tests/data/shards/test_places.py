@@ -56,6 +56,32 @@ def test_without_ranges_a_file_is_gone_through_once(folder: Path) -> None:
             place.read("train-000000.tar", 0, len(data) + 1)
 
 
+def test_a_shard_that_comes_back_in_time_is_waited_for(folder: Path, tmp_path: Path) -> None:
+    moving = tmp_path / "shards"
+    shutil.copytree(folder, moving)
+    for shard in moving.glob("train-*.tar"):
+        os.rename(shard, f"{shard}.away")
+
+    def bring_back() -> None:
+        for shard in moving.glob("train-*.tar.away"):
+            os.rename(shard, str(shard).removesuffix(".away"))
+
+    timer = threading.Timer(0.2, bring_back)
+    timer.start()
+    assert steps(Shards(moving, patience=Patience(attempts=12, pause=0.01))) == steps(Shards(folder))
+    timer.join()
+
+
+def test_workers_open_streams_of_their_own(folder: Path) -> None:
+    shards = Shards(f"pipe:cat {folder}/{{}}", allow_pipe=True, patience=QUICK)
+    stored = shards.index.parts["train"].shards[0]
+    shards.piece(stored, 0, 512)  # a command has begun to print here before workers are forked
+    loader = StreamLoader(Stream([(shards, "train")]), None, workers=2)
+    found = [[record.text for record in loaded.records] for loaded in islice(loader.steps(0, 16), 6)]
+    assert found == steps(Shards(folder))
+    assert shards.piece(stored, 512, 1024) == (folder / stored.file).read_bytes()[512:1024]
+
+
 def test_a_command(folder: Path, tmp_path: Path) -> None:
     location = f"pipe:cat {folder}/{{}}"
     with pytest.raises(UserError, match="runs a command: allow it by --allow-pipe"):
