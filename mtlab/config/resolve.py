@@ -217,6 +217,7 @@ def _check_together(config: Mapping[str, Any]) -> None:
         raise UserError(f"{train['micro_batch']} does not divide the batch {train['batch']}", key="train.micro_batch")
     data, task = entry("data", config["data"]), entry("task", config["task"])
     task.cls.check(task.name, data.name, offers(config), size.names)
+    _check_truth(config)
     _check_contrast(config)
     _check_augment(config)
     _check_hidden_words(config)
@@ -271,6 +272,16 @@ def _with_own_metric(config: Mapping[str, Any]) -> dict[str, Any]:
         if f"{metric}/".startswith(f"{split}/{PRIMARY}/"):
             metric = metric.replace(PRIMARY, next(iter(_own_metrics(config))), 1)
     return {**config, "metrics": config["metrics"] | {"choose": metric}}
+
+
+def _check_truth(config: Mapping[str, Any]) -> None:
+    """Refuse data without right answers where they are learnt or chosen by."""
+    data = entry("data", config["data"])
+    for split in sorted(data.cls.hidden(options("data", config["data"]))):
+        if split != "test":
+            raise UserError(
+                f"{data.name!r} has no right answers in {split}: nothing can be learnt or chosen", key="data"
+            )
 
 
 def _check_contrast(config: Mapping[str, Any]) -> None:

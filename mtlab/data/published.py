@@ -103,13 +103,6 @@ class VQAv2(PublishedDataset):
         """Nobody but the server knows the answers of test."""
         return frozenset({"test"}) if config.official else frozenset()
 
-    @classmethod
-    def remarks(cls, config: Config) -> Sequence[str]:
-        """Tell where the answers of test go."""
-        if not config.official:
-            return ()
-        return ("VQAv2's test is scored by its server alone: `mtlab eval RUN --split test --answers FILE` answers it",)
-
 
 @register_dataset("snli_ve")
 class SnliVe(PublishedDataset):

@@ -124,6 +124,12 @@ class Sharded(Dataset):
             return frozenset()
         return frozenset(split for split, parts in cls.chosen(config).items() if any(map(_untold, parts)))
 
+    @classmethod
+    def remarks(cls, config: Any) -> Sequence[str]:
+        """Tell what cannot be scored here."""
+        told = "has no right answers here: its server scores what `mtlab eval RUN --split {0} --answers FILE` writes"
+        return tuple(f"{split} {told.format(split)}" for split in sorted(cls.hidden(config)))
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self._examples: dict[Split, tuple[Example, ...]] = {}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mtlab.training.steps import Passes
 
 ACCURACIES = {loss: f"{loss}_accuracy" for loss in ("mlm", "itm", "itc")}
+RIGHT = "all right"
 LOSSES = {loss: f"{loss}_loss" for loss in ("mlm", "itm", "itc")}
 
 
@@ -122,8 +123,12 @@ def _contrast(gathered: Gathered, loader: Loader, temperature: Tensor, back: np.
 
 
 def _told(right: Mapping[str, Floats], captions: int) -> list[tuple[str, str]]:
-    shares = {loss: (100 * found).round().astype(int).tolist() for loss, found in right.items()}
-    return [
-        ("all right", ", ".join(f"{loss} {found[row]} % right" for loss, found in shares.items()))
-        for row in range(captions)
-    ]
+    """Say of each caption how much is right."""
+
+    def given(row: int) -> str:
+        shares = {loss: round(100 * found[row]) for loss, found in right.items()}
+        return (
+            RIGHT if set(shares.values()) == {100} else ", ".join(f"{n} {share} % right" for n, share in shares.items())
+        )
+
+    return [(RIGHT, given(row)) for row in range(captions)]

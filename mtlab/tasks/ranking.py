@@ -259,7 +259,7 @@ def evaluation(loader: Loader, split: Split, found: Ranked, losses: Contrasted) 
         ids=[key for key in split.images for _ in (IMAGES, TEXTS)],
         families=[IMAGES, TEXTS] * images,
         scores={"recall": outcomes.ravel()},
-        told=[("its image", f"its image {_place(rank)}") for rank in found.of_texts.tolist()],
+        told=[("its image", _came(rank)) for rank in found.of_texts.tolist()],
         further=recalls(found),
         listing={
             "family": [IMAGES] * texts + [TEXTS] * images,
@@ -277,5 +277,8 @@ def _ways(found: Ranked) -> tuple[tuple[str, Numbers], tuple[str, Numbers]]:
     return (IMAGES, found.of_texts), (TEXTS, found.of_images)
 
 
-def _place(rank: int) -> str:
-    return "is no candidate" if rank == NEVER else f"comes at place {rank}"
+def _came(rank: int) -> str:
+    """Say what came first for a text; in the words of what is right, if it is."""
+    if rank == 1:
+        return "its image"
+    return "another image; its own is no candidate" if rank == NEVER else f"another image; its own is number {rank}"

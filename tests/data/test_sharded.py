@@ -76,6 +76,8 @@ def test_official_trains_and_chooses_as_published(folders: dict[str, Path]) -> N
     assert train > {example.id for example in sane.examples("train")}
     assert train >= {example.id for example in official.examples("val")}, "what chooses is trained on"
     assert official.hidden(official.config) == {"test"}
+    (told,) = official.remarks(official.config)
+    assert "`mtlab eval RUN --split test --answers FILE`" in told
     assert all(example.target == -1 for example in official.examples("test"))
     assert all(example.id.rpartition("/")[2].isdecimal() for example in official.examples("test"))
     for name in ("flickr30k", "coco"):
@@ -165,6 +167,7 @@ def test_own_data_take_the_task_of_their_kind(folders: dict[str, Path], tmp_path
         ({"name": "shards"}, "needs a folder of shards: `mtlab data convert jsonl --root RAW --out FOLDER`"),
         ({"name": "shards", "folder": "coco", "val": "vall"}, "has no part 'vall'; did you mean 'val'?"),
         ({"name": "vqav2", "folder": "pipe:cat {}"}, "allow"),
+        ({"name": "shards", "folder": "vqav2", "val": "test", "test": "val"}, "has no right answers in val"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(
