@@ -94,16 +94,17 @@ class Pictograms(Dataset):
         """
         from PIL import Image
 
-        with Image.open(io.BytesIO(self._drawn.read(f"{key}.png"))) as picture:
+        with Image.open(io.BytesIO(self._drawn[key])) as picture:
             return np.array(picture.convert("RGB"), np.uint8)
 
     @cached_property
-    def _drawn(self) -> zipfile.ZipFile:
-        """All pictograms as PNGs in one archive in the cache folder, drawn when they are asked for the first time."""
+    def _drawn(self) -> Mapping[str, bytes]:
+        """All pictograms as PNGs, some 8 MB: from an archive in the cache folder, drawn when it is first asked for."""
         path = files.cache_root() / "pictograms" / f"{self.digest(self.config)}-{self.config.image_size}.zip"
-        if not path.is_file():
+        if not zipfile.is_zipfile(path):  # not there yet, or damaged
             _draw_all(path, self.config.image_size)
-        return zipfile.ZipFile(path)
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".png"): archive.read(name) for name in archive.namelist()}
 
 
 def split_of(concept: str) -> Split:

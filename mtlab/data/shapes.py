@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.shapes_questions import ANSWERS, FAMILIES, FEWEST, QUESTIONS, Scene
-from mtlab.data.shapes_world import ShapesOptions, ShapesWorld, parts, refuse_odd_families
+from mtlab.data.shapes_world import ShapesOptions, ShapesWorld, parts, refuse_few_shapes, refuse_odd_choice
 
 VERSION = 2  #: raise it when the same options give other pictures or questions
 
@@ -36,7 +36,8 @@ class Shapes(ShapesWorld):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            refuse_odd_families(self.families, self.objects[1], FEWEST)
+            refuse_odd_choice(self.families, "families")
+            refuse_few_shapes(self.families, self.objects[1], FEWEST)
 
     config: Config
 

@@ -14,7 +14,7 @@ from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Example, Split, register_dataset
 from mtlab.data.shapes_described import KINDS, list_caption, place_caption
 from mtlab.data.shapes_scene import COLOURS, SHAPES, Thing, place
-from mtlab.data.shapes_world import ShapesOptions, ShapesWorld, parts, refuse_odd_families
+from mtlab.data.shapes_world import ShapesOptions, ShapesWorld, parts, refuse_odd_choice
 
 VERSION = 1  #: raise it when the same options give other pictures or captions
 CAPTIONS = 4  #: of a picture
@@ -47,7 +47,7 @@ class ShapesCaptions(ShapesWorld):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            refuse_odd_families(self.kinds, self.objects[1], {})
+            refuse_odd_choice(self.kinds, "kinds")
 
     config: Config
     world = ("shapes_captions", VERSION)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.shapes_statements import FAMILIES, Four
-from mtlab.data.shapes_world import ShapesOptions, ShapesWorld, parts, refuse_odd_families
+from mtlab.data.shapes_world import ShapesOptions, ShapesWorld, parts, refuse_odd_choice
 
 VERSION = 1  #: raise it when the same options give other pictures or statements
 STATEMENTS = 4  #: of a four: two statements, each about two pairs
@@ -38,7 +38,7 @@ class ShapesPairs(ShapesWorld):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            refuse_odd_families(self.families, self.objects[1], {})
+            refuse_odd_choice(self.families, "families")
 
     config: Config
     world = ("shapes_pairs", VERSION)
@@ -70,11 +70,11 @@ class ShapesPairs(ShapesWorld):
         found: list[Example] = []
         for index in range(-(-total // STATEMENTS)):
             four, family = self.four(split, index), self.family(index)
-            for pair, truth in enumerate(four.truth):
+            for pair in range(len(four.pairs)):
                 left, right = f"{split}/{index}/{pair}/0", f"{split}/{index}/{pair}/1"
                 found += [
-                    Example(f"{split}/{index}/{pair}/{at}", text, left, int(true), family, more_images=(right,))
-                    for at, (text, true) in enumerate(zip(four.statements, truth, strict=True))
+                    Example(f"{split}/{index}/{pair}/{at}", text, left, int(at == pair), family, more_images=(right,))
+                    for at, text in enumerate(four.statements)
                 ]
         return found[:total]
 

@@ -44,11 +44,10 @@ Pair = tuple[tuple[Thing, ...], tuple[Thing, ...]]  #: of the left picture, of t
 
 @dataclass(frozen=True, slots=True)
 class Four:
-    """Two statements about two pairs of pictures."""
+    """Two pairs of pictures and two statements: the first is true of the first pair alone, the second of the second."""
 
     pairs: tuple[Pair, Pair]
     statements: tuple[str, str]
-    truth: tuple[tuple[bool, bool], tuple[bool, bool]]  #: of each pair: are the statements true of it?
 
 
 Family = Callable[[Dice, World], Four]
@@ -130,6 +129,5 @@ def _placed(dice: Dice, world: World, things: Sequence[Thing]) -> tuple[Thing, .
 def _four(
     dice: Dice, kind: str, about: tuple[Described, Described], pairs: tuple[Pair, Pair], *, plural: bool = False
 ) -> Four:
-    """State two things, of which the first is true of the first pair alone, the second of the second."""
     first, second = (dice.pick(STATED[kind]).ask(it, plural=plural) for it in about)
-    return Four(pairs, (first, second), ((True, False), (False, True)))
+    return Four(pairs, (first, second))

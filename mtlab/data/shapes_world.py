@@ -37,20 +37,29 @@ class ShapesOptions:
             raise UserError(f"at least {fewest} shapes, but at most {most}: swap them", key="objects")
 
 
-def refuse_odd_families(families: Sequence[str], most: int, fewest: Mapping[str, int]) -> None:
-    """Refuse a list of families with nothing in it, with one twice, or with one that needs more shapes.
-
-    Args:
-        families: the names.
-        most: shapes in a picture.
-        fewest: how many shapes pictures of a family have, at least; an unknown family is refused by its choices.
+def refuse_odd_choice(names: Sequence[str], key: str) -> None:
+    """Refuse a list of kinds of question, caption or the like with nothing in it, or with one twice.
 
     Raises:
-        UserError: says so.
+        UserError: says so, at `key`.
 
     """
-    if not families or len(set(families)) < len(families):
-        raise UserError("name at least one family, and each once", key="families")
+    if not names or len(set(names)) < len(names):
+        raise UserError("name at least one, and each once", key=key)
+
+
+def refuse_few_shapes(families: Sequence[str], most: int, fewest: Mapping[str, int]) -> None:
+    """Refuse families whose pictures have more shapes than a picture may have.
+
+    Args:
+        families: their names; an unknown one is refused by its choices.
+        most: shapes in a picture.
+        fewest: shapes that pictures of a family have at least.
+
+    Raises:
+        UserError: names the family.
+
+    """
     for family in families:
         if most < fewest.get(family, 0):
             raise UserError(f"{family} needs pictures of up to {fewest[family]} shapes, not {most}", key="objects")

@@ -116,7 +116,7 @@ def test_the_world_of_this_version_stays_as_it_is() -> None:
     [
         ({"objects": [4, 2]}, "objects", "swap"),
         ({"objects": [2, 6]}, "objects", "at most 5"),
-        ({"kinds": []}, "families", "at least one"),
+        ({"kinds": []}, "kinds", "at least one"),
         ({"kinds": ["size"]}, "kinds", "not one of"),
     ],
 )
