@@ -1,6 +1,6 @@
 """A real browser for tests of pages: whatever they ask for and complain about is written down, and must be nothing.
 
-Fixtures, to be imported by a `conftest.py`: `chromium` (one browser a session) and `visit`.
+Fixtures, to be imported by a `conftest.py`: `chromium` (one browser a module) and `visit`.
 """
 
 from __future__ import annotations
@@ -66,9 +66,13 @@ def _own(url: str) -> bool:
     return parts.scheme in ("file", "data", "blob", "about") or parts.hostname in OWN
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Start the machine's Chromium once for all tests."""
+    """Start the machine's Chromium once for the tests of a module.
+
+    Not for the session: as long as playwright is up, an event loop counts as running in this thread, so that a second
+    one (every folder that imports this fixture has its own) and `asyncio.run` in any other test are refused.
+    """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("needs a Chromium: apt-get install chromium")

@@ -233,7 +233,7 @@ def _log(look: Look, card: RunCard) -> Part:
         return parts.section("Log", parts.empty("There is no log yet: it begins when a worker starts the run."))
     lines = (text.partition("\n")[2] if size > TAIL else text).rstrip()
     about = f"The end of {path}" if size > TAIL else str(path)
-    shown = html.Pre(lines, className="log", tabIndex=0, **parts.named("The end of the log"))
+    shown = html.Div(html.Pre(lines), className="log", tabIndex=0, role="region", **parts.named("The end of the log"))
     return parts.section("Log", shown if lines else parts.empty("The log is empty."), about=about)
 
 

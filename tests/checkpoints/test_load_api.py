@@ -20,5 +20,5 @@ def test_load_takes_the_folder_of_an_imported_checkpoint(tmp_path: Path) -> None
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert not model.network.training
-    with pytest.raises(UserError, match="does not know the names of its answers"):
+    with pytest.raises(UserError, match="answers no questions"):
         model.answer([np.zeros((32, 32, 3), np.uint8)], ["a cat"])

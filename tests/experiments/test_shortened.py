@@ -80,5 +80,5 @@ def test_fine_tuning_starts_from_the_captions(tmp_path: Path) -> None:
     for run in started:
         log = (Path(os.environ["MTLAB_STORE"]) / "cells" / run["cell"] / "s0/log.txt").read_text()
         assert "of the model's" in log
-        assert "kept task.head" in log  # what questions need and captions do not
+        assert "new: 6 weights of the task's own heads" in log  # what questions need and captions do not
         assert "kept encoder" not in log

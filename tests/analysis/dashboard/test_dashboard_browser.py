@@ -309,7 +309,18 @@ def test_what_comes_from_files_is_shown_and_never_run(base: str, visit: Visit) -
     assert page.locator("img[src='x']").count() == 0
 
 
-@pytest.mark.xfail(reason="timed out once on a busy machine, after a run that was watched had finished", strict=False)
+def test_a_long_log_starts_at_its_end(tmp_path: Path, serve: Serve, visit: Visit) -> None:
+    fabric = mixed(tmp_path / "runs")
+    lines = "".join(f"line {number} \x1b[31m\n" for number in range(5000))
+    (fabric.store.run("static-3/s1") / "log.txt").write_text(lines)
+    page = visit(serve(tmp_path / "runs") + "/run/static-3/s1")
+    ready(page, "static · 3")
+    assert "line 4999" in page.locator(".log").inner_text()
+    assert "line 10 " not in page.locator(".log").inner_text()
+    box, last = page.locator(".log").bounding_box(), page.locator(".log pre").bounding_box()
+    assert abs(last["y"] + last["height"] - box["y"] - box["height"]) < 3
+
+
 def test_the_pages_are_live_and_keep_what_is_chosen(tmp_path: Path, serve: Serve, visit: Visit) -> None:
     fabric = mixed(tmp_path / "runs")
     page = visit(serve(tmp_path / "runs") + "/study/trial?tab=runs&state=running&runs=last-2%2Fs0")
