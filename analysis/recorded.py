@@ -129,18 +129,26 @@ class Tokens:
     step: int | None = None  #: of training
 
     def experts(self, kind: Kind, modality: Modality, depth: int, example: int) -> Array | None:
-        """Give the experts' rows at the real tokens of one example, [N, tokens]."""
+        """Give the experts' rows at the real tokens of one example, [N, tokens].
+
+        None where nothing was recorded, or where only the previous state is handed on: no token of any example draws on
+        a level there, and the largest of zeros would be no answer.
+        """
         rows = self.values.get(f"{kind}/{modality}/{depth}")
         if rows is None or example >= len(rows):
             return None
         levels = self.levels.get(modality, ())
-        own = rows[example, : len(levels) or rows.shape[1]]
+        experts = rows[:, : len(levels) or rows.shape[1]]
+        if not experts.any():
+            return None
+        own = experts[example]
         mask = self.values.get(f"mask/{modality}")
         return own if mask is None else own[:, mask[example].astype(bool)]
 
     def depths(self, kind: Kind, modality: Modality) -> tuple[int, ...]:
-        """Tell the cross-modal layers of which tokens were recorded, from 0."""
-        return Layers(self.values, self.levels).depths(kind, modality)
+        """Tell the cross-modal layers in which tokens draw on levels, from 0."""
+        recorded = Layers(self.values, self.levels).depths(kind, modality)
+        return tuple(depth for depth in recorded if self.experts(kind, modality, depth, 0) is not None)
 
     def find(self, example: str) -> int | None:
         """Give the place of an example by its id."""

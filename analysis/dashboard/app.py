@@ -57,6 +57,8 @@ def make_app(data: Data) -> Dash:
         Input("scheme", "data"),
         Input("beat", "data"),
         State("seen", "data"),
+        # Dash drops an answer once it has asked anew: a page that takes longer than a tick would never be seen.
+        running=[(Output("clock", "disabled"), True, False)],
     )
     def show(pathname: str, search: str, scheme: str | None, _beat: Any, seen: Any) -> Any:
         if scheme is None:  # the browser will tell at once

@@ -173,7 +173,7 @@ class Data:
         if card.problem:
             return card.problem
         if card.sweep:  # its trials are not compared with one another, least of all on test data
-            return f"A search: `mtlab sweep report {card.name}` tells what it has found for each variant."
+            return f"A search: mtlab sweep report {card.name} tells what it has found for each variant."
         state = self._finished(card)
         known = self._verdicts.get(card.name)
         if known is None or known[0] != state:

@@ -86,7 +86,7 @@ def _token(look: Look, modality: Modality, found: Sequence[TokenLevels]) -> int:
 def _silent(tokens: Tokens, chosen: Chosen, modality: Modality) -> str:
     """Say why nothing is known of the tokens."""
     if tokens.depths(chosen.kind, modality):
-        return f"This manager has no {chosen.kind} of single tokens in cross-modal layer {chosen.depth + 1}."
+        return f"Cross-modal layer {chosen.depth + 1} draws on no level: it goes on from the layer before it."
     other = OTHERS[chosen.kind]
     hint = f" It has {other}: choose them above." if tokens.depths(other, modality) else ""
     return (

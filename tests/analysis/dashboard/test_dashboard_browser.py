@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from stores import EVIL, finish, log, mixed
 from tiny_study import write_study
 from werkzeug.serving import make_server
 
-from mtlab.analysis.dashboard import study
+from mtlab.analysis.dashboard import shell, studies, study
 from mtlab.analysis.dashboard.app import make_app
 from mtlab.analysis.dashboard.data import Data
+from mtlab.analysis.dashboard.page import Look, Page
 from mtlab.analysis.dashboard.serve import guarded
 from mtlab.studies.store import Store
 
@@ -347,6 +349,21 @@ def test_the_pages_are_live_and_keep_what_is_chosen(tmp_path: Path, serve: Serve
     (fabric.store.run("adaptive-2/s1") / "lock.json").unlink()
     finish(fabric, "adaptive-2", 1, 3)
     page.get_by_text("No run of these variants is in that state").wait_for()
+
+
+def test_a_page_that_takes_longer_than_a_tick_is_seen(
+    tmp_path: Path, serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = studies.draw
+
+    def slowly(look: Look) -> Page:
+        time.sleep(1.0)
+        return draw(look)
+
+    monkeypatch.setattr(studies, "draw", slowly)
+    monkeypatch.setattr(shell, "REFRESH", 0.2)
+    mixed(tmp_path / "runs")
+    ready(visit(serve(tmp_path / "runs")), "Studies")
 
 
 def test_zoom_and_scroll_survive_a_refresh(tmp_path: Path, serve: Serve, visit: Visit) -> None:

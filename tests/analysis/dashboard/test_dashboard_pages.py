@@ -366,7 +366,7 @@ def test_a_search_is_no_comparison(fabric: Fabric) -> None:
     for tab in study.PANES:
         page = Drawn(answered(Look(opened, View.parse("/study/search", f"?tab={tab}")), None))
         assert page.title == "search"
-        assert "A search: `mtlab sweep report search` tells" in page.text
+        assert "A search: mtlab sweep report search tells" in page.text
         if tab == "comparison":
             assert "mtlab sweep dashboard search" in page.texts
             assert page.figures == []
