@@ -11,11 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -25,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from alternating import alternate, median
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -83,13 +82,6 @@ class Plain(Dataset[Any]):
             resized = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1).float() / 255
         return (pixels - self.mean) / self.deviation, caption
-
-
-def measured(work: Callable[[], int]) -> tuple[float, float]:
-    """Do some work; return the things done per CPU second and per wall second."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    done = work()
-    return done / (time.process_time() - cpu), done / (time.perf_counter() - wall)
 
 
 def memory(code: str, raw: Path, out: Path) -> float:
@@ -155,15 +147,11 @@ def speed(root: Path, rounds: int, steps: int) -> None:
         "stream shards from the middle of an epoch": lambda: streamed("albef", len(streams["albef"]) // BATCH // 2),
         "stream shards, augmented": lambda: streamed("albef_randaug"),
     }
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
-    for turn in range(rounds + 1):
-        for name, each in work.items():
-            result = measured(each)
-            if turn:  # the first round warms up
-                found[name].append(result)
+    done = {name: each() for name, each in work.items()}  # warms up, too
+    taken = alternate(work, rounds, warm=0)
     print(f"{'images a second of one core':45} {'of CPU time':>12} {'of wall time':>12}")
-    for name, results in found.items():
-        cpu, wall = (statistics.median(each) for each in zip(*results, strict=True))
+    for name, seconds in taken.items():
+        cpu, wall = (done[name] / median(seconds, clock) for clock in ("cpu", "wall"))
         print(f"{name:45} {cpu:12.0f} {wall:12.0f}")
 
 

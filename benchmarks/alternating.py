@@ -1,0 +1,88 @@
+"""Time things in turn, round after round, so that a busy machine is busy for all alike, and compare them by ratios.
+
+CPU seconds are what to compare: wall seconds depend on who else is at work. A ratio is taken within each round, and the
+median of the rounds is told, with the smallest and the largest beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What one call took: CPU seconds of this process (all its threads) and its children, and wall seconds."""
+
+    cpu: float
+    wall: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One thing's time as a share of another's: median, smallest and largest over rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} ({self.low:.3f}–{self.high:.3f})"
+
+
+def _cpu() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def measure(work: Callable[[], object]) -> Seconds:
+    """Time one call."""
+    cpu, wall = _cpu(), time.perf_counter()
+    work()
+    return Seconds(_cpu() - cpu, time.perf_counter() - wall)
+
+
+def alternate(
+    work: Mapping[str, Callable[[], object]], rounds: int = ROUNDS, warm: int = 1
+) -> dict[str, list[Seconds]]:
+    """Time each in turn, `rounds` times, after `warm` rounds that are not counted."""
+    found: dict[str, list[Seconds]] = {name: [] for name in work}
+    for turn in range(warm + rounds):
+        for name, each in work.items():
+            taken = measure(each)
+            if turn >= warm:
+                found[name].append(taken)
+    return found
+
+
+def ratio(ours: list[Seconds], theirs: list[Seconds], clock: str = "cpu") -> Ratio:
+    """Compare two lists of the same rounds by their `cpu` or `wall` seconds."""
+    each = sorted(getattr(a, clock) / getattr(b, clock) for a, b in zip(ours, theirs, strict=True))
+    return Ratio(statistics.median(each), each[0], each[-1])
+
+
+def median(taken: list[Seconds], clock: str = "cpu") -> float:
+    """Return the median seconds."""
+    return statistics.median(getattr(each, clock) for each in taken)
+
+
+def machine() -> str:
+    """Say in a line on what, with what and when this is measured."""
+    import torch
+
+    described = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in described.splitlines() if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    threads = torch.get_num_threads()
+    return (
+        f"{os.cpu_count()} cores of {name}, {threads} thread{'s' * (threads > 1)}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}, {date.today():%d %B %Y}"
+    )
