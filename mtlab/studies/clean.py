@@ -122,8 +122,8 @@ def _leftovers_of(run: Path) -> Iterator[Item]:
     for folder in (run, run / "checkpoints"):
         for path in sorted(folder.glob(f"{files.TEMPORARY}*")):
             yield Item("temporary", path, _bytes(path), "its writer was killed", partial(_remove_of, run, path))
-        for path in sorted(folder.glob("*.corrupt")):
-            why = "a checkpoint that could not be read"
+        for path in sorted(folder.glob("*.corrupt*")):
+            why = "was damaged"
             yield Item("set aside", path, _bytes(path), why, partial(_remove_of, run, path))
 
 
