@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mtlab import files, sealed
 from mtlab.sealed import ABOUT, SEAL
 
-ADVICE = "remove the run's folder, and `mtlab run` trains it again, with the same result"  #: for finished runs
+ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again"  #: for finished runs
 ASIDE = ".corrupt-"  #: what the names of files set aside end with, and a word of chance
 CHECKSUM = "crc32"  #: in files from before there were seals: over the tensors alone
 

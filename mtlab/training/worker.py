@@ -18,6 +18,7 @@ from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
 from mtlab.recording.trace import trace_of
+from mtlab.studies import sums
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
 from mtlab.studies.process import LAUNCHER
 from mtlab.training import environment, failures
@@ -118,8 +119,10 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
     )
     progress = Loop(parts, run_dir, interrupts).run()
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
+    text = files.json_text(result)
+    sums.write(run_dir, text)
     with files.temporary(run_dir / "result.json") as scratch:
-        scratch.write_text(files.json_text(result), encoding="utf-8")
+        scratch.write_text(text, encoding="utf-8")
         files.sync(scratch)
         # All that resuming needs is needed no more: two thirds of a run's disk space. The result is on the disk by now;
         # killed before it has its name, the run is trained again, with the same result.

@@ -156,8 +156,8 @@ def test_a_damaged_parent_is_refused(make_run: RunMaker) -> None:
     run = make_run()
     train(run)
     flip(run / BEST, 0.9)
-    with pytest.raises(UserError, match=r"has changed since .*remove the run's folder"):
+    with pytest.raises(UserError, match=r"has changed since .*`mtlab clean --yes` sets"):
         list(start_from(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
     (run / BEST).unlink()
-    with pytest.raises(UserError, match="is lost: remove the run's folder"):
+    with pytest.raises(UserError, match="is lost: `mtlab clean --yes` sets"):
         list(start_from(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
