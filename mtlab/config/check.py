@@ -27,6 +27,7 @@ def checked(cls: type[C], data: Mapping[str, Any]) -> C:
     _refuse_unknown(cls, data, "")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(dict(data)))
+        _refuse_numbers_out_of_range(cls, OmegaConf.to_container(merged), "")  # before the class computes with them
         built = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise UserError(_first_sentence(error), key=error.full_key or None) from None
@@ -79,6 +80,16 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
             _refuse_unknown(inner, value, dotted)
         elif isinstance(value, bool) and hints(cls).get(key) in _NUMBERS:
             raise UserError(f"expected a number, found {str(value).lower()}", key=dotted)
+
+
+def _refuse_numbers_out_of_range(cls: type[Any], data: Any, prefix: str) -> None:
+    for field in dataclasses.fields(cls):
+        dotted, value = f"{prefix}.{field.name}" if prefix else field.name, data.get(field.name)
+        inner = nested(cls, field.name)
+        if inner is not None and isinstance(value, Mapping):
+            _refuse_numbers_out_of_range(inner, value, dotted)
+        elif isinstance(value, int | float) and (complaint := declared(field).complaint(value)) is not None:
+            raise UserError(complaint, key=dotted)
 
 
 def _refuse_out_of_range(config: Any, prefix: str) -> None:

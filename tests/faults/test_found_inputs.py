@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_study import write_study
 
 from mtlab.cli import main
 
@@ -38,3 +39,13 @@ def test_a_bundle_whose_text_encoder_is_described_wrongly(
     assert "Traceback" not in said
     if key == "hidden_dropout_prob":
         assert said.startswith("error: ")
+
+
+@pytest.mark.parametrize("setting", ["model.heads=0", "text.heads=0"])
+def test_a_number_that_would_be_divided_by(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(tmp_path, "axes: {manager: [last, bridge]}")
+    monkeypatch.setattr(sys, "argv", ["mtlab", "plan", str(study), setting])
+    assert main() == 2
+    assert f"{setting[:-2]}: 0 is out of range" in capsys.readouterr().err
