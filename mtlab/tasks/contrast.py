@@ -75,7 +75,8 @@ def matched_hard(
     hard_texts = objectives.draw_negatives(objectives.negative_weights(scores.image_to_text, positives), generator)
     pairs = objectives.hard_pairs(hard_images, hard_texts)
     with run.autocast():
-        fused = run.fuse(text.experts.at(pairs.texts), image.experts.at(pairs.images), name="hard negatives")
+        texts, images = text.experts.at(pairs.texts), image.experts.at(pairs.images)
+        fused = run.fuse(texts, images, name="hard negatives", tokens=())
         logits = head(fused.pooled).float()
     return objectives.classification(logits, pairs.labels)
 

@@ -191,7 +191,7 @@ def _matched(
                 image = torch.from_numpy(np.searchsorted(shown, pairs.images[rows])).to(run.device)
                 text = torch.from_numpy(np.searchsorted(said, pairs.texts[rows])).to(run.device)
                 with run.autocast():
-                    logits = head(run.fuse(read.at(text), seen.at(image)).pooled)
+                    logits = head(run.fuse(read.at(text), seen.at(image), tokens=()).pooled)
                 scores[rows] = logits[:, 1].double().cpu().numpy()
     return scores
 
