@@ -141,7 +141,7 @@ class Tokens:
         experts = rows[:, : len(levels) or rows.shape[1]]
         if not experts.any():
             return None
-        own = experts[example]
+        own: Array = experts[example]
         mask = self.values.get(f"mask/{modality}")
         return own if mask is None else own[:, mask[example].astype(bool)]
 

@@ -29,9 +29,10 @@ def test_value_and_gradients_are_those_of_the_formula(kind: str) -> None:
     parts = given(kind)
     experts, weights, scale, shift = parts
     toward = torch.randn(3, 6, 5, dtype=torch.float64).transpose(1, 2)  # not contiguous
-    found = []
-    for hidden in (mix(*parts), (weights * (experts * scale + shift)).sum(1)):
-        found.append((hidden, *torch.autograd.grad(hidden, parts, toward)))
+    found = [
+        (hidden, *torch.autograd.grad(hidden, parts, toward))
+        for hidden in (mix(*parts), (weights * (experts * scale + shift)).sum(1))
+    ]
     for ours, formula in zip(*found, strict=True):
         torch.testing.assert_close(ours, formula)
 
