@@ -36,7 +36,11 @@ class StreamedLoader:
             yield tuple(self._batches(loaded, seed, step, micro))
 
     def _batches(self, loaded: Loaded, seed: int, step: int, micro: int) -> Iterator[Batch]:
-        examples = [self.dataset.example(record, "train") for record in loaded.records]
+        parts = self.dataset.parts["train"]
+        examples = [
+            self.dataset.example(record, "train", parts[source].name)
+            for record, source in zip(loaded.records, loaded.sources, strict=True)
+        ]
         drawn = drawn_in_training(self.maker.extras, seed, step, [example.image for example in examples])
         for at in range(0, len(examples), micro):
             part = slice(at, at + micro)
