@@ -21,6 +21,7 @@ from mtlab.training.evaluate import evaluate, evaluation_batch
 from mtlab.training.failures import DivergedError
 from mtlab.training.history import History
 from mtlab.training.interrupt import Interrupted, Interrupts
+from mtlab.training.left import ANEW, left
 from mtlab.training.optimiser import adamw, groups, load_state, set_rate, state_tensors
 from mtlab.training.progress import Progress
 from mtlab.training.schedule import rate
@@ -81,6 +82,7 @@ class Loop:
         with self.interrupts.deferred():
             try:
                 self._train()
+                self.history.settle(_say)
             except Interrupted:
                 self._save()
                 raise
@@ -170,7 +172,7 @@ class Loop:
         self.history.add(progress.step, progress.seconds, values)
         if progress.judge(values[parts.metrics.choose], parts.metrics.mode, parts.train.patience):
             chosen = {"step": progress.step, "metric": parts.metrics.choose, "value": progress.best}
-            checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
+            progress.best_seal = checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
         print(self._line(values), flush=True)
 
     def _line(self, values: Mapping[str, float]) -> str:
@@ -185,30 +187,32 @@ class Loop:
         self._read_losses()
         model = {f"model/{name}": tensor for name, tensor in checkpoints.model_tensors(self.parts.model).items()}
         state = {f"optimiser/{key}": held for key, held in state_tensors(self.optimiser, self.groups).items()}
-        checkpoints.save(self.last, model | state, asdict(self.progress))
+        checkpoints.save(self.last, model | state | self._recorded(), asdict(self.progress))
         self.saved = self.progress.step
 
+    def _recorded(self) -> dict[str, torch.Tensor]:
+        """Copy metrics and trace, so that their files can be put right when they were damaged."""
+        trace = self.parts.trace.tensors() if self.parts.trace is not None else {}
+        return {"history/lines": self.history.tensor(), **{f"trace/{name}": held for name, held in trace.items()}}
+
     def _resume(self) -> None:
-        """Go on from the last checkpoint; from the start if there is none, or none that can be read."""
+        """Go on from the last checkpoint; from the start if there is none, or none that can be gone on from."""
+        found = left(self.last, self.best, _say)
         try:
-            tensors, known = checkpoints.load(self.last)
-            checkpoints.restore(self.parts.model, checkpoints.under("model", tensors))
-            load_state(self.optimiser, self.groups, checkpoints.under("optimiser", tensors))
-            self.progress = Progress(**known)
-            print(f"resuming after step {self.progress.step}/{self.steps}", flush=True)
-        except FileNotFoundError:
-            pass
+            if found is not None:
+                checkpoints.restore(self.parts.model, checkpoints.under("model", found.tensors))
+                load_state(self.optimiser, self.groups, checkpoints.under("optimiser", found.tensors))
+                self.progress = found.progress
+                _say(f"resuming after step {self.progress.step}/{self.steps}")
         except checkpoints.CorruptError as error:
-            aside = checkpoints.set_aside(self.last)
-            print(f"{error}: set aside as {aside.name}; training starts from the beginning", flush=True)
-        if checkpoints.step_of(self.best) != self.progress.best_step:
-            # Written after the last checkpoint by a process that was killed, or damaged: chosen anew as steps repeat.
-            self.progress.forget_best()
+            found = None
+            _say(f"{error}: set aside as {checkpoints.set_aside(self.last).name}; {ANEW}")
         self.saved = self.progress.step
         self.losses.fill_(self.progress.loss_sum)
-        self.history.cut(self.progress.step)
+        recorded = {} if found is None else found.tensors
+        self.history.restore(recorded.get("history/lines"), self.progress.step, _say)
         if self.parts.trace is not None:
-            self.parts.trace.cut(self.progress.step)
+            self.parts.trace.restore(checkpoints.under("trace", recorded), self.progress.step, _say)
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         train = self.parts.train
@@ -218,6 +222,10 @@ class Loop:
         if self.parts.arithmetic.device.type != "cuda":
             return steps
         return ahead(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def headline(metrics: Mapping[str, float]) -> dict[str, float]:

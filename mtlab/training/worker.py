@@ -18,12 +18,15 @@ from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
 from mtlab.recording.trace import trace_of
+from mtlab.studies import sums
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
 from mtlab.studies.process import LAUNCHER
 from mtlab.training import environment, failures
 from mtlab.training.assemble import assemble
+from mtlab.training.checkpoints import CorruptError
 from mtlab.training.finish import finish
 from mtlab.training.interrupt import Interrupted, Interrupts
+from mtlab.training.left import ANEW
 from mtlab.training.loop import Loop, Parts, headline
 from mtlab.training.transfer import source, start_from
 
@@ -72,7 +75,12 @@ def _attempt(run_dir: Path, interrupts: Interrupts, *, plugins: bool) -> int:
         attempt += files.read_json(run_dir / "state.json")["attempt"]
     (run_dir / "failure.json").unlink(missing_ok=True)
     try:
-        _train(run_dir, files.read_json(run_dir / "config.json"), attempt, interrupts, plugins=plugins)
+        config = files.read_json(run_dir / "config.json")
+        try:
+            _train(run_dir, config, attempt, interrupts, plugins=plugins)
+        except CorruptError as error:  # the best checkpoint was damaged after it was written: going on notices it
+            print(f"{error}: {ANEW}", flush=True)
+            _train(run_dir, config, attempt, interrupts, plugins=plugins)
     except Exception as error:
         failure = failures.described(error, attempt)
         if failure["kind"] == "bug":
@@ -111,10 +119,14 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
     )
     progress = Loop(parts, run_dir, interrupts).run()
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
-    # All that resuming needs is needed no more: two thirds of a run's disk space. Killed between these two lines, the
-    # run is trained again, with the same result.
-    (run_dir / "checkpoints" / "last.safetensors").unlink()
-    files.write_json(run_dir / "result.json", result)
+    text = files.json_text(result)
+    sums.write(run_dir, text)
+    with files.temporary(run_dir / "result.json") as scratch:
+        scratch.write_text(text, encoding="utf-8")
+        files.sync(scratch)
+        # All that resuming needs is needed no more: two thirds of a run's disk space. The result is on the disk by now;
+        # killed before it has its name, the run is trained again, with the same result.
+        (run_dir / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
     print(f"finished after {progress.step} steps: {shown}", flush=True)
 
