@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def full(tensor: Tensor) -> Tensor:
+    """Turn half precision, as autocast gives it, into float32; float64 stays."""
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
+
+
 class Attention(nn.Module):
     """Multi-head attention with dropout on the attention and on the projected output.
 

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtlab.data.batches import Batch
 from mtlab.data.inputs import Inputs
 from mtlab.encoder import Fused, Key
+from mtlab.layers import full
 from mtlab.managers.base import MODALITIES, Experts, Intervention, Modality
 from mtlab.model import VisionLanguageModel, draw_noise
 from mtlab.towers import TowerKind
 from mtlab.towers.base import Features
+from mtlab.training.group import ALONE, Group
 from mtlab.training.seeding import negatives_generator, noise_generator, seed_dropout
 
 Masks = Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
@@ -70,6 +72,7 @@ class Passes:
         moment: of training; None: there is no noise.
         intervene: what is done to managers' weights.
         edit: what is done to a tower's levels before they enter the encoder.
+        group: the processes that go through the batch together, each with its share.
 
     """
 
@@ -78,6 +81,7 @@ class Passes:
     moment: Moment | None = None
     intervene: Interventions | None = None
     edit: Mapping[TowerKind, Callable[[Features], Features]] = field(default_factory=dict)
+    group: Group = ALONE
 
     @property
     def device(self) -> torch.device:
@@ -146,14 +150,14 @@ class Passes:
                 )
                 for picture, (rows, seen) in enumerate(self.model.pictures(image))
             ]
-            return self.model.task.answer(fused).float()
+            return full(self.model.task.answer(fused))
 
     def intervening(self, batch: Batch) -> Intervene:  # noqa: ARG002 - a subclass reads it
         """Say what is done to managers' weights as a batch is answered."""
         return lambda _, masks: self._interventions(masks)
 
     def generator(self) -> torch.Generator:
-        """Make what draws the hard negatives of this moment of training."""
+        """Make what draws the hard negatives of this moment of training, the same in all processes."""
         at = self.moment
         assert at is not None, "where nothing is learnt, nothing is drawn"
         return negatives_generator(at.seed, at.step, at.micro, device=str(self.device))
@@ -162,7 +166,15 @@ class Passes:
         at = self.moment
         if at is None:
             return {}
-        drawn_by = partial(noise_generator, at.seed, at.step, at.micro, name=name, device=str(self.device))
+        drawn_by = partial(
+            noise_generator,
+            at.seed,
+            at.step,
+            at.micro,
+            rank=self.group.ranks.rank,
+            name=name,
+            device=str(self.device),
+        )
         return draw_noise(self.model.encoder, text, image, drawn_by)
 
     def _interventions(self, masks: Masks) -> Mapping[Key, Intervention]:
@@ -179,6 +191,7 @@ def train_step(
     step: int,
     clip: float | None,
     watch: Callable[[], None] = lambda: None,
+    group: Group = ALONE,
 ) -> Tensor:
     """Make one optimiser step; the gradient is that of the mean over all examples, however they are split.
 
@@ -187,12 +200,13 @@ def train_step(
     Args:
         model: in training mode.
         optimiser: with this step's learning rates set.
-        micro_batches: the step's examples, on the CPU or on the device.
+        micro_batches: the step's examples, or this process's share, on the CPU or on the device.
         arithmetic: where and how precisely.
         seed: the run's.
         step: the optimiser step, from 0.
         clip: largest norm of the gradient; None: as it is.
         watch: called when the gradient is known, before it is clipped.
+        group: the processes that make this step together; all end with the same weights.
 
     Returns:
         The mean loss over the step's examples, a scalar on the device: reading it waits for the device.
@@ -201,23 +215,34 @@ def train_step(
     optimiser.zero_grad(set_to_none=True)
     task = model.task
     counted = [task.units(given) for given in micro_batches]
-    whole = sum(map(Counter, counted), Counter[str]())
+    whole = sum(map(Counter, group.joined(counted)), Counter[str]())
     total = torch.zeros((), device=arithmetic.device)
     for micro, (given, units) in enumerate(zip(micro_batches, counted, strict=True)):
         batch = given.to(arithmetic.device)
-        seed_dropout(seed, step, micro)
-        losses = task.losses(Passes(model, arithmetic, Moment(seed, step, micro)), batch)
+        seed_dropout(seed, step, micro, rank=group.ranks.rank)
+        losses = task.losses(Passes(model, arithmetic, Moment(seed, step, micro), group=group), batch)
         if not losses:  # no word happens to be hidden
             continue
         loss = combined(losses, {name: units[name] / whole[name] for name in losses}, task.weights())
         loss.backward()
         total += loss.detach()
+    parameters = [parameter for each in optimiser.param_groups for parameter in each["params"]]
+    add_up(group, parameters, total)
     watch()
     if clip is not None:
-        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, clip, foreach=True)
     optimiser.step()
     return total
+
+
+def add_up(group: Group, parameters: Sequence[nn.Parameter], total: Tensor) -> None:
+    """Add up gradients and loss over all processes, in place; what none of them learns from stays without gradient."""
+    learnt = group.any([parameter.grad is not None for parameter in parameters])
+    chosen = [parameter for parameter, some in zip(parameters, learnt, strict=True) if some]
+    for parameter in chosen:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    group.add([*(parameter.grad for parameter in chosen if parameter.grad is not None), total])
 
 
 def combined(losses: Mapping[str, Tensor], shares: Mapping[str, float], weights: Mapping[str, float]) -> Tensor:
