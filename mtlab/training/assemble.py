@@ -102,6 +102,8 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     )
     if model.encoder.config.standardise:
         calibrate(model, dataset, sources)
+    if train.checkpoint_activations:
+        model.recompute()
     return Assembled(
         config=config,
         seed=seed,
