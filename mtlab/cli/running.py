@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,10 +72,11 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Policy
 
     """
     from mtlab.cli.tracking import told, tracked
-    from mtlab.studies.launcher import launch
+    from mtlab.studies.launcher import default_workers, launch
     from mtlab.studies.live import live_view
     from mtlab.studies.plan import run_configs, to_json
     from mtlab.studies.reconcile import reconcile, refuse_full_disk
+    from mtlab.studies.workers import worker_command
 
     def make() -> Plan:
         return planned(study.path, study.overrides, store, plugins=study.plugins, plugin_folder=study.plugin_folder)
@@ -94,14 +96,15 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Policy
     typer.echo(f"{plan.study.name}: {len(data['runs'])} runs ({counts})")
     for remark in data["remarks"]:
         typer.echo(f"data: {remark}")
-    hours = plan.study.keys.resources.hours
+    configs, resources = run_configs(plan), plan.study.keys.resources
     with tracked(store, data) as following:
         outcome = launch(
             store,
             data,
-            run_configs(plan),
-            workers=workers,
-            policy=dataclasses.replace(policy, limit=3600 * (hours or math.inf)),
+            configs,
+            workers=workers or max(1, default_workers(configs) // resources.processes),
+            policy=dataclasses.replace(policy, limit=3600 * (resources.hours or math.inf)),
+            command=partial(worker_command, processes=resources.processes),
             view=live_view(),
         )
     _tell_problems(outcome, store, data, study)
@@ -162,15 +165,15 @@ def refuse_unready(plan: Plan) -> None:
         raise plan.study.error(f"weights that cannot be had: {missing}; give a local folder or file", "set")
     for device in {run.cell.config["train"]["device"] for run in plan.runs}:
         try:
-            _refuse_missing(device)
+            _refuse_missing(device, plan.study.keys.resources.processes)
         except UserError as error:
             raise plan.study.error(error.problem, "set.train.device") from None
 
 
-def _refuse_missing(device: str) -> None:
+def _refuse_missing(device: str, processes: int) -> None:
     from mtlab.training.environment import device as find
 
-    find(device)
+    find(device, processes=processes)
 
 
 def _tell_problems(outcome: Outcome, store: Store, plan: dict[str, Any], study: Launched) -> None:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mtlab.errors import UserError
@@ -79,7 +80,7 @@ def run_searches(
     policy: Policy | None = None,
     view: View | None = None,
     news: Callable[[News], None] = lambda _: None,
-    command: Command = worker_command,
+    command: Command | None = None,
 ) -> Ended:
     """Search until every variant has had its budget, or nothing more can be done.
 
@@ -93,12 +94,13 @@ def run_searches(
         policy: what follows from failures.
         view: what shows it.
         news: told of what happens to trials.
-        command: how to start a worker.
+        command: how to start a worker; by default as the sweep's resources say.
 
     """
     token = secrets.token_hex(8)
     plan = to_json(prepared)
     threads = max(variant.cell.config["train"]["threads"] for variant in prepared.variants)
+    processes = prepared.sweep.keys.resources.processes
     with telling_loss(), shelf.present(token):
         with shelf.alone():
             stored = PlanFile(store, plan)
@@ -111,10 +113,10 @@ def run_searches(
                 store,
                 plan,
                 {},
-                workers=workers or max(1, cpus() // threads),
+                workers=workers or max(1, cpus() // (threads * processes)),
                 policy=policy,
                 view=view,
-                command=command,
+                command=command or partial(worker_command, processes=processes),
                 feed=driver,
             )
             driver.finish()

@@ -15,6 +15,7 @@ import torch
 from mtlab import files
 from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS
+from mtlab.data.ranks import uneven
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
 from mtlab.recording.trace import trace_of
@@ -26,9 +27,10 @@ from mtlab.training.finish import finish
 from mtlab.training.group import Group
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.loop import Loop, Parts, headline
+from mtlab.training.several import PEER_LOST
 from mtlab.training.transfer import source, start_from
 
-INPUT_ERROR, FAILED, PEER_LOST, INTERRUPTED = 2, 3, 76, 130
+INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
 
 
 def train(run_dir: Path, *, plugins: bool = True) -> int:
@@ -147,8 +149,9 @@ def _train(
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
     _refuse_changed_data(config["data"], run_config["identity"])
     run = assemble(config, seed, group)
-    task = run.model.task
-    distributed.refuse_uneven(group, run.train.batch, task.contrasts(task.config, run.train.batch))
+    task, batch = run.model.task, run.train.batch
+    if problem := uneven(group.size, batch, task.contrasts(task.config, batch)):
+        raise UserError(problem, key="train.batch")
     if config["init_from"] is not None:
         path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
         for line in start_from(run.model, path):
