@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
+from mtlab.studies import sums
 from mtlab.studies.results import costs
 from mtlab.studies.store import Store
 
@@ -59,6 +60,8 @@ def examples(store: Store, plan: Mapping[str, Any], *, split: str | None = None)
     columns = ["split", "id", "family", "target", "prediction", "score"]
     if not present:
         return pl.DataFrame(schema=dict.fromkeys(["run", "cell", "label", "split", "id", "family"], pl.String))
+    for path in present:
+        sums.check(Path(path).parent, Path(path).name, Path(path).read_bytes())
     scanned = pl.scan_parquet(list(present), include_file_paths="file").select("file", *columns)
     if split is not None:
         scanned = scanned.filter(pl.col("split") == split)

@@ -36,8 +36,8 @@ Key = tuple[Modality, int]  #: one manager: its modality, and the number of cros
 class Fused:
     """What the cross-modal encoder makes of a text and an image."""
 
-    text: Tensor  #: [B, L, D]
-    image: Tensor  #: [B, M, D]
+    text: Tensor  #: [B, L, D]; of a pass that nobody reads tokens of, the class token alone, [B, 1, D]
+    image: Tensor  #: [B, M, D]; likewise
     pooled: Tensor  #: [B, 2D], text before image
     recorded: Mapping[Key, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
 
@@ -149,6 +149,7 @@ class CrossModalEncoder(nn.Module):
         noise: Mapping[Key, Tensor] | None = None,
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
+        tokens: tuple[Modality, ...] = MODALITIES,
     ) -> Fused:
         """Fuse.
 
@@ -159,6 +160,8 @@ class CrossModalEncoder(nn.Module):
             noise: what is added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
             intervene: what is done to managers' weights.
             record: also return weights and contributions of every manager.
+            tokens: modalities whose last states are read token by token. Of the others the pooled features are all that
+                counts: where these rest on the class token, the last cross-modal layer computes no other.
 
         """
         noise, intervene = noise or {}, intervene or {}
@@ -184,8 +187,11 @@ class CrossModalEncoder(nn.Module):
                 if record:
                     recorded[own, depth] = aggregated
             for own, other in _PAIRS:
-                layer = self._stream(own).layers[depth]
-                history[own].append(layer(hidden[own], hidden[other], experts[own].mask, experts[other].mask))
+                layer = self.layer(own, depth)
+                last = depth + 1 == self.config.cross_layers
+                one = last and own not in tokens and self._stream(own).shape.class_token
+                run = layer.of_one if one else layer
+                history[own].append(run(hidden[own], hidden[other], experts[own].mask, experts[other].mask))
         out = {m: history[m][-1] if history[m] else experts[m].states[:, -1] for m in MODALITIES}
         pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)
         return Fused(out["text"], out["image"], pooled, recorded if record else None)

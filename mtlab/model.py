@@ -18,7 +18,7 @@ from mtlab.config.nodes import configured
 from mtlab.config.schema import ModelConfig
 from mtlab.encoder import CrossModalEncoder, Fused, Key, draw_noise, pairing
 from mtlab.errors import UserError
-from mtlab.managers.base import Intervention
+from mtlab.managers.base import MODALITIES, Intervention, Modality
 from mtlab.tasks.base import TASKS, Site, Task
 from mtlab.towers import KINDS, TowerKind
 from mtlab.towers.base import Features, Tower, TowerShape
@@ -84,6 +84,7 @@ class VisionLanguageModel(nn.Module):
         noise: Mapping[Key, Tensor] | None = None,
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
+        tokens: tuple[Modality, ...] = MODALITIES,
     ) -> Answered:
         """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`.
 
@@ -99,6 +100,7 @@ class VisionLanguageModel(nn.Module):
                 noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
                 intervene=intervene,
                 record=record,
+                tokens=tokens,
             )
             for picture, (rows, seen) in enumerate(self.pictures(images))
         ]

@@ -39,9 +39,13 @@ class StreamedLoader:
 
         Where a text may be shown with the picture of any other of the step, every process reads the whole step.
         """
+        parts = self.dataset.parts["train"]
         reads = ALL if self.maker.extras.mismatches_in_training else ranks
         for step, loaded in enumerate(self.loader.of(reads).steps(seed, batch, start), start):
-            examples = [self.dataset.example(record, "train") for record in loaded.records]
+            examples = [
+                self.dataset.example(record, "train", parts[source].name)
+                for record, source in zip(loaded.records, loaded.sources, strict=True)
+            ]
             drawn = drawn_in_training(self.maker.extras, seed, step, batch, [example.image for example in examples])
             yield tuple(
                 self._batch(

@@ -82,7 +82,7 @@ def matched_hard(
     pairs = objectives.hard_pairs(hard_images, hard_texts).at(run.group.ranks.own)
     texts, images = (of_all(run.group, each.experts) for each in (text, image))
     with run.autocast():
-        fused = run.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives")
+        fused = run.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives", tokens=())
         logits = full(head(fused.pooled))
     return objectives.classification(logits, pairs.labels)
 

@@ -177,7 +177,7 @@ class Pretraining(Task):
         assert self.mlm is not None, "asked by who learns it"
         text = run.experts("text", run.features("text", masked.words))
         with run.autocast():
-            states = run.fuse(text, image, name="masked words").text
+            states = run.fuse(text, image, name="masked words", tokens=("text",)).text
             words: Tensor = self.mlm(states.flatten(0, 1)[masked.places])
         return full(words)
 
@@ -187,7 +187,8 @@ class Pretraining(Task):
         if mismatched.images is not None:
             image = image.and_then(run.experts("image", run.features("vision", mismatched.images)))
         with run.autocast():
-            logits: Tensor = self.itm(run.fuse(text, image.at(mismatched.shown), name="matching").pooled)
+            fused = run.fuse(text, image.at(mismatched.shown), name="matching", tokens=())
+            logits: Tensor = self.itm(fused.pooled)
         return full(logits)
 
     def _contrasted(self, run: Passes, text: Read, image: Read, identities: Tensor) -> dict[str, Tensor]:

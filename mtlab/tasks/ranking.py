@@ -192,7 +192,7 @@ def _matched(
                 image = torch.from_numpy(np.searchsorted(shown, pairs.images[rows])).to(run.device)
                 text = torch.from_numpy(np.searchsorted(said, pairs.texts[rows])).to(run.device)
                 with run.autocast():
-                    logits = head(run.fuse(read.at(text), seen.at(image)).pooled)
+                    logits = head(run.fuse(read.at(text), seen.at(image), tokens=()).pooled)
                 scored.append((rows, logits[:, 1].double().cpu().numpy()))
     scores = np.zeros(len(pairs.images))
     for rows, found in run.group.joined(scored):

@@ -14,6 +14,7 @@ from mtlab.training import checkpoints, interventions
 from mtlab.training.assemble import Assembled
 from mtlab.training.environment import device_name, peak_memory_mib
 from mtlab.training.evaluate import Evaluation, evaluate
+from mtlab.training.left import chosen
 from mtlab.training.progress import Progress
 from mtlab.training.steps import Passes
 
@@ -38,10 +39,13 @@ def finish(
         check: called between batches; an interruption may raise from here.
 
     Raises:
-        CorruptError: the best checkpoint cannot be read.
+        CorruptError: the best checkpoint is lost or damaged, or not the one that validation chose.
 
     """
-    tensors, chosen = checkpoints.load(folder / "checkpoints" / "best.safetensors")
+    best = folder / "checkpoints" / "best.safetensors"
+    if run.group.told(run.group.leads and not chosen(best, progress, print)[0]):
+        raise checkpoints.CorruptError(f"the best checkpoint, of step {progress.best_step}, is lost")
+    tensors, _ = checkpoints.load(best)
     checkpoints.restore(run.model, tensors)
     run.model.eval()
     batch = run.evaluation_batch
@@ -52,7 +56,7 @@ def finish(
         metrics |= found.metrics(split)
     if run.record.examples and run.group.leads:
         write_examples(folder / "examples.parquet", judged)
-    measured = record(run, folder, judged["val"], chosen["step"], check)
+    measured = record(run, folder, judged["val"], progress.best_step, check)
     return {
         "format": 1,
         "steps": progress.step,

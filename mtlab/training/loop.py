@@ -22,6 +22,7 @@ from mtlab.training.failures import DivergedError
 from mtlab.training.group import ALONE, Group
 from mtlab.training.history import History
 from mtlab.training.interrupt import Interrupted, Interrupts
+from mtlab.training.left import ANEW, left
 from mtlab.training.optimiser import adamw, groups, load_state, set_rate, state_tensors
 from mtlab.training.progress import Progress
 from mtlab.training.schedule import rate
@@ -83,6 +84,8 @@ class Loop:
         with self.interrupts.deferred():
             try:
                 self._train()
+                if self.parts.group.leads:
+                    self.history.settle(_say)
             except Interrupted:
                 self._save()
                 self.parts.group.wait()
@@ -178,7 +181,7 @@ class Loop:
         better = progress.judge(values[parts.metrics.choose], parts.metrics.mode, parts.train.patience)
         if better and parts.group.leads:
             chosen = {"step": progress.step, "metric": parts.metrics.choose, "value": progress.best}
-            checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
+            progress.best_seal = checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
         print(self._line(values), flush=True)
 
     def _line(self, values: Mapping[str, float]) -> str:
@@ -196,44 +199,47 @@ class Loop:
             return
         model = {f"model/{name}": tensor for name, tensor in checkpoints.model_tensors(self.parts.model).items()}
         state = {f"optimiser/{key}": held for key, held in state_tensors(self.optimiser, self.groups).items()}
-        checkpoints.save(self.last, model | state, asdict(self.progress))
+        checkpoints.save(self.last, model | state | self._recorded(), asdict(self.progress))
+
+    def _recorded(self) -> dict[str, torch.Tensor]:
+        """Copy metrics and trace, so that their files can be put right when they were damaged."""
+        trace = self.parts.trace.tensors() if self.parts.trace is not None else {}
+        return {"history/lines": self.history.tensor(), **{f"trace/{name}": held for name, held in trace.items()}}
 
     def _resume(self) -> None:
-        """Go on from the last checkpoint; from the start if there is none, or none that can be read."""
+        """Go on from the last checkpoint; from the start if there is none, or none that can be gone on from.
+
+        Of several processes the leader judges what there is, and the others do as it does.
+        """
         group = self.parts.group
         if group.leads:
             self._take_up()
         self.progress = group.told(self.progress)
         if not group.leads and self.progress.step:
-            self._load()
-        group.same(
-            [*checkpoints.model_tensors(self.parts.model).values()]
-        )  # the same to the last bit, whatever drew it
+            self._restore(checkpoints.load(self.last)[0])
+        group.same([*checkpoints.model_tensors(self.parts.model).values()])  # to the last bit, whatever drew them
         self.saved = self.progress.step
         self.losses.fill_(self.progress.loss_sum)
 
-    def _load(self) -> None:
-        tensors, known = checkpoints.load(self.last)
+    def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
         checkpoints.restore(self.parts.model, checkpoints.under("model", tensors))
         load_state(self.optimiser, self.groups, checkpoints.under("optimiser", tensors))
-        self.progress = Progress(**known)
 
     def _take_up(self) -> None:
-        """Load the last checkpoint, and cut back what is recorded to it."""
+        """Take up what an earlier attempt left, metrics and trace included."""
+        found = left(self.last, self.best, _say)
         try:
-            self._load()
-            print(f"resuming after step {self.progress.step}/{self.steps}", flush=True)
-        except FileNotFoundError:
-            pass
+            if found is not None:
+                self._restore(found.tensors)
+                self.progress = found.progress
+                _say(f"resuming after step {self.progress.step}/{self.steps}")
         except checkpoints.CorruptError as error:
-            aside = checkpoints.set_aside(self.last)
-            print(f"{error}: set aside as {aside.name}; training starts from the beginning", flush=True)
-        if checkpoints.step_of(self.best) != self.progress.best_step:
-            # Written after the last checkpoint by a process that was killed, or damaged: chosen anew as steps repeat.
-            self.progress.forget_best()
-        self.history.cut(self.progress.step)
+            found = None
+            _say(f"{error}: set aside as {checkpoints.set_aside(self.last).name}; {ANEW}")
+        recorded = {} if found is None else found.tensors
+        self.history.restore(recorded.get("history/lines"), self.progress.step, _say)
         if self.parts.trace is not None:
-            self.parts.trace.cut(self.progress.step)
+            self.parts.trace.restore(checkpoints.under("trace", recorded), self.progress.step, _say)
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         train, ranks, task = self.parts.train, self.parts.group.ranks, self.parts.model.task
@@ -244,6 +250,10 @@ class Loop:
         if self.parts.arithmetic.device.type != "cuda":
             return steps
         return ahead(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def headline(metrics: Mapping[str, float]) -> dict[str, float]:

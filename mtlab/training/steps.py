@@ -6,7 +6,8 @@ Shapes: B examples, A answers, N experts, L tokens, D width.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,7 +18,7 @@ from mtlab.data.batches import Batch
 from mtlab.data.inputs import Inputs
 from mtlab.encoder import Fused, Key
 from mtlab.layers import full
-from mtlab.managers.base import Experts, Intervention, Modality
+from mtlab.managers.base import MODALITIES, Experts, Intervention, Modality
 from mtlab.model import VisionLanguageModel, draw_noise
 from mtlab.towers import TowerKind
 from mtlab.towers.base import Features
@@ -36,9 +37,20 @@ class Arithmetic:
     device: torch.device
     bf16: bool = False  #: autocast the forward pass
 
-    def autocast(self) -> torch.autocast:
-        """Make the context in which the forward pass runs."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Make the context in which the forward pass runs.
+
+        Attention that no fused kernel can take, such as that of a text tower with dropout on a CPU, is left in bfloat16
+        like every other product: torch would turn it into float32.
+        """
+        reduced = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced or self.bf16)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                yield
+        finally:
+            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced)
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class Passes:
         """The model's."""
         return self.arithmetic.device
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[None]:
         """Make the context in which the forward pass runs, heads included."""
         return self.arithmetic.autocast()
 
@@ -91,7 +103,15 @@ class Passes:
         with self.autocast():
             return self.model.encoder.experts(modality, features)
 
-    def fuse(self, text: Features | Experts, image: Features | Experts, *, name: str = "", picture: int = 0) -> Fused:
+    def fuse(
+        self,
+        text: Features | Experts,
+        image: Features | Experts,
+        *,
+        name: str = "",
+        picture: int = 0,
+        tokens: tuple[Modality, ...] = MODALITIES,
+    ) -> Fused:
         """Run the encoder.
 
         Args:
@@ -99,6 +119,7 @@ class Passes:
             image: of B images.
             name: of the pass, where a batch needs several: noise is drawn anew in each.
             picture: which of the images that a text goes with these are.
+            tokens: modalities whose last states are read token by token, see `CrossModalEncoder.forward`.
 
         """
         with self.autocast():
@@ -108,6 +129,7 @@ class Passes:
                 picture=picture,
                 noise=self._noise(text, image, name),
                 intervene=self._interventions({"text": text.mask, "image": image.mask}),
+                tokens=tokens,
             )
         return fused
 
@@ -124,6 +146,7 @@ class Passes:
                     picture=picture,
                     noise={key: drawn[rows] for key, drawn in noise.items()},
                     intervene=intervening(picture, {"text": text.mask, "image": seen.mask}),
+                    tokens=self.model.task.reads,
                 )
                 for picture, (rows, seen) in enumerate(self.model.pictures(image))
             ]

@@ -19,13 +19,16 @@ from mtlab.data.ranks import uneven
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
 from mtlab.recording.trace import trace_of
+from mtlab.studies import sums
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
 from mtlab.studies.process import LAUNCHER
 from mtlab.training import distributed, environment, failures
 from mtlab.training.assemble import assemble
+from mtlab.training.checkpoints import CorruptError
 from mtlab.training.finish import finish
 from mtlab.training.group import Group
 from mtlab.training.interrupt import Interrupted, Interrupts
+from mtlab.training.left import ANEW
 from mtlab.training.loop import Loop, Parts, headline
 from mtlab.training.several import PEER_LOST
 from mtlab.training.transfer import source, start_from
@@ -120,7 +123,12 @@ def _attempt(run_dir: Path, group: Group, interrupts: Interrupts, *, plugins: bo
         (run_dir / "failure.json").unlink(missing_ok=True)
     attempt = group.told(attempt)
     try:
-        _train(run_dir, files.read_json(run_dir / "config.json"), attempt, group, interrupts, plugins=plugins)
+        config = files.read_json(run_dir / "config.json")
+        try:
+            _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
+        except CorruptError as error:  # the best checkpoint was damaged after it was written: going on notices it
+            print(f"{error}: {ANEW}", flush=True)
+            _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
     except distributed.PeerLostError:
         raise
     except Exception as error:
@@ -174,13 +182,22 @@ def _train(
     group.wait()  # until the best checkpoint lies there, which all read now
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
     if group.leads:
-        # All that resuming needs is needed no more: two thirds of a run's disk space. Killed between these two lines,
-        # the run is trained again, with the same result.
-        (run_dir / "checkpoints" / "last.safetensors").unlink()
-        files.write_json(run_dir / "result.json", result)
+        _conclude(run_dir, result)
     group.wait()  # an early end of one would look like the end of all
     shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
     print(f"finished after {progress.step} steps: {shown}", flush=True)
+
+
+def _conclude(run_dir: Path, result: Mapping[str, Any]) -> None:
+    """Write the result, which says that the run is finished."""
+    text = files.json_text(result)
+    sums.write(run_dir, text)
+    with files.temporary(run_dir / "result.json") as scratch:
+        scratch.write_text(text, encoding="utf-8")
+        files.sync(scratch)
+        # All that resuming needs is needed no more: two thirds of a run's disk space. The result is on the disk by now;
+        # killed before it has its name, the run is trained again, with the same result.
+        (run_dir / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
 
 
 def _refuse_changed_data(node: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
