@@ -163,6 +163,7 @@ class Loop:
     def _validate(self) -> None:
         parts, progress = self.parts, self.progress
         self._read_losses()
+        self._align()
         parts.model.eval()
         judged = evaluate(
             Passes(parts.model, parts.arithmetic, group=parts.group),
@@ -194,12 +195,17 @@ class Loop:
 
     def _save(self) -> None:
         self._read_losses()
+        self._align()
         self.saved = self.progress.step
         if not self.parts.group.leads:
             return
         model = {f"model/{name}": tensor for name, tensor in checkpoints.model_tensors(self.parts.model).items()}
         state = {f"optimiser/{key}": held for key, held in state_tensors(self.optimiser, self.groups).items()}
         checkpoints.save(self.last, model | state | self._recorded(), asdict(self.progress))
+
+    def _align(self) -> None:
+        """Take over what the leader's share taught buffers, such as the statistics of a batch norm that is trained."""
+        self.parts.group.same([*self.parts.model.buffers()])
 
     def _recorded(self) -> dict[str, torch.Tensor]:
         """Copy metrics and trace, so that their files can be put right when they were damaged."""
