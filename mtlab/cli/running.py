@@ -202,15 +202,15 @@ def refuse_unready(plan: Plan, settings: Settings) -> None:
         raise plan.study.error(f"weights that cannot be had: {missing}; give a local folder or file", "set")
     for device in {run.cell.config["train"]["device"] for run in plan.runs if isinstance(settings, LocalSettings)}:
         try:
-            _refuse_missing(device)
+            _refuse_missing(device, plan.study.keys.resources.processes)
         except UserError as error:
             raise plan.study.error(error.problem, "set.train.device") from None
 
 
-def _refuse_missing(device: str) -> None:
+def _refuse_missing(device: str, processes: int) -> None:
     from mtlab.training.environment import device as find
 
-    find(device)
+    find(device, processes=processes)
 
 
 def _tell_problems(outcome: Outcome, store: Store, plan: dict[str, Any], study: Launched) -> None:

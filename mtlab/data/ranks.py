@@ -36,3 +36,21 @@ class Ranks:
 
 
 ALL = Ranks()  #: one process does it all
+
+
+def uneven(processes: int, batch: int, contrasted: int | None) -> str | None:
+    """Say why so many processes cannot share a batch evenly; None: they can.
+
+    Args:
+        processes: how many.
+        batch: examples of a step.
+        contrasted: how many of them are contrasted with each other; None: there is no contrast.
+
+    """
+    if batch % processes:
+        below, above = batch // processes * processes, -(-batch // processes) * processes
+        near = f"{below} or {above}" if below else f"{above}"
+        return f"{processes} processes cannot share {batch} evenly; they can share {near}"
+    if contrasted is not None and contrasted % processes:
+        return f"{processes} processes cannot share the {contrasted} pairs evenly that are contrasted with each other"
+    return None

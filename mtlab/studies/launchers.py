@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import checked
@@ -126,18 +127,22 @@ def make_pool(
         UserError: Slurm or submitit is not there, or no job of this kind would ever start; the key is named.
 
     """
+    from mtlab.studies.workers import threads_of, worker_command
+
+    processes = resources.processes
+    command = partial(worker_command, processes=processes)
     if isinstance(settings, LocalSettings):
         from mtlab.studies.local import LocalPool, default_workers, wants_card
 
         cards = _cards() if any(map(wants_card, configs.values())) else ()
-        return LocalPool(at_once or settings.at_once or default_workers(configs, cards), cards)
+        fitting = default_workers(configs, cards, processes)
+        return LocalPool(at_once or settings.at_once or fitting, cards, command, processes)
     from mtlab.studies.slurm import SlurmPool
-    from mtlab.studies.workers import threads_of
 
-    cpus = max([resources.cpus, *map(threads_of, configs.values())])
+    cpus = max([resources.cpus, *(processes * threads_of(config) for config in configs.values())])
     options = slurm_options(settings, resources)
     _refuse_impossible(settings, resources, {**options, "cpus_per_task": cpus})
-    return SlurmPool(at_once or settings.at_once, options, resources.cpus)
+    return SlurmPool(at_once or settings.at_once, options, resources.cpus, command, processes)
 
 
 def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, Any]:

@@ -33,10 +33,20 @@ def wants_card(config: Mapping[str, Any]) -> bool:
     return config["config"]["train"].get("device", "cpu") in ("auto", "cuda")
 
 
-def default_workers(configs: Mapping[str, Mapping[str, Any]], cards: Sequence[str] = ()) -> int:
-    """As many workers as there are CPUs for their threads; where runs take GPUs, no more than there are."""
-    fitting = max(1, cpus() // max((threads_of(config) for config in configs.values()), default=1))
-    return min(fitting, len(cards)) if cards and any(map(wants_card, configs.values())) else fitting
+def default_workers(configs: Mapping[str, Mapping[str, Any]], cards: Sequence[str] = (), processes: int = 1) -> int:
+    """As many runs as there are CPUs for their threads; where they take GPUs, no more than there are.
+
+    Args:
+        configs: run id → content of its `config.json`.
+        cards: the GPUs.
+        processes: of each run, every one with its threads and its GPU.
+
+    """
+    threads = processes * max((threads_of(config) for config in configs.values()), default=1)
+    fitting = max(1, cpus() // threads)
+    if cards and any(map(wants_card, configs.values())):
+        return min(fitting, max(1, len(cards) // processes))
+    return fitting
 
 
 class LocalPool:
@@ -46,13 +56,17 @@ class LocalPool:
         at_once: worker processes at once.
         cards: the GPUs, as `CUDA_VISIBLE_DEVICES` names them: each run that takes one gets the one with the fewest.
         command: how to start a worker.
+        processes: that this makes of a run, each with a GPU of its own.
 
     """
 
-    def __init__(self, at_once: int, cards: Sequence[str] = (), command: Command = worker_command) -> None:
+    def __init__(
+        self, at_once: int, cards: Sequence[str] = (), command: Command = worker_command, processes: int = 1
+    ) -> None:
         self.at_once = at_once
         self.cards = tuple(cards)
         self.command = command
+        self.processes = processes
         self._taken: Counter[str] = Counter()
 
     async def __aenter__(self) -> LocalPool:
@@ -66,13 +80,13 @@ class LocalPool:
     async def start(self, run: Path, config: Mapping[str, Any]) -> Attempt:
         """Start a worker; see `Pool.start`. It ends if this process does, see `RunLock`."""
         variables = {**environment(threads_of(config)), LAUNCHER: str(os.getpid())}
-        card = min(self.cards, key=self._taken.__getitem__) if self.cards and wants_card(config) else None
-        if card is not None:
-            variables[CARDS] = card
+        cards: list[str] = []
+        if self.cards and wants_card(config):
+            cards = sorted(self.cards, key=self._taken.__getitem__)[: self.processes]
+            variables[CARDS] = ",".join(cards)
         process = await start_process(self.command(run), run, variables)
-        if card is not None:
-            self._taken[card] += 1
-        return _Worker(process, card, self._taken)
+        self._taken.update(cards)
+        return _Worker(process, cards, self._taken)
 
     def adopt(self, run: Path) -> Attempt | None:  # noqa: ARG002 - the protocol's
         """Adopt nothing: workers end with their launcher."""
@@ -84,21 +98,20 @@ class _Worker:
 
     pending = False
 
-    def __init__(self, process: asyncio.subprocess.Process, card: str | None, taken: Counter[str]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, cards: Sequence[str], taken: Counter[str]) -> None:
         self.process = process
-        self.card = card
+        self.cards = cards
         self._taken = taken
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """Its pid, and its GPU if it was given one."""
-        return {"pid": self.process.pid} | ({} if self.card is None else {"card": self.card})
+        """Its pid, and its GPUs if it was given any."""
+        return {"pid": self.process.pid} | ({"cards": ",".join(self.cards)} if self.cards else {})
 
     async def wait(self) -> End:
         """Wait for its end."""
         code = await self.process.wait()
-        if self.card is not None:
-            self._taken[self.card] -= 1
+        self._taken.subtract(self.cards)
         return End(code)
 
     def stop(self, *, force: bool = False) -> None:

@@ -32,16 +32,23 @@ class SlurmPool:
         options: of every job, see `mtlab.studies.slurm_job.executor`.
         cpus: CPU cores of a run; more if its threads need more.
         command: how to start a worker.
+        processes: that this makes of a run, each with its threads.
 
     """
 
     def __init__(
-        self, at_once: int, options: Mapping[str, Any], cpus: int = 1, command: Command = worker_command
+        self,
+        at_once: int,
+        options: Mapping[str, Any],
+        cpus: int = 1,
+        command: Command = worker_command,
+        processes: int = 1,
     ) -> None:
         self.at_once = at_once
         self.options = dict(options)
         self.cpus = cpus
         self.command = command
+        self.processes = processes
         self.submitting = asyncio.Lock()  # one at a time: thousands at once would be the queue's end
         self._jobs: dict[int, _Job] = {}
         self._happened = asyncio.Event()
@@ -185,7 +192,7 @@ class _Job:
         """Submit it; where Slurm refuses, be patient, and at last tell why."""
         assert self.config is not None
         threads = threads_of(self.config)
-        options = {**self.pool.options, "cpus_per_task": max(self.pool.cpus, threads)}
+        options = {**self.pool.options, "cpus_per_task": max(self.pool.cpus, self.pool.processes * threads)}
         command, tries = list(self.pool.command(self.run)), 0
         while not self.stopping:
             try:

@@ -50,6 +50,9 @@ class Resources:
 
     cpus: int = option(1, "CPU cores of one run", minimum=1)
     gpus: int = option(0, "GPUs of one run", minimum=0)
+    processes: int = option(
+        1, "processes that train one run together, each with its share of every batch, its threads and GPU", minimum=1
+    )
     memory_gb: float | None = option(None, "memory of one run, in GiB", above=0.0)
     hours: float | None = option(
         None, "time limit of one attempt at a run, in hours; it can be gone on with", above=0.0

@@ -22,10 +22,20 @@ THREADS = (
     "POLARS_MAX_THREADS",
 )
 
+#: Variables of torchrun: a launcher within a cluster's job may have them, but means none of its workers by them.
+TORCHRUN = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"})
 
-def worker_command(run: Path) -> list[str]:
-    """Return the command line of the real worker: `mtlab train RUN_DIR`, under this Python."""
-    return [sys.executable, "-m", "mtlab", "train", str(run)]
+
+def worker_command(run: Path, processes: int = 1) -> list[str]:
+    """Return the command line of the real worker: `mtlab train RUN_DIR`, under this Python.
+
+    Args:
+        run: the run directory.
+        processes: that train it together.
+
+    """
+    together = ["--processes", str(processes)] if processes > 1 else []
+    return [sys.executable, "-m", "mtlab", "train", str(run), *together]
 
 
 def threads_of(config: Mapping[str, Any]) -> int:
@@ -35,7 +45,7 @@ def threads_of(config: Mapping[str, Any]) -> int:
 
 def environment(threads: int) -> dict[str, str]:
     """Return a worker's environment: this process's, with every numerical library held to `threads` threads."""
-    own = {name: value for name, value in os.environ.items() if name != LAUNCHER}
+    own = {name: value for name, value in os.environ.items() if name not in {LAUNCHER, *TORCHRUN}}
     return own | thread_variables(threads)
 
 

@@ -216,30 +216,3 @@ def _peers() -> Iterator[None]:
         raise
     except RuntimeError as error:  # of gloo, and DistError
         raise PeerLostError(" ".join(str(error).split())) from error
-
-
-def refuse_uneven(group: Group, batch: int, contrasted: int | None) -> None:
-    """Refuse a batch that the processes cannot share evenly.
-
-    Args:
-        group: the processes.
-        batch: examples of a step.
-        contrasted: how many of them are contrasted with each other; None: there is no contrast.
-
-    Raises:
-        UserError: they cannot.
-
-    """
-    if problem := uneven(group.size, batch, contrasted):
-        raise UserError(problem, key="train.batch")
-
-
-def uneven(processes: int, batch: int, contrasted: int | None) -> str | None:
-    """Say why so many processes cannot share a batch evenly; arguments as of `refuse_uneven`."""
-    if batch % processes:
-        below, above = batch // processes * processes, -(-batch // processes) * processes
-        near = f"{below} or {above}" if below else f"{above}"
-        return f"{batch} cannot be shared by {processes} processes evenly; {near} can"
-    if contrasted is not None and contrasted % processes:
-        return f"the {contrasted} pairs that are contrasted cannot be shared by {processes} processes evenly"
-    return None

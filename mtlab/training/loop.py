@@ -84,7 +84,8 @@ class Loop:
         with self.interrupts.deferred():
             try:
                 self._train()
-                self.history.settle(_say)
+                if self.parts.group.leads:
+                    self.history.settle(_say)
             except Interrupted:
                 self._save()
                 self.parts.group.wait()
@@ -162,6 +163,7 @@ class Loop:
     def _validate(self) -> None:
         parts, progress = self.parts, self.progress
         self._read_losses()
+        self._align()
         parts.model.eval()
         judged = evaluate(
             Passes(parts.model, parts.arithmetic, group=parts.group),
@@ -193,6 +195,7 @@ class Loop:
 
     def _save(self) -> None:
         self._read_losses()
+        self._align()
         self.saved = self.progress.step
         if not self.parts.group.leads:
             return
@@ -200,33 +203,40 @@ class Loop:
         state = {f"optimiser/{key}": held for key, held in state_tensors(self.optimiser, self.groups).items()}
         checkpoints.save(self.last, model | state | self._recorded(), asdict(self.progress))
 
+    def _align(self) -> None:
+        """Take over what the leader's share taught buffers, such as the statistics of a batch norm that is trained."""
+        self.parts.group.same([*self.parts.model.buffers()])
+
     def _recorded(self) -> dict[str, torch.Tensor]:
         """Copy metrics and trace, so that their files can be put right when they were damaged."""
         trace = self.parts.trace.tensors() if self.parts.trace is not None else {}
         return {"history/lines": self.history.tensor(), **{f"trace/{name}": held for name, held in trace.items()}}
 
     def _resume(self) -> None:
-        """Go on from the last checkpoint; from the start if there is none, or none that can be gone on from."""
+        """Go on from the last checkpoint; from the start if there is none, or none that can be gone on from.
+
+        Of several processes the leader judges what there is, and the others do as it does.
+        """
         group = self.parts.group
         if group.leads:
             self._take_up()
         self.progress = group.told(self.progress)
         if not group.leads and self.progress.step:
-            self._load(checkpoints.load(self.last)[0])
-        group.same(list(checkpoints.model_tensors(self.parts.model).values()))  # to the last bit, whatever drew it
+            self._restore(checkpoints.load(self.last)[0])
+        group.same([*checkpoints.model_tensors(self.parts.model).values()])  # to the last bit, whatever drew them
         self.saved = self.progress.step
         self.losses.fill_(self.progress.loss_sum)
 
-    def _load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
         checkpoints.restore(self.parts.model, checkpoints.under("model", tensors))
         load_state(self.optimiser, self.groups, checkpoints.under("optimiser", tensors))
 
     def _take_up(self) -> None:
-        """Load what an earlier attempt left, and bring what is recorded to where it was then."""
+        """Take up what an earlier attempt left, metrics and trace included."""
         found = left(self.last, self.best, _say)
         try:
             if found is not None:
-                self._load(found.tensors)
+                self._restore(found.tensors)
                 self.progress = found.progress
                 _say(f"resuming after step {self.progress.step}/{self.steps}")
         except checkpoints.CorruptError as error:

@@ -15,6 +15,7 @@ import torch
 from mtlab import files
 from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS
+from mtlab.data.ranks import uneven
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
 from mtlab.recording.trace import trace_of
@@ -29,9 +30,10 @@ from mtlab.training.group import Group
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.left import ANEW
 from mtlab.training.loop import Loop, Parts, headline
+from mtlab.training.several import PEER_LOST
 from mtlab.training.transfer import source, start_from
 
-INPUT_ERROR, FAILED, PEER_LOST, INTERRUPTED = 2, 3, 76, 130
+INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
 
 
 def train(run_dir: Path, *, plugins: bool = True) -> int:
@@ -155,8 +157,9 @@ def _train(
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
     _refuse_changed_data(config["data"], run_config["identity"])
     run = assemble(config, seed, group)
-    task = run.model.task
-    distributed.refuse_uneven(group, run.train.batch, task.contrasts(task.config, run.train.batch))
+    task, batch = run.model.task, run.train.batch
+    if problem := uneven(group.size, batch, task.contrasts(task.config, batch)):
+        raise UserError(problem, key="train.batch")
     if config["init_from"] is not None:
         path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
         for line in start_from(run.model, path):
@@ -179,17 +182,22 @@ def _train(
     group.wait()  # until the best checkpoint lies there, which all read now
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
     if group.leads:
-        text = files.json_text(result)
-        sums.write(run_dir, text)
-        with files.temporary(run_dir / "result.json") as scratch:
-            scratch.write_text(text, encoding="utf-8")
-            files.sync(scratch)
-            # All that resuming needs is needed no more: two thirds of a run's disk space. The result is on the disk by
-            # now; killed before it has its name, the run is trained again, with the same result.
-            (run_dir / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
+        _conclude(run_dir, result)
     group.wait()  # an early end of one would look like the end of all
     shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
     print(f"finished after {progress.step} steps: {shown}", flush=True)
+
+
+def _conclude(run_dir: Path, result: Mapping[str, Any]) -> None:
+    """Write the result, which says that the run is finished."""
+    text = files.json_text(result)
+    sums.write(run_dir, text)
+    with files.temporary(run_dir / "result.json") as scratch:
+        scratch.write_text(text, encoding="utf-8")
+        files.sync(scratch)
+        # All that resuming needs is needed no more: two thirds of a run's disk space. The result is on the disk by now;
+        # killed before it has its name, the run is trained again, with the same result.
+        (run_dir / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
 
 
 def _refuse_changed_data(node: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
