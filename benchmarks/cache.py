@@ -4,8 +4,9 @@
 
 Steps of both kinds are timed in turn, batches made and all, on one thread: at quickstart's sizes (MiniLM,
 EfficientNet-Lite0 at 128 px, batch 32), and with a base-size ViT at 224 px (random weights, batch 8) below quickstart's
-small encoder and below one of the published size (width 768, 6 layers). Then a tenth of quickstart as a whole (800 training examples, 60 steps, 4 variants × 2 seeds), start of all processes, extraction and
-judging included, into an empty cache, an empty store; and again in a filled cache.
+small encoder and below one of the published size (width 768, 6 layers). Then a tenth of quickstart as a whole (800
+training examples, 60 steps, 4 variants × 2 seeds), start of all processes, extraction and judging included, into an
+empty cache, an empty store; and again in a filled cache.
 """
 
 from __future__ import annotations
