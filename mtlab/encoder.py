@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mtlab.config.nodes import configured
 from mtlab.config.schema import ModelConfig
@@ -121,6 +122,9 @@ class CrossModalEncoder(nn.Module):
         vision: what the vision tower offers; widths, depths and numbers of levels may all differ from the text's.
         pictures: images that one text goes with; each has a token type of its own.
 
+    Attributes:
+        recompute: run each cross-modal layer anew in the backward pass rather than keep what it computed.
+
     Raises:
         UserError: the manager is unknown, its options are wrong, or it cannot stand where it is put.
 
@@ -137,6 +141,7 @@ class CrossModalEncoder(nn.Module):
         super().__init__()
         pairing(model, manager, text, vision)
         self.config = model
+        self.recompute = False
         self.text = Stream(model, manager, "text", text)
         self.image = Stream(model, manager, "image", vision, kinds=pictures)
 
@@ -190,8 +195,8 @@ class CrossModalEncoder(nn.Module):
                 layer = self.layer(own, depth)
                 last = depth + 1 == self.config.cross_layers
                 one = last and own not in tokens and self._stream(own).shape.class_token
-                run = layer.of_one if one else layer
-                history[own].append(run(hidden[own], hidden[other], experts[own].mask, experts[other].mask))
+                given = hidden[own], hidden[other], experts[own].mask, experts[other].mask
+                history[own].append(self._run(layer.of_one if one else layer, *given))
         out = {m: history[m][-1] if history[m] else experts[m].states[:, -1] for m in MODALITIES}
         pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)
         return Fused(out["text"], out["image"], pooled, recorded if record else None)
@@ -244,6 +249,12 @@ class CrossModalEncoder(nn.Module):
             for name, _ in manager.named_parameters()
             if name in manager.layer_weights
         }
+
+    def _run(self, layer: Callable[..., Tensor], *given: Tensor | None) -> Tensor:
+        if not self.recompute or not torch.is_grad_enabled():
+            return layer(*given)
+        out: Tensor = checkpoint(layer, *given, use_reentrant=False)
+        return out
 
     def _stream(self, modality: Modality) -> Stream:
         return self.text if modality == "text" else self.image

@@ -76,6 +76,23 @@ class VisionLanguageModel(nn.Module):
         """The towers that the model holds."""
         return {kind: cast("Tower[Any]", self.towers[kind]) for kind in KINDS if kind in self.towers}
 
+    def recompute(self) -> None:
+        """Have trained towers and cross-modal layers run anew in the backward pass rather than keep all they computed.
+
+        Results stay the same: dropout draws the same numbers again.
+
+        Raises:
+            UserError: a trained tower cannot.
+
+        """
+        self.encoder.recompute = True
+        for tower in self.running_towers.values():
+            if tower.config.trainable:
+                try:
+                    tower.recompute()
+                except UserError as error:
+                    raise error.at(key="train.checkpoint_activations") from None
+
     def forward(
         self,
         text: Features | Sequence[Tensor],

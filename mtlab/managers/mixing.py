@@ -5,6 +5,7 @@ Shapes: B examples, N experts, L own tokens, D width.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -61,8 +62,10 @@ class _Mix(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         standardised, weights, scale, shift = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        with torch.autocast(gradient.device.type, enabled=False):
+        gradient, device = gradient.contiguous(), standardised.device.type
+        # where products are only counted, on the meta device, there is no autocast to leave
+        whole = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        with whole:
             if weights is None:
                 return _of_shared(gradient, standardised, scale)
             backward = _of_tokens if weights.shape[-1] == 1 else _of_dimensions

@@ -77,7 +77,7 @@ class StudyKeys:
     report: ReportRules = option(ReportRules, "how variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
     tracking: Tracking = option(Tracking, "where metrics and figures are sent besides the run folder")
-    launcher: Literal["local"] = option("local", "where runs are started")
+    launcher: Any = option("local", "where runs are started: local, slurm, or {name, options…}")
     resources: Resources = option(Resources, "what one run gets")
     published: Any = option(None, "results from the literature, shown beside ours: metric → value, or a list by row")
     init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")

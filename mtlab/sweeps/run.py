@@ -6,14 +6,14 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.studies.board import View
 from mtlab.studies.launcher import Outcome, Policy, launch
+from mtlab.studies.local import LocalPool, default_workers
+from mtlab.studies.pool import Pool
 from mtlab.studies.store import Store
-from mtlab.studies.workers import Command, cpus, worker_command
 from mtlab.sweeps.driver import Driver, News
 from mtlab.sweeps.plan import PlanFile, to_json
 from mtlab.sweeps.records import Standing
@@ -69,6 +69,11 @@ def check_searches(prepared: Prepared, shelf: Shelf) -> None:
         check_search(prepared, variant, shelf)
 
 
+def configs_of(prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """Return the configurations of the variants, as `config.json` has them: what their trials need is the same."""
+    return {variant.label: {"config": variant.cell.config} for variant in prepared.variants}
+
+
 def run_searches(
     prepared: Prepared,
     searches: Sequence[Search],
@@ -76,11 +81,10 @@ def run_searches(
     store: Store,
     price: Pricer,
     *,
-    workers: int | None = None,
+    pool: Pool | None = None,
     policy: Policy | None = None,
     view: View | None = None,
     news: Callable[[News], None] = lambda _: None,
-    command: Command | None = None,
 ) -> Ended:
     """Search until every variant has had its budget, or nothing more can be done.
 
@@ -90,17 +94,14 @@ def run_searches(
         shelf: where they are kept.
         store: where runs lie.
         price: what an example costs.
-        workers: runs at once; by default as many as there are CPUs for their threads.
+        pool: where runs are worked on; by default this machine, with a worker for every CPU.
         policy: what follows from failures.
         view: what shows it.
         news: told of what happens to trials.
-        command: how to start a worker; by default as the sweep's resources say.
 
     """
     token = secrets.token_hex(8)
     plan = to_json(prepared)
-    threads = max(variant.cell.config["train"]["threads"] for variant in prepared.variants)
-    processes = prepared.sweep.keys.resources.processes
     with telling_loss(), shelf.present(token):
         with shelf.alone():
             stored = PlanFile(store, plan)
@@ -113,10 +114,9 @@ def run_searches(
                 store,
                 plan,
                 {},
-                workers=workers or max(1, cpus() // (threads * processes)),
+                pool=pool or LocalPool(default_workers(configs_of(prepared))),
                 policy=policy,
                 view=view,
-                command=command or partial(worker_command, processes=processes),
                 feed=driver,
             )
             driver.finish()

@@ -147,17 +147,21 @@ def _read(
     between: Callable[[], None],
 ) -> Tensor:
     """Read each text or image once: keep its experts, and give what the contrast makes of it, by number, [·, d]."""
-    units: list[Tensor] = []
+    found: Tensor | None = None  # written in place: to join batches would take their memory twice more
     for at in range(0, len(keys), batch):
         between()
         given = moved(fetch(keys[at : at + batch]), run.device)
         features = run.features("text" if modality == "text" else "vision", given)
         with run.autocast():
             unit = contrast.of_texts(features) if modality == "text" else contrast.of_images(features)
-        units.append(full(unit))
-        spill.add(numbers[at : at + batch], run.experts(modality, features))
-    back = torch.from_numpy(np.argsort(np.array(numbers))).to(run.device)
-    return torch.cat(units)[back]
+        unit = full(unit)
+        if found is None:
+            found = unit.new_empty(len(keys), unit.shape[1])
+        rows = numbers[at : at + batch]
+        found[torch.tensor(rows, device=unit.device)] = unit
+        spill.add(rows, run.experts(modality, features))
+    assert found is not None, "a split has examples"
+    return found
 
 
 def candidates(text: Tensor, image: Tensor, count: int) -> Pairs:

@@ -116,6 +116,8 @@ def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Asse
     )
     if model.encoder.config.standardise:
         calibrate(model, dataset, sources)
+    if train.checkpoint_activations:
+        model.recompute()
     return Assembled(
         config=config,
         seed=seed,

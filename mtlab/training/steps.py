@@ -39,7 +39,13 @@ class Arithmetic:
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        """Make the context in which the forward pass runs.
+        """Make the context in which the forward pass runs."""
+        with self.attention(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            yield
+
+    @contextmanager
+    def attention(self) -> Iterator[None]:
+        """Make the context in which attention is run, and run anew where activations are not kept.
 
         Attention that no fused kernel can take, such as that of a text tower with dropout on a CPU, is left in bfloat16
         like every other product: torch would turn it into float32.
@@ -47,8 +53,7 @@ class Arithmetic:
         reduced = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced or self.bf16)
         try:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                yield
+            yield
         finally:
             torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced)
 
@@ -224,7 +229,8 @@ def train_step(
         if not losses:  # no word happens to be hidden
             continue
         loss = combined(losses, {name: units[name] / whole[name] for name in losses}, task.weights())
-        loss.backward()
+        with arithmetic.attention():
+            loss.backward()
         total += loss.detach()
     parameters = [parameter for each in optimiser.param_groups for parameter in each["params"]]
     add_up(group, parameters, total)

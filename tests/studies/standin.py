@@ -196,6 +196,7 @@ def launch(root: Path, path: Path) -> int:
     """Launch a described plan with stand-in workers and plain lines."""
     from mtlab.studies.launcher import Policy, launch
     from mtlab.studies.live import live_view
+    from mtlab.studies.local import LocalPool
     from mtlab.studies.store import Store
 
     data = json.loads(path.read_text())
@@ -203,10 +204,9 @@ def launch(root: Path, path: Path) -> int:
         Store.open(root, create=True),
         data["plan"],
         data["configs"],
-        workers=data["workers"],
+        pool=LocalPool(data["workers"], command=command),
         policy=Policy(**{"patience": PATIENCE, "grace": 5.0} | data["policy"]),
         view=live_view(),
-        command=command,
     )
     return outcome.exit_code
 
