@@ -69,7 +69,7 @@ def convert(
     reason.
     """
     from mtlab.data.shards.convert import convert
-    from mtlab.studies.workers import cpus
+    from mtlab.studies.local import cpus
 
     given = options_given(options or [])
     try:
