@@ -2,8 +2,8 @@
 
     python benchmarks/growth.py [--manager adaptive] [--rounds 7] [--quick] [--json FILE] [--picture FILE.svg]
 
-One thing is varied at a time, around width 256, 6 experts of each tower (also of width 256), 3 cross-modal layers, 64
-tokens of each modality and 8 examples. A step is forward, backward, clipping and AdamW, on levels that are there
+One thing is varied at a time, around width 128, 6 experts of each tower (also of that width), 3 cross-modal layers, 64
+tokens of each modality and 4 examples. A step is forward, backward, clipping and AdamW, on levels that are there
 already, in float32 on one thread. Memory is what the forward pass keeps for the backward pass, exact to the byte, and
 what parameters, gradients and AdamW's moments take. All sizes are timed in turn; exponents are of the power law that
 fits best, and of the last doubling, where what grows fastest shows.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,15 +42,15 @@ CPU = Arithmetic(torch.device("cpu"))
 class Size:
     """What a step is made of."""
 
-    width: int = 256
+    width: int = 128
     experts: int = 6
     layers: int = 3
     tokens: int = 64
-    examples: int = 8
+    examples: int = 4
 
 
 VARIED: Mapping[str, Sequence[int]] = {
-    "width": (64, 128, 256, 512, 1024),
+    "width": (32, 64, 128, 256, 512),
     "experts": (3, 6, 12, 24),
     "layers": (1, 2, 4, 8),
     "tokens": (32, 64, 128, 256, 512),
@@ -173,6 +172,10 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], manager: str, path
     panels: Sequence[tuple[str, str]] = (("seconds", "CPU seconds of a step"), ("activations", "MiB kept for backward"))
     figure: Any = make_subplots(1, len(panels), subplot_titles=[title for _, title in panels], horizontal_spacing=0.12)
     base = Size()
+    fits = {
+        name: ", ".join(f"{exponent(curve['size'], curve[key]):.2f}" for key, _ in panels)
+        for name, curve in curves.items()
+    }
     for place, (key, _) in enumerate(panels, 1):
         for (name, curve), style in zip(curves.items(), theme.styles(curves).values(), strict=True):
             x = [size / getattr(base, name) for size in curve["size"]]
@@ -180,7 +183,7 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], manager: str, path
                 go.Scatter(
                     x=x,
                     y=list(curve[key]),
-                    name=name,
+                    name=f"{name} ({fits[name]})",
                     mode="lines+markers",
                     showlegend=place == 1,
                     legendgroup=name,
@@ -189,24 +192,14 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], manager: str, path
                 1,
                 place,
             )
-            end = exponent(curve["size"], curve[key])
-            figure.add_annotation(
-                x=math.log10(x[-1]),
-                y=math.log10(curve[key][-1]),
-                text=f"{end:.2f}",
-                showarrow=False,
-                xshift=16,
-                row=1,
-                col=place,
-            )
     ticks = sorted({2.0**power for power in range(-3, 4)})
     words = [f"{tick:g}×" if tick >= 1 else f"1/{1 / tick:g}" for tick in ticks]
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=words, title="size beside the base")
     figure.update_yaxes(type="log", dtick=1)
     told = (
         f"Manager {manager}. Base: width {base.width}, {base.experts} experts of each tower, {base.layers} cross-modal "
-        f"layers, {base.tokens} tokens of each modality, {base.examples} examples; one is varied at a time. Numbers at "
-        "the ends of the lines: fitted exponents."
+        f"layers, {base.tokens} tokens of each modality, {base.examples} examples; one is varied at a time. "
+        "In brackets: exponents of time and of memory."
     )
     theme.finish(figure, "How a training step grows", told, 440)
     figure.write_image(path)

@@ -1,6 +1,6 @@
 """One training step at the published base size: forward, backward, AdamW. Ours beside Hugging Face's BridgeTower.
 
-    python benchmarks/training_step.py [--rounds 7] [--quick] [--batch 4] [--precision fp32 bf16] [--device cuda]
+    python benchmarks/training_step.py [--rounds 7] [--quick] [--batch 4] [--only bridge transformers] [--device cuda]
 
 All are timed in turn, round after round; every figure is a ratio of two CPU times of the same round (on a GPU: of wall
 times). The limit is the time that the step's matrix products would take at the speed of its largest ones.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -22,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.training.environment import keep_freed_memory
 
-THEIRS = "transformers"
+THEIRS, PEAK = "transformers", "peak"
 VARIANTS = {
     "bridge": configuration("official_bridgetower"),
     "static": configuration("official_managertower_static", noise=0.0),
@@ -47,10 +48,13 @@ class Peak:
 
     def __init__(self, size: Size, device: torch.device, *, bf16: bool) -> None:
         kind = torch.bfloat16 if bf16 else torch.float32
-        tokens = size.batch * (1 + (size.pixels // 16) ** 2)
-        shapes = (tokens, 768), (768, 3072), (tokens, 3072)
+        shapes = (size.tokens, 768), (768, 3072), (size.tokens, 3072)
         self.states, self.weight, self.gradient = (torch.randn(*shape, device=device, dtype=kind) for shape in shapes)
-        self.flops = PRODUCTS * 3 * 2 * tokens * 768 * 3072
+
+    @staticmethod
+    def flops(size: Size) -> int:
+        """Count the FLOPs of a call."""
+        return PRODUCTS * 3 * 2 * size.tokens * 768 * 3072
 
     def __call__(self) -> None:
         """Multiply."""
@@ -93,36 +97,39 @@ def main() -> None:
     device, size = torch.device(asked.device), Size(2 if asked.quick else asked.batch)
     rounds = 3 if asked.quick else asked.rounds
     ours = Ours({name: config for name, config in VARIANTS.items() if name in asked.only}, device)
-    batch = ours.batch(size)
-    theirs = Theirs(device) if THEIRS in asked.only else None
+    batch, one = ours.batch(size), Size(1)
+    flops = {name: size.batch * counted(lambda name=name: ours.step(name, ours.batch(one))) for name in ours.models}
+    theirs = Theirs(device, ours.optimiser)
+    if THEIRS in asked.only:
+        flops[THEIRS] = size.batch * counted(lambda: theirs.step(one))
     steps: dict[str, Callable[[], object]] = {}
-    flops: dict[str, int] = {}
     for precision in asked.precision:
         bf16 = precision == "bf16"
-        found: dict[str, Callable[[], object]] = {
-            name: (lambda name=name, bf16=bf16: ours.step(name, batch, bf16=bf16)) for name in ours.models
-        }
-        if theirs is not None:
-            found[THEIRS] = lambda bf16=bf16: theirs.step(size, bf16=bf16)
-        for name, step in found.items():
-            steps[f"{name} {precision}"] = waited(step, device)
-            flops[f"{name} {precision}"] = counted(step)
-        peak = Peak(size, device, bf16=bf16)
-        steps[f"peak {precision}"], flops[f"peak {precision}"] = waited(peak, device), peak.flops
+        for name in flops:
+            step = partial(theirs.step, size) if name == THEIRS else partial(ours.step, name, batch)
+            steps[f"{name} {precision}"] = waited(partial(step, bf16=bf16), device)
+        steps[f"{PEAK} {precision}"] = waited(Peak(size, device, bf16=bf16), device)
+    flops[PEAK] = Peak.flops(size)
     print(f"{machine()}\nbatch {size.batch}, {size.pixels} px, {rounds} rounds, {device}", flush=True)
-    report(alternate(steps, rounds), flops, asked.precision, "wall" if device.type == "cuda" else "cpu")
+    clock = "wall" if device.type == "cuda" else "cpu"
+    taken: dict[str, list[Seconds]] = {name: [] for name in steps}
+    for turn in range(rounds):
+        for name, seconds in alternate(steps, 1, warm=int(turn == 0)).items():
+            taken[name] += seconds
+        shown = ", ".join(f"{name} {getattr(seconds[-1], clock):.2f}" for name, seconds in taken.items())
+        print(f"round {turn + 1}, {clock} seconds: {shown}", flush=True)
+    report(taken, flops, asked.precision, clock)
 
 
 def report(taken: dict[str, list[Seconds]], flops: dict[str, int], precisions: list[str], clock: str) -> None:
     """Print seconds, shares of the limit, and ratios."""
     print(f"\n{'step':24} {'CPU s':>7} {'wall s':>7} {'GFLOP':>7} {'of the limit':>13}")
     for name, seconds in taken.items():
-        precision = name.rpartition(" ")[2]
-        speeds = [flops[f"peak {precision}"] / getattr(each, clock) for each in taken[f"peak {precision}"]]
-        limits = [flops[name] / speed for speed in speeds]
-        shares = sorted(limit / getattr(each, clock) for limit, each in zip(limits, seconds, strict=True))
-        told = f"{median(seconds):7.2f} {median(seconds, 'wall'):7.2f} {flops[name] / 1e9:7.0f}"
-        print(f"{name:24} {told} {shares[len(shares) // 2]:13.2f}")
+        step, _, precision = name.rpartition(" ")
+        # the peak's time for as many products, as a share of the step's, round by round
+        share = ratio(taken[f"{PEAK} {precision}"], seconds, clock).median * flops[step] / flops[PEAK]
+        told = f"{median(seconds):7.2f} {median(seconds, 'wall'):7.2f} {flops[step] / 1e9:7.0f}"
+        print(f"{name:24} {told} {share:13.2f}")
     print(f"\n{f'ratio of {clock} seconds':34} {'median (least–most)':>22} {'of wall seconds':>22}")
     pairs = [(f"{one} {kind}", f"{other} {kind}") for kind in precisions for one, other in PAIRS]
     if len(precisions) > 1:

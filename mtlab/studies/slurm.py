@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from mtlab.studies.failures import End
+from mtlab.studies.lock import lock_path
 from mtlab.studies.pool import Attempt
 from mtlab.studies.slurm_job import FOLDER, forget, recorded, submit_or_find
 from mtlab.studies.slurm_queue import Seen, SlurmError, cancel, look_aside
@@ -32,7 +33,7 @@ class SlurmPool:
         options: of every job, see `mtlab.studies.slurm_job.executor`.
         cpus: CPU cores of a run; more if its threads need more.
         command: how to start a worker.
-        processes: of a run, each with its threads.
+        processes: that this makes of a run, each with its threads.
 
     """
 
@@ -85,13 +86,16 @@ class SlurmPool:
 
     async def _watch(self) -> None:
         """Look at the queue until cancelled: often where things happen, seldom where not."""
-        pause = SOON
+        pause, waited, signs = SOON, 0.0, self._signs()
         while True:
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._happened.wait(), pause)
-                self._happened.clear()
-                pause = SOON
-            changed = False
+                await asyncio.wait_for(self._happened.wait(), SOON)
+            before, signs, waited = signs, self._signs(), waited + SOON
+            happened = self._happened.is_set() or signs != before
+            self._happened.clear()
+            if not happened and waited < pause:
+                continue
+            changed, waited = False, 0.0
             try:
                 await self._stop()
                 if self._jobs:
@@ -99,7 +103,14 @@ class SlurmPool:
             except SlurmError:
                 pause = LATE  # a controller that restarts, or is busy: jobs go on meanwhile
             else:
-                pause = SOON if changed else min(LATE, pause * 1.3)
+                pause = SOON if changed or happened else min(LATE, pause * 1.3)
+
+    def _signs(self) -> dict[int, tuple[bool, bool]]:
+        """Tell what the run directories say: a worker that begins or ends is worth a look at the queue."""
+        return {
+            number: (lock_path(job.run).exists(), (job.run / "result.json").exists())
+            for number, job in self._jobs.items()
+        }
 
     def _take(self, seen: Mapping[int, Seen]) -> bool:
         """Take in what the queue says; tell whether anything is new."""
@@ -192,7 +203,7 @@ class _Job:
         """Submit it; where Slurm refuses, be patient, and at last tell why."""
         assert self.config is not None
         threads = threads_of(self.config)
-        options = {**self.pool.options, "cpus_per_task": max(self.pool.cpus, threads * self.pool.processes)}
+        options = {**self.pool.options, "cpus_per_task": max(self.pool.cpus, self.pool.processes * threads)}
         command, tries = list(self.pool.command(self.run)), 0
         while not self.stopping:
             try:

@@ -12,6 +12,7 @@ from mtlab.errors import UserError
 from mtlab.studies.lock import guarded
 from mtlab.studies.process import Process, here
 from mtlab.studies.slurm_queue import WARNING, SlurmError, complaint, look
+from mtlab.studies.workers import TORCHRUN
 
 FOLDER = "slurm"  #: in the run directory: submitit's files, what Slurm itself has to say, and which job is ours
 
@@ -123,4 +124,5 @@ def become(worker: Sequence[str], log: str, variables: Mapping[str, str]) -> Non
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    os.execvpe(worker[0], list(worker), {**os.environ, **variables})
+    own = {name: value for name, value in os.environ.items() if name not in TORCHRUN}
+    os.execvpe(worker[0], list(worker), {**own, **variables})

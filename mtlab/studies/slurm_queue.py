@@ -160,7 +160,7 @@ def command(*words: str) -> str:
 
 def complaint(text: str) -> str:
     """Return the last thing that a command complained of, without its own name."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("Try ")]
     return re.sub(r"^\w+: (error: |fatal: )?", "", lines[-1]) if lines else ""
 
 
@@ -230,6 +230,8 @@ def _blamed(why: str) -> str:
     words = why.lower()
     if "account" in words:
         return "launcher.account"
+    if "option" in words:
+        return "launcher.extra"
     if "node configuration" in words or "gres" in words or "memory" in words or "time limit" in words:
         return "resources"
     return "launcher"

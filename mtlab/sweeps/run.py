@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.errors import UserError
 from mtlab.studies.board import View
 from mtlab.studies.launcher import Outcome, Policy, launch
-from mtlab.studies.local import LocalPool, default_workers
+from mtlab.studies.launchers import LocalSettings, make_pool
 from mtlab.studies.pool import Pool
 from mtlab.studies.store import Store
 from mtlab.sweeps.driver import Driver, News
@@ -94,7 +94,7 @@ def run_searches(
         shelf: where they are kept.
         store: where runs lie.
         price: what an example costs.
-        pool: where runs are worked on; by default this machine, with a worker for every CPU.
+        pool: where runs are worked on; by default this machine, as the sweep's resources say.
         policy: what follows from failures.
         view: what shows it.
         news: told of what happens to trials.
@@ -114,7 +114,7 @@ def run_searches(
                 store,
                 plan,
                 {},
-                pool=pool or LocalPool(default_workers(configs_of(prepared))),
+                pool=pool or make_pool(LocalSettings(), prepared.sweep.keys.resources, configs_of(prepared)),
                 policy=policy,
                 view=view,
                 feed=driver,

@@ -185,6 +185,16 @@ def test_the_command_adds_up_a_study(command: Callable[..., int], capsys: pytest
     assert told["totals"]["flops"] == 2 * sum(row["flops_training"] * 40 for row in told["rows"])
 
 
+def test_the_command_works_out_hours_at_an_assumed_speed(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--json", "--tflops", "0.001") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["assumed"] == {"tflops": 0.001, "device_hours": told["totals"]["executed"] / 1e9 / 3600}
+    assert command("--tflops", "0.001") == 0
+    assert "at 0.001 TFLOP/s sustained – assumed, not measured" in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_command_tells_what_it_timed(
     command: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

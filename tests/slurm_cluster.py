@@ -9,9 +9,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 PROGRAMS = ("munged", "slurmctld", "slurmd")
 CPUS, MEMORY = 4, 4000  #: that the node claims to have; memory in MiB
@@ -46,7 +48,7 @@ SlurmdPort={node}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -94,8 +96,8 @@ class Cluster:
         munge = self.folder / "munge"
         (munge / "key").write_bytes(os.urandom(1024))
         (munge / "key").chmod(0o600)
-        files = [f"--{name}={munge / name}" for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")]
-        files[1] = f"--key-file={munge / 'key'}"
+        places = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        files = [f"--{option}={munge / name}" for option, name in places.items()]
         self._daemon("munged", "--foreground", "--force", *files)
         self._wait((munge / "socket").exists, "munged")
         self._daemon("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
@@ -133,8 +135,7 @@ class Cluster:
             )
         self.daemons.append(daemon)
 
-    def _wait(self, condition: object, what: str) -> None:
-        assert callable(condition)
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + 60
         while not condition():
             if time.monotonic() > deadline:
@@ -157,3 +158,20 @@ def running() -> Iterator[Cluster]:
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def running_cluster() -> Iterator[Cluster]:
+    """Run a cluster for all tests of a module."""
+    if programs() is None:
+        pytest.skip("no Slurm is installed (Debian: slurm-wlm, munge)")
+    with running() as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(running_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """Give the cluster, and make it that of all programs that a test starts."""
+    for name, value in running_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    return running_cluster
