@@ -17,7 +17,7 @@ from tiny_study import write_study
 
 from mtlab.data.ranks import ALL, Ranks, uneven
 from mtlab.errors import UserError
-from mtlab.studies.failures import judge
+from mtlab.studies.failures import End, judge
 from mtlab.studies.local import LocalPool, default_workers
 from mtlab.studies.workers import environment, worker_command
 from mtlab.training import distributed
@@ -68,7 +68,7 @@ def test_a_run_one_of_whose_processes_was_killed_goes_on_as_if_nothing_had_happe
     assert code == 128 + signal.SIGKILL, complained
     assert "Traceback" not in complained
     assert not (broken / "failure.json").exists()
-    failure = judge(code, None, finished=False, attempt=1)
+    failure = judge(End(code), None, finished=False, attempt=1)
     assert failure is not None
     assert failure.kind == "killed", "the launcher tries again"
     assert not (broken / "lock.json").exists() or json.loads((broken / "lock.json").read_text())["pid"]
