@@ -48,7 +48,7 @@ def start(folder: Path, **variables: str) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    told, complained = process.communicate(timeout=240)
+    told, complained = process.communicate(timeout=900)
     return process.returncode, told, complained
 
 
@@ -110,7 +110,7 @@ def test_a_study_may_ask_for_processes(tmp_path: Path) -> None:
     study = write_study(tmp_path, "resources: {processes: 2}\nset: {train: {device: cpu}}")
     command = [sys.executable, "-m", "mtlab", "run", str(study), "--store", str(tmp_path / "runs")]
     done = subprocess.run(
-        command, env=ENVIRONMENT, cwd=tmp_path, text=True, capture_output=True, timeout=240, check=False
+        command, env=ENVIRONMENT, cwd=tmp_path, text=True, capture_output=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (result,) = (tmp_path / "runs").glob("cells/*/s0/result.json")
