@@ -25,7 +25,7 @@ def run(processes: int, script: str, arguments: Sequence[str], expected: int = 0
     """Run a script of this folder to its end; return all that it printed."""
     command = [*torchrun(processes), str(HERE / script), *arguments]
     done = subprocess.run(
-        command, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False
+        command, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900, check=False
     )
     assert done.returncode == expected, done.stdout
     return done.stdout
