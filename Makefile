@@ -8,13 +8,14 @@ TORCH_INDEX ?=
 # One process per core with one thread each is fastest on CPUs, in tests as in training.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test test-all lint types bench bench-gpu clean
+.PHONY: help quickstart test test-all lint types bench bench-gpu faults clean
 
 help:
 	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, two seeds"
 	@echo "make test         lint, types and the quick tests"
 	@echo "make test-all     the slow tests too"
 	@echo "make bench        all benchmarks, one after another, into benchmarks/results (hours; bench-gpu: the step, on CUDA)"
+	@echo "make faults       the long fault and bad-input campaigns (hours): docs/reliability.md"
 	@echo "Options: PYTHON=python3.13 TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 
 quickstart: $(VENV)/.quickstart
@@ -25,6 +26,13 @@ test: lint types
 
 test-all: lint types
 	$(BIN)/python -m pytest -n auto
+
+# TIMES and INPUTS: how often each fault is played, and how many bad inputs of each kind are made.
+TIMES ?= 20
+INPUTS ?= 1500
+faults: $(VENV)/.dev
+	$(BIN)/python tests/faults/campaign.py --times $(TIMES)
+	$(BIN)/python tests/faults/bad_inputs.py --inputs $(INPUTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -51,7 +51,7 @@ def families(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
         own = pl.col("cell").is_in(cells)
         runs, outcomes = runs.filter(own), outcomes.filter(own) if outcomes.height else outcomes
     runs = _with_families(runs, outcomes, metric)
-    columns = sorted(name for name in runs.columns if name.startswith(f"{metric}/"))
+    columns = sorted(name for name in runs.columns if name.startswith(f"{metric}/") and runs[name].count())
     if len(columns) < 2:
         return {}
     of_cell, sizes = by_cell(outcomes), family_sizes(outcomes)

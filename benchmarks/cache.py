@@ -1,12 +1,12 @@
 """What is the expert cache worth: training from cached levels against running the frozen towers in every step?
 
-    python benchmarks/cache.py [--rounds 7] [--quick] [--no-study] [--base-rounds 5]
+    python benchmarks/cache.py [--rounds 7] [--quick] [--base-rounds 7] [--part 10] [--seeds 2]
 
 Steps of both kinds are timed in turn, batches made and all, on one thread: at quickstart's sizes (MiniLM,
 EfficientNet-Lite0 at 128 px, batch 32), and with a base-size ViT at 224 px (random weights, batch 8) below quickstart's
-small encoder and below one of the published size (width 768, 6 layers). Then a tenth of quickstart as a whole (800
-training examples, 60 steps, 4 variants × 2 seeds), start of all processes, extraction and judging included, into an
-empty cache, an empty store; and again in a filled cache.
+small encoder and below one of the published size (width 768, 6 layers). Then a part of quickstart as a whole (a tenth
+of its data and steps, all variants and seeds), start of all processes, extraction and judging included, with an empty
+cache and an empty store; and again in a filled cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,7 +51,7 @@ BASE: Mapping[str, Any] = {
     "train": {"batch": 8},
 }
 SMALL: Mapping[str, Any] = {**BASE, "model": QUICKSTART["model"]}
-TENTH = ("train.length={steps: 60}", "train.eval_every=15", "data.train=800", "data.val=60", "data.test=240")
+PART = {"steps": 600, "train": 8000, "val": 600, "test": 2400}  #: of quickstart as it is
 GOAL = 4.0  #: times
 
 
@@ -99,41 +99,48 @@ def steps(config: Mapping[str, Any], rounds: int, count: int) -> tuple[dict[str,
         return alternate(work, rounds), sizes
 
 
-def study(root: Path, name: str, cache: str, *words: str) -> tuple[Seconds, float]:
-    """Run a tenth of quickstart in a store of its own; return what it took, and the most memory of a worker in MiB."""
+def study(root: Path, name: str, cache: str, words: Sequence[str]) -> tuple[Seconds, float]:
+    """Run a part of quickstart in a store of its own; return what it took, and the most memory of a worker in MiB."""
     os.environ["MTLAB_CACHE"] = str(root / cache)
     store = root / f"store-{name}"
-    taken = measure(mtlab("run", "quickstart", *TENTH, *words, "--store", str(store)))
+    taken = measure(mtlab("run", "quickstart", *words, "--store", str(store)))
     results = [json.loads(path.read_text()) for path in store.glob("cells/*/s*/result.json")]
     return taken, max(result["cost"]["memory_mib"] for result in results)
+
+
+def studies(part: int, seeds: int) -> None:
+    """Run one part in so many of quickstart: recomputed, cached from nothing, and cached again; print."""
+    sizes = {name: size // part for name, size in PART.items()}
+    words = [f"train.length={{steps: {sizes.pop('steps')}}}", f"train.eval_every={150 // part}", f"study.seeds={seeds}"]
+    words += [f"data.{split}={size}" for split, size in sizes.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, cache, more in (
+            ("recomputed", "none", ["cache.enabled=false"]),
+            ("cached from nothing", "cache", []),
+            ("cached again", "cache", []),
+        ):
+            taken, memory = study(Path(folder), name.replace(" ", "-"), cache, [*words, *more])
+            print(f"1/{part} of quickstart, {name}: CPU {taken.cpu:.1f} s, wall {taken.wall:.1f} s, {memory:.0f} MiB")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="0: leave steps out")
     parser.add_argument("--base-rounds", type=int, default=7, help="with the base-size ViT; 0: leave it out")
     parser.add_argument("--quick", action="store_true", help="three rounds at quickstart's sizes alone")
-    parser.add_argument("--no-study", action="store_true", help="leave the whole study out")
+    parser.add_argument("--part", type=int, default=10, help="of quickstart as a whole: one in so many; 0: none of it")
+    parser.add_argument("--seeds", type=int, default=2, help="of quickstart")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
-    told("quickstart's sizes, 3 steps", *steps(QUICKSTART, 3 if asked.quick else asked.rounds, 3))
+    if asked.rounds:
+        told("quickstart's sizes, 3 steps", *steps(QUICKSTART, 3 if asked.quick else asked.rounds, 3))
     if asked.base_rounds and not asked.quick:
         told("base-size ViT, 224 px, quickstart's encoder, 1 step", *steps(SMALL, asked.base_rounds, 1))
         told("base-size ViT, 224 px, published encoder, 1 step", *steps(BASE, asked.base_rounds, 1))
-    if not asked.no_study and not asked.quick:
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            for name, cache, words in (
-                ("recomputed", "none", ("cache.enabled=false",)),
-                ("cached, from nothing", "cache", ()),
-                ("cached, again", "cache", ()),
-            ):
-                taken, memory = study(root, name.replace(", ", "-").replace(" ", "-"), cache, *words)
-                print(
-                    f"a tenth of quickstart, {name}: CPU {taken.cpu:.1f} s, wall {taken.wall:.1f} s, {memory:.0f} MiB"
-                )
+    if asked.part and not asked.quick:
+        studies(asked.part, asked.seeds)
 
 
 def told(what: str, taken: Mapping[str, list[Seconds]], cache: Cache) -> None:

@@ -2,8 +2,8 @@
 
     python benchmarks/growth.py [--manager adaptive] [--rounds 7] [--quick] [--json FILE] [--picture FILE.svg]
 
-One thing is varied at a time, around width 256, 6 experts of each tower (also of width 256), 3 cross-modal layers, 64
-tokens of each modality and 8 examples. A step is forward, backward, clipping and AdamW, on levels that are there
+One thing is varied at a time, around width 128, 6 experts of each tower (also of that width), 3 cross-modal layers, 64
+tokens of each modality and 4 examples. A step is forward, backward, clipping and AdamW, on levels that are there
 already, in float32 on one thread. Memory is what the forward pass keeps for the backward pass, exact to the byte, and
 what parameters, gradients and AdamW's moments take. All sizes are timed in turn; exponents are of the power law that
 fits best, and of the last doubling, where what grows fastest shows.
@@ -42,15 +42,15 @@ CPU = Arithmetic(torch.device("cpu"))
 class Size:
     """What a step is made of."""
 
-    width: int = 256
+    width: int = 128
     experts: int = 6
     layers: int = 3
     tokens: int = 64
-    examples: int = 8
+    examples: int = 4
 
 
 VARIED: Mapping[str, Sequence[int]] = {
-    "width": (64, 128, 256, 512, 1024),
+    "width": (32, 64, 128, 256, 512),
     "experts": (3, 6, 12, 24),
     "layers": (1, 2, 4, 8),
     "tokens": (32, 64, 128, 256, 512),

@@ -1,8 +1,8 @@
 """What recording adds to a run of the quickstart: looks at a few steps of training, and at the end.
 
-    python benchmarks/recording.py [--rounds 7] [--steps 600]
+    python benchmarks/recording.py [--rounds 7] [--steps 600] [--only adaptive]
 
-A hundred training steps, one look in training, and what is recorded at the end are timed in turn, round after round. A
+Some training steps, one look in training, and what is recorded at the end are timed in turn, round after round. A
 run of so many steps looks as often as `recorded_steps` says and records the end once: that, over the time of its steps
 alone (validation is left out), is what recording adds. Features come from the cache, as in every run but the first.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from alternating import ROUNDS, alternate, machine, ratio
+from alternating import ROUNDS, alternate, machine, median, ratio
 
 from mtlab.config.load import compose, merged, study_file
 from mtlab.config.resolve import filled
@@ -29,7 +29,7 @@ from mtlab.training.finish import record, write_examples
 from mtlab.training.optimiser import adamw, groups
 from mtlab.training.steps import Passes, train_step
 
-TIMED = 100  #: steps
+TIMED = 25  #: steps
 MANAGERS = ("bridge", "static", "adaptive")
 
 
@@ -70,12 +70,13 @@ def shares(run: Assembled, folder: Path, rounds: int, steps: int) -> dict[str, t
 
     found = alternate({"steps": train, "look": look, "end": end}, rounds)
     often = {"look": len(recorded_steps(steps)), "end": 1}
-    return {
-        name: tuple(
-            count * ratio(found[name], found["steps"], clock).median * TIMED / steps for clock in ("cpu", "wall")
-        )
-        for name, count in often.items()
-    }
+    told = ", ".join(f"{name} {median(seconds):.2f}" for name, seconds in found.items())
+    print(f"CPU seconds of {TIMED} steps, a look and the end: {told}", flush=True)
+    added = {}
+    for name, count in often.items():
+        cpu, wall = (ratio(found[name], found["steps"], clock).median for clock in ("cpu", "wall"))
+        added[name] = count * cpu * TIMED / steps, count * wall * TIMED / steps
+    return added
 
 
 def main() -> None:
@@ -83,12 +84,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--steps", type=int, default=600, help="of the run")
+    parser.add_argument("--only", nargs="+", choices=MANAGERS, default=MANAGERS)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
     print(f"{machine()}\na run of {asked.steps} steps, {asked.rounds} rounds, median of CPU (wall) seconds\n")
     print(f"{'':10} {'looks in training':>20} {'at the end':>18} {'with / without':>18}")
-    for manager in MANAGERS:
+    for manager in asked.only:
         with tempfile.TemporaryDirectory() as folder:
             found = shares(run_of(manager), Path(folder), asked.rounds, asked.steps)
         told = [f"+{cpu:.3f} (+{wall:.3f})" for cpu, wall in found.values()]

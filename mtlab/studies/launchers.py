@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.config.check import checked
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
+from mtlab.studies.workers import threads_of, worker_command
 
 if TYPE_CHECKING:
     from mtlab.studies.pool import Pool
@@ -127,22 +128,19 @@ def make_pool(
         UserError: Slurm or submitit is not there, or no job of this kind would ever start; the key is named.
 
     """
-    from mtlab.studies.workers import threads_of, worker_command
-
-    processes = resources.processes
-    command = partial(worker_command, processes=processes)
+    command = partial(worker_command, processes=resources.processes)
     if isinstance(settings, LocalSettings):
         from mtlab.studies.local import LocalPool, default_workers, wants_card
 
         cards = _cards() if any(map(wants_card, configs.values())) else ()
-        fitting = default_workers(configs, cards, processes)
-        return LocalPool(at_once or settings.at_once or fitting, cards, command, processes)
+        fitting = default_workers(configs, cards, resources.processes)
+        return LocalPool(at_once or settings.at_once or fitting, cards, command, resources.processes)
     from mtlab.studies.slurm import SlurmPool
 
-    cpus = max([resources.cpus, *(processes * threads_of(config) for config in configs.values())])
+    cpus = max([resources.cpus, *(resources.processes * threads_of(config) for config in configs.values())])
     options = slurm_options(settings, resources)
     _refuse_impossible(settings, resources, {**options, "cpus_per_task": cpus})
-    return SlurmPool(at_once or settings.at_once, options, resources.cpus, command, processes)
+    return SlurmPool(at_once or settings.at_once, options, resources.cpus, command, resources.processes)
 
 
 def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, Any]:

@@ -34,19 +34,17 @@ def wants_card(config: Mapping[str, Any]) -> bool:
 
 
 def default_workers(configs: Mapping[str, Mapping[str, Any]], cards: Sequence[str] = (), processes: int = 1) -> int:
-    """As many runs as there are CPUs for their threads; where they take GPUs, no more than there are.
+    """As many workers as there are CPUs for their threads; where runs take GPUs, no more than there are.
 
     Args:
         configs: run id → content of its `config.json`.
         cards: the GPUs.
-        processes: of each run, every one with its threads and its GPU.
+        processes: of each run, each with its threads and GPU.
 
     """
-    threads = processes * max((threads_of(config) for config in configs.values()), default=1)
-    fitting = max(1, cpus() // threads)
-    if cards and any(map(wants_card, configs.values())):
-        return min(fitting, max(1, len(cards) // processes))
-    return fitting
+    fitting = max(1, cpus() // (processes * max((threads_of(config) for config in configs.values()), default=1)))
+    takes = cards and any(map(wants_card, configs.values()))
+    return max(1, min(fitting, len(cards) // processes)) if takes else fitting
 
 
 class LocalPool:
@@ -56,17 +54,17 @@ class LocalPool:
         at_once: worker processes at once.
         cards: the GPUs, as `CUDA_VISIBLE_DEVICES` names them: each run that takes one gets the one with the fewest.
         command: how to start a worker.
-        processes: that this makes of a run, each with a GPU of its own.
+        each: GPUs of a run that takes any, one for each of its processes.
 
     """
 
     def __init__(
-        self, at_once: int, cards: Sequence[str] = (), command: Command = worker_command, processes: int = 1
+        self, at_once: int, cards: Sequence[str] = (), command: Command = worker_command, each: int = 1
     ) -> None:
         self.at_once = at_once
         self.cards = tuple(cards)
         self.command = command
-        self.processes = processes
+        self.each = each
         self._taken: Counter[str] = Counter()
 
     async def __aenter__(self) -> LocalPool:
@@ -80,9 +78,8 @@ class LocalPool:
     async def start(self, run: Path, config: Mapping[str, Any]) -> Attempt:
         """Start a worker; see `Pool.start`. It ends if this process does, see `RunLock`."""
         variables = {**environment(threads_of(config)), LAUNCHER: str(os.getpid())}
-        cards: list[str] = []
-        if self.cards and wants_card(config):
-            cards = sorted(self.cards, key=self._taken.__getitem__)[: self.processes]
+        cards = sorted(self.cards, key=self._taken.__getitem__)[: self.each] if wants_card(config) else []
+        if cards:
             variables[CARDS] = ",".join(cards)
         process = await start_process(self.command(run), run, variables)
         self._taken.update(cards)
@@ -100,13 +97,13 @@ class _Worker:
 
     def __init__(self, process: asyncio.subprocess.Process, cards: Sequence[str], taken: Counter[str]) -> None:
         self.process = process
-        self.cards = cards
+        self.cards = tuple(cards)
         self._taken = taken
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """Its pid, and its GPUs if it was given any."""
-        return {"pid": self.process.pid} | ({"cards": ",".join(self.cards)} if self.cards else {})
+        """Its pid, and its GPU, or GPUs, if it was given any."""
+        return {"pid": self.process.pid} | ({"card": ",".join(self.cards)} if self.cards else {})
 
     async def wait(self) -> End:
         """Wait for its end."""

@@ -43,7 +43,7 @@ def finish(
 
     """
     best = folder / "checkpoints" / "best.safetensors"
-    if run.group.told(run.group.leads and not chosen(best, progress, print)[0]):
+    if not run.group.told(run.group.leads and chosen(best, progress, print)[0]):
         raise checkpoints.CorruptError(f"the best checkpoint, of step {progress.best_step}, is lost")
     tensors, _ = checkpoints.load(best)
     checkpoints.restore(run.model, tensors)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -91,6 +92,45 @@ def test_it_streams_and_goes_on_in_mid_epoch_as_if_nothing_had_happened(
     assert outcome(broken) == outcome(whole)
     metrics = json.loads((whole / "result.json").read_text())["metrics"]
     assert "test/primary" in metrics
+
+
+@pytest.mark.slow  # it waits for the shard to come back
+def test_a_shard_that_is_gone_stops_training_and_nothing_is_lost(
+    shards: dict[str, Path],
+    make_run: RunMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path(shutil.copytree(shards["flickr30k"], tmp_path / "shards"))
+    lost = sorted(folder.glob("train-*.tar"))
+    settings = sections("flickr30k", folder, train={"checkpoint_every": 2})
+    whole, broken = make_run("whole", **settings), make_run("broken", **settings)
+    assert train(whole) == 0
+    real = loop.train_step
+    reached: list[int] = []
+
+    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
+        reached.append(kwargs["step"])
+        if kwargs["step"] == 5:
+            for path in lost:
+                path.rename(path.with_suffix(".away"))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "train_step", stepping)
+    assert train(broken) == 2
+    assert "train-" in (told := capsys.readouterr().err)
+    assert "is missing" in told
+    assert "Traceback" not in told
+    for path in lost:
+        path.with_suffix(".away").rename(path)
+    monkeypatch.setattr(
+        loop, "train_step", lambda *args, **kwargs: reached.append(kwargs["step"]) or real(*args, **kwargs)
+    )
+    before = len(reached)
+    assert train(broken) == 0
+    assert reached[before] in (4, 5, 6), "it goes on from the last checkpoint, not from the start"
+    assert outcome(broken) == outcome(whole)
 
 
 def test_readers_and_micro_batches_change_nothing(shards: dict[str, Path]) -> None:

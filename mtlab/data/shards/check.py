@@ -12,7 +12,7 @@ from typing import Any
 
 from mtlab.data.shards.images import BadImageError
 from mtlab.data.shards.images import check as check_image
-from mtlab.data.shards.index import KEY, PICTURES, Shard
+from mtlab.data.shards.index import KEY, PICTURES, Shard, odd
 from mtlab.data.shards.places import Place
 from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.samples import BLOCK, Row, refused
@@ -80,7 +80,7 @@ def check(shards: Shards, *, images: bool = True, progress: Progress = lambda _d
         if seen.twice:
             more = f" and {len(seen.twice) - 1:,} more images" if len(seen.twice) > 1 else ""
             found.problems.append(f"{shards.place.name}: {name} has {min(seen.twice)}{more} twice")
-    found.remarks += _shared(keys)
+    found.remarks += [*odd(shards.index), *_shared(keys)]
     found.problems += (f"{shards.place.name}: {problem}" for problem in _contradictions(keys))
     return found
 

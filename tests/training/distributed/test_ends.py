@@ -1,5 +1,6 @@
 """How runs in several processes end: killed, refused, asked to stop, held by others, started by the launcher."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ from tiny_study import write_study
 
 from mtlab.data.ranks import ALL, Ranks, uneven
 from mtlab.errors import UserError
-from mtlab.studies.failures import judge
+from mtlab.studies.failures import End, judge
+from mtlab.studies.local import LocalPool, default_workers
 from mtlab.studies.workers import environment, worker_command
 from mtlab.training import distributed
 from mtlab.training.environment import device
@@ -66,7 +68,7 @@ def test_a_run_one_of_whose_processes_was_killed_goes_on_as_if_nothing_had_happe
     assert code == 128 + signal.SIGKILL, complained
     assert "Traceback" not in complained
     assert not (broken / "failure.json").exists()
-    failure = judge(code, None, finished=False, attempt=1)
+    failure = judge(End(code), None, finished=False, attempt=1)
     assert failure is not None
     assert failure.kind == "killed", "the launcher tries again"
     assert not (broken / "lock.json").exists() or json.loads((broken / "lock.json").read_text())["pid"]
@@ -186,6 +188,26 @@ def test_each_process_takes_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         device("auto", 0, 3)
     with pytest.raises(UserError, match=r"train.device: cuda:1 is one GPU"):
         device("cuda:1", 0, 2)
+
+
+def test_each_run_gets_as_many_gpus_as_it_has_processes(tmp_path: Path) -> None:
+    config = {"config": {"train": {"device": "auto", "threads": 1}}}
+    script = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+
+    async def launched() -> list[str]:
+        pool = LocalPool(3, ("0", "1", "2", "3"), lambda _: [sys.executable, "-c", script], each=2)
+        folders = [tmp_path / name for name in "abc"]
+        for folder in folders:
+            folder.mkdir()
+        first, second = [await pool.start(folder, config) for folder in folders[:2]]
+        await second.wait()
+        third = await pool.start(folders[2], config)
+        await asyncio.gather(first.wait(), third.wait())
+        return [(folder / "log.txt").read_text().strip() for folder in folders]
+
+    assert asyncio.run(launched()) == ["0,1", "2,3", "2,3"]
+    assert default_workers({"a": config}, ("0", "1", "2"), 2) == 1
+    assert default_workers({"a": config}, (), 10**6) == 1
 
 
 def test_the_first_to_end_says_why() -> None:
