@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
+from mtlab.studies import sums
 from mtlab.studies.results import costs
 from mtlab.studies.store import Store
 
@@ -26,8 +27,8 @@ def runs(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
         steps, best_step, stopped_early; cut_texts: which texts were too long for the tower, in words, if any.
         cost/params, cost/params/PART, cost/trained_params, cost/flops (forward, of one example), cost/flops_training
         (of one example), cost/seconds, cost/examples_per_second, cost/memory (MiB).
-        mix/NAME: what is no part of a run's id but may shift its last bits or its time: device, threads, micro_batch,
-        host, code (digest of the training code), mtlab, torch and git (commit, `+` if the tree was dirty).
+        mix/NAME: what is no part of a run's id but may shift its last bits or its time: device, threads, processes,
+        micro_batch, host, code (digest of the training code), mtlab, torch and git (commit, `+` if the tree was dirty).
 
     Args:
         store: where the runs are.
@@ -59,6 +60,8 @@ def examples(store: Store, plan: Mapping[str, Any], *, split: str | None = None)
     columns = ["split", "id", "family", "target", "prediction", "score"]
     if not present:
         return pl.DataFrame(schema=dict.fromkeys(["run", "cell", "label", "split", "id", "family"], pl.String))
+    for path in present:
+        sums.check(Path(path).parent, Path(path).name, Path(path).read_bytes())
     scanned = pl.scan_parquet(list(present), include_file_paths="file").select("file", *columns)
     if split is not None:
         scanned = scanned.filter(pl.col("split") == split)
@@ -96,7 +99,8 @@ def _mixes(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:
     state, config = store.run_state(run) or {}, store.config(run) or {}
     versions, git = state.get("versions") or {}, state.get("git") or {}
     commit = str(git["commit"])[:10] + ("+" if git.get("dirty") else "") if git.get("commit") else None
-    mixes = {"host": state.get("host"), "device": state.get("device"), "threads": state.get("threads")}
+    mixes = {name: state.get(name) for name in ("host", "device", "threads")}
+    mixes |= {"processes": state.get("processes", 1)}  # unless said otherwise, there was one
     mixes |= result.get("mixes") or {}
     mixes |= {"code": config.get("code"), "mtlab": versions.get("mtlab"), "torch": versions.get("torch"), "git": commit}
     return {f"mix/{name}": value for name, value in mixes.items()}

@@ -16,13 +16,16 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mtlab import sealed
+from mtlab.sealed import ABOUT, SEAL
+
 Modality = Literal["text", "image"]
 Kind = Literal["contributions", "weights"]
 Array = npt.NDArray[Any]
 
 MODALITIES: tuple[Modality, ...] = ("text", "image")
 LAYERS, TRACE, TOKENS = "layers.safetensors", "trace.safetensors", "tokens.safetensors"
-ABOUT, CHECKSUM = "mtlab", "crc32"  #: as `mtlab.training.checkpoints` writes them, which imports torch
+CHECKSUM = "crc32"  #: of files from before there were seals
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,11 @@ class Tokens:
         experts = rows[:, : len(levels) or rows.shape[1]]
         if not experts.any():
             return None
-        own = experts[example]
+        own: Array = experts[example]
         mask = self.values.get(f"mask/{modality}")
-        return own if mask is None else own[:, mask[example].astype(bool)]
+        if mask is not None:
+            own = own[:, mask[example].astype(bool)]
+        return own
 
     def depths(self, kind: Kind, modality: Modality) -> tuple[int, ...]:
         """Tell the cross-modal layers in which tokens draw on levels, from 0."""
@@ -258,6 +263,7 @@ def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[st
     if not path.is_file():
         return Missing(f"{what} was not recorded (`record.{option}` was off, or an older mtlab ran it)")
     try:
+        broken = sealed.broken(path)
         with safe_open(path, framework="np") as file:
             words = file.metadata() or {}
             values = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no iterator
@@ -266,7 +272,8 @@ def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[st
         return Missing(f"{path}: cannot be read ({' '.join(str(error).split())}): cut off, or damaged")
     if not isinstance(about, dict):
         return Missing(f"{path}: was not written by mtlab")
-    if about.pop(CHECKSUM, None) != _checksum(values):
+    about.pop(SEAL, None)
+    if broken or (broken is None and about.pop(CHECKSUM, None) != _checksum(values)):
         return Missing(f"{path}: has changed since it was written (its checksum differs)")
     return values, about
 

@@ -57,6 +57,12 @@ def writing(path: Path) -> Iterator[None]:
         raise told from error
 
 
+def sync(path: Path) -> None:
+    """Make a file's content survive a power cut."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -81,8 +87,7 @@ def temporary(path: Path) -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield scratch
-            with scratch.open("rb") as stream:
-                os.fsync(stream.fileno())
+            sync(scratch)
             os.replace(scratch, path)
         except BaseException:
             with suppress(OSError):
@@ -108,13 +113,20 @@ def new_folder(path: Path) -> Iterator[Path]:
             yield scratch
             for written in scratch.rglob("*"):
                 if written.is_file():
-                    with written.open("rb") as stream:
-                        os.fsync(stream.fileno())
+                    sync(written)
             os.rename(scratch, path)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
         sync_folder(path.absolute().parent)
+
+
+def written(path: Path) -> int | None:
+    """Tell when a file was last written, in ns; None if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -123,7 +135,7 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | bytearray) -> None:
     """Write a file whole; see `temporary`."""
     with temporary(path) as scratch:
         scratch.write_bytes(data)
@@ -134,6 +146,16 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def json_text(data: Any) -> str:
+    """Write data as our JSON files hold them.
+
+    Raises:
+        ValueError: a number is not finite.
+
+    """
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file whole; see `temporary`.
 
@@ -141,7 +163,7 @@ def write_json(path: Path, data: Any) -> None:
         ValueError: a number is not finite, for which JSON has no word.
 
     """
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(data))
 
 
 def read_json(path: Path) -> Any:
@@ -158,6 +180,16 @@ def read_json(path: Path) -> Any:
         raise UserError(f"is not JSON ({error}): it was changed by hand, or the disk is damaged", file=path) from None
 
 
+def json_line(data: Any) -> bytes:
+    """Write one JSON object as a line of a file.
+
+    Raises:
+        ValueError: a number is not finite.
+
+    """
+    return json.dumps(data, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
 def append_line(path: Path, data: Any) -> None:
     """Append one JSON object as a line, in a single write, so that several processes may append to one file.
 
@@ -168,7 +200,7 @@ def append_line(path: Path, data: Any) -> None:
         UserError: the disk is full or read-only, or the folder may not be written.
 
     """
-    line = json.dumps(data, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    line = json_line(data)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)

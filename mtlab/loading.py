@@ -111,9 +111,9 @@ def restore(network: VisionLanguageModel, found: FoundRun) -> dict[str, Any]:
             tensors = checkpoints.under("model", tensors)
         checkpoints.restore(network, tensors)
     except FileNotFoundError:
-        raise UserError("the checkpoint is missing", file=found.checkpoint) from None
+        raise UserError(f"the checkpoint is missing: {checkpoints.ADVICE}", file=found.checkpoint) from None
     except checkpoints.CorruptError as error:
-        raise UserError(str(error), file=found.checkpoint) from None
+        raise UserError(f"{error}: {checkpoints.ADVICE}", file=found.checkpoint) from None
     return about
 
 

@@ -35,7 +35,8 @@ def clean(
     """Remove what nobody needs: stale locks, temporary and damaged files, cache beyond its limit. Tells, unless --yes.
 
     The limit of the expert cache is MTLAB_CACHE_LIMIT_GB (20); its least recently used entries go first. Runs go with
-    --runs alone, and only those that no stored plan asks for. What a live worker, launcher or reader holds stays.
+    --runs alone, and only those that no stored plan asks for. A finished run whose files have changed or are lost is
+    set aside, so that it is trained again. What a live worker, launcher or reader holds stays.
     Exit code 1: something could not be removed.
     """
     from mtlab.studies.clean import Found, in_cache, in_store

@@ -70,7 +70,7 @@ def convert(
     """
     from mtlab.data.shards.convert import convert
     from mtlab.data.shards.index import odd
-    from mtlab.studies.workers import cpus
+    from mtlab.studies.local import cpus
 
     given = options_given(options or [])
     try:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlab import files
+from mtlab import files, sealed
 from mtlab.data.cache_extract import Chunk
 from mtlab.data.cache_index import Index, as_bytes, checksum, from_data, library_versions, to_text
 from mtlab.data.cache_locks import QUARANTINE
@@ -79,9 +79,10 @@ class EntryFolder:
         """Store a chunk."""
         from safetensors.torch import save_file
 
-        about = {"checksum": str(checksum(chunk.values)), "masked": json.dumps(chunk.masked)}
+        held = {"values": chunk.values.contiguous(), "lengths": chunk.lengths}
         with files.temporary(self.chunk_path(number)) as scratch:
-            save_file({"values": chunk.values.contiguous(), "lengths": chunk.lengths}, scratch, metadata=about)
+            save_file(held, scratch, sealed.described({"masked": chunk.masked}))
+            sealed.seal(scratch)
 
     def read_chunk(self, number: int) -> Chunk | None:
         """Read a chunk back; None if it is missing. A damaged one goes into quarantine and counts as missing."""
@@ -89,15 +90,14 @@ class EntryFolder:
 
         path = self.chunk_path(number)
         try:
-            with safe_open(path, "pt") as stored:
-                about = stored.metadata()
-                values, lengths = stored.get_tensor("values"), stored.get_tensor("lengths")
-            if int(about["checksum"]) == checksum(values):
-                return Chunk(values, lengths, json.loads(about["masked"]))
+            if sealed.broken(path) is False:
+                with safe_open(path, "pt") as stored:
+                    masked = json.loads(stored.metadata()[sealed.ABOUT])["masked"]
+                    return Chunk(stored.get_tensor("values"), stored.get_tensor("lengths"), masked)
         except FileNotFoundError:
             return None
         except (SafetensorError, KeyError, TypeError, ValueError):
-            pass  # damaged, like one whose checksum differs
+            pass  # damaged, like one whose seal is broken
         self._quarantine(path)
         return None
 

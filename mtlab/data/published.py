@@ -206,7 +206,7 @@ class Captions4M(PublishedDataset):
         vg: str = option("", "shards of Visual Genome's region descriptions", legacy="")
         sbu: str = option("", "shards of SBU", legacy="")
         cc3m: str = option("", "shards of Conceptual Captions", legacy="")
-        allow_pipe: bool = option(False, "run the command of a `pipe:`", identity=False)
+        allow_pipe: bool = option(False, "run the command of a `pipe:`, if MTLAB_ALLOW_PIPE is 1", identity=False)
 
         def __post_init__(self) -> None:
             for name in _FOLDERS:

@@ -5,6 +5,7 @@ No torch here, and no image is read before it is asked for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -27,6 +28,7 @@ from mtlab.errors import UserError
 if TYPE_CHECKING:
     from mtlab.data.shards.stream import Stream
 
+ALLOW_PIPE = "MTLAB_ALLOW_PIPE"  #: environment variable: 1 lets data sets run the commands that files name
 PROVIDES: Mapping[Kind, frozenset[str]] = {
     "questions": frozenset({"answers", "scores"}),
     "entailment": frozenset({"answers"}),
@@ -42,7 +44,7 @@ class ShardOptions:
     folder: str = option(
         "", "folder of shards that `mtlab data convert` wrote, or http(s)://… or pipe:COMMAND {}", legacy=""
     )
-    allow_pipe: bool = option(False, "run the command of a `pipe:`", identity=False)
+    allow_pipe: bool = option(False, "run the command of a `pipe:`, if MTLAB_ALLOW_PIPE is 1", identity=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", absolute(self.folder))
@@ -88,7 +90,8 @@ class Sharded(Dataset):
                 f"needs a folder of shards: `mtlab data convert {cls.converter} --root RAW --out FOLDER` makes it",
                 key=next(iter(sorted(cls.location_options))),
             )
-        opened = {name: _opened(location, config.allow_pipe, _stamp(location)) for name, location in found.items()}
+        piped = config.allow_pipe and _commands_may_run(found)
+        opened = {name: _opened(location, piped, _stamp(location)) for name, location in found.items()}
         for shards in opened.values():
             if cls.kind not in (None, shards.kind):
                 raise UserError(f"holds {shards.kind}, not {cls.kind}", file=Path(shards.place.name))
@@ -256,6 +259,22 @@ def _stamp(location: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def _commands_may_run(locations: Mapping[str, str]) -> bool:
+    """Tell whether the user lets commands run that files name: a recipe or a run of others must not run any by itself.
+
+    Raises:
+        UserError: there are such commands, and the user does not.
+
+    """
+    commands = [location for location in locations.values() if location.startswith("pipe:")]
+    if commands and os.environ.get(ALLOW_PIPE) != "1":
+        raise UserError(
+            f"{commands[0]!r} runs a command that a file names: set {ALLOW_PIPE}=1 in the environment if you trust it",
+            key="allow_pipe",
+        )
+    return bool(commands)
 
 
 @lru_cache(maxsize=16)

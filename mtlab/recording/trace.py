@@ -19,7 +19,6 @@ from mtlab.recording import probe
 from mtlab.recording.averages import about, averages
 from mtlab.training import checkpoints
 from mtlab.training.assemble import Assembled
-from mtlab.training.evaluate import evaluation_batch
 from mtlab.training.optimiser import Group
 
 EXAMPLES = 48  #: few enough to cost three percent of the shortest recipe
@@ -55,7 +54,7 @@ def trace_of(run: Assembled, folder: Path) -> Trace:
 
     def measure() -> dict[str, Tensor]:
         with probe.undisturbed(run.model, device):
-            return averages(look, loader, rows, evaluation_batch(run.train), device, run.experts)
+            return averages(look, loader, rows, run.evaluation_batch, device, run.experts)
 
     return Trace(folder / "trace.safetensors", measure, run.levels, len(rows))
 
@@ -87,18 +86,37 @@ class Trace:
     def __contains__(self, step: int) -> bool:
         return step in self.rows
 
-    def cut(self, step: int) -> None:
-        """Take up what the file holds, and forget what came after `step`; a damaged file is started anew."""
+    def restore(self, kept: Mapping[str, Tensor], step: int, tell: Callable[[str], None]) -> None:
+        """Forget what came after a checkpoint, and put right what came before.
+
+        Args:
+            kept: what `tensors` gave when the checkpoint was written; empty: there is none, or it is of an older mtlab.
+            step: of the checkpoint.
+            tell: is told if the file was damaged or lost.
+
+        """
+        problem = ""
         try:
-            tensors, _ = checkpoints.load(self.path)
-        except (FileNotFoundError, checkpoints.CorruptError):
-            return
-        steps = tensors.pop(STEPS).tolist()
-        for place, found in enumerate(steps):
-            if found <= step:
-                self.rows[found] = _known({name: values[place].clone() for name, values in tensors.items()})
-        if len(self.rows) < len(steps):
+            there, _ = checkpoints.load(self.path)
+        except FileNotFoundError:
+            there, problem = {}, f"{self.path.name} was lost"
+        except checkpoints.CorruptError as error:
+            there, problem = {}, f"{error}: set aside as {checkpoints.set_aside(self.path).name}"
+        self.rows = _rows(kept or there, step)
+        if self.rows and (problem or there.keys() != kept.keys() or len(there[STEPS]) != len(self.rows)):
             self._write()
+        if problem and (self.rows or "lost" not in problem):
+            tell(f"{problem}; " + ("restored from the last checkpoint" if kept else "it is recorded from here on"))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the rows so far as arrays, [S, …] each, with the steps; none if there is no row."""
+        steps = sorted(self.rows)
+        known = {name: held for step in steps for name, held in self.rows[step].items()}
+        stacked = {
+            name: torch.stack([self.rows[step].get(name, torch.full_like(like, torch.nan)) for step in steps])
+            for name, like in sorted(known.items())
+        }
+        return {STEPS: torch.tensor(steps, dtype=torch.int64), **stacked} if steps else {}
 
     def record(self, step: int, gradients: Mapping[str, Tensor]) -> None:
         """Add a step with what `measure` gives, and write the file; what is not known at a step is NaN there."""
@@ -107,14 +125,19 @@ class Trace:
         self._write()
 
     def _write(self) -> None:
-        steps = sorted(self.rows)
-        known = {name: held for step in steps for name, held in self.rows[step].items()}
-        stacked = {
-            name: torch.stack([self.rows[step].get(name, torch.full_like(like, torch.nan)) for step in steps])
-            for name, like in sorted(known.items())
-        }
-        described = about(known, self.levels, self.examples)
-        checkpoints.save(self.path, {STEPS: torch.tensor(steps, dtype=torch.int64), **stacked}, described)
+        known = {name: held for step in sorted(self.rows) for name, held in self.rows[step].items()}
+        checkpoints.save(self.path, self.tensors(), about(known, self.levels, self.examples))
+
+
+def _rows(tensors: Mapping[str, Tensor], last: int) -> dict[int, dict[str, Tensor]]:
+    """Take the rows up to a step out of what `Trace.tensors` gave."""
+    steps = tensors[STEPS].tolist() if tensors else []
+    arrays = {name: values for name, values in tensors.items() if name != STEPS}
+    return {
+        step: _known({name: values[place].clone() for name, values in arrays.items()})
+        for place, step in enumerate(steps)
+        if step <= last
+    }
 
 
 def _known(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

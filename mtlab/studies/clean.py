@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,13 +22,15 @@ from typing import Literal
 from mtlab import files
 from mtlab.data import cache_limit
 from mtlab.data.cache_locks import LOCKS, QUARANTINE, alone
+from mtlab.studies import sums
 from mtlab.studies.lock import PATIENCE, Watch, glance, guarded, lock_path
 from mtlab.studies.store import Store
 
 SETTLED = 3600.0  #: seconds after which a file that nobody has changed is nobody's work in progress
+ASIDE = ".corrupt-"  #: how the names of damaged runs start that were set aside
 ENTRIES = "experts"  #: folder of the expert cache's entries, below the cache's root
 
-Kind = Literal["stale lock", "temporary", "set aside", "cache", "run"]
+Kind = Literal["stale lock", "temporary", "set aside", "damaged", "cache", "run"]
 
 
 class InUseError(Exception):
@@ -54,7 +57,7 @@ class Found:
 
 
 def in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], None] = lambda _: None) -> Found:
-    """Find stale locks, temporary files and corrupt files set aside.
+    """Find stale locks, temporary files, corrupt files set aside, and finished runs that were damaged.
 
     Locks of other hosts are watched for `patience` seconds, as whoever takes one over would.
 
@@ -75,7 +78,10 @@ def in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], 
         if held == "unsure":
             continue
         found.items += _leftovers_of(run)
+        found.items += _damage_of(run)
     _judge(watches, found, seen)
+    for aside in sorted(store.root.glob(f"cells/*/{ASIDE}*")):
+        found.items.append(Item("set aside", aside, _bytes(aside), "a damaged run", partial(delete, aside)))
     for shared in ("", "cells/*/", "studies/*/", "studies/*/report/", "derived/*/*/"):
         for scratch in sorted(store.root.glob(f"{shared}{files.TEMPORARY}*")):
             _add_settled(found, scratch)
@@ -122,9 +128,21 @@ def _leftovers_of(run: Path) -> Iterator[Item]:
     for folder in (run, run / "checkpoints"):
         for path in sorted(folder.glob(f"{files.TEMPORARY}*")):
             yield Item("temporary", path, _bytes(path), "its writer was killed", partial(_remove_of, run, path))
-        for path in sorted(folder.glob("*.corrupt")):
-            why = "a checkpoint that could not be read"
+        for path in sorted(folder.glob("*.corrupt*")):
+            why = "was damaged"
             yield Item("set aside", path, _bytes(path), why, partial(_remove_of, run, path))
+
+
+def _damage_of(run: Path) -> Iterator[Item]:
+    """Find out whether a finished run is still what it was; one that is not is set aside as a whole."""
+    if (run / "result.json").exists() and (bad := sums.damaged(run)):
+        why = f"{', '.join(f'{name} {what}' for name, what in bad.items())}: kept aside; `mtlab run` trains it again"
+        yield Item("damaged", run, _bytes(run), why, partial(_set_aside, run))
+
+
+def _set_aside(run: Path) -> None:
+    with unheld(run):
+        run.rename(run.with_name(f"{ASIDE}{run.name}-{secrets.token_hex(3)}"))
 
 
 def _judge(watches: list[Watch], found: Found, seen: Callable[[str], None]) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 
 from mtlab import files
 from mtlab.errors import UserError, nearest
+from mtlab.studies import sums
 from mtlab.studies.lock import glance, guarded
 
 FORMAT = 1
@@ -173,8 +174,13 @@ class Store:
         return _read(self.run(run) / "config.json")
 
     def result(self, run: str) -> dict[str, Any] | None:
-        """Read the result of a finished run; None of any other."""
-        return _read(self.run(run) / "result.json")
+        """Read the result of a finished run; None of any other.
+
+        Raises:
+            UserError: it has changed since it was written.
+
+        """
+        return self._finished(run, "result.json")
 
     def failure(self, run: str) -> dict[str, Any] | None:
         """Read what went wrong in the last attempt; None if nothing did, or the worker could not say."""
@@ -187,6 +193,15 @@ class Store:
     def metrics(self, run: str) -> list[dict[str, Any]]:
         """Read the metrics so far, one row per logged step."""
         return files.read_jsonl(self.run(run) / "metrics.jsonl")
+
+    def _finished(self, run: str, name: str) -> dict[str, Any] | None:
+        directory = self.run(run)
+        try:
+            data = (directory / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        sums.check(directory, name, data)
+        return _read(directory / name)
 
     # Studies
 

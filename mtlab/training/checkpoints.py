@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,30 +17,32 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtlab import files
+from mtlab import files, sealed
+from mtlab.sealed import ABOUT, SEAL
 
-ABOUT = "mtlab"  #: key of our JSON in the file's metadata
-CHECKSUM = "crc32"  #: safetensors detects a cut file, but not a changed bit
+ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again"  #: for finished runs
+ASIDE = ".corrupt-"  #: what the names of files set aside end with, and a word of chance
+CHECKSUM = "crc32"  #: in files from before there were seals: over the tensors alone
 
 
 class CorruptError(Exception):
     """A checkpoint cannot be read, or is not what was written."""
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and JSON metadata in place of `path`.
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    """Write tensors and JSON metadata in place of `path`; return the file's seal.
 
     Raises:
         UserError: the disk is full, or the folder may not be written.
 
     """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    about = {**metadata, CHECKSUM: _checksum(held)}
     with files.temporary(path) as scratch:
         scratch.touch()
         mode = scratch.stat().st_mode
-        save_file(held, scratch, {ABOUT: json.dumps(about, allow_nan=False)})  # one key: their order would be random
+        save_file(held, scratch, sealed.described(metadata))
         scratch.chmod(mode)  # safetensors lets nobody but the owner read
+        return sealed.seal(scratch)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -47,35 +50,31 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CorruptError: it is cut off, changed, or no checkpoint of ours.
+        CorruptError: it is cut off, changed in any bit, or no checkpoint of ours.
 
     """
     try:
+        broken = sealed.broken(path)
         with safe_open(path, framework="pt") as file:
             words = file.metadata() or {}
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no iterator
         metadata: dict[str, Any] = json.loads(words[ABOUT])
-        intact = metadata.pop(CHECKSUM) == _checksum(tensors)
+        if broken is None:
+            broken = metadata.pop(CHECKSUM) != _checksum(tensors)
+        else:
+            del metadata[SEAL]
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CorruptError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
-    if not intact:
+    if broken:
         raise CorruptError(f"{path.name} has changed since it was written (its checksum differs)")
     return tensors, metadata
 
 
-def step_of(path: Path) -> int:
-    """Tell the step at which a checkpoint was written; 0 if there is none that can be read."""
-    try:
-        return int(load(path)[1]["step"])
-    except (FileNotFoundError, CorruptError):
-        return 0
-
-
 def set_aside(path: Path) -> Path:
-    """Rename a corrupt checkpoint, so that nothing reads it again and nothing is lost; return its new name."""
-    aside = path.with_name(f"{path.name}.corrupt")
+    """Rename a corrupt file, so that nothing reads it again and nothing is lost; return its new name."""
+    aside = path.with_name(f"{path.name}{ASIDE}{secrets.token_hex(3)}")
     path.replace(aside)
     return aside
 

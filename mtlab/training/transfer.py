@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlab import sealed
 from mtlab.checkpoints.folder import is_folder, read_folder, weight_files
 from mtlab.errors import UserError
 from mtlab.model import VisionLanguageModel
@@ -119,4 +120,16 @@ def digest(path: Path) -> str:
 def _read(path: Path) -> dict[str, Tensor]:
     if is_folder(path):
         return read_folder(path).tensors
+    if _of_run(path):
+        try:
+            return checkpoints.load(path)[0]
+        except (FileNotFoundError, checkpoints.CorruptError) as error:
+            told = "is lost" if isinstance(error, FileNotFoundError) else str(error)
+            raise UserError(f"{told}: {checkpoints.ADVICE}", file=path, key="init_from") from None
+    if path.is_file() and sealed.broken(path):
+        raise UserError("has changed since it was written (its checksum differs)", file=path, key="init_from")
     return {name: tensor for name, tensor in read_tensors(path).items() if isinstance(tensor, Tensor)}
+
+
+def _of_run(path: Path) -> bool:
+    return path.parent.name == "checkpoints" and (path.parent.parent / "config.json").is_file()

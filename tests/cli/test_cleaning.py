@@ -14,7 +14,8 @@ import pytest
 
 from mtlab.cli import main
 from mtlab.data.cache_locks import LOCKS, QUARANTINE, Hold
-from mtlab.studies import clean
+from mtlab.errors import UserError
+from mtlab.studies import clean, sums
 from mtlab.studies.clean import InUseError, in_store
 from mtlab.studies.clean_runs import unasked_runs
 from mtlab.studies.lock import RunLock
@@ -131,6 +132,33 @@ def test_leftovers_of_a_killed_worker_are_told_first_and_removed_with_yes(
     assert all(item["removed"] for item in told["items"])
     assert {path.name for path in run.rglob("*")} == {"config.json", "checkpoints"}
     assert call()[1]["items"] == []
+
+
+@pytest.mark.parametrize("name", ["result.json", "metrics.jsonl", "checkpoints/best.safetensors", "sums.json"])
+def test_a_damaged_finished_run_is_told_set_aside_and_free_to_be_trained_again(
+    call: Call, folder: Any, store: Store, name: str
+) -> None:
+    run = folder("aa/s0")
+    for file in ("metrics.jsonl", "checkpoints/best.safetensors"):
+        (run / file).write_bytes(b'{"step": 1}\n')
+    sums.write(run, '{"metrics": {}}')
+    (run / "result.json").write_text('{"metrics": {}}')
+    assert call()[1]["items"] == []
+    damaged = bytearray((run / name).read_bytes())
+    damaged[3] ^= 4
+    (run / name).write_bytes(damaged)
+    if name == "result.json":
+        with pytest.raises(UserError, match=r"has changed since .*`mtlab clean --yes`"):
+            store.result("aa/s0")
+    (item,) = call()[1]["items"]
+    assert item["kind"] == "damaged"
+    assert name in item["why"]
+    assert call("--yes")[0] == 0
+    assert store.state("aa/s0") == "new"
+    (aside,) = run.parent.glob(".corrupt-s0-*")
+    assert (aside / name).read_bytes() == damaged
+    assert call("--yes")[1]["items"][0]["kind"] == "set aside"
+    assert not aside.exists()
 
 
 def test_a_live_worker_keeps_its_lock_its_files_and_its_run(call: Call, folder: Any, worker: Any) -> None:

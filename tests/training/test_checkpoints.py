@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from mtlab.training import checkpoints
@@ -40,15 +41,24 @@ def test_every_cut_and_every_changed_bit_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(whole[:end])
         with pytest.raises(CorruptError, match="cannot be read"):
             checkpoints.load(path)
-    for place in (len(whole) - 1, len(whole) - 200):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(CorruptError, match="checksum"):
+    for bit in range(0, 8 * len(whole), 7):  # every byte, all places in it
+        place = bit // 8
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit % 8]) + whole[place + 1 :])
+        with pytest.raises(CorruptError, match=r"checksum|cannot be read"):
             checkpoints.load(path)
 
 
-def test_a_stranger_s_file_is_no_checkpoint(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
+def test_files_from_before_there_were_seals_are_read_and_checked(tmp_path: Path) -> None:
+    path, tensors = tmp_path / "best.safetensors", {"a": torch.arange(64.0), "b": torch.tensor(2)}
+    save_file(tensors, path, {"mtlab": '{"step": 3, "crc32": 2206877557}'})
+    assert checkpoints.load(path)[1] == {"step": 3}
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CorruptError, match="checksum"):
+        checkpoints.load(path)
 
+
+def test_a_stranger_s_file_is_no_checkpoint(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / "last.safetensors")
     with pytest.raises(CorruptError):
         checkpoints.load(tmp_path / "last.safetensors")
@@ -60,7 +70,7 @@ def test_a_corrupt_file_is_set_aside_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     path.write_bytes(b"rubbish")
     aside = checkpoints.set_aside(path)
-    assert aside.name == "last.safetensors.corrupt"
+    assert aside.name.startswith("last.safetensors.corrupt-")
     assert aside.read_bytes() == b"rubbish"
     assert not path.exists()
 

@@ -71,15 +71,6 @@ def test_steps_that_are_repeated_after_a_kill_stand_in_the_trace_once(
     assert outcome(broken) == outcome(whole)
 
 
-def test_a_damaged_trace_costs_no_more_than_what_it_held(make_run: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_run()
-    killed_at(folder, 15, monkeypatch)
-    trace = folder / "trace.safetensors"
-    trace.write_bytes(trace.read_bytes()[:-7])
-    assert train(folder) == 0
-    assert checkpoints.load(trace)[0]["steps"].tolist() == [20, 30]
-
-
 def test_recording_changes_no_result(make_run: RunMaker) -> None:
     """Dropout, noise, order, weights: bit for bit the same with and without."""
     off = dict.fromkeys(("layers", "trace", "tokens"), False)

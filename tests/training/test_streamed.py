@@ -18,6 +18,7 @@ from raw_trees import raw
 
 from mtlab.config.resolve import identity, resolve
 from mtlab.data.batches import Batch, Loader
+from mtlab.data.ranks import ALL, Ranks
 from mtlab.data.shards.convert import convert
 from mtlab.data.streamed import StreamedLoader
 from mtlab.errors import UserError
@@ -143,6 +144,39 @@ def test_readers_and_micro_batches_change_nothing(shards: dict[str, Path]) -> No
     halves = steps(one, 3, micro=2)
     assert [t for half in halves for t in half.targets.tolist()] == [t for b in first for t in b.targets.tolist()]
     assert len(pixels(halves)[0]) == 4, "two pictures of each of two texts"
+
+
+@pytest.mark.parametrize("objectives", [["mlm"], ["mlm", "itm", "itc"]])
+def test_several_processes_share_what_one_streams(objectives: list[str], shards: dict[str, Path]) -> None:
+    given = sections("flickr30k", shards["flickr30k"], train={"augment": "albef_randaug", "micro_batch": 4})
+    given["task"] = {"name": "pretraining", "objectives": objectives, "contrastive_width": 8}
+    run = assemble(tiny_config(**given), 0)
+    stream = run.training
+    assert isinstance(stream, StreamedLoader)
+    streams = [stream.steps(0, 4, 4, 1, ranks) for ranks in (ALL, Ranks(0, 2), Ranks(1, 2))]
+    for _ in range(3):
+        alone, *parts = (next(each)[0] for each in streams)
+        for rank, part in enumerate(parts):
+            own = slice(rank, None, 2)
+            assert part.rows == alone.rows[own]
+            assert torch.equal(pixels([part])[0], pixels([alone])[0][own])
+            assert part.masked is not None
+            assert alone.masked is not None
+            hidden, length = alone.masked.words[0][own], part.masked.words[0].shape[1]
+            assert torch.equal(part.masked.words[0], hidden[:, :length])
+            if "itm" in objectives:
+                assert part.identities is not None
+                assert alone.identities is not None
+                assert torch.equal(part.identities, alone.identities[own])
+                assert torch.equal(shown(part), shown(alone)[own])
+
+
+def shown(batch: Batch) -> torch.Tensor:
+    """Give the picture that goes with each text, be it its own or not."""
+    assert batch.mismatched is not None
+    assert isinstance(batch.image, tuple)
+    assert batch.mismatched.images is None or isinstance(batch.mismatched.images, tuple)
+    return torch.cat([batch.image[0], *(batch.mismatched.images or ())])[batch.mismatched.shown]
 
 
 def test_unaugmented_pixels_are_those_of_the_tower(shards: dict[str, Path]) -> None:

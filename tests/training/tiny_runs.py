@@ -47,6 +47,28 @@ def tiny_config(**sections: Any) -> dict[str, Any]:
     return config
 
 
+def run_folder(
+    root: Path, cell: str = "cell", seed: int = 0, parents: list[dict[str, Any]] | None = None, **sections: Any
+) -> Path:
+    """Make the directory of a tiny run in the store at `root`, as the launcher would."""
+    folder = root / "cells" / cell / f"s{seed}"
+    folder.mkdir(parents=True)
+    content = {
+        "format": 1,
+        "cell": cell,
+        "seed": seed,
+        "config": tiny_config(**sections),
+        "identity": {},
+        "label": cell,
+        "parents": parents or [],
+        "cost": {"params": {"head": 1}, "trained_params": 1, "flops_forward": 2.0, "flops_training": 6.0},
+        "plugins": [],
+        "plugin_folder": str(root),
+    }
+    (folder / "config.json").write_text(json.dumps(content))
+    return folder
+
+
 def work(folder: str, environment: dict[str, str]) -> None:
     """Train a run, for a process of its own."""
     os.environ.update(environment)  # the process that forks it may be older than the test

@@ -13,6 +13,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
+from mtlab.data.ranks import Ranks
 from mtlab.data.shards.epoch import LANES, Unit, units
 from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.readers import Reader, Share, TrainingReader, once
@@ -112,6 +113,10 @@ class StreamLoader:
 
     def __len__(self) -> int:
         return sum(self.stream.texts)
+
+    def of(self, ranks: Ranks) -> StreamLoader:
+        """Make the same for one of several processes that train one model."""
+        return StreamLoader(self.stream, self.transform, workers=self.workers, rank=ranks.rank, ranks=ranks.ranks)
 
     def steps_per_epoch(self, batch: int) -> int:
         """Count the steps of an epoch (of a mixture: in which as many texts are read as there are)."""

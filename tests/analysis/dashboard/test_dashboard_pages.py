@@ -27,7 +27,8 @@ Draw = Callable[[str], "Drawn"]
 def header(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="np") as file:
         about: dict[str, Any] = json.loads(file.metadata()["mtlab"])
-    del about["crc32"]
+    about.pop("crc32", None)  # as old files have it
+    about.pop("seal", None)
     return about
 
 

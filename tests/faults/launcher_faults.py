@@ -1,0 +1,137 @@
+"""Faults that strike a study: launchers and workers that are killed, hang, or are started twice.
+
+The launcher is the real one; its workers are stand-ins that train nothing, so that a study takes seconds. Any step that
+is lost, repeated or done twice at once changes what they leave (see `standin.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stage import Report, Stage, damage
+from standin import launch_process, make_plan, snapshot
+
+from mtlab.studies.lock import holder, read_lock
+
+ROWS: dict[str, dict[str, Any]] = {
+    "aaa": {"steps": 24, "pause": 0.02},
+    "bbb": {"steps": 9, "pause": 0.02},
+    "kid": {"steps": 12, "pause": 0.02, "parent": "bbb"},
+}
+RUNS = 6
+
+
+class Study:
+    """A study that is launched, struck, and launched again."""
+
+    def __init__(self, folder: Path, dice: random.Random) -> None:
+        self.root, self.dice = folder / "runs", dice
+        self.plan = make_plan(ROWS)
+        self.output: list[str] = []
+
+    def launch(self, **settings: Any) -> subprocess.Popen[str]:
+        """Start a launcher."""
+        return launch_process(self.root, self.plan, **{"retries": 10, **settings})
+
+    def ended(self, launcher: subprocess.Popen[str]) -> int:
+        """Wait for a launcher; remember what it said."""
+        self.output.append(launcher.communicate(timeout=240)[0])
+        return launcher.returncode
+
+    def wait(self, launcher: subprocess.Popen[str], seconds: float) -> bool:
+        """Wait for a random moment; False if the launcher is through by then."""
+        try:
+            launcher.wait(self.dice.uniform(0.2, seconds))
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+    def workers(self) -> list[Any]:
+        """Find the processes that hold runs."""
+        held = [holder(read_lock(path.parent)) for path in sorted((self.root / "cells").glob("*/s*/lock.json"))]
+        return [process for process in held if process is not None and process.alive()]
+
+    def judged(self, expected: Mapping[str, bytes], *, struck: bool, told: bool = True) -> Report:
+        """Launch to the end, and compare."""
+        code = self.ended(self.launch())
+        found = snapshot(self.root)
+        lost = sorted(expected.keys() - found.keys())
+        wrong = [name for name in expected if name in found and found[name] != expected[name]]
+        twice = [path.name for path in self.root.parent.glob("*.alone") if "TWO AT ONCE" in path.read_text()]
+        trace = "Traceback" in "".join(self.output)
+        note = "" if not (code or lost or wrong or twice or trace) else f"exit {code}, {lost}, {wrong}, {twice}: "
+        note += "".join(self.output)[-600:] if note else ""
+        return Report(struck, len(lost), len(wrong) + len(twice), told and code == 0 and not trace, note)
+
+
+def reference(folder: Path) -> dict[str, bytes]:
+    """What the study leaves undisturbed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    study = Study(folder, random.Random(0))
+    assert study.ended(study.launch()) == 0, study.output
+    return snapshot(study.root)
+
+
+def killed(target: str, stage: Stage) -> Report:
+    """Kill -9 a launcher, a worker, or both, up to three times, each time followed by another launcher."""
+    study, struck = Study(stage.folder, stage.dice), False
+    for _ in range(3):
+        launcher = study.launch()
+        if not study.wait(launcher, 2.5):
+            study.ended(launcher)
+            break
+        struck = True
+        if target != "launcher":
+            for process in study.workers()[: 1 if target == "worker" else None]:
+                process.kill()
+        if target == "worker":
+            study.ended(launcher)
+            continue
+        launcher.send_signal(signal.SIGKILL)
+        launcher.communicate()
+    return study.judged(stage.study, struck=struck)
+
+
+def two_at_once(stage: Stage) -> Report:
+    """Start two launchers on one study at once; one of them may be killed."""
+    study = Study(stage.folder, stage.dice)
+    first, second = study.launch(), study.launch()
+    if stage.dice.random() < 0.5 and study.wait(first, 2.5):
+        first.send_signal(signal.SIGKILL)
+    study.ended(first)
+    code = study.ended(second)
+    return study.judged(stage.study, struck=True, told=code == 0)
+
+
+def hung(stage: Stage) -> Report:
+    """A worker stands still (SIGSTOP) at a random moment: stopped at its time limit, told as a timeout, run again."""
+    study = Study(stage.folder, stage.dice)
+    launcher = study.launch(limit=6.0, grace=0.5)
+    struck = study.wait(launcher, 2.0)
+    stopped = study.workers()[:1] if struck else []
+    for process in stopped:
+        os.kill(process.pid, signal.SIGSTOP)
+    code = study.ended(launcher)
+    told = not stopped or (code == 1 and "timeout" in study.output[-1]) or code == 0
+    return study.judged(stage.study, struck=bool(stopped), told=told)
+
+
+def locks_damaged(stage: Stage) -> Report:
+    """Kill -9 everything, and damage every lock that is left."""
+    study = Study(stage.folder, stage.dice)
+    launcher = study.launch()
+    struck = study.wait(launcher, 2.5)
+    launcher.send_signal(signal.SIGKILL)
+    launcher.communicate()
+    for process in study.workers():
+        process.kill()
+    locks = list((study.root / "cells").glob("*/s*/lock.json"))
+    for lock in locks:
+        damage(lock, stage.dice)
+    return study.judged(stage.study, struck=struck and bool(locks))

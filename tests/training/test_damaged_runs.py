@@ -1,0 +1,163 @@
+"""Files of a run that were damaged or lost: noticed, set aside, told, and redone, with the same results as ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tiny_runs import RunMaker, outcome
+
+from mtlab.errors import UserError
+from mtlab.training import checkpoints, finish, loop, worker
+from mtlab.training.transfer import start_from
+from mtlab.training.worker import train
+
+LAST, BEST = Path("checkpoints/last.safetensors"), Path("checkpoints/best.safetensors")
+METRICS, TRACE = Path("metrics.jsonl"), Path("trace.safetensors")
+
+
+def stopped_at(folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = loop.train_step
+
+    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if kwargs["step"] == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", stepping)
+        assert train(folder) == 143
+
+
+def flip(path: Path, share: float = 0.5) -> None:
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[int(share * (len(data) - 1))] ^= 1
+    path.write_bytes(data)
+
+
+def without_what_is_new(folder: Path) -> None:
+    """Make the last checkpoint one of an older mtlab: no copies of metrics and trace, no seals."""
+    with safe_open(folder / LAST, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator
+        about = json.loads(file.metadata()["mtlab"])
+    kept = {name: held for name, held in tensors.items() if name.startswith(("model/", "optimiser/"))}
+    about = {name: value for name, value in about.items() if name not in ("seal", "best_seal")}
+    old = json.dumps({**about, checkpoints.CHECKSUM: checkpoints._checksum(kept)})
+    save_file(kept, folder / LAST, {"mtlab": old})
+
+
+DAMAGE: dict[str, tuple[Path, Callable[[Path], None]]] = {
+    "last, a bit": (LAST, flip),
+    "last, lost": (LAST, Path.unlink),
+    "best, a bit": (BEST, flip),
+    "best, cut": (BEST, lambda path: path.write_bytes(path.read_bytes()[:-5])),
+    "best, lost": (BEST, Path.unlink),
+    "best, another's": (BEST, lambda path: checkpoints.save(path, {"a": torch.ones(1)}, {"step": 8, "value": 1.0})),
+    "metrics, a bit": (METRICS, flip),
+    "metrics, lost": (METRICS, Path.unlink),
+    "metrics, cut": (METRICS, lambda path: path.write_bytes(path.read_bytes()[:-30])),
+    "trace, a bit": (TRACE, flip),
+    "trace, lost": (TRACE, Path.unlink),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, Any]:
+    """What an undisturbed run of `make_run()` gave, once a test has made it."""
+    return {}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_damaged_between_two_attempts_changes_no_result(
+    damage: str,
+    make_run: RunMaker,
+    undisturbed: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if not undisturbed:
+        whole = make_run("whole")
+        train(whole)
+        undisturbed |= outcome(whole)
+    broken = make_run("broken")
+    stopped_at(broken, 20, monkeypatch)
+    capsys.readouterr()
+    name, strike = DAMAGE[damage]
+    strike(broken / name)
+    assert train(broken) == 0
+    said, lost = capsys.readouterr().out, "lost" in damage
+    assert outcome(broken) == undisturbed
+    asides = list((broken / name).parent.glob(f"{name.name}.corrupt-*"))
+    assert len(asides) == (not lost and "another's" not in damage)
+    assert all(aside.name in said for aside in asides)
+    if damage != "last, lost":  # as if nothing had been done yet
+        assert any(word in said for word in ("set aside", "lost", "damaged"))
+
+
+def test_a_checkpoint_of_an_older_version_is_gone_on_from(make_run: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, old = make_run("whole"), make_run("old")
+    train(whole)
+    stopped_at(old, 20, monkeypatch)
+    without_what_is_new(old)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "print", lambda *_, **__: None, raising=False)
+        assert train(old) == 0
+    assert json.loads((old / "state.json").read_text())["attempt"] == 2
+    assert outcome(old) == outcome(whole)
+
+
+def test_metrics_that_are_damaged_while_it_trains_are_put_right(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, broken = make_run("whole"), make_run("broken")
+    train(whole)
+    real = loop.train_step
+
+    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if kwargs["step"] == 22:
+            flip(broken / METRICS)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "train_step", stepping)
+    assert train(broken) == 0
+    assert "metrics.jsonl was damaged" in capsys.readouterr().out
+    assert outcome(broken) == outcome(whole)
+
+
+def test_a_best_checkpoint_that_is_damaged_before_it_is_judged_is_trained_anew(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, broken = make_run("whole"), make_run("broken")
+    train(whole)
+    real, struck = finish.finish, []
+
+    def finishing(*args: Any) -> dict[str, Any]:
+        if not struck:
+            struck.append(True)
+            flip(broken / BEST)
+        return real(*args)
+
+    monkeypatch.setattr(worker, "finish", finishing)
+    assert train(broken) == 0
+    assert "best.safetensors has changed" in capsys.readouterr().out
+    assert outcome(broken) == outcome(whole)
+
+
+def test_a_damaged_parent_is_refused(make_run: RunMaker) -> None:
+    run = make_run()
+    train(run)
+    flip(run / BEST, 0.9)
+    with pytest.raises(UserError, match=r"has changed since .*`mtlab clean --yes` sets"):
+        list(start_from(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
+    (run / BEST).unlink()
+    with pytest.raises(UserError, match="is lost: `mtlab clean --yes` sets"):
+        list(start_from(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
