@@ -195,7 +195,7 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], manager: str, path
     ticks = sorted({2.0**power for power in range(-3, 4)})
     words = [f"{tick:g}×" if tick >= 1 else f"1/{1 / tick:g}" for tick in ticks]
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=words, title="size beside the base")
-    figure.update_yaxes(type="log", dtick=1)
+    figure.update_yaxes(type="log", dtick="D2")
     told = (
         f"Manager {manager}. Base: width {base.width}, {base.experts} experts of each tower, {base.layers} cross-modal "
         f"layers, {base.tokens} tokens of each modality, {base.examples} examples; one is varied at a time. "
