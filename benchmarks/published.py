@@ -1,8 +1,8 @@
 """Models of the published base size with random weights, and a batch for them: what the step's benchmarks time.
 
 Ours share all that they have in common (towers, projections, cross-modal layers, head) and one optimiser, and lend
-Hugging Face's model memory for its weights and moments: all fit in little more than the memory of one. What numbers lie
-there makes no difference to time. A step moves only the parameters that have a gradient: each model pays for its own.
+Hugging Face's model memory for its matrices and their moments: all fit in little more than the memory of one. A step
+moves only the parameters that have a gradient: each model pays for its own.
 """
 
 from __future__ import annotations
@@ -152,9 +152,12 @@ class Theirs:
             self._borrow(parameters, lender)
 
     def _borrow(self, parameters: Sequence[nn.Parameter], lender: torch.optim.Optimizer) -> None:
-        """Lay weights and moments where another optimiser has some of the same shape."""
+        """Lay matrices and their moments where another optimiser has some of the same shape.
+
+        Vectors stay their own: a norm's scale that lay in a bias would make denormal numbers, which are slow.
+        """
         pool: dict[torch.Size, list[Tensor]] = {}
-        for parameter in lender.state:
+        for parameter in (each for each in lender.state if each.ndim > 1):
             pool.setdefault(parameter.shape, []).append(parameter)
         for parameter in parameters:
             if found := pool.get(parameter.shape):
