@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from mtlab import files
 from mtlab.studies.board import WAITING, Board, Closed, Feed, Job, JobState, Silent, View, make_board, make_job
 from mtlab.studies.failures import End, Failure, judge
 from mtlab.studies.local import LocalPool, default_workers
@@ -388,7 +389,4 @@ class _Launch:
 
 def _last_checkpoint(job: Job) -> int | None:
     """Tell when the checkpoint that the run goes on from was written, in ns; None if there is none."""
-    try:
-        return (job.directory / "checkpoints" / "last.safetensors").stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
+    return files.written(job.directory / "checkpoints" / "last.safetensors")

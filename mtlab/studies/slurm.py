@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mtlab.studies.failures import End
+from mtlab import files
+from mtlab.studies.failures import FAILED, End
 from mtlab.studies.lock import lock_path
 from mtlab.studies.pool import Attempt
 from mtlab.studies.slurm_job import FOLDER, forget, recorded, submit_or_find
@@ -86,6 +87,15 @@ class SlurmPool:
 
     async def _watch(self) -> None:
         """Look at the queue until cancelled: often where things happen, seldom where not."""
+        try:
+            await self._look_on()
+        except Exception as error:  # whoever waits for a job must hear of it, and not for ever wait
+            for job in self._jobs.values():
+                if not job.ended.done():
+                    job.ended.set_exception(error)
+            raise
+
+    async def _look_on(self) -> None:
         pause, waited, signs = SOON, 0.0, self._signs()
         while True:
             with suppress(asyncio.TimeoutError):
@@ -149,6 +159,7 @@ class _Job:
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._pending = number is None
         self._doubts = 0
+        self._failure = files.written(run / "failure.json")  #: of an earlier attempt
 
     @property
     def pending(self) -> bool:
@@ -194,9 +205,11 @@ class _Job:
 
     def _end(self, seen: Seen | None) -> End:
         if seen is None:
+            if files.written(self.run / "failure.json") not in (None, self._failure):
+                return End(FAILED)
             return End(None, None, f"job {self.number}: the queue does not know it any more")
-        end = seen.end()
-        silent = (self.run / "log.txt").stat().st_size == 0
+        end, log = seen.end(), self.run / "log.txt"
+        silent = not log.exists() or log.stat().st_size == 0
         return End(end.code, end.kind, end.cause, f"{FOLDER}/{self.number}_0_log.err" if silent else end.log)
 
     async def _submit(self) -> End | None:

@@ -13,7 +13,7 @@ from standin import make_plan
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies import slurm_queue
+from mtlab.studies import slurm, slurm_queue
 from mtlab.studies.failures import End
 from mtlab.studies.launcher import Outcome, Policy, launch
 from mtlab.studies.launchers import (
@@ -25,7 +25,8 @@ from mtlab.studies.launchers import (
     slurm_options,
 )
 from mtlab.studies.local import LocalPool, default_workers
-from mtlab.studies.slurm_queue import SlurmError, parsed
+from mtlab.studies.slurm import SlurmPool
+from mtlab.studies.slurm_queue import Seen, SlurmError, parsed
 from mtlab.studies.spec import Resources
 from mtlab.studies.store import Store
 
@@ -151,6 +152,58 @@ def test_a_queue_that_has_forgotten_all_is_no_error_and_one_that_is_silent_is(mo
     problem = "slurm_load_jobs error: Unable to contact slurm controller"
     with pytest.raises(SlurmError):
         slurm_queue.look([4])
+
+
+class Queue:
+    """A queue that takes one job, and says of it what a test wants; its job does what a test wants, too."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, looks: Sequence[Any], work: Any = bool) -> None:
+        self.looks, self.work = list(looks), work
+        monkeypatch.setattr(slurm, "SOON", 0.01)
+        monkeypatch.setattr(slurm, "submit_or_find", self.submit)
+        monkeypatch.setattr(slurm, "look_aside", self.look)
+
+    def submit(self, run: Path, *_: Any) -> int:
+        self.work(run)
+        return 7
+
+    async def look(self, _: Any) -> dict[int, Seen]:
+        said = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(said, Exception):
+            raise said
+        return {seen.job: seen for seen in parsed(said)}
+
+
+def from_queue(store: Path, **policy: Any) -> Outcome:
+    plan, configs = make_plan({"aaa": {}}, (0,))
+    return launch(
+        Store.open(store, create=True), plan, configs, pool=SlurmPool(1, {"extra": {}}), policy=Policy(**policy)
+    )
+
+
+def test_what_a_worker_wrote_counts_where_the_queue_has_forgotten_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = {"kind": "nan", "error": "the loss is nan", "where": "loop.py:1"}
+    Queue(monkeypatch, [""], lambda run: files.write_json(run / "failure.json", failure))
+    assert str(from_queue(tmp_path / "runs").failed["aaa/s0"]) == "nan: the loss is nan"
+    Queue(monkeypatch, [""])  # the same failure is there, but of an earlier attempt
+    outcome = from_queue(tmp_path / "runs", retries=0)
+    assert str(outcome.failed["aaa/s0"]) == "killed: job 7: the queue does not know it any more"
+
+
+def test_a_queue_that_is_silent_for_a_while_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = SlurmError("Unable to contact slurm controller")
+    running, done = "7|RUNNING|0:0|0|0:01|1:00|", "7|COMPLETED|0:0|0|0:02|1:00|"
+    monkeypatch.setattr(slurm, "LATE", 0.02)
+    Queue(monkeypatch, [running, silent, silent, done], lambda run: files.write_json(run / "result.json", {}))
+    assert from_queue(tmp_path / "runs").done == ("aaa/s0",)
+
+
+def test_a_mistake_in_looking_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Queue(monkeypatch, [ZeroDivisionError()])
+    with pytest.raises(ZeroDivisionError):
+        from_queue(tmp_path / "runs")
 
 
 # What follows from an end
