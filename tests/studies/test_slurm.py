@@ -241,9 +241,9 @@ def test_the_command_gives_what_it_gives_without_a_cluster(cluster: Cluster, tmp
         (
             {},
             {"memory_gb": 9000.0},
-            "resources: Slurm would not take such a job (resources.cpus 1, resources.memory_gb",
+            "resources: Slurm would not take such a job (resources.cpus 1, resources.processes 1, resources.memory_gb",
         ),
-        ({}, {"gpus": 8}, "resources: Slurm would not take such a job (resources.cpus 1, resources.gpus 8): Invalid"),
+        ({}, {"gpus": 8}, "resources: Slurm would not take such a job (resources.cpus 1, resources.gpus 8"),
         ({"extra": {"nonsense": 1}}, {}, "launcher.extra: Slurm would not take such a job"),
     ],
 )
