@@ -26,6 +26,7 @@ from mtlab.studies import sums
 from mtlab.studies.lock import glance, guarded
 
 FORMAT = 1
+CHECKSUM = "crc32"  #: of a stored plan, over all else in it; plans of older versions have none
 
 State = Literal["new", "running", "done", "failed", "interrupted", "blocked"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -250,19 +251,26 @@ class Store:
     def write_plan(self, name: str, plan: Mapping[str, Any]) -> Path:
         """Store the plan of a study; return its path."""
         path = self.study(name) / "plan.json"
-        files.write_json(path, {"format": FORMAT, **plan})
+        content = {"format": FORMAT, **plan}
+        files.write_json(path, {**content, CHECKSUM: sums.of(files.json_text(content).encode())})
         return path
 
     def plan(self, name: str) -> dict[str, Any]:
         """Read the stored plan of a study.
 
         Raises:
-            UserError: there is none; the nearest name is offered.
+            UserError: there is none (the nearest name is offered), or it has changed since it was written.
 
         """
         plan = _read(self.study(name) / "plan.json")
         if plan is None:
             raise UserError(f"no study {name!r} in {self.root}; {nearest(name, self.study_names())}")
+        known = plan.pop(CHECKSUM, None)
+        if known is not None and known != sums.of(files.json_text(plan).encode()):
+            raise UserError(
+                "has changed since it was written: `mtlab plan FILE` writes it anew",
+                file=self.study(name) / "plan.json",
+            )
         return plan
 
     def log_launch(self, name: str, event: Mapping[str, Any]) -> None:

@@ -19,13 +19,13 @@ ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it agai
 def write(run: Path, result: str) -> None:
     """Write the checksums of all files of a run that is about to be finished by a `result.json` of this text."""
     sums = {
-        str(path.relative_to(run)): _sum(path.read_bytes())
+        str(path.relative_to(run)): of(path.read_bytes())
         for folder in (run, run / "checkpoints")
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name not in NOT_SUMMED and not _temporary(path)
     }
     sums.pop("checkpoints/last.safetensors", None)  # is needed no more
-    files.write_json(run / NAME, {"format": 1, "crc32": {**sums, "result.json": _sum(result.encode())}})
+    files.write_json(run / NAME, {"format": 1, "crc32": {**sums, "result.json": of(result.encode())}})
 
 
 def check(run: Path, name: str, data: bytes) -> None:
@@ -41,7 +41,7 @@ def check(run: Path, name: str, data: bytes) -> None:
 
     """
     known = _known(run).get(name)
-    if known is not None and known != _sum(data):
+    if known is not None and known != of(data):
         raise UserError(f"has changed since the run was finished: {ADVICE}", file=run / name)
 
 
@@ -54,7 +54,7 @@ def damaged(run: Path) -> dict[str, str]:
     found = {}
     for name, wanted in known.items():
         try:
-            if _sum((run / name).read_bytes()) != wanted:
+            if of((run / name).read_bytes()) != wanted:
                 found[name] = "has changed"
         except FileNotFoundError:
             found[name] = "is lost"
@@ -74,7 +74,8 @@ def _known(run: Path) -> dict[str, str]:
     return known
 
 
-def _sum(data: bytes) -> str:
+def of(data: bytes) -> str:
+    """Return the checksum of some bytes."""
     return f"{zlib.crc32(data):08x}"
 
 

@@ -256,6 +256,7 @@ def _encoder(network: Any) -> Any:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
@@ -264,9 +265,15 @@ def _explained(folder: Path) -> Iterator[None]:
         raise UserError(
             "the weights hold code, or are damaged, and are refused: save them as safetensors", file=folder, key="model"
         ) from error
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise UserError(f"transformers cannot read the model: {first}", file=folder, key="model") from error
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
+        raise _unreadable(error, folder) from error
+    except (SafetensorError, StrictDataclassError) as error:
+        raise _unreadable(error, folder) from error
+
+
+def _unreadable(error: Exception, folder: Path) -> UserError:
+    first = " ".join(str(error).split())[:200]
+    return UserError(f"transformers cannot read the model: {first}", file=folder, key="model")
 
 
 @contextmanager

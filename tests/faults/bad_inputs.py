@@ -169,7 +169,7 @@ class Judge:
         except Exception as error:
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "mtlab" in frame.filename]
             where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
-            self._problem(f"{type(error).__name__} at {where}: {str(error)[:150]!r}", words, shown)
+            self._problem(f"{type(error).__name__} at {where}", words, (str(error)[:300], shown))
             return
         self.codes[code] += 1
         lines = err.getvalue().strip().splitlines()
@@ -420,12 +420,13 @@ def _finished_store(root: Path) -> None:
     path.write_text(yaml.safe_dump(STUDY | {"name": "demo", "seeds": 2}))
     with redirect_stdout(io.StringIO()), arguments(("plan", str(path), "--store", str(root))):
         assert command_line() == 0
+    from mtlab.studies import sums
     from mtlab.studies.store import Store
 
     store = Store.open(root)
     for number, run in enumerate(store.plan("demo")["runs"]):
         folder = store.run(run["id"])
-        folder.mkdir(parents=True)
+        (folder / "checkpoints").mkdir(parents=True)
         config = make_plan({"aaa": {}})[1]["aaa/s0"] | {"cell": run["cell"], "seed": run["seed"], "label": run["label"]}
         config |= {"plugins": [], "plugin_folder": str(root), "code": "x"}
         (folder / "config.json").write_text(json.dumps(config))
@@ -437,6 +438,7 @@ def _finished_store(root: Path) -> None:
         metrics = {"val/accuracy": 0.5 + number / 100, "test/accuracy": 0.4 + number / 100, "test/loss": 1.0}
         cost = {"params": {"head": 10}, "flops_forward": 5.0, "seconds": 1.0, "memory_mib": 100.0}
         result = {"format": 1, "steps": 6, "best_step": 6, "stopped_early": False, "metrics": metrics, "cost": cost}
+        sums.write(folder, json.dumps(result))
         (folder / "result.json").write_text(json.dumps(result))
 
 

@@ -1,0 +1,40 @@
+"""Inputs that the bad-input campaign found to end in a traceback, once: now refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtlab.cli import main
+
+BUNDLE = Path(__file__).parents[1] / "golden" / "hf_bridgetower_add"
+WRONG = [("hidden_dropout_prob", None), ("pad_token_id", {}), ("bos_token_id", [[]])]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG)
+def test_a_bundle_whose_text_encoder_is_described_wrongly(
+    key: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(BUNDLE, folder)
+    data = json.loads((folder / "config.json").read_text())
+
+    def change(node: Any) -> None:
+        for name, inner in node.items() if isinstance(node, dict) else ():
+            if name == key:
+                node[name] = value
+            change(inner)
+
+    change(data)
+    (folder / "config.json").write_text(json.dumps(data))
+    monkeypatch.setattr(sys, "argv", ["mtlab", "verify", str(folder)])
+    assert main() in (0, 2)  # what the encoder does not use may be anything
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    if key == "hidden_dropout_prob":
+        assert said.startswith("error: ")
