@@ -10,7 +10,18 @@ from mtlab.config.identity import ENGINE_FILES, ENGINE_ROOMS
 PACKAGE = Path(mtlab.__file__).parent
 #: What a worker imports that decides nothing about how a batch becomes a gradient: settings, files, towers and data
 #: sets (they have versions and digests of their own), and the cache of what towers gave.
-ELSEWHERE = ("config/", "studies/", "towers/", "data/", "__", "errors.py", "files.py", "registry.py", "version.py")
+ELSEWHERE = (
+    "config/",
+    "studies/",
+    "towers/",
+    "data/",
+    "__",
+    "errors.py",
+    "files.py",
+    "registry.py",
+    "sealed.py",
+    "version.py",
+)
 ELSEWHERE += ("plugins.py", "strangers.py", "checkpoints/")  # imported weights are known by their content
 ELSEWHERE += ("recording/",)  # looks on: tests/training/test_recording.py holds it to change no result
 
