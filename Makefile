@@ -8,12 +8,13 @@ TORCH_INDEX ?=
 # One process per core with one thread each is fastest on CPUs, in tests as in training.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test test-all faults lint types clean
+.PHONY: help quickstart test test-all lint types bench bench-gpu faults clean
 
 help:
 	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, two seeds"
 	@echo "make test         lint, types and the quick tests"
 	@echo "make test-all     the slow tests too"
+	@echo "make bench        all benchmarks, one after another, into benchmarks/results (hours; bench-gpu: the step, on CUDA)"
 	@echo "make faults       the long fault and bad-input campaigns (hours): docs/reliability.md"
 	@echo "Options: PYTHON=python3.13 TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 
@@ -42,6 +43,20 @@ types: $(VENV)/.dev
 	@rm -rf .build/types && mkdir -p .build/types/mtlab
 	@ln -s $(CURDIR)/mtlab/* .build/types/mtlab/ && ln -s $(CURDIR)/analysis .build/types/mtlab/analysis
 	MYPYPATH=.build/types $(BIN)/mypy -p mtlab
+
+# One after another: two at a time would measure each other.
+BENCHMARKS ?= $(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py)))
+bench: $(VENV)/.dev
+	@mkdir -p benchmarks/results
+	@failed=; for name in $(BENCHMARKS); do echo "== $$name"; \
+		$(BIN)/python benchmarks/$$name.py > benchmarks/results/$$name.txt 2>&1 || failed="$$failed $$name"; \
+		cat benchmarks/results/$$name.txt; done; \
+		test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+bench-gpu: $(VENV)/.dev
+	@mkdir -p benchmarks/results
+	@$(BIN)/python benchmarks/training_step.py --batch 32 --device cuda > benchmarks/results/training_step_gpu.txt; \
+		code=$$?; cat benchmarks/results/training_step_gpu.txt; exit $$code
 
 clean:
 	rm -rf .build .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -12,6 +12,7 @@ from mtlab.statistics import named
 if TYPE_CHECKING:
     from mtlab.analysis.report import Report
 
+NAMED = 6  #: baselines that a sentence names before it counts
 NO_FAMILIES = "No results by family: no run is finished, or its questions are of one family."
 PUBLISHED = "Published: from the literature, not measured here and not tested against."
 
@@ -55,7 +56,11 @@ def families(report: Report) -> str:
 
 def marks(report: Report, comparisons: int, scope: str = "") -> str:
     """Explain the marks of what was shown."""
-    other = against(report) or f"its baseline (one of {', '.join(report.baselines)})"
+    names = [
+        *report.baselines[:NAMED],
+        *([f"{len(report.baselines) - NAMED} more"] if report.baselines[NAMED:] else []),
+    ]
+    other = against(report) or f"its baseline (one of {', '.join(names)})"
     correction = (
         f"corrected by Holm for {comparisons} comparison{'s' if comparisons > 1 else ''}{scope}"
         if report.correct == "holm"

@@ -46,12 +46,12 @@ def families(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
     import polars as pl
 
     metric = plan["metrics"]["verdict"]
-    own = pl.col("cell").is_in(
-        [row["cell"] for row in plan["rows"]]
-    )  # parents of other tasks have families of their own
-    runs, outcomes = runs.filter(own), outcomes.filter(own) if outcomes.height else outcomes
+    cells = [row["cell"] for row in plan["rows"]]
+    if any(run["cell"] not in cells for run in plan["runs"]):  # parents of other tasks have families of their own
+        own = pl.col("cell").is_in(cells)
+        runs, outcomes = runs.filter(own), outcomes.filter(own) if outcomes.height else outcomes
     runs = _with_families(runs, outcomes, metric)
-    columns = sorted(name for name in runs.columns if name.startswith(f"{metric}/"))
+    columns = sorted(name for name in runs.columns if name.startswith(f"{metric}/") and runs[name].count())
     if len(columns) < 2:
         return {}
     of_cell, sizes = by_cell(outcomes), family_sizes(outcomes)

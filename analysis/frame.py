@@ -27,8 +27,8 @@ def runs(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
         steps, best_step, stopped_early; cut_texts: which texts were too long for the tower, in words, if any.
         cost/params, cost/params/PART, cost/trained_params, cost/flops (forward, of one example), cost/flops_training
         (of one example), cost/seconds, cost/examples_per_second, cost/memory (MiB).
-        mix/NAME: what is no part of a run's id but may shift its last bits or its time: device, threads, micro_batch,
-        host, code (digest of the training code), mtlab, torch and git (commit, `+` if the tree was dirty).
+        mix/NAME: what is no part of a run's id but may shift its last bits or its time: device, threads, processes,
+        micro_batch, host, code (digest of the training code), mtlab, torch and git (commit, `+` if the tree was dirty).
 
     Args:
         store: where the runs are.
@@ -99,7 +99,8 @@ def _mixes(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:
     state, config = store.run_state(run) or {}, store.config(run) or {}
     versions, git = state.get("versions") or {}, state.get("git") or {}
     commit = str(git["commit"])[:10] + ("+" if git.get("dirty") else "") if git.get("commit") else None
-    mixes = {"host": state.get("host"), "device": state.get("device"), "threads": state.get("threads")}
+    mixes = {name: state.get(name) for name in ("host", "device", "threads")}
+    mixes |= {"processes": state.get("processes", 1)}  # unless said otherwise, there was one
     mixes |= result.get("mixes") or {}
     mixes |= {"code": config.get("code"), "mtlab": versions.get("mtlab"), "torch": versions.get("torch"), "git": commit}
     return {f"mix/{name}": value for name, value in mixes.items()}

@@ -25,6 +25,10 @@ _MIXES = {
     "mix/mtlab": ("versions of mtlab", "differences may come from the code"),
     "mix/torch": ("versions of torch", "last bits may differ"),
     "mix/device": ("devices", "times are not comparable, last bits may differ"),
+    "mix/processes": (
+        "numbers of processes per run",
+        "times are not comparable, dropout and noise are drawn otherwise",
+    ),
     "mix/threads": ("numbers of threads", "times are not comparable, last bits may differ"),
     "mix/host": ("machines", "times are not comparable"),
 }

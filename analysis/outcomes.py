@@ -13,6 +13,8 @@ from mtlab.statistics import Floats
 if TYPE_CHECKING:
     import polars as pl
 
+PAIRED = ("run", "seed", "split", "id", "family", "score")  #: columns of outcomes by which variants are paired
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -23,23 +25,37 @@ class Paired:
 
 
 def by_cell(outcomes: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Sort outcomes into cells once, so that a large table is not searched again for every comparison."""
-    return (
-        {key[0]: rows for key, rows in outcomes.partition_by("cell", as_dict=True).items()} if outcomes.height else {}
-    )
+    """Sort outcomes into cells once, so that a large table is not searched again for every comparison.
+
+    Only the columns that `paired` reads are copied.
+    """
+    if outcomes.is_empty():
+        return {}
+    parts = outcomes.select("cell", *PAIRED).partition_by("cell", as_dict=True, include_key=False)
+    return {key[0]: rows for key, rows in parts.items()}
 
 
 def size(outcomes: pl.DataFrame) -> int | None:
     """Count the examples that variants are judged on; None where there are none, or variants have different ones."""
-    counts = [rows["id"].n_unique() for rows in by_cell(outcomes).values()]
-    return counts[0] if counts and len(set(counts)) == 1 else None
+    import polars as pl
+
+    if outcomes.is_empty():
+        return None
+    return _one(outcomes.group_by("cell").agg(pl.col("id").n_unique())["id"].to_list())
 
 
 def family_sizes(outcomes: pl.DataFrame) -> dict[str, int | None]:
     """Count the examples of each family, see `size`."""
-    if not outcomes.height:
+    import polars as pl
+
+    if outcomes.is_empty():
         return {}
-    return {str(key[0]): size(rows) for key, rows in outcomes.partition_by("family", as_dict=True).items()}
+    counted = outcomes.group_by("family", "cell").agg(pl.col("id").n_unique())
+    return {str(family): _one(counts) for family, counts in counted.group_by("family").agg("id").iter_rows()}
+
+
+def _one(counts: Sequence[int]) -> int | None:
+    return counts[0] if len(set(counts)) == 1 else None
 
 
 def paired(

@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from alternating import alternate, median
+from data_memory import spilled
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -33,14 +34,6 @@ from mtlab.data.shards.stream import Stream, StreamLoader
 from mtlab.data.transforms.base import CLIP, build_transform
 
 BATCH, SIZE = 32, 224
-MEMORY = {
-    "conversion": "from mtlab.data.shards.convert import convert\n"
-    "convert('jsonl', Path(raw), Path(out), {'kind': 'captions'}, samples=250)",
-    "streaming": "from mtlab.data.shards import Shards\nfrom mtlab.data.shards.stream import Stream, StreamLoader\n"
-    "from mtlab.data.transforms.base import build_transform\nfrom itertools import islice\n"
-    "loader = StreamLoader(Stream([(Shards(out), 'train')]), build_transform({'name': 'albef', 'size': 64}))\n"
-    "list(islice(loader.steps(0, 32), 60))",
-}
 
 
 def write_raw(folder: Path, images: int, distinct: int = 200) -> None:
@@ -84,13 +77,10 @@ class Plain(Dataset[Any]):
         return (pixels - self.mean) / self.deviation, caption
 
 
-def memory(code: str, raw: Path, out: Path) -> float:
-    """Run code in a process of its own; return the most memory that it had, in MiB."""
-    script = f"from pathlib import Path\nimport sys\nraw, out = sys.argv[1:]\n{code}\n"
-    # not getrusage: what it tells of a new process includes the memory of the one that started it
-    script += "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"
-    done = subprocess.run([sys.executable, "-c", script, raw, out], capture_output=True, text=True, check=True)
-    return int(done.stdout) / 1024
+def memory(what: str, *arguments: Path | int) -> float:
+    """Do some work in a process of its own; return the most memory that it had, in MiB."""
+    command = [sys.executable, Path(__file__).with_name("data_memory.py"), what, *map(str, arguments)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def main() -> None:
@@ -107,12 +97,14 @@ def main() -> None:
             write_raw(root / name, images)
             convert("jsonl", root / name, root / f"{name}-shards", {"kind": "captions"}, samples=250)
         speed(root, asked.rounds, asked.steps)
-        for what, code in MEMORY.items():
-            used = [
-                memory(code, root / name, root / f"{name}-shards{'-again' * (what == 'conversion')}")
-                for name in ("small", "large")
-            ]
+        for what, out in (("conversion", "shards-again"), ("streaming", "shards")):
+            used = [memory(what, root / name, root / f"{name}-{out}") for name in ("small", "large")]
             print(f"memory of {what}: {used[0]:.0f} MiB, with ten times the data {used[1]:.0f} MiB")
+    few, many = asked.images // 10, asked.images
+    print(
+        f"memory of ranking: {memory('ranking', few):.0f} MiB, with ten times the data {memory('ranking', many):.0f} "
+        f"MiB; kept on disk meanwhile: {spilled(few):.0f} and {spilled(many):.0f} MiB"
+    )
 
 
 def speed(root: Path, rounds: int, steps: int) -> None:

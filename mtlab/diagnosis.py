@@ -37,7 +37,8 @@ def diagnose(store: Path, plugins: Sequence[str] = ()) -> Part:
         plugins: further plug-ins to import, as a command line names them.
 
     Returns:
-        Plain data: `python`, `packages`, `extras`, `devices`, `places`, `weights`, `registered`, `failed`, `problems`.
+        Plain data: `python`, `packages`, `extras`, `devices`, `slurm`, `places`, `weights`, `registered`, `failed`,
+        `problems`.
 
     """
     failures = [] if not plugins else _import_named(plugins)
@@ -47,6 +48,7 @@ def diagnose(store: Path, plugins: Sequence[str] = ()) -> Part:
         "packages": _packages(),
         "extras": _extras(),
         "devices": _devices(),
+        "slurm": _slurm(),
         "places": [_store(store), _place("cache", files.cache_root(), "MTLAB_CACHE"), _hub()],
         "weights": [_weights(tower, *names) for tower, names in OFFLINE.items()],
         "registered": registered,
@@ -62,6 +64,8 @@ def _problems(found: Part) -> Iterator[str]:
             yield f"{package['name']} {package['problem']}: pip install '{package['requirement']}'"
     if found["devices"]["problem"]:
         yield found["devices"]["problem"]
+    if found["slurm"]["problem"]:
+        yield f"Slurm is installed, but does not answer: {found['slurm']['problem']}"
     for place in found["places"]:
         if place["problem"]:
             yield f"{place['name']} {place['path']}: {place['problem']} ({place['setting']} names another)"
@@ -138,6 +142,13 @@ def _devices() -> Part:
     except Exception as error:  # a broken driver may raise anything
         part["problem"] = f"torch cannot tell its devices: {type(error).__name__}: {error}"
     return part
+
+
+def _slurm() -> Part:
+    """The cluster whose jobs can be submitted from here, if any."""
+    from mtlab.studies.slurm_queue import described
+
+    return described()
 
 
 def _store(root: Path) -> Part:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mtlab.config.nodes import configured
 from mtlab.config.schema import ModelConfig
@@ -36,8 +37,8 @@ Key = tuple[Modality, int]  #: one manager: its modality, and the number of cros
 class Fused:
     """What the cross-modal encoder makes of a text and an image."""
 
-    text: Tensor  #: [B, L, D]
-    image: Tensor  #: [B, M, D]
+    text: Tensor  #: [B, L, D]; of a pass that nobody reads tokens of, the class token alone, [B, 1, D]
+    image: Tensor  #: [B, M, D]; likewise
     pooled: Tensor  #: [B, 2D], text before image
     recorded: Mapping[Key, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
 
@@ -121,6 +122,9 @@ class CrossModalEncoder(nn.Module):
         vision: what the vision tower offers; widths, depths and numbers of levels may all differ from the text's.
         pictures: images that one text goes with; each has a token type of its own.
 
+    Attributes:
+        recompute: run each cross-modal layer anew in the backward pass rather than keep what it computed.
+
     Raises:
         UserError: the manager is unknown, its options are wrong, or it cannot stand where it is put.
 
@@ -137,6 +141,7 @@ class CrossModalEncoder(nn.Module):
         super().__init__()
         pairing(model, manager, text, vision)
         self.config = model
+        self.recompute = False
         self.text = Stream(model, manager, "text", text)
         self.image = Stream(model, manager, "image", vision, kinds=pictures)
 
@@ -149,6 +154,7 @@ class CrossModalEncoder(nn.Module):
         noise: Mapping[Key, Tensor] | None = None,
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
+        tokens: tuple[Modality, ...] = MODALITIES,
     ) -> Fused:
         """Fuse.
 
@@ -159,6 +165,8 @@ class CrossModalEncoder(nn.Module):
             noise: what is added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
             intervene: what is done to managers' weights.
             record: also return weights and contributions of every manager.
+            tokens: modalities whose last states are read token by token. Of the others the pooled features are all that
+                counts: where these rest on the class token, the last cross-modal layer computes no other.
 
         """
         noise, intervene = noise or {}, intervene or {}
@@ -184,8 +192,11 @@ class CrossModalEncoder(nn.Module):
                 if record:
                     recorded[own, depth] = aggregated
             for own, other in _PAIRS:
-                layer = self._stream(own).layers[depth]
-                history[own].append(layer(hidden[own], hidden[other], experts[own].mask, experts[other].mask))
+                layer = self.layer(own, depth)
+                last = depth + 1 == self.config.cross_layers
+                one = last and own not in tokens and self._stream(own).shape.class_token
+                given = hidden[own], hidden[other], experts[own].mask, experts[other].mask
+                history[own].append(self._run(layer.of_one if one else layer, *given))
         out = {m: history[m][-1] if history[m] else experts[m].states[:, -1] for m in MODALITIES}
         pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)
         return Fused(out["text"], out["image"], pooled, recorded if record else None)
@@ -238,6 +249,12 @@ class CrossModalEncoder(nn.Module):
             for name, _ in manager.named_parameters()
             if name in manager.layer_weights
         }
+
+    def _run(self, layer: Callable[..., Tensor], *given: Tensor | None) -> Tensor:
+        if not self.recompute or not torch.is_grad_enabled():
+            return layer(*given)
+        out: Tensor = checkpoint(layer, *given, use_reentrant=False)
+        return out
 
     def _stream(self, modality: Modality) -> Stream:
         return self.text if modality == "text" else self.image

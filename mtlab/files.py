@@ -121,6 +121,14 @@ def new_folder(path: Path) -> Iterator[Path]:
         sync_folder(path.absolute().parent)
 
 
+def written(path: Path) -> int | None:
+    """Tell when a file was last written, in ns; None if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what writers killed half-way left in `folder`; only its one writer may call this."""
     for leftover in folder.glob(f"{TEMPORARY}*"):

@@ -18,7 +18,7 @@ from mtlab.config.nodes import configured
 from mtlab.config.schema import ModelConfig
 from mtlab.encoder import CrossModalEncoder, Fused, Key, draw_noise, pairing
 from mtlab.errors import UserError
-from mtlab.managers.base import Intervention
+from mtlab.managers.base import MODALITIES, Intervention, Modality
 from mtlab.tasks.base import TASKS, Site, Task
 from mtlab.towers import KINDS, TowerKind
 from mtlab.towers.base import Features, Tower, TowerShape
@@ -76,6 +76,23 @@ class VisionLanguageModel(nn.Module):
         """The towers that the model holds."""
         return {kind: cast("Tower[Any]", self.towers[kind]) for kind in KINDS if kind in self.towers}
 
+    def recompute(self) -> None:
+        """Have trained towers and cross-modal layers run anew in the backward pass rather than keep all they computed.
+
+        Results stay the same: dropout draws the same numbers again.
+
+        Raises:
+            UserError: a trained tower cannot.
+
+        """
+        self.encoder.recompute = True
+        for tower in self.running_towers.values():
+            if tower.config.trainable:
+                try:
+                    tower.recompute()
+                except UserError as error:
+                    raise error.at(key="train.checkpoint_activations") from None
+
     def forward(
         self,
         text: Features | Sequence[Tensor],
@@ -84,6 +101,7 @@ class VisionLanguageModel(nn.Module):
         noise: Mapping[Key, Tensor] | None = None,
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
+        tokens: tuple[Modality, ...] = MODALITIES,
     ) -> Answered:
         """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`.
 
@@ -99,6 +117,7 @@ class VisionLanguageModel(nn.Module):
                 noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
                 intervene=intervene,
                 record=record,
+                tokens=tokens,
             )
             for picture, (rows, seen) in enumerate(self.pictures(images))
         ]

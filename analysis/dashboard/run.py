@@ -254,6 +254,7 @@ def _environment(look: Look, card: RunCard) -> Part:
             ("host", state.get("host")),
             ("device", state.get("device")),
             ("threads", str(state.get("threads", ""))),
+            ("processes", str(state.get("processes", ""))),
             ("started", state.get("started")),
             (
                 "commit",

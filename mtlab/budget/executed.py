@@ -1,5 +1,6 @@
 """FLOPs as they are really executed: texts at their real length, cached towers not at all, gradients where needed.
 
+Of the last cross-modal layer what is read is counted.
 Counted on the meta device, forward and backward, as `mtlab.cost` counts the published arithmetic: matrix products and
 convolutions alone.
 """
@@ -74,7 +75,8 @@ def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Ex
             cost = _counted(partial(_levels, tower, inputs), backward=trained)
             forward += cost[0]
             step += (plain + blind) * sum(cost)
-        fusion = _counted(lambda: (model(levels["text"], levels["vision"]).logits,), backward=True)
+        tokens = model.task.reads
+        fusion = _counted(lambda: (model(levels["text"], levels["vision"], tokens=tokens).logits,), backward=True)
         words = max(1, round(text_tokens * (hidden or 0)))
         heads = _counted(lambda: _further_heads(model, levels, words), backward=True)
     return Executed(forward, fusion[0], round(step) + often.fusion * sum(fusion) + sum(heads))

@@ -103,6 +103,8 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
             text_tower=towers.get("text"),
             vision_tower=towers.get("vision"),
         ).train()
+    if train["checkpoint_activations"]:
+        model.recompute()
     with FakeTensorMode():
         _to_fake(model)
         tally = Tally()
@@ -117,7 +119,8 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
             losses = model.task.losses(_Rehearsal(model, arithmetic), batch)
             loss = combined(losses, dict.fromkeys(losses, 1.0), model.task.weights())
             kept = tally.live - parameters
-            loss.backward()
+            with arithmetic.attention():
+                loss.backward()
     gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
     moments = MOMENTS * gradients
     return Memory(parameters, gradients, moments, kept, round(ALLOCATOR * (tally.peak + moments)))

@@ -84,6 +84,8 @@ def _timed(
         vision_tower=towers.get("vision"),
     )
     model = model.to(arithmetic.device).train()
+    if train.checkpoint_activations:
+        model.recompute()
     scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in KINDS if config[kind]["trainable"]}
     optimiser = adamw(model, groups(model, train, scales), train)
     batch = blank_batch(

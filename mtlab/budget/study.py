@@ -105,6 +105,15 @@ def totals(rows: Sequence[Budget]) -> dict[str, Any]:
     }
 
 
+def device_hours(executed: float, tflops: float) -> float:
+    """Return the hours that one device takes for `executed` FLOPs at `tflops` · 10¹² of them a second.
+
+    >>> device_hours(3.6e18, 100.0)
+    10.0
+    """
+    return executed / (tflops * 1e12) / 3600
+
+
 def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | UserError]) -> Budget:
     config, train = cell.config, cell.config["train"]
     size, shape = resolve.sizes(config["data"]), text_length(config)

@@ -5,6 +5,8 @@ Each command is a module of its own, and imports what it needs inside: `mtlab --
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -106,6 +108,8 @@ def _options(
 
 def main() -> int:
     """Run the command line and return its exit code: 0, 1 a run failed, 2 wrong input, 130 interrupted."""
+    # Python's last act would be to look for cycles in all that torch has made: a quarter of a second for every command.
+    atexit.register(gc.freeze)
     try:
         code = app(standalone_mode=False)
     except UserError as error:

@@ -27,6 +27,15 @@ def budget(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Time a few steps of each variant on this device, 5 s each.")
     ] = False,
+    tflops: Annotated[
+        float | None,
+        typer.Option(
+            "--tflops",
+            min=1e-6,
+            help="Work out device hours at so many 10¹² FLOPs a second, sustained.",
+            show_default=False,
+        ),
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
     no_plugins: PluginsOption = False,
@@ -41,7 +50,7 @@ def budget(
     from rich.console import Console
 
     from mtlab.budget.study import budget as work_out
-    from mtlab.budget.study import totals
+    from mtlab.budget.study import device_hours, totals
     from mtlab.config.load import study_file
     from mtlab.studies.store import Store, store_root
 
@@ -51,13 +60,20 @@ def budget(
         rows = work_out(plan, timed=calibrate, told=lambda label: status.update(f"counting {label}"))
     whole = totals(rows)
     if as_json:
-        print_json({"study": plan.study.name, "rows": [row.to_json() for row in rows], "totals": whole})
+        assumed = (
+            None if tflops is None else {"tflops": tflops, "device_hours": device_hours(whole["executed"], tflops)}
+        )
+        print_json(
+            {"study": plan.study.name, "rows": [row.to_json() for row in rows], "totals": whole, "assumed": assumed}
+        )
         return
-    print_budget(plan.study.name, rows, whole, calibrated=calibrate)
+    print_budget(plan.study.name, rows, whole, calibrated=calibrate, tflops=tflops)
     typer.echo(f"next: mtlab plan {file}" + "".join(f" {text}" for text in overrides or []))
 
 
-def print_budget(study: str, rows: Sequence[Budget], whole: dict[str, Any], *, calibrated: bool) -> None:
+def print_budget(
+    study: str, rows: Sequence[Budget], whole: dict[str, Any], *, calibrated: bool, tflops: float | None = None
+) -> None:
     """Print parameters by part, cost by variant, and totals."""
     from rich.console import Console
 
@@ -66,6 +82,8 @@ def print_budget(study: str, rows: Sequence[Budget], whole: dict[str, Any], *, c
     console.print(_parameters(rows, names))
     console.print(_costs(rows, names))
     for line in _remarks(rows, names, whole, calibrated=calibrated):
+        console.print(line)
+    for line in [] if tflops is None else _assumed(rows, names, whole, tflops):
         console.print(line)
 
 
@@ -147,6 +165,17 @@ def _remarks(rows: Sequence[Budget], names: dict[str, str], whole: dict[str, Any
     if not calibrated:
         lines.append("time: add --calibrate to measure some steps on this device")
     return lines
+
+
+def _assumed(rows: Sequence[Budget], names: dict[str, str], whole: dict[str, Any], tflops: float) -> list[str]:
+    """Say what the FLOPs would take on devices that do so many of them a second."""
+    from mtlab.budget.study import device_hours
+
+    each = ", ".join(f"{names[row.cell]} {device_hours(row.run_executed, tflops):,.1f} h" for row in rows)
+    return [
+        f"at {tflops:g} TFLOP/s sustained – assumed, not measured – one device takes for a run: {each}",
+        f"        and for all runs {device_hours(whole['executed'], tflops):,.1f} h",
+    ]
 
 
 def _duration(seconds: float) -> str:

@@ -40,6 +40,13 @@ PluginOption = Annotated[
         show_default=False,
     ),
 ]
+AT_ONCE_HELP = "one per train.threads cores or GPU; of a cluster launcher.at_once"
+LauncherOption = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher", metavar="local|slurm", help="Where runs are started.", show_default="the file's, else local"
+    ),
+]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take over the name of a study from another file.")]
 
 

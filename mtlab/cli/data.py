@@ -69,7 +69,8 @@ def convert(
     reason.
     """
     from mtlab.data.shards.convert import convert
-    from mtlab.studies.workers import cpus
+    from mtlab.data.shards.index import odd
+    from mtlab.studies.local import cpus
 
     given = options_given(options or [])
     try:
@@ -88,6 +89,8 @@ def convert(
         typer.echo("stopped: the same command again goes on where this was", err=True)
         raise
     _print(index)
+    for remark in odd(index):
+        typer.echo(f"note: {remark}")
     typer.echo(f"\nshards: {out}")
     typer.echo(f"next: mtlab data check {out} · mtlab data sample {out}")
 

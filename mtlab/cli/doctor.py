@@ -41,6 +41,7 @@ def _print(found: dict[str, Any]) -> None:
         missing = f"missing: {', '.join(extra['missing'])}" if extra["missing"] else "complete"
         console.print(f"extra {escape(extra['name'])}: {missing}")
     _section(console, "Devices", ("", ""), _devices(found["devices"]))
+    _section(console, "Slurm", ("", ""), _slurm(found["slurm"]))
     _section(console, "Places", ("", "folder", "size", "free", ""), map(_place, found["places"]))
     _section(console, "Weights without a hub", ("tower", "package", ""), map(_weights, found["weights"]))
     _print_registered(console, found["registered"])
@@ -87,6 +88,17 @@ def _devices(devices: dict[str, Any]) -> list[tuple[str, str]]:
     cards = [(card["device"], f"{card['name']} · {card['memory_gib']:.1f} GiB") for card in devices["cuda"]]
     rows += cards or [("CUDA", "none")]
     return [*rows, ("MPS", "there, but not used")] if devices["mps"] else rows
+
+
+def _slurm(slurm: dict[str, Any]) -> list[tuple[str, str]]:
+    if slurm["version"] is None:
+        return [("sbatch", "none: runs are started on this machine alone")]
+    rows = [("sbatch", slurm["version"])]
+    for each in slurm["partitions"]:
+        cards = "" if each["gres"] in ("", "(null)") else f" · {each['gres']}"
+        size = f"{each['nodes']} nodes of {each['cpus']} cores, {each['memory_mib']} MiB{cards}"
+        rows.append((each["name"], f"{each['state']} · up to {each['time_limit']} · {size}"))
+    return rows
 
 
 def _place(place: dict[str, Any]) -> tuple[str, str, str, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -20,6 +21,8 @@ from mtlab.cli.common import (
 
 if TYPE_CHECKING:
     from mtlab.studies.reconcile import Reconciled
+
+NAMED = 2  #: rows that a remark names before it counts
 
 
 def plan(
@@ -68,9 +71,11 @@ def print_plan(data: dict[str, Any], found: Reconciled) -> None:
     table.add_column("runs")
     for column in ("steps", "params", "per example", "in all"):
         table.add_column(column, justify="right", no_wrap=True)
-    shown = [*_parents(data), *data["rows"]]
-    for row in shown:
-        runs = [run for run in data["runs"] if run["cell"] == row["cell"]]
+    of_cell: dict[str, list[dict[str, Any]]] = {}
+    for run in data["runs"]:
+        of_cell.setdefault(run["cell"], []).append(run)
+    for row in [*_parents(data), *data["rows"]]:
+        runs = of_cell[row["cell"]]
         states = Counter(found.states[run["id"]] for run in runs)
         cost = runs[0]["cost"]
         table.add_row(
@@ -103,11 +108,7 @@ def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
     total = si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     lines = [f"{len(data['runs'])} runs ({counts}) · {total} of training · params: trained ones; per example: forward"]
-    lines += [
-        f"pairing of {row['label']}: {_pairs(row['pairing'])}"
-        for row in data["rows"]
-        if any(len(levels) == 1 for stack in row["pairing"].values() for levels in stack)
-    ]
+    lines += _pairings(data["rows"])
     seeds = len(data["seeds"])
     if seeds > 1 and any(row["compare_to"] for row in data["rows"]):
         effect = smallest_detectable(1.0, seeds, data["alpha"])
@@ -132,6 +133,19 @@ def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
         for name, count in found.other_plugins.items()
     ]
     return lines
+
+
+def _pairings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tell which levels rows read whose managers read single ones: a line for each such pairing."""
+    of_pairs: dict[str, list[str]] = {}
+    for row in rows:
+        if any(len(levels) == 1 for stack in row["pairing"].values() for levels in stack):
+            of_pairs.setdefault(_pairs(row["pairing"]), []).append(row["label"])
+    return [
+        f"pairing of {', '.join(labels[:NAMED])}"
+        f"{f' and {len(labels) - NAMED} more' if len(labels) > NAMED else ''}: {pairs}"
+        for pairs, labels in of_pairs.items()
+    ]
 
 
 def _pairs(pairing: dict[str, list[list[int]]]) -> str:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlab.cli.common import File, Overrides, PluginsOption, ReplaceOption, StoreOption, planned
+from mtlab.cli.common import (
+    AT_ONCE_HELP,
+    File,
+    LauncherOption,
+    Overrides,
+    PluginsOption,
+    ReplaceOption,
+    StoreOption,
+    planned,
+)
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
     from mtlab.studies.launcher import Outcome, Policy
+    from mtlab.studies.launchers import Settings
     from mtlab.studies.plan import Plan
+    from mtlab.studies.spec import Study
     from mtlab.studies.store import Store
 
 
@@ -24,8 +34,9 @@ def run(
     overrides: Overrides = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", "-w", min=1, help="Runs at once.", show_default="one per train.threads cores"),
+        typer.Option("--workers", "-w", min=1, help="Runs at once.", show_default=AT_ONCE_HELP),
     ] = None,
+    launcher: LauncherOption = None,
     retries: Annotated[int, typer.Option(min=0, help="Further attempts at a run whose worker was killed.")] = 2,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop the study at the first failure.")] = False,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Let no failure stop other runs.")] = False,
@@ -46,7 +57,7 @@ def run(
     path = study_file(file)
     opened = Store.open(store_root(store), create=True)
     policy = Policy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
-    study = Launched(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace)
+    study = Launched(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace, launcher=launcher)
     raise typer.Exit(run_study(study, opened, workers, policy))
 
 
@@ -61,6 +72,7 @@ class Launched:
     plugin_folder: Path | None = None  #: where they lie, if not beside the file
     replace: bool = False
     again: str | None = None  #: the command that goes on with it, if not `mtlab run FILE`
+    launcher: str | None = None  #: where its runs are started, if not where the file says
 
 
 def run_study(study: Launched, store: Store, workers: int | None, policy: Policy, *, report: bool = True) -> int:
@@ -72,6 +84,7 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Policy
     """
     from mtlab.cli.tracking import told, tracked
     from mtlab.studies.launcher import launch
+    from mtlab.studies.launchers import attempt_limit, make_pool
     from mtlab.studies.live import live_view
     from mtlab.studies.plan import run_configs, to_json
     from mtlab.studies.reconcile import reconcile, refuse_full_disk
@@ -84,8 +97,13 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Policy
     if plan.unresolved:
         fetch_weights(plan)
         plan = make()
-    refuse_unready(plan)
-    data = to_json(plan)
+    settings = chosen_launcher(plan.study, study.launcher)
+    refuse_unready(plan, settings)
+    data, configs, resources = to_json(plan), run_configs(plan), plan.study.keys.resources
+    try:
+        pool = make_pool(settings, resources, configs, at_once=workers)
+    except UserError as error:
+        raise plan.study.error(error.problem, error.key) from None
     found = reconcile(data, store)
     refuse_full_disk(data, found.states, store)
     store.claim_study(plan.study.name, study.path, study.path.read_text(), replace=study.replace)
@@ -94,14 +112,13 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Policy
     typer.echo(f"{plan.study.name}: {len(data['runs'])} runs ({counts})")
     for remark in data["remarks"]:
         typer.echo(f"data: {remark}")
-    hours = plan.study.keys.resources.hours
     with tracked(store, data) as following:
         outcome = launch(
             store,
             data,
-            run_configs(plan),
-            workers=workers,
-            policy=dataclasses.replace(policy, limit=3600 * (hours or math.inf)),
+            configs,
+            pool=pool,
+            policy=dataclasses.replace(policy, limit=attempt_limit(settings, resources)),
             view=live_view(),
         )
     _tell_problems(outcome, store, data, study)
@@ -150,27 +167,50 @@ def fetch_weights(plan: Plan) -> None:
     forget_digests()
 
 
-def refuse_unready(plan: Plan) -> None:
-    """Refuse what cannot be run here, before anything is started.
+def chosen_launcher(study: Study, name: str | None) -> Settings:
+    """Return which launcher a study's runs are started by.
+
+    Args:
+        study: the study.
+        name: the launcher that the command line names, if it does.
 
     Raises:
-        UserError: weights cannot be had, or the device is not there.
+        UserError: there is no such launcher, or no such option of it.
 
     """
+    from mtlab.studies.launchers import launcher_settings
+
+    if name is not None:
+        launcher_settings(name)  # told without the file's place
+    try:
+        return launcher_settings(study.keys.launcher, name=name)
+    except UserError as error:
+        raise study.error(error.problem, error.key) from None
+
+
+def refuse_unready(plan: Plan, settings: Settings) -> None:
+    """Refuse what cannot be run, before anything is started.
+
+    Raises:
+        UserError: weights cannot be had, or the device is not there; what devices a cluster's nodes have is theirs.
+
+    """
+    from mtlab.studies.launchers import LocalSettings
+
     if plan.unresolved:
         missing = ", ".join(plan.unresolved)
         raise plan.study.error(f"weights that cannot be had: {missing}; give a local folder or file", "set")
-    for device in {run.cell.config["train"]["device"] for run in plan.runs}:
+    for device in {run.cell.config["train"]["device"] for run in plan.runs if isinstance(settings, LocalSettings)}:
         try:
-            _refuse_missing(device)
+            _refuse_missing(device, plan.study.keys.resources.processes)
         except UserError as error:
             raise plan.study.error(error.problem, "set.train.device") from None
 
 
-def _refuse_missing(device: str) -> None:
+def _refuse_missing(device: str, processes: int) -> None:
     from mtlab.training.environment import device as find
 
-    find(device)
+    find(device, processes=processes)
 
 
 def _tell_problems(outcome: Outcome, store: Store, plan: dict[str, Any], study: Launched) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,11 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from mtlab.cli.common import JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption, print_json
+from mtlab.cli.common import (
+    AT_ONCE_HELP,
+    JsonOption,
+    LauncherOption,
+    Overrides,
+    PluginsOption,
+    ReplaceOption,
+    StoreOption,
+    print_json,
+)
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
     from mtlab.studies.costs import Costs
+    from mtlab.studies.launcher import Policy
     from mtlab.studies.store import Store
     from mtlab.sweeps.run import Ended
     from mtlab.sweeps.storage import Shelf
@@ -57,8 +66,9 @@ def run(
     overrides: Overrides = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", "-w", min=1, help="Runs at once.", show_default="one per train.threads cores"),
+        typer.Option("--workers", "-w", min=1, help="Runs at once.", show_default=AT_ONCE_HELP),
     ] = None,
+    launcher: LauncherOption = None,
     search_only: Annotated[
         bool, typer.Option("--search-only", help="Leave out `finally`: retrain and judge nothing.")
     ] = False,
@@ -75,16 +85,23 @@ def run(
     to `over` has its own search. Several launchers may work on one sweep at once, on one machine or, with `storage:
     postgresql://…`, on many.
     """
+    from mtlab.cli.running import chosen_launcher
     from mtlab.studies.launcher import Policy
+    from mtlab.studies.launchers import attempt_limit, make_pool
     from mtlab.studies.store import Store, store_root
-    from mtlab.sweeps.run import open_searches, run_searches
+    from mtlab.sweeps.run import configs_of, open_searches, run_searches
     from mtlab.sweeps.view import sweep_view
 
     if fail_fast and keep_going:
         raise UserError("--fail-fast and --keep-going contradict each other: give one", file="command line")
     opened = Store.open(store_root(store), create=True)
-    prepared, costs = _prepared(file, overrides, opened, plugins=not no_plugins, ready=True)
-    sweep = prepared.sweep
+    prepared, costs = _prepared(file, overrides, opened, plugins=not no_plugins, ready=True, launcher=launcher)
+    sweep, resources = prepared.sweep, prepared.sweep.keys.resources
+    settings = chosen_launcher(sweep.study, launcher)
+    try:
+        pool = make_pool(settings, resources, configs_of(prepared), at_once=workers)
+    except UserError as error:
+        raise sweep.error(error.problem, error.key) from None
     policy = Policy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
     with _shelf(prepared, opened, replace=replace) as shelf:
         searches = open_searches(prepared, shelf)
@@ -96,8 +113,8 @@ def run(
             shelf,
             opened,
             costs,
-            workers=workers,
-            policy=dataclasses.replace(policy, limit=3600 * (sweep.keys.resources.hours or math.inf)),
+            pool=pool,
+            policy=dataclasses.replace(policy, limit=attempt_limit(settings, resources)),
             view=view,
             news=news,
         )
@@ -106,7 +123,7 @@ def run(
     if not ended.outcome.interrupted:
         _track(opened, sweep.name)
         if ended.complete and sweep.final is not None and not search_only:
-            code = max(code, _judge(prepared, opened, file, workers, policy, plugins=not no_plugins))
+            code = max(code, _judge(prepared, opened, file, workers, policy, launcher, plugins=not no_plugins))
     raise typer.Exit(_conclude(ended, opened, sweep.name, file, code))
 
 
@@ -288,10 +305,16 @@ def sweep_name(file: str, store: Store) -> str:
 
 
 def _prepared(
-    file: str, overrides: list[str] | None, store: Store, *, plugins: bool, ready: bool = False
+    file: str,
+    overrides: list[str] | None,
+    store: Store,
+    *,
+    plugins: bool,
+    ready: bool = False,
+    launcher: str | None = None,
 ) -> tuple[Prepared, Costs]:
     """Read, expand and price a sweep; with `ready`, refuse what could not be run here, and fetch what can be had."""
-    from mtlab.cli.running import fetch_weights, refuse_unread, refuse_unready
+    from mtlab.cli.running import chosen_launcher, fetch_weights, refuse_unread, refuse_unready
     from mtlab.config.load import study_file, sweep_recipes
     from mtlab.plugins import import_plugins
     from mtlab.studies.costs import Costs
@@ -310,7 +333,7 @@ def _prepared(
         if prepared.as_plan.unresolved:
             fetch_weights(prepared.as_plan)
             prepared = prepare(sweep, costs)
-        refuse_unready(prepared.as_plan)
+        refuse_unready(prepared.as_plan, chosen_launcher(sweep.study, launcher))
     costs.save()
     return prepared, costs
 
@@ -354,7 +377,16 @@ def _track(store: Store, name: str) -> None:
         typer.echo(told(following, store, name))
 
 
-def _judge(prepared: Prepared, store: Store, file: str, workers: int | None, policy: Any, *, plugins: bool) -> int:
+def _judge(
+    prepared: Prepared,
+    store: Store,
+    file: str,
+    workers: int | None,
+    policy: Policy,
+    launcher: str | None,
+    *,
+    plugins: bool,
+) -> int:
     """Retrain the best of each variant on fresh seeds, as the ordinary study that it is; return the exit code."""
     from mtlab.cli.running import Launched, run_study
     from mtlab.files import write_text
@@ -373,7 +405,12 @@ def _judge(prepared: Prepared, store: Store, file: str, workers: int | None, pol
     write_text(path, written(recipe(stored, chosen, name=final_name(sweep.name), final=sweep.final), stored, chosen))
     typer.echo(f"retraining the best of each variant on {sweep.final.seeds} fresh seeds: {path}")
     study = Launched(
-        file=str(path), path=path, plugins=plugins, plugin_folder=sweep.study.plugin_folder, again=f"mtlab sweep {file}"
+        file=str(path),
+        path=path,
+        plugins=plugins,
+        plugin_folder=sweep.study.plugin_folder,
+        again=f"mtlab sweep {file}",
+        launcher=launcher,
     )
     return run_study(study, store, workers, policy, report=False)
 

@@ -30,7 +30,7 @@ def named(registry: Registry[T], node: Mapping[str, Any], key: str) -> Entry[T]:
     try:
         return registry.get(name)
     except UserError as error:
-        raise error.at(key=f"{key}.name") from None
+        raise error.at(key=f"{key}.name" if key else "name") from None
 
 
 def configured(registry: Registry[T], node: Mapping[str, Any], key: str) -> tuple[Entry[T], Any]:

@@ -284,14 +284,22 @@ def _check_truth(config: Mapping[str, Any]) -> None:
             )
 
 
+def contrasted(config: Mapping[str, Any]) -> int | None:
+    """Count the examples of a batch that one another's loss depends on; None: each has a loss of its own."""
+    found: int | None = entry("task", config["task"]).cls.contrasts(
+        options("task", config["task"]), config["train"]["batch"]
+    )
+    return found
+
+
 def _check_contrast(config: Mapping[str, Any]) -> None:
     """Refuse a micro-batch that would change what is learnt: it is no part of a run's id."""
     train, task = config["train"], entry("task", config["task"])
     micro = train["micro_batch"] or train["batch"]
-    contrasted = task.cls.contrasts(options("task", config["task"]), train["batch"])
-    if contrasted not in (None, micro):
+    pairs = contrasted(config)
+    if pairs not in (None, micro):
         raise UserError(
-            f"{task.name!r} contrasts {contrasted} pairs with each other: a micro-batch must be as many; "
+            f"{task.name!r} contrasts {pairs} pairs with each other: a micro-batch must be as many; "
             f"set task.contrasted to {micro} if those of a micro-batch alone are meant",
             key="train.micro_batch" if train["micro_batch"] else "task.contrasted",
         )

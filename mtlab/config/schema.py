@@ -93,6 +93,12 @@ class TrainConfig:
     micro_batch: int | None = option(
         None, "examples in one forward pass (accumulates to batch); null: batch", minimum=1, identity=False
     )
+    checkpoint_activations: bool = option(
+        False,
+        "compute the layers' activations anew in the backward pass rather than keep them: less memory, more time, the "
+        "same results",
+        identity=False,
+    )
     checkpoint_every: int = option(200, "steps between checkpoints for resuming", minimum=1, identity=False)
     readers: int = option(
         0,

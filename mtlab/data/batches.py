@@ -18,6 +18,7 @@ from mtlab.data.base import Example
 from mtlab.data.inputs import AugmentedImages, Inputs, Source, each
 from mtlab.data.masking import Masked, Masking
 from mtlab.data.mismatches import mismatches
+from mtlab.data.ranks import ALL, Ranks
 from mtlab.errors import UserError
 from mtlab.towers.base import Features
 from mtlab.training.seeding import derive, order
@@ -148,8 +149,8 @@ class Maker:
             mismatched = Mismatched(wrong, torch.where(own, torch.arange(len(own)), behind), own.long())
         identities = None
         if extras.identities:
-            numbers: dict[str, int] = {}
-            identities = torch.tensor([numbers.setdefault(example.image, len(numbers)) for example in examples])
+            # A number of its own for each picture, whichever process of several numbers it.
+            identities = torch.tensor([derive(0, "image", example.image) for example in examples])
         return Batch(tuple(rows), text, image, self._targets(examples), masked, mismatched, identities)
 
     def _targets(self, examples: Sequence[Example]) -> Tensor:
@@ -165,11 +166,20 @@ class Maker:
 Fetch = Callable[[Sequence[Shown], Drawn], Inputs]
 
 
-def drawn_in_training(extras: Extras, seed: int, step: int, images: Sequence[str]) -> Drawn:
-    """Draw what a step needs, whose examples have these pictures; others are places in the step."""
-    seeds = [derive(seed, "mask", step, place) for place in range(len(images))] if extras.hiding else []
+def drawn_in_training(extras: Extras, seed: int, step: int, batch: int, images: Sequence[str]) -> Drawn:
+    """Draw what a step of so many examples needs, for each place in it.
+
+    Args:
+        extras: what the task wants.
+        seed: the run's.
+        step: from 0.
+        batch: examples of the step, over all processes.
+        images: their pictures, read where texts are shown with others' pictures; these are places in the step.
+
+    """
+    seeds = [derive(seed, "mask", step, place) for place in range(batch)] if extras.hiding else []
     others = mismatches(images, derive(seed, "mismatch", step)) if extras.mismatches_in_training else []
-    return Drawn(seeds, others, [derive(seed, "augment", step, place) for place in range(len(images))])
+    return Drawn(seeds, others, [derive(seed, "augment", step, place) for place in range(batch)])
 
 
 class Loader:
@@ -231,31 +241,41 @@ class Loader:
         """Choose, once for all, which text is shown with another's picture where nothing is learnt."""
         return mismatches([example.image for example in self.examples], derive(0, "validation", "mismatch"))
 
-    def steps(self, seed: int, batch: int, micro: int, start: int = 0) -> Iterator[tuple[Batch, ...]]:
+    def steps(
+        self, seed: int, batch: int, micro: int, start: int = 0, ranks: Ranks = ALL
+    ) -> Iterator[tuple[Batch, ...]]:
         """Give the micro-batches of every optimiser step from `start` on, without end.
 
-        An epoch has ⌊examples / batch⌋ steps; what remains is another remainder in each epoch.
+        An epoch has ⌊examples / batch⌋ steps; what remains is another remainder in each epoch. What is drawn for an
+        example depends on its place in the step, not on the process that takes it.
+
+        Args:
+            seed: the run's.
+            batch: examples of a step, over all processes.
+            micro: examples in one forward pass of one process.
+            start: the first step, from 0.
+            ranks: which process's share.
 
         Raises:
             UserError: there are fewer examples than one batch.
 
         """
         for step, rows in enumerate(training_rows(len(self.examples), seed, batch, start), start):
-            drawn = drawn_in_training(self.extras, seed, step, [self.examples[row].image for row in rows])
+            drawn = drawn_in_training(self.extras, seed, step, batch, [self.examples[row].image for row in rows])
             drawn = replace(drawn, others=[None if other is None else rows[other] for other in drawn.others])
             fetch = self._as_they_are if self.augmented is None else self._augmented
-            yield tuple(
-                self._batch(rows[part], drawn.at(part), fetch)
-                for part in (slice(at, at + micro) for at in range(0, batch, micro))
-            )
+            yield tuple(self._batch(rows[part], drawn.at(part), fetch) for part in ranks.parts(batch, micro))
 
-    def once(self, batch: int, rows: Iterable[int] | None = None) -> Iterator[Batch]:
-        """Give every example (or those at `rows`) exactly once, texts of similar length together to save padding."""
+    def passes(self, batch: int, rows: Iterable[int] | None = None) -> list[list[int]]:
+        """Arrange all positions (or `rows`) in batches, texts of similar length together to save padding."""
         chosen = sorted(
             range(len(self.examples)) if rows is None else rows, key=lambda row: (len(self.examples[row].text), row)
         )
-        for at in range(0, len(chosen), batch):
-            yield self.batch(chosen[at : at + batch])
+        return [chosen[at : at + batch] for at in range(0, len(chosen), batch)]
+
+    def once(self, batch: int, rows: Iterable[int] | None = None) -> Iterator[Batch]:
+        """Give every example (or those at `rows`) exactly once, see `passes`."""
+        return map(self.batch, self.passes(batch, rows))
 
 
 def training_rows(examples: int, seed: int, batch: int, start: int = 0) -> Iterator[list[int]]:

@@ -61,7 +61,9 @@ class Masking:
         shown = ids.clone()
         places: list[NDArray[np.int64]] = []
         for row, (text, real, seed) in enumerate(zip(ids.numpy(), mask.numpy(), seeds, strict=True)):
-            draws = uniform(seed, 3 * len(text)).reshape(3, -1)
+            draws = np.zeros((3, len(text)))
+            at = np.flatnonzero(real)  # padding is the batch's: it draws none
+            draws[:, at] = uniform(seed, 3 * len(at)).reshape(3, -1)
             hidden = self._chosen(text, real, draws[0], at_least_one=at_least_one)
             behind = np.where(
                 draws[1] < SHOWN_AS_MASK, self.vocabulary.mask, (draws[2] * self.vocabulary.size).astype(np.int64)

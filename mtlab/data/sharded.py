@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,7 +22,7 @@ from mtlab.data.base import Dataset, Example, Split, register_dataset
 from mtlab.data.shards.index import INDEX, Kind
 from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.records import Record
-from mtlab.data.shards.selection import parse
+from mtlab.data.shards.selection import parse, shared
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -231,6 +231,18 @@ class OwnShards(Sharded):
         part = opened[""].index.parts.get("train")
         learnable = "train/answerable" if part is not None and "answerable" in part.subsets else "train"
         return {"train": [("", config.train or learnable)], "val": [("", config.val)], "test": [("", config.test)]}
+
+    @classmethod
+    def remarks(cls, config: Any) -> Sequence[str]:
+        """Tell what cannot be scored here, and splits that have images in common."""
+        told = list(super().remarks(config))
+        if cls.locations(config):
+            for (one, (first,)), (other, (second,)) in combinations(cls.chosen(config).items(), 2):
+                if count := shared(first.shards.index, parse(first.selection), parse(second.selection)):
+                    told.append(
+                        f"{one} ({first.selection}) and {other} ({second.selection}) have {count:,} images in common"
+                    )
+        return told
 
 
 def absolute(location: str) -> str:

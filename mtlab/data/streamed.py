@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from mtlab.data.batches import Batch, Maker, drawn_in_training
+from mtlab.data.base import Example
+from mtlab.data.batches import Batch, Drawn, Maker, drawn_in_training
+from mtlab.data.ranks import ALL, Ranks
 from mtlab.data.sharded import Sharded
 from mtlab.data.shards.stream import Loaded, StreamLoader
 
@@ -30,25 +32,53 @@ class StreamedLoader:
         self.dataset = dataset
         self.maker = maker
 
-    def steps(self, seed: int, batch: int, micro: int, start: int = 0) -> Iterator[tuple[Batch, ...]]:
-        """Give the micro-batches of every optimiser step from `start` on, without end; see `Loader.steps`."""
-        for step, loaded in enumerate(self.loader.steps(seed, batch, start), start):
-            yield tuple(self._batches(loaded, seed, step, micro))
+    def steps(
+        self, seed: int, batch: int, micro: int, start: int = 0, ranks: Ranks = ALL
+    ) -> Iterator[tuple[Batch, ...]]:
+        """Give the micro-batches of every optimiser step from `start` on, without end; see `Loader.steps`.
 
-    def _batches(self, loaded: Loaded, seed: int, step: int, micro: int) -> Iterator[Batch]:
-        examples = [self.dataset.example(record, "train") for record in loaded.records]
-        drawn = drawn_in_training(self.maker.extras, seed, step, [example.image for example in examples])
-        for at in range(0, len(examples), micro):
-            part = slice(at, at + micro)
-            own = drawn.at(part)
-            wrong = [other for other in own.others if other is not None]
-            yield self.maker.make(
-                range(at, min(at + micro, len(examples))),
-                examples[part],
-                (torch.cat([picture[part] for picture in loaded.pixels]),),
-                own,
-                (_rows(loaded.pixels[0], wrong),) if wrong else None,
+        Where a text may be shown with the picture of any other of the step, every process reads the whole step.
+        """
+        parts = self.dataset.parts["train"]
+        reads = ALL if self.maker.extras.mismatches_in_training else ranks
+        for step, loaded in enumerate(self.loader.of(reads).steps(seed, batch, start), start):
+            examples = [
+                self.dataset.example(record, "train", parts[source].name)
+                for record, source in zip(loaded.records, loaded.sources, strict=True)
+            ]
+            drawn = drawn_in_training(self.maker.extras, seed, step, batch, [example.image for example in examples])
+            yield tuple(
+                self._batch(
+                    range(batch)[part],
+                    [place // reads.ranks for place in range(batch)[part]],
+                    examples,
+                    loaded,
+                    drawn.at(part),
+                )
+                for part in ranks.parts(batch, micro)
             )
+
+    def _batch(
+        self, places: Sequence[int], rows: Sequence[int], examples: Sequence[Example], loaded: Loaded, own: Drawn
+    ) -> Batch:
+        """Put a micro-batch together.
+
+        Args:
+            places: of its texts in the step.
+            rows: the same among those that were read.
+            examples: all that were read.
+            loaded: with their pixels.
+            own: the random numbers of the micro-batch.
+
+        """
+        wrong = [other for other in own.others if other is not None]
+        return self.maker.make(
+            places,
+            [examples[row] for row in rows],
+            (torch.cat([_rows(picture, rows) for picture in loaded.pixels]),),
+            own,
+            (_rows(loaded.pixels[0], wrong),) if wrong else None,
+        )
 
 
 def _rows(pixels: Tensor, rows: Sequence[int]) -> Tensor:

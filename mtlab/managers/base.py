@@ -27,6 +27,7 @@ class Experts:
     states: Tensor  #: projected into the cross-modal space, embeddings added, [B, N, L, D]
     mask: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
 
+    _levels: tuple[Tensor, ...] | None = field(default=None, init=False, repr=False, compare=False)
     _standardised: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def at(self, rows: Tensor | slice) -> Experts:
@@ -38,6 +39,18 @@ class Experts:
         masks = self.mask, others.mask
         mask = None if masks[0] is None or masks[1] is None else torch.cat([masks[0], masks[1]])
         return Experts(torch.cat([self.states, others.states]), mask)
+
+    @property
+    def levels(self) -> tuple[Tensor, ...]:
+        """The states one by one, N times [B, L, D].
+
+        Taken apart once for all managers: the gradient of each `states[:, n]` would be as large as all of them.
+        """
+        kept = self._levels
+        if kept is None:
+            kept = self.states.unbind(1)
+            object.__setattr__(self, "_levels", kept)
+        return kept
 
     @property
     def standardised(self) -> Tensor:

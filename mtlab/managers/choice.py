@@ -58,7 +58,7 @@ def take(experts: Experts, expert: int, intervene: Intervention | None, neutral:
     states = experts.states
     weights = one_hot(expert, states.shape[1], states)
     if intervene is None:
-        return states[:, expert - 1], weights
+        return experts.levels[expert - 1], weights
     weights = intervene(weights)
     return (weights * states).sum(1) + neutral * (1 - weights.sum(1)), weights
 

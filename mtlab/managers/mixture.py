@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Experts, Intervention, Manager, Place
 from mtlab.managers.choice import one_hot
-from mtlab.managers.terms import mix, mixed_norms, rows_of, shares
+from mtlab.managers.mixing import mix
+from mtlab.managers.terms import mixed_norms, rows_of, shares
 
 AHEAD = 3.0  #: the top expert's lead in score where it starts ahead: nine tenths of the weight, of three experts
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Experts, Intervention, Manager, Place, register_manager
-from mtlab.managers.terms import mix, mixed_norms, rows_of, shares, total, weighted
+from mtlab.managers.mixing import mix
+from mtlab.managers.terms import mixed_norms, rows_of, shares, total, weighted
 
 
 @register_manager("static_all")

@@ -1,4 +1,4 @@
-"""The terms of a mixture: weighted states, their sum, and what is recorded of them.
+"""The terms of a mixture one by one: weighted states, their sum, and what is recorded of them.
 
 Shapes: B examples, N experts, P previous states, L own tokens, D width, H groups of neighbouring dimensions.
 """
@@ -12,32 +12,8 @@ import torch
 from torch import Tensor
 
 
-def mix(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Compute Σ_n α_n ⊙ (r_n ⊙ γ_n + β_n), one expert after another, so that the N terms never stand side by side.
-
-    Args:
-        standardised: r, [B, N, L, D].
-        weights: α, [B|1, N, L|1, D|1].
-        scale: γ, [N, 1, D].
-        shift: β, [N, 1, D].
-
-    Returns:
-        [B, L, D]. Elementwise work alone: it counts no FLOPs in the published arithmetic.
-
-    """
-    shared = weights.shape[0] == 1 and weights.shape[2] == 1  # by all tokens: the norm folds into the weights
-    hidden = (weights * shift).sum(1)
-    factors = (weights * scale).unbind(1) if shared else scale.unbind(0)
-    for number, (expert, factor) in enumerate(zip(standardised.unbind(1), factors, strict=True)):
-        if shared:
-            hidden = torch.addcmul(hidden, expert, factor)
-        else:
-            hidden = torch.addcmul(hidden, expert * factor, weights[:, number])
-    return hidden
-
-
 def normed(standardised: Tensor, scale: Tensor, shift: Tensor) -> list[Tensor]:
-    """Give every expert its own norm, N times [B, L, D]; arguments as of `mix`."""
+    """Give every expert its own norm, N times [B, L, D]; arguments as of `mixing.mix`."""
     parts = zip(shift, standardised.unbind(1), scale, strict=True)
     return [torch.addcmul(bias, expert, factor) for bias, expert, factor in parts]
 
@@ -63,7 +39,7 @@ def weighted(states: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
 
 
 def total(terms: Sequence[Tensor]) -> Tensor:
-    """Add terms up one after another, as `mix` does."""
+    """Add terms up one after another."""
     return functools.reduce(torch.add, terms)
 
 
@@ -113,7 +89,7 @@ def shares(norms: Tensor, previous: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def mixed_norms(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Measure the terms that `mix` adds up: Euclidean norms over D, [B, N, L]; arguments as of `mix`."""
+    """Measure the terms that `mixing.mix` adds up: Euclidean norms over D, [B, N, L]; arguments as of it."""
     norms: Tensor = torch.linalg.vector_norm(weights * (standardised * scale + shift), dim=-1)
     return norms
 

@@ -19,7 +19,6 @@ from mtlab.recording import probe
 from mtlab.recording.averages import about, averages
 from mtlab.training import checkpoints
 from mtlab.training.assemble import Assembled
-from mtlab.training.evaluate import evaluation_batch
 from mtlab.training.optimiser import Group
 
 EXAMPLES = 48  #: few enough to cost three percent of the shortest recipe
@@ -55,7 +54,7 @@ def trace_of(run: Assembled, folder: Path) -> Trace:
 
     def measure() -> dict[str, Tensor]:
         with probe.undisturbed(run.model, device):
-            return averages(look, loader, rows, evaluation_batch(run.train), device, run.experts)
+            return averages(look, loader, rows, run.evaluation_batch, device, run.experts)
 
     return Trace(folder / "trace.safetensors", measure, run.levels, len(rows))
 

@@ -12,11 +12,14 @@ from typing import Any, Literal, Protocol
 from mtlab.studies.failures import Failure
 from mtlab.studies.store import Store
 
-JobState = Literal["queued", "running", "elsewhere", "done", "paused", "failed", "blocked", "skipped", "stopped"]
+JobState = Literal[
+    "queued", "pending", "running", "elsewhere", "done", "paused", "failed", "blocked", "skipped", "stopped"
+]
 ORDER: tuple[JobState, ...] = (
     "done",
     "running",
     "elsewhere",
+    "pending",
     "queued",
     "paused",
     "failed",
@@ -24,7 +27,7 @@ ORDER: tuple[JobState, ...] = (
     "skipped",
     "stopped",
 )
-WAITING: frozenset[JobState] = frozenset({"queued", "running", "elsewhere"})
+WAITING: frozenset[JobState] = frozenset({"queued", "pending", "running", "elsewhere"})
 
 
 @dataclass
@@ -41,6 +44,8 @@ class Job:
     work: float  #: what it costs, in whatever unit the plan has for all runs
     state: JobState = "queued"
     attempt: int = 0  #: starts by this launcher
+    losses: int = 0  #: attempts that were killed
+    begun: int | None = None  #: when its last checkpoint of before this attempt was written, in ns; None: none
     started: float = 0.0  #: when its last attempt began, on the monotonic clock
     overdue: bool = False  #: was it asked to stop because its time was up?
     unwanted: bool = False  #: was it asked to stop because nobody needs more of it? Its state is kept

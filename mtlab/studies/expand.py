@@ -229,15 +229,14 @@ def _against_own_baseline(
         yield from rows
         return
     first = {axis.name: axis.values[0] for axis in axes}
+    candidates = _by_values(rows, base)
     for row in rows:
-        found = [
+        expected = {axis: id(base.get(axis) or row.values.get(axis) or value) for axis, value in first.items()}
+        found = sorted(
             index
-            for index, other in enumerate(rows)
-            if all(other.values.get(axis) is value for axis, value in base.items())
-            and all(
-                value is (base.get(axis) or row.values.get(axis) or first[axis]) for axis, value in other.values.items()
-            )
-        ]
+            for names, indices in candidates.items()
+            for index in indices.get(tuple(expected[axis] for axis in names), ())
+        )
         if len(found) != 1:
             counted = "no cell" if not found else f"{len(found)} cells"
             raise study.error(f"matches {counted} to compare {row.label!r} with", "baseline")
@@ -248,6 +247,21 @@ def _against_own_baseline(
         lacking = [axis for axis in target.values if axis not in row.values and axis not in base]
         note = "; ".join(f"has no {axis}: compared at {target.values[axis].label}" for axis in lacking)
         yield replace(row, compare_to=found[0], note=note or None)
+
+
+def _by_values(
+    rows: Sequence[Row], base: Mapping[str, Value]
+) -> dict[tuple[str, ...], dict[tuple[int, ...], list[int]]]:
+    """Sort the rows at the baseline's values: the axes that they have → their values (by identity) → their indices.
+
+    Looked up so, each row finds what it is compared with without a look at all others.
+    """
+    found: dict[tuple[str, ...], dict[tuple[int, ...], list[int]]] = {}
+    for index, row in enumerate(rows):
+        if all(row.values.get(axis) is value for axis, value in base.items()):
+            of_axes = found.setdefault(tuple(row.values), {})
+            of_axes.setdefault(tuple(map(id, row.values.values())), []).append(index)
+    return found
 
 
 def _value_label(axis: str, value: Value) -> str:

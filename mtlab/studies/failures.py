@@ -64,11 +64,21 @@ class Failure:
         return {"kind": self.kind, "error": self.error, "where": self.where, "advice": self.advice}
 
 
-def judge(code: int, written: Mapping[str, Any] | None, finished: bool, attempt: int) -> Failure | None:
+@dataclass(frozen=True)
+class End:
+    """How an attempt at a run ended, as seen from outside."""
+
+    code: int | None  #: exit code of its worker; −n if signal n ended it; None if nobody can tell
+    kind: Kind | None = None  #: where a cluster knows better than the code
+    cause: str = ""  #: what ended it, in a line, where the code does not say
+    log: str = "log.txt"  #: the file in the run directory that tells more
+
+
+def judge(end: End, written: Mapping[str, Any] | None, finished: bool, attempt: int) -> Failure | None:
     """Judge how a worker ended.
 
     Args:
-        code: its exit code; −n if signal n ended it.
+        end: how that looked from outside.
         written: its `failure.json`.
         finished: is there a `result.json`?
         attempt: the number of the attempt.
@@ -77,14 +87,19 @@ def judge(code: int, written: Mapping[str, Any] | None, finished: bool, attempt:
         None if the run is finished, or if another process works on it.
 
     """
+    code = end.code
     if finished or code == LOCKED:
         return None
+    if end.kind is not None:
+        return Failure(end.kind, end.cause, "the queue" if end.kind == "input" else None, attempt)
     if code in (INPUT_ERROR, FAILED) and written is not None:
         return Failure.from_json(written)
     if code == INPUT_ERROR:
-        return Failure("input", "the worker refused its input: see log.txt in the run directory", None, attempt)
+        return Failure("input", f"the worker refused its input: see {end.log} in the run directory", None, attempt)
+    if code is None:
+        return Failure("killed", end.cause, None, attempt)
     if code in (0, 1, FAILED):
-        return Failure("bug", f"the worker exited with {code} without a result: see log.txt", None, attempt)
+        return Failure("bug", f"the worker exited with {code} without a result: see {end.log}", None, attempt)
     return Failure("killed", f"the worker was ended by {_cause(code)}", None, attempt)
 
 

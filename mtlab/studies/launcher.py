@@ -1,8 +1,8 @@
-"""The local launcher: runs what a plan asks for and the store lacks, as many at once as there are cores.
+"""The launcher: runs what a plan asks for and the store lacks, as many at once as its pool takes.
 
-Each run is a process of its own (`mtlab train RUN_DIR`), held by its lock: several launchers, on one host or many, may
-work on one study at once. What is worked on by somebody else's worker is waited for; what that worker leaves
-unfinished is taken over. If this process is killed, its workers notice, keep their state and stop.
+Each run has a worker of its own (`mtlab train RUN_DIR`), started by a pool: this machine (`mtlab.studies.local`) or a
+cluster (`mtlab.studies.slurm`). It is held by its lock: several launchers, on one host or many, may work on one study
+at once. What is worked on by somebody else's worker is waited for; what that worker leaves unfinished is taken over.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mtlab.studies import workers as processes
+from mtlab import files
 from mtlab.studies.board import WAITING, Board, Closed, Feed, Job, JobState, Silent, View, make_board, make_job
-from mtlab.studies.failures import Failure, judge
+from mtlab.studies.failures import End, Failure, judge
+from mtlab.studies.local import LocalPool, default_workers
 from mtlab.studies.lock import LOCKED, PATIENCE, Watch
+from mtlab.studies.pool import Attempt, Pool
 from mtlab.studies.store import Store
-from mtlab.studies.workers import Command, worker_command
 
 POLL = 0.25  #: seconds between looks at locks and updates of the view
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -62,24 +63,14 @@ class Outcome:
         return 1 if self.failed or self.blocked or self.skipped else 0
 
 
-def default_workers(configs: Mapping[str, Mapping[str, Any]]) -> int:
-    """As many workers as there are CPUs for their threads."""
-    return max(1, processes.cpus() // max((_threads(config) for config in configs.values()), default=1))
-
-
-def _threads(config: Mapping[str, Any]) -> int:
-    return int(config["config"]["train"]["threads"])
-
-
 def launch(
     store: Store,
     plan: Mapping[str, Any],
     configs: Mapping[str, Mapping[str, Any]],
     *,
-    workers: int | None = None,
+    pool: Pool | None = None,
     policy: Policy | None = None,
     view: View | None = None,
-    command: Command = worker_command,
     feed: Feed | None = None,
 ) -> Outcome:
     """Run what is missing of a plan, and return when nothing more can be done.
@@ -88,18 +79,18 @@ def launch(
         store: where the runs lie.
         plan: the content of `plan.json`.
         configs: run id → content of its `config.json`.
-        workers: processes at once; by default as many as there are CPUs for their threads.
+        pool: where runs are worked on; by default this machine, with a worker for every CPU.
         policy: what follows from failures.
         view: what shows it; by default nothing does.
-        command: how to start a worker, for tests and other launchers.
         feed: where further runs come from while this goes on; by default from nowhere.
 
     Raises:
         UserError: the store cannot be written, or a run is there under another configuration.
 
     """
-    board = make_board(store, plan, workers or default_workers(configs))
-    launch = _Launch(store, configs, board, policy or Policy(), view or Silent(), command, feed or Closed())
+    pool = pool or LocalPool(default_workers(configs))
+    board = make_board(store, plan, pool.at_once)
+    launch = _Launch(store, configs, board, pool, policy or Policy(), view or Silent(), feed or Closed())
     return asyncio.run(launch.run())
 
 
@@ -111,20 +102,20 @@ class _Launch:
         store: Store,
         configs: Mapping[str, Mapping[str, Any]],
         board: Board,
+        pool: Pool,
         policy: Policy,
         view: View,
-        command: Command,
         feed: Feed,
     ) -> None:
         self.store = store
         self.configs = dict(configs)
         self.board = board
+        self.pool = pool
         self.policy = policy
         self.view = view
-        self.command = command
         self.feed = feed
-        self.running: dict[asyncio.Task[int], Job] = {}
-        self.processes: dict[str, asyncio.subprocess.Process] = {}
+        self.running: dict[asyncio.Task[End], Job] = {}
+        self.attempts: dict[str, Attempt] = {}
         self.watches: dict[str, Watch] = {}
         self.signatures: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.closed: dict[str, str] = {}  #: cells of which no further seed is started, and why
@@ -136,12 +127,13 @@ class _Launch:
         self._log("launch", runs=len(self.board.jobs), done=self.board.counts["done"], workers=self.board.workers)
         try:
             with self.view:
-                try:
-                    while await self._advance():
-                        await self._tick()
-                finally:
-                    await self._stop()
-                    self.view.update(self.board)
+                async with self.pool:
+                    try:
+                        while await self._advance():
+                            await self._tick()
+                    finally:
+                        await self._stop()
+                        self.view.update(self.board)
         finally:
             for number in heard:
                 asyncio.get_running_loop().remove_signal_handler(number)
@@ -160,6 +152,7 @@ class _Launch:
         for job in self.board.among("elsewhere"):
             self._look(job)
         more = self._turn()
+        self._follow()
         self._expire()
         self._skip()
         self._block()
@@ -185,7 +178,7 @@ class _Launch:
         for job in [self.board.jobs[run] for run in turn.pause]:
             if job.state == "queued":
                 self._become(job, "paused")
-            elif job.state == "running" and not job.unwanted:
+            elif job.state in ("pending", "running") and not job.unwanted:
                 job.unwanted = True
                 self._ask_to_stop(job)
         self.board.recount()
@@ -214,16 +207,29 @@ class _Launch:
         if (job.directory / "result.json").exists():
             self._become(job, "done", "elsewhere")
         elif seen in ("live", "unsure"):
-            self._become(job, "elsewhere", str(watch.holder or "somebody"))
+            attempt = self.pool.adopt(job.directory)
+            if attempt is None:
+                self._become(job, "elsewhere", str(watch.holder or "somebody"))
+            else:
+                self._begin(job, attempt)
         elif seen == "free" or watch.clear():
             self.store.create_run(job.id, self.configs[job.id])
-            job.attempt += 1
-            job.started, job.overdue, job.deadline = time.monotonic(), False, None
-            command, threads = self.command(job.directory), _threads(self.configs[job.id])
-            process = await processes.start(command, job.directory, threads)
-            self.processes[job.id] = process
-            self.running[asyncio.create_task(process.wait())] = job
-            self._become(job, "running", pid=process.pid)
+            self._begin(job, await self.pool.start(job.directory, self.configs[job.id]))
+
+    def _begin(self, job: Job, attempt: Attempt) -> None:
+        job.attempt += 1
+        job.started, job.overdue, job.deadline = time.monotonic(), False, None
+        job.begun = _last_checkpoint(job)
+        self.attempts[job.id] = attempt
+        self.running[asyncio.create_task(attempt.wait())] = job
+        self._become(job, "pending" if attempt.pending else "running")
+
+    def _follow(self) -> None:
+        """Tell which of the runs that waited for a place have one by now, and which have lost it again."""
+        for job in self.running.values():
+            state: JobState = "pending" if self.attempts[job.id].pending else "running"
+            if job.state != state:
+                self._become(job, state, "pre-empted" if state == "pending" else "")
 
     def _look(self, job: Job) -> None:
         """Look after a run that somebody else works on."""
@@ -248,21 +254,22 @@ class _Launch:
                 job.overdue = True
                 self._ask_to_stop(job)
             elif job.deadline is not None and now > job.deadline:
-                processes.send(self.processes[job.id], signal.SIGKILL)
+                self.attempts[job.id].stop(force=True)
 
     def _ask_to_stop(self, job: Job) -> None:
         """Stop a worker politely, so that it keeps its state."""
         job.deadline = time.monotonic() + self.policy.grace
-        processes.send(self.processes[job.id], signal.SIGTERM)
+        self.attempts[job.id].stop()
 
-    def _ended(self, job: Job, code: int) -> None:
+    def _ended(self, job: Job, end: End) -> None:
         """Judge how a worker ended, and what follows."""
-        self.processes.pop(job.id)
-        finished = (job.directory / "result.json").exists()
-        failure = judge(code, self.store.failure(job.id), finished, job.attempt)
+        details = self.attempts.pop(job.id).details
+        finished, code = (job.directory / "result.json").exists(), end.code
+        failure = judge(end, self.store.failure(job.id), finished, job.attempt)
         if failure is not None and failure.kind == "killed" and job.overdue:
             failure = Failure("timeout", f"not finished after {self.policy.limit / 3600:g} hours", None, job.attempt)
-        self._log("exit", run=job.id, attempt=job.attempt, code=code, kind=failure.kind if failure else None)
+        kind = failure.kind if failure else None
+        self._log("exit", run=job.id, attempt=job.attempt, code=code, kind=kind, **details)
         if finished:
             self._become(job, "done")
         elif code == LOCKED:
@@ -272,10 +279,17 @@ class _Launch:
             self._become(job, "stopped")
         elif job.unwanted and (failure is None or failure.kind == "killed"):
             self._become(job, "paused")
-        elif failure is not None and failure.kind == "killed" and job.attempt <= self.policy.retries:
+        elif failure is not None and self._goes_on(job, failure):
             self._become(job, "queued", f"{failure.error}; attempt {job.attempt + 1} follows")
         elif failure is not None:
             self._failed(job, failure)
+
+    def _goes_on(self, job: Job, failure: Failure) -> bool:
+        """Is there to be another attempt? For the killed as often as allowed; after its time as long as it gets on."""
+        if failure.kind == "killed":
+            job.losses += 1
+            return job.losses <= self.policy.retries
+        return failure.kind == "timeout" and not job.overdue and _last_checkpoint(job) != job.begun
 
     def _failed(self, job: Job, failure: Failure) -> None:
         job.failure = failure
@@ -317,8 +331,8 @@ class _Launch:
 
     async def _stop(self) -> None:
         """Stop all workers: politely, then, at the end of patience or at a second signal, by force."""
-        for process in self.processes.values():
-            processes.send(process, signal.SIGTERM)
+        for attempt in self.attempts.values():
+            attempt.stop()
         if self.running:
             self.board.message = self.board.message or "stopping: workers write their state (again: at once)"
         asked, deadline = self.signals, time.monotonic() + self.policy.grace
@@ -326,8 +340,8 @@ class _Launch:
             self.view.update(self.board)
             await self._tick()
             if self.signals > max(asked, 1) or time.monotonic() > deadline:
-                for process in self.processes.values():
-                    processes.send(process, signal.SIGKILL)
+                for attempt in self.attempts.values():
+                    attempt.stop(force=True)
         for task, job in list(self.running.items()):
             self._ended(job, task.result())
         self.running.clear()
@@ -336,10 +350,11 @@ class _Launch:
 
     # Telling
 
-    def _become(self, job: Job, state: JobState, note: str = "", *, pid: int | None = None) -> None:
+    def _become(self, job: Job, state: JobState, note: str = "") -> None:
         job.state, job.note = state, note
         self.board.recount()
-        details = {"pid": pid, "attempt": job.attempt} if pid else {}
+        attempt = self.attempts.get(job.id)
+        details = {} if attempt is None else {**attempt.details, "attempt": job.attempt}
         self._log({"running": "start"}.get(state, state), run=job.id, **details, **({"why": note} if note else {}))
         self.view.changed(job)
 
@@ -370,3 +385,8 @@ class _Launch:
             interrupted=self.signals > 0,
             message=self.board.message,
         )
+
+
+def _last_checkpoint(job: Job) -> int | None:
+    """Tell when the checkpoint that the run goes on from was written, in ns; None if there is none."""
+    return files.written(job.directory / "checkpoints" / "last.safetensors")

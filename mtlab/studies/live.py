@@ -34,7 +34,7 @@ def live_view(stream: TextIO | None = None) -> View:
 
 def counted(board: Board) -> str:
     """Say how many runs are in which state; the first three always, the others if there are any."""
-    words = {"elsewhere": "running elsewhere"}
+    words = {"elsewhere": "running elsewhere", "pending": "in the queue"}
     shown = [state for state in ORDER if board.counts[state] or state in ("done", "running", "queued")]
     return ", ".join(f"{board.counts[state]} {words.get(state, state)}" for state in shown)
 

@@ -12,6 +12,7 @@ from typing import Any
 from mtlab.config import resolve
 from mtlab.config.check import as_plain
 from mtlab.config.identity import engine_code
+from mtlab.data.ranks import uneven
 from mtlab.errors import nearest
 from mtlab.studies.cells import Cell, Pricer, make_cells
 from mtlab.studies.published import Result, by_row, overall
@@ -66,6 +67,7 @@ def make_plan(study: Study, price: Pricer) -> Plan:
     cells = make_cells(study, price)
     _refuse_twins(study, cells)
     _check_metrics(study, cells)
+    _refuse_uneven(study, cells)
     known = by_row(study, [cell.row for cell in cells])
     limit = study.keys.budget.max_runs
     distinct = len({Run(cell, seed).id for cell in cells for seed in study.seeds})
@@ -222,6 +224,14 @@ def _refuse_twins(study: Study, cells: Sequence[Cell]) -> None:
 def _besides_length(cell: Cell) -> dict[str, str]:
     values = cell.row.values.items()
     return {axis: value.label for axis, value in values if set(value.settings) != {"train.length"}}
+
+
+def _refuse_uneven(study: Study, cells: Sequence[Cell]) -> None:
+    """Each of several processes needs the same share of every batch."""
+    for cell in cells:
+        batch = cell.config["train"]["batch"]
+        if problem := uneven(study.keys.resources.processes, batch, resolve.contrasted(cell.config)):
+            raise study.error(f"{problem} ({cell.row.label})", "resources.processes")
 
 
 def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:

@@ -62,7 +62,7 @@ class Progress:
 
     def seconds_left(self, board: Board) -> float | None:
         """Seconds to the end of the study at the pace so far; None before there is a pace."""
-        asked = board.among("done", "running", "elsewhere", "queued")
+        asked = board.among("done", "running", "elsewhere", "pending", "queued")
         done = sum(job.work * self.share(job) for job in asked) - self._before
         left = sum(job.work * (1 - self.share(job)) for job in asked)
         elapsed = time.monotonic() - (self._started or time.monotonic())

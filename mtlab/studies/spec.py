@@ -50,6 +50,9 @@ class Resources:
 
     cpus: int = option(1, "CPU cores of one run", minimum=1)
     gpus: int = option(0, "GPUs of one run", minimum=0)
+    processes: int = option(
+        1, "processes that train one run together, each with its share of every batch, its threads and GPU", minimum=1
+    )
     memory_gb: float | None = option(None, "memory of one run, in GiB", above=0.0)
     hours: float | None = option(
         None, "time limit of one attempt at a run, in hours; it can be gone on with", above=0.0
@@ -74,7 +77,7 @@ class StudyKeys:
     report: ReportRules = option(ReportRules, "how variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
     tracking: Tracking = option(Tracking, "where metrics and figures are sent besides the run folder")
-    launcher: Literal["local"] = option("local", "where runs are started")
+    launcher: Any = option("local", "where runs are started: local, slurm, or {name, options…}")
     resources: Resources = option(Resources, "what one run gets")
     published: Any = option(None, "results from the literature, shown beside ours: metric → value, or a list by row")
     init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")

@@ -110,7 +110,7 @@ class Driver:
         self._settle(board, pause)
         if board.halted:
             return Turn(pause=pause)
-        free = board.workers - board.counts["queued"] - board.counts["running"]
+        free = board.workers - board.counts["queued"] - board.counts["pending"] - board.counts["running"]
         for trial in self.active:
             free -= self._begin_seeds(trial, add, free)
         for _ in range(AT_ONCE):

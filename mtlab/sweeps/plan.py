@@ -74,6 +74,7 @@ def _recipe(prepared: Prepared) -> dict[str, Any]:
         "init_from": _absolute(keys.init_from, folder),
         "metrics": asdict(keys.metrics),
         "report": asdict(keys.report),
+        "launcher": None if keys.launcher == "local" else keys.launcher,
         "resources": {key: value for key, value in asdict(keys.resources).items() if value is not None},
         "plugins": list(keys.plugins),
         "plugin_folder": str(folder),

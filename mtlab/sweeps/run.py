@@ -6,13 +6,14 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.studies.board import View
 from mtlab.studies.launcher import Outcome, Policy, launch
+from mtlab.studies.launchers import LocalSettings, make_pool
+from mtlab.studies.pool import Pool
 from mtlab.studies.store import Store
-from mtlab.studies.workers import Command, cpus, worker_command
 from mtlab.sweeps.driver import Driver, News
 from mtlab.sweeps.plan import PlanFile, to_json
 from mtlab.sweeps.records import Standing
@@ -68,6 +69,11 @@ def check_searches(prepared: Prepared, shelf: Shelf) -> None:
         check_search(prepared, variant, shelf)
 
 
+def configs_of(prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """Return the configurations of the variants, as `config.json` has them: what their trials need is the same."""
+    return {variant.label: {"config": variant.cell.config} for variant in prepared.variants}
+
+
 def run_searches(
     prepared: Prepared,
     searches: Sequence[Search],
@@ -75,11 +81,10 @@ def run_searches(
     store: Store,
     price: Pricer,
     *,
-    workers: int | None = None,
+    pool: Pool | None = None,
     policy: Policy | None = None,
     view: View | None = None,
     news: Callable[[News], None] = lambda _: None,
-    command: Command = worker_command,
 ) -> Ended:
     """Search until every variant has had its budget, or nothing more can be done.
 
@@ -89,16 +94,14 @@ def run_searches(
         shelf: where they are kept.
         store: where runs lie.
         price: what an example costs.
-        workers: runs at once; by default as many as there are CPUs for their threads.
+        pool: where runs are worked on; by default this machine, as the sweep's resources say.
         policy: what follows from failures.
         view: what shows it.
         news: told of what happens to trials.
-        command: how to start a worker.
 
     """
     token = secrets.token_hex(8)
     plan = to_json(prepared)
-    threads = max(variant.cell.config["train"]["threads"] for variant in prepared.variants)
     with telling_loss(), shelf.present(token):
         with shelf.alone():
             stored = PlanFile(store, plan)
@@ -111,10 +114,9 @@ def run_searches(
                 store,
                 plan,
                 {},
-                workers=workers or max(1, cpus() // threads),
+                pool=pool or make_pool(LocalSettings(), prepared.sweep.keys.resources, configs_of(prepared)),
                 policy=policy,
                 view=view,
-                command=command,
                 feed=driver,
             )
             driver.finish()

@@ -107,7 +107,7 @@ class SweepKeys:
     report: ReportRules = option(ReportRules, "how the tuned variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
     tracking: dict[str, Any] = option(dict, "where metrics are sent besides the run folder")
-    launcher: Literal["local"] = option("local", "where runs are started")
+    launcher: Any = option("local", "where runs are started: local, slurm, or {name, options…}")
     resources: Resources = option(Resources, "what one run gets")
     init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")
 

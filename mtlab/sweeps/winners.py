@@ -92,7 +92,7 @@ def recipe(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: str, fina
         "metrics": given["metrics"] | {"verdict": verdict},
         "report": given["report"],
     }
-    further = {key: given[key] for key in ("init_from", "plugins", "tracking", "resources")}
+    further = {key: given.get(key) for key in ("init_from", "plugins", "tracking", "launcher", "resources")}
     return {key: value for key, value in {**study, **further}.items() if value not in (None, {}, [])}
 
 

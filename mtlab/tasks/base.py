@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mtlab.config.nodes import configured
 from mtlab.encoder import Fused
 from mtlab.errors import UserError
+from mtlab.managers.base import MODALITIES, Modality
 from mtlab.registry import NoOptions, Registry
 from mtlab.tasks.judging import Evaluation, Outcome, judge_each
 from mtlab.towers.base import TowerShape
@@ -146,6 +147,11 @@ class Task(nn.Module):
         """Answer from a text and each of its pictures → logits [B, A]; unless overridden, from the pooled features."""
         logits: Tensor = self(torch.cat([run.pooled for run in fused], -1))
         return logits
+
+    @property
+    def reads(self) -> tuple[Modality, ...]:
+        """Modalities whose last states `answer` reads token by token; unless it is overridden, pooled features do."""
+        return () if type(self).answer is Task.answer else MODALITIES
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss over the batch, a scalar."""

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from mtlab.config.options import option
+from mtlab.layers import full
 from mtlab.managers.base import Experts, Modality
 from mtlab.tasks import objectives
 from mtlab.tasks.base import Work
@@ -20,6 +22,7 @@ from mtlab.towers.base import Features
 
 if TYPE_CHECKING:
     from mtlab.data.inputs import Inputs
+    from mtlab.training.group import Group
     from mtlab.training.steps import Passes
 
 
@@ -50,10 +53,11 @@ class Read:
 
 
 def compared(run: Passes, head: ContrastiveHead, text: Features, image: Features) -> Similarities:
-    """Compare all texts of a batch with all its images, in float32."""
+    """Compare all texts of a batch with all its images, those of all processes, in float32."""
     with run.autocast():
         units: tuple[Tensor, Tensor] = head(text, image)
-    return objectives.similarities(units[0].float(), units[1].float(), head.clamped())
+    texts, images = (run.group.gathered(full(unit)) for unit in units)
+    return objectives.similarities(texts, images, head.clamped())
 
 
 def matched_hard(
@@ -61,11 +65,13 @@ def matched_hard(
 ) -> Tensor:
     """Tell true pairs from pairs with a hard negative: 3B pairs, their mean cross-entropy in nats.
 
+    Of several processes each draws the negatives of all, and looks at those of its own texts and images.
+
     Args:
         run: in training: it draws the negatives, first an image for each text, then a text for each image.
         head: of matching.
-        text: the batch's B texts.
-        image: the batch's B images.
+        text: the texts of this process's share of the batch.
+        image: its images.
         scores: of the contrast.
         positives: which pairs belong together, [B, B]: never drawn as negatives.
 
@@ -73,11 +79,21 @@ def matched_hard(
     generator = run.generator()
     hard_images = objectives.draw_negatives(objectives.negative_weights(scores.text_to_image, positives), generator)
     hard_texts = objectives.draw_negatives(objectives.negative_weights(scores.image_to_text, positives), generator)
-    pairs = objectives.hard_pairs(hard_images, hard_texts)
+    pairs = objectives.hard_pairs(hard_images, hard_texts).at(run.group.ranks.own)
+    texts, images = (of_all(run.group, each.experts) for each in (text, image))
     with run.autocast():
-        fused = run.fuse(text.experts.at(pairs.texts), image.experts.at(pairs.images), name="hard negatives")
-        logits = head(fused.pooled).float()
+        fused = run.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives", tokens=())
+        logits = full(head(fused.pooled))
     return objectives.classification(logits, pairs.labels)
+
+
+def of_all(group: Group, own: Experts) -> Experts:
+    """Put the experts of all processes together, texts padded to the longest, with gradient."""
+    if group.size == 1:
+        return own
+    missing = 0 if own.mask is None else group.largest(own.mask.shape[1]) - own.mask.shape[1]
+    states = group.gathered(F.pad(own.states, (0, 0, 0, missing)))
+    return Experts(states, None if own.mask is None else group.gathered(F.pad(own.mask, (0, missing))))
 
 
 def read(run: Passes, modality: Modality, given: Inputs) -> Read:

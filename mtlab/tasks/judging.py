@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from mtlab.data.batches import Loader
+    from mtlab.data.batches import Batch, Loader
     from mtlab.tasks.base import Task
     from mtlab.training.steps import Passes
 
@@ -78,41 +78,99 @@ class Evaluation:
         return answers[right] if right >= 0 else "none of the answers", answers[given]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What one pass over some examples gave, left on the device."""
+
+    rows: Sequence[int]  #: the examples' positions in the split
+    tensors: Mapping[str, Tensor]
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> Seen:
+        """Move to a device."""
+        return Seen(self.rows, {name: held.to(device) for name, held in self.tensors.items()}, self.counts)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What all passes over a split gave."""
+
+    seen: Sequence[Seen]
+
+    @property
+    def back(self) -> NDArray[np.int64]:
+        """Where each example of the split is among those that were seen, [n]."""
+        return np.argsort(np.array([row for each in self.seen for row in each.rows]))
+
+    def all(self, name: str) -> list[Tensor]:
+        """Take a tensor of each pass that has it."""
+        return [each.tensors[name] for each in self.seen if name in each.tensors]
+
+    def joined(self, name: str) -> Tensor:
+        """Put what each pass found of its examples together, in the split's order, [n, …]."""
+        whole = torch.cat(self.all(name))
+        return whole[torch.from_numpy(self.back).to(whole.device)]
+
+    def floats(self, name: str) -> Floats:
+        """The same as double precision on the CPU."""
+        found: Floats = self.joined(name).double().cpu().numpy()
+        return found
+
+    def mean(self, name: str) -> float:
+        """Sum up a scalar over all passes, divided by its count; NaN if that is 0."""
+        count = sum(each.counts.get(name, 0) for each in self.seen)
+        return float(torch.stack(self.all(name)).sum()) / count if count else math.nan
+
+
+def look_through(
+    run: Passes, loader: Loader, batch: int, between: Callable[[], None], look: Callable[[Batch], Seen]
+) -> Gathered:
+    """Look at every example of a split once; several processes share the passes, and all learn everything.
+
+    Nothing is read from the device here. Arguments as of `Task.judge`, and:
+
+    Args:
+        run: the model, and how it is run.
+        loader: the split.
+        batch: examples in one forward pass.
+        between: called before each pass.
+        look: runs one pass, over a batch that is still on the CPU.
+
+    """
+    seen = [look(loader.batch(rows)) for rows in run.group.share(loader.passes(batch), between)]
+    if run.group.size == 1:
+        return Gathered(seen)
+    joined = run.group.joined([each.to("cpu") for each in seen])
+    return Gathered([each.to(run.device) for each in joined])
+
+
 def judge_each(
     task: Task, run: Passes, loader: Loader, batch: int, between: Callable[[], None] = lambda: None
 ) -> Evaluation:
     """Judge each example by itself; nothing is read from the device before the end. Arguments as of `Task.judge`."""
-    rows: list[int] = []
-    losses, predictions, scores = [], [], []
-    answerable = 0
-    for chosen in loader.once(batch):
-        between()
+
+    def look(chosen: Batch) -> Seen:
         held = chosen.to(run.device)
         given = run.answer(held)
         outcome = task.outcome(given, held.targets)
         known, count = _answerable(chosen.targets)
+        found = {"prediction": outcome.predictions}
+        found |= {f"score/{name}": scores for name, scores in outcome.scores.items()}
         if count:
-            losses.append(task.loss(given[known], held.targets[known]).double() * count)
-            answerable += count
-        predictions.append(outcome.predictions)
-        scores.append(outcome.scores)
-        rows += chosen.rows
-    back = np.argsort(np.array(rows))
+            found["loss"] = task.loss(given[known], held.targets[known]).double() * count
+        return Seen(chosen.rows, found, {"loss": count})
+
+    gathered = look_through(run, loader, batch, between, look)
     examples = loader.examples
+    names = [name for name in gathered.seen[0].tensors if name.startswith("score/")]
     return Evaluation(
-        loss=float(torch.stack(losses).sum()) / answerable if answerable else math.nan,
+        loss=gathered.mean("loss"),
         ids=[example.id for example in examples],
         families=[example.family for example in examples],
-        scores={name: in_order([part[name] for part in scores], back) for name in scores[0]},
+        scores={name.removeprefix("score/"): gathered.floats(name) for name in names},
         targets=np.array([example.target for example in examples], np.int64),
-        predictions=torch.cat(predictions).cpu().numpy().astype(np.int64)[back],
+        predictions=gathered.joined("prediction").cpu().numpy().astype(np.int64),
     )
-
-
-def in_order(parts: Sequence[Tensor], back: NDArray[np.int64]) -> Floats:
-    """Join what was measured batch by batch, [n], and bring it into the split's order."""
-    joined: Floats = torch.cat(list(parts)).double().cpu().numpy()[back]
-    return joined
 
 
 def _answerable(targets: Tensor) -> tuple[slice | Tensor, int]:

@@ -119,6 +119,10 @@ class Pairs:
     images: Tensor  #: [P]
     labels: Tensor  #: 1 where they belong together, [P]
 
+    def at(self, rows: slice) -> Pairs:
+        """Take some of them."""
+        return Pairs(self.texts[rows], self.images[rows], self.labels[rows])
+
 
 def hard_pairs(hard_images: Tensor, hard_texts: Tensor) -> Pairs:
     """Pair for matching with hard negatives, 3B in this order: true pairs, texts with hard images, hard texts.

@@ -7,7 +7,7 @@ The contrast is judged over the whole split. Shapes: n captions, d width of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtlab.layers import full
 from mtlab.tasks.heads import TEMPERATURES
-from mtlab.tasks.judging import Evaluation, Floats, in_order
+from mtlab.tasks.judging import Evaluation, Floats, Gathered, Seen, look_through
 from mtlab.tasks.similarity import contrasted, nearest
 
 if TYPE_CHECKING:
@@ -29,37 +30,15 @@ RIGHT = "all right"
 LOSSES = {loss: f"{loss}_loss" for loss in ("mlm", "itm", "itc")}
 
 
-@dataclass
-class Gathered:
-    """What the passes over a split gave, batch by batch."""
-
-    rows: list[int] = field(default_factory=list)
-    right: dict[str, list[Tensor]] = field(default_factory=dict)  #: loss → share that is right of each caption
-    sums: dict[str, list[Tensor]] = field(default_factory=dict)  #: loss → its sum over units
-    units: dict[str, int] = field(default_factory=dict)
-    texts: list[Tensor] = field(default_factory=list)  #: unit vectors
-    images: list[Tensor] = field(default_factory=list)
-
-    def add(self, loss: str, losses: Tensor, right: Tensor) -> None:
-        """Take in the losses of some units, and what is right of each caption."""
-        self.right.setdefault(loss, []).append(right)
-        self.sums.setdefault(loss, []).append(losses.double().sum())
-        self.units[loss] = self.units.get(loss, 0) + len(losses)
-
-
 def judge(run: Passes, task: Pretraining, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
     """Judge a split: accuracy is the mean over what is learnt. Arguments as of `Task.judge`."""
-    gathered = Gathered()
-    for chosen in loader.once(batch):
-        between()
-        gathered.rows += chosen.rows
-        _look(run, task, chosen.to(run.device), gathered)
-    back = np.argsort(np.array(gathered.rows))
-    right = {loss: in_order(parts, back) for loss, parts in gathered.right.items()}
-    losses = {loss: float(torch.stack(parts).sum()) / gathered.units[loss] for loss, parts in gathered.sums.items()}
+    gathered = look_through(run, loader, batch, between, partial(_look, run, task))
+    looked_at = [loss for loss in ACCURACIES if gathered.all(f"right/{loss}")]
+    right = {loss: gathered.floats(f"right/{loss}") for loss in looked_at}
+    losses = {loss: gathered.mean(loss) for loss in looked_at}
     if task.itc is not None:
         temperature = task.itc.temperature.clamp(*TEMPERATURES)
-        losses["itc"], right["itc"] = _contrast(gathered, loader, temperature, back)
+        losses["itc"], right["itc"] = _contrast(gathered, loader, temperature)
     weights = task.weights()
     examples = loader.examples
     return Evaluation(
@@ -73,7 +52,15 @@ def judge(run: Passes, task: Pretraining, loader: Loader, batch: int, between: C
     )
 
 
-def _look(run: Passes, task: Pretraining, batch: Batch, gathered: Gathered) -> None:
+def _look(run: Passes, task: Pretraining, chosen: Batch) -> Seen:
+    batch = chosen.to(run.device)
+    found: dict[str, Tensor] = {}
+    units: dict[str, int] = {}
+
+    def add(loss: str, losses: Tensor, right: Tensor) -> None:
+        """Take in the losses of some units, and the share that is right of each caption."""
+        found[f"right/{loss}"], found[loss], units[loss] = right, losses.double().sum(), len(losses)
+
     image = run.features("vision", batch.image)
     pictures = run.experts("image", image)
     if task.mlm is not None:
@@ -83,41 +70,35 @@ def _look(run: Passes, task: Pretraining, batch: Batch, gathered: Gathered) -> N
         counts = torch.bincount(caption, minlength=len(batch))
         hits = torch.zeros(len(batch), device=run.device).index_add(0, caption, (words.argmax(1) == right).float())
         # A caption without a single word (cut, or of signs alone) has nothing to guess, and nothing wrong.
-        gathered.add(
-            "mlm", F.cross_entropy(words, right, reduction="none"), torch.where(counts > 0, hits / counts, 1.0)
-        )
+        add("mlm", F.cross_entropy(words, right, reduction="none"), torch.where(counts > 0, hits / counts, 1.0))
     if task.itm is None and task.itc is None:
-        return
+        return Seen(chosen.rows, found, units)
     text = run.features("text", batch.text)
     if task.itm is not None:
         assert batch.mismatched is not None, "the task wants them"
-        logits, matches = (
-            task.matched(run, batch.mismatched, run.experts("text", text), pictures),
-            batch.mismatched.matches,
-        )
-        right = (logits.argmax(1) == matches).float()
-        gathered.add("itm", F.cross_entropy(logits, matches, reduction="none"), right)
+        matches = batch.mismatched.matches
+        logits = task.matched(run, batch.mismatched, run.experts("text", text), pictures)
+        add("itm", F.cross_entropy(logits, matches, reduction="none"), (logits.argmax(1) == matches).float())
     if task.itc is not None:
         with run.autocast():
-            units: tuple[Tensor, Tensor] = task.itc(text, image)
-        gathered.texts.append(units[0].float())
-        gathered.images.append(units[1].float())
+            unit: tuple[Tensor, Tensor] = task.itc(text, image)
+        found |= {"text": full(unit[0]), "image": full(unit[1])}
+    return Seen(chosen.rows, found, units)
 
 
-def _contrast(gathered: Gathered, loader: Loader, temperature: Tensor, back: np.ndarray) -> tuple[float, Floats]:
+def _contrast(gathered: Gathered, loader: Loader, temperature: Tensor) -> tuple[float, Floats]:
     """Contrast all captions with all pictures: loss, and how much is right of each caption.
 
     Half of that is that the nearest picture is its own, half that its picture's nearest caption is one of its own.
     """
-    order = torch.from_numpy(back).to(temperature.device)
-    text, image = torch.cat(gathered.texts)[order], torch.cat(gathered.images)[order]
+    text, image = gathered.joined("text"), gathered.joined("image")
     numbers: dict[str, int] = {}
     image_of = np.array([numbers.setdefault(example.image, len(numbers)) for example in loader.examples])
     first = np.unique(image_of, return_index=True)[1]  # a caption of each picture
-    image, own = image[torch.from_numpy(first).to(order.device)], torch.from_numpy(image_of).to(order.device)
+    image, own = image[torch.from_numpy(first).to(text.device)], torch.from_numpy(image_of).to(text.device)
     found = contrasted(text, image, own, temperature)
     by_text = nearest(text, image, 1).squeeze(1) == own  # [n]
-    by_image = own[nearest(image, text, 1).squeeze(1)] == torch.arange(len(image), device=order.device)
+    by_image = own[nearest(image, text, 1).squeeze(1)] == torch.arange(len(image), device=text.device)
     right: Floats = ((by_text.double() + by_image[own].double()) / 2).cpu().numpy()
     return found.loss, right
 

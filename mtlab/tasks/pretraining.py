@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+import torch
 from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.encoder import Fused
 from mtlab.errors import UserError, nearest
+from mtlab.layers import full
 from mtlab.managers.base import Experts
 from mtlab.tasks import objectives, pretrained
 from mtlab.tasks.base import Directions, Site, Task, Wants, Work, register_task
@@ -28,7 +30,7 @@ OBJECTIVES = ("mlm", "itm", "itc", "itm_itc")
 LOSSES: Mapping[str, tuple[str, ...]] = {"mlm": ("mlm",), "itm": ("itm",), "itc": ("itc",), "itm_itc": ("itm", "itc")}
 
 
-@register_task("pretraining")
+@register_task("pretraining", version=2)  # 2: what is hidden of a caption no longer depends on its batch's padding
 class Pretraining(Task):
     """Learn from pictures and their captions: predict masked words, tell true pairs from others, draw pairs together.
 
@@ -175,9 +177,9 @@ class Pretraining(Task):
         assert self.mlm is not None, "asked by who learns it"
         text = run.experts("text", run.features("text", masked.words))
         with run.autocast():
-            states = run.fuse(text, image, name="masked words").text
+            states = run.fuse(text, image, name="masked words", tokens=("text",)).text
             words: Tensor = self.mlm(states.flatten(0, 1)[masked.places])
-        return words.float()
+        return full(words)
 
     def matched(self, run: Passes, mismatched: Mismatched, text: Experts, image: Experts) -> Tensor:
         """Tell whether captions match the pictures that they are shown with → logits [B, 2]."""
@@ -185,13 +187,15 @@ class Pretraining(Task):
         if mismatched.images is not None:
             image = image.and_then(run.experts("image", run.features("vision", mismatched.images)))
         with run.autocast():
-            logits: Tensor = self.itm(run.fuse(text, image.at(mismatched.shown), name="matching").pooled)
-        return logits.float()
+            fused = run.fuse(text, image.at(mismatched.shown), name="matching", tokens=())
+            logits: Tensor = self.itm(fused.pooled)
+        return full(logits)
 
     def _contrasted(self, run: Passes, text: Read, image: Read, identities: Tensor) -> dict[str, Tensor]:
         assert self.itc is not None, "asked by who learns it"
+        identities = run.group.gathered(identities)
         if self.config.captions == "own":
-            identities = identities.new_tensor(range(len(identities)))
+            identities = torch.arange(len(identities), device=identities.device)
         positives = objectives.same_image(identities)
         scores = compared(run, self.itc, text.features, image.features)
         found = {"itc": objectives.contrastive(scores, positives)}

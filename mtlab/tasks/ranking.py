@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtlab.data.inputs import moved
+from mtlab.layers import full
 from mtlab.managers.base import Modality
 from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
 from mtlab.tasks.judging import Evaluation, Floats
@@ -129,6 +130,7 @@ def search(
         text = _read(run, "text", words, by_length, loader.text.fetch, contrast, texts, batch, between)
         rows = range(len(split.images))
         image = _read(run, "image", split.images, rows, loader.image.fetch, contrast, images, batch, between)
+        run.group.same([text, image])  # or the last bit of a likeness might give processes other candidates
         pairs = candidates(text, image, count)
         return Found(text, image, pairs, _matched(run, match, pairs, texts, images, batch, between))
 
@@ -145,17 +147,21 @@ def _read(
     between: Callable[[], None],
 ) -> Tensor:
     """Read each text or image once: keep its experts, and give what the contrast makes of it, by number, [·, d]."""
-    units: list[Tensor] = []
+    found: Tensor | None = None  # written in place: to join batches would take their memory twice more
     for at in range(0, len(keys), batch):
         between()
         given = moved(fetch(keys[at : at + batch]), run.device)
         features = run.features("text" if modality == "text" else "vision", given)
         with run.autocast():
             unit = contrast.of_texts(features) if modality == "text" else contrast.of_images(features)
-        units.append(unit.float())
-        spill.add(numbers[at : at + batch], run.experts(modality, features))
-    back = torch.from_numpy(np.argsort(np.array(numbers))).to(run.device)
-    return torch.cat(units)[back]
+        unit = full(unit)
+        if found is None:
+            found = unit.new_empty(len(keys), unit.shape[1])
+        rows = numbers[at : at + batch]
+        found[torch.tensor(rows, device=unit.device)] = unit
+        spill.add(rows, run.experts(modality, features))
+    assert found is not None, "a split has examples"
+    return found
 
 
 def candidates(text: Tensor, image: Tensor, count: int) -> Pairs:
@@ -177,22 +183,24 @@ def candidates(text: Tensor, image: Tensor, count: int) -> Pairs:
 def _matched(
     run: Passes, head: MatchingHead, pairs: Pairs, texts: Spill, images: Spill, batch: int, between: Callable[[], None]
 ) -> Floats:
-    """Score each pair, [P], with as many experts in memory as `BLOCK_BYTES` allows."""
-    scores = np.zeros(len(pairs.images))
-    for block in _groups(np.arange(len(scores)), pairs.images // _several(images)):
+    """Score each pair, [P], with as many experts in memory as `BLOCK_BYTES` allows; processes share the pairs."""
+    scored: list[tuple[Numbers, Floats]] = []
+    for block in _groups(np.arange(len(pairs.images)), pairs.images // _several(images)):
         shown = np.unique(pairs.images[block])
         seen = images.read(shown.tolist(), run.device)
         for part in _groups(block, pairs.texts[block] // _several(texts)):
             said = np.unique(pairs.texts[part])
             read = texts.read(said.tolist(), run.device)
-            for at in range(0, len(part), batch):
-                between()
-                rows = part[at : at + batch]
+            several = [part[at : at + batch] for at in range(0, len(part), batch)]
+            for rows in run.group.share(several, between):
                 image = torch.from_numpy(np.searchsorted(shown, pairs.images[rows])).to(run.device)
                 text = torch.from_numpy(np.searchsorted(said, pairs.texts[rows])).to(run.device)
                 with run.autocast():
-                    logits = head(run.fuse(read.at(text), seen.at(image)).pooled)
-                scores[rows] = logits[:, 1].double().cpu().numpy()
+                    logits = head(run.fuse(read.at(text), seen.at(image), tokens=()).pooled)
+                scored.append((rows, logits[:, 1].double().cpu().numpy()))
+    scores = np.zeros(len(pairs.images))
+    for rows, found in run.group.joined(scored):
+        scores[rows] = found
     return scores
 
 

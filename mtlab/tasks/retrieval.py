@@ -82,7 +82,7 @@ class Retrieval(Task):
         """Contrast, and matching against hard negatives."""
         assert batch.identities is not None, "the task wants them"
         text, image = read(run, "text", batch.text), read(run, "image", batch.image)
-        positives = objectives.same_image(batch.identities)
+        positives = objectives.same_image(run.group.gathered(batch.identities))
         scores = compared(run, self.itc, text.features, image.features)
         return {
             "itc": objectives.contrastive(scores, positives),

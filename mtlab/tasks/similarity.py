@@ -43,7 +43,7 @@ def contrasted(text: Tensor, image: Tensor, image_of: Tensor, temperature: Tenso
         temperature: of the contrast.
 
     """
-    own = (text * image[image_of]).sum(1) / temperature  # [T]
+    own = torch.cat([(text[rows] * image[image_of[rows]]).sum(1) for rows in _rows(text, text)]) / temperature  # [T]
     of_texts = _log_sums(text, image, temperature) - own
     counts = torch.bincount(image_of, minlength=len(image))
     mean_own = torch.zeros_like(counts, dtype=own.dtype).index_add(0, image_of, own) / counts
@@ -51,7 +51,7 @@ def contrasted(text: Tensor, image: Tensor, image_of: Tensor, temperature: Tenso
 
 
 def _log_sums(queries: Tensor, others: Tensor, temperature: Tensor) -> Tensor:
-    parts = [(queries[rows] @ others.T / temperature).logsumexp(1) for rows in _rows(queries, others)]
+    parts = [(queries[rows] @ others.T).div_(temperature).logsumexp(1) for rows in _rows(queries, others)]
     return torch.cat(parts)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtlab.config.options import option
+from mtlab.errors import UserError
 from mtlab.registry import Registry
 from mtlab.towers.images import Fitting
 from mtlab.towers.layers import offered
@@ -177,6 +178,15 @@ class Tower(nn.Module, Generic[Raw]):
     def forward(self, *inputs: Tensor) -> Features:
         """Run the tower and return the offered levels."""
         raise NotImplementedError
+
+    def recompute(self) -> None:
+        """Run the tower's layers anew in the backward pass rather than keep what they computed.
+
+        Raises:
+            UserError: it cannot.
+
+        """
+        raise UserError(f"{type(self).__name__} keeps its activations: it cannot compute them anew")
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training; a frozen tower stays in evaluation, whatever the model around it does."""

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 from mtlab.config.options import option
+from mtlab.errors import UserError
 from mtlab.towers import encoders, published
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, Vocabulary, register_text_tower
 from mtlab.towers.weights import drawn_from, package_folder
@@ -78,6 +79,14 @@ class EncoderBased(Tower[str]):
         if len(states) != self.info.depth + 1:
             raise RuntimeError(f"{type(self.network).__name__} gave {len(states)} states for {self.info.depth} levels")
         return Features(tuple(self._normed(states[level]) for level in self.levels), mask)
+
+    def recompute(self) -> None:
+        """Leave it to transformers."""
+        if not self.network.supports_gradient_checkpointing:
+            raise UserError(f"transformers cannot compute the activations of {type(self.network).__name__} anew")
+        self.network.config.use_cache = False  # transformers would do so at every step, and say it
+        newer = getattr(self.network, "activation_checkpointing_enable", None)
+        (newer or self.network.gradient_checkpointing_enable)({"use_reentrant": False})
 
     def _blank_inputs(self, ids: Tensor) -> dict[str, Tensor]:
         """Keep transformers from looking into ids and mask where there is nothing to see: costs are being counted."""

@@ -61,6 +61,13 @@ class TimmBased(Tower[NDArray[np.uint8]]):
         levels = networks.run(self.network, images, [level - 1 for level in self.levels], norm=self.own_norm)
         return Features(tuple(self._tokens(level) for level in levels))
 
+    def recompute(self) -> None:
+        """Leave it to timm."""
+        try:
+            self.network.set_grad_checkpointing()
+        except (AttributeError, AssertionError, NotImplementedError):
+            raise UserError(f"timm cannot compute the activations of {type(self.network).__name__} anew") from None
+
     def _tokens(self, level: networks.Level) -> Tensor:
         prefix = 0 if level.prefix is None else level.prefix.shape[1]
         side = isqrt(self.info.tokens - prefix)

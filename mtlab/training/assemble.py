@@ -21,6 +21,8 @@ from mtlab.model import VisionLanguageModel, build
 from mtlab.towers import TowerKind, build_tower, tower_shape
 from mtlab.towers.base import Features
 from mtlab.training.environment import device
+from mtlab.training.evaluate import evaluation_batch
+from mtlab.training.group import ALONE, Group
 from mtlab.training.sources import Sources, cached_towers, gather, running, training_batches
 from mtlab.training.steps import Arithmetic
 
@@ -41,12 +43,18 @@ class Assembled:
     training: Loader | StreamedLoader
     model: VisionLanguageModel
     arithmetic: Arithmetic
+    group: Group  #: the processes that train it
     levels: Mapping[Modality, tuple[int, ...]]  #: offered, 1-based
     cut_texts: str | None  #: which texts are too long for the tower, in words
 
     def loader(self, split: Split) -> Loader:
         """Make the batches of a split, as it is judged."""
         return self.sources.loader(self.dataset.examples(split))
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Examples in one forward pass where nothing is learnt."""
+        return evaluation_batch(self.train, self.group.size)
 
     @property
     def experts(self) -> dict[Modality, int]:
@@ -65,15 +73,21 @@ class Assembled:
         return {kind: self.config[kind]["lr_scale"] for kind in ("text", "vision") if self.config[kind]["trainable"]}
 
 
-def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
+def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Assembled:
     """Build all that a run needs; caches are filled, unless another worker has done so.
 
+    Args:
+        config: the run's resolved configuration.
+        seed: the run's.
+        group: the processes that train it; each builds the same.
+
     Raises:
-        UserError: the configuration is wrong, or weights or data cannot be read.
+        UserError: the configuration is wrong, or weights or data cannot be read, or not shared by so many processes.
 
     """
     train = checked(TrainConfig, config["train"])
-    arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
+    chosen = device(train.device, group.local_rank, group.local_ranks)
+    arithmetic = Arithmetic(chosen, bf16=train.precision == "bf16")
     entry, options = configured(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
     cut = overlong.told(config, overlong.cut_texts(config, dataset), entry.cls.sizes(options))
@@ -102,6 +116,8 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
     )
     if model.encoder.config.standardise:
         calibrate(model, dataset, sources)
+    if train.checkpoint_activations:
+        model.recompute()
     return Assembled(
         config=config,
         seed=seed,
@@ -113,6 +129,7 @@ def assemble(config: Mapping[str, Any], seed: int) -> Assembled:
         training=training_batches(train, dataset, sources, None if "vision" in cached else towers["vision"]),
         model=model.to(arithmetic.device),
         arithmetic=arithmetic,
+        group=group,
         levels={"text": text.levels, "image": vision.levels},
         cut_texts=cut,
     )

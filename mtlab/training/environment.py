@@ -22,15 +22,30 @@ PACKAGES = ("mtlab", "torch", "numpy", "timm", "transformers")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  #: of malloc.h
 
 
-def device(wanted: str) -> torch.device:
+def device(wanted: str, number: int = 0, processes: int = 1) -> torch.device:
     """Choose the device that `train.device` names: `auto` takes CUDA where there is one.
 
+    Args:
+        wanted: auto, cpu, cuda or cuda:N.
+        number: of this process among those of its host that train one model.
+        processes: how many these are; each takes a GPU of its own.
+
     Raises:
-        UserError: there is no such device.
+        UserError: there is no such device, or not one for each process.
 
     """
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if processes > 1 and wanted.startswith("cuda:"):
+        raise UserError(f"{wanted} is one GPU, and each of {processes} processes takes one: cuda", key="train.device")
+    if wanted == "cuda" and 1 < processes <= torch.cuda.device_count():
+        return torch.device("cuda", number)
+    if wanted == "cuda" and processes > 1:
+        raise UserError(
+            f"{processes} processes need {processes} GPUs, there are {torch.cuda.device_count()} here: start fewer, "
+            "or set it to cpu",
+            key="train.device",
+        )
     try:
         chosen = torch.device(wanted)
     except RuntimeError:
@@ -42,7 +57,7 @@ def device(wanted: str) -> torch.device:
     return chosen
 
 
-def state(attempt: int, chosen: torch.device, threads: int) -> dict[str, Any]:
+def state(attempt: int, chosen: torch.device, threads: int, processes: int = 1) -> dict[str, Any]:
     """Describe this attempt for `state.json`. Versions are read without importing the packages."""
     return {
         "attempt": attempt,
@@ -50,6 +65,7 @@ def state(attempt: int, chosen: torch.device, threads: int) -> dict[str, Any]:
         "pid": os.getpid(),
         "device": device_name(chosen),
         "threads": threads,
+        "processes": processes,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),

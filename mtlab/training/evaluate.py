@@ -28,6 +28,6 @@ def evaluate(run: Passes, loader: Loader, batch: int, between: Callable[[], None
     return run.model.task.judge(run, loader, batch, between)
 
 
-def evaluation_batch(train: TrainConfig) -> int:
-    """Choose the examples of one forward pass without gradients: twice what fits with them."""
-    return 2 * (train.micro_batch or train.batch)
+def evaluation_batch(train: TrainConfig, processes: int = 1) -> int:
+    """Choose the examples of one forward pass without gradients: twice what each process fits with them."""
+    return 2 * min(train.micro_batch or train.batch, train.batch // processes)

@@ -13,7 +13,7 @@ from mtlab.recording import averages, probe, tokens
 from mtlab.training import checkpoints, interventions
 from mtlab.training.assemble import Assembled
 from mtlab.training.environment import device_name, peak_memory_mib
-from mtlab.training.evaluate import Evaluation, evaluate, evaluation_batch
+from mtlab.training.evaluate import Evaluation, evaluate
 from mtlab.training.left import chosen
 from mtlab.training.progress import Progress
 from mtlab.training.steps import Passes
@@ -29,6 +29,8 @@ def finish(
 ) -> dict[str, Any]:
     """Judge a trained run and write all that it leaves, but for `result.json`, which is returned.
 
+    Of several processes all judge, each its share, and the leader writes.
+
     Args:
         run: model and data.
         progress: how training ended.
@@ -41,18 +43,18 @@ def finish(
 
     """
     best = folder / "checkpoints" / "best.safetensors"
-    if not chosen(best, progress, print)[0]:
+    if not run.group.told(run.group.leads and chosen(best, progress, print)[0]):
         raise checkpoints.CorruptError(f"the best checkpoint, of step {progress.best_step}, is lost")
     tensors, _ = checkpoints.load(best)
     checkpoints.restore(run.model, tensors)
     run.model.eval()
-    batch = evaluation_batch(run.train)
-    passes = Passes(run.model, run.arithmetic)
+    batch = run.evaluation_batch
+    passes = Passes(run.model, run.arithmetic, group=run.group)
     judged = {split: evaluate(passes, run.loader(split), batch, check) for split in run.judged}
     metrics: dict[str, float] = {} if progress.train_loss is None else {"train/loss": progress.train_loss}
     for split, found in judged.items():
         metrics |= found.metrics(split)
-    if run.record.examples:
+    if run.record.examples and run.group.leads:
         write_examples(folder / "examples.parquet", judged)
     measured = record(run, folder, judged["val"], progress.best_step, check)
     return {
@@ -65,7 +67,7 @@ def finish(
             **counted,
             "seconds": progress.seconds,
             "examples_per_second": progress.step * run.train.batch / progress.seconds,
-            "memory_mib": peak_memory_mib(run.arithmetic.device),
+            "memory_mib": max(run.group.joined([peak_memory_mib(run.arithmetic.device)])),  # of one process
         },
         "interventions": measured,
         "cut_texts": run.cut_texts,
@@ -73,6 +75,7 @@ def finish(
             "device": device_name(run.arithmetic.device),
             "threads": run.train.threads,
             "micro_batch": run.train.micro_batch or run.train.batch,
+            "processes": run.group.size,
         },
     }
 
@@ -91,22 +94,24 @@ def record(
 
     """
     wanted, loader, device = run.record, run.loader("val"), run.arithmetic.device
-    batch, levels = evaluation_batch(run.train), run.levels
+    batch, levels, leads = run.evaluation_batch, run.levels, run.group.leads
     intervened = None
     with probe.undisturbed(run.model, device):
         look = partial(probe.look, run.model, run.arithmetic)
         if wanted.layers or wanted.interventions:
             rows = probe.spread(loader.examples, averages.EXAMPLES)
             found = averages.averages(look, loader, rows, batch, device, run.experts, check)
-            if wanted.layers:
+            if wanted.layers and leads:
                 described = averages.about(found, levels, len(rows)) | {"step": step}
                 checkpoints.save(folder / "layers.safetensors", found, described)
             if wanted.interventions:
                 mixing = averages.mixing(found, run.model.encoder.config.cross_layers)
-                intervened = interventions.measure(run.model, loader, batch, run.arithmetic, levels, mixing, check)
-        if wanted.tokens:
+                intervened = interventions.measure(
+                    run.model, loader, batch, run.arithmetic, levels, mixing, check, run.group
+                )
+        if wanted.tokens and leads:
             rows = probe.spread(loader.examples, tokens.EXAMPLES)
-            seen = tokens.tokens(look, loader, rows, batch, device, check)
+            seen = tokens.tokens(look, loader, rows, batch, device)
             examples = [loader.examples[row] for row in rows]
             told = [judged.words(row, run.dataset.answers) for row in rows]
             described = tokens.about(run.config, levels, seen, examples, told) | {"step": step}

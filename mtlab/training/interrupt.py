@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
@@ -26,9 +26,15 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Turns signals into `Interrupted` while it is entered. A second signal acts as it did before."""
+    """Turns signals into `Interrupted` while it is entered. A second signal acts as it did before.
 
-    def __init__(self) -> None:
+    Args:
+        largest: finds the largest of the numbers of several processes, so that all of them stop at the same `check`.
+
+    """
+
+    def __init__(self, largest: Callable[[int], int] = lambda number: number) -> None:
+        self.largest = largest
         self.pending: int | None = None
         self.deferring = False
         self.before: dict[int, Any] = {}
@@ -52,9 +58,9 @@ class Interrupts:
             self.deferring = False
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal is waiting."""
-        if self.pending is not None:
-            raise Interrupted(self.pending)
+        """Raise `Interrupted` if a signal is waiting, here or in a process that trains with this one."""
+        if number := self.largest(self.pending or 0):
+            raise Interrupted(number)
 
     def _take(self, number: int, _: FrameType | None) -> None:
         self._restore()

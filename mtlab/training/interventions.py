@@ -7,7 +7,7 @@ whose output is no mixture cannot do that: there the expert's level is set to 0 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from mtlab.model import VisionLanguageModel
 from mtlab.towers import TowerKind
 from mtlab.towers.base import Features
 from mtlab.training.evaluate import evaluate
+from mtlab.training.group import ALONE, Group
 from mtlab.training.steps import Arithmetic, Intervene, Masks, Passes
 
 _TOWERS: dict[Modality, TowerKind] = {"text": "text", "image": "vision"}
@@ -34,6 +35,7 @@ def measure(
     levels: Mapping[Modality, tuple[int, ...]],
     mixing: set[Modality],
     between: Callable[[], None] = lambda: None,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Measure a trained model on validation data under each intervention.
 
@@ -45,6 +47,7 @@ def measure(
         levels: the offered levels, 1-based.
         mixing: the modalities whose managers all have weights.
         between: called before each batch.
+        group: the processes that share the validation examples.
 
     Returns:
         `{"metric": …, MODALITY: {"by": "weights" | "input", "uniform": value | None, "token_mean": value | None,
@@ -54,7 +57,7 @@ def measure(
     layers = model.encoder.config.cross_layers
 
     def value(run: Passes) -> float:
-        return float(evaluate(run, loader, batch, between).outcomes.mean())
+        return float(evaluate(replace(run, group=group), loader, batch, between).outcomes.mean())
 
     found: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:

@@ -19,6 +19,7 @@ from mtlab.recording.trace import Trace, gradient_norms, recorded_steps
 from mtlab.training import checkpoints
 from mtlab.training.evaluate import evaluate, evaluation_batch
 from mtlab.training.failures import DivergedError
+from mtlab.training.group import ALONE, Group
 from mtlab.training.history import History
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.left import ANEW, left
@@ -42,7 +43,8 @@ class Parts:
     arithmetic: Arithmetic
     seed: int
     tower_scales: Mapping[str, float]  #: learning-rate multiplier of each trained tower
-    trace: Trace | None = None  #: looks at the model at a few steps
+    trace: Trace | None = None  #: looks at the model at a few steps; of several processes, the leader's alone
+    group: Group = ALONE  #: the processes that train the model together; the leader writes
 
 
 class Loop:
@@ -82,9 +84,11 @@ class Loop:
         with self.interrupts.deferred():
             try:
                 self._train()
-                self.history.settle(_say)
+                if self.parts.group.leads:
+                    self.history.settle(_say)
             except Interrupted:
                 self._save()
+                self.parts.group.wait()
                 raise
         return self.progress
 
@@ -129,6 +133,7 @@ class Loop:
             step=progress.step,
             clip=train.clip,
             watch=self._watch if progress.step + 1 in self.traced else lambda: None,
+            group=self.parts.group,
         )
         progress.step += 1
         progress.loss_steps += 1
@@ -140,8 +145,11 @@ class Loop:
             progress.train_loss = progress.loss_sum / progress.loss_steps
             progress.loss_sum, progress.loss_steps = 0.0, 0
             self.losses.zero_()
-            values = {"train/loss": progress.train_loss, "train/lr": train.lr * factor}
-            self.history.add(progress.step, progress.seconds, values)
+            self._tell({"train/loss": progress.train_loss, "train/lr": train.lr * factor})
+
+    def _tell(self, values: Mapping[str, float]) -> None:
+        if self.parts.group.leads:
+            self.history.add(self.progress.step, self.progress.seconds, values)
 
     def _watch(self) -> None:
         self.gradients = gradient_norms(self.groups, self.optimiser.param_groups)
@@ -155,11 +163,12 @@ class Loop:
     def _validate(self) -> None:
         parts, progress = self.parts, self.progress
         self._read_losses()
+        self._align()
         parts.model.eval()
         judged = evaluate(
-            Passes(parts.model, parts.arithmetic),
+            Passes(parts.model, parts.arithmetic, group=parts.group),
             parts.validation,
-            evaluation_batch(parts.train),
+            evaluation_batch(parts.train, parts.group.size),
             self.interrupts.check,
         )
         parts.model.train()
@@ -169,8 +178,9 @@ class Loop:
         if parts.metrics.choose not in values:
             advice = nearest(parts.metrics.choose, values)
             raise UserError(f"no metric {parts.metrics.choose!r}; {advice}", key="metrics.choose")
-        self.history.add(progress.step, progress.seconds, values)
-        if progress.judge(values[parts.metrics.choose], parts.metrics.mode, parts.train.patience):
+        self._tell(values)
+        better = progress.judge(values[parts.metrics.choose], parts.metrics.mode, parts.train.patience)
+        if better and parts.group.leads:
             chosen = {"step": progress.step, "metric": parts.metrics.choose, "value": progress.best}
             progress.best_seal = checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
         print(self._line(values), flush=True)
@@ -185,10 +195,17 @@ class Loop:
 
     def _save(self) -> None:
         self._read_losses()
+        self._align()
+        self.saved = self.progress.step
+        if not self.parts.group.leads:
+            return
         model = {f"model/{name}": tensor for name, tensor in checkpoints.model_tensors(self.parts.model).items()}
         state = {f"optimiser/{key}": held for key, held in state_tensors(self.optimiser, self.groups).items()}
         checkpoints.save(self.last, model | state | self._recorded(), asdict(self.progress))
-        self.saved = self.progress.step
+
+    def _align(self) -> None:
+        """Take over what the leader's share taught buffers, such as the statistics of a batch norm that is trained."""
+        self.parts.group.same([*self.parts.model.buffers()])
 
     def _recorded(self) -> dict[str, torch.Tensor]:
         """Copy metrics and trace, so that their files can be put right when they were damaged."""
@@ -196,29 +213,46 @@ class Loop:
         return {"history/lines": self.history.tensor(), **{f"trace/{name}": held for name, held in trace.items()}}
 
     def _resume(self) -> None:
-        """Go on from the last checkpoint; from the start if there is none, or none that can be gone on from."""
+        """Go on from the last checkpoint; from the start if there is none, or none that can be gone on from.
+
+        Of several processes the leader judges what there is, and the others do as it does.
+        """
+        group = self.parts.group
+        if group.leads:
+            self._take_up()
+        self.progress = group.told(self.progress)
+        if not group.leads and self.progress.step:
+            self._restore(checkpoints.load(self.last)[0])
+        group.same([*checkpoints.model_tensors(self.parts.model).values()])  # to the last bit, whatever drew them
+        self.saved = self.progress.step
+        self.losses.fill_(self.progress.loss_sum)
+
+    def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        checkpoints.restore(self.parts.model, checkpoints.under("model", tensors))
+        load_state(self.optimiser, self.groups, checkpoints.under("optimiser", tensors))
+
+    def _take_up(self) -> None:
+        """Take up what an earlier attempt left, metrics and trace included."""
         found = left(self.last, self.best, _say)
         try:
             if found is not None:
-                checkpoints.restore(self.parts.model, checkpoints.under("model", found.tensors))
-                load_state(self.optimiser, self.groups, checkpoints.under("optimiser", found.tensors))
+                self._restore(found.tensors)
                 self.progress = found.progress
                 _say(f"resuming after step {self.progress.step}/{self.steps}")
         except checkpoints.CorruptError as error:
             found = None
             _say(f"{error}: set aside as {checkpoints.set_aside(self.last).name}; {ANEW}")
-        self.saved = self.progress.step
-        self.losses.fill_(self.progress.loss_sum)
         recorded = {} if found is None else found.tensors
         self.history.restore(recorded.get("history/lines"), self.progress.step, _say)
         if self.parts.trace is not None:
             self.parts.trace.restore(checkpoints.under("trace", recorded), self.progress.step, _say)
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
-        train = self.parts.train
-        steps = self.parts.training.steps(
-            self.parts.seed, train.batch, train.micro_batch or train.batch, self.progress.step
-        )
+        train, ranks, task = self.parts.train, self.parts.group.ranks, self.parts.model.task
+        micro = train.micro_batch or train.batch
+        if task.contrasts(task.config, train.batch) is not None:
+            micro //= ranks.ranks  # each process has its share of every contrast
+        steps = self.parts.training.steps(self.parts.seed, train.batch, micro, self.progress.step, ranks)
         if self.parts.arithmetic.device.type != "cuda":
             return steps
         return ahead(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)

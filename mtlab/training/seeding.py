@@ -73,11 +73,11 @@ def noise_generator(
     return torch.Generator(device).manual_seed(derive(seed, "noise", step, micro, *which))
 
 
-def negatives_generator(seed: int, step: int, micro: int, *, rank: int = 0, device: str = "cpu") -> torch.Generator:
-    """Draw the hard negatives of a micro-batch; arguments as of `noise_generator`."""
+def negatives_generator(seed: int, step: int, micro: int, *, device: str = "cpu") -> torch.Generator:
+    """Draw the hard negatives of a micro-batch, over all processes; arguments as of `noise_generator`."""
     import torch
 
-    return torch.Generator(device).manual_seed(derive(seed, "negatives", step, micro, rank))
+    return torch.Generator(device).manual_seed(derive(seed, "negatives", step, micro, 0))
 
 
 def seed_dropout(seed: int, step: int, micro: int, *, rank: int = 0) -> None:

@@ -6,20 +6,23 @@ Shapes: B examples, A answers, N experts, L tokens, D width.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtlab.data.batches import Batch
 from mtlab.data.inputs import Inputs
 from mtlab.encoder import Fused, Key
-from mtlab.managers.base import Experts, Intervention, Modality
+from mtlab.layers import full
+from mtlab.managers.base import MODALITIES, Experts, Intervention, Modality
 from mtlab.model import VisionLanguageModel, draw_noise
 from mtlab.towers import TowerKind
 from mtlab.towers.base import Features
+from mtlab.training.group import ALONE, Group
 from mtlab.training.seeding import negatives_generator, noise_generator, seed_dropout
 
 Masks = Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
@@ -34,9 +37,25 @@ class Arithmetic:
     device: torch.device
     bf16: bool = False  #: autocast the forward pass
 
-    def autocast(self) -> torch.autocast:
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
         """Make the context in which the forward pass runs."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        with self.attention(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            yield
+
+    @contextmanager
+    def attention(self) -> Iterator[None]:
+        """Make the context in which attention is run, and run anew where activations are not kept.
+
+        Attention that no fused kernel can take, such as that of a text tower with dropout on a CPU, is left in bfloat16
+        like every other product: torch would turn it into float32.
+        """
+        reduced = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced or self.bf16)
+        try:
+            yield
+        finally:
+            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced)
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,7 @@ class Passes:
         moment: of training; None: there is no noise.
         intervene: what is done to managers' weights.
         edit: what is done to a tower's levels before they enter the encoder.
+        group: the processes that go through the batch together, each with its share.
 
     """
 
@@ -66,13 +86,14 @@ class Passes:
     moment: Moment | None = None
     intervene: Interventions | None = None
     edit: Mapping[TowerKind, Callable[[Features], Features]] = field(default_factory=dict)
+    group: Group = ALONE
 
     @property
     def device(self) -> torch.device:
         """The model's."""
         return self.arithmetic.device
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[None]:
         """Make the context in which the forward pass runs, heads included."""
         return self.arithmetic.autocast()
 
@@ -87,7 +108,15 @@ class Passes:
         with self.autocast():
             return self.model.encoder.experts(modality, features)
 
-    def fuse(self, text: Features | Experts, image: Features | Experts, *, name: str = "", picture: int = 0) -> Fused:
+    def fuse(
+        self,
+        text: Features | Experts,
+        image: Features | Experts,
+        *,
+        name: str = "",
+        picture: int = 0,
+        tokens: tuple[Modality, ...] = MODALITIES,
+    ) -> Fused:
         """Run the encoder.
 
         Args:
@@ -95,6 +124,7 @@ class Passes:
             image: of B images.
             name: of the pass, where a batch needs several: noise is drawn anew in each.
             picture: which of the images that a text goes with these are.
+            tokens: modalities whose last states are read token by token, see `CrossModalEncoder.forward`.
 
         """
         with self.autocast():
@@ -104,6 +134,7 @@ class Passes:
                 picture=picture,
                 noise=self._noise(text, image, name),
                 intervene=self._interventions({"text": text.mask, "image": image.mask}),
+                tokens=tokens,
             )
         return fused
 
@@ -120,17 +151,18 @@ class Passes:
                     picture=picture,
                     noise={key: drawn[rows] for key, drawn in noise.items()},
                     intervene=intervening(picture, {"text": text.mask, "image": seen.mask}),
+                    tokens=self.model.task.reads,
                 )
                 for picture, (rows, seen) in enumerate(self.model.pictures(image))
             ]
-            return self.model.task.answer(fused).float()
+            return full(self.model.task.answer(fused))
 
     def intervening(self, batch: Batch) -> Intervene:  # noqa: ARG002 - a subclass reads it
         """Say what is done to managers' weights as a batch is answered."""
         return lambda _, masks: self._interventions(masks)
 
     def generator(self) -> torch.Generator:
-        """Make what draws the hard negatives of this moment of training."""
+        """Make what draws the hard negatives of this moment of training, the same in all processes."""
         at = self.moment
         assert at is not None, "where nothing is learnt, nothing is drawn"
         return negatives_generator(at.seed, at.step, at.micro, device=str(self.device))
@@ -139,7 +171,15 @@ class Passes:
         at = self.moment
         if at is None:
             return {}
-        drawn_by = partial(noise_generator, at.seed, at.step, at.micro, name=name, device=str(self.device))
+        drawn_by = partial(
+            noise_generator,
+            at.seed,
+            at.step,
+            at.micro,
+            rank=self.group.ranks.rank,
+            name=name,
+            device=str(self.device),
+        )
         return draw_noise(self.model.encoder, text, image, drawn_by)
 
     def _interventions(self, masks: Masks) -> Mapping[Key, Intervention]:
@@ -156,6 +196,7 @@ def train_step(
     step: int,
     clip: float | None,
     watch: Callable[[], None] = lambda: None,
+    group: Group = ALONE,
 ) -> Tensor:
     """Make one optimiser step; the gradient is that of the mean over all examples, however they are split.
 
@@ -164,12 +205,13 @@ def train_step(
     Args:
         model: in training mode.
         optimiser: with this step's learning rates set.
-        micro_batches: the step's examples, on the CPU or on the device.
+        micro_batches: the step's examples, or this process's share, on the CPU or on the device.
         arithmetic: where and how precisely.
         seed: the run's.
         step: the optimiser step, from 0.
         clip: largest norm of the gradient; None: as it is.
         watch: called when the gradient is known, before it is clipped.
+        group: the processes that make this step together; all end with the same weights.
 
     Returns:
         The mean loss over the step's examples, a scalar on the device: reading it waits for the device.
@@ -178,23 +220,35 @@ def train_step(
     optimiser.zero_grad(set_to_none=True)
     task = model.task
     counted = [task.units(given) for given in micro_batches]
-    whole = sum(map(Counter, counted), Counter[str]())
+    whole = sum(map(Counter, group.joined(counted)), Counter[str]())
     total = torch.zeros((), device=arithmetic.device)
     for micro, (given, units) in enumerate(zip(micro_batches, counted, strict=True)):
         batch = given.to(arithmetic.device)
-        seed_dropout(seed, step, micro)
-        losses = task.losses(Passes(model, arithmetic, Moment(seed, step, micro)), batch)
+        seed_dropout(seed, step, micro, rank=group.ranks.rank)
+        losses = task.losses(Passes(model, arithmetic, Moment(seed, step, micro), group=group), batch)
         if not losses:  # no word happens to be hidden
             continue
         loss = combined(losses, {name: units[name] / whole[name] for name in losses}, task.weights())
-        loss.backward()
+        with arithmetic.attention():
+            loss.backward()
         total += loss.detach()
+    parameters = [parameter for each in optimiser.param_groups for parameter in each["params"]]
+    add_up(group, parameters, total)
     watch()
     if clip is not None:
-        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, clip, foreach=True)
     optimiser.step()
     return total
+
+
+def add_up(group: Group, parameters: Sequence[nn.Parameter], total: Tensor) -> None:
+    """Add up gradients and loss over all processes, in place; what none of them learns from stays without gradient."""
+    learnt = group.any([parameter.grad is not None for parameter in parameters])
+    chosen = [parameter for parameter, some in zip(parameters, learnt, strict=True) if some]
+    for parameter in chosen:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    group.add([*(parameter.grad for parameter in chosen if parameter.grad is not None), total])
 
 
 def combined(losses: Mapping[str, Tensor], shares: Mapping[str, float], weights: Mapping[str, float]) -> Tensor:

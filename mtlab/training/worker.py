@@ -1,12 +1,12 @@
-"""The worker: one process, one run directory, from its `config.json` to its `result.json`."""
+"""The worker: one run directory, from its `config.json` to its `result.json`, by one process or several."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,22 @@ import torch
 from mtlab import files
 from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS
+from mtlab.data.ranks import uneven
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
 from mtlab.recording.trace import trace_of
 from mtlab.studies import sums
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
 from mtlab.studies.process import LAUNCHER
-from mtlab.training import environment, failures
+from mtlab.training import distributed, environment, failures
 from mtlab.training.assemble import assemble
 from mtlab.training.checkpoints import CorruptError
 from mtlab.training.finish import finish
+from mtlab.training.group import Group
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.left import ANEW
 from mtlab.training.loop import Loop, Parts, headline
+from mtlab.training.several import PEER_LOST
 from mtlab.training.transfer import source, start_from
 
 INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
@@ -36,13 +39,15 @@ INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
 def train(run_dir: Path, *, plugins: bool = True) -> int:
     """Train one run to its end, going on from its last checkpoint; a finished run is never touched.
 
+    Under `torchrun`, several processes call this for one run, and train it together.
+
     Args:
         run_dir: the run's folder, with its `config.json`.
         plugins: may the modules that its study names be imported?
 
     Returns:
         The exit code: 0 finished; 2 the user's input is wrong and 3 failed, both with `failure.json`; 130 or 143
-        interrupted, to be continued; 75 another process works on the run.
+        interrupted, to be continued; 75 another process works on the run; 76 another process of this run has ended.
 
     """
     if (run_dir / "result.json").exists():
@@ -50,56 +55,111 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
             print(f"{run_dir} is finished already")
         return 0
     try:
-        if not (run_dir / "config.json").is_file():
-            raise UserError("is no run directory (it has no config.json): `mtlab run FILE` makes them", file=run_dir)
-        with Interrupts() as interrupts, RunLock(run_dir):
-            return _attempt(run_dir, interrupts, plugins=plugins)
-    except LockedError as error:
-        print(f"mtlab: {error}", file=sys.stderr)
-        return LOCKED
+        with distributed.joined() as group:
+            return train_in(group, run_dir, plugins=plugins)
     except UserError as error:
         print(f"mtlab: {error}", file=sys.stderr)
         return INPUT_ERROR
-    except Interrupted as error:
-        print(f"interrupted by {error}; `mtlab train {run_dir}` goes on from here", flush=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except distributed.PeerLostError as error:
+        print(f"mtlab: another process of this run has ended ({error})", file=sys.stderr)
+        return PEER_LOST
 
 
-def _attempt(run_dir: Path, interrupts: Interrupts, *, plugins: bool) -> int:
-    if (run_dir / "result.json").exists():  # finished by another worker while we waited for the lock
+def train_in(group: Group, run_dir: Path, *, plugins: bool = True) -> int:
+    """Train with the other processes of a group; only the leader prints."""
+    with ExitStack() as stack:
+        if not group.leads:
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        try:
+            if not (run_dir / "config.json").is_file():
+                raise UserError(
+                    "is no run directory (it has no config.json): `mtlab run FILE` makes them", file=run_dir
+                )
+            with Interrupts(group.largest) as interrupts, held(run_dir, group):
+                return _attempt(run_dir, group, interrupts, plugins=plugins)
+        except LockedError as error:
+            if group.leads:
+                print(f"mtlab: {error}", file=sys.stderr)
+            return LOCKED
+        except UserError as error:
+            if group.first():
+                print(f"mtlab: {error}", file=sys.stderr)
+            return INPUT_ERROR
+        except Interrupted as error:
+            print(f"interrupted by {error}; `mtlab train {run_dir}` goes on from here", flush=True)
+            return error.exit_code
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+
+@contextmanager
+def held(run_dir: Path, group: Group) -> Iterator[None]:
+    """Hold a run; of several processes the leader does.
+
+    Raises:
+        LockedError: another process works on the run.
+
+    """
+    with ExitStack() as stack:
+        problem: str | None = None
+        if group.leads:
+            try:
+                stack.enter_context(RunLock(run_dir))
+            except LockedError as error:
+                problem = error.problem
+        problem = group.told(problem)
+        if problem is not None:
+            raise LockedError(problem, file=run_dir)
+        yield
+
+
+def _attempt(run_dir: Path, group: Group, interrupts: Interrupts, *, plugins: bool) -> int:
+    if group.told((run_dir / "result.json").exists()):  # finished by another worker while we waited for the lock
         return 0
     attempt = 1
-    with suppress(FileNotFoundError):
-        attempt += files.read_json(run_dir / "state.json")["attempt"]
-    (run_dir / "failure.json").unlink(missing_ok=True)
+    if group.leads:
+        with suppress(FileNotFoundError):
+            attempt += files.read_json(run_dir / "state.json")["attempt"]
+        (run_dir / "failure.json").unlink(missing_ok=True)
+    attempt = group.told(attempt)
     try:
         config = files.read_json(run_dir / "config.json")
         try:
-            _train(run_dir, config, attempt, interrupts, plugins=plugins)
+            _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
         except CorruptError as error:  # the best checkpoint was damaged after it was written: going on notices it
             print(f"{error}: {ANEW}", flush=True)
-            _train(run_dir, config, attempt, interrupts, plugins=plugins)
+            _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
+    except distributed.PeerLostError:
+        raise
     except Exception as error:
         failure = failures.described(error, attempt)
-        if failure["kind"] == "bug":
-            traceback.print_exc()
-        print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
-        files.write_json(run_dir / "failure.json", failure)
+        if group.first():
+            if failure["kind"] == "bug":
+                traceback.print_exc()
+            print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
+            files.write_json(run_dir / "failure.json", failure)
         return INPUT_ERROR if failure["kind"] == "input" else FAILED
     return 0
 
 
-def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: Interrupts, *, plugins: bool) -> None:
+def _train(
+    run_dir: Path, run_config: dict[str, Any], attempt: int, group: Group, interrupts: Interrupts, *, plugins: bool
+) -> None:
     config, seed = run_config["config"], run_config["seed"]
-    device, threads = environment.device(config["train"]["device"]), config["train"]["threads"]
+    device = environment.device(config["train"]["device"], group.local_rank, group.local_ranks)
+    threads = config["train"]["threads"]
     torch.set_num_threads(threads)
     environment.keep_freed_memory()
-    files.write_json(run_dir / "state.json", environment.state(attempt, device, threads))
+    if group.leads:
+        files.write_json(run_dir / "state.json", environment.state(attempt, device, threads, group.size))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
     _refuse_changed_data(config["data"], run_config["identity"])
-    run = assemble(config, seed)
+    run = assemble(config, seed, group)
+    task, batch = run.model.task, run.train.batch
+    if problem := uneven(group.size, batch, task.contrasts(task.config, batch)):
+        raise UserError(problem, key="train.batch")
     if config["init_from"] is not None:
         path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
         for line in start_from(run.model, path):
@@ -115,10 +175,21 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
         arithmetic=run.arithmetic,
         seed=seed,
         tower_scales=run.tower_scales,
-        trace=trace_of(run, run_dir) if run.record.trace else None,
+        trace=trace_of(run, run_dir) if run.record.trace and group.leads else None,
+        group=group,
     )
     progress = Loop(parts, run_dir, interrupts).run()
+    group.wait()  # until the best checkpoint lies there, which all read now
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
+    if group.leads:
+        _conclude(run_dir, result)
+    group.wait()  # an early end of one would look like the end of all
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
+    print(f"finished after {progress.step} steps: {shown}", flush=True)
+
+
+def _conclude(run_dir: Path, result: Mapping[str, Any]) -> None:
+    """Write the result, which says that the run is finished."""
     text = files.json_text(result)
     sums.write(run_dir, text)
     with files.temporary(run_dir / "result.json") as scratch:
@@ -127,8 +198,6 @@ def _train(run_dir: Path, run_config: dict[str, Any], attempt: int, interrupts: 
         # All that resuming needs is needed no more: two thirds of a run's disk space. The result is on the disk by now;
         # killed before it has its name, the run is trained again, with the same result.
         (run_dir / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
-    print(f"finished after {progress.step} steps: {shown}", flush=True)
 
 
 def _refuse_changed_data(node: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

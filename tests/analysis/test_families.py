@@ -5,11 +5,14 @@ import io
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 from scipy import stats
 from test_report import drawn
 
+from mtlab.analysis import frame
+from mtlab.analysis.families import families
 from mtlab.analysis.report import build
 from mtlab.statistics import holm
 
@@ -57,6 +60,14 @@ def test_families_are_counted_from_outcomes_where_the_task_reports_none(four):
     plan = four.plan(CELLS)
     plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
     assert build(four.store, plan).families == {}
+
+
+def test_a_family_of_parents_alone_is_none_of_the_table(four):
+    plan = four.plan(CELLS)
+    runs, outcomes = frame.runs(four.store, plan), frame.examples(four.store, plan, split="test")
+    found = families(runs.with_columns(pl.lit(None, pl.Float64).alias("test/accuracy/place")), outcomes, plan)
+    assert list(found) == FAMILIES
+    assert found == families(runs, outcomes, plan)
 
 
 def test_all_formats_show_the_same_cells(fabric):

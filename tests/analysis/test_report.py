@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from mtlab.analysis import captions
 from mtlab.analysis.report import build
 
 CELLS = ["last", "bridge", "static", "adaptive"]
@@ -103,6 +105,16 @@ def test_the_caption_says_how_the_numbers_were_made(four):
             "bridge",
         ):
             assert expected in text
+
+
+def test_a_caption_names_no_more_baselines_than_one_reads(four):
+    report = build(four.store, four.plan(CELLS))
+    rows = [
+        replace(report.rows[0], label=f"row {at}", compare_to="x", compare_label=f"baseline {at % 9}", block=f"{at}")
+        for at in range(12)
+    ]
+    told = captions.marks(replace(report, rows=tuple(rows)), 12)
+    assert "(one of baseline 0, baseline 1, baseline 2, baseline 3, baseline 4, baseline 5, 3 more)" in told
 
 
 def test_published_results_are_told_apart(ragged):

@@ -18,8 +18,8 @@ ELSEWHERE = (
     "__",
     "errors.py",
     "files.py",
-    "sealed.py",
     "registry.py",
+    "sealed.py",
     "version.py",
 )
 ELSEWHERE += ("plugins.py", "strangers.py", "checkpoints/")  # imported weights are known by their content

@@ -47,6 +47,9 @@ def test_what_is_hidden_of_a_text_depends_on_its_seed_alone() -> None:
     assert torch.equal(whole.words[0][0], whole.words[0][3])
     row = whole.places // length == 2
     assert (whole.places[row] - 2 * length).tolist() == alone.places.tolist()
+    longer = torch.nn.functional.pad(ids, (0, 5)), torch.nn.functional.pad(mask, (0, 5))  # beside a longer text
+    padded = masking.hide(longer, [5, 6, 7, 5], at_least_one=False)
+    assert torch.equal(padded.words[0][:, :length], whole.words[0])
 
 
 def test_a_text_that_chance_spares_may_have_to_hide_one() -> None:

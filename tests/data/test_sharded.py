@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "converters"))
 from raw_trees import raw
 
+from mtlab.config.nodes import configured
 from mtlab.config.resolve import identity, resolve, sizes
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Example
 from mtlab.data.shards.convert import convert
@@ -179,6 +180,26 @@ def test_what_is_wrong_is_told_in_one_line(
     with pytest.raises(UserError, match=told) as caught:
         resolve(written(**options))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({}, []),
+        ({"train": "train[1:]", "val": "train[:1]"}, []),
+        ({"val": "train[:2]"}, ["train (train) and val (train[:2]) have 2 images in common"]),
+        (
+            {"train": "train[:-1]", "val": "train[1:]"},
+            ["train (train[:-1]) and val (train[1:]) have 1 images in common"],
+        ),
+        ({"val": "test"}, ["val (test) and test (test) have 2 images in common"]),
+    ],
+)
+def test_splits_that_have_images_in_common_are_told_with_the_plan(
+    chosen: dict[str, str], told: list[str], folders: dict[str, Path]
+) -> None:
+    entry, options = configured(DATASETS, {"name": "shards", "folder": str(folders["flickr30k"]), **chosen}, "data")
+    assert [line for line in entry.cls.remarks(options) if "in common" in line] == told
 
 
 def test_a_folder_that_changes_is_read_anew(folders: dict[str, Path], tmp_path: Path) -> None:

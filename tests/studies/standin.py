@@ -174,10 +174,12 @@ class alone:  # noqa: N801 - reads as a word
         self.stream.close()
 
 
-def described(folder: Path, made: Any, *, workers: int = 2, **policy: Any) -> Path:
+def described(folder: Path, made: Any, *, workers: int = 2, pool: str = "local", **policy: Any) -> Path:
     """Write a plan to a file for `standin.py launch`."""
     path = folder / f"launch-{os.getpid()}-{time.monotonic_ns()}.json"
-    path.write_text(json.dumps({"plan": made[0], "configs": made[1], "workers": workers, "policy": policy}))
+    path.write_text(
+        json.dumps({"plan": made[0], "configs": made[1], "workers": workers, "pool": pool, "policy": policy})
+    )
     return path
 
 
@@ -196,17 +198,19 @@ def launch(root: Path, path: Path) -> int:
     """Launch a described plan with stand-in workers and plain lines."""
     from mtlab.studies.launcher import Policy, launch
     from mtlab.studies.live import live_view
+    from mtlab.studies.local import LocalPool
+    from mtlab.studies.slurm import SlurmPool
     from mtlab.studies.store import Store
 
     data = json.loads(path.read_text())
+    here, there = LocalPool(data["workers"], command=command), SlurmPool(16, {"extra": {}}, command=command)
     outcome = launch(
         Store.open(root, create=True),
         data["plan"],
         data["configs"],
-        workers=data["workers"],
+        pool=there if data["pool"] == "slurm" else here,
         policy=Policy(**{"patience": PATIENCE, "grace": 5.0} | data["policy"]),
         view=live_view(),
-        command=command,
     )
     return outcome.exit_code
 

@@ -13,6 +13,7 @@ from standin import make_plan
 from mtlab import files
 from mtlab.studies.board import Board, Turn
 from mtlab.studies.launcher import Outcome, Policy, launch
+from mtlab.studies.local import LocalPool
 from mtlab.studies.store import Store
 
 
@@ -36,7 +37,7 @@ def entries(rows: Any, seeds: Any = (0,)) -> list[tuple[Any, Any]]:
 def fed(store: Store, say: Callable[[Board], Turn | None], workers: int = 1, **policy: Any) -> Outcome:
     plan, _ = make_plan({})
     rules = Policy(**{"patience": 5.0, "grace": 5.0, **policy})
-    return launch(store, plan, {}, workers=workers, policy=rules, command=standin.command, feed=Script(say))
+    return launch(store, plan, {}, pool=LocalPool(workers, command=standin.command), policy=rules, feed=Script(say))
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_what_rests_at_the_end_is_no_failure_and_goes_on_later(store: Store) -> 
     assert (outcome.exit_code, outcome.failed, outcome.skipped) == (0, {}, ())
     assert store.state("aaa/s0") == "interrupted"
     plan, configs = make_plan({"aaa": {"pause": 0.0, "steps": 30}}, (0,))
-    assert launch(store, plan, configs, command=standin.command).done == ("aaa/s0",)
+    assert launch(store, plan, configs, pool=LocalPool(2, command=standin.command)).done == ("aaa/s0",)
 
 
 def test_what_waits_and_is_wanted_no_more_is_never_started(store: Store) -> None:

@@ -16,10 +16,11 @@ from standin import make_plan, snapshot
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies.launcher import Outcome, Policy, default_workers, launch
+from mtlab.studies.launcher import Outcome, Policy, launch
+from mtlab.studies.local import LocalPool, cpus, default_workers
 from mtlab.studies.lock import RunLock, glance
 from mtlab.studies.store import Store
-from mtlab.studies.workers import cpus, environment, worker_command
+from mtlab.studies.workers import environment, worker_command
 
 Run = Callable[..., Outcome]
 
@@ -36,7 +37,7 @@ def run(store: Store) -> Run:
     def run(rows: Any, seeds: Any = (0,), *, workers: int = 2, study: str = "demo", **policy: Any) -> Outcome:
         plan, configs = make_plan(rows, seeds, study)
         policy = {"patience": 5.0, "grace": 5.0, **policy}
-        return launch(store, plan, configs, workers=workers, policy=Policy(**policy), command=standin.command)
+        return launch(store, plan, configs, pool=LocalPool(workers, command=standin.command), policy=Policy(**policy))
 
     return run
 
@@ -128,7 +129,7 @@ def test_a_killed_worker_is_tried_again_and_goes_on(store: Store, run: Run) -> N
     assert [event["kind"] for event in exits] == ["killed", "killed", None]
     undisturbed = Store.open(store.root.parent / "other", create=True)
     plan, configs = make_plan({"aaa": {}}, (0,))
-    launch(undisturbed, plan, configs, command=standin.command)
+    launch(undisturbed, plan, configs, pool=LocalPool(2, command=standin.command))
     assert undisturbed.result("aaa/s0") == store.result("aaa/s0")
     assert undisturbed.metrics("aaa/s0") == store.metrics("aaa/s0")
 
@@ -156,7 +157,7 @@ def test_a_run_whose_time_is_up_keeps_its_state_and_is_gone_on_with(store: Store
     assert run(rows).exit_code == 0
     undisturbed = Store.open(store.root.parent / "other", create=True)
     plan, configs = make_plan(rows, (0,))
-    launch(undisturbed, plan, configs, command=standin.command)
+    launch(undisturbed, plan, configs, pool=LocalPool(2, command=standin.command))
     assert undisturbed.result("aaa/s0") == store.result("aaa/s0")
 
 
@@ -358,7 +359,7 @@ def test_workers_are_held_to_their_threads(store: Store) -> None:
     configs["aaa/s0"]["config"]["train"]["threads"] = 1000
     assert default_workers(configs) == 1
     script = "import os; e = os.environ; print(e['OMP_NUM_THREADS'], e['MKL_NUM_THREADS'], os.getsid(0) == os.getpid())"
-    launch(store, plan, configs, command=lambda _: [sys.executable, "-c", script])
+    launch(store, plan, configs, pool=LocalPool(1, command=lambda _: [sys.executable, "-c", script]))
     assert (store.run("aaa/s0") / "log.txt").read_text() == "1000 1000 True\n"
     assert environment(3)["OPENBLAS_NUM_THREADS"] == "3"
 

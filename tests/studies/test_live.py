@@ -21,6 +21,7 @@ from mtlab.studies.board import Board, Job, make_board
 from mtlab.studies.failures import ADVICE, Failure
 from mtlab.studies.launcher import launch
 from mtlab.studies.live import Live, Plain, live_view
+from mtlab.studies.local import LocalPool
 from mtlab.studies.progress import Progress, clock
 from mtlab.studies.store import Store
 
@@ -47,7 +48,7 @@ def test_plain_lines_of_a_real_launch(tmp_path: Path) -> None:
     plan, configs = make_plan(
         {"aaa": {}, "top": {"does": "oom"}, "kid": {"parent": "top"}, "bbb": {"does": "kill:1"}}, (0,)
     )
-    launch(store, plan, configs, workers=1, view=Plain(stream), command=standin.command)
+    launch(store, plan, configs, pool=LocalPool(1, command=standin.command), view=Plain(stream))
     assert stream.getvalue().splitlines() == [
         "started  aaa seed 0",
         "demo: 0 done, 1 running, 3 queued; 1 at once",

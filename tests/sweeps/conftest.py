@@ -1,10 +1,11 @@
-"""A browser, and one PostgreSQL server for all tests that need one."""
+"""A browser, a Slurm cluster, and one PostgreSQL server for all tests that need one."""
 
 from collections.abc import Iterator
 
 import pytest
 import server
 from browser import chromium, visit  # noqa: F401 - fixtures
+from slurm_cluster import cluster, running_cluster  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")

@@ -202,6 +202,7 @@ class Opened:
 def launch(path: Path, root: Path, workers: int) -> int:
     """Search as `mtlab sweep` does, with imagined runs in processes of their own."""
     from mtlab.studies.launcher import Policy
+    from mtlab.studies.local import LocalPool
     from mtlab.sweeps.run import run_searches
 
     opened = Opened(path, root)
@@ -211,9 +212,8 @@ def launch(path: Path, root: Path, workers: int) -> int:
         opened.shelf,
         opened.store,
         free,
-        workers=workers,
+        pool=LocalPool(workers, command=command),
         policy=Policy(patience=PATIENCE, grace=5.0),
-        command=command,
         news=lambda each: print(each.trial, each.word, each.text, each.value, flush=True),
     )
     return ended.exit_code

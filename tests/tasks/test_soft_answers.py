@@ -14,6 +14,7 @@ from mtlab.tasks import objectives
 from mtlab.tasks.consensus import consensus
 from mtlab.tasks.question_answering import QuestionAnswering
 from mtlab.towers.base import Features
+from mtlab.training.group import ALONE
 
 ANSWERS = ("red", "blue", "2", "green")
 
@@ -91,6 +92,7 @@ def test_accuracy_is_the_official_one_and_score_looks_targets_up() -> None:
 
     class Scripted:
         device = torch.device("cpu")
+        group = ALONE
 
         def answer(self, batch: object) -> torch.Tensor:
             rows = batch.rows  # type: ignore[attr-defined]

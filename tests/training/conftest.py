@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny_runs import RunMaker, run_folder
@@ -12,8 +12,10 @@ from tiny_runs import RunMaker, run_folder
 @pytest.fixture
 def make_run(tmp_path: Path) -> RunMaker:
     """Make run directories as the launcher would: `make_run("cell", seed=0, train={…})`."""
+    return partial(run_folder, tmp_path)
 
-    def make(cell: str = "cell", seed: int = 0, parents: list[dict[str, Any]] | None = None, **sections: Any) -> Path:
-        return run_folder(tmp_path, cell, seed, parents, **sections)
 
-    return make
+@pytest.fixture(scope="module")
+def make_runs(tmp_path_factory: pytest.TempPathFactory) -> RunMaker:
+    """The same for all tests of a module."""
+    return partial(run_folder, tmp_path_factory.mktemp("runs"))

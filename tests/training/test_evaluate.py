@@ -12,6 +12,7 @@ from mtlab.tasks.base import Task
 from mtlab.tasks.judging import Evaluation
 from mtlab.tasks.question_answering import QuestionAnswering
 from mtlab.towers.base import Features
+from mtlab.training.group import ALONE
 
 TASK = QuestionAnswering(QuestionAnswering.Config(), width=2, answers=3)
 CPU = torch.device("cpu")
@@ -45,6 +46,7 @@ class Scripted:
     """A model that answers as a function says."""
 
     device = CPU
+    group = ALONE
 
     def __init__(self, answer: Callable[[Batch], torch.Tensor]) -> None:
         self.answer = answer

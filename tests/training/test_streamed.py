@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from raw_trees import raw
 
 from mtlab.config.resolve import identity, resolve
 from mtlab.data.batches import Batch, Loader
+from mtlab.data.ranks import ALL, Ranks
 from mtlab.data.shards.convert import convert
 from mtlab.data.streamed import StreamedLoader
 from mtlab.errors import UserError
@@ -92,6 +94,45 @@ def test_it_streams_and_goes_on_in_mid_epoch_as_if_nothing_had_happened(
     assert "test/primary" in metrics
 
 
+@pytest.mark.slow  # it waits for the shard to come back
+def test_a_shard_that_is_gone_stops_training_and_nothing_is_lost(
+    shards: dict[str, Path],
+    make_run: RunMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path(shutil.copytree(shards["flickr30k"], tmp_path / "shards"))
+    lost = sorted(folder.glob("train-*.tar"))
+    settings = sections("flickr30k", folder, train={"checkpoint_every": 2})
+    whole, broken = make_run("whole", **settings), make_run("broken", **settings)
+    assert train(whole) == 0
+    real = loop.train_step
+    reached: list[int] = []
+
+    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
+        reached.append(kwargs["step"])
+        if kwargs["step"] == 5:
+            for path in lost:
+                path.rename(path.with_suffix(".away"))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "train_step", stepping)
+    assert train(broken) == 2
+    assert "train-" in (told := capsys.readouterr().err)
+    assert "is missing" in told
+    assert "Traceback" not in told
+    for path in lost:
+        path.with_suffix(".away").rename(path)
+    monkeypatch.setattr(
+        loop, "train_step", lambda *args, **kwargs: reached.append(kwargs["step"]) or real(*args, **kwargs)
+    )
+    before = len(reached)
+    assert train(broken) == 0
+    assert reached[before] in (4, 5, 6), "it goes on from the last checkpoint, not from the start"
+    assert outcome(broken) == outcome(whole)
+
+
 def test_readers_and_micro_batches_change_nothing(shards: dict[str, Path]) -> None:
     one, two = (
         assemble(tiny_config(**sections("nlvr2", shards["nlvr2"], train={"readers": readers})), 0) for readers in (0, 2)
@@ -103,6 +144,39 @@ def test_readers_and_micro_batches_change_nothing(shards: dict[str, Path]) -> No
     halves = steps(one, 3, micro=2)
     assert [t for half in halves for t in half.targets.tolist()] == [t for b in first for t in b.targets.tolist()]
     assert len(pixels(halves)[0]) == 4, "two pictures of each of two texts"
+
+
+@pytest.mark.parametrize("objectives", [["mlm"], ["mlm", "itm", "itc"]])
+def test_several_processes_share_what_one_streams(objectives: list[str], shards: dict[str, Path]) -> None:
+    given = sections("flickr30k", shards["flickr30k"], train={"augment": "albef_randaug", "micro_batch": 4})
+    given["task"] = {"name": "pretraining", "objectives": objectives, "contrastive_width": 8}
+    run = assemble(tiny_config(**given), 0)
+    stream = run.training
+    assert isinstance(stream, StreamedLoader)
+    streams = [stream.steps(0, 4, 4, 1, ranks) for ranks in (ALL, Ranks(0, 2), Ranks(1, 2))]
+    for _ in range(3):
+        alone, *parts = (next(each)[0] for each in streams)
+        for rank, part in enumerate(parts):
+            own = slice(rank, None, 2)
+            assert part.rows == alone.rows[own]
+            assert torch.equal(pixels([part])[0], pixels([alone])[0][own])
+            assert part.masked is not None
+            assert alone.masked is not None
+            hidden, length = alone.masked.words[0][own], part.masked.words[0].shape[1]
+            assert torch.equal(part.masked.words[0], hidden[:, :length])
+            if "itm" in objectives:
+                assert part.identities is not None
+                assert alone.identities is not None
+                assert torch.equal(part.identities, alone.identities[own])
+                assert torch.equal(shown(part), shown(alone)[own])
+
+
+def shown(batch: Batch) -> torch.Tensor:
+    """Give the picture that goes with each text, be it its own or not."""
+    assert batch.mismatched is not None
+    assert isinstance(batch.image, tuple)
+    assert batch.mismatched.images is None or isinstance(batch.mismatched.images, tuple)
+    return torch.cat([batch.image[0], *(batch.mismatched.images or ())])[batch.mismatched.shown]
 
 
 def test_unaugmented_pixels_are_those_of_the_tower(shards: dict[str, Path]) -> None:

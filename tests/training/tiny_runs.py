@@ -48,7 +48,7 @@ def tiny_config(**sections: Any) -> dict[str, Any]:
 
 
 def run_folder(
-    root: Path, cell: str, seed: int = 0, parents: list[dict[str, Any]] | None = None, **sections: Any
+    root: Path, cell: str = "cell", seed: int = 0, parents: list[dict[str, Any]] | None = None, **sections: Any
 ) -> Path:
     """Make the directory of a tiny run in the store at `root`, as the launcher would."""
     folder = root / "cells" / cell / f"s{seed}"

@@ -28,15 +28,20 @@ class Sbu(Converter):
         """Name the file."""
         return [FILE]
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:  # noqa: ARG002 - nothing is to be joined
+    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:
         """Read captions and links side by side."""
         path = self.root / FILE
+        links = scratch.store("name text primary key, link text", ())
         for caption, link in zip_longest(items(path, "captions"), items(path, "image_urls")):
             if caption is None or link is None:
                 raise UserError("has not as many captions as image_urls: cut off, or another file?", file=path)
             try:
                 row = {"caption": caption[1], "link": link[1]}
                 name = PurePosixPath(urlsplit(text(row, "link")).path).name
+                scratch.execute(f"insert or ignore into {links} values (?, ?)", (name, row["link"]))
+                (first,) = scratch.execute(f"select link from {links} where name = ?", (name,)).fetchone()
+                if first != row["link"]:
+                    raise BadRowError(f"SBU/{name} may be the picture of {first}, not of {row['link']}")
                 yield Found(
                     "train", PurePosixPath(name).stem, (f"SBU/{name}",), ({"text": text(row, "caption")},), caption[0]
                 )

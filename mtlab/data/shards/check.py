@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 from mtlab.data.shards.images import BadImageError
 from mtlab.data.shards.images import check as check_image
-from mtlab.data.shards.index import KEY, PICTURES, Shard
+from mtlab.data.shards.index import KEY, PICTURES, Shard, odd
 from mtlab.data.shards.places import Place
 from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.samples import BLOCK, Row, refused
@@ -21,6 +21,23 @@ from mtlab.errors import UserError
 
 PIECE = 2**22  #: bytes read at a time
 Progress = Callable[[int, int], None]  #: shards done, shards in all
+
+
+Sizes = dict[str, tuple[int, ...]]  #: key of a sample → bytes of its images
+
+
+@dataclass
+class Seen:
+    """The samples of a part, as far as they were looked at."""
+
+    sizes: Sizes
+    twice: set[str] = field(default_factory=set)  #: keys
+
+    def add(self, key: str, sizes: tuple[int, ...]) -> None:
+        """Take one more."""
+        if key in self.sizes:
+            self.twice.add(key)
+        self.sizes[key] = sizes
 
 
 @dataclass
@@ -48,26 +65,28 @@ def check(shards: Shards, *, images: bool = True, progress: Progress = lambda _d
         labels = len(shards.answers)
     except UserError as error:
         found.problems.append(str(error))
-    keys: dict[str, Counter[str]] = {}
+    keys: dict[str, Sizes] = {}
     whole = sum(len(part.shards) for part in shards.index.parts.values())
     done = 0
     for name, part in shards.index.parts.items():
         if not part.texts():
             found.problems.append(f"{shards.place.name}: {name} is empty")
-        seen, ids = keys.setdefault(name, Counter()), set[str]()
+        seen, ids = Seen(keys.setdefault(name, {})), set[str]()
         for shard in part.shards:
             for problem in _shard_problems(shards, shard, found, seen, ids, labels, decode=images):
                 found.problems.append(f"{shards.place.name}/{problem}")
             done += 1
             progress(done, whole)
-        if twice := [key for key, count in seen.items() if count > 1]:
-            found.problems.append(f"{shards.place.name}: {name} has {twice[0]} and {len(twice) - 1} more images twice")
-    found.remarks += _shared(keys)
+        if seen.twice:
+            more = f" and {len(seen.twice) - 1:,} more images" if len(seen.twice) > 1 else ""
+            found.problems.append(f"{shards.place.name}: {name} has {min(seen.twice)}{more} twice")
+    found.remarks += [*odd(shards.index), *_shared(keys)]
+    found.problems += (f"{shards.place.name}: {problem}" for problem in _contradictions(keys))
     return found
 
 
 def _shard_problems(
-    shards: Shards, shard: Shard, found: Checked, seen: Counter[str], ids: set[str], labels: int, *, decode: bool
+    shards: Shards, shard: Shard, found: Checked, seen: Seen, ids: set[str], labels: int, *, decode: bool
 ) -> Iterator[str]:
     try:
         rows = shards.rows(shard)
@@ -75,7 +94,7 @@ def _shard_problems(
         yield f"{shard.rows}: {error.problem}"
         return
     for row in rows:
-        seen[row.key] += 1
+        seen.add(row.key, tuple(size for _, size in row.images))
         yield from (f"{shard.rows}: {row.key}: {problem}" for problem in _row_problems(row, shards, labels, ids))
     if per_text(rows) != dict(shard.per_text) or len(rows) != shard.samples:
         yield f"{shard.rows}: has other counts than the index"
@@ -192,10 +211,16 @@ class _Hashed(io.RawIOBase):
             pass
 
 
-def _shared(keys: dict[str, Counter[str]]) -> Iterator[str]:
+def _shared(keys: Mapping[str, Sizes]) -> Iterator[str]:
     """Tell of images that are in several parts: right in some data, a mistake in most."""
-    names = list(keys)
-    for at, first in enumerate(names):
-        for second in names[at + 1 :]:
-            if both := keys[first].keys() & keys[second].keys():
-                yield f"{len(both):,} images are in {first} and in {second}, such as {min(both)}"
+    for first, second in combinations(keys, 2):
+        if both := keys[first].keys() & keys[second].keys():
+            yield f"{len(both):,} images are in {first} and in {second}, such as {min(both)}"
+
+
+def _contradictions(keys: Mapping[str, Sizes]) -> Iterator[str]:
+    """Tell of images that have one key, but are not the same."""
+    for first, second in combinations(keys, 2):
+        both = keys[first].keys() & keys[second].keys()
+        if other := [key for key in both if keys[first][key] != keys[second][key]]:
+            yield f"{min(other)} is another image in {first} than in {second}"

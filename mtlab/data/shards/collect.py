@@ -120,6 +120,9 @@ def _read(converter: Converter, state: Path, leave: Callable[[Bad], None], progr
                 f"{count:,} images are in several parts, such as {key} in {' and '.join(parts)}: are files mixed up?",
                 file=converter.root,
             )
+        if not converter.disjoint and (torn := staging.torn()) is not None:
+            key, parts = torn
+            raise UserError(f"{key} is another image in {parts[0]} than in {parts[1]}", file=converter.root)
         samples = {part: staging.samples(part) for part in converter.parts}
         texts = left + sum(staging.texts.values())
     joined.path.unlink()

@@ -36,9 +36,10 @@ class Unit:
     turn: int
     turns: int  #: text j of a sample comes in turn j modulo this
     texts: int
+    source: int = 0  #: which part of a stream it is from
 
 
-def units(shards: Shards, selection: str, turns: int = TURNS) -> list[Unit]:
+def units(shards: Shards, selection: str, turns: int = TURNS, source: int = 0) -> list[Unit]:
     """List the units of a selection.
 
     Raises:
@@ -47,7 +48,7 @@ def units(shards: Shards, selection: str, turns: int = TURNS) -> list[Unit]:
     """
     subset = parse(selection).subset
     return [
-        Unit(shards, subset, stretch, turn, turns, texts)
+        Unit(shards, subset, stretch, turn, turns, texts, source)
         for stretch in shards.stretches(selection)
         for turn, texts in enumerate(per_turn(shards, stretch, subset, turns))
         if texts

@@ -90,6 +90,18 @@ class Index:
     parts: Mapping[str, Part] = field(default_factory=dict)
 
 
+def odd(index: Index) -> list[str]:
+    """Tell what looks as if files were mixed up, though it may be meant so."""
+    sizes = {name: part.texts() for name, part in index.parts.items()}
+    if "train" not in sizes:
+        return []
+    return [
+        f"{name} has more texts than train ({count:,}, {sizes['train']:,}): are their files swapped?"
+        for name, count in sizes.items()
+        if count > sizes["train"]
+    ]
+
+
 def to_text(index: Index) -> str:
     """Write an index as JSON: one line a shard."""
     head = {

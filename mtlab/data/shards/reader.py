@@ -109,7 +109,7 @@ class Shards:
 
         Raises:
             KeyError: no such image.
-            UserError: the shard is damaged, or not the one that the lines were written with.
+            UserError: the shard is damaged, or not the one that the lines were written with; two images have one key.
 
         """
         shard, offset, size = self._images[key]
@@ -125,13 +125,19 @@ class Shards:
 
     @cached_property
     def _images(self) -> dict[str, tuple[Shard, int, int]]:
-        return {
-            key: (shard, *place)
-            for part in self.index.parts.values()
-            for shard in part.shards
-            for row in self.rows(shard)
-            for key, place in zip(image_keys(row.key, len(row.images)), row.images, strict=True)
-        }
+        """Where each image lies; of one that is in several parts, where it lies first."""
+        found: dict[str, tuple[Shard, int, int]] = {}
+        for part in self.index.parts.values():
+            for shard in part.shards:
+                for row in self.rows(shard):
+                    for key, (offset, size) in zip(image_keys(row.key, len(row.images)), row.images, strict=True):
+                        place = shard, offset, size
+                        known = found.setdefault(key, place)
+                        if known is not place and (known[0] in part.shards or known[2] != size):
+                            raise self._damaged(
+                                shard.file, f"calls an image {key} that is another than in {known[0].file}"
+                            )
+        return found
 
     def _file(self, file: str) -> bytes:
         try:

@@ -32,6 +32,7 @@ class Item:
     record: Record
     images: tuple[bytes, ...]
     where: str  #: the shard, for errors
+    source: int  #: which part of the stream it is from
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Share:
 
     places: tuple[int, ...]  #: in the batch, [k]
     records: tuple[Record, ...]  #: [k]
-    lines: tuple[int, ...]  #: which data set of a mixture each is from, [k]
+    sources: tuple[int, ...]  #: which part of the stream each is from, [k]
     pixels: tuple[Tensor, ...]  #: one for each image of a sample, [k, 3, S, S]; none where nothing is decoded
 
 
@@ -76,7 +77,7 @@ class Reader:
 class Samples:
     """Reads samples of stretches, and remembers where they lie."""
 
-    _layouts: OrderedDict[tuple[int, str, int, str], Layout] = field(default_factory=OrderedDict)
+    _layouts: OrderedDict[tuple[int, str, int, int, str], Layout] = field(default_factory=OrderedDict)
 
     def items(self, wanted: Sequence[tuple[Unit, int]], seed: int | None) -> list[Item]:
         """Read texts, each by its unit and its place in it; neighbours are read in one piece.
@@ -104,9 +105,10 @@ class Samples:
         return [found[each] for each in wanted]
 
     def _layout(self, unit: Unit) -> Layout:
-        key = (id(unit.shards), unit.stretch.shard.file, unit.stretch.first, unit.subset)
+        stretch = unit.stretch
+        key = (id(unit.shards), stretch.shard.file, stretch.first, stretch.last, unit.subset)
         if key not in self._layouts:
-            self._layouts[key] = layout(unit.shards, unit.stretch, unit.subset)
+            self._layouts[key] = layout(unit.shards, stretch, unit.subset)
             if len(self._layouts) > REMEMBERED:
                 self._layouts.popitem(last=False)
         self._layouts.move_to_end(key)
@@ -118,7 +120,8 @@ def _item(unit: Unit, taken: Taken, number: int, seed: int | None) -> Item:
     if seed is not None:
         number = int(shuffled(derive(seed, taken.key), "texts", len(texts))[number])
     keys = image_keys(taken.key, len(taken.images))
-    return Item(record(keys, texts[number]), taken.images, f"{unit.shards.place.name}/{unit.stretch.shard.file}")
+    where = f"{unit.shards.place.name}/{unit.stretch.shard.file}"
+    return Item(record(keys, texts[number]), taken.images, where, unit.source)
 
 
 class TrainingReader:
@@ -161,7 +164,7 @@ class TrainingReader:
         return Share(
             places=tuple(place for place, _, _ in chosen),
             records=tuple(item.record for _, _, item in chosen),
-            lines=tuple(run.line for _, run, _ in chosen),
+            sources=tuple(item.source for _, _, item in chosen),
             pixels=stacked(made),
         )
 
@@ -200,16 +203,21 @@ def once(units: Sequence[Unit], transform: Transform | None, batch: int, reader:
     first, last = (whole * each // readers for each in (number, number + 1))
     for start in range(first, last, batch):
         items = samples.items(_between(units, start, min(start + batch, last)), None)
-        decoded: dict[tuple[str, ...], list[Tensor]] = {}  # texts of one image follow each other
+        decoded: dict[tuple[int, tuple[str, ...]], list[Tensor]] = {}  # texts of one image follow each other
         for item in items:
-            if item.record.images not in decoded:
-                decoded[item.record.images] = _pixels(item, transform, [0] * len(item.images))
+            if _shown(item) not in decoded:
+                decoded[_shown(item)] = _pixels(item, transform, [0] * len(item.images))
         yield Share(
             places=tuple(range(len(items))),
             records=tuple(item.record for item in items),
-            lines=(0,) * len(items),
-            pixels=stacked([decoded[item.record.images] for item in items]),
+            sources=tuple(item.source for item in items),
+            pixels=stacked([decoded[_shown(item)] for item in items]),
         )
+
+
+def _shown(item: Item) -> tuple[int, tuple[str, ...]]:
+    """Name what a text goes with: two folders may call different images alike."""
+    return item.source, item.record.images
 
 
 def _between(units: Sequence[Unit], first: int, last: int) -> list[tuple[Unit, int]]:

@@ -80,6 +80,20 @@ def part_of(index: Index, selection: Selection) -> Part:
     return part
 
 
+def shared(index: Index, one: Selection, other: Selection) -> int:
+    """Count the images that two selections have in common.
+
+    Raises:
+        UserError: as `part_of`.
+
+    """
+    if one.part != other.part:
+        return 0
+    images = part_of(index, one).images
+    spans = [range(*slice(each.first, each.last).indices(images)) for each in (one, other)]
+    return max(0, min(span.stop for span in spans) - max(span.start for span in spans))
+
+
 def stretches(index: Index, selection: Selection) -> Iterator[Stretch]:
     """Find the samples of a selection, shard by shard.
 

@@ -104,6 +104,18 @@ class Staging:
         parts = self.scratch.execute("select part from samples where key = ? order by part", (key,)).fetchall()
         return int(count), str(key), tuple(part for (part,) in parts)
 
+    def torn(self) -> tuple[str, tuple[str, ...]] | None:
+        """Find a sample that is made of other images in one part than in another: its key, and its parts."""
+        told = "select distinct key, part, json_extract(line, '$[0]') as images from rows"
+        found = self.scratch.execute(
+            f"select key from ({told}) group by key having count(distinct part) > 1 and count(distinct images) > 1 "
+            "order by key limit 1"
+        ).fetchone()
+        if found is None:
+            return None
+        parts = self.scratch.execute("select distinct part from rows where key = ? order by part", found).fetchall()
+        return str(found[0]), tuple(part for (part,) in parts)
+
 
 def _place(row: Found) -> int:
     """Draw the place of a sample in the order of its part."""

@@ -13,6 +13,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
+from mtlab.data.ranks import Ranks
 from mtlab.data.shards.epoch import LANES, Unit, units
 from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.readers import Reader, Share, TrainingReader, once
@@ -47,7 +48,7 @@ class Stream:
 
     @cached_property
     def _units(self) -> list[list[Unit]]:
-        return [units(shards, selection) for shards, selection in self.parts]
+        return [units(shards, selection, source=at) for at, (shards, selection) in enumerate(self.parts)]
 
     @property
     def lines(self) -> list[list[Unit]]:
@@ -76,7 +77,7 @@ class Loaded:
     """A batch."""
 
     records: tuple[Record, ...]  #: [B]
-    sources: tuple[int, ...]  #: which part of a mixture each is from, [B]; 0 where there are no weights
+    sources: tuple[int, ...]  #: which part of the stream each is from, [B]: keys of images are unique in its folder
     pixels: tuple[Tensor, ...]  #: one for each image of a sample (pairs have two), [B, 3, S, S]
 
     def __len__(self) -> int:
@@ -112,6 +113,10 @@ class StreamLoader:
 
     def __len__(self) -> int:
         return sum(self.stream.texts)
+
+    def of(self, ranks: Ranks) -> StreamLoader:
+        """Make the same for one of several processes that train one model."""
+        return StreamLoader(self.stream, self.transform, workers=self.workers, rank=ranks.rank, ranks=ranks.ranks)
 
     def steps_per_epoch(self, batch: int) -> int:
         """Count the steps of an epoch (of a mixture: in which as many texts are read as there are)."""
@@ -152,7 +157,7 @@ class StreamLoader:
         """
         self._warn()
         for share in in_processes(partial(self._shares_once, batch), self.workers):
-            yield Loaded(share.records, share.lines, share.pixels)
+            yield Loaded(share.records, share.sources, share.pixels)
 
     def _training_shares(self, seed: int, batch: int, start: int, worker: int, workers: int) -> Iterator[Share]:
         reader = Reader(self._reader.rank, self._reader.ranks, worker, workers)
@@ -161,7 +166,11 @@ class StreamLoader:
 
     def _shares_once(self, batch: int, worker: int, workers: int) -> Iterator[Share]:
         reader = Reader(self._reader.rank, self._reader.ranks, worker, workers)
-        whole = [unit for shards, selection in self.stream.parts for unit in units(shards, selection, turns=1)]
+        whole = [
+            unit
+            for at, (shards, selection) in enumerate(self.stream.parts)
+            for unit in units(shards, selection, turns=1, source=at)
+        ]
         return once(whole, self.transform, batch, reader)
 
     def _warn(self) -> None:
@@ -181,13 +190,13 @@ def _merged(shares: Sequence[Share]) -> Loaded:
     """Put the shares of a batch together, each text in its place."""
     if len(shares) == 1:
         (share,) = shares
-        return Loaded(share.records, share.lines, share.pixels)
+        return Loaded(share.records, share.sources, share.pixels)
     places = [(place, share, at) for share in shares for at, place in enumerate(share.places)]
     places.sort(key=lambda each: each[0])
     back = torch.tensor([place for share in shares for place in share.places]).argsort()
     filled = [share.pixels for share in shares if share.pixels]
     return Loaded(
         tuple(share.records[at] for _, share, at in places),
-        tuple(share.lines[at] for _, share, at in places),
+        tuple(share.sources[at] for _, share, at in places),
         tuple(torch.cat(images)[back] for images in zip(*filled, strict=True)),
     )

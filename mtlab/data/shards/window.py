@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mtlab.data.shards.index import PICTURES
 from mtlab.data.shards.layout import Layout
 from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.samples import refused
@@ -50,6 +51,10 @@ def take(shards: Shards, stretch: Stretch, layout: Layout, places: Sequence[int]
             raise UserError(
                 f"has something else where {layout.keys[first]} should be: copy or convert the shards anew", file=where
             )
+        for sample in samples:
+            if len(sample.images) != PICTURES[shards.kind]:
+                count = len(sample.images)
+                raise UserError(f"{sample.key} has {count} images, not {PICTURES[shards.kind]}", file=where)
         found |= zip(range(first, last + 1), samples, strict=True)
     return found
 

@@ -14,7 +14,9 @@ import pytest
 from raw_trees import copied
 
 from mtlab.data.shards import Shards
+from mtlab.data.shards.check import check
 from mtlab.data.shards.convert import convert
+from mtlab.data.shards.index import odd
 from mtlab.errors import UserError
 
 TRAIN_QUESTIONS = "vqav2/v2_OpenEnded_mscoco_train2014_questions.json"
@@ -293,6 +295,19 @@ class TestFolders:
             convert("vg", copied("vg", tmp_path), tmp_path / "file/out")
 
 
+def test_swapped_splits_that_no_row_betrays(tmp_path: Path) -> None:
+    """Rows of SNLI-VE do not say which split they are of; that train is not the largest one is told."""
+    root = copied("snli_ve", tmp_path)
+    edit(root, "snli_ve/snli_ve_train.jsonl", lambda rows: rows * 2)
+    for number, name in enumerate(("snli_ve/snli_ve_train.jsonl", "snli_ve/snli_ve_dev.jsonl")):
+        edit(root, name, lambda rows, number=number: [r | {"pairID": f"{number}-{i}"} for i, r in enumerate(rows)])
+    assert odd(convert("snli_ve", root, tmp_path / "right")) == []
+    swap(root, "snli_ve/snli_ve_train.jsonl", "snli_ve/snli_ve_dev.jsonl")
+    (remark,) = odd(convert("snli_ve", root, tmp_path / "swapped"))
+    assert remark.startswith("dev has more texts than train (12, ")
+    assert remark in check(Shards(tmp_path / "swapped"), images=False).remarks
+
+
 def test_options(tmp_path: Path) -> None:
     root = copied("vqav2", tmp_path)
     for options, told in (
@@ -302,7 +317,7 @@ def test_options(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=told):
             convert("vqav2", root, tmp_path / "out", options)
-    with pytest.raises(UserError, match="unknown converter 'vqa2'; did you mean 'vqav2'"):
+    with pytest.raises(UserError, match=r"^name: unknown converter 'vqa2'; did you mean 'vqav2'"):
         convert("vqa2", root, tmp_path / "out")
     with pytest.raises(UserError, match="vqav2 has no part 'tset'; did you mean 'test'"):
         convert("vqav2", root, tmp_path / "out", parts=["tset"])

@@ -1,0 +1,140 @@
+"""Retrieval's evaluation – towers once, contrast, matching of the best candidates – against scoring pair by pair.
+
+    python benchmarks/retrieval.py [--images 1000] [--captions 5] [--candidates 128] [--size tiny] [--quick]
+
+Evaluation is measured whole, on one thread, and in between, at seven moments of it, so is a sample of pairs that go
+through the full model, in batches of 64: both towers, and the cross-modal encoder; pixels and words are there already.
+What all pairs would take is extrapolated from the sample, once with towers and once from levels that are there, too.
+Memory is the most that the process had, and what of it was not there before, when model and data were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from alternating import Seconds, machine, measure
+from cache import QUICKSTART
+
+from mtlab.config import resolve
+from mtlab.data.base import Example
+from mtlab.data.batches import Loader
+from mtlab.tasks import ranking
+from mtlab.training.assemble import Assembled, assemble
+from mtlab.training.evaluate import evaluate
+from mtlab.training.steps import Passes
+
+ROUNDS, SAMPLE, BATCH = 7, 64, 64
+TINY: Mapping[str, Any] = {
+    "text": {"name": "tiny_text", "width": 16},
+    "vision": {"name": "tiny_vision", "width": 16},
+    "model": {"width": 16, "heads": 2, "cross_layers": 1, "mlp_ratio": 2, "dropout": 0.0},
+}
+
+
+def prepare(size: str, images: int, captions: int, candidates: int) -> tuple[Assembled, Loader]:
+    """Build a model with both towers, and a split of so many pictures and captions."""
+    written = {
+        **QUICKSTART,
+        **(TINY if size == "tiny" else {}),
+        "task": {"name": "retrieval", "candidates": candidates},
+        "data": {"name": "shapes_captions", "train": 64, "val": 16, "test": 4 * images},
+        "metrics": {"choose": "val/recall", "mode": "max"},
+        "cache": {"enabled": False},
+    }
+    run = assemble(resolve.resolve(written), seed=0)
+    shown = list(dict.fromkeys(example.image for example in run.dataset.examples("test")))
+    said = [example.text for example in run.dataset.examples("test")]
+    examples = [
+        Example(f"{at}", f"{said[at % len(said)]} {at}", shown[at // captions], -1, "")
+        for at in range(images * captions)
+    ]
+    run.model.eval()
+    return run, Loader(examples, run.sources.text, run.sources.vision)
+
+
+class Sampled:
+    """Pairs that go one by one through the full model, timed at moments of something else."""
+
+    def __init__(self, run: Passes, loader: Loader, batches: int) -> None:
+        self.run, self.every = run, max(1, batches // ROUNDS)
+        some = loader.examples[:SAMPLE]
+        self.words = loader.text.fetch([each.text for each in some])
+        self.pixels = loader.image.fetch([each.image for each in some])
+        self.calls = 0
+        self.whole: list[Seconds] = []
+        self.fused: list[Seconds] = []
+
+    def __call__(self) -> None:
+        """Count what happens between, and take a sample now and then."""
+        self.calls += 1
+        if self.calls % self.every == self.every // 2 and len(self.whole) < ROUNDS:
+            self.whole.append(measure(self._whole))
+            self.fused.append(measure(self._fuse))
+
+    def _whole(self) -> None:
+        self.text, self.image = self.run.features("text", self.words), self.run.features("vision", self.pixels)
+        self._fuse()
+
+    def _fuse(self) -> None:
+        self.run.model.task.answer([self.run.fuse(self.text, self.image)])
+
+
+def memory(what: str) -> float:
+    """Read the memory that this process has (VmRSS), or the most that it has had (VmHWM), in MiB."""
+    return int(Path("/proc/self/status").read_text().partition(f"{what}:")[2].split()[0]) / 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--captions", type=int, default=5)
+    parser.add_argument("--candidates", type=int, default=128)
+    parser.add_argument("--size", choices=("quickstart", "tiny"), default="quickstart")
+    parser.add_argument("--quick", action="store_true", help="40 images, 16 candidates, tiny")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    if asked.quick:
+        asked.images, asked.candidates, asked.size = 40, 16, "tiny"
+    texts, pairs = asked.images * asked.captions, asked.images**2 * asked.captions
+    assembled, loader = prepare(asked.size, asked.images, asked.captions, asked.candidates)
+    run = Passes(assembled.model, assembled.arithmetic)
+    candidates = (asked.images + texts) * asked.candidates  # at most: some are both
+    sampled = Sampled(run, loader, (asked.images + texts + candidates) // BATCH)
+    held = memory("VmRSS")
+    kept: list[ranking.Pairs] = []
+    inner = ranking.candidates
+    ranking.candidates = lambda *given: kept.append(inner(*given)) or kept[0]  # type: ignore[func-returns-value]
+    whole = measure(lambda: evaluate(run, loader, BATCH, sampled))
+    peak = memory("VmHWM")
+    matched = len(kept[0].images)
+    ours = {clock: getattr(whole, clock) - spent(sampled, clock) for clock in ("cpu", "wall")}
+    print(f"{machine()}; {asked.size}: {asked.images} images × {texts} texts, top {asked.candidates}")
+    print(
+        f"evaluation: {ours['cpu']:.1f} s CPU, {ours['wall']:.1f} s wall; {matched} of {pairs} pairs matched; "
+        f"memory {peak:.0f} MiB at most, {peak - held:.0f} beyond model and data"
+    )
+    for what, each in (("towers and encoder", sampled.whole), ("encoder alone, from levels", sampled.fused)):
+        for clock in ("cpu", "wall"):
+            one = median(getattr(taken, clock) for taken in each) / SAMPLE
+            print(
+                f"pair by pair, {what}: {1000 * one:.2f} ms {clock} a pair, {one * pairs:.0f} s for all pairs "
+                f"(extrapolated from {len(each)} × {SAMPLE}): {one * pairs / ours[clock]:.1f} times the evaluation"
+            )
+
+
+def spent(sampled: Sampled, clock: str) -> float:
+    """Sum up what the samples took."""
+    return sum(getattr(taken, clock) for taken in (*sampled.whole, *sampled.fused))
+
+
+if __name__ == "__main__":
+    main()

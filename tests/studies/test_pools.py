@@ -1,0 +1,325 @@
+"""Where runs are worked on, without a cluster: settings, what a queue says, GPUs, and what follows from an end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+from standin import make_plan
+
+from mtlab import files
+from mtlab.errors import UserError
+from mtlab.studies import slurm, slurm_queue
+from mtlab.studies.failures import End
+from mtlab.studies.launcher import Outcome, Policy, launch
+from mtlab.studies.launchers import (
+    LocalSettings,
+    SlurmSettings,
+    attempt_limit,
+    launcher_settings,
+    make_pool,
+    slurm_options,
+)
+from mtlab.studies.local import LocalPool, default_workers
+from mtlab.studies.slurm import SlurmPool
+from mtlab.studies.slurm_queue import Seen, SlurmError, parsed
+from mtlab.studies.spec import Resources
+from mtlab.studies.store import Store
+
+# Settings
+
+
+def test_a_launcher_is_a_name_or_a_mapping() -> None:
+    assert launcher_settings("local") == LocalSettings()
+    assert launcher_settings("slurm") == SlurmSettings()
+    given = {"name": "slurm", "partition": "gpu", "at_once": 40, "extra": {"qos": "long"}}
+    assert launcher_settings(given) == SlurmSettings(partition="gpu", at_once=40, extra={"qos": "long"})
+    assert launcher_settings(given, name="slurm").partition == "gpu"  # type: ignore[union-attr]
+    assert launcher_settings(given, name="local") == LocalSettings()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("slrum", "launcher: no launcher 'slrum'; did you mean 'slurm'?"),
+        (3, "launcher: expected local or slurm, or a mapping with `name`; found 3"),
+        ({"partition": "gpu"}, "launcher.name: which launcher? Add `name: local or slurm`"),
+        ({"name": "slurm", "partion": "gpu"}, "launcher.partion: unknown key; did you mean 'partition'?"),
+        ({"name": "slurm", "at_once": 0}, "launcher.at_once: 0 is out of range: must be at least 1"),
+        (
+            {"name": "slurm", "extra": {"time": "1:00:00"}},
+            "launcher.extra.time: mtlab sets this option itself: say resources.hours",
+        ),
+        ({"name": "local", "partition": "gpu"}, "launcher.partition: unknown key; known: at_once, name"),
+    ],
+)
+def test_wrong_settings_are_told_with_what_would_be_right(given: Any, line: str) -> None:
+    with pytest.raises(UserError) as told:
+        launcher_settings(given)
+    assert str(told.value) == line
+
+
+def test_resources_in_the_words_of_sbatch() -> None:
+    settings = SlurmSettings(partition="gpu", setup=["module load cuda"], extra={"mail_type": "END"})
+    assert slurm_options(settings, Resources(gpus=2, memory_gb=1.5, hours=0.51)) == {
+        "partition": "gpu",
+        "account": None,
+        "time": 31,
+        "mem": "1536M",
+        "gpus_per_node": 2,
+        "setup": ["module load cuda"],
+        "extra": {"mail-type": "END"},
+    }
+    assert attempt_limit(LocalSettings(), Resources(hours=2.0)) == 7200
+    assert attempt_limit(settings, Resources(hours=2.0)) == float("inf")  # Slurm itself sees to it
+
+
+def test_where_there_is_no_slurm_that_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="no sbatch here: Slurm's jobs are submitted from a login node"):
+        make_pool(SlurmSettings(), Resources(), make_plan({"aaa": {}})[1])
+    assert slurm_queue.described() == {"version": None, "partitions": [], "problem": None}
+
+
+def test_where_submitit_is_missing_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "submitit", None)
+    with pytest.raises(UserError, match=r"launcher: the launcher slurm needs submitit: pip install 'mtlab\[slurm\]'"):
+        make_pool(SlurmSettings(), Resources(), make_plan({"aaa": {}})[1])
+
+
+# What the queue says
+
+
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [
+        ("7|COMPLETED|0:0|0|1:00|UNLIMITED|", End(0)),
+        ("7|FAILED|3:0|0|1:00|UNLIMITED|", End(3)),
+        ("7|FAILED|137:0|0|1:00|UNLIMITED|", End(137)),
+        ("7|FAILED|0:9|0|1:00|UNLIMITED|", End(137)),
+        ("7|FAILED|143:0|0|1:00|1:00:00|", End(143)),  # somebody's SIGTERM, long before its time is up
+        ("7|FAILED|143:0|0|58:40|1:00:00|", End(None, "timeout", "job 7: not finished after 1 hours")),
+        ("7|TIMEOUT|0:15|0|1-00:00:10|1-00:00:00|", End(None, "timeout", "job 7: not finished after 24 hours")),
+        ("7|PREEMPTED|0:15|0|1:00|UNLIMITED|", End(None, None, "job 7: pre-empted by a more urgent job")),
+        ("7|NODE_FAIL|0:0|1|1:00|UNLIMITED|", End(None, None, "job 7: its node failed")),
+        ("7|CANCELLED|0:15|0|1:00|UNLIMITED|", End(None, None, "job 7: cancelled")),
+        (
+            "7|OUT_OF_MEMORY|0:125|0|1:00|UNLIMITED|",
+            End(None, "oom", "job 7: Slurm ended it for its memory: raise resources.memory_gb"),
+        ),
+    ],
+)
+def test_the_end_of_a_job(line: str, end: End) -> None:
+    (seen,) = parsed(line)
+    assert not seen.active
+    assert seen.end() == end
+
+
+def test_jobs_that_go_on() -> None:
+    text = "1|PENDING|0:0|0|0:00|UNLIMITED|\n2|RUNNING|0:0|2|0:01|1:00|\n3|COMPLETING|0:0|0|0:01|1:00|\nnonsense\n"
+    assert [(seen.job, seen.active, seen.pending) for seen in parsed(text)] == [
+        (1, True, True),
+        (2, True, False),
+        (3, True, False),
+    ]
+
+
+def test_one_question_for_all_jobs_and_none_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sequence[str]] = []
+
+    def answer(*words: str) -> str:
+        asked.append(words)
+        return "4|RUNNING|0:0|0|0:01|1:00|\n"
+
+    monkeypatch.setattr(slurm_queue, "command", answer)
+    assert slurm_queue.look([]) == {}
+    assert set(slurm_queue.look([9, 4])) == {4}  # the other is forgotten
+    (words,) = asked
+    assert "--jobs=4,9" in words
+
+
+def test_a_queue_that_has_forgotten_all_is_no_error_and_one_that_is_silent_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*words: str) -> str:
+        raise SlurmError(problem)
+
+    monkeypatch.setattr(slurm_queue, "command", fail)
+    problem = "slurm_load_jobs error: Invalid job id specified"
+    assert slurm_queue.look([4]) == {}
+    problem = "slurm_load_jobs error: Unable to contact slurm controller"
+    with pytest.raises(SlurmError):
+        slurm_queue.look([4])
+
+
+class Queue:
+    """A queue that takes one job, and says of it what a test wants; its job does what a test wants, too."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, looks: Sequence[Any], work: Any = bool) -> None:
+        self.looks, self.work = list(looks), work
+        monkeypatch.setattr(slurm, "SOON", 0.01)
+        monkeypatch.setattr(slurm, "submit_or_find", self.submit)
+        monkeypatch.setattr(slurm, "look_aside", self.look)
+
+    def submit(self, run: Path, *_: Any) -> int:
+        self.work(run)
+        return 7
+
+    async def look(self, _: Any) -> dict[int, Seen]:
+        said = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(said, Exception):
+            raise said
+        return {seen.job: seen for seen in parsed(said)}
+
+
+def from_queue(store: Path, **policy: Any) -> Outcome:
+    plan, configs = make_plan({"aaa": {}}, (0,))
+    return launch(
+        Store.open(store, create=True), plan, configs, pool=SlurmPool(1, {"extra": {}}), policy=Policy(**policy)
+    )
+
+
+def test_what_a_worker_wrote_counts_where_the_queue_has_forgotten_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = {"kind": "nan", "error": "the loss is nan", "where": "loop.py:1"}
+    Queue(monkeypatch, [""], lambda run: files.write_json(run / "failure.json", failure))
+    assert str(from_queue(tmp_path / "runs").failed["aaa/s0"]) == "nan: the loss is nan"
+    Queue(monkeypatch, [""])  # the same failure is there, but of an earlier attempt
+    outcome = from_queue(tmp_path / "runs", retries=0)
+    assert str(outcome.failed["aaa/s0"]) == "killed: job 7: the queue does not know it any more"
+
+
+def test_a_queue_that_is_silent_for_a_while_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = SlurmError("Unable to contact slurm controller")
+    running, done = "7|RUNNING|0:0|0|0:01|1:00|", "7|COMPLETED|0:0|0|0:02|1:00|"
+    monkeypatch.setattr(slurm, "LATE", 0.02)
+    Queue(monkeypatch, [running, silent, silent, done], lambda run: files.write_json(run / "result.json", {}))
+    assert from_queue(tmp_path / "runs").done == ("aaa/s0",)
+
+
+def test_a_mistake_in_looking_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Queue(monkeypatch, [ZeroDivisionError()])
+    with pytest.raises(ZeroDivisionError):
+        from_queue(tmp_path / "runs")
+
+
+# What follows from an end
+
+
+class Scripted:
+    """A pool whose attempts end as a script says; those that get on write a checkpoint."""
+
+    def __init__(self, ends: Sequence[tuple[End, bool]]) -> None:
+        self.at_once = 1
+        self.ends = list(ends)
+
+    async def __aenter__(self) -> Scripted:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    async def start(self, run: Path, config: Mapping[str, Any]) -> Played:  # noqa: ARG002 - the protocol's
+        return Played(run, *self.ends.pop(0))
+
+    def adopt(self, run: Path) -> None:  # noqa: ARG002 - the protocol's
+        return None
+
+
+class Played:
+    """An attempt of `Scripted`."""
+
+    pending = False
+    details: Mapping[str, Any] = {}
+
+    def __init__(self, run: Path, end: End, gets_on: bool) -> None:
+        self.run, self.end, self.gets_on = run, end, gets_on
+
+    async def wait(self) -> End:
+        await asyncio.sleep(0.01)
+        if self.gets_on:
+            files.write_text(self.run / "checkpoints" / "last.safetensors", "x")
+        if self.end.code == 0:
+            files.write_json(self.run / "result.json", {})
+        return self.end
+
+    def stop(self, *, force: bool = False) -> None:
+        pass
+
+
+def played(store: Path, *ends: tuple[End, bool], retries: int = 2, cells: Sequence[str] = ("aaa",)) -> Outcome:
+    plan, configs = make_plan({cell: {} for cell in cells}, (0,))
+    opened = Store.open(store, create=True)
+    return launch(opened, plan, configs, pool=Scripted(ends), policy=Policy(retries=retries))
+
+
+LATE = End(None, "timeout", "job 7: not finished after 1 hours")
+LOST = End(None, None, "job 7: its node failed")
+REFUSED = End(None, "input", "Slurm refused the job: Invalid qos specification")
+
+
+def test_a_run_longer_than_a_job_goes_on_in_further_jobs(tmp_path: Path) -> None:
+    assert played(tmp_path / "runs", *[(LATE, True)] * 5, (End(0), True), retries=0).exit_code == 0
+
+
+def test_a_job_that_does_not_get_on_in_its_time_is_told(tmp_path: Path) -> None:
+    outcome = played(tmp_path / "runs", (LATE, True), (LATE, False))
+    failure = outcome.failed["aaa/s0"]
+    assert str(failure) == "timeout: job 7: not finished after 1 hours"
+    assert "raise resources.hours" in failure.advice
+
+
+def test_what_a_cluster_loses_is_tried_again_within_the_limit(tmp_path: Path) -> None:
+    assert played(tmp_path / "runs", (LOST, True), (LATE, True), (LOST, False), (End(0), False)).exit_code == 0
+    outcome = played(tmp_path / "others", *[(LOST, True)] * 3)
+    assert str(outcome.failed["aaa/s0"]) == "killed: job 7: its node failed"
+
+
+def test_refused_in_two_cells_a_study_stops(tmp_path: Path) -> None:
+    outcome = played(tmp_path / "runs", (REFUSED, False), (REFUSED, False), cells=("aaa", "bbb", "ccc"))
+    assert set(outcome.failed) == {"aaa/s0", "bbb/s0"}
+    assert outcome.skipped == ("ccc/s0",)
+
+
+# GPUs of this machine
+
+
+def launched(store: Store, cards: Sequence[str], at_once: int, devices: Mapping[str, str]) -> dict[str, str]:
+    """Run workers that write which GPUs they see; return that by cell."""
+    plan, configs = make_plan({cell: {} for cell in devices}, (0,))
+    for run, config in configs.items():
+        config["config"]["train"]["device"] = devices[run.partition("/")[0]]
+    script = (
+        'printf "%s" "${CUDA_VISIBLE_DEVICES-unset}" > "$0/seen"; sleep 0.3; '
+        'echo \'{"format": 1, "steps": 1, "metrics": {}}\' > "$0/result.json"'
+    )
+    pool = LocalPool(at_once, cards, command=lambda run: ["sh", "-c", script, str(run)])
+    assert launch(store, plan, configs, pool=pool).exit_code == 0
+    return {cell: (store.run(f"{cell}/s0") / "seen").read_text() for cell in devices}
+
+
+def test_each_run_has_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    store = Store.open(tmp_path / "runs", create=True)
+    seen = launched(store, ("0", "GPU-b"), 2, dict.fromkeys(("aaa", "bbb", "ccc", "ddd"), "auto"))
+    assert {seen["aaa"], seen["bbb"]} == {seen["ccc"], seen["ddd"]} == {"0", "GPU-b"}
+
+
+def test_runs_that_take_no_gpu_or_name_theirs_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    store = Store.open(tmp_path / "runs", create=True)
+    seen = launched(store, ("0", "1"), 3, {"aaa": "cpu", "bbb": "cuda:1", "ccc": "cuda"})
+    assert seen == {"aaa": "unset", "bbb": "unset", "ccc": "0"}
+
+
+def test_no_more_runs_than_gpus_unless_asked_for() -> None:
+    _, configs = make_plan({"aaa": {}}, (0,))
+    configs["aaa/s0"]["config"]["train"]["device"] = "auto"
+    assert default_workers(configs, ("0",)) == 1
+    configs["aaa/s0"]["config"]["train"]["device"] = "cpu"
+    assert default_workers(configs, ("0",)) == default_workers(configs)

@@ -1,0 +1,73 @@
+"""Activations computed anew in the backward pass: the same gradients to the bit, in less memory."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import tiny_config
+
+from mtlab.budget.memory import training_memory
+from mtlab.config.resolve import identity
+from mtlab.errors import UserError
+from mtlab.training.assemble import Assembled, assemble
+from mtlab.training.optimiser import adamw, groups
+from mtlab.training.steps import train_step
+
+CLIP = {"name": "clip_vit", "width": 16, "depth": 3, "heads": 2, "patch": 16, "image_size": 32, "layers": "top2"}
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> dict[str, Any]:
+    """A trained BERT of toy size, with dropout."""
+    from transformers import BertConfig
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+    (tmp_path / "vocab.txt").write_text("\n".join([*words, *(f"##{letter}" for letter in words[5:])]))
+    measures = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 3}
+    BertConfig(vocab_size=64, **measures).save_pretrained(tmp_path)
+    return {"name": "transformers", "model": str(tmp_path), "weights": "random", "layers": "top2", "trainable": True}
+
+
+def run(*, anew: bool, bf16: bool = False, **sections: Any) -> Assembled:
+    precision = "bf16" if bf16 else "fp32"
+    torch.manual_seed(0)  # a trained tower is calibrated with its dropout on
+    return assemble(tiny_config(train={"checkpoint_activations": anew, "precision": precision}, **sections), seed=0)
+
+
+def gradients(of: Assembled) -> dict[str, torch.Tensor]:
+    of.model.train()
+    optimiser = adamw(of.model, groups(of.model, of.train, of.tower_scales), of.train)
+    batches = next(of.training.steps(0, 16, 8))
+    loss = train_step(of.model, optimiser, batches, of.arithmetic, seed=0, step=0, clip=None)
+    return {"loss": loss} | {name: p.grad for name, p in of.model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bf16", [False, True])
+def test_gradients_are_the_same_to_the_bit(bf16: bool, bert: dict[str, Any]) -> None:
+    towers = {"text": bert, "vision": CLIP | {"trainable": True}, "cache": {"enabled": False}}
+    kept, anew = (
+        gradients(run(anew=way, bf16=bf16, data={"name": "shapes", "train": 32}, **towers)) for way in (False, True)
+    )
+    assert kept.keys() == anew.keys()
+    assert any(name.startswith("towers.text") for name in kept)
+    assert any(name.startswith("towers.vision") for name in kept)
+    for name, gradient in kept.items():
+        assert torch.equal(anew[name], gradient), name
+
+
+@pytest.mark.slow
+def test_less_is_kept_and_the_id_stays(bert: dict[str, Any]) -> None:
+    towers = {"text": bert, "vision": CLIP | {"trainable": True}, "cache": {"enabled": False}}
+    cells = [
+        tiny_config(train={"checkpoint_activations": anew}, data={"name": "shapes"}, **towers) for anew in (False, True)
+    ]
+    kept, anew = (training_memory(cell, answers=5).activations for cell in cells)
+    assert anew < 0.7 * kept
+    assert identity(cells[0]).cell == identity(cells[1]).cell
+
+
+def test_a_trained_tower_that_cannot_is_told() -> None:
+    with pytest.raises(UserError, match=r"^train\.checkpoint_activations: TinyText keeps its activations"):
+        run(anew=True, text={"trainable": True}, cache={"enabled": False})
