@@ -94,6 +94,8 @@ def _slurm(slurm: dict[str, Any]) -> list[tuple[str, str]]:
     if slurm["version"] is None:
         return [("sbatch", "none: runs are started on this machine alone")]
     rows = [("sbatch", slurm["version"])]
+    if slurm["problem"]:
+        rows.append(("", f"does not answer, so no jobs can be started: {slurm['problem']}"))
     for each in slurm["partitions"]:
         cards = "" if each["gres"] in ("", "(null)") else f" · {each['gres']}"
         size = f"{each['nodes']} nodes of {each['cpus']} cores, {each['memory_mib']} MiB{cards}"

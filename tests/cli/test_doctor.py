@@ -43,6 +43,14 @@ def test_json_has_the_documented_keys(doctor: Told) -> None:
     assert {row["name"] for row in found["registered"] if row["kind"] == "manager"} >= {"last", "static"}
 
 
+def test_a_cluster_that_does_not_answer_breaks_nothing_here(doctor: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = {"version": "24.11", "partitions": [], "problem": "Unable to contact slurm controller"}
+    monkeypatch.setattr("mtlab.diagnosis._slurm", lambda: silent)
+    code, out = doctor()
+    assert code == 0
+    assert "no jobs can be started: Unable to contact slurm controller" in out
+
+
 def test_a_plugin_that_fails_is_shown_with_its_traceback(doctor: Told, tmp_path: Path) -> None:
     (tmp_path / "broken_plugin.py").write_text("def half():\n    return 1 / 0\n\nhalf()\n")
     code, out = doctor("--plugin", tmp_path / "broken_plugin.py")
