@@ -37,13 +37,17 @@ def database_dies(stage: Stage) -> Report:
         wait_for(lambda: launcher.said("begun") >= 1, 240)
         time.sleep(stage.dice.uniform(0, 3))
         first = int((made.folder / "data" / "postmaster.pid").read_text().split()[0])
-        for pid in [*children(first), first]:
+        os.kill(first, signal.SIGSTOP)  # or it would start others in the place of those that are killed
+        killed = [first, *children(first)]
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
         code = launcher.wait()
         said = "".join(launcher.lines)
         told = code == 0 or "the same command goes on once it is back" in said
-        wait_for(lambda: not Path(f"/proc/{first}").exists() or _is_zombie(first), 30)
-        (made.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+        wait_for(lambda: all(not Path(f"/proc/{pid}").exists() or _is_zombie(pid) for pid in killed), 30)
+        # A process that its parent has not taken notice of yet looks alive to a new server.
+        for lock in (made.folder / "data" / "postmaster.pid", *made.folder.glob(".s.PGSQL.*")):
+            lock.unlink(missing_ok=True)
         made.start()
         again = Launcher(path, root)
         ended = again.wait()
