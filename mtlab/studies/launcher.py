@@ -263,6 +263,8 @@ class _Launch:
 
     def _ended(self, job: Job, end: End) -> None:
         """Judge how a worker ended, and what follows."""
+        if job.state == "pending" and end.code is not None:
+            self._become(job, "running")  # it began and ended between two looks
         details = self.attempts.pop(job.id).details
         finished, code = (job.directory / "result.json").exists(), end.code
         failure = judge(end, self.store.failure(job.id), finished, job.attempt)
