@@ -21,7 +21,7 @@ from mtlab.training import checkpoints
 from mtlab.training.assemble import Assembled
 from mtlab.training.optimiser import Group
 
-EXAMPLES = 40  #: few enough to cost three percent of the shortest recipe
+EXAMPLES = 32  #: few enough to cost three percent of the shortest recipe
 STEPS = "steps"
 
 
