@@ -49,6 +49,15 @@ LauncherOption = Annotated[
 ]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take over the name of a study from another file.")]
 
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", min=1, max=65_535, help="Port to listen on.", show_default="8050, or the next free one"),
+]
+HostOption = Annotated[
+    str, typer.Option("--host", help="Address to listen on. Others than this machine's own let everybody in.")
+]
+THIS_MACHINE = "127.0.0.1"  #: the host that lets nobody else in
+
 
 def planned(
     path: Path, overrides: Sequence[str], store: Store, *, plugins: bool, plugin_folder: Path | None = None

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated
 
 import typer
 
-from mtlab.cli.common import StoreOption
+from mtlab.cli.common import THIS_MACHINE, HostOption, PortOption, StoreOption
 
 
 def dashboard(
     store: StoreOption = None,
-    port: Annotated[
-        int | None,
-        typer.Option("--port", min=1, max=65_535, help="Port to listen on.", show_default="8050, or the next free one"),
-    ] = None,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on. Others than this machine's own let everybody in.")
-    ] = "127.0.0.1",
+    port: PortOption = None,
+    host: HostOption = THIS_MACHINE,
 ) -> None:
     r"""Show the store in the browser, live while studies run: studies, one study, one run, single words and patches.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mtlab.cli.common import JsonOption, StoreOption, print_json
+from mtlab.cli.common import THIS_MACHINE, HostOption, JsonOption, PortOption, StoreOption, print_json
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -119,13 +119,8 @@ def report(
 
 def dashboard(
     file: Stored,
-    port: Annotated[
-        int | None,
-        typer.Option("--port", min=1, max=65_535, help="Port to listen on.", show_default="8050, or the next free one"),
-    ] = None,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on. Others than this machine's own let everybody in.")
-    ] = "127.0.0.1",
+    port: PortOption = None,
+    host: HostOption = THIS_MACHINE,
     store: StoreOption = None,
 ) -> None:
     r"""Open optuna-dashboard on the searches, live: with the figures of each trial's runs, and links to the runs.
