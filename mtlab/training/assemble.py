@@ -137,7 +137,10 @@ def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Asse
 
 @torch.no_grad()
 def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Sources) -> None:
-    """Standardise the channels of the offered levels by an evenly spread sample of training texts and images."""
+    """Standardise the channels of the offered levels by an evenly spread sample of training texts and images.
+
+    What the dropout of a trained tower draws here leaves the caller's generator as it was.
+    """
     examples = dataset.sample("train", SAMPLE)
     texts = {example.text for example in examples}
     images = {key for example in examples for key in example.images}
@@ -146,7 +149,8 @@ def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Sources) ->
         distinct = sorted(keys)
         return model.features(kind, source.fetch(distinct[:: -(-len(distinct) // SAMPLE)]))
 
-    model.encoder.calibrate(levels("text", sources.text, texts), levels("vision", sources.vision, images))
+    with torch.random.fork_rng(devices=[]):  # the model is on the CPU still
+        model.encoder.calibrate(levels("text", sources.text, texts), levels("vision", sources.vision, images))
 
 
 def told(what: str) -> Callable[[int, int], None]:

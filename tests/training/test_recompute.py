@@ -1,6 +1,5 @@
 """Activations computed anew in the backward pass: the same gradients to the bit, in less memory."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +14,6 @@ from mtlab.training.optimiser import adamw, groups
 from mtlab.training.steps import train_step
 
 CLIP = {"name": "clip_vit", "width": 16, "depth": 3, "heads": 2, "patch": 16, "image_size": 32, "layers": "top2"}
-
-
-@pytest.fixture
-def bert(tmp_path: Path) -> dict[str, Any]:
-    """A trained BERT of toy size, with dropout."""
-    from transformers import BertConfig
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
-    (tmp_path / "vocab.txt").write_text("\n".join([*words, *(f"##{letter}" for letter in words[5:])]))
-    measures = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 3}
-    BertConfig(vocab_size=64, **measures).save_pretrained(tmp_path)
-    return {"name": "transformers", "model": str(tmp_path), "weights": "random", "layers": "top2", "trainable": True}
 
 
 def run(*, anew: bool, bf16: bool = False, **sections: Any) -> Assembled:
