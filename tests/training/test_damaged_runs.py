@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tiny_runs import RunMaker, outcome
+from tiny_runs import RunMaker, outcome, stopped_at
 
 from mtlab.errors import UserError
 from mtlab.training import checkpoints, finish, loop, worker
@@ -22,19 +20,6 @@ from mtlab.training.worker import train
 
 LAST, BEST = Path("checkpoints/last.safetensors"), Path("checkpoints/best.safetensors")
 METRICS, TRACE = Path("metrics.jsonl"), Path("trace.safetensors")
-
-
-def stopped_at(folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = loop.train_step
-
-    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
-        if kwargs["step"] == step - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stepping)
-        assert train(folder) == 143
 
 
 def flip(path: Path, share: float = 0.5) -> None:
@@ -57,6 +42,7 @@ def without_what_is_new(folder: Path) -> None:
 
 DAMAGE: dict[str, tuple[Path, Callable[[Path], None]]] = {
     "last, a bit": (LAST, flip),
+    "last, cut": (LAST, lambda path: path.write_bytes(path.read_bytes()[:-10])),
     "last, lost": (LAST, Path.unlink),
     "best, a bit": (BEST, flip),
     "best, cut": (BEST, lambda path: path.write_bytes(path.read_bytes()[:-5])),
@@ -81,7 +67,6 @@ def test_what_is_damaged_between_two_attempts_changes_no_result(
     damage: str,
     make_run: RunMaker,
     undisturbed: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if not undisturbed:
@@ -89,7 +74,7 @@ def test_what_is_damaged_between_two_attempts_changes_no_result(
         train(whole)
         undisturbed |= outcome(whole)
     broken = make_run("broken")
-    stopped_at(broken, 20, monkeypatch)
+    assert stopped_at(broken, 20) == 143
     capsys.readouterr()
     name, strike = DAMAGE[damage]
     strike(broken / name)
@@ -106,7 +91,7 @@ def test_what_is_damaged_between_two_attempts_changes_no_result(
 def test_a_checkpoint_of_an_older_version_is_gone_on_from(make_run: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, old = make_run("whole"), make_run("old")
     train(whole)
-    stopped_at(old, 20, monkeypatch)
+    assert stopped_at(old, 20) == 143
     without_what_is_new(old)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "print", lambda *_, **__: None, raising=False)

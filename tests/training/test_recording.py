@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_runs import RunMaker, outcome, train_apart
+from tiny_runs import RunMaker, outcome, stopped_at, train_apart
 
 from mtlab.managers.base import MANAGERS, Aggregated, register_manager
 from mtlab.managers.mean import Mean
-from mtlab.training import checkpoints, loop
+from mtlab.training import checkpoints
 from mtlab.training.worker import train
 
 RECORDED = ("layers.safetensors", "trace.safetensors", "tokens.safetensors")
 
 
-def killed_at(folder: Path, step: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> int:
-    """Send a signal within step `step`; return the exit code of `train`."""
-    real = loop.train_step
-
-    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
-        if kwargs["step"] == step - 1:
-            os.kill(os.getpid(), number)
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stepping)
-        return train(folder)
-
-
 @pytest.mark.parametrize("step", [1, 3, 5, 6, 20, 29, 30])
-def test_the_trace_of_a_resumed_run_is_that_of_an_undisturbed_one(
-    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
+def test_the_trace_of_a_resumed_run_is_that_of_an_undisturbed_one(make_run: RunMaker, step: int) -> None:
     whole, stopped = make_run("whole"), make_run("stopped")
     train(whole)
-    assert killed_at(stopped, step, monkeypatch) == 143
+    assert stopped_at(stopped, step) == 143
     assert train(stopped) == 0
     assert outcome(stopped) == outcome(whole)  # every recorded file is among it
 
@@ -64,7 +46,7 @@ def test_steps_that_are_repeated_after_a_kill_stand_in_the_trace_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save", saving)
-        killed_at(broken, 23, monkeypatch)
+        stopped_at(broken, 23)
     (broken / "checkpoints" / "last.safetensors").write_bytes(held["last"])  # as if killed without a word
     assert checkpoints.load(broken / "trace.safetensors")[0]["steps"].tolist() == [0, 1, 2, 5, 10, 20]
     assert train(broken) == 0
@@ -108,11 +90,11 @@ def test_the_trace_tells_steps_gradients_and_the_same_arrays_as_the_layers(make_
     assert all(values.dtype == torch.float32 for values in layers.values())
 
 
-def test_a_step_that_nobody_could_foresee_is_the_last(make_run: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_nobody_could_foresee_is_the_last(make_run: RunMaker) -> None:
     settings = {"train": {"length": {"steps": 400}, "eval_every": 4, "patience": 2, "lr": 1e-9}}
     whole, stopped = make_run("whole", **settings), make_run("stopped", **settings)
     train(whole)
-    killed_at(stopped, 7, monkeypatch)
+    stopped_at(stopped, 7)
     train(stopped)
     assert outcome(stopped) == outcome(whole)
     trace, _ = checkpoints.load(whole / "trace.safetensors")

@@ -3,13 +3,11 @@ import os
 import random
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from tiny_runs import RunMaker, bytes_of, lines, outcome, start, train_apart, wait_for
+from tiny_runs import RunMaker, bytes_of, lines, outcome, start, stopped_at, train_apart, wait_for
 
-from mtlab.training import checkpoints, loop
+from mtlab.training import checkpoints
 from mtlab.training.worker import train
 
 
@@ -67,54 +65,22 @@ def test_asked_to_stop_it_keeps_its_state(make_run: RunMaker, number: signal.Sig
     assert outcome(stopped) == outcome(whole)
 
 
-def interrupted_at(folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Send SIGTERM when the loop has done `step` steps; return the exit code."""
-    real = loop.train_step
-
-    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
-        if kwargs["step"] == step - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stepping)
-        return train(folder)
-
-
-def test_interrupted_before_a_validation_it_validates_after_resuming(
-    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_before_a_validation_it_validates_after_resuming(make_run: RunMaker) -> None:
     whole, stopped = make_run("whole"), make_run("stopped")
     train(whole)
-    assert interrupted_at(stopped, 16, monkeypatch) == 143
+    assert stopped_at(stopped, 16) == 143
     assert [row["step"] for row in lines(stopped, "val/loss")] == [8]
     assert train(stopped) == 0
     assert outcome(stopped) == outcome(whole)
 
 
-def test_a_best_checkpoint_ahead_of_the_last_one_is_chosen_anew(
-    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_best_checkpoint_ahead_of_the_last_one_is_chosen_anew(make_run: RunMaker) -> None:
     settings = {"train": {"checkpoint_every": 10}}
     whole, broken = make_run("whole", **settings), make_run("broken", **settings)
     train(whole)
     chosen = json.loads((whole / "result.json").read_text())["best_step"]
-    interrupted_at(broken, 5, monkeypatch)
+    assert stopped_at(broken, 5) == 143
     (broken / "checkpoints" / "best.safetensors").write_bytes((whole / "checkpoints" / "best.safetensors").read_bytes())
     assert chosen > 5
     assert train(broken) == 0
-    assert outcome(broken) == outcome(whole)
-
-
-def test_a_corrupt_last_checkpoint_is_told_and_set_aside(
-    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    whole, broken = make_run("whole"), make_run("broken")
-    train(whole)
-    interrupted_at(broken, 20, monkeypatch)
-    last = broken / "checkpoints" / "last.safetensors"
-    last.write_bytes(last.read_bytes()[:-10])
-    assert train(broken) == 0
-    (aside,) = (broken / "checkpoints").glob("last.safetensors.corrupt-*")
-    assert aside.name in capsys.readouterr().out
     assert outcome(broken) == outcome(whole)

@@ -1,9 +1,7 @@
 """Training on shards with a tower that reads images in every step: streamed, augmented, gone on with."""
 
 import json
-import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import toys  # noqa: F401 - registers the data sets
-from tiny_runs import RunMaker, outcome, tiny_config
+from tiny_runs import RunMaker, outcome, stopped_at, tiny_config
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "converters"))
 from raw_trees import raw
@@ -72,22 +70,13 @@ def pixels(batches: list[Batch]) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_streams_and_goes_on_in_mid_epoch_as_if_nothing_had_happened(
-    name: str, shards: dict[str, Path], make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+    name: str, shards: dict[str, Path], make_run: RunMaker
 ) -> None:
     settings = sections(name, shards[name], train={"augment": "albef_randaug"})
     assert isinstance(assemble(tiny_config(**settings), 0).training, StreamedLoader)
     whole, broken = make_run("whole", **settings), make_run("broken", **settings)
     assert train(whole) == 0
-    real = loop.train_step
-
-    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
-        if kwargs["step"] == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stepping)
-        assert train(broken) == 143
+    assert stopped_at(broken, 3) == 143
     assert train(broken) == 0
     assert outcome(broken) == outcome(whole)
     metrics = json.loads((whole / "result.json").read_text())["metrics"]

@@ -1,8 +1,6 @@
 """Every task from end to end on toy data: it learns, goes on exactly when cut off, and leaves what it should."""
 
 import json
-import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,12 @@ import polars
 import pytest
 import torch
 import toys  # noqa: F401 - registers the data sets
-from tiny_runs import RunMaker, lines, outcome, tiny_config
+from tiny_runs import RunMaker, lines, outcome, stopped_at, tiny_config
 
 from mtlab.managers.base import Experts
 from mtlab.tasks import ranking
 from mtlab.tasks.spill import Spill
-from mtlab.training import checkpoints, loop
+from mtlab.training import checkpoints
 from mtlab.training.assemble import Assembled, assemble
 from mtlab.training.evaluate import Evaluation, evaluate
 from mtlab.training.optimiser import adamw, groups
@@ -110,28 +108,12 @@ def test_the_metrics_of_each_task(make_run: RunMaker) -> None:
         assert known == {f"val/{metric}" for metric in (*names, "loss", "primary")}
 
 
-def interrupted(folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop a run when it has done `step` steps, in the middle of an epoch."""
-    real = loop.train_step
-
-    def stepping(*args: Any, **kwargs: Any) -> torch.Tensor:
-        if kwargs["step"] == step - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stepping)
-        assert train(folder) == 143
-
-
 @pytest.mark.parametrize("name", ["votes", "reasoning", "retrieval", "mlm+itm_itc", "mlm+itm"])
-def test_it_goes_on_in_mid_epoch_as_if_nothing_had_happened(
-    name: str, make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_goes_on_in_mid_epoch_as_if_nothing_had_happened(name: str, make_run: RunMaker) -> None:
     settings = sections(name, train=SHORT, model={"dropout": 0.1})
     whole, broken = make_run("whole", **settings), make_run("broken", **settings)
     assert train(whole) == 0
-    interrupted(broken, 5, monkeypatch)
+    assert stopped_at(broken, 5) == 143  # in the middle of an epoch
     assert train(broken) == 0
     assert outcome(broken) == outcome(whole)
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from torch import Tensor
 
 from mtlab.config.resolve import resolve
+from mtlab.training import loop
 from mtlab.training.worker import train
 
 RunMaker = Callable[..., Path]  #: the fixture `make_run`
@@ -87,6 +92,19 @@ def train_apart(folder: Path) -> int | None:
     process = start(folder)
     process.join()
     return process.exitcode
+
+
+def stopped_at(folder: Path, step: int) -> int:
+    """Train a run in this process, and send it SIGTERM within step `step`; return the exit code."""
+    real = loop.train_step
+
+    def stepping(*args: Any, **kwargs: Any) -> Tensor:
+        if kwargs["step"] == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    with mock.patch.object(loop, "train_step", stepping):
+        return train(folder)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
