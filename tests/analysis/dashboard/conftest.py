@@ -1,11 +1,16 @@
-"""The store in which everything occurs, made once: tests that change it make their own."""
+"""Stores in which everything occurs, made once, and served to browsers: tests that change one make their own."""
 
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import chromium, visit  # noqa: F401 - fixtures
 from stores import mixed
+from tiny_study import write_study
+from visiting import Serve
 
 from mtlab.analysis.dashboard.data import Data
 
@@ -24,3 +29,45 @@ def data(root: Path) -> Iterator[Data]:
     opened = Data(root, fresh=0.0)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    """Serve stores, as the command does, from this process."""
+    begun = []
+
+    def begin(root: Path) -> str:
+        from werkzeug.serving import make_server
+
+        from mtlab.analysis.dashboard.app import make_app
+        from mtlab.analysis.dashboard.serve import guarded
+
+        data = Data(root)
+        server = make_server("127.0.0.1", 0, guarded(make_app(data).server, local=True), threaded=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        begun.append((server, data))
+        return f"http://127.0.0.1:{server.port}"
+
+    yield begin
+    for server, data in begun:
+        server.shutdown()
+        data.close()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a store in which everything occurs, with a study of runs that were really trained."""
+    folder: Path = tmp_path_factory.mktemp("browser")
+    root = folder / "runs"
+    mixed(root)
+    path = write_study(folder, "axes: {manager: [bridge, adaptive]}\nbaseline: {manager: bridge}\nseeds: 2", "real")
+    subprocess.run(
+        [sys.executable, "-m", "mtlab", "run", str(path), "--store", str(root)], check=True, capture_output=True
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def base(trained: Path, serve: Serve) -> str:
+    """Serve that store; its address."""
+    return serve(trained)
