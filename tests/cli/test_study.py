@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars
 import pytest
+from patience import wait_for
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -141,9 +141,7 @@ def test_an_interrupted_study_goes_on(study: Callable[..., Path], mtlab: Command
     assert mtlab("run", file, "--store", tmp_path / "calm").returncode == 0
     command = [sys.executable, "-m", "mtlab", "run", str(file), "--store", str(tmp_path / "torn")]
     process = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list((tmp_path / "torn").glob("cells/*/*/checkpoints/last*")):
-        time.sleep(0.05)
+    wait_for(lambda: any((tmp_path / "torn").glob("cells/*/*/checkpoints/last*")))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import wait_for
 from tiny_study import TINY
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -120,10 +120,7 @@ def test_ctrl_c_leaves_a_sweep_that_goes_on(mtlab: Command, sweep: Callable[...,
         text=True,
         start_new_session=True,
     )
-    store, deadline = Path(os.environ["MTLAB_STORE"]), time.monotonic() + 240
-    while not list(store.glob("cells/*/s0/metrics.jsonl")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: any(Path(os.environ["MTLAB_STORE"]).glob("cells/*/s0/metrics.jsonl")))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130

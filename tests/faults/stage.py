@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[1]
-sys.path += [str(TESTS / name) for name in ("training", "studies", "sweeps") if str(TESTS / name) not in sys.path]
+ROOMS = (".", "training", "studies", "sweeps")
+sys.path += [str(TESTS / name) for name in ROOMS if str(TESTS / name) not in sys.path]
 
+from patience import wait_for  # noqa: E402
 from tiny_runs import CONTEXT, outcome, run_folder  # noqa: E402 - the line above finds it
 
 SETTINGS: dict[str, Any] = {"train": {"length": {"steps": 20}, "eval_every": 4, "checkpoint_every": 3}}
@@ -162,14 +164,6 @@ def damage(path: Path, dice: random.Random) -> str:
     else:
         path.unlink()
     return how
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.005)
 
 
 def read(path: Path) -> Any:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import server
 from imagined import Launcher, Opened, write_sweep
-from stage import Report, Stage, wait_for
+from patience import wait_for
+from stage import Report, Stage
 
 TRIALS = 3
 TEXT = """

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stage import Report, Stage, damage, flip, read, wait_for, worker
+from patience import wait_for
+from stage import Report, Stage, damage, flip, read, worker
 
 # The worker itself
 

@@ -6,11 +6,11 @@ import os
 import random
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import wait_for
 from standin import launch_process, make_plan, snapshot
 
 from mtlab.studies.lock import holder, read_lock
@@ -126,10 +126,7 @@ def test_a_stopped_worker_that_wakes_up_changes_nothing(
     """Its launcher is killed while it stands still; another takes over before it can go on."""
     root = tmp_path / "runs"
     first = launch_process(root, made, workers=1)
-    deadline = time.monotonic() + 15
-    while not list((root / "cells").glob("aaa/s0/metrics.jsonl")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for((root / "cells/aaa/s0/metrics.jsonl").exists)
     worker = holder(read_lock(root / "cells" / "aaa" / "s0"))
     assert worker is not None
     os.kill(worker.pid, signal.SIGSTOP)

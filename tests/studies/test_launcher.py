@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import standin
+from patience import wait_for
 from standin import make_plan, snapshot
 
 from mtlab import files
@@ -45,13 +46,6 @@ def run(store: Store) -> Run:
 def events(store: Store, *kinds: str) -> list[dict[str, Any]]:
     rows = files.read_jsonl(store.study("demo") / "launch.jsonl")
     return [row for row in rows if not kinds or row["event"] in kinds]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.02)
 
 
 def test_all_runs_are_done_and_a_second_launch_starts_nothing(store: Store, run: Run) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import standin
+from patience import wait_for
 from slurm_cluster import CPUS, Cluster
 from standin import make_plan, snapshot
 from tiny_study import write_study
@@ -157,10 +158,7 @@ def launcher(store: Store, rows: Any, seeds: Any = (0,)) -> subprocess.Popen[str
 def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(cluster: Cluster, store: Store, tmp_path: Path) -> None:
     rows: Any = {"aaa": {"pause": 0.3}}
     process = launcher(store, rows, range(6))  # of which four have a place
-    deadline = time.monotonic() + 60
-    while len(list((store.root / "cells").glob("*/s*/checkpoints/last.json"))) < 3:
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.05)
+    wait_for(lambda: len(list((store.root / "cells").glob("*/s*/checkpoints/last.json"))) >= 3, 60)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130, out
@@ -178,13 +176,8 @@ def test_jobs_outlive_their_launcher_and_the_next_one_takes_them_over(
 ) -> None:
     rows: Any = {"aaa": {"pause": 0.5, "steps": 16}}
     process = launcher(store, rows, range(5))  # one waits in the queue
-    deadline = time.monotonic() + 60
-    while (
-        len([run for run in range(5) if jobs_of(store, f"aaa/s{run}")]) < 4
-        or not lock_path(store.run("aaa/s0")).exists()
-    ):
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.05)
+    wait_for(lambda: sum(bool(jobs_of(store, f"aaa/s{seed}")) for seed in range(5)) >= 4, 60)
+    wait_for(lock_path(store.run("aaa/s0")).exists, 60)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert on_cluster(store, rows, range(5)).exit_code == 0

@@ -6,13 +6,13 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import server
 from imagined import Launcher, Opened, write_sweep
+from patience import wait_for
 
 from mtlab import files
 
@@ -41,13 +41,6 @@ def finished(launcher: Launcher, code: int = 0) -> str:
     output = "".join(launcher.lines)
     assert ended == code, output
     return output
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.02)
 
 
 def told(path: Path, root: Path, variant: int) -> list[Any]:

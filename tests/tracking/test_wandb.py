@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import wait_for
 from served import KEY, Server
 from tracked_study import STUDY
 
@@ -183,13 +183,6 @@ def following(store: Store, mode: str) -> Iterator[subprocess.Popen[str]]:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.05)
 
 
 def test_steps_come_while_a_run_goes_on_and_survive_kills(one: Store, serve: Serve) -> None:

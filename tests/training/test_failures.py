@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import RunMaker, start, train_apart, wait_for
+from patience import wait_for
+from tiny_runs import RunMaker, start, train_apart
 
 from mtlab.training import loop
 from mtlab.training.worker import train

@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from tiny_runs import RunMaker, bytes_of, lines, outcome, start, stopped_at, train_apart, wait_for
+from patience import wait_for
+from tiny_runs import RunMaker, bytes_of, lines, outcome, start, stopped_at, train_apart
 
 from mtlab.training import checkpoints
 from mtlab.training.worker import train

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from patience import wait_for
 from several import ENVIRONMENT, HERE
-from tiny_runs import RunMaker, lines, outcome, train_apart, wait_for
+from tiny_runs import RunMaker, lines, outcome, train_apart
 from tiny_study import write_study
 
 from mtlab.data.ranks import ALL, Ranks, uneven
