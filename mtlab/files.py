@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -61,6 +62,12 @@ def sync(path: Path) -> None:
     """Make a file's content survive a power cut."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
+
+
+def sha256(path: Path) -> str:
+    """Hash a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

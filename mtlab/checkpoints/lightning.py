@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mtlab.checkpoints.architecture import Facts
 from mtlab.errors import UserError
+from mtlab.towers.weights import is_pickle
 
 #: What a file may name beside tensors. Each is replaced by a class that does nothing; none is imported.
 ALLOWED = (
@@ -87,7 +88,7 @@ def _unpickled(path: Path) -> Any:
         name = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error))
         if name is not None:
             problem = f"holds code ({name[1]}) and is refused: save the state_dict alone, or as safetensors"
-        elif "weights_only" in str(error).lower() and _first_byte(path) == pickle.PROTO:
+        elif "weights_only" in str(error).lower() and is_pickle(path):
             problem = "holds code or other things than tensors, and is refused: save the state_dict alone"
         else:
             problem = "is not a readable checkpoint (damaged, cut off, or another format)"
@@ -112,8 +113,3 @@ def _options(data: Any) -> Mapping[str, Any]:
     found = data.get("hyper_parameters") if isinstance(data, Mapping) else None
     inner = found.get("config", found) if isinstance(found, Mapping) else None
     return inner if isinstance(inner, Mapping) else {}
-
-
-def _first_byte(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(1)

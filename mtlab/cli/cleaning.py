@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mtlab.cli.common import JsonOption, StoreOption, print_json
+from mtlab.cli.common import JsonOption, StoreOption, print_json, size
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def _print(found: Found, problems: dict[Path, str], store: Store | None, *, yes:
     kinds = dict.fromkeys(item.kind for item in found.items)
     for kind in kinds:
         items = [item for item in found.items if item.kind == kind]
-        typer.echo(f"{kind}: {len(items)}, {_size(sum(item.bytes for item in items))}")
+        typer.echo(f"{kind}: {len(items)}, {size(sum(item.bytes for item in items))}")
         for item in items[:SHOWN]:
-            typer.echo(f"  {item.path}  {_size(item.bytes)}  {item.why}")
+            typer.echo(f"  {item.path}  {size(item.bytes)}  {item.why}")
         if len(items) > SHOWN:
             typer.echo(f"  … and {len(items) - SHOWN} more (--json lists all)")
     for path, why in found.kept[:SHOWN]:
@@ -152,14 +152,8 @@ def _print(found: Found, problems: dict[Path, str], store: Store | None, *, yes:
         typer.echo(f"nothing to remove in {places}")
         return
     gone = [item for item in found.items if item.path not in problems]
-    total = _size(sum(item.bytes for item in gone))
+    total = size(sum(item.bytes for item in gone))
     if yes:
         typer.echo(f"removed {len(gone)} of {len(found.items)}, {total}")
     else:
         typer.echo(f"would remove {len(found.items)}, {total}; nothing was touched: add --yes to remove them")
-
-
-def _size(number: int) -> str:
-    from rich.filesize import decimal
-
-    return decimal(number)

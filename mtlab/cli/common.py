@@ -84,3 +84,10 @@ def planned(
 def print_json(data: Any) -> None:
     """Print plain data as JSON."""
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def size(number: int) -> str:
+    """Write a number of bytes as people read it."""
+    from rich.filesize import decimal
+
+    return decimal(number)

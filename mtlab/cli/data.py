@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlab.cli.common import JsonOption, print_json
+from mtlab.cli.common import JsonOption, print_json, size
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def info(location: Location, as_json: JsonOption = False, allow_pipe: PipeOption
         return
     _print(index)
     pieces = [shard.bytes for part in index.parts.values() for shard in part.shards]
-    typer.echo(f"\n{len(pieces)} shards, {_size(sum(pieces))} · digest {shards.digest[:16]}")
+    typer.echo(f"\n{len(pieces)} shards, {size(sum(pieces))} · digest {shards.digest[:16]}")
     if shards.answers:
         shown = ", ".join(shards.answers[:8])
         typer.echo(f"{len(shards.answers):,} answers: {shown}{', …' if len(shards.answers) > 8 else ''}")
@@ -259,9 +259,3 @@ def progress_shown() -> Iterator[Callable[[str, int, int | None], None]]:
                 print(f"{what}: {done:,} of {whole:,}", file=sys.stderr, flush=True)
 
         yield tell
-
-
-def _size(number: int) -> str:
-    from rich.filesize import decimal
-
-    return decimal(number)

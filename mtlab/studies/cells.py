@@ -5,13 +5,13 @@ A cell is what a row becomes once everything that its id hashes is there. Runs a
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mtlab import files
 from mtlab.config import resolve
 from mtlab.config.identity import Identity, canonical
 from mtlab.config.load import recipes
@@ -136,9 +136,7 @@ def _checkpoint(study: Study, row: Row, start: Any) -> dict[str, Any]:
         return _imported(study, row, path)
     if not path.is_file():
         raise study.error(f"no checkpoint file {path}", "init_from")
-    with path.open("rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"checkpoint": str(path), "digest": content}
+    return {"checkpoint": str(path), "digest": files.sha256(path)}
 
 
 def _imported(study: Study, row: Row, path: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def file_digest(path: Path) -> str:
     try:
         status = path.stat()
         key = [str(path.resolve()), status.st_size, status.st_mtime_ns]
-        return str(remembered("digest", key, lambda: _sha256(path)))
+        return str(remembered("digest", key, lambda: files.sha256(path)))
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None
 
@@ -69,8 +69,3 @@ def file_digest(path: Path) -> str:
 def files_digest(paths: Iterable[Path]) -> str:
     """One digest for several files, by name and content."""
     return content_hash({path.name: file_digest(path) for path in paths})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

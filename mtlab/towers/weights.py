@@ -62,6 +62,12 @@ def drawn_from(seed: int) -> Iterator[None]:
         yield
 
 
+def is_pickle(path: Path) -> bool:
+    """Tell a pickle by its first byte: nothing else that weights are kept in starts so."""
+    with path.open("rb") as stream:
+        return stream.read(1) == pickle.PROTO
+
+
 def _is_mapping(data: Any) -> bool:
     return isinstance(data, Mapping)
 
@@ -82,9 +88,8 @@ def _read_pickled(path: Path) -> Any:
             warnings.simplefilter("ignore")  # about pickles of another protocol: they are read or refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # Only a pickle starts so: then it is one of other things than tensors, or written by another library.
-        pickled = _first_byte(path) == pickle.PROTO
-        if pickled or any(sign in str(error) for sign in SIGNS_OF_CODE):
+        # A pickle that cannot be read is one of other things than tensors, or written by another library.
+        if is_pickle(path) or any(sign in str(error) for sign in SIGNS_OF_CODE):
             problem = "holds code or other things than tensors, and is refused: save the state_dict, or as safetensors"
         else:
             problem = "is not a readable PyTorch checkpoint (damaged, or another format)"
@@ -92,8 +97,3 @@ def _read_pickled(path: Path) -> Any:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         first = str(error).partition("\n")[0]
         raise UserError(f"is not a readable PyTorch checkpoint: {first}", file=path) from None
-
-
-def _first_byte(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -84,16 +83,10 @@ def collect(converter: Converter, state: Path, made_from: str, leavings: Leaving
         if not staged.samples.get(part):
             raise UserError(f"{part} has no row that can be used: {leavings.first(part)}", file=converter.root)
     for name in (ROWS, DATABASE):
-        _sync(state / name)
+        files.sync(state / name)  # before another one says that it is whole
     data = {"made_from": made_from, "samples": staged.samples, "texts": staged.texts, "answers": staged.answers}
     files.write_json(state / STAGED, data)
     return staged
-
-
-def _sync(path: Path) -> None:
-    """Let a file outlive a power cut, before another one says that it is whole."""
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _listed(leavings: Leavings, write: Callable[[str], Any]) -> Callable[[Bad], None]:

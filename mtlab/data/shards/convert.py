@@ -29,7 +29,7 @@ from mtlab.data.shards import index as indices
 from mtlab.data.shards.collect import Progress, Staged, collect, left_out_before, staged_before
 from mtlab.data.shards.index import CLASSES, Index, Part, Shard
 from mtlab.data.shards.leavings import Leavings, leavings
-from mtlab.data.shards.write import Job, Written, sha256, write
+from mtlab.data.shards.write import Job, Written, write
 from mtlab.errors import UserError, nearest
 
 STATE = ".converting"  #: below the folder of shards, until all is finished
@@ -137,7 +137,7 @@ def _asked(
 
 
 def _stamp(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
 def _finished(asked: Asked) -> Index | None:
@@ -245,7 +245,7 @@ def _finish(asked: Asked, staged: Staged, shards: Mapping[str, Sequence[Shard]],
     if staged.answers is not None:
         path = asked.out / indices.ANSWERS
         files.write_json(path, staged.answers)
-        index = replace(index, answers=len(staged.answers), answers_sha256=sha256(path))
+        index = replace(index, answers=len(staged.answers), answers_sha256=files.sha256(path))
     elif index.kind in CLASSES:
         index = replace(index, answers=len(CLASSES[index.kind]))
     files.write_json(asked.out / indices.CONVERSION, _circumstances(asked))

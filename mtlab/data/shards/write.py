@@ -6,7 +6,6 @@ file a WebDataset is its names; that webdataset reads ours is tested.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections import Counter
@@ -78,8 +77,8 @@ def write(job: Job) -> Written:
     shard = Shard(
         file=job.file,
         bytes=target.stat().st_size,
-        sha256=sha256(target),
-        rows_sha256=sha256(lines),
+        sha256=files.sha256(target),
+        rows_sha256=files.sha256(lines),
         samples=counts[""][0] if counts[""] else 0,
         per_text=counts,
     )
@@ -113,12 +112,6 @@ def read_facts(path: Path) -> Written | None:
     shard = data["shard"]
     counts = {subset: tuple(numbers) for subset, numbers in shard["per_text"].items()}
     return Written(Shard(**{**shard, "per_text": counts}), tuple(Bad(**each) for each in data["bad"]))
-
-
-def sha256(path: Path) -> str:
-    """Hash a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def per_text(rows: Iterable[Row]) -> Mapping[str, tuple[int, ...]]:
