@@ -8,20 +8,11 @@ import time
 from pathlib import Path
 
 import server
-from imagined import Launcher, Opened, write_sweep
+from imagined import Launcher, Opened, write_hunt
 from patience import wait_for
 from stage import Report, Stage
 
 TRIALS = 3
-TEXT = """
-over: {{manager: [bridge, static]}}
-space: {{train.lr: {{float: [1e-4, 1e-1], log: true}}, manager: default}}
-sampler: {{name: tpe, n_startup_trials: 3}}
-pruner: {{name: median, n_startup_trials: 2}}
-seeds: 2
-budget: {{trials: {trials}}}
-storage: {storage}
-"""
 
 
 def no_database() -> str:
@@ -32,7 +23,7 @@ def no_database() -> str:
 def database_dies(stage: Stage) -> Report:
     """Kill -9 every process of the server at a random moment of a sweep; start it again, and the sweep."""
     with server.running() as made:
-        path = write_sweep(stage.folder, TEXT.format(storage=made.url, trials=TRIALS))
+        path = write_hunt(stage.folder, made.url, TRIALS)
         root = stage.folder / "sweep"
         launcher = Launcher(path, root, pause=0.1)
         wait_for(lambda: launcher.said("begun") >= 1, 240)

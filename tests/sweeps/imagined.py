@@ -35,6 +35,17 @@ set:
   train: {{batch: 8, length: {{steps: 6}}, eval_every: 1, checkpoint_every: 2}}
 """
 
+#: A search for two variants, which ends trials early; its faults are looked for.
+HUNT = """
+over: {{manager: [bridge, static]}}
+space: {{train.lr: {{float: [1e-4, 1e-1], log: true}}, manager: default}}
+sampler: {{name: tpe, n_startup_trials: 3}}
+pruner: {{name: median, n_startup_trials: 2}}
+seeds: 2
+budget: {{trials: {trials}}}
+storage: {storage}
+"""
+
 
 def write_sweep(folder: Path, text: str, name: str = "hunt") -> Path:
     """Write `NAME.yaml` with the keys that are given on top of `SWEEP`; return its path."""
@@ -42,6 +53,11 @@ def write_sweep(folder: Path, text: str, name: str = "hunt") -> Path:
     path = folder / f"{name}.yaml"
     path.write_text(f"kind: sweep\nbase: imagined\nname: {name}\n{text}\n")
     return path
+
+
+def write_hunt(folder: Path, storage: str, trials: int, name: str = "hunt") -> Path:
+    """Write a sweep of `HUNT`, on a storage, of so many trials each; return its path."""
+    return write_sweep(folder, HUNT.format(storage=storage, trials=trials), name)
 
 
 def free(config: Any) -> Any:

@@ -11,21 +11,12 @@ from typing import Any
 
 import pytest
 import server
-from imagined import Launcher, Opened, write_sweep
+from imagined import Launcher, Opened, write_hunt
 from patience import wait_for
 
 from mtlab import files
 
 TRIALS = 6
-TEXT = """
-over: {{manager: [bridge, static]}}
-space: {{train.lr: {{float: [1e-4, 1e-1], log: true}}, manager: default}}
-sampler: {{name: tpe, n_startup_trials: 3}}
-pruner: {{name: median, n_startup_trials: 2}}
-seeds: 2
-budget: {{trials: {trials}}}
-storage: {storage}
-"""
 STORAGES = ["journal", "postgres"]
 
 
@@ -33,7 +24,7 @@ STORAGES = ["journal", "postgres"]
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A sweep on each kind of storage, under a name of its own."""
     storage = "journal" if request.param == "journal" else request.getfixturevalue("database")
-    return write_sweep(tmp_path, TEXT.format(storage=storage, trials=TRIALS), f"hunt{time.monotonic_ns()}")
+    return write_hunt(tmp_path, storage, TRIALS, f"hunt{time.monotonic_ns()}")
 
 
 def finished(launcher: Launcher, code: int = 0) -> str:
@@ -127,7 +118,7 @@ def test_an_interrupted_launcher_leaves_no_trial_running(path: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_machines_with_stores_of_their_own_share_a_database(database: str, tmp_path: Path) -> None:
-    path = write_sweep(tmp_path, TEXT.format(storage=database, trials=TRIALS), f"hunt{time.monotonic_ns()}")
+    path = write_hunt(tmp_path, database, TRIALS, f"hunt{time.monotonic_ns()}")
     first = Launcher(path, tmp_path / "one", pause=0.05)
     second = Launcher(path, tmp_path / "two", pause=0.05)
     wait_for(lambda: bool(first.said("begun") and second.said("begun")))
@@ -150,7 +141,7 @@ def test_a_lost_database_is_told_and_the_sweep_goes_on_once_it_is_back(tmp_path:
     if server.programs() is None:
         pytest.skip("no PostgreSQL server is installed")
     with server.running() as made:
-        path = write_sweep(tmp_path, TEXT.format(storage=made.url, trials=3))
+        path = write_hunt(tmp_path, made.url, 3)
         launcher = Launcher(path, tmp_path / "runs", pause=0.1)
         wait_for(lambda: launcher.said("begun") >= 2)
         made.stop()
@@ -164,7 +155,7 @@ def test_a_lost_database_is_told_and_the_sweep_goes_on_once_it_is_back(tmp_path:
 
 @pytest.mark.slow
 def test_a_launcher_that_stands_still_is_not_robbed(tmp_path: Path) -> None:
-    path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=3))
+    path = write_hunt(tmp_path, "journal", 3)
     still = Launcher(path, tmp_path / "runs", pause=0.05)
     wait_for(lambda: list((tmp_path / "runs/cells").glob("*/s0/metrics.jsonl")) != [])
     os.killpg(still.process.pid, signal.SIGSTOP)  # while it waits for its worker
@@ -182,7 +173,7 @@ def _ended(path: Path, root: Path) -> int:
 
 
 def test_a_journal_survives_half_a_line(tmp_path: Path) -> None:
-    path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=2))
+    path = write_hunt(tmp_path, "journal", 2)
     Opened(path, tmp_path / "runs").search(1)
     journal = tmp_path / "runs/studies/hunt/journal.jsonl"
     with journal.open("ab") as stream:
@@ -194,7 +185,7 @@ def test_a_journal_survives_half_a_line(tmp_path: Path) -> None:
 
 
 def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Path) -> None:
-    path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=4))
+    path = write_hunt(tmp_path, "journal", 4)
     opened = Opened(path, tmp_path / "runs", ["study.pruner=none"])
     opened.search(**{"nan above": 5e-3})
     nan = [each for each in opened.searches[0].study.trials if each.state.name == "FAIL"]
@@ -214,7 +205,7 @@ def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_bug_in_two_trials_stops_the_sweep(tmp_path: Path) -> None:
-    path = write_sweep(tmp_path, TEXT.format(storage="journal", trials=4))
+    path = write_hunt(tmp_path, "journal", 4)
     output = finished(Launcher(path, tmp_path / "runs", 1, **{"same bug at": 3}), 1)
     assert output.count("failed") == 2
     states = [state for variant in (0, 1) for _, state, *_ in told(path, tmp_path / "runs", variant)]
