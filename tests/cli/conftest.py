@@ -1,15 +1,12 @@
 """Studies that take seconds, and the command line as users call it: a process of its own."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import calling
 import pytest
+from calling import Command
 from tiny_study import write_study
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -25,11 +22,4 @@ def study(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture
 def mtlab() -> Command:
     """Run `mtlab ARGUMENTS` and return its exit code and output."""
-
-    def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "mtlab", *map(str, arguments)]
-        return subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=250, check=False
-        )
-
-    return call
+    return calling.mtlab

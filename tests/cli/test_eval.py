@@ -2,19 +2,15 @@
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import polars
 import pytest
+from calling import Told, here
 
-from mtlab.cli import main
 from mtlab.data.base import Example
 from mtlab.errors import UserError
 from mtlab.studies.store import Store
-
-Told = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +49,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def told(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
     monkeypatch.setenv("MTLAB_STORE", str(store))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mtlab", "eval", *map(str, arguments)])
-        capsys.readouterr()
-        code = main()
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return here(monkeypatch, capsys, "eval")
 
 
 def directory(store: Path, label: str = "static: mine", seed: int = 0) -> Path:

@@ -1,17 +1,12 @@
 """`mtlab eval` on tasks that do not answer, and on answers that only a server can score."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import polars
 import pytest
 import toys  # noqa: F401 - registers the data sets
-
-from mtlab.cli import main
-
-Told = Callable[..., tuple[int, str, str]]
+from calling import Told, here
 
 STUDY = """
 kind: ablation
@@ -58,15 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def told(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
     monkeypatch.setenv("MTLAB_STORE", str(store))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mtlab", *map(str, arguments)])
-        capsys.readouterr()
-        code = main()
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return here(monkeypatch, capsys)
 
 
 def test_ranks_are_listed_for_every_caption_and_picture(told: Told, store: Path) -> None:

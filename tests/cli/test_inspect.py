@@ -4,21 +4,18 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from calling import Told, here
 from PIL import Image
 from tiny_study import write_study
 
 from mtlab.analysis import recorded
 from mtlab.analysis.recorded import Tokens
-from mtlab.cli import main
 from mtlab.inspection import inspect
 from mtlab.studies.store import Store
-
-Told = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
     monkeypatch.setenv("MTLAB_STORE", str(store))
     monkeypatch.setenv("COLUMNS", "110")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mtlab", "inspect", *map(str, arguments)])
-        capsys.readouterr()
-        code = main()
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return here(monkeypatch, capsys, "inspect")
 
 
 @pytest.fixture

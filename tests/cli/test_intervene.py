@@ -2,21 +2,18 @@
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from calling import Told, here
 
-from mtlab.cli import main
 from mtlab.intervening import open_run
 from mtlab.studies.find import find_run
 from mtlab.studies.store import Store
 from mtlab.training.evaluate import evaluate
 from mtlab.training.steps import Passes
 
-Told = Callable[..., tuple[int, str, str]]
 STUDY = """
 kind: ablation
 name: worth
@@ -63,15 +60,7 @@ def told(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     shutil.copytree(store, copied)
     monkeypatch.setenv("MTLAB_STORE", str(copied))
     monkeypatch.setenv("MTLAB_CACHE", str(store.parent / "cache"))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mtlab", "intervene", *map(str, arguments)])
-        capsys.readouterr()
-        code = main()
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return here(monkeypatch, capsys, "intervene")
 
 
 def kept(tmp_path: Path, name: str = "worth:static:0") -> Path:

@@ -3,13 +3,11 @@
 import csv
 import io
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
+from calling import Command
 
 
 @pytest.mark.slow

@@ -11,9 +11,8 @@ from typing import Any
 
 import polars
 import pytest
+from calling import Command
 from patience import wait_for
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 TIMES = ("seconds", "examples_per_second", "memory_mib")
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from calling import Command
 from patience import wait_for
 from tiny_study import TINY
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
 TEXT = """
 over: {manager: [bridge, {name: static, label: ours}]}
 baseline: {manager: bridge}

@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from calling import Finished, mtlab
 
 from mtlab.config.load import recipes
 
@@ -22,10 +21,8 @@ SMALL = {"train": 64, "val": 48, "test": 48, "image_size": 32}
 LENGTH = {"batch": 8, "length": {"steps": 2}, "eval_every": 1}
 
 
-def mtlab(*arguments: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "mtlab", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=800
-    )
+def succeeds(*words: object) -> Finished:
+    done = mtlab(*words, seconds=800)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -58,8 +55,8 @@ def shorten(name: str, folder: Path, managers: int) -> Path:
 @pytest.mark.slow
 def test_all_tasks_from_file_to_table(tmp_path: Path) -> None:
     file = shorten("tasks", tmp_path, 1)
-    mtlab("run", file)
-    rows = json.loads(mtlab("report", file, "--json").stdout)["rows"]
+    succeeds("run", file)
+    rows = json.loads(succeeds("report", file, "--json").stdout)["rows"]
     worlds = yaml.safe_load(file.read_text())["axes"]["world"]["labels"]
     assert {row["label"] for row in rows} == {f"bridge · {world}" for world in worlds}
     assert all(0 <= row["mean"] <= 1 for row in rows)
@@ -69,12 +66,12 @@ def test_all_tasks_from_file_to_table(tmp_path: Path) -> None:
 def test_fine_tuning_starts_from_the_captions(tmp_path: Path) -> None:
     shorten("pretraining_captions", tmp_path, 2)
     file = shorten("pretraining", tmp_path, 2)
-    mtlab("run", file)
-    rows = json.loads(mtlab("report", file, "--json").stdout)["rows"]
+    succeeds("run", file)
+    rows = json.loads(succeeds("report", file, "--json").stdout)["rows"]
     assert {row["label"] for row in rows} == {
         f"{how} · {start}" for how in ("bridge", "static") for start in ("from scratch", "pre-trained")
     }
-    runs = json.loads(mtlab("plan", file, "--json").stdout)["runs"]
+    runs = json.loads(succeeds("plan", file, "--json").stdout)["runs"]
     started = [run for run in runs if run["label"].endswith("pre-trained")]
     assert len(started) == 2
     for run in started:

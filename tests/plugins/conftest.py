@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from calling import Told, here
 
-from mtlab.cli import main
 from mtlab.plugins import registries
 
 #: A manager that keeps the contract; tests break it by replacing parts of the text.
@@ -52,8 +52,6 @@ axes: {{manager: [static, {name}]}}
 baseline: {{manager: static}}
 """
 
-Told = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
@@ -93,12 +91,4 @@ def plugin(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
     """Run `mtlab ARGUMENTS` in this process: exit code, output, errors."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mtlab", *map(str, arguments)])
-        capsys.readouterr()
-        code = main()
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return here(monkeypatch, capsys)

@@ -6,11 +6,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from calling import Told
 
 from mtlab.managers.base import MANAGERS, Manager
 from mtlab.registry import Registry
-
-Told = Callable[..., tuple[int, str, str]]
 
 
 def test_brackets_in_docs_are_shown_as_they_stand(plugin: Callable[..., Path], told: Told, monkeypatch) -> None:

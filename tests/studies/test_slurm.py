@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 import standin
+from calling import mtlab_at
 from patience import wait_for
 from slurm_cluster import CPUS, Cluster
 from standin import make_plan, snapshot
@@ -189,18 +188,6 @@ def test_jobs_outlive_their_launcher_and_the_next_one_takes_them_over(
 # The real command
 
 
-def mtlab(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mtlab", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "MTLAB_STORE": str(folder / "runs")},
-        check=False,
-        timeout=240,
-    )
-
-
 def learnt(store: Path) -> dict[str, Any]:
     """Return what must be the same on every launcher: results without time, host and memory, and weights."""
     found: dict[str, Any] = {}
@@ -213,12 +200,12 @@ def learnt(store: Path) -> dict[str, Any]:
 def test_the_command_gives_what_it_gives_without_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     keys = "launcher: {name: slurm, partition: normal, at_once: 2, extra: {comment: ours}}\nresources: {memory_gb: 0.9}"
     path = write_study(tmp_path, f"axes: {{manager: [bridge, static]}}\n{keys}", "jobs")
-    done = mtlab(tmp_path, "run", str(path))
+    done = mtlab_at(tmp_path, "run", str(path))
     assert done.returncode == 0, done.stderr
     assert "2 at once" in done.stdout
-    assert json.loads(mtlab(tmp_path, "status", "jobs", "--json").stdout)["counts"] == {"done": 2}
+    assert json.loads(mtlab_at(tmp_path, "status", "jobs", "--json").stdout)["counts"] == {"done": 2}
     assert all(len(list(run.glob("slurm/*_submission.sh"))) == 1 for run in (tmp_path / "runs/cells").glob("*/s*"))
-    again = mtlab(tmp_path, "run", str(path), "--launcher", "local", "--store", "elsewhere")
+    again = mtlab_at(tmp_path, "run", str(path), "--launcher", "local", "--store", "elsewhere")
     assert again.returncode == 0, again.stderr
     assert learnt(tmp_path / "runs") == learnt(tmp_path / "elsewhere")
 
@@ -252,7 +239,7 @@ def test_what_the_cluster_would_never_start_is_refused(
 
 def test_a_refusal_names_the_file_and_nothing_is_started(cluster: Cluster, tmp_path: Path) -> None:
     path = write_study(tmp_path, "axes: {manager: [bridge]}\nlauncher: {name: slurm, partition: nromal}", "wrong")
-    done = mtlab(tmp_path, "run", str(path))
+    done = mtlab_at(tmp_path, "run", str(path))
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"error: {path}:4: launcher.partition: ")
@@ -260,7 +247,7 @@ def test_a_refusal_names_the_file_and_nothing_is_started(cluster: Cluster, tmp_p
 
 
 def test_the_doctor_shows_the_partitions(cluster: Cluster, tmp_path: Path) -> None:
-    told = json.loads(mtlab(tmp_path, "doctor", "--json").stdout)["slurm"]
+    told = json.loads(mtlab_at(tmp_path, "doctor", "--json").stdout)["slurm"]
     assert told["version"]
     assert told["problem"] is None
     assert [each["name"] for each in told["partitions"]] == ["normal*", "cancelled", "urgent"]
