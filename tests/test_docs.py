@@ -51,17 +51,3 @@ def test_commands_and_links_in_the_docs_exist(page: Path) -> None:
                 assert words[1] in COMMANDS | GROUPS, line
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (page.parent / target).exists(), target
-
-
-SWEEPS = [
-    block
-    for page in PAGES
-    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
-    if block.startswith("kind: sweep")
-]
-
-
-@pytest.mark.parametrize("text", SWEEPS, ids=lambda text: text.split("name: ")[1].split()[0])
-def test_sweeps_in_the_docs_are_read(text: str, tmp_path: Path) -> None:
-    (tmp_path / "sweep.yaml").write_text(text)
-    assert prepare(read_sweep(tmp_path / "sweep.yaml"), Costs(tmp_path / "costs.json")).variants

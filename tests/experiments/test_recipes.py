@@ -1,10 +1,10 @@
 """Every shipped file is planned, without weights and without a network."""
 
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from offline import no_network  # noqa: F401 - a fixture
 
 from mtlab.cli.running import refuse_unread
 from mtlab.config import yaml
@@ -34,14 +34,6 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_cache(shared_cache: Path, own_folders: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Learn the shape of each tower once."""
     monkeypatch.setenv("MTLAB_CACHE", str(shared_cache))
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*given: object) -> None:
-        raise AssertionError("a plan asks the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 def planned(path: Path) -> Plan:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
+from numbered import Numbers
 from torch import Tensor
 
 from mtlab.data.base import Example
@@ -20,16 +19,6 @@ from mtlab.towers.base import Features
 
 CPU = torch.device("cpu")
 N, P = 3, 1  #: experts, previous states
-
-
-class Numbers:
-    """A source whose one feature is the number that a key holds; example n has n + 1 real tokens."""
-
-    def fetch(self, keys: Sequence[str]) -> Features:
-        numbers = [int(key.split("x")[0]) for key in keys]
-        longest = max(numbers) + 1
-        mask = torch.tensor([[place <= number for place in range(longest)] for number in numbers])
-        return Features((torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1).expand(-1, longest, 1),), mask)
 
 
 def loader(count: int) -> Loader:

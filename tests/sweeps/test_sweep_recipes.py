@@ -1,11 +1,11 @@
 """Every shipped sweep is planned, without weights and without a network."""
 
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from imagined import free
+from offline import no_network  # noqa: F401 - a fixture
 
 from mtlab.config.load import compose, recipes, sweep_recipes
 from mtlab.sweeps.plan import to_json
@@ -13,14 +13,6 @@ from mtlab.sweeps.spec import read_sweep
 from mtlab.sweeps.variants import Prepared, prepare
 
 FILES = sorted(sweep_recipes()[0].glob("*.yaml"))
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*given: object) -> None:
-        raise AssertionError("a plan asks the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 @pytest.fixture(scope="module")

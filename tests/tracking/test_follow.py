@@ -10,6 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+from tracked_study import run_id
 
 from mtlab.studies.store import Store
 from mtlab.tracking.base import About, Drawing, Fan, Grid, Receipt, Shown
@@ -88,11 +89,6 @@ def follower(store: Store, *sinks: Notebook, **options: Any) -> tuple[Follower, 
         told,
         progress,
     )
-
-
-def run_id(store: Store, label: str, seed: int) -> str:
-    (run,) = [run for run in store.plan("tracked")["runs"] if (run["label"], run["seed"]) == (label, seed)]
-    return str(run["id"])
 
 
 def test_finished_runs_are_handed_on_whole(store: Store) -> None:

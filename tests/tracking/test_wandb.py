@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calling import Finished, mtlab
 from patience import wait_for
 from served import KEY, Server
-from tracked_study import STUDY
+from tracked_study import STUDY, run_id
 
 from mtlab.studies.store import Store
 
 Serve = Callable[..., Server]
-Finished = subprocess.CompletedProcess[str]
 STEPS = [0, 1, 2, 5, 10, 20, 30]
 ALL = {f"{label}, seed {seed}" for label in ("bridge", "static") for seed in (0, 1)} | {"comparison"}
 NAMES = {"static, seed 0", "comparison"}  #: of `one`
@@ -30,14 +30,9 @@ NAMES = {"static, seed 0", "comparison"}  #: of `one`
 def one(store: Store) -> Store:
     """The study with one of its runs alone: to be sent in a few seconds."""
     plan = store.plan("tracked")
-    plan["runs"] = [run for run in plan["runs"] if run["id"] == _run(store, "static", 0)]
+    plan["runs"] = [run for run in plan["runs"] if run["id"] == run_id(store, "static", 0)]
     store.write_plan("tracked", plan)
     return store
-
-
-def mtlab(*arguments: object) -> Finished:
-    command = [sys.executable, "-m", "mtlab", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False, stdin=subprocess.DEVNULL)
 
 
 def sync(store: Store, *arguments: object) -> Finished:
@@ -79,7 +74,7 @@ def test_offline_files_hold_all_of_a_study(store: Store, monkeypatch: pytest.Mon
     assert [row["_step"] for row in history] == STEPS
     assert [row["_step"] for row in history if "val/loss" in row] == [10, 20, 30]
     assert (summary["state"], summary["exit_code"]) == ("finished", 0)
-    result = store.result(_run(store, "static", 1))
+    result = store.result(run_id(store, "static", 1))
     assert result is not None
     assert {name: summary["summary"][name] for name in result["metrics"]} == result["metrics"]
     assert summary["config"]["train"]["batch"] == 20
@@ -138,7 +133,7 @@ def test_a_study_is_sent_from_the_store_and_only_once(one: Store, serve: Serve) 
     assert held.keys() == NAMES
     assert server.steps("static, seed 0") == STEPS
     assert {(run["groupName"], run["project"], run["exit"]) for run in held.values()} == {("tracked", "layers", 0)}
-    result = one.result(_run(one, "static", 0))
+    result = one.result(run_id(one, "static", 0))
     assert result is not None
     assert held["static, seed 0"]["summary"]["test/accuracy"] == result["metrics"]["test/accuracy"]
     sent = json.loads(server.path.read_text())["files"]
@@ -157,7 +152,7 @@ def test_a_run_that_was_sent_but_not_noted_is_not_doubled(one: Store, serve: Ser
     server = serve()
     assert sync(one).returncode == 0
     lines = {name: run["lines"] for name, run in server.runs().items()}
-    (one.derived(_run(one, "static", 0)) / "tracking" / "tracked.json").unlink()
+    (one.derived(run_id(one, "static", 0)) / "tracking" / "tracked.json").unlink()
     again = sync(one)
     assert "W&B: 2 of 2 (1 new)" in again.stdout
     assert {name: run["lines"] for name, run in server.runs().items()} == lines
@@ -188,7 +183,7 @@ def following(store: Store, mode: str) -> Iterator[subprocess.Popen[str]]:
 def test_steps_come_while_a_run_goes_on_and_survive_kills(one: Store, serve: Serve) -> None:
     """The worker is cut back to its checkpoint, the follower killed: no step is lost, none is doubled."""
     server = serve()
-    folder = one.run(_run(one, "static", 0))
+    folder = one.run(run_id(one, "static", 0))
     (folder / "result.json").rename(folder / "later.json")
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= 20))
@@ -325,8 +320,3 @@ def _alive(root: Path) -> list[str]:
     """Workers and followers of a store that still live."""
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if str(root) in line and "python" in line]
-
-
-def _run(store: Store, label: str, seed: int) -> str:
-    (run,) = [run for run in store.plan("tracked")["runs"] if (run["label"], run["seed"]) == (label, seed)]
-    return str(run["id"])

@@ -1,5 +1,7 @@
 """A study that says where its metrics go; its runs take seconds."""
 
+from mtlab.studies.store import Store
+
 STUDY = """
 kind: ablation
 name: tracked
@@ -16,3 +18,9 @@ baseline: {manager: bridge}
 seeds: 2
 tracking: {wandb: {project: layers, tags: [test], images: false}}
 """
+
+
+def run_id(store: Store, label: str, seed: int) -> str:
+    """Find a run of the study by its label and seed."""
+    (run,) = [run for run in store.plan("tracked")["runs"] if (run["label"], run["seed"]) == (label, seed)]
+    return str(run["id"])

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numbered import Numbers
 
 from mtlab.config.check import checked
 from mtlab.data.base import Example
@@ -16,16 +17,6 @@ from mtlab.training.group import ALONE
 
 TASK = QuestionAnswering(QuestionAnswering.Config(), width=2, answers=3)
 CPU = torch.device("cpu")
-
-
-class Numbers:
-    """A source whose one feature is the number that a key holds; texts are as long as their number says."""
-
-    def fetch(self, keys: Sequence[str]) -> Features:
-        numbers = [int(key.split("x")[0]) for key in keys]
-        longest = max(numbers) + 1
-        mask = torch.tensor([[place <= number for place in range(longest)] for number in numbers])
-        return Features((torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1).expand(-1, longest, 1),), mask)
 
 
 def loader(count: int, unknown: Sequence[int] = ()) -> Loader:
