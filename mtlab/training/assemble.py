@@ -23,6 +23,7 @@ from mtlab.towers.base import Features
 from mtlab.training.environment import device
 from mtlab.training.evaluate import evaluation_batch
 from mtlab.training.group import ALONE, Group
+from mtlab.training.seeding import derive
 from mtlab.training.sources import Sources, cached_towers, gather, running, training_batches
 from mtlab.training.steps import Arithmetic
 
@@ -115,7 +116,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Asse
         vision_tower=towers.get("vision"),
     )
     if model.encoder.config.standardise:
-        calibrate(model, dataset, sources)
+        calibrate(model, dataset, sources, seed)
     if train.checkpoint_activations:
         model.recompute()
     return Assembled(
@@ -136,10 +137,10 @@ def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Asse
 
 
 @torch.no_grad()
-def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Sources) -> None:
+def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Sources, seed: int) -> None:
     """Standardise the channels of the offered levels by an evenly spread sample of training texts and images.
 
-    What the dropout of a trained tower draws here leaves the caller's generator as it was.
+    What the dropout of a trained tower draws here follows from the seed, and leaves the caller's generator as it was.
     """
     examples = dataset.sample("train", SAMPLE)
     texts = {example.text for example in examples}
@@ -150,6 +151,7 @@ def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Sources) ->
         return model.features(kind, source.fetch(distinct[:: -(-len(distinct) // SAMPLE)]))
 
     with torch.random.fork_rng(devices=[]):  # the model is on the CPU still
+        torch.default_generator.manual_seed(derive(seed, "calibrate"))
         model.encoder.calibrate(levels("text", sources.text, texts), levels("vision", sources.vision, images))
 
 

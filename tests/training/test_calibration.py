@@ -8,11 +8,15 @@ from tiny_runs import tiny_config
 from mtlab.training import assemble
 
 
-def test_what_a_caller_draws_next_does_not_change(bert: dict[str, Any]) -> None:
-    config = tiny_config(text=bert, cache={"enabled": False})
-    run = assemble.assemble(config, seed=0)
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    assemble.calibrate(run.model, run.dataset, run.sources)
-    assert torch.equal(torch.rand(3), expected)
+def test_a_seed_draws_the_same_and_what_a_caller_draws_next_does_not_change(bert: dict[str, Any]) -> None:
+    config, channels = tiny_config(text=bert, cache={"enabled": False}), []
+    for before in (0, 1):
+        torch.manual_seed(before)
+        expected = torch.rand(3)
+        torch.manual_seed(before)
+        run = assemble.assemble(config, seed=0)
+        assemble.calibrate(run.model, run.dataset, run.sources, seed=0)
+        channels.append(dict(run.model.encoder.text.projections.named_buffers()))
+        assert torch.equal(torch.rand(3), expected)
+    assert channels[0].keys() == channels[1].keys()
+    assert all(torch.equal(channels[0][name], channels[1][name]) for name in channels[0])
