@@ -10,11 +10,10 @@ from typing import Any
 
 from mtlab.analysis.dashboard.watched import Watched
 from mtlab.errors import UserError
-from mtlab.studies.status import RunStatus, run_status
-from mtlab.studies.store import State
+from mtlab.studies.status import Condition, RunStatus, run_status
 
 DAMAGED = "damaged"
-ORDER = ("done", "running", "interrupted", "new", "failed", "blocked", DAMAGED)  #: of conditions
+ORDER = ("done", "running", "queued", "interrupted", "new", "failed", "blocked", DAMAGED)  #: of conditions
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class RunCard:
     cell: str
     seed: int
     label: str
-    condition: str  #: a state of the store, or `DAMAGED`
+    condition: str  #: see `mtlab.studies.status.Condition`, or `DAMAGED`
     step: int
     steps: int
     metric: float | None  #: best value of the choosing metric so far
@@ -33,11 +32,13 @@ class RunCard:
     host: str | None
     problem: str | None  #: why it failed, stands still or cannot be read
     changed: float | None  #: when it last wrote something, in seconds since 1970
+    job: int | None = None  #: number of the job that waits in a cluster's queue
 
     @property
     def content(self) -> tuple[Any, ...]:
         """What makes a page about it worth drawing again: all but the time."""
-        return self.id, self.label, self.condition, self.step, self.steps, self.metric, self.attempt, self.problem
+        told = self.id, self.label, self.condition, self.step, self.steps, self.metric, self.attempt, self.problem
+        return *told, self.job
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,18 @@ class Stray:
 
 
 def run_card(
-    store: Watched, plan: Mapping[str, Any], run: Mapping[str, Any], states: Mapping[str, State], end: str | None
+    store: Watched,
+    plan: Mapping[str, Any],
+    run: Mapping[str, Any],
+    states: Mapping[str, Condition],
+    end: str | None,
+    job: int | None = None,
 ) -> RunCard:
     """Tell how a run stands, see `run_status`; one whose files cannot be used is damaged, and nothing is raised."""
     state = states[run["id"]]
     damage = store.damage(run["id"]) if state != "new" or store.run(run["id"]).is_dir() else None
     try:
-        status = run_status(store, plan, run, states, end)
+        status = run_status(store, plan, run, states, end, job)
     except (UserError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         damage = damage or f"cannot be read: {type(error).__name__}: {error}"
         status = RunStatus(run["id"], run["cell"], run["seed"], run["label"], state, None, 0, 0, None, None, None, None)
@@ -109,4 +115,5 @@ def run_card(
         host=status.host,
         problem=damage or status.problem,
         changed=None if status.age is None else time.time() - status.age,
+        job=status.job,
     )

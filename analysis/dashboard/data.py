@@ -17,8 +17,9 @@ from mtlab.analysis.dashboard.watched import Watched, stamp
 from mtlab.analysis.gathered import Gathered
 from mtlab.analysis.recorded import LAYERS, TOKENS, TRACE, Layers, Missing, Tokens, Trace
 from mtlab.errors import UserError
-from mtlab.studies.status import last_ends
-from mtlab.studies.store import State, Store
+from mtlab.studies.status import Condition, last_ends, standing
+from mtlab.studies.store import Store
+from mtlab.studies.waiting import Queue
 
 if TYPE_CHECKING:
     from mtlab.analysis.report import Report
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FRESH = 0.5  #: seconds, see `Data`
+QUEUE, SILENCE = 10.0, 60.0  #: seconds between questions to a cluster's queue, and to one that did not answer
 PAUSE = 0.3  #: seconds before a verdict is worked out: the page that asked for it goes first
 
 
@@ -44,6 +46,7 @@ class Data:
     def __init__(self, root: Path, *, fresh: float = FRESH) -> None:
         self.store = Watched.open(root)
         self._fresh = fresh
+        self._queue = Queue(fresh=QUEUE, silence=SILENCE)
         self._seen: dict[str, tuple[float, StudyCard]] = {}
         self._verdicts: dict[str, tuple[Any, str]] = {}
         self._asked: dict[str, tuple[Any, Future[None]]] = {}
@@ -97,8 +100,11 @@ class Data:
     def _look_at(self, name: str, path: Path) -> StudyCard:
         try:
             plan = self.store.plan(name)
-            states, ends = self.store.states(plan), last_ends(self.store, name)
-            runs = tuple(self._card(name, plan, run, states, ends.get(run["id"])) for run in plan["runs"])
+            ((states, jobs),) = standing(self.store, [plan], self._queue)
+            ends = last_ends(self.store, name)
+            runs = tuple(
+                self._card(name, plan, run, states, ends.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]
+            )
         except (UserError, OSError) as error:
             return StudyCard(name, "", "", (), _written(path), f"this study cannot be read: {error}")
         times = [moment for moment in (_written(path), *(run.changed for run in runs)) if moment is not None]
@@ -204,10 +210,16 @@ class Data:
         return plan, hash(tuple((run.id, run.condition) for run in card.runs))
 
     def _card(
-        self, study: str, plan: Mapping[str, Any], run: Mapping[str, Any], states: Mapping[str, State], end: str | None
+        self,
+        study: str,
+        plan: Mapping[str, Any],
+        run: Mapping[str, Any],
+        states: Mapping[str, Condition],
+        end: str | None,
+        job: int | None,
     ) -> RunCard:
         def make() -> RunCard:
-            return run_card(self.store, plan, run, states, end)
+            return run_card(self.store, plan, run, states, end, job)
 
         if states[run["id"]] != "done":
             return make()

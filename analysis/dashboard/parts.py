@@ -23,6 +23,7 @@ UNSEEN: Mapping[str, Any] = {"aria-hidden": "true"}  #: of what says nothing to 
 CONDITIONS: Mapping[str, tuple[str, str, str]] = {
     "done": ("✓", "done", "finished: it never changes again"),
     "running": ("▶", "running", "a worker is at it"),
+    "queued": ("⋯", "queued", "waits for a place in the cluster's queue"),
     "interrupted": ("■", "stopped", "cut off: `mtlab run` goes on from its last checkpoint"),
     "new": ("○", "waiting", "not started yet"),
     "failed": ("✗", "failed", "its last attempt failed"),
@@ -54,6 +55,8 @@ def badge(condition: str, text: str | None = None) -> Part:
 def run_badge(run: RunCard) -> Part:
     """Show in which condition a run is; of one under way also how far it is."""
     word = CONDITIONS[run.condition][1]
+    if run.condition == "queued":
+        word += f" (job {run.job})"
     if run.condition in ("running", "interrupted") and run.steps:
         word += f" {min(100, 100 * run.step // run.steps)} %"
     return badge(run.condition, word)

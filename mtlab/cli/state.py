@@ -23,12 +23,12 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far studies are: runs by state, step, metric, failures. Reads stored plans, never expands a file."""
-    from mtlab.studies.status import study_status
+    from mtlab.studies.status import study_statuses
     from mtlab.studies.store import Store, store_root
 
     opened = Store.open(store_root(store))
     names = opened.study_names() if file is None else [study_name(file, opened)]
-    found = [study_status(opened, name) for name in names]
+    found = study_statuses(opened, names)
     if as_json:
         print_json([each.to_json() for each in found] if file is None else found[0].to_json())
         return

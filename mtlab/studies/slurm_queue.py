@@ -71,8 +71,12 @@ class Seen:
         return self.limit is not None and self.used >= self.limit - WARNING - TICK
 
 
-def look(jobs: Iterable[int]) -> dict[int, Seen]:
+def look(jobs: Iterable[int], *, patience: float = PATIENCE) -> dict[int, Seen]:
     """Ask the queue about jobs, in one question; those that it has forgotten are left out.
+
+    Args:
+        jobs: their numbers.
+        patience: seconds that it may take.
 
     Raises:
         SlurmError: it cannot be asked now.
@@ -84,7 +88,8 @@ def look(jobs: Iterable[int]) -> dict[int, Seen]:
     names = ",".join(map(str, wanted))
     format_ = ",".join(f"{field}:|" for field in _FIELDS)
     try:
-        text = command("squeue", "--noheader", "--states=all", f"--jobs={names}", f"--Format={format_}")
+        asked = ("squeue", "--noheader", "--states=all", f"--jobs={names}", f"--Format={format_}")
+        text = command(*asked, patience=patience)
     except SlurmError as error:
         if "Invalid job id" in str(error):  # said only if it has forgotten all of them
             return {}
@@ -142,15 +147,19 @@ def cancel(jobs: Iterable[int], *, force: bool = False) -> None:
     command("scancel", "--quiet", *words, *map(str, sorted(jobs)))
 
 
-def command(*words: str) -> str:
+def command(*words: str, patience: float = PATIENCE) -> str:
     """Run a command of Slurm; return what it prints.
+
+    Args:
+        words: the command line.
+        patience: seconds that it may take.
 
     Raises:
         SlurmError: it failed.
 
     """
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=patience, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SlurmError(f"{words[0]}: {error}") from None
     if done.returncode:

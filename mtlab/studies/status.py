@@ -7,20 +7,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.files import read_jsonl, read_jsonl_from
 from mtlab.studies.failures import Failure
-from mtlab.studies.store import State, Store
+from mtlab.studies.store import State, Store, blocked
+from mtlab.studies.waiting import Queue, submitted
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of a run that goes on
-ORDER: tuple[State, ...] = ("done", "running", "interrupted", "new", "failed", "blocked")
-STYLES: Mapping[State, str] = {
+
+Condition = State | Literal["queued"]  #: `queued`: a job of it waits in a cluster's queue
+ORDER: tuple[Condition, ...] = ("done", "running", "queued", "interrupted", "new", "failed", "blocked")
+STYLES: Mapping[Condition, str] = {
     "done": "green",
     "running": "cyan",
+    "queued": "blue",
     "interrupted": "yellow",
     "new": "dim",
     "failed": "red",
@@ -36,7 +40,7 @@ class RunStatus:
     cell: str
     seed: int
     label: str
-    state: State
+    state: Condition
     attempt: int | None  #: of its last worker
     step: int
     steps: int
@@ -44,6 +48,7 @@ class RunStatus:
     host: str | None
     age: float | None  #: seconds since its worker last wrote something, by this host's clock
     problem: str | None  #: why it failed or stands still, in one line
+    job: int | None = None  #: number of the job that waits in the queue
 
     def to_json(self) -> dict[str, Any]:
         """As plain data with stable keys."""
@@ -60,6 +65,7 @@ class RunStatus:
             "host": self.host,
             "age_seconds": None if self.age is None else round(self.age, 1),
             "problem": self.problem,
+            "job": self.job,
         }
 
 
@@ -134,15 +140,51 @@ def study_status(store: Store, name: str) -> StudyStatus:
         UserError: no such study.
 
     """
-    plan = store.plan(name)
-    states = store.states(plan)
+    return study_statuses(store, [name])[0]
+
+
+def study_statuses(store: Store, names: Sequence[str]) -> list[StudyStatus]:
+    """Tell how studies stand; a cluster's queue is asked once for all of them.
+
+    Raises:
+        UserError: no such study.
+
+    """
+    plans = [store.plan(name) for name in names]
+    stand = standing(store, plans, Queue())
+    return [_status(store, name, plan, *each) for name, plan, each in zip(names, plans, stand, strict=True)]
+
+
+def standing(
+    store: Store, plans: Sequence[Mapping[str, Any]], queue: Queue
+) -> list[tuple[dict[str, Condition], dict[str, int]]]:
+    """Judge every run of some plans: see `Store.states`, and which of them wait in the queue, as which job."""
+    judged = [{run["id"]: store.state(run["id"]) for run in plan["runs"]} for plan in plans]
+    jobs = [submitted(store, states) for states in judged]
+    waiting = queue.waiting(job for each in jobs for job in each.values())
+    found = []
+    for plan, states, each in zip(plans, judged, jobs, strict=True):
+        queued = {run: job for run, job in each.items() if job in waiting}
+        told: dict[str, Condition] = {**states, **dict.fromkeys(queued, "queued")}
+        found.append((told | dict.fromkeys(blocked(plan, told), "blocked"), queued))
+    return found
+
+
+def _status(
+    store: Store, name: str, plan: Mapping[str, Any], states: Mapping[str, Condition], jobs: Mapping[str, int]
+) -> StudyStatus:
     killed = last_ends(store, name)
-    found = [run_status(store, plan, run, states, killed.get(run["id"])) for run in plan["runs"]]
+    found = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
     return StudyStatus(name, plan["metrics"]["choose"], tuple(found))
 
 
 def run_status(
-    store: Store, plan: Mapping[str, Any], run: Mapping[str, Any], states: Mapping[str, State], killed: str | None
+    store: Store,
+    plan: Mapping[str, Any],
+    run: Mapping[str, Any],
+    states: Mapping[str, Condition],
+    killed: str | None,
+    job: int | None = None,
 ) -> RunStatus:
     """Tell how one run of a plan stands.
 
@@ -150,8 +192,9 @@ def run_status(
         store: where it is.
         plan: the stored plan.
         run: its entry there.
-        states: of all runs of the plan, see `Store.states`.
+        states: of all runs of the plan, see `standing`.
         killed: how the launcher saw its last worker end, see `last_ends`.
+        job: that waits for it in the queue.
 
     """
     state, written = states[run["id"]], {}
@@ -172,6 +215,7 @@ def run_status(
         host=written.get("host"),
         age=_age(store.run(run["id"]), time.time()) if state != "new" else None,
         problem=_problem(store, run, states, killed),
+        job=job,
     )
 
 
@@ -189,13 +233,15 @@ def last_ends(store: Store, name: str) -> dict[str, str]:
 
 def _word(run: RunStatus) -> str:
     """Say in a word how a run stands; those on their way also how far they are."""
+    if run.job is not None:
+        return f"{run.state} (job {run.job})"
     if run.state not in ("running", "interrupted") or not run.steps:
         return run.state
     share = f"{100 * run.step // run.steps}%"
     return share if run.state == "running" else f"stopped {share}"
 
 
-def _reached(store: Store, run: str, state: State, choose: str, best: Any) -> tuple[int, float | None]:
+def _reached(store: Store, run: str, state: Condition, choose: str, best: Any) -> tuple[int, float | None]:
     """Step reached, and best value so far; of long runs that go on, the best of late."""
     result = store.result(run) if state == "done" else None
     if result is not None:
@@ -219,7 +265,7 @@ def _age(directory: Path, now: float) -> float | None:
     return max(0.0, min(ages)) if ages else None
 
 
-def _problem(store: Store, run: Mapping[str, Any], states: Mapping[str, State], killed: str | None) -> str | None:
+def _problem(store: Store, run: Mapping[str, Any], states: Mapping[str, Condition], killed: str | None) -> str | None:
     state = states[run["id"]]
     if state == "failed":
         written = store.failure(run["id"])

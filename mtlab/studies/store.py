@@ -159,16 +159,7 @@ class Store:
     def states(self, plan: Mapping[str, Any]) -> dict[str, State]:
         """Judge every run of a plan; those that wait for a failed run are `blocked`."""
         found = {run["id"]: self.state(run["id"]) for run in plan["runs"]}
-        parents = {run["id"]: run["parents"] for run in plan["runs"]}
-        changed = True
-        while changed:
-            changed = False
-            for run, above in parents.items():
-                if found[run] in ("new", "interrupted") and any(
-                    found.get(parent) in ("failed", "blocked") for parent in above
-                ):
-                    found[run], changed = "blocked", True
-        return found
+        return found | dict.fromkeys(blocked(plan, found), "blocked")
 
     def config(self, run: str) -> dict[str, Any] | None:
         """Read what the launcher wrote: resolved configuration, identity, label, parents; None if there is none."""
@@ -276,6 +267,23 @@ class Store:
     def log_launch(self, name: str, event: Mapping[str, Any]) -> None:
         """Append an event to the study's `launch.jsonl`: what workers cannot write themselves."""
         files.append_line(self.study(name) / "launch.jsonl", event)
+
+
+def blocked(plan: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:
+    """Return the runs of a plan that have not begun, or were cut off, and wait for a run that has failed."""
+    found: set[str] = set()
+    changed = True
+    while changed:
+        changed = False
+        for run in plan["runs"]:
+            if (
+                run["id"] not in found
+                and states[run["id"]] in ("new", "interrupted")
+                and any(parent in found or states.get(parent) == "failed" for parent in run["parents"])
+            ):
+                found.add(run["id"])
+                changed = True
+    return found
 
 
 def _place_config(directory: Path, config: Any) -> None:

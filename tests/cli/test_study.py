@@ -132,6 +132,7 @@ def test_plan_json_has_the_documented_keys(study: Callable[..., Path], mtlab: Co
     assert not {key for key in {*status, *status["runs"][0]} if f"`{key}`" not in page}
     assert set(status["runs"][0]) == {
         "id", "cell", "seed", "label", "state", "attempt", "step", "steps", "metric", "host", "age_seconds", "problem",
+        "job",
     }  # fmt: skip
 
 

@@ -131,7 +131,7 @@ def test_jobs_that_go_on() -> None:
 def test_one_question_for_all_jobs_and_none_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Sequence[str]] = []
 
-    def answer(*words: str) -> str:
+    def answer(*words: str, **_: Any) -> str:
         asked.append(words)
         return "4|RUNNING|0:0|0|0:01|1:00|\n"
 
@@ -143,7 +143,7 @@ def test_one_question_for_all_jobs_and_none_for_none(monkeypatch: pytest.MonkeyP
 
 
 def test_a_queue_that_has_forgotten_all_is_no_error_and_one_that_is_silent_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*words: str) -> str:
+    def fail(*words: str, **_: Any) -> str:
         raise SlurmError(problem)
 
     monkeypatch.setattr(slurm_queue, "command", fail)

@@ -27,6 +27,7 @@ from mtlab.studies.local import LocalPool
 from mtlab.studies.lock import lock_path
 from mtlab.studies.slurm import SlurmPool
 from mtlab.studies.spec import Resources
+from mtlab.studies.status import study_status
 from mtlab.studies.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -183,6 +184,25 @@ def test_jobs_outlive_their_launcher_and_the_next_one_takes_them_over(
     assert [len(jobs_of(store, f"aaa/s{seed}")) for seed in range(5)] == [1] * 5
     assert {path.read_text() for path in store.root.parent.glob("*.alone")} == {"begun\nleft\n"}
     assert results(store) == undisturbed(tmp_path, rows, range(5))
+
+
+def test_status_tells_what_waits_in_the_queue(cluster: Cluster, store: Store) -> None:
+    rows: Any = {"aaa": {"pause": 0.3}}
+    store.write_plan("demo", make_plan(rows, range(CPUS + 2))[0])
+    process = launcher(store, rows, range(CPUS + 2))  # more than have a place
+    waits: set[str] = set()
+    deadline = time.monotonic() + 60
+    try:
+        while not waits:
+            assert time.monotonic() < deadline, "nothing waited in time"
+            time.sleep(0.2)
+            found = study_status(store, "demo").runs
+            waits = {str(run.job) for run in found if run.state == "queued"}
+        assert waits <= set(cluster.command("squeue", "-h", "--format=%i").split())
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert "queued" not in study_status(store, "demo").counts
 
 
 # The real command
