@@ -54,6 +54,14 @@ class Parameter:
             return self.values
         return tuple(plain_label(value) for value in self.values)
 
+    def grid(self, most: int) -> tuple[Any, ...]:
+        """Return every choice, or some values from the lower bound up, and the upper bound."""
+        if self.kind == "choice":
+            return self.values
+        low, high = self.values
+        step = self.step or (1 if self.kind == "int" else high - low)
+        return (*(value for at in range(most) if (value := low + at * step) < high), high)
+
     def applies(self, config: Mapping[str, Any]) -> bool:
         """Tell whether a cell with this configuration has the parameter."""
         return holds(self.when, config) and not (self.unless and holds(self.unless, config))

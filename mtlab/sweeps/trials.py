@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtlab.config import resolve
+from mtlab.data.ranks import uneven
+from mtlab.errors import UserError
 from mtlab.studies.axes import Value, with_value
 from mtlab.studies.cells import Cell, Pricer, make_cell
 from mtlab.studies.expand import Row
@@ -63,6 +65,9 @@ def trial_runs(
     """
     study, own = prepared.sweep.study, variant.cell.row
     config = resolve.resolve(with_parameters(own.config, params))
+    processes = study.keys.resources.processes
+    if problem := uneven(processes, config["train"]["batch"], resolve.contrasted(config)):
+        raise UserError(problem, key="resources.processes")
     named = Value({TRIAL: number}, f"trial {number}", named=True)
     cell = make_cell(study, Row({**own.values, TRIAL: named}, config), price, prepared.families)
     plan = Plan(study, (cell,), runs_of([cell], study.seeds))

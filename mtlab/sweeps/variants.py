@@ -12,6 +12,7 @@ from typing import Any
 
 from mtlab.config import resolve
 from mtlab.config.load import COMMAND_LINE
+from mtlab.data.ranks import uneven
 from mtlab.errors import UserError, nearest
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
 from mtlab.studies.cells import Cell, Families, Pricer, make_cell, make_cells
@@ -91,6 +92,7 @@ def prepare(sweep: Sweep, price: Pricer) -> Prepared:
         if not space:
             raise sweep.error(f"{cell.row.label}: nothing is searched: give it a setting of its own", "space")
         _try_ends(sweep, cell, space, price, families)
+        _refuse_uneven(sweep, cell, space)
     _check_points(sweep, spaces)
     variants = [Variant(cell, space, *_points(sweep, cell, space)) for cell, space in zip(cells, spaces, strict=True)]
     return Prepared(sweep, tuple(variants), families)
@@ -235,6 +237,31 @@ def _try_ends(sweep: Sweep, cell: Cell, space: Sequence[Parameter], price: Price
                 at = "" if error.key in (None, each.path) else f"{error.key}: "
                 problem = f"{cell.row.label} refuses {each.path} {plain_label(value)}: {at}{error.problem}{hint}"
                 raise sweep.error(problem, key) from None
+
+
+def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[Parameter]) -> None:
+    """Each of several processes needs the same share of every batch that may be drawn."""
+    processes = sweep.keys.resources.processes
+    if processes == 1:
+        return
+    deciding = [each for each in space if any(touching(each.path, path) for path in ("train.batch", "task"))]
+    drawn = next((each for each in deciding if touching(each.path, "train.batch") and not each.conditions), None)
+    if drawn is None:  # else the variant's own batch is never trained with
+        batch = cell.config["train"]["batch"]
+        if problem := uneven(processes, batch, resolve.contrasted(cell.config)):
+            raise sweep.error(f"{problem} ({cell.row.label})", "resources.processes")
+    for each in sorted(deciding, key=lambda each: each is not drawn):
+        config = _enabled(sweep, cell, each, space[: space.index(each)])
+        if drawn is not None and drawn is not each:
+            config = with_value(config, Value({drawn.path: drawn.values[0]}, ""))
+        for value in each.grid(processes):
+            tried = resolve.filled(with_value(config, Value({each.path: value}, "")))
+            if problem := uneven(processes, tried["train"]["batch"], resolve.contrasted(tried)):
+                told = f"{cell.row.label} may draw {plain_label(value)}: {problem} (resources.processes)"
+                hint = "" if each.kind == "choice" else "; say choice: […]"
+                if each.kind == "int" and not each.log:
+                    hint = f"; start at a multiple of {processes}, and say step: {processes}"
+                raise sweep.error(told + hint, f"space.{each.path}")
 
 
 def _enabled(sweep: Sweep, cell: Cell, each: Parameter, earlier: Sequence[Parameter]) -> Mapping[str, Any]:

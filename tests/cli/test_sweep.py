@@ -135,6 +135,7 @@ def test_ctrl_c_leaves_a_sweep_that_goes_on(mtlab: Command, sweep: Callable[...,
         (TEXT.replace("[1e-4, 1e-2]", "[]"), "space.train.lr: float: expected a list, found []"),
         (TEXT.replace("[1e-4, 1e-2]", "[0, 1]"), "space.train.lr: log: expected bounds above 0"),
         (TEXT + "objective: test/accuracy", "objective: test/accuracy: a search may not see test data"),
+        (TEXT + "resources: {processes: 5}", "tune.yaml:18: resources.processes: 5 processes cannot share 8 evenly"),
         (TEXT + "sampler: {name: tpe, startup: 2}", "sampler.startup: sampler 'tpe' has no such option"),
         (
             TEXT + "storage: postgresql://me@127.0.0.1:9/sweeps",

@@ -8,6 +8,7 @@ from imagined import free, write_sweep
 from mtlab.errors import UserError
 from mtlab.studies.axes import plain_label
 from mtlab.sweeps.spec import read_sweep
+from mtlab.sweeps.trials import trial_runs
 from mtlab.sweeps.variants import Prepared, prepare
 
 LR = "space: {train.lr: {float: [1e-4, 1e-1], log: true}}"
@@ -145,6 +146,29 @@ BAD = {
     "space: {train.decay: {choice: [linear]}, train.power: {float: [1, 2], when: {train.decay: cosine}}}": (
         "space.train.power: base: no value of what it depends on meets its condition"
     ),
+    # Several processes
+    f"{LR}\nresources: {{processes: 3}}": "resources.processes: 3 processes cannot share 8 evenly; they can share 6",
+    f"{LR}\nresources: {{processes: 4}}\nover: {{train.batch: [8, 6]}}": (
+        "resources.processes: 4 processes cannot share 6 evenly; they can share 4 or 8 (batch 6)"
+    ),
+    "space: {train.batch: {int: [4, 8]}}\nresources: {processes: 2}": (
+        "space.train.batch: base may draw 5: 2 processes cannot share 5 evenly; they can share 4 or 6 "
+        "(resources.processes); start at a multiple of 2, and say step: 2"
+    ),
+    "space: {train.batch: {int: [4, 64], log: true}}\nresources: {processes: 4}": (
+        "space.train.batch: base may draw 5: 4 processes cannot share 5 evenly; they can share 4 or 8 "
+        "(resources.processes); say choice: […]"
+    ),
+    "space: {train.batch: {int: [4, 16], step: 6}}\nresources: {processes: 4}": (
+        "space.train.batch: base may draw 10: 4 processes cannot share 10 evenly"
+    ),
+    "space: {train.batch: {choice: [8, 16, 10, 32]}}\nresources: {processes: 8}": (
+        "space.train.batch: base may draw 10: 8 processes cannot share 10 evenly; they can share 8 or 16"
+    ),
+    "resources: {processes: 3}\nover: {manager: [static, bridge]}\nspace: {train.clip: {choice: [1.0, 2.0]}, "
+    "train.batch: {choice: [6, 12], when: {manager.name: static}}}": (
+        "resources.processes: 3 processes cannot share 8 evenly; they can share 6 or 9 (bridge)"
+    ),
     # Clashes
     f"{LR}\nset: {{train: {{lr: 1e-3}}}}": "set.train.lr: is searched too (space.train.lr): remove one of the two",
     f"{LR}\nover: {{train.lr: [1e-3, 1e-2]}}": "space.train.lr: lr 0.001 sets train.lr itself (over)",
@@ -205,6 +229,26 @@ BAD = {
 @pytest.mark.parametrize("text", BAD, ids=lambda text: text.replace("\n", " | ")[-70:])
 def test_what_is_wrong_is_told_in_one_line(text: str, tmp_path: Path) -> None:
     assert told(tmp_path, text).startswith(BAD[text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{LR}\nresources: {{processes: 4}}",
+        "space: {train.batch: {int: [4, 64], step: 4}}\nresources: {processes: 4}",
+        "space: {train.batch: {choice: [6, 12]}}\nresources: {processes: 3}",  # the batch of `set` is never trained
+        "space: {train.batch: {int: [4, 8]}}",
+    ],
+)
+def test_batches_that_all_processes_can_share_are_fine(text: str, tmp_path: Path) -> None:
+    assert prepared(tmp_path, text).variants
+
+
+def test_a_draw_that_processes_cannot_share_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    found = prepared(tmp_path, "space: {train.batch: {int: [4, 8], step: 4}}\nresources: {processes: 4}")
+    with pytest.raises(UserError, match="4 processes cannot share 6 evenly"):
+        trial_runs(found, found.variants[0], 0, {"train.batch": 6}, free)
+    assert trial_runs(found, found.variants[0], 0, {"train.batch": 4}, free).runs
 
 
 def test_the_line_is_named_and_the_command_line_too(tmp_path: Path) -> None:
