@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +125,8 @@ def make_pool(
         at_once: runs at once, from the command line.
 
     Raises:
-        UserError: Slurm or submitit is not there, or no job of this kind would ever start; the key is named.
+        UserError: Slurm or submitit is not there, no job of this kind would ever start, or it would have another number
+            of GPUs than of processes; the key is named.
 
     """
     command = partial(worker_command, processes=resources.processes)
@@ -137,6 +138,9 @@ def make_pool(
         return LocalPool(at_once or settings.at_once or fitting, cards, command, resources.processes)
     from mtlab.studies.slurm import SlurmPool
 
+    resources = _with_gpus(
+        settings, resources, [config["config"]["train"].get("device") for config in configs.values()]
+    )
     cpus = max([resources.cpus, *(resources.processes * threads_of(config) for config in configs.values())])
     options = slurm_options(settings, resources)
     _refuse_impossible(settings, resources, {**options, "cpus_per_task": cpus})
@@ -154,6 +158,21 @@ def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, An
         "setup": settings.setup or None,
         "extra": {key.replace("_", "-"): value for key, value in settings.extra.items()},
     }
+
+
+def _with_gpus(settings: SlurmSettings, resources: Resources, devices: Sequence[str | None]) -> Resources:
+    """Ask for a GPU for each process of runs on `cuda`; those on `auto` take what they are given."""
+    gpus, processes = resources.gpus, resources.processes
+    elsewhere = any(key.startswith(("gres", "gpus", "tres")) for key in settings.extra)
+    if gpus is None and "cuda" in devices and not elsewhere:
+        return replace(resources, gpus=processes)
+    if gpus and gpus != processes and {"cuda", "auto"} & set(devices):
+        raise UserError(
+            f"{gpus} for {processes} process{'es' if processes > 1 else ''}, each of which takes one: say {processes}, "
+            f"or resources.processes: {gpus}",
+            key="resources.gpus",
+        )
+    return resources
 
 
 def _refuse_impossible(settings: SlurmSettings, resources: Resources, options: Mapping[str, Any]) -> None:

@@ -49,7 +49,9 @@ class Resources:
     """What one run gets from a cluster; the local launcher gives each run its threads, and keeps to `hours`."""
 
     cpus: int = option(1, "CPU cores of one run", minimum=1)
-    gpus: int = option(0, "GPUs of one run", minimum=0)
+    gpus: int | None = option(
+        None, "GPUs of one run; by default one for each process where train.device is cuda, else none", minimum=0
+    )
     processes: int = option(
         1, "processes that train one run together, each with its share of every batch, its threads and GPU", minimum=1
     )

@@ -13,7 +13,7 @@ from standin import make_plan
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies import slurm, slurm_queue
+from mtlab.studies import launchers, slurm, slurm_queue
 from mtlab.studies.failures import End
 from mtlab.studies.launcher import Outcome, Policy, launch
 from mtlab.studies.launchers import (
@@ -76,6 +76,57 @@ def test_resources_in_the_words_of_sbatch() -> None:
     }
     assert attempt_limit(LocalSettings(), Resources(hours=2.0)) == 7200
     assert attempt_limit(settings, Resources(hours=2.0)) == float("inf")  # Slurm itself sees to it
+
+
+@pytest.mark.parametrize(
+    ("device", "resources", "extra", "asked"),
+    [
+        ("cuda", {"processes": 4}, {}, 4),
+        ("cuda", {}, {}, 1),
+        ("cuda", {"processes": 4, "gpus": 4}, {}, 4),
+        ("cuda", {"processes": 4, "gpus": 0}, {}, None),
+        ("cuda", {"processes": 4}, {"gres": "gpu:a100:4"}, None),
+        ("auto", {"processes": 4}, {}, None),
+        ("auto", {"processes": 4, "gpus": 4}, {}, 4),
+        ("cpu", {"processes": 4, "gpus": 1}, {}, 1),
+    ],
+)
+def test_a_job_asks_for_a_gpu_for_each_process(
+    device: str,
+    resources: dict[str, Any],
+    extra: dict[str, Any],
+    asked: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launchers, "_refuse_impossible", lambda *_: None)
+    pool = make_pool(SlurmSettings(extra=extra), Resources(**resources), on_device(device))
+    assert isinstance(pool, SlurmPool)
+    assert pool.options["gpus_per_node"] == asked
+
+
+@pytest.mark.parametrize(
+    ("device", "resources", "line"),
+    [
+        ("cuda", {"processes": 4, "gpus": 1}, "1 for 4 processes, each of which takes one: say 4, or"),
+        ("auto", {"processes": 2, "gpus": 3}, "3 for 2 processes, each of which takes one: say 2, or"),
+        ("auto", {"gpus": 2}, "2 for 1 process, each of which takes one: say 1, or resources.processes: 2"),
+    ],
+)
+def test_another_number_of_gpus_than_of_processes_is_refused(
+    device: str, resources: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launchers, "_refuse_impossible", lambda *_: None)
+    with pytest.raises(UserError) as told:
+        make_pool(SlurmSettings(), Resources(**resources), on_device(device))
+    assert str(told.value).startswith(f"resources.gpus: {line}")
+    assert make_pool(LocalSettings(), Resources(**resources), on_device("cpu"))
+
+
+def on_device(device: str) -> Any:
+    """Make configurations of runs, one of them on a device."""
+    _, configs = make_plan({"aaa": {}, "bbb": {}}, (0,))
+    configs["bbb/s0"]["config"]["train"]["device"] = device
+    return configs
 
 
 def test_where_there_is_no_slurm_that_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
