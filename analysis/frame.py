@@ -92,7 +92,7 @@ def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:
         if f"{split}/accuracy" in result["metrics"]:
             row.setdefault(f"{split}/primary", float(result["metrics"][f"{split}/accuracy"]))
     row |= {name: result.get(name) for name in ("steps", "best_step", "stopped_early", "cut_texts")}
-    return row | costs(result["cost"]) | _mixes(store, run["id"], result)
+    return row | costs(result.get("cost", {})) | _mixes(store, run["id"], result)
 
 
 def _mixes(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:

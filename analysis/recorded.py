@@ -214,7 +214,7 @@ def tokens(folder: Path) -> Tokens | Missing:
     values, about = read
     try:
         examples, grid = tuple(map(_told, about["examples"])), _grid(about.get("grid"))
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, AttributeError):
         return Missing(
             f"{folder / TOKENS}: does not say which examples it holds: not written by mtlab, or by a newer one"
         )
@@ -245,7 +245,11 @@ def worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = No
         uniform=_numbers({modality: part.get("uniform") for modality, part in parts.items()}),
         token_mean=_numbers({modality: part.get("token_mean") for modality, part in parts.items()}),
         without={
-            modality: {int(level): value for level, value in _numbers(_mapping(part.get("without"))).items()}
+            modality: {
+                int(level): value
+                for level, value in _numbers(_mapping(part.get("without"))).items()
+                if str(level).isdecimal()
+            }
             for modality, part in parts.items()
         },
         swapped={
@@ -303,11 +307,18 @@ def _grid(about: Mapping[str, Any] | None) -> Grid | None:
 
 def _levels(about: Mapping[str, Any]) -> dict[Modality, tuple[int, ...]]:
     given = _mapping(about.get("levels"))
-    return {modality: tuple(map(int, given[modality])) for modality in MODALITIES if modality in given}
+    levels = {modality: _list(given[modality]) for modality in MODALITIES if modality in given}
+    return {
+        modality: tuple(each) for modality, each in levels.items() if all(_int(level) is not None for level in each)
+    }
 
 
 def _labels(about: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {str(key): tuple(map(str, names)) for key, names in _mapping(about.get("labels")).items()}
+    return {str(key): tuple(map(str, _list(names))) for key, names in _mapping(about.get("labels")).items()}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

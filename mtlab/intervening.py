@@ -20,6 +20,7 @@ from mtlab.errors import UserError
 from mtlab.loading import answers_of, model_of, refuse_changed, restore
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model import VisionLanguageModel
+from mtlab.studies import shapes, sums
 from mtlab.studies.find import FoundRun, find_run
 from mtlab.studies.store import Store
 from mtlab.tasks.base import TASKS
@@ -55,12 +56,12 @@ def place(found: FoundRun) -> Path:
 
 def known(found: FoundRun) -> dict[str, Any]:
     """Read what is known already, measured by the run itself or later: key → result."""
-    try:
-        kept: dict[str, Any] = files.read_json(place(found))
-    except FileNotFoundError:
-        kept = {}
-    recorded = files.read_json(found.folder / "result.json").get("interventions")
-    return ({} if recorded is None else {STANDARD: recorded}) | kept
+    kept = _kept(place(found))
+    recorded = (cast("Store", found.store).result(found.id) or {}).get("interventions")
+    if recorded is not None:
+        shapes.check({STANDARD: recorded}, shapes.INTERVENTIONS, found.folder / "result.json", advice=sums.ADVICE)
+        kept = {STANDARD: recorded} | kept
+    return kept
 
 
 def other_seeds(found: FoundRun) -> list[int]:
@@ -208,11 +209,22 @@ def _answers(found: FoundRun) -> bool:
 
 def _keep(path: Path, key: str, result: Mapping[str, Any]) -> None:
     """Add a result to those that are stored, which another process may have added to."""
+    files.write_json(path, _kept(path) | {key: result})
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """Read the results that are stored.
+
+    Raises:
+        UserError: the file is damaged.
+
+    """
     try:
-        kept = files.read_json(path)
+        kept: dict[str, Any] = files.read_json(path)
     except FileNotFoundError:
-        kept = {}
-    files.write_json(path, kept | {key: result})
+        return {}
+    shapes.check(kept, shapes.INTERVENTIONS, path, advice="remove it, and `mtlab intervene` measures anew")
+    return kept
 
 
 def _mixing(run: Opened) -> set[Modality]:

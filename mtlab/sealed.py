@@ -46,9 +46,14 @@ def seal(path: Path) -> str:
 
 def read(path: Path) -> str | None:
     """Read the seal that a file bears, right or not; None if it bears none."""
-    with path.open("rb") as stream, closing(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        place = _place(data)
-        return None if place is None else data[place : place + len(EMPTY)].decode(errors="replace")
+    with path.open("rb") as stream:
+        try:
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:  # an empty file
+            return None
+        with closing(mapped) as data:
+            place = _place(data)
+            return None if place is None else data[place : place + len(EMPTY)].decode(errors="replace")
 
 
 def broken(path: Path) -> bool | None:

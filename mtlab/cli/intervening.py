@@ -88,10 +88,13 @@ def _measured(found: FoundRun, seeds: list[int], standard: bool, device: str, *,
 
 
 def _undisturbed(found: FoundRun, results: Mapping[str, Any]) -> float:
-    from mtlab.files import read_json
+    from mtlab.studies.sums import ADVICE
 
-    metrics = read_json(found.folder / "result.json")["metrics"]
-    return float(metrics[next(iter(results.values()))["metric"]])
+    result = found.store.result(found.id) if found.store is not None else None
+    metric = next(iter(results.values()))["metric"]
+    if result is None or metric not in result["metrics"]:
+        raise UserError(f"is damaged (metrics.{metric}: is missing): {ADVICE}", file=found.folder / "result.json")
+    return float(result["metrics"][metric])
 
 
 def _print(found: FoundRun, value: float, results: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from typing import Literal
 from mtlab import files
 from mtlab.data import cache_limit
 from mtlab.data.cache_locks import LOCKS, QUARANTINE, alone
-from mtlab.studies import sums
+from mtlab.studies import shapes, sums
 from mtlab.studies.lock import PATIENCE, Watch, glance, guarded, lock_path
 from mtlab.studies.store import Store
 
@@ -135,7 +135,8 @@ def _leftovers_of(run: Path) -> Iterator[Item]:
 
 def _damage_of(run: Path) -> Iterator[Item]:
     """Find out whether a finished run is still what it was; one that is not is set aside as a whole."""
-    if (run / "result.json").exists() and (bad := sums.damaged(run)):
+    bad = sums.damaged(run) if (run / sums.NAME).exists() else shapes.damaged(run)
+    if bad and (run / "result.json").exists():
         why = f"{', '.join(f'{name} {what}' for name, what in bad.items())}: kept aside; `mtlab run` trains it again"
         yield Item("damaged", run, _bytes(run), why, partial(_set_aside, run))
 

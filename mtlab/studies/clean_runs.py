@@ -101,8 +101,7 @@ def _started(store: Store, name: str) -> set[str]:
     folder = store.study(name)
     if not folder.is_dir():
         store.plan(name)  # says so, with the nearest name
-    seeds = {event["run"] for event in files.read_jsonl(folder / "launch.jsonl") if "run" in event}
-    return {str(run) for run in seeds}
+    return {str(event["run"]) for event in files.read_jsonl(folder / "launch.jsonl") if "run" in event}
 
 
 def _standing(store: Store, run: str) -> str:

@@ -17,6 +17,7 @@ from mtlab.config.load import NODES
 from mtlab.config.options import declared
 from mtlab.config.schema import ModelConfig
 from mtlab.files import read_json, write_json
+from mtlab.studies import shapes
 
 COUNT = 2  #: raise it when `mtlab.cost` counts otherwise
 
@@ -37,6 +38,7 @@ class Costs:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, dict[str, Any]] = read_json(path) if path.is_file() else {}
+        shapes.check(self.known, shapes.COSTS, path, advice="remove it, and all is counted anew")
         self.fresh = 0
 
     def __call__(self, config: Mapping[str, Any]) -> CellCost:
@@ -49,7 +51,7 @@ class Costs:
             flops = float(cost.flops_forward.total), float(cost.flops_step)
             self.known[key] = asdict(CellCost(dict(cost.params), cost.trained_params, *flops))
             self.fresh += 1
-        return CellCost(**self.known[key])
+        return CellCost(**{field.name: self.known[key][field.name] for field in dataclasses.fields(CellCost)})
 
     def save(self) -> None:
         """Write what was counted since the file was read."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from mtlab import files
 from mtlab.errors import UserError, nearest
+from mtlab.studies import shapes
 from mtlab.studies.store import Store
 
 WAYS = "a run's folder, a checkpoint, STUDY:VARIANT:SEED, or CELL/sSEED"
@@ -72,6 +73,7 @@ def _config(folder: Path) -> dict[str, Any]:
         raise UserError(f"belongs to no run (expected {WAYS})", file=folder) from None
     if not isinstance(config, dict) or not {"cell", "seed", "config"} <= config.keys():
         raise UserError("is not the configuration of a run", file=folder / "config.json")
+    shapes.check(config, shapes.CONFIG, folder / "config.json")
     return config
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mtlab.files import read_jsonl_from
 from mtlab.studies.board import Board, Job
+from mtlab.studies.shapes import logged
 
 
 @dataclass
@@ -23,8 +24,8 @@ class Reading:
     def read(self, job: Job, metric: str) -> None:
         """Read on."""
         rows, self.offset = read_jsonl_from(job.directory / "metrics.jsonl", self.offset)
-        for row in rows:
-            self.step = int(row.get("step", self.step))
+        for row in logged(rows):
+            self.step = row["step"]
             if metric in row:
                 self.metric = row[metric]
         if rows and (self.first_step is None or self.step < self.first_step):

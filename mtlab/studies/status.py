@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.files import read_jsonl, read_jsonl_from
 from mtlab.studies.failures import Failure
+from mtlab.studies.shapes import logged
 from mtlab.studies.store import State, Store, blocked
 from mtlab.studies.waiting import Queue, submitted
 
@@ -224,9 +225,11 @@ def last_ends(store: Store, name: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for event in read_jsonl(store.study(name) / "launch.jsonl"):
         run = event.get("run")
-        if event.get("event") == "start" and run is not None:
+        if not isinstance(run, str):
+            continue
+        if event.get("event") == "start":
             found.pop(run, None)
-        elif event.get("event") == "failed" and run is not None:
+        elif event.get("event") == "failed":
             found[run] = str(event.get("why", ""))
     return found
 
@@ -250,9 +253,9 @@ def _reached(store: Store, run: str, state: Condition, choose: str, best: Any) -
         return 0, None
     path = store.run(run) / "metrics.jsonl"
     size = path.stat().st_size if path.exists() else 0
-    rows, _ = read_jsonl_from(path, max(0, size - TAIL))
+    rows = logged(read_jsonl_from(path, max(0, size - TAIL))[0])
     values = [row[choose] for row in rows if choose in row]
-    return max((int(row["step"]) for row in rows if "step" in row), default=0), best(values) if values else None
+    return max((row["step"] for row in rows), default=0), best(values) if values else None
 
 
 def _age(directory: Path, now: float) -> float | None:

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 
 from mtlab import files
 from mtlab.errors import UserError, nearest
-from mtlab.studies import sums
+from mtlab.studies import shapes, sums
 from mtlab.studies.lock import glance, guarded
 
 FORMAT = 1
@@ -162,29 +162,44 @@ class Store:
         return found | dict.fromkeys(blocked(plan, found), "blocked")
 
     def config(self, run: str) -> dict[str, Any] | None:
-        """Read what the launcher wrote: resolved configuration, identity, label, parents; None if there is none."""
-        return _read(self.run(run) / "config.json")
+        """Read what the launcher wrote: resolved configuration, identity, label, parents; None if there is none.
+
+        Raises:
+            UserError: it is damaged.
+
+        """
+        return _read(self.run(run) / "config.json", shapes.CONFIG)
 
     def result(self, run: str) -> dict[str, Any] | None:
         """Read the result of a finished run; None of any other.
 
         Raises:
-            UserError: it has changed since it was written.
+            UserError: it has changed since it was written, or is damaged.
 
         """
         return self._finished(run, "result.json")
 
     def failure(self, run: str) -> dict[str, Any] | None:
-        """Read what went wrong in the last attempt; None if nothing did, or the worker could not say."""
-        return _read(self.run(run) / "failure.json")
+        """Read what went wrong in the last attempt; None if nothing did, or the worker could not say.
+
+        Raises:
+            UserError: it is damaged.
+
+        """
+        return _read(self.run(run) / "failure.json", shapes.FAILURE)
 
     def run_state(self, run: str) -> dict[str, Any] | None:
-        """Read what the worker wrote at its start: attempt, host, device, versions, commit; None before that."""
-        return _read(self.run(run) / "state.json")
+        """Read what the worker wrote at its start: attempt, host, device, versions, commit; None before that.
+
+        Raises:
+            UserError: it is damaged.
+
+        """
+        return _read(self.run(run) / "state.json", shapes.STATE)
 
     def metrics(self, run: str) -> list[dict[str, Any]]:
-        """Read the metrics so far, one row per logged step."""
-        return files.read_jsonl(self.run(run) / "metrics.jsonl")
+        """Read the metrics so far, one row per logged step; what is no number or has no step is left out."""
+        return shapes.logged(files.read_jsonl(self.run(run) / "metrics.jsonl"))
 
     def _finished(self, run: str, name: str) -> dict[str, Any] | None:
         directory = self.run(run)
@@ -193,7 +208,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         sums.check(directory, name, data)
-        return _read(directory / name)
+        return _read(directory / name, shapes.RESULT, advice=sums.ADVICE)
 
     # Studies
 
@@ -262,6 +277,8 @@ class Store:
                 "has changed since it was written: `mtlab plan FILE` writes it anew",
                 file=self.study(name) / "plan.json",
             )
+        if known is None:
+            shapes.check_plan(plan, self.study(name) / "plan.json", advice="`mtlab plan FILE` writes it anew")
         return plan
 
     def log_launch(self, name: str, event: Mapping[str, Any]) -> None:
@@ -303,11 +320,13 @@ def _place_config(directory: Path, config: Any) -> None:
     files.sync_folder(directory.parent)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, shape: Any = None, *, advice: str = "") -> dict[str, Any] | None:
     try:
         data = files.read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     if not isinstance(data, dict):
         raise UserError("expected a JSON object: it was changed by hand, or the disk is damaged", file=path)
+    if shape is not None:
+        shapes.check(data, shape, path, advice=advice)
     return data

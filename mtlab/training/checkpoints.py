@@ -65,7 +65,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             del metadata[SEAL]
     except FileNotFoundError:
         raise
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise CorruptError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
     if broken:
         raise CorruptError(f"{path.name} has changed since it was written (its checksum differs)")

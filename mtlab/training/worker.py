@@ -19,7 +19,7 @@ from mtlab.data.ranks import uneven
 from mtlab.errors import UserError
 from mtlab.plugins import import_plugins
 from mtlab.recording.trace import trace_of
-from mtlab.studies import sums
+from mtlab.studies import shapes, sums
 from mtlab.studies.lock import LOCKED, LockedError, RunLock
 from mtlab.studies.process import LAUNCHER
 from mtlab.training import distributed, environment, failures
@@ -119,11 +119,14 @@ def _attempt(run_dir: Path, group: Group, interrupts: Interrupts, *, plugins: bo
     attempt = 1
     if group.leads:
         with suppress(FileNotFoundError):
-            attempt += files.read_json(run_dir / "state.json")["attempt"]
+            known = files.read_json(run_dir / "state.json")
+            shapes.check(known, {"attempt": shapes.whole}, run_dir / "state.json")
+            attempt += known["attempt"]
         (run_dir / "failure.json").unlink(missing_ok=True)
     attempt = group.told(attempt)
     try:
         config = files.read_json(run_dir / "config.json")
+        shapes.check(config, shapes.CONFIG | {"config": {}, "cell": shapes.text}, run_dir / "config.json")
         try:
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
         except CorruptError as error:  # the best checkpoint was damaged after it was written: going on notices it

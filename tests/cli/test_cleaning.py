@@ -55,7 +55,7 @@ def folder(store: Store) -> Callable[..., Path]:
         path = store.run(run)
         (path / "checkpoints").mkdir(parents=True)
         for name in ("config.json", *(["result.json"] if done else [])):
-            (path / name).write_text("{}")
+            (path / name).write_text('{"steps": 1, "metrics": {}}')
         return age(path) if old else path
 
     return make

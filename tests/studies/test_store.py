@@ -165,9 +165,9 @@ def test_states(store: Store) -> None:
     assert store.result("abc/s0") is None
     files.write_json(lock_path(directory), {**here().to_json(), "boot": "earlier", "beat": 1})
     assert store.state("abc/s0") == "failed"
-    files.write_json(directory / "result.json", {"steps": 3})
+    files.write_json(directory / "result.json", {"steps": 3, "metrics": {}})
     assert store.state("abc/s0") == "done"
-    assert store.result("abc/s0") == {"steps": 3}
+    assert store.result("abc/s0") == {"steps": 3, "metrics": {}}
 
 
 def test_what_waits_for_a_failed_run_is_blocked(store: Store) -> None:

@@ -40,6 +40,14 @@ def without_what_is_new(folder: Path) -> None:
     save_file(kept, folder / LAST, {"mtlab": old})
 
 
+def without_its_step(path: Path) -> None:
+    """Make a checkpoint one of an older mtlab, whose checksum leaves out what it says of itself: that is changed."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator
+    about = {"place": 3, checkpoints.CHECKSUM: checkpoints._checksum(tensors)}
+    save_file(tensors, path, {"mtlab": json.dumps(about)})
+
+
 DAMAGE: dict[str, tuple[Path, Callable[[Path], None]]] = {
     "last, a bit": (LAST, flip),
     "last, cut": (LAST, lambda path: path.write_bytes(path.read_bytes()[:-10])),
@@ -48,6 +56,8 @@ DAMAGE: dict[str, tuple[Path, Callable[[Path], None]]] = {
     "best, cut": (BEST, lambda path: path.write_bytes(path.read_bytes()[:-5])),
     "best, lost": (BEST, Path.unlink),
     "best, another's": (BEST, lambda path: checkpoints.save(path, {"a": torch.ones(1)}, {"step": 8, "value": 1.0})),
+    "last, without its step": (LAST, without_its_step),
+    "best, without its step": (BEST, without_its_step),
     "metrics, a bit": (METRICS, flip),
     "metrics, lost": (METRICS, Path.unlink),
     "metrics, cut": (METRICS, lambda path: path.write_bytes(path.read_bytes()[:-30])),
