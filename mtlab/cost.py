@@ -184,12 +184,17 @@ def tower_flops(tower: Tower[Any]) -> int:
 
 
 def fusion_flops(model: VisionLanguageModel, text: TowerShape, vision: TowerShape) -> int:
-    """Count encoder and head for one example, from the towers' levels on; the model is on the meta device."""
+    """Count encoder and head for one example, from the towers' levels on, as published; the model is on meta."""
     given = [
         Features(tuple(torch.empty(inputs, shape.tokens, width, device="meta") for width in shape.widths))
         for shape, inputs in ((text, 1), (vision, model.task.pictures))
     ]
-    return _counted(lambda: model(*given))
+    tokens = {"text": text.tokens, "image": vision.tokens}
+    spared = sum(
+        manager.spared_flops(tokens[own], tokens["image" if own == "text" else "text"])
+        for (own, _), manager in model.encoder.managers()
+    )
+    return _counted(lambda: model(*given)) + model.task.pictures * spared
 
 
 def head_flops(model: VisionLanguageModel, text: TowerShape, vision: TowerShape) -> int:

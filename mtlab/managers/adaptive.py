@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mtlab.config.options import option
-from mtlab.managers.attending import attended
+from mtlab.managers.attending import attended, spared
 from mtlab.managers.base import Place, register_manager
 from mtlab.managers.mixture import LearnedMixture
 
@@ -61,11 +61,21 @@ class Adaptive(LearnedMixture):
         """Score the experts for each token, [B, N, L, 1]; at the first cross-modal layer alike for all."""
         if own is None or other is None:
             return self.score
-        query = torch.cat([self._attended(own, other, other_mask), own], -1) if self.fused else own
-        scores: Tensor = self.controller(query)  # [B, L, N]
+        scores = self._of_fused(own, other, other_mask) if self.fused else self.controller(own)  # [B, L, N]
         return scores.transpose(1, 2).unsqueeze(-1)
 
-    def _attended(self, own: Tensor, other: Tensor, other_mask: Tensor | None) -> Tensor:
-        """Attend from own tokens to the other modality's, by one head and without a value projection, [B, L, D]."""
+    def spared_flops(self, own: int, other: int) -> int:
+        """Count what `attended` gets around, and that values have a dimension for each expert in place of D."""
+        if not self.place.depth or not self.fused:
+            return 0
+        width, experts = self.place.width, self.place.experts
+        values = 2 * own * other * (width - experts) + 2 * width * experts * (own - other)
+        return spared(width, own, other) + values
+
+    def _of_fused(self, own: Tensor, other: Tensor, other_mask: Tensor | None) -> Tensor:
+        """Score by [A o ; c], what own tokens attend to beside themselves: W [A o ; c] = A (W₁ o) + W₂ c, [B, L, N]."""
         other = self.other_norm(other)
-        return attended(self.query(own), self.key(other), other, other_mask if self.mask_query else None)
+        width, weight = self.place.width, self.controller.weight
+        values, mask = F.linear(other, weight[:, :width]), other_mask if self.mask_query else None
+        asked = attended(own, other, self.query, self.key, values, mask)
+        return asked + F.linear(own, weight[:, width:], self.controller.bias)

@@ -1,6 +1,6 @@
 """What managers share that attend: the fused query, and a likeness to many keys for the price of one key map.
 
-Shapes: B examples, L own tokens, M tokens of the other modality, D width, H heads.
+Shapes: B examples, L own tokens, M tokens of the other modality, D width, V of the values, H heads.
 """
 
 from __future__ import annotations
@@ -15,10 +15,41 @@ from mtlab.errors import UserError
 from mtlab.managers.terms import grouped
 
 
-def attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Attend by one head: queries [B, L, D] to keys and values [B, M, D] where `mask` [B, M] is True; [B, L, D]."""
-    seen = mask.unsqueeze(1) if mask is not None else None
-    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+def attended(
+    own: Tensor, other: Tensor, query: nn.Linear, key: nn.Linear, values: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Attend by one head from own tokens to the other modality's: softmax_m((Q c + q) · K o_m / √D) v_m.
+
+    The fewer tokens go through both maps, the others through none: Kᵀ (Q c + q) · o or c · Qᵀ K o + q · K o, so that
+    2 min(L, M) tokens are mapped in place of L + M. A bias of the keys would shift all of a query's logits alike: it is
+    left out.
+
+    Args:
+        own: c, [B, L, D].
+        other: o, [B, M, D].
+        query: Q and q, D → D.
+        key: K, D → D.
+        values: v, [B, M, V].
+        mask: True at real tokens of `other`, [B, M]; None: all are real.
+
+    Returns:
+        [B, L, V]
+
+    """
+    if own.shape[1] < other.shape[1]:
+        logits = F.linear(query(own), key.weight.t()) @ other.transpose(1, 2)
+    else:
+        keys = F.linear(other, key.weight)
+        logits = own @ F.linear(keys, query.weight.t()).transpose(1, 2) + (keys @ query.bias).unsqueeze(1)
+    logits = logits / math.sqrt(own.shape[-1])
+    if mask is not None:
+        logits = logits.masked_fill(~mask.unsqueeze(1), -torch.inf)
+    return logits.softmax(-1) @ values
+
+
+def spared(width: int, own: int, other: int) -> int:
+    """Count the FLOPs that `attended` gets around: all L own tokens through Q, all M of the other through K."""
+    return 2 * width * width * (own + other - 2 * min(own, other))
 
 
 def sought(queries: Tensor, key: Tensor, heads: int) -> Tensor:
@@ -73,5 +104,5 @@ class FusedQuery(nn.Module):
     def forward(self, own: Tensor, other: Tensor, other_mask: Tensor | None) -> Tensor:
         """Fuse own [B, L, D] with the other modality [B, M, D], real where `other_mask` [B, M] is True: [B, L, 2D]."""
         other = self.norm(other)
-        found = attended(self.query(own), self.key(other), other, other_mask if self.masked else None)
+        found = attended(own, other, self.query, self.key, other, other_mask if self.masked else None)
         return torch.cat([found, own], -1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.managers.attending import FusedQuery, check_heads, sought
+from mtlab.managers.attending import FusedQuery, check_heads, sought, spared
 from mtlab.managers.base import Experts, Intervention, Place, register_manager
 from mtlab.managers.mixture import Mixed, Mixture, free_weight
 from mtlab.managers.terms import normed, norms_of, spread, total, weighted
@@ -60,6 +60,10 @@ class CrossAttention(Mixture):
         self.query = nn.Linear(2 * place.width if fused else place.width, place.width)
         self.key = nn.Linear(place.width, place.width, bias=False)  # a bias would shift all of a query's logits alike
         self.previous_weight = free_weight(config.weight, place)
+
+    def spared_flops(self, own: int, other: int) -> int:
+        """Count what the fused query gets around."""
+        return spared(self.place.width, own, other) if self.fused is not None else 0
 
     def mixed(
         self,

@@ -99,8 +99,9 @@ class Mixture(Manager):
         """Aggregate, see `Manager.forward`."""
         own = self.previous_norm(history[-1]) if self.previous_norm is not None else None
         mixed = self.mixed(experts, own, other, other_mask, noise=noise, intervene=intervene, record=record)
-        hidden = mixed.hidden
-        previous = None if own is None or self.previous_weight is None else self.previous_weight * own
+        # Under autocast weights are float32: so would be the mixture, and all that its cross-modal layer adds to it.
+        hidden = mixed.hidden.to(experts.standardised.dtype)
+        previous = None if own is None or self.previous_weight is None else self.previous_weight.to(own.dtype) * own
         if previous is not None:
             hidden = hidden + previous
         if mixed.weights is None or mixed.norms is None:

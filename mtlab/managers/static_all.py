@@ -97,7 +97,7 @@ class StaticAll(Manager):
         hidden = mix(experts.standardised, weights, self.scale, self.shift)
         below = [norm(state) for norm, state in zip(self.previous_norms, history, strict=True)]
         terms = weighted(below, previous) if previous is not None else []
-        hidden = total([hidden, *terms])
+        hidden = total([hidden.to(experts.standardised.dtype), *terms])  # as `Mixture`
         if not record:
             return Aggregated(hidden)
         norms = mixed_norms(experts.standardised, weights, self.scale, self.shift)

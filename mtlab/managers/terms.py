@@ -31,10 +31,10 @@ def weighted(states: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
         weights: α, [B|1, N, L|1, 1|H|D], each of H for D / H neighbouring dimensions.
 
     Returns:
-        N times [B, L, D].
+        N times [B, L, D], of the states' type.
 
     """
-    parts = zip(states, weights.unbind(1), strict=True)
+    parts = [(state, part.to(state.dtype)) for state, part in zip(states, weights.unbind(1), strict=True)]
     return [(grouped(state, part.shape[-1]) * part.unsqueeze(-1)).flatten(-2) for state, part in parts]
 
 

@@ -42,7 +42,7 @@ def test_all_of_an_uncached_model_at_full_length_is_what_the_published_arithmeti
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Task, "reads", MODALITIES)
-    cell = config(cache={"enabled": False})
+    cell = config(cache={"enabled": False}, manager={"name": "static"})
     found = executed(cell, answers=answers(cell), text_tokens=24)
     cost = count(cell, answers=answers(cell))
     assert found.forward == cost.flops_forward.total
@@ -50,8 +50,15 @@ def test_all_of_an_uncached_model_at_full_length_is_what_the_published_arithmeti
     assert 0.85 * cost.flops_step < found.step < cost.flops_step
 
 
-def test_cached_towers_and_padding_and_tokens_that_nobody_reads_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adaptive_manager_executes_less_than_its_formula_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "reads", MODALITIES)
     cell = config()
+    found, cost = executed(cell, answers=answers(cell), text_tokens=24), count(cell, answers=answers(cell))
+    assert found.forward < cost.flops_forward.trained
+
+
+def test_cached_towers_and_padding_and_tokens_that_nobody_reads_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = config(manager={"name": "static"})
     cost = count(cell, answers=answers(cell))
     full, short = (executed(cell, answers=answers(cell), text_tokens=tokens) for tokens in (24, 9))
     # One of two cross-modal layers runs for the class tokens alone; the rest of its work is its manager's.
