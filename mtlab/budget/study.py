@@ -13,6 +13,7 @@ from mtlab.budget.memory import Memory, training_memory
 from mtlab.budget.speed import Speed, calibrate
 from mtlab.budget.texts import TextLength, text_length
 from mtlab.config import resolve
+from mtlab.config.identity import engine_code
 from mtlab.errors import UserError
 from mtlab.studies.cells import Cell
 from mtlab.studies.costs import architecture
@@ -117,7 +118,12 @@ def device_hours(executed: float, tflops: float) -> float:
 def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | UserError]) -> Budget:
     config, train = cell.config, cell.config["train"]
     size, shape = resolve.sizes(config["data"]), text_length(config)
-    key = {"architecture": architecture(config), "tokens": shape.tokens, "torch": version("torch")}
+    key = {
+        "architecture": architecture(config),
+        "tokens": shape.tokens,
+        "torch": version("torch"),
+        "code": engine_code(),
+    }
     work = remembered("executed", key, lambda: asdict(executed(config, answers=size.answers, text_tokens=shape.tokens)))
     key |= {"batch": train["batch"], "micro": train["micro_batch"], "precision": train["precision"]}
     memory = Memory(

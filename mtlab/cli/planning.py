@@ -99,10 +99,21 @@ def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"label": run["label"], "cell": cell, "compare_to": None} for cell, run in found.items()]
 
 
+def _detectable(seeds: int, alpha: float) -> float:
+    """Tell the smallest detectable difference in standard deviations: remembered, as scipy takes long to import."""
+    from mtlab.towers.facts import remembered
+
+    def learn() -> float | None:
+        from mtlab.statistics import smallest_detectable
+
+        return smallest_detectable(1.0, seeds, alpha)
+
+    return float(remembered("detectable", [seeds, alpha], learn))
+
+
 def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
     from rich.markup import escape
 
-    from mtlab.statistics import smallest_detectable
     from mtlab.units import si
 
     total = si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
@@ -111,7 +122,7 @@ def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
     lines += _pairings(data["rows"])
     seeds = len(data["seeds"])
     if seeds > 1 and any(row["compare_to"] for row in data["rows"]):
-        effect = smallest_detectable(1.0, seeds, data["alpha"])
+        effect = _detectable(seeds, data["alpha"])
         lines.append(
             f"{seeds} seeds detect a difference of {effect:.1f} standard deviations (of the difference between seeds) "
             "with 80 % power"
