@@ -8,7 +8,7 @@ import json
 import os
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +110,13 @@ class JournalShelf:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep all other launchers out, see `Shelf.alone`; what is written within reaches the disk together."""
-        with guarded(self.folder / "search"), self.journal.together():
+        """Keep all other launchers out, see `Shelf.alone`."""
+        with guarded(self.folder / "search"), self.together():
             yield
+
+    def together(self) -> AbstractContextManager[None]:
+        """Wait for the disk once, see `Shelf.together`."""
+        return self.journal.together()
 
     @contextmanager
     def present(self, token: str) -> Iterator[None]:

@@ -99,11 +99,11 @@ class Search:
         trial.set_user_attr(CELL, cell)
 
     def refuse(self, trial: optuna.Trial, why: str, excess: Mapping[str, float]) -> None:
-        """Tell that a trial is not to be trained, and by how much it broke which limit."""
+        """Tell that a trial is not to be trained, and by how much it broke which limit. Call it alone."""
         from optuna.trial import TrialState
 
-        trial.set_user_attr(REFUSED, why)
         with quiet():
+            trial.set_user_attr(REFUSED, why)
             for name, value in excess.items():
                 trial.set_constraint(name, value)
             self.study.tell(trial.number, state=TrialState.PRUNED)
@@ -127,9 +127,9 @@ class Search:
         excess: Mapping[str, float],
     ) -> None:
         """Tell a trial's result: its objectives, those of each seed, and by how much it keeps or breaks each limit."""
-        trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
-        trial.set_user_attr(SECONDS, seconds)
-        with quiet():
+        with quiet(), self.shelf.together():
+            trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
+            trial.set_user_attr(SECONDS, seconds)
             for name, value in excess.items():
                 trial.set_constraint(name, value)
             self.study.tell(trial.number, list(values))
@@ -138,18 +138,18 @@ class Search:
         """Tell that a trial was stopped early."""
         from optuna.trial import TrialState
 
-        trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
-        trial.set_user_attr(SECONDS, seconds)
-        with quiet():
+        with quiet(), self.shelf.together():
+            trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
+            trial.set_user_attr(SECONDS, seconds)
             self.study.tell(trial.number, state=TrialState.PRUNED)
 
     def fail(self, trial: optuna.Trial, kind: str, problem: str, seconds: float) -> None:
         """Tell that a trial failed."""
         from optuna.trial import TrialState
 
-        trial.set_user_attr(PROBLEM, {"kind": kind, "problem": problem})
-        trial.set_user_attr(SECONDS, seconds)
-        with quiet():
+        with quiet(), self.shelf.together():
+            trial.set_user_attr(PROBLEM, {"kind": kind, "problem": problem})
+            trial.set_user_attr(SECONDS, seconds)
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def release(self, number: int) -> None:

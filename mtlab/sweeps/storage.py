@@ -1,9 +1,10 @@
 """Where the searches of a sweep are kept, and how launchers keep out of each other's way there.
 
 Two kinds: a journal, a file in the sweep's folder of the store, for launchers that share a file system; and a
-PostgreSQL database, for launchers on several machines. Both give the same three things: Optuna's storage; a section in
-which one launcher is alone; and a way to tell whether another launcher still lives. The last two are locks of the
-kernel or of the database server, which let go of a launcher's locks when it dies: no clocks are compared.
+PostgreSQL database, for launchers on several machines. Both give Optuna's storage; a way to have what belongs together
+on the disk; a section in which one launcher is alone; and a way to tell whether another launcher still lives. The last
+two are locks of the kernel or of the database server, which let go of a launcher's locks when it dies: no clocks are
+compared.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ class Shelf(Protocol):
         """Optuna's storage."""
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep all other launchers of this sweep out for a moment."""
+        """Keep all other launchers of this sweep out for a moment, `together`."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Bring to the disk, at the end and at once, what is written within and was written before.
+
+        What is written elsewhere may be lost if the machine or the server dies: reports, which are made again.
+        """
 
     def present(self, token: str) -> AbstractContextManager[None]:
         """Be present under a name of one's own for as long as the context lasts, or the process."""

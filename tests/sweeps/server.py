@@ -45,6 +45,7 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         own = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        own += " -c wal_writer_delay=10s"  # what nobody waits for is lost with the server
         self._control("-o", own, "-l", str(self.folder / "log"), "start")
 
     def stop(self, how: str = "immediate") -> None:

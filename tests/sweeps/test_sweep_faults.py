@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import server
 from imagined import Launcher, Opened, write_hunt
+from optuna.study import StudyDirection
 from patience import wait_for
 
 from mtlab import files
+from mtlab.sweeps.storage import open_shelf
 
 TRIALS = 6
 STORAGES = ["journal", "postgres"]
@@ -151,6 +153,24 @@ def test_a_lost_database_is_told_and_the_sweep_goes_on_once_it_is_back(tmp_path:
         made.start()
         finished(Launcher(path, tmp_path / "runs"))
         check_whole(path, tmp_path / "runs", 3)
+
+
+def test_what_was_written_together_survives_a_server_that_dies_the_next_moment(tmp_path: Path) -> None:
+    if server.programs() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with server.running() as made:
+        shelf = open_shelf(made.url, "hunt", tmp_path)
+        study = shelf.storage.create_new_study([StudyDirection.MAXIMIZE], "hunt")
+        with shelf.together():
+            for number in range(5):
+                shelf.storage.set_study_user_attr(study, f"told {number}", number)
+        made.stop()
+        made.start()
+        again = open_shelf(made.url, "hunt", tmp_path)
+        found = again.storage.get_study_user_attrs(again.storage.get_study_id_from_name("hunt"))
+        assert found == {f"told {number}": number for number in range(5)}
+        again.close()
+        shelf.close()
 
 
 @pytest.mark.slow
