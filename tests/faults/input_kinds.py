@@ -25,6 +25,8 @@ from tiny_shards import make_shards
 from tiny_study import TINY
 
 from mtlab.cli import main as command_line
+from mtlab.studies import sums
+from mtlab.studies.store import CHECKSUM, Store
 
 RECIPES = TESTS.parent
 Input = Callable[[Any], None]
@@ -187,8 +189,27 @@ def bundles(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
 
 def stores(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
     """Every JSON file of a run store, structure and bytes: `mtlab status`, `report`, `clean`, `inspect`."""
-    whole, place = judge.folder / "whole", judge.folder / "damaged"
+    whole = judge.folder / "whole"
     _finished_store(whole)
+    return _damaged(judge, whole)
+
+
+def old_stores(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
+    """The same of a store from before there were checksums."""
+    whole = judge.folder / "whole"
+    _finished_store(whole)
+    for path in whole.rglob(sums.NAME):
+        path.unlink()
+    for path in whole.rglob("plan.json"):
+        plan = json.loads(path.read_text())
+        del plan[CHECKSUM]
+        path.write_text(json.dumps(plan))
+    return _damaged(judge, whole)
+
+
+def _damaged(judge: Judge, whole: Path) -> tuple[st.SearchStrategy[Any], Input]:
+    """Change a file of a whole store."""
+    place = judge.folder / "damaged"
     files = sorted(path for path in whole.rglob("*") if path.is_file())
     commands = (
         ("status",),
@@ -224,9 +245,6 @@ def _finished_store(root: Path) -> None:
     path.write_text(yaml.safe_dump(STUDY | {"name": "demo", "seeds": 2}))
     with redirect_stdout(io.StringIO()), arguments(("plan", str(path), "--store", str(root))):
         assert command_line() == 0
-    from mtlab.studies import sums
-    from mtlab.studies.store import Store
-
     store = Store.open(root)
     for number, run in enumerate(store.plan("demo")["runs"]):
         folder = store.run(run["id"])
@@ -255,4 +273,5 @@ KINDS: dict[str, Kind] = {
     "checkpoints": checkpoints,
     "golden bundles": bundles,
     "run stores": stores,
+    "old run stores": old_stores,
 }
