@@ -132,5 +132,5 @@ def project(features: Features, projections: Projections, embeddings: Embeddings
     blank = torch.zeros_like(next(iter(mapped.values())))
     stacked = torch.stack([mapped.get(expert, blank) for expert in range(1, len(features.levels) + 1)], 1)
     if embeddings.position is not None:
-        stacked = stacked + embeddings.position.weight[: stacked.shape[2]]
+        stacked = stacked + embeddings.position.weight[: stacked.shape[2]].to(stacked.dtype)
     return Experts(stacked, features.mask)

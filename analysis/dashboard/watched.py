@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies.store import State, Store
+from mtlab.studies import shapes
+from mtlab.studies.store import State, Store, whole_plan
 
 T = TypeVar("T")
 Stamp = tuple[int, int, int]  #: when a file was written, its size, and which file it is: writers replace files
@@ -78,8 +79,7 @@ class Tail:
             fresh, offset = files.read_jsonl_from(path, self.offset)
             if offset < self.offset:
                 self.rows.clear()
-            numbers = ({name: value for name, value in row.items() if _number(value)} for row in fresh)
-            self.rows += [row for row in numbers if isinstance(row.get("step"), int)]
+            self.rows += shapes.logged(fresh)
             self.offset = offset
             return list(self.rows)
 
@@ -120,11 +120,11 @@ class Watched(Store):
 
     def failure(self, run: str) -> dict[str, Any] | None:
         """Read why a run failed; None if it did not, or the file is damaged."""
-        return self._usable(run, "failure.json", _object)
+        return self._usable(run, "failure.json", _failure)
 
     def run_state(self, run: str) -> dict[str, Any] | None:
         """Read on what a run runs; None if it does not yet, or the file is damaged."""
-        return self._usable(run, "state.json", _object)
+        return self._usable(run, "state.json", _state)
 
     def metrics(self, run: str) -> list[dict[str, Any]]:
         """Read the metrics so far, going on from where the last reading ended; lines that are none are left out."""
@@ -160,62 +160,33 @@ class Watched(Store):
             return None
 
 
-def _object(path: Path) -> dict[str, Any]:
-    data = files.read_json(path)
-    if not isinstance(data, dict):
-        raise UserError("is no JSON object", file=path)
-    return data
+def _reader(shape: Any) -> Callable[[Path], dict[str, Any]]:
+    """Make what reads a file that must have a shape, see `shapes.check`."""
+
+    def read(path: Path) -> dict[str, Any]:
+        data: dict[str, Any] = files.read_json(path)
+        shapes.check(data, shape, path)
+        return data
+
+    return read
 
 
 def _config(path: Path) -> dict[str, Any]:
-    data = _object(path)
-    if not isinstance(data.get("config"), dict) or (data.get("cell"), f"s{data.get('seed')}") != path.parts[-3:-1]:
+    data: dict[str, Any] = files.read_json(path)
+    shapes.check(data, shapes.CONFIG | {"config": {}}, path)
+    if (data.get("cell"), f"s{data.get('seed')}") != path.parts[-3:-1]:
         raise UserError("is not the configuration of this run", file=path)
     return data
 
 
-def _result(path: Path) -> dict[str, Any]:
-    data = _object(path)
-    metrics, cost = data.get("metrics"), data.get("cost")
-    if not isinstance(data.get("steps"), int) or not _numbers(metrics) or not isinstance(cost, dict):
-        raise UserError("is not the result of a run", file=path)
-    parts = {name: value for name, value in cost.items() if name != "params" and value is not None}
-    if not _numbers(parts) or not _numbers(cost.get("params", {})):
-        raise UserError("has costs that are no numbers", file=path)
-    return data
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _numbers(data: Any) -> bool:
-    return isinstance(data, dict) and all(map(_number, data.values()))
-
-
 def _plan(path: Path) -> dict[str, Any]:
-    data = _object(path)
-    try:
-        _look_over(data)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        problem = f"is not the plan of a study ({type(error).__name__}: {error}): `mtlab plan` writes it anew"
-        raise UserError(problem, file=path) from None
-    return data
+    return whole_plan(files.read_json(path), path)
 
 
-def _look_over(plan: Mapping[str, Any]) -> None:
-    """Touch all that every reader of a plan takes for granted."""
-    _ = plan["study"].strip(), plan["metrics"]["choose"].strip(), plan["metrics"]["verdict"].strip()
-    for row in plan["rows"]:
-        _ = row["label"].strip(), row["cell"].strip(), row["axes"].items()
-    for run in plan["runs"]:
-        _ = run["label"].strip(), run["axes"].items(), list(run["parents"]), int(run["seed"]), run["cell"].strip()
-        Store._run(Path(), run["id"])
-
-
+_result, _failure, _state = map(_reader, (shapes.RESULT, shapes.FAILURE, shapes.STATE))
 _READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "config.json": _config,
-    "state.json": _object,
+    "state.json": _state,
     "result.json": _result,
-    "failure.json": _object,
+    "failure.json": _failure,
 }

@@ -99,16 +99,19 @@ def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"label": run["label"], "cell": cell, "compare_to": None} for cell, run in found.items()]
 
 
+POWER = 0.8  #: chance of a test to detect what it can detect
+
+
 def _detectable(seeds: int, alpha: float) -> float:
     """Tell the smallest detectable difference in standard deviations: remembered, as scipy takes long to import."""
-    from mtlab.towers.facts import remembered
+    from mtlab.towers.facts import remembered, version
 
     def learn() -> float | None:
         from mtlab.statistics import smallest_detectable
 
-        return smallest_detectable(1.0, seeds, alpha)
+        return smallest_detectable(1.0, seeds, alpha, POWER)
 
-    return float(remembered("detectable", [seeds, alpha], learn))
+    return float(remembered("detectable", [seeds, alpha, POWER, version("scipy")], learn))
 
 
 def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
@@ -125,7 +128,7 @@ def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
         effect = _detectable(seeds, data["alpha"])
         lines.append(
             f"{seeds} seeds detect a difference of {effect:.1f} standard deviations (of the difference between seeds) "
-            "with 80 % power"
+            f"with {100 * POWER:.0f} % power"
         )
     lines += [f"data: {escape(remark)}" for remark in data["remarks"]]
     lines += [

@@ -36,15 +36,15 @@ def attended(
         [B, L, V]
 
     """
+    seen = mask.unsqueeze(1) if mask is not None else None
     if own.shape[1] < other.shape[1]:
-        logits = F.linear(query(own), key.weight.t()) @ other.transpose(1, 2)
-    else:
-        keys = F.linear(other, key.weight)
-        logits = own @ F.linear(keys, query.weight.t()).transpose(1, 2) + (keys @ query.bias).unsqueeze(1)
-    logits = logits / math.sqrt(own.shape[-1])
-    if mask is not None:
-        logits = logits.masked_fill(~mask.unsqueeze(1), -torch.inf)
-    return logits.softmax(-1) @ values
+        queries = F.linear(query(own), key.weight.t())
+        return F.scaled_dot_product_attention(queries, other, values, attn_mask=seen)
+    keys = F.linear(other, key.weight)
+    shift = (keys @ query.bias).unsqueeze(1) / math.sqrt(own.shape[-1])
+    if seen is not None:
+        shift = shift.masked_fill(~seen, -torch.inf)
+    return F.scaled_dot_product_attention(own, F.linear(keys, query.weight.t()), values, attn_mask=shift)
 
 
 def spared(width: int, own: int, other: int) -> int:

@@ -100,6 +100,7 @@ class Mixture(Manager):
         own = self.previous_norm(history[-1]) if self.previous_norm is not None else None
         mixed = self.mixed(experts, own, other, other_mask, noise=noise, intervene=intervene, record=record)
         # Under autocast weights are float32: so would be the mixture, and all that its cross-modal layer adds to it.
+        # (On CUDA, norms give float32 anyhow.)
         hidden = mixed.hidden.to(experts.standardised.dtype)
         previous = None if own is None or self.previous_weight is None else self.previous_weight.to(own.dtype) * own
         if previous is not None:

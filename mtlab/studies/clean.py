@@ -135,8 +135,10 @@ def _leftovers_of(run: Path) -> Iterator[Item]:
 
 def _damage_of(run: Path) -> Iterator[Item]:
     """Find out whether a finished run is still what it was; one that is not is set aside as a whole."""
+    if not (run / "result.json").exists():  # first: a run that is finished in this moment is whole
+        return
     bad = sums.damaged(run) if (run / sums.NAME).exists() else shapes.damaged(run)
-    if bad and (run / "result.json").exists():
+    if bad:
         why = f"{', '.join(f'{name} {what}' for name, what in bad.items())}: kept aside; `mtlab run` trains it again"
         yield Item("damaged", run, _bytes(run), why, partial(_set_aside, run))
 

@@ -161,12 +161,13 @@ def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, An
 
 
 def _with_gpus(settings: SlurmSettings, resources: Resources, devices: Sequence[str | None]) -> Resources:
-    """Ask for a GPU for each process of runs on `cuda`; those on `auto` take what they are given."""
+    """Ask for a GPU for each process where any run is on `cuda`; those on `auto` take what they are given."""
     gpus, processes = resources.gpus, resources.processes
     elsewhere = any(key.startswith(("gres", "gpus", "tres")) for key in settings.extra)
-    if gpus is None and "cuda" in devices and not elsewhere:
+    named = any(str(device).startswith("cuda") for device in devices)
+    if gpus is None and named and not elsewhere:
         return replace(resources, gpus=processes)
-    if gpus and gpus != processes and {"cuda", "auto"} & set(devices):
+    if gpus and gpus != processes and (named or "auto" in devices):
         raise UserError(
             f"{gpus} for {processes} process{'es' if processes > 1 else ''}, each of which takes one: say {processes}, "
             f"or resources.processes: {gpus}",

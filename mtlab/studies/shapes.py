@@ -93,7 +93,7 @@ _STANDARD = {
     },
 }
 _SWAP = {"metric": text, "text": Maybe(number), "image": Maybe(number), "both": Maybe(number)}
-INTERVENTIONS = {"*": (_STANDARD, _SWAP)}  #: of a run, by `standard` or `swap/SEED`
+INTERVENTIONS = {"standard?": _STANDARD, "*": _SWAP}  #: of a run; all others are `swap/SEED`
 FAILURE = {"kind?": text, "error?": text, "where?": Maybe(text), "attempt?": whole, "trace?": Maybe(text)}
 CONFIG = {
     "config?": {"train?": {}, "init_from?": Maybe((text, {}))},
@@ -174,9 +174,15 @@ SWEEP = {
 
 
 def logged(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the numbers of rows of `metrics.jsonl` that tell their step."""
-    found = ({name: value for name, value in row.items() if number(value)} for row in rows)
-    return [row for row in found if whole(row.get("step"))]
+    """Return the numbers of rows of `metrics.jsonl` that tell their step, a whole number."""
+    return [_numbers(row) for row in rows if whole(row.get("step"))]
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is no number; rows as mtlab writes them have none of that, and are looked over in one go."""
+    if all(type(value) in (int, float) and -LARGEST <= value <= LARGEST for value in row.values()):
+        return dict(row)
+    return {name: value for name, value in row.items() if number(value)}
 
 
 def check(data: Any, shape: Any, path: Path, *, advice: str = "") -> None:

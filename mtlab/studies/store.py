@@ -271,19 +271,26 @@ class Store:
         plan = _read(self.study(name) / "plan.json")
         if plan is None:
             raise UserError(f"no study {name!r} in {self.root}; {nearest(name, self.study_names())}")
-        known = plan.pop(CHECKSUM, None)
-        if known is not None and known != sums.of(files.json_text(plan).encode()):
-            raise UserError(
-                "has changed since it was written: `mtlab plan FILE` writes it anew",
-                file=self.study(name) / "plan.json",
-            )
-        if known is None:
-            shapes.check_plan(plan, self.study(name) / "plan.json", advice="`mtlab plan FILE` writes it anew")
-        return plan
+        return whole_plan(plan, self.study(name) / "plan.json")
 
     def log_launch(self, name: str, event: Mapping[str, Any]) -> None:
         """Append an event to the study's `launch.jsonl`: what workers cannot write themselves."""
         files.append_line(self.study(name) / "launch.jsonl", event)
+
+
+def whole_plan(plan: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what a plan's file holds, without its checksum; one from before there were checksums is looked over.
+
+    Raises:
+        UserError: it has changed since it was written, or is no plan.
+
+    """
+    known = plan.pop(CHECKSUM, None) if isinstance(plan, dict) else None
+    if known is not None and known != sums.of(files.json_text(plan).encode()):
+        raise UserError("has changed since it was written: `mtlab plan FILE` writes it anew", file=path)
+    if known is None:
+        shapes.check_plan(plan, path, advice="`mtlab plan FILE` writes it anew")
+    return plan
 
 
 def blocked(plan: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from mtlab.studies.store import Store
 
 PATIENCE = 2.0  #: seconds that the queue may take to answer
-WAITS: frozenset[State] = frozenset(
-    {"new", "interrupted", "failed"}
-)  #: as runs look from their folders till they begin
+#: How runs look from their folders till they begin.
+WAITS: frozenset[State] = frozenset({"new", "interrupted", "failed"})
 
 
 def submitted(store: Store, states: Mapping[str, State]) -> dict[str, int]:
@@ -64,11 +63,12 @@ class Queue:
             now = time.monotonic()
             unknown = {job for job in wanted if job not in self._known or now - self._known[job][0] > self.fresh}
             if unknown and (self._silent is None or now - self._silent > self.silence):
-                self._known = {job: known for job, known in self._known.items() if job not in unknown}
                 try:
                     seen = look(unknown, patience=PATIENCE)
                     self._known |= {job: (now, job in seen and seen[job].pending) for job in unknown}
                     self._silent = None
                 except SlurmError:
                     self._silent = time.monotonic()
-            return {job for job in wanted if job in self._known and self._known[job][1]}
+            # An old answer is better than none while there is no new one.
+            held = {job: pending for job, (at, pending) in self._known.items() if now - at <= self.fresh + self.silence}
+            return {job for job in wanted if held.get(job)}

@@ -23,7 +23,7 @@ PATIENCE = 5  #: seconds in which the server must answer
 KEEPALIVE = "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4"
 #: Optuna commits every attribute, parameter and report by itself: to wait for the disk each time would take most of a
 #: trial's time beside training. `together` waits once.
-UNHURRIED = "-c synchronous_commit=off"
+UNHURRIED, WAITING = "-c synchronous_commit=off", "-c synchronous_commit=on"
 TABLES = "mtlab/optuna tables"  #: what must be made by one launcher alone, whatever the sweep
 
 
@@ -66,8 +66,11 @@ class PostgresShelf:
     @contextmanager
     def together(self) -> Iterator[None]:
         """Write something and wait for it, see `Shelf.together`: what the log holds before reaches the disk first."""
-        yield
-        self._ask("SELECT pg_logical_emit_message(true, 'mtlab', '')")
+        try:
+            yield
+        finally:
+            if not self.connection.closed:
+                self._ask("SELECT pg_logical_emit_message(true, 'mtlab', '')")
 
     @contextmanager
     def present(self, token: str) -> Iterator[None]:
@@ -106,6 +109,8 @@ class PostgresShelf:
         except psycopg.OperationalError as error:
             told = f"the connection was lost ({_first_line(error)}); the same command goes on once it is back"
             raise UserError(told, file=shown(self.url)) from None
+        except psycopg.Error as error:  # of a server that is like PostgreSQL, but not alike enough
+            raise UserError(f"cannot keep a sweep: {_first_line(error)}", file=shown(self.url)) from None
         return None if row is None else row[0]
 
 
@@ -113,7 +118,7 @@ def _connect(url: str) -> psycopg.Connection[Any]:
     import psycopg
 
     try:
-        return psycopg.connect(url, autocommit=True, connect_timeout=PATIENCE, options=KEEPALIVE)
+        return psycopg.connect(url, autocommit=True, connect_timeout=PATIENCE, options=f"{KEEPALIVE} {WAITING}")
     except psycopg.Error as error:
         raise UserError(f"{shown(url)} cannot be reached: {_first_line(error)}", key="storage") from None
 

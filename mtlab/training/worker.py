@@ -118,7 +118,7 @@ def _attempt(run_dir: Path, group: Group, interrupts: Interrupts, *, plugins: bo
         return 0
     attempt = 1
     if group.leads:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, UserError):  # no attempt yet; or damaged: they are counted anew
             known = files.read_json(run_dir / "state.json")
             shapes.check(known, {"attempt": shapes.whole}, run_dir / "state.json")
             attempt += known["attempt"]

@@ -42,3 +42,29 @@ def test_what_is_spared_is_what_the_formula_costs_more(length: int, others: int)
     with FlopCounterMode(display=False) as ours:
         attended(own, other, query, key, values, None)
     assert plain.get_total_flops() - ours.get_total_flops() == spared(WIDTH, length, others)
+
+
+def test_nothing_is_found_where_the_other_modality_has_no_real_token() -> None:
+    query, key = (nn.Linear(WIDTH, WIDTH) for _ in range(2))
+    for length, others in SIZES:
+        own, other = torch.randn(2, length, WIDTH), torch.randn(2, others, WIDTH)
+        mask = torch.tensor([[True], [False]]).expand(2, others)
+        found = attended(own, other, query, key, other, mask)
+        assert found[0].abs().sum() > 0
+        assert torch.equal(found[1], torch.zeros(length, WIDTH))
+
+
+@pytest.mark.parametrize(("length", "others"), SIZES)
+def test_half_precision_is_as_close_as_that_of_the_formula(length: int, others: int) -> None:
+    wide, generator = 256, torch.Generator().manual_seed(0)
+    own, other = (torch.randn(2, tokens, wide, generator=generator) for tokens in (length, others))
+    query, key = (nn.Linear(wide, wide) for _ in range(2))
+    for layer in (query, key):
+        nn.init.normal_(layer.weight, std=2 / wide**0.5, generator=generator)
+    exact = attended(own, other, query, key, other, None)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = [part.bfloat16() for part in (own, other)]
+        plain = nn.functional.scaled_dot_product_attention(query(half[0]), key(half[1]), half[1])
+        ours = attended(*half, query, key, half[1], None)
+    errors = [(each.float() - exact).norm() / exact.norm() for each in (ours, plain)]
+    assert errors[0] < 1.5 * errors[1] + 0.005

@@ -5,7 +5,9 @@ import torch
 from by_hand import make
 
 from mtlab.managers.base import MANAGERS
+from mtlab.projection import Embeddings, Projections, project
 from mtlab.testing import scene
+from mtlab.towers.base import Features, TowerShape
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in MANAGERS if entry.ours])
@@ -15,3 +17,11 @@ def test_what_was_half_precision_stays_so(name: str, depth: int) -> None:
     given = scene(manager.place, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         assert given.run(manager).hidden.dtype == torch.bfloat16
+
+
+def test_positions_of_our_own_do_not_widen_it() -> None:
+    shape = TowerShape(levels=(1, 2), depth=2, widths=(8, 8), tokens=5, class_token=True, positions=False)
+    projections, embeddings = Projections(shape, 16, {1, 2}), Embeddings(shape, 16, layers=True)
+    features = Features(tuple(torch.randn(2, 5, 8) for _ in range(2)))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert project(features, projections, embeddings).states.dtype == torch.bfloat16

@@ -83,6 +83,7 @@ def test_resources_in_the_words_of_sbatch() -> None:
     [
         ("cuda", {"processes": 4}, {}, 4),
         ("cuda", {}, {}, 1),
+        ("cuda:0", {}, {}, 1),
         ("cuda", {"processes": 4, "gpus": 4}, {}, 4),
         ("cuda", {"processes": 4, "gpus": 0}, {}, None),
         ("cuda", {"processes": 4}, {"gres": "gpu:a100:4"}, None),

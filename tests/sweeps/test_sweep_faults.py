@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import server
 from imagined import Launcher, Opened, write_hunt
@@ -159,6 +160,8 @@ def test_what_was_written_together_survives_a_server_that_dies_the_next_moment(t
     if server.programs() is None:
         pytest.skip("no PostgreSQL server is installed")
     with server.running() as made:
+        with psycopg.connect(made.url, autocommit=True) as connection:  # whatever the server is used to
+            connection.execute("ALTER ROLE postgres SET synchronous_commit = off")
         shelf = open_shelf(made.url, "hunt", tmp_path)
         study = shelf.storage.create_new_study([StudyDirection.MAXIMIZE], "hunt")
         with shelf.together():

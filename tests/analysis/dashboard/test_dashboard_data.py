@@ -31,7 +31,7 @@ def test_studies_that_cannot_be_read_say_so(data: Data) -> None:
     cards = {card.name: card for card in data.studies()}
     assert list(cards) == sorted(cards, key=lambda name: (-(cards[name].changed or 0), name))
     assert "is not JSON" in str(cards["broken"].problem)
-    assert "is not the plan of a study (KeyError: 'study')" in str(cards["odd"].problem)
+    assert "study: is missing" in str(cards["odd"].problem)
     assert "is no name for a study" in str(cards["my notes"].problem)
     assert cards["trial"].problem is None
 
@@ -162,10 +162,14 @@ def test_json_that_is_none_of_ours_counts_as_missing(tmp_path: Path) -> None:
     fabric = mixed(tmp_path / "runs")
     store, folder = Watched.open(fabric.store.root), fabric.store.run("last-2/s0")
     for name, text, problem in (
-        ("result.json", json.dumps({"steps": 1, "metrics": {"a": "b"}, "cost": {}}), "is not the result of a run"),
-        ("result.json", json.dumps({"steps": 1, "metrics": {}, "cost": {"seconds": "x"}}), "costs that are no numbers"),
+        ("result.json", json.dumps({"steps": 1, "metrics": {"a": "b"}, "cost": {}}), "metrics.a: expected a number"),
+        (
+            "result.json",
+            json.dumps({"steps": 1, "metrics": {}, "cost": {"seconds": "x"}}),
+            "cost.seconds: expected a number",
+        ),
         ("config.json", json.dumps({"cell": "other", "seed": 0, "config": {}}), "is not the configuration of this run"),
-        ("state.json", "[1]", "is no JSON object"),
+        ("state.json", "[1]", "expected a mapping"),
     ):
         (folder / name).write_text(text)
         assert problem in str(store.damage("last-2/s0"))

@@ -85,7 +85,7 @@ def test_the_first_page_shows_all_studies(draw: Draw) -> None:
     assert {"/study/trial", "/study/broken", "/study/odd", "/run/stray/s0"} <= set(page.links)
     assert "10 done" in page.text
     assert "2 damaged" in page.text
-    assert "is not the plan of a study" in page.text
+    assert "study: is missing" in page.text
     assert "notes/of mine" in page.text
     assert "not mtlab's" in page.text
     assert draw("/?find=TRI").links[0] == "/study/trial"  # whatever else there is
