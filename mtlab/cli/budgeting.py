@@ -20,6 +20,8 @@ from mtlab.cli.common import (
 if TYPE_CHECKING:
     from mtlab.budget.study import Budget
 
+NAMES = 13  #: columns that a variant's name has at least: numbers that nobody can assign tell nothing
+
 
 def budget(
     file: File,
@@ -92,7 +94,8 @@ def _table(title: str, columns: Sequence[str]) -> Any:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    table.add_column("variant", overflow="fold", style="cyan")
+    table.collapse_padding = True
+    table.add_column("variant", overflow="fold", style="cyan", min_width=NAMES)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
@@ -116,10 +119,10 @@ def _parameters(rows: Sequence[Budget], names: dict[str, str]) -> Any:
 def _costs(rows: Sequence[Budget], names: dict[str, str]) -> Any:
     from mtlab.units import si
 
-    columns = ["forward", "(executed)", "training", "(executed)", "memory", "steps", "a run", "runs"]
+    columns = ["forward", "(here)", "training", "(here)", "memory", "steps", "a run", "runs"]
     if any(row.run_seconds is not None for row in rows):
         columns.append("time")
-    table = _table("FLOPs of an example as published (as executed), peak memory in training, FLOPs of a run", columns)
+    table = _table("FLOPs of an example as published (as executed here), peak memory in training, FLOPs of a run", columns)
     for row in rows:
         values = [si(value) for value in (row.flops_forward, row.executed_forward)]
         values += [si(value) for value in (row.flops_training, row.executed_training)]

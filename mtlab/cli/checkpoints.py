@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mtlab.cli.common import JsonOption, print_json
+from mtlab.cli.common import JsonOption, StoreOption, print_json
 
 if TYPE_CHECKING:
     from mtlab.checkpoints.exporting import Exported
@@ -81,7 +81,11 @@ def import_(
 
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="DIR", help="An imported checkpoint, or a finished run: STORE/cells/CELL/sSEED.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="An imported checkpoint's folder; or a finished run: its folder, or STUDY:VARIANT:SEED.",
+        ),
     ],
     to: Annotated[
         Literal["official", "hf"],
@@ -90,6 +94,7 @@ def export(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File (official) or folder (hf) to write; it must not exist.")
     ],
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model in a published format, or say which of its settings that format cannot hold.
@@ -99,7 +104,11 @@ def export(
     Example: mtlab export bridgetower --to hf --out bridgetower-hf
     """
     from mtlab.checkpoints.exporting import export as write
+    from mtlab.studies.find import find_run
+    from mtlab.studies.store import store_root
 
+    if not source.exists() and ":" in str(source):
+        source = find_run(str(source), store_root(store)).folder
     with _steps() as told:
         done = write(source, "official" if to == "official" else "huggingface", out, told)
     if as_json:

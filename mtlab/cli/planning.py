@@ -33,7 +33,11 @@ def plan(
     no_plugins: PluginsOption = False,
     replace: ReplaceOption = False,
 ) -> None:
-    """Expand a study: every run with its id, axis values, parents, state and cost. Starts nothing."""
+    """Expand a study: every run with its id, axis values, parents, state and cost. Starts nothing.
+
+    The plan is written to the store; one with other settings than the file's (KEY=VALUE) only where no finished run of
+    the plan that is there would fall out of its reports.
+    """
     from mtlab.config.load import study_file
     from mtlab.studies.plan import to_json
     from mtlab.studies.reconcile import reconcile
@@ -44,14 +48,24 @@ def plan(
     made = planned(path, overrides or [], opened, plugins=not no_plugins)
     data = to_json(made)
     found = reconcile(data, opened)
-    opened.claim_study(made.study.name, path, path.read_text(), replace=replace)
-    opened.write_plan(made.study.name, data)
+    name, text = made.study.name, path.read_text()
+    foreign = opened.check_claim(name, path, text, replace=replace)
+    finished = 0 if foreign or not overrides else sum(opened.state(run) == "done" for run in found.dropped)
+    if not finished:
+        opened.claim_study(name, path, text, replace=replace)
+        opened.write_plan(name, data)
     if as_json:
         runs = [run | {"state": found.states[run["id"]]} for run in data["runs"]]
         print_json(data | {"runs": runs, "counts": found.counts, "dropped": list(found.dropped)})
         return
     print_plan(data, found)
-    typer.echo(f"written to {opened.study(made.study.name) / 'plan.json'}")
+    if finished:
+        typer.echo(
+            f"not written: reports of {name} show {finished} finished runs that this plan does not ask for; "
+            "`mtlab run` takes it in their place"
+        )
+    else:
+        typer.echo(f"written to {opened.study(name) / 'plan.json'}")
     typer.echo(f"next: mtlab run {file}" + "".join(f" {text}" for text in overrides or []))
 
 

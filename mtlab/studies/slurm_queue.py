@@ -224,6 +224,11 @@ def refuse_impossible(options: Mapping[str, Any], asked: Mapping[str, str | None
         command("sbatch", "--test-only", *_flags(options), "--wrap=true")
     except SlurmError as error:
         why = str(error).removeprefix("allocation failure: ")
+        if "configuration source" in why:
+            raise UserError(
+                "Slurm's programs are here, but no cluster that they belong to: submit from a login node, or use "
+                "--launcher local"
+            ) from None
         shown = ", ".join(f"{key} {value}" for key, value in asked.items() if value is not None)
         key = _blamed(why)
         raise UserError(f"Slurm would not take such a job ({shown}): {why}", key=key) from None

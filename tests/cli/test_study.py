@@ -57,6 +57,10 @@ def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tm
     fewer = mtlab("plan", file, "--store", store, "--json")
     assert json.loads(fewer.stdout)["counts"] == {"done": 4, "no longer asked for": 2}
 
+    tried = mtlab("plan", file, "train.lr=1e-4", "--store", store)
+    assert "not written: reports of" in tried.stdout
+    assert f"next: mtlab run {file} train.lr=1e-4" in tried.stdout
+
     report = json.loads(mtlab("report", file, "--store", store, "--json").stdout)
     assert [row["label"] for row in report["rows"]] == ["bridge", "mean"]
     assert [row["n"] for row in report["rows"]] == [2, 2]

@@ -85,7 +85,7 @@ def test_the_trace_tells_steps_gradients_and_the_same_arrays_as_the_layers(make_
     assert trace.keys() - gradients - {"steps"} == layers.keys()
     assert all(trace[name].shape == (7, *layers[name].shape) for name in layers)
     assert about["labels"] == described["labels"]
-    assert about["examples"] == described["examples"] == 32  # of the 40 that validation has
+    assert (about["examples"], described["examples"]) == (32, 40)  # on the way, and at the end: all of validation
     assert described["step"] == json.loads((folder / "result.json").read_text())["best_step"]
     assert all(values.dtype == torch.float32 for values in layers.values())
 

@@ -83,6 +83,12 @@ class Jsonl(Converter):
         kept = sorted(
             (a for a, count in counts.items() if count >= self.config.min_count), key=lambda a: (-counts[a], a)
         )
+        if not counts:
+            raise UserError(
+                "no line of training holds a question and its answer; if they hold something else, say kind=captions, "
+                f"or another of {', '.join(KINDS)}",
+                file=self.root,
+            )
         if len(kept) < 2:
             raise UserError(
                 f"training has {len(counts)} different answers, {len(kept)} of them at least {self.config.min_count} "
