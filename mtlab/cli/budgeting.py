@@ -122,7 +122,8 @@ def _costs(rows: Sequence[Budget], names: dict[str, str]) -> Any:
     columns = ["forward", "(here)", "training", "(here)", "memory", "steps", "a run", "runs"]
     if any(row.run_seconds is not None for row in rows):
         columns.append("time")
-    table = _table("FLOPs of an example as published (as executed here), peak memory in training, FLOPs of a run", columns)
+    title = "FLOPs of an example as published (as executed here), peak memory in training, FLOPs of a run"
+    table = _table(title, columns)
     for row in rows:
         values = [si(value) for value in (row.flops_forward, row.executed_forward)]
         values += [si(value) for value in (row.flops_training, row.executed_training)]
