@@ -67,6 +67,11 @@ class Row:
         return len(self.seeds)
 
 
+def hardest_level(plan: Mapping[str, Any], comparisons: int) -> float:
+    """Return the level at the correction's hardest step: the one that what a table can detect goes by."""
+    return float(plan["alpha"]) / (comparisons if plan["correct"] == "holm" and comparisons else 1)
+
+
 def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]) -> tuple[Row, ...]:
     """Compare a study's variants, in the plan's order, on its verdict metric.
 
@@ -86,8 +91,7 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
     compared = [row if row.compare_to is None else _against(row, rows, runs, of_cell, results, plan) for row in rows]
     corrected = corrected_p([row.difference for row in compared if row.compare_to is not None], plan["correct"])
     remaining = iter(corrected)
-    # Once for the whole table: the level at the correction's hardest step.
-    alpha = plan["alpha"] / (len(corrected) if plan["correct"] == "holm" and corrected else 1)
+    alpha = hardest_level(plan, len(corrected))
     best = _best(compared, mode)
     judged = []
     for index, row in enumerate(compared):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mtlab.analysis import words
-from mtlab.analysis.comparison import Row
+from mtlab.analysis.comparison import Row, hardest_level
 from mtlab.statistics import named, smallest_detectable
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def _few(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
     if asked > 3 or not spreads:
         return []
     middle, metric = spreads[len(spreads) // 2], plan["metrics"]["verdict"]
-    now, more = (smallest_detectable(middle, n, plan["alpha"]) for n in (asked, 5))
+    level = hardest_level(plan, sum(row.compare_to is not None for row in rows))
+    now, more = (smallest_detectable(middle, n, level) for n in (asked, 5))
     return [f"with {asked} seeds, {_unseen(now, metric)}; with 5 seeds of the same spread, {_unseen(more, metric)}"]
 
 

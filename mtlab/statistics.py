@@ -185,6 +185,9 @@ def holm(pvalues: Sequence[float]) -> list[float]:
     return corrected
 
 
+HOPELESS = 1e5  #: a quantile of t beyond which scipy's search for a noncentral one may not end
+
+
 def smallest_detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float | None:
     """Return the smallest true difference that n pairs of seeds detect with this power, by the noncentral t.
 
@@ -196,14 +199,18 @@ def smallest_detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0
         power: the chance of detecting it. That of "detecting" its opposite is neglected: far below 1e-6 at 0.8.
 
     Returns:
-        The difference in the unit of `sd`; None where nothing can be said: fewer than two seeds, or no spread.
+        The difference in the unit of `sd`; None where nothing can be said: fewer than two seeds, no spread, or a level
+        that so few seeds never reach.
 
     """
     from scipy import special
 
     if n < 2 or not sd > 0:
         return None
-    noncentrality = special.nctdtrinc(n - 1, 1 - power, quantile_t(1 - alpha / 2, n - 1))
+    critical = quantile_t(1 - alpha / 2, n - 1)
+    if critical > HOPELESS:
+        return None
+    noncentrality = special.nctdtrinc(n - 1, 1 - power, critical)
     return float(noncentrality * sd / n**0.5)
 
 

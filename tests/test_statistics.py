@@ -226,3 +226,8 @@ def test_statistics_start_quickly():
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert shown.stdout.strip() == "[]"
     assert time.monotonic() - began < 5
+
+
+def test_a_level_that_two_seeds_never_reach_ends_without_an_answer() -> None:
+    assert smallest_detectable(1.0, 2, alpha=1e-6) is None
+    assert smallest_detectable(1.0, 3, alpha=1e-6) is not None

@@ -116,7 +116,7 @@ def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
 POWER = 0.8  #: chance of a test to detect what it can detect
 
 
-def _detectable(seeds: int, alpha: float) -> float:
+def _detectable(seeds: int, alpha: float) -> float | None:
     """Tell the smallest detectable difference in standard deviations: remembered, as scipy takes long to import."""
     from mtlab.towers.facts import remembered, version
 
@@ -125,7 +125,8 @@ def _detectable(seeds: int, alpha: float) -> float:
 
         return smallest_detectable(1.0, seeds, alpha, POWER)
 
-    return float(remembered("detectable", [seeds, alpha, POWER, version("scipy")], learn))
+    found: float | None = remembered("detectable", [seeds, alpha, POWER, version("scipy")], learn)
+    return found
 
 
 def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
@@ -140,10 +141,8 @@ def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
     seeds = len(data["seeds"])
     if seeds > 1 and any(row["compare_to"] for row in data["rows"]):
         effect = _detectable(seeds, data["alpha"])
-        lines.append(
-            f"{seeds} seeds detect a difference of {effect:.1f} standard deviations (of the difference between seeds) "
-            f"with {100 * POWER:.0f} % power"
-        )
+        least = "no difference" if effect is None else f"a difference of {effect:.1f} standard deviations"
+        lines.append(f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power")
     lines += [f"data: {escape(remark)}" for remark in data["remarks"]]
     lines += [
         f"unresolved: {name} (not on this disk; `mtlab run` downloads it, or refuses)" for name in data["unresolved"]

@@ -41,7 +41,7 @@ class ReportRules:
 
     test: Literal["paired_t", "paired_t_examples", "bootstrap"] = option("paired_t_examples", "test of the difference")
     correct: Literal["holm", "none"] = option("holm", "correction for several comparisons with the baseline")
-    alpha: float = option(0.05, "level of the test and of the intervals", minimum=1e-5, below=1.0)
+    alpha: float = option(0.05, "level of the test and of the intervals", above=0.0, below=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
