@@ -57,10 +57,11 @@ def worth(
         "weights": "its weight set to 0 at every layer and the rest renormalised",
         "input": "the level set to 0 before it enters the model, where a manager is no mixture",
     }
+    of_layers = f"means over cross-modal layers, {parts.averaged(found.values())}; {parts.seeds(found)}"
     caption = (
-        f"Weight and contribution: means over cross-modal layers. Lost without it: {metric} less that with the level "
-        f"removed ({'; '.join(how[each] for each in by if each in how)}). Mean over seeds, band: lowest to highest "
-        f"seed; {parts.seeds(worths)}; {parts.averaged(found.values())}.{parts.uncrowded(figure, names)}"
+        f"{f'Weight and contribution: {of_layers}. ' if found else ''}Lost without it: {metric} (all of validation) "
+        f"less that with the level removed ({'; '.join(how[each] for each in by if each in how)}); {parts.seeds(worths)}. "
+        f"Mean over seeds, band: lowest to highest seed.{parts.uncrowded(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=560)
 
