@@ -58,9 +58,10 @@ def worth(
         "input": "the level set to 0 before it enters the model, where a manager is no mixture",
     }
     of_layers = f"means over cross-modal layers, {parts.averaged(found.values())}; {parts.seeds(found)}"
+    removed = "; ".join(how[each] for each in by if each in how)
     caption = (
         f"{f'Weight and contribution: {of_layers}. ' if found else ''}Lost without it: {metric} (all of validation) "
-        f"less that with the level removed ({'; '.join(how[each] for each in by if each in how)}); {parts.seeds(worths)}. "
+        f"less that with the level removed ({removed}); {parts.seeds(worths)}. "
         f"Mean over seeds, band: lowest to highest seed.{parts.uncrowded(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=560)
