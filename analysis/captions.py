@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mtlab.analysis import words
-from mtlab.analysis.comparison import POWER
 from mtlab.analysis.notes import of_rows
-from mtlab.statistics import named
+from mtlab.statistics import POWER, named
 
 if TYPE_CHECKING:
     from mtlab.analysis.report import Report

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from mtlab.analysis.blocks import block_label, variant_label
 from mtlab.analysis.outcomes import by_cell, paired
 from mtlab.analysis.words import p_value
-from mtlab.statistics import Difference, Mean, holm, mean_interval, named, smallest_detectable
+from mtlab.statistics import POWER, Difference, Mean, holm, mean_interval, named, smallest_detectable
 
 if TYPE_CHECKING:
     import polars as pl
 
 Outcome = Literal["better", "worse", "identical", "undecided", "too few", "baseline", "not compared"]
 Seeds = Mapping[int, float]  #: seed → result
-
-POWER = 0.8  #: of which smallest detectable differences are told
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.analysis import blocks, frame
-from mtlab.analysis.comparison import POWER, Row, compare
+from mtlab.analysis.comparison import Row, compare
 from mtlab.analysis.families import FamilyRow, families
 from mtlab.analysis.literature import Published, PublishedRow, by_row, overall
 from mtlab.analysis.notes import notes
 from mtlab.analysis.outcomes import size
-from mtlab.statistics import Difference, Mean
+from mtlab.statistics import POWER, Difference, Mean
 from mtlab.studies.store import Store
 
 if TYPE_CHECKING:

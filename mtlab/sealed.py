@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import zlib
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,8 @@ def seal(path: Path) -> str:
 
 def read(path: Path) -> str | None:
     """Read the seal that a file bears, right or not; None if it bears none."""
-    with path.open("rb") as stream:
-        try:
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:  # an empty file
-            return None
-        with closing(mapped) as data:
-            place = _place(data)
-            return None if place is None else data[place : place + len(EMPTY)].decode(errors="replace")
+    with _sealed(path) as (data, place):
+        return None if place is None else data[place : place + len(EMPTY)].decode(errors="replace")
 
 
 def broken(path: Path) -> bool | None:
@@ -63,19 +58,24 @@ def broken(path: Path) -> bool | None:
         OSError: it cannot be read.
 
     """
-    with path.open("rb") as stream:
-        try:
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:  # an empty file
+    with _sealed(path) as (data, place):
+        if place is None:
             return None
-        with closing(mapped) as data:
-            place = _place(data)
-            if place is None:
-                return None
-            end = place + len(EMPTY)
-            with memoryview(data) as whole:
-                total = zlib.crc32(whole[end:], zlib.crc32(EMPTY.encode(), zlib.crc32(whole[:place])))
-            return data[place:end] != f"{total:08x}".encode()
+        end = place + len(EMPTY)
+        with memoryview(data) as whole:
+            total = zlib.crc32(whole[end:], zlib.crc32(EMPTY.encode(), zlib.crc32(whole[:place])))
+        return data[place:end] != f"{total:08x}".encode()
+
+
+@contextmanager
+def _sealed(path: Path) -> Iterator[tuple[mmap.mmap | bytes, int | None]]:
+    """Map a file into memory, and tell where the digits of its seal start."""
+    with path.open("rb") as stream:
+        if not os.fstat(stream.fileno()).st_size:  # nothing can be mapped
+            yield b"", None
+            return
+        with closing(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+            yield data, _place(data)
 
 
 def _place(data: mmap.mmap) -> int | None:

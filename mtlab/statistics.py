@@ -185,10 +185,11 @@ def holm(pvalues: Sequence[float]) -> list[float]:
     return corrected
 
 
+POWER = 0.8  #: chance of a test to detect the smallest difference that it is said to detect
 HOPELESS = 1e5  #: a quantile of t beyond which scipy's search for a noncentral one may not end
 
 
-def smallest_detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float | None:
+def smallest_detectable(sd: float, n: int, alpha: float = 0.05, power: float = POWER) -> float | None:
     """Return the smallest true difference that n pairs of seeds detect with this power, by the noncentral t.
 
     Args:

@@ -113,25 +113,20 @@ def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"label": run["label"], "cell": cell, "compare_to": None} for cell, run in found.items()]
 
 
-POWER = 0.8  #: chance of a test to detect what it can detect
-
-
 def _detectable(seeds: int, alpha: float) -> float | None:
     """Tell the smallest detectable difference in standard deviations: remembered, as scipy takes long to import."""
+    from mtlab.statistics import POWER, smallest_detectable
     from mtlab.towers.facts import remembered, version
 
-    def learn() -> float | None:
-        from mtlab.statistics import smallest_detectable
-
-        return smallest_detectable(1.0, seeds, alpha, POWER)
-
-    found: float | None = remembered("detectable", [seeds, alpha, POWER, version("scipy")], learn)
+    key = [seeds, alpha, POWER, version("scipy")]
+    found: float | None = remembered("detectable", key, lambda: smallest_detectable(1.0, seeds, alpha))
     return found
 
 
 def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
     from rich.markup import escape
 
+    from mtlab.statistics import POWER
     from mtlab.units import si
 
     total = si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
