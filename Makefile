@@ -37,12 +37,10 @@ faults: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 
-# `analysis/` is imported as `mtlab.analysis`: mypy needs to see it there.
 types: $(VENV)/.dev
-	@rm -rf .build/types && mkdir -p .build/types/mtlab
-	@ln -s $(CURDIR)/mtlab/* .build/types/mtlab/ && ln -s $(CURDIR)/analysis .build/types/mtlab/analysis
-	MYPYPATH=.build/types $(BIN)/mypy -p mtlab
+	$(BIN)/mypy -p mtlab
 
 # One after another: two at a time would measure each other.
 BENCHMARKS ?= $(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py)))

@@ -27,10 +27,10 @@ import torch
 from alternating import Seconds, alternate, machine, measure, median, ratio
 from processes import mtlab
 
-from mtlab.config import resolve
-from mtlab.data.cache_limit import size_of
+from mtlab.data.cache.size_limit import size_of
+from mtlab.resolution import resolve
 from mtlab.training.assemble import Assembled, assemble
-from mtlab.training.optimiser import adamw, groups
+from mtlab.training.optimisation.optimiser import adamw, groups
 from mtlab.training.steps import train_step
 
 QUICKSTART: Mapping[str, Any] = {

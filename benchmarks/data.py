@@ -28,9 +28,9 @@ from data_memory import spilled
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from mtlab.data.shards import Shards
-from mtlab.data.shards.convert import convert
-from mtlab.data.shards.stream import Stream, StreamLoader
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.streaming.stream import Stream, StreamLoader
+from mtlab.data.shards.writing.convert import convert
 from mtlab.data.transforms.base import CLIP, build_transform
 
 BATCH, SIZE = 32, 224

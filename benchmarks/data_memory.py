@@ -20,15 +20,15 @@ LEVELS, TOKENS, WIDTH = 3, 12, 32  #: of the features that ranking keeps on disk
 
 def conversion(raw: str, out: str) -> None:
     """Convert images and captions."""
-    from mtlab.data.shards.convert import convert
+    from mtlab.data.shards.writing.convert import convert
 
     convert("jsonl", Path(raw), Path(out), {"kind": "captions"}, samples=250)
 
 
 def streaming(_raw: str, shards: str) -> None:
     """Read as many batches as make any data set's buffer full."""
-    from mtlab.data.shards import Shards
-    from mtlab.data.shards.stream import Stream, StreamLoader
+    from mtlab.data.shards.reader import Shards
+    from mtlab.data.shards.streaming.stream import Stream, StreamLoader
     from mtlab.data.transforms.base import build_transform
 
     loader = StreamLoader(Stream([(Shards(shards), "train")]), build_transform({"name": "albef", "size": 64}))
@@ -42,12 +42,12 @@ def ranking(images: str) -> None:
 
     from mtlab.data.base import Example
     from mtlab.data.batches import Loader
-    from mtlab.model import build
-    from mtlab.tasks import ranking as searched
-    from mtlab.tasks import similarity
+    from mtlab.model.forward import Arithmetic, Passes
+    from mtlab.tasks.build import build
+    from mtlab.tasks.ranking import ranks as searched
+    from mtlab.tasks.ranking import similarity
     from mtlab.towers.base import Features, TowerShape
     from mtlab.training.evaluate import evaluate
-    from mtlab.training.steps import Arithmetic, Passes
 
     class Drawn:
         def fetch(self, keys: Sequence[str]) -> Features:

@@ -26,14 +26,15 @@ import torch
 from alternating import alternate, machine, median
 from fitted import exponent
 
-from mtlab.config import resolve
 from mtlab.config.check import checked
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
-from mtlab.model import build
+from mtlab.model.forward import Arithmetic
+from mtlab.resolution import resolve
+from mtlab.tasks.build import build
 from mtlab.towers.base import Features, TowerShape
-from mtlab.training.optimiser import adamw, groups
-from mtlab.training.steps import Arithmetic, train_step
+from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.steps import train_step
 
 CPU = Arithmetic(torch.device("cpu"))
 
@@ -167,7 +168,7 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], manager: str, path
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    from mtlab.analysis import theme
+    from mtlab.report.figures import theme
 
     panels: Sequence[tuple[str, str]] = (("seconds", "CPU seconds of a step"), ("activations", "MiB kept for backward"))
     figure: Any = make_subplots(1, len(panels), subplot_titles=[title for _, title in panels], horizontal_spacing=0.12)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mtlab import files
-from mtlab.studies.store import Store
+from mtlab.runs.store import Store
 
 VALIDATIONS = 10
 STUDY = """

@@ -25,15 +25,15 @@ from imagined import finish, write_study
 from processes import mtlab, mtlab_peak, peak, python
 
 from mtlab.cli.common import planned
+from mtlab.runs.store import Store
 from mtlab.studies.plan import run_configs
-from mtlab.studies.store import Store
 
 START = 10  #: runs of the study whose time is that of the start
 PAGE = """
-from mtlab.analysis.dashboard.app import answered
-from mtlab.analysis.dashboard.data import Data
-from mtlab.analysis.dashboard.page import Look
-from mtlab.analysis.dashboard.views import View
+from mtlab.dashboard.app import answered
+from mtlab.dashboard.data import Data
+from mtlab.dashboard.page import Look
+from mtlab.dashboard.views import View
 import json, pathlib, time
 data = Data(pathlib.Path(sys.argv[1]))
 began = time.perf_counter(), time.process_time()

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 
 from mtlab.config.check import checked
 from mtlab.config.load import compose, merged, recipes
-from mtlab.config.resolve import filled
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
-from mtlab.model import VisionLanguageModel, build
-from mtlab.towers import build_tower, tower_shape
-from mtlab.training.optimiser import adamw, groups
-from mtlab.training.steps import Arithmetic, train_step
+from mtlab.model.forward import Arithmetic
+from mtlab.model.network import VisionLanguageModel
+from mtlab.resolution.resolve import filled
+from mtlab.tasks.build import build
+from mtlab.towers.build import build_tower, tower_shape
+from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.steps import train_step
 
 ANSWERS = 3129  #: of VQAv2
 TEXT = {"name": "transformers", "model": "roberta-base", "layers": "top6", "max_length": 50, "trainable": True}

@@ -20,14 +20,15 @@ import torch
 from alternating import ROUNDS, alternate, machine, median, ratio
 
 from mtlab.config.load import compose, merged, study_file
-from mtlab.config.resolve import filled
-from mtlab.recording.trace import gradient_norms, recorded_steps, trace_of
-from mtlab.training.assemble import Assembled, assemble
+from mtlab.model.forward import Passes
+from mtlab.recording.trace import recorded_steps
+from mtlab.resolution.resolve import filled
+from mtlab.training.assemble import Assembled, assemble, trace_of
 from mtlab.training.environment import keep_freed_memory
 from mtlab.training.evaluate import evaluate, evaluation_batch
 from mtlab.training.finish import record, write_examples
-from mtlab.training.optimiser import adamw, groups
-from mtlab.training.steps import Passes, train_step
+from mtlab.training.optimisation.optimiser import adamw, gradient_norms, groups
+from mtlab.training.steps import train_step
 
 TIMED = 25  #: steps
 MANAGERS = ("bridge", "static", "adaptive")

@@ -23,13 +23,13 @@ import torch
 from alternating import Seconds, machine, measure
 from cache import QUICKSTART
 
-from mtlab.config import resolve
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
-from mtlab.tasks import ranking
+from mtlab.model.forward import Passes
+from mtlab.resolution import resolve
+from mtlab.tasks.ranking import ranks
 from mtlab.training.assemble import Assembled, assemble
 from mtlab.training.evaluate import evaluate
-from mtlab.training.steps import Passes
 
 ROUNDS, SAMPLE, BATCH = 7, 64, 64
 TINY: Mapping[str, Any] = {
@@ -110,9 +110,9 @@ def main() -> None:
     candidates = (asked.images + texts) * asked.candidates  # at most: some are both
     sampled = Sampled(run, loader, (asked.images + texts + candidates) // BATCH)
     held = memory("VmRSS")
-    kept: list[ranking.Pairs] = []
-    inner = ranking.candidates
-    ranking.candidates = lambda *given: kept.append(inner(*given)) or kept[0]  # type: ignore[func-returns-value]
+    kept: list[ranks.Pairs] = []
+    inner = ranks.candidates
+    ranks.candidates = lambda *given: kept.append(inner(*given)) or kept[0]  # type: ignore[func-returns-value]
     whole = measure(lambda: evaluate(run, loader, BATCH, sampled))
     peak = memory("VmHWM")
     matched = len(kept[0].images)

@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.studies.board import Board, make_job
+from mtlab.launch.board import Board, make_job
+from mtlab.runs.store import Store
 from mtlab.studies.costs import Costs
-from mtlab.studies.store import Store
 from mtlab.sweeps import driver as driving
 from mtlab.sweeps.driver import Driver
 from mtlab.sweeps.plan import PlanFile, to_json
 from mtlab.sweeps.run import open_searches
 from mtlab.sweeps.search import Search
 from mtlab.sweeps.spec import read_sweep
-from mtlab.sweeps.storage import open_shelf
+from mtlab.sweeps.storage.backends import open_shelf
 from mtlab.sweeps.variants import prepare
 
 VALIDATIONS = 6

@@ -20,18 +20,20 @@ import torch
 from alternating import ROUNDS, alternate, machine, measure, median, ratio
 from published import ANSWERS, Ours, Size, configuration
 
-from mtlab.budget.memory import training_memory
 from mtlab.config.check import checked
 from mtlab.config.load import compose, study_file
-from mtlab.config.resolve import filled
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
-from mtlab.model import VisionLanguageModel, build
-from mtlab.towers import tower_shape
+from mtlab.model.forward import Arithmetic
+from mtlab.model.network import VisionLanguageModel
+from mtlab.resolution.resolve import filled
+from mtlab.studies.budget.memory import training_memory
+from mtlab.tasks.build import build
 from mtlab.towers.base import Features
+from mtlab.towers.build import tower_shape
 from mtlab.training.environment import keep_freed_memory
-from mtlab.training.optimiser import adamw, groups
-from mtlab.training.steps import Arithmetic, train_step
+from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.steps import train_step
 
 TIMED, WORDS = 20, 14  #: steps of the small size, and tokens of its texts
 

@@ -100,8 +100,8 @@ def compare(width: int, rounds: int, steps: int) -> None:
 
 def chosen() -> None:
     """Print what the launcher chooses by default."""
-    from mtlab.config import resolve
-    from mtlab.studies.local import default_workers
+    from mtlab.launch.local import default_workers
+    from mtlab.resolution import resolve
 
     for threads in (None, 2):
         config = resolve.resolve({**QUICKSTART, "train": {} if threads is None else {"threads": threads}})

@@ -10,14 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtlab.api import Encoded, Model, build, frame, load
+    from mtlab.inference.api import build, load
+    from mtlab.inference.encoding import Encoded, Model
+    from mtlab.report.frame import frame
 
 __all__ = ["Encoded", "Model", "build", "frame", "load"]
 
+_MODULES = {
+    "Encoded": "mtlab.inference.encoding",
+    "Model": "mtlab.inference.encoding",
+    "build": "mtlab.inference.api",
+    "frame": "mtlab.report.frame",
+    "load": "mtlab.inference.api",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("mtlab.api"), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'mtlab' has no attribute {name!r}")
 
 

@@ -29,13 +29,13 @@ from mtlab.config.check import as_plain, checked
 from mtlab.config.options import declared
 from mtlab.config.schema import ModelConfig
 from mtlab.config.yaml import parse
-from mtlab.encoder import CrossModalEncoder
+from mtlab.contract.trial import randomised
 from mtlab.managers.base import MANAGERS, Aggregated, Experts, Manager, Modality, Place
 from mtlab.managers.interventions import without
 from mtlab.managers.space import corners
-from mtlab.model import initialise
+from mtlab.model.encoder import CrossModalEncoder
+from mtlab.model.network import initialise
 from mtlab.towers.base import Features, TowerShape
-from mtlab.trial import randomised
 
 __all__ = [
     "BATCH",

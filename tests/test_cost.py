@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from mtlab.cost import count, fusion_flops, params
-from mtlab.model import VisionLanguageModel, construct
+from mtlab.model.network import VisionLanguageModel
+from mtlab.studies.budget.flops import count, fusion_flops, params
+from mtlab.tasks.build import construct
 from mtlab.towers.base import TowerShape
 
 BASE = json.loads((Path(__file__).parent / "golden" / "base_size.json").read_text())

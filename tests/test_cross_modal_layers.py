@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtlab.attention import attend
 from mtlab.config.schema import ModelConfig
-from mtlab.encoder import CrossModalEncoder
-from mtlab.layers import CrossModalLayer, attend
 from mtlab.managers.base import MANAGERS
+from mtlab.model.encoder import CrossModalEncoder
+from mtlab.model.layers import CrossModalLayer
 from mtlab.towers.base import Features, TowerShape
 
 SHAPE = TowerShape((12, 12), (1, 2), 2, 7, class_token=True, positions=True)

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from mtlab.config.schema import ModelConfig
-from mtlab.encoder import CrossModalEncoder
 from mtlab.errors import UserError
 from mtlab.managers.interventions import uniform, without
-from mtlab.model import VisionLanguageModel, build, draw_noise, initialise, pairing
-from mtlab.towers import build_tower, tower_shape
+from mtlab.model.encoder import CrossModalEncoder, draw_noise, pairing
+from mtlab.model.network import VisionLanguageModel, initialise
+from mtlab.tasks.build import build
 from mtlab.towers.base import Features, TowerShape
+from mtlab.towers.build import build_tower, tower_shape
 
 TEXT = TowerShape((12, 12, 12), (2, 3, 4), 4, 9, class_token=True, positions=True)
 VISION = TowerShape((6, 10), (1, 5), 5, 8, class_token=False, positions=False)

@@ -13,30 +13,10 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli import (
-    budgeting,
-    checking,
-    checkpoints,
-    cleaning,
-    dashboard,
-    data,
-    doctor,
-    evaluation,
-    figures,
-    inspecting,
-    intervening,
-    listing,
-    making,
-    planning,
-    reporting,
-    running,
-    starting,
-    state,
-    sweeping,
-    tracking,
-    training,
-    verifying,
-)
+from mtlab.cli import check, clean, dashboard, data, doctor, list_, make_raw, track, train
+from mtlab.cli.models import checkpoints, evaluate, inspect, intervene, verify
+from mtlab.cli.study import budget, figures, new, plan, report, run, status
+from mtlab.cli.sweep import run as sweep
 from mtlab.errors import UserError
 
 app = typer.Typer(
@@ -49,29 +29,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS: dict[str, Callable[..., None]] = {
-    "new": starting.new,
-    "plan": planning.plan,
-    "budget": budgeting.budget,
-    "run": running.run,
-    "status": state.status,
-    "report": reporting.report,
+    "new": new.new,
+    "plan": plan.plan,
+    "budget": budget.budget,
+    "run": run.run,
+    "status": status.status,
+    "report": report.report,
     "figures": figures.figures,
     "dashboard": dashboard.dashboard,
-    "eval": evaluation.evaluate,
-    "intervene": intervening.intervene,
+    "eval": evaluate.evaluate,
+    "intervene": intervene.intervene,
     "import": checkpoints.import_,
     "export": checkpoints.export,
-    "verify": verifying.verify,
-    "inspect": inspecting.inspect,
-    "list": listing.list_entries,
-    "check": checking.check,
+    "verify": verify.verify,
+    "inspect": inspect.inspect,
+    "list": list_.list_entries,
+    "check": check.check,
     "doctor": doctor.doctor,
-    "clean": cleaning.clean,
-    "train": training.train,
+    "clean": clean.clean,
+    "train": train.train,
 }
 GROUPS: dict[str, typer.Typer] = {  #: commands that have commands of their own
-    "sweep": sweeping.app,
-    "track": tracking.app,
+    "sweep": sweep.app,
+    "track": track.app,
     "data": data.app,
 }
 PANELS: dict[str, tuple[str, ...]] = {
@@ -80,7 +60,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Data": ("data",),
     "What there is": ("list", "check", "doctor", "clean", "train"),
 }
-data.app.command("make")(making.make)
+data.app.command("make")(make_raw.make)
 for _panel, _names in PANELS.items():
     for _name in _names:
         if _name in GROUPS:

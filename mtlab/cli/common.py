@@ -13,8 +13,8 @@ import typer
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
+    from mtlab.runs.store import Store
     from mtlab.studies.plan import Plan
-    from mtlab.studies.store import Store
 
 File = Annotated[
     str, typer.Argument(metavar="FILE", help="Study file, or the name of a shipped recipe such as quickstart.")
@@ -63,7 +63,7 @@ def planned(
     path: Path, overrides: Sequence[str], store: Store, *, plugins: bool, plugin_folder: Path | None = None
 ) -> Plan:
     """Read, expand and price a study; its plug-ins lie beside it, or in `plugin_folder`."""
-    from mtlab.plugins import import_plugins
+    from mtlab.config.plugins import import_plugins
     from mtlab.studies.costs import Costs
     from mtlab.studies.plan import make_plan
     from mtlab.studies.spec import read_study

@@ -19,8 +19,8 @@ def dashboard(
     The address of a page holds all that is chosen on it: send it, or keep it. Nothing leaves this machine, and nothing
     is written. Needs `pip install 'mtlab\[dashboard]'`. Ctrl-C stops it.
     """
-    from mtlab.analysis.dashboard.serve import serve
-    from mtlab.studies.store import store_root
+    from mtlab.dashboard.serve import serve
+    from mtlab.runs.store import store_root
 
     with suppress(KeyboardInterrupt):
         serve(store_root(store), host, port, typer.echo)

@@ -68,9 +68,9 @@ def convert(
     workers. Images keep their bytes. What cannot be used is counted, and listed in bad.jsonl with its place and the
     reason.
     """
-    from mtlab.data.shards.convert import convert
     from mtlab.data.shards.index import odd
-    from mtlab.studies.local import cpus
+    from mtlab.data.shards.writing.convert import convert
+    from mtlab.launch.local import cpus
 
     given = options_given(options or [])
     try:
@@ -159,7 +159,7 @@ def sample(
 ) -> None:
     """Draw a contact sheet: samples of shards with their texts and what is right of them, as a PNG."""
     from mtlab import files
-    from mtlab.data.shards.sheet import contact_sheet
+    from mtlab.data.shards.writing.sheet import contact_sheet
 
     shards = _opened(location, allow_pipe=allow_pipe)
     chosen = selection or next(iter(shards.index.parts))

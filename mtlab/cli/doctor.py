@@ -18,8 +18,8 @@ def doctor(store: StoreOption = None, plugin: PluginOption = None, as_json: Json
 
     A plug-in that failed to load is shown with its traceback. Paste the output into a bug report.
     """
-    from mtlab.diagnosis import diagnose
-    from mtlab.studies.store import store_root
+    from mtlab.launch.doctor import diagnose
+    from mtlab.runs.store import store_root
 
     found = diagnose(store_root(store), plugin or [])
     if as_json:

@@ -13,20 +13,12 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from mtlab.config.check import nested
 from mtlab.config.nodes import own_options
 from mtlab.config.options import declared
 
-#: What trains, below the package: the source that `engine_code` covers.
-ENGINE_FILES = (
-    *("model.py", "encoder.py", "projection.py", "layers.py"),
-    *("data/batches.py", "data/inputs.py", "data/masking.py", "data/mismatches.py", "data/streamed.py"),
-)
-ENGINE_ROOMS = ("managers", "tasks", "training")
 UNRESOLVED = "unresolved"  #: stands for the digest of weights that cannot be had yet
 
 
@@ -95,15 +87,3 @@ def _identity_of(config: Mapping[str, Any], schema: type[Any]) -> dict[str, Any]
         inner = nested(schema, field.name)
         kept[field.name] = _identity_of(value, inner) if inner is not None else value
     return kept
-
-
-@lru_cache(maxsize=1)
-def engine_code() -> str:
-    """Digest of the source that trains: stored with each run, so that `mtlab plan` can tell that it has changed."""
-    package = Path(__file__).resolve().parents[1]
-    files = [package / name for name in ENGINE_FILES]
-    files += [path for room in ENGINE_ROOMS for path in sorted((package / room).glob("*.py"))]
-    hasher = hashlib.blake2b(digest_size=6)
-    for path in files:
-        hasher.update(path.name.encode() + b"\0" + path.read_bytes())
-    return hasher.hexdigest()

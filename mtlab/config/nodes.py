@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from mtlab.config.check import checked_once
+from mtlab.config.registry import Entry, Registry
 from mtlab.errors import UserError
-from mtlab.registry import Entry, Registry
 
 T = TypeVar("T")
 

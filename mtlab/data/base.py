@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlab.registry import NoOptions, Registry
+from mtlab.config.registry import NoOptions, Registry
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -100,5 +100,7 @@ class Dataset:
         raise NotImplementedError
 
 
-DATASETS: Registry[Dataset] = Registry("dataset", "mtlab.data", "mtlab.datasets", Dataset)
+DATASETS: Registry[Dataset] = Registry(
+    "dataset", ("mtlab.data.worlds", "mtlab.data.datasets"), "mtlab.datasets", Dataset
+)
 register_dataset = DATASETS.register

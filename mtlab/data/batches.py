@@ -18,10 +18,10 @@ from mtlab.data.base import Example
 from mtlab.data.inputs import AugmentedImages, Inputs, Source, each
 from mtlab.data.masking import Masked, Masking
 from mtlab.data.mismatches import mismatches
-from mtlab.data.ranks import ALL, Ranks
+from mtlab.distributed.ranks import ALL, Ranks
 from mtlab.errors import UserError
+from mtlab.seeding import derive, order
 from mtlab.towers.base import Features
-from mtlab.training.seeding import derive, order
 
 T = TypeVar("T")
 Shown = tuple[str, int, int]  #: key of a picture, whose in the batch it is, and which of its pictures; −1: another's

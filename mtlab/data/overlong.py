@@ -10,8 +10,8 @@ import torch
 
 from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
-from mtlab.towers import build_tower, tower_digest, tower_shape
-from mtlab.towers.facts import remembered
+from mtlab.towers.build import build_tower, tower_digest, tower_shape
+from mtlab.towers.loading.facts import remembered
 
 BATCH = 4096  #: texts that are measured at once
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtlab.registry import NoOptions, Registry
+from mtlab.config.registry import NoOptions, Registry
 
 Modality = Literal["text", "image"]
 MODALITIES: tuple[Modality, ...] = ("text", "image")
@@ -163,5 +163,7 @@ class Manager(nn.Module):
         raise NotImplementedError
 
 
-MANAGERS: Registry[Manager] = Registry("manager", "mtlab.managers", "mtlab.managers", Manager)
+MANAGERS: Registry[Manager] = Registry(
+    "manager", ("mtlab.managers", "mtlab.managers.bridges", "mtlab.managers.mixtures"), "mtlab.managers", Manager
+)
 register_manager = MANAGERS.register

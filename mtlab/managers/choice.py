@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtlab.errors import UserError
 from mtlab.managers.base import Aggregated, Experts, Intervention, Manager, Place
-from mtlab.managers.terms import rows_of
+from mtlab.managers.mixtures.terms import rows_of
 
 
 def chosen(expert: Any, experts: int, key: str) -> int:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlab.encoder import CrossModalEncoder, Key
-from mtlab.layers import CrossModalLayer
 from mtlab.managers.base import MODALITIES, Modality
+from mtlab.model.encoder import CrossModalEncoder, Key
+from mtlab.model.layers import CrossModalLayer
 
 CELLS = 2**22  #: attention weights that stand side by side: more are computed a few examples at a time
 

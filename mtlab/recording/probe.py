@@ -14,11 +14,11 @@ from torch import Tensor
 
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch
-from mtlab.encoder import Key
 from mtlab.managers.base import MODALITIES, Aggregated, Modality
-from mtlab.model import Answered, VisionLanguageModel
+from mtlab.model.encoder import Key
+from mtlab.model.forward import Arithmetic
+from mtlab.model.network import Answered, VisionLanguageModel
 from mtlab.recording.attention import Entropies, entropies
-from mtlab.training.steps import Arithmetic
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.recording.probe import Look, Seen, labels, rows_of
-from mtlab.towers import text_pieces, token_grid
+from mtlab.towers.build import text_pieces, token_grid
 
 EXAMPLES = 32
 

@@ -7,19 +7,14 @@ metrics are. Shapes: S recorded steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mtlab.managers.base import Modality
-from mtlab.recording import probe
-from mtlab.recording.averages import about, averages
-from mtlab.training import checkpoints
-from mtlab.training.assemble import Assembled
-from mtlab.training.optimiser import Group
+from mtlab.recording.averages import about
+from mtlab.runs import checkpoints
 
 EXAMPLES = 32  #: few enough to cost three percent of the shortest recipe
 STEPS = "steps"
@@ -29,34 +24,6 @@ def recorded_steps(last: int) -> frozenset[int]:
     """Choose the steps: 0, then 1, 2, 5, 10, 20, 50, … and the last one."""
     spaced = {digit * 10**power for power in range(len(str(last))) for digit in (1, 2, 5)}
     return frozenset({0, last, *(step for step in spaced if step < last)})
-
-
-def gradient_norms(groups: Sequence[Group], held: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Measure the gradient of each part of the model, `gradient/PART` → a scalar on its device.
-
-    Args:
-        groups: the optimiser's.
-        held: their parameters, as `optimiser.param_groups`.
-
-    """
-    gradients: dict[str, list[Tensor]] = {}
-    for group, parameters in zip(groups, held, strict=True):
-        found = [each.grad for each in parameters["params"] if each.grad is not None]
-        gradients.setdefault(f"gradient/{group.part}", []).extend(found)
-    return {name: torch.nn.utils.get_total_norm(found).float() for name, found in gradients.items() if found}
-
-
-def trace_of(run: Assembled, folder: Path) -> Trace:
-    """Make the trace of a run, on evenly spread validation examples."""
-    loader, device = run.loader("val"), run.arithmetic.device
-    rows = probe.spread(loader.examples, EXAMPLES)
-    look = partial(probe.look, run.model, run.arithmetic)
-
-    def measure() -> dict[str, Tensor]:
-        with probe.undisturbed(run.model, device):
-            return averages(look, loader, rows, run.evaluation_batch, device, run.experts)
-
-    return Trace(folder / "trace.safetensors", measure, run.levels, len(rows))
 
 
 class Trace:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.config import resolve
 from mtlab.config.identity import Identity, canonical
 from mtlab.config.load import recipes
 from mtlab.errors import UserError, nearest
+from mtlab.resolution import resolve
 from mtlab.studies.axes import lookup, same
 from mtlab.studies.costs import CellCost
 from mtlab.studies.expand import Row, expand
@@ -141,7 +141,7 @@ def _checkpoint(study: Study, row: Row, start: Any) -> dict[str, Any]:
 
 def _imported(study: Study, row: Row, path: Path) -> dict[str, Any]:
     """Start from an imported checkpoint, towers included: a frozen tower must be the checkpoint's own."""
-    from mtlab.checkpoints.folder import PLACES, is_folder, read_config
+    from mtlab.runs.imported import PLACES, is_folder, read_config
     from mtlab.training.transfer import digest
 
     if not is_folder(path):

@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mtlab.config import resolve
-from mtlab.config.identity import digest, engine_code
+from mtlab.config.identity import digest
 from mtlab.config.load import NODES
 from mtlab.config.options import declared
 from mtlab.config.schema import ModelConfig
 from mtlab.files import read_json, write_json
-from mtlab.studies import shapes
+from mtlab.resolution import resolve
+from mtlab.resolution.engine import engine_code
+from mtlab.runs import schemas
 
-COUNT = 2  #: raise it when `mtlab.cost` counts otherwise
+COUNT = 2  #: raise it when `mtlab.studies.budget.flops` counts otherwise
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,14 @@ class Costs:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, dict[str, Any]] = read_json(path) if path.is_file() else {}
-        shapes.check(self.known, shapes.COSTS, path, advice="remove it, and all is counted anew")
+        schemas.check(self.known, schemas.COSTS, path, advice="remove it, and all is counted anew")
         self.fresh = 0
 
     def __call__(self, config: Mapping[str, Any]) -> CellCost:
         """Return what an example costs in a cell with this resolved configuration."""
         key = architecture(config)
         if key not in self.known:
-            from mtlab.cost import count
+            from mtlab.studies.budget.flops import count
 
             cost = count(config, answers=resolve.sizes(config["data"]).answers)
             flops = float(cost.flops_forward.total), float(cost.flops_step)
@@ -73,3 +74,12 @@ def _sizing(node: Mapping[str, Any], schema: type[Any]) -> dict[str, Any]:
     """Leave out what neither parameters nor FLOPs depend on."""
     without = {field.name for field in dataclasses.fields(schema) if not declared(field).sizing}
     return {option: value for option, value in node.items() if option not in without}
+
+
+def known_costs(cost: CellCost) -> dict[str, float]:
+    """Return the costs that are known before a run, by the same names."""
+    return {
+        "cost/params": float(sum(cost.params.values())),
+        "cost/trained_params": float(cost.trained_params),
+        "cost/flops": cost.flops_forward,
+    }

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mtlab.config import resolve
 from mtlab.config.identity import canonical
 from mtlab.config.load import COMMAND_LINE, NODES
 from mtlab.errors import UserError, nearest
+from mtlab.resolution import resolve
 from mtlab.studies.axes import Axis, Value, holds, parse_axes, with_value
 from mtlab.studies.spec import Study
 

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mtlab.config import resolve
 from mtlab.config.check import as_plain
-from mtlab.config.identity import engine_code
-from mtlab.data.ranks import uneven
+from mtlab.distributed.ranks import uneven
 from mtlab.errors import nearest
+from mtlab.resolution import resolve
+from mtlab.resolution.engine import engine_code
+from mtlab.runs.store import run_id
 from mtlab.studies.cells import Cell, Pricer, make_cells
-from mtlab.studies.published import Result, by_row, overall
+from mtlab.studies.literature import Result, by_row, overall
 from mtlab.studies.spec import Study
-from mtlab.studies.store import run_id
 
 FORMAT = 1
 

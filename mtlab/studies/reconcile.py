@@ -9,7 +9,7 @@ from typing import Any
 
 from mtlab.errors import UserError
 from mtlab.files import free_bytes
-from mtlab.studies.store import State, Store
+from mtlab.runs.store import State, Store
 
 CHECKPOINTS = 5  #: parameters' worth of checkpoints in one run: best (1), last with two moments (3), one being written
 

@@ -1,6 +1,6 @@
 """Drives the searches of a sweep: asks for trials as workers become free, watches them, tells what came of them.
 
-It is what feeds the launcher (see `mtlab.studies.board.Feed`): runs are started, resumed, retried and stopped there.
+It is what feeds the launcher (see `mtlab.launch.board.Feed`): runs are started, resumed, retried and stopped there.
 What becomes of a trial depends on its runs alone, never on whether the store had them already.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
-from mtlab.studies.board import Board, Job, Turn
-from mtlab.studies.store import Store
+from mtlab.launch.board import Board, Job, Turn
+from mtlab.runs.store import Store
 from mtlab.sweeps.records import OUTSIDE, Standing
 from mtlab.sweeps.search import Search
 from mtlab.sweeps.trials import TrialRuns, trial_runs
@@ -22,7 +22,7 @@ from mtlab.sweeps.values import Curve, broken, excess, picked, reduced, seen
 if TYPE_CHECKING:
     from mtlab.studies.cells import Pricer
     from mtlab.sweeps.search import Asked
-    from mtlab.sweeps.storage import Shelf
+    from mtlab.sweeps.storage.backends import Shelf
     from mtlab.sweeps.variants import Prepared
 
 LOOK = 2.0  #: seconds between looks at the storage where there is nothing to do but wait for other launchers

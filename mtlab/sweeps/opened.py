@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import checked
 from mtlab.errors import UserError
-from mtlab.studies.store import Store
+from mtlab.runs.store import Store
 from mtlab.sweeps.library import leading, quiet
 from mtlab.sweeps.records import Standing, standing
 from mtlab.sweeps.space import Parameter
 from mtlab.sweeps.spec import Objective, SearchBudget
-from mtlab.sweeps.storage import Shelf, open_shelf
+from mtlab.sweeps.storage.backends import Shelf, open_shelf
 
 if TYPE_CHECKING:
     import optuna

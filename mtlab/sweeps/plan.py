@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config.check import as_plain
+from mtlab.runs.store import Store
 from mtlab.studies import plan as studies
-from mtlab.studies.store import Store
 from mtlab.sweeps.library import study_name
 from mtlab.sweeps.opened import KIND
 from mtlab.sweeps.spec import rules_to_json

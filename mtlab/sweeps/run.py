@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
-from mtlab.studies.board import View
-from mtlab.studies.launcher import Outcome, Policy, launch
-from mtlab.studies.launchers import LocalSettings, make_pool
-from mtlab.studies.pool import Pool
-from mtlab.studies.store import Store
+from mtlab.launch.backends import LocalSettings, make_pool
+from mtlab.launch.board import View
+from mtlab.launch.launcher import Outcome, Policy, launch
+from mtlab.launch.pool import Pool
+from mtlab.runs.store import Store
 from mtlab.sweeps.driver import Driver, News
 from mtlab.sweeps.plan import PlanFile, to_json
 from mtlab.sweeps.records import Standing
 from mtlab.sweeps.search import Search, check_search, open_search
-from mtlab.sweeps.storage import Shelf
+from mtlab.sweeps.storage.backends import Shelf
 
 if TYPE_CHECKING:
     from mtlab.studies.cells import Pricer

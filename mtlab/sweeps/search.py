@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mtlab.config import resolve
 from mtlab.errors import UserError
+from mtlab.resolution import resolve
 from mtlab.sweeps.definition import refuse_other
 from mtlab.sweeps.library import leading, quiet, study_name
 from mtlab.sweeps.records import AGAIN, CELL, OWNER, POINT, PROBLEM, REFUSED, SECONDS, VALUES, Standing, standing
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import optuna
 
     from mtlab.sweeps.space import Parameter
-    from mtlab.sweeps.storage import Shelf
+    from mtlab.sweeps.storage.backends import Shelf
     from mtlab.sweeps.variants import Prepared, Variant
 
 DEFINITION = "definition"  #: attribute of a study: what its search depends on

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.config import resolve
-from mtlab.data.ranks import uneven
+from mtlab.distributed.ranks import uneven
 from mtlab.errors import UserError
+from mtlab.resolution import resolve
 from mtlab.studies.axes import Value, with_value
 from mtlab.studies.cells import Cell, Pricer, make_cell
+from mtlab.studies.costs import known_costs
 from mtlab.studies.expand import Row
 from mtlab.studies.plan import Plan, entries, run_configs, runs_of
-from mtlab.studies.results import known_costs
 from mtlab.sweeps.variants import Prepared, Variant
 
 TRIAL = "trial"  #: stands among a trial's axes, beside those of its variant

@@ -10,7 +10,7 @@ from typing import Any
 
 from mtlab.errors import UserError
 from mtlab.files import read_jsonl_from
-from mtlab.studies.results import numbers
+from mtlab.runs.results import numbers
 from mtlab.sweeps.spec import Bound, Mode, Objective, SeedRules
 
 

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mtlab.config import resolve
 from mtlab.config.load import COMMAND_LINE
-from mtlab.data.ranks import uneven
+from mtlab.distributed.ranks import uneven
 from mtlab.errors import UserError, nearest
+from mtlab.resolution import resolve
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
 from mtlab.studies.cells import Cell, Families, Pricer, make_cell, make_cells
 from mtlab.studies.expand import Row

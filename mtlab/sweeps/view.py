@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from mtlab.studies.board import Board, Job, View
-from mtlab.studies.live import HEARTBEAT, Live, Plain, described
-from mtlab.studies.progress import clock
+from mtlab.launch.board import Board, Job, View
+from mtlab.launch.live import HEARTBEAT, Live, Plain, described
+from mtlab.launch.progress import clock
 from mtlab.sweeps.driver import News
 
 if TYPE_CHECKING:

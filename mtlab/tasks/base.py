@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtlab.config.nodes import configured
-from mtlab.encoder import Fused
+from mtlab.config.registry import NoOptions, Registry
 from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Modality
-from mtlab.registry import NoOptions, Registry
-from mtlab.tasks.judging import Evaluation, Outcome, judge_each
+from mtlab.model.encoder import Fused
+from mtlab.model.network import Head
+from mtlab.tasks.evaluation import Evaluation, Outcome, judge_each
 from mtlab.towers.base import TowerShape
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader
-    from mtlab.training.steps import Passes
+    from mtlab.model.forward import Passes
 
-__all__ = ["TASKS", "Directions", "Outcome", "Site", "Task", "Wants", "Work", "register_task", "task_of"]
 
 Directions = Mapping[str, Literal["max", "min"]]  #: metric → which way is better
 
@@ -63,7 +63,7 @@ class Work:
     images: float = 1.0
 
 
-class Task(nn.Module):
+class Task(Head):
     """A task on what the cross-modal encoder makes of a text and one or more pictures: a module that holds the heads.
 
     A plain task answers each example from its pooled features: it needs `forward`, `loss` and `outcome` alone.
@@ -72,7 +72,6 @@ class Task(nn.Module):
     Config: ClassVar[type[Any]] = NoOptions
     metrics: ClassVar[Directions] = {}  #: what it is judged by; the first is its primary metric
     needs: ClassVar[str] = "answers"  #: what a data set must hold to train it, one of its `Dataset.provides`
-    pictures: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
     answering: ClassVar[bool] = True  #: is it trained and judged by `answer`? Else it has passes of its own
 
@@ -192,7 +191,7 @@ class Task(nn.Module):
         return judge_each(self, run, loader, batch, between)
 
 
-TASKS: Registry[Task] = Registry("task", "mtlab.tasks", "mtlab.tasks", Task)
+TASKS: Registry[Task] = Registry("task", ("mtlab.tasks",), "mtlab.tasks", Task)
 register_task = TASKS.register
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.tasks import objectives
-from mtlab.tasks.base import Directions, Outcome, Task
+from mtlab.tasks.base import Directions, Task
+from mtlab.tasks.evaluation import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtlab.config.options import option
-from mtlab.layers import full
 from mtlab.managers.base import Experts, Modality
+from mtlab.model.layers import full
 from mtlab.tasks import objectives
 from mtlab.tasks.base import Work
 from mtlab.tasks.heads import ContrastiveHead, MatchingHead
@@ -22,8 +22,8 @@ from mtlab.towers.base import Features
 
 if TYPE_CHECKING:
     from mtlab.data.inputs import Inputs
-    from mtlab.training.group import Group
-    from mtlab.training.steps import Passes
+    from mtlab.distributed.group import Group
+    from mtlab.model.forward import Passes
 
 
 HARD = Work(fusion=3)  #: a pair, and two with a hard negative

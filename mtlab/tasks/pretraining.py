@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from mtlab.config.options import option
-from mtlab.encoder import Fused
 from mtlab.errors import UserError, nearest
-from mtlab.layers import full
 from mtlab.managers.base import Experts
-from mtlab.tasks import objectives, pretrained
+from mtlab.model.encoder import Fused
+from mtlab.model.layers import full
+from mtlab.tasks import objectives, pretraining_evaluation
 from mtlab.tasks.base import Directions, Site, Task, Wants, Work, register_task
 from mtlab.tasks.contrast import HARD, ContrastOptions, Read, compared, matched_hard, read
+from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.heads import ContrastiveHead, MaskedLanguageHead, MatchingHead
-from mtlab.tasks.judging import Evaluation
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader, Mismatched
     from mtlab.data.masking import Masked
-    from mtlab.training.steps import Passes
+    from mtlab.model.forward import Passes
 
 OBJECTIVES = ("mlm", "itm", "itc", "itm_itc")
 #: Objective → the losses that it is made of.
@@ -72,8 +72,8 @@ class Pretraining(Task):
 
     metrics: ClassVar[Directions] = {
         "accuracy": "max",
-        **dict.fromkeys(pretrained.ACCURACIES.values(), "max"),
-        **dict.fromkeys(pretrained.LOSSES.values(), "min"),
+        **dict.fromkeys(pretraining_evaluation.ACCURACIES.values(), "max"),
+        **dict.fromkeys(pretraining_evaluation.LOSSES.values(), "min"),
     }
     needs = "captions"
     answering = False
@@ -108,7 +108,14 @@ class Pretraining(Task):
     def judged_by(cls, config: Config, provides: object) -> Directions:  # noqa: ARG003 - whatever the data
         """Mean accuracy over what is learnt, then accuracy and loss of each."""
         asked = learnt(config)
-        names = {"accuracy", *(names[one] for names in (pretrained.ACCURACIES, pretrained.LOSSES) for one in asked)}
+        names = {
+            "accuracy",
+            *(
+                names[one]
+                for names in (pretraining_evaluation.ACCURACIES, pretraining_evaluation.LOSSES)
+                for one in asked
+            ),
+        }
         return {name: way for name, way in cls.metrics.items() if name in names}
 
     @classmethod
@@ -216,8 +223,8 @@ class Pretraining(Task):
         return {loss: weight for name, weight in self.config.objectives.items() for loss in LOSSES[name]}
 
     def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
-        """Judge each caption with its picture, see `pretrained`."""
-        return pretrained.judge(run, self, loader, batch, between)
+        """Judge each caption with its picture, see `pretraining_evaluation`."""
+        return pretraining_evaluation.judge(run, self, loader, batch, between)
 
 
 def learnt(config: Pretraining.Config) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from mtlab.config.options import option
 from mtlab.tasks import objectives
 from mtlab.tasks.base import Directions, Wants, register_task
 from mtlab.tasks.classification import Classification, HeadOptions
-from mtlab.tasks.consensus import consensus
+from mtlab.tasks.evaluation import Evaluation, Outcome
 from mtlab.tasks.heads import classifier
-from mtlab.tasks.judging import Evaluation, Outcome
+from mtlab.tasks.vqa_accuracy import consensus
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Loader
-    from mtlab.training.steps import Passes
+    from mtlab.model.forward import Passes
 
 
 @register_task("question_answering")

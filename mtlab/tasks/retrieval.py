@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from torch import Tensor
 
 from mtlab.config.options import option
-from mtlab.encoder import Fused
-from mtlab.tasks import objectives, ranking
+from mtlab.model.encoder import Fused
+from mtlab.tasks import objectives
 from mtlab.tasks.base import Directions, Site, Task, Wants, Work, register_task
 from mtlab.tasks.contrast import HARD, ContrastOptions, compared, matched_hard, read
+from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.heads import ContrastiveHead, MatchingHead
-from mtlab.tasks.judging import Evaluation
+from mtlab.tasks.ranking import ranks
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader
-    from mtlab.training.steps import Passes
+    from mtlab.model.forward import Passes
 
 
 @register_task("retrieval")
@@ -38,7 +39,7 @@ class Retrieval(Task):
             128, "of each picture or caption, how many of the best by contrast are ranked by matching", minimum=10
         )
 
-    metrics: ClassVar[Directions] = {"recall": "max", **dict.fromkeys(ranking.RECALLS, "max")}
+    metrics: ClassVar[Directions] = {"recall": "max", **dict.fromkeys(ranks.RECALLS, "max")}
     needs = "captions"
     answering = False
 
@@ -94,5 +95,5 @@ class Retrieval(Task):
         return {"itc": len(batch), "itm": len(batch)}
 
     def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
-        """Rank the whole split, see `ranking`. The loss is that of the contrast, over all its pictures and captions."""
-        return ranking.judge(run, self.itc, self.itm, loader, self.config.candidates, batch, between)
+        """Rank the whole split, see `ranks`. The loss is that of the contrast, over all its pictures and captions."""
+        return ranks.judge(run, self.itc, self.itm, loader, self.config.candidates, batch, between)

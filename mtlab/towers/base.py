@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtlab.config.options import option
+from mtlab.config.registry import Registry
 from mtlab.errors import UserError
-from mtlab.registry import Registry
 from mtlab.towers.images import Fitting
-from mtlab.towers.layers import offered
+from mtlab.towers.levels import offered
 
 Raw = TypeVar("Raw", str, NDArray[np.uint8])  #: one raw input: a text, or an image as uint8 [H, W, 3]
 
@@ -193,7 +193,7 @@ class Tower(nn.Module, Generic[Raw]):
         return super().train(mode and self.config.trainable)
 
 
-TEXT_TOWERS: Registry[Tower[Any]] = Registry("text tower", "mtlab.towers", "mtlab.text_towers", Tower)
-VISION_TOWERS: Registry[Tower[Any]] = Registry("vision tower", "mtlab.towers", "mtlab.vision_towers", Tower)
+TEXT_TOWERS: Registry[Tower[Any]] = Registry("text tower", ("mtlab.towers",), "mtlab.text_towers", Tower)
+VISION_TOWERS: Registry[Tower[Any]] = Registry("vision tower", ("mtlab.towers",), "mtlab.vision_towers", Tower)
 register_text_tower = TEXT_TOWERS.register
 register_vision_tower = VISION_TOWERS.register

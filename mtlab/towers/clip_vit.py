@@ -18,11 +18,11 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
-from mtlab.towers.facts import file_digest
 from mtlab.towers.images import Fitting, pixels
-from mtlab.towers.positions import resized
+from mtlab.towers.loading.facts import file_digest
+from mtlab.towers.loading.positions import resized
+from mtlab.towers.loading.weights import drawn_from, read_tensors
 from mtlab.towers.vision import TimmBased
-from mtlab.towers.weights import drawn_from, read_tensors
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  #: CLIP's, of red, green, blue
 RANDOM = "random"

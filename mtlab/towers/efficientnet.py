@@ -15,11 +15,11 @@ from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.towers import timm_networks as networks
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
-from mtlab.towers.facts import file_digest
+from mtlab.towers.loading import timm_networks as networks
+from mtlab.towers.loading.facts import file_digest
+from mtlab.towers.loading.weights import package_folder, read_tensors
 from mtlab.towers.vision import TimmBased
-from mtlab.towers.weights import package_folder, read_tensors
 
 MODEL = "tf_efficientnet_lite0"
 WIDTHS = (16, 24, 40, 112, 320)  #: channels at the end of the five resolutions

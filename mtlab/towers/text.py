@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.towers import encoders, published
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, Vocabulary, register_text_tower
-from mtlab.towers.weights import drawn_from, package_folder
+from mtlab.towers.loading import encoders, known_encoders
+from mtlab.towers.loading.weights import drawn_from, package_folder
 
 
 class EncoderBased(Tower[str]):
@@ -122,7 +122,7 @@ class TransformersTower(EncoderBased):
         self.adapter_norm = config.adapter_norm
         facts = None if weights else _only_published(config.model)
         if facts is not None:
-            self.network = encoders.architecture(published.configuration(facts))
+            self.network = encoders.architecture(known_encoders.configuration(facts))
             return
         self.folder = encoders.obtain(config.model, weights=pretrained)
         if pretrained:
@@ -136,7 +136,7 @@ class TransformersTower(EncoderBased):
         """Tell depth, widths and tokens; of a hub model the configuration is downloaded if it is not on this disk."""
         facts = _only_published(config.model)
         if facts is not None:
-            return published.info(facts, config.max_length)
+            return known_encoders.info(facts, config.max_length)
         return encoders.describe(encoders.obtain(config.model, weights=False), config.max_length)
 
     @classmethod
@@ -158,7 +158,7 @@ class TransformersTower(EncoderBased):
 
 def _only_published(model: str) -> Mapping[str, Any] | None:
     """Return the architecture of a published model that is not on this disk: told without a network."""
-    return published.known(model) if encoders.find(model) is None else None
+    return known_encoders.known(model) if encoders.find(model) is None else None
 
 
 @register_text_tower("minilm")

@@ -30,7 +30,7 @@ from mtlab.towers.base import (
     register_vision_tower,
 )
 from mtlab.towers.images import Fitting, pixels
-from mtlab.towers.weights import drawn_from
+from mtlab.towers.loading.weights import drawn_from
 
 PAD, START, FIRST_WORD = 0, 1, 2  #: token ids
 

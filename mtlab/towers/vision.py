@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.towers import timm_networks as networks
 from mtlab.towers.base import Features, Grid, Tower, TowerInfo, TowerOptions, register_vision_tower
-from mtlab.towers.facts import file_digest, remembered_info
 from mtlab.towers.images import Fitting, pixels, pooled
-from mtlab.towers.weights import drawn_from, read_tensors
+from mtlab.towers.loading import timm_networks as networks
+from mtlab.towers.loading.facts import file_digest, remembered_info
+from mtlab.towers.loading.weights import drawn_from, read_tensors
 
 
 class TimmBased(Tower[NDArray[np.uint8]]):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mtlab.config.check import checked
 from mtlab.config.nodes import configured
@@ -15,17 +18,20 @@ from mtlab.data import overlong
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.batches import Loader
 from mtlab.data.inputs import Source
-from mtlab.data.streamed import StreamedLoader
+from mtlab.data.shards.streaming.loader import StreamedLoader
+from mtlab.distributed.group import ALONE, Group
 from mtlab.managers.base import Modality
-from mtlab.model import VisionLanguageModel, build
-from mtlab.towers import TowerKind, build_tower, tower_shape
+from mtlab.model.forward import Arithmetic
+from mtlab.recording import probe
+from mtlab.recording.averages import averages
+from mtlab.recording.trace import EXAMPLES, Trace
+from mtlab.seeding import derive
+from mtlab.tasks.build import TaskModel, build
 from mtlab.towers.base import Features
+from mtlab.towers.build import TowerKind, build_tower, tower_shape
 from mtlab.training.environment import device
 from mtlab.training.evaluate import evaluation_batch
-from mtlab.training.group import ALONE, Group
-from mtlab.training.seeding import derive
 from mtlab.training.sources import Sources, cached_towers, gather, running, training_batches
-from mtlab.training.steps import Arithmetic
 
 SAMPLE = 256  #: texts and images that channels are standardised by
 
@@ -42,7 +48,7 @@ class Assembled:
     dataset: Dataset
     sources: Sources
     training: Loader | StreamedLoader
-    model: VisionLanguageModel
+    model: TaskModel
     arithmetic: Arithmetic
     group: Group  #: the processes that train it
     levels: Mapping[Modality, tuple[int, ...]]  #: offered, 1-based
@@ -137,7 +143,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Asse
 
 
 @torch.no_grad()
-def calibrate(model: VisionLanguageModel, dataset: Dataset, sources: Sources, seed: int) -> None:
+def calibrate(model: TaskModel, dataset: Dataset, sources: Sources, seed: int) -> None:
     """Standardise the channels of the offered levels by an evenly spread sample of training texts and images.
 
     What the dropout of a trained tower draws here follows from the seed, and leaves the caller's generator as it was.
@@ -166,3 +172,16 @@ def told(what: str) -> Callable[[int, int], None]:
             print(f"{what}: {done} of {whole}", flush=True)
 
     return tell
+
+
+def trace_of(run: Assembled, folder: Path) -> Trace:
+    """Make the trace of a run, on evenly spread validation examples."""
+    loader, device = run.loader("val"), run.arithmetic.device
+    rows = probe.spread(loader.examples, EXAMPLES)
+    look = partial(probe.look, run.model, run.arithmetic)
+
+    def measure() -> dict[str, Tensor]:
+        with probe.undisturbed(run.model, device):
+            return averages(look, loader, rows, run.evaluation_batch, device, run.experts)
+
+    return Trace(folder / "trace.safetensors", measure, run.levels, len(rows))

@@ -8,10 +8,9 @@ import torch
 
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Loader
-from mtlab.tasks.judging import Evaluation
-from mtlab.training.steps import Passes
-
-__all__ = ["Evaluation", "evaluate", "evaluation_batch"]
+from mtlab.model.forward import Passes
+from mtlab.tasks.base import Task
+from mtlab.tasks.evaluation import Evaluation
 
 
 @torch.inference_mode()
@@ -25,7 +24,9 @@ def evaluate(run: Passes, loader: Loader, batch: int, between: Callable[[], None
         between: called before each batch (an interruption may raise from here).
 
     """
-    return run.model.task.judge(run, loader, batch, between)
+    task = run.model.task
+    assert isinstance(task, Task)
+    return task.judge(run, loader, batch, between)
 
 
 def evaluation_batch(train: TrainConfig, processes: int = 1) -> int:

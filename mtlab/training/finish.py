@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab import files
 from mtlab.data.base import Split
+from mtlab.model.forward import Passes
 from mtlab.recording import averages, probe, tokens
-from mtlab.training import checkpoints, interventions
+from mtlab.runs import checkpoints
+from mtlab.tasks.evaluation import Evaluation
+from mtlab.training import interventions
 from mtlab.training.assemble import Assembled
 from mtlab.training.environment import device_name, peak_memory_mib
-from mtlab.training.evaluate import Evaluation, evaluate
-from mtlab.training.left import chosen
+from mtlab.training.evaluate import evaluate
 from mtlab.training.progress import Progress
-from mtlab.training.steps import Passes
+from mtlab.training.resume import chosen
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlab import files
-from mtlab.training import checkpoints
+from mtlab.runs import checkpoints
 
 Tell = Callable[[str], None]  #: is given a line for the log
 

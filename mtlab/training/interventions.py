@@ -14,21 +14,21 @@ from typing import Any
 import torch
 
 from mtlab.data.batches import Batch, Loader
-from mtlab.encoder import Fused, Key
+from mtlab.distributed.group import ALONE, Group
 from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Modality
 from mtlab.managers.interventions import replaced, token_mean, uniform, without
-from mtlab.model import VisionLanguageModel
-from mtlab.towers import TowerKind
+from mtlab.model.encoder import Fused, Key
+from mtlab.model.forward import Arithmetic, Intervene, Masks, Passes
+from mtlab.tasks.build import TaskModel
 from mtlab.towers.base import Features
+from mtlab.towers.build import TowerKind
 from mtlab.training.evaluate import evaluate
-from mtlab.training.group import ALONE, Group
-from mtlab.training.steps import Arithmetic, Intervene, Masks, Passes
 
 _TOWERS: dict[Modality, TowerKind] = {"text": "text", "image": "vision"}
 
 
 def measure(
-    model: VisionLanguageModel,
+    model: TaskModel,
     loader: Loader,
     batch: int,
     arithmetic: Arithmetic,
@@ -78,8 +78,8 @@ def measure(
 
 
 def swapped(
-    model: VisionLanguageModel,
-    other: VisionLanguageModel,
+    model: TaskModel,
+    other: TaskModel,
     loader: Loader,
     batch: int,
     arithmetic: Arithmetic,
@@ -110,7 +110,7 @@ def swapped(
 class _AsAnother(Passes):
     """A model that weighs its experts as another does on the same batch."""
 
-    other: VisionLanguageModel
+    other: TaskModel
     modalities: frozenset[Modality]
 
     def intervening(self, batch: Batch) -> Intervene:
@@ -141,7 +141,7 @@ def _of_experts(aggregated: Aggregated, experts: int) -> torch.Tensor:
 
 
 def _weighed(
-    model: VisionLanguageModel,
+    model: TaskModel,
     arithmetic: Arithmetic,
     modality: Modality,
     layers: int,
@@ -159,7 +159,7 @@ def _without(expert: int, _mask: torch.Tensor | None) -> Intervention:
     return without(expert)
 
 
-def _blind(model: VisionLanguageModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Passes:
+def _blind(model: TaskModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Passes:
     """Set an expert's level to 0 before it enters the model."""
     return Passes(model, arithmetic, edit={_TOWERS[modality]: partial(_zeroed, expert)})
 

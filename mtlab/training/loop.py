@@ -12,21 +12,22 @@ import torch
 
 from mtlab.config.schema import MetricsConfig, TrainConfig
 from mtlab.data.batches import Batch, Loader, ahead
-from mtlab.data.streamed import StreamedLoader
+from mtlab.data.shards.streaming.loader import StreamedLoader
+from mtlab.distributed.group import ALONE, Group
 from mtlab.errors import UserError, nearest
-from mtlab.model import VisionLanguageModel
-from mtlab.recording.trace import Trace, gradient_norms, recorded_steps
-from mtlab.training import checkpoints
+from mtlab.model.forward import Arithmetic, Passes
+from mtlab.recording.trace import Trace, recorded_steps
+from mtlab.runs import checkpoints
+from mtlab.tasks.build import TaskModel
 from mtlab.training.evaluate import evaluate, evaluation_batch
 from mtlab.training.failures import DivergedError
-from mtlab.training.group import ALONE, Group
 from mtlab.training.history import History
 from mtlab.training.interrupt import Interrupted, Interrupts
-from mtlab.training.left import ANEW, left
-from mtlab.training.optimiser import adamw, groups, load_state, set_rate, state_tensors
+from mtlab.training.optimisation.optimiser import adamw, gradient_norms, groups, load_state, set_rate, state_tensors
+from mtlab.training.optimisation.schedule import rate
 from mtlab.training.progress import Progress
-from mtlab.training.schedule import rate
-from mtlab.training.steps import Arithmetic, Passes, train_step
+from mtlab.training.resume import ANEW, left
+from mtlab.training.steps import train_step
 
 LOG_EVERY = 20  #: steps; the loss is read from the device no more often
 
@@ -35,7 +36,7 @@ LOG_EVERY = 20  #: steps; the loss is read from the device no more often
 class Parts:
     """What a run is trained with."""
 
-    model: VisionLanguageModel
+    model: TaskModel
     training: Loader | StreamedLoader
     validation: Loader
     train: TrainConfig

@@ -11,18 +11,18 @@ from mtlab.config.check import checked
 from mtlab.config.schema import CacheConfig, TrainConfig
 from mtlab.data.base import Dataset, Example
 from mtlab.data.batches import Extras, Hiding, Loader, Maker
-from mtlab.data.cache import expert_cache
+from mtlab.data.cache.experts import expert_cache
 from mtlab.data.inputs import AugmentedImages, RawImages, RawTexts, Source
 from mtlab.data.masking import Masking
-from mtlab.data.sharded import Sharded
-from mtlab.data.shards.stream import StreamLoader
-from mtlab.data.streamed import StreamedLoader
+from mtlab.data.shards.dataset import Sharded
+from mtlab.data.shards.streaming.loader import StreamedLoader
+from mtlab.data.shards.streaming.stream import StreamLoader
 from mtlab.data.transforms.base import build_transform
 from mtlab.data.transforms.fitting import Augmented, Fitted
 from mtlab.errors import UserError
 from mtlab.tasks.base import Wants, task_of
-from mtlab.towers import KINDS, TowerKind, is_cached
 from mtlab.towers.base import Tower
+from mtlab.towers.build import KINDS, TowerKind, is_cached
 
 Progress = Callable[[int, int], None]
 

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab import sealed
-from mtlab.checkpoints.folder import is_folder, read_folder, weight_files
+from mtlab import checksums
 from mtlab.errors import UserError
-from mtlab.model import VisionLanguageModel
-from mtlab.towers.facts import file_digest, files_digest
-from mtlab.towers.positions import resized
-from mtlab.towers.weights import read_tensors
-from mtlab.training import checkpoints
+from mtlab.model.network import VisionLanguageModel
+from mtlab.runs import checkpoints
+from mtlab.runs.imported import is_folder, read_folder, weight_files
+from mtlab.towers.loading.facts import file_digest, files_digest
+from mtlab.towers.loading.positions import resized
+from mtlab.towers.loading.weights import read_tensors
 
 HEADS = "task."  #: how the names of a task's heads start
 
@@ -126,7 +126,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         except (FileNotFoundError, checkpoints.CorruptError) as error:
             told = "is lost" if isinstance(error, FileNotFoundError) else str(error)
             raise UserError(f"{told}: {checkpoints.ADVICE}", file=path, key="init_from") from None
-    if path.is_file() and sealed.broken(path):
+    if path.is_file() and checksums.broken(path):
         raise UserError("has changed since it was written (its checksum differs)", file=path, key="init_from")
     return {name: tensor for name, tensor in read_tensors(path).items() if isinstance(tensor, Tensor)}
 

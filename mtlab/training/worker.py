@@ -14,23 +14,23 @@ import torch
 
 from mtlab import files
 from mtlab.config.nodes import configured
+from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
-from mtlab.data.ranks import uneven
+from mtlab.distributed import process_group
+from mtlab.distributed.group import Group
+from mtlab.distributed.ranks import uneven
+from mtlab.distributed.torchrun import PEER_LOST
 from mtlab.errors import UserError
-from mtlab.plugins import import_plugins
-from mtlab.recording.trace import trace_of
-from mtlab.studies import shapes, sums
-from mtlab.studies.lock import LOCKED, LockedError, RunLock
-from mtlab.studies.process import LAUNCHER
-from mtlab.training import distributed, environment, failures
-from mtlab.training.assemble import assemble
-from mtlab.training.checkpoints import CorruptError
+from mtlab.processes import LAUNCHER
+from mtlab.runs import schemas, sums
+from mtlab.runs.checkpoints import CorruptError
+from mtlab.runs.lock import LOCKED, LockedError, RunLock
+from mtlab.training import environment, failures
+from mtlab.training.assemble import assemble, trace_of
 from mtlab.training.finish import finish
-from mtlab.training.group import Group
 from mtlab.training.interrupt import Interrupted, Interrupts
-from mtlab.training.left import ANEW
 from mtlab.training.loop import Loop, Parts, headline
-from mtlab.training.several import PEER_LOST
+from mtlab.training.resume import ANEW
 from mtlab.training.transfer import source, start_from
 
 INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
@@ -55,12 +55,12 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
             print(f"{run_dir} is finished already")
         return 0
     try:
-        with distributed.joined() as group:
+        with process_group.joined() as group:
             return train_in(group, run_dir, plugins=plugins)
     except UserError as error:
         print(f"mtlab: {error}", file=sys.stderr)
         return INPUT_ERROR
-    except distributed.PeerLostError as error:
+    except process_group.PeerLostError as error:
         print(f"mtlab: another process of this run has ended ({error})", file=sys.stderr)
         return PEER_LOST
 
@@ -120,19 +120,19 @@ def _attempt(run_dir: Path, group: Group, interrupts: Interrupts, *, plugins: bo
     if group.leads:
         with suppress(FileNotFoundError, UserError):  # no attempt yet; or damaged: they are counted anew
             known = files.read_json(run_dir / "state.json")
-            shapes.check(known, {"attempt": shapes.whole}, run_dir / "state.json")
+            schemas.check(known, {"attempt": schemas.whole}, run_dir / "state.json")
             attempt += known["attempt"]
         (run_dir / "failure.json").unlink(missing_ok=True)
     attempt = group.told(attempt)
     try:
         config = files.read_json(run_dir / "config.json")
-        shapes.check(config, shapes.CONFIG | {"config": {}, "cell": shapes.text}, run_dir / "config.json")
+        schemas.check(config, schemas.CONFIG | {"config": {}, "cell": schemas.text}, run_dir / "config.json")
         try:
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
         except CorruptError as error:  # the best checkpoint was damaged after it was written: going on notices it
             print(f"{error}: {ANEW}", flush=True)
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
-    except distributed.PeerLostError:
+    except process_group.PeerLostError:
         raise
     except Exception as error:
         failure = failures.described(error, attempt)

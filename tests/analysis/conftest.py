@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fabric import Fabric
 
-from mtlab.studies.store import Store
+from mtlab.runs.store import Store
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mtlab.studies.store import Store
+from mtlab.runs.store import Store
 
 FAMILIES = ("colour", "count", "existence")
 

@@ -18,7 +18,7 @@ WORDS = ("what", "colour", "is", "the", "ring", "?")
 
 
 def write(path: Path, values: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write arrays as `mtlab.training.checkpoints.save` does."""
+    """Write arrays as `mtlab.runs.checkpoints.save` does."""
     held = {name: np.array(value, order="C") for name, value in values.items()}
     total = 0
     for name in sorted(held):

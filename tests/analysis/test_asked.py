@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mtlab.analysis import asked
-from mtlab.analysis.recorded import Missing
 from mtlab.data.base import Dataset
+from mtlab.recording import examples
+from mtlab.recording.reader import Missing
 
 
 def config(**node: Any) -> dict[str, Any]:
@@ -23,34 +23,34 @@ def why(found: object) -> str:
 
 
 def test_pictures_answers_and_texts_of_shapes() -> None:
-    world = asked.dataset(config(name="shapes", train=8, val=8, test=8))
+    world = examples.dataset(config(name="shapes", train=8, val=8, test=8))
     assert isinstance(world, Dataset)
     example = world.examples("val")[3]
-    picture = asked.picture(world, example.image)
+    picture = examples.picture(world, example.image)
     assert not isinstance(picture, Missing)
     assert picture.shape == (128, 128, 3)
-    assert asked.answers(world)[example.target] == world.answers[example.target]
-    assert asked.texts(world, "val")[example.id] == (example.text, example.image)
-    assert asked.texts(world, "nowhere") == {}
+    assert examples.answers(world)[example.target] == world.answers[example.target]
+    assert examples.texts(world, "val")[example.id] == (example.text, example.image)
+    assert examples.texts(world, "nowhere") == {}
 
 
 def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
-    assert "names no data set" in why(asked.dataset(None))
-    assert "names no data set" in why(asked.dataset(config(name=3)))
-    assert "is a plug-in's, whose code is not run" in why(asked.dataset(config(name="my_photos")))
-    assert "is a plug-in's" in why(asked.dataset(config(name="../shapes")))
-    assert "cannot be opened: colours: unknown key" in why(asked.dataset(config(name="shapes", colours=3)))
+    assert "names no data set" in why(examples.dataset(None))
+    assert "names no data set" in why(examples.dataset(config(name=3)))
+    assert "is a plug-in's, whose code is not run" in why(examples.dataset(config(name="my_photos")))
+    assert "is a plug-in's" in why(examples.dataset(config(name="../shapes")))
+    assert "cannot be opened: colours: unknown key" in why(examples.dataset(config(name="shapes", colours=3)))
     folder = tmp_path / "gone"
-    questions = asked.dataset(config(name="questions", folder=str(folder)))
-    assert "no such folder" in why(asked.picture(questions, "cat.jpg"))
-    assert asked.answers(questions) == ()
-    assert asked.texts(questions, "val") == {}
+    questions = examples.dataset(config(name="questions", folder=str(folder)))
+    assert "no such folder" in why(examples.picture(questions, "cat.jpg"))
+    assert examples.answers(questions) == ()
+    assert examples.texts(questions, "val") == {}
 
 
 def test_a_picture_that_is_none_says_why() -> None:
-    world = asked.dataset(config(name="shapes"))
-    assert "has no picture 'val/x'" in why(asked.picture(world, "val/x"))
-    assert why(asked.picture(Missing("because"), "val/1")) == "because"
+    world = examples.dataset(config(name="shapes"))
+    assert "has no picture 'val/x'" in why(examples.picture(world, "val/x"))
+    assert why(examples.picture(Missing("because"), "val/1")) == "because"
 
 
 @pytest.mark.parametrize("error", [UnicodeError("odd"), OSError("gone"), RuntimeError("what now?")])
@@ -67,9 +67,9 @@ def test_whatever_a_data_set_raises_is_told(error: Exception) -> None:
             raise error
 
     broken = Broken(None)
-    assert str(error) in why(asked.picture(broken, "x"))
-    assert asked.answers(broken) == ()
-    assert asked.texts(broken, "val") == {}
+    assert str(error) in why(examples.picture(broken, "x"))
+    assert examples.answers(broken) == ()
+    assert examples.texts(broken, "val") == {}
 
 
 def test_neither_torch_nor_a_plug_in_is_imported(tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_neither_torch_nor_a_plug_in_is_imported(tmp_path: Path) -> None:
     script = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from mtlab.analysis import asked
+from mtlab.recording import examples
 for name in ("shapes", "planted", "easy_vqa", "questions", "my_photos", "torch"):
-    asked.dataset({{"config": {{"data": {{"name": name}}}}, "plugins": ["my_photos"]}})
+    examples.dataset({{"config": {{"data": {{"name": name}}}}, "plugins": ["my_photos"]}})
 print("my_photos" in sys.modules, "torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

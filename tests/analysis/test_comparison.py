@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtlab.analysis import frame
-from mtlab.analysis.comparison import compare
-from mtlab.analysis.families import families
-from mtlab.analysis.notes import notes
-from mtlab.analysis.report import build
 from mtlab.errors import UserError
+from mtlab.report import frame
+from mtlab.report.comparison import compare
+from mtlab.report.families import families
+from mtlab.report.notes import notes
+from mtlab.report.report import build
 from mtlab.statistics import holm
 
 CELLS = ["last", "bridge", "static", "adaptive"]

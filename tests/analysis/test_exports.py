@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from test_report import drawn
 
-from mtlab.analysis import blocks, latex, markdown
-from mtlab.analysis.report import build
-from mtlab.cli.reporting import picture, written
+from mtlab.cli.study.report import picture, written
 from mtlab.errors import UserError
+from mtlab.report import blocks
+from mtlab.report.formats import latex, markdown
+from mtlab.report.report import build
 
 CELLS = ["last", "bridge", "static", "adaptive"]
 DOCS = Path(__file__).parents[2] / "docs" / "report-json.md"

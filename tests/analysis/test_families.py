@@ -11,9 +11,9 @@ from rich.console import Console
 from scipy import stats
 from test_report import drawn
 
-from mtlab.analysis import frame
-from mtlab.analysis.families import families
-from mtlab.analysis.report import build
+from mtlab.report import frame
+from mtlab.report.families import families
+from mtlab.report.report import build
 from mtlab.statistics import holm
 
 CELLS = ["last", "bridge", "static", "adaptive"]

@@ -13,29 +13,24 @@ import plotly.graph_objects as go
 import pytest
 import recordings
 
-from mtlab.analysis import frame, recorded, theme
-from mtlab.analysis.figures import (
+from mtlab.recording import reader, token_levels
+from mtlab.report import frame
+from mtlab.report.figures import by_family, comparison, cost, curves, disagreements, parts, theme
+from mtlab.report.figures.layers import (
     aggregation,
     agreement,
-    by_family,
-    comparison,
-    cost,
-    curves,
     difference,
-    disagreements,
     evolution,
     heatmaps,
-    parts,
     replaced,
     similarity,
     specialisation,
-    token_levels,
     training_signals,
     words_and_patches,
     worth,
 )
-from mtlab.analysis.gathered import Source
-from mtlab.analysis.report import build
+from mtlab.report.gathered import Source
+from mtlab.report.report import build
 
 VARIANTS = ("last", "bridge", "adaptive")
 
@@ -51,10 +46,10 @@ class Study:
                 recordings.write_layers(run, seed, pattern=place, **how)
                 recordings.write_trace(run, seed, pattern=place, **how)
                 source = Source(variant, seed, f"{place}/s{seed}")
-                self.layers[source] = recorded.layers(run)
-                self.traces[source] = recorded.trace(run)
+                self.layers[source] = reader.layers(run)
+                self.traces[source] = reader.trace(run)
                 result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(seed=seed)}
-                self.worths[source] = recorded.worth(result)
+                self.worths[source] = reader.worth(result)
                 steps = range(10, 60, 10)
                 self.histories[source] = [{"step": n, "seconds": n, "val/accuracy": 0.01 * (n + seed)} for n in steps]
         self.start = {source: trace.layers[0] for source, trace in self.traces.items()}
@@ -218,7 +213,7 @@ def test_evolution_starts_before_training_and_ends_at_the_last_step(study: Study
 def test_runs_that_stopped_early_are_shown_as_far_as_all_have_come(study: Study) -> None:
     first, *others = parts.of(study.traces, "adaptive")
     cut = {name: norms[:5] for name, norms in study.traces[first].gradients.items()}
-    early = {first: recorded.Trace(study.traces[first].layers[:5], cut)} | {each: study.traces[each] for each in others}
+    early = {first: reader.Trace(study.traces[first].layers[:5], cut)} | {each: study.traces[each] for each in others}
     for figure in (evolution.evolution(early, "adaptive"), training_signals.gradients(early, "adaptive")):
         assert {len(each.x) for each in figure.data if each.name} == {5}
         assert figure.layout.xaxis.ticktext[-1] == "10"
@@ -239,7 +234,7 @@ def test_seeds_that_share_a_pattern_agree_and_others_do_not(tmp_path: Path) -> N
         assert len(each.pairs) == 10
         assert (each.mean > high) == (each.variant == "alike")
         assert low < 0 < high
-    flat = {source: recorded.Layers({"contributions/text/0": np.full(3, 1 / 3)}, {}) for source in alike.layers}
+    flat = {source: reader.Layers({"contributions/text/0": np.full(3, 1 / 3)}, {}) for source in alike.layers}
     assert {each.note for each in agreement.agreements(flat)} == {"the levels are all alike", "fewer than two seeds"}
 
 
@@ -248,7 +243,7 @@ def test_chance_is_no_agreement(tmp_path: Path) -> None:
     dice, inside, levels = np.random.default_rng(0), 0, {"text": [1, 2, 3, 4, 5, 6]}
     for _ in range(40):
         values = [{f"contributions/text/{depth}": dice.random(6) for depth in range(3)} for _ in range(4)]
-        made = {Source("x", n, f"x/s{n}"): recorded.Layers(each, levels) for n, each in enumerate(values)}
+        made = {Source("x", n, f"x/s{n}"): reader.Layers(each, levels) for n, each in enumerate(values)}
         (each,) = [each for each in agreement.agreements(made) if each.modality == "text"]
         inside += each.chance[0] <= each.mean <= each.chance[1]
     assert inside >= 34
@@ -292,13 +287,13 @@ def test_curves_go_as_far_as_all_runs_of_a_variant(study: Study) -> None:
 
 
 @pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> recorded.Tokens:
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> reader.Tokens:
     folder = tmp_path_factory.mktemp("tokens")
     recordings.write_tokens(folder)
-    return recorded.tokens(folder)
+    return reader.tokens(folder)
 
 
-def test_every_word_and_patch_has_its_level_and_place(tokens: recorded.Tokens) -> None:
+def test_every_word_and_patch_has_its_level_and_place(tokens: reader.Tokens) -> None:
     found = token_levels.token_levels(tokens, 1, "text", 2)
     assert [each.token for each in found] == list(tokens.examples[1].tokens)
     for place, each in enumerate(found):
@@ -320,7 +315,7 @@ def test_strength_is_how_far_a_level_leads() -> None:
     assert token_levels.TokenLevels("x", (0.26, 0.25, 0.25, 0.24), 1).colour_strength < 0.15
 
 
-def test_bars_of_words_sum_to_one_with_the_previous_state(tokens: recorded.Tokens) -> None:
+def test_bars_of_words_sum_to_one_with_the_previous_state(tokens: reader.Tokens) -> None:
     figure = words_and_patches.words(tokens, 0, 1)
     assert figure.data[-1].name == "previous state"
     np.testing.assert_allclose(np.sum([each.y for each in figure.data], 0), 1, rtol=1e-5)
@@ -332,7 +327,7 @@ def test_bars_of_words_sum_to_one_with_the_previous_state(tokens: recorded.Token
 
 
 @pytest.mark.parametrize("picture", [None, np.zeros((32, 32, 3), np.uint8)], ids=["without", "with a picture"])
-def test_patches_lie_over_the_picture(tokens: recorded.Tokens, picture: Any) -> None:
+def test_patches_lie_over_the_picture(tokens: reader.Tokens, picture: Any) -> None:
     figure = words_and_patches.patches(tokens, 0, 1, picture=picture)
     assert len(figure.layout.images) == (1 if picture is None else 2)
     numbers = next(each for each in figure.data if each.text is not None)
@@ -343,8 +338,8 @@ def test_patches_lie_over_the_picture(tokens: recorded.Tokens, picture: Any) -> 
 
 def test_image_tokens_without_a_grid_are_bars(tmp_path: Path) -> None:
     recordings.write_tokens(tmp_path, grid={"rows": 4, "columns": 4, "prefix": 1})
-    read = recorded.tokens(tmp_path)
-    figure = words_and_patches.patches(recorded.Tokens(read.values, read.levels, read.examples, None), 0, 0)
+    read = reader.tokens(tmp_path)
+    figure = words_and_patches.patches(reader.Tokens(read.values, read.levels, read.examples, None), 0, 0)
     assert {type(each).__name__ for each in figure.data} == {"Bar"}
     assert "No contributions of single tokens" in words(words_and_patches.patches(read, 0, 9))
 

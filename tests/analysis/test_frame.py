@@ -6,8 +6,8 @@ import time
 import polars as pl
 import pytest
 
-from mtlab.analysis import frame
 from mtlab.errors import UserError
+from mtlab.report import frame
 
 
 def test_one_row_per_run_with_everything_known_of_it(four):

@@ -10,28 +10,28 @@ import pytest
 import recordings
 from safetensors.numpy import save_file
 
-from mtlab.analysis import recorded
-from mtlab.analysis.recorded import Layers, Missing, Tokens, Trace, Worth
+from mtlab.recording import reader
+from mtlab.recording.reader import Layers, Missing, Tokens, Trace, Worth
 
-READERS = {"layers": recorded.layers, "trace": recorded.trace, "tokens": recorded.tokens}
+READERS = {"layers": reader.layers, "trace": reader.trace, "tokens": reader.tokens}
 
 
 def test_names_are_those_of_the_code_that_writes() -> None:
     from mtlab.managers.base import MODALITIES
-    from mtlab.training import checkpoints
+    from mtlab.runs import checkpoints
 
-    assert recorded.MODALITIES == MODALITIES
-    assert (recorded.ABOUT, recorded.CHECKSUM) == (checkpoints.ABOUT, checkpoints.CHECKSUM)
+    assert reader.MODALITIES == MODALITIES
+    assert (reader.ABOUT, reader.CHECKSUM) == (checkpoints.ABOUT, checkpoints.CHECKSUM)
 
 
 def test_what_the_worker_writes_is_read(tmp_path: Path) -> None:
     import torch
 
-    from mtlab.training import checkpoints
+    from mtlab.runs import checkpoints
 
     values = {"weights/text/0": torch.tensor([0.25, 0.75]), "temperature/text/0": torch.tensor(0.5)}
     checkpoints.save(tmp_path / "layers.safetensors", values, {"levels": {"text": [5, 6]}, "examples": 9, "step": 3})
-    read = recorded.layers(tmp_path)
+    read = reader.layers(tmp_path)
     assert isinstance(read, Layers)
     assert read.experts("weights", "text", 0).tolist() == [0.25, 0.75]
     assert (read.one("temperature", "text", 0), read.examples, read.step) == (0.5, 9, 3)
@@ -40,7 +40,7 @@ def test_what_the_worker_writes_is_read(tmp_path: Path) -> None:
 
 def test_layers_are_told_apart_from_previous_states(tmp_path: Path) -> None:
     recordings.write_layers(tmp_path, depths=2)
-    read = recorded.layers(tmp_path)
+    read = reader.layers(tmp_path)
     assert isinstance(read, Layers)
     assert read.depths("contributions", "image") == (0, 1)
     assert len(read.experts("contributions", "image", 1)) == 4
@@ -55,7 +55,7 @@ def test_layers_are_told_apart_from_previous_states(tmp_path: Path) -> None:
 def test_a_trace_is_layers_step_by_step(tmp_path: Path) -> None:
     recordings.write_trace(tmp_path, seed=1)
     recordings.write_layers(tmp_path, seed=1)
-    read, end = recorded.trace(tmp_path), recorded.layers(tmp_path)
+    read, end = reader.trace(tmp_path), reader.layers(tmp_path)
     assert isinstance(read, Trace)
     assert isinstance(end, Layers)
     assert read.steps == tuple(recordings.STEPS)
@@ -66,12 +66,12 @@ def test_a_trace_is_layers_step_by_step(tmp_path: Path) -> None:
 
 def test_tokens_are_the_real_ones(tmp_path: Path) -> None:
     recordings.write_tokens(tmp_path)
-    read = recorded.tokens(tmp_path)
+    read = reader.tokens(tmp_path)
     assert isinstance(read, Tokens)
     assert [read.experts("weights", "text", 0, each).shape for each in range(3)] == [(3, 6), (3, 5), (3, 4)]
     assert len(read.examples[1].tokens) == 5
     assert read.experts("weights", "image", 0, 1).shape == (4, 17)  # no mask: all are real
-    assert read.grid == recorded.Grid(4, 4, 1)
+    assert read.grid == reader.Grid(4, 4, 1)
     assert (read.find("val/2/0"), read.find("val/9/0")) == (2, None)
     assert read.experts("weights", "image", 0, 99) is None
 
@@ -113,11 +113,11 @@ def test_damaged_and_foreign_files_are_told(tmp_path: Path, kind: str, damage: s
 
 def test_files_of_ours_that_say_too_little_are_told(tmp_path: Path) -> None:
     recordings.write(tmp_path / "trace.safetensors", {"weights/text/0": np.zeros((3, 2))}, {})
-    assert "has no steps" in recorded.trace(tmp_path).why
+    assert "has no steps" in reader.trace(tmp_path).why
     recordings.write(tmp_path / "tokens.safetensors", {}, {"examples": [{"id": "a"}]})
-    assert "does not say which examples" in recorded.tokens(tmp_path).why
+    assert "does not say which examples" in reader.tokens(tmp_path).why
     recordings.write(tmp_path / "layers.safetensors", {"weights/text/0": np.array([0.5, 0.5])}, {})
-    read = recorded.layers(tmp_path)  # the first files had less: rows are experts then
+    read = reader.layers(tmp_path)  # the first files had less: rows are experts then
     assert isinstance(read, Layers)
     assert read.experts_levels("text", len(read.experts("weights", "text", 0))) == (1, 2)
 
@@ -125,18 +125,18 @@ def test_files_of_ours_that_say_too_little_are_told(tmp_path: Path) -> None:
 def test_interventions_become_drops() -> None:
     result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(accuracy=0.7)}
     swaps = {"swap/3": {"metric": "val/accuracy", "text": 0.5, "image": None, "both": 0.4}, "other": 1}
-    read = recorded.worth(result, swaps)
+    read = reader.worth(result, swaps)
     assert isinstance(read, Worth)
     assert read.drop("text", 4) == pytest.approx(0.7 - result["interventions"]["text"]["without"]["4"])
     assert read.drop("text", 9) is None
     assert read.uniform == {"text": pytest.approx(0.6), "image": pytest.approx(0.6)}
     assert read.swapped == {3: {"text": 0.5, "both": 0.4}}
     # measured on demand, where training did not
-    on_demand = recorded.worth({**result, "interventions": None}, {"standard": result["interventions"], **swaps})
+    on_demand = reader.worth({**result, "interventions": None}, {"standard": result["interventions"], **swaps})
     assert on_demand == read
     # a manager that is no mixture, and a metric that was not measured
     result["interventions"]["text"] = {"by": "input", "uniform": None, "without": {"4": 0.1}}
-    read = recorded.worth({**result, "metrics": {}})
+    read = reader.worth({**result, "metrics": {}})
     assert isinstance(read, Worth)
     assert (read.by["text"], read.uniform.get("text"), read.drop("text", 4)) == ("input", None, None)
 
@@ -145,7 +145,7 @@ def test_interventions_become_drops() -> None:
     ("result", "why"), [(None, "not finished"), ({}, "mtlab intervene"), ({"interventions": None}, "mtlab intervene")]
 )
 def test_interventions_that_were_not_made_are_told(result: dict | None, why: str) -> None:
-    read = recorded.worth(result)
+    read = reader.worth(result)
     assert isinstance(read, Missing)
     assert why in read.why
 
@@ -153,10 +153,11 @@ def test_interventions_that_were_not_made_are_told(result: dict | None, why: str
 def test_neither_readers_nor_figures_import_torch(tmp_path: Path) -> None:
     recordings.write_layers(tmp_path / "s0")
     code = (
-        "import json, sys, pkgutil, importlib; from pathlib import Path; from mtlab.analysis import recorded, figures;"
-        "names = [each.name for each in pkgutil.iter_modules(figures.__path__)];"
-        "[importlib.import_module(f'mtlab.analysis.figures.{name}') for name in names];"
-        "recorded.layers(Path(sys.argv[1])); heavy = {'torch', 'pandas', 'kaleido', 'transformers', 'scipy.stats'};"
+        "import json, sys, pkgutil, importlib; from pathlib import Path; from mtlab.recording import reader;"
+        "from mtlab.report import figures;"
+        "names = [each.name for each in pkgutil.walk_packages(figures.__path__, 'mtlab.report.figures.')];"
+        "[importlib.import_module(name) for name in names];"
+        "reader.layers(Path(sys.argv[1])); heavy = {'torch', 'pandas', 'kaleido', 'transformers', 'scipy.stats'};"
         "print(json.dumps([names, sorted(heavy & set(sys.modules))]))"
     )
     shown = subprocess.run(

@@ -13,8 +13,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from mtlab.analysis import captions
-from mtlab.analysis.report import build
+from mtlab.report.formats import captions
+from mtlab.report.report import build
 
 CELLS = ["last", "bridge", "static", "adaptive"]
 DOCS = Path(__file__).parents[2] / "docs" / "report-json.md"
@@ -159,8 +159,8 @@ def test_a_metric_that_is_no_share_is_shown_as_it_is(four):
 def test_a_report_imports_neither_torch_nor_pandas_and_is_quick(four):
     (four.store.root / "plan.json").write_text(json.dumps(four.plan(CELLS)))
     code = (
-        "import json, sys; from pathlib import Path; from mtlab.studies.store import Store;"
-        "from mtlab.analysis.report import build; from rich.console import Console;"
+        "import json, sys; from pathlib import Path; from mtlab.runs.store import Store;"
+        "from mtlab.report.report import build; from rich.console import Console;"
         "root = Path(sys.argv[1]); report = build(Store.open(root), json.loads((root / 'plan.json').read_text()));"
         "Console().print(report.to_table(80));"
         "print(sorted({'torch', 'pandas', 'statsmodels', 'scipy.stats', 'timm', 'transformers'} & set(sys.modules)))"

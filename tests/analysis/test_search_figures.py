@@ -10,16 +10,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweeps"))
 from imagined import Opened, write_sweep
 
-from mtlab.analysis import theme
-from mtlab.analysis.figures import (
-    search_curves,
-    search_front,
-    search_importances,
-    search_parallel,
-    search_progress,
-    search_slices,
-)
-from mtlab.analysis.page.sweep_page import sweep_page
+from mtlab.report.figures import theme
+from mtlab.report.figures.search import importances, parallel, pareto_front, search_progress, slices, trial_curves
+from mtlab.report.page.sweep_page import sweep_page
 from mtlab.sweeps.opened import Found, found
 
 TEXT = """
@@ -86,7 +79,7 @@ def test_the_best_so_far_never_falls_and_ends_at_the_best(searched: Callable[[st
 
 def test_importances_name_their_evaluator_and_sum_to_one(searched: Callable[[str], Searched]) -> None:
     made = searched("")
-    figure = search_importances.importances(made.searches, made.styles)
+    figure = importances.importances(made.searches, made.styles)
     assert "PED-ANOVA" in figure.layout.meta["title"]
     for bar in figure.data:
         assert sum(bar.x) == pytest.approx(1)
@@ -96,7 +89,7 @@ def test_importances_name_their_evaluator_and_sum_to_one(searched: Callable[[str
 
 def test_slices_show_every_trial_at_its_setting(searched: Callable[[str], Searched]) -> None:
     made = searched(MEDIAN)
-    figure = search_slices.slices(made.searches, made.styles)
+    figure = slices.slices(made.searches, made.styles)
     bridge = [trace for trace in lines(figure, "bridge") if trace.xaxis == "x"]
     drawn = {number: x for trace in bridge for number, x in zip(trace.customdata, trace.x, strict=True)}
     assert drawn == {trial.number: trial.params["train.lr"] for trial in made.searches[0].trials}
@@ -106,11 +99,11 @@ def test_slices_show_every_trial_at_its_setting(searched: Callable[[str], Search
 def test_curves_end_where_the_pruner_stopped_them(searched: Callable[[str], Searched]) -> None:
     made = searched(MEDIAN)
     each = made.searches[0]
-    curves = search_curves.read(made.opened.store, each)
+    curves = trial_curves.read(made.opened.store, each)
     for trial in each.trials:
         last = trial.last_step if trial.state.name == "PRUNED" else 6
         assert [step for step, _ in curves[trial.number]] == list(range(1, last + 1))
-    figure = search_curves.curves(each, curves, made.styles)
+    figure = trial_curves.curves(each, curves, made.styles)
     crossed = [trace.name for trace in figure.data if trace.marker.symbol[-1] == "x"]
     assert len(crossed) == sum(trial.state.name == "PRUNED" for trial in each.trials) > 0
     assert figure.data[-1].name.startswith(f"trial {each.best.number},")  # type: ignore[union-attr]
@@ -118,7 +111,7 @@ def test_curves_end_where_the_pruner_stopped_them(searched: Callable[[str], Sear
 
 def test_the_front_is_what_no_other_trial_beats(searched: Callable[[str], Searched]) -> None:
     made = searched(TWO)
-    figure = search_front.front(made.searches, made.styles)
+    figure = pareto_front.front(made.searches, made.styles)
     for each in made.searches:
         rest, front = lines(figure, each.label)
         assert len(rest.x) + len(front.x) == 8
@@ -129,7 +122,7 @@ def test_the_front_is_what_no_other_trial_beats(searched: Callable[[str], Search
 
 def test_parallel_coordinates_keep_a_line_a_trial_and_the_best_bold(searched: Callable[[str], Searched]) -> None:
     made = searched("")
-    figure = search_parallel.parallel(made.searches[1], made.styles)
+    figure = parallel.parallel(made.searches[1], made.styles)
     assert len(figure.data) == 8
     bold = [trace for trace in figure.data if trace.line.width > 3]
     assert len(bold) == 1
@@ -141,11 +134,11 @@ def test_where_nothing_is_there_yet_figures_say_so(untouched: Searched) -> None:
     searches = untouched.searches
     made = [
         search_progress.progress(searches),
-        search_importances.importances(searches),
-        search_slices.slices(searches),
-        search_front.front(searches),
-        *(search_parallel.parallel(each) for each in searches),
-        *(search_curves.curves(each, search_curves.read(untouched.opened.store, each)) for each in searches),
+        importances.importances(searches),
+        slices.slices(searches),
+        pareto_front.front(searches),
+        *(parallel.parallel(each) for each in searches),
+        *(trial_curves.curves(each, trial_curves.read(untouched.opened.store, each)) for each in searches),
     ]
     for figure in made:
         assert not figure.data

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from mtlab.analysis import theme
+from mtlab.report.figures import theme
 
 # Machado et al. 2009, severity 1, on linear RGB
 BLINDNESS = {

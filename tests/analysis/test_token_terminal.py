@@ -11,15 +11,15 @@ import recordings
 from rich.cells import cell_len
 from rich.console import Console
 
-from mtlab.analysis import recorded
-from mtlab.analysis.figures.token_levels import token_levels
-from mtlab.analysis.recorded import Tokens
-from mtlab.analysis.token_terminal import render
+from mtlab.recording import reader
+from mtlab.recording.reader import Tokens
+from mtlab.recording.token_levels import token_levels
+from mtlab.report.formats.token_terminal import render
 
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 
 
-def drawn(tokens: Tokens, example: int = 0, kind: recorded.Kind = "contributions", width: int = 100) -> str:
+def drawn(tokens: Tokens, example: int = 0, kind: reader.Kind = "contributions", width: int = 100) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
     console.print(render(tokens, example, kind, width))
     return console.file.getvalue()  # type: ignore[attr-defined]
@@ -28,7 +28,7 @@ def drawn(tokens: Tokens, example: int = 0, kind: recorded.Kind = "contributions
 @pytest.fixture
 def tokens(tmp_path: Path) -> Tokens:
     recordings.write_tokens(tmp_path)
-    read = recorded.tokens(tmp_path)
+    read = reader.tokens(tmp_path)
     assert isinstance(read, Tokens)
     return read
 
@@ -51,7 +51,7 @@ def test_every_word_and_patch_bears_its_level(tokens: Tokens) -> None:
 def test_means_are_over_the_tokens_and_sum_to_one_with_the_previous_state(tokens: Tokens) -> None:
     lines = [line for line in drawn(tokens).splitlines() if re.match(r"layer 2 ( +\d\.\d\d)+$", line)]
     assert len(lines) == 2
-    for line, modality in zip(lines, recorded.MODALITIES, strict=True):
+    for line, modality in zip(lines, reader.MODALITIES, strict=True):
         means = [float(word) for word in line.split()[2:]]
         assert sum(means) == pytest.approx(1, abs=0.03)
         own = tokens.experts("contributions", modality, 1, 0)
@@ -66,7 +66,7 @@ def test_it_fits(tokens: Tokens, width: int) -> None:
 
 def test_large_grids_are_set_one_below_the_other_where_they_do_not_fit(tmp_path: Path) -> None:
     recordings.write_tokens(tmp_path, grid={"rows": 14, "columns": 14, "prefix": 1})
-    read = recorded.tokens(tmp_path)
+    read = reader.tokens(tmp_path)
     for width, heads in ((60, 2), (120, 1)):
         lines = drawn(read, width=width).splitlines()
         assert max(map(cell_len, lines)) <= width

@@ -5,8 +5,8 @@ from typing import Any
 
 from fabric import Fabric
 
-from mtlab.analysis.report import build
-from mtlab.analysis.verdict import sentence
+from mtlab.report.report import build
+from mtlab.report.verdict import sentence
 
 
 def told(fabric: Fabric, cells: Sequence[str], **plan: Any) -> str:

@@ -4,11 +4,11 @@ import doctest
 
 import pytest
 
-from mtlab.analysis import plot, words
+from mtlab.report.formats import numbers, text_plot
 from mtlab.statistics import Mean
 
 
-@pytest.mark.parametrize("module", [words, plot])
+@pytest.mark.parametrize("module", [numbers, text_plot])
 def test_docstrings_are_right(module):
     ran = doctest.testmod(module)
     assert ran.attempted > 0
@@ -16,33 +16,37 @@ def test_docstrings_are_right(module):
 
 
 def test_nothing_is_rounded_to_minus_zero():
-    assert words.score(-0.0001, "test/accuracy", sign=True) == "+0.0"
-    assert words.score(-0.0001, "test/accuracy") == "0.0"
+    assert numbers.score(-0.0001, "test/accuracy", sign=True) == "+0.0"
+    assert numbers.score(-0.0001, "test/accuracy") == "0.0"
 
 
 @pytest.mark.parametrize("value", [999, 999.6, 9994, 9996, 99_960, 999_600, 1e20])
 def test_numbers_stay_short(value):
-    assert len(words.number(value)) <= 6 or value > 1e18
+    assert len(numbers.number(value)) <= 6 or value > 1e18
 
 
 def test_unknown_is_a_dash():
     assert (
-        words.score(None, "test/accuracy") == words.number(None) == words.duration(None) == words.mean(None, "x") == "—"
+        numbers.score(None, "test/accuracy")
+        == numbers.number(None)
+        == numbers.duration(None)
+        == numbers.mean(None, "x")
+        == "—"
     )
 
 
 def test_intervals_that_leave_the_scale_end_in_triangles():
     means = [Mean(2, 0.50, 0.1, (-0.4, 1.4)), Mean(5, 0.55, 0.1, (0.52, 0.58)), Mean(5, 0.60, 0.1, (0.58, 0.62))]
-    axis = plot.scale(means, 20, (0.0, 1.0))
+    axis = text_plot.scale(means, 20, (0.0, 1.0))
     assert (axis.low, axis.high) == pytest.approx((0.4, 0.7))
-    drawn = plot.line(means[0], axis, reference=0.55)
+    drawn = text_plot.line(means[0], axis, reference=0.55)
     assert (drawn[0], drawn[-1], len(drawn)) == ("◂", "▸", 20)
     assert drawn.count("┼") == 1
 
 
 @pytest.mark.parametrize("values", [[0.0], [1.0, 1.0], [0.7, 0.7]])
 def test_equal_means_can_be_drawn(values):
-    axis = plot.scale([Mean(1, value, None, None) for value in values], 12, (0.0, 1.0))
+    axis = text_plot.scale([Mean(1, value, None, None) for value in values], 12, (0.0, 1.0))
     assert axis.low < axis.high
-    assert plot.line(Mean(1, values[0], None, None), axis).count("●") == 1
-    assert plot.scale([], 12) is None
+    assert text_plot.line(Mean(1, values[0], None, None), axis).count("●") == 1
+    assert text_plot.scale([], 12) is None

@@ -7,16 +7,17 @@ import sys
 
 import torch
 
-from mtlab.budget.blank import blank_batch
-from mtlab.budget.memory import training_memory
-from mtlab.config import resolve
 from mtlab.config.check import checked
 from mtlab.config.schema import TrainConfig
-from mtlab.model import build
+from mtlab.model.forward import Arithmetic
+from mtlab.resolution import resolve
+from mtlab.studies.budget.blank import blank_batch
+from mtlab.studies.budget.memory import training_memory
 from mtlab.tasks.base import task_of
-from mtlab.towers import KINDS, build_tower, tower_shape
-from mtlab.training.optimiser import adamw, groups
-from mtlab.training.steps import Arithmetic, train_step
+from mtlab.tasks.build import build
+from mtlab.towers.build import KINDS, build_tower, tower_shape
+from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.steps import train_step
 
 
 def resident() -> int:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from mtlab import cli
-from mtlab.budget.executed import executed
-from mtlab.budget.memory import ALLOCATOR, training_memory
-from mtlab.budget.texts import text_length
-from mtlab.config import resolve
-from mtlab.cost import count
 from mtlab.managers.base import MODALITIES
+from mtlab.resolution import resolve
+from mtlab.studies.budget.executed import executed
+from mtlab.studies.budget.flops import count
+from mtlab.studies.budget.memory import ALLOCATOR, training_memory
+from mtlab.studies.budget.texts import text_length
 from mtlab.tasks.base import Task
 
 TEXT = {"name": "tiny_text", "depth": 3, "width": 16, "layers": "all", "max_length": 24}
@@ -205,7 +205,7 @@ def test_the_command_works_out_hours_at_an_assumed_speed(
 def test_the_command_tells_what_it_timed(
     command: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mtlab.budget.speed.SECONDS", 0.0)
+    monkeypatch.setattr("mtlab.studies.budget.speed.SECONDS", 0.0)
     assert command("--calibrate", "train.device=cpu") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "timed: bridge: 3 steps of 8 examples on cpu, threads 1" in told

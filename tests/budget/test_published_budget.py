@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mtlab.budget.dead import dead_weights
-from mtlab.config import resolve
-from mtlab.cost import count
+from mtlab.resolution import resolve
+from mtlab.studies.budget.dead import dead_weights
+from mtlab.studies.budget.flops import count
 from mtlab.studies.expand import expand
 from mtlab.studies.spec import read_study
 

@@ -15,10 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mtlab.checkpoints.architecture import Facts
-from mtlab.checkpoints.folder import read_folder
-from mtlab.model import VisionLanguageModel, build
-from mtlab.towers import build_tower, tower_shape
+from mtlab.interop.architecture import Facts
+from mtlab.model.network import VisionLanguageModel
+from mtlab.runs.imported import read_folder
+from mtlab.tasks.build import build
+from mtlab.towers.build import build_tower, tower_shape
 
 ROOTS = [Path(__file__).parents[1] / "golden", *map(Path, filter(None, [os.environ.get("MTLAB_GOLDEN")]))]
 

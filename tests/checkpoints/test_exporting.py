@@ -12,10 +12,10 @@ from bundles import checkpoint, facts, folder_of, folders, hugging_face, loaded,
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mtlab.checkpoints.exporting import export
-from mtlab.checkpoints.folder import CONFIG
-from mtlab.checkpoints.importing import Wishes, import_checkpoint
 from mtlab.errors import UserError
+from mtlab.interop.export import export
+from mtlab.interop.import_ import Wishes, import_checkpoint
+from mtlab.runs.imported import CONFIG
 
 
 def imported(bundle: str, place: Path, **wishes: Any) -> Path:
@@ -69,7 +69,7 @@ def test_hugging_face_round_trips_and_crosses_over(bundle: str, tmp_path: Path) 
 
 
 def facts_of(folder: Path) -> Any:
-    from mtlab.checkpoints.architecture import Facts
+    from mtlab.interop.architecture import Facts
 
     config = json.loads((folder / CONFIG).read_text())
     return Facts(heads=config["model"]["heads"], text_heads=4, norm_eps=config["model"]["norm_eps"])

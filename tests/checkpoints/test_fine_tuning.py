@@ -10,16 +10,16 @@ import pytest
 import torch
 from bundles import checkpoint, facts, folder_of, weights
 
-from mtlab.checkpoints.exporting import export
-from mtlab.checkpoints.folder import read_config
-from mtlab.checkpoints.importing import Wishes, import_checkpoint
-from mtlab.config.resolve import filled
 from mtlab.errors import UserError
-from mtlab.model import build
+from mtlab.interop.export import export
+from mtlab.interop.import_ import Wishes, import_checkpoint
+from mtlab.resolution.resolve import filled
+from mtlab.runs.imported import read_config
 from mtlab.studies.costs import Costs
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
-from mtlab.towers import build_tower, tower_shape
+from mtlab.tasks.build import build
+from mtlab.towers.build import build_tower, tower_shape
 from mtlab.training.transfer import digest, start_from
 
 BUNDLE = "mt_aaue_vector"
@@ -33,7 +33,7 @@ def model_folder(folder: Path) -> Path:
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    from mtlab.data.shapes import Shapes
+    from mtlab.data.worlds.shapes import Shapes
 
     dataset = Shapes(Shapes.Config(train=64, val=16, test=16))
     words = sorted({word for example in dataset.examples("train") for word in example.text.lower().split()})

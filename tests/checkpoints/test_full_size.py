@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtlab.checkpoints import architecture, heads
-from mtlab.checkpoints.exporting import export
-from mtlab.checkpoints.families import recognise
-from mtlab.checkpoints.importing import STANDARDISATION, Wishes, blueprint, import_checkpoint, refuse_misshapen
-from mtlab.checkpoints.names import ASIDE, table, to_ours, to_theirs
-from mtlab.config.resolve import filled
+from mtlab.interop import architecture, heads
+from mtlab.interop.export import export
+from mtlab.interop.families import recognise
+from mtlab.interop.import_ import STANDARDISATION, Wishes, blueprint, import_checkpoint, refuse_misshapen
+from mtlab.interop.names import ASIDE, table, to_ours, to_theirs
+from mtlab.resolution.resolve import filled
 
 #: Names and shapes of the official models (see tests/golden/README.md); `#` stands for the numbers of layers.
 NAMES = Path(__file__).parents[1] / "golden" / "state_dict_names_base.json"

@@ -16,14 +16,15 @@ from bundles import ROOTS
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mtlab.checkpoints.bundle import Bundle, read, rebuilt
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader, Mismatched
 from mtlab.data.masking import Masked
-from mtlab.model import VisionLanguageModel
-from mtlab.tasks import objectives, ranking
+from mtlab.interop.bundle import Bundle, read, rebuilt
+from mtlab.model.forward import Arithmetic, Moment, Passes
+from mtlab.model.network import VisionLanguageModel
+from mtlab.tasks import objectives
+from mtlab.tasks.ranking import ranks
 from mtlab.training.evaluate import evaluate
-from mtlab.training.steps import Arithmetic, Moment, Passes
 
 GOLDEN = ROOTS[0]
 NAMES = ("bt", "mt_aaue_vector", "mt_saue_scalar")
@@ -118,7 +119,7 @@ class Rows:
 )
 @torch.no_grad()
 def test_retrieval_ranks_as_published(root: Path, name: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "BLOCK_BYTES", block)
+    monkeypatch.setattr(ranks, "BLOCK_BYTES", block)
     given = load_file(root / "retrieval" / "inputs.safetensors")
     theirs = load_file(root / "retrieval" / f"{name}.safetensors")
     told = json.loads((root / "retrieval" / f"{name}.json").read_text())
@@ -129,13 +130,13 @@ def test_retrieval_ranks_as_published(root: Path, name: str, block: int, monkeyp
     examples = [Example(str(row), str(row), str(image), -1, "") for row, image in enumerate(image_of.tolist())]
     texts, images = Rows(given["in/text_ids"], given["in/text_masks"].bool()), Rows(given["in/images"])
     loader = Loader(examples, texts, images)
-    split = ranking.Split.of(loader)
+    split = ranks.Split.of(loader)
     assert split.image_of.tolist() == image_of.tolist(), "the goldens number images as they first occur"
 
     def between() -> None:
         pass
 
-    found = ranking.search(passes(model), task.itc, task.itm, loader, split, told["k_test"], 10, between)
+    found = ranks.search(passes(model), task.itc, task.itm, loader, split, told["k_test"], 10, between)
     assert sorted(texts.asked) == sorted(str(row) for row in range(len(examples))), "each text is read once"
     assert sorted(images.asked) == sorted(split.images), "each image is read once"
     own = np.full((len(split.images), len(examples)), UNRANKED)

@@ -12,10 +12,10 @@ from bundles import checkpoint, facts, folder_of, folders, hugging_face, loaded,
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mtlab.checkpoints.folder import read_config, read_folder
-from mtlab.checkpoints.importing import Imported, Wishes, import_checkpoint
 from mtlab.errors import UserError
-from mtlab.towers.positions import resized
+from mtlab.interop.import_ import Imported, Wishes, import_checkpoint
+from mtlab.runs.imported import read_config, read_folder
+from mtlab.towers.loading.positions import resized
 
 
 def imported(bundle: str, place: Path, **wishes: object) -> Imported:

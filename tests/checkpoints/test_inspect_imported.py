@@ -9,8 +9,8 @@ import pytest
 from bundles import checkpoint, facts
 from PIL import Image
 
-from mtlab.checkpoints.importing import Wishes, import_checkpoint
 from mtlab.cli import main
+from mtlab.interop.import_ import Wishes, import_checkpoint
 
 
 @pytest.fixture

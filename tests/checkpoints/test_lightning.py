@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from mtlab.checkpoints.lightning import facts, read
 from mtlab.errors import UserError
+from mtlab.interop.lightning import facts, read
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3)}
 

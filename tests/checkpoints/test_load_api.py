@@ -8,8 +8,8 @@ import torch
 from bundles import checkpoint, facts, loaded
 
 import mtlab
-from mtlab.checkpoints.importing import Wishes, import_checkpoint
 from mtlab.errors import UserError
+from mtlab.interop.import_ import Wishes, import_checkpoint
 
 
 def test_load_takes_the_folder_of_an_imported_checkpoint(tmp_path: Path) -> None:

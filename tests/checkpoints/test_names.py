@@ -7,10 +7,10 @@ import torch
 from bundles import folders, weights
 from torch import Tensor
 
-from mtlab.checkpoints.families import recognise
-from mtlab.checkpoints.heads import HEADS, inside, published
-from mtlab.checkpoints.names import Layout, table, to_ours, to_theirs
 from mtlab.errors import UserError
+from mtlab.interop.families import recognise
+from mtlab.interop.heads import HEADS, inside, published
+from mtlab.interop.names import Layout, table, to_ours, to_theirs
 
 
 def layout_of(state: dict[str, Tensor]) -> Layout:

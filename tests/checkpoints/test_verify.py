@@ -12,11 +12,11 @@ from bundles import ROOTS, folders
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mtlab.checkpoints.bundle import read, rebuilt
-from mtlab.checkpoints.comparisons import GROUPS
-from mtlab.checkpoints.verify import verify
 from mtlab.cli import main
 from mtlab.errors import UserError
+from mtlab.interop.bundle import read, rebuilt
+from mtlab.interop.comparisons import GROUPS
+from mtlab.interop.verify import verify
 
 COMMITTED = ["bt", "extra_meter_fusion", "mt_saue_scalar", "mt_aaue_vector", "hf_bridgetower_add"]
 ELSEWHERE = sorted(set(folders()) - set(COMMITTED))

@@ -9,10 +9,10 @@ import torch
 from bundles import ROOTS
 from torch import Tensor, nn
 
-from mtlab.checkpoints import comparisons
-from mtlab.checkpoints.bundle import Rebuilt, read, rebuilt
-from mtlab.checkpoints.verify import _compared
-from mtlab.model import VisionLanguageModel
+from mtlab.interop import comparisons
+from mtlab.interop.bundle import Rebuilt, read, rebuilt
+from mtlab.interop.verify import _compared
+from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks import objectives
 from mtlab.towers.base import Features
 
@@ -156,7 +156,7 @@ def test_a_gate_without_softmax_shows(monkeypatch: pytest.MonkeyPatch) -> None:
         *below, top = features.levels
         return Features((*below, top + sum(gate(level) * level for level in below)), features.mask)
 
-    monkeypatch.setattr("mtlab.encoder.gated", plain)
+    monkeypatch.setattr("mtlab.model.encoder.gated", plain)
     wrong = disagreeing("extra_meter_fusion", until="itc/text_feats")
     assert "out/cls_feats" in wrong
     assert "itc/text_feats" not in wrong, "the contrast reads the tower before its gate"
@@ -168,7 +168,7 @@ def test_a_gate_over_all_levels_shows(monkeypatch: pytest.MonkeyPatch) -> None:
         mixed = (gate(stacked).softmax(1) * stacked).sum(1)
         return Features((*features.levels[:-1], features.levels[-1] + mixed), features.mask)
 
-    monkeypatch.setattr("mtlab.encoder.gated", over_all)
+    monkeypatch.setattr("mtlab.model.encoder.gated", over_all)
     assert "out/cls_feats" in disagreeing("extra_meter_fusion", until="out/cls_feats")
 
 

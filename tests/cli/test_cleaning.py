@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 
 from mtlab.cli import main
-from mtlab.data.cache_locks import LOCKS, QUARANTINE, Hold
+from mtlab.data.cache.locks import LOCKS, QUARANTINE, Hold
 from mtlab.errors import UserError
-from mtlab.studies import clean, sums
-from mtlab.studies.clean import InUseError, in_store
-from mtlab.studies.clean_runs import unasked_runs
-from mtlab.studies.lock import RunLock
-from mtlab.studies.store import Store
+from mtlab.runs import clean, sums
+from mtlab.runs.clean import InUseError, in_store
+from mtlab.runs.clean_runs import unasked_runs
+from mtlab.runs.lock import RunLock
+from mtlab.runs.store import Store
 
 HOLD = """
 import sys, pathlib
-from mtlab.studies.lock import RunLock
+from mtlab.runs.lock import RunLock
 with RunLock(pathlib.Path(sys.argv[1]), interval=0.05, patience=1.0) as held:
     print("held", flush=True)
     sys.stdin.readline()

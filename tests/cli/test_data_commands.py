@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[1] / "golden/datasets/raw"
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mtlab.data.shards.convert import convert
+    from mtlab.data.shards.writing.convert import convert
 
     out = tmp_path_factory.mktemp("shards") / "nlvr2"
     convert("nlvr2", GOLDEN / "nlvr", out)

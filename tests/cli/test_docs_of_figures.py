@@ -17,7 +17,7 @@ from PIL import Image
 from tiny_study import write_study
 
 from mtlab.cli import main
-from mtlab.studies.store import Store
+from mtlab.runs.store import Store
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -87,17 +87,18 @@ def test_the_python_of_the_page_runs(place: Path) -> None:
 
 
 def test_every_figure_is_documented_by_its_name_and_its_function(store: Path) -> None:
-    from mtlab.analysis import figures
-    from mtlab.analysis.page import galleries
+    from mtlab.report import figures
+    from mtlab.report.page import galleries
 
     page = (DOCS / "figures.md").read_text(encoding="utf-8")
     opened = Store.open(store)
     drawn = galleries.everything(galleries.gather(opened, opened.plan("quickstart")))
     assert not {gallery.id for gallery in drawn if f"| `{gallery.id}` |" not in page}
-    for module in pkgutil.iter_modules(figures.__path__):
-        made: Any = importlib.import_module(f"mtlab.analysis.figures.{module.name}")
+    for module in pkgutil.walk_packages(figures.__path__, "mtlab.report.figures."):
+        made: Any = importlib.import_module(module.name)
         for name, function in vars(made).items():
             returns = getattr(function, "__annotations__", {}).get("return")
             own = inspect.isfunction(function) and function.__module__ == made.__name__ and not name.startswith("_")
-            if own and returns in ("go.Figure", "Table") and module.name != "parts":
-                assert f"`{module.name}.{name}(" in page, f"{module.name}.{name}"
+            short = module.name.rpartition(".")[2]
+            if own and returns in ("go.Figure", "Table") and short not in ("parts", "search_parts", "theme", "export"):
+                assert f"`{short}.{name}(" in page, f"{short}.{name}"

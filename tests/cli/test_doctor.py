@@ -45,7 +45,7 @@ def test_json_has_the_documented_keys(doctor: Told) -> None:
 
 def test_a_cluster_that_does_not_answer_breaks_nothing_here(doctor: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = {"version": "24.11", "partitions": [], "problem": "Unable to contact slurm controller"}
-    monkeypatch.setattr("mtlab.diagnosis._slurm", lambda: silent)
+    monkeypatch.setattr("mtlab.launch.doctor._slurm", lambda: silent)
     code, out = doctor()
     assert code == 0
     assert "no jobs can be started: Unable to contact slurm controller" in out

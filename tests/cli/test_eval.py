@@ -10,7 +10,7 @@ from calling import Told, here
 
 from mtlab.data.base import Example
 from mtlab.errors import UserError
-from mtlab.studies.store import Store
+from mtlab.runs.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_answers_are_matched_by_name_and_unknown_ones_count_as_wrong(told: Told,
 
 
 def test_the_order_of_the_answers_does_not_matter() -> None:
-    from mtlab.evaluation import by_name
+    from mtlab.inference.evaluation import by_name
 
     asked = [Example(str(n), "", "", target, "") for n, target in enumerate((0, 1, 2, -1))]
     mapped = by_name(asked, ("red", "green", "blue"), ("blue", "black", "red"))

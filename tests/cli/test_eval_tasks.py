@@ -30,10 +30,10 @@ metrics: {choose: val/primary, verdict: val/primary}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mtlab.runs.store import Store
     from mtlab.studies.costs import Costs
     from mtlab.studies.plan import make_plan, run_configs, to_json
     from mtlab.studies.spec import read_study
-    from mtlab.studies.store import Store
     from mtlab.training.worker import train
 
     folder = tmp_path_factory.mktemp("toys")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mtlab.catalogue import KINDS
 from mtlab.cli import main
+from mtlab.resolution.catalogue import KINDS
 
 
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -90,7 +90,7 @@ def test_list_knows_every_kind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 @pytest.mark.parametrize("arguments", [["--help"], ["status"], ["report", "quickstart"]])
 def test_what_only_reads_never_imports_torch(tmp_path: Path, arguments: list[str]) -> None:
-    from mtlab.studies.store import Store
+    from mtlab.runs.store import Store
 
     store = Store.open(tmp_path / "runs", create=True)
     monkey = "import sys; sys.argv = ['mtlab', *{!r}]; from mtlab.cli import main; code = main(); "

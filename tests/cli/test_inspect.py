@@ -12,10 +12,10 @@ from calling import Told, here
 from PIL import Image
 from tiny_study import write_study
 
-from mtlab.analysis import recorded
-from mtlab.analysis.recorded import Tokens
-from mtlab.inspection import inspect
-from mtlab.studies.store import Store
+from mtlab.inference.inspection import inspect
+from mtlab.recording import reader
+from mtlab.recording.reader import Tokens
+from mtlab.runs.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def directory(store: Path, label: str = "adaptive") -> Path:
 
 
 def known(store: Path) -> Tokens:
-    read = recorded.tokens(directory(store))
+    read = reader.tokens(directory(store))
     assert isinstance(read, Tokens)
     return read
 
@@ -206,8 +206,9 @@ def test_recorded_examples_need_no_torch(store: Path) -> None:
     import subprocess
 
     code = (
-        "import sys; from pathlib import Path; from mtlab.inspection import inspect;"
-        "found = inspect('study:adaptive:0', Path(sys.argv[1])); from mtlab.analysis.token_terminal import render;"
+        "import sys; from pathlib import Path; from mtlab.inference.inspection import inspect;"
+        "found = inspect('study:adaptive:0', Path(sys.argv[1]));"
+        "from mtlab.report.formats.token_terminal import render;"
         "render(found.tokens, 0); print(found.picture(found.tokens.examples[0].image).shape, 'torch' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code, str(store)], check=True, capture_output=True, text=True)

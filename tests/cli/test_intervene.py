@@ -8,11 +8,11 @@ import pytest
 import torch
 from calling import Told, here
 
-from mtlab.intervening import open_run
-from mtlab.studies.find import find_run
-from mtlab.studies.store import Store
+from mtlab.inference.intervention import open_run
+from mtlab.model.forward import Passes
+from mtlab.runs.find import find_run
+from mtlab.runs.store import Store
 from mtlab.training.evaluate import evaluate
-from mtlab.training.steps import Passes
 
 STUDY = """
 kind: ablation

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mtlab.cli import main
-from mtlab.cli.starting import rebased, recipes_by_name, renamed
+from mtlab.cli.study.new import rebased, recipes_by_name, renamed
 from mtlab.config import yaml
 from mtlab.config.load import compose
 from mtlab.errors import UserError

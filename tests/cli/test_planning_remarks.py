@@ -1,6 +1,6 @@
 """What `mtlab plan` says below its table."""
 
-from mtlab.cli.planning import _pairings
+from mtlab.cli.study.plan import _pairings
 
 
 def row(label: str, text: list[list[int]]) -> dict[str, object]:

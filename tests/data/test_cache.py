@@ -15,15 +15,16 @@ import torch
 
 from mtlab.config.options import option
 from mtlab.config.schema import CacheConfig
-from mtlab.data import cache_build
 from mtlab.data.base import SPLITS, Dataset, Example, register_dataset
-from mtlab.data.cache import expert_cache, features
-from mtlab.data.cache_key import CHUNK, cache_key
-from mtlab.data.cache_limit import VARIABLE, evict
-from mtlab.data.cache_locks import LOCKS
-from mtlab.data.cache_store import QUARANTINE
+from mtlab.data.cache import build
+from mtlab.data.cache.experts import expert_cache
+from mtlab.data.cache.extract import features
+from mtlab.data.cache.key import CHUNK, cache_key
+from mtlab.data.cache.locks import LOCKS
+from mtlab.data.cache.size_limit import VARIABLE, evict
+from mtlab.data.cache.store import QUARANTINE
 from mtlab.errors import UserError
-from mtlab.towers import build_tower
+from mtlab.towers.build import build_tower
 
 TEXT = {"name": "tiny_text", "layers": "top2", "depth": 3, "width": 16}
 VISION = {"name": "tiny_vision", "layers": [1, -1], "depth": 3, "width": 16}
@@ -305,9 +306,9 @@ WORKER = textwrap.dedent(
     """
     import json, sys, time
     from pathlib import Path
-    import mtlab.data.cache_extract as extract
+    import mtlab.data.cache.extract as extract
     from mtlab.config.schema import CacheConfig
-    from mtlab.data.cache import expert_cache
+    from mtlab.data.cache.experts import expert_cache
 
     root, nodes, data, pause = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), float(sys.argv[4])
     compute = extract.Work.compute
@@ -358,7 +359,7 @@ def test_one_that_hangs_is_overtaken(tmp_path, monkeypatch):
     frozen = worker(tmp_path, PLANTED_TEXT, pause=120.0)
     try:
         assert frozen.stdout.readline() == "at it\n"
-        monkeypatch.setattr(cache_build, "PATIENCE", 0.5)
+        monkeypatch.setattr(build, "PATIENCE", 0.5)
         cached = expert_cache("text", {"name": "planted"}, PLANTED, FLOAT32, root=tmp_path)
         assert len(cached) == 300
     finally:

@@ -12,10 +12,10 @@ import pytest
 
 from mtlab import files
 from mtlab.config.check import checked
-from mtlab.data import pictogram_names, pictograms
 from mtlab.data.base import SPLITS
-from mtlab.data.pictogram_names import concept, is_toned
-from mtlab.data.pictograms import Pictograms, split_of
+from mtlab.data.worlds import pictogram_names, pictograms
+from mtlab.data.worlds.pictogram_names import concept, is_toned
+from mtlab.data.worlds.pictograms import Pictograms, split_of
 from mtlab.errors import UserError
 
 ALIKE = 16.0  #: grey levels on average, at 16 × 16 pixels: less, and one could be taken for the other
@@ -93,7 +93,7 @@ def test_pictures_are_drawn_once(data: Pictograms, monkeypatch: pytest.MonkeyPat
     assert picture.dtype == np.uint8
     assert picture[0, 0].tolist() == [255, 255, 255]
     assert len(list((files.cache_root() / "pictograms").glob("*.zip"))) == 1
-    monkeypatch.setattr("mtlab.data.pictograms._draw_all", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr("mtlab.data.worlds.pictograms._draw_all", lambda *_: pytest.fail("drawn again"))
     assert np.array_equal(opened(image_size=32).image("1F600"), picture)
     with pytest.raises(KeyError):
         data.image("1F600.svg")

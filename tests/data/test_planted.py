@@ -14,14 +14,16 @@ from torch.nn import functional
 
 from mtlab.config.check import checked
 from mtlab.data.base import Example
-from mtlab.data.planted import PlantedCodes, from_image, from_text, to_image, to_text
+from mtlab.data.worlds.planted import PlantedCodes
 from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Intervention
 from mtlab.managers.interventions import without
-from mtlab.model import Key, VisionLanguageModel, build
-from mtlab.towers import build_tower, tower_node, tower_shape
+from mtlab.model.network import Key, VisionLanguageModel
+from mtlab.seeding import order
+from mtlab.tasks.build import build
 from mtlab.towers.base import Features
-from mtlab.training.seeding import order
+from mtlab.towers.build import build_tower, tower_node, tower_shape
+from mtlab.towers.codes import from_image, from_text, to_image, to_text
 
 Kind = Literal["text", "vision"]
 KINDS: tuple[Kind, Kind] = ("text", "vision")

@@ -13,10 +13,10 @@ from question_folders import row, write_folder, write_images, write_rows
 from tiny_study import write_study
 
 from mtlab.config.check import as_plain, checked
-from mtlab.config.resolve import forget_digests
 from mtlab.data.base import DATASETS, SPLITS
-from mtlab.data.questions import Questions
+from mtlab.data.datasets.questions import Questions
 from mtlab.errors import UserError
+from mtlab.resolution.resolve import forget_digests
 from mtlab.studies.costs import Costs
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study

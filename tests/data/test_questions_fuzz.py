@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from question_folders import row, write_folder
 
 from mtlab.data.base import SPLITS
-from mtlab.data.questions import Questions
-from mtlab.data.questions_file import KEYS, read
+from mtlab.data.datasets.questions import Questions
+from mtlab.data.datasets.questions_file import KEYS, read
 from mtlab.errors import UserError
 
 SETTINGS = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -15,11 +15,11 @@ import pytest
 
 from mtlab.config.check import as_plain, checked
 from mtlab.data.base import DATASETS
-from mtlab.data.shapes import Shapes
-from mtlab.data.shapes_dice import Dice
-from mtlab.data.shapes_questions import ANSWERS, FAMILIES, Scene
-from mtlab.data.shapes_render import render
-from mtlab.data.shapes_scene import COLOURS, SHAPES, Thing
+from mtlab.data.worlds.scenes.dice import Dice
+from mtlab.data.worlds.scenes.questions import ANSWERS, FAMILIES, Scene
+from mtlab.data.worlds.scenes.render import render
+from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Thing
+from mtlab.data.worlds.shapes import Shapes
 from mtlab.errors import UserError
 
 LEVELS = ("easy", "medium", "hard")

@@ -9,8 +9,8 @@ from blind import POINTS, above_commonest, fitted, looks, of, refuse_words_that_
 
 from mtlab.config.check import checked
 from mtlab.data.base import Split
-from mtlab.data.shapes import Shapes
-from mtlab.data.shapes_questions import FAMILIES
+from mtlab.data.worlds.scenes.questions import FAMILIES
+from mtlab.data.worlds.shapes import Shapes
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 

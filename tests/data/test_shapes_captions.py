@@ -10,8 +10,8 @@ import pytest
 
 from mtlab.config.check import checked
 from mtlab.data.base import SPLITS, Split
-from mtlab.data.shapes_captions import CAPTIONS, ShapesCaptions
-from mtlab.data.shapes_scene import COLOURS, SHAPES, Thing
+from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Thing
+from mtlab.data.worlds.shapes_captions import CAPTIONS, ShapesCaptions
 from mtlab.errors import UserError
 
 NUMBERS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}

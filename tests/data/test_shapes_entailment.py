@@ -11,11 +11,11 @@ from blind import POINTS, above_commonest, fitted, looks, of, refuse_words_that_
 
 from mtlab.config.check import checked
 from mtlab.data.base import DATASETS
-from mtlab.data.shapes_dice import Dice
-from mtlab.data.shapes_entailment import ShapesEntailment
-from mtlab.data.shapes_hidden import FAMILIES, LABELS
-from mtlab.data.shapes_render import HOLE, render
-from mtlab.data.shapes_scene import COLOURS, LID, SHAPES, Thing
+from mtlab.data.worlds.scenes.dice import Dice
+from mtlab.data.worlds.scenes.hidden import FAMILIES, LABELS
+from mtlab.data.worlds.scenes.render import HOLE, render
+from mtlab.data.worlds.scenes.scene import COLOURS, LID, SHAPES, Thing
+from mtlab.data.worlds.shapes_entailment import ShapesEntailment
 from mtlab.errors import UserError
 
 LEVELS = ("easy", "medium", "hard")

@@ -11,9 +11,9 @@ from blind import POINTS, above_commonest, fitted, looks, of, refuse_words_that_
 
 from mtlab.config.check import checked
 from mtlab.data.base import Example
-from mtlab.data.shapes_pairs import ShapesPairs
-from mtlab.data.shapes_scene import COLOURS, SHAPES
-from mtlab.data.shapes_statements import FAMILIES
+from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES
+from mtlab.data.worlds.scenes.statements import FAMILIES
+from mtlab.data.worlds.shapes_pairs import ShapesPairs
 
 
 def world(**options: Any) -> ShapesPairs:

@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent / "converters"))
 from raw_trees import raw
 
 from mtlab.config.nodes import configured
-from mtlab.config.resolve import identity, resolve, sizes
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Example
-from mtlab.data.shards.convert import convert
+from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
+from mtlab.resolution.resolve import identity, resolve, sizes
 
 NAMES = ("vqav2", "snli_ve", "nlvr2", "flickr30k", "coco", "cc3m", "sbu", "vg")
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from mtlab.config.check import checked
 from mtlab.data.base import SPLITS
-from mtlab.data.pictograms import Pictograms
-from mtlab.data.shapes_captions import ShapesCaptions, sets_of_things
+from mtlab.data.worlds.pictograms import Pictograms
+from mtlab.data.worlds.shapes_captions import ShapesCaptions, sets_of_things
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/worlds.md").read_text()

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars
 import pytest
 
-from mtlab.data.questions import Questions
+from mtlab.data.datasets.questions import Questions
 
 PAGE = (Path(__file__).parents[2] / "docs/your-own-questions.md").read_text()
 FILES: dict[str, str] = dict(re.findall(r'```\w+ title="(.*?)"\n(.*?)```', PAGE, re.DOTALL))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from offline import no_network  # noqa: F401 - a fixture
 
-from mtlab.cli.running import refuse_unread
+from mtlab.cli.study.run import refuse_unread
 from mtlab.config import yaml
 from mtlab.config.load import compose, recipes
 from mtlab.errors import UserError

@@ -25,8 +25,8 @@ from tiny_shards import make_shards
 from tiny_study import TINY
 
 from mtlab.cli import main as command_line
-from mtlab.studies import sums
-from mtlab.studies.store import CHECKSUM, Store
+from mtlab.runs import sums
+from mtlab.runs.store import CHECKSUM, Store
 
 RECIPES = TESTS.parent
 Input = Callable[[Any], None]

@@ -17,7 +17,7 @@ from typing import Any
 from stage import Report, Stage, damage
 from standin import launch_process, make_plan, snapshot
 
-from mtlab.studies.lock import holder, read_lock
+from mtlab.runs.lock import holder, read_lock
 
 ROWS: dict[str, dict[str, Any]] = {
     "aaa": {"steps": 24, "pause": 0.02},

@@ -114,7 +114,7 @@ def lock_damaged(stage: Stage) -> Report:
 
 
 def _strike_patience() -> None:
-    from mtlab.studies.lock import RunLock
+    from mtlab.runs.lock import RunLock
     from mtlab.training import worker as module
 
     module.RunLock = partial(RunLock, interval=0.1, patience=1.0)  # type: ignore[misc, assignment]
@@ -141,15 +141,15 @@ def file_damaged(name: str, stage: Stage) -> Report:
 
 def _kept_lines(stage: Stage) -> bytes:
     """Read the metrics that the last checkpoint holds."""
-    from mtlab.training import checkpoints
+    from mtlab.runs import checkpoints
 
     return checkpoints.load(stage.last)[0]["history/lines"].numpy().tobytes()
 
 
 def finished_file_damaged(stage: Stage) -> Report:
     """A bit of any file of a finished run: refused, set aside by `mtlab clean`, trained again."""
-    from mtlab.studies.clean import in_store
-    from mtlab.studies.store import Store
+    from mtlab.runs.clean import in_store
+    from mtlab.runs.store import Store
 
     stage.attempt()
     (stage.folder / "store.json").write_text('{"format": 1}')

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from mtlab.config.check import checked
 from mtlab.managers.base import MANAGERS, Manager, Place
-from mtlab.model import initialise
+from mtlab.model.network import initialise
 from mtlab.testing import EXPERTS, LAYERS, WIDTH, Scene
 
 

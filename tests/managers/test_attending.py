@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlab.managers.attending import attended, spared
+from mtlab.managers.mixtures.attending import attended, spared
 
 WIDTH = 8
 SIZES = [(3, 7), (7, 3), (5, 5), (1, 6)]

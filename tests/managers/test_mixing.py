@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtlab.managers.mixing import mix
+from mtlab.managers.mixtures.mixing import mix
 
 KINDS = {
     "shared": (1, 4, 1, 1),

@@ -5,7 +5,7 @@ import torch
 from by_hand import make
 
 from mtlab.managers.base import MANAGERS
-from mtlab.projection import Embeddings, Projections, project
+from mtlab.model.projection import Embeddings, Projections, project
 from mtlab.testing import scene
 from mtlab.towers.base import Features, TowerShape
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from calling import Told
 
+from mtlab.config.registry import Registry
 from mtlab.managers.base import MANAGERS, Manager
-from mtlab.registry import Registry
 
 
 def test_brackets_in_docs_are_shown_as_they_stand(plugin: Callable[..., Path], told: Told, monkeypatch) -> None:
@@ -115,7 +115,7 @@ def fails() -> object:
 
 def installed(monkeypatch: pytest.MonkeyPatch, *points: Point) -> Registry[Manager]:
     monkeypatch.setattr(metadata, "entry_points", lambda group: points if group == "mtlab.managers" else ())
-    return Registry("manager", "mtlab.managers", "mtlab.managers", Manager, entries=dict(MANAGERS.entries))
+    return Registry("manager", MANAGERS.packages, "mtlab.managers", Manager, entries=dict(MANAGERS.entries))
 
 
 def test_an_entry_point_that_fails_is_remembered_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,11 @@ AT_IMPORT = {
     "leaves": ("import torch\n", "import torch\nraise SystemExit(3)\n", "SystemExit: 3 (plug_leaves.py:5)"),
     "syntax": ("import torch\n", "import torch as\n", "SyntaxError: invalid syntax (plug_syntax.py, line 4)"),
     "needs": ("import torch\n", "import no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing'"),
-    "twice": ('"NAME"', '"static"', "manager 'static' of plug_twice is registered by mtlab.managers.static already"),
+    "twice": (
+        '"NAME"',
+        '"static"',
+        "manager 'static' of plug_twice is registered by mtlab.managers.mixtures.static already",
+    ),
     "dashes": ('"NAME"', '"my-manager"', "manager name 'my-manager': use lower-case letters, digits and _"),
     "no_base": ("Mine(Manager)", "Mine(nn.Module)", "must be a subclass of mtlab.managers.base.Manager"),
     "thawed": ("frozen=True", "frozen=False", "Config must be frozen: write @dataclass(frozen=True)"),

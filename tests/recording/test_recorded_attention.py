@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtlab.layers import Attention, CrossModalLayer
+from mtlab.attention import Attention
+from mtlab.model.layers import CrossModalLayer
 from mtlab.recording import attention
 from mtlab.recording.attention import _of_layer
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies.lock import LOCKED, LockedError, RunLock
+from mtlab.runs.lock import LOCKED, LockedError, RunLock
 
 INTERVAL, PATIENCE = 0.1, 5.0  #: of the lock
 STEPS = 12
@@ -196,11 +196,11 @@ def launch_process(root: Path, made: Any, **settings: Any) -> subprocess.Popen[s
 
 def launch(root: Path, path: Path) -> int:
     """Launch a described plan with stand-in workers and plain lines."""
-    from mtlab.studies.launcher import Policy, launch
-    from mtlab.studies.live import live_view
-    from mtlab.studies.local import LocalPool
-    from mtlab.studies.slurm import SlurmPool
-    from mtlab.studies.store import Store
+    from mtlab.launch.launcher import Policy, launch
+    from mtlab.launch.live import live_view
+    from mtlab.launch.local import LocalPool
+    from mtlab.launch.slurm.pool import SlurmPool
+    from mtlab.runs.store import Store
 
     data = json.loads(path.read_text())
     here, there = LocalPool(data["workers"], command=command), SlurmPool(16, {"extra": {}}, command=command)

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from tiny_study import write_study
 
-from mtlab import sealed
-from mtlab.analysis import recorded
+from mtlab import checksums
 from mtlab.cli import main
 from mtlab.errors import UserError
-from mtlab.studies import shapes
-from mtlab.studies.store import Store
+from mtlab.recording import reader
+from mtlab.runs import schemas
+from mtlab.runs.store import Store
 
 Call = Callable[..., tuple[int, str]]
 ROWS = [{"step": step, "seconds": 1.0, "val/accuracy": 0.1 * step} for step in (3, 6)]
@@ -165,22 +165,22 @@ def test_interventions_that_were_changed_are_told(tmp_path: Path) -> None:
     part = {"uniform": 0.5, "token_mean": None, "without": {"1": 0.4}}
     sound = {"standard": {"metric": "val/accuracy", "text": part, "image": part | {"by": "input"}}}
     sound |= {"swap/3": {"metric": "val/accuracy", "text": 0.1, "image": None, "both": 0.2}}
-    shapes.check(sound, shapes.INTERVENTIONS, tmp_path)
+    schemas.check(sound, schemas.INTERVENTIONS, tmp_path)
     for wrong in ([], {"standard": 1}, {"standard": {"metric": "x"}}, {"swap/3": {"metric": None}}):
         with pytest.raises(UserError, match="is damaged"):
-            shapes.check(wrong, shapes.INTERVENTIONS, tmp_path)
+            schemas.check(wrong, schemas.INTERVENTIONS, tmp_path)
 
 
 def test_an_empty_file_bears_no_seal(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    assert sealed.read(tmp_path / "empty") is None
-    assert sealed.broken(tmp_path / "empty") is None
+    assert checksums.read(tmp_path / "empty") is None
+    assert checksums.broken(tmp_path / "empty") is None
 
 
 def test_levels_and_labels_that_are_none_are_left_out() -> None:
     about: dict[str, Any] = {"levels": {"text": ["high"], "image": [1, 2]}, "labels": {"a": 3, "b": ["x"]}}
-    assert recorded._levels(about) == {"image": (1, 2)}
-    assert recorded._labels(about) == {"a": (), "b": ("x",)}
-    worth = recorded.worth({"metrics": {}, "interventions": {"text": {"without": {"top": 0.5, "2": 0.4}}}})
-    assert isinstance(worth, recorded.Worth)
+    assert reader._levels(about) == {"image": (1, 2)}
+    assert reader._labels(about) == {"a": (), "b": ("x",)}
+    worth = reader.worth({"metrics": {}, "interventions": {"text": {"without": {"top": 0.5, "2": 0.4}}}})
+    assert isinstance(worth, reader.Worth)
     assert worth.without["text"] == {2: 0.4}

@@ -13,8 +13,8 @@ import pytest
 from patience import wait_for
 from standin import launch_process, make_plan, snapshot
 
-from mtlab.studies.clean import unheld
-from mtlab.studies.lock import holder, read_lock
+from mtlab.runs.clean import unheld
+from mtlab.runs.lock import holder, read_lock
 
 TARGETS = ("worker", "launcher", "both")
 ROWS: dict[str, dict[str, Any]] = {

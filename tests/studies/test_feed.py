@@ -11,10 +11,10 @@ import standin
 from standin import make_plan
 
 from mtlab import files
-from mtlab.studies.board import Board, Turn
-from mtlab.studies.launcher import Outcome, Policy, launch
-from mtlab.studies.local import LocalPool
-from mtlab.studies.store import Store
+from mtlab.launch.board import Board, Turn
+from mtlab.launch.launcher import Outcome, Policy, launch
+from mtlab.launch.local import LocalPool
+from mtlab.runs.store import Store
 
 
 class Script:

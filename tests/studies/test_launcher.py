@@ -17,11 +17,11 @@ from standin import make_plan, snapshot
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies.launcher import Outcome, Policy, launch
-from mtlab.studies.local import LocalPool, cpus, default_workers
-from mtlab.studies.lock import RunLock, glance
-from mtlab.studies.store import Store
-from mtlab.studies.workers import environment, worker_command
+from mtlab.launch.launcher import Outcome, Policy, launch
+from mtlab.launch.local import LocalPool, cpus, default_workers
+from mtlab.launch.workers import environment, worker_command
+from mtlab.runs.lock import RunLock, glance
+from mtlab.runs.store import Store
 
 Run = Callable[..., Outcome]
 

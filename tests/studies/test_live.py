@@ -17,13 +17,13 @@ from rich.console import Console
 from standin import make_plan
 
 from mtlab import files
-from mtlab.studies.board import Board, Job, make_board
-from mtlab.studies.failures import ADVICE, Failure
-from mtlab.studies.launcher import launch
-from mtlab.studies.live import Live, Plain, live_view
-from mtlab.studies.local import LocalPool
-from mtlab.studies.progress import Progress, clock
-from mtlab.studies.store import Store
+from mtlab.launch.board import Board, Job, make_board
+from mtlab.launch.failures import ADVICE, Failure
+from mtlab.launch.launcher import launch
+from mtlab.launch.live import Live, Plain, live_view
+from mtlab.launch.local import LocalPool
+from mtlab.launch.progress import Progress, clock
+from mtlab.runs.store import Store
 
 
 @pytest.fixture

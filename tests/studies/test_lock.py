@@ -13,13 +13,13 @@ import pytest
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies import lock
-from mtlab.studies.lock import LOCKED, LockedError, RunLock, Watch, glance
-from mtlab.studies.process import LAUNCHER, Process, here
+from mtlab.processes import LAUNCHER, Process, here
+from mtlab.runs import lock
+from mtlab.runs.lock import LOCKED, LockedError, RunLock, Watch, glance
 
 HOLD = """
 import sys, pathlib
-from mtlab.studies.lock import RunLock
+from mtlab.runs.lock import RunLock
 with RunLock(pathlib.Path(sys.argv[1]), interval=0.05, patience=1.0) as held:
     print("held", flush=True)
     sys.stdin.readline()
@@ -190,7 +190,7 @@ def test_half_written_files_of_a_dead_predecessor_are_removed(run: Path) -> None
 
 RACE = """
 import sys, pathlib, time, os
-from mtlab.studies.lock import RunLock, LockedError
+from mtlab.runs.lock import RunLock, LockedError
 run = pathlib.Path(sys.argv[1])
 print("held", flush=True)
 sys.stdin.readline()

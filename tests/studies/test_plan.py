@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tiny_study import write_study
 
-from mtlab.config import resolve
 from mtlab.errors import UserError
+from mtlab.resolution import resolve
 from mtlab.studies.costs import Costs
 from mtlab.studies.plan import Plan, make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study

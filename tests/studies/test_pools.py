@@ -13,10 +13,8 @@ from standin import make_plan
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies import launchers, slurm, slurm_queue
-from mtlab.studies.failures import End
-from mtlab.studies.launcher import Outcome, Policy, launch
-from mtlab.studies.launchers import (
+from mtlab.launch import backends
+from mtlab.launch.backends import (
     LocalSettings,
     SlurmSettings,
     attempt_limit,
@@ -24,11 +22,14 @@ from mtlab.studies.launchers import (
     make_pool,
     slurm_options,
 )
-from mtlab.studies.local import LocalPool, default_workers
-from mtlab.studies.slurm import SlurmPool
-from mtlab.studies.slurm_queue import Seen, SlurmError, parsed
+from mtlab.launch.failures import End
+from mtlab.launch.launcher import Outcome, Policy, launch
+from mtlab.launch.local import LocalPool, default_workers
+from mtlab.launch.slurm import pool, queue
+from mtlab.launch.slurm.pool import SlurmPool
+from mtlab.launch.slurm.queue import Seen, SlurmError, parsed
+from mtlab.runs.store import Store
 from mtlab.studies.spec import Resources
-from mtlab.studies.store import Store
 
 # Settings
 
@@ -99,7 +100,7 @@ def test_a_job_asks_for_a_gpu_for_each_process(
     asked: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(launchers, "_refuse_impossible", lambda *_: None)
+    monkeypatch.setattr(backends, "_refuse_impossible", lambda *_: None)
     pool = make_pool(SlurmSettings(extra=extra), Resources(**resources), on_device(device))
     assert isinstance(pool, SlurmPool)
     assert pool.options["gpus_per_node"] == asked
@@ -116,7 +117,7 @@ def test_a_job_asks_for_a_gpu_for_each_process(
 def test_another_number_of_gpus_than_of_processes_is_refused(
     device: str, resources: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launchers, "_refuse_impossible", lambda *_: None)
+    monkeypatch.setattr(backends, "_refuse_impossible", lambda *_: None)
     with pytest.raises(UserError) as told:
         make_pool(SlurmSettings(), Resources(**resources), on_device(device))
     assert str(told.value).startswith(f"resources.gpus: {line}")
@@ -134,7 +135,7 @@ def test_where_there_is_no_slurm_that_is_told(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="no sbatch here: Slurm's jobs are submitted from a login node"):
         make_pool(SlurmSettings(), Resources(), make_plan({"aaa": {}})[1])
-    assert slurm_queue.described() == {"version": None, "partitions": [], "problem": None}
+    assert queue.described() == {"version": None, "partitions": [], "problem": None}
 
 
 def test_where_submitit_is_missing_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,9 +188,9 @@ def test_one_question_for_all_jobs_and_none_for_none(monkeypatch: pytest.MonkeyP
         asked.append(words)
         return "4|RUNNING|0:0|0|0:01|1:00|\n"
 
-    monkeypatch.setattr(slurm_queue, "command", answer)
-    assert slurm_queue.look([]) == {}
-    assert set(slurm_queue.look([9, 4])) == {4}  # the other is forgotten
+    monkeypatch.setattr(queue, "command", answer)
+    assert queue.look([]) == {}
+    assert set(queue.look([9, 4])) == {4}  # the other is forgotten
     (words,) = asked
     assert "--jobs=4,9" in words
 
@@ -198,12 +199,12 @@ def test_a_queue_that_has_forgotten_all_is_no_error_and_one_that_is_silent_is(mo
     def fail(*words: str, **_: Any) -> str:
         raise SlurmError(problem)
 
-    monkeypatch.setattr(slurm_queue, "command", fail)
+    monkeypatch.setattr(queue, "command", fail)
     problem = "slurm_load_jobs error: Invalid job id specified"
-    assert slurm_queue.look([4]) == {}
+    assert queue.look([4]) == {}
     problem = "slurm_load_jobs error: Unable to contact slurm controller"
     with pytest.raises(SlurmError):
-        slurm_queue.look([4])
+        queue.look([4])
 
 
 class Queue:
@@ -211,9 +212,9 @@ class Queue:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, looks: Sequence[Any], work: Any = bool) -> None:
         self.looks, self.work = list(looks), work
-        monkeypatch.setattr(slurm, "SOON", 0.01)
-        monkeypatch.setattr(slurm, "submit_or_find", self.submit)
-        monkeypatch.setattr(slurm, "look_aside", self.look)
+        monkeypatch.setattr(pool, "SOON", 0.01)
+        monkeypatch.setattr(pool, "submit_or_find", self.submit)
+        monkeypatch.setattr(pool, "look_aside", self.look)
 
     def submit(self, run: Path, *_: Any) -> int:
         self.work(run)
@@ -247,7 +248,7 @@ def test_what_a_worker_wrote_counts_where_the_queue_has_forgotten_its_job(
 def test_a_queue_that_is_silent_for_a_while_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = SlurmError("Unable to contact slurm controller")
     running, done = "7|RUNNING|0:0|0|0:01|1:00|", "7|COMPLETED|0:0|0|0:02|1:00|"
-    monkeypatch.setattr(slurm, "LATE", 0.02)
+    monkeypatch.setattr(pool, "LATE", 0.02)
     Queue(monkeypatch, [running, silent, silent, done], lambda run: files.write_json(run / "result.json", {}))
     assert from_queue(tmp_path / "runs").done == ("aaa/s0",)
 

@@ -8,8 +8,8 @@ import pytest
 from mtlab.errors import UserError
 from mtlab.studies.costs import Costs
 from mtlab.studies.expand import expand
+from mtlab.studies.literature import by_row, overall
 from mtlab.studies.plan import Plan, make_plan, to_json
-from mtlab.studies.published import by_row, overall
 from mtlab.studies.spec import read_study
 
 STUDY = """

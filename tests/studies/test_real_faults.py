@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mtlab.studies.lock import holder, read_lock
+from mtlab.runs.lock import holder, read_lock
 
 STUDY = """
 kind: ablation

@@ -21,14 +21,14 @@ from tiny_study import write_study
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies.launcher import Outcome, Policy, launch
-from mtlab.studies.launchers import launcher_settings, make_pool
-from mtlab.studies.local import LocalPool
-from mtlab.studies.lock import lock_path
-from mtlab.studies.slurm import SlurmPool
+from mtlab.launch.backends import launcher_settings, make_pool
+from mtlab.launch.launcher import Outcome, Policy, launch
+from mtlab.launch.local import LocalPool
+from mtlab.launch.slurm.pool import SlurmPool
+from mtlab.launch.status import study_status
+from mtlab.runs.lock import lock_path
+from mtlab.runs.store import Store
 from mtlab.studies.spec import Resources
-from mtlab.studies.status import study_status
-from mtlab.studies.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -16,9 +16,9 @@ from standin import make_plan
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies.lock import RunLock
-from mtlab.studies.status import StudyStatus, study_status
-from mtlab.studies.store import Store
+from mtlab.launch.status import StudyStatus, study_status
+from mtlab.runs.lock import RunLock
+from mtlab.runs.store import Store
 
 
 @pytest.fixture
@@ -127,8 +127,8 @@ def test_status_of_many_runs_takes_less_than_half_a_second(store: Store) -> None
         (folder / "state.json").write_text('{"attempt": 1}')
     script = (
         "import sys, pathlib\n"
-        "from mtlab.studies.status import study_status\n"
-        "from mtlab.studies.store import Store\n"
+        "from mtlab.launch.status import study_status\n"
+        "from mtlab.runs.store import Store\n"
         "from rich.console import Console\n"
         "Console().print(study_status(Store.open(pathlib.Path(sys.argv[1])), 'demo').table())\n"
     )

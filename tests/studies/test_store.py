@@ -12,9 +12,9 @@ import pytest
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.studies.lock import RunLock, lock_path
-from mtlab.studies.process import here
-from mtlab.studies.store import Store, run_id, store_root
+from mtlab.processes import here
+from mtlab.runs.lock import RunLock, lock_path
+from mtlab.runs.store import Store, run_id, store_root
 
 
 def config(seed: int = 0, *, lr: float = 0.1, threads: int = 1) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def test_launch_log(store: Store) -> None:
 
 def test_this_room_imports_no_torch() -> None:
     script = (
-        "import json, sys, mtlab.studies.store, mtlab.studies.launcher, mtlab.studies.live, mtlab.studies.status\n"
+        "import json, sys, mtlab.runs.store, mtlab.launch.launcher, mtlab.launch.live, mtlab.launch.status\n"
         "print(json.dumps(sorted({'torch', 'polars', 'rich', 'timm', 'transformers', 'numpy'} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

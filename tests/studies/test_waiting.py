@@ -13,12 +13,12 @@ import pytest
 from standin import make_plan
 
 from mtlab import files
-from mtlab.analysis.dashboard.data import Data
 from mtlab.cli import main
-from mtlab.studies import waiting
-from mtlab.studies.process import here
-from mtlab.studies.status import study_status, study_statuses
-from mtlab.studies.store import Store
+from mtlab.dashboard.data import Data
+from mtlab.launch import queued
+from mtlab.launch.status import study_status, study_statuses
+from mtlab.processes import here
+from mtlab.runs.store import Store
 
 Squeue = Callable[[str], Path]
 
@@ -117,7 +117,7 @@ def test_a_queue_that_does_not_answer_changes_nothing(
         monkeypatch.setenv("PATH", "/nowhere")
     else:
         squeue(script)
-    monkeypatch.setattr(waiting, "PATIENCE", 0.5)
+    monkeypatch.setattr(queued, "PATIENCE", 0.5)
     before = states(store)
     submit(store, "bridge/s0", 7)
     submit(store, "bridge/s1", "seven")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.studies.lock import LOCKED, LockedError, RunLock
+from mtlab.runs.lock import LOCKED, LockedError, RunLock
 
 INTERVAL, PATIENCE = 0.1, 5.0  #: of the lock
 BEST = 3e-3  #: the learning rate that is best
@@ -150,10 +150,10 @@ class Opened:
     """A sweep with its searches, to be driven in this process."""
 
     def __init__(self, path: Path, root: Path, overrides: Sequence[str] = ()) -> None:
-        from mtlab.studies.store import Store
+        from mtlab.runs.store import Store
         from mtlab.sweeps.run import open_searches
         from mtlab.sweeps.spec import read_sweep
-        from mtlab.sweeps.storage import open_shelf
+        from mtlab.sweeps.storage.backends import open_shelf
         from mtlab.sweeps.variants import prepare
 
         self.prepared = prepare(read_sweep(path, overrides), free)
@@ -166,8 +166,8 @@ class Opened:
 
     def search(self, trials: int | None = None, **behaviour: Any) -> None:
         """Search one run after the other, each at once and to its end; stop after so many trials have ended."""
-        from mtlab.studies.board import Board, make_job
-        from mtlab.studies.failures import Failure
+        from mtlab.launch.board import Board, make_job
+        from mtlab.launch.failures import Failure
         from mtlab.sweeps.driver import Driver
         from mtlab.sweeps.plan import PlanFile, to_json
 
@@ -217,8 +217,8 @@ class Opened:
 
 def launch(path: Path, root: Path, workers: int) -> int:
     """Search as `mtlab sweep` does, with imagined runs in processes of their own."""
-    from mtlab.studies.launcher import Policy
-    from mtlab.studies.local import LocalPool
+    from mtlab.launch.launcher import Policy
+    from mtlab.launch.local import LocalPool
     from mtlab.sweeps.run import run_searches
 
     opened = Opened(path, root)

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from imagined import Opened, write_sweep
 
-from mtlab.analysis import sweep_artifacts
-from mtlab.analysis.sweep_dashboard import keep_attaching
+from mtlab.dashboard.sweep import sweep_artifacts
+from mtlab.dashboard.sweep.optuna_dashboard import keep_attaching
 from mtlab.errors import UserError
 from mtlab.sweeps.opened import found
-from mtlab.sweeps.storage import open_shelf
+from mtlab.sweeps.storage.backends import open_shelf
 
 TEXT = """
 why: Which is better?
@@ -100,7 +100,7 @@ def test_without_a_browser_to_draw_it_says_so_once_and_goes_on(opened: Opened, m
     def fail(*_: object) -> None:
         raise UserError("pictures of figures need Chrome or Chromium on this machine")
 
-    monkeypatch.setattr("mtlab.analysis.sweep_dashboard.attach_some", fail)
+    monkeypatch.setattr("mtlab.dashboard.sweep.optuna_dashboard.attach_some", fail)
     keep_attaching(opened.store, "hunt", opened.shelf, None, threading.Event(), said.append)  # type: ignore[arg-type]
     assert said == ["no figures at the trials: pictures of figures need Chrome or Chromium on this machine"]
 

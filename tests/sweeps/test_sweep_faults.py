@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from patience import wait_for
 
 from mtlab import files
-from mtlab.sweeps.storage import open_shelf
+from mtlab.sweeps.storage.backends import open_shelf
 
 TRIALS = 6
 STORAGES = ["journal", "postgres"]

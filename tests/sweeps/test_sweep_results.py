@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from imagined import Opened, free, train, write_sweep
 
-from mtlab.analysis import sweep_tables, sweeps
 from mtlab.errors import UserError
+from mtlab.report import sweep
+from mtlab.report.formats import sweep_tables
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
 from mtlab.sweeps.opened import opened as reading
@@ -41,10 +42,10 @@ def searched(folder: Path, text: str = TEXT, **behaviour: Any) -> Opened:
     return opened
 
 
-def described(opened: Opened) -> sweeps.SweepReport:
+def described(opened: Opened) -> sweep.SweepReport:
     plan = opened.store.plan("hunt")
     with reading(opened.store, plan) as (_, found):
-        return sweeps.build(opened.store, plan, found)
+        return sweep.build(opened.store, plan, found)
 
 
 def winning(opened: Opened, folder: Path, name: str = "x", retrain: str = "best") -> Path:

@@ -7,7 +7,7 @@ import pytest
 from imagined import Opened, write_sweep
 from rich.console import Console
 
-from mtlab.studies.board import Board, make_job
+from mtlab.launch.board import Board, make_job
 from mtlab.sweeps.driver import News
 from mtlab.sweeps.view import REFUSALS, Score, SweepLive, SweepPlain, sweep_view
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import toys  # noqa: F401 - registers the data sets
 
-from mtlab.config.resolve import identity, resolve
 from mtlab.errors import UserError
+from mtlab.resolution.resolve import identity, resolve
 
 TEXT, VISION = {"name": "tiny_text"}, {"name": "tiny_vision"}
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtlab.config.resolve import resolve
-from mtlab.cost import count
 from mtlab.errors import UserError
-from mtlab.model import VisionLanguageModel, build
+from mtlab.model.network import VisionLanguageModel
+from mtlab.resolution.resolve import resolve
+from mtlab.studies.budget.flops import count
 from mtlab.tasks import objectives
+from mtlab.tasks.build import build
 from mtlab.tasks.question_answering import QuestionAnswering
 from mtlab.towers.base import Features, TowerShape
 from mtlab.training.transfer import enlarged
@@ -139,7 +140,7 @@ class TestGate:
                 resolve(written("question_answering", "shapes") | {"vision": node})
 
     def test_old_runs_keep_their_ids(self) -> None:
-        from mtlab.config.resolve import identity
+        from mtlab.resolution.resolve import identity
 
         plain = identity(resolve(written("question_answering", "shapes")))
         explicit = written({"name": "question_answering", "loss": "cross_entropy"}, "shapes")

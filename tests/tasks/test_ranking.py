@@ -11,10 +11,10 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
 from mtlab.managers.base import Experts
-from mtlab.tasks import spill
-from mtlab.tasks.ranking import IMAGES, NEVER, TEXTS, Pairs, Split, candidates, evaluation, ranked
-from mtlab.tasks.similarity import contrasted, nearest
-from mtlab.tasks.spill import Spill
+from mtlab.tasks.ranking import disk_cache
+from mtlab.tasks.ranking.disk_cache import Spill
+from mtlab.tasks.ranking.ranks import IMAGES, NEVER, TEXTS, Pairs, Split, candidates, evaluation, ranked
+from mtlab.tasks.ranking.similarity import contrasted, nearest
 from mtlab.towers.base import Features
 
 CPU = torch.device("cpu")
@@ -56,7 +56,8 @@ def test_candidates_are_the_nearest_of_images_and_of_texts_each_pair_once() -> N
 def test_the_contrast_of_a_split_is_that_of_a_batch_however_it_is_cut(
     cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mtlab.tasks import objectives, similarity
+    from mtlab.tasks import objectives
+    from mtlab.tasks.ranking import similarity
 
     monkeypatch.setattr(similarity, "CELLS", cells)
     text, image, own = units(0, 4), units(1, 4), torch.arange(4)
@@ -137,6 +138,6 @@ class TestSpill:
         with Spill(10**9, tmp_path) as kept, pytest.raises(UserError, match="GB of scratch space") as caught:
             kept.add([0], Experts(torch.zeros(1, 6, 577, 768)))
         assert "MTLAB_CACHE" in str(caught.value)
-        monkeypatch.setattr(spill, "SPARE", 2**60)
+        monkeypatch.setattr(disk_cache, "SPARE", 2**60)
         with Spill(1, tmp_path) as kept, pytest.raises(UserError, match="scratch space"):
             kept.add([0], Experts(torch.zeros(1, 1, 1, 1)))

@@ -11,7 +11,7 @@ import json, resource, sys
 import torch
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
-from mtlab.model import build
+from mtlab.tasks.build import build
 from mtlab.tasks import ranking
 from mtlab.towers.base import Features, TowerShape
 from mtlab.training.evaluate import evaluate

@@ -10,11 +10,11 @@ import torch
 from mtlab.data.base import Example
 from mtlab.data.batches import Extras, Loader
 from mtlab.data.converters.answers import normalise
+from mtlab.distributed.group import ALONE
 from mtlab.tasks import objectives
-from mtlab.tasks.consensus import consensus
 from mtlab.tasks.question_answering import QuestionAnswering
+from mtlab.tasks.vqa_accuracy import consensus
 from mtlab.towers.base import Features
-from mtlab.training.group import ALONE
 
 ANSWERS = ("red", "blue", "2", "green")
 

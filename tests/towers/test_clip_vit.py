@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from mtlab.errors import UserError
-from mtlab.towers import build_tower, tower_digest, tower_shape
-from mtlab.towers.positions import resized
+from mtlab.towers.build import build_tower, tower_digest, tower_shape
+from mtlab.towers.loading.positions import resized
 
 NODE = {"name": "clip_vit", "width": 32, "depth": 3, "heads": 2, "patch": 8, "image_size": 32}
 

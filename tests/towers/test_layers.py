@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mtlab.errors import UserError
-from mtlab.towers import offered
+from mtlab.towers.levels import offered
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mtlab.errors import UserError
-from mtlab.towers import build_tower, fetch_tower, text_pieces, tower_digest, tower_shape
+from mtlab.towers.build import build_tower, fetch_tower, text_pieces, tower_digest, tower_shape
 from mtlab.towers.text import _minilm_folder
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
@@ -194,7 +194,7 @@ def test_minilm_is_described_without_transformers_and_its_absence_is_told():
     program = textwrap.dedent(
         """
         import importlib.util, sys
-        from mtlab.towers import tower_digest, tower_shape
+        from mtlab.towers.build import tower_digest, tower_shape
         nodes = [("text", {"name": "minilm"}), ("vision", {"name": "efficientnet_lite0"})]
         for kind, node in nodes:
             tower_shape(kind, node), tower_digest(kind, node)
@@ -250,6 +250,6 @@ def test_models_without_words_for_their_tokens(tmp_path):
 
 def test_naming_pieces_does_not_take_seconds():
     """Workers do it on cached features: neither transformers nor the model is loaded."""
-    program = "import sys; from mtlab.towers import text_pieces; text_pieces({'name': 'minilm'}, ['a'])"
+    program = "import sys; from mtlab.towers.build import text_pieces; text_pieces({'name': 'minilm'}, ['a'])"
     program += "; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mtlab.errors import UserError
-from mtlab.towers import build_tower, tower_digest, tower_shape
+from mtlab.towers.build import build_tower, tower_digest, tower_shape
 
 TEXT = {"name": "tiny_text"}
 VISION = {"name": "tiny_vision"}

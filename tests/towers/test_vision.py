@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from mtlab.errors import UserError
-from mtlab.towers import build_tower, fetch_tower, token_grid, tower_digest, tower_shape
 from mtlab.towers.base import Grid
-from mtlab.towers.positions import resized
+from mtlab.towers.build import build_tower, fetch_tower, token_grid, tower_digest, tower_shape
+from mtlab.towers.loading.positions import resized
 
 
 def timm_node(model, **options):
@@ -115,7 +115,7 @@ def test_efficientnet_has_learnt_to_see():
 def test_every_tensor_of_the_package_finds_its_place():
     """Both list their tensors in the order of the network, so the order checks the names."""
     from mtlab.towers.efficientnet import _file
-    from mtlab.towers.weights import read_tensors
+    from mtlab.towers.loading.weights import read_tensors
 
     tower = build_tower("vision", {"name": "efficientnet_lite0", "grid": 2, "layers": "top2"})
     theirs = [value for name, value in read_tensors(_file()).items() if not name.startswith("_fc")]

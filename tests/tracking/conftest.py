@@ -12,7 +12,7 @@ import pytest
 from served import KEY, Server
 from tracked_study import STUDY
 
-from mtlab.studies.store import Store
+from mtlab.runs.store import Store
 
 HERE = Path(__file__).parent
 

@@ -12,12 +12,12 @@ import plotly.graph_objects as go
 import pytest
 from tracked_study import run_id
 
-from mtlab.studies.store import Store
+from mtlab.report.sync.follow import Follower
+from mtlab.report.sync.plain import plain
+from mtlab.report.sync.rows import rows, settled
+from mtlab.report.sync.tables import LAYERS_COLUMNS
+from mtlab.runs.store import Store
 from mtlab.tracking.base import About, Drawing, Fan, Grid, Receipt, Shown
-from mtlab.tracking.follow import Follower
-from mtlab.tracking.plain import plain
-from mtlab.tracking.rows import rows, settled
-from mtlab.tracking.tables import LAYERS_COLUMNS
 
 
 @dataclass
@@ -304,13 +304,13 @@ def test_figures_hold_lists_that_every_reader_understands() -> None:
 
 
 def test_without_a_browser_figures_are_sent_without_pictures(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mtlab.analysis import pictures
     from mtlab.errors import UserError
+    from mtlab.report.figures import export
 
     def none(_: object) -> list[bytes]:
         raise UserError("pictures of figures need Chrome or Chromium on this machine")
 
-    monkeypatch.setattr(pictures, "drawn", none)
+    monkeypatch.setattr(export, "drawn", none)
     notebook = Notebook()
     following, told, _ = follower(store, notebook, images=True)
     following.end()

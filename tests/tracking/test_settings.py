@@ -7,10 +7,10 @@ from tracked_study import STUDY
 
 from mtlab.config.check import checked
 from mtlab.errors import UserError
+from mtlab.report.sync.process import settings
 from mtlab.studies.costs import Costs
 from mtlab.studies.plan import make_plan, to_json
 from mtlab.studies.spec import read_study
-from mtlab.tracking.process import settings
 from mtlab.tracking.settings import Tracking, WandbKeys
 
 BARE = STUDY.partition("tracking:")[0]

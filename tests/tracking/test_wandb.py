@@ -18,7 +18,7 @@ from patience import wait_for
 from served import KEY, Server
 from tracked_study import STUDY, run_id
 
-from mtlab.studies.store import Store
+from mtlab.runs.store import Store
 
 Serve = Callable[..., Server]
 STEPS = [0, 1, 2, 5, 10, 20, 30]
@@ -162,7 +162,7 @@ def test_a_run_that_was_sent_but_not_noted_is_not_doubled(one: Store, serve: Ser
 def following(store: Store, mode: str) -> Iterator[subprocess.Popen[str]]:
     """The process that follows a study, as `mtlab run` starts it."""
     keys = json.dumps({"wandb": {"mode": mode, "project": "layers", "images": False}})
-    command = [sys.executable, "-m", "mtlab.tracking", str(store.root), "tracked", keys, "0"]
+    command = [sys.executable, "-m", "mtlab.report.sync", str(store.root), "tracked", keys, "0"]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """A study that says where its metrics go; its runs take seconds."""
 
-from mtlab.studies.store import Store
+from mtlab.runs.store import Store
 
 STUDY = """
 kind: ablation

@@ -6,8 +6,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from mtlab.training import checkpoints
-from mtlab.training.checkpoints import CorruptError
+from mtlab.runs import checkpoints
+from mtlab.runs.checkpoints import CorruptError
 
 TENSORS = {
     "a": torch.arange(6.0).view(2, 3).t(),  # not contiguous

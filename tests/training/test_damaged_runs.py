@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from tiny_runs import RunMaker, outcome, stopped_at
 
 from mtlab.errors import UserError
-from mtlab.training import checkpoints, finish, loop, worker
+from mtlab.runs import checkpoints
+from mtlab.training import finish, loop, worker
 from mtlab.training.transfer import start_from
 from mtlab.training.worker import train
 

@@ -9,11 +9,11 @@ from numbered import Numbers
 from mtlab.config.check import checked
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
+from mtlab.distributed.group import ALONE
 from mtlab.tasks.base import Task
-from mtlab.tasks.judging import Evaluation
+from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.question_answering import QuestionAnswering
 from mtlab.towers.base import Features
-from mtlab.training.group import ALONE
 
 TASK = QuestionAnswering(QuestionAnswering.Config(), width=2, answers=3)
 CPU = torch.device("cpu")

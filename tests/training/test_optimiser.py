@@ -7,9 +7,10 @@ import torch
 
 from mtlab.config.check import checked
 from mtlab.config.schema import TrainConfig
-from mtlab.model import VisionLanguageModel, build
-from mtlab.towers import build_tower, tower_shape
-from mtlab.training.optimiser import Group, adamw, groups, load_state, set_rate, state_tensors
+from mtlab.model.network import VisionLanguageModel
+from mtlab.tasks.build import build
+from mtlab.towers.build import build_tower, tower_shape
+from mtlab.training.optimisation.optimiser import Group, adamw, groups, load_state, set_rate, state_tensors
 
 TRAIN = TrainConfig(lr=1e-2, lr_head=3.0, lr_cross=2.0, lr_layer_weights=10.0, weight_decay=0.1)
 

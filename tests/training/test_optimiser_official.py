@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from mtlab.checkpoints.families import recognise
-from mtlab.checkpoints.names import ASIDE, Layout, table
 from mtlab.config.check import checked
 from mtlab.config.schema import TrainConfig
 from mtlab.errors import UserError
-from mtlab.model import build
-from mtlab.towers import build_tower, tower_shape
-from mtlab.training.grouping import decayed, part
-from mtlab.training.optimiser import adamw, groups
-from mtlab.training.schedule import rate
+from mtlab.interop.families import recognise
+from mtlab.interop.names import ASIDE, Layout, table
+from mtlab.tasks.build import build
+from mtlab.towers.build import build_tower, tower_shape
+from mtlab.training.optimisation.official_groups import decayed, part
+from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.optimisation.schedule import rate
 
 # The published code's tests, on published names.
 NO_DECAY = [

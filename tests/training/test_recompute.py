@@ -6,11 +6,11 @@ import pytest
 import torch
 from tiny_runs import tiny_config
 
-from mtlab.budget.memory import training_memory
-from mtlab.config.resolve import identity
 from mtlab.errors import UserError
+from mtlab.resolution.resolve import identity
+from mtlab.studies.budget.memory import training_memory
 from mtlab.training.assemble import Assembled, assemble
-from mtlab.training.optimiser import adamw, groups
+from mtlab.training.optimisation.optimiser import adamw, groups
 from mtlab.training.steps import train_step
 
 CLIP = {"name": "clip_vit", "width": 16, "depth": 3, "heads": 2, "patch": 16, "image_size": 32, "layers": "top2"}

@@ -13,8 +13,8 @@ import torch
 from tiny_runs import RunMaker, outcome, stopped_at, train_apart
 
 from mtlab.managers.base import MANAGERS, Aggregated, register_manager
-from mtlab.managers.mean import Mean
-from mtlab.training import checkpoints
+from mtlab.managers.mixtures.mean import Mean
+from mtlab.runs import checkpoints
 from mtlab.training.worker import train
 
 RECORDED = ("layers.safetensors", "trace.safetensors", "tokens.safetensors")

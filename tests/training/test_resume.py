@@ -8,7 +8,7 @@ import pytest
 from patience import wait_for
 from tiny_runs import RunMaker, bytes_of, lines, outcome, start, stopped_at, train_apart
 
-from mtlab.training import checkpoints
+from mtlab.runs import checkpoints
 from mtlab.training.worker import train
 
 

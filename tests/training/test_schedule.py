@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from mtlab.config.schema import TrainConfig
-from mtlab.training.schedule import rate
+from mtlab.training.optimisation.schedule import rate
 
 
 def rates(steps: int, **options: Any) -> list[float]:

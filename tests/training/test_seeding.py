@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from mtlab.training.seeding import derive, noise_generator, order, seed_dropout
+from mtlab.seeding import derive, noise_generator, order, seed_dropout
 
 
 def test_derived_seeds_are_those_of_every_process_and_version() -> None:
     assert derive(0, "data", 3) == 6123093451022354501  # b2sum -l 64 of [0,"data",3], little-endian, halved
     assert derive(7, "noise", 12, 0, "text", 1, 0) == 7315749346017901671
     other = subprocess.run(
-        [sys.executable, "-c", "from mtlab.training.seeding import derive; print(derive(0, 'data', 3))"],
+        [sys.executable, "-c", "from mtlab.seeding import derive; print(derive(0, 'data', 3))"],
         capture_output=True,
         text=True,
         check=True,

@@ -7,7 +7,7 @@ from tiny_runs import tiny_config
 
 from mtlab.data.batches import Batch, Loader
 from mtlab.training.assemble import Assembled, assemble
-from mtlab.training.optimiser import adamw, groups
+from mtlab.training.optimisation.optimiser import adamw, groups
 from mtlab.training.steps import train_step
 
 

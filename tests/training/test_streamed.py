@@ -14,12 +14,12 @@ from tiny_runs import RunMaker, outcome, stopped_at, tiny_config
 sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "converters"))
 from raw_trees import raw
 
-from mtlab.config.resolve import identity, resolve
 from mtlab.data.batches import Batch, Loader
-from mtlab.data.ranks import ALL, Ranks
-from mtlab.data.shards.convert import convert
-from mtlab.data.streamed import StreamedLoader
+from mtlab.data.shards.streaming.loader import StreamedLoader
+from mtlab.data.shards.writing.convert import convert
+from mtlab.distributed.ranks import ALL, Ranks
 from mtlab.errors import UserError
+from mtlab.resolution.resolve import identity, resolve
 from mtlab.training import loop
 from mtlab.training.assemble import Assembled, assemble
 from mtlab.training.worker import train

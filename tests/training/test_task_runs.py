@@ -12,13 +12,14 @@ import toys  # noqa: F401 - registers the data sets
 from tiny_runs import RunMaker, lines, outcome, stopped_at, tiny_config
 
 from mtlab.managers.base import Experts
-from mtlab.tasks import ranking
-from mtlab.tasks.spill import Spill
-from mtlab.training import checkpoints
+from mtlab.model.forward import Passes
+from mtlab.runs import checkpoints
+from mtlab.tasks.ranking import ranks
+from mtlab.tasks.ranking.disk_cache import Spill
 from mtlab.training.assemble import Assembled, assemble
 from mtlab.training.evaluate import Evaluation, evaluate
-from mtlab.training.optimiser import adamw, groups
-from mtlab.training.steps import Passes, train_step
+from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.steps import train_step
 from mtlab.training.worker import train
 
 CAPTIONS = {"name": "toy_captions", "train": 54, "val": 54, "test": 54}
@@ -98,7 +99,7 @@ def test_the_metrics_of_each_task(make_run: RunMaker) -> None:
             *("mlm_loss", "itm_loss", "itc_loss"),
         },
     }
-    from mtlab.config.resolve import metrics
+    from mtlab.resolution.resolve import metrics
 
     for name, names in expected.items():
         run = opened(name)
@@ -194,7 +195,7 @@ def test_ranking_holds_as_few_experts_as_it_may(monkeypatch: pytest.MonkeyPatch)
         return real(self, numbers, device)
 
     monkeypatch.setattr(Spill, "read", reading)
-    monkeypatch.setattr(ranking, "BLOCK_BYTES", 5 * 4 * 2 * 17 * 32)  # five pictures; captions are shorter
+    monkeypatch.setattr(ranks, "BLOCK_BYTES", 5 * 4 * 2 * 17 * 32)  # five pictures; captions are shorter
     few = judged(run)
     assert 5 in held
     assert max(held) <= 5 * 17 // 5

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from tiny_runs import RunMaker, lines, tiny_config
 
 from mtlab.errors import UserError
-from mtlab.training import checkpoints
+from mtlab.runs import checkpoints
 from mtlab.training.assemble import assemble
 from mtlab.training.transfer import source, start_from
 from mtlab.training.worker import train

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_runs import RunMaker, bytes_of, lines, outcome, tiny_config, train_apart
 
-from mtlab.training import checkpoints
+from mtlab.runs import checkpoints
 from mtlab.training.assemble import assemble
 from mtlab.training.worker import train
 

@@ -15,7 +15,7 @@ from unittest import mock
 
 from torch import Tensor
 
-from mtlab.config.resolve import resolve
+from mtlab.resolution.resolve import resolve
 from mtlab.training import loop
 from mtlab.training.worker import train
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mtlab.config.registry import NoOptions, Registry
 from mtlab.data.shards.index import Kind
 from mtlab.errors import UserError
-from mtlab.registry import NoOptions, Registry
 
 if TYPE_CHECKING:
     from mtlab.data.converters.scratch import Scratch
@@ -103,5 +103,5 @@ class Converter:
         return path
 
 
-CONVERTERS: Registry[Converter] = Registry("converter", "mtlab.data.converters", "mtlab.converters", Converter)
+CONVERTERS: Registry[Converter] = Registry("converter", ("mtlab.data.converters",), "mtlab.converters", Converter)
 register_converter = CONVERTERS.register

@@ -16,7 +16,7 @@ from mtlab.data.base import SPLITS, Split
 from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
 from mtlab.data.converters.reading import lines, listed, text
 from mtlab.data.converters.scratch import Scratch
-from mtlab.data.questions_file import drawn_split, inner_path, jsonl_files
+from mtlab.data.datasets.questions_file import drawn_split, inner_path, jsonl_files
 from mtlab.data.shards.index import CLASSES, KINDS, PICTURES, Kind
 from mtlab.errors import UserError, nearest
 

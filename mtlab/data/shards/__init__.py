@@ -1,5 +1,1 @@
 """Data sets as WebDataset shards: what such a folder holds, how it is written, read at random, and streamed."""
-
-from mtlab.data.shards.reader import Shards
-
-__all__ = ["Shards"]

@@ -16,7 +16,7 @@ from mtlab.data.shards.index import KEY, PICTURES, Shard, odd
 from mtlab.data.shards.places import Place
 from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.samples import BLOCK, Row, refused
-from mtlab.data.shards.write import per_text
+from mtlab.data.shards.writing.write import per_text
 from mtlab.errors import UserError
 
 PIECE = 2**22  #: bytes read at a time

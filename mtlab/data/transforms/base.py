@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mtlab.config.options import option
-from mtlab.registry import Registry
+from mtlab.config.registry import Registry
 
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -64,7 +64,7 @@ class Transform:
         raise NotImplementedError
 
 
-TRANSFORMS: Registry[Transform] = Registry("transform", "mtlab.data.transforms", "mtlab.transforms", Transform)
+TRANSFORMS: Registry[Transform] = Registry("transform", ("mtlab.data.transforms",), "mtlab.transforms", Transform)
 register_transform = TRANSFORMS.register
 
 

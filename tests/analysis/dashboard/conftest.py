@@ -12,7 +12,7 @@ from stores import mixed
 from tiny_study import write_study
 from visiting import Serve
 
-from mtlab.analysis.dashboard.data import Data
+from mtlab.dashboard.data import Data
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +39,8 @@ def serve() -> Iterator[Serve]:
     def begin(root: Path) -> str:
         from werkzeug.serving import make_server
 
-        from mtlab.analysis.dashboard.app import make_app
-        from mtlab.analysis.dashboard.serve import guarded
+        from mtlab.dashboard.app import make_app
+        from mtlab.dashboard.serve import guarded
 
         data = Data(root)
         server = make_server("127.0.0.1", 0, guarded(make_app(data).server, local=True), threaded=True)

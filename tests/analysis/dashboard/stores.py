@@ -8,8 +8,8 @@ from pathlib import Path
 import recordings
 from fabric import Fabric, write
 
-from mtlab.studies.process import here
-from mtlab.studies.store import Store
+from mtlab.processes import here
+from mtlab.runs.store import Store
 
 EVIL = "<img src=x onerror=alert(1)>"  #: what must be shown as it stands wherever it comes from
 VARIANTS = ("last", "bridge", "static", "adaptive")

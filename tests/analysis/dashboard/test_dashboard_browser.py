@@ -4,14 +4,14 @@ import pytest
 from stores import EVIL
 from visiting import Visit, drawn, go, ready
 
-from mtlab.analysis.dashboard import study
+from mtlab.dashboard.study import study_page
 
 pytestmark = pytest.mark.slow
 
 PAGES = {
     "/": "Studies",
-    **{f"/study/trial?tab={tab}": "trial" for tab in study.PANES},
-    **{f"/study/real?tab={tab}": "real" for tab in study.PANES},
+    **{f"/study/trial?tab={tab}": "trial" for tab in study_page.PANES},
+    **{f"/study/real?tab={tab}": "real" for tab in study_page.PANES},
     "/study/broken": "broken",
     "/study/odd": "odd",
     "/study/nobody": "Something is wrong",

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mtlab.analysis.dashboard import serve
 from mtlab.cli import main
-from mtlab.studies.store import Store
+from mtlab.dashboard import serve
+from mtlab.runs.store import Store
 
 Started = tuple[subprocess.Popen[str], str, list[str]]
 Start = Callable[..., Started]

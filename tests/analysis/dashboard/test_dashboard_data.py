@@ -8,9 +8,9 @@ import pytest
 from fabric import Fabric
 from stores import finish, log, mixed
 
-from mtlab.analysis.dashboard import watched
-from mtlab.analysis.dashboard.data import Data
-from mtlab.analysis.dashboard.watched import Kept, Watched
+from mtlab.dashboard import watched
+from mtlab.dashboard.data import Data
+from mtlab.dashboard.watched import Kept, Watched
 from mtlab.errors import UserError
 
 

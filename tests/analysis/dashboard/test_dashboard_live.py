@@ -9,9 +9,10 @@ import pytest
 from stores import finish, log, mixed
 from visiting import Serve, Visit, drawn, ready
 
-from mtlab.analysis.dashboard import shell, studies
-from mtlab.analysis.dashboard.page import Look, Page
-from mtlab.studies.store import Store
+from mtlab.dashboard import shell
+from mtlab.dashboard.page import Look, Page
+from mtlab.dashboard.pages import studies
+from mtlab.runs.store import Store
 
 pytestmark = pytest.mark.slow
 

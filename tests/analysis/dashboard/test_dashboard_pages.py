@@ -14,12 +14,12 @@ from safetensors import safe_open
 from safetensors.numpy import load
 from stores import EVIL, cells, finish, mixed
 
-from mtlab.analysis.dashboard import study
-from mtlab.analysis.dashboard.app import answered
-from mtlab.analysis.dashboard.data import Data
-from mtlab.analysis.dashboard.page import Look
-from mtlab.analysis.dashboard.views import View
-from mtlab.studies.store import Store
+from mtlab.dashboard.app import answered
+from mtlab.dashboard.data import Data
+from mtlab.dashboard.page import Look
+from mtlab.dashboard.study import study_page
+from mtlab.dashboard.views import View
+from mtlab.runs.store import Store
 
 Draw = Callable[[str], "Drawn"]
 
@@ -92,7 +92,7 @@ def test_the_first_page_shows_all_studies(draw: Draw) -> None:
     assert "has 'nothing such' in its name" in draw("/?find=nothing such").text
 
 
-@pytest.mark.parametrize("tab", study.PANES)
+@pytest.mark.parametrize("tab", study_page.PANES)
 @pytest.mark.parametrize(
     "chosen",
     [
@@ -310,7 +310,7 @@ def test_what_nobody_expected_becomes_a_page_and_is_printed(
     def fail(_: Look) -> None:
         raise RuntimeError("what now?")
 
-    monkeypatch.setattr(study, "draw", fail)
+    monkeypatch.setattr(study_page, "draw", fail)
     page = Drawn(answered(Look(data, View.parse("/study/trial", "")), None))
     assert "This page cannot be drawn: RuntimeError: what now?" in page.texts
     assert "RuntimeError: what now?" in capfd.readouterr().err
@@ -342,10 +342,10 @@ def test_pages_import_no_torch(root: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from mtlab.analysis.dashboard.app import answered, make_app
-from mtlab.analysis.dashboard.data import Data
-from mtlab.analysis.dashboard.page import Look
-from mtlab.analysis.dashboard.views import View
+from mtlab.dashboard.app import answered, make_app
+from mtlab.dashboard.data import Data
+from mtlab.dashboard.page import Look
+from mtlab.dashboard.views import View
 data = Data(Path({str(root)!r}))
 make_app(data)
 for path, search in [("/", ""), ("/run/last-2/s0", ""), ("/tokens", "?run=last-2/s0"), ("/study/trial", "?tab=pair")]:
@@ -364,7 +364,7 @@ def test_a_search_is_no_comparison(fabric: Fabric) -> None:
     plan = fabric.plan(["bridge", "static"], seeds=1, baseline=None, study="search", kind="sweep")
     fabric.store.write_plan("search", {**plan, "baseline": "bridge"})
     opened = Data(fabric.store.root)
-    for tab in study.PANES:
+    for tab in study_page.PANES:
         page = Drawn(answered(Look(opened, View.parse("/study/search", f"?tab={tab}")), None))
         assert page.title == "search"
         assert "A search: mtlab sweep report search tells" in page.text

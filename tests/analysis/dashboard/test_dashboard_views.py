@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtlab.analysis.dashboard.app import chosen
-from mtlab.analysis.dashboard.controls import Chosen
-from mtlab.analysis.dashboard.views import View, address, run_address
+from mtlab.dashboard.app import chosen
+from mtlab.dashboard.controls import Chosen
+from mtlab.dashboard.views import View, address, run_address
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 

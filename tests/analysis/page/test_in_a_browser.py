@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mtlab.analysis.page.study_page import study_page
+from mtlab.report.page.study_page import study_page
 
 pytestmark = pytest.mark.slow
 

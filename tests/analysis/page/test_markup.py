@@ -3,7 +3,7 @@
 import json
 import re
 
-from mtlab.analysis.page.markup import Cell, Markup, data, element, joined, table
+from mtlab.report.page.markup import Cell, Markup, data, element, joined, table
 
 
 def test_texts_and_attributes_are_escaped() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from mtlab.analysis.page.study_page import study_page
 from mtlab.cli import main
+from mtlab.report.page.study_page import study_page
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
 
@@ -155,8 +155,8 @@ def test_what_a_page_cannot_be_is_told(call) -> None:  # type: ignore[no-untyped
 def test_it_imports_no_torch(fabric, recorded_study) -> None:  # type: ignore[no-untyped-def]
     recorded_study()
     code = (
-        "import sys; from pathlib import Path; from mtlab.studies.store import Store;"
-        "from mtlab.analysis.page.study_page import study_page;"
+        "import sys; from pathlib import Path; from mtlab.runs.store import Store;"
+        "from mtlab.report.page.study_page import study_page;"
         "store = Store.open(Path(sys.argv[1])); page = study_page(store, store.plan('trial'));"
         "print('data:image/' in page, sorted({'torch', 'pandas', 'transformers', 'dash'} & set(sys.modules)))"
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mtlab.data.shards import Shards
+from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.records import in_subset
 from mtlab.data.shards.selection import parse
 

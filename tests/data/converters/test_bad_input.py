@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from raw_trees import copied
 
-from mtlab.data.shards import Shards
 from mtlab.data.shards.check import check
-from mtlab.data.shards.convert import convert
 from mtlab.data.shards.index import odd
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
 
 TRAIN_QUESTIONS = "vqav2/v2_OpenEnded_mscoco_train2014_questions.json"

@@ -12,8 +12,8 @@ from raw_trees import copied
 from mtlab.config.nodes import configured
 from mtlab.data.converters.base import CONVERTERS, Found
 from mtlab.data.converters.jsonl import Jsonl
-from mtlab.data.shards import Shards
-from mtlab.data.shards.convert import convert
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
 
 

@@ -9,8 +9,8 @@ import pytest
 from raw_trees import GOLDEN, expected, raw, samples
 
 from mtlab.data.converters.answers import normalise, soft_scores, vocabulary
-from mtlab.data.shards import Shards
-from mtlab.data.shards.convert import convert
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.writing.convert import convert
 
 CLASSES = {"False": 0, "True": 1}
 

@@ -10,8 +10,8 @@ from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS, SPLITS, Dataset
 from mtlab.data.raw.make import LAYOUTS, layout_of, make
 from mtlab.data.raw.pictures import BLOCK, pictures
-from mtlab.data.shards.convert import convert
 from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
 
 SMALL = {"train": 48, "val": 24, "test": 24}

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from tiny_shards import write_raw
 
-from mtlab.data.shards import Shards
-from mtlab.data.shards.convert import STATE, convert
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.writing.convert import STATE, convert
 from mtlab.errors import UserError
 
 OPTIONS = {"kind": "captions"}
-CONVERT = "import sys; from pathlib import Path; from mtlab.data.shards.convert import convert\n"
+CONVERT = "import sys; from pathlib import Path; from mtlab.data.shards.writing.convert import convert\n"
 CONVERT += "if __name__ == '__main__':\n"
 CONVERT += f"    convert('jsonl', Path(sys.argv[1]), Path(sys.argv[2]), {OPTIONS}, samples=2, workers=int(sys.argv[3]))"
 
@@ -137,7 +137,7 @@ class TestYourOwn:
     def test_questions_are_split_and_labelled_as_in_memory(self, raw: Path, tmp_path: Path) -> None:
         """The same splits, answers and order of labels as the data set `questions` has."""
         from mtlab.data.base import SPLITS
-        from mtlab.data.questions import Questions
+        from mtlab.data.datasets.questions import Questions
 
         rows = [
             {

@@ -16,11 +16,11 @@ import pytest
 import webdataset
 from tiny_shards import make_shards
 
-from mtlab.data.shards import Shards
 from mtlab.data.shards.check import check
 from mtlab.data.shards.places import Patience
+from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.samples import refused
-from mtlab.data.shards.stream import Stream, StreamLoader
+from mtlab.data.shards.streaming.stream import Stream, StreamLoader
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
 

@@ -11,9 +11,9 @@ import pytest
 from servers import Plain, Ranged, serving
 from tiny_shards import make_shards
 
-from mtlab.data.shards import Shards
 from mtlab.data.shards.places import LostError, Patience, place_of
-from mtlab.data.shards.stream import Stream, StreamLoader
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.streaming.stream import Stream, StreamLoader
 from mtlab.errors import UserError
 
 QUICK = Patience(seconds=0.3, attempts=3, pause=0.01)

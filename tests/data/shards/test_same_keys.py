@@ -17,12 +17,12 @@ from tiny_shards import make_shards, write_raw
 from mtlab.config.nodes import configured
 from mtlab.data.base import DATASETS
 from mtlab.data.batches import Extras, Maker
-from mtlab.data.published import Captions4M
-from mtlab.data.shards import Shards
+from mtlab.data.datasets.benchmarks import Captions4M
 from mtlab.data.shards.check import check
-from mtlab.data.shards.convert import convert
-from mtlab.data.shards.stream import Stream, StreamLoader
-from mtlab.data.streamed import StreamedLoader
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.streaming.loader import StreamedLoader
+from mtlab.data.shards.streaming.stream import Stream, StreamLoader
+from mtlab.data.shards.writing.convert import convert
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
 

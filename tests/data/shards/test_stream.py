@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_shards import opened
 
-from mtlab.data.shards import Shards
-from mtlab.data.shards.epoch import LANES, WINDOW, Epoch, units
-from mtlab.data.shards.readers import Reader, TrainingReader, once
-from mtlab.data.shards.sequence import grain
-from mtlab.data.shards.stream import Loaded, Stream, StreamLoader
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.streaming.epoch import LANES, WINDOW, Epoch, units
+from mtlab.data.shards.streaming.readers import Reader, TrainingReader, once
+from mtlab.data.shards.streaming.sequence import grain
+from mtlab.data.shards.streaming.stream import Loaded, Stream, StreamLoader
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
 
@@ -278,7 +278,7 @@ def test_pairs_have_two_images(tmp_path: Path) -> None:
 
     from PIL import Image
 
-    from mtlab.data.shards.convert import convert
+    from mtlab.data.shards.writing.convert import convert
 
     (tmp_path / "raw/images").mkdir(parents=True)
     for split in ("train", "val", "test"):

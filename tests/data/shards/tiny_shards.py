@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from mtlab.data.shards import Shards
-from mtlab.data.shards.convert import convert
+from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.writing.convert import convert
 
 
 def write_raw(folder: Path, images: int, *, seed: int = 0, name: str = "picture", texts: int = 7) -> Path:

@@ -16,14 +16,14 @@ from several import ENVIRONMENT, HERE
 from tiny_runs import RunMaker, lines, outcome, train_apart
 from tiny_study import write_study
 
-from mtlab.data.ranks import ALL, Ranks, uneven
+from mtlab.distributed import process_group
+from mtlab.distributed.ranks import ALL, Ranks, uneven
+from mtlab.distributed.torchrun import exit_code
 from mtlab.errors import UserError
-from mtlab.studies.failures import End, judge
-from mtlab.studies.local import LocalPool, default_workers
-from mtlab.studies.workers import environment, worker_command
-from mtlab.training import distributed
+from mtlab.launch.failures import End, judge
+from mtlab.launch.local import LocalPool, default_workers
+from mtlab.launch.workers import environment, worker_command
 from mtlab.training.environment import device
-from mtlab.training.several import exit_code
 
 TORCHRUN = {
     "RANK": "0",
@@ -123,7 +123,7 @@ def test_a_study_may_ask_for_processes(tmp_path: Path) -> None:
 
 def test_a_study_whose_batches_cannot_be_shared_is_not_planned(tmp_path: Path) -> None:
     from mtlab.cli.common import planned
-    from mtlab.studies.store import Store
+    from mtlab.runs.store import Store
 
     study = write_study(tmp_path, "resources: {processes: 3}")
     with pytest.raises(UserError, match=r"resources.processes: 3 processes cannot share 8 evenly; .* 6 or 9"):
@@ -146,9 +146,9 @@ def test_what_cannot_be_shared() -> None:
 
 
 def test_torchruns_environment_is_read() -> None:
-    assert distributed.read({"MASTER_ADDR": "node1", "HOME": "/"}) is None
-    assert distributed.read(TORCHRUN) == {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}
-    with distributed.joined({**TORCHRUN, "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}) as group:
+    assert process_group.read({"MASTER_ADDR": "node1", "HOME": "/"}) is None
+    assert process_group.read(TORCHRUN) == {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}
+    with process_group.joined({**TORCHRUN, "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}) as group:
         assert group.size == 1
 
 
@@ -165,7 +165,7 @@ def test_torchruns_environment_is_read() -> None:
 def test_half_an_environment_is_refused(change: dict[str, str | None], words: str) -> None:
     given = {name: value for name, value in (TORCHRUN | change).items() if value is not None}
     with pytest.raises(UserError, match=words):
-        distributed.read(given)
+        process_group.read(given)
 
 
 def test_half_an_environment_ends_a_worker_in_one_line(make_run: RunMaker) -> None:
@@ -179,7 +179,7 @@ def test_half_an_environment_ends_a_worker_in_one_line(make_run: RunMaker) -> No
 def test_a_launchers_workers_are_none_of_torchruns(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    assert distributed.read(environment(1)) is None
+    assert process_group.read(environment(1)) is None
 
 
 def test_each_process_takes_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from mtlab.data.batches import Batch
 from mtlab.data.inputs import each
-from mtlab.tasks import ranking
-from mtlab.training import distributed, loop, worker
+from mtlab.distributed import process_group
+from mtlab.distributed.group import Group
+from mtlab.tasks.ranking import ranks
+from mtlab.training import loop, worker
 from mtlab.training.assemble import Assembled
-from mtlab.training.group import Group
 
 
 def double(tensor: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ def in_double() -> Iterator[None]:
     with (
         mock.patch.object(loop, "LOG_EVERY", 1),
         mock.patch.object(Batch, "to", lambda self, _: self._each(double)),
-        mock.patch.object(ranking, "moved", lambda given, _: each(given, double)),
+        mock.patch.object(ranks, "moved", lambda given, _: each(given, double)),
         mock.patch.object(loop, "train_step", partial(step_double, loop.train_step)),
         mock.patch.object(worker, "assemble", partial(assembled_double, worker.assemble)),
         mock.patch.object(worker, "Loop", DoubleLoop),
@@ -93,6 +94,6 @@ def train(group: Group, argument: str) -> int:
 
 
 if __name__ == "__main__":
-    with distributed.joined() as together:
+    with process_group.joined() as together:
         codes = [train(together, argument) for argument in sys.argv[1:]]
     sys.exit(max(map(abs, codes)))

@@ -1,1 +1,0 @@
-"""The recipes that ship with mtlab; they are YAML, this file only lets them be packaged."""

@@ -1,0 +1,113 @@
+"""`mtlab inspect`: which level each word and each patch draws on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtlab.cli.common import JsonOption, PluginOption, PluginsOption, StoreOption, print_json
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from mtlab.inference.inspection import Inspected
+
+
+def inspect(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|CHECKPOINT",
+            help="STUDY:VARIANT:SEED (what is unique may be left out), a run's folder, a checkpoint in it, or the "
+            "folder of an imported checkpoint.",
+        ),
+    ],
+    image: Annotated[
+        Path | None,
+        typer.Option("--image", metavar="FILE", help="A picture of yours; with --text.", show_default=False),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", metavar="SENTENCE", help="A sentence of yours; with --image.", show_default=False),
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(
+            "--example",
+            metavar="ID|N",
+            help="An example of the run's data, or the N-th recorded one.",
+            show_default="the first recorded one",
+        ),
+    ] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="Raw weights instead of contributions.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="OUT", help="Write a page instead.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:N or auto.")] = "cpu",
+    store: StoreOption = None,
+    plugin: PluginOption = None,
+    no_plugins: PluginsOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which level of its tower each word and each patch draws on, at every cross-modal layer.
+
+    Contributions by default: the share of what a manager hands on. Examples that a run recorded are read from it; on
+    others, and on your own image and sentence, the model is run.
+
+    mtlab inspect quickstart:adaptive:0 · mtlab inspect quickstart:adaptive:0 --image cat.jpg --text "What is it?" ·
+    mtlab inspect quickstart:adaptive:0 --html tokens.html
+    """
+    from rich.console import Console
+
+    from mtlab.config.plugins import load_named
+    from mtlab.inference.inspection import inspect as look
+    from mtlab.inference.inspection import summary
+    from mtlab.runs.store import store_root
+
+    if (image is None) != (text is None):
+        given, other = ("--image", "--text SENTENCE") if text is None else ("--text", "--image FILE")
+        raise UserError(f"goes with {other}: a model reads a picture and a sentence together", key=given)
+    if image is not None and example is not None:
+        raise UserError("names an example, which has a picture and a sentence of its own", key="--example")
+    pair = None if image is None or text is None else (image.expanduser(), text)
+    load_named(plugin or [])
+    try:
+        with Console(stderr=True).status("looking into the model"):
+            found = look(target, store_root(store), pair=pair, example=example, device=device, plugins=not no_plugins)
+    except UserError as error:
+        if error.key == "train.device":
+            raise UserError(error.problem, key="--device") from None
+        raise
+    if as_json:
+        print_json(summary(found, "weights" if weights else "contributions"))
+    elif html is not None:
+        _write(found, html)
+    else:
+        _print(found, weights=weights)
+
+
+def _print(found: Inspected, *, weights: bool) -> None:
+    from rich.console import Console
+
+    from mtlab.report.formats.token_terminal import render
+
+    console = Console(highlight=False, emoji=False)
+    console.print(f"{found.title} ({found.about})", markup=False, style="bold")
+    console.print(render(found.tokens, found.example, "weights" if weights else "contributions", console.width))
+    for remark in found.remarks:
+        console.print(f"! {remark}", markup=False, style="yellow")
+    others = [told.id for told in found.tokens.examples if told.id and told is not found.tokens.examples[found.example]]
+    if others:
+        number = len(found.tokens.examples)
+        told = f"{len(others)} more examples are recorded: --example 1 to {number}, or by id, such as {others[0]}"
+        console.print(f"{told}; all on a page: --html OUT", markup=False, style="dim")
+
+
+def _write(found: Inspected, path: Path) -> None:
+    from mtlab.files import write_text
+    from mtlab.report.page.token_page import token_page
+    from mtlab.report.page.token_view import Explained
+
+    write_text(path, token_page(Explained(found.title, found.tokens, found.picture, found.example), found.about))
+    typer.echo(f"written to {path}: open it in a browser, it needs no network")

@@ -1,0 +1,131 @@
+"""`mtlab intervene`: what the weights of a finished run are worth."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mtlab.cli.common import JsonOption, PluginsOption, StoreOption, print_json
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from mtlab.runs.find import FoundRun
+
+
+def intervene(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="STUDY:VARIANT:SEED (what is unique may be left out) or a run's folder."),
+    ],
+    swap: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--swap",
+            metavar="SEED",
+            help="Take the weights of this seed of the same cell. May be repeated.",
+            show_default="every other finished seed",
+        ),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what is known already.")] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    store: StoreOption = None,
+    no_plugins: PluginsOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what a finished run's weights are worth: validation with other weights. Nothing in the run changes.
+
+    Its managers' weights are replaced by uniform ones, by their mean over each example's tokens, and by those of
+    another seed of the same cell; and each expert is removed in turn. Where accuracy falls, the pattern was worth
+    something; where another seed's weights do as well, the pattern is not this seed's alone.
+
+    mtlab intervene quickstart:static:0 · mtlab intervene quickstart:static:0 --swap 1
+    """
+    from mtlab.inference.intervention import STANDARD, known, other_seeds, place, swap_key
+    from mtlab.runs.find import find_run
+    from mtlab.runs.store import store_root
+
+    found = find_run(run, store_root(store))
+    path, there = place(found), {} if again else known(found)
+    seeds = [seed for seed in (swap or other_seeds(found)) if swap_key(seed) not in there]
+    standard = swap is None and STANDARD not in there
+    results = _measured(found, seeds, standard, device, plugins=not no_plugins) if seeds or standard else there
+    value = _undisturbed(found, results)
+    if as_json:
+        print_json({"format": 1, "run": found.id, "label": found.config["label"], "value": value, **results})
+        return
+    _print(found, value, results)
+    if not any(key.startswith("swap/") for key in results):
+        typer.echo("no other seed of this cell is finished: there are no other weights to take")
+    typer.echo(f"written to {path}" if path.exists() else f"measured by the run itself: {found.folder / 'result.json'}")
+
+
+def _measured(found: FoundRun, seeds: list[int], standard: bool, device: str, *, plugins: bool) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mtlab.inference.intervention import measure
+    from mtlab.inference.loading import bring_plugins
+
+    bring_plugins(found, allowed=plugins)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+            row = bar.add_task(f"{found.title}: passes over validation data", total=None)
+            return measure(
+                found,
+                seeds,
+                standard=standard,
+                device=device,
+                progress=lambda n, of: bar.update(row, completed=n, total=of),
+            )
+    except UserError as error:
+        if error.key == "train.device":
+            raise UserError(error.problem, file="command line", key="--device") from None
+        raise
+
+
+def _undisturbed(found: FoundRun, results: Mapping[str, Any]) -> float:
+    from mtlab.runs.sums import ADVICE
+
+    result = found.store.result(found.id) if found.store is not None else None
+    metric = next(iter(results.values()))["metric"]
+    if result is None or metric not in result["metrics"]:
+        raise UserError(f"is damaged (metrics.{metric}: is missing): {ADVICE}", file=found.folder / "result.json")
+    return float(result["metrics"][metric])
+
+
+def _print(found: FoundRun, value: float, results: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False, emoji=False)
+    metric = next(iter(results.values()))["metric"]
+    console.print(f"[bold]{escape(found.title)}[/] ({found.id}) · {metric} {value:.4f} as it is")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("weights")
+    for column in ("text", "image", "both"):
+        table.add_column(column, justify="right")
+    for name, *cells in _rows(results):
+        table.add_row(name, *("–" if cell is None else f"{cell:.4f} ({cell - value:+.4f})" for cell in cells))
+    console.print(table)
+
+
+def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, float | None, float | None, float | None]]:
+    """Lay out what is known: a name, then text, image, both."""
+    from mtlab.inference.intervention import STANDARD
+
+    standard = results.get(STANDARD)
+    if standard is not None:
+        text, image = standard["text"], standard["image"]
+        for key, name in (("uniform", "all alike"), ("token_mean", "alike for all tokens")):
+            yield name, text.get(key), image.get(key), None
+        for level in sorted({*text["without"], *image["without"]}, key=int):
+            yield f"without level {level}", text["without"].get(level), image["without"].get(level), None
+    for key in sorted((key for key in results if key.startswith("swap/")), key=lambda key: int(key.split("/")[1])):
+        swapped = results[key]
+        yield f"of seed {key.split('/')[1]}", swapped["text"], swapped["image"], swapped["both"]

@@ -1,0 +1,131 @@
+"""`mtlab verify`: is our model the published one, tensor by tensor?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtlab.cli.common import print_json
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mtlab.interop.verify import Verified
+
+Folders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="BUNDLE...",
+        help="Folders with state_dict.safetensors, io.safetensors and config.json (see docs/fidelity.md).",
+    ),
+]
+
+
+def verify(
+    folders: Folders,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every quantity as JSON with stable keys.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a document.")] = False,
+) -> None:
+    """Rebuild published models as ours and compare all that they gave: layers, features, weights, logits, losses.
+
+    A bundle holds a model's weights, its inputs and its outputs. Agreement is |ours − theirs| ≤ 1e-5 + 1e-5 · |theirs|
+    in float32 on the CPU; if something disagrees, the exit code is 1.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from mtlab.interop.verify import verify as verify_one
+
+    if as_json and as_markdown:
+        raise UserError("--json and --markdown exclude each other: choose one")
+    quiet = as_json or as_markdown or len(folders) == 1
+    told = Console(stderr=True)
+    found = [verify_one(folder) for folder in track(folders, "verifying", console=told, transient=True, disable=quiet)]
+    if as_json:
+        print_json({"ok": all(one.ok for one in found), "bundles": [one.to_json() for one in found]})
+    elif as_markdown:
+        typer.echo(markdown(found))
+    else:
+        show(found)
+    if not all(one.ok for one in found):
+        raise typer.Exit(1)
+
+
+def show(found: list[Verified]) -> None:
+    """Print a line a bundle, or of a single one a line a quantity; then what disagrees, and the sum of it."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(_in_detail(found[0]) if len(found) == 1 else _in_short(found))
+    for one in found:
+        if len(found) > 1 and not one.ok:
+            wrong = ", ".join(
+                f"{quantity.name} {quantity.largest:.1e}" for quantity in one.quantities if not quantity.ok
+            )
+            console.print(f"[red]✗ {one.folder.name}[/]: {wrong}")
+        if one.left:
+            console.print(f"[yellow]not compared[/] in {one.folder.name}: {', '.join(one.left)}")
+    agreeing, count = sum(one.ok for one in found), sum(len(one.quantities) for one in found)
+    colour, sign = ("green", "✓") if agreeing == len(found) else ("red", "✗")
+    console.print(
+        f"[{colour}]{sign} {agreeing} of {len(found)} bundles agree[/] in all they hold "
+        f"({count} quantities; |ours − theirs| ≤ 1e-5 + 1e-5 · |theirs|)"
+    )
+
+
+def _in_short(found: list[Verified]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from mtlab.interop.comparisons import GROUPS
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    table.add_column("differences in", style="cyan", overflow="fold")
+    for name in GROUPS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in found:
+        cells = []
+        for name in GROUPS:
+            largest = one.largest(name)
+            colour = "green" if one.group_ok(name) else "bold red"
+            cells.append("[dim]–[/]" if largest is None else f"[{colour}]{_short(largest)}[/]")
+        table.add_row(one.folder.name, *cells)
+    return table
+
+
+def _short(value: float) -> str:
+    """Write a number in as little space as it takes: 3e-6."""
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e") if value else "0"
+
+
+def _in_detail(one: Verified) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(one.folder.name, style="cyan", overflow="fold")
+    table.add_column("largest difference", justify="right")
+    table.add_column("")
+    for quantity in one.quantities:
+        table.add_row(
+            quantity.name,
+            f"{quantity.largest:.1e}",
+            "[green]✓[/]" if quantity.ok else "[bold red]✗[/]",
+        )
+    return table
+
+
+def markdown(found: list[Verified]) -> str:
+    """Write a table of bundles by groups of quantities, for a document."""
+    from mtlab.interop.comparisons import GROUPS
+
+    lines = [f"| bundle | quantities | {' | '.join(GROUPS)} | |", f"|---|--:|{'--:|' * len(GROUPS)}---|"]
+    for one in found:
+        largest = [one.largest(name) for name in GROUPS]
+        cells = ["–" if value is None else _short(value) for value in largest]
+        verdict = "agrees" if one.ok else "**disagrees**"
+        lines.append(f"| `{one.folder.name}` | {len(one.quantities)} | {' | '.join(cells)} | {verdict} |")
+    return "\n".join(lines)

@@ -1,0 +1,189 @@
+"""`mtlab budget`: what a study would cost, before anything runs and without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mtlab.cli.common import (
+    File,
+    JsonOption,
+    Overrides,
+    PluginsOption,
+    StoreOption,
+    planned,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from mtlab.studies.budget.study import Budget
+
+NAMES = 13  #: columns that a variant's name has at least: numbers that nobody can assign tell nothing
+
+
+def budget(
+    file: File,
+    overrides: Overrides = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Time a few steps of each variant on this device, 5 s each.")
+    ] = False,
+    tflops: Annotated[
+        float | None,
+        typer.Option(
+            "--tflops",
+            min=1e-6,
+            help="Work out device hours at so many 10¹² FLOPs a second, sustained.",
+            show_default=False,
+        ),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    no_plugins: PluginsOption = False,
+) -> None:
+    """Tell what a study costs: parameters by part, FLOPs, memory, time and disk. Starts nothing, needs no weights.
+
+    FLOPs are told twice. Published arithmetic counts all tokens of all levels: it compares with what papers print. As
+    executed counts what runs here: texts at their real length, cached towers not at all.
+
+    Other sizes by override: mtlab budget paper/vqav2 vision.image_size=384 text.max_length=40
+    """
+    from rich.console import Console
+
+    from mtlab.config.load import study_file
+    from mtlab.runs.store import Store, store_root
+    from mtlab.studies.budget.study import budget as work_out
+    from mtlab.studies.budget.study import device_hours, totals
+
+    opened = Store.open(store_root(store), create=True)
+    plan = planned(study_file(file), overrides or [], opened, plugins=not no_plugins)
+    with Console(stderr=True).status("counting") as status:
+        rows = work_out(plan, timed=calibrate, told=lambda label: status.update(f"counting {label}"))
+    whole = totals(rows)
+    if as_json:
+        assumed = (
+            None if tflops is None else {"tflops": tflops, "device_hours": device_hours(whole["executed"], tflops)}
+        )
+        print_json(
+            {"study": plan.study.name, "rows": [row.to_json() for row in rows], "totals": whole, "assumed": assumed}
+        )
+        return
+    print_budget(plan.study.name, rows, whole, calibrated=calibrate, tflops=tflops)
+    typer.echo(f"next: mtlab plan {file}" + "".join(f" {text}" for text in overrides or []))
+
+
+def print_budget(
+    study: str, rows: Sequence[Budget], whole: dict[str, Any], *, calibrated: bool, tflops: float | None = None
+) -> None:
+    """Print parameters by part, cost by variant, and totals."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    names = {row.cell: row.label if row.study == study else f"{row.study}: {row.label}" for row in rows}
+    console.print(_parameters(rows, names))
+    console.print(_costs(rows, names))
+    for line in _remarks(rows, names, whole, calibrated=calibrated):
+        console.print(line)
+    for line in [] if tflops is None else _assumed(rows, names, whole, tflops):
+        console.print(line)
+
+
+def _table(title: str, columns: Sequence[str]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table.collapse_padding = True
+    table.add_column("variant", overflow="fold", style="cyan", min_width=NAMES)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _parameters(rows: Sequence[Budget], names: dict[str, str]) -> Any:
+    from mtlab.units import si
+
+    published = any(row.dead is not None for row in rows)
+    table = _table("parameters", ["live", *(["with dead ones"] if published else []), "trained"])
+    table.add_column("live, by part", overflow="fold", style="dim")
+    for row in rows:
+        values = [f"{row.live:,}"]
+        if published:
+            values.append("" if row.dead is None else f"{row.live + sum(row.dead.values()):,}")
+        parts = " · ".join(f"{part} {si(count)}" for part, count in row.params.items() if count)
+        table.add_row(names[row.cell], *values, si(row.trained_params), parts)
+    return table
+
+
+def _costs(rows: Sequence[Budget], names: dict[str, str]) -> Any:
+    from mtlab.units import si
+
+    columns = ["forward", "(here)", "training", "(here)", "memory", "steps", "a run", "runs"]
+    if any(row.run_seconds is not None for row in rows):
+        columns.append("time")
+    title = "FLOPs of an example as published (as executed here), peak memory in training, FLOPs of a run"
+    table = _table(title, columns)
+    for row in rows:
+        values = [si(value) for value in (row.flops_forward, row.executed_forward)]
+        values += [si(value) for value in (row.flops_training, row.executed_training)]
+        values += [si(row.memory.peak, "B"), f"{row.steps:,}", si(row.run_executed), str(row.runs)]
+        if row.run_seconds is not None:
+            values.append(_duration(row.run_seconds))
+        table.add_row(names[row.cell], *values)
+    return table
+
+
+def _remarks(rows: Sequence[Budget], names: dict[str, str], whole: dict[str, Any], *, calibrated: bool) -> list[str]:
+    from mtlab.units import si
+
+    time = "" if whole["seconds"] is None else f" · {_duration(whole['seconds'])} one after another"
+    runs = f"{whole['runs']} runs, {whole['steps']:,} steps{time} · at most {si(whole['disk'], 'B')} of checkpoints"
+    published, here = (si(whole[key], "FLOP") for key in ("flops", "executed"))
+    lines = [f"in all: {runs}", f"        {published} of training as published, {here} as executed with validation"]
+    sizes = {(row.image_size, row.text_tokens, row.real_tokens, row.real_tokens_from) for row in rows}
+    for size, limit, real, told in sorted(sizes, key=str):
+        images = "" if size is None else f"images of {size} pixels, "
+        lines.append(f"counted at: {images}texts of {limit} tokens; as executed: {real} ({told})")
+    settings = sorted({(row.micro_batch, row.precision) for row in rows})
+    lines.append(
+        "memory: tensors of a forward and backward pass on "
+        + " or ".join(f"{micro} examples in {precision}" for micro, precision in settings)
+        + "; Python and its libraries take about 0.4 GB more"
+    )
+    dead: dict[str, int] = {}
+    for row in rows:
+        dead |= row.dead or {}
+    if dead:
+        told = ", ".join(f"{name} {count:,}" for name, count in dead.items())
+        lines.append(f"dead ones, which the published models carry and never use: {told}")
+    for row in rows:
+        if row.speed is not None:
+            speed = row.speed
+            lines.append(
+                f"timed: {names[row.cell]}: {speed.steps} steps of {speed.examples} examples on {speed.device}, "
+                f"threads {speed.threads}: {1 / speed.seconds_per_example:.0f} examples/s, without reading data"
+            )
+        if row.not_timed is not None:
+            lines.append(f"not timed: {names[row.cell]}: {row.not_timed}")
+    if not calibrated:
+        lines.append("time: add --calibrate to measure some steps on this device")
+    return lines
+
+
+def _assumed(rows: Sequence[Budget], names: dict[str, str], whole: dict[str, Any], tflops: float) -> list[str]:
+    """Say what the FLOPs would take on devices that do so many of them a second."""
+    from mtlab.studies.budget.study import device_hours
+
+    each = ", ".join(f"{names[row.cell]} {device_hours(row.run_executed, tflops):,.1f} h" for row in rows)
+    return [
+        f"at {tflops:g} TFLOP/s sustained – assumed, not measured – one device takes for a run: {each}",
+        f"        and for all runs {device_hours(whole['executed'], tflops):,.1f} h",
+    ]
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

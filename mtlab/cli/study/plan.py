@@ -1,0 +1,177 @@
+"""`mtlab plan`: what a study would run, before anything runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mtlab.cli.common import (
+    File,
+    JsonOption,
+    Overrides,
+    PluginsOption,
+    ReplaceOption,
+    StoreOption,
+    planned,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from mtlab.studies.reconcile import Reconciled
+
+NAMED = 2  #: rows that a remark names before it counts
+
+
+def plan(
+    file: File,
+    overrides: Overrides = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    no_plugins: PluginsOption = False,
+    replace: ReplaceOption = False,
+) -> None:
+    """Expand a study: every run with its id, axis values, parents, state and cost. Starts nothing.
+
+    The plan is written to the store; one with other settings than the file's (KEY=VALUE) only where no finished run of
+    the plan that is there would fall out of its reports.
+    """
+    from mtlab.config.load import study_file
+    from mtlab.runs.store import Store, store_root
+    from mtlab.studies.plan import to_json
+    from mtlab.studies.reconcile import reconcile
+
+    path = study_file(file)
+    opened = Store.open(store_root(store), create=True)
+    made = planned(path, overrides or [], opened, plugins=not no_plugins)
+    data = to_json(made)
+    found = reconcile(data, opened)
+    name, text = made.study.name, path.read_text()
+    foreign = opened.check_claim(name, path, text, replace=replace)
+    finished = 0 if foreign or not overrides else sum(opened.state(run) == "done" for run in found.dropped)
+    if not finished:
+        opened.claim_study(name, path, text, replace=replace)
+        opened.write_plan(name, data)
+    if as_json:
+        runs = [run | {"state": found.states[run["id"]]} for run in data["runs"]]
+        print_json(data | {"runs": runs, "counts": found.counts, "dropped": list(found.dropped)})
+        return
+    print_plan(data, found)
+    if finished:
+        typer.echo(
+            f"not written: reports of {name} show {finished} finished runs that this plan does not ask for; "
+            "`mtlab run` takes it in their place"
+        )
+    else:
+        typer.echo(f"written to {opened.study(name) / 'plan.json'}")
+    typer.echo(f"next: mtlab run {file}" + "".join(f" {text}" for text in overrides or []))
+
+
+def print_plan(data: dict[str, Any], found: Reconciled) -> None:
+    """Print a plan as a table: a line a cell, then the totals and what is worth knowing."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from mtlab.units import si
+
+    console = Console(highlight=False, soft_wrap=False)
+    console.print(f"[bold]{data['study']}[/]  {data['why']}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("variant", overflow="fold", style="cyan")
+    table.add_column("cell", no_wrap=True)
+    table.add_column("runs")
+    for column in ("steps", "params", "per example", "in all"):
+        table.add_column(column, justify="right", no_wrap=True)
+    of_cell: dict[str, list[dict[str, Any]]] = {}
+    for run in data["runs"]:
+        of_cell.setdefault(run["cell"], []).append(run)
+    for row in [*_parents(data), *data["rows"]]:
+        runs = of_cell[row["cell"]]
+        states = Counter(found.states[run["id"]] for run in runs)
+        cost = runs[0]["cost"]
+        table.add_row(
+            row["label"] + (" (baseline)" if row.get("baseline") and row["compare_to"] is None else ""),
+            row["cell"] + ("?" if row.get("unresolved") else ""),
+            ", ".join(f"{count} {state}" for state, count in states.items()),
+            f"{cost['steps']:,}",
+            si(cost["trained_params"]),
+            si(cost["flops_forward"], "FLOP"),
+            si(cost["flops"] * len(runs), "FLOP"),
+        )
+    console.print(table)
+    for line in _remarks(data, found):
+        console.print(line)
+
+
+def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Cells of other studies that runs of this one start from."""
+    own = {row["cell"] for row in data["rows"]}
+    found = {run["cell"]: run for run in data["runs"] if run["cell"] not in own}
+    return [{"label": run["label"], "cell": cell, "compare_to": None} for cell, run in found.items()]
+
+
+def _detectable(seeds: int, alpha: float) -> float | None:
+    """Tell the smallest detectable difference in standard deviations: remembered, as scipy takes long to import."""
+    from mtlab.statistics import POWER, smallest_detectable
+    from mtlab.towers.loading.facts import remembered, version
+
+    key = [seeds, alpha, POWER, version("scipy")]
+    found: float | None = remembered("detectable", key, lambda: smallest_detectable(1.0, seeds, alpha))
+    return found
+
+
+def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
+    from rich.markup import escape
+
+    from mtlab.statistics import POWER
+    from mtlab.units import si
+
+    total = si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
+    lines = [f"{len(data['runs'])} runs ({counts}) · {total} of training · params: trained ones; per example: forward"]
+    lines += _pairings(data["rows"])
+    seeds = len(data["seeds"])
+    if seeds > 1 and any(row["compare_to"] for row in data["rows"]):
+        effect = _detectable(seeds, data["alpha"])
+        least = "no difference" if effect is None else f"a difference of {effect:.1f} standard deviations"
+        lines.append(f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power")
+    lines += [f"data: {escape(remark)}" for remark in data["remarks"]]
+    lines += [
+        f"unresolved: {name} (not on this disk; `mtlab run` downloads it, or refuses)" for name in data["unresolved"]
+    ]
+    if found.dropped:
+        lines.append(f"{len(found.dropped)} runs of the stored plan are no longer asked for; they stay in the store")
+    if found.other_code:
+        lines.append(
+            f"[yellow]{len(found.other_code)} finished runs come from other code of loop or models than this: "
+            "where it changes results, raise mtlab.version.ENGINE[/]"
+        )
+    lines += [
+        f"[yellow]the source of plug-in {name} has changed since {count} of the finished runs: "
+        "where that changes results, raise the version that it is registered with[/]"
+        for name, count in found.other_plugins.items()
+    ]
+    return lines
+
+
+def _pairings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tell which levels rows read whose managers read single ones: a line for each such pairing."""
+    of_pairs: dict[str, list[str]] = {}
+    for row in rows:
+        if any(len(levels) == 1 for stack in row["pairing"].values() for levels in stack):
+            of_pairs.setdefault(_pairs(row["pairing"]), []).append(row["label"])
+    return [
+        f"pairing of {', '.join(labels[:NAMED])}"
+        f"{f' and {len(labels) - NAMED} more' if len(labels) > NAMED else ''}: {pairs}"
+        for pairs, labels in of_pairs.items()
+    ]
+
+
+def _pairs(pairing: dict[str, list[list[int]]]) -> str:
+    stacks = {
+        modality: " ".join(",".join(map(str, levels)) or "–" for levels in stack) for modality, stack in pairing.items()
+    }
+    return "; ".join(f"{modality} levels {levels}" for modality, levels in stacks.items())

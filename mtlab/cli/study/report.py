@@ -1,0 +1,185 @@
+"""`mtlab report`: the table of a study, from its stored plan and finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mtlab.cli.common import StoreOption
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mtlab.report.report import Report
+    from mtlab.runs.store import Store
+
+Format = Literal["md", "json", "svg", "tex", "csv", "html"]
+By = Literal["family"]
+ENDINGS = {".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "csv", ".html": "html"}  #: others: Markdown
+
+
+def report(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Study files, recipes, or names of studies in the store."),
+    ],
+    format: Annotated[  # noqa: A002 - the option is called so
+        Format | None,
+        typer.Option(
+            "--format",
+            help="Markdown, JSON, a picture, LaTeX (booktabs), CSV, or a page with all figures.",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[
+        By | None, typer.Option("--by", help="family: a column per family of questions.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.", show_default=False)] = None,
+    store: StoreOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json (docs/json.md).")] = False,
+) -> None:
+    """Compare the variants of a study: mean ± interval over seeds, difference to the baseline, verdict, cost.
+
+    With --format html, one page with the table, all figures, and where it comes from; it opens without a network.
+
+    Several studies stand side by side, variant by variant. Where `train.length` is an axis, so do equal steps and equal
+    FLOPs.
+    """
+    from mtlab.cli.study.status import note_changed, study_name
+    from mtlab.files import write_text
+    from mtlab.report.report import build
+    from mtlab.runs.store import Store, store_root
+
+    opened = Store.open(store_root(store))
+    if by is not None and len(files) > 1:
+        raise UserError("--by family takes one study at a time", file="command line")
+    plans = [opened.plan(study_name(file, opened)) for file in files]
+    for file, plan in zip(files, plans, strict=True):
+        if plan.get("kind") == "sweep":
+            raise UserError(
+                f"is a sweep: `mtlab sweep report {file}` reports on it, `mtlab report {plan['study']}-final` compares"
+                " its tuned variants",
+                file=file,
+            )
+    wanted: str | None = "json" if as_json else format
+    if wanted is None and out is not None:
+        wanted = ENDINGS.get(out.suffix, "md")
+    if wanted == "html":
+        write_page(opened, plans, by, out)
+    elif wanted is None and out is None and by is None and len(plans) == 1:
+        print_report(opened, plans[0])
+    else:
+        made = [build(opened, plan) for plan in plans]
+        if wanted is None:
+            _print(made, by)
+        else:
+            text = written(made, wanted, by)
+            if out is None:
+                typer.echo(text, nl=not text.endswith("\n"))
+            else:
+                write_text(out, text)
+                typer.echo(f"written to {out}")
+    for file in files:
+        note_changed(file, opened)
+
+
+def written(made: Sequence[Report], wanted: str, by: str | None) -> str:
+    """Write one report, by family or as a whole, or several side by side.
+
+    Raises:
+        UserError: several that cannot stand side by side.
+
+    """
+    from mtlab.report import blocks
+    from mtlab.report.formats import csv_lines, latex, markdown
+
+    if wanted == "svg":
+        return picture(made, by)
+    if len(made) == 1:
+        one, by_family = made[0], by is not None
+        if wanted == "json":
+            return one.to_json()
+        if wanted == "csv":
+            return one.to_csv(by_family=by_family)
+        return one.to_latex(by_family=by_family) if wanted == "tex" else one.to_markdown(by_family=by_family)
+    view = blocks.studies(made)
+    if wanted == "json":
+        import json
+
+        data = {"format": 1, "studies": [each.to_dict() for each in made]}
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if wanted == "csv":
+        return csv_lines.text([line for each in made for line in csv_lines.lines(each)])
+    return latex.together(view) if wanted == "tex" else markdown.together(view)
+
+
+def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, out: Path | None) -> None:
+    """Write the page of a study, into its folder unless told otherwise.
+
+    Raises:
+        UserError: more than one study, or one table of it alone.
+
+    """
+    from rich.console import Console
+
+    from mtlab.files import write_text
+    from mtlab.report.page.study_page import study_page
+
+    if len(plans) > 1:
+        raise UserError("a page is of one study at a time", file="command line", key="--format html")
+    if by is not None:
+        raise UserError("the page holds the table by family already", file="command line", key="--by")
+    plan = plans[0]
+    path = out or store.study(plan["study"]) / "report" / "report.html"
+    with Console(stderr=True).status(f"drawing the figures of {plan['study']}"):
+        text = study_page(store, plan)
+    write_text(path, text)
+    typer.echo(f"written to {path}: open it in a browser, it needs no network")
+
+
+def drawn(made: Sequence[Report], by: str | None, width: int) -> RenderableType:
+    """Draw one report, or several side by side, for the terminal."""
+    from mtlab.report import blocks
+    from mtlab.report.formats import terminal
+
+    if len(made) == 1:
+        return made[0].to_table(width, by_family=by is not None)
+    return terminal.together(blocks.studies(made), width)
+
+
+def picture(made: Sequence[Report], by: str | None = None) -> str:
+    """Draw the terminal's table as SVG."""
+    import io
+    import re
+
+    from rich.console import Console
+
+    console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True, highlight=False)
+    console.print(drawn(made, by, console.width))
+    names = " ".join(each.study for each in made)
+    svg = console.export_svg(title=f"mtlab report {names}" + (" --by family" if by else ""))
+    return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # they would be fetched from elsewhere
+
+
+def print_report(store: Store, plan: dict[str, Any]) -> None:
+    """Print the table for the terminal, and write the report into the study's folder."""
+    from mtlab.files import write_text
+    from mtlab.report.report import build
+
+    made = build(store, plan)
+    _print([made], None)
+    folder = store.study(plan["study"]) / "report"
+    write_text(folder / "report.md", made.to_markdown())
+    write_text(folder / "report.json", made.to_json())
+    typer.echo(f"written to {folder / 'report.md'} and report.json")
+
+
+def _print(made: Sequence[Report], by: str | None) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(drawn(made, by, console.width))

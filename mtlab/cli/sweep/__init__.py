@@ -1,0 +1,1 @@
+"""`mtlab sweep` and its subcommands."""

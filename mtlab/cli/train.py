@@ -1,0 +1,28 @@
+"""`mtlab train`: the worker, one process for one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtlab.cli.common import PluginsOption
+
+
+def train(
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder: STORE/cells/CELL/sSEED, as `mtlab run` made it.")],
+    processes: Annotated[int, typer.Option(min=1, help="Processes of this host that train it together.")] = 1,
+    no_plugins: PluginsOption = False,
+) -> None:
+    """Train one run to its end, or resume it. `mtlab run` starts this once per run; a finished run is left alone.
+
+    Under `torchrun` several processes train one run together; `--processes` starts them by itself.
+    """
+    if processes > 1:
+        from mtlab.distributed.torchrun import train_in_several
+
+        raise typer.Exit(train_in_several(run_dir, processes, plugins=not no_plugins))
+    from mtlab.training.worker import train as work
+
+    raise typer.Exit(work(run_dir, plugins=not no_plugins))

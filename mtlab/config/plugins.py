@@ -1,0 +1,113 @@
+"""Modules that a study or a command names: imported, so that they can register managers, towers, tasks, data sets.
+
+Installed packages need not be named: the registries find them by their entry points.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from mtlab.config.registry import Failure
+from mtlab.errors import UserError, nearest
+
+REFUSED = "--no-plugins"  #: the option that allows no plug-in
+
+
+@dataclass(frozen=True)
+class Named:
+    """A plug-in as a command line names it."""
+
+    module: str
+    folder: Path  #: where it is looked for, beside what is installed
+
+
+def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True) -> None:
+    """Import the modules that a study names; they may lie beside its file.
+
+    Each is told before it is imported: importing runs its code.
+
+    Raises:
+        UserError: plug-ins are not allowed, or one cannot be imported.
+
+    """
+    if not modules:
+        return
+    if not allowed:
+        raise UserError(f"asks for plug-ins ({', '.join(modules)}), which {REFUSED} refuses", key="plugins")
+    for index, module in enumerate(modules):
+        failure = try_import(Named(module, folder))
+        if failure is not None:
+            problem = f"plug-in {module} cannot be imported: {failure.error}"
+            raise UserError(problem, key=f"plugins[{index}]")
+
+
+def try_import(plugin: Named) -> Failure | None:
+    """Import a plug-in after telling so; return what went wrong, or None."""
+    if str(plugin.folder) not in sys.path:
+        sys.path.append(str(plugin.folder))
+    print(f"importing plug-in {plugin.module}", file=sys.stderr)
+    try:
+        importlib.invalidate_caches()  # the file may be younger than this process
+        _refuse_namesake(plugin, importlib.import_module(plugin.module))
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+        missing = isinstance(error, ModuleNotFoundError) and error.name == plugin.module.partition(".")[0]
+        failure = Failure.of(plugin.module, error)
+        return Failure(plugin.module, _missing(plugin), failure.trace) if missing else failure
+    return None
+
+
+def from_command_line(names: Sequence[str]) -> list[Named]:
+    """Understand what a user gives as plug-ins: modules, Python files, or studies, whose `plugins:` are meant.
+
+    Raises:
+        UserError: a file that is not there, or cannot be read.
+
+    """
+    found: list[Named] = []
+    for name in names:
+        path = Path(name)
+        if path.suffix in (".yaml", ".yml"):
+            from mtlab.config.load import compose
+
+            listed = compose(path).data.get("plugins", [])
+            if not isinstance(listed, list) or not all(isinstance(module, str) for module in listed):
+                raise UserError(f"expected a list of modules, found {listed!r}", file=path, key="plugins")
+            found += [Named(module, path.resolve().parent) for module in listed]
+        elif path.suffix == ".py":
+            if not path.is_file():
+                raise UserError("no such plug-in file", file=path)
+            found.append(Named(path.stem, path.resolve().parent))
+        else:
+            found.append(Named(name, Path.cwd()))
+    return found
+
+
+def load_named(names: Sequence[str]) -> None:
+    """Import the plug-ins of a command line.
+
+    Raises:
+        UserError: one of them cannot be found or imported.
+
+    """
+    for plugin in from_command_line(names):
+        if (failure := try_import(plugin)) is not None:
+            raise UserError(f"plug-in {plugin.module} cannot be imported: {failure.error}", file="command line")
+
+
+def _refuse_namesake(plugin: Named, module: ModuleType) -> None:
+    """Refuse a plug-in that Python never looks at, as a module of its name is found before it."""
+    beside = plugin.folder / f"{plugin.module.replace('.', '/')}.py"
+    found = getattr(module, "__file__", None)
+    if beside.is_file() and (found is None or Path(found).resolve() != beside.resolve()):
+        raise UserError(f"the name belongs to another module ({found or 'of Python itself'}): rename {beside.name}")
+
+
+def _missing(plugin: Named) -> str:
+    beside = [path.stem for path in plugin.folder.glob("*.py")]
+    hint = f"; {nearest(plugin.module, beside)}" if beside else ""
+    return f"no module of this name is installed or lies in {plugin.folder}{hint}"

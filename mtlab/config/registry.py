@@ -1,0 +1,228 @@
+"""One registry for everything that can be named in the YAML: managers, towers, tasks, data sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from mtlab.errors import UserError, nearest
+from mtlab.plugin_errors import told, trace
+
+T = TypeVar("T")
+
+
+class RegistrationError(ValueError):
+    """A class cannot be registered; says what is wrong and what would be right."""
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of an entry that has none."""
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered class, with what the rest of mtlab may know of it without building it."""
+
+    name: str
+    kind: str
+    cls: type[T]
+    version: int  #: part of every run's id: raise it when the same options give other results
+
+    @property
+    def config(self) -> type[Any]:
+        """The nested frozen dataclass with the entry's options."""
+        return getattr(self.cls, "Config", NoOptions)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
+
+    @property
+    def origin(self) -> str:
+        """The module that it comes from."""
+        return self.cls.__module__
+
+    @property
+    def ours(self) -> bool:
+        """Does it come with mtlab? If not, it is a plug-in's."""
+        return self.origin.partition(".")[0] == "mtlab"
+
+    @property
+    def source(self) -> str | None:
+        """Digest of the file that a plug-in's class stands in, to tell that it has changed; None of ours."""
+        file = getattr(sys.modules.get(self.origin), "__file__", None)
+        if self.ours or file is None:
+            return None
+        try:
+            return hashlib.blake2b(Path(file).read_bytes(), digest_size=6).hexdigest()
+        except OSError:  # a module out of an archive, or gone since
+            return None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plug-in that could not be imported: kept, so that `mtlab doctor` can show it and a lookup can name it."""
+
+    plugin: str
+    error: str  #: one line
+    trace: str
+
+    @classmethod
+    def of(cls, plugin: str, error: BaseException) -> Failure:
+        """Describe what importing a plug-in raised."""
+        return cls(plugin, str(error) if isinstance(error, RegistrationError) else told(error), trace(error))
+
+
+@dataclass
+class Registry(Generic[T]):
+    """Names to classes: filled by a decorator, from our own package and from third parties' entry points.
+
+    Args:
+        kind: what an entry is called in messages: "manager".
+        packages: the packages whose modules register our own entries, imported on the first lookup.
+        group: the entry-point group through which an installed package adds its own.
+        base: what a registered class must inherit from.
+
+    """
+
+    kind: str
+    packages: tuple[str, ...]
+    group: str
+    base: type[Any] = object
+    entries: dict[str, Entry[T]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    filled: bool = False
+    complete: bool = False  #: our own entries are there
+
+    def register(self, name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
+        """Register the decorated class under `name`.
+
+        Args:
+            name: lower-case letters, digits and _.
+            version: part of every run's id: raise it when the same options give other results.
+
+        Raises:
+            RegistrationError: the name is taken or is not a lower-case word; the class does not inherit from what all
+                entries do; its `Config` is no frozen dataclass with a default for every option.
+
+        """
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise RegistrationError(f"{self.kind} name {name!r}: use lower-case letters, digits and _")
+
+        def register(cls: type[T]) -> type[T]:
+            if not cls.__module__.startswith("mtlab."):
+                self._refuse_unfit(name, cls)
+                self.fill_own()  # or a stranger could take the name of an entry that is not there yet
+            known = self.entries.get(name)
+            if known is not None and (known.origin, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise RegistrationError(
+                    f"{self.kind} {name!r} of {cls.__module__} is registered by {known.origin} already: "
+                    "choose another name"
+                )
+            self.entries[name] = Entry(name, self.kind, cls, version)
+            return cls
+
+        return register
+
+    def _refuse_unfit(self, name: str, cls: Any) -> None:
+        """Refuse a class that could not be used, while its author looks at it."""
+        what = f"{self.kind} {name!r} ({getattr(cls, '__qualname__', cls)} of {getattr(cls, '__module__', '?')})"
+        if not isinstance(cls, type) or not issubclass(cls, self.base):
+            raise RegistrationError(f"{what} must be a subclass of {self.base.__module__}.{self.base.__qualname__}")
+        config = getattr(cls, "Config", NoOptions)
+        if not isinstance(config, type) or not dataclasses.is_dataclass(config):
+            raise RegistrationError(f"{what}: Config must be a frozen dataclass: put @dataclass(frozen=True) above it")
+        if not getattr(config, "__dataclass_params__").frozen:  # noqa: B009 - the stubs have it not
+            raise RegistrationError(f"{what}: Config must be frozen: write @dataclass(frozen=True)")
+        for option in dataclasses.fields(config):
+            if option.default is dataclasses.MISSING and option.default_factory is dataclasses.MISSING:
+                raise RegistrationError(f"{what}: option {option.name} of Config needs a default")
+        try:
+            get_type_hints(config)
+        except Exception as error:  # any expression may stand in an annotation
+            raise RegistrationError(f"{what}: the types of Config cannot be read: {told(error)}") from error
+        from mtlab.config.check import as_plain, checked
+
+        try:
+            as_plain(checked(config, {}))
+        except Exception as error:  # so may any code in __post_init__, and any value be a default
+            raise RegistrationError(f"{what}: Config does not work with its defaults: {told(error)}") from error
+
+    def fill_own(self) -> None:
+        """Import the entries that come with mtlab."""
+        if self.complete:
+            return
+        self.complete = True
+        for package in self.packages:
+            for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+                importlib.import_module(f"{package}.{module.name}")
+
+    def own(self, name: str) -> Entry[T] | None:
+        """Look up an entry that comes with mtlab by importing the module that is called like it, and nothing else.
+
+        For those who must not wait for torch, which other modules of the package may need; None if there is none.
+        """
+        if name not in self.entries and re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            modules = (f"{package}.{name}" for package in self.packages)
+            for module in filter(importlib.util.find_spec, modules):
+                importlib.import_module(module)
+        found = self.entries.get(name)
+        return found if found is not None and found.ours else None
+
+    def fill(self) -> None:
+        """Import our own entries and every installed plug-in; a plug-in that fails is remembered, never dropped."""
+        if self.filled:
+            return
+        self.filled = True
+        self.fill_own()
+        for point in metadata.entry_points(group=self.group):
+            try:
+                self._check_registered(point.load())
+            except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+                self.failures.append(Failure.of(point.value, error))
+
+    def _check_registered(self, loaded: Any) -> None:
+        if isinstance(loaded, type) and all(entry.cls is not loaded for entry in self.entries.values()):
+            raise RegistrationError(
+                f"{loaded.__qualname__} registers nothing: put @{self.decorator}('NAME') above the class"
+            )
+
+    @property
+    def decorator(self) -> str:
+        """What the decorator is called: `register_manager`."""
+        return f"register_{self.kind.replace(' ', '_')}"
+
+    def get(self, name: str) -> Entry[T]:
+        """Look an entry up.
+
+        Raises:
+            UserError: no such entry; the nearest name is offered, and plug-ins that failed to load are named.
+
+        """
+        self.fill()
+        if name in self.entries:
+            return self.entries[name]
+        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{self.failed}")
+
+    @property
+    def failed(self) -> str:
+        """Name the plug-ins that failed to load: what is looked up in vain may be one of theirs."""
+        told_of = "".join(f" (plug-in {failure.plugin} failed: {failure.error})" for failure in self.failures)
+        return f"{told_of}; see `mtlab doctor`" if told_of else ""
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        self.fill()
+        return iter(sorted(self.entries.values(), key=lambda entry: entry.name))

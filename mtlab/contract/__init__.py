@@ -1,0 +1,1 @@
+"""The contract that every manager passes, ours or a plug-in's."""

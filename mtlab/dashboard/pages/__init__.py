@@ -1,0 +1,1 @@
+"""Pages of the dashboard: list of studies, run, token explorer."""

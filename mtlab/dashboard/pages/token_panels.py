@@ -1,0 +1,107 @@
+"""One example in one run: its words and patches, and what the chosen ones draw on in every cross-modal layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dash import html
+
+from mtlab.dashboard import parts
+from mtlab.dashboard.cards import RunCard
+from mtlab.dashboard.page import Look
+from mtlab.dashboard.pages import token_marks
+from mtlab.dashboard.pages.token_marks import Marks
+from mtlab.dashboard.parts import Part
+from mtlab.recording import examples
+from mtlab.recording.reader import Kind, Modality, Tokens, Told
+from mtlab.recording.token_levels import TokenLevels, levels_of, token_levels
+
+STRONGEST = "strongest"
+NAMES: dict[Modality, str] = {"text": "Words", "image": "Patches"}
+SETS: dict[Modality, str] = {"text": "word", "image": "patch"}  #: what of the address says which is chosen
+OTHERS: dict[Kind, Kind] = {"contributions": "weights", "weights": "contributions"}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What of an example is looked at."""
+
+    place: int  #: of the example in the file
+    example: str  #: its id
+    depth: int  #: of the cross-modal layer, from 0
+    kind: Kind
+    modalities: tuple[Modality, ...]
+    level: int | None  #: that the colours tell of; None: whichever is strongest
+
+    def at(self, place: int) -> Chosen:
+        """Look at the same in a file where the example has another place."""
+        return replace(self, place=place)
+
+
+def draw(look: Look, run: RunCard, tokens: Tokens, chosen: Chosen, *, main: bool) -> Part:
+    """Draw the panel of a run; words and patches are chosen in the main one."""
+    told = tokens.examples[chosen.place]
+    title = html.H2([parts.run_link(run.id, run.label), html.Span(f" seed {run.seed}", className="quiet")])
+    answer = html.P(["predicts ", html.Span(f"{told.prediction} {mark(told)}", className=_judged(told))])
+    heading = html.Div([title, answer if told.prediction is not None else None], className="heading")
+    sides = [_side(look, run, tokens, chosen, modality, main=main) for modality in chosen.modalities]
+    return html.Section([heading, *sides], className="panel", **parts.named(f"{run.label}, seed {run.seed}"))
+
+
+def mark(told: Told) -> str:
+    """Mark an example that is answered rightly or wrongly; neither where that is not known."""
+    return {"right": "✓", "wrong": "✗"}.get(_judged(told), "")
+
+
+def _judged(told: Told) -> str:
+    if told.truth is None or told.prediction is None:
+        return ""
+    return "right" if told.truth == told.prediction else "wrong"
+
+
+def _side(look: Look, run: RunCard, tokens: Tokens, chosen: Chosen, modality: Modality, *, main: bool) -> Part:
+    """Draw the words, or the patches, and the chosen one in detail."""
+    title = html.H3(NAMES[modality])
+    found = token_levels(tokens, chosen.place, modality, chosen.depth, chosen.kind)
+    experts = tokens.experts(chosen.kind, modality, chosen.depth, chosen.place)
+    if not found or experts is None:
+        return html.Section([title, parts.empty(_silent(tokens, chosen, modality))], className="side")
+    at = _token(look, modality, found)
+    marks = Marks(found, levels_of(tokens, modality, experts), at, chosen.level)
+    drawn: list[Part] = [token_marks.row(marks, SETS[modality], choosable=main)]
+    if modality == "image" and tokens.grid is not None and any(each.place for each in found):
+        picture = examples.picture(look.data.world(run.id), tokens.examples[chosen.place].image)
+        drawn = token_marks.patches(marks, tokens.grid, picture, choosable=main)
+    detail = _detail(tokens, chosen, modality, at, marks)
+    return html.Section([title, token_marks.key(marks), *drawn, detail], className="side")
+
+
+def _token(look: Look, modality: Modality, found: Sequence[TokenLevels]) -> int:
+    """Tell which token is chosen: the address counts from 1."""
+    written = look.view.text(SETS[modality])
+    place = int(written) - 1 if written.isdecimal() else 0
+    return place if 0 <= place < len(found) else 0
+
+
+def _silent(tokens: Tokens, chosen: Chosen, modality: Modality) -> str:
+    """Say why nothing is known of the tokens."""
+    if tokens.depths(chosen.kind, modality):
+        return f"Cross-modal layer {chosen.depth + 1} draws on no level: it goes on from the layer before it."
+    other = OTHERS[chosen.kind]
+    hint = f" It has {other}: choose them above." if tokens.depths(other, modality) else ""
+    return (
+        f"This manager has no {chosen.kind}: what it hands on is no sum of levels, each with a part of its own.{hint}"
+    )
+
+
+def _detail(tokens: Tokens, chosen: Chosen, modality: Modality, at: int, marks: Marks) -> Part:
+    """Show what one token draws on in every cross-modal layer, as bars."""
+    lines = []
+    for depth in tokens.depths(chosen.kind, modality):
+        here = token_levels(tokens, chosen.place, modality, depth, chosen.kind)
+        if at < len(here):
+            lines.append(token_marks.bar(f"layer {depth + 1}", here[at], marks.colours, here=depth == chosen.depth))
+    name = marks.tokens[at].token
+    name = f"“{name}”" if modality == "text" else f"{name[:1].upper()}{name[1:]}"
+    return html.Div([html.H4(f"{name} in every layer"), html.Div(lines, className="bars")], className="detail")

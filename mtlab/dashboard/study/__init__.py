@@ -1,0 +1,1 @@
+"""The dashboard page of a study, one module per tab."""

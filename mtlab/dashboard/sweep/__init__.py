@@ -1,0 +1,1 @@
+"""optuna-dashboard for sweeps."""

@@ -1,0 +1,144 @@
+"""optuna-dashboard on a sweep's searches, and beside it, under the same address, our pages of the runs behind them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtlab.dashboard.sweep import sweep_artifacts
+from mtlab.dashboard.sweep.sweep_artifacts import BATCH
+from mtlab.errors import UserError
+from mtlab.runs.store import Store
+from mtlab.sweeps.opened import found, opened
+
+if TYPE_CHECKING:
+    from optuna.artifacts import FileSystemArtifactStore
+    from optuna.storages import BaseStorage
+
+    Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+EVERY = 10.0  #: seconds between looks for trials that have ended since
+#: Where optuna-dashboard answers; everything else is one of our pages.
+OPTUNA = ("/dashboard", "/api/", "/static/", "/artifacts/", "/csv/", "/favicon.ico")
+
+
+def serve(root: Path, name: str, host: str, port: int | None, say: Callable[[str], None]) -> None:
+    """Serve a sweep's dashboard until it is interrupted.
+
+    Args:
+        root: folder of the store.
+        name: of the sweep.
+        host: where to listen.
+        port: which port; None: the first that is free.
+        say: prints a line for the user.
+
+    Raises:
+        UserError: a package is missing, the storage cannot be reached, or a port is taken.
+
+    """
+    try:
+        from optuna.artifacts import FileSystemArtifactStore
+        from optuna_dashboard import wsgi
+        from werkzeug.serving import make_server
+
+        from mtlab.dashboard.app import make_app
+        from mtlab.dashboard.data import Data
+        from mtlab.dashboard.serve import bind, guarded, is_local
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("optuna_dashboard", "dash", "werkzeug", "bottle"):
+            raise
+        raise UserError("the dashboard of sweeps needs pip install 'mtlab[dashboard]'") from None
+    store = Store.open(root)
+    plan = store.plan(name)
+    folder = sweep_artifacts.folder(store, plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    with opened(store, plan) as (shelf, _):
+        bound, data, over = bind(host, port), Data(root), threading.Event()
+        try:
+            artifacts = FileSystemArtifactStore(str(folder))
+            ours = guarded(make_app(data).server, local=is_local(host))
+            add_page(ours, store, name)
+            app = together(wsgi(shelf.storage, artifact_store=artifacts), ours, local=is_local(host))
+            logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request says nothing to anybody
+            server = make_server(host, bound.getsockname()[1], app, threaded=True, fd=bound.fileno())
+            keeper = threading.Thread(
+                target=keep_attaching, args=(store, name, shelf, artifacts, over, say), daemon=True, name="figures"
+            )
+            keeper.start()
+            say(f"searches of {name}: http://{host}:{server.port}/dashboard")
+            say(
+                f"its page: http://{host}:{server.port}/sweep · runs, studies: http://{host}:{server.port}/study/{name}"
+            )
+            say("Ctrl-C stops it")
+            server.serve_forever()
+        finally:
+            over.set()
+            bound.close()
+            data.close()
+
+
+def together(searches: Application, ours: Any, *, local: bool) -> Application:
+    """Answer by optuna-dashboard where that is asked for, else by our pages; refuse strangers' names at both."""
+    from mtlab.dashboard.serve import is_local
+
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        path, name = environ.get("PATH_INFO", "/"), str(environ.get("HTTP_HOST", "")).rpartition(":")[0].strip("[]")
+        if local and not is_local(name or str(environ.get("HTTP_HOST", ""))):
+            start("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"This address belongs to another name.\n"]
+        if path == "/":
+            start("302 Found", [("Location", "/dashboard")])
+            return [b""]
+        return searches(environ, start) if path.startswith(OPTUNA) else ours(environ, start)
+
+    return answer
+
+
+def add_page(server: Any, store: Store, name: str) -> None:
+    """Add the sweep's own page, made anew each time it is asked for."""
+    from mtlab.report.page.sweep_page import sweep_page
+
+    def page() -> str:
+        plan = store.plan(name)
+        with opened(store, plan) as (_, searches):
+            return sweep_page(store, plan, searches)
+
+    server.add_url_rule("/sweep", "sweep", page)
+
+
+def keep_attaching(
+    store: Store,
+    name: str,
+    shelf: Any,
+    artifacts: FileSystemArtifactStore,
+    over: threading.Event,
+    say: Callable[[str], None],
+) -> None:
+    """Attach figures to trials as they end, until it is over; without a browser to draw them, say so once."""
+    while not over.is_set():
+        try:
+            attach_some(store, store.plan(name), shelf, artifacts, over)
+        except UserError as error:
+            say(f"no figures at the trials: {error}")
+            return
+        over.wait(EVERY)
+
+
+def attach_some(
+    store: Store,
+    plan: Mapping[str, Any],
+    shelf: Any,
+    artifacts: FileSystemArtifactStore,
+    over: threading.Event,
+) -> int:
+    """Attach figures to all trials that have ended, a few at a time; return to how many."""
+    storage: BaseStorage = shelf.storage
+    waiting = list(sweep_artifacts.pending(storage, plan, found(shelf, plan)))
+    for start in range(0, len(waiting), BATCH):
+        if over.is_set():
+            return start
+        sweep_artifacts.attach(store, storage, artifacts, waiting[start : start + BATCH])
+    return len(waiting)

@@ -1,0 +1,260 @@
+"""`questions`: users' own questions about their own images, from JSON lines and a folder of images."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtlab.config.identity import digest
+from mtlab.config.options import option
+from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
+from mtlab.data.datasets.questions_file import Question, jsonl_files, read_all
+from mtlab.data.file_index import content_digest
+from mtlab.data.image_files import check_header, read_image
+from mtlab.errors import UserError, nearest
+
+MANY_FILES = 5000  #: in a folder with more, no nearest name is sought
+
+
+@register_dataset("questions")
+class Questions(Dataset):
+    """Your own questions: a folder with JSON lines and images, described in docs/your-own-questions.md.
+
+    One JSON object a line: image, question and answer; id, family and split where you like. The answers to choose from
+    are those of the training questions, the commonest first. A validation or test question with another answer stays,
+    and counts as wrong whatever a model says.
+    """
+
+    location_options: ClassVar[frozenset[str]] = frozenset({"folder", "images"})
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Options in the YAML."""
+
+        folder: str = option("", "holds questions.jsonl, or train.jsonl, val.jsonl and test.jsonl")
+        images: str = option("images", "folder of the images; a relative path starts at `folder`")
+        min_count: int = option(
+            1, "an answer given less often in training cannot be chosen; its training questions are left out", minimum=1
+        )
+        shares: tuple[float, float] = option(
+            (0.1, 0.1), "shares of the images for val and test, where neither files nor lines say", above=0.0, below=1.0
+        )
+
+        def __post_init__(self) -> None:
+            if sum(self.shares) >= 1:
+                raise UserError(f"{self.shares[0]} and {self.shares[1]} leave nothing to train on", key="shares")
+            if self.folder:  # absolute, so that a run can be gone on with from anywhere
+                object.__setattr__(self, "folder", str(Path(self.folder).expanduser().absolute()))
+
+    config: Config
+
+    @classmethod
+    def sizes(cls, config: Any) -> Mapping[Split, int]:
+        """Number of questions of each split. All questions are read and all images looked for, once."""
+        return {split: len(found) for split, found in _corpus(config).questions.items()}
+
+    @classmethod
+    def digest(cls, config: Any) -> str:
+        """Hash questions and images by content, and look at the header of each image that is new or changed."""
+        corpus, folder = _corpus(config), Path(config.folder)
+        images = {asked.image for found in corpus.questions.values() for asked in found}
+        return digest(
+            {
+                "questions": content_digest(folder, [path.name for path in jsonl_files(folder)]),
+                "images": content_digest(corpus.images, images, check_header),
+            },
+            32,
+        )
+
+    @classmethod
+    def remarks(cls, config: Any) -> Sequence[str]:
+        """Tell of questions that are left out or cannot be answered rightly, and of images that splits share."""
+        return _corpus(config).remarks
+
+    @cached_property
+    def _asked(self) -> Corpus:
+        """What the folder holds now: files that change while a run goes on do not change the run."""
+        return _corpus(self.config)
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """The answers of the training questions, the commonest first, equally common ones by alphabet."""
+        return self._asked.answers
+
+    def examples(self, split: Split) -> Sequence[Example]:
+        """All questions of a split, in the order of their lines."""
+        target = {answer: index for index, answer in enumerate(self.answers)}
+        return tuple(
+            Example(asked.id, asked.text, asked.image, target.get(asked.answer, -1), asked.family)
+            for asked in self._asked.questions[split]
+        )
+
+    def image(self, key: str) -> NDArray[np.uint8]:
+        """Decode an image, named by its path below the image folder, [H, W, 3] RGB.
+
+        Raises:
+            UserError: it is missing, damaged, or lies outside the folder.
+
+        """
+        return read_image(_inside(self._asked.images, key))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The questions of a folder, ready to be asked."""
+
+    questions: Mapping[Split, tuple[Question, ...]]
+    answers: tuple[str, ...]
+    images: Path  #: the folder, without links
+    remarks: tuple[str, ...]
+
+
+def _corpus(config: Questions.Config) -> Corpus:
+    """Read the folder, or return what was read if its files of questions have not changed.
+
+    Raises:
+        UserError: anything in the options, the questions or the folder of images is wrong.
+
+    """
+    if not config.folder:
+        raise UserError("needs the folder that holds your questions (docs/your-own-questions.md)", key="folder")
+    folder = Path(config.folder)
+    if not folder.is_dir():
+        problem = "is a file: give the folder that holds it" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {problem}", key="folder")
+    stamps = []
+    for path in jsonl_files(folder):
+        status = path.stat()
+        stamps.append((path.name, status.st_size, status.st_mtime_ns))
+    return _read(config.folder, config.images, config.min_count, tuple(config.shares), tuple(stamps))
+
+
+@lru_cache(maxsize=4)
+def _read(folder: str, images: str, min_count: int, shares: tuple[float, float], _stamps: Any) -> Corpus:
+    config = Questions.Config(folder=folder, images=images, min_count=min_count, shares=shares)
+    asked = read_all(Path(folder), shares)
+    by_split = {split: tuple(one for one in asked if one.split == split) for split in SPLITS}
+    for split, found in by_split.items():
+        if not found:
+            raise UserError(f"no question is for {split}: {_advice(split, len(asked))}", file=Path(folder))
+    place = _images_folder(config)
+    _refuse_missing(asked, place)
+    counts = Counter(one.answer for one in by_split["train"])
+    answers = tuple(sorted((a for a, count in counts.items() if count >= min_count), key=lambda a: (-counts[a], a)))
+    _refuse_few(answers, counts, min_count, Path(folder))
+    known = set(answers)
+    kept = {**by_split, "train": tuple(one for one in by_split["train"] if one.answer in known)}
+    for split, found in kept.items():
+        if not any(one.answer in known for one in found):
+            raise UserError(f"no {split} question has an answer that training has, too", file=Path(folder))
+    return Corpus(kept, answers, place, tuple(_remarks(by_split, kept, known, min_count)))
+
+
+def _advice(split: Split, questions: int) -> str:
+    return f"give more than these {questions}, or say `split` in each line" if questions < 100 else f"add {split} ones"
+
+
+def _refuse_few(answers: Sequence[str], counts: Mapping[str, int], min_count: int, folder: Path) -> None:
+    if len(answers) >= 2:
+        return
+    if len(counts) < 2:
+        raise UserError(
+            f"all training questions have one answer, {next(iter(counts))!r}: nothing to learn", file=folder
+        )
+    raise UserError(
+        f"{min_count} leaves {len(answers)} of {len(counts)} answers to choose from: at least 2 are needed; "
+        f"the second commonest is given {sorted(counts.values())[-2]} times",
+        key="min_count",
+    )
+
+
+def _images_folder(config: Questions.Config) -> Path:
+    """Find the folder of images, links resolved: no image may lie outside."""
+    folder = Path(config.folder, Path(config.images).expanduser())
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of images", key="images")
+    return folder.resolve()
+
+
+def _inside(folder: Path, image: str) -> Path:
+    """Return the path of an image; links are followed and must stay inside.
+
+    Raises:
+        UserError: it lies outside, or cannot be looked for.
+
+    """
+    try:
+        path = os.path.realpath(folder / image)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be looked for: {error}", file=folder / image) from None
+    if not path.startswith(f"{str(folder).rstrip('/')}/"):
+        raise UserError(
+            "leaves the image folder by a link: copy the image, or choose another `images`", file=folder / image
+        )
+    return Path(path)
+
+
+def _refuse_missing(asked: Sequence[Question], folder: Path) -> None:
+    seen: set[str] = set()
+    for one in asked:
+        if one.image in seen:
+            continue
+        seen.add(one.image)
+        try:
+            mode = _inside(folder, one.image).stat().st_mode
+        except UserError as error:
+            raise one.place.error(f"image: {one.image!r} {error.problem}") from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise one.place.error(f"image: no {one.image!r} in {folder}{_hint(folder, one.image)}") from None
+        except OSError as error:
+            raise one.place.error(f"image: {one.image!r} cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(mode):
+            raise one.place.error(f"image: {one.image!r} is not a file")
+
+
+def _hint(folder: Path, image: str) -> str:
+    """Name the file in the same folder whose name is nearest."""
+    try:
+        beside = [path.name for path in (folder / image).parent.iterdir()]
+    except OSError:
+        return f": there is no folder {Path(image).parent}"
+    if len(beside) > MANY_FILES:
+        return ""
+    told = nearest(Path(image).name, beside)
+    return f"; {told}" if told.startswith("did you mean") else ""
+
+
+def _remarks(
+    read: Mapping[Split, Sequence[Question]],
+    kept: Mapping[Split, Sequence[Question]],
+    known: set[str],
+    min_count: int,
+) -> list[str]:
+    told = []
+    if left := len(read["train"]) - len(kept["train"]):
+        told.append(f"{left:,} training questions are left out: their answers occur less than {min_count} times")
+    for split in SPLITS[1:]:
+        if unknown := [one.answer for one in kept[split] if one.answer not in known]:
+            whole = len(kept[split])
+            commonest = Counter(unknown).most_common(1)[0][0]
+            told.append(
+                f"{len(unknown):,} of {whole:,} {split} questions ({100 * len(unknown) / whole:.1f} %) have an answer "
+                f"that cannot be chosen, such as {commonest!r}: they count as wrong"
+            )
+        if shared := {one.image for one in kept[split]} & {one.image for one in kept["train"]}:
+            told.append(f"{len(shared):,} images of {split} are in train, too: its scores may be flattering")
+    folded: dict[str, list[str]] = {}
+    for answer in sorted(known):
+        folded.setdefault(answer.casefold(), []).append(answer)
+    if alike := next((same for same in folded.values() if len(same) > 1), None):
+        told.append(f"answers {' and '.join(map(repr, alike))} differ in case alone, and are two answers")
+    return told

@@ -1,0 +1,1 @@
+"""Streams training batches from shards, with exact resume."""

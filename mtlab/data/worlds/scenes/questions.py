@@ -1,0 +1,239 @@
+"""The six families of questions of the shapes world: each builds a scene and four questions about it.
+
+How the answers are kept from leaking:
+
+- *From the picture*: each scene is asked questions whose answers are spread evenly over the family's answers (four
+  ways: each once; yes and no: twice each). Whoever sees only the picture gets exactly the majority's share right.
+- *From the words*: which answer a question gets, its wording, and which colours and shapes it names are drawn
+  independently; colours are exchangeable, and so are shapes.
+
+A picture that shows three colours rules out the fourth as an answer to "what colour is …?": so pictures of the colour
+and shape families show all four. Sizes and places are drawn without regard to colour and shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mtlab.data.worlds.scenes.dice import Dice
+from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Described, Thing, before, place, sides
+from mtlab.data.worlds.scenes.things import World, absent, how_many, present, various
+from mtlab.data.worlds.scenes.words import ask
+
+QUESTIONS = 4  #: per scene
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question and its answer."""
+
+    text: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture's things and what is asked about them."""
+
+    things: tuple[Thing, ...]
+    questions: tuple[Question, ...]
+
+
+Family = Callable[[Dice, World], Scene]
+
+
+def existence(dice: Dice, world: World) -> Scene:
+    """Ask what is there: "Is there a red circle?"; twice yes, twice no."""
+    kinds = [dice.pick(("colour", "shape", "both", "both")) for _ in range(QUESTIONS // 2)]
+    while True:
+        things = various(dice, world, how_many(dice, world, 2))
+        there, missing = present(things), absent(dice, world, things)
+        if all(there[kind] and missing[kind] for kind in kinds):
+            break
+    questions = []
+    for kind in kinds:
+        questions.append(Question(ask(dice, "existence", dice.pick(there[kind])), "yes"))
+        questions.append(Question(ask(dice, "existence", dice.pick(missing[kind])), "no"))
+    return _scene(dice, world, things, questions)
+
+
+def count(dice: Dice, world: World) -> Scene:
+    """Ask how many: "How many circles are there?"; the answers 0, 1, 2 and 3 once each."""
+    kinds = dice.shuffled(("colour", "colour", "shape", "shape"))
+    single = {"colour": [Described(colour=c) for c in COLOURS], "shape": [Described(shape=s) for s in SHAPES]}
+    while True:
+        things = various(dice, world, how_many(dice, world, 3))
+        asked = [[it for it in single[kind] if it.count(things) == number] for number, kind in enumerate(kinds)]
+        if all(asked):
+            break
+    chosen = [dice.pick(these) for these in asked]
+    questions = [Question(ask(dice, "count", it, plural=True), str(number)) for number, it in enumerate(chosen)]
+    return _scene(dice, world, things, questions)
+
+
+def colour(dice: Dice, world: World) -> Scene:
+    """Ask for the colour of a shape: "What colour is the circle?"; each colour once."""
+    things = _paired(dice, world)
+    questions = [Question(_of(dice, "colour", Described(shape=it.shape), things), it.colour) for it in things[:4]]
+    return _scene(dice, world, things, questions)
+
+
+def shape(dice: Dice, world: World) -> Scene:
+    """Ask for the shape of what has a colour: "What shape is the red thing?"; each shape once."""
+    things = _paired(dice, world)
+    questions = [Question(_of(dice, "shape", Described(colour=it.colour), things), it.shape) for it in things[:4]]
+    return _scene(dice, world, things, questions)
+
+
+def spatial(dice: Dice, world: World) -> Scene:
+    """Ask where a thing is, seen from the picture's middle or from another; left, right, above and below once each."""
+    middle = dice.chance(world.difficulty.middles) and world.objects[1] >= 4
+    return _around(dice, world) if middle else _beside(dice, world)
+
+
+def comparison(dice: Dice, world: World) -> Scene:
+    """Compare a thing's size with all others' or another's, or how many there are of two kinds; twice yes, twice no."""
+    level, drawn = world.difficulty, dice.between(0, 1)
+    if drawn < level.extremes:
+        return _extreme(dice, world)
+    amounts = drawn < level.extremes + level.amounts and world.objects[1] >= 3
+    return _amounts(dice, world) if amounts else _sizes(dice, world)
+
+
+FAMILIES: Mapping[str, Family] = {
+    "existence": existence,
+    "count": count,
+    "colour": colour,
+    "shape": shape,
+    "spatial": spatial,
+    "comparison": comparison,
+}
+FEWEST = {"existence": 2, "count": 3, "colour": 4, "shape": 4, "spatial": 3, "comparison": 2}  #: things in a picture
+ANSWERS = ("yes", "no", "0", "1", "2", "3", *COLOURS, *SHAPES, "left", "right", "above", "below")
+
+
+def _around(dice: Dice, world: World) -> Scene:
+    things, names = _named(dice, world, 4)
+    zones = sides(world.difficulty)
+    chosen = dict(zip(dice.shuffled(list(names)), zones, strict=False))
+    things = place(dice, things, world.difficulty.gap, {index: zones[side] for index, side in chosen.items()})
+    questions = [Question(ask(dice, "middle", dice.pick(names[index])), side) for index, side in chosen.items()]
+    return Scene(tuple(things), tuple(questions))
+
+
+def _beside(dice: Dice, world: World) -> Scene:
+    level = world.difficulty
+    while True:
+        things, names = _named(dice, world, 3)
+        things = place(dice, things, level.gap)
+        pairs = [(things[i], things[j], names[i], names[j]) for i in names for j in names if i != j]
+        aside = [pair for pair in pairs if before(pair[0].x, pair[1].x, pair[0].y, pair[1].y, level)]
+        over = [pair for pair in pairs if before(pair[0].y, pair[1].y, pair[0].x, pair[1].x, level)]
+        if aside and over:
+            break
+    questions = []
+    for found, (answer, opposite) in ((aside, ("left", "right")), (over, ("above", "below"))):
+        *_, one, other = dice.pick(found)
+        questions.append(Question(ask(dice, "relation", dice.pick(one), dice.pick(other)), answer))
+        questions.append(Question(ask(dice, "relation", dice.pick(other), dice.pick(one)), opposite))
+    return Scene(tuple(things), tuple(questions))
+
+
+def _extreme(dice: Dice, world: World) -> Scene:
+    things, names = _named(dice, world, 2)
+    kind, (low, high), ratio = _way(dice, world, "largest", "smallest"), world.difficulty.sizes, world.difficulty.ratio
+    chosen = dice.pick(list(names))
+    if kind == "largest":
+        sizes = [dice.between(low, high / ratio) for _ in things]
+        sizes[chosen] = dice.between(max(sizes) * ratio, high)
+    else:
+        sizes = [dice.between(low * ratio, high) for _ in things]
+        sizes[chosen] = dice.between(low, min(sizes) / ratio)
+    things = [Thing(it.colour, it.shape, size) for it, size in zip(things, sizes, strict=True)]
+    others = [index for index in names if index != chosen]
+    questions = []
+    for _ in range(QUESTIONS // 2):
+        questions.append(Question(ask(dice, kind, dice.pick(names[chosen])), "yes"))
+        questions.append(Question(ask(dice, kind, dice.pick(names[dice.pick(others)])), "no"))
+    return _scene(dice, world, things, questions)
+
+
+def _sizes(dice: Dice, world: World) -> Scene:
+    ratio = world.difficulty.ratio
+    while True:
+        things, names = _named(dice, world, 2)
+        pairs = [(i, j) for i in names for j in names if things[i].size >= ratio * things[j].size]
+        if pairs:
+            break
+    questions = []
+    for _ in range(QUESTIONS // 2):
+        kind = _way(dice, world, "larger", "smaller")
+        answers = ("yes", "no") if kind == "larger" else ("no", "yes")
+        large, small = dice.pick(pairs)
+        for (one, other), answer in zip(((large, small), (small, large)), answers, strict=True):
+            questions.append(Question(ask(dice, kind, dice.pick(names[one]), dice.pick(names[other])), answer))
+    return _scene(dice, world, things, questions)
+
+
+def _amounts(dice: Dice, world: World) -> Scene:
+    kinds = [Described(colour=c) for c in COLOURS] if dice.chance(0.5) else [Described(shape=s) for s in SHAPES]
+    while True:
+        things = various(dice, world, how_many(dice, world, 3))
+        numbers = [it.count(things) for it in kinds]
+        pairs = [(i, j) for i in range(4) for j in range(4) if numbers[i] > numbers[j] > 0]
+        if pairs:
+            break
+    questions = []
+    for _ in range(QUESTIONS // 2):
+        kind = _way(dice, world, "more", "fewer")
+        answers = ("yes", "no") if kind == "more" else ("no", "yes")
+        many, few = dice.pick(pairs)
+        for (one, other), answer in zip(((many, few), (few, many)), answers, strict=True):
+            questions.append(Question(ask(dice, kind, kinds[one], kinds[other], plural=True), answer))
+    return _scene(dice, world, things, questions)
+
+
+def _way(dice: Dice, world: World, usual: str, opposite: str) -> str:
+    return opposite if dice.chance(world.difficulty.opposites) else usual
+
+
+def _paired(dice: Dice, world: World) -> list[Thing]:
+    """Draw four things of four colours and four shapes; any more are twins of the first ones."""
+    kinds = list(zip(dice.shuffled(COLOURS), dice.shuffled(SHAPES), strict=True))
+    number = how_many(dice, world, 4)
+    return [Thing(*kinds[index % 4], dice.between(*world.difficulty.sizes)) for index in range(number)]
+
+
+def _named(dice: Dice, world: World, fewest: int) -> tuple[list[Thing], dict[int, list[Described]]]:
+    """Draw things of which at least `fewest` can be named; with them, the names of each."""
+    number = how_many(dice, world, fewest)
+    full = dice.chance(world.difficulty.full_names)
+    while True:
+        kinds = zip(_mixed(dice, COLOURS, number), _mixed(dice, SHAPES, number), strict=True)
+        things = [Thing(*kind, dice.between(*world.difficulty.sizes)) for kind in kinds]
+        names: dict[int, list[Described]] = {}
+        for index, it in enumerate(things):
+            single = [Described(colour=it.colour), Described(shape=it.shape)]
+            unique = [
+                name for name in ([Described(it.colour, it.shape)] if full else single) if name.count(things) == 1
+            ]
+            if unique:
+                names[index] = unique
+        if len(names) >= fewest:
+            return things, names
+
+
+def _mixed(dice: Dice, values: Sequence[str], number: int) -> list[str]:
+    """Draw `number` values with few repetitions."""
+    pool = dice.shuffled(values) + dice.shuffled(values)
+    return dice.shuffled(pool[:number])
+
+
+def _of(dice: Dice, kind: str, it: Described, things: Sequence[Thing]) -> str:
+    several = it.count(things) > 1
+    return ask(dice, f"{kind} of several" if several else kind, it, plural=several)
+
+
+def _scene(dice: Dice, world: World, things: Sequence[Thing], questions: Sequence[Question]) -> Scene:
+    return Scene(tuple(place(dice, things, world.difficulty.gap)), tuple(questions))

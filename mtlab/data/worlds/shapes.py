@@ -1,0 +1,78 @@
+"""`shapes`: a procedural world of coloured shapes and questions about them, asked as classification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtlab.config.options import option
+from mtlab.data.base import Example, Split, register_dataset
+from mtlab.data.worlds.scenes.questions import ANSWERS, FAMILIES, FEWEST, QUESTIONS, Scene
+from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_few_shapes, refuse_odd_choice
+
+VERSION = 2  #: raise it when the same options give other pictures or questions
+
+
+@register_dataset("shapes", version=VERSION)
+class Shapes(ShapesWorld):
+    """Coloured shapes on cluttered ground, with six families of questions balanced against blind guessing.
+
+    Each picture belongs to one family and is asked four questions whose answers are spread evenly, so that neither
+    words nor pictures alone tell more than the family's commonest answer. Pictures depend on version, options, split
+    and index alone: a larger training set begins with the smaller one.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ShapesOptions):
+        """Options in the YAML."""
+
+        train: int = option(24000, "training examples, four to a picture", minimum=1)
+        val: int = option(2400, "validation examples", minimum=1)
+        test: int = option(4800, "test examples", minimum=1)
+        families: tuple[str, ...] = option(tuple(FAMILIES), "the kinds of question", choices=tuple(FAMILIES))
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            refuse_odd_choice(self.families, "families")
+            refuse_few_shapes(self.families, self.objects[1], FEWEST)
+
+    config: Config
+
+    world = ("shapes", VERSION)
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """The answers of all families: the same whatever the options."""
+        return ANSWERS
+
+    def family(self, index: int) -> str:
+        """Return the family of the picture of this index: they take turns."""
+        return self.config.families[index % len(self.config.families)]
+
+    def scene(self, split: str, index: int) -> Scene:
+        """Return what a picture shows and what is asked about it."""
+        return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
+
+    def image(self, key: str) -> NDArray[np.uint8]:
+        """Draw a picture, `split/index`, [S, S, 3] RGB.
+
+        Raises:
+            KeyError: no such picture.
+
+        """
+        split, index = parts(key, 2)
+        return self.draw(self.scene(split, int(index)).things, split, index)
+
+    def told(self, split: Split) -> list[Example]:
+        """Ask about one picture after the other."""
+        total = self.sizes(self.config)[split]
+        target = {answer: index for index, answer in enumerate(ANSWERS)}
+        found = []
+        for picture in range(-(-total // QUESTIONS)):
+            family, key = self.family(picture), f"{split}/{picture}"
+            for number, asked in enumerate(self.scene(split, picture).questions):
+                found.append(Example(f"{key}/{number}", asked.text, key, target[asked.answer], family))
+        return found[:total]

@@ -1,0 +1,88 @@
+"""`shapes_entailment`: coloured shapes, one of them under a lid, and sentences that a look at them may not decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtlab.config.options import option
+from mtlab.data.base import Example, Split, register_dataset
+from mtlab.data.worlds.scenes.hidden import FAMILIES, FEWEST, LABELS, Hidden
+from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_few_shapes, refuse_odd_choice
+
+VERSION = 1  #: raise it when the same options give other pictures or sentences
+
+
+@register_dataset("shapes_entailment", version=VERSION)
+class ShapesEntailment(ShapesWorld):
+    """Coloured shapes, one of them under a lid with a hole, and sentences: contradicted, left open (neutral), entailed.
+
+    Of what lies under the lid nothing but its colour shows; its shape was never even drawn. "There is a red circle" is
+    neutral where none is seen but the hole shows red: no closer look could tell. Each picture goes with one sentence of
+    each label, and colours, shapes and wordings are drawn without regard to it, so that neither pictures nor words
+    alone tell more than a third.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ShapesOptions):
+        """Options in the YAML."""
+
+        train: int = option(9000, "training sentences, three to a picture", minimum=1)
+        val: int = option(900, "validation sentences", minimum=1)
+        test: int = option(1800, "test sentences", minimum=1)
+        objects: tuple[int, int] = option((2, 4), "fewest and most shapes beside the lid", minimum=2, maximum=5)
+        families: tuple[str, ...] = option(tuple(FAMILIES), "the kinds of sentence", choices=tuple(FAMILIES))
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            refuse_odd_choice(self.families, "families")
+            refuse_few_shapes(self.families, self.objects[1], FEWEST)
+
+    config: Config
+    world = ("shapes_entailment", VERSION)
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """The labels, in the order that visual entailment has them."""
+        return LABELS
+
+    def family(self, index: int) -> str:
+        """Return the family of the picture of this index: they take turns."""
+        return self.config.families[index % len(self.config.families)]
+
+    def scene(self, split: str, index: int) -> Hidden:
+        """Return what a picture shows and what is said of it."""
+        return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
+
+    def premise(self, key: str) -> str:
+        """Say in words what a picture shows, lid included: what SNLI-VE calls the premise.
+
+        Raises:
+            KeyError: no such picture.
+
+        """
+        split, index = parts(key, 2)
+        return self.scene(split, int(index)).premise
+
+    def image(self, key: str) -> NDArray[np.uint8]:
+        """Draw a picture, `split/index`, [S, S, 3] RGB.
+
+        Raises:
+            KeyError: no such picture.
+
+        """
+        split, index = parts(key, 2)
+        return self.draw(self.scene(split, int(index)).things, split, index)
+
+    def told(self, split: Split) -> list[Example]:
+        """Go through the sentences picture by picture."""
+        total = self.sizes(self.config)[split]
+        found: list[Example] = []
+        for picture in range(-(-total // len(LABELS))):
+            key, family = f"{split}/{picture}", self.family(picture)
+            for number, (text, label) in enumerate(self.scene(split, picture).sentences):
+                found.append(Example(f"{key}/{number}", text, key, LABELS.index(label), family))
+        return found[:total]

@@ -1,0 +1,91 @@
+"""`shapes_pairs`: two pictures of coloured shapes and a statement about both together, true or false."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtlab.config.options import option
+from mtlab.data.base import Example, Split, register_dataset
+from mtlab.data.worlds.scenes.statements import FAMILIES, Four
+from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_odd_choice
+
+VERSION = 1  #: raise it when the same options give other pictures or statements
+STATEMENTS = 4  #: of a four: two statements, each about two pairs
+
+
+@register_dataset("shapes_pairs", version=VERSION)
+class ShapesPairs(ShapesWorld):
+    """Two pictures of coloured shapes and a statement that is true or false of them together, as in NLVR².
+
+    Each statement stands with two pairs of pictures, once true and once false, and each pair with a true and a false
+    statement: neither words nor pictures alone tell. Families: something is in `both` pictures; in just `one` of them,
+    where a look at one picture alone does not help either; or there is `more` of it in one picture than in the other.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ShapesOptions):
+        """Options in the YAML."""
+
+        train: int = option(8000, "training statements, two to a pair of pictures", minimum=1)
+        val: int = option(800, "validation statements", minimum=1)
+        test: int = option(1600, "test statements", minimum=1)
+        families: tuple[str, ...] = option(tuple(FAMILIES), "the kinds of statement", choices=tuple(FAMILIES))
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            refuse_odd_choice(self.families, "families")
+
+    config: Config
+    world = ("shapes_pairs", VERSION)
+    provides = frozenset({"pairs of images"})
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._kept = lru_cache(maxsize=8)(self._drawn)  # the four pictures of a four are asked for one after the other
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """False and true, in the order of NLVR²."""
+        return ("False", "True")
+
+    def family(self, index: int) -> str:
+        """Return the family of the four of this index: they take turns."""
+        return self.config.families[index % len(self.config.families)]
+
+    def four(self, split: str, index: int) -> Four:
+        """Return two pairs of pictures and the two statements about them."""
+        return self._kept(split, index)
+
+    def _drawn(self, split: str, index: int) -> Four:
+        return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
+
+    def told(self, split: Split) -> list[Example]:
+        """State two things about each pair, one pair after the other."""
+        total = self.sizes(self.config)[split]
+        found: list[Example] = []
+        for index in range(-(-total // STATEMENTS)):
+            four, family = self.four(split, index), self.family(index)
+            for pair in range(len(four.pairs)):
+                left, right = f"{split}/{index}/{pair}/0", f"{split}/{index}/{pair}/1"
+                found += [
+                    Example(f"{split}/{index}/{pair}/{at}", text, left, int(at == pair), family, more_images=(right,))
+                    for at, text in enumerate(four.statements)
+                ]
+        return found[:total]
+
+    def image(self, key: str) -> NDArray[np.uint8]:
+        """Draw a picture, `split/four/pair/side`, [S, S, 3] RGB; side 0 is the left one.
+
+        Raises:
+            KeyError: no such picture.
+
+        """
+        split, index, pair, side = parts(key, 4)
+        if pair not in ("0", "1") or side not in ("0", "1"):
+            raise KeyError(key)
+        return self.draw(self.four(split, int(index)).pairs[int(pair)][int(side)], key)

@@ -1,0 +1,1 @@
+"""Finished runs and checkpoints: load, encode, evaluate, intervene, inspect. The Python API."""

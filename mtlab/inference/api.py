@@ -1,0 +1,98 @@
+"""The Python side of mtlab: build a model, load a trained one, encode images and texts.
+
+import mtlab
+
+model = mtlab.load("quickstart:static:0")
+states = model.encode(["cat.jpg"], ["What colour is the cat?"], record=True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtlab.config.load import compose, merged, override, unfolded
+from mtlab.config.plugins import import_plugins
+from mtlab.errors import UserError
+from mtlab.inference.encoding import Model
+from mtlab.inference.loading import answers_of, bring_plugins, imported, model_of, refuse_changed, restore
+from mtlab.runs.find import find_run
+from mtlab.runs.store import store_root
+
+
+def build(
+    config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, seed: int = 0, device: str = "cpu"
+) -> Model:
+    """Build a model with its towers' weights and a random cross-modal encoder and head.
+
+    Args:
+        config: a study or preset (a file, or the name of a shipped recipe): what it sets for all its cells counts, its
+            axes do not; or a mapping of settings, as under `set:` of a study, dotted keys allowed, with an optional
+            `base` (one or several files or recipes that it goes on top of).
+        overrides: `KEY=VALUE`, as on the command line: `["manager=static", "model.width=32"]`.
+        seed: of the random values.
+        device: "cpu", "cuda", "cuda:N" or "auto".
+
+    Raises:
+        UserError: anything in the configuration is wrong, or weights or data cannot be had.
+
+    """
+    from mtlab.resolution.resolve import resolve
+
+    resolved = resolve(_written(config, overrides))
+    return model_of(resolved, answers_of(resolved), seed=seed, device=device)
+
+
+def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu", plugins: bool = True) -> Model:
+    """Load a trained model: of a finished run, with its best checkpoint, or of a folder made by `mtlab import`.
+
+    Args:
+        run: a run's folder, a checkpoint in it, `STUDY:VARIANT:SEED`, `CELL/sSEED`, or an imported checkpoint's folder.
+        store: where studies and ids are looked up; None: `MTLAB_STORE`, else `./runs`.
+        device: "cpu", "cuda", "cuda:N" or "auto".
+        plugins: may the plug-ins be imported that the run was trained with?
+
+    Raises:
+        UserError: there is no such run, it is not finished, or what it needs cannot be had.
+
+    """
+    from mtlab.runs.imported import is_folder
+
+    if is_folder(Path(run).expanduser()):
+        return imported(Path(run).expanduser(), device)
+    found = find_run(run, store_root(store))
+    bring_plugins(found, allowed=plugins)
+    refuse_changed(found)
+    config = found.config["config"]
+    model = model_of(config, answers_of(config), seed=found.config["seed"], device=device)
+    restore(model.network, found)
+    return model
+
+
+def _written(config: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Gather the settings that a user wrote, defaults still missing."""
+    written: dict[str, Any] = {}
+    if not isinstance(config, Mapping):
+        return _of_file(config, overrides)
+    given = {key: value for key, value in config.items() if key != "base"}
+    bases = config.get("base", [])
+    for base in [bases] if isinstance(bases, str | Path) else bases:
+        written = merged(written, _of_file(base))
+    for key, value in given.items():
+        written = merged(written, unfolded(key, value))
+    for text in overrides:
+        key, value = override(text)
+        if not key.startswith("set."):
+            raise UserError(f"{text!r} is a key of a study; a model has settings alone", file="overrides")
+        written = merged(written, unfolded(key.removeprefix("set."), value))
+    return written
+
+
+def _of_file(name: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    from mtlab.config.load import study_file
+
+    path = study_file(str(name))
+    source = compose(path, overrides)
+    import_plugins(source.data.get("plugins") or [], path.resolve().parent)
+    return dict(source.data.get("set") or {})

@@ -1,0 +1,240 @@
+"""What the weights of a finished run are worth, asked later: validation with other weights, another seed's among them.
+
+The run's directory is only read; what is found goes to `derived/<cell>/s<seed>/interventions.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from mtlab import files
+from mtlab.config.check import checked
+from mtlab.config.nodes import configured, named
+from mtlab.config.schema import TrainConfig
+from mtlab.data.base import DATASETS
+from mtlab.data.batches import Loader
+from mtlab.errors import UserError
+from mtlab.inference.loading import answers_of, model_of, refuse_changed, restore
+from mtlab.managers.base import MODALITIES, Modality
+from mtlab.model.forward import Arithmetic
+from mtlab.runs import schemas, sums
+from mtlab.runs.find import FoundRun, find_run
+from mtlab.runs.store import Store
+from mtlab.tasks.base import TASKS
+from mtlab.tasks.build import TaskModel
+from mtlab.towers.build import KINDS, tower_shape
+from mtlab.training import interventions
+from mtlab.training.environment import device as find_device
+from mtlab.training.evaluate import evaluation_batch
+from mtlab.training.sources import cached_towers, gather, running
+
+Progress = Callable[[int, int], None]  #: passes over validation data done, and in all
+STANDARD = "standard"  #: the key of what `record.interventions` would have measured
+
+
+def swap_key(seed: int) -> str:
+    """Name the intervention that takes another seed's weights."""
+    return f"swap/{seed}"
+
+
+def place(found: FoundRun) -> Path:
+    """Return where the results of a run's interventions lie.
+
+    Raises:
+        UserError: it lies in no store, or another checkpoint than its best is meant.
+
+    """
+    if found.checkpoint.stem != "best":
+        raise UserError("interventions are measured on a run's best checkpoint: name the run", file=found.checkpoint)
+    if found.store is None:
+        raise UserError("lies in no store: what is found has no place", file=found.folder)
+    return found.store.derived(found.id) / "interventions.json"
+
+
+def known(found: FoundRun) -> dict[str, Any]:
+    """Read what is known already, measured by the run itself or later: key → result."""
+    kept = _kept(place(found))
+    recorded = (cast("Store", found.store).result(found.id) or {}).get("interventions")
+    if recorded is not None:
+        schemas.check({STANDARD: recorded}, schemas.INTERVENTIONS, found.folder / "result.json", advice=sums.ADVICE)
+        kept = {STANDARD: recorded} | kept
+    return kept
+
+
+def other_seeds(found: FoundRun) -> list[int]:
+    """Tell the other seeds of the run's cell that are finished, and whose weights it could take."""
+    if not _answers(found):
+        return []
+    there = (int(folder.name[1:]) for folder in found.folder.resolve().parent.glob("s*") if folder.name[1:].isdigit())
+    store, cell = cast("Store", found.store), found.config["cell"]
+    return sorted(seed for seed in there if seed != found.config["seed"] and store.state(f"{cell}/s{seed}") == "done")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A finished run, ready to be run on its validation data."""
+
+    config: Mapping[str, Any]
+    model: TaskModel
+    loader: Loader
+    batch: int
+    arithmetic: Arithmetic
+
+    @property
+    def levels(self) -> dict[Modality, tuple[int, ...]]:
+        """The offered levels, 1-based."""
+        text, image = (tower_shape(kind, self.config[kind]).levels for kind in KINDS)
+        return {"text": text, "image": image}
+
+
+def open_run(found: FoundRun, *, device: str = "auto") -> Opened:
+    """Open a finished run; its plug-ins must be there already.
+
+    Raises:
+        UserError: data or weights cannot be had or have changed, or its task has no loop.
+
+    """
+    refuse_changed(found)
+    config = found.config["config"]
+    entry, options = configured(DATASETS, config["data"], "data")
+    dataset = entry.cls(options)
+    cached = cached_towers(config)
+    train = checked(TrainConfig, config["train"])
+    arithmetic = Arithmetic(find_device(device), bf16=train.precision == "bf16")
+    answers = answers_of(config)
+    towers = running(config, cached)
+    model = model_of(config, answers, seed=found.config["seed"], device=device, towers=towers).network
+    restore(model, found)
+    loader = gather(
+        config,
+        dataset,
+        answers,
+        model.running_towers,
+        cached,
+        progress=lambda _: lambda _, __: None,
+        device=str(arithmetic.device),
+    ).loader(dataset.examples("val"))
+    return Opened(config, model, loader, evaluation_batch(train), arithmetic)
+
+
+def measure(
+    found: FoundRun,
+    seeds: Sequence[int],
+    *,
+    standard: bool,
+    device: str = "auto",
+    progress: Progress = lambda *_: None,
+) -> dict[str, Any]:
+    """Measure a run under interventions, and store each as soon as it is known.
+
+    Args:
+        found: the run; its plug-ins must be there already.
+        seeds: other finished seeds of its cell, whose weights it is to use.
+        standard: measure uniform weights, weights alike for all tokens, and without each expert.
+        device: as `train.device`.
+        progress: is told how far it is.
+
+    Returns:
+        All that is known of the run by now: `STANDARD` → as in a `result.json`; `swap/SEED` → `{"metric": …, "text":
+        value | None, "image": value | None, "both": value | None}`, None where its managers have no weights.
+
+    Raises:
+        UserError: a seed is not there, or see `open_run`.
+
+    """
+    path, store = place(found), cast("Store", found.store)
+    if seeds and not _answers(found):
+        raise UserError(
+            f"{found.config['config']['task']['name']!r} runs several passes over a text and an image: another seed's "
+            "weights cannot take the place of the run's own",
+            file="command line",
+            key="--swap",
+        )
+    others = [_other(found, store, seed) for seed in seeds]
+    run = open_run(found, device=device)
+    mixing = _mixing(run)
+    size = -(-len(run.loader) // run.batch)
+    passes = (_passes(run, mixing) if standard else 0) + len(seeds) * (len(mixing) + (len(mixing) == 2))
+    done = 0
+
+    def between() -> None:
+        nonlocal done
+        progress(done // size, passes)
+        done += 1
+
+    result = known(found)
+    if standard:
+        result[STANDARD] = interventions.measure(
+            run.model, run.loader, run.batch, run.arithmetic, run.levels, mixing, between
+        )
+        _keep(path, STANDARD, result[STANDARD])
+    for seed, other in zip(seeds, others, strict=True):
+        key = swap_key(seed)
+        result[key] = _swap(run, open_run(other, device=device), mixing, between)
+        _keep(path, key, result[key])
+    return result
+
+
+def _swap(run: Opened, other: Opened, mixing: set[Modality], between: Callable[[], None]) -> dict[str, Any]:
+    def value(*modalities: Modality) -> float | None:
+        if not mixing.issuperset(modalities):
+            return None
+        return interventions.swapped(run.model, other.model, run.loader, run.batch, run.arithmetic, modalities, between)
+
+    metric = f"val/{next(iter(run.model.task.metrics))}"
+    return {"metric": metric, "text": value("text"), "image": value("image"), "both": value(*MODALITIES)}
+
+
+def _other(found: FoundRun, store: Store, seed: int) -> FoundRun:
+    there = other_seeds(found)
+    if seed not in there:
+        told = ", ".join(map(str, there)) or "none"
+        raise UserError(
+            f"{found.config['label']} has no other finished seed {seed} (finished: {told})", file="command line",
+            key="--swap",
+        )  # fmt: skip
+    return find_run(store.run(f"{found.config['cell']}/s{seed}"), store.root)
+
+
+def _answers(found: FoundRun) -> bool:
+    """Tell whether a run's task is judged by one answer to each example, so that two models can be run side by side."""
+    try:
+        return named(TASKS, found.config["config"]["task"], "task").cls.answering
+    except UserError:  # of a plug-in that is not imported yet
+        return True
+
+
+def _keep(path: Path, key: str, result: Mapping[str, Any]) -> None:
+    """Add a result to those that are stored, which another process may have added to."""
+    files.write_json(path, _kept(path) | {key: result})
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """Read the results that are stored.
+
+    Raises:
+        UserError: the file is damaged.
+
+    """
+    try:
+        kept: dict[str, Any] = files.read_json(path)
+    except FileNotFoundError:
+        return {}
+    schemas.check(kept, schemas.INTERVENTIONS, path, advice="remove it, and `mtlab intervene` measures anew")
+    return kept
+
+
+def _mixing(run: Opened) -> set[Modality]:
+    """Tell the modalities whose managers all have weights, by a look at one example."""
+    from mtlab.recording import averages, probe
+
+    seen = probe.look(run.model, run.arithmetic, run.loader.batch([0]).to(run.arithmetic.device))
+    names = {name: values for name, _, values in probe.rows_of(seen)}
+    return averages.mixing(names, run.model.encoder.config.cross_layers)
+
+
+def _passes(run: Opened, mixing: set[Modality]) -> int:
+    return sum(len(levels) + 2 * (modality in mixing) for modality, levels in run.levels.items())

@@ -1,0 +1,260 @@
+"""A bundle: a published model's weights, what it was given, and what it gave; and our model with these weights.
+
+A folder with `state_dict.safetensors` (under the authors' names, or Hugging Face's), `io.safetensors` (inputs and
+outputs by name, see docs/fidelity.md) and `config.json` (the sizes that shapes do not tell).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlab import files
+from mtlab.errors import UserError
+from mtlab.interop import architecture
+from mtlab.interop.families import recognise
+from mtlab.interop.names import Layout, listed, table, to_ours
+from mtlab.tasks.build import TaskModel, construct
+from mtlab.towers.base import Tower
+from mtlab.towers.build import TowerKind, build_tower, tower_shape
+from mtlab.towers.loading.weights import read_tensors
+from mtlab.training.transfer import enlarged
+
+WEIGHTS, IO, CONFIG = "state_dict.safetensors", "io.safetensors", "config.json"
+INPUTS = {
+    "official": ("images", "text_ids", "text_masks"),
+    "huggingface": ("pixel_values", "input_ids", "attention_mask"),
+}
+OUTPUTS = ("out/", "mid/", "loss/", "noise/", "mlm/logits", "itm/logits")  #: what a bundle must hold some of
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a published model was, was given, and gave."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    io: Mapping[str, Tensor]
+    layout: Layout
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights' names and shapes."""
+        return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+
+    @property
+    def images(self) -> Tensor:
+        """The images, [B, 3, S, S]."""
+        return self.io[f"in/{INPUTS[self.layout.dialect][0]}"]
+
+    @property
+    def ids(self) -> Tensor:
+        """The token ids, [B, L]."""
+        return self.io[f"in/{INPUTS[self.layout.dialect][1]}"]
+
+    @property
+    def mask(self) -> Tensor:
+        """True at real tokens, [B, L]."""
+        return self.io[f"in/{INPUTS[self.layout.dialect][2]}"].bool()
+
+
+def read(folder: Path) -> Bundle:
+    """Read a bundle.
+
+    Raises:
+        UserError: the folder is none, a file is missing or damaged, the weights are of no model known here, or it
+            holds no inputs or no outputs.
+
+    """
+    if not folder.is_dir():
+        raise UserError("no such bundle: expected a folder", file=folder)
+    missing = [name for name in (WEIGHTS, IO, CONFIG) if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"is no bundle: it has no {listed(missing)}", file=folder)
+    config = files.read_json(folder / CONFIG)
+    if not isinstance(config, dict):
+        raise UserError("expected a mapping", file=folder / CONFIG)
+    weights, io = read_tensors(folder / WEIGHTS), read_tensors(folder / IO)
+    try:
+        layout = recognise({name: tuple(tensor.shape) for name, tensor in weights.items()})
+    except UserError as error:
+        raise error.at(file=folder / WEIGHTS) from None
+    lacking = [f"in/{name}" for name in INPUTS[layout.dialect] if f"in/{name}" not in io]
+    if lacking:
+        raise UserError(f"lacks the inputs {listed(lacking)}", file=folder / IO)
+    if not any(name.startswith(OUTPUTS) for name in io):
+        raise UserError("holds no outputs (out/…, mid/…, loss/…): there is nothing to compare with", file=folder / IO)
+    return Bundle(folder, config, weights, io, layout)
+
+
+def facts(bundle: Bundle) -> architecture.Facts:
+    """Read off the bundle's configuration what shapes do not tell.
+
+    Raises:
+        UserError: the configuration lacks it; the key says what.
+
+    """
+    config, text = bundle.config, dict[str, Any]()
+    try:
+        if bundle.layout.dialect == "official":
+            official, text = config["official_config"], dict(config["text"])
+            heads, dropout = official["num_heads"], official.get("drop_rate", 0.1)
+            eps, vision_heads = config.get("cross_layer_norm_eps", 1e-12), (config.get("vision") or {}).get("heads")
+        else:  # their cross-modal layers take heads and eps from the text tower
+            text = dict(config["config"]["text_config"])
+            heads, dropout, vision_heads = text["num_attention_heads"], text["hidden_dropout_prob"], None
+            eps = text["layer_norm_eps"]
+        text_heads = text["num_attention_heads"]
+    except KeyError as error:
+        raise UserError(f"lacks {error}, which weights' shapes do not tell", file=bundle.folder / CONFIG) from None
+    except (TypeError, ValueError, AttributeError):
+        raise UserError("expected mappings as described in docs/fidelity.md", file=bundle.folder / CONFIG) from None
+    for what, count in (("num_heads", heads), ("num_attention_heads", text_heads), ("vision.heads", vision_heads)):
+        if (count is not None or what != "vision.heads") and (type(count) is not int or count < 1):
+            raise UserError(f"expected a number of heads, found {count!r}", file=bundle.folder / CONFIG, key=what)
+    odd = [key for key in _TEXT if key in text and isinstance(text[key], str) != (key == "hidden_act")]
+    if odd:
+        raise UserError(f"the text tower's {odd[0]} cannot be {text[odd[0]]!r}", file=bundle.folder / CONFIG)
+    return architecture.Facts(
+        heads=heads,
+        text_heads=text_heads,
+        vision_heads=vision_heads,
+        dropout=dropout,
+        max_length=bundle.ids.shape[1],
+        norm_eps=eps,
+        text={key: text[key] for key in _TEXT if key in text},
+    )
+
+
+@contextmanager
+def rebuilt(bundle: Bundle) -> Iterator[Rebuilt]:
+    """Describe the bundle's model as a configuration of ours; its text tower's lies in a folder while this is open.
+
+    Raises:
+        UserError: sizes contradict each other, or `config.json`.
+
+    """
+    shapes = bundle.shapes
+    try:
+        sizes, known = architecture.sizes(bundle.layout, shapes), facts(bundle)
+        sections = architecture.configuration(bundle.layout, shapes, sizes, known)
+        encoder = architecture.text_configuration(bundle.layout, sizes, known)
+    except UserError as error:
+        raise error.at(file=bundle.folder) from None
+    with TemporaryDirectory(prefix="mtlab-bundle-") as folder:
+        (Path(folder) / CONFIG).write_text(json.dumps(encoder))
+        sections["text"] |= {"model": folder}
+        sections["vision"] |= {"weights": "random"}
+        try:
+            text, vision = (build_tower(kind, sections[kind], weights=False) for kind in _KINDS)
+        except UserError as error:
+            raise UserError(f"{error.key or 'towers'}: {error.problem}", file=bundle.folder / CONFIG) from None
+        except TypeError as error:  # transformers checks the types of a configuration
+            first = " ".join(str(error).split())[:160]
+            raise UserError(f"is no configuration of a text tower: {first}", file=bundle.folder / CONFIG) from None
+        yield Rebuilt(bundle, sections, sizes, text, vision)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """The bundle's model in our terms."""
+
+    bundle: Bundle
+    sections: Mapping[str, Any]  #: text, vision, model, manager
+    sizes: architecture.Sizes
+    text_tower: Tower[Any]  #: shared by all models that are built
+    vision_tower: Tower[Any]
+
+    def model(self, task: str, *, heads: bool = True) -> TaskModel:
+        """Build our model for a task, with the bundle's weights, in evaluation mode.
+
+        Args:
+            task: its registered name.
+            heads: the bundle has the task's heads; else they stay as they are drawn.
+
+        Raises:
+            UserError: weights are missing, unknown, or of another shape; the message names them.
+
+        """
+        layout = self.bundle.layout
+        node, answers = architecture.task(layout, self.bundle.shapes, self.sizes, task)
+        text, vision = tower_shape("text", self.sections["text"]), tower_shape("vision", self.sections["vision"])
+        model = construct(
+            {**self.sections, "task": node},
+            text,
+            vision,
+            answers=answers,
+            text_tower=self.text_tower,
+            vision_tower=self.vision_tower,
+        )
+        try:
+            entries = table(layout, task)
+            tensors, _ = to_ours(self.bundle.weights, entries)
+            called = {name: " + ".join(entry.theirs) for entry in entries for name in entry.ours}
+            fill(model, tensors, called, heads=heads)
+        except UserError as error:
+            raise error.at(file=self.bundle.folder / WEIGHTS) from None
+        return model.eval()
+
+
+@torch.no_grad()
+def fill(model: TaskModel, tensors: Mapping[str, Tensor], called: Mapping[str, str], *, heads: bool = True) -> None:
+    """Give every parameter of a model its value, but for heads where `heads` is false.
+
+    Args:
+        model: changed in place.
+        tensors: our names → values.
+        called: our names → what the bundle calls them, for messages.
+        heads: fill the task's heads too.
+
+    Raises:
+        UserError: a parameter has none, a value has no parameter, or shapes differ.
+
+    """
+    own = {name: weight for name, weight in model.named_parameters() if heads or not name.startswith("task.")}
+    tensors = {name: tensor for name, tensor in tensors.items() if heads or not name.startswith("task.")}
+    fitted = {name: enlarged(name, tensor, own[name]) if name in own else tensor for name, tensor in tensors.items()}
+    lacking, left = sorted(set(own) - set(fitted)), sorted(set(fitted) - set(own))
+    if lacking or left:
+        told = [f"no value for {listed(lacking)}"] if lacking else []
+        told += [f"no place for {listed([called.get(name, name) for name in left])}"] if left else []
+        raise UserError(f"does not fit the model: {' and '.join(told)}")
+    for name, parameter in own.items():
+        if fitted[name].shape != parameter.shape:
+            shapes = f"{tuple(fitted[name].shape)}, expected {tuple(parameter.shape)}"
+            raise UserError(f"does not fit the model: {called.get(name, name)} has shape {shapes}")
+        parameter.copy_(fitted[name])
+
+
+_KINDS: tuple[TowerKind, ...] = ("text", "vision")
+#: What the text tower's configuration says that both dialects share.
+_TEXT = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "layer_norm_eps",
+    "hidden_act",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+)

@@ -1,0 +1,169 @@
+"""Folders of Hugging Face's BridgeTower: reading them, and writing their configuration."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mtlab import files
+from mtlab.errors import UserError
+from mtlab.interop import lightning
+from mtlab.interop.architecture import CLIP_HEAD, Facts
+from mtlab.towers.loading import hub
+
+if TYPE_CHECKING:
+    from mtlab.interop.names import Layout
+    from mtlab.interop.sources import Source
+
+KIND = "bridgetower"
+EPS = 1e-5  #: of the LayerNorms in bridges and vision tower, here and in the published code
+
+#: What the text tower's configuration has in common with RoBERTa's in transformers.
+TEXT_OPTIONS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "layer_norm_eps",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+)
+#: What our model cannot hold: option of theirs → what it must be, and what that means.
+FIXED: tuple[tuple[str, Any, str], ...] = (
+    ("share_cross_modal_transformer_layers", True, "one projection per modality, shared by all layers"),
+    ("share_link_tower_layers", False, "a bridge of its own for each layer"),
+    ("vision_config.share_layernorm", True, "one last LayerNorm, shared by all layers of the vision tower"),
+    ("layer_norm_eps", EPS, "epsilon of the bridges' LayerNorms"),
+    ("vision_config.layer_norm_eps", EPS, "epsilon of the vision tower's LayerNorms"),
+    ("text_config.hidden_act", "gelu", "activation of text tower and cross-modal layers"),
+    ("vision_config.num_channels", 3, "colours"),
+)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A checkpoint as it was found."""
+
+    tensors: dict[str, Tensor]
+    facts: Facts  #: what shapes do not tell
+    config: Mapping[str, Any]  #: Hugging Face's configuration, as it stands in the file
+    folder: Path | None  #: where a tokeniser may lie
+
+
+def read(path: Path) -> Read:
+    """Read a folder of Hugging Face's BridgeTower: `config.json`, and safetensors or PyTorch weights in any shards.
+
+    Raises:
+        UserError: it is no such folder, of another model, has options that our model cannot hold, or is damaged.
+
+    """
+    if not (path / "config.json").is_file():
+        raise UserError("is no model folder: it has no config.json (for a published .ckpt, give the file)", file=path)
+    written = files.read_json(path / "config.json")
+    kind = written.get("model_type") if isinstance(written, Mapping) else None
+    if kind != KIND:
+        found = f"a model of type {kind!r}" if kind else "no model type"
+        raise UserError(f"expected Hugging Face's {KIND}, found {found}", file=path / "config.json")
+    weights = weight_files(path)
+    if not weights:
+        raise UserError("holds no weights (*.safetensors or *.bin)", file=path)
+    _refuse_missing_shards(path, {file.name for file in weights})
+    facts = _facts(written, path / "config.json")
+    tensors: dict[str, Tensor] = {}
+    for file in weights:
+        tensors |= lightning.read(file).tensors
+    return Read(tensors, facts, written, path)
+
+
+def _refuse_missing_shards(path: Path, found: set[str]) -> None:
+    for index in path.glob("*.index.json"):
+        listed = files.read_json(index)
+        wanted = set(listed.get("weight_map", {}).values()) if isinstance(listed, Mapping) else set()
+        same_kind = {name for name in wanted if Path(name).suffix in {Path(each).suffix for each in found}}
+        if missing := sorted(same_kind - found):
+            raise UserError(f"names {len(missing)} files of weights that are not there: {missing[0]}", file=index)
+
+
+def weight_files(path: Path) -> list[Path]:
+    """List the files of weights: safetensors where there are any, else PyTorch's, without those of a trainer."""
+    return [file for file in hub.weight_files(path) if file.suffix != ".bin" or file.name.startswith("pytorch_model")]
+
+
+def copy_tokeniser(source: Path | None, place: Path) -> bool:
+    """Copy a tokeniser's files beside the text tower; say whether there are any."""
+    from mtlab.towers.loading import encoders
+
+    if source is None or not encoders.has_tokeniser(source):
+        return False
+    for pattern in hub.TEXT_FILES:
+        for file in source.glob(pattern):
+            if file.name not in NO_TOKENISER and not file.name.endswith(".index.json"):
+                shutil.copyfile(file, place / file.name)
+    return True
+
+
+NO_TOKENISER = ("config.json", "preprocessor_config.json", "generation_config.json", "README.txt")
+
+
+def configuration(source: Source, layout: Layout) -> dict[str, Any]:
+    """Write Hugging Face's configuration for a model of ours that it can hold, see `representable`."""
+    from transformers import BridgeTowerConfig
+
+    cross, vision = source.config["model"], source.vision
+    kind = "ForMaskedLM" if "mlm" in layout.heads else "ForImageAndTextRetrieval" if "itm" in layout.heads else "Model"
+    config = BridgeTowerConfig(
+        hidden_size=cross["width"],
+        num_attention_heads=cross["heads"],
+        num_hidden_layers=cross["cross_layers"],
+        link_tower_type=layout.link,
+        layer_norm_eps=EPS,
+        text_config={option: getattr(source.text.config, option) for option in TEXT_OPTIONS},
+        vision_config={
+            "hidden_size": vision.embed_dim,
+            "num_hidden_layers": len(vision.blocks),
+            "patch_size": vision.patch_embed.patch_size[0],
+            "image_size": vision.patch_embed.img_size[0],
+            "layer_norm_eps": EPS,
+        },
+        architectures=[f"BridgeTower{kind}"],
+    )
+    plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    return plain
+
+
+def _facts(written: Mapping[str, Any], file: Path) -> Facts:
+    from transformers import BridgeTowerConfig
+
+    try:
+        config = BridgeTowerConfig.from_dict(dict(written)).to_dict()
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"transformers cannot read it: {' '.join(str(error).split())[:120]}", file=file) from None
+    for option, value, meaning in FIXED:
+        found: Any = config
+        for part in option.split("."):
+            found = found[part]
+        if found != value:
+            raise UserError(f"our model needs {value!r}, found {found!r} ({meaning})", file=file, key=option)
+    text = config["text_config"]
+    width = config["vision_config"]["hidden_size"]
+    return Facts(
+        heads=text["num_attention_heads"],
+        text_heads=text["num_attention_heads"],
+        vision_heads=width // CLIP_HEAD or None,
+        dropout=text["hidden_dropout_prob"],
+        norm_eps=text["layer_norm_eps"],
+        text={option: text[option] for option in TEXT_OPTIONS},
+    )

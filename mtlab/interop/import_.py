@@ -1,0 +1,273 @@
+"""`mtlab import`: a published checkpoint becomes a model of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlab import files
+from mtlab.errors import UserError, nearest
+from mtlab.interop import architecture, huggingface, lightning
+from mtlab.interop.families import Shapes, recognise
+from mtlab.interop.heads import HEADS
+from mtlab.interop.names import ASIDE, Entry, Layout, listed, refuse_other_names, table, to_ours
+from mtlab.resolution.resolve import filled
+from mtlab.runs import imported
+from mtlab.runs.imported import TEXT_FOLDER
+from mtlab.tasks.build import build, construct
+from mtlab.towers.build import build_tower, tower_shape
+from mtlab.towers.loading.facts import file_digest, files_digest
+from mtlab.towers.loading.positions import resized
+
+POSITIONS = "towers.vision.network.pos_embed"
+STANDARDISATION = (".projections.centre_", ".projections.spread_")  #: buffers that published models do not have
+Told = Callable[[str], None]  #: is told each step before it is done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the user says of a checkpoint beyond what it tells itself."""
+
+    task: str | None = None  #: whose heads the model is to have; None: those of the checkpoint
+    image_size: int | None = None  #: pixels; None: the checkpoint's
+    text: str | None = None  #: folder or hub name of the text tower: its settings and its tokeniser
+    facts: architecture.Facts = architecture.Facts()
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of it."""
+
+    family: str
+    task: str
+    weights: int  #: tensors that live on in our model
+    parameters: int
+    dead: tuple[str, ...]  #: weights that nothing reads, by their names
+    other_heads: tuple[str, ...]  #: heads kept for export, which our task does not have
+    drawn: tuple[str, ...]  #: weights of our heads that the checkpoint lacks, drawn at random
+    resized: tuple[int, int] | None  #: image size, before and after
+    tokeniser: bool
+
+
+def import_checkpoint(source: Path, out: Path, wishes: Wishes, told: Told = lambda _: None) -> Imported:
+    """Read a checkpoint, check every weight, and write it as a folder of ours, whole or not at all.
+
+    Args:
+        source: a `.ckpt` file of METER, BridgeTower or ManagerTower, or a folder of Hugging Face's BridgeTower.
+        out: the folder to write, which must not exist.
+        wishes: of the user.
+        told: is told each step.
+
+    Raises:
+        UserError: the checkpoint is of another family, damaged or holds code; weights are missing, unknown or of
+            another shape; the disk is full. Nothing is written.
+
+    """
+    with files.new_folder(out) as scratch:
+        told(f"reading {source}")
+        read = huggingface.read(source) if source.is_dir() else _official(source)
+        try:
+            return _import(source, scratch, read, wishes, told)
+        except UserError as error:
+            raise error.at(file=source) from None
+
+
+def _official(path: Path) -> huggingface.Read:
+    found = lightning.read(path)
+    return huggingface.Read(found.tensors, lightning.facts(found.options), {}, None)
+
+
+def _import(source: Path, scratch: Path, read: huggingface.Read, wishes: Wishes, told: Told) -> Imported:
+    shapes = {name: tuple(tensor.shape) for name, tensor in read.tensors.items()}
+    layout = recognise(shapes)
+    facts = _merged(read.facts, wishes.facts)
+    sizes = architecture.sizes(layout, shapes)
+    name = wishes.task or architecture.likely_task(layout)
+    if name not in HEADS:
+        raise UserError(f"no published head goes with the task {name!r}; {nearest(name, HEADS)}", key="--task")
+    tokeniser = _text_folder(scratch, read, wishes, layout, sizes, facts)
+    config, answers = _configured(layout, shapes, sizes, facts, name)
+
+    told(f"checking {len(shapes)} weights of {architecture.FAMILIES[layout.family]}")
+    entries = table(layout, name)
+    refuse_other_names(set(shapes), {each for entry in entries for each in entry.theirs})
+    expected = blueprint(_placed(config, scratch), answers)
+    refuse_misshapen(read.tensors, expected, entries)
+    ours, aside = to_ours(read.tensors, entries)
+    drawn = _drawn(ours, expected, _placed(config, scratch), answers)
+
+    before = config["vision"]["image_size"]
+    after = wishes.image_size or before
+    if after != before:
+        _resize(ours, config["vision"], after)
+    told("writing")
+    imported.write_weights(scratch, ours | drawn | _unstandardised(expected), told)
+    if aside:
+        imported.save(scratch / imported.DEAD, aside)
+    files.write_json(scratch / imported.CONFIG, config | {"answers": answers})
+    dead = tuple(sorted(set(aside) & layout.dead))
+    files.write_json(scratch / imported.ORIGIN, _origin(source, layout, read, name, len(ours), dead))
+    return Imported(
+        family=architecture.FAMILIES[layout.family],
+        task=name,
+        weights=len(ours),
+        parameters=sum(tensor.numel() for tensor in ours.values()),
+        dead=dead,
+        other_heads=tuple(kind for kind in layout.heads if kind not in HEADS[name]),
+        drawn=tuple(drawn),
+        resized=None if after == before else (before, after),
+        tokeniser=tokeniser,
+    )
+
+
+def blueprint(config: Mapping[str, Any], answers: int) -> dict[str, Tensor]:
+    """Give the names and shapes of a whole model's weights, towers included, as tensors on the meta device."""
+    text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
+    with torch.device("meta"):
+        towers = (
+            build_tower("text", config["text"], weights=False),
+            build_tower("vision", config["vision"], weights=False),
+        )
+        model = construct(config, text, vision, answers=answers, text_tower=towers[0], vision_tower=towers[1])
+    return dict(model.state_dict())
+
+
+def _configured(
+    layout: Layout, shapes: Shapes, sizes: architecture.Sizes, facts: architecture.Facts, name: str
+) -> tuple[dict[str, Any], int]:
+    written = architecture.configuration(layout, shapes, sizes, facts)
+    written["task"], answers = architecture.task(layout, shapes, sizes, name)
+    whole = filled(written)
+    return {key: whole[key] for key in written}, answers
+
+
+def _placed(config: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+    """Point the towers into the folder that is being written."""
+    places = {
+        kind: {**config[kind], option: str(scratch / config[kind][option])} for kind, option in imported.PLACES.items()
+    }
+    return {**config, **places}
+
+
+def _text_folder(
+    scratch: Path,
+    read: huggingface.Read,
+    wishes: Wishes,
+    layout: Layout,
+    sizes: architecture.Sizes,
+    facts: architecture.Facts,
+) -> bool:
+    """Write the text tower's configuration, and its tokeniser if there is one to copy; say whether there was."""
+    place = scratch / TEXT_FOLDER
+    place.mkdir()
+    given = None
+    if wishes.text is not None:
+        from mtlab.towers.loading import encoders
+
+        given = encoders.obtain(wishes.text, weights=False)
+        facts = dataclasses.replace(facts, text=files.read_json(given / "config.json"))
+    files.write_json(place / "config.json", architecture.text_configuration(layout, sizes, facts))
+    return huggingface.copy_tokeniser(given or read.folder, place)
+
+
+def _merged(found: architecture.Facts, wished: architecture.Facts) -> architecture.Facts:
+    """Let what the user says go before what the checkpoint says."""
+    default = architecture.Facts()
+    said = {
+        field.name: getattr(wished, field.name)
+        for field in dataclasses.fields(wished)
+        if getattr(wished, field.name) != getattr(default, field.name)
+    }
+    return dataclasses.replace(found, **said)
+
+
+def refuse_misshapen(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], entries: list[Entry]) -> None:
+    """Refuse weights of another shape than the rest of the checkpoint asks for.
+
+    Args:
+        theirs: their name → tensor.
+        expected: our name → tensor of the right shape, perhaps on the meta device.
+        entries: from `table`.
+
+    Raises:
+        UserError: it lists them, with both shapes.
+
+    """
+    told = []
+    for entry in entries:
+        live = [name for name in entry.ours if not name.startswith(ASIDE)]
+        if any(name not in expected for name in live):
+            told += [f"{name} has no place in the model" for name in entry.theirs]
+        elif live and len(live) == len(entry.ours):
+            fitting = entry.transform.backward([expected[name] for name in entry.ours])
+            told += [
+                f"{name} is {_shape(theirs[name].shape)}, expected {_shape(fit.shape)}"
+                for name, fit in zip(entry.theirs, fitting, strict=True)
+                if theirs[name].shape != fit.shape
+            ]
+        elif live:  # a table of which some rows stay aside
+            inner = expected[live[0]].shape[1:]
+            told += [
+                f"{name}: rows are {_shape(theirs[name].shape[1:])}, expected {_shape(inner)}"
+                for name in entry.theirs
+                if theirs[name].shape[1:] != inner
+            ]
+    if told:
+        raise UserError(f"has weights of another shape than the rest: {listed(told)}")
+
+
+def _drawn(
+    ours: Mapping[str, Tensor], expected: Mapping[str, Tensor], config: Mapping[str, Any], answers: int
+) -> dict[str, Tensor]:
+    """Draw the weights of heads that the checkpoint lacks; anything else that is missing is a fault."""
+    missing = [name for name in expected if name not in ours and not any(part in name for part in STANDARDISATION)]
+    if other := [name for name in missing if not name.startswith("task.")]:
+        raise UserError(f"tells nothing of {listed(other)}")
+    if not missing:
+        return {}
+    text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
+    state = build(config, text, vision, answers=answers).state_dict()
+    return {name: state[name] for name in missing}
+
+
+def _unstandardised(expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the buffers of standardisation, which published models do without."""
+    found = {}
+    for name, tensor in expected.items():
+        if STANDARDISATION[0] in name:
+            found[name] = torch.zeros(tensor.shape)
+        elif STANDARDISATION[1] in name:
+            found[name] = torch.ones(tensor.shape)
+    return found
+
+
+def _resize(ours: dict[str, Tensor], vision: dict[str, Any], size: int) -> None:
+    if size % vision["patch"]:
+        raise UserError(f"patches of {vision['patch']} pixels do not fill {size}", key="--image-size")
+    ours[POSITIONS] = resized(ours[POSITIONS], 1 + (size // vision["patch"]) ** 2)
+    vision["image_size"] = size
+
+
+def _origin(
+    source: Path, layout: Layout, read: huggingface.Read, task: str, live: int, dead: tuple[str, ...]
+) -> dict[str, Any]:
+    digest = files_digest(huggingface.weight_files(source)) if source.is_dir() else file_digest(source)
+    return {
+        "family": layout.family,
+        "source": source.name,
+        "digest": digest,
+        "task": task,
+        "weights": {"theirs": len(read.tensors), "ours": live, "dead": len(dead)},
+        "layout": dataclasses.asdict(layout) | {"dead": sorted(layout.dead)},
+        "config": read.config,
+    }
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "one number"

@@ -1,0 +1,115 @@
+"""Reading PyTorch Lightning's checkpoint files: tensors and plain data; code never runs.
+
+Files of Lightning 1.4 and older hold classes of callbacks as keys. A named few of them are read as inert stand-ins;
+everything else that is neither a tensor nor plain data is refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlab.errors import UserError
+from mtlab.interop.architecture import Facts
+from mtlab.towers.loading.weights import is_pickle
+
+#: What a file may name beside tensors. Each is replaced by a class that does nothing; none is imported.
+ALLOWED = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+    "pytorch_lightning.callbacks.lr_monitor.LearningRateMonitor",
+    "pytorch_lightning.callbacks.progress.ProgressBar",
+    "pytorch_lightning.callbacks.progress.base.ProgressBarBase",
+    "pytorch_lightning.callbacks.progress.tqdm_progress.TQDMProgressBar",
+    "pytorch_lightning.callbacks.model_summary.ModelSummary",
+    "pytorch_lightning.callbacks.gradient_accumulation_scheduler.GradientAccumulationScheduler",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "pytorch_lightning.utilities.enums.LightningEnum",
+)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a checkpoint file holds that matters here."""
+
+    tensors: dict[str, Tensor]
+    options: Mapping[str, Any]  #: the training script's settings, where Lightning kept them
+
+
+def read(path: Path) -> Read:
+    """Read a `.ckpt` file (Lightning's, or a bare state dict) or a safetensors file, memory-mapped where it can be.
+
+    Raises:
+        UserError: the file is missing, damaged, holds code, or holds no tensors.
+
+    """
+    if not path.is_file():
+        raise UserError("no such checkpoint" if not path.exists() else "is a folder, not a checkpoint file", file=path)
+    if path.suffix == ".safetensors":
+        from mtlab.towers.loading.weights import read_tensors
+
+        return Read(read_tensors(path), {})
+    data = _unpickled(path)
+    state = data.get("state_dict", data) if isinstance(data, Mapping) else {}
+    tensors = {name: value for name, value in dict(state).items() if isinstance(value, Tensor)}
+    if not tensors or not all(isinstance(name, str) for name in tensors):
+        raise UserError("holds no named tensors (expected a state_dict)", file=path)
+    return Read(tensors, _options(data))
+
+
+def facts(options: Mapping[str, Any]) -> Facts:
+    """Take from the published scripts' settings what shapes do not tell; what is not there is as published."""
+    found = {
+        ours: options[theirs] for theirs, ours in _SETTINGS.items() if isinstance(options.get(theirs), int | float)
+    }
+    return Facts(**found)
+
+
+_SETTINGS = {"num_heads": "heads", "drop_rate": "dropout", "max_text_len": "max_length"}
+
+
+def _unpickled(path: Path) -> Any:
+    stand_ins: list[Any] = [(type(name.rpartition(".")[2], (_Inert,), {}), name) for name in ALLOWED]
+    mapped = {"mmap": True} if zipfile.is_zipfile(path) else {}
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
+            warnings.simplefilter("ignore")  # of pickles of another protocol: read or refused below
+            return torch.load(path, map_location="cpu", weights_only=True, **mapped)
+    except pickle.UnpicklingError as error:
+        name = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error))
+        if name is not None:
+            problem = f"holds code ({name[1]}) and is refused: save the state_dict alone, or as safetensors"
+        elif "weights_only" in str(error).lower() and is_pickle(path):
+            problem = "holds code or other things than tensors, and is refused: save the state_dict alone"
+        else:
+            problem = "is not a readable checkpoint (damaged, cut off, or another format)"
+        raise UserError(problem, file=path) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        first = str(error).partition("\n")[0][:120]
+        raise UserError(f"is not a readable checkpoint (damaged or cut off): {first}", file=path) from None
+
+
+class _Inert:
+    """Stands for a class that a file names: it can be made, and does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _options(data: Any) -> Mapping[str, Any]:
+    """Find the settings that the published code hands to Lightning: `hyper_parameters: {config: {…}}`."""
+    found = data.get("hyper_parameters") if isinstance(data, Mapping) else None
+    inner = found.get("config", found) if isinstance(found, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}

@@ -1,0 +1,302 @@
+"""Two sets of names for the same weights: those of the published checkpoints, and ours.
+
+A `Layout` says what the names of a checkpoint depend on; `table` makes from it the list of correspondences, and
+`to_ours` and `to_theirs` carry a state dict over, bit for bit in both directions. Pure functions: nothing is read, no
+model is built, and the tensors may be on the meta device (then shapes are carried over).
+
+Shapes: D width of the cross-modal layers, D_m width of a tower, N experts of a modality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from mtlab.errors import UserError
+from mtlab.interop.heads import HEADS, TEMPERATURE, inside
+from mtlab.interop.transforms import (
+    FLAT,
+    LEADING,
+    LEADING_TWO,
+    SAME,
+    SCALAR,
+    STACKED,
+    Transform,
+    apart,
+    joined,
+    unscored,
+)
+from mtlab.managers.base import MODALITIES, Modality
+
+Dialect = Literal["official", "huggingface"]
+Family = Literal["meter", "bridgetower", "managertower"]
+Link = Literal["add", "scaled_add", "interpolate"]
+ASIDE = "aside/"  #: in an entry's `ours`: no weight of our model, but kept beside it
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the names of a checkpoint depend on. `families.recognise` reads it off a state dict's names and shapes."""
+
+    family: Family
+    text_layers: int
+    vision_layers: int
+    cross_layers: int
+    dialect: Dialect = "official"
+    prefix: str = ""  #: before all names but the heads': "bridgetower." in Hugging Face models with a head
+    experts: tuple[int, int] = (0, 0)  #: ManagerTower: managed layers of text and image
+    adaptive: bool = False  #: ManagerTower: AAUE, else SAUE
+    link: Link = "add"  #: BridgeTower: what its bridges compute
+    gate: bool = False  #: METER's fusion gate
+    type_rows: int = 2  #: rows of the token-type table; 3 after NLVR²
+    heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: mlm, itm, … → names of its weights
+    dead: frozenset[str] = frozenset()  #: names of weights that nothing reads, as far as they are there
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Some of their weights and what they are here: mostly one to one."""
+
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+    transform: Transform = SAME
+
+
+def table(layout: Layout, task: str) -> list[Entry]:
+    """List all correspondences between a checkpoint and a model of ours with the given task.
+
+    Every weight of the checkpoint stands in exactly one entry. Those that our model has no place for (dead weights,
+    heads of other tasks, the token type of second images where the task has none) are in entries whose `ours` starts
+    with `ASIDE`.
+
+    Args:
+        layout: of the checkpoint.
+        task: the registered name of our task, one of `HEADS`.
+
+    """
+    entries = [*_towers(layout), *_shared(layout, second_images=task == "reasoning")]
+    for number, modality in enumerate(MODALITIES):
+        entries += _stream(layout, modality, layout.experts[number])
+    for kind, names in layout.heads.items():
+        place = HEADS[task].get(kind)
+        within = inside(names)
+        entries += [Entry((name,), (ASIDE + name if place is None else f"{place}.{within[name]}",)) for name in names]
+    itc = HEADS[task].get("itc") if "itc" in layout.heads else None
+    for name in sorted(layout.dead):
+        live = itc is not None and name == TEMPERATURE
+        entries.append(Entry((name,), (f"{itc}.{TEMPERATURE}" if live else ASIDE + name,)))
+    return entries
+
+
+def to_ours(theirs: Mapping[str, Tensor], entries: list[Entry]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Carry a checkpoint's weights over to our names.
+
+    Args:
+        theirs: their name → tensor.
+        entries: from `table`.
+
+    Returns:
+        Our name → tensor; and what stays aside (their name → tensor).
+
+    Raises:
+        UserError: a weight is missing, unknown, or has a shape that cannot be carried over.
+
+    """
+    refuse_other_names(set(theirs), {name for entry in entries for name in entry.theirs})
+    return _carried(theirs, entries)
+
+
+def to_theirs(ours: Mapping[str, Tensor], aside: Mapping[str, Tensor], entries: list[Entry]) -> dict[str, Tensor]:
+    """Carry our weights over to a checkpoint's names: the inverse of `to_ours`, bit for bit.
+
+    Args:
+        ours: our name → tensor; more than the table names is let pass.
+        aside: what `to_ours` left aside.
+        entries: from `table`.
+
+    Raises:
+        UserError: a weight that the table names is missing.
+
+    """
+    given = {**ours, **{ASIDE + name: tensor for name, tensor in aside.items()}}
+    missing = [name for entry in entries for name in entry.ours if name not in given]
+    if missing:
+        raise UserError(f"{len(missing)} weights are missing: {listed(missing)}")
+    found: dict[str, Tensor] = {}
+    for entry in entries:
+        parts = entry.transform.backward([given[name] for name in entry.ours])
+        found |= dict(zip(entry.theirs, parts, strict=True))
+    return found
+
+
+def refuse_other_names(found: set[str], known: set[str]) -> None:
+    """Refuse a state dict that lacks names or has others.
+
+    Raises:
+        UserError: names are missing or unknown; it lists them.
+
+    """
+    missing, unknown = sorted(known - found), sorted(found - known)
+    told = [f"lacks {listed(missing)}"] if missing else []
+    told += [f"has the unknown {listed(unknown)}"] if unknown else []
+    if told:
+        raise UserError(f"does not have the weights of its kind: it {' and '.join(told)}")
+
+
+def listed(names: list[str], most: int = 4) -> str:
+    """Write names in a line, the first few of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _carried(theirs: Mapping[str, Tensor], entries: list[Entry]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    ours: dict[str, Tensor] = {}
+    for entry in entries:
+        given = [theirs[name] for name in entry.theirs]
+        try:
+            ours |= dict(zip(entry.ours, entry.transform.forward(given), strict=True))
+        except (RuntimeError, ValueError, IndexError):
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
+            raise UserError(f"{listed(list(entry.theirs))}: unexpected shape {shapes}") from None
+    aside = {name.removeprefix(ASIDE): ours.pop(name) for name in list(ours) if name.startswith(ASIDE)}
+    return ours, aside
+
+
+def _both(theirs: str, ours: str) -> Iterator[Entry]:
+    """Pair weight and bias of a module."""
+    for part in ("weight", "bias"):
+        yield Entry((f"{theirs}.{part}",), (f"{ours}.{part}",))
+
+
+def _towers(layout: Layout) -> Iterator[Entry]:
+    official = layout.dialect == "official"
+    theirs = "text_transformer" if official else f"{layout.prefix}text_model"
+    ours = "towers.text.network"
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        yield Entry((f"{theirs}.embeddings.{name}.weight",), (f"{ours}.embeddings.{name}.weight",))
+    yield from _both(f"{theirs}.embeddings.LayerNorm", f"{ours}.embeddings.LayerNorm")
+    for number in range(layout.text_layers):
+        for name in _TEXT_LAYER:
+            yield from _both(f"{theirs}.encoder.layer.{number}.{name}", f"{ours}.encoder.layer.{number}.{name}")
+
+    theirs = "vit_model.visual" if official else f"{layout.prefix}vision_model.visual"
+    ours = "towers.vision.network"
+    inner = ("", "conv1", "positional_embedding") if official else _HUGGING_FACE_VISION
+    yield Entry((f"{theirs}.{inner[0]}class_embedding",), (f"{ours}.cls_token",), LEADING_TWO)
+    yield Entry((f"{theirs}.{inner[1]}.weight",), (f"{ours}.patch_embed.proj.weight",))
+    yield Entry((f"{theirs}.{inner[2]}",), (f"{ours}.pos_embed",), LEADING)
+    yield from _both(f"{theirs}.ln_pre", f"{ours}.norm_pre")
+    yield from _both(f"{theirs}.ln_post", f"{ours}.norm")
+    for number in range(layout.vision_layers):
+        block, at = f"{theirs}.transformer.resblocks.{number}", f"{ours}.blocks.{number}"
+        for part in ("weight", "bias"):
+            yield Entry((f"{block}.attn.in_proj_{part}",), (f"{at}.attn.qkv.{part}",))
+        for name, own in _VISION_BLOCK.items():
+            yield from _both(f"{block}.{name}", f"{at}.{own}")
+
+
+def _shared(layout: Layout, *, second_images: bool) -> Iterator[Entry]:
+    """Give the one table that both modalities share: its rows are text, image and second image."""
+    rows = ["encoder.text.embeddings.token_type.weight", "encoder.image.embeddings.token_type.weight"]
+    name = f"{layout.prefix}token_type_embeddings.weight"
+    sizes = [1, layout.type_rows - 1]
+    if layout.type_rows > 2 and not second_images:
+        rows, sizes = [*rows, f"{ASIDE}{name}/second_image"], [1, 1, layout.type_rows - 2]
+    yield Entry((name,), tuple(rows), apart(sizes))
+
+
+def _stream(layout: Layout, modality: Modality, experts: int) -> Iterator[Entry]:
+    ours, theirs = f"encoder.{modality}", f"{layout.prefix}cross_modal_{modality}"
+    yield from _both(f"{theirs}_transform", f"{ours}.projections.shared")
+    yield from _both(f"{theirs}_pooler.dense", f"{ours}.pooler.linear")
+    if layout.gate:
+        yield from _both(f"{modality}_gate", f"{ours}.gate")
+    if layout.family == "managertower":
+        yield Entry((f"layer_embeddings_{modality}.weight",), (f"{ours}.embeddings.layer.weight",))
+    for depth in range(layout.cross_layers):
+        for part in ("weight", "bias"):
+            for own, names in _CROSS_LAYER.items():
+                given = tuple(f"{theirs}_layers.{depth}.{name}.{part}" for name in names)
+                transform = joined(len(given)) if len(given) > 1 else SAME
+                yield Entry(given, (f"{ours}.layers.{depth}.{own}.{part}",), transform)
+        at = f"{ours}.managers.{depth}"
+        if layout.family == "bridgetower":
+            yield from _bridge(layout, theirs, at, depth)
+        elif layout.family == "managertower":
+            yield from _manager(layout, f"{theirs}_manager_tower.{depth}.manager_layer", at, depth, experts)
+
+
+def _bridge(layout: Layout, theirs: str, ours: str, depth: int) -> Iterator[Entry]:
+    if not depth:
+        yield from _both(f"{theirs}_layernorm", f"{ours}.norm")
+        return
+    tower = f"{theirs}_link_tower.{depth - 1}"
+    yield from _both(f"{tower}.LayerNorm", f"{ours}.norm")
+    if layout.link != "add":
+        yield Entry((f"{tower}.{LINKS[layout.link]}",), (f"{ours}.{LINKS_HERE[layout.link]}",))
+
+
+def _manager(layout: Layout, theirs: str, ours: str, depth: int, experts: int) -> Iterator[Entry]:
+    for part, own in (("weight", "scale"), ("bias", "shift")):
+        names = tuple(f"{theirs}.LayerNorm.{number}.{part}" for number in range(experts))
+        yield Entry(names, (f"{ours}.{own}",), STACKED)
+    yield Entry((f"{theirs}.softmax_temperature",), (f"{ours}.temperature",), SCALAR)
+    if depth:
+        yield from _both(f"{theirs}.LayerNorm.{experts}", f"{ours}.previous_norm")
+    if not layout.adaptive:
+        given = (f"{ours}.score", f"{ours}.previous_weight") if depth else (f"{ours}.score",)
+        yield Entry((f"{theirs}.layer_scores",), given, unscored(experts) if depth else SAME)
+    elif not depth:
+        yield Entry((f"{theirs}.layer_scores",), (f"{ours}.score",))
+    else:
+        yield Entry((f"{theirs}.layer_scores_cross",), (f"{ours}.previous_weight",), FLAT)
+        for name, own in _QUERY.items():
+            yield from _both(f"{theirs}.{name}", f"{ours}.{own}")
+
+
+LINKS: dict[Link, str] = {
+    "scaled_add": "scaled_factor",
+    "interpolate": "beta",
+}  #: a link's scalar in Hugging Face's BridgeTower
+LINKS_HERE: dict[Link, str] = {"scaled_add": "scale", "interpolate": "beta"}  #: the same in our bridges
+
+_HUGGING_FACE_VISION = ("embeddings.", "embeddings.patch_embedding", "embeddings.position_embedding.weight")
+_TEXT_LAYER = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+    "intermediate.dense",
+    "output.dense",
+    "output.LayerNorm",
+)
+_VISION_BLOCK = {
+    "attn.out_proj": "attn.proj",
+    "ln_1": "norm1",
+    "ln_2": "norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+_CROSS_LAYER = {
+    "self_attention.query": ["attention.self.query"],
+    "self_attention.key_value": ["attention.self.key", "attention.self.value"],
+    "self_attention.out": ["attention.output.dense"],
+    "self_norm": ["attention.output.LayerNorm"],
+    "cross_attention.query": ["crossattention.self.query"],
+    "cross_attention.key_value": ["crossattention.self.key", "crossattention.self.value"],
+    "cross_attention.out": ["crossattention.output.dense"],
+    "cross_norm": ["crossattention.output.LayerNorm"],
+    "feed_forward.widen": ["intermediate.dense"],
+    "feed_forward.narrow": ["output.dense"],
+    "out_norm": ["output.LayerNorm"],
+}
+_QUERY = {
+    "fusion_attention.q_proj": "query",
+    "fusion_attention.k_proj": "key",
+    "extra_query_LayerNorm": "other_norm",
+    "linear_controller": "controller",
+}

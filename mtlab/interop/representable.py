@@ -1,0 +1,204 @@
+"""Can a published format hold this model? Which of its names then apply, or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from mtlab.errors import UserError
+from mtlab.interop import heads
+from mtlab.interop.architecture import BRIDGES, CLIP_HEAD
+from mtlab.interop.names import Dialect, Family, Layout, Link
+from mtlab.interop.sources import Source
+from mtlab.towers.build import tower_shape
+
+PUBLISHED_EPS = 1e-12  #: of the cross-modal layers' LayerNorms in the authors' code, fixed there
+
+
+def layout(source: Source, dialect: Dialect) -> Layout:
+    """Say how a model's weights are named in a published format.
+
+    Raises:
+        UserError: the format cannot hold the model; the key names the setting, the message the reason.
+
+    """
+    config = source.config
+    family = _family(config["manager"])
+    link = _LINKS.get(config["manager"]["name"], "add")
+    levels = [tower_shape(kind, config[kind]).levels for kind in ("text", "vision")]
+    text, vision = _text_layers(source), _vision_layers(source)
+    _refuse_options(config, family, dialect)
+    _refuse_standardised(source.tensors)
+    _refuse_levels(family, levels, (text, vision), config)
+    if dialect == "huggingface":
+        _refuse_hugging_face(source, family)
+    elif link != "add":
+        raise UserError(f"the authors' BridgeTower has no {link} bridges", key="manager.name")
+    return Layout(
+        family=family,
+        dialect=dialect,
+        prefix="bridgetower." if dialect == "huggingface" else "",
+        text_layers=text,
+        vision_layers=vision,
+        cross_layers=config["model"]["cross_layers"],
+        experts=(len(levels[0]), len(levels[1])) if family == "managertower" else (0, 0),
+        adaptive=config["manager"]["name"] == "adaptive",
+        link=link,
+        gate=bool(config["text"].get("gate")),
+        type_rows=3 if source.task == "reasoning" else 2,
+        heads=_heads(source, dialect),
+    )
+
+
+def notes(source: Source, dialect: Dialect) -> tuple[str, ...]:
+    """Say in words where code that loads the exported model computes otherwise."""
+    eps = float(source.config["model"]["norm_eps"])
+    theirs = PUBLISHED_EPS if dialect == "official" else float(source.text.config.layer_norm_eps)
+    if eps == theirs:
+        return ()
+    return (f"the cross-modal LayerNorms have epsilon {theirs:g} there and {eps:g} here: outputs differ by about 1e-5",)
+
+
+def _family(manager: Mapping[str, Any]) -> Family:
+    name = manager["name"]
+    if name not in FAMILIES:
+        raise UserError(
+            f"no published model has the manager {name!r} (they have {', '.join(FAMILIES)})", key="manager.name"
+        )
+    for option, value in _FIXED[name].items():
+        if manager.get(option, value) not in (value, None):
+            raise UserError(
+                f"the published models have {value!r} here, this one {manager[option]!r}", key=f"manager.{option}"
+            )
+    return FAMILIES[name]
+
+
+_LINKS: dict[str, Link] = {name: link for link, name in BRIDGES.items()}
+FAMILIES: dict[str, Family] = {
+    "last": "meter",
+    **dict.fromkeys(_LINKS, "bridgetower"),
+    "static": "managertower",
+    "adaptive": "managertower",
+}
+_FIXED: dict[str, dict[str, Any]] = {
+    "last": {"expert": -1},
+    **{name: {"experts": None} for name in _LINKS},
+    "static": {},
+    "adaptive": {"query": "fused", "mask_query": False},
+}
+
+
+def _refuse_options(config: Mapping[str, Any], family: Family, dialect: Dialect) -> None:
+    model = config["model"]
+    if model["layer_embeddings"] != (family == "managertower"):
+        has = "has" if family == "managertower" else "does not have"
+        raise UserError(f"the published model {has} layer embeddings", key="model.layer_embeddings")
+    gates = [bool(config[kind].get("gate")) for kind in ("text", "vision")]
+    if any(gates) and (family != "meter" or not all(gates)):
+        raise UserError("only METER has a gate, on both towers", key="text.gate")
+    if source_task := config["task"]["name"]:
+        if source_task not in heads.HEADS:
+            raise UserError(f"no published head goes with the task {source_task!r}", key="task.name")
+        if dialect == "huggingface" and source_task == "reasoning":
+            raise UserError("Hugging Face's BridgeTower has no token type for second images", key="task.name")
+
+
+def _refuse_standardised(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        rest = 0.0 if ".projections.centre_" in name else 1.0 if ".projections.spread_" in name else None
+        if rest is not None and bool((tensor != rest).any()):
+            raise UserError(
+                "the published models do not standardise the towers' channels, this one does", key="model.standardise"
+            )
+
+
+def _refuse_levels(
+    family: Family, levels: Sequence[tuple[int, ...]], depths: tuple[int, int], config: Mapping[str, Any]
+) -> None:
+    """Refuse offered levels that the published model does not read."""
+    layers = config["model"]["cross_layers"]
+    for kind, offered, depth in zip(("text", "vision"), levels, depths, strict=True):
+        top = tuple(range(depth - len(offered) + 1, depth + 1))
+        wanted = {"meter": offered[-1] == depth, "bridgetower": True, "managertower": offered == top}[family]
+        if config[kind].get("gate"):
+            wanted = offered == tuple(range(1, depth + 1))
+        if family == "bridgetower":
+            first = depths[0] - layers  # counted from the text tower, for images as well
+            pairs = tuple(range(first + 1, depths[0] + 1))
+            wanted = len(offered) >= layers and offered[len(offered) - layers :] == pairs
+        if not wanted:
+            raise UserError(
+                f"the published model does not read the levels {', '.join(map(str, offered))} of {depth}",
+                key=f"{kind}.layers",
+            )
+
+
+def _text_layers(source: Source) -> int:
+    config = getattr(source.text, "config", None)
+    kind = getattr(config, "model_type", None)
+    if config is None or kind not in ("roberta", "bert") or source.config["text"].get("adapter_norm"):
+        raise UserError(f"the published text towers are RoBERTa or BERT, this one is {kind or 'another'}", key="text")
+    return int(config.num_hidden_layers)
+
+
+def _vision_layers(source: Source) -> int:
+    """Count the blocks of CLIP's ViT.
+
+    Raises:
+        UserError: the network is another, or its levels are normed otherwise.
+
+    """
+    from timm.layers import QuickGELU
+    from timm.models.vision_transformer import VisionTransformer
+
+    network = source.vision
+    clip = (
+        isinstance(network, VisionTransformer)
+        and network.cls_token is not None
+        and network.num_prefix_tokens == 1
+        and hasattr(network.norm_pre, "weight")
+        and isinstance(network.blocks[0].mlp.act, QuickGELU)
+        and network.patch_embed.proj.bias is None
+    )
+    if not clip:
+        raise UserError("the published vision tower is CLIP's ViT, this one is another", key="vision.name")
+    if source.config["vision"].get("norm", "own") == "layer":
+        raise UserError("the published vision tower's levels are under its own last norm", key="vision.norm")
+    return len(network.blocks)
+
+
+def _refuse_hugging_face(source: Source, family: Family) -> None:
+    cross, text, vision = source.config["model"], source.text.config, source.vision
+    if family != "bridgetower":
+        raise UserError(
+            f"Hugging Face's BridgeTower has bridges, and no place for {source.config['manager']['name']!r}",
+            key="manager.name",
+        )
+    needs = (
+        ("model.width", cross["width"], text.hidden_size, "the text tower's width"),
+        ("model.heads", cross["heads"], text.num_attention_heads, "the text tower's number of heads"),
+        (
+            "model.mlp_ratio",
+            cross["mlp_ratio"] * cross["width"],
+            text.intermediate_size,
+            "the text tower's inner width",
+        ),
+        ("vision.heads", vision.blocks[0].attn.num_heads, vision.embed_dim // CLIP_HEAD, "the vision width over 64"),
+    )
+    for key, own, needed, what in needs:
+        if own != needed:
+            raise UserError(f"Hugging Face's BridgeTower takes {what} here, {needed}; this model has {own}", key=key)
+    if text.model_type != "roberta":
+        raise UserError("Hugging Face's BridgeTower counts positions as RoBERTa does, not as BERT", key="text.model")
+
+
+def _heads(source: Source, dialect: Dialect) -> dict[str, tuple[str, ...]]:
+    """Name the weights of our heads in their words, as far as the format has them."""
+    found = {}
+    for kind, place in heads.HEADS[source.task].items():
+        own = sorted(name.removeprefix(f"{place}.") for name in source.tensors if name.startswith(f"{place}."))
+        if own and (dialect == "official" or kind in ("mlm", "itm")):
+            found[kind] = heads.published(kind, own)
+    return found

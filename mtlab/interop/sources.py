@@ -1,0 +1,109 @@
+"""Models of ours to export: imported checkpoints and finished runs, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlab import files
+from mtlab.errors import UserError
+from mtlab.interop.names import Layout
+from mtlab.runs import imported
+from mtlab.towers.build import build_tower
+
+BEST = Path("checkpoints") / "best.safetensors"  #: of a finished run
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model of ours with all its weights."""
+
+    config: Mapping[str, Any]  #: sections text, vision, model, manager, task
+    tensors: Mapping[str, Tensor]  #: our name → tensor, towers included
+    text: Any  #: the text tower's network, on the meta device
+    vision: Any  #: the vision tower's
+    text_folder: Path | None  #: where a tokeniser may lie
+    layout: Layout | None = None  #: of the checkpoint that it was imported from
+    aside: Mapping[str, Tensor] | None = None  #: what our model has no place for
+    their_config: Mapping[str, Any] | None = None  #: Hugging Face's configuration as it was imported
+
+    @property
+    def task(self) -> str:
+        """The registered name of its task."""
+        return str(self.config["task"]["name"])
+
+
+def read_source(path: Path) -> Source:
+    """Read the folder of an imported checkpoint or of a finished run.
+
+    Raises:
+        UserError: it is neither, or damaged; or the run's towers cannot be had.
+
+    """
+    if imported.is_folder(path):
+        return _imported(path)
+    if (path / "result.json").is_file() and (path / BEST).is_file():
+        return _run(path)
+    if (path / "state.json").is_file():
+        raise UserError("is a run that is not finished", file=path)
+    raise UserError("is neither the folder of an imported checkpoint nor that of a finished run", file=path)
+
+
+def _imported(path: Path) -> Source:
+    found = imported.read_folder(path)
+    text, vision = _networks(found.config)
+    return Source(
+        config=found.config,
+        tensors=found.tensors,
+        text=text,
+        vision=vision,
+        text_folder=Path(found.config["text"]["model"]),
+        layout=_layout(found.origin, path / imported.ORIGIN),
+        aside=found.aside,
+        their_config=found.origin.get("config"),
+    )
+
+
+def _run(path: Path) -> Source:
+    from mtlab.runs.checkpoints import CorruptError, load
+
+    config = files.read_json(path / "config.json")["config"]
+    try:
+        tensors, _ = load(path / BEST)
+    except CorruptError as error:
+        raise UserError(str(error), file=path / BEST) from None
+    text, vision = _networks(config)
+    for kind in ("text", "vision"):
+        prefix = f"towers.{kind}."
+        if not any(name.startswith(prefix) for name in tensors):  # frozen: a run does not keep it
+            own = build_tower(kind, config[kind]).state_dict()
+            tensors |= {prefix + name: tensor for name, tensor in own.items()}
+    place = config["text"].get("model")
+    return Source(config, tensors, text, vision, _tokeniser_folder(place))
+
+
+def _networks(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Build the towers' networks without weights, to read their measures."""
+    with torch.device("meta"):
+        towers = [build_tower(kind, config[kind], weights=False) for kind in ("text", "vision")]
+    return getattr(towers[0], "network", None), getattr(towers[1], "network", None)
+
+
+def _tokeniser_folder(model: Any) -> Path | None:
+    from mtlab.towers.loading import encoders
+
+    return encoders.find(model) if isinstance(model, str) else None
+
+
+def _layout(origin: Mapping[str, Any], file: Path) -> Layout:
+    try:
+        stored = {field.name: origin["layout"][field.name] for field in fields(Layout)}
+    except (KeyError, TypeError):
+        raise UserError("does not tell the names of the checkpoint", file=file) from None
+    heads = {kind: tuple(names) for kind, names in stored["heads"].items()}
+    return Layout(**{**stored, "experts": tuple(stored["experts"]), "heads": heads, "dead": frozenset(stored["dead"])})

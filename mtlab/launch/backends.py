@@ -1,0 +1,204 @@
+"""The key `launcher`: where a study's runs are worked on, checked, and made ready."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mtlab.config.check import checked
+from mtlab.config.options import option
+from mtlab.errors import UserError, nearest
+from mtlab.launch.workers import threads_of, worker_command
+
+if TYPE_CHECKING:
+    from mtlab.launch.pool import Pool
+    from mtlab.studies.spec import Resources
+
+NAMES = ("local", "slurm")
+AT_ONCE = 16  #: jobs that the launcher keeps in a cluster's queue, unless told otherwise
+
+#: Options of sbatch that mtlab sets itself → what to say instead.
+OURS: Mapping[str, str] = {
+    "partition": "launcher.partition",
+    "account": "launcher.account",
+    "time": "resources.hours",
+    "mem": "resources.memory_gb",
+    "cpus-per-task": "resources.cpus",
+    "gpus-per-node": "resources.gpus",
+    "gpus": "resources.gpus",
+    "array": "launcher.at_once",
+    "ntasks": "",
+    "ntasks-per-node": "",
+    "nodes": "",
+    "output": "",
+    "error": "",
+    "open-mode": "",
+    "job-name": "",
+    "signal": "",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSettings:
+    """The machine that the launcher runs on: a process for each run, on a GPU of its own where runs take one."""
+
+    name: str = option("local", "local", choices=("local",))
+    at_once: int | None = option(None, "runs at once; by default one per train.threads cores or GPU", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmSettings:
+    """A Slurm cluster: a job for each run, with what `resources` says."""
+
+    name: str = option("slurm", "slurm", choices=("slurm",))
+    partition: str | None = option(None, "partition, or several with commas; by default the cluster's own")
+    account: str | None = option(None, "account that is charged")
+    at_once: int = option(AT_ONCE, "jobs at once, those in the queue included", minimum=1)
+    setup: list[str] = option(list, "lines of shell that each job runs first, such as `module load cuda`")
+    extra: dict[str, Any] = option(dict, "further options of sbatch, such as {qos: long, constraint: a100}")
+
+
+Settings = LocalSettings | SlurmSettings
+_KINDS: Mapping[str, type[LocalSettings] | type[SlurmSettings]] = {"local": LocalSettings, "slurm": SlurmSettings}
+
+
+def launcher_settings(given: Any, *, name: str | None = None) -> Settings:
+    """Read the key `launcher`: a name, or a mapping with `name` and its options.
+
+    Args:
+        given: as the file says it.
+        name: another launcher, from the command line; what the file says for that one holds.
+
+    Raises:
+        UserError: unknown name or option, with the nearest right one; the key is named.
+
+    """
+    node = {"name": given} if isinstance(given, str) else given
+    if not isinstance(node, Mapping):
+        raise UserError(f"expected {' or '.join(NAMES)}, or a mapping with `name`; found {given!r}", key="launcher")
+    for chosen in (node.get("name"), name):
+        if chosen is not None and chosen not in NAMES:
+            raise UserError(f"no launcher {chosen!r}; {nearest(chosen, NAMES)}", key="launcher")
+    if "name" not in node:
+        raise UserError(f"which launcher? Add `name: {' or '.join(NAMES)}`", key="launcher.name")
+    settings = _checked(node)
+    if name is None or name == settings.name:
+        return settings
+    return _KINDS[name]()
+
+
+def _checked(node: Mapping[str, Any]) -> Settings:
+    try:
+        settings = checked(_KINDS[str(node["name"])], node)
+    except UserError as error:
+        raise error.at(key="launcher") from None
+    if isinstance(settings, SlurmSettings):
+        for key in settings.extra:
+            if key.replace("_", "-") in OURS:
+                instead = OURS[key.replace("_", "-")]
+                advice = f": say {instead}" if instead else ""
+                raise UserError(f"mtlab sets this option itself{advice}", key=f"launcher.extra.{key}")
+    return settings
+
+
+def attempt_limit(settings: Settings, resources: Resources) -> float:
+    """Return the seconds after which the launcher itself ends an attempt: a cluster does that without it."""
+    return 3600 * (resources.hours or math.inf) if isinstance(settings, LocalSettings) else math.inf
+
+
+def make_pool(
+    settings: Settings,
+    resources: Resources,
+    configs: Mapping[str, Mapping[str, Any]],
+    *,
+    at_once: int | None = None,
+) -> Pool:
+    """Make ready where runs are worked on; a cluster is asked whether it would take them.
+
+    Args:
+        settings: which launcher, see `launcher_settings`.
+        resources: what each run gets.
+        configs: run id → content of its `config.json`, or of runs like those.
+        at_once: runs at once, from the command line.
+
+    Raises:
+        UserError: Slurm or submitit is not there, no job of this kind would ever start, or it would have another number
+            of GPUs than of processes; the key is named.
+
+    """
+    command = partial(worker_command, processes=resources.processes)
+    if isinstance(settings, LocalSettings):
+        from mtlab.launch.local import LocalPool, default_workers, wants_card
+
+        cards = _cards() if any(map(wants_card, configs.values())) else ()
+        fitting = default_workers(configs, cards, resources.processes)
+        return LocalPool(at_once or settings.at_once or fitting, cards, command, resources.processes)
+    from mtlab.launch.slurm.pool import SlurmPool
+
+    resources = _with_gpus(
+        settings, resources, [config["config"]["train"].get("device") for config in configs.values()]
+    )
+    cpus = max([resources.cpus, *(resources.processes * threads_of(config) for config in configs.values())])
+    options = slurm_options(settings, resources)
+    _refuse_impossible(settings, resources, {**options, "cpus_per_task": cpus})
+    return SlurmPool(at_once or settings.at_once, options, resources.cpus, command, resources.processes)
+
+
+def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, Any]:
+    """Say in sbatch's words what each job asks for; what is not given is left to the cluster."""
+    return {
+        "partition": settings.partition,
+        "account": settings.account,
+        "time": math.ceil(60 * resources.hours) if resources.hours else None,  # minutes
+        "mem": f"{math.ceil(1024 * resources.memory_gb)}M" if resources.memory_gb else None,
+        "gpus_per_node": resources.gpus or None,
+        "setup": settings.setup or None,
+        "extra": {key.replace("_", "-"): value for key, value in settings.extra.items()},
+    }
+
+
+def _with_gpus(settings: SlurmSettings, resources: Resources, devices: Sequence[str | None]) -> Resources:
+    """Ask for a GPU for each process where any run is on `cuda`; those on `auto` take what they are given."""
+    gpus, processes = resources.gpus, resources.processes
+    elsewhere = any(key.startswith(("gres", "gpus", "tres")) for key in settings.extra)
+    named = any(str(device).startswith("cuda") for device in devices)
+    if gpus is None and named and not elsewhere:
+        return replace(resources, gpus=processes)
+    if gpus and gpus != processes and (named or "auto" in devices):
+        raise UserError(
+            f"{gpus} for {processes} process{'es' if processes > 1 else ''}, each of which takes one: say {processes}, "
+            f"or resources.processes: {gpus}",
+            key="resources.gpus",
+        )
+    return resources
+
+
+def _refuse_impossible(settings: SlurmSettings, resources: Resources, options: Mapping[str, Any]) -> None:
+    from mtlab.launch.slurm.job import library
+    from mtlab.launch.slurm.queue import refuse_impossible
+
+    library()
+    asked = {
+        "launcher.partition": settings.partition,
+        "launcher.account": settings.account,
+        **{
+            f"resources.{field.name}": value
+            for field in fields(resources)
+            if (value := getattr(resources, field.name)) not in (None, 0)
+        },
+    }
+    refuse_impossible(options, {key: None if value is None else str(value) for key, value in asked.items()})
+
+
+def _cards() -> tuple[str, ...]:
+    """Return the GPUs of this machine as `CUDA_VISIBLE_DEVICES` names them; none if there is but one to take."""
+    import os
+
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
+    return tuple(visible[:count] if visible else map(str, range(count)))

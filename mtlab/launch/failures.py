@@ -1,0 +1,111 @@
+"""Why a worker ended, sorted by what follows from it: try again, stop the cell, or tell the user what to change."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mtlab.runs.lock import LOCKED
+
+Kind = Literal["oom", "nan", "timeout", "killed", "input", "bug"]
+
+INPUT_ERROR, FAILED = 2, 3  #: exit codes of workers, see `mtlab.training.worker`
+
+ADVICE: dict[Kind, str] = {
+    "oom": "lower train.micro_batch (the results stay the same), or use fewer --workers",
+    "nan": "lower train.lr, lengthen train.warmup, or set train.clip",
+    "timeout": "raise resources.hours, or run again: it goes on from its last checkpoint",
+    "killed": "run again to go on from the last checkpoint; if memory is short, use fewer --workers",
+    "input": "correct the setting, then run again",
+    "bug": "see log.txt in the run directory; once it is mended, run again",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run did not finish."""
+
+    kind: Kind
+    error: str  #: one line
+    where: str | None = None  #: file:line of an exception
+    attempt: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.error}"
+
+    @property
+    def advice(self) -> str:
+        """What the user can do about it, in one line."""
+        return ADVICE[self.kind]
+
+    @property
+    def stops_cell(self) -> bool:
+        """Would the cell's other seeds fail in the same way?"""
+        return self.kind in ("bug", "input", "oom")
+
+    @property
+    def signature(self) -> tuple[str, str] | None:
+        """Type of an exception and where it was raised: the same in two cells, it is no fault of a cell."""
+        if self.kind not in ("bug", "input") or self.where is None:
+            return None
+        return (self.error.partition(":")[0] if self.kind == "bug" else self.kind), self.where
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Failure:
+        """Read `failure.json`, as the worker wrote it; a kind that we do not know counts as a bug."""
+        kind: Kind = data["kind"] if data.get("kind") in ADVICE else "bug"
+        error = " ".join(str(data.get("error", "")).split()) or "no message"
+        return cls(kind, error, data.get("where"), int(data.get("attempt", 1)))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"kind": self.kind, "error": self.error, "where": self.where, "advice": self.advice}
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt at a run ended, as seen from outside."""
+
+    code: int | None  #: exit code of its worker; −n if signal n ended it; None if nobody can tell
+    kind: Kind | None = None  #: where a cluster knows better than the code
+    cause: str = ""  #: what ended it, in a line, where the code does not say
+    log: str = "log.txt"  #: the file in the run directory that tells more
+
+
+def judge(end: End, written: Mapping[str, Any] | None, finished: bool, attempt: int) -> Failure | None:
+    """Judge how a worker ended.
+
+    Args:
+        end: how that looked from outside.
+        written: its `failure.json`.
+        finished: is there a `result.json`?
+        attempt: the number of the attempt.
+
+    Returns:
+        None if the run is finished, or if another process works on it.
+
+    """
+    code = end.code
+    if finished or code == LOCKED:
+        return None
+    if end.kind is not None:
+        return Failure(end.kind, end.cause, "the queue" if end.kind == "input" else None, attempt)
+    if code in (INPUT_ERROR, FAILED) and written is not None:
+        return Failure.from_json(written)
+    if code == INPUT_ERROR:
+        return Failure("input", f"the worker refused its input: see {end.log} in the run directory", None, attempt)
+    if code is None:
+        return Failure("killed", end.cause, None, attempt)
+    if code in (0, 1, FAILED):
+        return Failure("bug", f"the worker exited with {code} without a result: see {end.log}", None, attempt)
+    return Failure("killed", f"the worker was ended by {_cause(code)}", None, attempt)
+
+
+def _cause(code: int) -> str:
+    number = -code if code < 0 else code - 128 if code > 128 else 0
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"exit code {code}"

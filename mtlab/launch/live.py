@@ -1,0 +1,217 @@
+"""What the user sees while a study runs: one live view of all runs on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from mtlab.launch.board import ORDER, Board, Job, View
+from mtlab.launch.progress import Progress, Reading, clock
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+    from rich.table import Table
+
+HEARTBEAT = 10.0  #: seconds between plain lines that say how far all is
+BURST = 20  #: plain lines about single runs that may be printed between two of them; failures are always told
+TELLING = frozenset({"running", "done", "failed", "blocked"})
+
+
+def live_view(stream: TextIO | None = None) -> View:
+    """Choose the view: live if `stream` (by default stdout) is a terminal that can be redrawn, else plain lines."""
+    out = stream or sys.stdout
+    if out.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
+        from rich.console import Console
+
+        return Live(Console(file=out, highlight=False))
+    return Plain(out)
+
+
+def counted(board: Board) -> str:
+    """Say how many runs are in which state; the first three always, the others if there are any."""
+    words = {"elsewhere": "running elsewhere", "pending": "in the queue"}
+    shown = [state for state in ORDER if board.counts[state] or state in ("done", "running", "queued")]
+    return ", ".join(f"{board.counts[state]} {words.get(state, state)}" for state in shown)
+
+
+def described(job: Job) -> str:
+    """Say what has become of a job, in one line."""
+    line = f"{job.state:<8} {job.name}"
+    if job.state == "running":
+        return f"started  {job.name}" + (f" (attempt {job.attempt})" if job.attempt > 1 else "")
+    if job.failure is not None:
+        return f"{line}: {job.failure}; {job.failure.advice}"
+    return f"{line}: {job.note}" if job.note else line
+
+
+class Plain:
+    """Plain lines for pipes and files: what starts, ends and fails, and every ten seconds how far all is.
+
+    Args:
+        stream: where they go.
+        heartbeat: seconds between two lines about the whole.
+        burst: lines about single runs between two of them.
+
+    """
+
+    def __init__(self, stream: TextIO, *, heartbeat: float = HEARTBEAT, burst: int = BURST) -> None:
+        self.stream = stream
+        self.heartbeat = heartbeat
+        self.burst = burst
+        self.progress = Progress()
+        self._last: float | None = None
+        self._said: deque[str] = deque()
+        self._quiet = 0
+        self._message = ""
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def changed(self, job: Job) -> None:
+        """Print a line, unless there were too many lately; failures are always told."""
+        if job.state not in TELLING and not job.note:
+            return
+        if job.state != "failed" and len(self._said) >= self.burst:
+            self._quiet += 1
+            return
+        line = described(job)
+        self._said.append(line)
+        self._print(line)
+
+    def update(self, board: Board) -> None:
+        """Print how far all is, if it is time to."""
+        if board.message and board.message != self._message:
+            self._message = board.message
+            self._print(board.message)
+        now = time.monotonic()
+        if self._last is None:
+            self.progress.read(board)
+            self._last = now
+            self._print(f"{board.study}: {counted(board)}; {board.workers} at once")
+        elif now - self._last >= self.heartbeat:
+            self._last = now
+            self._print(self._summary(board))
+            self._said.clear()
+
+    def _summary(self, board: Board) -> str:
+        readings = self.progress.read(board)
+        parts = [f"{board.study}: {counted(board)}"]
+        if self._quiet:
+            parts.append(f"{self._quiet} lines left out (see launch.jsonl)")
+            self._quiet = 0
+        left = self.progress.seconds_left(board)
+        if left is not None:
+            parts.append(f"about {clock(left)} left")
+        running = board.among("running")
+        parts += [_short(job, readings[job.id], board.metric) for job in running[:4]]
+        if len(running) > 4:
+            parts.append(f"and {len(running) - 4} more")
+        return " | ".join(parts)
+
+    def _print(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+def _short(job: Job, reading: Reading, metric: str) -> str:
+    value = "" if reading.metric is None else f" {metric} {reading.metric:.3f}"
+    return f"{job.name} {reading.step}/{job.steps}{value}"
+
+
+class Live:
+    """One view of the whole study on a terminal, redrawn in place; failures scroll by above it.
+
+    Args:
+        console: the terminal.
+        every: seconds between two drawings.
+
+    """
+
+    def __init__(self, console: Console, *, every: float = 0.5) -> None:
+        from rich.live import Live as Screen
+
+        self.console = console
+        self.every = every
+        self.progress = Progress()
+        self._screen = Screen(console=console, auto_refresh=False, vertical_overflow="crop")
+        self._last: float | None = None
+        self._board: Board | None = None
+
+    def __enter__(self) -> Live:
+        self._screen.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._board is not None:
+            self._screen.update(self.render(self._board), refresh=True)
+        self._screen.__exit__(kind, error, trace)
+
+    def changed(self, job: Job) -> None:
+        """Print failures and retries above the view; everything else is seen in it."""
+        retried = job.state == "queued" and job.attempt
+        if job.state == "failed" or retried:
+            self.console.print(described(job), style="red" if job.state == "failed" else "yellow", markup=False)
+
+    def update(self, board: Board) -> None:
+        """Draw again, if it is time to."""
+        now = time.monotonic()
+        if self._last is None or now - self._last >= self.every or self._board is None:
+            self._last, self._board = now, board
+            self._screen.update(self.render(board), refresh=True)
+
+    def render(self, board: Board) -> Group:
+        """Draw the board: a bar for the whole, then a line for each run that goes on."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        readings = self.progress.read(board)
+        total = sum(job.work for job in board.jobs.values()) or 1.0
+        done = sum(job.work * self.progress.share(job) for job in board.jobs.values())
+        whole = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=total, completed=done, width=30)
+        left = self.progress.seconds_left(board)
+        remaining = f"about {clock(left)} left" if left and board.among("running", "elsewhere") else ""
+        whole.add_row(Text(board.study, style="bold"), bar, Text(counted(board)), Text(remaining, style="cyan"))
+        parts: list[Table | Text] = [whole]
+        running = board.among("running", "elsewhere")
+        if running:
+            parts.append(self._lines(board, running[: max(3, self.console.height - 6)], readings))
+        if len(running) > max(3, self.console.height - 6):
+            parts.append(Text("  …", style="dim"))
+        if board.message:
+            parts.append(Text(board.message, style="yellow"))
+        return Group(*parts)
+
+    def _lines(self, board: Board, running: list[Job], readings: Mapping[str, Reading]) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
+        table.add_column("  run", style="cyan", overflow="ellipsis", no_wrap=True, ratio=None)
+        for column in ("seed", "", "step", board.metric, "left"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for job in running:
+            reading = readings[job.id]
+            table.add_row(
+                Text(f"  {job.label}"),
+                str(job.seed),
+                ProgressBar(total=job.steps, completed=min(reading.step, job.steps), width=16),
+                f"{reading.step}/{job.steps}",
+                "–" if reading.metric is None else f"{reading.metric:.4f}",
+                "elsewhere" if job.state == "elsewhere" else clock(reading.seconds_left(job.steps)),
+            )
+        return table

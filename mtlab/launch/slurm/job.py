@@ -1,0 +1,128 @@
+"""One job of Slurm for one run: how it is submitted (by submitit), and what it does when it has a place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtlab import files
+from mtlab.errors import UserError
+from mtlab.launch.slurm.queue import WARNING, SlurmError, complaint, look
+from mtlab.launch.workers import TORCHRUN
+from mtlab.processes import Process, here
+from mtlab.runs.lock import guarded
+
+FOLDER = "slurm"  #: in the run directory: submitit's files, what Slurm itself has to say, and which job is ours
+
+
+def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str], options: Mapping[str, Any]) -> int:
+    """Submit the job of a run, unless an earlier launcher's is still in the queue; return the job's number.
+
+    Args:
+        run: the run directory.
+        worker: the command line of its worker.
+        variables: the worker's environment, beside what the cluster sets.
+        options: of `executor`.
+
+    Raises:
+        SlurmError: Slurm does not take it now.
+        UserError: the run directory cannot be written.
+
+    """
+    with guarded(run):
+        known = recorded(run)
+        if known is not None:
+            seen = look([known[0]]).get(known[0])
+            if seen is not None and seen.active:
+                return known[0]
+        (run / "log.txt").touch()
+        job = _submit(run, worker, variables, options)
+        files.write_json(run / FOLDER / "job.json", {"job": job, "launcher": here().to_json()})
+        return job
+
+
+def _submit(run: Path, worker: Sequence[str], variables: Mapping[str, str], options: Mapping[str, Any]) -> int:
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    chosen = executor(run / FOLDER, {**options, "job_name": f"mtlab-{run.parent.name[:8]}-{run.name}"})
+    try:
+        return int(chosen.submit(become, list(worker), str(run / "log.txt"), dict(variables)).job_id)
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise SlurmError(complaint(str(error))) from None
+
+
+def executor(folder: Path, options: Mapping[str, Any]) -> Any:
+    """Make submitit's executor for one run.
+
+    Args:
+        folder: where its files go.
+        options: see `mtlab.launch.backends.slurm_options`.
+
+    Raises:
+        UserError: submitit is not installed.
+
+    """
+    submitit = library()
+    made = submitit.SlurmExecutor(folder=folder)
+    plain = {key: value for key, value in options.items() if key != "extra" and value is not None}
+    made.update_parameters(
+        **{
+            "time": None,  # the partition's, unless given
+            "nodes": 1,
+            "ntasks_per_node": 1,
+            **plain,
+            "srun_args": [f"--cpus-per-task={plain.get('cpus_per_task', 1)}"],  # srun does not ask sbatch for them
+            # Warned in time, a worker keeps its state. `become` replaces the process that knows submitit's own signal.
+            "additional_parameters": {"signal": f"TERM@{WARNING}", **options.get("extra", {})},
+        }
+    )
+    return made
+
+
+def library() -> Any:
+    """Import submitit.
+
+    Raises:
+        UserError: it is not installed.
+
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("the launcher slurm needs submitit: pip install 'mtlab[slurm]'", key="launcher") from None
+    return submitit
+
+
+def recorded(run: Path) -> tuple[int, Process] | None:
+    """Return the job that was last submitted for a run, and who did; None if there was none."""
+    try:
+        data = files.read_json(run / FOLDER / "job.json")
+        return int(data["job"]), Process.from_json(data["launcher"])
+    except (FileNotFoundError, NotADirectoryError, KeyError, TypeError, ValueError, UserError):
+        return None
+
+
+def forget(run: Path, job: int) -> None:
+    """Forget a job of a run that has ended."""
+    known = recorded(run)
+    if known is not None and known[0] == job:
+        (run / FOLDER / "job.json").unlink(missing_ok=True)
+
+
+def become(worker: Sequence[str], log: str, variables: Mapping[str, str]) -> None:
+    """Become the worker, on the node: signals reach it, and its exit code is the job's.
+
+    Args:
+        worker: its command line.
+        log: the file to which it appends what it prints.
+        variables: what its environment has beside the job's.
+
+    """
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    own = {name: value for name, value in os.environ.items() if name not in TORCHRUN}
+    os.execvpe(worker[0], list(worker), {**own, **variables})

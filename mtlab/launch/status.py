@@ -1,0 +1,285 @@
+"""How a study stands, from its stored plan and its run directories alone: fast, and safe while runs go on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mtlab.files import read_jsonl, read_jsonl_from
+from mtlab.launch.failures import Failure
+from mtlab.launch.queued import Queue, submitted
+from mtlab.runs.schemas import logged
+from mtlab.runs.store import State, Store, blocked
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of a run that goes on
+
+Condition = State | Literal["queued"]  #: `queued`: a job of it waits in a cluster's queue
+ORDER: tuple[Condition, ...] = ("done", "running", "queued", "interrupted", "new", "failed", "blocked")
+STYLES: Mapping[Condition, str] = {
+    "done": "green",
+    "running": "cyan",
+    "queued": "blue",
+    "interrupted": "yellow",
+    "new": "dim",
+    "failed": "red",
+    "blocked": "magenta",
+}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How one run stands."""
+
+    id: str
+    cell: str
+    seed: int
+    label: str
+    state: Condition
+    attempt: int | None  #: of its last worker
+    step: int
+    steps: int
+    metric: float | None  #: best value of the choosing metric so far
+    host: str | None
+    age: float | None  #: seconds since its worker last wrote something, by this host's clock
+    problem: str | None  #: why it failed or stands still, in one line
+    job: int | None = None  #: number of the job that waits in the queue
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data with stable keys."""
+        return {
+            "id": self.id,
+            "cell": self.cell,
+            "seed": self.seed,
+            "label": self.label,
+            "state": self.state,
+            "attempt": self.attempt,
+            "step": self.step,
+            "steps": self.steps,
+            "metric": self.metric,
+            "host": self.host,
+            "age_seconds": None if self.age is None else round(self.age, 1),
+            "problem": self.problem,
+            "job": self.job,
+        }
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """How a study stands."""
+
+    study: str
+    metric: str  #: the one that chooses checkpoints
+    runs: tuple[RunStatus, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Runs by state; those that occur."""
+        counts = Counter(run.state for run in self.runs)
+        return {state: counts[state] for state in ORDER if counts[state]}
+
+    @property
+    def cells(self) -> dict[str, list[RunStatus]]:
+        """Runs by cell, in plan order."""
+        cells: dict[str, list[RunStatus]] = {}
+        for run in self.runs:
+            cells.setdefault(run.cell, []).append(run)
+        return cells
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data with stable keys."""
+        return {
+            "study": self.study,
+            "metric": self.metric,
+            "counts": self.counts,
+            "runs": [run.to_json() for run in self.runs],
+        }
+
+    def summary(self) -> str:
+        """One line: the study and its counts."""
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        return f"{self.study}: {len(self.runs)} runs, {counts}" if self.runs else f"{self.study}: no runs"
+
+    def table(self) -> Table:
+        """As a table for the terminal: a line per cell, a word per seed."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        seeds = sorted({run.seed for run in self.runs})
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("variant", style="cyan", overflow="fold")
+        for seed in seeds:
+            table.add_column(f"s{seed}")
+        table.add_column(f"best {self.metric}", justify="right", no_wrap=True)
+        for runs in self.cells.values():
+            known = {run.seed: run for run in runs}
+            words = [
+                Text(_word(known[seed]), style=STYLES[known[seed].state]) if seed in known else Text("")
+                for seed in seeds
+            ]
+            values = [run.metric for run in runs if run.metric is not None]
+            mean = f"{sum(values) / len(values):.4f}" + (f" (n = {len(values)})") if values else "–"
+            table.add_row(Text(runs[0].label), *words, mean)
+        return table
+
+    def problems(self) -> list[str]:
+        """A line for each run that failed, stands still or is blocked."""
+        return [f"{run.label} seed {run.seed} ({run.id}): {run.problem}" for run in self.runs if run.problem]
+
+
+def study_status(store: Store, name: str) -> StudyStatus:
+    """Tell how a study stands.
+
+    Raises:
+        UserError: no such study.
+
+    """
+    return study_statuses(store, [name])[0]
+
+
+def study_statuses(store: Store, names: Sequence[str]) -> list[StudyStatus]:
+    """Tell how studies stand; a cluster's queue is asked once for all of them.
+
+    Raises:
+        UserError: no such study.
+
+    """
+    plans = [store.plan(name) for name in names]
+    stand = standing(store, plans, Queue())
+    return [_status(store, name, plan, *each) for name, plan, each in zip(names, plans, stand, strict=True)]
+
+
+def standing(
+    store: Store, plans: Sequence[Mapping[str, Any]], queue: Queue
+) -> list[tuple[dict[str, Condition], dict[str, int]]]:
+    """Judge every run of some plans: see `Store.states`, and which of them wait in the queue, as which job."""
+    judged = [{run["id"]: store.state(run["id"]) for run in plan["runs"]} for plan in plans]
+    jobs = [submitted(store, states) for states in judged]
+    waiting = queue.waiting(job for each in jobs for job in each.values())
+    found = []
+    for plan, states, each in zip(plans, judged, jobs, strict=True):
+        queued = {run: job for run, job in each.items() if job in waiting}
+        told: dict[str, Condition] = {**states, **dict.fromkeys(queued, "queued")}
+        found.append((told | dict.fromkeys(blocked(plan, told), "blocked"), queued))
+    return found
+
+
+def _status(
+    store: Store, name: str, plan: Mapping[str, Any], states: Mapping[str, Condition], jobs: Mapping[str, int]
+) -> StudyStatus:
+    killed = last_ends(store, name)
+    found = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
+    return StudyStatus(name, plan["metrics"]["choose"], tuple(found))
+
+
+def run_status(
+    store: Store,
+    plan: Mapping[str, Any],
+    run: Mapping[str, Any],
+    states: Mapping[str, Condition],
+    killed: str | None,
+    job: int | None = None,
+) -> RunStatus:
+    """Tell how one run of a plan stands.
+
+    Args:
+        store: where it is.
+        plan: the stored plan.
+        run: its entry there.
+        states: of all runs of the plan, see `standing`.
+        killed: how the launcher saw its last worker end, see `last_ends`.
+        job: that waits for it in the queue.
+
+    """
+    state, written = states[run["id"]], {}
+    choose, best = plan["metrics"]["choose"], max if plan["metrics"].get("mode", "max") == "max" else min
+    if state != "new":
+        written = store.run_state(run["id"]) or {}
+    step, metric = _reached(store, run["id"], state, choose, best)
+    return RunStatus(
+        id=run["id"],
+        cell=run["cell"],
+        seed=run["seed"],
+        label=run["label"],
+        state=state,
+        attempt=written.get("attempt"),
+        step=step,
+        steps=int((run.get("cost") or {}).get("steps") or 0),
+        metric=metric,
+        host=written.get("host"),
+        age=_age(store.run(run["id"]), time.time()) if state != "new" else None,
+        problem=_problem(store, run, states, killed),
+        job=job,
+    )
+
+
+def last_ends(store: Store, name: str) -> dict[str, str]:
+    """Run → how the study's launcher saw its last worker end, where the worker itself could not say."""
+    found: dict[str, str] = {}
+    for event in read_jsonl(store.study(name) / "launch.jsonl"):
+        run = event.get("run")
+        if not isinstance(run, str):
+            continue
+        if event.get("event") == "start":
+            found.pop(run, None)
+        elif event.get("event") == "failed":
+            found[run] = str(event.get("why", ""))
+    return found
+
+
+def _word(run: RunStatus) -> str:
+    """Say in a word how a run stands; those on their way also how far they are."""
+    if run.job is not None:
+        return f"{run.state} (job {run.job})"
+    if run.state not in ("running", "interrupted") or not run.steps:
+        return run.state
+    share = f"{100 * run.step // run.steps}%"
+    return share if run.state == "running" else f"stopped {share}"
+
+
+def _reached(store: Store, run: str, state: Condition, choose: str, best: Any) -> tuple[int, float | None]:
+    """Step reached, and best value so far; of long runs that go on, the best of late."""
+    result = store.result(run) if state == "done" else None
+    if result is not None:
+        return int(result["steps"]), result["metrics"].get(choose)
+    if state == "new":
+        return 0, None
+    path = store.run(run) / "metrics.jsonl"
+    size = path.stat().st_size if path.exists() else 0
+    rows = logged(read_jsonl_from(path, max(0, size - TAIL))[0])
+    values = [row[choose] for row in rows if choose in row]
+    return max((row["step"] for row in rows), default=0), best(values) if values else None
+
+
+def _age(directory: Path, now: float) -> float | None:
+    ages = []
+    for name in ("result.json", "lock.json", "metrics.jsonl", "failure.json", "state.json"):
+        try:
+            ages.append(now - (directory / name).stat().st_mtime)
+        except FileNotFoundError:
+            continue
+    return max(0.0, min(ages)) if ages else None
+
+
+def _problem(store: Store, run: Mapping[str, Any], states: Mapping[str, Condition], killed: str | None) -> str | None:
+    state = states[run["id"]]
+    if state == "failed":
+        written = store.failure(run["id"])
+        if written is None:  # a new attempt has begun since
+            return None
+        failure = Failure.from_json(written)
+        return f"{failure}; {failure.advice}"
+    if state == "blocked":
+        waiting: Sequence[str] = [parent for parent in run["parents"] if states.get(parent) in ("failed", "blocked")]
+        return f"waits for {', '.join(waiting)}"
+    if state in ("new", "interrupted") and killed:
+        failure = Failure("killed", killed)
+        return f"{failure}; {failure.advice}"
+    return None

@@ -1,0 +1,58 @@
+"""The worker of a run: its command line and its environment, the same on every machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtlab.processes import LAUNCHER
+
+Command = Callable[[Path], Sequence[str]]  #: run directory → command line of its worker
+
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+
+#: Variables of torchrun: a launcher within a cluster's job may have them, but means none of its workers by them.
+TORCHRUN = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"})
+
+
+def worker_command(run: Path, processes: int = 1) -> list[str]:
+    """Return the command line of the real worker: `mtlab train RUN_DIR`, under this Python.
+
+    Args:
+        run: the run directory.
+        processes: that train it together.
+
+    """
+    together = ["--processes", str(processes)] if processes > 1 else []
+    return [sys.executable, "-m", "mtlab", "train", str(run), *together]
+
+
+def threads_of(config: Mapping[str, Any]) -> int:
+    """Return how many threads a run (its `config.json`) takes."""
+    return int(config["config"]["train"]["threads"])
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return a worker's environment: this process's, with every numerical library held to `threads` threads."""
+    own = {name: value for name, value in os.environ.items() if name not in {LAUNCHER, *TORCHRUN}}
+    return own | thread_variables(threads)
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Return the variables that hold every numerical library to `threads` threads."""
+    return {
+        **dict.fromkeys(THREADS, str(threads)),
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }

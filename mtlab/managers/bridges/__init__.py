@@ -1,0 +1,1 @@
+"""Bridges: one expert for each cross-modal layer."""

@@ -1,0 +1,51 @@
+"""A bridge that interpolates between uni-modal layer and previous state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mtlab.config.options import option
+from mtlab.managers.base import Place, register_manager
+from mtlab.managers.bridges.pairing import Pairing
+
+
+@register_manager("bridge_interpolate")
+class BridgeInterpolate(Pairing):
+    """A bridge that learns a trade between uni-modal layer and previous state: LN((1−β)·u + β·c), LN(u) at the first.
+
+    One number β per cross-modal layer and modality, not held between 0 and 1; both coefficients are recorded as
+    weights. Without its expert it norms the previous state alone, LN(β·c). Source: `interpolate` of the BridgeTower
+    models in Hugging Face's transformers.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Pairing.Config):
+        """Options in the YAML."""
+
+        beta: float = option(0.5, "initial share β of the previous state, learned from there")
+
+    weights_sum_to_one = False  # the expert's is 1 − β
+    layer_weights: ClassVar[frozenset[str]] = frozenset({"beta"})
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, Any]:
+        """Where the trade starts."""
+        return {"beta": {"float": [0.1, 0.9]}}
+
+    def __init__(self, config: Config, place: Place) -> None:
+        super().__init__(config, place)
+        self.beta = nn.Parameter(torch.tensor(float(config.beta))) if place.depth else None
+
+    def join(self, expert: Tensor, previous: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Interpolate, [B, L, D]."""
+        assert self.beta is not None
+        return (1 - self.beta) * expert + self.beta * previous
+
+    def factors(self) -> tuple[Tensor | float, Tensor | float]:
+        """The expert's 1 − β, and β."""
+        return (1.0, 1.0) if self.beta is None else (1 - self.beta, self.beta)

@@ -1,0 +1,1 @@
+"""Managers that aggregate several experts."""

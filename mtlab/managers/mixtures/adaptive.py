@@ -1,0 +1,81 @@
+"""Adaptive aggregation of uni-modal experts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtlab.config.options import option
+from mtlab.managers.base import Place, register_manager
+from mtlab.managers.mixtures.attending import attended, spared
+from mtlab.managers.mixtures.mixture import LearnedMixture
+
+
+@register_manager("adaptive")
+class Adaptive(LearnedMixture):
+    """Adaptive aggregation of uni-modal experts (AAUE): each token asks for the experts that it needs.
+
+    A token's query is its own previous state, `fused` with what it attends to in the other modality or not (`own`).
+    The first cross-modal layer has neither: there the weights are static. Source: ManagerTower (ACL 2023), section 3.3.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(LearnedMixture.Config):
+        """Options in the YAML."""
+
+        query: Literal["fused", "own"] = option(
+            "fused", "ask with the previous state beside what it attends to in the other modality, or with it alone"
+        )
+        mask_query: bool = option(
+            True, "keep the fused query off padded tokens; false lets padding leak in, as the published code does"
+        )
+
+    inert: ClassVar[frozenset[str]] = frozenset({"key.bias"})  #: shifts all of a query's logits alike
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, Any]:
+        """As `static`, and what asks."""
+        return {**super().search_space(), "query": {"choice": ["fused", "own"]}}
+
+    score: nn.Parameter
+
+    def __init__(self, config: Config, place: Place) -> None:
+        super().__init__(config, place)
+        self.fused = config.query == "fused"
+        self.mask_query = config.mask_query
+        self.masks_padding = config.mask_query or not self.fused
+        if place.depth == 0:
+            self.score = self.uniform_score()
+            return
+        if self.fused:
+            self.other_norm = nn.LayerNorm(place.width)
+            self.query = nn.Linear(place.width, place.width)
+            self.key = nn.Linear(place.width, place.width)
+        self.controller = nn.Linear((2 if self.fused else 1) * place.width, place.experts)
+
+    def scores(self, own: Tensor | None, other: Tensor | None, other_mask: Tensor | None) -> Tensor:
+        """Score the experts for each token, [B, N, L, 1]; at the first cross-modal layer alike for all."""
+        if own is None or other is None:
+            return self.score
+        scores = self._of_fused(own, other, other_mask) if self.fused else self.controller(own)  # [B, L, N]
+        return scores.transpose(1, 2).unsqueeze(-1)
+
+    def spared_flops(self, own: int, other: int) -> int:
+        """Count what `attended` gets around, and that values have a dimension for each expert in place of D."""
+        if not self.place.depth or not self.fused:
+            return 0
+        width, experts = self.place.width, self.place.experts
+        values = 2 * own * other * (width - experts) + 2 * width * experts * (own - other)
+        return spared(width, own, other) + values
+
+    def _of_fused(self, own: Tensor, other: Tensor, other_mask: Tensor | None) -> Tensor:
+        """Score by [A o ; c], what own tokens attend to beside themselves: W [A o ; c] = A (W₁ o) + W₂ c, [B, L, N]."""
+        other = self.other_norm(other)
+        width, weight = self.place.width, self.controller.weight
+        values, mask = F.linear(other, weight[:, :width]), other_mask if self.mask_query else None
+        asked = attended(own, other, self.query, self.key, values, mask)
+        return asked + F.linear(own, weight[:, width:], self.controller.bias)

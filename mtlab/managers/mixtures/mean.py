@@ -1,0 +1,34 @@
+"""The unweighted mean of the experts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtlab.managers.base import Place, register_manager
+from mtlab.managers.mixtures.mixture import Mixture
+
+
+@register_manager("mean")
+class Mean(Mixture):
+    """The mean of the normalised experts, plus the normalised previous state: nothing is learned but the norms.
+
+    The control for managers with learned weights: what they gain beyond it, they gain by weighing. Source: ours.
+    """
+
+    uniform: Tensor
+
+    def __init__(self, config: object, place: Place) -> None:
+        super().__init__(config, place)
+        self.register_buffer("uniform", torch.full((1, place.experts, 1, 1), 1 / place.experts), persistent=False)
+        self.register_buffer("previous_weight", torch.ones(1) if place.depth else None, persistent=False)
+
+    def weights(
+        self,
+        own: Tensor | None,  # noqa: ARG002
+        other: Tensor | None,  # noqa: ARG002
+        other_mask: Tensor | None,  # noqa: ARG002
+        noise: Tensor | None,  # noqa: ARG002
+    ) -> Tensor:
+        """Weigh all experts alike, [1, N, 1, 1]."""
+        return self.uniform

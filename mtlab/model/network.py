@@ -1,0 +1,175 @@
+"""The model: towers, cross-modal encoder and task in one, built from a run's configuration.
+
+Shapes: B examples, L text tokens, M image tokens, D width of the cross-modal layers, A answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from mtlab.config.schema import ModelConfig
+from mtlab.errors import UserError
+from mtlab.managers.base import MODALITIES, Intervention, Modality
+from mtlab.model.encoder import CrossModalEncoder, Fused, Key
+from mtlab.seeding import derive
+from mtlab.towers.base import Features, Tower
+from mtlab.towers.build import KINDS, TowerKind
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the whole model gives."""
+
+    logits: Tensor  #: [B, A]
+    fused: Fused  #: of the first picture, where a text goes with several
+
+
+class Head(nn.Module):
+    """What answers from the encoder's output: every task is one, see `mtlab.tasks.base.Task`."""
+
+    pictures: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
+
+    def answer(self, fused: Sequence[Fused]) -> Tensor:
+        """Answer from a text and each of its pictures → logits [B, A]."""
+        raise NotImplementedError
+
+    @property
+    def reads(self) -> tuple[Modality, ...]:
+        """Modalities whose last states `answer` reads token by token."""
+        return MODALITIES
+
+
+class VisionLanguageModel(nn.Module):
+    """Towers, cross-modal encoder and task in one. A tower whose levels come from a cache may be absent.
+
+    Args:
+        encoder: the cross-modal encoder.
+        task: the head.
+        text_tower: runs on prepared texts; None if only `Features` are given.
+        vision_tower: runs on prepared images; None if only `Features` are given.
+
+    """
+
+    def __init__(
+        self,
+        encoder: CrossModalEncoder,
+        task: Head,
+        text_tower: Tower[Any] | None = None,
+        vision_tower: Tower[Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.task = task
+        given = {"text": text_tower, "vision": vision_tower}
+        self.towers = nn.ModuleDict({kind: tower for kind, tower in given.items() if tower is not None})
+
+    @property
+    def running_towers(self) -> dict[TowerKind, Tower[Any]]:
+        """The towers that the model holds."""
+        return {kind: cast("Tower[Any]", self.towers[kind]) for kind in KINDS if kind in self.towers}
+
+    def recompute(self) -> None:
+        """Have trained towers and cross-modal layers run anew in the backward pass rather than keep all they computed.
+
+        Results stay the same: dropout draws the same numbers again.
+
+        Raises:
+            UserError: a trained tower cannot.
+
+        """
+        self.encoder.recompute = True
+        for tower in self.running_towers.values():
+            if tower.config.trainable:
+                try:
+                    tower.recompute()
+                except UserError as error:
+                    raise error.at(key="train.checkpoint_activations") from None
+
+    def forward(
+        self,
+        text: Features | Sequence[Tensor],
+        vision: Features | Sequence[Tensor],
+        *,
+        noise: Mapping[Key, Tensor] | None = None,
+        intervene: Mapping[Key, Intervention] | None = None,
+        record: bool = False,
+        tokens: tuple[Modality, ...] = MODALITIES,
+    ) -> Answered:
+        """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`.
+
+        Where a text goes with several pictures (`Task.pictures`), `vision` holds the first ones of all B texts, then
+        the second ones, and so on; so does `noise`.
+        """
+        words, images = self.features("text", text), self.features("vision", vision)
+        fused: list[Fused] = [
+            self.encoder(
+                words,
+                seen,
+                picture=picture,
+                noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
+                intervene=intervene,
+                record=record,
+                tokens=tokens,
+            )
+            for picture, (rows, seen) in enumerate(self.pictures(images))
+        ]
+        return Answered(self.task.answer(fused), fused[0])
+
+    def pictures(self, images: Features) -> Iterator[tuple[slice, Features]]:
+        """Go through the first pictures of all texts, with their rows, then the second ones, and so on."""
+        texts = len(images.levels[0]) // self.task.pictures
+        for picture in range(self.task.pictures):
+            rows = slice(picture * texts, (picture + 1) * texts)
+            yield rows, images.at(rows) if self.task.pictures > 1 else images
+
+    def features(self, kind: str, given: Features | Sequence[Tensor]) -> Features:
+        """Run a tower where only prepared input is given; one without trained parameters builds no graph."""
+        if isinstance(given, Features):
+            return given
+        tower = self.towers[kind]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in tower.parameters())):
+            features: Features = tower(*given)
+        return features
+
+
+def initial_std(model: ModelConfig) -> float:
+    """Give the deviation of initial weights.
+
+    The published 0.02 goes with width 768. Layers of width 64 started there pass so little from one modality to the
+    other that training stands still for thousands of steps; 1 / √width starts at once.
+    """
+    return model.init_std if model.init_std is not None else 1 / math.sqrt(model.width)
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0.02) -> None:
+    """Draw the initial values of every submodule from its own generator, seeded by the run's seed and its path.
+
+    Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
+    Positions start with deviation 1, as large as the standardised content that they are added to: fainter ones go
+    unread for thousands of steps. All pictures of a text start with one token type, as published. Other parameters,
+    such as managers' layer scores, keep what their constructor gave.
+
+    Args:
+        module: what is initialised, in place.
+        seed: the run's.
+        prefix: the module's own path.
+        std: deviation of the weights, see `initial_std`.
+
+    """
+    for name, child in module.named_modules(prefix=prefix):
+        if isinstance(child, nn.Linear | nn.Embedding):
+            generator = torch.Generator().manual_seed(derive(seed, "init", name))
+            deviation = 1.0 if name.endswith("embeddings.position") else std
+            rows = 1 if name.endswith("embeddings.token_type") else len(child.weight)
+            child.weight.copy_(torch.randn(rows, *child.weight.shape[1:], generator=generator) * deviation)
+        if isinstance(child, nn.Linear | nn.LayerNorm) and child.bias is not None:
+            child.bias.zero_()
+        if isinstance(child, nn.LayerNorm) and child.weight is not None:
+            child.weight.fill_(1.0)

@@ -1,0 +1,337 @@
+"""What a run recorded of its layers, as plain numpy arrays: nothing that is missing is an error, it says why. No torch.
+
+Shapes: R rows of a manager (N offered experts, lowest first, then P previous states), K cross-modal layers, S recorded
+steps, E examples, L tokens, H heads. Depths are counted from 0, levels of a tower from 1.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mtlab import checksums
+from mtlab.checksums import ABOUT, SEAL
+
+Modality = Literal["text", "image"]
+Kind = Literal["contributions", "weights"]
+Array = npt.NDArray[Any]
+
+MODALITIES: tuple[Modality, ...] = ("text", "image")
+LAYERS, TRACE, TOKENS = "layers.safetensors", "trace.safetensors", "tokens.safetensors"
+CHECKSUM = "crc32"  #: of files from before there were seals
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that is not there, and why, in words for people."""
+
+    why: str
+
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What the managers of one run did, averaged over examples and their real tokens."""
+
+    values: Mapping[str, Array]  #: as recorded: `contributions/text/0` [R], `cka/text` [K, K], …
+    levels: Mapping[Modality, tuple[int, ...]]  #: the offered levels of each tower
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: of the rows, by key
+    examples: int | None = None  #: averaged over
+    step: int | None = None  #: of training
+
+    def rows(self, kind: Kind, modality: Modality, depth: int, what: str = "") -> Array | None:
+        """Give what was recorded of each row, [R]: the mean, or what = "tokens", "examples" for its spread."""
+        return self.values.get(f"{kind}{f'_{what}' if what else ''}/{modality}/{depth}")
+
+    def experts(self, kind: Kind, modality: Modality, depth: int, what: str = "") -> Array | None:
+        """Give the rows of the offered experts alone, [N]."""
+        rows = self.rows(kind, modality, depth, what)
+        return None if rows is None else rows[: self.offered(modality, rows)]
+
+    def previous(self, kind: Kind, modality: Modality, depth: int) -> float | None:
+        """Give the previous states' part, all of them together; None where there is none."""
+        rows = self.rows(kind, modality, depth)
+        if rows is None or len(rows) <= (n := self.offered(modality, rows)):
+            return None
+        return float(rows[n:].sum())
+
+    def one(self, name: str, modality: Modality, depth: int) -> float | None:
+        """Give a single number, such as `temperature` or `contributions_entropy`."""
+        value = self.values.get(f"{name}/{modality}/{depth}")
+        return None if value is None else float(value)
+
+    def depths(self, name: str, modality: Modality) -> tuple[int, ...]:
+        """Tell the cross-modal layers of which something was recorded, from 0."""
+        prefix = f"{name}/{modality}/"
+        found = {key.removeprefix(prefix).partition("/")[0] for key in self.values if key.startswith(prefix)}
+        return tuple(sorted(int(depth) for depth in found if depth.isdecimal()))
+
+    def offered(self, modality: Modality, rows: Array) -> int:
+        """Count the rows that are experts."""
+        known = int(rows.shape[-1])
+        return min(len(self.levels.get(modality, ())) or known, known)
+
+    def experts_levels(self, modality: Modality, number: int) -> tuple[int, ...]:
+        """Name the levels of `number` experts; 1, 2, … where the file does not."""
+        levels = self.levels.get(modality, ())
+        return levels if len(levels) == number else tuple(range(1, number + 1))
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The same at some steps of training, on a fixed set of probe examples."""
+
+    layers: tuple[Layers, ...]  #: one a step, in order
+    gradients: Mapping[str, Array]  #: part of the model → norm before clipping, [S]; not a number where none was taken
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps of training, [S]."""
+        return tuple(layers.step or 0 for layers in self.layers)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One example of which every token was recorded."""
+
+    id: str
+    family: str
+    text: str
+    image: str  #: key for `Dataset.image`
+    tokens: tuple[str, ...]  #: one for each real token of the text
+    truth: str | None = None
+    prediction: str | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the image tokens lie in the picture; the prefix tokens come first and lie nowhere."""
+
+    rows: int
+    columns: int
+    prefix: int = 0
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the managers of one run did with every token of some examples."""
+
+    values: Mapping[str, Array]  #: `contributions/text/0` [E, R, L], `mask/text` [E, L], …
+    levels: Mapping[Modality, tuple[int, ...]]
+    examples: tuple[Told, ...]
+    grid: Grid | None = None
+    step: int | None = None  #: of training
+
+    def experts(self, kind: Kind, modality: Modality, depth: int, example: int) -> Array | None:
+        """Give the experts' rows at the real tokens of one example, [N, tokens].
+
+        None where nothing was recorded, or where only the previous state is handed on: no token of any example draws on
+        a level there, and the largest of zeros would be no answer.
+        """
+        rows = self.values.get(f"{kind}/{modality}/{depth}")
+        if rows is None or example >= len(rows):
+            return None
+        levels = self.levels.get(modality, ())
+        experts = rows[:, : len(levels) or rows.shape[1]]
+        if not experts.any():
+            return None
+        own: Array = experts[example]
+        mask = self.values.get(f"mask/{modality}")
+        if mask is not None:
+            own = own[:, mask[example].astype(bool)]
+        return own
+
+    def depths(self, kind: Kind, modality: Modality) -> tuple[int, ...]:
+        """Tell the cross-modal layers in which tokens draw on levels, from 0."""
+        recorded = Layers(self.values, self.levels).depths(kind, modality)
+        return tuple(depth for depth in recorded if self.experts(kind, modality, depth, 0) is not None)
+
+    def find(self, example: str) -> int | None:
+        """Give the place of an example by its id."""
+        return next((place for place, told in enumerate(self.examples) if told.id == example), None)
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What experts are worth: validation with one removed, or with other weights than those learned."""
+
+    metric: str
+    undisturbed: float | None
+    by: Mapping[Modality, str]  #: "weights", or "input" where a manager's output is no mixture
+    uniform: Mapping[Modality, float]
+    token_mean: Mapping[Modality, float]
+    without: Mapping[Modality, Mapping[int, float]]  #: level → value
+    swapped: Mapping[int, Mapping[str, float]]  #: seed whose weights were used → "text", "image", "both" → value
+
+    def drop(self, modality: Modality, level: int) -> float | None:
+        """Tell how much is lost without a level."""
+        value = self.without.get(modality, {}).get(level)
+        return None if value is None or self.undisturbed is None else self.undisturbed - value
+
+
+def layers(folder: Path) -> Layers | Missing:
+    """Read `layers.safetensors` of a run."""
+    read = _read(folder / LAYERS, "which levels it draws on", "layers")
+    if isinstance(read, Missing):
+        return read
+    values, about = read
+    return Layers(values, _levels(about), _labels(about), _int(about.get("examples")), _int(about.get("step")))
+
+
+def trace(folder: Path) -> Trace | Missing:
+    """Read `trace.safetensors` of a run: `Layers` for each recorded step."""
+    read = _read(folder / TRACE, "how that evolved over training", "trace")
+    if isinstance(read, Missing):
+        return read
+    values, about = read
+    steps = values.get("steps")
+    if steps is None or steps.ndim != 1 or any(len(each) != len(steps) for each in values.values()):
+        return Missing(f"{folder / TRACE}: has no steps, or not as many values as steps: not written by mtlab")
+    gradients = {name.partition("/")[2]: each for name, each in values.items() if name.startswith("gradient/")}
+    kept = {name: each for name, each in values.items() if name != "steps" and not name.startswith("gradient/")}
+    levels, labels, examples = _levels(about), _labels(about), _int(about.get("examples"))
+    at = [
+        Layers({name: each[place] for name, each in kept.items()}, levels, labels, examples, int(step))
+        for place, step in enumerate(steps)
+    ]
+    return Trace(tuple(at), gradients)
+
+
+def tokens(folder: Path) -> Tokens | Missing:
+    """Read `tokens.safetensors` of a run."""
+    read = _read(folder / TOKENS, "what single words and patches draw on", "tokens")
+    if isinstance(read, Missing):
+        return read
+    values, about = read
+    try:
+        examples, grid = tuple(map(_told, about["examples"])), _grid(about.get("grid"))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return Missing(
+            f"{folder / TOKENS}: does not say which examples it holds: not written by mtlab, or by a newer one"
+        )
+    return Tokens(values, _levels(about), examples, grid, _int(about.get("step")))
+
+
+def worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = None) -> Worth | Missing:
+    """Understand the interventions of a run's `result.json`, and those made later.
+
+    Args:
+        result: see `Store.result`; None of a run that is not finished.
+        later: what was measured on demand: `interventions.json` of the run's derived folder, if there is one.
+
+    """
+    measured = (result or {}).get("interventions")
+    if not isinstance(measured, Mapping):
+        measured = (later or {}).get("standard")
+    if not isinstance(measured, Mapping):
+        if result is None:
+            return Missing("what single levels are worth was not measured (the run is not finished)")
+        return Missing("what single levels are worth was not measured: `mtlab intervene RUN` does it")
+    metric = str(measured.get("metric", "val/accuracy"))
+    parts = {modality: _mapping(measured.get(modality)) for modality in MODALITIES}
+    return Worth(
+        metric=metric,
+        undisturbed=_float(_mapping((result or {}).get("metrics")).get(metric)),
+        by={modality: str(part["by"]) for modality, part in parts.items() if part.get("by")},
+        uniform=_numbers({modality: part.get("uniform") for modality, part in parts.items()}),
+        token_mean=_numbers({modality: part.get("token_mean") for modality, part in parts.items()}),
+        without={
+            modality: {
+                int(level): value
+                for level, value in _numbers(_mapping(part.get("without"))).items()
+                if str(level).isdecimal()
+            }
+            for modality, part in parts.items()
+        },
+        swapped={
+            int(name.partition("/")[2]): _numbers(_mapping(values))
+            for name, values in (later or {}).items()
+            if name.startswith("swap/") and name.partition("/")[2].isdecimal()
+        },
+    )
+
+
+def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[str, Any]] | Missing:
+    """Read arrays and our metadata; `record.OPTION` is what makes a run write them."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return Missing(f"{what} was not recorded (`record.{option}` was off, or an older mtlab ran it)")
+    try:
+        broken = checksums.broken(path)
+        with safe_open(path, framework="np") as file:
+            words = file.metadata() or {}
+            values = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no iterator
+        about = json.loads(words[ABOUT]) if ABOUT in words else None
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        return Missing(f"{path}: cannot be read ({' '.join(str(error).split())}): cut off, or damaged")
+    if not isinstance(about, dict):
+        return Missing(f"{path}: was not written by mtlab")
+    about.pop(SEAL, None)
+    if broken or (broken is None and about.pop(CHECKSUM, None) != _checksum(values)):
+        return Missing(f"{path}: has changed since it was written (its checksum differs)")
+    return values, about
+
+
+def _checksum(values: Mapping[str, Array]) -> int:
+    total = 0
+    for name in sorted(values):
+        total = zlib.crc32(np.ascontiguousarray(values[name]).tobytes(), zlib.crc32(name.encode(), total))
+    return total
+
+
+def _told(about: Mapping[str, Any]) -> Told:
+    return Told(
+        id=str(about["id"]),
+        family=str(about["family"]),
+        text=str(about["text"]),
+        image=str(about["image"]),
+        tokens=tuple(map(str, about["tokens"])),
+        truth=about.get("truth"),
+        prediction=about.get("prediction"),
+    )
+
+
+def _grid(about: Mapping[str, Any] | None) -> Grid | None:
+    return None if about is None else Grid(int(about["rows"]), int(about["columns"]), int(about.get("prefix", 0)))
+
+
+def _levels(about: Mapping[str, Any]) -> dict[Modality, tuple[int, ...]]:
+    given = _mapping(about.get("levels"))
+    levels = {modality: _list(given[modality]) for modality in MODALITIES if modality in given}
+    return {
+        modality: tuple(each) for modality, each in levels.items() if all(_int(level) is not None for level in each)
+    }
+
+
+def _labels(about: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {str(key): tuple(map(str, _list(names))) for key, names in _mapping(about.get("labels")).items()}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _numbers(values: Mapping[Any, Any]) -> dict[Any, float]:
+    return {name: number for name, value in values.items() if (number := _float(value)) is not None}
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _int(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

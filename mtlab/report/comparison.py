@@ -1,0 +1,259 @@
+"""Variants side by side: mean over seeds, difference to the baseline, and what may be said of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from mtlab.report.blocks import block_label, variant_label
+from mtlab.report.formats.numbers import p_value
+from mtlab.report.outcomes import by_cell, paired
+from mtlab.statistics import POWER, Difference, Mean, holm, mean_interval, named, smallest_detectable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Outcome = Literal["better", "worse", "identical", "undecided", "too few", "baseline", "not compared"]
+Seeds = Mapping[int, float]  #: seed → result
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a variant costs; None where nothing is known."""
+
+    params: float | None = None  #: of all parts, frozen towers included
+    trained_params: float | None = None
+    flops: float | None = None  #: of one example, forward, published arithmetic
+    flops_training: float | None = None  #: of one example
+    steps: int | None = None  #: of one run, as planned
+    training_flops: float | None = None  #: of one run's whole training, as planned
+    seconds: float | None = None  #: of training, mean over seeds
+    memory_mib: float | None = None  #: peak, mean over seeds
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant."""
+
+    label: str
+    cell: str
+    variant: str  #: the label without how long it was trained, where that is an axis
+    block: str | None  #: how long it was trained, where that is an axis
+    axes: Mapping[str, Any]
+    config_differences: Mapping[str, Any]  #: from the variant that it is compared with
+    is_baseline: bool
+    asked: int  #: seeds
+    seeds: tuple[int, ...]  #: that have the metric
+    mean: Mean | None
+    cost: Cost
+    metrics: Mapping[str, float | None]  #: of `metrics.report`, means over seeds
+    compare_to: str | None = None  #: cell
+    compare_label: str | None = None
+    difference: Difference | None = None
+    p_corrected: float | None = None
+    smallest_detectable: float | None = None
+    outcome: Outcome = "not compared"
+    verdict: str = "—"
+    best: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def n(self) -> int:
+        """Seeds that have the metric."""
+        return len(self.seeds)
+
+
+def hardest_level(plan: Mapping[str, Any], comparisons: int) -> float:
+    """Return the level at the correction's hardest step: the one that what a table can detect goes by."""
+    return float(plan["alpha"]) / (comparisons if plan["correct"] == "holm" and comparisons else 1)
+
+
+def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Compare a study's variants, in the plan's order, on its verdict metric.
+
+    Args:
+        runs: see `frame.runs`.
+        outcomes: see `frame.examples`; may be empty.
+        plan: the stored plan.
+
+    Raises:
+        UserError: the plan names a test that does not exist.
+
+    """
+    metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
+    results = {row["cell"]: seeds_of(runs, row["cell"], metric) for row in plan["rows"]}
+    rows = [_alone(runs, plan, row, results[row["cell"]]) for row in plan["rows"]]
+    of_cell = by_cell(outcomes)
+    compared = [row if row.compare_to is None else _against(row, rows, runs, of_cell, results, plan) for row in rows]
+    corrected = corrected_p([row.difference for row in compared if row.compare_to is not None], plan["correct"])
+    remaining = iter(corrected)
+    alpha = hardest_level(plan, len(corrected))
+    best = _best(compared, mode)
+    judged = []
+    for index, row in enumerate(compared):
+        p = next(remaining) if row.compare_to is not None else None
+        done = replace(row, best=index in best, p_corrected=p)
+        difference = row.difference
+        if difference is not None and difference.error is not None:
+            spread = difference.error * math.sqrt(difference.n)
+            done = replace(done, smallest_detectable=smallest_detectable(spread, difference.n, alpha, POWER))
+        outcome, verdict = _verdict(done, plan, mode)
+        judged.append(replace(done, outcome=outcome, verdict=verdict))
+    return tuple(judged)
+
+
+def seeds_of(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, float]:
+    """Return the results of a cell's finished runs, by seed; a result that is no number is none."""
+    if metric not in runs.columns:
+        return {}
+    rows = runs.filter(cell=cell).select("seed", metric).sort("seed").iter_rows()
+    return {seed: value for seed, value in rows if value is not None and math.isfinite(value)}
+
+
+def _alone(runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], results: Seeds) -> Row:
+    cell = row["cell"]
+    return Row(
+        label=row["label"],
+        cell=cell,
+        variant=variant_label(row),
+        block=block_label(row),
+        axes=row["axes"],
+        config_differences=row["differences"],
+        is_baseline=row["baseline"],
+        asked=sum(run["cell"] == cell for run in plan["runs"]),
+        seeds=tuple(results),
+        mean=mean_of(results, plan["alpha"]),
+        cost=_cost(runs, plan, cell),
+        metrics={name: average(runs, cell, name) for name in plan["metrics"]["report"]},
+        compare_to=row["compare_to"],
+        notes=(row["note"],) if row["note"] else (),
+    )
+
+
+def _against(
+    row: Row,
+    rows: Sequence[Row],
+    runs: pl.DataFrame,
+    outcomes: Mapping[str, pl.DataFrame],
+    results: Mapping[str, Seeds],
+    plan: Mapping[str, Any],
+) -> Row:
+    other = str(row.compare_to)
+    # Two rows may be one cell, at equal steps and at equal FLOPs: the one trained as long is meant.
+    named_so = sorted((each for each in rows if each.cell == other), key=lambda each: each.block != row.block)
+    label = named_so[0].label if named_so else other
+    difference, note = difference_of(results, (row.cell, other), runs, outcomes, plan["metrics"]["verdict"], plan)
+    notes = [*row.notes, *([note] if note else [])]
+    shared = sorted(set(results[row.cell]) & set(results.get(other, {})))
+    if results[row.cell] and len(shared) < max(row.n, len(results.get(other, {}))):
+        told = (
+            f"on the seeds that both have ({', '.join(map(str, shared))})" if shared else "not possible: no shared seed"
+        )
+        notes.append(f"comparison with {label} {told}")
+    if difference is not None and difference.difference != 0 and difference.note and difference.n > 1:
+        notes.append(difference.note)
+    return replace(row, compare_label=label, difference=difference, notes=tuple(notes))
+
+
+def difference_of(
+    results: Mapping[str, Seeds],
+    cells: tuple[str, str],
+    runs: pl.DataFrame,
+    outcomes: Mapping[str, pl.DataFrame],
+    metric: str,
+    plan: Mapping[str, Any],
+) -> tuple[Difference | None, str | None]:
+    """Test variant − baseline on the seeds that both have; also tell what to say of the outcomes."""
+    variant, baseline = (results.get(cell, {}) for cell in cells)
+    shared = sorted(set(variant) & set(baseline))
+    test = named(plan["test"])
+    if not shared:
+        return None, None
+    differences = [variant[seed] - baseline[seed] for seed in shared]
+    if len(shared) < test.seeds:
+        mean = sum(differences) / len(differences)
+        return Difference(len(shared), mean, None, None, None, f"{plan['test']} needs {test.seeds} seeds"), None
+    if plan["test"] != "paired_t_examples":
+        return test.run(differences, None, plan["alpha"]), None
+    found = paired(outcomes, runs, metric, cells, shared)
+    return test.run(differences, found.differences, plan["alpha"]), found.note
+
+
+def corrected_p(differences: Sequence[Difference | None], correct: str) -> list[float | None]:
+    """Correct all planned comparisons at once: those that are not there yet count too, as if they found nothing.
+
+    So a p-value of half a study is not rosier than the same p-value of the whole one.
+    """
+    raw = [1.0 if found is None or found.p is None else found.p for found in differences]
+    corrected = holm(raw) if correct == "holm" else raw
+    return [None if found is None or found.p is None else p for found, p in zip(differences, corrected, strict=True)]
+
+
+def _verdict(row: Row, plan: Mapping[str, Any], mode: str) -> tuple[Outcome, str]:
+    if row.compare_to is None:
+        return ("baseline", "baseline") if row.is_baseline else ("not compared", "not compared")
+    difference, p = row.difference, row.p_corrected
+    if difference is None:
+        return "too few", "no results yet" if not row.n else "no shared seed yet"
+    if p is None:
+        return "too few", f"too few seeds ({difference.n} of at least {named(plan['test']).seeds})"
+    outcome = outcome_of(difference, p, plan["alpha"], mode)
+    if outcome == "identical":
+        return outcome, f"identical to {row.compare_label}"
+    if outcome == "undecided":
+        return outcome, f"no difference shown ({p_value(p)})"
+    return outcome, f"{outcome} than {row.compare_label} ({p_value(p)})"
+
+
+def outcome_of(difference: Difference | None, p: float | None, alpha: float, mode: str) -> Outcome:
+    """Judge a difference by its corrected p-value."""
+    if difference is None or p is None:
+        return "too few"
+    if difference.difference == 0 and difference.error == 0:
+        return "identical"
+    if p > alpha:
+        return "undecided"
+    return "better" if (difference.difference > 0) == (mode == "max") else "worse"
+
+
+def _best(rows: Sequence[Row], mode: str) -> set[int]:
+    """Find the row with the best mean, among those trained equally long if that is an axis."""
+    found = set()
+    for block in {row.block for row in rows}:
+        means = {i: row.mean.mean for i, row in enumerate(rows) if row.mean is not None and row.block == block}
+        if len(means) > 1:
+            found.add((max if mode == "max" else min)(means, key=means.__getitem__))
+    return found
+
+
+def mean_of(results: Seeds, alpha: float) -> Mean | None:
+    """Mean and interval of a cell's results."""
+    return mean_interval(list(results.values()), alpha) if results else None
+
+
+def average(runs: pl.DataFrame, cell: str, column: str) -> float | None:
+    """Mean of a column over a cell's finished runs; None where none has it."""
+    values = list(seeds_of(runs, cell, column).values())
+    return sum(values) / len(values) if values else None
+
+
+def _cost(runs: pl.DataFrame, plan: Mapping[str, Any], cell: str) -> Cost:
+    """Take what runs measured, else what the plan expects."""
+    planned: Mapping[str, Any] = next((run["cost"] for run in plan["runs"] if run["cell"] == cell), {})
+    measured = {name: average(runs, cell, f"cost/{name}") for name in ("params", "trained_params", "flops")}
+    return Cost(
+        params=measured["params"],
+        trained_params=_first(measured["trained_params"], planned.get("trained_params")),
+        flops=_first(measured["flops"], planned.get("flops_forward")),
+        flops_training=average(runs, cell, "cost/flops_training"),
+        steps=planned.get("steps"),
+        training_flops=_first(planned.get("flops")),
+        seconds=average(runs, cell, "cost/seconds"),
+        memory_mib=average(runs, cell, "cost/memory"),
+    )
+
+
+def _first(*values: float | None) -> float | None:
+    return next((float(value) for value in values if value is not None), None)

@@ -1,0 +1,60 @@
+"""Learning curves: a metric over the steps of training, mean over seeds with a band."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mtlab.recording.reader import Array
+from mtlab.report.figures import parts, theme
+from mtlab.report.figures.theme import Style
+from mtlab.report.formats import numbers
+from mtlab.report.gathered import History, Source
+
+
+def curves(
+    found: Mapping[Source, History], metric: str = "val/accuracy", styles: Mapping[str, Style] | None = None
+) -> go.Figure:
+    """Draw a logged metric of each variant; a step counts as far as all of a variant's runs have reached."""
+    points = numbers.in_points(metric)
+    title = f"Learning curves: {metric}"
+    names = parts.variants(found)
+    figure = parts.panels([""], [""], x="step of training", y=f"{metric}{', points' if points else ''}")
+    drawn = []
+    for variant in names:
+        runs = parts.of(found, variant)
+        made = _together(list(runs.values()), metric)
+        if made is None:
+            continue
+        steps, values = made
+        drawn.append(variant)
+        style = theme.style(styles, variant, names)
+        hover = "%{y:.1f} at step %{x:,}" if points else "%{y:.4g} at step %{x:,}"
+        figure.add_traces(parts.band(steps, values * (100 if points else 1), variant, style, legend=True, hover=hover))
+    if not drawn:
+        return theme.empty(title, f"No run has logged {metric} yet; logged: {', '.join(metrics(found)) or 'nothing'}.")
+    data = "validation data" if metric.startswith("val/") else "training batches" if metric.startswith("train/") else ""
+    caption = (
+        f"Mean over seeds, band: lowest to highest seed; {parts.seeds(found)}{f'; on {data}' if data else ''}. "
+        "A mean over seeds may rise smoothly where single seeds jump."
+    ) + parts.uncrowded(figure, names)
+    return theme.finish(figure, title, caption, height=380)
+
+
+def metrics(found: Mapping[Source, History]) -> list[str]:
+    """List what was logged."""
+    names = dict.fromkeys(name for history in found.values() for row in history for name in row)
+    return [name for name in names if name not in ("step", "seconds")]
+
+
+def _together(histories: list[History], metric: str) -> tuple[list[int], Array] | None:
+    """Align runs at the steps that all of them logged: steps [S], values [runs, S]."""
+    logged = [{row["step"]: row[metric] for row in history if metric in row} for history in histories]
+    logged = [each for each in logged if each]
+    if not logged:
+        return None
+    steps = sorted(set.intersection(*(set(each) for each in logged)))
+    values = np.array([[each[step] for step in steps] for each in logged], dtype=float)
+    return (steps, values) if steps else None

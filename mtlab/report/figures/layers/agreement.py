@@ -1,0 +1,169 @@
+"""Do seeds agree on which levels to use? Correlation of their patterns, against what chance gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality
+from mtlab.report.figures import parts, theme
+from mtlab.report.figures.theme import Style
+from mtlab.report.gathered import Source
+
+SHUFFLES = 1000
+LEVEL = 0.95  #: of what chance gives, this much lies within the grey bar
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the seeds of one variant agree, in one modality."""
+
+    variant: str
+    modality: Modality
+    seeds: int
+    pairs: tuple[float, ...]  #: correlation of each pair of seeds
+    mean: float | None
+    chance: tuple[float, float] | None  #: within which the mean lies by chance
+    note: str | None = None
+
+
+def agreements(
+    found: Mapping[Source, Layers], start: Mapping[Source, Layers] | None = None, kind: Kind = "contributions"
+) -> list[Agreement]:
+    """Correlate the patterns of each variant's seeds, pair by pair.
+
+    A pattern is a level's part less the mean of its cross-modal layer, over all levels and layers: what is common to
+    all levels, and to all layers, is no agreement. Chance: the levels of each seed and layer in a random order.
+
+    Args:
+        found: the runs' best checkpoints.
+        start: the same before training (`Trace.layers[0]`): agreement is then that of what training changed, as seeds
+            that start alike agree before they have learned anything.
+        kind: contributions or weights.
+
+    """
+    return [
+        _agreement(variant, modality, _patterns(parts.of(found, variant), start, kind, modality))
+        for variant in parts.variants(found)
+        for modality in MODALITIES
+    ]
+
+
+def agreement(
+    found: Mapping[Source, Layers],
+    start: Mapping[Source, Layers] | None = None,
+    styles: Mapping[str, Style] | None = None,
+    kind: Kind = "contributions",
+) -> go.Figure:
+    """Draw each variant's mean correlation between seeds, every pair as a dot, and the range that chance gives."""
+    title = "Is the pattern real? Agreement between seeds on which levels to use"
+    computed = [each for each in agreements(found, start, kind) if each.mean is not None]
+    if not computed:
+        several = max((len(parts.of(found, name)) for name in parts.variants(found)), default=0) > 1
+        why = parts.nothing(found, kind) if several else "Agreement needs two seeds of a variant at least."
+        return theme.empty(title, why)
+    names = list(dict.fromkeys(each.variant for each in computed))
+    figure = parts.panels([""], list(MODALITIES), x="correlation between seeds")
+    for column, modality in enumerate(MODALITIES, 1):
+        for each in (each for each in computed if each.modality == modality):
+            style = theme.style(styles, each.variant, names)
+            figure.add_traces(_drawn(each, style), rows=1, cols=column)
+    for name, symbol, size in (
+        ("chance", "square", 12),
+        ("a pair of seeds", "circle", 6),
+        ("their mean", "diamond", 11),
+    ):
+        figure.add_trace(parts.key(name, theme.NEUTRAL, symbol, size), row=1, col=1)
+    figure.update_yaxes(categoryorder="array", categoryarray=[theme.label(name) for name in names][::-1])
+    figure.update_xaxes(range=[-1.05, 1.05])
+    changed = " of what training changed since the start" if start is not None else ""
+    caption = (
+        f"Correlation between two seeds' {parts.KINDS[kind]}s{changed}, over all levels and cross-modal layers, "
+        f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
+        f"each seed's levels are shuffled ({SHUFFLES:,} times). {parts.seeds(found)}; {parts.averaged(found.values())}."
+    )
+    return theme.finish(figure, title, caption, height=160 + 34 * len(names))
+
+
+def _drawn(each: Agreement, style: Style) -> list[go.Scatter]:
+    low, high = each.chance or (0.0, 0.0)
+    return [
+        go.Scatter(
+            x=[low, high],
+            y=[theme.label(each.variant)] * 2,
+            mode="lines",
+            line={"color": theme.see_through(theme.NEUTRAL, 0.35), "width": 12},
+            showlegend=False,
+            hovertemplate="chance: %{x:.2f}<extra></extra>",
+        ),
+        go.Scatter(
+            x=list(each.pairs),
+            y=[theme.label(each.variant)] * len(each.pairs),
+            mode="markers",
+            marker={"color": style.colour, "size": 6, "opacity": 0.55},
+            showlegend=False,
+            hovertemplate="%{y}: %{x:.2f}<extra></extra>",
+        ),
+        go.Scatter(
+            x=[each.mean],
+            y=[theme.label(each.variant)],
+            mode="markers",
+            marker={"color": style.colour, "size": 12, "symbol": "diamond"},
+            showlegend=False,
+            hovertemplate="%{y}: %{x:.2f}<extra></extra>",
+        ),
+    ]
+
+
+def _patterns(
+    runs: Mapping[Source, Layers], start: Mapping[Source, Layers] | None, kind: Kind, modality: Modality
+) -> list[list[Array]]:
+    """Give each seed's layers, [N] each; less the start's where that is asked for."""
+    depths = parts.depths(runs.values(), kind)
+    patterns = []
+    for source, layers in runs.items():
+        before = None if start is None else start.get(source)
+        if start is not None and before is None:
+            continue
+        rows = []
+        for depth in depths:
+            own = layers.experts(kind, modality, depth)
+            first = None if before is None else before.experts(kind, modality, depth)
+            if own is None or len(own) < 2 or (before is not None and (first is None or first.shape != own.shape)):
+                continue
+            rows.append(own.astype(float) - (0 if first is None else first))
+        if rows:
+            patterns.append(rows)
+    return patterns
+
+
+def _agreement(variant: str, modality: Modality, patterns: list[list[Array]]) -> Agreement:
+    shapes = {tuple(len(row) for row in seed) for seed in patterns}
+    if len(patterns) < 2 or len(shapes) > 1:
+        return Agreement(variant, modality, len(patterns), (), None, None, "fewer than two seeds")
+    rows = [np.stack(layer) for layer in zip(*patterns, strict=True)]  # of each layer, [seeds, N]
+    centred = [row - row.mean(1, keepdims=True) for row in rows]
+    flat = np.concatenate(centred, axis=1)
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
+    if (norms < 1e-9).any():
+        return Agreement(variant, modality, len(patterns), (), None, None, "the levels are all alike")
+    unit = flat / norms
+    pairs = tuple(float(unit[one] @ unit[other]) for one, other in combinations(range(len(unit)), 2))
+    dice = np.random.default_rng(0)
+    shuffled = [dice.permuted(np.repeat(row[None], SHUFFLES, axis=0), axis=2) for row in centred]
+    by_chance = _mean_correlation(np.concatenate(shuffled, axis=2) / norms)
+    outside = (1 - LEVEL) / 2
+    low, high = np.quantile(by_chance, [outside, 1 - outside])
+    return Agreement(variant, modality, len(patterns), pairs, float(np.mean(pairs)), (float(low), float(high)))
+
+
+def _mean_correlation(unit: Array) -> Array:
+    """Average over all pairs of rows of length one, [shuffles, seeds, numbers] → [shuffles]."""
+    seeds = unit.shape[1]
+    whole: Array = np.square(unit.sum(1)).sum(1)  # every pair twice, and each row with itself
+    mean: Array = (whole - seeds) / (seeds * (seeds - 1))
+    return mean

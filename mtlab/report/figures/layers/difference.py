@@ -1,0 +1,104 @@
+"""How two variants differ in the levels that they draw on, or one variant from itself before its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality
+from mtlab.report.figures import parts, theme
+from mtlab.report.gathered import Source
+
+
+def difference(
+    first: Mapping[Source, Layers],
+    second: Mapping[Source, Layers],
+    names: tuple[str, str],
+    kind: Kind = "contributions",
+) -> go.Figure:
+    """Draw first − second, means over seeds; cells are marked in which all seeds of one lie above all of the other.
+
+    Args:
+        first: the runs of one side.
+        second: those of the other.
+        names: of the two sides, as the figure calls them.
+        kind: contributions or weights.
+
+    """
+    title = f"{names[0]} less {names[1]}: {parts.KINDS[kind]} of each level"
+    made = {modality: _matrix(first, second, kind, modality) for modality in MODALITIES}
+    if all(each is None for each in made.values()):
+        return theme.empty(title, _nothing(first, second, names, kind))
+    figure = parts.panels([""], list(MODALITIES), x="level", shared_y="rows")
+    largest = max(float(np.nanmax(np.abs(each[2]))) for each in made.values() if each is not None) or 1.0
+    depth = 1
+    for column, modality in enumerate(MODALITIES, 1):
+        found = made[modality]
+        if found is None:
+            continue
+        levels, depths, values, apart = found
+        depth = max(depth, len(depths))
+        text = [
+            [_signed(value, mark=mark) for value, mark in zip(row, marks, strict=True)]
+            for row, marks in zip(values, apart, strict=True)
+        ]
+        drawn = parts.heat(
+            [str(level) for level in levels],
+            parts.layer_names(depths),
+            values,
+            text=text,
+            hover="level %{x}, %{y}: %{text}<extra></extra>",
+            diverging=True,
+        )
+        figure.add_trace(drawn, row=1, col=column)
+    figure.update_xaxes(type="category")
+    figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest})
+    caption = (
+        f"{parts.MEANT[kind]}. Differences of means over seeds ({names[0]}: n = {len(first)}, {names[1]}: n = "
+        f"{len(second)}); *: all seeds of one lie above all of the other (told from 3 seeds each on). "
+        f"{parts.averaged([*first.values(), *second.values()]).capitalize()}."
+    )
+    return theme.finish(figure, title, caption, height=120 + 34 * depth)
+
+
+def _nothing(
+    first: Mapping[Source, Layers], second: Mapping[Source, Layers], names: tuple[str, str], kind: Kind
+) -> str:
+    without = [name for name, side in zip(names, (first, second), strict=True) if not parts.depths(side.values(), kind)]
+    if without:
+        return f"There are no {kind} to compare: {' and '.join(without)} has none."
+    return f"{names[0]} and {names[1]} draw on different numbers of levels: there is nothing to subtract."
+
+
+def _signed(value: float, *, mark: bool) -> str:
+    """Write a difference; one that rounds to nothing has no sign, and no mark.
+
+    >>> _signed(-0.123, mark=True), _signed(-0.001, mark=True)
+    ('−0.12*', '0.00')
+    """
+    if abs(value) < 0.005:
+        return "0.00"
+    return f"{value:+.2f}{'*' if mark else ''}".replace("-", "−")
+
+
+def _matrix(
+    first: Mapping[Source, Layers], second: Mapping[Source, Layers], kind: Kind, modality: Modality
+) -> tuple[tuple[int, ...], list[int], Array, Array] | None:
+    """Give levels [N], depths [K], differences [K, N], and whether the seeds are apart, [K, N]."""
+    depths, differences, marks = [], [], []
+    for depth in parts.depths([*first.values(), *second.values()], kind):
+        one, other = (
+            parts.stacked(each.experts(kind, modality, depth) for each in side.values()) for side in (first, second)
+        )
+        if one is None or other is None or one.shape[1] != other.shape[1]:
+            continue
+        depths.append(depth)
+        differences.append(one.mean(0) - other.mean(0))
+        enough = min(len(one), len(other)) >= 3
+        marks.append(enough & ((one.min(0) > other.max(0)) | (other.min(0) > one.max(0))))
+    if not depths or len({len(row) for row in differences}) > 1:
+        return None
+    levels = next(iter(first.values())).experts_levels(modality, len(differences[0]))
+    return levels, depths, np.stack(differences), np.stack(marks)

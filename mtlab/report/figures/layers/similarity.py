@@ -1,0 +1,77 @@
+"""How alike the outputs of the managers are from layer to layer: cosine, and CKA, which no rotation changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mtlab.recording.reader import MODALITIES, Array, Layers, Modality
+from mtlab.report.figures import parts, theme
+from mtlab.report.figures.theme import Style
+from mtlab.report.gathered import Source
+
+Measure = Literal["cka", "cosine"]
+NAMES: Mapping[Measure, str] = {"cka": "CKA", "cosine": "cosine similarity"}
+_NOTHING = "No finished run has recorded how alike the outputs of its managers are."
+
+
+def consecutive(
+    found: Mapping[Source, Layers], styles: Mapping[str, Style] | None = None, measure: Measure = "cka"
+) -> go.Figure:
+    """Draw the similarity of each manager's output to that of the layer below, a line per variant."""
+    title = f"How alike consecutive managers' outputs are: {NAMES[measure]}"
+    names = parts.variants(found)
+    figure = parts.panels([""], list(MODALITIES), x="cross-modal layers", y=NAMES[measure])
+    shown: set[str] = set()
+    for column, modality in enumerate(MODALITIES, 1):
+        for variant in names:
+            matrices = _matrices(found, variant, measure, modality)
+            if matrices is None or matrices.shape[1] < 2:
+                continue
+            values = np.stack([np.diagonal(each, 1) for each in matrices])
+            pairs = [f"{place + 1} → {place + 2}" for place in range(values.shape[1])]
+            style = theme.style(styles, variant, names)
+            drawn = parts.band(pairs, values, variant, style, legend=variant not in shown)
+            figure.add_traces(drawn, rows=1, cols=column)
+            shown.add(variant)
+    if not shown:
+        return theme.empty(title, _NOTHING)
+    figure.update_yaxes(rangemode="tozero")
+    caption = _caption(found, measure, band=True) + parts.uncrowded(figure, names)
+    return theme.finish(figure, title, caption, height=330)
+
+
+def similarity(found: Mapping[Source, Layers], variant: str, measure: Measure = "cka") -> go.Figure:
+    """Draw the similarity of every pair of one variant's managers' outputs: means over seeds."""
+    title = f"How alike the outputs of {variant} are from layer to layer: {NAMES[measure]}"
+    runs = parts.of(found, variant)
+    figure = parts.panels([""], list(MODALITIES), x="cross-modal layer", y="cross-modal layer", shared_y="rows")
+    size = 0
+    for column, modality in enumerate(MODALITIES, 1):
+        matrices = _matrices(found, variant, measure, modality)
+        if matrices is not None:
+            size = max(size, matrices.shape[1])
+            places = [str(place + 1) for place in range(matrices.shape[1])]
+            hover = "layers %{x} and %{y}: %{z:.3f}<extra></extra>"
+            figure.add_trace(
+                parts.heat(places, places, matrices.mean(0), hover=hover, bar=column == 1), row=1, col=column
+            )
+    if not size:
+        return theme.empty(title, _NOTHING)
+    figure.update_xaxes(type="category").update_yaxes(type="category")
+    return theme.finish(figure, title, _caption(runs, measure, band=False), height=130 + 40 * size)
+
+
+def _matrices(found: Mapping[Source, Layers], variant: str, measure: Measure, modality: Modality) -> Array | None:
+    return parts.stacked(each.values.get(f"{measure}/{modality}") for each in parts.of(found, variant).values())
+
+
+def _caption(found: Mapping[Source, Layers], measure: Measure, *, band: bool) -> str:
+    shown = "Mean over seeds, band: lowest to highest seed" if band else "Means over seeds"
+    return (
+        f"{NAMES[measure]} between the outputs of the managers of two cross-modal layers; 1: the same. "
+        f"{shown}; {parts.seeds(found)}; {parts.averaged(found.values())}."
+    )

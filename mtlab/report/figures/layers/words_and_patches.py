@@ -1,0 +1,199 @@
+"""One example's words and patches, coloured by the level that they draw on."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from mtlab.recording.reader import Grid, Kind, Modality, Tokens
+from mtlab.recording.token_levels import TokenLevels, levels_of, token_levels
+from mtlab.report.figures import parts, theme
+
+Picture = npt.NDArray[np.uint8]  #: [H, W, 3] RGB
+_ONE = "One example, one run: a mean over nothing"
+
+
+def words(tokens: Tokens, example: int, depth: int, kind: Kind = "contributions") -> go.Figure:
+    """Draw, for each word of an example, a bar of the levels' parts at one cross-modal layer."""
+    found = token_levels(tokens, example, "text", depth, kind)
+    title = f"Levels that each word draws on, cross-modal layer {depth + 1}"
+    return _bars(found, _levels(tokens, example, "text", depth, kind), title, _told(tokens, example, kind), kind)
+
+
+def patches(
+    tokens: Tokens, example: int, depth: int, kind: Kind = "contributions", picture: Picture | None = None
+) -> go.Figure:
+    """Draw the level that each patch draws on most: its number, its colour, and the stronger the further it leads.
+
+    Without a grid, image tokens are drawn as words are.
+
+    Args:
+        tokens: what a run recorded.
+        example: its place in `tokens.examples`.
+        depth: of the cross-modal layer, from 0.
+        kind: contributions or weights.
+        picture: what the patches lie over; None where it cannot be had.
+
+    """
+    found, levels = (
+        token_levels(tokens, example, "image", depth, kind),
+        _levels(tokens, example, "image", depth, kind),
+    )
+    title, told = f"Level that each patch draws on most, cross-modal layer {depth + 1}", _told(tokens, example, kind)
+    if tokens.grid is None or not any(each.place for each in found):
+        return _bars(found, levels, title.replace(" most", "").replace("patch", "image token"), told, kind)
+    return _over(found, tokens.grid, levels, title, told, picture)
+
+
+def _over(
+    found: Sequence[TokenLevels],
+    grid: Grid,
+    levels: Sequence[int],
+    title: str,
+    told: str,
+    picture: Picture | None,
+) -> go.Figure:
+    colours = dict(zip(levels, theme.level_colours(len(levels)), strict=True))
+    figure = make_subplots(1, 2, horizontal_spacing=0.04) if picture is not None else make_subplots(1, 1)
+    last = 1 if picture is None else 2
+    if picture is not None:
+        figure.add_layout_image(_laid(picture, grid), row=1, col=1)
+        figure.add_trace(_corners(grid), row=1, col=1)
+    figure.add_layout_image(_laid(_tinted(found, grid, colours, picture), grid), row=1, col=last)
+    named = [each for each in found if each.place is not None]
+    figure.add_trace(
+        go.Scatter(
+            x=[each.place[1] for each in named if each.place],
+            y=[each.place[0] for each in named if each.place],
+            mode="text" if grid.rows * grid.columns <= 150 else "markers",
+            text=[str(each.level) for each in named],
+            textfont={"color": "white", "size": 12, "shadow": "0px 0px 3px black"},
+            marker={"opacity": 0},
+            customdata=[_shares(each, levels) for each in named],
+            hovertemplate="%{customdata}<extra></extra>",
+            showlegend=False,
+        ),
+        row=1,
+        col=last,
+    )
+    figure.add_trace(_corners(grid), row=1, col=last)
+    used = {each.level for each in found}
+    figure.add_traces(
+        [parts.key(f"level {level}", colours[level], "square", 11) for level in levels if level in used],
+        rows=1,
+        cols=last,
+    )
+    figure.update_xaxes(visible=False, range=[-0.5, grid.columns - 0.5], constrain="domain")
+    figure.update_yaxes(visible=False, range=[grid.rows - 0.5, -0.5], constrain="domain")
+    for axis in ("x", "x2")[:last]:
+        figure.update_yaxes(scaleanchor=axis, scaleratio=1, selector={"anchor": axis})
+    prefix = [f"{each.token}: level {each.level}" for each in found if each.place is None]
+    without = f" Tokens that lie nowhere in the picture: {', '.join(prefix)}." if prefix else ""
+    caption = f"{told} Stronger colour: the level leads the others further.{without}"
+    return theme.finish(figure, title, caption, height=350)
+
+
+def _bars(found: Sequence[TokenLevels], levels: Sequence[int], title: str, told: str, kind: Kind) -> go.Figure:
+    if not found:
+        return theme.empty(title, f"No {kind} of single tokens were recorded for this layer.")
+    figure = go.Figure()
+    for number, (level, colour) in enumerate(zip(levels, theme.level_colours(len(levels)), strict=True)):
+        figure.add_trace(_bar(found, [each.shares[number] for each in found], f"level {level}", colour))
+    rest = [1 - sum(each.shares) for each in found]
+    if kind == "contributions" and max(rest) > 1e-3:  # contributions sum to one, weights need not
+        figure.add_trace(_bar(found, rest, "previous state", theme.NEUTRAL).update(opacity=0.45))
+    figure.update_layout(barmode="stack", bargap=0.12, legend_traceorder="normal")
+    figure.update_xaxes(tickvals=list(range(len(found))), ticktext=[theme.plain(each.token) for each in found])
+    figure.update_yaxes(title_text=parts.KINDS[kind], rangemode="tozero")
+    return theme.finish(figure, title, told, height=340)
+
+
+def _bar(found: Sequence[TokenLevels], values: Sequence[float], name: str, colour: str) -> go.Bar:
+    return go.Bar(
+        x=list(range(len(found))),
+        y=list(values),
+        name=name,
+        marker_color=colour,
+        customdata=[theme.plain(each.token) for each in found],
+        hovertemplate="%{customdata}, %{fullData.name}: %{y:.3f}<extra></extra>",
+    )
+
+
+def _levels(tokens: Tokens, example: int, modality: Modality, depth: int, kind: Kind) -> tuple[int, ...]:
+    experts = tokens.experts(kind, modality, depth, example)
+    return () if experts is None else levels_of(tokens, modality, experts)
+
+
+def _told(tokens: Tokens, example: int, kind: Kind) -> str:
+    told = tokens.examples[example]
+    judged = [f"{name}: {value}" for name, value in (("predicted", told.prediction), ("right", told.truth)) if value]
+    return f"“{told.text}” ({', '.join([told.id, *judged])}). {parts.MEANT[kind]}. {_ONE}."
+
+
+def _shares(each: TokenLevels, levels: Sequence[int]) -> str:
+    pairs = (f"level {level}: {share:.3f}" for level, share in zip(levels, each.shares, strict=True))
+    return "<br>".join([theme.plain(each.token), *pairs])
+
+
+def _corners(grid: Grid) -> go.Scatter:
+    """Give the axes something to hold on to where there are pictures alone."""
+    return go.Scatter(
+        x=[-0.5, grid.columns - 0.5],
+        y=[-0.5, grid.rows - 0.5],
+        mode="markers",
+        marker={"opacity": 0},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _laid(picture: Picture, grid: Grid) -> Mapping[str, Any]:
+    """Lay a picture under a grid of patches."""
+    return {
+        "source": data_uri(picture),
+        "x": -0.5,
+        "y": -0.5,
+        "sizex": grid.columns,
+        "sizey": grid.rows,
+        "sizing": "stretch",
+        "layer": "below",
+    }
+
+
+def _tinted(
+    found: Sequence[TokenLevels], grid: Grid, colours: Mapping[int, str], picture: Picture | None, cell: int = 40
+) -> Picture:
+    """Colour the patches, over the greyed picture or over grey."""
+    size = (grid.columns * cell, grid.rows * cell)
+    if picture is None:
+        ground = np.full((size[1], size[0], 3), 128.0)
+    else:
+        from PIL import Image
+
+        grey = np.asarray(Image.fromarray(picture).convert("L").resize(size), dtype=float)
+        ground = np.repeat(grey[:, :, None], 3, axis=2) * 0.75
+    for each in found:
+        if each.place is None:
+            continue
+        row, column = each.place
+        colour = np.array([int(colours[each.level][at : at + 2], 16) for at in (1, 3, 5)], dtype=float)
+        opacity = 0.2 + 0.65 * each.colour_strength
+        part = (slice(row * cell + 1, (row + 1) * cell - 1), slice(column * cell + 1, (column + 1) * cell - 1))
+        ground[part] = (1 - opacity) * ground[part] + opacity * colour
+    return ground.round().astype(np.uint8)
+
+
+def data_uri(picture: Picture) -> str:
+    """Write a picture into a URI, as PNG."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

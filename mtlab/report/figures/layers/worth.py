@@ -1,0 +1,88 @@
+"""Weight against contribution against worth: what a level is given, what comes of it, and what is lost without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality, Worth
+from mtlab.report.figures import parts, theme
+from mtlab.report.figures.theme import Style
+from mtlab.report.formats import numbers
+from mtlab.report.gathered import Source
+
+
+def worth(
+    found: Mapping[Source, Layers], worths: Mapping[Source, Worth], styles: Mapping[str, Style] | None = None
+) -> go.Figure:
+    """Draw weight, contribution (means over cross-modal layers) and the drop without it, level by level."""
+    title = "What levels are given, and what they are worth"
+    names = parts.variants([*found, *worths])
+    if not worths:
+        return theme.empty(
+            title,
+            "What single levels are worth was not measured. `mtlab intervene RUN` measures it; "
+            "`record.interventions: true` does so in runs to come.",
+        )
+    metric = next(iter(worths.values())).metric
+    rows = ["weight", "contribution", f"lost without it{', points' if numbers.in_points(metric) else ''}"]
+    figure = parts.panels(rows, list(MODALITIES), x="level", shared_y="rows", shared_x="columns")
+    scale = 100 if numbers.in_points(metric) else 1
+    shown: set[str] = set()
+    for column, modality in enumerate(MODALITIES, 1):
+        for variant in names:
+            style = theme.style(styles, variant, names)
+            for row, made in enumerate(
+                (
+                    _used(parts.of(found, variant), "weights", modality),
+                    _used(parts.of(found, variant), "contributions", modality),
+                    _drops(parts.of(worths, variant), modality, scale),
+                ),
+                1,
+            ):
+                if made is None:
+                    continue
+                levels, values = made
+                figure.add_traces(
+                    parts.band(levels, values, variant, style, legend=variant not in shown), rows=row, cols=column
+                )
+                shown.add(variant)
+    figure.update_xaxes(dtick=1, tickformat="d", title_text=None)
+    figure.update_yaxes(rangemode="tozero")
+    figure.update_xaxes(title_text="level", row=3)
+    by = sorted({how for each in worths.values() for how in each.by.values()})
+    how = {
+        "weights": "its weight set to 0 at every layer and the rest renormalised",
+        "input": "the level set to 0 before it enters the model, where a manager is no mixture",
+    }
+    of_layers = f"means over cross-modal layers, {parts.averaged(found.values())}; {parts.seeds(found)}"
+    removed = "; ".join(how[each] for each in by if each in how)
+    caption = (
+        f"{f'Weight and contribution: {of_layers}. ' if found else ''}Lost without it: {metric} (all of validation) "
+        f"less that with the level removed ({removed}); {parts.seeds(worths)}. "
+        f"Mean over seeds, band: lowest to highest seed.{parts.uncrowded(figure, names)}"
+    )
+    return theme.finish(figure, title, caption, height=560)
+
+
+def _used(runs: Mapping[Source, Layers], kind: Kind, modality: Modality) -> tuple[tuple[int, ...], Array] | None:
+    """Average over cross-modal layers: levels [N], values [runs, N]."""
+    made = []
+    for layers in runs.values():
+        rows = [layers.experts(kind, modality, depth) for depth in layers.depths(kind, modality)]
+        values = parts.stacked(rows)
+        made.append(None if values is None else values.mean(0))
+    values = parts.stacked(made)
+    if values is None:
+        return None
+    return next(iter(runs.values())).experts_levels(modality, values.shape[1]), values
+
+
+def _drops(runs: Mapping[Source, Worth], modality: Modality, scale: float) -> tuple[tuple[int, ...], Array] | None:
+    levels = tuple(sorted({level for each in runs.values() for level in each.without.get(modality, {})}))
+    drops = [[each.drop(modality, level) for level in levels] for each in runs.values()]
+    values = scale * np.array(drops, dtype=float)
+    values = values[np.isfinite(values).all(1)] if values.size else values
+    return (levels, values) if values.size else None

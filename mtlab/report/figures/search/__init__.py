@@ -1,0 +1,1 @@
+"""Figures of hyper-parameter searches."""

@@ -1,0 +1,147 @@
+"""The sentences under a table: how many seeds, which interval, which test, what the columns mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mtlab.report.formats import numbers
+from mtlab.report.notes import of_rows
+from mtlab.statistics import POWER, named
+
+if TYPE_CHECKING:
+    from mtlab.report.report import Report
+
+NAMED = 6  #: baselines that a sentence names before it counts
+NO_FAMILIES = "No results by family: no run is finished, or its questions are of one family."
+PUBLISHED = "Published: from the literature, not measured here and not tested against."
+
+
+def caption(report: Report) -> str:
+    """Explain the table in one paragraph: everything that its numbers need to be quoted."""
+    unit = ", in points (100 × share)" if numbers.in_points(report.metric) else ""
+    level = numbers.level(report.alpha)
+    sentences = [f"{seeds(report)}. {report.metric}{unit}: mean ± half-width of the {level} t interval over seeds."]
+    if report.comparisons:
+        correction = (
+            f"p corrected by Holm for {report.comparisons} comparison{'s' if report.comparisons > 1 else ''}"
+            if report.correct == "holm"
+            else "p not corrected for several comparisons"
+        )
+        other = report.baselines[0] if len(report.baselines) == 1 else "the row named in the verdict"
+        needed = ", corrected likewise" if report.correct == "holm" and report.comparisons > 1 else ""
+        sentences.append(
+            f"Difference: to {other}, on shared seeds, ± {level}; {named(report.test).words}; {correction}. "
+            f"Detects: the smallest true difference that this n would find with {POWER:.0%} power{needed}."
+        )
+    marks = "★ best mean, shown to be better or not. " if any(row.best for row in report.rows) else ""
+    sentences.append(
+        f"{marks}Params: those trained. FLOPs: forward pass of one example. Time: training, mean over seeds."
+    )
+    return " ".join(sentences)
+
+
+def families(report: Report) -> str:
+    """Explain the table by family."""
+    level, metric = numbers.level(report.alpha), report.metric
+    unit = ", in points (100 × share)" if numbers.in_points(metric) else ""
+    sentences = [f"{seeds(report)}. {metric} by family{unit}: mean ± half-width of the {level} t interval over seeds."]
+    sizes = {name: rows[0].examples for name, rows in report.families.items() if rows and rows[0].examples}
+    if sizes:
+        sentences.append(f"Examples: {', '.join(f'{name} {size}' for name, size in sizes.items())}.")
+    if report.family_comparisons:
+        sentences.append(marks(report, report.family_comparisons, " over all families and variants"))
+    return " ".join(sentences)
+
+
+def marks(report: Report, comparisons: int, scope: str = "") -> str:
+    """Explain the marks of what was shown."""
+    names = [
+        *report.baselines[:NAMED],
+        *([f"{len(report.baselines) - NAMED} more"] if report.baselines[NAMED:] else []),
+    ]
+    other = against(report) or f"its baseline (one of {', '.join(names)})"
+    correction = (
+        f"corrected by Holm for {comparisons} comparison{'s' if comparisons > 1 else ''}{scope}"
+        if report.correct == "holm"
+        else "not corrected for several comparisons"
+    )
+    return (
+        f"{numbers.MARKS['better']} better, {numbers.MARKS['worse']} worse than {other}: {named(report.test).words}, "
+        f"p ≤ {report.alpha:g}, {correction}; no mark: no difference shown."
+    )
+
+
+def against(report: Report) -> str | None:
+    """Name the one baseline: its row, or its variant where every row is compared with the one trained as long."""
+    if len(report.baselines) == 1:
+        return report.baselines[0]
+    blocks = {row.label: row.block for row in report.rows}
+    compared = [row for row in report.rows if row.compare_label is not None]
+    names = {row.variant for row in report.rows if row.label in report.baselines}
+    alike = all(blocks.get(str(row.compare_label)) == row.block for row in compared)
+    return names.pop() if alike and len(names) == 1 else None
+
+
+def paper(report: Report, *, blocks: int = 1, differences: bool = True) -> str:
+    """Explain a table that leaves for a paper: all that its numbers need to be quoted.
+
+    Args:
+        report: what is reported.
+        blocks: of variants that stand side by side.
+        differences: does the table show them?
+
+    """
+    unit = ", in points" if numbers.in_points(report.metric) else ""
+    over = "" if report.examples is None else f" on m = {report.examples} examples"
+    level, best = numbers.level(report.alpha), "highest" if report.mode == "max" else "lowest"
+    sentences = [
+        f"{report.metric}{unit}: mean ± half-width of the {level} t interval over {seeds(report)}{over}.",
+        f"Checkpoints: those of the {'highest' if report.choose_mode == 'max' else 'lowest'} {report.choose}.",
+    ]
+    if report.comparisons:
+        if differences:
+            sentences.append(f"Difference: on shared seeds, ± half-width of its {level} interval, not corrected.")
+        sentences.append(marks(report, report.comparisons))
+    if any(row.best for row in report.rows):
+        within = " of its block" if blocks > 1 else ""
+        sentences.append(f"Bold: {best} mean{within}, which alone shows no difference.")
+    sentences += [f"{note[0].upper()}{note[1:]}." for note in of_rows(report.rows)]
+    return " ".join(sentences)
+
+
+def published(report: Report) -> list[str]:
+    """Set results published for the whole study beside ours, clearly apart."""
+    told = []
+    for item in report.published:
+        value = numbers.published(item.value, item.metric)
+        ours = (
+            "" if item.best_label is None else f"; our best, {item.best_label}: {numbers.score(item.best, item.metric)}"
+        )
+        told.append(f"Published {item.metric}: {value} (not run here, not tested against){ours}")
+    return told
+
+
+def beside(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Set results published of single rows beside the same rows here: header and lines."""
+    lines = []
+    for row in report.published_rows:
+        if not row.measured_here:
+            ours = "not measured"
+        elif row.cell is None:
+            ours = "no row of this study"
+        else:
+            ours = "not run" if row.ours is None else numbers.mean(row.ours, row.metric)
+        source = row.source if row.note is None else f"{row.source}; {row.note}"
+        lines.append([row.label, row.metric, numbers.published(row.value, row.metric), ours, source])
+    return ["variant", "metric", "published", "ours", "source"], lines
+
+
+def seeds(report: Report) -> str:
+    """Say how many seeds the variants have."""
+    counts = sorted({row.n for row in report.rows})
+    asked = max((row.asked for row in report.rows), default=0)
+    if not counts or counts == [asked]:
+        return f"n = {asked} seed{'s' if asked != 1 else ''}"
+    return (
+        f"n = {counts[0]} to {counts[-1]} of {asked} seeds" if len(counts) > 1 else f"n = {counts[0]} of {asked} seeds"
+    )

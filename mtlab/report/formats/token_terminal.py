@@ -1,0 +1,156 @@
+"""Words and patches of an example in the terminal, coloured by the level that they draw on, which is also written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mtlab.recording.reader import MODALITIES, Grid, Kind, Modality, Tokens
+from mtlab.recording.token_levels import TokenLevels, levels_of, token_levels
+from mtlab.report.figures import theme
+from mtlab.report.figures.parts import KINDS, MEANT
+
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_GROUND = (128, 128, 128)  #: what weak choices fade into, on light and on dark terminals
+
+
+def render(tokens: Tokens, example: int, kind: Kind = "contributions", width: int = 100) -> RenderableType:
+    """Draw one example: each cross-modal layer's words and patches, and the mean parts of all levels.
+
+    Args:
+        tokens: what was recorded.
+        example: its place in `tokens.examples`.
+        kind: contributions or weights.
+        width: columns of the terminal.
+
+    """
+    parts: list[RenderableType] = [_told(tokens, example), Text(f"{MEANT[kind]}.", style="dim")]
+    for modality in MODALITIES:
+        parts += [Text(), Text(f"{modality}", style="bold"), *_modality(tokens, example, modality, kind, width)]
+    return Group(*parts)
+
+
+def _told(tokens: Tokens, example: int) -> Text:
+    told = tokens.examples[example]
+    line = Text.assemble((f"“{told.text}”", "bold"), f"  {told.id}" if told.id else "")
+    if told.prediction is not None:
+        right = None if told.truth is None else told.prediction == told.truth
+        style = "" if right is None else "green" if right else "red"
+        mark = "" if right is None else "✓ " if right else "✗ "
+        line.append(f"\n{mark}answers {told.prediction}", style=style)
+        line.append(f", right: {told.truth}" if right is False else "")
+    elif told.truth is not None:
+        line.append(f"\nright: {told.truth}")
+    return line
+
+
+def _modality(tokens: Tokens, example: int, modality: Modality, kind: Kind, width: int) -> list[RenderableType]:
+    depths = [depth for depth in tokens.depths(kind, modality) if token_levels(tokens, example, modality, depth, kind)]
+    if not depths:
+        return [Text(_without(tokens, modality, kind), style="yellow")]
+    layers = {depth: token_levels(tokens, example, modality, depth, kind) for depth in depths}
+    rows = tokens.experts(kind, modality, depths[0], example)
+    assert rows is not None
+    levels = levels_of(tokens, modality, rows)
+    colours = dict(zip(levels, theme.level_colours(len(levels)), strict=True))
+    grid = tokens.grid if modality == "image" else None
+    drawn: list[RenderableType] = []
+    for depth, found in layers.items():
+        loose = [each for each in found if grid is None or each.place is None]
+        if loose:
+            head = Text(f"layer {depth + 1:<3}", style="dim")
+            drawn.append(_side([head, _line(loose, colours)]))
+    if grid is not None:
+        drawn += _grids(layers, grid, colours, width)
+    return [*drawn, _legend(colours), _means(layers, levels, kind)]
+
+
+def _without(tokens: Tokens, modality: Modality, kind: Kind) -> str:
+    other: Kind = "weights" if kind == "contributions" else "contributions"
+    if tokens.depths(other, modality):
+        way = " (--weights shows them)" if other == "weights" else ""
+        return f"Its managers have {other}{way}, but no {kind}: what they hand on is no sum of parts."
+    return "Its managers have neither contributions nor weights: what they hand on is no mixture of levels."
+
+
+def _line(found: Sequence[TokenLevels], colours: dict[int, str]) -> Text:
+    line = Text()
+    for each in found:
+        written = f"{each.token}{str(each.level).translate(_SUBSCRIPTS)}"
+        line.append(written.replace(" ", "\u00a0"), style=_style(colours[each.level], each.colour_strength))
+        line.append(" ")
+    return line
+
+
+def _grids(
+    layers: dict[int, list[TokenLevels]], grid: Grid, colours: dict[int, str], width: int
+) -> list[RenderableType]:
+    """Draw one grid of patches a layer, as many side by side as the terminal holds."""
+    digits = max(len(str(level)) for level in colours)
+    cell = digits + 2 if grid.columns <= 10 else digits + 1
+    size = cell * grid.columns
+    blocks: list[RenderableType] = []
+    for depth, found in layers.items():
+        blocks.append(Text.assemble((f"layer {depth + 1}\n", "dim"), _patches(found, grid, colours, cell)))
+    at_once = max(1, (width + 3) // (size + 3))
+    return [_side(blocks[start : start + at_once], size) for start in range(0, len(blocks), at_once)]
+
+
+def _patches(found: Sequence[TokenLevels], grid: Grid, colours: dict[int, str], cell: int) -> Text:
+    placed = {each.place: each for each in found if each.place is not None}
+    drawn = Text()
+    for row in range(grid.rows):
+        for column in range(grid.columns):
+            each = placed.get((row, column))
+            style = "" if each is None else _style(colours[each.level], each.colour_strength)
+            drawn.append(("" if each is None else str(each.level)).center(cell), style=style)
+        drawn.append("\n" if row < grid.rows - 1 else "")
+    return drawn
+
+
+def _legend(colours: dict[int, str]) -> Text:
+    legend = Text.assemble(("level ", "dim"))
+    for level, colour in colours.items():
+        legend.append(f" {level} ", style=_style(colour, 1.0))
+        legend.append(" ")
+    legend.append(" lowest to highest; the paler, the less it leads the others", style="dim")
+    return legend
+
+
+def _means(layers: dict[int, list[TokenLevels]], levels: Sequence[int], kind: Kind) -> Table:
+    """Average the parts over the tokens of the example."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
+    table.add_column(f"mean {KINDS[kind]} of level")
+    for level in levels:
+        table.add_column(str(level), justify="right")
+    if kind == "contributions":  # they sum to one with it; weights need not
+        table.add_column("previous", justify="right")
+    for depth, found in layers.items():
+        means = [sum(each.shares[place] for each in found) / len(found) for place in range(len(levels))]
+        top = max(means)
+        cells = [Text(f"{mean:.2f}", style="bold" if mean == top else "") for mean in means]
+        rest = [Text(f"{max(0.0, 1 - sum(means)):.2f}", style="dim")] if kind == "contributions" else []
+        table.add_row(f"layer {depth + 1}", *cells, *rest)
+    return table
+
+
+def _side(parts: Sequence[RenderableType], width: int | None = None) -> Table:
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    for _ in parts:
+        grid.add_column(min_width=width, no_wrap=width is not None)
+    grid.add_row(*parts)
+    return grid
+
+
+def _style(colour: str, strength: float) -> str:
+    """Write on a colour that is the fainter the weaker the choice is, in black or white, whichever is readable."""
+    share = 0.2 + 0.8 * strength
+    channels = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    mixed = [round(share * own + (1 - share) * ground) for own, ground in zip(channels, _GROUND, strict=True)]
+    linear = [(channel / 255) ** 2.2 for channel in mixed]
+    bright = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return f"{'#000000' if bright > 0.18 else '#ffffff'} on #{mixed[0]:02x}{mixed[1]:02x}{mixed[2]:02x}"

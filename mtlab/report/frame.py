@@ -1,0 +1,171 @@
+"""The run store as tables: one row per run, one row per example. What every figure, table and report starts from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtlab.errors import UserError
+from mtlab.runs import sums
+from mtlab.runs.results import costs
+from mtlab.runs.store import Store, store_root
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def frame(store: Path | str | None = None, study: str | None = None) -> pl.DataFrame:
+    """Read a store as a table: one row per run, with axis values, every metric, costs and what it ran on.
+
+    Args:
+        store: its folder; None: `MTLAB_STORE`, else `./runs`.
+        study: only this study's runs. Without it, all studies': a run that two of them share has a row in each.
+
+    Returns:
+        The columns are those of `mtlab.report.frame.runs`; a run without a value has null there.
+
+    Raises:
+        UserError: there is no store, or no such study.
+
+    """
+    import polars as pl
+
+    opened = Store.open(store_root(store))
+    names = opened.study_names() if study is None else [study]
+    tables = [runs(opened, opened.plan(name)) for name in names]
+    return pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
+
+
+def runs(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
+    """One row for each run of a plan, in the plan's order; what a run has not (yet) is null.
+
+    Columns:
+        run, study, cell, seed, label, state: as in the plan; state is that of `Store.states`.
+        axis/PATH: the axis values; as JSON where values of one axis are of several types.
+        train/…, val/…, test/…: every metric of the result, at the best checkpoint; val/primary and test/primary are
+        the task's primary metric, whatever it is.
+        steps, best_step, stopped_early; cut_texts: which texts were too long for the tower, in words, if any.
+        cost/params, cost/params/PART, cost/trained_params, cost/flops (forward, of one example), cost/flops_training
+        (of one example), cost/seconds, cost/examples_per_second, cost/memory (MiB).
+        mix/NAME: what is no part of a run's id but may shift its last bits or its time: device, threads, processes,
+        micro_batch, host, code (digest of the training code), mtlab, torch and git (commit, `+` if the tree was dirty).
+
+    Args:
+        store: where the runs are.
+        plan: the stored plan, see `Store.plan`.
+
+    """
+    states = store.states(plan)
+    return _table([_run(store, run, states[run["id"]]) for run in plan["runs"]])
+
+
+def examples(store: Store, plan: Mapping[str, Any], *, split: str | None = None) -> pl.DataFrame:
+    """One row for each example of each finished run that recorded outcomes.
+
+    Columns: run, cell, seed, label, split, id, family, target, prediction, score (the task's first metric).
+
+    Args:
+        store: where the runs are.
+        plan: the stored plan.
+        split: only this one, "val" or "test".
+
+    Raises:
+        UserError: a run's file of outcomes is damaged.
+
+    """
+    import polars as pl
+
+    files = {run["id"]: store.run(run["id"]) / "examples.parquet" for run in plan["runs"]}
+    present = {str(path): run for run, path in files.items() if path.is_file() and _finished(path)}
+    columns = ["split", "id", "family", "target", "prediction", "score"]
+    if not present:
+        return pl.DataFrame(schema=dict.fromkeys(["run", "cell", "label", "split", "id", "family"], pl.String))
+    for path in present:
+        sums.check(Path(path).parent, Path(path).name, Path(path).read_bytes())
+    scanned = pl.scan_parquet(list(present), include_file_paths="file").select("file", *columns)
+    if split is not None:
+        scanned = scanned.filter(pl.col("split") == split)
+    of_run = pl.DataFrame(
+        [
+            {"file": str(files[run["id"]]), "run": run["id"], "cell": run["cell"], "seed": run["seed"]}
+            | {"label": run["label"]}
+            for run in plan["runs"]
+        ]
+    )
+    try:
+        return scanned.join(of_run.lazy(), on="file").select("run", "cell", "seed", "label", *columns).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        for path in present:
+            _refuse_damaged(Path(path), columns)
+        raise error
+
+
+def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:
+    result = store.result(run["id"]) if state == "done" else None
+    row = {"run": run["id"], "study": run.get("study"), "cell": run["cell"], "seed": run["seed"]}
+    row |= {"label": run["label"], "state": state}
+    row |= {f"axis/{path}": value for path, value in run["axes"].items()}
+    if result is None:
+        return row
+    row |= {name: float(value) for name, value in result["metrics"].items()}
+    for split in ("val", "test"):  # of runs from before there was another task than answering
+        if f"{split}/accuracy" in result["metrics"]:
+            row.setdefault(f"{split}/primary", float(result["metrics"][f"{split}/accuracy"]))
+    row |= {name: result.get(name) for name in ("steps", "best_step", "stopped_early", "cut_texts")}
+    return row | costs(result.get("cost", {})) | _mixes(store, run["id"], result)
+
+
+def _mixes(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    state, config = store.run_state(run) or {}, store.config(run) or {}
+    versions, git = state.get("versions") or {}, state.get("git") or {}
+    commit = str(git["commit"])[:10] + ("+" if git.get("dirty") else "") if git.get("commit") else None
+    mixes = {name: state.get(name) for name in ("host", "device", "threads")}
+    mixes |= {"processes": state.get("processes", 1)}  # unless said otherwise, there was one
+    mixes |= result.get("mixes") or {}
+    mixes |= {"code": config.get("code"), "mtlab": versions.get("mtlab"), "torch": versions.get("torch"), "git": commit}
+    return {f"mix/{name}": value for name, value in mixes.items()}
+
+
+def _refuse_damaged(path: Path, columns: Sequence[str]) -> None:
+    """Look whether a file of outcomes can be read at all.
+
+    Raises:
+        UserError: it cannot.
+
+    """
+    import polars as pl
+
+    try:
+        missing = [name for name in columns if name not in pl.read_parquet_schema(path)]
+        pl.read_parquet(path, columns=list(columns) if not missing else [])
+    except (pl.exceptions.PolarsError, OSError) as error:
+        told = str(error).partition("\n")[0]
+        raise UserError(f"cannot be read ({told}): it was changed by hand, or the disk is damaged", file=path) from None
+    if missing:
+        raise UserError(f"holds no outcomes of examples ({missing[0]!r} is missing)", file=path)
+
+
+def _finished(file: Path) -> bool:
+    """Outcomes are written before the result: without it they may be those of an attempt that was cut off."""
+    return (file.parent / "result.json").is_file()
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Make a table of rows that have different columns: first those of all, then axes, metrics and the rest by name."""
+    import polars as pl
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pl.DataFrame({name: _uniform([row.get(name) for row in rows]) for name in names}, strict=False)
+
+
+def _uniform(values: Iterable[Any]) -> list[Any]:
+    """Give values of one type: as they are, or as JSON if they are of several types or nested."""
+    values = list(values)
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return [None if value is None else float(value) for value in values]
+    if len(kinds) > 1 or kinds & {dict, list}:
+        return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+    return values

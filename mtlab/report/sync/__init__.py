@@ -1,0 +1,1 @@
+"""Sends what runs log, and figures of it, to trackers."""

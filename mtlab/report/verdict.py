@@ -1,0 +1,56 @@
+"""What a study has shown, in a sentence or two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mtlab.report.formats import numbers
+
+if TYPE_CHECKING:
+    from mtlab.report.comparison import Row
+    from mtlab.report.report import Report
+
+NAMED = 4  #: variants that a sentence names before it counts
+
+
+def sentence(report: Report) -> str:
+    """Say which variants were shown to be better or worse than what they are compared with, and how far that goes."""
+    done, asked = report.runs.get("done", 0), report.runs["asked"]
+    if not any(row.n for row in report.rows):
+        return f"No result yet: {done} of {asked} runs are finished."
+    told = _compared(report) if report.comparisons else _best(report.rows, report.metric)
+    return told if done == asked else f"So far, with {done} of {asked} runs finished. {told}"
+
+
+def _compared(report: Report) -> str:
+    compared = [row for row in report.rows if row.compare_to is not None]
+    against = report.baselines[0] if len(report.baselines) == 1 else "the baseline"
+    shown = []
+    for outcome in ("better", "worse", "identical"):
+        names = [row.label for row in compared if row.outcome == outcome]
+        if names:
+            verb, word = "is" if len(names) == 1 else "are", "to" if outcome == "identical" else "than"
+            shown.append(f"{_listed(names)} {verb} {outcome} {word} {against}")
+    undecided = [row.label for row in compared if row.outcome == "undecided"]
+    if undecided:
+        what = "" if shown else f" to {against}"
+        shown.append(f"no difference{what} is shown for {_listed(undecided)}")
+    few = [row.label for row in compared if row.outcome == "too few"]
+    if few:
+        shown.append(f"too few seeds to tell of {_listed(few)}")
+    corrected = " after Holm" if report.correct == "holm" and report.comparisons > 1 else ""
+    tested = f" (p ≤ {report.alpha:g}{corrected})" if len(few) < len(compared) else ""
+    return f"On {report.metric}{tested}: {'; '.join(shown)}."
+
+
+def _best(rows: Sequence[Row], metric: str) -> str:
+    best = [row for row in rows if row.best] or [row for row in rows if row.mean is not None][:1]
+    told = ", ".join(f"{row.label} with {numbers.mean(row.mean, metric)}" for row in best)
+    return f"Best mean {metric}: {told}; nothing is compared." if len(rows) > 1 else f"{metric}: {told}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > NAMED:
+        return f"{len(names)} variants"
+    return " and ".join((", ".join(names[:-1]), names[-1]) if len(names) > 1 else names)

@@ -1,0 +1,1 @@
+"""From what a cell's YAML says to its whole checked configuration and its id."""

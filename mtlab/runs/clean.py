@@ -1,0 +1,257 @@
+"""What may be removed from a store and a cache, found without touching anything, and removed only if it is still so.
+
+Nothing that a live worker or launcher may use is ever listed: a run's files are its worker's, so they are judged by the
+run's lock and removed below its guard; files that anybody may be writing are left alone until they have stood still for
+`SETTLED`; entries of the expert cache are held by the kernel's locks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from mtlab import files
+from mtlab.data.cache import size_limit
+from mtlab.data.cache.locks import LOCKS, QUARANTINE, alone
+from mtlab.runs import schemas, sums
+from mtlab.runs.lock import PATIENCE, Watch, glance, guarded, lock_path
+from mtlab.runs.store import Store
+
+SETTLED = 3600.0  #: seconds after which a file that nobody has changed is nobody's work in progress
+ASIDE = ".corrupt-"  #: how the names of damaged runs start that were set aside
+ENTRIES = "experts"  #: folder of the expert cache's entries, below the cache's root
+
+Kind = Literal["stale lock", "temporary", "set aside", "damaged", "cache", "run"]
+
+
+class InUseError(Exception):
+    """It is in use by now, or was changed since it was found: left alone."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that may go."""
+
+    kind: Kind
+    path: Path
+    bytes: int
+    why: str
+    remove: Callable[[], None] = field(repr=False, compare=False)  #: raises `InUseError`, `OSError`
+
+
+@dataclass
+class Found:
+    """What may go, and what looks like it but stays."""
+
+    items: list[Item] = field(default_factory=list)
+    kept: list[tuple[Path, str]] = field(default_factory=list)  #: path, why
+
+
+def in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], None] = lambda _: None) -> Found:
+    """Find stale locks, temporary files, corrupt files set aside, and finished runs that were damaged.
+
+    Locks of other hosts are watched for `patience` seconds, as whoever takes one over would.
+
+    Args:
+        store: where to look.
+        patience: seconds without a beat after which a lock is stale.
+        seen: told what is looked at, for progress.
+
+    """
+    found, watches = Found(), []
+    for run in runs_of(store):
+        seen(f"{run.parent.name}/{run.name}")
+        held = glance(run)
+        if held == "live":
+            continue
+        if held != "free":
+            watches.append(Watch(run, patience))
+        if held == "unsure":
+            continue
+        found.items += _leftovers_of(run)
+        found.items += _damage_of(run)
+    _judge(watches, found, seen)
+    for aside in sorted(store.root.glob(f"cells/*/{ASIDE}*")):
+        found.items.append(Item("set aside", aside, _bytes(aside), "a damaged run", partial(delete, aside)))
+    for shared in ("", "cells/*/", "studies/*/", "studies/*/report/", "derived/*/*/"):
+        for scratch in sorted(store.root.glob(f"{shared}{files.TEMPORARY}*")):
+            _add_settled(found, scratch)
+    return found
+
+
+def in_cache(root: Path, limit: int) -> Found:
+    """Find what the expert cache set aside, temporary files, and the least recently used entries beyond its limit.
+
+    Args:
+        root: the cache's root, `files.cache_root()`.
+        limit: bytes that may stay.
+
+    """
+    found, folder = Found(), root / ENTRIES
+    entries = size_limit.by_last_use(folder)
+    excess = sum(size for _, size in entries) - limit
+    for path, size in entries:
+        aside = path.name == QUARANTINE or path.name.startswith(".evicted-")
+        if not size or (excess <= 0 and not aside):
+            continue
+        if _held(folder / LOCKS / path.name):
+            found.kept.append((path, "in use"))
+            continue
+        excess -= size
+        why = "was found damaged, or half removed" if aside else "least recently used, beyond the cache's limit"
+        found.items.append(Item("set aside" if aside else "cache", path, size, why, partial(_evict, path)))
+    going = {item.path for item in found.items}
+    for scratch in root.glob(f"**/{files.TEMPORARY}*"):
+        if not going.intersection(scratch.parents):
+            _add_settled(found, scratch)
+    return found
+
+
+def runs_of(store: Store) -> Iterator[Path]:
+    """Give the run directories of a store."""
+    for directory in sorted((store.root / "cells").glob("*/s*")):
+        if directory.is_dir() and re.fullmatch(r"s\d+", directory.name):
+            yield directory
+
+
+def _leftovers_of(run: Path) -> Iterator[Item]:
+    """Find what killed workers left in a run that nobody works on."""
+    for folder in (run, run / "checkpoints"):
+        for path in sorted(folder.glob(f"{files.TEMPORARY}*")):
+            yield Item("temporary", path, _bytes(path), "its writer was killed", partial(_remove_of, run, path))
+        for path in sorted(folder.glob("*.corrupt*")):
+            why = "was damaged"
+            yield Item("set aside", path, _bytes(path), why, partial(_remove_of, run, path))
+
+
+def _damage_of(run: Path) -> Iterator[Item]:
+    """Find out whether a finished run is still what it was; one that is not is set aside as a whole."""
+    if not (run / "result.json").exists():  # first: a run that is finished in this moment is whole
+        return
+    bad = sums.damaged(run) if (run / sums.NAME).exists() else schemas.damaged(run)
+    if bad:
+        why = f"{', '.join(f'{name} {what}' for name, what in bad.items())}: kept aside; `mtlab run` trains it again"
+        yield Item("damaged", run, _bytes(run), why, partial(_set_aside, run))
+
+
+def _set_aside(run: Path) -> None:
+    with unheld(run):
+        run.rename(run.with_name(f"{ASIDE}{run.name}-{secrets.token_hex(3)}"))
+
+
+def _judge(watches: list[Watch], found: Found, seen: Callable[[str], None]) -> None:
+    """Tell stale locks from those that beat."""
+    waiting = list(watches)
+    while waiting:
+        still = []
+        for watch in waiting:
+            held = watch.look()
+            if held == "stale":
+                path, why = lock_path(watch.run), f"{watch.holder or 'whoever held it'} is gone"
+                found.items.append(Item("stale lock", path, _bytes(path), why, partial(_clear, watch)))
+            elif held == "live":
+                found.kept.append((lock_path(watch.run), f"held by {watch.holder}"))
+            elif held == "unsure":
+                still.append(watch)
+        waiting = still
+        if waiting:
+            seen(f"watching {len(waiting)} locks of other hosts for {PATIENCE:.0f} s")
+            time.sleep(min(0.5, waiting[0].patience / 4))
+
+
+def _add_settled(found: Found, path: Path) -> None:
+    if not settled(path):
+        found.kept.append((path, "may still be written"))
+        return
+    found.items.append(Item("temporary", path, _bytes(path), "its writer was killed", partial(_remove_settled, path)))
+
+
+# Removing: each looks again first
+
+
+@contextmanager
+def unheld(run: Path) -> Iterator[None]:
+    """Hold the guard of a run that nobody works on.
+
+    Raises:
+        InUseError: a worker may hold it.
+
+    """
+    with guarded(run):
+        if glance(run) in ("live", "unsure"):
+            raise InUseError("a worker holds the run by now")
+        yield
+
+
+def _clear(watch: Watch) -> None:
+    holder = watch.holder
+    if holder is not None and holder.alive():
+        raise InUseError("its holder lives after all")
+    if not watch.clear():
+        raise InUseError("another holds it by now")
+
+
+def _remove_of(run: Path, path: Path) -> None:
+    with unheld(run):
+        delete(path)
+
+
+def _remove_settled(path: Path) -> None:
+    if not settled(path):
+        raise InUseError("was changed since")
+    delete(path)
+
+
+def _evict(path: Path) -> None:
+    if not size_limit.remove_unused(path):
+        raise InUseError("is in use by now")
+
+
+def delete(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# Looking
+
+
+def _held(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    with alone(lock) as free:
+        return not free
+
+
+def settled(path: Path) -> bool:
+    """Has nobody changed a file, or anything below a folder, for long?"""
+    newest = 0.0
+    for place, folders, names in os.walk(path):
+        for name in (*folders, *names, ""):
+            newest = max(newest, _changed(Path(place, name)))
+    return time.time() - max(newest, _changed(path)) > SETTLED
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return size_limit.size_of(path) if path.is_dir() else path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,339 @@
+"""The run store: where cells, runs and studies lie on disk, format 1.
+
+```
+store.json                   {"format": 1}
+cells/<cell>/s<seed>/        one run: created whole with its config.json by the launcher, then written by its worker
+studies/<name>/              spec.yaml, plan.json, launch.jsonl, report/
+derived/<cell>/s<seed>/      what is computed from a finished run later
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from mtlab import files
+from mtlab.errors import UserError, nearest
+from mtlab.runs import schemas, sums
+from mtlab.runs.lock import glance, guarded
+
+FORMAT = 1
+CHECKSUM = "crc32"  #: of a stored plan, over all else in it; plans of older versions have none
+
+State = Literal["new", "running", "done", "failed", "interrupted", "blocked"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def store_root(option: Path | str | None = None) -> Path:
+    """Return where the store is: `--store`, else `MTLAB_STORE`, else `./runs`."""
+    return Path(option or os.environ.get("MTLAB_STORE") or "runs").expanduser().absolute()
+
+
+def run_id(cell: str, seed: int) -> str:
+    """Return the id of a run: `<cell>/s<seed>`."""
+    return f"{cell}/s{seed}"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store. Make one by `Store.open`."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path, *, create: bool = False) -> Self:
+        """Open the store at `root`.
+
+        Args:
+            root: its folder, see `store_root`.
+            create: make it if it is missing, and make sure that it can be written.
+
+        Raises:
+            UserError: it is missing, not a store, of a newer format, or cannot be written.
+
+        """
+        marker = root / "store.json"
+        if not marker.is_file():
+            there = [entry.name for entry in root.iterdir()] if root.is_dir() else []
+            if any(not name.startswith(files.TEMPORARY) for name in there):  # those are of makers killed half-way
+                raise UserError("is a folder, but not a store: choose another --store (or MTLAB_STORE)", file=root)
+            if not create:
+                raise UserError(
+                    "no store here: `mtlab run FILE` makes one; --store or MTLAB_STORE name another", file=root
+                )
+            try:
+                files.write_json(marker, {"format": FORMAT})
+            except FileNotFoundError:  # as /proc says it
+                raise UserError("cannot be made here: choose another --store (or MTLAB_STORE)", file=root) from None
+        written = files.read_json(marker)
+        found = written.get("format") if isinstance(written, dict) else None
+        if not isinstance(found, int):
+            raise UserError("names no store format", file=marker)
+        if found > FORMAT:
+            raise UserError(
+                f"the store has format {found}, this mtlab knows {FORMAT}: update mtlab, or choose another --store",
+                file=marker,
+            )
+        if create:
+            with files.writing(root), tempfile.TemporaryFile(dir=root) as probe:
+                probe.write(b"x")
+                probe.flush()
+        return cls(root)
+
+    # Places
+
+    def run(self, run: str) -> Path:
+        """Return the directory of the run `<cell>/s<seed>`."""
+        return self._run(self.root / "cells", run)
+
+    def derived(self, run: str) -> Path:
+        """Return where results computed from a finished run go."""
+        return self._run(self.root / "derived", run)
+
+    def study(self, name: str) -> Path:
+        """Return the folder of a study.
+
+        Raises:
+            UserError: the name cannot be that of a folder.
+
+        """
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{name!r} is no name for a study (expected letters, digits, '.', '_' and '-')", key="name")
+        return self.root / "studies" / name
+
+    @staticmethod
+    def _run(within: Path, run: str) -> Path:
+        cell, _, seed = run.partition("/")
+        if not (_NAME.fullmatch(cell) and re.fullmatch(r"s\d+", seed)):
+            raise ValueError(f"{run!r} is no run id (expected <cell>/s<seed>)")
+        return within / cell / seed
+
+    # Runs
+
+    def create_run(self, run: str, config: Mapping[str, Any]) -> Path:
+        """Make the directory of a run with its `config.json`, in one step; leave one that is there.
+
+        What a run may change without becoming another (threads, micro-batch, recording) is taken over into one that is
+        there, as long as it is neither finished nor being worked on.
+
+        Raises:
+            UserError: the run that is there has another identity.
+
+        """
+        directory, wanted = self.run(run), json.loads(json.dumps(config))
+        path = directory / "config.json"
+        there = _read(path)
+        if there == wanted:
+            return directory
+        with files.writing(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+        with guarded(directory):
+            there = _read(path)
+            if there is not None and there.get("identity") != wanted.get("identity"):
+                raise UserError(f"run {run} is there with another configuration: the store was changed", file=path)
+            if there is None or (there != wanted and self.state(run) not in ("done", "running")):
+                _place_config(directory, wanted)
+        return directory
+
+    def state(self, run: str) -> State:
+        """Judge a run by its directory alone. `blocked` depends on parents: see `states`."""
+        directory = self.run(run)
+        if (directory / "result.json").exists():
+            return "done"
+        if glance(directory) in ("live", "unsure"):
+            return "running"
+        if (directory / "result.json").exists():  # finished between the two looks
+            return "done"
+        if (directory / "failure.json").exists():
+            return "failed"
+        return "interrupted" if (directory / "state.json").exists() else "new"
+
+    def states(self, plan: Mapping[str, Any]) -> dict[str, State]:
+        """Judge every run of a plan; those that wait for a failed run are `blocked`."""
+        found = {run["id"]: self.state(run["id"]) for run in plan["runs"]}
+        return found | dict.fromkeys(blocked(plan, found), "blocked")
+
+    def config(self, run: str) -> dict[str, Any] | None:
+        """Read what the launcher wrote: resolved configuration, identity, label, parents; None if there is none.
+
+        Raises:
+            UserError: it is damaged.
+
+        """
+        return _read(self.run(run) / "config.json", schemas.CONFIG)
+
+    def result(self, run: str) -> dict[str, Any] | None:
+        """Read the result of a finished run; None of any other.
+
+        Raises:
+            UserError: it has changed since it was written, or is damaged.
+
+        """
+        return self._finished(run, "result.json")
+
+    def failure(self, run: str) -> dict[str, Any] | None:
+        """Read what went wrong in the last attempt; None if nothing did, or the worker could not say.
+
+        Raises:
+            UserError: it is damaged.
+
+        """
+        return _read(self.run(run) / "failure.json", schemas.FAILURE)
+
+    def run_state(self, run: str) -> dict[str, Any] | None:
+        """Read what the worker wrote at its start: attempt, host, device, versions, commit; None before that.
+
+        Raises:
+            UserError: it is damaged.
+
+        """
+        return _read(self.run(run) / "state.json", schemas.STATE)
+
+    def metrics(self, run: str) -> list[dict[str, Any]]:
+        """Read the metrics so far, one row per logged step; what is no number or has no step is left out."""
+        return schemas.logged(files.read_jsonl(self.run(run) / "metrics.jsonl"))
+
+    def _finished(self, run: str, name: str) -> dict[str, Any] | None:
+        directory = self.run(run)
+        try:
+            data = (directory / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        sums.check(directory, name, data)
+        return _read(directory / name, schemas.RESULT, advice=sums.ADVICE)
+
+    # Studies
+
+    def study_names(self) -> list[str]:
+        """Return the names of all studies with a plan, sorted."""
+        return sorted(path.parent.name for path in (self.root / "studies").glob("*/plan.json"))
+
+    def check_claim(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> bool:
+        """Tell whether a study's name belongs to another file, which may be replaced.
+
+        A study belongs to one file: that of its stored plan. The same text under another path is the same study.
+
+        Raises:
+            UserError: it does, and `replace` is False.
+
+        """
+        folder = self.study(name)
+        plan, stored = _read(folder / "plan.json"), folder / "spec.yaml"
+        owner = plan.get("spec_file") if plan is not None else None
+        foreign = owner is not None and Path(owner).resolve() != spec_path.resolve()
+        if foreign and stored.is_file() and stored.read_text(encoding="utf-8") == text:
+            foreign = False
+        if foreign and not replace:
+            raise UserError(
+                f"a study {name!r} was made from {owner} already: choose another name, or pass --replace",
+                file=spec_path,
+                key="name",
+            )
+        return foreign
+
+    def claim_study(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> Path:
+        """Take a study's name for a file, and store the file's text; return the study's folder.
+
+        Raises:
+            UserError: as `check_claim`.
+
+        """
+        folder = self.study(name)
+        stored = folder / "spec.yaml"
+        if self.check_claim(name, spec_path, text, replace=replace):
+            (folder / "plan.json").unlink()
+        if not stored.is_file() or stored.read_text(encoding="utf-8") != text:
+            files.write_text(stored, text)
+        return folder
+
+    def write_plan(self, name: str, plan: Mapping[str, Any]) -> Path:
+        """Store the plan of a study; return its path."""
+        path = self.study(name) / "plan.json"
+        content = {"format": FORMAT, **plan}
+        files.write_json(path, {**content, CHECKSUM: sums.of(files.json_text(content).encode())})
+        return path
+
+    def plan(self, name: str) -> dict[str, Any]:
+        """Read the stored plan of a study.
+
+        Raises:
+            UserError: there is none (the nearest name is offered), or it has changed since it was written.
+
+        """
+        plan = _read(self.study(name) / "plan.json")
+        if plan is None:
+            raise UserError(f"no study {name!r} in {self.root}; {nearest(name, self.study_names())}")
+        return whole_plan(plan, self.study(name) / "plan.json")
+
+    def log_launch(self, name: str, event: Mapping[str, Any]) -> None:
+        """Append an event to the study's `launch.jsonl`: what workers cannot write themselves."""
+        files.append_line(self.study(name) / "launch.jsonl", event)
+
+
+def whole_plan(plan: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what a plan's file holds, without its checksum; one from before there were checksums is looked over.
+
+    Raises:
+        UserError: it has changed since it was written, or is no plan.
+
+    """
+    known = plan.pop(CHECKSUM, None) if isinstance(plan, dict) else None
+    if known is not None and known != sums.of(files.json_text(plan).encode()):
+        raise UserError("has changed since it was written: `mtlab plan FILE` writes it anew", file=path)
+    if known is None:
+        schemas.check_plan(plan, path, advice="`mtlab plan FILE` writes it anew")
+    return plan
+
+
+def blocked(plan: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:
+    """Return the runs of a plan that have not begun, or were cut off, and wait for a run that has failed."""
+    found: set[str] = set()
+    changed = True
+    while changed:
+        changed = False
+        for run in plan["runs"]:
+            if (
+                run["id"] not in found
+                and states[run["id"]] in ("new", "interrupted")
+                and any(parent in found or states.get(parent) == "failed" for parent in run["parents"])
+            ):
+                found.add(run["id"])
+                changed = True
+    return found
+
+
+def _place_config(directory: Path, config: Any) -> None:
+    """Put `config.json` into a run directory, which is made with it if it is missing; below the run's guard.
+
+    It is written beside the run directory, then renamed: nobody but a run's worker may leave half a file in it. What an
+    earlier launcher left there when it was killed is removed.
+    """
+    staging = directory.parent / f"{files.TEMPORARY}{directory.name}"
+    shutil.rmtree(staging, ignore_errors=True)
+    files.write_json(staging / "config.json", config)
+    if directory.exists():
+        os.replace(staging / "config.json", directory / "config.json")
+        staging.rmdir()
+    else:
+        os.rename(staging, directory)
+    files.sync_folder(directory.parent)
+
+
+def _read(path: Path, shape: Any = None, *, advice: str = "") -> dict[str, Any] | None:
+    try:
+        data = files.read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not isinstance(data, dict):
+        raise UserError("expected a JSON object: it was changed by hand, or the disk is damaged", file=path)
+    if shape is not None:
+        schemas.check(data, shape, path, advice=advice)
+    return data

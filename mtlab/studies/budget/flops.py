@@ -1,0 +1,220 @@
+"""What a run costs, known before it starts: parameters by part and FLOPs, counted on the meta device.
+
+*Published arithmetic*: all tokens of all layers, one example, matrix products and convolutions alone (a multiplication
+and an addition count as two); elementwise work counts nothing. On the meta device, since torch counts attention on CPU
+tensors as nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtlab.tasks.base import task_of
+from mtlab.tasks.build import TaskModel, construct
+from mtlab.towers.base import Features, Tower, TowerShape
+from mtlab.towers.build import KINDS, TowerKind, build_tower, tower_digest, tower_node, tower_shape
+from mtlab.towers.loading.facts import remembered, version
+
+_NO_COST = ("trainable", "lr_scale", "gate")  #: a tower's options that change neither its size nor its work
+PARTS = (
+    "text tower",
+    "vision tower",
+    "projections",
+    "embeddings",
+    "managers",
+    "cross-modal layers",
+    "poolers",
+    "head",
+)
+_OF_STREAM = {
+    "gate": "projections",
+    "projections": "projections",
+    "embeddings": "embeddings",
+    "managers": "managers",
+    "layers": "cross-modal layers",
+    "pooler": "poolers",
+}
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Forward FLOPs for one example, by what becomes of the part in training."""
+
+    trained: int
+    frozen: int
+
+    @property
+    def total(self) -> int:
+        """Sum them up."""
+        return self.trained + self.frozen
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run costs."""
+
+    params: Mapping[str, int]  #: by part, see `PARTS`
+    trained_params: int
+    flops_forward: Flops  #: one example, full token counts
+    flops_step: int  #: training on one example, all passes: 3 × trained parts, 1 × frozen ones that no cache spares
+
+
+def part(name: str) -> str:
+    """Tell which of `PARTS` a parameter of the whole model belongs to, by its name.
+
+    >>> part("encoder.text.layers.0.self_norm.weight")
+    'cross-modal layers'
+    """
+    room, _, rest = name.partition(".")
+    if room == "towers":
+        return f"{rest.partition('.')[0]} tower"
+    return "head" if room == "task" else _OF_STREAM[rest.split(".")[1]]
+
+
+def params(model: TaskModel) -> dict[str, int]:
+    """Count the parameters of every part, trained or not."""
+    counts: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        counts[part(name)] += parameter.numel()
+    return {name: counts[name] for name in PARTS}
+
+
+@dataclass(frozen=True)
+class TowerCost:
+    """What a tower costs, whatever is done with its levels."""
+
+    params: int
+    flops: int  #: forward, one input of full size
+
+
+def count(config: Mapping[str, Any], *, answers: int) -> Cost:
+    """Count what a run of this resolved configuration costs; no weights are loaded.
+
+    Args:
+        config: the run's resolved configuration.
+        answers: classes of the task's head.
+
+    Raises:
+        UserError: the configuration is wrong; the key says where.
+
+    """
+    text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
+    built = json.dumps({part: config[part] for part in ("manager", "model", "task")}, sort_keys=True)
+    task, options = task_of(config)
+    fusion, often = _fusion_cost(built, text, vision, answers), task.work(options)
+    towers = {kind: tower_cost(kind, config[kind]) for kind in KINDS}
+    trained = {kind for kind in KINDS if config[kind].get("trainable")}
+    inputs: dict[TowerKind, int] = {"text": 1, "vision": fusion.pictures}
+    work = {kind: inputs[kind] * towers[kind].flops for kind in KINDS}
+    flops = Flops(
+        trained=fusion.flops + sum(work[kind] for kind in trained),
+        frozen=sum(work[kind] for kind in work if kind not in trained),
+    )
+    step = often.fusion * fusion.flops + fusion.further_heads
+    step += often.towers * sum(work[kind] for kind in trained)
+    # A cache spares frozen towers their work, but for texts with words masked, which are never the same.
+    live = often.masked_texts * (0 if "text" in trained else work["text"])
+    return Cost(
+        params=dict(fusion.params) | {f"{kind} tower": towers[kind].params for kind in KINDS},
+        trained_params=fusion.trained_params + sum(towers[kind].params for kind in trained),
+        flops_forward=flops,
+        flops_step=3 * step + (live if config["cache"]["enabled"] else often.towers * flops.frozen),
+    )
+
+
+@dataclass(frozen=True)
+class _FusionCost:
+    """What encoder and heads cost: the same on all towers of one shape."""
+
+    params: Mapping[str, int]
+    trained_params: int
+    flops: int
+    further_heads: int
+    pictures: int
+
+
+@lru_cache(maxsize=256)
+def _fusion_cost(built: str, text: TowerShape, vision: TowerShape, answers: int) -> _FusionCost:
+    with torch.device("meta"):
+        model = construct(json.loads(built), text, vision, answers=answers).eval()
+    return _FusionCost(
+        params=params(model),
+        trained_params=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        flops=fusion_flops(model, text, vision),
+        further_heads=head_flops(model, text, vision),
+        pictures=model.task.pictures,
+    )
+
+
+def tower_cost(kind: TowerKind, node: Mapping[str, Any]) -> TowerCost:
+    """Count a tower's parameters and FLOPs; kept in the cache folder, as building a large one takes seconds.
+
+    Raises:
+        UserError: as `build_tower`.
+
+    """
+    shared = {option: value for option, value in node.items() if option not in _NO_COST}
+    about = {library: version(library) for library in ("torch", "timm", "transformers")}
+    about |= {"tower": str(tower_node(kind, node)[0].version), "digest": str(tower_digest(kind, node))}
+    return _tower_cost(kind, json.dumps([shared, about], sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _tower_cost(kind: TowerKind, key: str) -> TowerCost:
+    def learn() -> dict[str, int]:
+        with torch.device("meta"):
+            tower = build_tower(kind, json.loads(key)[0], weights=False).eval()
+        return {"params": sum(p.numel() for p in tower.parameters()), "flops": tower_flops(tower)}
+
+    return TowerCost(**remembered("tower-cost", [kind, key], learn))
+
+
+def tower_flops(tower: Tower[Any]) -> int:
+    """Count a tower's forward FLOPs for one example of full size; the tower is on the meta device."""
+    inputs = [given.to("meta") for given in tower.dummy_inputs(1)]
+    return _counted(lambda: tower(*inputs))
+
+
+def fusion_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
+    """Count encoder and head for one example, from the towers' levels on, as published; the model is on meta."""
+    given = [
+        Features(tuple(torch.empty(inputs, shape.tokens, width, device="meta") for width in shape.widths))
+        for shape, inputs in ((text, 1), (vision, model.task.pictures))
+    ]
+    tokens = {"text": text.tokens, "image": vision.tokens}
+    spared = sum(
+        manager.spared_flops(tokens[own], tokens["image" if own == "text" else "text"])
+        for (own, _), manager in model.encoder.managers()
+    )
+    return _counted(lambda: model(*given)) + model.task.pictures * spared
+
+
+def head_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
+    """Count what the heads of pre-training and retrieval cost beside what answers, for one example, on meta."""
+    words, contrast = getattr(model.task, "mlm", None), getattr(model.task, "itc", None)
+    total = 0
+    if words is not None and getattr(model.task, "itm", None) is not None:
+        states = torch.empty(1, text.tokens, model.encoder.config.width, device="meta")
+        total += _counted(lambda: words(states))
+    if contrast is not None:
+        given = [
+            Features(tuple(torch.empty(1, shape.tokens, width, device="meta") for width in shape.widths))
+            for shape in (text, vision)
+        ]
+        total += _counted(lambda: contrast(*given))
+    return total
+
+
+def _counted(run: Callable[[], object]) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        run()
+    total: int = counter.get_total_flops()
+    return total

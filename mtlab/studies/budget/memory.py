@@ -1,0 +1,157 @@
+"""How much memory training takes, from a rehearsal in which every tensor is allocated in name only.
+
+One forward and backward pass runs on fake tensors: shapes and lifetimes are those of real ones, no number is computed
+and no memory taken. What is alive is summed up as storages come and go; parameters, and AdamW's two moments of each
+trained one, are there throughout.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mtlab.managers.base import Experts
+from mtlab.model.encoder import Key
+from mtlab.model.forward import Arithmetic, Passes
+from mtlab.studies.budget.blank import blank_batch
+from mtlab.tasks.base import task_of
+from mtlab.tasks.build import construct
+from mtlab.towers.base import Features
+from mtlab.towers.build import build_tower, tower_shape
+from mtlab.training.sources import cached_towers, running
+from mtlab.training.steps import combined
+
+MOMENTS = 2  #: tensors that AdamW keeps for each trained parameter
+ALLOCATOR = 1.1  #: measured: gaps between blocks and the kernels' own buffers add about a tenth
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes in training, tensors alone: Python and its libraries come on top."""
+
+    parameters: int  #: all, trained or not, and buffers
+    gradients: int  #: of the trained ones
+    optimiser: int  #: AdamW's moments
+    activations: int  #: alive after the forward pass, inputs included: what the backward pass needs
+    peak: int  #: the most that is taken at once (gradients arise as activations go), with the allocator's tenth
+
+
+class Tally(TorchDispatchMode):
+    """Sums up the storages that are alive while it is entered, and remembers the most."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # torch types no constructor of it
+        self.live = 0
+        self.peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def add(self, tensor: Tensor) -> None:
+        """Count a tensor's storage, once, until it goes."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._sizes:
+            self._sizes[key] = storage.nbytes()
+            self.live += self._sizes[key]
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._drop, key)
+
+    def _drop(self, key: int) -> None:
+        self.live -= self._sizes.pop(key, 0)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.add(leaf)
+        return result
+
+
+def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int | None = None) -> Memory:
+    """Rehearse a training step of a resolved configuration at its micro-batch and precision; no weights are read.
+
+    Attention is taken to run as it does on a CPU. On a GPU fused kernels keep less of it, so that this is the most.
+
+    Args:
+        config: the run's resolved configuration.
+        answers: classes of the task's head.
+        text_length: tokens of the batch's longest text; None: the longest that the tower takes.
+
+    Raises:
+        UserError: the configuration is wrong; the key says where.
+
+    """
+    train = config["train"]
+    examples = train["micro_batch"] or train["batch"]
+    cached = cached_towers(config)
+    task, options = task_of(config)
+    with torch.device("meta"):  # some towers ask for numbers as they are built, which fake tensors have not
+        towers = {kind: build_tower(kind, config[kind], weights=False) for kind in running(config, cached)}
+        model = construct(
+            config,
+            tower_shape("text", config["text"]),
+            tower_shape("vision", config["vision"]),
+            answers=answers,
+            text_tower=towers.get("text"),
+            vision_tower=towers.get("vision"),
+        ).train()
+    if train["checkpoint_activations"]:
+        model.recompute()
+    with FakeTensorMode():
+        _to_fake(model)
+        tally = Tally()
+        for held in (*model.parameters(), *model.buffers()):
+            tally.add(held)
+        parameters = tally.live
+        with tally:
+            batch = blank_batch(
+                config, task.wants(options), towers, cached, examples, text_length, answers, model.task.pictures
+            )
+            arithmetic = Arithmetic(torch.device("cpu"), bf16=train["precision"] == "bf16")
+            losses = model.task.losses(_Rehearsal(model, arithmetic), batch)
+            loss = combined(losses, dict.fromkeys(losses, 1.0), model.task.weights())
+            kept = tally.live - parameters
+            with arithmetic.attention():
+                loss.backward()
+    gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
+    moments = MOMENTS * gradients
+    return Memory(parameters, gradients, moments, kept, round(ALLOCATOR * (tally.peak + moments)))
+
+
+def _to_fake(model: nn.Module) -> None:
+    """Put a fake tensor of the CPU in place of each parameter and buffer; shared ones stay shared."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        tables: tuple[Any, ...] = (module._parameters, module._buffers)
+        for held in tables:
+            for name, tensor in held.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in made:
+                    blank = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                    learned = isinstance(tensor, nn.Parameter)
+                    made[id(tensor)] = nn.Parameter(blank, tensor.requires_grad) if learned else blank
+                held[name] = made[id(tensor)]
+
+
+class _Rehearsal(Passes):
+    """Passes whose random numbers are names alone."""
+
+    def generator(self) -> torch.Generator:
+        return torch.Generator()
+
+    def _noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:  # noqa: ARG002 - all passes alike
+        return {key: torch.empty(shape) for key, (shape, _) in self.model.encoder.noise_shapes(text, image).items()}
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

@@ -1,0 +1,115 @@
+"""How fast a run trains on this device: a few timed steps on blank inputs, with random weights."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mtlab.config.check import checked
+from mtlab.config.schema import TrainConfig
+from mtlab.errors import UserError
+from mtlab.model.forward import Arithmetic
+from mtlab.studies.budget.blank import blank_batch
+from mtlab.studies.budget.memory import Memory
+from mtlab.tasks.base import task_of
+from mtlab.tasks.build import build
+from mtlab.towers.build import KINDS, build_tower, tower_shape
+from mtlab.training.environment import device, device_name
+from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.sources import cached_towers, running
+from mtlab.training.steps import train_step
+from mtlab.units import si
+
+LEAST, SECONDS = 3, 5.0  #: timed steps at least, and how long to go on
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was timed."""
+
+    seconds_per_example: float  #: training, without loading data
+    steps: int  #: timed, after one that was not
+    examples: int  #: in each
+    device: str
+    threads: int
+
+
+def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_tokens: int) -> Speed:
+    """Time some steps of one micro-batch on the device that the configuration names.
+
+    Args:
+        config: the run's resolved configuration.
+        memory: what training it takes, see `training_memory`.
+        answers: classes of the task's head.
+        text_tokens: length of the texts.
+
+    Raises:
+        UserError: the device is not there or has too little memory free, or the task has no training loop.
+
+    """
+    train = checked(TrainConfig, config["train"])
+    arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
+    free = _free_bytes(arithmetic.device)
+    if memory.peak > free:
+        raise UserError(
+            f"a step needs about {si(memory.peak, 'B')}, {device_name(arithmetic.device)} has {si(free, 'B')} free: "
+            "lower it, or calibrate where it fits",
+            key="train.micro_batch",
+        )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(train.threads)
+    try:
+        return _timed(config, train, arithmetic, answers, text_tokens)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _timed(
+    config: Mapping[str, Any], train: TrainConfig, arithmetic: Arithmetic, answers: int, text_tokens: int
+) -> Speed:
+    examples = train.micro_batch or train.batch
+    cached = cached_towers(config)
+    towers = {kind: build_tower(kind, config[kind], weights=False) for kind in running(config, cached)}
+    task, options = task_of(config)
+    model = build(
+        config,
+        tower_shape("text", config["text"]),
+        tower_shape("vision", config["vision"]),
+        answers=answers,
+        text_tower=towers.get("text"),
+        vision_tower=towers.get("vision"),
+    )
+    model = model.to(arithmetic.device).train()
+    if train.checkpoint_activations:
+        model.recompute()
+    scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in KINDS if config[kind]["trainable"]}
+    optimiser = adamw(model, groups(model, train, scales), train)
+    batch = blank_batch(
+        config, task.wants(options), towers, cached, examples, text_tokens, answers, model.task.pictures
+    )
+
+    def step(number: int) -> None:
+        train_step(model, optimiser, (batch,), arithmetic, seed=0, step=number, clip=train.clip)
+        if arithmetic.device.type == "cuda":
+            torch.cuda.synchronize(arithmetic.device)
+
+    step(0)
+    started, done = time.perf_counter(), 0
+    while done < LEAST or time.perf_counter() - started < SECONDS:
+        done += 1
+        step(done)
+    seconds = (time.perf_counter() - started) / (done * examples)
+    return Speed(seconds, done, examples, device_name(arithmetic.device), train.threads)
+
+
+def _free_bytes(chosen: torch.device) -> int:
+    if chosen.type == "cuda":
+        free: int = torch.cuda.mem_get_info(chosen)[0]
+        return free
+    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"  # macOS has the latter
+    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,192 @@
+"""The budget of a whole study: what each row costs, and all runs together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mtlab.errors import UserError
+from mtlab.resolution import resolve
+from mtlab.resolution.engine import engine_code
+from mtlab.studies.budget.dead import dead_weights
+from mtlab.studies.budget.executed import executed
+from mtlab.studies.budget.memory import Memory, training_memory
+from mtlab.studies.budget.speed import Speed, calibrate
+from mtlab.studies.budget.texts import TextLength, text_length
+from mtlab.studies.cells import Cell
+from mtlab.studies.costs import architecture
+from mtlab.studies.plan import Plan
+from mtlab.studies.reconcile import CHECKPOINTS
+from mtlab.tasks.base import task_of
+from mtlab.towers.build import tower_shape
+from mtlab.towers.loading.facts import remembered, version
+
+BYTES = 4  #: of a parameter
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one row costs; FLOPs of one example unless said otherwise."""
+
+    label: str
+    cell: str
+    study: str  #: this one's name, or that of the parent that pre-trains
+    runs: int
+    params: Mapping[str, int]  #: live ones, by part
+    trained_params: int
+    dead: Mapping[str, int] | None  #: of the published model that this is, by name; None: it is of none
+    image_size: int | None  #: pixels
+    text_tokens: int  #: longest text
+    real_tokens: int  #: what batches are padded to
+    real_tokens_from: str
+    flops_forward: float  #: published arithmetic: all tokens
+    flops_training: float
+    executed_forward: int  #: as executed: real text lengths, cached towers not at all
+    executed_training: int
+    batch: int
+    micro_batch: int
+    precision: str
+    memory: Memory  #: bytes in training
+    steps: int  #: of one run
+    run_flops: float  #: one run's training, published arithmetic
+    run_executed: float  #: one run as executed, training and validation
+    run_seconds: float | None  #: training one run, if calibrated
+    run_disk: int  #: bytes of checkpoints at most
+    speed: Speed | None
+    not_timed: str | None = None  #: why a calibration was left out
+
+    @property
+    def live(self) -> int:
+        """Live parameters."""
+        return sum(self.params.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; sums beside their parts."""
+        totals = {"live_params": self.live}
+        if self.dead is not None:
+            totals |= {"dead_params": sum(self.dead.values()), "published_params": self.live + sum(self.dead.values())}
+        return asdict(self) | totals
+
+
+def budget(plan: Plan, *, timed: bool, told: Callable[[str], None]) -> tuple[Budget, ...]:
+    """Work out the budget of every cell of a plan, its parents' cells included.
+
+    Args:
+        plan: from `make_plan`.
+        timed: also time a few steps of each kind of cell on this device.
+        told: told what is being worked on.
+
+    Raises:
+        UserError: a configuration is wrong.
+
+    """
+    cells = {run.cell.id: run.cell for run in plan.runs}
+    counts = {cell: sum(run.cell.id == cell for run in plan.runs) for cell in cells}
+    speeds: dict[str, Speed | UserError] = {}
+    found = []
+    for cell in cells.values():
+        told(cell.row.label)
+        found.append(_of_cell(cell, counts[cell.id], timed=timed, speeds=speeds))
+    return tuple(found)
+
+
+def totals(rows: Sequence[Budget]) -> dict[str, Any]:
+    """Sum up all runs: what is unknown of one is unknown of all."""
+    timed = [row.run_seconds * row.runs for row in rows if row.run_seconds is not None]
+    return {
+        "runs": sum(row.runs for row in rows),
+        "steps": sum(row.steps * row.runs for row in rows),
+        "flops": sum(row.run_flops * row.runs for row in rows),
+        "executed": sum(row.run_executed * row.runs for row in rows),
+        "seconds": sum(timed) if len(timed) == len(rows) else None,
+        "disk": sum(row.run_disk * row.runs for row in rows),
+        "memory": max(row.memory.peak for row in rows),
+    }
+
+
+def device_hours(executed: float, tflops: float) -> float:
+    """Return the hours that one device takes for `executed` FLOPs at `tflops` · 10¹² of them a second.
+
+    >>> device_hours(3.6e18, 100.0)
+    10.0
+    """
+    return executed / (tflops * 1e12) / 3600
+
+
+def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | UserError]) -> Budget:
+    config, train = cell.config, cell.config["train"]
+    size, shape = resolve.sizes(config["data"]), text_length(config)
+    key = {
+        "architecture": architecture(config),
+        "tokens": shape.tokens,
+        "torch": version("torch"),
+        "code": engine_code(),
+    }
+    work = remembered("executed", key, lambda: asdict(executed(config, answers=size.answers, text_tokens=shape.tokens)))
+    key |= {"batch": train["batch"], "micro": train["micro_batch"], "precision": train["precision"]}
+    memory = Memory(
+        **remembered(
+            "memory", key, lambda: asdict(training_memory(config, answers=size.answers, text_length=shape.tokens))
+        )
+    )
+    speed = _speed(config, memory, shape, size.answers, speeds) if timed else None
+    validations = math.ceil(cell.steps / train["eval_every"])
+    task, options = task_of(config)
+    judged = validations * size.examples["val"] + size.examples["test"]
+    fused = validations * task.fusions_to_judge(options, size.examples["val"])
+    fused += task.fusions_to_judge(options, size.examples["test"])
+    examples = cell.steps * train["batch"]
+    parameters = cell.cost.params
+    return Budget(
+        label=cell.row.label,
+        cell=cell.id,
+        study=cell.study,
+        runs=runs,
+        params=parameters,
+        trained_params=cell.cost.trained_params,
+        dead=dead_weights(config),
+        image_size=config["vision"].get("image_size"),
+        text_tokens=tower_shape("text", config["text"]).tokens,
+        real_tokens=shape.tokens,
+        real_tokens_from=shape.told,
+        flops_forward=cell.cost.flops_forward,
+        flops_training=cell.cost.flops_training,
+        executed_forward=work["towers"] + work["fusion"],
+        executed_training=work["step"],
+        batch=train["batch"],
+        micro_batch=train["micro_batch"] or train["batch"],
+        precision=train["precision"],
+        memory=memory,
+        steps=cell.steps,
+        run_flops=cell.cost.flops_training * examples,
+        run_executed=float(work["step"] * examples + work["towers"] * judged + work["fusion"] * fused),
+        run_seconds=speed.seconds_per_example * examples if isinstance(speed, Speed) else None,
+        run_disk=BYTES * CHECKPOINTS * cell.cost.trained_params,
+        speed=speed if isinstance(speed, Speed) else None,
+        not_timed=str(speed) if isinstance(speed, UserError) else None,
+    )
+
+
+def _speed(
+    config: Mapping[str, Any],
+    memory: Memory,
+    shape: TextLength,
+    answers: int,
+    speeds: dict[str, Speed | UserError],
+) -> Speed | UserError:
+    """Time a configuration, or take what was timed for one like it; why it cannot be timed is no reason to stop."""
+    train = config["train"]
+    like = [
+        architecture(config),
+        shape.tokens,
+        *(train[key] for key in ("batch", "micro_batch", "precision", "threads")),
+    ]
+    key = str(like)
+    if key not in speeds:
+        try:
+            speeds[key] = calibrate(config, memory, answers=answers, text_tokens=shape.tokens)
+        except UserError as error:
+            speeds[key] = error
+    return speeds[key]

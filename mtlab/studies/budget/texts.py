@@ -1,0 +1,66 @@
+"""How long texts really are: what decides the cost of a step, where no batch is as long as the tower allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlab.data.batches import training_rows
+from mtlab.resolution import resolve
+from mtlab.towers.build import build_tower, tower_digest, tower_shape
+from mtlab.towers.loading.facts import remembered
+
+BATCHES = 8  #: of which the padded length is averaged
+TEXTS = 512  #: of one batch that are looked at, at most
+
+
+@dataclass(frozen=True)
+class TextLength:
+    """Tokens of a batch's longest text, to which the others are padded."""
+
+    tokens: int
+    told: str  #: where the number comes from
+
+
+def text_length(config: Mapping[str, Any]) -> TextLength:
+    """Average the padded length of training batches; the tower's limit where texts or tokeniser are not here.
+
+    Raises:
+        UserError: the configuration is wrong; the key says where.
+
+    """
+    longest = tower_shape("text", config["text"]).tokens
+    data = resolve.entry("data", config["data"])
+    if data.cls.digest(resolve.options("data", config["data"])) is None:
+        return TextLength(longest, "the tower's limit: the data set cannot be read here")
+    if tower_digest("text", config["text"]) is None:
+        return TextLength(longest, "the tower's limit: its tokeniser is not on this disk")
+    train = config["train"]
+    key = {"text": config["text"], "data": config["data"], "version": data.version}
+    key |= {"batch": train["batch"], "micro": train["micro_batch"]}
+    found = remembered("text-length", key, lambda: _measured(config))  # drawing a whole world takes seconds
+    return TextLength(int(found), f"mean over {BATCHES} training batches")
+
+
+def _measured(config: Mapping[str, Any]) -> int:
+    train = config["train"]
+    dataset = resolve.entry("data", config["data"]).cls(resolve.options("data", config["data"]))
+    examples = dataset.sample("train", BATCHES * train["batch"])
+    with torch.device("meta"):
+        tower = build_tower("text", config["text"], weights=False)
+    size = min(train["micro_batch"] or train["batch"], TEXTS)
+    lengths = []
+    for rows in islice(training_rows(len(examples), 0, min(train["batch"], len(examples))), BATCHES):
+        prepared = tower.prepare([examples[row].text for row in rows[:size]])[0]
+        lengths.append(prepared.shape[1] if prepared.ndim > 1 else tower.info.tokens)  # a tower without ids: planted
+    return round(sum(lengths) / len(lengths))
+
+
+def cut(inputs: Sequence[Tensor], tokens: int) -> tuple[Tensor, ...]:
+    """Cut a text tower's inputs, each [B, L] (or [B], which stays), to so many tokens."""
+    return tuple(given[:, :tokens].clone() if given.ndim > 1 else given for given in inputs)

@@ -1,0 +1,150 @@
+"""Results from the literature beside a study's rows: what the YAML says of them, checked, and which row each is of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mtlab.errors import nearest
+from mtlab.resolution import resolve
+from mtlab.studies.axes import holds
+from mtlab.studies.expand import Row
+from mtlab.studies.spec import Study
+
+KEYS = ("match", "label", "also", "source", "note")  #: of an entry, beside metrics, which have a slash
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one paper says of one row, or of a method that is no row of the study."""
+
+    row: int | None  #: index; None for a method that the study does not have
+    label: str
+    values: Mapping[str, float]  #: metric of ours → value as the paper prints it
+    also: Mapping[str, float]  #: numbers that have no counterpart here, by free names
+    source: str
+    note: str | None
+
+    def to_json(self, cells: Sequence[str]) -> dict[str, Any]:
+        """As plain data, the row by the id of its cell."""
+        given = asdict(self)
+        row = given.pop("row")
+        return {"cell": None if row is None else cells[row], **given}
+
+
+def overall(study: Study) -> dict[str, float]:
+    """Return the results for a study as a whole: those of `published:` written as a mapping.
+
+    Raises:
+        UserError: a value is no number.
+
+    """
+    given = study.keys.published
+    if not isinstance(given, Mapping):
+        return {}
+    return {str(name): _number(study, value, f"published.{name}") for name, value in given.items()}
+
+
+def by_row(study: Study, rows: Sequence[Row]) -> tuple[Result, ...]:
+    """Return the results for single rows: those of `published:` written as a list.
+
+    Raises:
+        UserError: an entry is malformed, names a metric that its task has not, or matches no row or several.
+
+    """
+    given = study.keys.published
+    if isinstance(given, Mapping) or given is None:
+        return ()
+    if not isinstance(given, list):
+        raise study.error(f"expected metric → value, or a list of entries, found {given!r}", "published")
+    found = tuple(_entry(study, rows, entry, f"published[{index}]") for index, entry in enumerate(given))
+    for index, result in enumerate(found):
+        for other in found[:index]:
+            twice = sorted({*result.values, *result.also} & {*other.values, *other.also})
+            if (result.row, result.label, result.source) == (other.row, other.label, other.source) and twice:
+                raise study.error(f"{twice[0]} of {result.label!r} is given twice", f"published[{index}]")
+    return found
+
+
+def _entry(study: Study, rows: Sequence[Row], entry: Any, key: str) -> Result:
+    if not isinstance(entry, Mapping):
+        raise study.error(f"expected {{match or label, metrics, source}}, found {entry!r}", key)
+    metrics = [name for name in entry if "/" in name]
+    for name in entry:
+        if name not in KEYS and name not in metrics:
+            hint = nearest(name, KEYS)
+            hint = hint if hint.startswith("did") else "a result that no metric of ours measures belongs under also"
+            raise study.error(f"unknown key; {hint}", f"{key}.{name}")
+    if ("match" in entry) == ("label" in entry):
+        raise study.error("needs one of match (a row of this study), label (a method that is none)", key)
+    row = _matched(study, rows, entry["match"], f"{key}.match") if "match" in entry else None
+    label = rows[row].label if row is not None else _line(study, entry["label"], f"{key}.label")
+    if row is None and label in [each.label for each in rows]:
+        raise study.error(f"{label!r} is a row of this study: name it by match", f"{key}.label")
+    also = entry.get("also", {})
+    if not isinstance(also, Mapping):
+        raise study.error(f"expected name → value, found {also!r}", f"{key}.also")
+    if not metrics and not also:
+        raise study.error("has no result: a metric with its value, such as test/accuracy: 79.4", key)
+    if "source" not in entry:
+        raise study.error("needs a source: which paper, which table", key)
+    _check_metrics(study, rows if row is None else [rows[row]], metrics, key)
+    return Result(
+        row=row,
+        label=label,
+        values={name: _number(study, entry[name], f"{key}.{name}") for name in metrics},
+        also={str(name): _number(study, value, f"{key}.also.{name}") for name, value in also.items()},
+        source=_line(study, entry["source"], f"{key}.source"),
+        note=_line(study, entry["note"], f"{key}.note") if entry.get("note") is not None else None,
+    )
+
+
+def _matched(study: Study, rows: Sequence[Row], wanted: Any, key: str) -> int:
+    """Find the one row that is meant, by its label or by values of its axes and settings."""
+    if isinstance(wanted, str):
+        labels = [row.label for row in rows]
+        if wanted not in labels:
+            raise study.error(f"no row is called {wanted!r}; {nearest(wanted, labels)}", key)
+        return labels.index(wanted)
+    if not isinstance(wanted, Mapping) or not wanted:
+        raise study.error(f"expected a row's label, or axis → value, found {wanted!r}", key)
+    axes = {axis for row in rows for axis in row.values}
+    known = resolve.known_paths()
+    for name in wanted:
+        if name not in axes and name not in known:
+            raise study.error(f"neither an axis nor a setting; {nearest(name, axes | known)}", f"{key}.{name}")
+    found = [index for index, row in enumerate(rows) if all(_has(row, *item) for item in wanted.items())]
+    if len(found) != 1:
+        told = ", ".join(repr(rows[index].label) for index in found or range(len(rows)))
+        problem = f"matches {len(found)} rows: {told}; say which" if found else f"matches no row; rows: {told}"
+        raise study.error(problem, key)
+    return found[0]
+
+
+def _has(row: Row, name: str, wanted: Any) -> bool:
+    """Tell whether a row has a value on an axis, or a setting."""
+    if name in row.values:
+        return row.values[name].label == wanted or row.values[name].matches(wanted)
+    return holds({name: wanted}, row.config)
+
+
+def _check_metrics(study: Study, rows: Sequence[Row], metrics: Sequence[str], key: str) -> None:
+    known = sorted({name for row in rows for name in resolve.metrics(row.config)})
+    for name in metrics:
+        if not resolve.is_metric(name, known):
+            problem = f"no metric of its task; {nearest(name, known)} (what we do not measure belongs under also)"
+            raise study.error(problem, f"{key}.{name}")
+
+
+def _number(study: Study, value: Any, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise study.error(f"expected a number, found {value!r}", key)
+    return float(value)
+
+
+def _line(study: Study, text: Any, key: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise study.error(f"expected a line of text, found {text!r}", key)
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""Where Optuna's studies are kept: a journal file or PostgreSQL."""

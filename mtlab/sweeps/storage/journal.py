@@ -1,0 +1,154 @@
+"""A sweep's storage as a file: Optuna's journal, written so that no killed writer can damage it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+
+from mtlab import files
+from mtlab.errors import UserError
+from mtlab.runs.lock import guarded
+
+FILE = "journal.jsonl"  #: in the sweep's folder
+LAUNCHERS = "launchers"  #: folder in the sweep's folder: one locked file for each launcher that lives
+
+
+class Journal(BaseJournalBackend):
+    """Optuna's journal file, in its own format.
+
+    It differs in how it is written: under a lock of the kernel, which lets go when its holder is killed; half a line
+    that a killed writer left is removed; and what belongs together reaches the disk together.
+
+    Args:
+        path: the file; made if it is missing.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with files.writing(path):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._reader = JournalFileBackend(str(path))
+        self._thread = threading.Lock()  # the kernel's lock is the process's: threads of a dashboard share it
+        self._batches = 0
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Read what was logged from a number on."""
+        yield from self._reader.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Log some more."""
+        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with self._thread, files.writing(self.path):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            try:
+                self._mend()
+                if os.write(self._descriptor, text) != len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                if not self._batches:
+                    os.fsync(self._descriptor)
+            finally:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make what is logged within reach the disk at the end, once, instead of line by line."""
+        self._batches += 1
+        try:
+            yield
+        finally:
+            self._batches -= 1
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def _mend(self) -> None:
+        """Cut off half a line: Optuna would read on from its middle for ever."""
+        size = os.fstat(self._descriptor).st_size
+        if not size or os.pread(self._descriptor, 1, size - 1) == b"\n":
+            return
+        content = os.pread(self._descriptor, size, 0)
+        os.ftruncate(self._descriptor, content.rfind(b"\n") + 1)
+
+
+class JournalShelf:
+    """A sweep's journal, see `Shelf`.
+
+    Args:
+        folder: of the sweep, in the store.
+        create: make the journal if it is missing.
+
+    Raises:
+        UserError: it is missing, damaged, or cannot be written.
+
+    """
+
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
+        self.folder = folder
+        path = folder / FILE
+        if not create and not path.is_file():
+            raise UserError("the sweep has not begun: it has no journal", file=folder)
+        with files.writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(path)
+        try:
+            self.storage = JournalStorage(self.journal)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"is no journal that can be read ({error}): it was changed by hand", file=path) from None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep all other launchers out, see `Shelf.alone`."""
+        with guarded(self.folder / "search"), self.together():
+            yield
+
+    def together(self) -> AbstractContextManager[None]:
+        """Wait for the disk once, see `Shelf.together`."""
+        return self.journal.together()
+
+    @contextmanager
+    def present(self, token: str) -> Iterator[None]:
+        """Hold a file of one's own, see `Shelf.present`."""
+        path = self.folder / LAUNCHERS / token
+        with files.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def gone(self, token: str) -> bool:
+        """Look whether its file is there and held, see `Shelf.gone`."""
+        path = self.folder / LAUNCHERS / token
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        with suppress(FileNotFoundError):
+            path.unlink()
+        return True
+
+    def close(self) -> None:
+        """Close the journal."""
+        self.journal.close()

@@ -1,0 +1,1 @@
+"""Ranking captions for images and images for captions."""

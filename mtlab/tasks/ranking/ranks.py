@@ -1,0 +1,292 @@
+"""Ranking captions for pictures and pictures for captions, and how often the right ones come first.
+
+Each picture and each caption is read once. The contrast of the towers finds candidates; matching looks at these pairs
+alone, block by block, with the experts of all others on disk: memory does not grow with the split, but for a few
+numbers per picture, caption and pair. Source: ALBEF (NeurIPS 2021), BridgeTower, ManagerTower.
+
+Shapes: I images, T texts, d width of the contrastive space, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtlab.data.inputs import moved
+from mtlab.managers.base import Modality
+from mtlab.model.layers import full
+from mtlab.tasks.evaluation import Evaluation, Floats
+from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
+from mtlab.tasks.ranking.disk_cache import Spill
+from mtlab.tasks.ranking.similarity import Contrasted, contrasted, nearest
+
+if TYPE_CHECKING:
+    from mtlab.data.batches import Loader
+    from mtlab.data.inputs import Inputs
+    from mtlab.model.forward import Passes
+
+Numbers = NDArray[np.int64]
+
+RANKS = (1, 5, 10)  #: how many of the first count
+RECALLS = tuple(f"{way}@{rank}" for way in ("IR", "TR") for rank in RANKS)
+IMAGES, TEXTS = "image retrieval", "text retrieval"  #: families of outcomes: the image of a text, the texts of an image
+BLOCK_BYTES = 2**28  #: of experts that are held at once, of images and of texts
+NEVER = np.iinfo(np.int64).max  #: rank of what is no candidate
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pictures and captions, by number: pictures as they first occur."""
+
+    images: tuple[str, ...]  #: their keys
+    texts: tuple[str, ...]
+    image_of: Numbers  #: of each text, [T]
+
+    @classmethod
+    def of(cls, loader: Loader) -> Split:
+        """Gather those of a split: each example is a caption."""
+        numbers: dict[str, int] = {}
+        image_of = [numbers.setdefault(example.image, len(numbers)) for example in loader.examples]
+        texts = tuple(example.text for example in loader.examples)
+        return cls(tuple(numbers), texts, np.array(image_of, np.int64))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The candidates, each once."""
+
+    images: Numbers  #: [P]
+    texts: Numbers  #: [P]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search gave."""
+
+    texts: Tensor  #: of the contrast, unit vectors [T, d]
+    images: Tensor  #: [I, d]
+    pairs: Pairs
+    scores: Floats  #: of the pairs, by matching: the logit of "they belong together", [P]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Where the right ones came, from 1; `NEVER` if they are no candidates."""
+
+    of_texts: Numbers  #: rank of each text's image, [T]
+    of_images: Numbers  #: rank of the first of each image's texts, [I]
+    first_of_texts: Numbers  #: image that came first for each text, [T]
+    first_of_images: Numbers  #: text that came first for each image, [I]
+
+
+def judge(
+    run: Passes,
+    contrast: ContrastiveHead,
+    match: MatchingHead,
+    loader: Loader,
+    count: int,
+    batch: int,
+    between: Callable[[], None],
+) -> Evaluation:
+    """Rank a whole split.
+
+    Args:
+        run: the model, and how it is run.
+        contrast: finds candidates.
+        match: ranks them, by its logit of "they belong together".
+        loader: the split.
+        count: candidates of each image, and of each text.
+        batch: examples in one forward pass.
+        between: called before each (an interruption may raise from here).
+
+    """
+    split = Split.of(loader)
+    found = search(run, contrast, match, loader, split, count, batch, between)
+    own = torch.from_numpy(split.image_of).to(run.device)
+    losses = contrasted(found.texts, found.images, own, contrast.temperature.clamp(*TEMPERATURES))
+    return evaluation(loader, split, ranked(found.pairs, found.scores, split.image_of, len(split.images)), losses)
+
+
+def search(
+    run: Passes,
+    contrast: ContrastiveHead,
+    match: MatchingHead,
+    loader: Loader,
+    split: Split,
+    count: int,
+    batch: int,
+    between: Callable[[], None],
+) -> Found:
+    """Find candidates and look at them; arguments as of `judge`."""
+    with Spill(len(split.texts)) as texts, Spill(len(split.images)) as images:
+        by_length = sorted(range(len(split.texts)), key=lambda row: (len(split.texts[row]), row))
+        words = [split.texts[row] for row in by_length]
+        text = _read(run, "text", words, by_length, loader.text.fetch, contrast, texts, batch, between)
+        rows = range(len(split.images))
+        image = _read(run, "image", split.images, rows, loader.image.fetch, contrast, images, batch, between)
+        run.group.same([text, image])  # or the last bit of a likeness might give processes other candidates
+        pairs = candidates(text, image, count)
+        return Found(text, image, pairs, _matched(run, match, pairs, texts, images, batch, between))
+
+
+def _read(
+    run: Passes,
+    modality: Modality,
+    keys: Sequence[str],
+    numbers: Sequence[int],
+    fetch: Callable[[Sequence[str]], Inputs],
+    contrast: ContrastiveHead,
+    spill: Spill,
+    batch: int,
+    between: Callable[[], None],
+) -> Tensor:
+    """Read each text or image once: keep its experts, and give what the contrast makes of it, by number, [·, d]."""
+    found: Tensor | None = None  # written in place: to join batches would take their memory twice more
+    for at in range(0, len(keys), batch):
+        between()
+        given = moved(fetch(keys[at : at + batch]), run.device)
+        features = run.features("text" if modality == "text" else "vision", given)
+        with run.autocast():
+            unit = contrast.of_texts(features) if modality == "text" else contrast.of_images(features)
+        unit = full(unit)
+        if found is None:
+            found = unit.new_empty(len(keys), unit.shape[1])
+        rows = numbers[at : at + batch]
+        found[torch.tensor(rows, device=unit.device)] = unit
+        spill.add(rows, run.experts(modality, features))
+    assert found is not None, "a split has examples"
+    return found
+
+
+def candidates(text: Tensor, image: Tensor, count: int) -> Pairs:
+    """Pair each image with its nearest texts and each text with its nearest images, by unit vectors [T, d], [I, d]."""
+    of_images = nearest(image, text, count).cpu().numpy()  # [I, k]
+    of_texts = nearest(text, image, count).cpu().numpy()  # [T, k]
+    texts = len(text)
+    codes = np.unique(
+        np.concatenate(
+            [
+                (np.arange(len(image))[:, None] * texts + of_images).ravel(),
+                (of_texts * texts + np.arange(texts)[:, None]).ravel(),
+            ]
+        )
+    )
+    return Pairs(codes // texts, codes % texts)
+
+
+def _matched(
+    run: Passes, head: MatchingHead, pairs: Pairs, texts: Spill, images: Spill, batch: int, between: Callable[[], None]
+) -> Floats:
+    """Score each pair, [P], with as many experts in memory as `BLOCK_BYTES` allows; processes share the pairs."""
+    scored: list[tuple[Numbers, Floats]] = []
+    for block in _groups(np.arange(len(pairs.images)), pairs.images // _several(images)):
+        shown = np.unique(pairs.images[block])
+        seen = images.read(shown.tolist(), run.device)
+        for part in _groups(block, pairs.texts[block] // _several(texts)):
+            said = np.unique(pairs.texts[part])
+            read = texts.read(said.tolist(), run.device)
+            several = [part[at : at + batch] for at in range(0, len(part), batch)]
+            for rows in run.group.share(several, between):
+                image = torch.from_numpy(np.searchsorted(shown, pairs.images[rows])).to(run.device)
+                text = torch.from_numpy(np.searchsorted(said, pairs.texts[rows])).to(run.device)
+                with run.autocast():
+                    logits = head(run.fuse(read.at(text), seen.at(image), tokens=()).pooled)
+                scored.append((rows, logits[:, 1].double().cpu().numpy()))
+    scores = np.zeros(len(pairs.images))
+    for rows, found in run.group.joined(scored):
+        scores[rows] = found
+    return scores
+
+
+def _groups(rows: Numbers, keys: Numbers) -> Iterator[Numbers]:
+    """Split rows by their keys, in the order of these."""
+    order = np.argsort(keys, kind="stable")
+    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    yield from np.split(rows[order], ends)
+
+
+def _several(spill: Spill) -> int:
+    """Tell how many items are held at once."""
+    return max(1, BLOCK_BYTES // spill.item_bytes)
+
+
+def ranked(pairs: Pairs, scores: Floats, image_of: Numbers, images: int) -> Ranked:
+    """Rank the candidates of each text and each image by their scores, the first of equals by number.
+
+    Args:
+        pairs: the candidates.
+        scores: of each, [P].
+        image_of: image of each text, [T].
+        images: I.
+
+    """
+    right = image_of[pairs.texts] == pairs.images
+    of_texts = _first(pairs.texts, pairs.images, scores, right, len(image_of))
+    of_images = _first(pairs.images, pairs.texts, scores, right, images)
+    return Ranked(of_texts[0], of_images[0], of_texts[1], of_images[1])
+
+
+def _first(
+    asking: Numbers, candidate: Numbers, scores: Floats, right: NDArray[np.bool_], count: int
+) -> tuple[Numbers, Numbers]:
+    """Tell for each of those who ask the rank of the first right candidate, and the candidate that came first."""
+    order = np.lexsort((candidate, -scores, asking))
+    starts = np.searchsorted(asking[order], np.arange(count))
+    ranks = np.arange(len(order)) - starts[asking[order]] + 1
+    found = np.full(count, NEVER)
+    np.minimum.at(found, asking[order][right[order]], ranks[right[order]])
+    return found, candidate[order][starts]
+
+
+def recalls(found: Ranked) -> dict[str, float]:
+    """Say how often the right one is among the first, by `RECALLS`."""
+    ranks = {"IR": found.of_texts, "TR": found.of_images}
+    return {f"{way}@{rank}": float((ranks[way] <= rank).mean()) for way in ranks for rank in RANKS}
+
+
+def evaluation(loader: Loader, split: Split, found: Ranked, losses: Contrasted) -> Evaluation:
+    """Write down what came of a split: two outcomes for each image, as its captions are no independent examples.
+
+    One is how well the image is found by its captions, weighted so that the mean over images is that over captions; the
+    other how well its captions are found. Both are means over `RANKS`, and have the image's key as id.
+    """
+    hits = {way: np.mean([ranks <= rank for rank in RANKS], 0) for way, ranks in _ways(found)}
+    per_image = np.bincount(split.image_of, hits[IMAGES], len(split.images)) * len(split.images) / len(split.texts)
+    outcomes = np.stack([per_image, hits[TEXTS]], 1)
+    examples = loader.examples
+    texts, images = len(split.texts), len(split.images)
+    first_text = [split.texts[text] for text in found.first_of_images]
+    return Evaluation(
+        loss=losses.loss,
+        ids=[key for key in split.images for _ in (IMAGES, TEXTS)],
+        families=[IMAGES, TEXTS] * images,
+        scores={"recall": outcomes.ravel()},
+        told=[("its image", _came(rank)) for rank in found.of_texts.tolist()],
+        further=recalls(found),
+        listing={
+            "family": [IMAGES] * texts + [TEXTS] * images,
+            "id": [example.id for example in examples] + list(split.images),
+            "image": [example.image for example in examples] + list(split.images),
+            "text": [*split.texts, *[None] * images],
+            "prediction": [*(split.images[image] for image in found.first_of_texts), *first_text],
+            "rank": [None if rank == NEVER else rank for rank in [*found.of_texts.tolist(), *found.of_images.tolist()]],
+            "score": [*hits[IMAGES].tolist(), *hits[TEXTS].tolist()],
+        },
+    )
+
+
+def _ways(found: Ranked) -> tuple[tuple[str, Numbers], tuple[str, Numbers]]:
+    return (IMAGES, found.of_texts), (TEXTS, found.of_images)
+
+
+def _came(rank: int) -> str:
+    """Say what came first for a text; in the words of what is right, if it is."""
+    if rank == 1:
+        return "its image"
+    return "another image; its own is no candidate" if rank == NEVER else f"another image; its own is number {rank}"

@@ -1,0 +1,45 @@
+"""Codes of the data set `planted` as texts and images, which the towers `planted` read back. No torch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: what a tower gets to know of an example: its modality's code, and a number that names it
+Planted = tuple[int, int]
+
+
+def to_text(code: int, item: int) -> str:
+    """Write a code and the example's number as a text."""
+    return f"code {code} of item {item}"
+
+
+def from_text(text: str) -> Planted:
+    """Read what `to_text` wrote.
+
+    Raises:
+        ValueError: another text.
+
+    """
+    words = text.split()
+    if len(words) != 5 or words[0] != "code" or words[2:4] != ["of", "item"]:
+        raise ValueError(f"planted towers read planted texts alone, not {text!r}")
+    return int(words[1]), int(words[4])
+
+
+def to_image(code: int, item: int) -> NDArray[np.uint8]:
+    """Write a code and the example's number as two pixels, [1, 2, 3]: the code in one, the number in the other."""
+    return np.array([[[code, 0, 0], [item >> 16 & 255, item >> 8 & 255, item & 255]]], np.uint8)
+
+
+def from_image(image: NDArray[np.uint8]) -> Planted:
+    """Read what `to_image` wrote.
+
+    Raises:
+        ValueError: another image.
+
+    """
+    if image.shape != (1, 2, 3):
+        raise ValueError(f"planted towers read planted images alone, not one of shape {image.shape}")
+    (code, *_), (high, middle, low) = image[0].tolist()
+    return code, high << 16 | middle << 8 | low

@@ -1,0 +1,1 @@
+"""Builds pre-trained networks and loads their weights."""

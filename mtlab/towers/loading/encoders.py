@@ -1,0 +1,292 @@
+"""Finding, building and loading transformers text encoders.
+
+A model is a folder here: the user's own, that of a hub model on this disk, or a package's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mtlab.errors import UserError
+from mtlab.towers.base import TowerInfo, Vocabulary
+from mtlab.towers.loading import hub
+from mtlab.towers.loading.facts import files_digest, remembered_info
+
+
+def find(model: str) -> Path | None:
+    """Return the folder of a model if it is on this disk: a path, or a hub name in the hub's cache.
+
+    Raises:
+        UserError: it looks like a path, and is none.
+
+    """
+    folder = Path(model).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.exists():
+        raise UserError("is no model folder (it has no config.json)", file=folder, key="model")
+    if model.startswith((".", "/", "~")):
+        raise UserError("no such model folder", file=folder, key="model")
+    return hub.on_disk(model)
+
+
+def obtain(model: str, *, weights: bool) -> Path:
+    """Return the model's folder, downloaded from the hub if need be, with or without the weights.
+
+    Raises:
+        UserError: no such model, or the hub cannot be reached.
+
+    """
+    folder = find(model)
+    if folder is not None and (not weights or hub.weight_files(folder)):
+        return folder
+    if folder is not None and folder == Path(model).expanduser():
+        raise UserError("the model folder holds no weights (*.safetensors or *.bin)", file=folder, key="model")
+    return hub.download(model, weights=weights)
+
+
+def digest(folder: Path, *, weights: bool) -> str | None:
+    """Hash configuration, tokeniser and weights; None if the weights are not there."""
+    described = files_digest(_text_files(folder))
+    if not weights:
+        return f"random on {described}"
+    found = hub.weight_files(folder)
+    return files_digest([*_text_files(folder), *found]) if found else None
+
+
+def describe(folder: Path, max_length: int) -> TowerInfo:
+    """Tell depth, widths and tokens from configuration and tokeniser.
+
+    Raises:
+        UserError: not a text encoder, or `max_length` is more than it has positions for.
+
+    """
+    key = {"files": files_digest(_text_files(folder)), "max_length": max_length, "told": "with mask token"}
+    return remembered_info("transformers", key, ["transformers"], lambda: _describe(folder, max_length))
+
+
+def build(folder: Path) -> Any:
+    """Build a model with random weights, from torch's own generator, in evaluation mode.
+
+    Raises:
+        UserError: not a model that transformers can build, or none for texts.
+
+    """
+    config = _configuration(folder)
+    with _explained(folder):
+        return architecture(config)
+
+
+def architecture(config: Any) -> Any:
+    """Build the model of a transformers configuration, with random weights, in evaluation mode."""
+    with _quiet():
+        return _encoder(_auto_class(config).from_config(config, dtype=torch.float32)).eval()
+
+
+def load(folder: Path) -> Any:
+    """Build a model with the folder's weights, in evaluation mode.
+
+    Raises:
+        UserError: the weights are damaged, hold code, or are another model's.
+
+    """
+    config = _configuration(folder)
+    with torch.device("meta"), _explained(folder), _quiet():
+        kind = type(_auto_class(config).from_config(config))
+    options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
+    with _explained(folder), _quiet():
+        network, report = kind.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options
+        )
+    missing = sorted(report["missing_keys"]) + [str(key) for key in report["mismatched_keys"]]
+    if missing:
+        raise UserError(
+            f"the weights do not fit the model: {len(missing)} tensors are missing ({', '.join(missing[:3])})",
+            file=folder,
+            key="model",
+        )
+    return _encoder(network).eval()
+
+
+def tokeniser(folder: Path) -> Any:
+    """Load the tokeniser, set to pad on the right (most encoders go wrong with padding on the left).
+
+    Raises:
+        UserError: there is none, or transformers cannot read it.
+
+    """
+    from transformers import AutoTokenizer
+
+    if not has_tokeniser(folder):
+        raise UserError("holds no tokeniser: copy the files of the model's own here", file=folder, key="model")
+    with _explained(folder), _quiet():
+        found = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
+    if found.pad_token is None:  # padding is masked: any token will do
+        found.pad_token = found.eos_token
+    return found
+
+
+def has_tokeniser(folder: Path) -> bool:
+    """Tell whether the files of a tokeniser are there."""
+    return any((folder / name).is_file() for name in _TOKENISER_FILES)
+
+
+def _text_files(folder: Path) -> list[Path]:
+    return sorted({path for pattern in hub.TEXT_FILES for path in folder.glob(pattern) if path.is_file()})
+
+
+def _describe(folder: Path, max_length: int) -> TowerInfo:
+    config = _configuration(folder)
+    with torch.device("meta"):
+        network = build(folder)
+    usable = _positions(network, config)
+    if usable is not None and max_length > usable:
+        raise UserError(f"{max_length} is more than the {usable} tokens that the model takes", key="max_length")
+    return TowerInfo(
+        depth=config.num_hidden_layers,
+        widths=(config.hidden_size,) * config.num_hidden_layers,
+        tokens=max_length,
+        class_token=_starts_with_class_token(folder, config),
+        positions=True,
+        vocabulary=getattr(config, "vocab_size", None),
+        mask_token=has_tokeniser(folder) and tokeniser(folder).mask_token is not None,
+    )
+
+
+def _starts_with_class_token(folder: Path, config: Any) -> bool:
+    """Ask the tokeniser; a folder without one holds the tower of an imported checkpoint, or a test's."""
+    if not has_tokeniser(folder):
+        return config.model_type in ("bert", "roberta")
+    words = tokeniser(folder)
+    return words.cls_token_id is not None and words("a").input_ids[0] == words.cls_token_id
+
+
+def vocabulary(words: Any, size: int) -> Vocabulary | None:
+    """Describe the ids of a tokeniser, below `size`; None if it has no mask token.
+
+    Which tokens go on with a word is known of WordPiece alone (BERT and its kin), which marks them by `##`.
+    """
+    if words.mask_token_id is None:
+        return None
+    return Vocabulary(
+        size=size,
+        mask=words.mask_token_id,
+        special=frozenset(words.all_special_ids),
+        continuing=frozenset(number for token, number in words.get_vocab().items() if token.startswith("##")),
+    )
+
+
+def pieces(folder: Path, texts: Sequence[str], max_length: int) -> list[list[str]] | None:
+    """Cut texts into the words and pieces that the model reads; None if its folder has no `tokenizer.json`.
+
+    Read by the tokeniser's own library: transformers takes seconds to import. A piece is shown as it stands in the
+    text, a token that stands for none, such as a class token, by its name.
+    """
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    reader = Tokenizer.from_file(str(file))
+    reader.no_padding()
+    reader.enable_truncation(max_length)
+    found = []
+    for text, read in zip(texts, reader.encode_batch(list(texts)), strict=True):
+        parts = zip(read.tokens, read.offsets, strict=True)
+        found.append([text[start:end].strip() or token for token, (start, end) in parts])
+    return found
+
+
+_TOKENISER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+def _positions(network: nn.Module, config: Any) -> int | None:
+    """Count the tokens that there are positions for; RoBERTa and its kin spend the first rows on padding."""
+    for name, module in network.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            padding = module.padding_idx
+            return module.num_embeddings - (0 if padding is None else padding + 1)
+    limit = getattr(config, "max_position_embeddings", None)
+    return limit if limit and limit > 0 else None
+
+
+def _configuration(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    with _explained(folder):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if not isinstance(getattr(config, "hidden_size", None), int) or not hasattr(config, "num_hidden_layers"):
+        raise UserError(f"a model of type {config.model_type!r} is no text encoder", file=folder, key="model")
+    return config
+
+
+def _auto_class(config: Any) -> Any:
+    from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+
+    # For T5 and its kin this is the encoder without the decoder's weights.
+    return AutoModelForTextEncoding if config.model_type in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES else AutoModel
+
+
+def _encoder(network: Any) -> Any:
+    whole = network.config.is_encoder_decoder and hasattr(network, "decoder")
+    if (
+        getattr(network, "pooler", None) is not None
+        and "add_pooling_layer" in inspect.signature(type(network)).parameters
+    ):
+        network.pooler = None  # a head on the last level, of no use here
+    return network.get_encoder() if whole else network
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            "the weights hold code, or are damaged, and are refused: save them as safetensors", file=folder, key="model"
+        ) from error
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
+        raise _unreadable(error, folder) from error
+    except (SafetensorError, StrictDataclassError) as error:
+        raise _unreadable(error, folder) from error
+
+
+def _unreadable(error: Exception, folder: Path) -> UserError:
+    first = " ".join(str(error).split())[:200]
+    return UserError(f"transformers cannot read the model: {first}", file=folder, key="model")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence progress bars and loading reports: what is amiss is raised here."""
+    from transformers.utils import logging
+
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,204 @@
+"""Building, loading and running timm networks of any family, level by level.
+
+Shapes: B examples, S side of the input, C channels of a level, h and w its grid, P prefix tokens.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlab.errors import UserError, nearest
+from mtlab.towers.loading import hub
+from mtlab.towers.loading.facts import remembered, version
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  #: how the hub names timm's weights
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a network gives at one level."""
+
+    grid: Tensor  #: [B, C, h, w]
+    prefix: Tensor | None  #: class token and registers, [B, P, C]
+
+
+def create(model: str, image_size: int, blocks: int | None = None) -> Any:
+    """Build a timm model without a classifier, for square images.
+
+    Args:
+        model: timm's name of it.
+        image_size: S.
+        blocks: keep so many of its levels, the lowest; None: all.
+
+    Raises:
+        UserError: unknown model (the nearest is offered), or a size or number of blocks that it cannot have.
+
+    """
+    import timm
+
+    _refuse_unknown(model)
+    about = timm.models.get_pretrained_cfg(model)
+    size = {"img_size": image_size} if about and about.fixed_input_size else {}
+    try:
+        network = timm.create_model(model, pretrained=False, num_classes=0, **size)
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        raise _unfit(model, image_size, error) from error
+    if not hasattr(network, "forward_intermediates"):
+        raise UserError(f"timm's {model!r} gives no levels between input and output", key="model")
+    if blocks is not None:
+        _prune(network, model, blocks)
+    return network.eval()
+
+
+def _prune(network: Any, model: str, blocks: int) -> None:
+    """Take the levels above the lowest `blocks` out of a network."""
+    try:
+        network.prune_intermediate_layers([blocks - 1])
+    except (AttributeError, AssertionError) as error:
+        raise UserError(f"timm's {model!r} cannot be cut to {blocks} blocks", key="blocks") from error
+
+
+def run(network: Any, images: Tensor, indices: Sequence[int] | None, *, norm: bool) -> list[Level]:
+    """Run the network up to the highest level asked for.
+
+    Args:
+        network: from `create`.
+        images: [B, 3, S, S].
+        indices: levels, from 0 at the bottom; None: all.
+        norm: apply the model's last norm to the levels, as far as its family does so.
+
+    """
+    accepted = inspect.signature(network.forward_intermediates).parameters
+    wanted = {
+        "norm": norm,
+        "stop_early": True,
+        "output_fmt": "NCHW",
+        "intermediates_only": True,
+        # asked for only where there are any: some families break when they have none to return
+        "return_prefix_tokens": getattr(network, "num_prefix_tokens", 0) > 0,
+    }
+    found = network.forward_intermediates(
+        images,
+        indices=None if indices is None else list(indices),
+        **{name: value for name, value in wanted.items() if name in accepted},
+    )
+    return [Level(*level) if isinstance(level, tuple | list) else Level(level, None) for level in found]
+
+
+def shapes(model: str, image_size: int, blocks: int | None = None) -> list[Level]:
+    """Run the model on the meta device: every level's shape, and no arithmetic."""
+    with torch.device("meta"):
+        network = create(model, image_size, blocks)
+        try:
+            return run(network, torch.zeros(1, 3, image_size, image_size), None, norm=False)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise _unfit(model, image_size, error) from error
+
+
+def has_own_norm(network: Any, widths: Sequence[int]) -> bool:
+    """Say whether the model ends in a norm that fits every level: a ViT does, a pyramid does not."""
+    last = getattr(network, "norm", None)
+    return len(set(widths)) == 1 and isinstance(last, nn.Module) and not isinstance(last, nn.Identity)
+
+
+def load(network: Any, tensors: dict[str, Tensor], file: Path, *, antialias: bool = True) -> None:
+    """Load weights; what belongs to a classifier is left out.
+
+    Args:
+        network: from `create`.
+        tensors: what `file` holds.
+        file: named if they do not fit.
+        antialias: smooth positions of another image size as they are resized (timm's way).
+
+    Raises:
+        UserError: they are not this model's weights, or its positions cannot be resized otherwise than in timm's way.
+
+    """
+    convert = _conversion(network)
+    options = {} if antialias else {"antialias": False}
+    try:
+        result = network.load_state_dict(convert(tensors, network, **options) if convert else tensors, strict=False)
+    except (RuntimeError, KeyError) as error:
+        raise UserError(f"does not fit the model: {' '.join(str(error).split())[:200]}", file=file) from error
+    if result.missing_keys:
+        some = ", ".join(result.missing_keys[:3])
+        raise UserError(f"does not fit the model: {len(result.missing_keys)} tensors are missing ({some})", file=file)
+
+
+def resizes_plainly(network: Any) -> bool:
+    """Can the model's positions be resized without antialiasing?"""
+    convert = _conversion(network)
+    return convert is not None and "antialias" in inspect.signature(convert).parameters
+
+
+def _conversion(network: Any) -> Callable[..., dict[str, Tensor]] | None:
+    """Return timm's own conversion of other formats and image sizes for the model's family, if it has one."""
+    found: Callable[..., dict[str, Tensor]] | None = getattr(
+        sys.modules[type(network).__module__], "checkpoint_filter_fn", None
+    )
+    return found
+
+
+def hub_file(model: str) -> Path | None:
+    """Return the file of timm's own weights if it is on this disk."""
+    folder = hub.on_disk(_hub_name(model))
+    return None if folder is None else next((folder / name for name in HUB_FILES if (folder / name).exists()), None)
+
+
+def download(model: str) -> Path:
+    """Return the file of timm's own weights, downloaded if need be.
+
+    Raises:
+        UserError: there are none, or the hub cannot be reached.
+
+    """
+    file = hub_file(model)
+    if file is None:
+        hub.download(_hub_name(model), weights=True)
+        file = hub_file(model)
+    if file is None:
+        raise UserError(f"the hub holds no weights of {model!r}; use `weights: random` or a file", key="weights")
+    return file
+
+
+def _refuse_unknown(model: str) -> None:
+    names = _model_names()
+    if model.partition(".")[0] not in names:
+        told = nearest(model, names)
+        advice = told if told.startswith("did") else "see timm.list_models()"
+        raise UserError(f"timm has no model {model!r}; {advice}", key="model")
+
+
+@cache
+def _model_names() -> frozenset[str]:
+    import timm
+
+    return frozenset(timm.list_models())
+
+
+def _hub_name(model: str) -> str:
+    def learn() -> str:
+        import timm
+
+        _refuse_unknown(model)
+        about = timm.models.get_pretrained_cfg(model)
+        return (about and about.hf_hub_id) or ""
+
+    name = str(remembered("timm-hub", [model, version("timm")], learn))
+    if not name:
+        raise UserError(f"timm has no pre-trained weights of {model!r}; use `weights: random` or a file", key="weights")
+    return name
+
+
+def _unfit(model: str, image_size: int, error: Exception) -> UserError:
+    first = str(error).partition("\n")[0]
+    return UserError(f"timm cannot build {model!r} for images of {image_size} pixels: {first}", key="image_size")
