@@ -14,7 +14,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-#: Told apart under the three kinds of colour blindness, on white and on near-black (tests/analysis/test_theme.py).
+#: Told apart under the three kinds of colour blindness, on white and on near-black (tests/report/test_theme.py).
 COLOURS = ("#085EDF", "#D8A101", "#FF68BF", "#329E7C", "#814097", "#5EAEFF", "#BD7500", "#5C6B59")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  #: tell variants of one colour apart
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
