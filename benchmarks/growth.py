@@ -26,17 +26,17 @@ import torch
 from alternating import alternate, machine, median
 from fitted import exponent
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
-from mtlab.model.forward import Arithmetic
+from mtlab.model.forward import Runtime
 from mtlab.resolution import resolve
 from mtlab.tasks.build import build
 from mtlab.towers.base import Features, TowerShape
 from mtlab.training.optimisation.optimiser import adamw, groups
 from mtlab.training.steps import train_step
 
-CPU = Arithmetic(torch.device("cpu"))
+CPU = Runtime(torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Step:
         shape = TowerShape((size.width,) * size.experts, numbers, size.experts, size.tokens, True, True)
         torch.manual_seed(0)
         self.model = build(config, shape, shape, answers=8).train()
-        train = checked(TrainConfig, config["train"])
+        train = check_config(TrainConfig, config["train"])
         self.optimiser = adamw(self.model, groups(self.model, train, {}), train)
         text, image = (
             Features(tuple(torch.randn(size.examples, size.tokens, size.width) for _ in numbers)) for _ in range(2)

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlab.config.check import checked
-from mtlab.config.load import compose, merged, recipes
+from mtlab.config.check import check_config
+from mtlab.config.load import compose, merge, recipes
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
-from mtlab.model.forward import Arithmetic
+from mtlab.model.forward import Runtime
 from mtlab.model.network import VisionLanguageModel
-from mtlab.resolution.resolve import filled
+from mtlab.resolution.resolve import fill_defaults
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
 from mtlab.training.optimisation.optimiser import adamw, groups
@@ -38,7 +38,7 @@ def configuration(preset: str, **manager: Any) -> dict[str, Any]:
     written = compose(recipes()[0] / "presets" / f"{preset}.yaml").data["set"]
     written = {**written, "text": TEXT, "vision": VISION, "task": TASK}
     written["manager"] = {**written["manager"], **manager}
-    return filled(merged(written, {"train": {"lr": 1e-5, "clip": None}}))
+    return fill_defaults(merge(written, {"train": {"lr": 1e-5, "clip": None}}))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Ours:
             self.models[name] = self._built(config)
         first = next(iter(self.models.values()))
         config = next(iter(variants.values()))
-        train = checked(TrainConfig, config["train"])
+        train = check_config(TrainConfig, config["train"])
         whole = nn.ModuleList(self.models.values())
         self.optimiser = adamw(first, groups(first, train, {"text": 1.0, "vision": 1.0}), train)
         known = {id(p) for group in self.optimiser.param_groups for p in group["params"]}
@@ -123,8 +123,8 @@ class Ours:
     def step(self, name: str, batch: Batch, *, bf16: bool = False) -> Tensor:
         """Make one training step, as the loop does."""
         self.taken += 1
-        arithmetic = Arithmetic(self.device, bf16)
-        loss = train_step(self.models[name], self.optimiser, (batch,), arithmetic, seed=0, step=self.taken, clip=None)
+        runtime = Runtime(self.device, bf16)
+        loss = train_step(self.models[name], self.optimiser, (batch,), runtime, seed=0, step=self.taken, clip=None)
         self.optimiser.zero_grad(set_to_none=True)
         return loss
 

@@ -19,10 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from alternating import ROUNDS, alternate, machine, median, ratio
 
-from mtlab.config.load import compose, merged, study_file
-from mtlab.model.forward import Passes
+from mtlab.config.load import compose, merge, study_file
+from mtlab.model.forward import ForwardContext
 from mtlab.recording.trace import recorded_steps
-from mtlab.resolution.resolve import filled
+from mtlab.resolution.resolve import fill_defaults
 from mtlab.training.assemble import Assembled, assemble, trace_of
 from mtlab.training.environment import keep_freed_memory
 from mtlab.training.evaluate import evaluate, evaluation_batch
@@ -36,8 +36,8 @@ MANAGERS = ("bridge", "static", "adaptive")
 
 def run_of(manager: str) -> Assembled:
     """Assemble a run of the quickstart, with a tenth of its training data."""
-    written = merged(compose(study_file("quickstart")).data["set"], {"data": {"train": 800}})
-    config = filled(written | {"manager": {"name": manager}})
+    written = merge(compose(study_file("quickstart")).data["set"], {"data": {"train": 800}})
+    config = fill_defaults(written | {"manager": {"name": manager}})
     config["train"]["length"] = {"steps": 600, "epochs": None, "flops": None}
     return assemble(config, seed=0)
 
@@ -54,11 +54,11 @@ def shares(run: Assembled, folder: Path, rounds: int, steps: int) -> dict[str, t
         run.model.train()
         for _ in range(TIMED):
             taken += 1
-            train_step(run.model, optimiser, next(batches), run.arithmetic, seed=0, step=taken, clip=run.train.clip)
+            train_step(run.model, optimiser, next(batches), run.runtime, seed=0, step=taken, clip=run.train.clip)
 
     train()
     run.model.eval()
-    judged = evaluate(Passes(run.model, run.arithmetic), run.loader("val"), evaluation_batch(run.train))
+    judged = evaluate(ForwardContext(run.model, run.runtime), run.loader("val"), evaluation_batch(run.train))
 
     def end() -> None:
         run.model.eval()

@@ -20,13 +20,13 @@ import torch
 from alternating import ROUNDS, alternate, machine, measure, median, ratio
 from published import ANSWERS, Ours, Size, configuration
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.load import compose, study_file
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
-from mtlab.model.forward import Arithmetic
+from mtlab.model.forward import Runtime
 from mtlab.model.network import VisionLanguageModel
-from mtlab.resolution.resolve import filled
+from mtlab.resolution.resolve import fill_defaults
 from mtlab.studies.budget.memory import training_memory
 from mtlab.tasks.build import build
 from mtlab.towers.base import Features
@@ -40,8 +40,8 @@ TIMED, WORDS = 20, 14  #: steps of the small size, and tokens of its texts
 
 def small(manager: str) -> tuple[VisionLanguageModel, Callable[[], None]]:
     """Build a model of the quickstart's size on blank features, and what makes some steps of it."""
-    config = filled(compose(study_file("quickstart")).data["set"] | {"manager": {"name": manager}})
-    train, shapes = checked(TrainConfig, config["train"]), [tower_shape(k, config[k]) for k in ("text", "vision")]
+    config = fill_defaults(compose(study_file("quickstart")).data["set"] | {"manager": {"name": manager}})
+    train, shapes = check_config(TrainConfig, config["train"]), [tower_shape(k, config[k]) for k in ("text", "vision")]
     model = build(config, *shapes, answers=16).train()
     optimiser = adamw(model, groups(model, train, {}), train)
     mask = torch.ones(train.batch, WORDS, dtype=torch.bool)
@@ -51,7 +51,7 @@ def small(manager: str) -> tuple[VisionLanguageModel, Callable[[], None]]:
 
     def steps() -> None:
         for number in range(TIMED):
-            train_step(model, optimiser, (batch,), Arithmetic(torch.device("cpu")), seed=0, step=number, clip=1.0)
+            train_step(model, optimiser, (batch,), Runtime(torch.device("cpu")), seed=0, step=number, clip=1.0)
 
     return model, steps
 

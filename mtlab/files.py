@@ -31,7 +31,7 @@ _ADVICE = {
 }
 
 
-def explained(error: BaseException, path: Path) -> BaseException:
+def explain_disk_error(error: BaseException, path: Path) -> BaseException:
     """Turn what the disk says (full, read-only, forbidden) into a `UserError` for `path`; return others as they are.
 
     Libraries written in Rust (safetensors, polars) give the system's number in their message alone: it is read there.
@@ -52,7 +52,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = explained(error, path)
+        told = explain_disk_error(error, path)
         if told is error:
             raise
         raise told from error
@@ -128,7 +128,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         sync_folder(path.absolute().parent)
 
 
-def written(path: Path) -> int | None:
+def modified_ns(path: Path) -> int | None:
     """Tell when a file was last written, in ns; None if it is not there."""
     try:
         return path.stat().st_mtime_ns

@@ -13,18 +13,20 @@ OURS = str(Path(__file__).parent)
 LIBRARIES = ("torch", "omegaconf", "numpy")  #: an error inside them is told at the line that called them
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Tell what was raised, and where: `ZeroDivisionError: division by zero (mine.py:3)`."""
     words = " ".join(str(error).split())
     if isinstance(error, UserError):
         return words
     kind = type(error).__name__
     line = f"{kind}: {words}" if words else kind
-    place = None if isinstance(error, SyntaxError) else where(error.__traceback__)  # which names file and line itself
+    place = (
+        None if isinstance(error, SyntaxError) else locate_error(error.__traceback__)
+    )  # which names file and line itself
     return f"{line} ({place})" if place else line
 
 
-def trace(error: BaseException) -> str:
+def format_traceback(error: BaseException) -> str:
     """Format the traceback from the first line on that is neither ours nor Python's own."""
     told_of = traceback.TracebackException.from_exception(error)
     first = next((n for n, frame in enumerate(told_of.stack) if not _elsewhere(frame.filename)), 0)
@@ -32,7 +34,7 @@ def trace(error: BaseException) -> str:
     return "".join(told_of.format())
 
 
-def where(trace: TracebackType | None) -> str | None:
+def locate_error(trace: TracebackType | None) -> str | None:
     """Name the innermost line that is neither ours, nor Python's own, nor a library's: `mine.py:3`."""
     for frame in reversed(traceback.extract_tb(trace)):
         if not _elsewhere(frame.filename):

@@ -25,8 +25,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mtlab.config.check import as_plain, checked
-from mtlab.config.options import declared
+from mtlab.config.check import check_config, to_plain
+from mtlab.config.options import option_of
 from mtlab.config.schema import ModelConfig
 from mtlab.config.yaml import parse
 from mtlab.contract.trial import randomised
@@ -142,7 +142,7 @@ class ManagerContract:
     ) -> Manager:
         """Build the manager in evaluation mode, its parameters moved off their initial values."""
         entry = MANAGERS.get(self.manager)
-        config, place = checked(entry.config, options), Place(WIDTH, experts, depth, LAYERS, modality)
+        config, place = check_config(entry.config, options), Place(WIDTH, experts, depth, LAYERS, modality)
         entry.cls.check(config, place)
         manager = entry.cls(config, place)
         initialise(manager, 0)
@@ -169,7 +169,7 @@ class ManagerContract:
         entry = MANAGERS.get(self.manager)
         assert entry.summary, "the class needs a docstring: `mtlab list` shows its first line"
         for field in dataclasses.fields(entry.config):
-            assert declared(field).help, f"option {field.name} needs a help line"
+            assert option_of(field).help, f"option {field.name} needs a help line"
 
     def test_search_space_holds_options(self) -> None:
         """What the class would have searched are options of its own, and their ends are values that they take."""
@@ -177,15 +177,15 @@ class ManagerContract:
         space = entry.cls.search_space()
         assert set(space) <= {field.name for field in dataclasses.fields(entry.config)}
         for corner in corners(space):
-            checked(entry.config, corner)
+            check_config(entry.config, corner)
 
     def test_options_survive_yaml(self, options: dict[str, Any]) -> None:
         """Written to YAML and read back, the options are the same."""
         entry = MANAGERS.get(self.manager)
-        config = checked(entry.config, options)
-        written = yaml.safe_dump({"options": as_plain(config)})
+        config = check_config(entry.config, options)
+        written = yaml.safe_dump({"options": to_plain(config)})
         read = parse(written, Path("contract.yaml")).data["options"]
-        assert checked(entry.config, read) == config
+        assert check_config(entry.config, read) == config
 
     def test_shapes(self, options: dict[str, Any], depth: int) -> None:
         """Hidden states, weights and contributions have the shapes of the interface, and weights are detached."""

@@ -1,3 +1,3 @@
 """Versions that a run's id depends on."""
 
-ENGINE = 1  #: of the loop and the encoder: raise it when the same configuration and seed give other results
+ENGINE_VERSION = 1  #: of the loop and the encoder: raise it when the same configuration and seed give other results

@@ -70,7 +70,7 @@ def convert(
     """
     from mtlab.data.shards.index import odd
     from mtlab.data.shards.writing.convert import convert
-    from mtlab.launch.local import cpus
+    from mtlab.launch.local import usable_cpus
 
     given = options_given(options or [])
     try:
@@ -81,7 +81,7 @@ def convert(
                 out.expanduser(),
                 given,
                 parts=tuple(filter(None, (parts or "").split(","))),
-                workers=workers or cpus(),
+                workers=workers or usable_cpus(),
                 max_bad=max_bad,
                 progress=progress,
             )
@@ -180,9 +180,9 @@ def _opened(location: str, *, allow_pipe: bool) -> Shards:
 
 def options_given(written: list[str]) -> dict[str, Any]:
     """Read options from the command line, KEY=VALUE each."""
-    from mtlab.config.load import override
+    from mtlab.config.load import parse_override
 
-    return {key.removeprefix("set."): value for key, value in map(override, written)}
+    return {key.removeprefix("set."): value for key, value in map(parse_override, written)}
 
 
 def _print(index: Index) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mtlab.cli.common import JsonOption, PluginOption, print_json
-from mtlab.resolution.catalogue import KINDS, Kind, catalogue
+from mtlab.resolution.catalog import KINDS, Kind, catalogue
 
 
 def list_entries(

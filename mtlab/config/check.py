@@ -11,13 +11,13 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mtlab.config.options import declared
+from mtlab.config.options import option_of
 from mtlab.errors import UserError, nearest
 
 C = TypeVar("C")
 
 
-def checked(cls: type[C], data: Mapping[str, Any]) -> C:
+def check_config(cls: type[C], data: Mapping[str, Any]) -> C:
     """Make the dataclass `cls` from plain data, with its defaults for what is not given.
 
     Raises:
@@ -36,22 +36,22 @@ def checked(cls: type[C], data: Mapping[str, Any]) -> C:
     return built
 
 
-def as_plain(config: Any) -> dict[str, Any]:
+def to_plain(config: Any) -> dict[str, Any]:
     """Turn a checked dataclass into plain data (lists, not tuples), every default written out."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 
 
-def plain_checked(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """`as_plain(checked(cls, data))`, remembered: a plan of a thousand cells holds few distinct nodes."""
+def check_and_fill(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """`to_plain(checked(cls, data))`, remembered: a plan of a thousand cells holds few distinct nodes."""
     key: Any = cls
     text = _remembered(key, json.dumps(data, sort_keys=True, default=repr))
     plain: dict[str, Any] = json.loads(text)
     return plain
 
 
-def checked_once(cls: type[C], data: Mapping[str, Any]) -> C:
-    """`checked`, remembered: for frozen classes, of which the same one may be given again."""
+def check_config_once(cls: type[C], data: Mapping[str, Any]) -> C:
+    """`check_config`, remembered: for frozen classes, of which the same one may be given again."""
     key: Any = cls
     found: C = _kept(key, json.dumps(data, sort_keys=True, default=repr))
     return found
@@ -59,12 +59,12 @@ def checked_once(cls: type[C], data: Mapping[str, Any]) -> C:
 
 @lru_cache(maxsize=4096)
 def _kept(cls: Any, data: str) -> Any:
-    return checked(cls, json.loads(data))
+    return check_config(cls, json.loads(data))
 
 
 @lru_cache(maxsize=4096)
 def _remembered(cls: Any, data: str) -> str:
-    return json.dumps(as_plain(checked(cls, json.loads(data))))
+    return json.dumps(to_plain(check_config(cls, json.loads(data))))
 
 
 def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
@@ -75,7 +75,7 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
         dotted = f"{prefix}.{key}" if prefix else str(key)
         if key not in fields:
             raise UserError(f"unknown key; {nearest(key, fields)}", key=dotted)
-        inner = nested(cls, key)
+        inner = nested_schema(cls, key)
         if inner is not None and value is not None:
             _refuse_unknown(inner, value, dotted)
         elif isinstance(value, bool) and hints(cls).get(key) in _NUMBERS:
@@ -85,10 +85,10 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
 def _refuse_numbers_out_of_range(cls: type[Any], data: Any, prefix: str) -> None:
     for field in dataclasses.fields(cls):
         dotted, value = f"{prefix}.{field.name}" if prefix else field.name, data.get(field.name)
-        inner = nested(cls, field.name)
+        inner = nested_schema(cls, field.name)
         if inner is not None and isinstance(value, Mapping):
             _refuse_numbers_out_of_range(inner, value, dotted)
-        elif isinstance(value, int | float) and (complaint := declared(field).complaint(value)) is not None:
+        elif isinstance(value, int | float) and (complaint := option_of(field).complaint(value)) is not None:
             raise UserError(complaint, key=dotted)
 
 
@@ -97,7 +97,7 @@ def _refuse_out_of_range(config: Any, prefix: str) -> None:
         dotted, value = f"{prefix}.{field.name}" if prefix else field.name, getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             _refuse_out_of_range(value, dotted)
-        elif (complaint := declared(field).complaint(value)) is not None:
+        elif (complaint := option_of(field).complaint(value)) is not None:
             raise UserError(complaint, key=dotted)
 
 
@@ -109,7 +109,7 @@ def hints(cls: Any) -> dict[str, Any]:
 _hints = lru_cache(maxsize=1024)(get_type_hints)
 
 
-def nested(cls: type[Any], key: str) -> type[Any] | None:
+def nested_schema(cls: type[Any], key: str) -> type[Any] | None:
     """Return the dataclass that a field holds, or may hold, or None."""
     hint = hints(cls).get(key)
     for kind in (hint, *get_args(hint)):

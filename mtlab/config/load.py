@@ -94,12 +94,12 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
     composed = _compose(path, ())
     data, places = composed.data, composed.places
     for text in overrides:
-        key, value = override(text)
-        _merge_in(data, places, unfolded(key, value), (COMMAND_LINE, None), "")
+        key, value = parse_override(text)
+        _merge_in(data, places, nest(key, value), (COMMAND_LINE, None), "")
     return Composed(path, data, places)
 
 
-def override(text: str) -> tuple[str, Any]:
+def parse_override(text: str) -> tuple[str, Any]:
     """Split `key=value`; `study.KEY` is a key of the study, any other one of the runs' configuration (under `set`)."""
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", key.strip()):
@@ -109,7 +109,7 @@ def override(text: str) -> tuple[str, Any]:
     return key, yaml.scalar(value) if value.strip() else None
 
 
-def merged(low: Mapping[str, Any], high: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+def merge(low: Mapping[str, Any], high: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """Merge two mappings of configuration; `high` wins. Neither is changed."""
     result: dict[str, Any] = _copied(low)
     _merge_in(result, {}, high, (Path(), None), prefix)
@@ -187,7 +187,7 @@ def _replaces(setting: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> b
     return setting in NODES and "name" in new and new["name"] != old.get("name", new["name"])
 
 
-def unfolded(path: str, value: Any) -> dict[str, Any]:
+def nest(path: str, value: Any) -> dict[str, Any]:
     """Turn `a.b` and a value into `{a: {b: value}}`."""
     *above, last = path.split(".")
     result: dict[str, Any] = {last: value}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from mtlab.config.check import checked_once
+from mtlab.config.check import check_config_once
 from mtlab.config.registry import Entry, Registry
 from mtlab.errors import UserError
 
@@ -17,7 +17,7 @@ def own_options(node: Mapping[str, Any]) -> dict[str, Any]:
     return {option: value for option, value in node.items() if option != "name"}
 
 
-def named(registry: Registry[T], node: Mapping[str, Any], key: str) -> Entry[T]:
+def lookup_entry(registry: Registry[T], node: Mapping[str, Any], key: str) -> Entry[T]:
     """Look up what a node names.
 
     Raises:
@@ -33,15 +33,15 @@ def named(registry: Registry[T], node: Mapping[str, Any], key: str) -> Entry[T]:
         raise error.at(key=f"{key}.name" if key else "name") from None
 
 
-def configured(registry: Registry[T], node: Mapping[str, Any], key: str) -> tuple[Entry[T], Any]:
+def lookup_options(registry: Registry[T], node: Mapping[str, Any], key: str) -> tuple[Entry[T], Any]:
     """Look up what a node names, and make its options the dataclass that the class declares.
 
     Raises:
-        UserError: as `named`; unknown option, wrong type, value out of range.
+        UserError: as `lookup_entry`; unknown option, wrong type, value out of range.
 
     """
-    entry = named(registry, node, key)
+    entry = lookup_entry(registry, node, key)
     try:
-        return entry, checked_once(entry.config, own_options(node))
+        return entry, check_config_once(entry.config, own_options(node))
     except UserError as error:
         raise error.at(key=key) from None

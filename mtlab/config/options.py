@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-NOTHING = object()  #: "no legacy value", as None may be one
-
 
 @dataclass(frozen=True)
 class Option:
@@ -22,7 +20,6 @@ class Option:
     below: float | None = None
     choices: Sequence[Any] | None = None
     identity: bool = True
-    legacy: Any = NOTHING
     sizing: bool = True
 
     def complaint(self, value: Any) -> str | None:
@@ -60,7 +57,6 @@ def option(
     below: float | None = None,
     choices: Sequence[Any] | None = None,
     identity: bool = True,
-    legacy: Any = NOTHING,
     sizing: bool = True,
 ) -> Any:
     """Declare a field of a configuration dataclass.
@@ -74,18 +70,17 @@ def option(
         below: the value must be smaller than this.
         choices: the values allowed, where a `Literal` type cannot say so.
         identity: False if the setting cannot change a run's results, so that it is no part of the run's id.
-        legacy: the value that stands for "as it was before this option existed": a run with it keeps its old id.
         sizing: False if neither parameters nor FLOPs depend on it, so that a search over it need not count them anew.
 
     """
-    declared = Option(help, minimum, maximum, above, below, choices, identity, legacy, sizing)
+    declared = Option(help, minimum, maximum, above, below, choices, identity, sizing)
     if callable(default):
         factory: Callable[[], Any] = default
         return dataclasses.field(default_factory=factory, metadata={"option": declared})
     return dataclasses.field(default=default, metadata={"option": declared})
 
 
-def declared(field: dataclasses.Field[Any]) -> Option:
+def option_of(field: dataclasses.Field[Any]) -> Option:
     """Return what `option` declared for a field, or a bare declaration."""
     found = field.metadata.get("option")
     return found if isinstance(found, Option) else Option("")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from mtlab.config.registry import Failure
+from mtlab.config.registry import PluginFailure
 from mtlab.errors import UserError, nearest
 
 REFUSED = "--no-plugins"  #: the option that allows no plug-in
@@ -46,7 +46,7 @@ def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True
             raise UserError(problem, key=f"plugins[{index}]")
 
 
-def try_import(plugin: Named) -> Failure | None:
+def try_import(plugin: Named) -> PluginFailure | None:
     """Import a plug-in after telling so; return what went wrong, or None."""
     if str(plugin.folder) not in sys.path:
         sys.path.append(str(plugin.folder))
@@ -56,8 +56,8 @@ def try_import(plugin: Named) -> Failure | None:
         _refuse_namesake(plugin, importlib.import_module(plugin.module))
     except (Exception, SystemExit) as error:  # a stranger's code may raise anything
         missing = isinstance(error, ModuleNotFoundError) and error.name == plugin.module.partition(".")[0]
-        failure = Failure.of(plugin.module, error)
-        return Failure(plugin.module, _missing(plugin), failure.trace) if missing else failure
+        failure = PluginFailure.of(plugin.module, error)
+        return PluginFailure(plugin.module, _missing(plugin), failure.trace) if missing else failure
     return None
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from mtlab.errors import UserError, nearest
-from mtlab.plugin_errors import told, trace
+from mtlab.plugin_errors import describe_error, format_traceback
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Entry(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Failure:
+class PluginFailure:
     """A plug-in that could not be imported: kept, so that `mtlab doctor` can show it and a lookup can name it."""
 
     plugin: str
@@ -81,9 +81,13 @@ class Failure:
     trace: str
 
     @classmethod
-    def of(cls, plugin: str, error: BaseException) -> Failure:
+    def of(cls, plugin: str, error: BaseException) -> PluginFailure:
         """Describe what importing a plug-in raised."""
-        return cls(plugin, str(error) if isinstance(error, RegistrationError) else told(error), trace(error))
+        return cls(
+            plugin,
+            str(error) if isinstance(error, RegistrationError) else describe_error(error),
+            format_traceback(error),
+        )
 
 
 @dataclass
@@ -103,7 +107,7 @@ class Registry(Generic[T]):
     group: str
     base: type[Any] = object
     entries: dict[str, Entry[T]] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[PluginFailure] = field(default_factory=list)
     filled: bool = False
     complete: bool = False  #: our own entries are there
 
@@ -153,13 +157,15 @@ class Registry(Generic[T]):
         try:
             get_type_hints(config)
         except Exception as error:  # any expression may stand in an annotation
-            raise RegistrationError(f"{what}: the types of Config cannot be read: {told(error)}") from error
-        from mtlab.config.check import as_plain, checked
+            raise RegistrationError(f"{what}: the types of Config cannot be read: {describe_error(error)}") from error
+        from mtlab.config.check import check_config, to_plain
 
         try:
-            as_plain(checked(config, {}))
+            to_plain(check_config(config, {}))
         except Exception as error:  # so may any code in __post_init__, and any value be a default
-            raise RegistrationError(f"{what}: Config does not work with its defaults: {told(error)}") from error
+            raise RegistrationError(
+                f"{what}: Config does not work with its defaults: {describe_error(error)}"
+            ) from error
 
     def fill_own(self) -> None:
         """Import the entries that come with mtlab."""
@@ -192,7 +198,7 @@ class Registry(Generic[T]):
             try:
                 self._check_registered(point.load())
             except (Exception, SystemExit) as error:  # a stranger's code may raise anything
-                self.failures.append(Failure.of(point.value, error))
+                self.failures.append(PluginFailure.of(point.value, error))
 
     def _check_registered(self, loaded: Any) -> None:
         if isinstance(loaded, type) and all(entry.cls is not loaded for entry in self.entries.values()):

@@ -63,15 +63,12 @@ class TrainConfig:
     warmup: float = option(0.1, "share of the steps in which the learning rate rises linearly", minimum=0.0, below=1.0)
     decay: Literal["linear", "cosine", "constant"] = option("linear", "how the learning rate falls to end_lr")
     end_lr: float = option(0.0, "learning rate at the end, as a share of the peak", minimum=0.0, maximum=1.0)
-    power: float = option(1.0, "decay linear: power of the polynomial that it falls by", above=0.0, legacy=1.0)
-    warmup_from_zero: bool = option(
-        False, "start the warm-up at 0, as published: the first step changes nothing", legacy=False
-    )
+    power: float = option(1.0, "decay linear: power of the polynomial that it falls by", above=0.0)
+    warmup_from_zero: bool = option(False, "start the warm-up at 0, as published: the first step changes nothing")
     grouping: Literal["default", "official"] = option(
         "default",
         "which parameters are decayed and share a learning rate; official: as in METER, BridgeTower and ManagerTower, "
         "accidents included, layer weights with the encoder (docs/optimisation.md)",
-        legacy="default",
     )
     betas: tuple[float, float] = option((0.9, 0.98), "AdamW's moment decay rates", minimum=0.0, below=1.0)
     eps: float = option(1e-8, "AdamW's epsilon", above=0.0)
@@ -88,7 +85,6 @@ class TrainConfig:
         None,
         "transform of training images, a name or {name, options} (`mtlab list transforms`), if the vision tower runs "
         "in every step; null: images as they are judged",
-        legacy=None,
     )
     micro_batch: int | None = option(
         None, "examples in one forward pass (accumulates to batch); null: batch", minimum=1, identity=False
@@ -161,6 +157,4 @@ class RunConfig:
     cache: CacheConfig = option(CacheConfig, "the expert cache")
     metrics: MetricsConfig = option(MetricsConfig, "what chooses the best checkpoint")
     record: RecordConfig = option(RecordConfig, "what is recorded beside the metrics", identity=False)
-    init_from: Any = option(
-        None, "null, a checkpoint (a file, or a folder of `mtlab import`), or the parent run", legacy=None
-    )
+    init_from: Any = option(None, "null, a checkpoint (a file, or a folder of `mtlab import`), or the parent run")

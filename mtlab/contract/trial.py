@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import Entry
 from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS, MODALITIES, Aggregated, Experts, Manager, Place
 from mtlab.model.encoder import places
-from mtlab.plugin_errors import told
+from mtlab.plugin_errors import describe_error
 from mtlab.towers.base import TowerShape
 
 BATCH, LENGTH, OTHER = 2, 3, 4
@@ -34,7 +34,7 @@ def try_out(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, visio
         UserError: as `refuse_misfit`; unknown manager or option.
 
     """
-    entry, config = configured(MANAGERS, node, "manager")
+    entry, config = lookup_options(MANAGERS, node, "manager")
     if entry.ours:
         return
     for modality, shape in zip(MODALITIES, (text, vision), strict=True):
@@ -64,7 +64,7 @@ def refuse_misfit(entry: Entry[Manager], config: Any, places: Sequence[Place]) -
             except UserError as error:  # it refuses its options or its place, and says why
                 raise error.at(key="manager") from None
             except Exception as error:  # a stranger's code may raise anything
-                problem = f"raises {told(error)}"
+                problem = f"raises {describe_error(error)}"
         if problem is not None:
             raise UserError(f"manager {entry.name!r} of {entry.origin}, {where}: {problem}", key="manager")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.config.identity import digest
+from mtlab.config.hashing import digest
 from mtlab.errors import UserError
 
 MANY = 500  #: so many files take more than a second or two: progress is shown

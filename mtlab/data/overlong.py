@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
 from mtlab.towers.loading.facts import remembered
@@ -21,7 +21,7 @@ def cut_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
 
     Counted once for a tower and a data set: measuring texts takes about half a minute for a million.
     """
-    entry, options = configured(DATASETS, config["data"], "data")
+    entry, options = lookup_options(DATASETS, config["data"], "data")
     key = {"text": config["text"], "weights": tower_digest("text", config["text"])}
     key |= {"data": config["data"], "version": entry.version, "digest": entry.cls.digest(options)}
     return dict(remembered("cut-texts", key, lambda: _counted(config, dataset)))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtlab.config.load import compose, merged, override, unfolded
+from mtlab.config.load import compose, merge, nest, parse_override
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
@@ -78,14 +78,14 @@ def _written(config: str | Path | Mapping[str, Any], overrides: Sequence[str]) -
     given = {key: value for key, value in config.items() if key != "base"}
     bases = config.get("base", [])
     for base in [bases] if isinstance(bases, str | Path) else bases:
-        written = merged(written, _of_file(base))
+        written = merge(written, _of_file(base))
     for key, value in given.items():
-        written = merged(written, unfolded(key, value))
+        written = merge(written, nest(key, value))
     for text in overrides:
-        key, value = override(text)
+        key, value = parse_override(text)
         if not key.startswith("set."):
             raise UserError(f"{text!r} is a key of a study; a model has settings alone", file="overrides")
-        written = merged(written, unfolded(key.removeprefix("set."), value))
+        written = merge(written, nest(key.removeprefix("set."), value))
     return written
 
 

@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mtlab.config.check import as_plain, checked
-from mtlab.config.nodes import configured
-from mtlab.config.nodes import named as entry_of
+from mtlab.config.check import check_config, to_plain
+from mtlab.config.nodes import lookup_entry as entry_of
+from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import Registry
 from mtlab.config.schema import TrainConfig
 from mtlab.data.base import DATASETS, Example, Split
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
 from mtlab.inference.loading import answers_of, model_of, refuse_changed, restore
-from mtlab.model.forward import Arithmetic, Passes
+from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.runs.find import FoundRun
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.evaluation import Evaluation
@@ -170,10 +170,10 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
     refuse_changed(run)
     config = {**run.config["config"], "task": asked.task}
     _refuse_other_heads(config["task"], run.config["config"]["task"])
-    train = checked(TrainConfig, config["train"])
-    arithmetic = Arithmetic(find_device(device), bf16=train.precision == "bf16")
+    train = check_config(TrainConfig, config["train"])
+    runtime = Runtime(find_device(device), bf16=train.precision == "bf16")
     answers = answers_of(config)
-    entry, options = configured(DATASETS, asked.data, "data")
+    entry, options = lookup_options(DATASETS, asked.data, "data")
     dataset = entry.cls(options)
     examples = dataset.examples(asked.split)
     if not examples:
@@ -192,7 +192,7 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
         model.network.running_towers,
         cached,
         progress=lambda _: progress,
-        device=str(arithmetic.device),
+        device=str(runtime.device),
     ).loader(mapped)
     _refuse_unreadable(loader, entry.name)
     size, done = evaluation_batch(train), 0
@@ -202,12 +202,12 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
         progress(min(done, len(mapped)), len(mapped))
         done += size
 
-    evaluation = evaluate(Passes(model.network, arithmetic), loader, size, between)
+    evaluation = evaluate(ForwardContext(model.network, runtime), loader, size, between)
     return Judged(
         run=run,
         wanted=asked,
         step=about.get("step"),
-        device=device_name(arithmetic.device),
+        device=device_name(runtime.device),
         answers=answers,
         theirs=tuple(dataset.answers),
         examples=examples,
@@ -257,11 +257,11 @@ def _node(registry: Registry[Any], own: Mapping[str, Any], text: str | None, key
     name = given.get("name", own["name"])
     base = dict(own) if name == own["name"] else {}
     try:
-        entry, options = configured(registry, {**base, **given, "name": name}, key)
+        entry, options = lookup_options(registry, {**base, **given, "name": name}, key)
     except UserError as error:
         option = (error.key or "").removeprefix(f"{key}.")
         raise UserError(error.problem, key=f"--{key} {option}".strip(), file=error.file) from None
-    return {"name": entry.name, **as_plain(options)}
+    return {"name": entry.name, **to_plain(options)}
 
 
 def _parts(text: str) -> list[str]:

@@ -137,7 +137,7 @@ def _run(model: Model, picture: Picture, told: Told) -> tuple[Tokens, tuple[str,
     words = pieces if len(pieces) == length else [f"token {number}" for number in range(1, length + 1)]
     grid, remarks = token_grid(model.config["vision"]), []
     prediction = None
-    if model.network.task.pictures > 1:
+    if model.network.task.images > 1:
         remarks.append("it answers about several pictures at once: there is no answer about one")
     elif model.answers:
         (prediction,) = model.answer([picture], [told.text])
@@ -150,10 +150,10 @@ def _run(model: Model, picture: Picture, told: Told) -> tuple[Tokens, tuple[str,
 
 def _dataset(model: Model) -> Dataset:
     """Make the data set of a run whose plug-ins are there by now."""
-    from mtlab.config.nodes import configured
+    from mtlab.config.nodes import lookup_options
     from mtlab.data.base import DATASETS
 
-    entry, options = configured(DATASETS, model.config["data"], "data")
+    entry, options = lookup_options(DATASETS, model.config["data"], "data")
     return entry.cls(options)
 
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from mtlab import files
-from mtlab.config.check import checked
-from mtlab.config.nodes import configured, named
+from mtlab.config.check import check_config
+from mtlab.config.nodes import lookup_entry, lookup_options
 from mtlab.config.schema import TrainConfig
 from mtlab.data.base import DATASETS
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
 from mtlab.inference.loading import answers_of, model_of, refuse_changed, restore
 from mtlab.managers.base import MODALITIES, Modality
-from mtlab.model.forward import Arithmetic
+from mtlab.model.forward import Runtime
 from mtlab.runs import schemas, sums
 from mtlab.runs.find import FoundRun, find_run
 from mtlab.runs.store import Store
@@ -81,7 +81,7 @@ class Opened:
     model: TaskModel
     loader: Loader
     batch: int
-    arithmetic: Arithmetic
+    runtime: Runtime
 
     @property
     def levels(self) -> dict[Modality, tuple[int, ...]]:
@@ -99,11 +99,11 @@ def open_run(found: FoundRun, *, device: str = "auto") -> Opened:
     """
     refuse_changed(found)
     config = found.config["config"]
-    entry, options = configured(DATASETS, config["data"], "data")
+    entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
     cached = cached_towers(config)
-    train = checked(TrainConfig, config["train"])
-    arithmetic = Arithmetic(find_device(device), bf16=train.precision == "bf16")
+    train = check_config(TrainConfig, config["train"])
+    runtime = Runtime(find_device(device), bf16=train.precision == "bf16")
     answers = answers_of(config)
     towers = running(config, cached)
     model = model_of(config, answers, seed=found.config["seed"], device=device, towers=towers).network
@@ -115,9 +115,9 @@ def open_run(found: FoundRun, *, device: str = "auto") -> Opened:
         model.running_towers,
         cached,
         progress=lambda _: lambda _, __: None,
-        device=str(arithmetic.device),
+        device=str(runtime.device),
     ).loader(dataset.examples("val"))
-    return Opened(config, model, loader, evaluation_batch(train), arithmetic)
+    return Opened(config, model, loader, evaluation_batch(train), runtime)
 
 
 def measure(
@@ -168,7 +168,7 @@ def measure(
     result = known(found)
     if standard:
         result[STANDARD] = interventions.measure(
-            run.model, run.loader, run.batch, run.arithmetic, run.levels, mixing, between
+            run.model, run.loader, run.batch, run.runtime, run.levels, mixing, between
         )
         _keep(path, STANDARD, result[STANDARD])
     for seed, other in zip(seeds, others, strict=True):
@@ -182,7 +182,7 @@ def _swap(run: Opened, other: Opened, mixing: set[Modality], between: Callable[[
     def value(*modalities: Modality) -> float | None:
         if not mixing.issuperset(modalities):
             return None
-        return interventions.swapped(run.model, other.model, run.loader, run.batch, run.arithmetic, modalities, between)
+        return interventions.swapped(run.model, other.model, run.loader, run.batch, run.runtime, modalities, between)
 
     metric = f"val/{next(iter(run.model.task.metrics))}"
     return {"metric": metric, "text": value("text"), "image": value("image"), "both": value(*MODALITIES)}
@@ -202,7 +202,7 @@ def _other(found: FoundRun, store: Store, seed: int) -> FoundRun:
 def _answers(found: FoundRun) -> bool:
     """Tell whether a run's task is judged by one answer to each example, so that two models can be run side by side."""
     try:
-        return named(TASKS, found.config["config"]["task"], "task").cls.answering
+        return lookup_entry(TASKS, found.config["config"]["task"], "task").cls.answering
     except UserError:  # of a plug-in that is not imported yet
         return True
 
@@ -231,7 +231,7 @@ def _mixing(run: Opened) -> set[Modality]:
     """Tell the modalities whose managers all have weights, by a look at one example."""
     from mtlab.recording import averages, probe
 
-    seen = probe.look(run.model, run.arithmetic, run.loader.batch([0]).to(run.arithmetic.device))
+    seen = probe.look(run.model, run.runtime, run.loader.batch([0]).to(run.runtime.device))
     names = {name: values for name, _, values in probe.rows_of(seen)}
     return averages.mixing(names, run.model.encoder.config.cross_layers)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config.load import NODES
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
@@ -60,7 +60,7 @@ def refuse_changed(found: FoundRun) -> None:
 
 def answers_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Name what a resolved configuration's head chooses from."""
-    entry, options = configured(DATASETS, config["data"], "data")
+    entry, options = lookup_options(DATASETS, config["data"], "data")
     return tuple(entry.cls(options).answers)
 
 
@@ -124,11 +124,11 @@ def imported(folder: Path, device: str) -> Model:
         UserError: a file is missing or damaged, or the weights are of another model than the folder describes.
 
     """
-    from mtlab.resolution.resolve import filled
+    from mtlab.resolution.resolve import fill_defaults
     from mtlab.runs.imported import read_folder
 
     found = read_folder(folder)
-    model = model_of(filled(found.config), found.answers, device=device)
+    model = model_of(fill_defaults(found.config), found.answers, device=device)
     own = model.network.state_dict()
     odd = sorted(set(own) ^ set(found.tensors))
     if odd or any(own[name].shape != tensor.shape for name, tensor in found.tensors.items()):

@@ -17,7 +17,7 @@ from mtlab.interop import architecture, huggingface, lightning
 from mtlab.interop.families import Shapes, recognise
 from mtlab.interop.heads import HEADS
 from mtlab.interop.names import ASIDE, Entry, Layout, listed, refuse_other_names, table, to_ours
-from mtlab.resolution.resolve import filled
+from mtlab.resolution.resolve import fill_defaults
 from mtlab.runs import imported
 from mtlab.runs.imported import TEXT_FOLDER
 from mtlab.tasks.build import build, construct
@@ -143,7 +143,7 @@ def _configured(
 ) -> tuple[dict[str, Any], int]:
     written = architecture.configuration(layout, shapes, sizes, facts)
     written["task"], answers = architecture.task(layout, shapes, sizes, name)
-    whole = filled(written)
+    whole = fill_defaults(written)
     return {key: whole[key] for key in written}, answers
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
 from mtlab.launch.workers import threads_of, worker_command
@@ -21,7 +21,7 @@ NAMES = ("local", "slurm")
 AT_ONCE = 16  #: jobs that the launcher keeps in a cluster's queue, unless told otherwise
 
 #: Options of sbatch that mtlab sets itself → what to say instead.
-OURS: Mapping[str, str] = {
+RESERVED_OPTIONS: Mapping[str, str] = {
     "partition": "launcher.partition",
     "account": "launcher.account",
     "time": "resources.hours",
@@ -92,13 +92,13 @@ def launcher_settings(given: Any, *, name: str | None = None) -> Settings:
 
 def _checked(node: Mapping[str, Any]) -> Settings:
     try:
-        settings = checked(_KINDS[str(node["name"])], node)
+        settings = check_config(_KINDS[str(node["name"])], node)
     except UserError as error:
         raise error.at(key="launcher") from None
     if isinstance(settings, SlurmSettings):
         for key in settings.extra:
-            if key.replace("_", "-") in OURS:
-                instead = OURS[key.replace("_", "-")]
+            if key.replace("_", "-") in RESERVED_OPTIONS:
+                instead = RESERVED_OPTIONS[key.replace("_", "-")]
                 advice = f": say {instead}" if instead else ""
                 raise UserError(f"mtlab sets this option itself{advice}", key=f"launcher.extra.{key}")
     return settings
@@ -131,9 +131,9 @@ def make_pool(
     """
     command = partial(worker_command, processes=resources.processes)
     if isinstance(settings, LocalSettings):
-        from mtlab.launch.local import LocalPool, default_workers, wants_card
+        from mtlab.launch.local import LocalPool, default_workers, takes_gpu
 
-        cards = _cards() if any(map(wants_card, configs.values())) else ()
+        cards = _cards() if any(map(takes_gpu, configs.values())) else ()
         fitting = default_workers(configs, cards, resources.processes)
         return LocalPool(at_once or settings.at_once or fitting, cards, command, resources.processes)
     from mtlab.launch.slurm.pool import SlurmPool
@@ -177,10 +177,10 @@ def _with_gpus(settings: SlurmSettings, resources: Resources, devices: Sequence[
 
 
 def _refuse_impossible(settings: SlurmSettings, resources: Resources, options: Mapping[str, Any]) -> None:
-    from mtlab.launch.slurm.job import library
+    from mtlab.launch.slurm.job import import_submitit
     from mtlab.launch.slurm.queue import refuse_impossible
 
-    library()
+    import_submitit()
     asked = {
         "launcher.partition": settings.partition,
         "launcher.account": settings.account,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.config.registry import Failure
+from mtlab.config.registry import PluginFailure
 from mtlab.errors import UserError
 
 Part = dict[str, Any]
@@ -144,9 +144,9 @@ def _devices() -> Part:
 
 def _slurm() -> Part:
     """The cluster whose jobs can be submitted from here, if any. One that does not answer breaks nothing here."""
-    from mtlab.launch.slurm.queue import described
+    from mtlab.launch.slurm.queue import describe_cluster
 
-    return described()
+    return describe_cluster()
 
 
 def _store(root: Path) -> Part:
@@ -217,13 +217,13 @@ def _weights(tower: str, module: str, distribution: str) -> Part:
     return {"tower": tower, "package": distribution, "version": _version(distribution), "install": advice}
 
 
-def _import_named(names: Sequence[str]) -> list[Failure]:
+def _import_named(names: Sequence[str]) -> list[PluginFailure]:
     from mtlab.config.plugins import from_command_line, try_import
 
     return [failure for plugin in from_command_line(names) if (failure := try_import(plugin)) is not None]
 
 
-def _registered() -> tuple[list[Part], list[Failure]]:
+def _registered() -> tuple[list[Part], list[PluginFailure]]:
     """Everything that can be named in the YAML, and the plug-ins that failed to load."""
     try:
         from mtlab.resolution.resolve import registries
@@ -231,7 +231,7 @@ def _registered() -> tuple[list[Part], list[Failure]]:
         found = registries()
         entries = [entry for registry in found for entry in registry]
     except Exception as error:  # torch is missing, or one of our own modules is damaged
-        return [], [Failure.of("mtlab's own entries", error)]
+        return [], [PluginFailure.of("mtlab's own entries", error)]
     rows = [
         {
             "kind": entry.kind,

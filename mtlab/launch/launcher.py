@@ -21,8 +21,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mtlab import files
-from mtlab.launch.board import WAITING, Board, Closed, Feed, Job, JobState, Silent, View, make_board, make_job
-from mtlab.launch.failures import End, Failure, judge
+from mtlab.launch.board import (
+    WAITING,
+    Board,
+    Job,
+    JobState,
+    LaunchView,
+    NoRunSource,
+    RunSource,
+    SilentView,
+    make_board,
+    make_job,
+)
+from mtlab.launch.exit_status import ExitStatus, RunFailure, classify_exit
 from mtlab.launch.local import LocalPool, default_workers
 from mtlab.launch.pool import Attempt, Pool
 from mtlab.runs.lock import LOCKED, PATIENCE, Watch
@@ -33,7 +44,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
-class Policy:
+class LaunchPolicy:
     """What follows from failures, and how patient the launcher is."""
 
     retries: int = 2  #: further attempts at a run whose worker was killed
@@ -45,11 +56,11 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LaunchOutcome:
     """How a launch ended: every run of the plan is in one of these."""
 
     done: tuple[str, ...]
-    failed: Mapping[str, Failure]
+    failed: Mapping[str, RunFailure]
     blocked: tuple[str, ...]  #: they wait for a run that failed
     skipped: tuple[str, ...]  #: not started, or stopped, because of a failure elsewhere in the study, or of a signal
     interrupted: bool
@@ -69,10 +80,10 @@ def launch(
     configs: Mapping[str, Mapping[str, Any]],
     *,
     pool: Pool | None = None,
-    policy: Policy | None = None,
-    view: View | None = None,
-    feed: Feed | None = None,
-) -> Outcome:
+    policy: LaunchPolicy | None = None,
+    view: LaunchView | None = None,
+    feed: RunSource | None = None,
+) -> LaunchOutcome:
     """Run what is missing of a plan, and return when nothing more can be done.
 
     Args:
@@ -90,7 +101,7 @@ def launch(
     """
     pool = pool or LocalPool(default_workers(configs))
     board = make_board(store, plan, pool.at_once)
-    launch = _Launch(store, configs, board, pool, policy or Policy(), view or Silent(), feed or Closed())
+    launch = _Launch(store, configs, board, pool, policy or LaunchPolicy(), view or SilentView(), feed or NoRunSource())
     return asyncio.run(launch.run())
 
 
@@ -103,9 +114,9 @@ class _Launch:
         configs: Mapping[str, Mapping[str, Any]],
         board: Board,
         pool: Pool,
-        policy: Policy,
-        view: View,
-        feed: Feed,
+        policy: LaunchPolicy,
+        view: LaunchView,
+        feed: RunSource,
     ) -> None:
         self.store = store
         self.configs = dict(configs)
@@ -114,7 +125,7 @@ class _Launch:
         self.policy = policy
         self.view = view
         self.feed = feed
-        self.running: dict[asyncio.Task[End], Job] = {}
+        self.running: dict[asyncio.Task[ExitStatus], Job] = {}
         self.attempts: dict[str, Attempt] = {}
         self.watches: dict[str, Watch] = {}
         self.signatures: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -122,7 +133,7 @@ class _Launch:
         self.signals = 0
         self.aborted = False  #: stop at once, running workers included
 
-    async def run(self) -> Outcome:
+    async def run(self) -> LaunchOutcome:
         heard = self._listen()
         self._log("launch", runs=len(self.board.jobs), done=self.board.counts["done"], workers=self.board.workers)
         try:
@@ -240,7 +251,7 @@ class _Launch:
             return
         failure = self.store.failure(job.id)
         if failure is not None and failure != job.before:
-            self._failed(job, Failure.from_json(failure))
+            self._failed(job, RunFailure.from_json(failure))
         else:
             self._become(job, "queued", "left unfinished by another worker")
 
@@ -261,15 +272,15 @@ class _Launch:
         job.deadline = time.monotonic() + self.policy.grace
         self.attempts[job.id].stop()
 
-    def _ended(self, job: Job, end: End) -> None:
+    def _ended(self, job: Job, end: ExitStatus) -> None:
         """Judge how a worker ended, and what follows."""
         if job.state == "pending" and end.code is not None:
             self._become(job, "running")  # it began and ended between two looks
         details = self.attempts.pop(job.id).details
         finished, code = (job.directory / "result.json").exists(), end.code
-        failure = judge(end, self.store.failure(job.id), finished, job.attempt)
+        failure = classify_exit(end, self.store.failure(job.id), finished, job.attempt)
         if failure is not None and failure.kind == "killed" and job.overdue:
-            failure = Failure("timeout", f"not finished after {self.policy.limit / 3600:g} hours", None, job.attempt)
+            failure = RunFailure("timeout", f"not finished after {self.policy.limit / 3600:g} hours", None, job.attempt)
         kind = failure.kind if failure else None
         self._log("exit", run=job.id, attempt=job.attempt, code=code, kind=kind, **details)
         if finished:
@@ -286,14 +297,14 @@ class _Launch:
         elif failure is not None:
             self._failed(job, failure)
 
-    def _goes_on(self, job: Job, failure: Failure) -> bool:
+    def _goes_on(self, job: Job, failure: RunFailure) -> bool:
         """Is there to be another attempt? For the killed as often as allowed; after its time as long as it gets on."""
         if failure.kind == "killed":
             job.losses += 1
             return job.losses <= self.policy.retries
         return failure.kind == "timeout" and not job.overdue and _last_checkpoint(job) != job.begun
 
-    def _failed(self, job: Job, failure: Failure) -> None:
+    def _failed(self, job: Job, failure: RunFailure) -> None:
         job.failure = failure
         self._become(job, "failed", failure.error)
         if self.policy.fail_fast:
@@ -377,9 +388,9 @@ class _Launch:
     def _interrupt(self) -> None:
         self.signals += 1
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> LaunchOutcome:
         ids = {state: tuple(job.id for job in self.board.among(state)) for state in ("done", "blocked")}
-        return Outcome(
+        return LaunchOutcome(
             done=ids["done"],
             failed={job.id: job.failure for job in self.board.among("failed") if job.failure is not None},
             blocked=ids["blocked"],
@@ -391,4 +402,4 @@ class _Launch:
 
 def _last_checkpoint(job: Job) -> int | None:
     """Tell when the checkpoint that the run goes on from was written, in ns; None if there is none."""
-    return files.written(job.directory / "checkpoints" / "last.safetensors")
+    return files.modified_ns(job.directory / "checkpoints" / "last.safetensors")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
 from mtlab.managers.base import (
@@ -57,7 +57,7 @@ def pairing(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, visio
             bridge that names an expert not on offer.
 
     """
-    entry, config = configured(MANAGERS, node, "manager")
+    entry, config = lookup_options(MANAGERS, node, "manager")
     read: dict[Key, list[int]] = {}
     for modality, shape in zip(MODALITIES, (text, vision), strict=True):
         for place in places(model, modality, shape):
@@ -90,7 +90,7 @@ class Stream(nn.Module):
         kinds: int = 1,
     ) -> None:
         super().__init__()
-        entry, config = configured(MANAGERS, manager, "manager")
+        entry, config = lookup_options(MANAGERS, manager, "manager")
         where = list(places(model, modality, shape))
         used = {expert for place in where for expert in entry.cls.experts_used(config, place)} or {len(shape.levels)}
         self.shape = shape
@@ -136,21 +136,21 @@ class CrossModalEncoder(nn.Module):
         manager: Mapping[str, Any],
         text: TowerShape,
         vision: TowerShape,
-        pictures: int = 1,
+        images: int = 1,
     ) -> None:
         super().__init__()
         pairing(model, manager, text, vision)
         self.config = model
         self.recompute = False
         self.text = Stream(model, manager, "text", text)
-        self.image = Stream(model, manager, "image", vision, kinds=pictures)
+        self.image = Stream(model, manager, "image", vision, kinds=images)
 
     def forward(
         self,
         text: Features | Experts,
         vision: Features | Experts,
         *,
-        picture: int = 0,
+        image_index: int = 0,
         noise: Mapping[Key, Tensor] | None = None,
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
@@ -161,7 +161,7 @@ class CrossModalEncoder(nn.Module):
         Args:
             text: the text tower's offered levels, each [B, L, D_n], and their mask; or what `experts` makes of them.
             vision: the vision tower's, each [B, M, D_n]; likewise.
-            picture: which of the images that a text goes with these are, from 0.
+            image_index: which of the images that a text goes with these are, from 0.
             noise: what is added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
             intervene: what is done to managers' weights.
             record: also return weights and contributions of every manager.
@@ -173,7 +173,7 @@ class CrossModalEncoder(nn.Module):
         recorded: dict[Key, Aggregated] = {}
         experts: dict[Modality, Experts] = {
             "text": text if isinstance(text, Experts) else self.text.experts(text),
-            "image": vision if isinstance(vision, Experts) else self.image.experts(vision, picture),
+            "image": vision if isinstance(vision, Experts) else self.image.experts(vision, image_index),
         }
         history: dict[Modality, list[Tensor]] = {"text": [], "image": []}
         for depth in range(self.config.cross_layers):

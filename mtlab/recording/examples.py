@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.nodes import own_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset
 from mtlab.errors import UserError
@@ -34,7 +34,7 @@ def dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
             f"the data set {name!r} is not opened here: it is a plug-in's, whose code is not run, or needs torch"
         )
     try:
-        return entry.cls(checked(entry.config, own_options(node)))
+        return entry.cls(check_config(entry.config, own_options(node)))
     except UserError as error:
         return Missing(f"the data set {name!r} cannot be opened: {error}")
     except Exception as error:  # what it reads lies outside the store, and may be anything by now

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from mtlab.config.check import checked, hints, plain_checked
-from mtlab.config.identity import Identity, identify
+from mtlab.config.check import check_and_fill, check_config, hints
+from mtlab.config.hashing import Identity, identify
 from mtlab.config.load import NODES
-from mtlab.config.nodes import configured, named, own_options
+from mtlab.config.nodes import lookup_entry, lookup_options, own_options
 from mtlab.config.registry import Entry, Registry
 from mtlab.config.schema import ModelConfig, RunConfig
 from mtlab.errors import UserError, nearest
-from mtlab.version import ENGINE
+from mtlab.version import ENGINE_VERSION
 
 DEFAULT_STEPS = 2000  #: where no length is given
 PRIMARY = "primary"  #: stands for the first metric of whatever task a cell has
@@ -62,12 +62,12 @@ def registries() -> list[Registry[Any]]:
 
 def entry(node: str, config: Mapping[str, Any]) -> Entry[Any]:
     """Return the registered class that a resolved node names."""
-    return named(registry(node), config, node)
+    return lookup_entry(registry(node), config, node)
 
 
 def options(node: str, config: Mapping[str, Any]) -> Any:
     """Return a resolved node's options as the dataclass that its class declares."""
-    return configured(registry(node), config, node)[1]
+    return lookup_options(registry(node), config, node)[1]
 
 
 def resolve(written: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,12 +79,12 @@ def resolve(written: Mapping[str, Any]) -> dict[str, Any]:
         UserError: unknown key or name, wrong type, value out of range, or values that do not go together.
 
     """
-    config = _with_own_metric(filled(written))
+    config = _with_own_metric(fill_defaults(written))
     _check_together(config)
     return config
 
 
-def filled(written: Mapping[str, Any]) -> dict[str, Any]:
+def fill_defaults(written: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the defaults and check each value alone; see `resolve`."""
     fields = {field.name: field for field in dataclasses.fields(RunConfig)}
     for key in written:
@@ -155,7 +155,7 @@ def identity(config: Mapping[str, Any]) -> Identity:
         RunConfig,
         {node: found.config for node, found in entries.items()},
         versions,
-        ENGINE,
+        ENGINE_VERSION,
         digests,
         {node: entries[node].cls.location_options for node in ("text", "vision", "data")},
     )
@@ -167,7 +167,7 @@ def _augment_version(config: Mapping[str, Any]) -> dict[str, int]:
         return {}
     from mtlab.data.transforms.base import TRANSFORMS
 
-    return {f"transform:{node['name']}": named(TRANSFORMS, node, "train.augment").version}
+    return {f"transform:{node['name']}": lookup_entry(TRANSFORMS, node, "train.augment").version}
 
 
 def plugin_code(config: Mapping[str, Any]) -> dict[str, str]:
@@ -182,16 +182,16 @@ def plugin_code(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _section(key: str, given: Any) -> dict[str, Any]:
     try:
-        return plain_checked(hints(RunConfig)[key], _mapping(given))
+        return check_and_fill(hints(RunConfig)[key], _mapping(given))
     except UserError as error:
         raise error.at(key=key) from None
 
 
 def _node(key: str, given: Any) -> dict[str, Any]:
     given = {"name": given} if isinstance(given, str) else _mapping(given, key)
-    found = named(registry(key), given, key)
+    found = lookup_entry(registry(key), given, key)
     try:
-        return {"name": found.name} | plain_checked(found.config, own_options(given))
+        return {"name": found.name} | check_and_fill(found.config, own_options(given))
     except UserError as error:
         unknown = error.key is not None and error.problem.startswith("unknown key")
         if unknown:
@@ -247,11 +247,11 @@ def _augment(given: Any) -> dict[str, Any] | None:
 
     key = "train.augment"
     node = {"name": given} if isinstance(given, str) else _mapping(given, key)
-    found = named(TRANSFORMS, node, key)
+    found = lookup_entry(TRANSFORMS, node, key)
     if "size" in node:
         raise UserError("is the vision tower's: leave it out", key=f"{key}.size")
     try:
-        options = plain_checked(found.config, own_options(node))
+        options = check_and_fill(found.config, own_options(node))
     except UserError as error:
         raise error.at(key=key) from None
     if not found.cls.square:
@@ -332,7 +332,7 @@ def metrics(config: Mapping[str, Any]) -> list[str]:
 
 def _own_metrics(config: Mapping[str, Any]) -> Mapping[str, str]:
     task = entry("task", config["task"])
-    found: Mapping[str, str] = task.cls.judged_by(options("task", config["task"]), offers(config))
+    found: Mapping[str, str] = task.cls.metric_directions(options("task", config["task"]), offers(config))
     return found
 
 
@@ -372,8 +372,8 @@ def _pairing(text: str) -> str:
 
     model, manager, words, vision = json.loads(text)
     shapes = tower_shape("text", words), tower_shape("vision", vision)
-    try_out(checked(ModelConfig, model), manager, *shapes)
-    pairs = pair(checked(ModelConfig, model), manager, *shapes)
+    try_out(check_config(ModelConfig, model), manager, *shapes)
+    pairs = pair(check_config(ModelConfig, model), manager, *shapes)
     stacks: dict[str, list[list[int]]] = {"text": [], "image": []}
     for (modality, _), levels in sorted(pairs.items()):
         stacks[modality].append(levels)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.config.identity import canonical
-from mtlab.config.load import NODES, merged, unfolded
+from mtlab.config.hashing import canonical_json
+from mtlab.config.load import NODES, merge, nest
 from mtlab.errors import UserError, nearest
 
 WHOLE_AXES = (*NODES, "init_from")  #: axes on these replace the whole of it
@@ -98,7 +98,7 @@ def with_value(config: Mapping[str, Any], value: Value) -> dict[str, Any]:
         if path in WHOLE_AXES:
             result[path] = setting
         else:
-            result = merged(result, unfolded(path, setting))
+            result = merge(result, nest(path, setting))
     return result
 
 
@@ -197,7 +197,7 @@ def _condition(given: Any, key: str) -> Mapping[str, Any]:
 def _refuse_repeats(values: tuple[Value, ...], key: str) -> None:
     for index, value in enumerate(values):
         for other in values[:index]:
-            if canonical(dict(value.settings)) == canonical(dict(other.settings)):
+            if canonical_json(dict(value.settings)) == canonical_json(dict(other.settings)):
                 raise UserError(f"value {value.label!r} is repeated", key=f"{key}[{index}]")
             if value.label == other.label:
                 raise UserError(f"two values are called {value.label!r}: give one a label", key=f"{key}[{index}]")

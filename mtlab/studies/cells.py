@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.config.identity import Identity, canonical
+from mtlab.config.hashing import Identity, canonical_json
 from mtlab.config.load import recipes
 from mtlab.errors import UserError, nearest
 from mtlab.resolution import resolve
@@ -190,10 +190,10 @@ def _parent(
 def _agree(row: Row, cell: Cell, match: str | Mapping[str, Any]) -> bool:
     if isinstance(match, Mapping):
         return all(same(_named(lookup(cell.config, path)), value) for path, value in match.items())
-    if canonical(row.config["manager"]) != canonical(cell.config["manager"]):
+    if canonical_json(row.config["manager"]) != canonical_json(cell.config["manager"]):
         return False
     own, theirs = _settings(row), _settings(cell.row)
-    return all(canonical(own[path]) == canonical(theirs[path]) for path in own.keys() & theirs.keys())
+    return all(canonical_json(own[path]) == canonical_json(theirs[path]) for path in own.keys() & theirs.keys())
 
 
 def _settings(row: Row) -> dict[str, Any]:

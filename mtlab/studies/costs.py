@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mtlab.config.identity import digest
+from mtlab.config.hashing import digest
 from mtlab.config.load import NODES
-from mtlab.config.options import declared
+from mtlab.config.options import option_of
 from mtlab.config.schema import ModelConfig
 from mtlab.files import read_json, write_json
 from mtlab.resolution import resolve
-from mtlab.resolution.engine import engine_code
+from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs import schemas
 
 COUNT = 2  #: raise it when `mtlab.studies.budget.flops` counts otherwise
@@ -67,12 +67,14 @@ def architecture(config: Mapping[str, Any]) -> str:
     parts = {node: _sizing(config[node], entries[node].config) for node in ("manager", "text", "vision", "task")}
     parts |= {"model": _sizing(config["model"], ModelConfig), "cache": config["cache"]}
     answers = resolve.sizes(config["data"]).answers  # all that the architecture takes from the data
-    return digest({"parts": parts, "answers": answers, "versions": versions, "code": engine_code(), "count": COUNT})
+    return digest(
+        {"parts": parts, "answers": answers, "versions": versions, "code": training_code_digest(), "count": COUNT}
+    )
 
 
 def _sizing(node: Mapping[str, Any], schema: type[Any]) -> dict[str, Any]:
     """Leave out what neither parameters nor FLOPs depend on."""
-    without = {field.name for field in dataclasses.fields(schema) if not declared(field).sizing}
+    without = {field.name for field in dataclasses.fields(schema) if not option_of(field).sizing}
     return {option: value for option, value in node.items() if option not in without}
 
 

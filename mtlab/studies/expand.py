@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mtlab.config.identity import canonical
+from mtlab.config.hashing import canonical_json
 from mtlab.config.load import COMMAND_LINE, NODES
 from mtlab.errors import UserError, nearest
 from mtlab.resolution import resolve
@@ -174,7 +174,7 @@ def _applied(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[st
 
 def _filled(study: Study, config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
     try:
-        return resolve.filled(config)
+        return resolve.fill_defaults(config)
     except UserError as error:
         raise _placed(study, error, values) from None
 
@@ -215,7 +215,7 @@ def _distinct(rows: Sequence[Row]) -> list[Row]:
     seen: set[str] = set()
     kept = []
     for row in rows:
-        text = canonical(row.config)
+        text = canonical_json(row.config)
         if text not in seen:
             seen.add(text)
             kept.append(row)

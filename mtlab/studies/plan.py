@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mtlab.config.check import as_plain
+from mtlab.config.check import to_plain
 from mtlab.distributed.ranks import uneven
 from mtlab.errors import nearest
 from mtlab.resolution import resolve
-from mtlab.resolution.engine import engine_code
+from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
 from mtlab.studies.cells import Cell, Pricer, make_cells
 from mtlab.studies.literature import Result, by_row, overall
@@ -106,8 +106,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         **asdict(keys.report),
         "published": overall(plan.study),
         "published_rows": [result.to_json([cell.id for cell in plan.cells]) for result in plan.published],
-        "code": engine_code(),
-        "tracking": as_plain(keys.tracking),
+        "code": training_code_digest(),
+        "tracking": to_plain(keys.tracking),
         "plugin_code": {name: code for cell in plan.cells for name, code in resolve.plugin_code(cell.config).items()},
         "unresolved": list(plan.unresolved),
         "remarks": list(dict.fromkeys(told for cell in plan.cells for told in resolve.remarks(cell.config["data"]))),
@@ -136,7 +136,7 @@ def _config(plan: Plan, run: Run) -> dict[str, Any]:
         "label": run.cell.row.label,
         "config": config,
         "identity": run.cell.identity.hashed,
-        "code": engine_code(),
+        "code": training_code_digest(),
         "plugin_code": resolve.plugin_code(config),
         "parents": [] if parent is None else [{"cell": parent.cell.id, "seed": parent.seed}],
         "cost": asdict(run.cell.cost),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.load import Composed, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError
@@ -126,7 +126,7 @@ def make_study(source: Composed, overrides: Sequence[str] = ()) -> Study:
     if source.data.get("kind") == "sweep":
         raise source.error("is a sweep: `mtlab sweep plan` shows it, `mtlab sweep` runs it", "kind")
     try:
-        keys = checked(StudyKeys, source.data)
+        keys = check_config(StudyKeys, source.data)
     except UserError as error:
         raise source.error(error.problem, error.key) from None
     keys = replace(

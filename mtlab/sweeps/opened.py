@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.errors import UserError
 from mtlab.runs.store import Store
 from mtlab.sweeps.library import leading, quiet
@@ -90,7 +90,7 @@ def found(shelf: Shelf, plan: Mapping[str, Any]) -> tuple[Found, ...]:
     import optuna
 
     objectives = tuple(Objective(**objective) for objective in plan["objectives"])
-    budget = checked(SearchBudget, plan["budget"])
+    budget = check_config(SearchBudget, plan["budget"])
     with quiet():
         begun = {
             summary.study_name for summary in optuna.get_all_study_summaries(shelf.storage, include_best_trial=False)

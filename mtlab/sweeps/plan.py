@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mtlab.config.check import as_plain
+from mtlab.config.check import to_plain
 from mtlab.runs.store import Store
 from mtlab.studies import plan as studies
 from mtlab.sweeps.library import study_name
@@ -33,9 +33,9 @@ def to_json(prepared: Prepared) -> dict[str, Any]:
         "seed_rules": rules["seeds"],
         "sampler": rules["sampler"],
         "pruner": rules["pruner"],
-        "budget": as_plain(keys.budget),
+        "budget": to_plain(keys.budget),
         "storage": keys.storage,
-        "finally": None if sweep.final is None else as_plain(sweep.final),
+        "finally": None if sweep.final is None else to_plain(sweep.final),
         "recipe": _recipe(prepared),
         "variants": [_variant(sweep.name, each) for each in prepared.variants],
         "rows": [],
@@ -78,7 +78,7 @@ def _recipe(prepared: Prepared) -> dict[str, Any]:
         "resources": {key: value for key, value in asdict(keys.resources).items() if value is not None},
         "plugins": list(keys.plugins),
         "plugin_folder": str(folder),
-        "tracking": {name: keys for name, keys in as_plain(keys.tracking).items() if keys is not None},
+        "tracking": {name: keys for name, keys in to_plain(keys.tracking).items() if keys is not None},
     }
 
 

@@ -231,7 +231,7 @@ def draw(trial: optuna.Trial, variant: Variant) -> dict[str, Any]:
     for each in variant.space:
         if each.conditions:
             try:
-                config = resolve.filled(with_parameters(variant.cell.row.config, params))
+                config = resolve.fill_defaults(with_parameters(variant.cell.row.config, params))
             except UserError:
                 break
             if not each.applies(config):

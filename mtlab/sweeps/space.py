@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtlab.config.identity import canonical
+from mtlab.config.hashing import canonical_json
 from mtlab.errors import UserError
 from mtlab.managers.space import ends
 from mtlab.studies.axes import CONDITIONS, holds, plain_label, same
@@ -92,7 +92,7 @@ class Parameter:
         """
         if self.kind == "choice":
             for known, name in zip(self.values, self.names, strict=True):
-                if canonical(known) == canonical(value) or (isinstance(value, str) and name == value):
+                if canonical_json(known) == canonical_json(value) or (isinstance(value, str) and name == value):
                     return name
             raise UserError(f"{plain_label(value)} is none of the choices {', '.join(map(plain_label, self.values))}")
         number = isinstance(value, int if self.kind == "int" else int | float) and not isinstance(value, bool)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from mtlab.config.check import as_plain, checked
+from mtlab.config.check import check_config, to_plain
 from mtlab.config.load import Composed, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
@@ -164,7 +164,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     final = _final(source, data.pop("finally", {}))
     if len(str(data.get("name", ""))) > LONGEST_NAME:
         raise source.error(f"at most {LONGEST_NAME} characters, as the study of its winners is named after it", "name")
-    keys = _told(source, None, lambda: checked(SweepKeys, data))
+    keys = _told(source, None, lambda: check_config(SweepKeys, data))
     seeds = _told(source, "seeds", lambda: _seeds(keys.seeds))
     if keys.space is None:
         raise source.error("a sweep needs a space: setting → distribution, or default", "space")
@@ -206,10 +206,10 @@ def _as_ablation(source: Composed, data: Mapping[str, Any], seeds: int, override
 
 def _seeds(given: Any) -> SeedRules:
     if isinstance(given, Mapping):
-        return checked(SeedRules, given)
+        return check_config(SeedRules, given)
     if isinstance(given, bool) or not isinstance(given, int):
         raise UserError(f"expected a number or {{n, reduce}}, found {given!r}")
-    return checked(SeedRules, {"n": given})
+    return check_config(SeedRules, {"n": given})
 
 
 def _final(source: Composed, given: Any) -> Final | None:
@@ -217,7 +217,7 @@ def _final(source: Composed, given: Any) -> Final | None:
         return None
     if not isinstance(given, Mapping):
         raise source.error(f"expected none or {{retrain, seeds, evaluate}}, found {given!r}", "finally")
-    return _told(source, "finally", lambda: checked(Final, given))
+    return _told(source, "finally", lambda: check_config(Final, given))
 
 
 def _objectives(source: Composed, keys: SweepKeys) -> tuple[Objective, ...]:
@@ -280,7 +280,7 @@ def _constraints(source: Composed, given: Any) -> dict[str, Bound]:
         refuse_test(source, metric, key)
         if not isinstance(written, Mapping) or not written:
             raise source.error(f"expected {{max: …}} or {{min: …}}, found {written!r}", key)
-        bound = _told(source, key, lambda written=written: checked(Bound, written))  # type: ignore[misc]
+        bound = _told(source, key, lambda written=written: check_config(Bound, written))  # type: ignore[misc]
         if bound.max is not None and bound.min is not None and bound.min > bound.max:
             raise source.error(f"nothing is {bound}", key)
         found[metric] = bound
@@ -315,9 +315,9 @@ def _check_storage(source: Composed, storage: str) -> None:
 def rules_to_json(sweep: Sweep) -> dict[str, Any]:
     """Write what all variants' searches share, as plain data: it may not change once a search has begun."""
     return {
-        "objectives": [as_plain(objective) for objective in sweep.objectives],
-        "constraints": {metric: as_plain(bound) for metric, bound in sweep.constraints.items()},
-        "seeds": as_plain(sweep.seeds),
+        "objectives": [to_plain(objective) for objective in sweep.objectives],
+        "constraints": {metric: to_plain(bound) for metric, bound in sweep.constraints.items()},
+        "seeds": to_plain(sweep.seeds),
         "sampler": sweep.sampler.to_json(),
         "pruner": sweep.pruner.to_json(),
         "start_from": list(sweep.start_from),

@@ -255,7 +255,7 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[Parameter]) -> None
         if drawn is not None and drawn is not each:
             config = with_value(config, Value({drawn.path: drawn.values[0]}, ""))
         for value in each.grid(processes):
-            tried = resolve.filled(with_value(config, Value({each.path: value}, "")))
+            tried = resolve.fill_defaults(with_value(config, Value({each.path: value}, "")))
             if problem := uneven(processes, tried["train"]["batch"], resolve.contrasted(tried)):
                 told = f"{cell.row.label} may draw {plain_label(value)}: {problem} (resources.processes)"
                 hint = "" if each.kind == "choice" else "; say choice: […]"
@@ -281,7 +281,7 @@ def _enabled(sweep: Sweep, cell: Cell, each: Parameter, earlier: Sequence[Parame
 
 def _filled(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     try:
-        return resolve.filled(config)
+        return resolve.fill_defaults(config)
     except UserError:
         return None
 

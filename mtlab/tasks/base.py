@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import NoOptions, Registry
 from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model.encoder import Fused
 from mtlab.model.network import Head
-from mtlab.tasks.evaluation import Evaluation, Outcome, judge_each
+from mtlab.tasks.evaluation import Evaluation, Outcome, evaluate_each
 from mtlab.towers.base import TowerShape
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader
-    from mtlab.model.forward import Passes
+    from mtlab.model.forward import ForwardContext
 
 
 Directions = Mapping[str, Literal["max", "min"]]  #: metric → which way is better
@@ -114,7 +114,7 @@ class Task(Head):
             )
 
     @classmethod
-    def judged_by(cls, config: Any, provides: Collection[str]) -> Directions:  # noqa: ARG003 - subclasses read them
+    def metric_directions(cls, config: Any, provides: Collection[str]) -> Directions:  # noqa: ARG003 - subclasses read them
         """Name the metrics with these options on a data set that provides this; the first is the primary one."""
         return cls.metrics
 
@@ -134,7 +134,7 @@ class Task(Head):
         return Work()
 
     @classmethod
-    def fusions_to_judge(cls, config: Any, examples: int) -> int:  # noqa: ARG003 - subclasses read it
+    def fusions_to_evaluate(cls, config: Any, examples: int) -> int:  # noqa: ARG003 - subclasses read it
         """Say how often the encoder runs to judge a split of so many examples, about."""
         return examples
 
@@ -160,15 +160,15 @@ class Task(Head):
         """Judge each example."""
         raise NotImplementedError
 
-    def losses(self, run: Passes, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
         """Compute what is learnt from a batch: the mean of each loss over the `units` that it is over.
 
         Args:
-            run: the model, and how it is run.
+            context: the model, and how it is run.
             batch: on the model's device.
 
         """
-        return {"loss": self.loss(run.answer(batch), batch.targets)}
+        return {"loss": self.loss(context.answer(batch), batch.targets)}
 
     def units(self, batch: Batch) -> dict[str, int]:
         """Count what each of `losses` is a mean over: examples, unless overridden. Nothing is read from a device."""
@@ -178,17 +178,17 @@ class Task(Head):
         """Weigh `losses` against each other; those not named count as they are."""
         return {}
 
-    def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
+    def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
         """Judge a whole split, every example once; the model is in evaluation mode.
 
         Args:
-            run: the model, and how it is run.
+            context: the model, and how it is run.
             loader: the split.
             batch: examples in one forward pass.
             between: called before each batch (an interruption may raise from here).
 
         """
-        return judge_each(self, run, loader, batch, between)
+        return evaluate_each(self, context, loader, batch, between)
 
 
 TASKS: Registry[Task] = Registry("task", ("mtlab.tasks",), "mtlab.tasks", Task)
@@ -202,5 +202,5 @@ def task_of(config: Mapping[str, Any]) -> tuple[type[Task], Any]:
         UserError: no such task, or a wrong option.
 
     """
-    entry, options = configured(TASKS, config["task"], "task")
+    entry, options = lookup_options(TASKS, config["task"], "task")
     return entry.cls, options

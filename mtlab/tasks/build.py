@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from mtlab.config.check import checked
-from mtlab.config.nodes import configured
+from mtlab.config.check import check_config
+from mtlab.config.nodes import lookup_options
 from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
 from mtlab.model.encoder import CrossModalEncoder
@@ -71,12 +71,12 @@ def construct(
 
     Arguments and errors as of `build`.
     """
-    entry, options = configured(TASKS, config["task"], "task")
+    entry, options = lookup_options(TASKS, config["task"], "task")
     try:
-        model = checked(ModelConfig, config["model"])
+        model = check_config(ModelConfig, config["model"])
     except UserError as error:
         raise error.at(key="model") from None
-    encoder = CrossModalEncoder(model, config["manager"], text, vision, entry.cls.pictures)
+    encoder = CrossModalEncoder(model, config["manager"], text, vision, entry.cls.images)
     try:
         task = entry.cls.build(options, Site(model.width, answers, text, vision, model.norm_eps))
     except UserError as error:

@@ -19,7 +19,7 @@ from mtlab.tasks.vqa_accuracy import consensus
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Loader
-    from mtlab.model.forward import Passes
+    from mtlab.model.forward import ForwardContext
 
 
 @register_task("question_answering")
@@ -38,7 +38,6 @@ class QuestionAnswering(Classification):
         loss: Literal["cross_entropy", "binary"] = option(
             "cross_entropy",
             "cross_entropy over all answers, or binary: each answer by itself, summed over answers (published: VQAv2)",
-            legacy="cross_entropy",
         )
 
     def __init__(self, config: Config, width: int, answers: int) -> None:
@@ -47,7 +46,7 @@ class QuestionAnswering(Classification):
         self.head = classifier(pooled, max(1, round(pooled * config.head_scale)), answers, config.head_layers)
 
     @classmethod
-    def judged_by(cls, config: Config, provides: Collection[str]) -> Directions:  # noqa: ARG003 - the data decide
+    def metric_directions(cls, config: Config, provides: Collection[str]) -> Directions:  # noqa: ARG003 - the data decide
         """Accuracy; where answers have scores, the mean score too."""
         return {**cls.metrics, "score": "max"} if "scores" in provides else cls.metrics
 
@@ -69,9 +68,9 @@ class QuestionAnswering(Classification):
             return outcome
         return replace(outcome, scores={**outcome.scores, "score": outcome.scores["accuracy"]})
 
-    def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
+    def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
         """Judge each example; where annotators answered it, accuracy is how far they agree."""
-        judged = super().judge(run, loader, batch, between)
+        judged = super().evaluate(context, loader, batch, between)
         answers = loader.extras.answers
         if answers is None or judged.predictions is None:
             return judged

@@ -32,7 +32,6 @@ class TowerOptions:
     gate: bool = option(
         False,
         "add to the top offered level a learned, gated sum of those below it, before projection (METER's fusion gate)",
-        legacy=False,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import Entry
 from mtlab.errors import UserError
 from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, Grid, Tower, TowerShape
@@ -27,7 +27,7 @@ def tower_node(kind: TowerKind, node: Mapping[str, Any]) -> tuple[Entry[Tower[An
         UserError: no tower of that name, unknown option, wrong type, value out of range; the key says where.
 
     """
-    return configured(TEXT_TOWERS if kind == "text" else VISION_TOWERS, node, kind)
+    return lookup_options(TEXT_TOWERS if kind == "text" else VISION_TOWERS, node, kind)
 
 
 def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:

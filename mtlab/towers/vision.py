@@ -99,7 +99,6 @@ class TimmTower(TimmBased):
             None,
             "keep so many blocks, the lowest, and drop the rest; null: all (the original METER keeps 11 of 12)",
             minimum=1,
-            legacy=None,
         )
         norm: Literal["auto", "own", "layer"] = option(
             "auto",
@@ -109,7 +108,6 @@ class TimmTower(TimmBased):
         antialias: bool = option(
             True,
             "smooth positions as they are resized from weights of another image size, as timm does (published: false)",
-            legacy=True,
         )
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:

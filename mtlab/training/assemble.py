@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.config.check import checked
-from mtlab.config.nodes import configured
+from mtlab.config.check import check_config
+from mtlab.config.nodes import lookup_options
 from mtlab.config.schema import MetricsConfig, RecordConfig, TrainConfig
 from mtlab.data import overlong
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.batches import Loader
 from mtlab.data.inputs import Source
 from mtlab.data.shards.streaming.loader import StreamedLoader
-from mtlab.distributed.group import ALONE, Group
+from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import Modality
-from mtlab.model.forward import Arithmetic
+from mtlab.model.forward import Runtime
 from mtlab.recording import probe
 from mtlab.recording.averages import averages
 from mtlab.recording.trace import EXAMPLES, Trace
@@ -49,8 +49,8 @@ class Assembled:
     sources: Sources
     training: Loader | StreamedLoader
     model: TaskModel
-    arithmetic: Arithmetic
-    group: Group  #: the processes that train it
+    runtime: Runtime
+    group: ProcessGroup  #: the processes that train it
     levels: Mapping[Modality, tuple[int, ...]]  #: offered, 1-based
     cut_texts: str | None  #: which texts are too long for the tower, in words
 
@@ -61,7 +61,7 @@ class Assembled:
     @property
     def evaluation_batch(self) -> int:
         """Examples in one forward pass where nothing is learnt."""
-        return evaluation_batch(self.train, self.group.size)
+        return evaluation_batch(self.train, self.group.world_size)
 
     @property
     def experts(self) -> dict[Modality, int]:
@@ -69,7 +69,7 @@ class Assembled:
         return {modality: len(offered) for modality, offered in self.levels.items()}
 
     @property
-    def judged(self) -> tuple[Split, ...]:
+    def evaluated_splits(self) -> tuple[Split, ...]:
         """The splits that a trained model is judged on: those whose right answers are known."""
         judged: tuple[Split, ...] = ("val", "test")
         return tuple(split for split in judged if split not in self.dataset.hidden(self.dataset.config))
@@ -80,7 +80,7 @@ class Assembled:
         return {kind: self.config[kind]["lr_scale"] for kind in ("text", "vision") if self.config[kind]["trainable"]}
 
 
-def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Assembled:
+def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_PROCESS) -> Assembled:
     """Build all that a run needs; caches are filled, unless another worker has done so.
 
     Args:
@@ -92,10 +92,10 @@ def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Asse
         UserError: the configuration is wrong, or weights or data cannot be read, or not shared by so many processes.
 
     """
-    train = checked(TrainConfig, config["train"])
+    train = check_config(TrainConfig, config["train"])
     chosen = device(train.device, group.local_rank, group.local_ranks)
-    arithmetic = Arithmetic(chosen, bf16=train.precision == "bf16")
-    entry, options = configured(DATASETS, config["data"], "data")
+    runtime = Runtime(chosen, bf16=train.precision == "bf16")
+    entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
     cut = overlong.told(config, overlong.cut_texts(config, dataset), entry.cls.sizes(options))
     if cut is not None:
@@ -109,7 +109,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Asse
         towers,
         cached,
         progress=lambda kind: told(f"expert cache, {kind}"),
-        device=str(arithmetic.device),
+        device=str(runtime.device),
     )
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
     model = build(
@@ -129,13 +129,13 @@ def assemble(config: Mapping[str, Any], seed: int, group: Group = ALONE) -> Asse
         config=config,
         seed=seed,
         train=train,
-        metrics=checked(MetricsConfig, config["metrics"]),
-        record=checked(RecordConfig, config["record"]),
+        metrics=check_config(MetricsConfig, config["metrics"]),
+        record=check_config(RecordConfig, config["record"]),
         dataset=dataset,
         sources=sources,
         training=training_batches(train, dataset, sources, None if "vision" in cached else towers["vision"]),
-        model=model.to(arithmetic.device),
-        arithmetic=arithmetic,
+        model=model.to(runtime.device),
+        runtime=runtime,
         group=group,
         levels={"text": text.levels, "image": vision.levels},
         cut_texts=cut,
@@ -176,9 +176,9 @@ def told(what: str) -> Callable[[int, int], None]:
 
 def trace_of(run: Assembled, folder: Path) -> Trace:
     """Make the trace of a run, on evenly spread validation examples."""
-    loader, device = run.loader("val"), run.arithmetic.device
+    loader, device = run.loader("val"), run.runtime.device
     rows = probe.spread(loader.examples, EXAMPLES)
-    look = partial(probe.look, run.model, run.arithmetic)
+    look = partial(probe.look, run.model, run.runtime)
 
     def measure() -> dict[str, Tensor]:
         with probe.undisturbed(run.model, device):

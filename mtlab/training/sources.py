@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtlab import files
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.schema import CacheConfig, TrainConfig
 from mtlab.data.base import Dataset, Example
 from mtlab.data.batches import Extras, Hiding, Loader, Maker
@@ -91,7 +91,7 @@ def gather(
             kind,
             config[kind],
             config["data"],
-            checked(CacheConfig, config["cache"]),
+            check_config(CacheConfig, config["cache"]),
             root=files.cache_root(),
             progress=progress(kind),
             device=device,

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from mtlab import files
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
 from mtlab.distributed import process_group
-from mtlab.distributed.group import Group
+from mtlab.distributed.group import ProcessGroup
 from mtlab.distributed.ranks import uneven
 from mtlab.distributed.torchrun import PEER_LOST
 from mtlab.errors import UserError
@@ -55,7 +55,7 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
             print(f"{run_dir} is finished already")
         return 0
     try:
-        with process_group.joined() as group:
+        with process_group.join_group() as group:
             return train_in(group, run_dir, plugins=plugins)
     except UserError as error:
         print(f"mtlab: {error}", file=sys.stderr)
@@ -65,24 +65,24 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
         return PEER_LOST
 
 
-def train_in(group: Group, run_dir: Path, *, plugins: bool = True) -> int:
+def train_in(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) -> int:
     """Train with the other processes of a group; only the leader prints."""
     with ExitStack() as stack:
-        if not group.leads:
+        if not group.is_main:
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         try:
             if not (run_dir / "config.json").is_file():
                 raise UserError(
                     "is no run directory (it has no config.json): `mtlab run FILE` makes them", file=run_dir
                 )
-            with Interrupts(group.largest) as interrupts, held(run_dir, group):
+            with Interrupts(group.all_reduce_max) as interrupts, held(run_dir, group):
                 return _attempt(run_dir, group, interrupts, plugins=plugins)
         except LockedError as error:
-            if group.leads:
+            if group.is_main:
                 print(f"mtlab: {error}", file=sys.stderr)
             return LOCKED
         except UserError as error:
-            if group.first():
+            if group.is_first_to_fail():
                 print(f"mtlab: {error}", file=sys.stderr)
             return INPUT_ERROR
         except Interrupted as error:
@@ -93,7 +93,7 @@ def train_in(group: Group, run_dir: Path, *, plugins: bool = True) -> int:
 
 
 @contextmanager
-def held(run_dir: Path, group: Group) -> Iterator[None]:
+def held(run_dir: Path, group: ProcessGroup) -> Iterator[None]:
     """Hold a run; of several processes the leader does.
 
     Raises:
@@ -102,28 +102,30 @@ def held(run_dir: Path, group: Group) -> Iterator[None]:
     """
     with ExitStack() as stack:
         problem: str | None = None
-        if group.leads:
+        if group.is_main:
             try:
                 stack.enter_context(RunLock(run_dir))
             except LockedError as error:
                 problem = error.problem
-        problem = group.told(problem)
+        problem = group.broadcast_object(problem)
         if problem is not None:
             raise LockedError(problem, file=run_dir)
         yield
 
 
-def _attempt(run_dir: Path, group: Group, interrupts: Interrupts, *, plugins: bool) -> int:
-    if group.told((run_dir / "result.json").exists()):  # finished by another worker while we waited for the lock
+def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plugins: bool) -> int:
+    if group.broadcast_object(
+        (run_dir / "result.json").exists()
+    ):  # finished by another worker while we waited for the lock
         return 0
     attempt = 1
-    if group.leads:
+    if group.is_main:
         with suppress(FileNotFoundError, UserError):  # no attempt yet; or damaged: they are counted anew
             known = files.read_json(run_dir / "state.json")
             schemas.check(known, {"attempt": schemas.whole}, run_dir / "state.json")
             attempt += known["attempt"]
         (run_dir / "failure.json").unlink(missing_ok=True)
-    attempt = group.told(attempt)
+    attempt = group.broadcast_object(attempt)
     try:
         config = files.read_json(run_dir / "config.json")
         schemas.check(config, schemas.CONFIG | {"config": {}, "cell": schemas.text}, run_dir / "config.json")
@@ -136,7 +138,7 @@ def _attempt(run_dir: Path, group: Group, interrupts: Interrupts, *, plugins: bo
         raise
     except Exception as error:
         failure = failures.described(error, attempt)
-        if group.first():
+        if group.is_first_to_fail():
             if failure["kind"] == "bug":
                 traceback.print_exc()
             print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
@@ -146,22 +148,28 @@ def _attempt(run_dir: Path, group: Group, interrupts: Interrupts, *, plugins: bo
 
 
 def _train(
-    run_dir: Path, run_config: dict[str, Any], attempt: int, group: Group, interrupts: Interrupts, *, plugins: bool
+    run_dir: Path,
+    run_config: dict[str, Any],
+    attempt: int,
+    group: ProcessGroup,
+    interrupts: Interrupts,
+    *,
+    plugins: bool,
 ) -> None:
     config, seed = run_config["config"], run_config["seed"]
     device = environment.device(config["train"]["device"], group.local_rank, group.local_ranks)
     threads = config["train"]["threads"]
     torch.set_num_threads(threads)
     environment.keep_freed_memory()
-    if group.leads:
-        files.write_json(run_dir / "state.json", environment.state(attempt, device, threads, group.size))
+    if group.is_main:
+        files.write_json(run_dir / "state.json", environment.state(attempt, device, threads, group.world_size))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
     _refuse_changed_data(config["data"], run_config["identity"])
     run = assemble(config, seed, group)
     task, batch = run.model.task, run.train.batch
-    if problem := uneven(group.size, batch, task.contrasts(task.config, batch)):
+    if problem := uneven(group.world_size, batch, task.contrasts(task.config, batch)):
         raise UserError(problem, key="train.batch")
     if config["init_from"] is not None:
         path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
@@ -175,18 +183,18 @@ def _train(
         validation=run.loader("val"),
         train=run.train,
         metrics=run.metrics,
-        arithmetic=run.arithmetic,
+        runtime=run.runtime,
         seed=seed,
         tower_scales=run.tower_scales,
-        trace=trace_of(run, run_dir) if run.record.trace and group.leads else None,
+        trace=trace_of(run, run_dir) if run.record.trace and group.is_main else None,
         group=group,
     )
     progress = Loop(parts, run_dir, interrupts).run()
-    group.wait()  # until the best checkpoint lies there, which all read now
+    group.barrier()  # until the best checkpoint lies there, which all read now
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
-    if group.leads:
+    if group.is_main:
         _conclude(run_dir, result)
-    group.wait()  # an early end of one would look like the end of all
+    group.barrier()  # an early end of one would look like the end of all
     shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
     print(f"finished after {progress.step} steps: {shown}", flush=True)
 
@@ -205,7 +213,7 @@ def _conclude(run_dir: Path, result: Mapping[str, Any]) -> None:
 
 def _refuse_changed_data(node: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     """The run's id names the content of its data: results on another must not carry it."""
-    entry, options = configured(DATASETS, node, "data")
+    entry, options = lookup_options(DATASETS, node, "data")
     planned = identity.get("digests", {}).get("data")
     if planned is not None and entry.cls.digest(options) != planned:
         raise UserError("the data have changed since this run was planned: `mtlab run FILE` plans it anew", key="data")

@@ -7,9 +7,9 @@ import sys
 
 import torch
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
-from mtlab.model.forward import Arithmetic
+from mtlab.model.forward import Runtime
 from mtlab.resolution import resolve
 from mtlab.studies.budget.blank import blank_batch
 from mtlab.studies.budget.memory import training_memory
@@ -31,7 +31,7 @@ rehearsed = training_memory(config, answers=answers)
 torch.set_num_threads(1)
 torch.nn.functional.layer_norm(torch.nn.Linear(8, 8)(torch.randn(4, 8)), (8,)).sum().backward()  # load the kernels
 before = resident()
-train = checked(TrainConfig, config["train"])
+train = check_config(TrainConfig, config["train"])
 shapes = {kind: tower_shape(kind, config[kind]) for kind in KINDS}
 towers = {kind: build_tower(kind, config[kind], weights=False) for kind in KINDS if config[kind]["trainable"]}
 model = build(
@@ -46,9 +46,9 @@ optimiser = adamw(model, groups(model, train, dict.fromkeys(towers, 1.0)), train
 for step in range(2):
     task, options = task_of(config)
     batch = blank_batch(
-        config, task.wants(options), towers, set(KINDS) - set(towers), train.batch, None, answers, task.pictures
+        config, task.wants(options), towers, set(KINDS) - set(towers), train.batch, None, answers, task.images
     )
-    arithmetic = Arithmetic(torch.device("cpu"), bf16=train.precision == "bf16")
+    arithmetic = Runtime(torch.device("cpu"), bf16=train.precision == "bf16")
     train_step(model, optimiser, (batch,), arithmetic, seed=0, step=step, clip=None)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({"rehearsed": rehearsed.peak, "measured": peak - before}))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtlab.cli import main
-from mtlab.resolution.catalogue import KINDS
+from mtlab.resolution.catalog import KINDS
 
 
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

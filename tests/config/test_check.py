@@ -1,12 +1,12 @@
 import pytest
 
-from mtlab.config.check import as_plain, checked
+from mtlab.config.check import check_config, to_plain
 from mtlab.config.schema import ModelConfig, TrainConfig
 from mtlab.errors import UserError
 
 
 def test_fills_in_defaults_and_types() -> None:
-    config = as_plain(checked(TrainConfig, {"lr": 1, "length": {"steps": 3}}))
+    config = to_plain(check_config(TrainConfig, {"lr": 1, "length": {"steps": 3}}))
     assert config["lr"] == 1.0
     assert isinstance(config["lr"], float)
     assert config["length"] == {"steps": 3, "epochs": None, "flops": None}
@@ -33,6 +33,6 @@ def test_fills_in_defaults_and_types() -> None:
 )
 def test_refuses_in_one_line(schema: type, given: dict, told: str) -> None:
     with pytest.raises(UserError) as caught:
-        checked(schema, given)
+        check_config(schema, given)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import mtlab
-from mtlab.resolution.engine import ENGINE
+from mtlab.resolution.training_code import TRAINING_CODE
 
 PACKAGE = Path(mtlab.__file__).parent
 #: What a worker imports that decides nothing about how a batch becomes a gradient: settings, files, towers and data
@@ -22,6 +22,6 @@ def test_the_digest_of_the_engine_covers_all_that_trains() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     files = [Path(file) for file in done.stdout.split()]
     imported = {str(file.relative_to(PACKAGE)) for file in files if file.is_relative_to(PACKAGE)}
-    covered = {name for name in imported if name.startswith(ENGINE)}
-    assert all(any(name.startswith(part) for name in imported) for part in ENGINE)
+    covered = {name for name in imported if name.startswith(TRAINING_CODE)}
+    assert all(any(name.startswith(part) for name in imported) for part in TRAINING_CODE)
     assert {name for name in imported - covered if not name.startswith(ELSEWHERE)} == set()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlab.config.load import compose, merged
+from mtlab.config.load import compose, merge
 from mtlab.errors import UserError
 
 
@@ -40,10 +40,10 @@ def test_overrides_come_last(tmp_path: Path) -> None:
 
 def test_what_merges_and_what_is_replaced_whole() -> None:
     low = {"manager": {"name": "static", "weight": "scalar"}, "train": {"length": {"steps": 5}, "lr": 1}}
-    assert merged(low, {"manager": {"weight": "vector"}})["manager"] == {"name": "static", "weight": "vector"}
-    assert merged(low, {"manager": {"name": "static"}})["manager"] == {"name": "static", "weight": "scalar"}
-    assert merged(low, {"manager": {"name": "bridge"}})["manager"] == {"name": "bridge"}
-    assert merged(low, {"train": {"length": {"flops": 1e9}}})["train"] == {"length": {"flops": 1e9}, "lr": 1}
+    assert merge(low, {"manager": {"weight": "vector"}})["manager"] == {"name": "static", "weight": "vector"}
+    assert merge(low, {"manager": {"name": "static"}})["manager"] == {"name": "static", "weight": "scalar"}
+    assert merge(low, {"manager": {"name": "bridge"}})["manager"] == {"name": "bridge"}
+    assert merge(low, {"train": {"length": {"flops": 1e9}}})["train"] == {"length": {"flops": 1e9}, "lr": 1}
     assert low["manager"] == {"name": "static", "weight": "scalar"}
 
 

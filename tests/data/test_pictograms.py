@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mtlab import files
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.data.base import SPLITS
 from mtlab.data.worlds import pictogram_names, pictograms
 from mtlab.data.worlds.pictogram_names import concept, is_toned
@@ -22,7 +22,7 @@ ALIKE = 16.0  #: grey levels on average, at 16 × 16 pixels: less, and one could
 
 
 def opened(**options: Any) -> Pictograms:
-    return Pictograms(checked(Pictograms.Config, options))
+    return Pictograms(check_config(Pictograms.Config, options))
 
 
 @pytest.fixture(scope="module")
@@ -119,4 +119,4 @@ def test_a_missing_package_is_told_with_its_extra(module: str, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, module, None)
     pictograms._pictograms.cache_clear()
     with pytest.raises(UserError, match=r"needs the package [a-z-]+: pip install 'mtlab\[offline\]'"):
-        Pictograms.digest(checked(Pictograms.Config, {}))
+        Pictograms.digest(check_config(Pictograms.Config, {}))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.data.base import Example
 from mtlab.data.worlds.planted import PlantedCodes
 from mtlab.errors import UserError
@@ -30,7 +30,7 @@ KINDS: tuple[Kind, Kind] = ("text", "vision")
 
 
 def codes(**options: Any) -> PlantedCodes:
-    return PlantedCodes(checked(PlantedCodes.Config, options))
+    return PlantedCodes(check_config(PlantedCodes.Config, options))
 
 
 def levels(kind: Kind, world: PlantedCodes, examples: list[Example], **options: Any) -> Features:

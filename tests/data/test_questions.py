@@ -12,7 +12,7 @@ from PIL import Image
 from question_folders import row, write_folder, write_images, write_rows
 from tiny_study import write_study
 
-from mtlab.config.check import as_plain, checked
+from mtlab.config.check import check_config, to_plain
 from mtlab.data.base import DATASETS, SPLITS
 from mtlab.data.datasets.questions import Questions
 from mtlab.errors import UserError
@@ -23,7 +23,7 @@ from mtlab.studies.spec import read_study
 
 
 def opened(folder: Path, **options: Any) -> Questions:
-    config = checked(Questions.Config, {"folder": str(folder), **options})
+    config = check_config(Questions.Config, {"folder": str(folder), **options})
     assert Questions.sizes(config)
     assert Questions.digest(config)
     return Questions(config)
@@ -139,10 +139,10 @@ def test_the_digest_is_of_content_wherever_it_lies(tmp_path: Path) -> None:
 def test_a_relative_folder_becomes_absolute_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
-    config = checked(Questions.Config, {"folder": "mine"})
+    config = check_config(Questions.Config, {"folder": "mine"})
     assert config.folder == str(tmp_path / "mine")
     monkeypatch.chdir("/")
-    assert checked(Questions.Config, as_plain(config)) == config
+    assert check_config(Questions.Config, to_plain(config)) == config
     assert Questions.sizes(config)["train"] == 6
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtlab.config.check import as_plain, checked
+from mtlab.config.check import check_config, to_plain
 from mtlab.data.base import DATASETS
 from mtlab.data.worlds.scenes.dice import Dice
 from mtlab.data.worlds.scenes.questions import ANSWERS, FAMILIES, Scene
@@ -26,7 +26,7 @@ LEVELS = ("easy", "medium", "hard")
 
 
 def world(**options: Any) -> Shapes:
-    return Shapes(checked(Shapes.Config, options))
+    return Shapes(check_config(Shapes.Config, options))
 
 
 def named(question: str) -> list[tuple[str | None, str | None]]:
@@ -223,13 +223,13 @@ def test_an_unknown_picture_is_a_key_error(key: str) -> None:
 )
 def test_wrong_options_are_named(options: dict[str, Any], key: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem) as raised:
-        checked(Shapes.Config, options)
+        check_config(Shapes.Config, options)
     assert raised.value.key == key
 
 
 def test_options_survive_plain_data() -> None:
-    config = checked(Shapes.Config, {"objects": [3, 5], "families": ["count"]})
-    assert checked(Shapes.Config, as_plain(config)) == config
+    config = check_config(Shapes.Config, {"objects": [3, 5], "families": ["count"]})
+    assert check_config(Shapes.Config, to_plain(config)) == config
 
 
 def test_it_is_registered() -> None:

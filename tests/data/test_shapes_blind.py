@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 from blind import POINTS, above_commonest, fitted, looks, of, refuse_words_that_tell, vectoriser_of, words
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.data.base import Split
 from mtlab.data.worlds.scenes.questions import FAMILIES
 from mtlab.data.worlds.shapes import Shapes
@@ -17,7 +17,7 @@ SPLITS: tuple[Split, Split] = ("train", "test")
 
 @cache
 def world(difficulty: str, train: int, test: int) -> Shapes:
-    return Shapes(checked(Shapes.Config, {"difficulty": difficulty, "train": train, "test": test}))
+    return Shapes(check_config(Shapes.Config, {"difficulty": difficulty, "train": train, "test": test}))
 
 
 @pytest.mark.parametrize(

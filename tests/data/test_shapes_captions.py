@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.data.base import SPLITS, Split
 from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Thing
 from mtlab.data.worlds.shapes_captions import CAPTIONS, ShapesCaptions
@@ -18,7 +18,7 @@ NUMBERS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 
 
 def world(**options: Any) -> ShapesCaptions:
-    return ShapesCaptions(checked(ShapesCaptions.Config, options))
+    return ShapesCaptions(check_config(ShapesCaptions.Config, options))
 
 
 def named(caption: str) -> Counter[tuple[str, str]]:
@@ -79,7 +79,7 @@ def test_a_picture_has_four_different_captions() -> None:
 
 
 def test_it_is_told_when_pictures_show_the_same() -> None:
-    told = ShapesCaptions.remarks(checked(ShapesCaptions.Config, {"train": 20_000, "val": 800}))
+    told = ShapesCaptions.remarks(check_config(ShapesCaptions.Config, {"train": 20_000, "val": 800}))
     assert len(told) == 1
     assert told[0].startswith("train has 5,000 pictures of 2,414 sets of things")
     data = world(train=20_000)
@@ -122,5 +122,5 @@ def test_the_world_of_this_version_stays_as_it_is() -> None:
 )
 def test_wrong_options_are_told(options: dict[str, Any], key: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem) as told:
-        checked(ShapesCaptions.Config, options)
+        check_config(ShapesCaptions.Config, options)
     assert told.value.key == key

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from blind import POINTS, above_commonest, fitted, looks, of, refuse_words_that_tell, vectoriser_of, words
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.data.base import DATASETS
 from mtlab.data.worlds.scenes.dice import Dice
 from mtlab.data.worlds.scenes.hidden import FAMILIES, LABELS
@@ -22,7 +22,7 @@ LEVELS = ("easy", "medium", "hard")
 
 
 def world(**options: Any) -> ShapesEntailment:
-    return ShapesEntailment(checked(ShapesEntailment.Config, options))
+    return ShapesEntailment(check_config(ShapesEntailment.Config, options))
 
 
 def true_of(sentence: str, things: list[Thing]) -> bool:
@@ -142,7 +142,7 @@ def test_the_world_of_this_version_stays_as_it_is() -> None:
 )
 def test_wrong_options_are_told(options: dict[str, Any], key: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem) as told:
-        checked(ShapesEntailment.Config, options)
+        check_config(ShapesEntailment.Config, options)
     assert told.value.key == key
 
 

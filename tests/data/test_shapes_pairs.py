@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from blind import POINTS, above_commonest, fitted, looks, of, refuse_words_that_tell, vectoriser_of, words
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.data.base import Example
 from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES
 from mtlab.data.worlds.scenes.statements import FAMILIES
@@ -17,7 +17,7 @@ from mtlab.data.worlds.shapes_pairs import ShapesPairs
 
 
 def world(**options: Any) -> ShapesPairs:
-    return ShapesPairs(checked(ShapesPairs.Config, options))
+    return ShapesPairs(check_config(ShapesPairs.Config, options))
 
 
 def counts(data: ShapesPairs, example: Example) -> tuple[int, int]:

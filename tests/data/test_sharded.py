@@ -2,16 +2,13 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "converters"))
 from raw_trees import raw
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Example
 from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
@@ -29,10 +26,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def made(name: str, **options: Any) -> Dataset:
-    from mtlab.config.check import checked
+    from mtlab.config.check import check_config
 
     entry = DATASETS.get(name)
-    return entry.cls(checked(entry.config, {key: str(v) if isinstance(v, Path) else v for key, v in options.items()}))
+    return entry.cls(
+        check_config(entry.config, {key: str(v) if isinstance(v, Path) else v for key, v in options.items()})
+    )
 
 
 def all_of(data: Dataset) -> dict[str, list[Example]]:
@@ -198,7 +197,7 @@ def test_what_is_wrong_is_told_in_one_line(
 def test_splits_that_have_images_in_common_are_told_with_the_plan(
     chosen: dict[str, str], told: list[str], folders: dict[str, Path]
 ) -> None:
-    entry, options = configured(DATASETS, {"name": "shards", "folder": str(folders["flickr30k"]), **chosen}, "data")
+    entry, options = lookup_options(DATASETS, {"name": "shards", "folder": str(folders["flickr30k"]), **chosen}, "data")
     assert [line for line in entry.cls.remarks(options) if "in common" in line] == told
 
 

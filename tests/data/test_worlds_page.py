@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.data.base import SPLITS
 from mtlab.data.worlds.pictograms import Pictograms
 from mtlab.data.worlds.shapes_captions import ShapesCaptions, sets_of_things
@@ -58,12 +58,12 @@ def test_all_worlds_are_made_converted_and_shown_as_the_page_says(tmp_path: Path
 
 
 def test_the_page_counts_rightly() -> None:
-    captions = checked(ShapesCaptions.Config, {"train": 4 * 2415})
+    captions = check_config(ShapesCaptions.Config, {"train": 4 * 2415})
     assert f"{len(sets_of_things(captions.objects)):,} sets" in PAGE
     (told,) = ShapesCaptions.remarks(captions)
     assert "of 2,414 sets" in told
     assert "2,414 for `train` and 1,207 each" in PAGE
-    pictograms = Pictograms(checked(Pictograms.Config, {}))
+    pictograms = Pictograms(check_config(Pictograms.Config, {}))
     examples = [example for split in SPLITS for example in pictograms.examples(split)]
     assert f"{len({example.image for example in examples}):,} pictograms" in PAGE
     assert f"{len(examples):,} names" in PAGE

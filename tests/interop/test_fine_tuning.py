@@ -13,7 +13,7 @@ from bundles import checkpoint, facts, folder_of, weights
 from mtlab.errors import UserError
 from mtlab.interop.export import export
 from mtlab.interop.import_ import Wishes, import_checkpoint
-from mtlab.resolution.resolve import filled
+from mtlab.resolution.resolve import fill_defaults
 from mtlab.runs.imported import read_config
 from mtlab.studies.costs import Costs
 from mtlab.studies.plan import make_plan
@@ -65,7 +65,7 @@ def test_a_model_for_pairs_of_larger_pictures_starts_from_a_folder(tmp_path: Pat
     towers = {kind: build_tower(kind, config[kind]) for kind in ("text", "vision")}
     shapes = {kind: tower_shape(kind, config[kind]) for kind in ("text", "vision")}
     model = build(
-        filled(config),
+        fill_defaults(config),
         shapes["text"],
         shapes["vision"],
         answers=2,
@@ -87,7 +87,7 @@ def test_a_frozen_towers_weights_are_told_in_one_line(cached: bool, tmp_path: Pa
         config[kind]["trainable"] = False
     towers = [None if cached else build_tower(kind, config[kind]) for kind in ("text", "vision")]
     shapes = [tower_shape(kind, config[kind]) for kind in ("text", "vision")]
-    model = build(filled(config), *shapes, answers=answers, text_tower=towers[0], vision_tower=towers[1])
+    model = build(fill_defaults(config), *shapes, answers=answers, text_tower=towers[0], vision_tower=towers[1])
     said = list(start_from(model, folder))
     assert [line.partition(" weights of ")[2] for line in said[1:]] == [
         f"the {kind} tower: it is frozen, and comes from its own file" for kind in ("text", "vision")

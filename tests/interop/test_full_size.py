@@ -16,7 +16,7 @@ from mtlab.interop.export import export
 from mtlab.interop.families import recognise
 from mtlab.interop.import_ import STANDARDISATION, Wishes, blueprint, import_checkpoint, refuse_misshapen
 from mtlab.interop.names import ASIDE, table, to_ours, to_theirs
-from mtlab.resolution.resolve import filled
+from mtlab.resolution.resolve import fill_defaults
 
 #: Names and shapes of the official models (see tests/golden/README.md); `#` stands for the numbers of layers.
 NAMES = Path(__file__).parents[1] / "golden" / "state_dict_names_base.json"
@@ -68,7 +68,7 @@ def test_every_weight_of_the_published_size_has_its_place(model: str, tmp_path: 
 
     entries = table(layout, name)
     theirs = {each: torch.empty(shape, device="meta") for each, shape in shapes.items()}
-    expected = blueprint(filled(config), answers)
+    expected = blueprint(fill_defaults(config), answers)
     refuse_misshapen(theirs, expected, entries)
     ours, aside = to_ours(theirs, entries)
     buffers = {each for each in expected if any(part in each for part in STANDARDISATION)}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.managers.base import MANAGERS, Manager, Place
 from mtlab.model.network import initialise
 from mtlab.testing import EXPERTS, LAYERS, WIDTH, Scene
@@ -12,7 +12,7 @@ from mtlab.testing import EXPERTS, LAYERS, WIDTH, Scene
 
 def make(name: str, depth: int, offered: int = EXPERTS, layers: int = LAYERS, **options: object) -> Manager:
     entry = MANAGERS.get(name)
-    config, place = checked(entry.config, options), Place(WIDTH, offered, depth, layers, "text")
+    config, place = check_config(entry.config, options), Place(WIDTH, offered, depth, layers, "text")
     entry.cls.check(config, place)
     manager = entry.cls(config, place)
     initialise(manager, 0)

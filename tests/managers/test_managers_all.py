@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mtlab.config import yaml
 from mtlab.config.load import recipes
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.managers.base import MANAGERS
 
 NODES = yaml.read(Path(recipes()[0]) / "managers_all.yaml").data["axes"]["manager"]
@@ -16,5 +16,7 @@ def test_names_every_manager_of_ours() -> None:
 
 def test_every_row_has_options_that_its_manager_takes_and_a_label_of_its_own() -> None:
     for number, node in enumerate(NODES):
-        configured(MANAGERS, {key: value for key, value in node.items() if key != "label"}, f"axes.manager[{number}]")
+        lookup_options(
+            MANAGERS, {key: value for key, value in node.items() if key != "label"}, f"axes.manager[{number}]"
+        )
     assert len({node["label"] for node in NODES}) == len(NODES)

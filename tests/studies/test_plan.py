@@ -47,9 +47,7 @@ def test_an_added_value_adds_its_cells_alone(plan: Any) -> None:
     assert len(after - before) == 5
 
 
-def test_a_changed_default_is_another_cell_and_a_legacy_value_is_not(
-    plan: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_added_option_or_a_changed_default_is_another_cell(plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
     from mtlab.config.options import option
@@ -58,23 +56,12 @@ def test_a_changed_default_is_another_cell_and_a_legacy_value_is_not(
     old = ids(plan("axes: {manager: [static]}"))
     entry = MANAGERS.get("static")
     schema = entry.config
-
-    def with_field(field: Any) -> Any:
-        return dataclasses.make_dataclass(
-            "Config", [("sharpness", float, field)], bases=(schema,), frozen=True, kw_only=True
+    for name, field in (("sharpness", option(1.0, "added later")), ("temperature", option(0.5, "another default"))):
+        changed = dataclasses.make_dataclass(
+            "Config", [(name, float, field)], bases=(schema,), frozen=True, kw_only=True
         )
-
-    monkeypatch.setattr(entry.cls, "Config", with_field(option(1.0, "added later", legacy=1.0)))
-    assert ids(plan("axes: {manager: [static]}")) == old
-    assert ids(plan("axes: {manager: [{name: static, sharpness: 2.0}]}")) != old
-    monkeypatch.setattr(entry.cls, "Config", with_field(option(1.0, "added without a legacy value")))
-    assert ids(plan("axes: {manager: [static]}")) != old
-
-    changed = dataclasses.make_dataclass(
-        "Config", [("temperature", float, option(0.5, "another default"))], bases=(schema,), frozen=True, kw_only=True
-    )
-    monkeypatch.setattr(entry.cls, "Config", changed)
-    assert ids(plan("axes: {manager: [static]}")) != old
+        monkeypatch.setattr(entry.cls, "Config", changed)
+        assert ids(plan("axes: {manager: [static]}")) != old
 
 
 def test_versions_and_the_engine_are_part_of_ids(plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.errors import UserError
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.question_answering import QuestionAnswering
@@ -46,5 +46,5 @@ def test_the_outcome_of_each_example() -> None:
 @pytest.mark.parametrize(("given", "key"), [({"head_layers": 3}, "head_layers"), ({"head_scale": 0}, "head_scale")])
 def test_refused_options(given: dict[str, float], key: str) -> None:
     with pytest.raises(UserError) as caught:
-        checked(Config, given)
+        check_config(Config, given)
     assert caught.value.key == key

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tracked_study import STUDY
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.errors import UserError
 from mtlab.report.sync.process import settings
 from mtlab.studies.costs import Costs
@@ -24,7 +24,7 @@ def plan(folder: Path, text: str, *overrides: str) -> dict[str, object]:
 def test_off_unless_written_and_offline_unless_online(tmp_path: Path) -> None:
     assert settings(plan(tmp_path, BARE)).wandb is None
     assert settings({"study": "from before there were trackers"}).wandb is None
-    assert checked(Tracking, {"wandb": {}}).wandb == WandbKeys(mode="offline")
+    assert check_config(Tracking, {"wandb": {}}).wandb == WandbKeys(mode="offline")
     written = settings(plan(tmp_path, STUDY)).wandb
     assert written == WandbKeys(project="layers", tags=["test"], images=False)
     online = settings(plan(tmp_path, STUDY, "study.tracking.wandb.mode=online")).wandb

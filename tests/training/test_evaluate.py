@@ -6,10 +6,10 @@ import pytest
 import torch
 from numbered import Numbers
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
-from mtlab.distributed.group import ALONE
+from mtlab.distributed.group import SINGLE_PROCESS
 from mtlab.tasks.base import Task
 from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.question_answering import QuestionAnswering
@@ -37,7 +37,7 @@ class Scripted:
     """A model that answers as a function says."""
 
     device = CPU
-    group = ALONE
+    group = SINGLE_PROCESS
 
     def __init__(self, answer: Callable[[Batch], torch.Tensor]) -> None:
         self.answer = answer
@@ -51,7 +51,7 @@ def evaluate(
     between: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     run: Any = Scripted(answer)
-    return task.judge(run, split, batch, between)
+    return task.evaluate(run, split, batch, between)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 100])
@@ -79,7 +79,7 @@ def test_metrics_come_whole_and_by_family() -> None:
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary"])
 @pytest.mark.parametrize("batch", [1, 7, 100])
 def test_an_answer_that_cannot_be_given_is_wrong_and_no_part_of_the_loss(loss: str, batch: int) -> None:
-    task = QuestionAnswering(checked(QuestionAnswering.Config, {"loss": loss}), width=2, answers=3)
+    task = QuestionAnswering(check_config(QuestionAnswering.Config, {"loss": loss}), width=2, answers=3)
     unknown = (1, 2, 20)
     judged = evaluate(right_below_ten, task, loader(25, unknown), batch)
     assert judged.scores["accuracy"].tolist() == [float(n < 10 and n not in unknown) for n in range(25)]

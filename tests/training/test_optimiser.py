@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.training.optimisation.optimiser import Group, adamw, groups, load_state, set_rate, state_tensors
+from mtlab.training.optimisation.optimiser import ParameterGroup, adamw, groups, load_state, set_rate, state_tensors
 
 TRAIN = TrainConfig(lr=1e-2, lr_head=3.0, lr_cross=2.0, lr_layer_weights=10.0, weight_decay=0.1)
 
@@ -33,7 +33,7 @@ def model_of(manager: dict[str, Any], *, trained: tuple[str, ...] = ()) -> Visio
     )
 
 
-def by_name(chosen: tuple[Group, ...]) -> dict[str, Group]:
+def by_name(chosen: tuple[ParameterGroup, ...]) -> dict[str, ParameterGroup]:
     return {name: group for group in chosen for name in group.names}
 
 
@@ -117,7 +117,7 @@ def test_state_goes_out_and_back_by_name() -> None:
             parameter.grad = torch.full_like(parameter, 0.1 * (number + 1))
         optimiser.step()
 
-    train = checked(TrainConfig, {})
+    train = check_config(TrainConfig, {})
     one, two = model_of({"name": "static"}), model_of({"name": "static"})
     chosen = groups(one, train, {})
     first, second = adamw(one, chosen, train), adamw(two, chosen, train)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.errors import UserError
 from mtlab.interop.families import recognise
@@ -183,7 +183,7 @@ def test_the_published_schedule() -> None:
 
 def test_a_power_of_a_cosine_is_refused() -> None:
     with pytest.raises(UserError, match="belongs to `decay: linear`"):
-        checked(TrainConfig, {"decay": "cosine", "power": 2.0})
+        check_config(TrainConfig, {"decay": "cosine", "power": 2.0})
 
 
 def test_torch_and_the_removed_adamw_of_transformers_differ_by_less_than_the_decay_of_one_update() -> None:

@@ -131,7 +131,7 @@ def _judged(
 
 def _place(judged: Judged) -> Path:
     """Name the file in the store: `derived/<cell>/s<seed>/eval/DATA-SPLIT.parquet`."""
-    from mtlab.config.identity import digest
+    from mtlab.config.hashing import digest
 
     store = judged.run.store
     assert store is not None

@@ -49,7 +49,7 @@ def best(
 ) -> None:
     """Show the best settings of each variant; with --as, write them as an ablation that plans and runs."""
     from mtlab.cli.sweep.status import print_best
-    from mtlab.config.check import checked
+    from mtlab.config.check import check_config
     from mtlab.files import write_text
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.opened import opened as reading
@@ -64,7 +64,7 @@ def best(
         raise UserError("is there already: name another file", file=as_)
     if front and len(stored["objectives"]) < 2:
         raise UserError("--front needs several objectives", file="command line")
-    final = checked(Final, stored["finally"] or {})
+    final = check_config(Final, stored["finally"] or {})
     with reading(opened, stored) as (_, searches):
         chosen = winners(searches, "front" if front else final.retrain)
         if as_json:

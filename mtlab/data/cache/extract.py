@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset
 from mtlab.data.cache.key import BATCH
 from mtlab.errors import UserError
@@ -55,7 +55,7 @@ class Work:
     @cached_property
     def dataset(self) -> Dataset:
         """The data set."""
-        entry, options = configured(DATASETS, self.dataset_node, "data")
+        entry, options = lookup_options(DATASETS, self.dataset_node, "data")
         return entry.cls(options)
 
     @cached_property

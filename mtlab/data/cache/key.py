@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.config.check import as_plain
-from mtlab.config.nodes import configured
-from mtlab.config.options import declared
+from mtlab.config.check import to_plain
+from mtlab.config.nodes import lookup_options
+from mtlab.config.options import option_of
 from mtlab.config.schema import CacheConfig
 from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
@@ -75,7 +75,7 @@ def _weights(kind: TowerKind, node: Mapping[str, Any]) -> str:
 
 
 def _data(node: Mapping[str, Any]) -> dict[str, Any]:
-    entry, config = configured(DATASETS, node, "data")
+    entry, config = lookup_options(DATASETS, node, "data")
     elsewhere = entry.cls.location_options
     return {
         "name": entry.name,
@@ -86,5 +86,5 @@ def _data(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options(config: Any) -> dict[str, Any]:
-    silent = {field.name for field in dataclasses.fields(config) if not declared(field).identity}
-    return {name: value for name, value in as_plain(config).items() if name not in silent}
+    silent = {field.name for field in dataclasses.fields(config) if not option_of(field).identity}
+    return {name: value for name, value in to_plain(config).items() if name not in silent}

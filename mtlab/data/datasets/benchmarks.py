@@ -202,10 +202,10 @@ class Captions4M(PublishedDataset):
     class Config:
         """Options in the YAML."""
 
-        coco: str = option("", "shards of COCO's captions", legacy="")
-        vg: str = option("", "shards of Visual Genome's region descriptions", legacy="")
-        sbu: str = option("", "shards of SBU", legacy="")
-        cc3m: str = option("", "shards of Conceptual Captions", legacy="")
+        coco: str = option("", "shards of COCO's captions")
+        vg: str = option("", "shards of Visual Genome's region descriptions")
+        sbu: str = option("", "shards of SBU")
+        cc3m: str = option("", "shards of Conceptual Captions")
         allow_pipe: bool = option(False, "run the command of a `pipe:`, if MTLAB_ALLOW_PIPE is 1", identity=False)
 
         def __post_init__(self) -> None:

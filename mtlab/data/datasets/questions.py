@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlab.config.identity import digest
+from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.datasets.questions_file import Question, jsonl_files, read_all

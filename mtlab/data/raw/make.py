@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.raw import flickr30k, nlvr2, snli_ve, vqav2
 from mtlab.data.raw.pictures import Progress
@@ -53,7 +53,7 @@ def make(name: str, options: Mapping[str, Any], out: Path, progress: Progress) -
         UserError: unknown data set or options; the folder exists already or cannot be written; data cannot be had.
 
     """
-    entry, config = configured(DATASETS, {"name": name, **options}, "")
+    entry, config = lookup_options(DATASETS, {"name": name, **options}, "")
     data = entry.cls(config)
     layout = layout_of(data)
     sizes = entry.cls.sizes(config)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlab.config.identity import digest
+from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import Dataset, Example, Split, register_dataset
 from mtlab.data.shards.index import INDEX, Kind
@@ -41,9 +41,7 @@ PROVIDES: Mapping[Kind, frozenset[str]] = {
 class ShardOptions:
     """Options of whatever lies in one folder of shards."""
 
-    folder: str = option(
-        "", "folder of shards that `mtlab data convert` wrote, or http(s)://… or pipe:COMMAND {}", legacy=""
-    )
+    folder: str = option("", "folder of shards that `mtlab data convert` wrote, or http(s)://… or pipe:COMMAND {}")
     allow_pipe: bool = option(False, "run the command of a `pipe:`, if MTLAB_ALLOW_PIPE is 1", identity=False)
 
     def __post_init__(self) -> None:

@@ -75,7 +75,7 @@ def build_transform(node: Mapping[str, Any]) -> Transform:
         UserError: no such name, or a wrong option.
 
     """
-    from mtlab.config.nodes import configured
+    from mtlab.config.nodes import lookup_options
 
-    entry, config = configured(TRANSFORMS, node, "transform")
+    entry, config = lookup_options(TRANSFORMS, node, "transform")
     return entry.cls(config)

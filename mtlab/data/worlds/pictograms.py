@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtlab import files
-from mtlab.config.identity import digest
+from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.file_index import content_digest

@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any
 
 from mtlab import files
-from mtlab.launch.failures import FAILED, End
+from mtlab.launch.exit_status import FAILED, ExitStatus
 from mtlab.launch.pool import Attempt
-from mtlab.launch.slurm.job import FOLDER, forget, recorded, submit_or_find
-from mtlab.launch.slurm.queue import Seen, SlurmError, cancel, look_aside
+from mtlab.launch.slurm.job import FOLDER, forget_job, read_job, submit_or_find
+from mtlab.launch.slurm.queue import JobInfo, SlurmError, cancel, query_jobs_async
 from mtlab.launch.workers import Command, thread_variables, threads_of, worker_command
 from mtlab.runs.lock import lock_path
 
@@ -31,7 +31,7 @@ class SlurmPool:
 
     Args:
         at_once: jobs at once, those that wait in the queue included.
-        options: of every job, see `mtlab.launch.slurm.job.executor`.
+        options: of every job, see `mtlab.launch.slurm.job.make_executor`.
         cpus: CPU cores of a run; more if its threads need more.
         command: how to start a worker.
         processes: that this makes of a run, each with its threads.
@@ -74,7 +74,7 @@ class SlurmPool:
 
     def adopt(self, run: Path) -> Attempt | None:
         """Take over the job of a launcher that is gone; see `Pool.adopt`."""
-        known = recorded(run)
+        known = read_job(run)
         if known is None or known[1].alive():
             return None
         return _Job(self, run, None, known[0])
@@ -109,7 +109,7 @@ class SlurmPool:
             try:
                 await self._stop()
                 if self._jobs:
-                    changed = self._take(await look_aside(self._jobs))
+                    changed = self._take(await query_jobs_async(self._jobs))
             except SlurmError:
                 pause = LATE  # a controller that restarts, or is busy: jobs go on meanwhile
             else:
@@ -122,7 +122,7 @@ class SlurmPool:
             for number, job in self._jobs.items()
         }
 
-    def _take(self, seen: Mapping[int, Seen]) -> bool:
+    def _take(self, seen: Mapping[int, JobInfo]) -> bool:
         """Take in what the queue says; tell whether anything is new."""
         changed = False
         for number, job in list(self._jobs.items()):
@@ -156,10 +156,10 @@ class _Job:
         self.stopping = False
         self.killing = False
         self.told = False  #: has the last wish to stop been passed on?
-        self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
         self._pending = number is None
         self._doubts = 0
-        self._failure = files.written(run / "failure.json")  #: of an earlier attempt
+        self._failure = files.modified_ns(run / "failure.json")  #: of an earlier attempt
 
     @property
     def pending(self) -> bool:
@@ -171,7 +171,7 @@ class _Job:
         """Its number, once it has one."""
         return {} if self.number is None else {"job": self.number}
 
-    async def wait(self) -> End:
+    async def wait(self) -> ExitStatus:
         """Submit it, if that was not done, and wait for its end."""
         if self.number is None:
             refused = await self._submit()
@@ -179,7 +179,7 @@ class _Job:
                 return refused
         self.pool.follow(self)
         end = await self.ended
-        await asyncio.to_thread(forget, self.run, self.number or 0)
+        await asyncio.to_thread(forget_job, self.run, self.number or 0)
         return end
 
     def stop(self, *, force: bool = False) -> None:
@@ -189,7 +189,7 @@ class _Job:
         self.stopping = True
         self.pool.hurry()
 
-    def take(self, seen: Seen | None) -> bool:
+    def take(self, seen: JobInfo | None) -> bool:
         """Take in what the queue says of it; tell whether that is news."""
         if seen is not None and seen.active:
             changed = self._pending != seen.pending
@@ -203,16 +203,16 @@ class _Job:
         self.ended.set_result(self._end(seen))
         return True
 
-    def _end(self, seen: Seen | None) -> End:
+    def _end(self, seen: JobInfo | None) -> ExitStatus:
         if seen is None:
-            if files.written(self.run / "failure.json") not in (None, self._failure):
-                return End(FAILED)
-            return End(None, None, f"job {self.number}: the queue does not know it any more")
+            if files.modified_ns(self.run / "failure.json") not in (None, self._failure):
+                return ExitStatus(FAILED)
+            return ExitStatus(None, None, f"job {self.number}: the queue does not know it any more")
         end, log = seen.end(), self.run / "log.txt"
         silent = not log.exists() or log.stat().st_size == 0
-        return End(end.code, end.kind, end.cause, f"{FOLDER}/{self.number}_0_log.err" if silent else end.log)
+        return ExitStatus(end.code, end.kind, end.cause, f"{FOLDER}/{self.number}_0_log.err" if silent else end.log)
 
-    async def _submit(self) -> End | None:
+    async def _submit(self) -> ExitStatus | None:
         """Submit it; where Slurm refuses, be patient, and at last tell why."""
         assert self.config is not None
         threads = threads_of(self.config)
@@ -231,6 +231,6 @@ class _Job:
                 full = "Limit" in str(error) and "Time limit" not in str(error)  # too many of one's own: wait for room
                 tries += not full
                 if tries >= TRIES:
-                    return End(None, "input", f"Slurm refused the job: {error}")
+                    return ExitStatus(None, "input", f"Slurm refused the job: {error}")
                 await asyncio.sleep(2.0**tries)
-        return End(143)
+        return ExitStatus(143)

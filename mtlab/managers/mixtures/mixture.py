@@ -133,7 +133,6 @@ class LearnedMixture(Mixture):
             "uniform",
             "weights at the start: all experts alike (published), or the highest ahead by 3 in its score: small models "
             "trained from scratch find an answer in one level sooner than in the mean of several",
-            legacy="uniform",
         )
 
     layer_weights: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})

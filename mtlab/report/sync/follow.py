@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab import files
-from mtlab.config.identity import digest
+from mtlab.config.hashing import digest
 from mtlab.errors import UserError
 from mtlab.recording import reader
 from mtlab.recording.reader import Layers, Worth

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from mtlab import files
-from mtlab.config.check import as_plain, checked
+from mtlab.config.check import check_config, to_plain
 from mtlab.runs.store import Store
 from mtlab.tracking.base import UnreachableError
 from mtlab.tracking.settings import Tracking, WandbKeys
@@ -51,7 +51,7 @@ class Sent:
 
 def settings(plan: Mapping[str, Any]) -> Tracking:
     """Read what a study's stored plan says about trackers."""
-    return checked(Tracking, plan.get("tracking") or {})
+    return check_config(Tracking, plan.get("tracking") or {})
 
 
 class Following:
@@ -104,7 +104,7 @@ class Following:
             self.stop()
 
     def _start(self) -> subprocess.Popen[str]:
-        settings = json.dumps(as_plain(self.keys))
+        settings = json.dumps(to_plain(self.keys))
         command = [sys.executable, "-m", "mtlab.report.sync", str(self.root), self.study, settings, str(self.nice)]
         with files.writing(self.log), self.log.open("ab") as log:
             return subprocess.Popen(
@@ -245,9 +245,9 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the process: store, study, what `as_plain` gives of the settings as JSON, and how nice it is to others."""
+    """Run the process: store, study, what `to_plain` gives of the settings as JSON, and how nice it is to others."""
     root, study, keys, nice = arguments
     os.nice(int(nice))
-    follow(Path(root), study, checked(Tracking, json.loads(keys)))
+    follow(Path(root), study, check_config(Tracking, json.loads(keys)))
     sys.stdout.flush()
     os._exit(0)  # a library may wait at exit for a server that does not answer: all that is to be kept has been written

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from mtlab.config.check import checked
+from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.errors import UserError
-from mtlab.model.forward import Arithmetic
+from mtlab.model.forward import Runtime
 from mtlab.studies.budget.blank import blank_batch
 from mtlab.studies.budget.memory import Memory
 from mtlab.tasks.base import task_of
@@ -52,26 +52,24 @@ def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_t
         UserError: the device is not there or has too little memory free, or the task has no training loop.
 
     """
-    train = checked(TrainConfig, config["train"])
-    arithmetic = Arithmetic(device(train.device), bf16=train.precision == "bf16")
-    free = _free_bytes(arithmetic.device)
+    train = check_config(TrainConfig, config["train"])
+    runtime = Runtime(device(train.device), bf16=train.precision == "bf16")
+    free = _free_bytes(runtime.device)
     if memory.peak > free:
         raise UserError(
-            f"a step needs about {si(memory.peak, 'B')}, {device_name(arithmetic.device)} has {si(free, 'B')} free: "
+            f"a step needs about {si(memory.peak, 'B')}, {device_name(runtime.device)} has {si(free, 'B')} free: "
             "lower it, or calibrate where it fits",
             key="train.micro_batch",
         )
     threads = torch.get_num_threads()
     torch.set_num_threads(train.threads)
     try:
-        return _timed(config, train, arithmetic, answers, text_tokens)
+        return _timed(config, train, runtime, answers, text_tokens)
     finally:
         torch.set_num_threads(threads)
 
 
-def _timed(
-    config: Mapping[str, Any], train: TrainConfig, arithmetic: Arithmetic, answers: int, text_tokens: int
-) -> Speed:
+def _timed(config: Mapping[str, Any], train: TrainConfig, runtime: Runtime, answers: int, text_tokens: int) -> Speed:
     examples = train.micro_batch or train.batch
     cached = cached_towers(config)
     towers = {kind: build_tower(kind, config[kind], weights=False) for kind in running(config, cached)}
@@ -84,19 +82,17 @@ def _timed(
         text_tower=towers.get("text"),
         vision_tower=towers.get("vision"),
     )
-    model = model.to(arithmetic.device).train()
+    model = model.to(runtime.device).train()
     if train.checkpoint_activations:
         model.recompute()
     scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in KINDS if config[kind]["trainable"]}
     optimiser = adamw(model, groups(model, train, scales), train)
-    batch = blank_batch(
-        config, task.wants(options), towers, cached, examples, text_tokens, answers, model.task.pictures
-    )
+    batch = blank_batch(config, task.wants(options), towers, cached, examples, text_tokens, answers, model.task.images)
 
     def step(number: int) -> None:
-        train_step(model, optimiser, (batch,), arithmetic, seed=0, step=number, clip=train.clip)
-        if arithmetic.device.type == "cuda":
-            torch.cuda.synchronize(arithmetic.device)
+        train_step(model, optimiser, (batch,), runtime, seed=0, step=number, clip=train.clip)
+        if runtime.device.type == "cuda":
+            torch.cuda.synchronize(runtime.device)
 
     step(0)
     started, done = time.perf_counter(), 0
@@ -104,7 +100,7 @@ def _timed(
         done += 1
         step(done)
     seconds = (time.perf_counter() - started) / (done * examples)
-    return Speed(seconds, done, examples, device_name(arithmetic.device), train.threads)
+    return Speed(seconds, done, examples, device_name(runtime.device), train.threads)
 
 
 def _free_bytes(chosen: torch.device) -> int:

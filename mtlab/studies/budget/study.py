@@ -9,7 +9,7 @@ from typing import Any
 
 from mtlab.errors import UserError
 from mtlab.resolution import resolve
-from mtlab.resolution.engine import engine_code
+from mtlab.resolution.training_code import training_code_digest
 from mtlab.studies.budget.dead import dead_weights
 from mtlab.studies.budget.executed import executed
 from mtlab.studies.budget.memory import Memory, training_memory
@@ -122,7 +122,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         "architecture": architecture(config),
         "tokens": shape.tokens,
         "torch": version("torch"),
-        "code": engine_code(),
+        "code": training_code_digest(),
     }
     work = remembered("executed", key, lambda: asdict(executed(config, answers=size.answers, text_tokens=shape.tokens)))
     key |= {"batch": train["batch"], "micro": train["micro_batch"], "precision": train["precision"]}
@@ -135,8 +135,8 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
     validations = math.ceil(cell.steps / train["eval_every"])
     task, options = task_of(config)
     judged = validations * size.examples["val"] + size.examples["test"]
-    fused = validations * task.fusions_to_judge(options, size.examples["val"])
-    fused += task.fusions_to_judge(options, size.examples["test"])
+    fused = validations * task.fusions_to_evaluate(options, size.examples["val"])
+    fused += task.fusions_to_evaluate(options, size.examples["test"])
     examples = cell.steps * train["batch"]
     parameters = cell.cost.params
     return Budget(

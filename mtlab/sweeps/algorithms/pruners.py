@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtlab.config.check import as_plain
+from mtlab.config.check import to_plain
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
 from mtlab.sweeps.algorithms.samplers import named_options
@@ -68,7 +68,7 @@ class Pruner:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, every default written out."""
-        return {"name": self.name, **as_plain(self.options)}
+        return {"name": self.name, **to_plain(self.options)}
 
     def make(self, *, steps: int, eval_every: int) -> BasePruner:
         """Make the pruner for trials of so many training steps, validated every so often."""

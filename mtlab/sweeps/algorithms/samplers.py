@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtlab.config.check import as_plain, checked
+from mtlab.config.check import check_config, to_plain
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
 
@@ -94,7 +94,7 @@ class Sampler:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, every default written out."""
-        return {"name": self.name, **as_plain(self.options)}
+        return {"name": self.name, **to_plain(self.options)}
 
     @property
     def startup(self) -> int:
@@ -148,7 +148,7 @@ def named_options(kind: str, name: str, schema: type[Any], written: Mapping[str,
 
     """
     try:
-        return checked(schema, written)
+        return check_config(schema, written)
     except UserError as error:
         if error.problem.startswith("unknown key"):
             advice = error.problem.partition("; ")[2]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from raw_trees import copied
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.data.converters.base import CONVERTERS, Found
 from mtlab.data.converters.jsonl import Jsonl
 from mtlab.data.shards.reader import Shards
@@ -108,7 +108,7 @@ def test_one_key_for_other_pictures_in_another_part(tmp_path: Path, monkeypatch:
         shutil.copy(picture, tmp_path / f"raw/images/{split}.jpg")
         line = {"image": f"{split}.jpg", "caption": f"of {split}"}
         (tmp_path / f"raw/{split}.jsonl").write_text(json.dumps(line) + "\n")
-    assert not configured(CONVERTERS, {"name": "jsonl"}, "")[0].cls.disjoint
+    assert not lookup_options(CONVERTERS, {"name": "jsonl"}, "")[0].cls.disjoint
     real = Jsonl.rows
 
     def same_key(self: Jsonl, scratch: Any) -> Any:

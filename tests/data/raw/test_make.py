@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset
 from mtlab.data.raw.make import LAYOUTS, layout_of, make
 from mtlab.data.raw.pictures import BLOCK, pictures
@@ -35,7 +35,7 @@ def silent(*_: Any) -> None:
 
 
 def opened(name: str, options: dict[str, Any]) -> Dataset:
-    entry, config = configured(DATASETS, {"name": name, **options}, "data")
+    entry, config = lookup_options(DATASETS, {"name": name, **options}, "data")
     return entry.cls(config)
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_shards import make_shards, write_raw
 
-from mtlab.config.nodes import configured
+from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS
 from mtlab.data.batches import Extras, Maker
 from mtlab.data.datasets.benchmarks import Captions4M
@@ -164,7 +164,9 @@ def test_two_cuts_of_a_part_are_read_each_by_itself(folder: Path) -> None:
 def test_training_takes_no_picture_for_that_of_another_folder(tmp_path: Path) -> None:
     """Contrast takes captions of one picture for right ones: keys alone do not say which picture it is."""
     folders = {name: make_shards(tmp_path / name, 4, seed=at) for at, name in enumerate(("coco", "vg"))}
-    _, options = configured(DATASETS, {"name": "captions4m", **{name: str(path) for name, path in folders.items()}}, "")
+    _, options = lookup_options(
+        DATASETS, {"name": "captions4m", **{name: str(path) for name, path in folders.items()}}, ""
+    )
     opened = {name: Shards(path) for name, path in folders.items()}
 
     class Both(Captions4M):

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.config.check import as_plain
-from mtlab.config.nodes import configured
+from mtlab.config.check import to_plain
+from mtlab.config.nodes import lookup_options
 from mtlab.data.cache.locks import alone
 from mtlab.data.converters.base import CONVERTERS, Converter
 from mtlab.data.shards import index as indices
@@ -114,7 +114,7 @@ def _asked(
     parts: Sequence[str],
     samples: int,
 ) -> Asked:
-    entry, config = configured(CONVERTERS, {"name": name, **options}, "")
+    entry, config = lookup_options(CONVERTERS, {"name": name, **options}, "")
     if not root.is_dir():
         raise UserError("no such folder: give the folder of the raw files", file=root)
     for part in parts:
@@ -126,7 +126,7 @@ def _asked(
         name,
         converter.kind_of(),
         entry.version,
-        as_plain(config),
+        to_plain(config),
         samples,
         None,
         None,

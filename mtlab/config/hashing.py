@@ -1,9 +1,8 @@
 """What makes two runs the same: the id of a cell, a hash of everything that can change its results.
 
 Hashed: the whole resolved configuration (never the difference from defaults: a changed default must not reuse old
-results) without the seed; without fields that cannot change a result; without fields added later that stand at the
-value that means "as before". Then the version of each registered class in use, the engine's version, and the content
-of weights and data.
+results) without the seed and without fields that cannot change a result. Then the version of each registered class in
+use, the engine's version, and the content of weights and data.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.config.check import nested
+from mtlab.config.check import nested_schema
 from mtlab.config.nodes import own_options
-from mtlab.config.options import declared
+from mtlab.config.options import option_of
 
 UNRESOLVED = "unresolved"  #: stands for the digest of weights that cannot be had yet
 
@@ -31,14 +30,14 @@ class Identity:
     unresolved: tuple[str, ...] = ()  #: names whose content could not be had: the id is provisional
 
 
-def canonical(value: Any) -> str:
+def canonical_json(value: Any) -> str:
     """Write plain data in the one way that equal data is written."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def digest(value: Any, length: int = 12) -> str:
     """Hash plain data to `length` hexadecimal digits."""
-    return hashlib.blake2b(canonical(value).encode(), digest_size=32).hexdigest()[:length]
+    return hashlib.blake2b(canonical_json(value).encode(), digest_size=32).hexdigest()[:length]
 
 
 def identify(
@@ -81,9 +80,9 @@ def identify(
 def _identity_of(config: Mapping[str, Any], schema: type[Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for field in dataclasses.fields(schema):
-        rule, value = declared(field), config[field.name]
-        if not rule.identity or value == rule.legacy:
+        rule, value = option_of(field), config[field.name]
+        if not rule.identity:
             continue
-        inner = nested(schema, field.name)
+        inner = nested_schema(schema, field.name)
         kept[field.name] = _identity_of(value, inner) if inner is not None else value
     return kept

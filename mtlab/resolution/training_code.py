@@ -6,18 +6,18 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-#: What trains, below the package: the source that `engine_code` covers, files and whole rooms.
-ENGINE = (
+#: What trains, below the package: the source that `training_code_digest` covers, files and whole rooms.
+TRAINING_CODE = (
     *("attention.py", "seeding.py", "distributed", "managers", "model", "tasks", "training"),
     *("data/batches.py", "data/inputs.py", "data/masking.py", "data/mismatches.py", "data/shards/streaming/loader.py"),
 )
 
 
 @lru_cache(maxsize=1)
-def engine_code() -> str:
+def training_code_digest() -> str:
     """Digest of the source that trains: stored with each run, so that `mtlab plan` can tell that it has changed."""
     package = Path(__file__).resolve().parents[1]
-    paths = [package / name for name in ENGINE]
+    paths = [package / name for name in TRAINING_CODE]
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
     hasher = hashlib.blake2b(digest_size=6)
     for path in files:

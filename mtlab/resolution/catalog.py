@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from mtlab.config.check import hints
 from mtlab.config.load import recipes
-from mtlab.config.options import declared
+from mtlab.config.options import option_of
 from mtlab.config.registry import Entry, Registry
 from mtlab.errors import UserError, nearest
 
@@ -94,7 +94,7 @@ def options(schema: type[Any]) -> list[dict[str, Any]]:
     types = hints(schema)
     defaults = schema()
     for field in dataclasses.fields(schema):
-        rule, default = declared(field), getattr(defaults, field.name)
+        rule, default = option_of(field), getattr(defaults, field.name)
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             described += [inner | {"name": f"{field.name}.{inner['name']}"} for inner in options(type(default))]
             continue
