@@ -31,7 +31,7 @@ from mtlab.sweeps.plan import PlanFile, to_json
 from mtlab.sweeps.run import open_searches
 from mtlab.sweeps.search import Search
 from mtlab.sweeps.spec import read_sweep
-from mtlab.sweeps.storage.backends import open_shelf
+from mtlab.sweeps.storage.base import open_storage
 from mtlab.sweeps.variants import prepare
 
 VALIDATIONS = 6
@@ -133,21 +133,21 @@ def main() -> None:
         path.write_text(SWEEP.format(name=name, steps=VALIDATIONS, trials=given.trials, storage=given.storage))
         costs = Costs(store.root / "costs.json")
         prepared = prepare(read_sweep(path), costs)
-        shelf = open_shelf(given.storage, name, store.claim_study(name, path, path.read_text()))
+        shelf = open_storage(given.storage, name, store.claim_study(name, path, path.read_text()))
         searches = open_searches(prepared, shelf)
-        with shelf.present("here"):
+        with shelf.register_launcher("here"):
             stored, board = PlanFile(store, to_json(prepared)), Board(name, "val/accuracy", {}, 1)
             driver = Driver(
                 prepared, searches, shelf, store, costs, "here", planned=stored.add, news=lambda _: times.next()
             )
-            turn = driver.turn(board)
+            turn = driver.poll(board)
             while turn.add or turn.open:
                 for run, config in turn.add:
                     imagine(store.create_run(run["id"], config), config)
                     board.jobs.setdefault(run["id"], make_job(store, run)).state = "done"
                 with times.on("all"):
-                    turn = driver.turn(board)
-        counts = searches[0].standing().counts
+                    turn = driver.poll(board)
+        counts = searches[0].status().counts
         shelf.close()
     print(f"{given.storage}: {dict(counts)}; milliseconds per trial: mean, slowest of twenty")
     print("\n".join(times.lines()))

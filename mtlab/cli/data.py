@@ -14,8 +14,8 @@ from mtlab.cli.common import JsonOption, print_json, size
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.data.shards.index import Index
-    from mtlab.data.shards.reader import Shards
+    from mtlab.data.shards.folder import ShardFolder
+    from mtlab.data.shards.index import ShardIndex
 
 SHOWN = 20  #: problems that are printed
 
@@ -68,7 +68,7 @@ def convert(
     workers. Images keep their bytes. What cannot be used is counted, and listed in bad.jsonl with its place and the
     reason.
     """
-    from mtlab.data.shards.index import odd
+    from mtlab.data.shards.index import suspicious_sizes
     from mtlab.data.shards.writing.convert import convert
     from mtlab.launch.local import usable_cpus
 
@@ -89,7 +89,7 @@ def convert(
         typer.echo("stopped: the same command again goes on where this was", err=True)
         raise
     _print(index)
-    for remark in odd(index):
+    for remark in suspicious_sizes(index):
         typer.echo(f"note: {remark}")
     typer.echo(f"\nshards: {out}")
     typer.echo(f"next: mtlab data check {out} · mtlab data sample {out}")
@@ -159,7 +159,7 @@ def sample(
 ) -> None:
     """Draw a contact sheet: samples of shards with their texts and what is right of them, as a PNG."""
     from mtlab import files
-    from mtlab.data.shards.writing.sheet import contact_sheet
+    from mtlab.data.shards.writing.contact_sheet import contact_sheet
 
     shards = _opened(location, allow_pipe=allow_pipe)
     chosen = selection or next(iter(shards.index.parts))
@@ -172,10 +172,10 @@ def sample(
     typer.echo(f"contact sheet: {path}")
 
 
-def _opened(location: str, *, allow_pipe: bool) -> Shards:
-    from mtlab.data.shards.reader import Shards
+def _opened(location: str, *, allow_pipe: bool) -> ShardFolder:
+    from mtlab.data.shards.folder import ShardFolder
 
-    return Shards(location, allow_pipe=allow_pipe)
+    return ShardFolder(location, allow_pipe=allow_pipe)
 
 
 def options_given(written: list[str]) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def options_given(written: list[str]) -> dict[str, Any]:
     return {key.removeprefix("set."): value for key, value in map(parse_override, written)}
 
 
-def _print(index: Index) -> None:
+def _print(index: ShardIndex) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -212,7 +212,7 @@ def _left_out(part: Any) -> str:
     return ", ".join(told) or "–"
 
 
-def _as_data(shards: Shards) -> dict[str, Any]:
+def _as_data(shards: ShardFolder) -> dict[str, Any]:
     index = shards.index
     return {
         "format": 1,

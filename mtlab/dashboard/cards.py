@@ -10,7 +10,7 @@ from typing import Any
 
 from mtlab.dashboard.watched import Watched
 from mtlab.errors import UserError
-from mtlab.launch.status import Condition, RunStatus, run_status
+from mtlab.launch.status import RunCondition, RunStatus, run_status
 
 DAMAGED = "damaged"
 ORDER = ("done", "running", "queued", "interrupted", "new", "failed", "blocked", DAMAGED)  #: of conditions
@@ -90,7 +90,7 @@ def run_card(
     store: Watched,
     plan: Mapping[str, Any],
     run: Mapping[str, Any],
-    states: Mapping[str, Condition],
+    states: Mapping[str, RunCondition],
     end: str | None,
     job: int | None = None,
 ) -> RunCard:

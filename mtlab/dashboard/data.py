@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mtlab.dashboard.cards import RunCard, Stray, StudyCard, run_card
 from mtlab.dashboard.watched import Watched, stamp
 from mtlab.errors import UserError
-from mtlab.launch.queued import Queue
-from mtlab.launch.status import Condition, last_ends, standing
+from mtlab.launch.slurm.pending import QueueCache
+from mtlab.launch.status import RunCondition, last_ends, run_conditions
 from mtlab.recording import examples, reader
 from mtlab.recording.reader import LAYERS, TOKENS, TRACE, Layers, Missing, Tokens, Trace
 from mtlab.report import gathered
@@ -47,7 +47,7 @@ class Data:
     def __init__(self, root: Path, *, fresh: float = FRESH) -> None:
         self.store = Watched.open(root)
         self._fresh = fresh
-        self._queue = Queue(fresh=QUEUE, silence=SILENCE)
+        self._queue = QueueCache(fresh=QUEUE, silence=SILENCE)
         self._seen: dict[str, tuple[float, StudyCard]] = {}
         self._verdicts: dict[str, tuple[Any, str]] = {}
         self._asked: dict[str, tuple[Any, Future[None]]] = {}
@@ -101,7 +101,7 @@ class Data:
     def _look_at(self, name: str, path: Path) -> StudyCard:
         try:
             plan = self.store.plan(name)
-            ((states, jobs),) = standing(self.store, [plan], self._queue)
+            ((states, jobs),) = run_conditions(self.store, [plan], self._queue)
             ends = last_ends(self.store, name)
             runs = tuple(
                 self._card(name, plan, run, states, ends.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]
@@ -215,7 +215,7 @@ class Data:
         study: str,
         plan: Mapping[str, Any],
         run: Mapping[str, Any],
-        states: Mapping[str, Condition],
+        states: Mapping[str, RunCondition],
         end: str | None,
         job: int | None,
     ) -> RunCard:

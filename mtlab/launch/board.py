@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
-from mtlab.launch.failures import Failure
+from mtlab.launch.exit_status import RunFailure
 from mtlab.runs.store import Store
 
 JobState = Literal[
@@ -50,7 +50,7 @@ class Job:
     overdue: bool = False  #: was it asked to stop because its time was up?
     unwanted: bool = False  #: was it asked to stop because nobody needs more of it? Its state is kept
     deadline: float | None = None  #: when it is killed, having been asked to stop, on the monotonic clock
-    failure: Failure | None = None
+    failure: RunFailure | None = None
     note: str = ""  #: why it is in this state, in a few words
     before: Mapping[str, Any] | None = None  #: the `failure.json` of an earlier launch
 
@@ -85,8 +85,8 @@ class Board:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What is to change in a launch: see `Feed`."""
+class RunChanges:
+    """What is to change in a launch: see `RunSource`."""
 
     add: Sequence[
         tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -95,25 +95,25 @@ class Turn:
     open: bool = False  #: may there be more to come?
 
 
-class Feed(Protocol):
+class RunSource(Protocol):
     """Where runs come from beside the plan: what a sweep asks for next depends on what came of the last."""
 
-    def turn(self, board: Board) -> Turn:
+    def poll(self, board: Board) -> RunChanges:
         """Say what is to change; called several times a second, and whenever a run ends."""
 
 
-class Closed:
+class NoRunSource:
     """A feed of nothing: the plan says it all."""
 
-    def turn(self, board: Board) -> Turn:  # noqa: ARG002 - the protocol's
+    def poll(self, board: Board) -> RunChanges:  # noqa: ARG002 - the protocol's
         """Change nothing."""
-        return Turn()
+        return RunChanges()
 
 
-class View(Protocol):
+class LaunchView(Protocol):
     """What shows a launch to the user: entered once, told of every change, and updated several times a second."""
 
-    def __enter__(self) -> View: ...
+    def __enter__(self) -> LaunchView: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -126,10 +126,10 @@ class View(Protocol):
         """Show the board; called about four times a second."""
 
 
-class Silent:
+class SilentView:
     """A view that shows nothing."""
 
-    def __enter__(self) -> Silent:
+    def __enter__(self) -> SilentView:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -177,7 +177,7 @@ class _Launch:
 
     def _turn(self) -> bool:
         """Ask the feed what is to change; tell whether it may have more later."""
-        turn = self.feed.turn(self.board)
+        turn = self.feed.poll(self.board)
         for run, config in turn.add:
             job = self.board.jobs.get(run["id"])
             if job is None:

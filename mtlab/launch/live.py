@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from mtlab.launch.board import ORDER, Board, Job, View
-from mtlab.launch.progress import Progress, Reading, clock
+from mtlab.launch.board import ORDER, Board, Job, LaunchView
+from mtlab.launch.progress import LaunchProgress, RunProgress, format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -22,24 +22,24 @@ BURST = 20  #: plain lines about single runs that may be printed between two of 
 TELLING = frozenset({"running", "done", "failed", "blocked"})
 
 
-def live_view(stream: TextIO | None = None) -> View:
+def make_view(stream: TextIO | None = None) -> LaunchView:
     """Choose the view: live if `stream` (by default stdout) is a terminal that can be redrawn, else plain lines."""
     out = stream or sys.stdout
     if out.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
         from rich.console import Console
 
-        return Live(Console(file=out, highlight=False))
-    return Plain(out)
+        return LiveView(Console(file=out, highlight=False))
+    return PlainView(out)
 
 
-def counted(board: Board) -> str:
+def format_counts(board: Board) -> str:
     """Say how many runs are in which state; the first three always, the others if there are any."""
     words = {"elsewhere": "running elsewhere", "pending": "in the queue"}
     shown = [state for state in ORDER if board.counts[state] or state in ("done", "running", "queued")]
     return ", ".join(f"{board.counts[state]} {words.get(state, state)}" for state in shown)
 
 
-def described(job: Job) -> str:
+def describe_job(job: Job) -> str:
     """Say what has become of a job, in one line."""
     line = f"{job.state:<8} {job.name}"
     if job.state == "running":
@@ -49,7 +49,7 @@ def described(job: Job) -> str:
     return f"{line}: {job.note}" if job.note else line
 
 
-class Plain:
+class PlainView:
     """Plain lines for pipes and files: what starts, ends and fails, and every ten seconds how far all is.
 
     Args:
@@ -63,13 +63,13 @@ class Plain:
         self.stream = stream
         self.heartbeat = heartbeat
         self.burst = burst
-        self.progress = Progress()
+        self.progress = LaunchProgress()
         self._last: float | None = None
         self._said: deque[str] = deque()
         self._quiet = 0
         self._message = ""
 
-    def __enter__(self) -> Plain:
+    def __enter__(self) -> PlainView:
         return self
 
     def __exit__(
@@ -84,7 +84,7 @@ class Plain:
         if job.state != "failed" and len(self._said) >= self.burst:
             self._quiet += 1
             return
-        line = described(job)
+        line = describe_job(job)
         self._said.append(line)
         self._print(line)
 
@@ -97,7 +97,7 @@ class Plain:
         if self._last is None:
             self.progress.read(board)
             self._last = now
-            self._print(f"{board.study}: {counted(board)}; {board.workers} at once")
+            self._print(f"{board.study}: {format_counts(board)}; {board.workers} at once")
         elif now - self._last >= self.heartbeat:
             self._last = now
             self._print(self._summary(board))
@@ -105,13 +105,13 @@ class Plain:
 
     def _summary(self, board: Board) -> str:
         readings = self.progress.read(board)
-        parts = [f"{board.study}: {counted(board)}"]
+        parts = [f"{board.study}: {format_counts(board)}"]
         if self._quiet:
             parts.append(f"{self._quiet} lines left out (see launch.jsonl)")
             self._quiet = 0
         left = self.progress.seconds_left(board)
         if left is not None:
-            parts.append(f"about {clock(left)} left")
+            parts.append(f"about {format_duration(left)} left")
         running = board.among("running")
         parts += [_short(job, readings[job.id], board.metric) for job in running[:4]]
         if len(running) > 4:
@@ -122,12 +122,12 @@ class Plain:
         print(line, file=self.stream, flush=True)
 
 
-def _short(job: Job, reading: Reading, metric: str) -> str:
+def _short(job: Job, reading: RunProgress, metric: str) -> str:
     value = "" if reading.metric is None else f" {metric} {reading.metric:.3f}"
     return f"{job.name} {reading.step}/{job.steps}{value}"
 
 
-class Live:
+class LiveView:
     """One view of the whole study on a terminal, redrawn in place; failures scroll by above it.
 
     Args:
@@ -141,12 +141,12 @@ class Live:
 
         self.console = console
         self.every = every
-        self.progress = Progress()
+        self.progress = LaunchProgress()
         self._screen = Screen(console=console, auto_refresh=False, vertical_overflow="crop")
         self._last: float | None = None
         self._board: Board | None = None
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> LiveView:
         self._screen.__enter__()
         return self
 
@@ -161,7 +161,7 @@ class Live:
         """Print failures and retries above the view; everything else is seen in it."""
         retried = job.state == "queued" and job.attempt
         if job.state == "failed" or retried:
-            self.console.print(described(job), style="red" if job.state == "failed" else "yellow", markup=False)
+            self.console.print(describe_job(job), style="red" if job.state == "failed" else "yellow", markup=False)
 
     def update(self, board: Board) -> None:
         """Draw again, if it is time to."""
@@ -183,8 +183,8 @@ class Live:
         whole = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=total, completed=done, width=30)
         left = self.progress.seconds_left(board)
-        remaining = f"about {clock(left)} left" if left and board.among("running", "elsewhere") else ""
-        whole.add_row(Text(board.study, style="bold"), bar, Text(counted(board)), Text(remaining, style="cyan"))
+        remaining = f"about {format_duration(left)} left" if left and board.among("running", "elsewhere") else ""
+        whole.add_row(Text(board.study, style="bold"), bar, Text(format_counts(board)), Text(remaining, style="cyan"))
         parts: list[Table | Text] = [whole]
         running = board.among("running", "elsewhere")
         if running:
@@ -195,7 +195,7 @@ class Live:
             parts.append(Text(board.message, style="yellow"))
         return Group(*parts)
 
-    def _lines(self, board: Board, running: list[Job], readings: Mapping[str, Reading]) -> Table:
+    def _lines(self, board: Board, running: list[Job], readings: Mapping[str, RunProgress]) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -212,6 +212,6 @@ class Live:
                 ProgressBar(total=job.steps, completed=min(reading.step, job.steps), width=16),
                 f"{reading.step}/{job.steps}",
                 "–" if reading.metric is None else f"{reading.metric:.4f}",
-                "elsewhere" if job.state == "elsewhere" else clock(reading.seconds_left(job.steps)),
+                "elsewhere" if job.state == "elsewhere" else format_duration(reading.seconds_left(job.steps)),
             )
         return table

@@ -13,22 +13,22 @@ from types import TracebackType
 from typing import Any
 
 from mtlab import files
-from mtlab.launch.failures import End
+from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.pool import Attempt
-from mtlab.launch.workers import Command, environment, threads_of, worker_command
+from mtlab.launch.workers import Command, threads_of, worker_command, worker_environment
 from mtlab.processes import LAUNCHER
 
-CARDS = "CUDA_VISIBLE_DEVICES"
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
-def cpus() -> int:
+def usable_cpus() -> int:
     """Return how many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def wants_card(config: Mapping[str, Any]) -> bool:
+def takes_gpu(config: Mapping[str, Any]) -> bool:
     """Does a run (its `config.json`) take whatever GPU it is given?"""
     return config["config"]["train"].get("device", "cpu") in ("auto", "cuda")
 
@@ -42,8 +42,8 @@ def default_workers(configs: Mapping[str, Mapping[str, Any]], cards: Sequence[st
         processes: of each run, each with its threads and GPU.
 
     """
-    fitting = max(1, cpus() // (processes * max((threads_of(config) for config in configs.values()), default=1)))
-    takes = cards and any(map(wants_card, configs.values()))
+    fitting = max(1, usable_cpus() // (processes * max((threads_of(config) for config in configs.values()), default=1)))
+    takes = cards and any(map(takes_gpu, configs.values()))
     return max(1, min(fitting, len(cards) // processes)) if takes else fitting
 
 
@@ -77,10 +77,10 @@ class LocalPool:
 
     async def start(self, run: Path, config: Mapping[str, Any]) -> Attempt:
         """Start a worker; see `Pool.start`. It ends if this process does, see `RunLock`."""
-        variables = {**environment(threads_of(config)), LAUNCHER: str(os.getpid())}
-        cards = sorted(self.cards, key=self._taken.__getitem__)[: self.each] if wants_card(config) else []
+        variables = {**worker_environment(threads_of(config)), LAUNCHER: str(os.getpid())}
+        cards = sorted(self.cards, key=self._taken.__getitem__)[: self.each] if takes_gpu(config) else []
         if cards:
-            variables[CARDS] = ",".join(cards)
+            variables[VISIBLE_DEVICES] = ",".join(cards)
         process = await start_process(self.command(run), run, variables)
         self._taken.update(cards)
         return _Worker(process, cards, self._taken)
@@ -105,11 +105,11 @@ class _Worker:
         """Its pid, and its GPU, or GPUs, if it was given any."""
         return {"pid": self.process.pid} | ({"card": ",".join(self.cards)} if self.cards else {})
 
-    async def wait(self) -> End:
+    async def wait(self) -> ExitStatus:
         """Wait for its end."""
         code = await self.process.wait()
         self._taken.subtract(self.cards)
-        return End(code)
+        return ExitStatus(code)
 
     def stop(self, *, force: bool = False) -> None:
         """Send SIGTERM, or SIGKILL, to it and everything that it started."""

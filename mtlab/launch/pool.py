@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from mtlab.launch.failures import End
+from mtlab.launch.exit_status import ExitStatus
 
 
 class Attempt(Protocol):
@@ -21,7 +21,7 @@ class Attempt(Protocol):
     def details(self) -> Mapping[str, Any]:
         """What `launch.jsonl` should say of it, such as its pid."""
 
-    async def wait(self) -> End:
+    async def wait(self) -> ExitStatus:
         """Wait for its end."""
 
     def stop(self, *, force: bool = False) -> None:

@@ -12,7 +12,7 @@ from mtlab.runs.schemas import logged
 
 
 @dataclass
-class Reading:
+class RunProgress:
     """What a job's `metrics.jsonl` has told so far."""
 
     offset: int = 0
@@ -38,22 +38,22 @@ class Reading:
         return (steps - self.step) * (time.monotonic() - self.first_time) / (self.step - self.first_step)
 
 
-class Progress:
+class LaunchProgress:
     """Readings of all jobs that were seen running, and the pace of the whole."""
 
     def __init__(self) -> None:
-        self.readings: dict[str, Reading] = {}
+        self.readings: dict[str, RunProgress] = {}
         self._started: float | None = None
         self._before: float = 0.0  #: work that was done when this launch began
 
-    def read(self, board: Board) -> Mapping[str, Reading]:
+    def read(self, board: Board) -> Mapping[str, RunProgress]:
         """Read on for all jobs that run, here or elsewhere; return their readings."""
         if self._started is None:
             self._started = time.monotonic()
             self._before = sum(job.work for job in board.among("done"))
         running = board.among("running", "elsewhere")
         for job in running:
-            self.readings.setdefault(job.id, Reading()).read(job, board.metric)
+            self.readings.setdefault(job.id, RunProgress()).read(job, board.metric)
         return {job.id: self.readings[job.id] for job in running}
 
     def share(self, job: Job) -> float:
@@ -70,7 +70,7 @@ class Progress:
         return left * elapsed / done if done > 0 and elapsed > 0 else None
 
 
-def clock(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Write a duration as people say it.
 
     >>> clock(42.1), clock(200), clock(7300), clock(200_000), clock(None)

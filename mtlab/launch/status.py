@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.files import read_jsonl, read_jsonl_from
-from mtlab.launch.failures import Failure
-from mtlab.launch.queued import Queue, submitted
+from mtlab.launch.exit_status import RunFailure
+from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
 from mtlab.runs.schemas import logged
 from mtlab.runs.store import State, Store, blocked
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of a run that goes on
 
-Condition = State | Literal["queued"]  #: `queued`: a job of it waits in a cluster's queue
-ORDER: tuple[Condition, ...] = ("done", "running", "queued", "interrupted", "new", "failed", "blocked")
-STYLES: Mapping[Condition, str] = {
+RunCondition = State | Literal["queued"]  #: `queued`: a job of it waits in a cluster's queue
+ORDER: tuple[RunCondition, ...] = ("done", "running", "queued", "interrupted", "new", "failed", "blocked")
+STYLES: Mapping[RunCondition, str] = {
     "done": "green",
     "running": "cyan",
     "queued": "blue",
@@ -41,7 +41,7 @@ class RunStatus:
     cell: str
     seed: int
     label: str
-    state: Condition
+    state: RunCondition
     attempt: int | None  #: of its last worker
     step: int
     steps: int
@@ -152,27 +152,27 @@ def study_statuses(store: Store, names: Sequence[str]) -> list[StudyStatus]:
 
     """
     plans = [store.plan(name) for name in names]
-    stand = standing(store, plans, Queue())
+    stand = run_conditions(store, plans, QueueCache())
     return [_status(store, name, plan, *each) for name, plan, each in zip(names, plans, stand, strict=True)]
 
 
-def standing(
-    store: Store, plans: Sequence[Mapping[str, Any]], queue: Queue
-) -> list[tuple[dict[str, Condition], dict[str, int]]]:
+def run_conditions(
+    store: Store, plans: Sequence[Mapping[str, Any]], queue: QueueCache
+) -> list[tuple[dict[str, RunCondition], dict[str, int]]]:
     """Judge every run of some plans: see `Store.states`, and which of them wait in the queue, as which job."""
     judged = [{run["id"]: store.state(run["id"]) for run in plan["runs"]} for plan in plans]
-    jobs = [submitted(store, states) for states in judged]
+    jobs = [submitted_jobs(store, states) for states in judged]
     waiting = queue.waiting(job for each in jobs for job in each.values())
     found = []
     for plan, states, each in zip(plans, judged, jobs, strict=True):
         queued = {run: job for run, job in each.items() if job in waiting}
-        told: dict[str, Condition] = {**states, **dict.fromkeys(queued, "queued")}
+        told: dict[str, RunCondition] = {**states, **dict.fromkeys(queued, "queued")}
         found.append((told | dict.fromkeys(blocked(plan, told), "blocked"), queued))
     return found
 
 
 def _status(
-    store: Store, name: str, plan: Mapping[str, Any], states: Mapping[str, Condition], jobs: Mapping[str, int]
+    store: Store, name: str, plan: Mapping[str, Any], states: Mapping[str, RunCondition], jobs: Mapping[str, int]
 ) -> StudyStatus:
     killed = last_ends(store, name)
     found = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
@@ -183,7 +183,7 @@ def run_status(
     store: Store,
     plan: Mapping[str, Any],
     run: Mapping[str, Any],
-    states: Mapping[str, Condition],
+    states: Mapping[str, RunCondition],
     killed: str | None,
     job: int | None = None,
 ) -> RunStatus:
@@ -193,7 +193,7 @@ def run_status(
         store: where it is.
         plan: the stored plan.
         run: its entry there.
-        states: of all runs of the plan, see `standing`.
+        states: of all runs of the plan, see `run_conditions`.
         killed: how the launcher saw its last worker end, see `last_ends`.
         job: that waits for it in the queue.
 
@@ -244,7 +244,7 @@ def _word(run: RunStatus) -> str:
     return share if run.state == "running" else f"stopped {share}"
 
 
-def _reached(store: Store, run: str, state: Condition, choose: str, best: Any) -> tuple[int, float | None]:
+def _reached(store: Store, run: str, state: RunCondition, choose: str, best: Any) -> tuple[int, float | None]:
     """Step reached, and best value so far; of long runs that go on, the best of late."""
     result = store.result(run) if state == "done" else None
     if result is not None:
@@ -268,18 +268,20 @@ def _age(directory: Path, now: float) -> float | None:
     return max(0.0, min(ages)) if ages else None
 
 
-def _problem(store: Store, run: Mapping[str, Any], states: Mapping[str, Condition], killed: str | None) -> str | None:
+def _problem(
+    store: Store, run: Mapping[str, Any], states: Mapping[str, RunCondition], killed: str | None
+) -> str | None:
     state = states[run["id"]]
     if state == "failed":
         written = store.failure(run["id"])
         if written is None:  # a new attempt has begun since
             return None
-        failure = Failure.from_json(written)
+        failure = RunFailure.from_json(written)
         return f"{failure}; {failure.advice}"
     if state == "blocked":
         waiting: Sequence[str] = [parent for parent in run["parents"] if states.get(parent) in ("failed", "blocked")]
         return f"waits for {', '.join(waiting)}"
     if state in ("new", "interrupted") and killed:
-        failure = Failure("killed", killed)
+        failure = RunFailure("killed", killed)
         return f"{failure}; {failure.advice}"
     return None

@@ -43,7 +43,7 @@ def threads_of(config: Mapping[str, Any]) -> int:
     return int(config["config"]["train"]["threads"])
 
 
-def environment(threads: int) -> dict[str, str]:
+def worker_environment(threads: int) -> dict[str, str]:
     """Return a worker's environment: this process's, with every numerical library held to `threads` threads."""
     own = {name: value for name, value in os.environ.items() if name not in {LAUNCHER, *TORCHRUN}}
     return own | thread_variables(threads)

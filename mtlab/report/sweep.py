@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mtlab.report import report as reports
 from mtlab.runs.store import Store
 from mtlab.studies.axes import plain_label
-from mtlab.sweeps.opened import Found
-from mtlab.sweeps.records import CELL, PROBLEM, VALUES
 from mtlab.sweeps.spec import Objective
+from mtlab.sweeps.status import CELL, PROBLEM, VALUES
+from mtlab.sweeps.stored import StoredSearch
 from mtlab.sweeps.winners import final_name, winners
 
 if TYPE_CHECKING:
@@ -100,13 +100,13 @@ def settings(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in params.items())
 
 
-def build(store: Store, plan: Mapping[str, Any], searches: Sequence[Found]) -> SweepReport:
+def build(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> SweepReport:
     """Report on a sweep, however far it is.
 
     Args:
         store: where its runs are.
         plan: its stored plan.
-        searches: see `mtlab.sweeps.opened`.
+        searches: see `mtlab.sweeps.stored`.
 
     """
     rows = tuple(_variant(found, plan) for found in searches)
@@ -127,7 +127,7 @@ def build(store: Store, plan: Mapping[str, Any], searches: Sequence[Found]) -> S
     )
 
 
-def best_of(found: Found, trial: FrozenTrial) -> Best:
+def best_of(found: StoredSearch, trial: FrozenTrial) -> Best:
     """Describe a finished trial."""
     by_seed = trial.user_attrs.get(VALUES, {})
     return Best(
@@ -139,38 +139,38 @@ def best_of(found: Found, trial: FrozenTrial) -> Best:
     )
 
 
-def _variant(found: Found, plan: Mapping[str, Any]) -> VariantRow:
+def _variant(found: StoredSearch, plan: Mapping[str, Any]) -> VariantRow:
     failed = [
         str((trial.user_attrs.get(PROBLEM) or {}).get("kind", "unknown"))
         for trial in found.trials
-        if found.standing.words[trial.number] == "failed"
+        if found.status.words[trial.number] == "failed"
     ]
     best = found.best
     return VariantRow(
         label=found.label,
         baseline=found.label == plan["baseline"],
-        counts={str(word): count for word, count in found.standing.counts.items()},
-        ended=found.standing.ended,
-        seconds=found.standing.seconds,
+        counts={str(word): count for word, count in found.status.counts.items()},
+        ended=found.status.ended,
+        seconds=found.status.seconds,
         best=None if best is None else best_of(found, best),
         front=tuple(best_of(found, trial) for trial in found.front) if len(found.objectives) > 1 else (),
         problems={kind: failed.count(kind) for kind in dict.fromkeys(failed)},
     )
 
 
-def _notes(rows: Sequence[VariantRow], searches: Sequence[Found], plan: Mapping[str, Any]) -> list[str]:
+def _notes(rows: Sequence[VariantRow], searches: Sequence[StoredSearch], plan: Mapping[str, Any]) -> list[str]:
     notes = []
     ended = {row.ended for row in rows}
     if len(ended) > 1:
         told = ", ".join(f"{row.label} {row.ended}" for row in rows)
         notes.append(f"the variants have not had the same number of trials yet: {told}")
     for found in searches:
-        if found.standing.given_up:
-            refused = found.standing.counts.get("refused", 0)
+        if found.status.given_up:
+            refused = found.status.counts.get("refused", 0)
             notes.append(f"{found.label}: given up after {refused} proposals that could not be trained (see status)")
-        elif found.standing.out_of_time and found.standing.begun < found.budget.trials:
+        elif found.status.out_of_time and found.status.begun < found.budget.trials:
             notes.append(
-                f"{found.label}: its {found.budget.hours:g} training hours ended after {found.standing.begun} trials"
+                f"{found.label}: its {found.budget.hours:g} training hours ended after {found.status.begun} trials"
             )
     for row in rows:
         if row.problems:
@@ -185,7 +185,7 @@ def _notes(rows: Sequence[VariantRow], searches: Sequence[Found], plan: Mapping[
     return notes
 
 
-def _stale(final: Report | None, searches: Sequence[Found], plan: Mapping[str, Any]) -> list[str]:
+def _stale(final: Report | None, searches: Sequence[StoredSearch], plan: Mapping[str, Any]) -> list[str]:
     """Say so where the tuned variants that were judged are no longer those that lead."""
     if final is None or not all(found.front for found in searches):
         return []

@@ -10,7 +10,7 @@ from mtlab.studies.axes import plain_label
 from mtlab.sweeps.spec import Sweep
 
 
-def refuse_other(sweep: Sweep, label: str, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_other_definition(sweep: Sweep, label: str, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to go on with a search that was begun otherwise.
 
     Raises:

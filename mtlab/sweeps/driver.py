@@ -12,18 +12,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
-from mtlab.launch.board import Board, Job, Turn
+from mtlab.launch.board import Board, Job, RunChanges
 from mtlab.runs.store import Store
-from mtlab.sweeps.records import OUTSIDE, Standing
 from mtlab.sweeps.search import Search
+from mtlab.sweeps.status import OUTSIDE, SearchStatus
+from mtlab.sweeps.trial_metrics import (
+    LearningCurve,
+    constraint_excess,
+    describe_violations,
+    reduce_over_seeds,
+    select_metrics,
+    visible_metrics,
+)
 from mtlab.sweeps.trials import TrialRuns, trial_runs
-from mtlab.sweeps.values import Curve, broken, excess, picked, reduced, seen
 
 if TYPE_CHECKING:
     from mtlab.studies.cells import Pricer
-    from mtlab.sweeps.search import Asked
-    from mtlab.sweeps.storage.backends import Shelf
-    from mtlab.sweeps.variants import Prepared
+    from mtlab.sweeps.search import ProposedTrial
+    from mtlab.sweeps.storage.base import SweepStorage
+    from mtlab.sweeps.variants import PreparedSweep
 
 LOOK = 2.0  #: seconds between looks at the storage where there is nothing to do but wait for other launchers
 AT_ONCE = 50  #: trials of one turn that may end at once, as their runs are known, or their settings are refused
@@ -31,13 +38,13 @@ LOST = ("failed", "blocked", "skipped")
 
 
 @dataclass
-class Active:
+class RunningTrial:
     """A trial that this launcher works on."""
 
     search: Search
-    asked: Asked
+    asked: ProposedTrial
     runs: TrialRuns
-    curve: Curve | None  #: of its first seed, where the pruner goes by it
+    curve: LearningCurve | None  #: of its first seed, where the pruner goes by it
     begun: list[int] = field(default_factory=list)  #: seeds whose runs were given to the launcher
     told: list[int] = field(default_factory=list)  #: seeds that were reported, where the pruner goes by seeds
     survived: bool = False  #: has the first seed ended, and the pruner let it pass?
@@ -50,7 +57,7 @@ class Active:
 
 
 @dataclass(frozen=True)
-class News:
+class TrialEvent:
     """Something that happened to a trial."""
 
     trial: str
@@ -76,15 +83,15 @@ class Driver:
 
     def __init__(
         self,
-        prepared: Prepared,
+        prepared: PreparedSweep,
         searches: Sequence[Search],
-        shelf: Shelf,
+        shelf: SweepStorage,
         store: Store,
         price: Pricer,
         token: str,
         *,
         planned: Callable[[TrialRuns], None],
-        news: Callable[[News], None],
+        news: Callable[[TrialEvent], None],
     ) -> None:
         self.prepared = prepared
         self.searches = tuple(searches)
@@ -95,21 +102,21 @@ class Driver:
         self.planned = planned
         self.news = news
         self.board: Board | None = None  #: of the launch, as of the last turn
-        self.active: list[Active] = []
+        self.active: list[RunningTrial] = []
         self.outside = 0  #: trials that failed for reasons outside of their settings
         self._looked = -LOOK
         self._others = False  #: was anything left at the last look that others may work on, or leave to us?
 
     # One turn
 
-    def turn(self, board: Board) -> Turn:
-        """Take in what has happened, and say what is to run next; see `Feed.turn`."""
+    def poll(self, board: Board) -> RunChanges:
+        """Take in what has happened, and say what is to run next; see `Feed.poll`."""
         add: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         pause: list[str] = []
         self.board = board
         self._settle(board, pause)
         if board.halted:
-            return Turn(pause=pause)
+            return RunChanges(pause=pause)
         free = board.workers - board.counts["queued"] - board.counts["pending"] - board.counts["running"]
         for trial in self.active:
             free -= self._begin_seeds(trial, add, free)
@@ -120,7 +127,7 @@ class Driver:
             self.active.append(fresh)
             free -= self._begin_seeds(fresh, add, free)
             self._settle(board, pause)
-        return Turn(add, pause, open=bool(self.active) or self._others)
+        return RunChanges(add, pause, open=bool(self.active) or self._others)
 
     def finish(self) -> None:
         """Take in what has happened since the last turn, once the launch is over: what it left is no failure."""
@@ -130,18 +137,18 @@ class Driver:
     def release(self) -> None:
         """Put back what this launcher could not finish: the next one takes it up."""
         if self.active:
-            with self.shelf.alone():
+            with self.shelf.exclusive():
                 for trial in self.active:
                     trial.search.release(trial.asked.number)
         self.active.clear()
 
     # Asking
 
-    def _ask(self) -> Active | None:
+    def _ask(self) -> RunningTrial | None:
         """Ask for a trial, of the variant that is behind; None if there is none to be had now."""
         if time.monotonic() - self._looked < LOOK:
             return None
-        with self.shelf.alone():
+        with self.shelf.exclusive():
             standings = [self._rescued(search) for search in self.searches]
             # All advance alike, and each trial knows as much as can be of those before it.
             order = sorted(
@@ -156,17 +163,17 @@ class Driver:
                     trial = self._taken(search, asked)
                     if trial is not None:
                         return trial
-                    now = standings[index] = search.standing()
+                    now = standings[index] = search.status()
         self._others = any(each.owners or each.waiting or each.room for each in standings)
         self._looked = time.monotonic()
         return None
 
-    def _rescued(self, search: Search) -> Standing:
+    def _rescued(self, search: Search) -> SearchStatus:
         """Tell how a search stands, once the trials of launchers that are gone have been put back."""
-        now = search.standing()
-        return search.standing() if search.rescue(now, self.token) else now
+        now = search.status()
+        return search.status() if search.rescue(now, self.token) else now
 
-    def _taken(self, search: Search, asked: Asked) -> Active | None:
+    def _taken(self, search: Search, asked: ProposedTrial) -> RunningTrial | None:
         """Make the runs of a trial, unless its settings or its known costs rule it out."""
         try:
             runs = trial_runs(self.prepared, search.variant, asked.number, asked.params, self.price)
@@ -177,8 +184,8 @@ class Driver:
             self._refuse(search, asked, f"weights that cannot be had: {', '.join(runs.cell.unresolved)}")
             return None
         bounds = self.prepared.sweep.constraints
-        over = excess([runs.costs], bounds)
-        if why := broken(over, bounds, runs.costs):
+        over = constraint_excess([runs.costs], bounds)
+        if why := describe_violations(over, bounds, runs.costs):
             self._refuse(search, asked, why, over)
             return None
         search.take(asked.trial, runs.cell.id)
@@ -186,19 +193,21 @@ class Driver:
         curve = None
         if self.prepared.sweep.pruner.by == "curve":
             first = next(iter(runs.seeds.values()))
-            curve = Curve(self.store.run(first) / "metrics.jsonl", self.prepared.sweep.objectives[0])
-        trial = Active(search, asked, runs, curve)
-        self.news(News(trial.name, "begun"))
+            curve = LearningCurve(self.store.run(first) / "metrics.jsonl", self.prepared.sweep.objectives[0])
+        trial = RunningTrial(search, asked, runs, curve)
+        self.news(TrialEvent(trial.name, "begun"))
         return trial
 
-    def _refuse(self, search: Search, asked: Asked, why: str, over: Mapping[str, float] | None = None) -> None:
+    def _refuse(self, search: Search, asked: ProposedTrial, why: str, over: Mapping[str, float] | None = None) -> None:
         """Tell that a trial is not to be trained; samplers learn it as a limit that it breaks."""
         search.refuse(asked.trial, why, over or {"refused": 1.0})
-        self.news(News(f"{search.variant.label} · trial {asked.number}", "refused", why))
+        self.news(TrialEvent(f"{search.variant.label} · trial {asked.number}", "refused", why))
 
     # Giving runs to the launcher
 
-    def _begin_seeds(self, trial: Active, add: list[tuple[Mapping[str, Any], Mapping[str, Any]]], free: int) -> int:
+    def _begin_seeds(
+        self, trial: RunningTrial, add: list[tuple[Mapping[str, Any], Mapping[str, Any]]], free: int
+    ) -> int:
         """Give the launcher the runs of a trial that may be started now; return how many workers they take."""
         taken = 0
         for seed in self._startable(trial):
@@ -210,14 +219,14 @@ class Driver:
             taken += bool(needed)
         return taken
 
-    def _startable(self, trial: Active) -> list[int]:
+    def _startable(self, trial: RunningTrial) -> list[int]:
         """Return the seeds that may be begun: a curve's pruner looks at the first one before there are others."""
         rest = [seed for seed in trial.runs.seeds if seed not in trial.begun]
         if trial.curve is None or trial.survived:
             return rest
         return [] if trial.begun else rest[:1]
 
-    def _missing(self, trial: Active, seed: int) -> list[str]:
+    def _missing(self, trial: RunningTrial, seed: int) -> list[str]:
         """Return the runs that a seed needs and the store lacks: its own, and those that it starts from."""
         own = trial.runs.seeds[seed]
         wanted = [own]
@@ -226,7 +235,7 @@ class Driver:
             wanted += [parent for parent in parents.get(run, []) if parent not in wanted]
         return [run for run in wanted if not (self.store.run(run) / "result.json").exists()]
 
-    def _done(self, trial: Active, seed: int) -> bool:
+    def _done(self, trial: RunningTrial, seed: int) -> bool:
         return (self.store.run(trial.runs.seeds[seed]) / "result.json").exists()
 
     # Judging
@@ -237,7 +246,7 @@ class Driver:
             if self._judge(trial, board, pause, (*lost,) if not board.halted else ("failed",)):
                 self.active.remove(trial)
 
-    def _judge(self, trial: Active, board: Board, pause: list[str], lost: Sequence[str]) -> bool:
+    def _judge(self, trial: RunningTrial, board: Board, pause: list[str], lost: Sequence[str]) -> bool:
         """Look at one trial; tell whether it has ended."""
         done = [seed for seed in trial.begun if self._done(trial, seed)]  # before the curve is read: then it is whole
         if self._worse(trial):
@@ -254,7 +263,7 @@ class Driver:
             return True
         return False
 
-    def _worse(self, trial: Active) -> bool:
+    def _worse(self, trial: RunningTrial) -> bool:
         """Report what is new, point by point, and ask the pruner after each."""
         by = self.prepared.sweep.pruner.by
         if by == "curve" and trial.curve is not None and trial.begun:
@@ -275,46 +284,50 @@ class Driver:
                 return True
         return False
 
-    def _values(self, trial: Active, seed: int) -> list[float]:
+    def _values(self, trial: RunningTrial, seed: int) -> list[float]:
         result = self.store.result(trial.runs.seeds[seed]) or {"metrics": {}}
-        return picked(seen(result), [objective.metric for objective in self.prepared.sweep.objectives])
+        return select_metrics(
+            visible_metrics(result), [objective.metric for objective in self.prepared.sweep.objectives]
+        )
 
     # Telling
 
-    def _complete(self, trial: Active) -> None:
+    def _complete(self, trial: RunningTrial) -> None:
         sweep = self.prepared.sweep
-        found = [seen(self.store.result(run) or {"metrics": {}}) for run in trial.runs.seeds.values()]
+        found = [visible_metrics(self.store.result(run) or {"metrics": {}}) for run in trial.runs.seeds.values()]
         by_seed = {seed: self._values(trial, seed) for seed in trial.begun}
         values = [
-            reduced([by_seed[seed][place] for seed in sorted(by_seed)], sweep.seeds, objective.mode)
+            reduce_over_seeds([by_seed[seed][place] for seed in sorted(by_seed)], sweep.seeds, objective.mode)
             for place, objective in enumerate(sweep.objectives)
         ]
-        over = excess(found, sweep.constraints)
+        over = constraint_excess(found, sweep.constraints)
         trial.search.complete(trial.asked.trial, values, by_seed, self._seconds(trial), over)
         self.news(
-            News(trial.name, "done", "breaks a limit" if any(each > 0 for each in over.values()) else "", values[0])
+            TrialEvent(
+                trial.name, "done", "breaks a limit" if any(each > 0 for each in over.values()) else "", values[0]
+            )
         )
 
-    def _prune(self, trial: Active, board: Board, pause: list[str]) -> None:
+    def _prune(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
         by_seed = {seed: self._values(trial, seed) for seed in trial.begun if self._done(trial, seed)}
         trial.search.prune(trial.asked.trial, by_seed, self._seconds(trial))
         self._stop(trial, board, pause)
         at = f"at step {trial.stopped_at}" if trial.curve is not None else f"after {len(trial.told)} seeds"
-        self.news(News(trial.name, "pruned", at))
+        self.news(TrialEvent(trial.name, "pruned", at))
 
-    def _fail(self, trial: Active, job: Job, board: Board, pause: list[str]) -> None:
+    def _fail(self, trial: RunningTrial, job: Job, board: Board, pause: list[str]) -> None:
         kind, problem = ("bug", job.note) if job.failure is None else (job.failure.kind, job.failure.error)
         trial.search.fail(trial.asked.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
         self._stop(trial, board, pause)
         self.outside += kind in OUTSIDE
-        self.news(News(trial.name, "failed", f"{kind}: {problem}"))
+        self.news(TrialEvent(trial.name, "failed", f"{kind}: {problem}"))
 
-    def _stop(self, trial: Active, board: Board, pause: list[str]) -> None:
+    def _stop(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
         """Stop the runs of a trial that nobody else waits for; their state is kept."""
         needed = {run for other in self.active if other is not trial for run in other.runs.seeds.values()}
         pause += [run for run in trial.runs.seeds.values() if run in board.jobs and run not in needed]
 
-    def _seconds(self, trial: Active) -> float:
+    def _seconds(self, trial: RunningTrial) -> float:
         """Sum up the training time of a trial's runs, finished or not."""
         total = 0.0
         for seed in trial.begun:
@@ -323,7 +336,7 @@ class Driver:
             if result is not None:
                 total += float(result.get("cost", {}).get("seconds") or 0.0)
             else:
-                curve = Curve(self.store.run(run) / "metrics.jsonl", self.prepared.sweep.objectives[0])
+                curve = LearningCurve(self.store.run(run) / "metrics.jsonl", self.prepared.sweep.objectives[0])
                 curve.read()
                 total += curve.seconds
         return round(total, 3)

@@ -10,14 +10,14 @@ from typing import Any
 from mtlab.config.check import to_plain
 from mtlab.runs.store import Store
 from mtlab.studies import plan as studies
-from mtlab.sweeps.library import study_name
-from mtlab.sweeps.opened import KIND
+from mtlab.sweeps.optuna_helpers import study_name
 from mtlab.sweeps.spec import rules_to_json
+from mtlab.sweeps.stored import KIND
 from mtlab.sweeps.trials import TrialRuns
-from mtlab.sweeps.variants import Prepared, Variant
+from mtlab.sweeps.variants import PreparedSweep, Variant
 
 
-def to_json(prepared: Prepared) -> dict[str, Any]:
+def to_json(prepared: PreparedSweep) -> dict[str, Any]:
     """Write a sweep as plain data: the content of `plan.json`, without any trial."""
     sweep, keys = prepared.sweep, prepared.sweep.keys
     rules, first = rules_to_json(sweep), sweep.objectives[0]
@@ -66,7 +66,7 @@ def _variant(sweep: str, variant: Variant) -> dict[str, Any]:
     }
 
 
-def _recipe(prepared: Prepared) -> dict[str, Any]:
+def _recipe(prepared: PreparedSweep) -> dict[str, Any]:
     """Return what an ablation of the tuned variants takes over from the sweep's file, its paths made absolute."""
     keys, folder = prepared.sweep.study.keys, prepared.sweep.path.resolve().parent
     return {
@@ -94,7 +94,7 @@ def _absolute(start: Any, folder: Path) -> Any:
     return str(beside[0]) if beside else start
 
 
-def with_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:
+def add_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:
     """Take a trial's runs into a sweep's plan; tell whether that changed anything."""
     rows, runs = {row["cell"] for row in plan["rows"]}, {run["id"] for run in plan["runs"]}
     fresh = [dict(run) for run in trial.runs if run["id"] not in runs]
@@ -104,7 +104,7 @@ def with_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:
     return bool(fresh) or trial.cell.id not in rows
 
 
-def kept(store: Store, plan: Mapping[str, Any]) -> dict[str, Any]:
+def with_stored_trials(store: Store, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plan with the trials of the stored one, if that is of the same sweep."""
     if plan["study"] not in store.study_names():
         return dict(plan)
@@ -123,14 +123,14 @@ class PlanFile:
 
     def __init__(self, store: Store, plan: Mapping[str, Any]) -> None:
         self.store = store
-        self.plan = kept(store, plan)
+        self.plan = with_stored_trials(store, plan)
         self._write()
 
     def add(self, trial: TrialRuns) -> None:
         """Add the runs of a trial."""
         if self._stamp() != self._known:
-            self.plan = kept(self.store, self.plan)
-        if with_trial(self.plan, trial):
+            self.plan = with_stored_trials(self.store, self.plan)
+        if add_trial(self.plan, trial):
             self._write()
 
     def _write(self) -> None:

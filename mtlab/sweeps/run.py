@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.launch.backends import LocalSettings, make_pool
-from mtlab.launch.board import View
-from mtlab.launch.launcher import Outcome, Policy, launch
+from mtlab.launch.board import LaunchView
+from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
 from mtlab.launch.pool import Pool
 from mtlab.runs.store import Store
-from mtlab.sweeps.driver import Driver, News
+from mtlab.sweeps.driver import Driver, TrialEvent
 from mtlab.sweeps.plan import PlanFile, to_json
-from mtlab.sweeps.records import Standing
 from mtlab.sweeps.search import Search, check_search, open_search
-from mtlab.sweeps.storage.backends import Shelf
+from mtlab.sweeps.status import SearchStatus
+from mtlab.sweeps.storage.base import SweepStorage
 
 if TYPE_CHECKING:
     from mtlab.studies.cells import Pricer
-    from mtlab.sweeps.variants import Prepared
+    from mtlab.sweeps.variants import PreparedSweep
 
 
 @dataclass(frozen=True)
-class Ended:
+class SweepOutcome:
     """How a sweep's searches stand when a launch is over."""
 
-    outcome: Outcome
-    standings: tuple[Standing, ...]  #: one per variant, in order
+    outcome: LaunchOutcome
+    standings: tuple[SearchStatus, ...]  #: one per variant, in order
     outside: int  #: trials of this launch that failed for reasons outside of their settings
 
     @property
@@ -46,19 +46,19 @@ class Ended:
         return 0 if self.complete and not self.outside else 1
 
 
-def open_searches(prepared: Prepared, shelf: Shelf) -> tuple[Search, ...]:
+def open_searches(prepared: PreparedSweep, shelf: SweepStorage) -> tuple[Search, ...]:
     """Open the search of every variant, or begin it.
 
     Raises:
         UserError: one of them was begun with another space, objective or the like; none is begun then.
 
     """
-    with shelf.alone():
+    with shelf.exclusive():
         check_searches(prepared, shelf)
         return tuple(open_search(prepared, variant, shelf) for variant in prepared.variants)
 
 
-def check_searches(prepared: Prepared, shelf: Shelf) -> None:
+def check_searches(prepared: PreparedSweep, shelf: SweepStorage) -> None:
     """Refuse a sweep of which some search was begun otherwise; begin none.
 
     Raises:
@@ -69,23 +69,23 @@ def check_searches(prepared: Prepared, shelf: Shelf) -> None:
         check_search(prepared, variant, shelf)
 
 
-def configs_of(prepared: Prepared) -> dict[str, dict[str, Any]]:
+def configs_of(prepared: PreparedSweep) -> dict[str, dict[str, Any]]:
     """Return the configurations of the variants, as `config.json` has them: what their trials need is the same."""
     return {variant.label: {"config": variant.cell.config} for variant in prepared.variants}
 
 
 def run_searches(
-    prepared: Prepared,
+    prepared: PreparedSweep,
     searches: Sequence[Search],
-    shelf: Shelf,
+    shelf: SweepStorage,
     store: Store,
     price: Pricer,
     *,
     pool: Pool | None = None,
-    policy: Policy | None = None,
-    view: View | None = None,
-    news: Callable[[News], None] = lambda _: None,
-) -> Ended:
+    policy: LaunchPolicy | None = None,
+    view: LaunchView | None = None,
+    news: Callable[[TrialEvent], None] = lambda _: None,
+) -> SweepOutcome:
     """Search until every variant has had its budget, or nothing more can be done.
 
     Args:
@@ -102,11 +102,11 @@ def run_searches(
     """
     token = secrets.token_hex(8)
     plan = to_json(prepared)
-    with telling_loss(), shelf.present(token):
-        with shelf.alone():
+    with report_storage_loss(), shelf.register_launcher(token):
+        with shelf.exclusive():
             stored = PlanFile(store, plan)
             for search in searches:
-                search.rescue(search.standing(), token)
+                search.rescue(search.status(), token)
                 search.retry()
         driver = Driver(prepared, searches, shelf, store, price, token, planned=stored.add, news=news)
         try:
@@ -125,11 +125,11 @@ def run_searches(
                 driver.release()
             raise
         driver.release()
-        return Ended(outcome, tuple(search.standing() for search in searches), driver.outside)
+        return SweepOutcome(outcome, tuple(search.status() for search in searches), driver.outside)
 
 
 @contextmanager
-def telling_loss() -> Iterator[None]:
+def report_storage_loss() -> Iterator[None]:
     """Tell in a line that a storage was lost on the way; nothing else is lost with it."""
     from optuna.exceptions import StorageInternalError
 

@@ -13,23 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.resolution import resolve
-from mtlab.sweeps.definition import refuse_other
-from mtlab.sweeps.library import leading, quiet, study_name
-from mtlab.sweeps.records import AGAIN, CELL, OWNER, POINT, PROBLEM, REFUSED, SECONDS, VALUES, Standing, standing
+from mtlab.sweeps.definition import refuse_other_definition
+from mtlab.sweeps.optuna_helpers import best_trials, silence_optuna, study_name
+from mtlab.sweeps.status import (
+    AGAIN,
+    CELL,
+    OWNER,
+    POINT,
+    PROBLEM,
+    REFUSED,
+    SECONDS,
+    VALUES,
+    SearchStatus,
+    search_status,
+)
 from mtlab.sweeps.trials import with_parameters
 
 if TYPE_CHECKING:
     import optuna
 
-    from mtlab.sweeps.space import Parameter
-    from mtlab.sweeps.storage.backends import Shelf
-    from mtlab.sweeps.variants import Prepared, Variant
+    from mtlab.sweeps.space import SearchParameter
+    from mtlab.sweeps.storage.base import SweepStorage
+    from mtlab.sweeps.variants import PreparedSweep, Variant
 
 DEFINITION = "definition"  #: attribute of a study: what its search depends on
 
 
 @dataclass(frozen=True)
-class Asked:
+class ProposedTrial:
     """A trial that was asked for."""
 
     trial: optuna.Trial
@@ -53,23 +64,23 @@ class Search:
 
     """
 
-    def __init__(self, prepared: Prepared, variant: Variant, study: optuna.Study, shelf: Shelf) -> None:
+    def __init__(self, prepared: PreparedSweep, variant: Variant, study: optuna.Study, shelf: SweepStorage) -> None:
         self.prepared = prepared
         self.variant = variant
         self.study = study
         self.shelf = shelf
 
-    def standing(self) -> Standing:
+    def status(self) -> SearchStatus:
         """Tell how the search stands now."""
-        return standing(self.study.get_trials(deepcopy=False), self.prepared.sweep.keys.budget)
+        return search_status(self.study.get_trials(deepcopy=False), self.prepared.sweep.keys.budget)
 
     def best(self) -> tuple[int, float] | None:
         """Return the number of the best trial so far and its value in the first objective; None before there is one."""
-        best = leading(self.study, self.prepared.sweep.objectives)
+        best = best_trials(self.study, self.prepared.sweep.objectives)
         return (best[0].number, best[0].values[0]) if best else None
 
-    def ask(self, now: Standing, owner: str) -> Asked | None:
-        """Ask for a trial: a waiting one, else a new one if the budget has room. Call it alone, see `Shelf.alone`.
+    def ask(self, now: SearchStatus, owner: str) -> ProposedTrial | None:
+        """Ask for a trial: a waiting one, else a new one if the budget has room. Call it alone, see `SweepStorage.exclusive`.
 
         Args:
             now: how the search stands.
@@ -83,16 +94,16 @@ class Search:
         if waiting is None and not now.room:
             return None
         number = now.asked if waiting is None else waiting
-        with quiet():
+        with silence_optuna():
             self.study.sampler = self.prepared.sweep.sampler.make(number, conditional=self.variant.conditional)
             if waiting is None and now.points < len(self.variant.points):
                 point = self.variant.points[now.points]
                 self.study.enqueue_trial(dict(point), user_attrs={POINT: now.points})
             trial = self.study.ask()
             trial.set_user_attr(OWNER, owner)
-            params = draw(trial, self.variant)
+            params = suggest_parameters(trial, self.variant)
         before = () if waiting is None else self.study.get_trials(deepcopy=False)[number].intermediate_values
-        return Asked(trial, params, tuple(before))
+        return ProposedTrial(trial, params, tuple(before))
 
     def take(self, trial: optuna.Trial, cell: str) -> None:
         """Write down which cell a trial is."""
@@ -102,7 +113,7 @@ class Search:
         """Tell that a trial is not to be trained, and by how much it broke which limit. Call it alone."""
         from optuna.trial import TrialState
 
-        with quiet():
+        with silence_optuna():
             trial.set_user_attr(REFUSED, why)
             for name, value in excess.items():
                 trial.set_constraint(name, value)
@@ -110,12 +121,12 @@ class Search:
 
     def report(self, trial: optuna.Trial, value: float, step: int) -> None:
         """Report a value on a trial's way."""
-        with quiet():
+        with silence_optuna():
             trial.report(value, step)
 
     def worse(self, trial: optuna.Trial) -> bool:
         """Ask the pruner whether what was reported is bad enough to stop."""
-        with quiet():
+        with silence_optuna():
             return trial.should_prune()
 
     def complete(
@@ -127,7 +138,7 @@ class Search:
         excess: Mapping[str, float],
     ) -> None:
         """Tell a trial's result: its objectives, those of each seed, and by how much it keeps or breaks each limit."""
-        with quiet(), self.shelf.together():
+        with silence_optuna(), self.shelf.batch():
             trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
             trial.set_user_attr(SECONDS, seconds)
             for name, value in excess.items():
@@ -138,7 +149,7 @@ class Search:
         """Tell that a trial was stopped early."""
         from optuna.trial import TrialState
 
-        with quiet(), self.shelf.together():
+        with silence_optuna(), self.shelf.batch():
             trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
             trial.set_user_attr(SECONDS, seconds)
             self.study.tell(trial.number, state=TrialState.PRUNED)
@@ -147,7 +158,7 @@ class Search:
         """Tell that a trial failed."""
         from optuna.trial import TrialState
 
-        with quiet(), self.shelf.together():
+        with silence_optuna(), self.shelf.batch():
             trial.set_user_attr(PROBLEM, {"kind": kind, "problem": problem})
             trial.set_user_attr(SECONDS, seconds)
             self.study.tell(trial.number, state=TrialState.FAIL)
@@ -163,7 +174,7 @@ class Search:
         if storage.get_trial(found).state == TrialState.RUNNING:
             storage.set_trial_state_values(found, TrialState.WAITING)
 
-    def rescue(self, now: Standing, present: str) -> list[int]:
+    def rescue(self, now: SearchStatus, present: str) -> list[int]:
         """Release the running trials whose launchers are gone; return their numbers. Call it alone.
 
         Args:
@@ -174,7 +185,7 @@ class Search:
         lost = [
             number
             for number, owner in now.owners.items()
-            if owner != present and (owner is None or self.shelf.gone(owner))
+            if owner != present and (owner is None or self.shelf.launcher_is_gone(owner))
         ]
         for number in lost:
             self.release(number)
@@ -182,14 +193,14 @@ class Search:
 
     def retry(self) -> list[int]:
         """Enqueue again what failed for a reason outside of its settings; return those numbers. Call it alone."""
-        again = list(self.standing().to_retry)
+        again = list(self.status().to_retry)
         trials = self.study.get_trials(deepcopy=False)
         for number in again:
             self.study.enqueue_trial(dict(trials[number].params), user_attrs={AGAIN: number})
         return again
 
 
-def check_search(prepared: Prepared, variant: Variant, shelf: Shelf) -> None:
+def check_search(prepared: PreparedSweep, variant: Variant, shelf: SweepStorage) -> None:
     """Refuse to go on with a search that was begun with something else; one that has not begun is all right.
 
     Raises:
@@ -200,15 +211,15 @@ def check_search(prepared: Prepared, variant: Variant, shelf: Shelf) -> None:
     with suppress(KeyError):
         attributes = shelf.storage.get_study_user_attrs(shelf.storage.get_study_id_from_name(name))
         if DEFINITION in attributes:
-            refuse_other(prepared.sweep, variant.label, attributes[DEFINITION], prepared.definition(variant))
+            refuse_other_definition(prepared.sweep, variant.label, attributes[DEFINITION], prepared.definition(variant))
 
 
-def open_search(prepared: Prepared, variant: Variant, shelf: Shelf) -> Search:
+def open_search(prepared: PreparedSweep, variant: Variant, shelf: SweepStorage) -> Search:
     """Open the search of a variant, or begin it. Call it alone."""
     import optuna
 
     sweep = prepared.sweep
-    with quiet():
+    with silence_optuna():
         study = optuna.create_study(
             storage=shelf.storage,
             study_name=study_name(sweep.name, variant.label),
@@ -222,7 +233,7 @@ def open_search(prepared: Prepared, variant: Variant, shelf: Shelf) -> Search:
     return Search(prepared, variant, study, shelf)
 
 
-def draw(trial: optuna.Trial, variant: Variant) -> dict[str, Any]:
+def suggest_parameters(trial: optuna.Trial, variant: Variant) -> dict[str, Any]:
     """Draw a trial's parameters, in order, each if its condition holds for those before.
 
     Where those before do not go together, so that no condition can be judged, the rest is not drawn.
@@ -236,11 +247,11 @@ def draw(trial: optuna.Trial, variant: Variant) -> dict[str, Any]:
                 break
             if not each.applies(config):
                 continue
-        params[each.path] = each.decode(suggested(trial, each))
+        params[each.path] = each.decode(suggest(trial, each))
     return params
 
 
-def suggested(trial: optuna.Trial, each: Parameter) -> Any:
+def suggest(trial: optuna.Trial, each: SearchParameter) -> Any:
     """Let Optuna suggest a parameter."""
     if each.kind == "choice":
         return trial.suggest_categorical(each.path, each.names)

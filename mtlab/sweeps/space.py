@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 DEFAULT = "default"  #: stands for a manager's own search space
-Kind = Literal["float", "int", "choice"]
+ParameterKind = Literal["float", "int", "choice"]
 
 
 @dataclass(frozen=True)
-class Parameter:
+class SearchParameter:
     """One setting that is searched."""
 
     path: str
-    kind: Kind
+    kind: ParameterKind
     values: tuple[Any, ...]  #: the two bounds, or the choices
     log: bool = False
     step: float | None = None
@@ -117,9 +117,9 @@ class Parameter:
         return written
 
     @classmethod
-    def from_json(cls, path: str, written: Mapping[str, Any]) -> Parameter:
+    def from_json(cls, path: str, written: Mapping[str, Any]) -> SearchParameter:
         """Read what `to_json` wrote."""
-        return parameter(path, written)
+        return parse_parameter(path, written)
 
     def __str__(self) -> str:
         if self.kind == "choice":
@@ -134,7 +134,7 @@ class Parameter:
         return words
 
 
-def parameter(path: str, given: Any, *, own: bool = False) -> Parameter:
+def parse_parameter(path: str, given: Any, *, own: bool = False) -> SearchParameter:
     """Read one distribution.
 
     Raises:
@@ -146,7 +146,7 @@ def parameter(path: str, given: Any, *, own: bool = False) -> Parameter:
     conditions = {word: _condition(given[word], f"{path}.{word}") for word in CONDITIONS if word in given}
     bare = {word: value for word, value in given.items() if word not in CONDITIONS}
     values = ends(path, bare)
-    kind: Kind = next(word for word in ("float", "int", "choice") if word in bare)
+    kind: ParameterKind = next(word for word in ("float", "int", "choice") if word in bare)
     log, step = bare.get("log", False), bare.get("step")
     if not isinstance(log, bool):
         raise UserError(f"log: expected true or false, found {log!r}", key=path)
@@ -156,14 +156,14 @@ def parameter(path: str, given: Any, *, own: bool = False) -> Parameter:
         raise UserError(f"step: {step:g} does not divide the range {values[0]:g} to {values[1]:g}", key=path)
     if kind == "float":
         values = [float(value) for value in values]
-    found = Parameter(path, kind, tuple(values), log, step, own=own, **conditions)
+    found = SearchParameter(path, kind, tuple(values), log, step, own=own, **conditions)
     if kind == "choice" and len(set(map(str, found.names))) < len(values):
         raise UserError(f"choice: two of them are called the same: {', '.join(map(str, found.names))}", key=path)
     return found
 
 
 def parse_space(given: Any) -> dict[str, Any]:
-    """Read `space:` into path → `Parameter` or `DEFAULT`, in the order of the file.
+    """Read `space:` into path → `SearchParameter` or `DEFAULT`, in the order of the file.
 
     Raises:
         UserError: it is empty or malformed; the key is the path.
@@ -180,17 +180,17 @@ def parse_space(given: Any) -> dict[str, Any]:
                 raise UserError("only managers have a space of their own: write a distribution", key=path)
             found[path] = DEFAULT
         else:
-            found[path] = parameter(path, written)
+            found[path] = parse_parameter(path, written)
     return found
 
 
-def touching(path: str, other: str) -> bool:
+def overlap(path: str, other: str) -> bool:
     """Tell whether one of two paths lies within the other, or they are the same."""
     return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
 
 
-def encoded(space: Mapping[str, Parameter], values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Encode the values of a point, path by path, see `Parameter.encode`."""
+def encode_point(space: Mapping[str, SearchParameter], values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Encode the values of a point, path by path, see `SearchParameter.encode`."""
     for path, value in values.items():
         try:
             yield path, space[path].encode(value)

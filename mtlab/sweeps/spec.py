@@ -49,7 +49,7 @@ class SearchBudget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Final:
+class FinalRules:
     """What happens with the best configuration of each variant: `finally:`."""
 
     retrain: Literal["best", "front"] = option(
@@ -68,7 +68,7 @@ class Objective:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound:
+class Constraint:
     """A limit on a metric, of which a trial that breaks it is no candidate."""
 
     max: float | None = option(None, "largest value allowed")
@@ -120,12 +120,12 @@ class Sweep:
     study: Study  #: its variants, as an ablation that lists them on its axes
     space: Mapping[str, Any]  #: path → `Parameter`, or `DEFAULT`
     objectives: tuple[Objective, ...]
-    constraints: Mapping[str, Bound]
+    constraints: Mapping[str, Constraint]
     start_from: tuple[Any, ...]  #: `DEFAULT`, or setting → value
     seeds: SeedRules
     sampler: Sampler
     pruner: Pruner
-    final: Final | None
+    final: FinalRules | None
 
     @property
     def name(self) -> str:
@@ -212,12 +212,12 @@ def _seeds(given: Any) -> SeedRules:
     return check_config(SeedRules, {"n": given})
 
 
-def _final(source: Composed, given: Any) -> Final | None:
+def _final(source: Composed, given: Any) -> FinalRules | None:
     if given is None or given == "none":
         return None
     if not isinstance(given, Mapping):
         raise source.error(f"expected none or {{retrain, seeds, evaluate}}, found {given!r}", "finally")
-    return _told(source, "finally", lambda: check_config(Final, given))
+    return _told(source, "finally", lambda: check_config(FinalRules, given))
 
 
 def _objectives(source: Composed, keys: SweepKeys) -> tuple[Objective, ...]:
@@ -269,18 +269,18 @@ def refuse_test(source: Composed, metric: str, key: str) -> None:
         raise source.error(f"{metric!r} is no metric of a search: it starts with val/, train/ or cost/", key)
 
 
-def _constraints(source: Composed, given: Any) -> dict[str, Bound]:
+def _constraints(source: Composed, given: Any) -> dict[str, Constraint]:
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not given:
         raise source.error(f"expected metric → {{max: …}} or {{min: …}}, found {given!r}", "constraints")
-    found: dict[str, Bound] = {}
+    found: dict[str, Constraint] = {}
     for metric, written in given.items():
         key = f"constraints.{metric}"
         refuse_test(source, metric, key)
         if not isinstance(written, Mapping) or not written:
             raise source.error(f"expected {{max: …}} or {{min: …}}, found {written!r}", key)
-        bound = _told(source, key, lambda written=written: check_config(Bound, written))  # type: ignore[misc]
+        bound = _told(source, key, lambda written=written: check_config(Constraint, written))  # type: ignore[misc]
         if bound.max is not None and bound.min is not None and bound.min > bound.max:
             raise source.error(f"nothing is {bound}", key)
         found[metric] = bound

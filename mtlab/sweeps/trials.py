@@ -14,7 +14,7 @@ from mtlab.studies.cells import Cell, Pricer, make_cell
 from mtlab.studies.costs import known_costs
 from mtlab.studies.expand import Row
 from mtlab.studies.plan import Plan, entries, run_configs, runs_of
-from mtlab.sweeps.variants import Prepared, Variant
+from mtlab.sweeps.variants import PreparedSweep, Variant
 
 TRIAL = "trial"  #: stands among a trial's axes, beside those of its variant
 
@@ -48,7 +48,7 @@ def with_parameters(config: Mapping[str, Any], params: Mapping[str, Any]) -> dic
 
 
 def trial_runs(
-    prepared: Prepared, variant: Variant, number: int, params: Mapping[str, Any], price: Pricer
+    prepared: PreparedSweep, variant: Variant, number: int, params: Mapping[str, Any], price: Pricer
 ) -> TrialRuns:
     """Make the cell and the runs of a trial.
 

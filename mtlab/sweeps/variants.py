@@ -18,7 +18,7 @@ from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
 from mtlab.studies.cells import Cell, Families, Pricer, make_cell, make_cells
 from mtlab.studies.expand import Row
 from mtlab.studies.plan import Plan, runs_of
-from mtlab.sweeps.space import DEFAULT, Parameter, encoded, parameter, touching
+from mtlab.sweeps.space import DEFAULT, SearchParameter, encode_point, overlap, parse_parameter
 from mtlab.sweeps.spec import Sweep, rules_to_json
 
 UNSEARCHED = {
@@ -34,7 +34,7 @@ class Variant:
     """One variant of a sweep."""
 
     cell: Cell  #: as it is without any search
-    space: tuple[Parameter, ...]  #: in the order in which they are drawn
+    space: tuple[SearchParameter, ...]  #: in the order in which they are drawn
     points: tuple[Mapping[str, Any], ...]  #: what is tried first, in Optuna's values; the rest of each is drawn
     remarks: tuple[str, ...] = ()
 
@@ -50,7 +50,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSweep:
     """A sweep with everything known that is known before a search."""
 
     sweep: Sweep
@@ -72,7 +72,7 @@ class Prepared:
         }
 
 
-def prepare(sweep: Sweep, price: Pricer) -> Prepared:
+def prepare(sweep: Sweep, price: Pricer) -> PreparedSweep:
     """Expand a sweep into variants, and try everything that its searches may come upon.
 
     Raises:
@@ -95,7 +95,7 @@ def prepare(sweep: Sweep, price: Pricer) -> Prepared:
         _refuse_uneven(sweep, cell, space)
     _check_points(sweep, spaces)
     variants = [Variant(cell, space, *_points(sweep, cell, space)) for cell, space in zip(cells, spaces, strict=True)]
-    return Prepared(sweep, tuple(variants), families)
+    return PreparedSweep(sweep, tuple(variants), families)
 
 
 def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
@@ -143,7 +143,7 @@ def _decides(path: str, sweep: Sweep, condition: str) -> bool:
     """Tell whether what is searched at `path` may change the setting that a condition looks at."""
     if sweep.space[path] == DEFAULT:
         return condition.startswith("manager.") and condition != "manager.name"
-    return touching(condition, path)
+    return overlap(condition, path)
 
 
 def _refuse_set(sweep: Sweep) -> None:
@@ -157,13 +157,13 @@ def _refuse_set(sweep: Sweep) -> None:
                 raise sweep.error(problem, key)
 
 
-def _space(sweep: Sweep, cell: Cell) -> tuple[Parameter, ...]:
+def _space(sweep: Sweep, cell: Cell) -> tuple[SearchParameter, ...]:
     """Gather what is searched in one variant: what conditions on its fixed settings leave out is left out here."""
     own = _own(sweep, cell)
     listed = [each for written in sweep.space.values() for each in (own if written == DEFAULT else [written])]
     found = []
     for each in listed:
-        searched = {path for path in each.conditions if any(touching(path, other.path) for other in listed)}
+        searched = {path for path in each.conditions if any(overlap(path, other.path) for other in listed)}
         if not _possible(each, searched, cell.row.config):
             continue
         if not each.own:
@@ -172,7 +172,7 @@ def _space(sweep: Sweep, cell: Cell) -> tuple[Parameter, ...]:
     return tuple(found)
 
 
-def _possible(each: Parameter, searched: Collection[str], config: Mapping[str, Any]) -> bool:
+def _possible(each: SearchParameter, searched: Collection[str], config: Mapping[str, Any]) -> bool:
     """Tell whether the settings that are not searched leave room for a parameter."""
     when = {path: value for path, value in each.when.items() if path not in searched}
     unless = {path: value for path, value in each.unless.items() if path not in searched}
@@ -180,7 +180,7 @@ def _possible(each: Parameter, searched: Collection[str], config: Mapping[str, A
     return holds(when, config) and not barred
 
 
-def _own(sweep: Sweep, cell: Cell) -> list[Parameter]:
+def _own(sweep: Sweep, cell: Cell) -> list[SearchParameter]:
     """Return the manager's own space, without the options that the file or the variant sets, or searches itself."""
     if DEFAULT not in sweep.space.values():
         return []
@@ -194,7 +194,7 @@ def _own(sweep: Sweep, cell: Cell) -> list[Parameter]:
     space = resolve.entry("manager", manager).cls.search_space()
     try:
         return [
-            parameter(f"manager.{option}", distribution, own=True)
+            parse_parameter(f"manager.{option}", distribution, own=True)
             for option, distribution in space.items()
             if f"manager.{option}" not in given
         ]
@@ -212,7 +212,7 @@ def _paths_of(cell: Cell) -> set[str]:
     return paths
 
 
-def _refuse_own_value(sweep: Sweep, cell: Cell, each: Parameter) -> None:
+def _refuse_own_value(sweep: Sweep, cell: Cell, each: SearchParameter) -> None:
     given = _paths_of(cell)
     clash = [path for path in given if path == each.path or path.startswith(f"{each.path}.")]
     if clash:
@@ -220,7 +220,7 @@ def _refuse_own_value(sweep: Sweep, cell: Cell, each: Parameter) -> None:
         raise sweep.error(problem, f"space.{each.path}")
 
 
-def _try_ends(sweep: Sweep, cell: Cell, space: Sequence[Parameter], price: Pricer, families: Families) -> None:
+def _try_ends(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter], price: Pricer, families: Families) -> None:
     """Try both ends of each range, and each choice, with the other settings as they are; find their parents too."""
     for index, each in enumerate(space):
         config = _enabled(sweep, cell, each, space[:index])
@@ -239,13 +239,13 @@ def _try_ends(sweep: Sweep, cell: Cell, space: Sequence[Parameter], price: Price
                 raise sweep.error(problem, key) from None
 
 
-def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[Parameter]) -> None:
+def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -> None:
     """Each of several processes needs the same share of every batch that may be drawn."""
     processes = sweep.keys.resources.processes
     if processes == 1:
         return
-    deciding = [each for each in space if any(touching(each.path, path) for path in ("train.batch", "task"))]
-    drawn = next((each for each in deciding if touching(each.path, "train.batch") and not each.conditions), None)
+    deciding = [each for each in space if any(overlap(each.path, path) for path in ("train.batch", "task"))]
+    drawn = next((each for each in deciding if overlap(each.path, "train.batch") and not each.conditions), None)
     if drawn is None:  # else the variant's own batch is never trained with
         batch = cell.config["train"]["batch"]
         if problem := uneven(processes, batch, resolve.contrasted(cell.config)):
@@ -264,11 +264,11 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[Parameter]) -> None
                 raise sweep.error(told + hint, f"space.{each.path}")
 
 
-def _enabled(sweep: Sweep, cell: Cell, each: Parameter, earlier: Sequence[Parameter]) -> Mapping[str, Any]:
+def _enabled(sweep: Sweep, cell: Cell, each: SearchParameter, earlier: Sequence[SearchParameter]) -> Mapping[str, Any]:
     """Return the variant's settings, with those changed that the conditions of a parameter ask for."""
     candidates: list[Mapping[str, Any]] = [cell.row.config]
     for other in earlier:
-        if any(touching(path, other.path) for path in each.conditions):
+        if any(overlap(path, other.path) for path in each.conditions):
             changed = [
                 with_value(config, Value({other.path: value}, "")) for config in candidates for value in other.values
             ]
@@ -286,7 +286,7 @@ def _filled(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return None
 
 
-def _check_points(sweep: Sweep, spaces: Sequence[Sequence[Parameter]]) -> None:
+def _check_points(sweep: Sweep, spaces: Sequence[Sequence[SearchParameter]]) -> None:
     searched = {each.path for space in spaces for each in space}
     several = isinstance(sweep.keys.start_from, list)
     for index, point in enumerate(sweep.start_from):
@@ -296,7 +296,7 @@ def _check_points(sweep: Sweep, spaces: Sequence[Sequence[Parameter]]) -> None:
                 raise sweep.error(f"is not searched; {nearest(path, searched)}", key)
 
 
-def _points(sweep: Sweep, cell: Cell, space: Sequence[Parameter]) -> tuple[tuple[Mapping[str, Any], ...], Any]:
+def _points(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -> tuple[tuple[Mapping[str, Any], ...], Any]:
     points: list[Mapping[str, Any]] = []
     remarks: list[str] = []
     by_path = {each.path: each for each in space}
@@ -306,14 +306,16 @@ def _points(sweep: Sweep, cell: Cell, space: Sequence[Parameter]) -> tuple[tuple
             points.append(dict(_as_it_is(cell, space, remarks)))
             continue
         try:
-            points.append(dict(encoded(by_path, {path: value for path, value in point.items() if path in by_path})))
+            points.append(
+                dict(encode_point(by_path, {path: value for path, value in point.items() if path in by_path}))
+            )
         except UserError as error:
             key = f"start_from[{index}]" if several else "start_from"
             raise sweep.error(error.problem, f"{key}.{error.key}") from None
     return tuple(points), tuple(remarks)
 
 
-def _as_it_is(cell: Cell, space: Sequence[Parameter], remarks: list[str]) -> Iterator[tuple[str, Any]]:
+def _as_it_is(cell: Cell, space: Sequence[SearchParameter], remarks: list[str]) -> Iterator[tuple[str, Any]]:
     """Encode the settings that a variant has without any search; what lies outside of its range is drawn instead."""
     for each in space:
         value = lookup(cell.row.config, each.path)

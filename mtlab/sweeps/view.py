@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from mtlab.launch.board import Board, Job, View
-from mtlab.launch.live import HEARTBEAT, Live, Plain, described
-from mtlab.launch.progress import clock
-from mtlab.sweeps.driver import News
+from mtlab.launch.board import Board, Job, LaunchView
+from mtlab.launch.live import HEARTBEAT, LiveView, PlainView, describe_job
+from mtlab.launch.progress import format_duration
+from mtlab.sweeps.driver import TrialEvent
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -24,7 +24,7 @@ FRESH = 1.0  #: seconds for which what was read from the storage may be shown ag
 
 
 @dataclass(frozen=True)
-class Line:
+class VariantProgress:
     """How far one variant's search is."""
 
     label: str
@@ -37,7 +37,7 @@ class Line:
     number: int | None  #: of the best trial
 
 
-class Score:
+class SweepProgress:
     """Reads how far the searches are, not more often than is worth while, and how fast they go.
 
     Args:
@@ -47,11 +47,11 @@ class Score:
 
     def __init__(self, searches: Sequence[Search]) -> None:
         self.searches = searches
-        self._lines: list[Line] = []
+        self._lines: list[VariantProgress] = []
         self._read: float | None = None
         self._began: tuple[float, int] | None = None  #: when, and the trials that had ended by then
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[VariantProgress]:
         """Return a line per variant."""
         now = time.monotonic()
         if self._read is None or now - self._read >= FRESH:
@@ -69,10 +69,10 @@ class Score:
         return left * (time.monotonic() - began) / (ended - before) if ended > before else None
 
 
-def _line(search: Search) -> Line:
-    now = search.standing()
+def _line(search: Search) -> VariantProgress:
+    now = search.status()
     best = search.best()
-    return Line(
+    return VariantProgress(
         label=search.variant.label,
         ended=now.ended,
         budget=now.budget.trials,
@@ -84,9 +84,9 @@ def _line(search: Search) -> Line:
     )
 
 
-def sweep_view(
+def make_sweep_view(
     searches: Sequence[Search], metric: str, stream: TextIO | None = None
-) -> tuple[View, Callable[[News], None]]:
+) -> tuple[LaunchView, Callable[[TrialEvent], None]]:
     """Choose the view, as `live_view` does; return it, and what takes the news of trials.
 
     Args:
@@ -99,23 +99,23 @@ def sweep_view(
     if out.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
         from rich.console import Console
 
-        live = SweepLive(Console(file=out, highlight=False), Score(searches), metric)
+        live = LiveSweepView(Console(file=out, highlight=False), SweepProgress(searches), metric)
         return live, live.news
-    plain = SweepPlain(out, Score(searches), metric)
+    plain = PlainSweepView(out, SweepProgress(searches), metric)
     return plain, plain.news
 
 
-def told(news: News, metric: str) -> str:
+def describe_event(news: TrialEvent, metric: str) -> str:
     """Say in a line what happened to a trial."""
     value = "" if news.value is None else f" {metric} {news.value:.4f}"
     text = f": {news.text}" if news.text else ""
     return f"{news.word:<8} {news.trial}{value}{text}"
 
 
-class SweepPlain(Plain):
+class PlainSweepView(PlainView):
     """Plain lines: what becomes of each trial, and every ten seconds how far all is."""
 
-    def __init__(self, stream: TextIO, score: Score, metric: str, *, heartbeat: float = HEARTBEAT) -> None:
+    def __init__(self, stream: TextIO, score: SweepProgress, metric: str, *, heartbeat: float = HEARTBEAT) -> None:
         super().__init__(stream, heartbeat=heartbeat)
         self.score = score
         self.metric = metric
@@ -124,14 +124,14 @@ class SweepPlain(Plain):
     def changed(self, job: Job) -> None:
         """Print retries of runs; what becomes of trials is news."""
         if job.state == "queued" and job.attempt:
-            self._print(described(job))
+            self._print(describe_job(job))
 
-    def news(self, news: News) -> None:
+    def news(self, news: TrialEvent) -> None:
         """Print what happened to a trial; of many refusals the first few."""
         if news.word == "refused":
             self._refused += 1
         if news.word != "refused" or self._refused <= REFUSALS:
-            self._print(told(news, self.metric))
+            self._print(describe_event(news, self.metric))
         if self._refused == REFUSALS and news.word == "refused":
             self._print("further refusals are counted: `mtlab sweep status` tells of all")
 
@@ -150,19 +150,19 @@ class SweepPlain(Plain):
         left = self.score.seconds_left()
         parts = [_short(line) for line in self.score.lines()]
         parts += [f"{self._refused} refused"] if self._refused else []
-        parts += [f"about {clock(left)} left"] if left else []
+        parts += [f"about {format_duration(left)} left"] if left else []
         return f"{board.study}: {' | '.join(parts)}"
 
 
-def _short(line: Line) -> str:
+def _short(line: VariantProgress) -> str:
     best = "" if line.best is None else f" best {line.best:.4f}"
     return f"{line.label} {line.ended}/{line.budget}{best}"
 
 
-class SweepLive(Live):
+class LiveSweepView(LiveView):
     """One view of the whole sweep on a terminal, redrawn in place."""
 
-    def __init__(self, console: Console, score: Score, metric: str) -> None:
+    def __init__(self, console: Console, score: SweepProgress, metric: str) -> None:
         super().__init__(console)
         self.score = score
         self.metric = metric
@@ -170,12 +170,12 @@ class SweepLive(Live):
     def changed(self, job: Job) -> None:
         """Print retries of runs above the view; what becomes of trials is news."""
         if job.state == "queued" and job.attempt:
-            self.console.print(described(job), style="yellow", markup=False)
+            self.console.print(describe_job(job), style="yellow", markup=False)
 
-    def news(self, news: News) -> None:
+    def news(self, news: TrialEvent) -> None:
         """Print failures above the view; everything else is seen in it."""
         if news.word == "failed":
-            self.console.print(told(news, self.metric), style="red", markup=False)
+            self.console.print(describe_event(news, self.metric), style="red", markup=False)
 
     def render(self, board: Board) -> Group:
         """Draw a line for each variant's search, then one for each run that goes on."""
@@ -186,7 +186,7 @@ class SweepLive(Live):
 
         readings, lines = self.progress.read(board), self.score.lines()
         left = self.score.seconds_left()
-        head = Text.assemble((board.study, "bold"), (f"  about {clock(left)} left" if left else "", "cyan"))
+        head = Text.assemble((board.study, "bold"), (f"  about {format_duration(left)} left" if left else "", "cyan"))
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
         for name in ("  variant", "", "trials", "pruned", "failed", f"best {self.metric}", "trial"):
             table.add_column(name, justify="left" if name in ("  variant", "") else "right", no_wrap=True)

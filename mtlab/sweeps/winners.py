@@ -11,9 +11,9 @@ import yaml
 from mtlab.config.load import NODES
 from mtlab.errors import UserError
 from mtlab.studies.axes import Value, lookup, with_value
-from mtlab.sweeps.opened import Found
-from mtlab.sweeps.records import CELL
-from mtlab.sweeps.spec import FIRST_FINAL_SEED, Final
+from mtlab.sweeps.spec import FIRST_FINAL_SEED, FinalRules
+from mtlab.sweeps.status import CELL
+from mtlab.sweeps.stored import StoredSearch
 
 AXIS = "variant"  #: of the ablation: a name for the tuned settings, which move together
 
@@ -41,7 +41,7 @@ def final_name(sweep: str) -> str:
     return f"{sweep}-final"
 
 
-def winners(searches: Sequence[Found], retrain: str = "best") -> list[Winner]:
+def winners(searches: Sequence[StoredSearch], retrain: str = "best") -> list[Winner]:
     """Choose what is judged: the best of each variant, or all that no other beats.
 
     Raises:
@@ -51,7 +51,7 @@ def winners(searches: Sequence[Found], retrain: str = "best") -> list[Winner]:
     chosen = []
     for found in searches:
         if not found.front:
-            counts = ", ".join(f"{count} {word}" for word, count in found.standing.counts.items()) or "none begun"
+            counts = ", ".join(f"{count} {word}" for word, count in found.status.counts.items()) or "none begun"
             raise UserError(f"{found.label} has no finished trial that could win (trials: {counts})")
         trials = found.front if retrain == "front" else found.front[:1]
         for trial in trials:
@@ -60,7 +60,7 @@ def winners(searches: Sequence[Found], retrain: str = "best") -> list[Winner]:
     return chosen
 
 
-def recipe(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: str, final: Final) -> dict[str, Any]:
+def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: str, final: FinalRules) -> dict[str, Any]:
     """Write winners as an ablation: one axis, on which each is a value with all of its settings.
 
     Args:
@@ -96,7 +96,7 @@ def recipe(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: str, fina
     return {key: value for key, value in {**study, **further}.items() if value not in (None, {}, [])}
 
 
-def written(study: Mapping[str, Any], plan: Mapping[str, Any], chosen: Sequence[Winner]) -> str:
+def to_yaml(study: Mapping[str, Any], plan: Mapping[str, Any], chosen: Sequence[Winner]) -> str:
     """Write the ablation as YAML, with where it comes from on top."""
     trials = ", ".join(f"{winner.label} trial {winner.number}" for winner in chosen)
     head = f"# The tuned variants of the sweep {plan['study']} ({trials}), on seeds that no trial has used.\n"

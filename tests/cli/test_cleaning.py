@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mtlab.cli import main
-from mtlab.data.cache.locks import LOCKS, QUARANTINE, Hold
+from mtlab.data.cache.locks import LOCKS, QUARANTINE, SharedLock
 from mtlab.errors import UserError
 from mtlab.runs import clean, sums
 from mtlab.runs.clean import InUseError, in_store
@@ -290,7 +290,7 @@ def test_the_cache_is_brought_to_its_limit_without_what_is_held(
     (folder / "newest/.tmp-1-features.bin").write_bytes(b"x")
     age(folder / "newest/.tmp-1-features.bin")
     monkeypatch.setenv("MTLAB_CACHE_LIMIT_GB", "0.001")
-    hold = Hold(folder / LOCKS / "oldest")
+    hold = SharedLock(folder / LOCKS / "oldest")
     code, told = call()
     assert code == 0
     found = {Path(item["path"]).name: item["kind"] for item in told["items"]}

@@ -9,7 +9,7 @@ import torch
 from calling import Told, here
 
 from mtlab.inference.intervention import open_run
-from mtlab.model.forward import Passes
+from mtlab.model.forward import ForwardContext
 from mtlab.runs.find import find_run
 from mtlab.runs.store import Store
 from mtlab.training.evaluate import evaluate
@@ -95,7 +95,7 @@ def test_a_static_manager_with_other_weights_is_one_whose_scores_are_swapped(tol
             theirs = dict(other.model.encoder.managers())[modality, depth]
             manager.score.data.copy_(theirs.score)
             manager.temperature.data.copy_(theirs.temperature)
-    judged = evaluate(Passes(mine.model, mine.arithmetic), mine.loader, 64)
+    judged = evaluate(ForwardContext(mine.model, mine.runtime), mine.loader, 64)
     assert json.loads(kept(tmp_path).read_text())["swap/1"]["image"] == judged.scores["accuracy"].mean()
 
 

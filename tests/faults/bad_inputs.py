@@ -17,9 +17,6 @@ from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from input_judge import Judge
 from input_kinds import KINDS
 

@@ -22,8 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import launcher_faults as many
 import sweep_faults as sweep
 import worker_faults as one

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -16,10 +15,6 @@ import yaml
 from hypothesis import strategies as st
 from input_changes import PIECES, broken, bytes_pieces, changed, places, scalars, texts, values
 from input_judge import Judge, arguments
-from stage import TESTS
-
-sys.path += [str(TESTS), str(TESTS / "data" / "shards")]
-
 from standin import make_plan
 from tiny_shards import make_shards
 from tiny_study import TINY
@@ -28,6 +23,7 @@ from mtlab.cli import main as command_line
 from mtlab.runs import sums
 from mtlab.runs.store import CHECKSUM, Store
 
+TESTS = Path(__file__).parents[1]
 RECIPES = TESTS.parent
 Input = Callable[[Any], None]
 Kind = Callable[[Judge], tuple[st.SearchStrategy[Any], Input]]

@@ -13,12 +13,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).parents[1]
-ROOMS = (".", "training", "studies", "sweeps")
-sys.path += [str(TESTS / name) for name in ROOMS if str(TESTS / name) not in sys.path]
-
-from patience import wait_for  # noqa: E402
-from tiny_runs import CONTEXT, outcome, run_folder  # noqa: E402 - the line above finds it
+from patience import wait_for
+from tiny_runs import CONTEXT, outcome, run_folder
 
 SETTINGS: dict[str, Any] = {"train": {"length": {"steps": 20}, "eval_every": 4, "checkpoint_every": 3}}
 

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-import server
+import postgres_server
 from imagined import Launcher, Opened, write_hunt
 from patience import wait_for
 from stage import Report, Stage
@@ -17,12 +17,12 @@ TRIALS = 3
 
 def no_database() -> str:
     """Say why there is no server to be killed; "" if there is."""
-    return "" if server.programs() is not None else "no PostgreSQL server is installed"
+    return "" if postgres_server.programs() is not None else "no PostgreSQL server is installed"
 
 
 def database_dies(stage: Stage) -> Report:
     """Kill -9 every process of the server at a random moment of a sweep; start it again, and the sweep."""
-    with server.running() as made:
+    with postgres_server.running() as made:
         path = write_hunt(stage.folder, made.url, TRIALS)
         root = stage.folder / "sweep"
         launcher = Launcher(path, root, pause=0.1)

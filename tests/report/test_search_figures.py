@@ -1,19 +1,16 @@
 """Figures of searches, and a sweep's page: what they show is what the trials were, and nothing missing breaks them."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "sweeps"))
 from imagined import Opened, write_sweep
 
 from mtlab.report.figures import theme
 from mtlab.report.figures.search import importances, parallel, pareto_front, search_progress, slices, trial_curves
 from mtlab.report.page.sweep_page import sweep_page
-from mtlab.sweeps.opened import Found, found
+from mtlab.sweeps.stored import StoredSearch, load_searches
 
 TEXT = """
 why: Which is better?
@@ -33,7 +30,7 @@ class Searched:
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
         self.plan = opened.store.plan("hunt")
-        self.searches: tuple[Found, ...] = found(opened.shelf, self.plan)
+        self.searches: tuple[StoredSearch, ...] = load_searches(opened.shelf, self.plan)
         self.styles = theme.styles(each.label for each in self.searches)
 
 

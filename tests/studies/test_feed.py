@@ -11,8 +11,8 @@ import standin
 from standin import make_plan
 
 from mtlab import files
-from mtlab.launch.board import Board, Turn
-from mtlab.launch.launcher import Outcome, Policy, launch
+from mtlab.launch.board import Board, RunChanges
+from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
 from mtlab.launch.local import LocalPool
 from mtlab.runs.store import Store
 
@@ -20,13 +20,13 @@ from mtlab.runs.store import Store
 class Script:
     """Says what is to change at each turn, as a function of the board; open until it says None."""
 
-    def __init__(self, say: Callable[[Board], Turn | None]) -> None:
+    def __init__(self, say: Callable[[Board], RunChanges | None]) -> None:
         self.say = say
         self.turns = 0
 
-    def turn(self, board: Board) -> Turn:
+    def poll(self, board: Board) -> RunChanges:
         self.turns += 1
-        return self.say(board) or Turn()
+        return self.say(board) or RunChanges()
 
 
 def entries(rows: Any, seeds: Any = (0,)) -> list[tuple[Any, Any]]:
@@ -34,9 +34,9 @@ def entries(rows: Any, seeds: Any = (0,)) -> list[tuple[Any, Any]]:
     return [(run, configs[run["id"]]) for run in plan["runs"]]
 
 
-def fed(store: Store, say: Callable[[Board], Turn | None], workers: int = 1, **policy: Any) -> Outcome:
+def fed(store: Store, say: Callable[[Board], RunChanges | None], workers: int = 1, **policy: Any) -> LaunchOutcome:
     plan, _ = make_plan({})
-    rules = Policy(**{"patience": 5.0, "grace": 5.0, **policy})
+    rules = LaunchPolicy(**{"patience": 5.0, "grace": 5.0, **policy})
     return launch(store, plan, {}, pool=LocalPool(workers, command=standin.command), policy=rules, feed=Script(say))
 
 
@@ -48,12 +48,12 @@ def store(tmp_path: Path) -> Store:
 def test_runs_are_added_as_others_end(store: Store) -> None:
     first, second = entries({"aaa": {}, "bbb": {}})
 
-    def say(board: Board) -> Turn | None:
+    def say(board: Board) -> RunChanges | None:
         if not board.jobs:
-            return Turn([first], open=True)
+            return RunChanges([first], open=True)
         if board.jobs["aaa/s0"].state == "done" and "bbb/s0" not in board.jobs:
-            return Turn([second], open=True)
-        return Turn(open="bbb/s0" not in board.jobs)
+            return RunChanges([second], open=True)
+        return RunChanges(open="bbb/s0" not in board.jobs)
 
     outcome = fed(store, say)
     assert (outcome.done, outcome.exit_code) == (("aaa/s0", "bbb/s0"), 0)
@@ -63,16 +63,16 @@ def test_a_run_that_rests_keeps_its_state_and_may_be_asked_for_again(store: Stor
     (run,) = entries({"aaa": {"pause": 0.1, "steps": 30}})
     metrics, seen = store.run("aaa/s0") / "metrics.jsonl", []
 
-    def say(board: Board) -> Turn | None:
+    def say(board: Board) -> RunChanges | None:
         if not board.jobs:
-            return Turn([run], open=True)
+            return RunChanges([run], open=True)
         state = board.jobs["aaa/s0"].state
         seen.append(state)
         if state == "running" and "paused" not in seen and len(files.read_jsonl(metrics)) >= 4:
-            return Turn(pause=["aaa/s0"], open=True)
+            return RunChanges(pause=["aaa/s0"], open=True)
         if state == "paused":
-            return Turn([run], open=True)
-        return Turn(open=state != "done")
+            return RunChanges([run], open=True)
+        return RunChanges(open=state != "done")
 
     assert fed(store, say).exit_code == 0
     assert "paused" in seen
@@ -83,10 +83,10 @@ def test_a_run_that_rests_keeps_its_state_and_may_be_asked_for_again(store: Stor
 def test_what_rests_at_the_end_is_no_failure_and_goes_on_later(store: Store) -> None:
     (run,) = entries({"aaa": {"pause": 0.1, "steps": 30}})
 
-    def say(board: Board) -> Turn | None:
+    def say(board: Board) -> RunChanges | None:
         if not board.jobs:
-            return Turn([run], open=True)
-        return Turn(pause=["aaa/s0"] if files.read_jsonl(store.run("aaa/s0") / "metrics.jsonl") else [])
+            return RunChanges([run], open=True)
+        return RunChanges(pause=["aaa/s0"] if files.read_jsonl(store.run("aaa/s0") / "metrics.jsonl") else [])
 
     outcome = fed(store, say)
     assert (outcome.exit_code, outcome.failed, outcome.skipped) == (0, {}, ())
@@ -98,10 +98,10 @@ def test_what_rests_at_the_end_is_no_failure_and_goes_on_later(store: Store) -> 
 def test_what_waits_and_is_wanted_no_more_is_never_started(store: Store) -> None:
     first, second = entries({"aaa": {"pause": 0.05}, "bbb": {}})
 
-    def say(board: Board) -> Turn | None:
+    def say(board: Board) -> RunChanges | None:
         if not board.jobs:
-            return Turn([first, second], open=True)
-        return Turn(pause=["bbb/s0"])
+            return RunChanges([first, second], open=True)
+        return RunChanges(pause=["bbb/s0"])
 
     outcome = fed(store, say)
     assert outcome.done == ("aaa/s0",)
@@ -113,9 +113,9 @@ def test_nothing_more_is_taken_once_the_launch_is_halted(store: Store) -> None:
     both = entries({"aaa": {"does": "bug"}, "bbb": {"does": "bug"}, "ccc": {}})
     asked: list[bool] = []
 
-    def say(board: Board) -> Turn | None:
+    def say(board: Board) -> RunChanges | None:
         asked.append(board.halted)
-        return Turn(both, open=True) if not board.jobs else Turn(open=True)
+        return RunChanges(both, open=True) if not board.jobs else RunChanges(open=True)
 
     outcome = fed(store, say)
     assert set(outcome.failed) == {"aaa/s0", "bbb/s0"}
@@ -127,10 +127,10 @@ def test_a_worker_that_does_not_listen_is_killed(store: Store) -> None:
     (run,) = entries({"aaa": {"pause": 3.0}})
     begun = store.run("aaa/s0") / "state.json"
 
-    def say(board: Board) -> Turn | None:
+    def say(board: Board) -> RunChanges | None:
         if not board.jobs:
-            return Turn([run], open=True)
-        return Turn(pause=["aaa/s0"] if begun.exists() else [])
+            return RunChanges([run], open=True)
+        return RunChanges(pause=["aaa/s0"] if begun.exists() else [])
 
     assert fed(store, say, grace=0.2).exit_code == 0
     assert store.state("aaa/s0") == "interrupted"

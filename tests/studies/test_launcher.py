@@ -17,13 +17,13 @@ from standin import make_plan, snapshot
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.launch.launcher import Outcome, Policy, launch
-from mtlab.launch.local import LocalPool, cpus, default_workers
-from mtlab.launch.workers import environment, worker_command
+from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
+from mtlab.launch.local import LocalPool, default_workers, usable_cpus
+from mtlab.launch.workers import worker_command, worker_environment
 from mtlab.runs.lock import RunLock, glance
 from mtlab.runs.store import Store
 
-Run = Callable[..., Outcome]
+Run = Callable[..., LaunchOutcome]
 
 
 @pytest.fixture
@@ -35,10 +35,12 @@ def store(tmp_path: Path) -> Store:
 def run(store: Store) -> Run:
     """Launch a plan of stand-ins in this process."""
 
-    def run(rows: Any, seeds: Any = (0,), *, workers: int = 2, study: str = "demo", **policy: Any) -> Outcome:
+    def run(rows: Any, seeds: Any = (0,), *, workers: int = 2, study: str = "demo", **policy: Any) -> LaunchOutcome:
         plan, configs = make_plan(rows, seeds, study)
         policy = {"patience": 5.0, "grace": 5.0, **policy}
-        return launch(store, plan, configs, pool=LocalPool(workers, command=standin.command), policy=Policy(**policy))
+        return launch(
+            store, plan, configs, pool=LocalPool(workers, command=standin.command), policy=LaunchPolicy(**policy)
+        )
 
     return run
 
@@ -349,13 +351,13 @@ def test_another_configuration_under_a_known_id_stops_everything(store: Store, r
 def test_workers_are_held_to_their_threads(store: Store) -> None:
     plan, configs = make_plan({"aaa": {}}, (0,))
     configs["aaa/s0"]["config"]["train"]["threads"] = 1
-    assert default_workers(configs) == cpus()
+    assert default_workers(configs) == usable_cpus()
     configs["aaa/s0"]["config"]["train"]["threads"] = 1000
     assert default_workers(configs) == 1
     script = "import os; e = os.environ; print(e['OMP_NUM_THREADS'], e['MKL_NUM_THREADS'], os.getsid(0) == os.getpid())"
     launch(store, plan, configs, pool=LocalPool(1, command=lambda _: [sys.executable, "-c", script]))
     assert (store.run("aaa/s0") / "log.txt").read_text() == "1000 1000 True\n"
-    assert environment(3)["OPENBLAS_NUM_THREADS"] == "3"
+    assert worker_environment(3)["OPENBLAS_NUM_THREADS"] == "3"
 
 
 def test_the_real_worker_is_this_python() -> None:

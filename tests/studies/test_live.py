@@ -18,11 +18,11 @@ from standin import make_plan
 
 from mtlab import files
 from mtlab.launch.board import Board, Job, make_board
-from mtlab.launch.failures import ADVICE, Failure
+from mtlab.launch.exit_status import ADVICE, RunFailure
 from mtlab.launch.launcher import launch
-from mtlab.launch.live import Live, Plain, live_view
+from mtlab.launch.live import LiveView, PlainView, make_view
 from mtlab.launch.local import LocalPool
-from mtlab.launch.progress import Progress, clock
+from mtlab.launch.progress import LaunchProgress, format_duration
 from mtlab.runs.store import Store
 
 
@@ -48,7 +48,7 @@ def test_plain_lines_of_a_real_launch(tmp_path: Path) -> None:
     plan, configs = make_plan(
         {"aaa": {}, "top": {"does": "oom"}, "kid": {"parent": "top"}, "bbb": {"does": "kill:1"}}, (0,)
     )
-    launch(store, plan, configs, pool=LocalPool(1, command=standin.command), view=Plain(stream))
+    launch(store, plan, configs, pool=LocalPool(1, command=standin.command), view=PlainView(stream))
     assert stream.getvalue().splitlines() == [
         "started  aaa seed 0",
         "demo: 0 done, 1 running, 3 queued; 1 at once",
@@ -65,7 +65,7 @@ def test_plain_lines_of_a_real_launch(tmp_path: Path) -> None:
 
 def test_plain_heartbeat_tells_how_far_all_is(board: Board) -> None:
     stream = io.StringIO()
-    view = Plain(stream, heartbeat=0.0)
+    view = PlainView(stream, heartbeat=0.0)
     become(board, "bridge/s1", "running", 10, **{"val/accuracy": 0.5})
     view.update(board)
     become(board, "bridge/s1", "running", 40, **{"val/accuracy": 0.75})
@@ -79,14 +79,14 @@ def test_plain_heartbeat_tells_how_far_all_is(board: Board) -> None:
 
 def test_plain_lines_never_flood_and_failures_are_always_told(board: Board) -> None:
     stream = io.StringIO()
-    view = Plain(stream, heartbeat=60.0, burst=5)
+    view = PlainView(stream, heartbeat=60.0, burst=5)
     view.update(board)
     job = board.jobs["static/s0"]
     for _ in range(100):
         job.state = "running"
         view.changed(job)
         view.update(board)
-    job.state, job.failure = "failed", Failure("bug", "KeyError: 'x'", "a.py:3")
+    job.state, job.failure = "failed", RunFailure("bug", "KeyError: 'x'", "a.py:3")
     view.changed(job)
     lines = stream.getvalue().splitlines()
     assert len(lines) == 1 + 5 + 1
@@ -96,14 +96,14 @@ def test_plain_lines_never_flood_and_failures_are_always_told(board: Board) -> N
     assert "95 lines left out" in stream.getvalue().splitlines()[-1]
 
 
-def drawn(view: Live, board: Board) -> str:
+def drawn(view: LiveView, board: Board) -> str:
     with view.console.capture() as captured:
         view.console.print(view.render(board))
     return captured.get()
 
 
 def test_live_view_shows_the_whole_and_each_run_that_goes_on(board: Board) -> None:
-    view = Live(Console(width=120, height=30, file=io.StringIO(), force_terminal=True))
+    view = LiveView(Console(width=120, height=30, file=io.StringIO(), force_terminal=True))
     become(board, "bridge/s1", "running", 50, **{"val/accuracy": 0.8125})
     become(board, "static/s0", "elsewhere", 20, **{"train/loss": 1.0})
     board.message = "stopping"
@@ -120,14 +120,14 @@ def test_live_view_fits_the_terminal(board: Board) -> None:
     for job in many.jobs.values():
         job.state = "running"
     many.recount()
-    view = Live(Console(width=100, height=20, file=io.StringIO(), force_terminal=True))
+    view = LiveView(Console(width=100, height=20, file=io.StringIO(), force_terminal=True))
     lines = drawn(view, many).splitlines()
     assert len(lines) <= 20
     assert "…" in lines[-1]
 
 
 def test_progress_is_read_on_and_survives_a_resumed_run(board: Board) -> None:
-    progress = Progress()
+    progress = LaunchProgress()
     job = become(board, "static/s0", "running", 50)
     progress.read(board)
     become(board, "static/s0", "running", 60)
@@ -139,18 +139,18 @@ def test_progress_is_read_on_and_survives_a_resumed_run(board: Board) -> None:
 
 
 def test_durations() -> None:
-    shown = [clock(seconds) for seconds in (None, 0.2, 59, 60, 200, 3599, 7300, 200_000)]
+    shown = [format_duration(seconds) for seconds in (None, 0.2, 59, 60, 200, 3599, 7300, 200_000)]
     assert shown == ["–", "0 s", "59 s", "1 min", "3 min 20 s", "59 min", "2 h 1 min", "2 d 7 h"]
 
 
 def test_a_pipe_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(live_view(io.StringIO()), Plain)
+    assert isinstance(make_view(io.StringIO()), PlainView)
     leader, follower = pty.openpty()
     with open(leader, "rb", 0), open(follower, "w") as terminal:
         monkeypatch.setenv("TERM", "xterm")
-        assert isinstance(live_view(terminal), Live)
+        assert isinstance(make_view(terminal), LiveView)
         monkeypatch.setenv("TERM", "dumb")
-        assert isinstance(live_view(terminal), Plain)
+        assert isinstance(make_view(terminal), PlainView)
 
 
 def test_live_view_of_a_real_launch_on_a_terminal(tmp_path: Path) -> None:

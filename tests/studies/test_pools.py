@@ -22,12 +22,12 @@ from mtlab.launch.backends import (
     make_pool,
     slurm_options,
 )
-from mtlab.launch.failures import End
-from mtlab.launch.launcher import Outcome, Policy, launch
+from mtlab.launch.exit_status import ExitStatus
+from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
 from mtlab.launch.local import LocalPool, default_workers
 from mtlab.launch.slurm import pool, queue
 from mtlab.launch.slurm.pool import SlurmPool
-from mtlab.launch.slurm.queue import Seen, SlurmError, parsed
+from mtlab.launch.slurm.queue import JobInfo, SlurmError, parse_squeue
 from mtlab.runs.store import Store
 from mtlab.studies.spec import Resources
 
@@ -135,7 +135,7 @@ def test_where_there_is_no_slurm_that_is_told(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="no sbatch here: Slurm's jobs are submitted from a login node"):
         make_pool(SlurmSettings(), Resources(), make_plan({"aaa": {}})[1])
-    assert queue.described() == {"version": None, "partitions": [], "problem": None}
+    assert queue.describe_cluster() == {"version": None, "partitions": [], "problem": None}
 
 
 def test_where_submitit_is_missing_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,31 +150,31 @@ def test_where_submitit_is_missing_its_extra_is_named(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("line", "end"),
     [
-        ("7|COMPLETED|0:0|0|1:00|UNLIMITED|", End(0)),
-        ("7|FAILED|3:0|0|1:00|UNLIMITED|", End(3)),
-        ("7|FAILED|137:0|0|1:00|UNLIMITED|", End(137)),
-        ("7|FAILED|0:9|0|1:00|UNLIMITED|", End(137)),
-        ("7|FAILED|143:0|0|1:00|1:00:00|", End(143)),  # somebody's SIGTERM, long before its time is up
-        ("7|FAILED|143:0|0|58:40|1:00:00|", End(None, "timeout", "job 7: not finished after 1 hours")),
-        ("7|TIMEOUT|0:15|0|1-00:00:10|1-00:00:00|", End(None, "timeout", "job 7: not finished after 24 hours")),
-        ("7|PREEMPTED|0:15|0|1:00|UNLIMITED|", End(None, None, "job 7: pre-empted by a more urgent job")),
-        ("7|NODE_FAIL|0:0|1|1:00|UNLIMITED|", End(None, None, "job 7: its node failed")),
-        ("7|CANCELLED|0:15|0|1:00|UNLIMITED|", End(None, None, "job 7: cancelled")),
+        ("7|COMPLETED|0:0|0|1:00|UNLIMITED|", ExitStatus(0)),
+        ("7|FAILED|3:0|0|1:00|UNLIMITED|", ExitStatus(3)),
+        ("7|FAILED|137:0|0|1:00|UNLIMITED|", ExitStatus(137)),
+        ("7|FAILED|0:9|0|1:00|UNLIMITED|", ExitStatus(137)),
+        ("7|FAILED|143:0|0|1:00|1:00:00|", ExitStatus(143)),  # somebody's SIGTERM, long before its time is up
+        ("7|FAILED|143:0|0|58:40|1:00:00|", ExitStatus(None, "timeout", "job 7: not finished after 1 hours")),
+        ("7|TIMEOUT|0:15|0|1-00:00:10|1-00:00:00|", ExitStatus(None, "timeout", "job 7: not finished after 24 hours")),
+        ("7|PREEMPTED|0:15|0|1:00|UNLIMITED|", ExitStatus(None, None, "job 7: pre-empted by a more urgent job")),
+        ("7|NODE_FAIL|0:0|1|1:00|UNLIMITED|", ExitStatus(None, None, "job 7: its node failed")),
+        ("7|CANCELLED|0:15|0|1:00|UNLIMITED|", ExitStatus(None, None, "job 7: cancelled")),
         (
             "7|OUT_OF_MEMORY|0:125|0|1:00|UNLIMITED|",
-            End(None, "oom", "job 7: Slurm ended it for its memory: raise resources.memory_gb"),
+            ExitStatus(None, "oom", "job 7: Slurm ended it for its memory: raise resources.memory_gb"),
         ),
     ],
 )
-def test_the_end_of_a_job(line: str, end: End) -> None:
-    (seen,) = parsed(line)
+def test_the_end_of_a_job(line: str, end: ExitStatus) -> None:
+    (seen,) = parse_squeue(line)
     assert not seen.active
     assert seen.end() == end
 
 
 def test_jobs_that_go_on() -> None:
     text = "1|PENDING|0:0|0|0:00|UNLIMITED|\n2|RUNNING|0:0|2|0:01|1:00|\n3|COMPLETING|0:0|0|0:01|1:00|\nnonsense\n"
-    assert [(seen.job, seen.active, seen.pending) for seen in parsed(text)] == [
+    assert [(seen.job, seen.active, seen.pending) for seen in parse_squeue(text)] == [
         (1, True, True),
         (2, True, False),
         (3, True, False),
@@ -189,8 +189,8 @@ def test_one_question_for_all_jobs_and_none_for_none(monkeypatch: pytest.MonkeyP
         return "4|RUNNING|0:0|0|0:01|1:00|\n"
 
     monkeypatch.setattr(queue, "command", answer)
-    assert queue.look([]) == {}
-    assert set(queue.look([9, 4])) == {4}  # the other is forgotten
+    assert queue.query_jobs([]) == {}
+    assert set(queue.query_jobs([9, 4])) == {4}  # the other is forgotten
     (words,) = asked
     assert "--jobs=4,9" in words
 
@@ -201,10 +201,10 @@ def test_a_queue_that_has_forgotten_all_is_no_error_and_one_that_is_silent_is(mo
 
     monkeypatch.setattr(queue, "command", fail)
     problem = "slurm_load_jobs error: Invalid job id specified"
-    assert queue.look([4]) == {}
+    assert queue.query_jobs([4]) == {}
     problem = "slurm_load_jobs error: Unable to contact slurm controller"
     with pytest.raises(SlurmError):
-        queue.look([4])
+        queue.query_jobs([4])
 
 
 class Queue:
@@ -220,17 +220,17 @@ class Queue:
         self.work(run)
         return 7
 
-    async def look(self, _: Any) -> dict[int, Seen]:
+    async def look(self, _: Any) -> dict[int, JobInfo]:
         said = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         if isinstance(said, Exception):
             raise said
-        return {seen.job: seen for seen in parsed(said)}
+        return {seen.job: seen for seen in parse_squeue(said)}
 
 
-def from_queue(store: Path, **policy: Any) -> Outcome:
+def from_queue(store: Path, **policy: Any) -> LaunchOutcome:
     plan, configs = make_plan({"aaa": {}}, (0,))
     return launch(
-        Store.open(store, create=True), plan, configs, pool=SlurmPool(1, {"extra": {}}), policy=Policy(**policy)
+        Store.open(store, create=True), plan, configs, pool=SlurmPool(1, {"extra": {}}), policy=LaunchPolicy(**policy)
     )
 
 
@@ -265,7 +265,7 @@ def test_a_mistake_in_looking_is_heard_of(tmp_path: Path, monkeypatch: pytest.Mo
 class Scripted:
     """A pool whose attempts end as a script says; those that get on write a checkpoint."""
 
-    def __init__(self, ends: Sequence[tuple[End, bool]]) -> None:
+    def __init__(self, ends: Sequence[tuple[ExitStatus, bool]]) -> None:
         self.at_once = 1
         self.ends = list(ends)
 
@@ -290,10 +290,10 @@ class Played:
     pending = False
     details: Mapping[str, Any] = {}
 
-    def __init__(self, run: Path, end: End, gets_on: bool) -> None:
+    def __init__(self, run: Path, end: ExitStatus, gets_on: bool) -> None:
         self.run, self.end, self.gets_on = run, end, gets_on
 
-    async def wait(self) -> End:
+    async def wait(self) -> ExitStatus:
         await asyncio.sleep(0.01)
         if self.gets_on:
             files.write_text(self.run / "checkpoints" / "last.safetensors", "x")
@@ -305,19 +305,21 @@ class Played:
         pass
 
 
-def played(store: Path, *ends: tuple[End, bool], retries: int = 2, cells: Sequence[str] = ("aaa",)) -> Outcome:
+def played(
+    store: Path, *ends: tuple[ExitStatus, bool], retries: int = 2, cells: Sequence[str] = ("aaa",)
+) -> LaunchOutcome:
     plan, configs = make_plan({cell: {} for cell in cells}, (0,))
     opened = Store.open(store, create=True)
-    return launch(opened, plan, configs, pool=Scripted(ends), policy=Policy(retries=retries))
+    return launch(opened, plan, configs, pool=Scripted(ends), policy=LaunchPolicy(retries=retries))
 
 
-LATE = End(None, "timeout", "job 7: not finished after 1 hours")
-LOST = End(None, None, "job 7: its node failed")
-REFUSED = End(None, "input", "Slurm refused the job: Invalid qos specification")
+LATE = ExitStatus(None, "timeout", "job 7: not finished after 1 hours")
+LOST = ExitStatus(None, None, "job 7: its node failed")
+REFUSED = ExitStatus(None, "input", "Slurm refused the job: Invalid qos specification")
 
 
 def test_a_run_longer_than_a_job_goes_on_in_further_jobs(tmp_path: Path) -> None:
-    assert played(tmp_path / "runs", *[(LATE, True)] * 5, (End(0), True), retries=0).exit_code == 0
+    assert played(tmp_path / "runs", *[(LATE, True)] * 5, (ExitStatus(0), True), retries=0).exit_code == 0
 
 
 def test_a_job_that_does_not_get_on_in_its_time_is_told(tmp_path: Path) -> None:
@@ -328,7 +330,7 @@ def test_a_job_that_does_not_get_on_in_its_time_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_cluster_loses_is_tried_again_within_the_limit(tmp_path: Path) -> None:
-    assert played(tmp_path / "runs", (LOST, True), (LATE, True), (LOST, False), (End(0), False)).exit_code == 0
+    assert played(tmp_path / "runs", (LOST, True), (LATE, True), (LOST, False), (ExitStatus(0), False)).exit_code == 0
     outcome = played(tmp_path / "others", *[(LOST, True)] * 3)
     assert str(outcome.failed["aaa/s0"]) == "killed: job 7: its node failed"
 

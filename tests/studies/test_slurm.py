@@ -22,7 +22,7 @@ from tiny_study import write_study
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.launch.backends import launcher_settings, make_pool
-from mtlab.launch.launcher import Outcome, Policy, launch
+from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
 from mtlab.launch.local import LocalPool
 from mtlab.launch.slurm.pool import SlurmPool
 from mtlab.launch.status import study_status
@@ -38,11 +38,11 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "runs", create=True)
 
 
-def on_cluster(store: Store, rows: Any, seeds: Any = (0,), partition: str = "normal", **policy: Any) -> Outcome:
+def on_cluster(store: Store, rows: Any, seeds: Any = (0,), partition: str = "normal", **policy: Any) -> LaunchOutcome:
     """Launch a plan of stand-ins as jobs."""
     plan, configs = make_plan(rows, seeds)
     pool = SlurmPool(4, {"partition": partition, "extra": {}}, command=standin.command)
-    return launch(store, plan, configs, pool=pool, policy=Policy(**{"patience": 5.0, "grace": 20.0, **policy}))
+    return launch(store, plan, configs, pool=pool, policy=LaunchPolicy(**{"patience": 5.0, "grace": 20.0, **policy}))
 
 
 def undisturbed(folder: Path, rows: Any, seeds: Any = (0,)) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from standin import make_plan
 from mtlab import files
 from mtlab.cli import main
 from mtlab.dashboard.data import Data
-from mtlab.launch import queued
+from mtlab.launch.slurm import pending
 from mtlab.launch.status import study_status, study_statuses
 from mtlab.processes import here
 from mtlab.runs.store import Store
@@ -117,7 +117,7 @@ def test_a_queue_that_does_not_answer_changes_nothing(
         monkeypatch.setenv("PATH", "/nowhere")
     else:
         squeue(script)
-    monkeypatch.setattr(queued, "PATIENCE", 0.5)
+    monkeypatch.setattr(pending, "PATIENCE", 0.5)
     before = states(store)
     submit(store, "bridge/s0", 7)
     submit(store, "bridge/s1", "seven")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+import postgres_server
 import pytest
-import server
 from browser import chromium, visit  # noqa: F401 - fixtures
 from slurm_cluster import cluster, running_cluster  # noqa: F401 - fixtures
 
@@ -11,7 +11,7 @@ from slurm_cluster import cluster, running_cluster  # noqa: F401 - fixtures
 @pytest.fixture(scope="session")
 def database() -> Iterator[str]:
     """Give the URL of an empty database."""
-    if server.programs() is None:
+    if postgres_server.programs() is None:
         pytest.skip("no PostgreSQL server is installed")
-    with server.running() as made:
+    with postgres_server.running() as made:
         yield made.url

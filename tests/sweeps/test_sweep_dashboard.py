@@ -18,8 +18,8 @@ from imagined import Opened, write_sweep
 from mtlab.dashboard.sweep import sweep_artifacts
 from mtlab.dashboard.sweep.optuna_dashboard import keep_attaching
 from mtlab.errors import UserError
-from mtlab.sweeps.opened import found
-from mtlab.sweeps.storage.backends import open_shelf
+from mtlab.sweeps.storage.base import open_storage
+from mtlab.sweeps.stored import load_searches
 
 TEXT = """
 why: Which is better?
@@ -63,7 +63,7 @@ def get(address: str, **headers: str) -> Any:
 
 
 def attributes(opened: Opened, variant: int) -> dict[str, Any]:
-    shelf = open_shelf("journal", "hunt", opened.store.study("hunt"))
+    shelf = open_storage("journal", "hunt", opened.store.study("hunt"))
     study = shelf.storage.get_study_id_from_name(opened.searches[variant].study.study_name)
     return shelf.storage.get_study_system_attrs(study)
 
@@ -81,12 +81,12 @@ def test_figures_and_links_are_attached_to_trials_once(tmp_path: Path) -> None:
         drawn.extend(figures)
         return [b"picture"] * len(figures)
 
-    waiting = list(sweep_artifacts.pending(opened.shelf.storage, plan, found(opened.shelf, plan)))
+    waiting = list(sweep_artifacts.pending(opened.shelf.storage, plan, load_searches(opened.shelf, plan)))
     assert len(waiting) == 6
     sweep_artifacts.attach(opened.store, opened.shelf.storage, artifacts, waiting, draw)
     assert len(drawn) == len(list(folder.iterdir())) == 6, "one figure each: imagined runs record no layers"
     assert {path.read_bytes() for path in folder.iterdir()} == {b"picture"}
-    again = list(sweep_artifacts.pending(opened.shelf.storage, plan, found(opened.shelf, plan)))
+    again = list(sweep_artifacts.pending(opened.shelf.storage, plan, load_searches(opened.shelf, plan)))
     assert again == []
     done = next(each for each in waiting if len(each.sources) == 2)
     text = sweep_artifacts.note(done)

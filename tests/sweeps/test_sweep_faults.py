@@ -9,15 +9,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import postgres_server
 import psycopg
 import pytest
-import server
 from imagined import Launcher, Opened, write_hunt
 from optuna.study import StudyDirection
 from patience import wait_for
 
 from mtlab import files
-from mtlab.sweeps.storage.backends import open_shelf
+from mtlab.sweeps.storage.base import open_storage
 
 TRIALS = 6
 STORAGES = ["journal", "postgres"]
@@ -141,9 +141,9 @@ def test_machines_with_stores_of_their_own_share_a_database(database: str, tmp_p
 
 @pytest.mark.slow
 def test_a_lost_database_is_told_and_the_sweep_goes_on_once_it_is_back(tmp_path: Path) -> None:
-    if server.programs() is None:
+    if postgres_server.programs() is None:
         pytest.skip("no PostgreSQL server is installed")
-    with server.running() as made:
+    with postgres_server.running() as made:
         path = write_hunt(tmp_path, made.url, 3)
         launcher = Launcher(path, tmp_path / "runs", pause=0.1)
         wait_for(lambda: launcher.said("begun") >= 2)
@@ -157,19 +157,19 @@ def test_a_lost_database_is_told_and_the_sweep_goes_on_once_it_is_back(tmp_path:
 
 
 def test_what_was_written_together_survives_a_server_that_dies_the_next_moment(tmp_path: Path) -> None:
-    if server.programs() is None:
+    if postgres_server.programs() is None:
         pytest.skip("no PostgreSQL server is installed")
-    with server.running() as made:
+    with postgres_server.running() as made:
         with psycopg.connect(made.url, autocommit=True) as connection:  # whatever the server is used to
             connection.execute("ALTER ROLE postgres SET synchronous_commit = off")
-        shelf = open_shelf(made.url, "hunt", tmp_path)
+        shelf = open_storage(made.url, "hunt", tmp_path)
         study = shelf.storage.create_new_study([StudyDirection.MAXIMIZE], "hunt")
-        with shelf.together():
+        with shelf.batch():
             for number in range(5):
                 shelf.storage.set_study_user_attr(study, f"told {number}", number)
         made.stop()
         made.start()
-        again = open_shelf(made.url, "hunt", tmp_path)
+        again = open_storage(made.url, "hunt", tmp_path)
         found = again.storage.get_study_user_attrs(again.storage.get_study_id_from_name("hunt"))
         assert found == {f"told {number}": number for number in range(5)}
         again.close()
@@ -218,10 +218,10 @@ def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Pat
     more = Opened(path, tmp_path / "runs", settings)
     assert len(more.trials()) == 4
     more.search(2, **{"bug at": 3})
-    (failed,) = more.searches[0].standing().to_retry
+    (failed,) = more.searches[0].status().to_retry
     again = Opened(path, tmp_path / "runs", settings)
     again.search()
-    standing, trials = again.searches[0].standing(), again.searches[0].study.trials
+    standing, trials = again.searches[0].status(), again.searches[0].study.trials
     assert (standing.words[failed], standing.begun, standing.complete) == ("tried again", 5, True)
     assert [each.params for each in trials if "again" in each.user_attrs] == [trials[failed].params]
 
@@ -234,5 +234,5 @@ def test_a_bug_in_two_trials_stops_the_sweep(tmp_path: Path) -> None:
     states = [state for variant in (0, 1) for _, state, *_ in told(path, tmp_path / "runs", variant)]
     assert states == ["FAIL", "FAIL"]
     finished(Launcher(path, tmp_path / "runs", 1))
-    words = [search.standing().counts for search in Opened(path, tmp_path / "runs").searches]
+    words = [search.status().counts for search in Opened(path, tmp_path / "runs").searches]
     assert all(each["tried again"] == 1 and sum(each.values()) == 5 for each in words)

@@ -10,7 +10,7 @@ from offline import no_network  # noqa: F401 - a fixture
 from mtlab.config.load import compose, recipes, sweep_recipes
 from mtlab.sweeps.plan import to_json
 from mtlab.sweeps.spec import read_sweep
-from mtlab.sweeps.variants import Prepared, prepare
+from mtlab.sweeps.variants import PreparedSweep, prepare
 
 FILES = sorted(sweep_recipes()[0].glob("*.yaml"))
 
@@ -24,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("MTLAB_CACHE", str(cache))
 
-    def plan(name: str) -> Prepared:
+    def plan(name: str) -> PreparedSweep:
         return prepare(read_sweep(next(path for path in FILES if path.stem == name)), free)
 
     return plan

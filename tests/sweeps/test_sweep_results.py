@@ -12,9 +12,9 @@ from mtlab.report import sweep
 from mtlab.report.formats import sweep_tables
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
-from mtlab.sweeps.opened import opened as reading
-from mtlab.sweeps.spec import Final
-from mtlab.sweeps.winners import final_name, recipe, winners, written
+from mtlab.sweeps.spec import FinalRules
+from mtlab.sweeps.stored import open_sweep as reading
+from mtlab.sweeps.winners import final_name, to_yaml, winners, winners_study
 
 TEXT = """
 why: Which is better, each tuned alike?
@@ -53,7 +53,7 @@ def winning(opened: Opened, folder: Path, name: str = "x", retrain: str = "best"
     with reading(opened.store, plan) as (_, found):
         chosen = winners(found, retrain)
     path = folder / f"{name}.yaml"
-    path.write_text(written(recipe(plan, chosen, name=name, final=Final(seeds=3)), plan, chosen))
+    path.write_text(to_yaml(winners_study(plan, chosen, name=name, final=FinalRules(seeds=3)), plan, chosen))
     return path
 
 
@@ -112,7 +112,7 @@ def test_unequal_searches_are_told(tmp_path: Path) -> None:
 def test_a_cost_that_is_known_before_is_refused_untrained_and_costs_no_budget(tmp_path: Path) -> None:
     opened = searched(tmp_path, f"{TEXT}\nconstraints: {{cost/params: {{max: 200}}}}")
     for search in opened.searches:
-        standing = search.standing()
+        standing = search.status()
         assert standing.counts["done"] == standing.begun == 5
         assert standing.counts["refused"] == standing.asked - 5 > 0
         for trial in search.study.trials:
@@ -139,12 +139,12 @@ def test_what_only_training_tells_rules_a_winner_out(tmp_path: Path) -> None:
 def test_settings_that_do_not_go_together_are_refused_and_a_variant_may_be_given_up(tmp_path: Path) -> None:
     text = "space: {model.width: {int: [16, 32]}, model.heads: {int: [4, 8], step: 4}}\nbudget: {trials: 2}"
     opened = searched(tmp_path, f"{text}\nset: {{model: {{cross_layers: 1}}}}")
-    assert opened.searches[0].standing().begun == 2
+    assert opened.searches[0].status().begun == 2
     refused = [each.user_attrs["refused"] for each in opened.searches[0].study.trials if each.state.name == "PRUNED"]
     assert refused
     assert all(line.startswith("model.heads:") for line in refused)
     lost = searched(tmp_path / "lost", f"{TEXT}\nconstraints: {{cost/params: {{max: 1}}}}")
-    assert all(search.standing().given_up and search.standing().complete for search in lost.searches)
+    assert all(search.status().given_up and search.status().complete for search in lost.searches)
     assert "bridge: given up after 50 proposals" in described(lost).notes[0]
 
 
@@ -165,10 +165,10 @@ def test_several_objectives_have_a_front(tmp_path: Path) -> None:
 
 def test_training_hours_end_a_search(tmp_path: Path) -> None:
     opened = searched(tmp_path, f"{TEXT}\nseeds: 2")
-    assert opened.searches[0].standing().seconds == pytest.approx(6.0)
+    assert opened.searches[0].status().seconds == pytest.approx(6.0)
     text = TEXT.replace("budget: {trials: 5}", f"budget: {{trials: 5, hours: {2.5 / 3600}}}")
     short = searched(tmp_path / "short", f"{text}\nseeds: 2")
-    assert [search.standing().ended for search in short.searches] == [3, 3]
+    assert [search.status().ended for search in short.searches] == [3, 3]
     assert "its 0.000694444 training hours ended after 3 trials" in described(short).notes[0]
 
 

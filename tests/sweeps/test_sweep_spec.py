@@ -9,12 +9,12 @@ from mtlab.errors import UserError
 from mtlab.studies.axes import plain_label
 from mtlab.sweeps.spec import read_sweep
 from mtlab.sweeps.trials import trial_runs
-from mtlab.sweeps.variants import Prepared, prepare
+from mtlab.sweeps.variants import PreparedSweep, prepare
 
 LR = "space: {train.lr: {float: [1e-4, 1e-1], log: true}}"
 
 
-def prepared(folder: Path, text: str, *overrides: str) -> Prepared:
+def prepared(folder: Path, text: str, *overrides: str) -> PreparedSweep:
     return prepare(read_sweep(write_sweep(folder, text), overrides), free)
 
 
@@ -27,7 +27,7 @@ def told(folder: Path, text: str, *overrides: str) -> str:
     return line.partition(": ")[2]
 
 
-def spaces(found: Prepared) -> dict[str, dict[str, str]]:
+def spaces(found: PreparedSweep) -> dict[str, dict[str, str]]:
     return {each.label: {one.path: str(one) for one in each.space} for each in found.variants}
 
 
@@ -271,9 +271,9 @@ def test_what_a_start_point_cannot_take_over_is_drawn_and_told(tmp_path: Path) -
 
 
 def test_a_space_reads_as_it_is_written(tmp_path: Path) -> None:
-    from mtlab.sweeps.space import Parameter
+    from mtlab.sweeps.space import SearchParameter
 
     text = "space: {train.batch: {int: [2, 8], step: 2}, train.clip: {choice: [null, 1.0], unless: {train.batch: 2}}}"
     for each in prepared(tmp_path, text).variants[0].space:
-        assert Parameter.from_json(each.path, each.to_json()) == each
+        assert SearchParameter.from_json(each.path, each.to_json()) == each
         assert plain_label(each.to_json())

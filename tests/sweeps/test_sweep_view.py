@@ -8,8 +8,8 @@ from imagined import Opened, write_sweep
 from rich.console import Console
 
 from mtlab.launch.board import Board, make_job
-from mtlab.sweeps.driver import News
-from mtlab.sweeps.view import REFUSALS, Score, SweepLive, SweepPlain, sweep_view
+from mtlab.sweeps.driver import TrialEvent
+from mtlab.sweeps.view import REFUSALS, LiveSweepView, PlainSweepView, SweepProgress, make_sweep_view
 
 TEXT = """
 over: {manager: [bridge, static]}
@@ -34,7 +34,7 @@ def board(opened: Opened) -> Board:
 
 def test_lines_say_how_far_each_search_is(opened: Opened) -> None:
     stream = io.StringIO()
-    plain = SweepPlain(stream, Score(opened.searches), "val/accuracy", heartbeat=0)
+    plain = PlainSweepView(stream, SweepProgress(opened.searches), "val/accuracy", heartbeat=0)
     plain.update(board(opened))
     best = [f"{search.study.best_value:.4f}" for search in opened.searches]
     assert stream.getvalue() == f"hunt: bridge 2/4 best {best[0]} | static 1/4 best {best[1]}\n"
@@ -42,11 +42,11 @@ def test_lines_say_how_far_each_search_is(opened: Opened) -> None:
 
 def test_lines_tell_what_becomes_of_trials_and_of_many_refusals_the_first(opened: Opened) -> None:
     stream = io.StringIO()
-    plain = SweepPlain(stream, Score(opened.searches), "val/accuracy", heartbeat=0)
-    plain.news(News("bridge · trial 3", "done", "", 0.51234))
-    plain.news(News("bridge · trial 4", "failed", "nan: the loss is nan"))
+    plain = PlainSweepView(stream, SweepProgress(opened.searches), "val/accuracy", heartbeat=0)
+    plain.news(TrialEvent("bridge · trial 3", "done", "", 0.51234))
+    plain.news(TrialEvent("bridge · trial 4", "failed", "nan: the loss is nan"))
     for number in range(20):
-        plain.news(News(f"static · trial {number}", "refused", "cost/params is 300, not ≤ 200"))
+        plain.news(TrialEvent(f"static · trial {number}", "refused", "cost/params is 300, not ≤ 200"))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "done     bridge · trial 3 val/accuracy 0.5123"
     assert lines[1] == "failed   bridge · trial 4: nan: the loss is nan"
@@ -58,15 +58,15 @@ def test_lines_tell_what_becomes_of_trials_and_of_many_refusals_the_first(opened
 def test_the_view_on_a_terminal_has_a_line_a_search_and_a_line_a_run(opened: Opened) -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=110, height=30)
-    with SweepLive(console, Score(opened.searches), "val/accuracy") as live:
+    with LiveSweepView(console, SweepProgress(opened.searches), "val/accuracy") as live:
         live.update(board(opened))
-        live.news(News("bridge · trial 4", "failed", "nan: the loss is nan"))
+        live.news(TrialEvent("bridge · trial 4", "failed", "nan: the loss is nan"))
     text = stream.getvalue()
     for words in ("bridge", "2/4", "static", "1/4", "best val/accuracy", "bridge · trial 0", "nan: the loss is nan"):
         assert words in text
 
 
 def test_pipes_get_lines(opened: Opened) -> None:
-    view, news = sweep_view(opened.searches, "val/accuracy", io.StringIO())
-    assert isinstance(view, SweepPlain)
+    view, news = make_sweep_view(opened.searches, "val/accuracy", io.StringIO())
+    assert isinstance(view, PlainSweepView)
     assert news == view.news

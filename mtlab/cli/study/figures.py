@@ -45,13 +45,14 @@ def figures(
     from mtlab.cli.study.status import study_name
     from mtlab.report.figures import export, theme
     from mtlab.report.page import galleries
+    from mtlab.report.study import StudyResults
     from mtlab.runs.store import Store, store_root
 
     opened = Store.open(store_root(store))
     plan = opened.plan(study_name(file, opened))
     if plan.get("kind") == "sweep":
         raise UserError(f"is a sweep: its figures are in `mtlab sweep report {file}`", file=file)
-    drawn = galleries.everything(galleries.gather(opened, plan))
+    drawn = galleries.everything(StudyResults(opened, plan))
     if listed:
         for gallery in drawn:
             typer.echo(f"{gallery.id:14} {gallery.title}")

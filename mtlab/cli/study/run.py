@@ -23,7 +23,7 @@ from mtlab.errors import UserError
 
 if TYPE_CHECKING:
     from mtlab.launch.backends import Settings
-    from mtlab.launch.launcher import Outcome, Policy
+    from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy
     from mtlab.runs.store import Store
     from mtlab.studies.plan import Plan
     from mtlab.studies.spec import Study
@@ -49,14 +49,14 @@ def run(
     Ctrl-C stops it cleanly; the same command goes on from there.
     """
     from mtlab.config.load import study_file
-    from mtlab.launch.launcher import Policy
+    from mtlab.launch.launcher import LaunchPolicy
     from mtlab.runs.store import Store, store_root
 
     if fail_fast and keep_going:
         raise UserError("--fail-fast and --keep-going contradict each other: give one", file="command line")
     path = study_file(file)
     opened = Store.open(store_root(store), create=True)
-    policy = Policy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
+    policy = LaunchPolicy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
     study = Launched(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace, launcher=launcher)
     raise typer.Exit(run_study(study, opened, workers, policy))
 
@@ -75,7 +75,7 @@ class Launched:
     launcher: str | None = None  #: where its runs are started, if not where the file says
 
 
-def run_study(study: Launched, store: Store, workers: int | None, policy: Policy, *, report: bool = True) -> int:
+def run_study(study: Launched, store: Store, workers: int | None, policy: LaunchPolicy, *, report: bool = True) -> int:
     """Plan a study, run what is missing, and print what came of it, with or without its table; return the exit code.
 
     Raises:
@@ -85,7 +85,7 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Policy
     from mtlab.cli.track import told, tracked
     from mtlab.launch.backends import attempt_limit, make_pool
     from mtlab.launch.launcher import launch
-    from mtlab.launch.live import live_view
+    from mtlab.launch.live import make_view
     from mtlab.studies.plan import run_configs, to_json
     from mtlab.studies.reconcile import reconcile, refuse_full_disk
 
@@ -119,7 +119,7 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Policy
             configs,
             pool=pool,
             policy=dataclasses.replace(policy, limit=attempt_limit(settings, resources)),
-            view=live_view(),
+            view=make_view(),
         )
     _tell_problems(outcome, store, data, study)
     if report and not outcome.interrupted:
@@ -213,7 +213,7 @@ def _refuse_missing(device: str, processes: int) -> None:
     find(device, processes=processes)
 
 
-def _tell_problems(outcome: Outcome, store: Store, plan: dict[str, Any], study: Launched) -> None:
+def _tell_problems(outcome: LaunchOutcome, store: Store, plan: dict[str, Any], study: Launched) -> None:
     """Print what did not go well, and what to do about it."""
     labels = {run["id"]: f"{run['label']}, seed {run['seed']}" for run in plan["runs"]}
     for run, failure in outcome.failed.items():

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtlab.sweeps.opened import Found
+    from mtlab.sweeps.stored import StoredSearch
 
 
-def print_plan(plan: Mapping[str, Any], searches: Sequence[Found]) -> None:
+def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> None:
     """Print a sweep's plan: a line per variant, then its spaces, then budgets and what is worth knowing."""
     from rich import box
     from rich.console import Console
@@ -30,7 +30,7 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[Found]) -> None:
         cost = variant["cost"]
         table.add_row(
             variant["label"] + (" (baseline)" if variant["label"] == plan["baseline"] else ""),
-            ", ".join(f"{count} {word}" for word, count in found.standing.counts.items()) or "none yet",
+            ", ".join(f"{count} {word}" for word, count in found.status.counts.items()) or "none yet",
             f"{len(variant['space'])} settings",
             f"{variant['steps']:,}",
             si(cost["trained_params"]),
@@ -47,7 +47,7 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[Found]) -> None:
         console.print(line)
 
 
-def _lines(plan: Mapping[str, Any], searches: Sequence[Found]) -> list[str]:
+def _lines(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> list[str]:
     from rich.markup import escape
 
     from mtlab.units import si
@@ -71,7 +71,7 @@ def _lines(plan: Mapping[str, Any], searches: Sequence[Found]) -> list[str]:
     return lines
 
 
-def _finally(plan: Mapping[str, Any], searches: Sequence[Found]) -> str:
+def _finally(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> str:
     final = plan["finally"]
     if final is None:
         return "finally: none"

@@ -23,7 +23,7 @@ def status(file: Stored, store: StoreOption = None, as_json: JsonOption = False)
     """Show how far each variant's search is: trials by state, the best so far, what failed or was refused."""
     from mtlab.cli.sweep.status import describe, print_status
     from mtlab.runs.store import Store, store_root
-    from mtlab.sweeps.opened import opened as reading
+    from mtlab.sweeps.stored import open_sweep as reading
 
     opened = Store.open(store_root(store))
     stored = opened.plan(sweep_name(file, opened))
@@ -52,9 +52,9 @@ def best(
     from mtlab.config.check import check_config
     from mtlab.files import write_text
     from mtlab.runs.store import Store, store_root
-    from mtlab.sweeps.opened import opened as reading
-    from mtlab.sweeps.spec import Final
-    from mtlab.sweeps.winners import recipe, winners, written
+    from mtlab.sweeps.spec import FinalRules
+    from mtlab.sweeps.stored import open_sweep as reading
+    from mtlab.sweeps.winners import to_yaml, winners, winners_study
 
     opened = Store.open(store_root(store))
     stored = opened.plan(sweep_name(file, opened))
@@ -64,7 +64,7 @@ def best(
         raise UserError("is there already: name another file", file=as_)
     if front and len(stored["objectives"]) < 2:
         raise UserError("--front needs several objectives", file="command line")
-    final = check_config(Final, stored["finally"] or {})
+    final = check_config(FinalRules, stored["finally"] or {})
     with reading(opened, stored) as (_, searches):
         chosen = winners(searches, "front" if front else final.retrain)
         if as_json:
@@ -77,8 +77,8 @@ def best(
         else:
             print_best(searches, chosen)
     if as_ is not None:
-        study = recipe(stored, chosen, name=as_.stem, final=final)
-        write_text(as_, written(study, stored, chosen))
+        study = winners_study(stored, chosen, name=as_.stem, final=final)
+        write_text(as_, to_yaml(study, stored, chosen))
         typer.echo(f"written to {as_}", err=as_json)
         if stored["recipe"]["plugins"]:
             folder = stored["recipe"]["plugin_folder"]

@@ -24,12 +24,12 @@ from mtlab.cli.sweep import results
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.launch.launcher import Policy
+    from mtlab.launch.launcher import LaunchPolicy
     from mtlab.runs.store import Store
     from mtlab.studies.costs import Costs
-    from mtlab.sweeps.run import Ended
-    from mtlab.sweeps.storage.backends import Shelf
-    from mtlab.sweeps.variants import Prepared
+    from mtlab.sweeps.run import SweepOutcome
+    from mtlab.sweeps.storage.base import SweepStorage
+    from mtlab.sweeps.variants import PreparedSweep
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="Sweep file, or the name of a shipped recipe such as quick.")]
 
@@ -84,10 +84,10 @@ def run(
     """
     from mtlab.cli.study.run import chosen_launcher
     from mtlab.launch.backends import attempt_limit, make_pool
-    from mtlab.launch.launcher import Policy
+    from mtlab.launch.launcher import LaunchPolicy
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.run import configs_of, open_searches, run_searches
-    from mtlab.sweeps.view import sweep_view
+    from mtlab.sweeps.view import make_sweep_view
 
     if fail_fast and keep_going:
         raise UserError("--fail-fast and --keep-going contradict each other: give one", file="command line")
@@ -99,11 +99,11 @@ def run(
         pool = make_pool(settings, resources, configs_of(prepared), at_once=workers)
     except UserError as error:
         raise sweep.error(error.problem, error.key) from None
-    policy = Policy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
+    policy = LaunchPolicy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
     with _shelf(prepared, opened, replace=replace) as shelf:
         searches = open_searches(prepared, shelf)
-        typer.echo(_beginning(prepared, [search.standing().ended for search in searches]))
-        view, news = sweep_view(searches, sweep.objectives[0].metric)
+        typer.echo(_beginning(prepared, [search.status().ended for search in searches]))
+        view, news = make_sweep_view(searches, sweep.objectives[0].metric)
         ended = run_searches(
             prepared,
             searches,
@@ -136,17 +136,17 @@ def plan(
     """Show what would be searched: spaces, budgets, costs, and how far it is. Starts nothing."""
     from mtlab.cli.sweep.plan import print_plan
     from mtlab.runs.store import Store, store_root
-    from mtlab.sweeps.opened import found
     from mtlab.sweeps.plan import PlanFile, to_json
+    from mtlab.sweeps.stored import load_searches
 
     opened = Store.open(store_root(store), create=True)
     prepared, costs = _prepared(file, overrides, opened, plugins=not no_plugins)
     costs.save()
     with _shelf(prepared, opened, replace=replace) as shelf:
         data = PlanFile(opened, to_json(prepared)).plan
-        searches = found(shelf, data)
+        searches = load_searches(shelf, data)
         if as_json:
-            counts = [dict(each.standing.counts) for each in searches]
+            counts = [dict(each.status.counts) for each in searches]
             print_json(data | {"variants": [v | {"trials": c} for v, c in zip(data["variants"], counts, strict=True)]})
             return
         print_plan(data, searches)
@@ -166,7 +166,7 @@ def _prepared(
     plugins: bool,
     ready: bool = False,
     launcher: str | None = None,
-) -> tuple[Prepared, Costs]:
+) -> tuple[PreparedSweep, Costs]:
     """Read, expand and price a sweep; with `ready`, refuse what could not be run here, and fetch what can be had."""
     from mtlab.cli.study.run import chosen_launcher, fetch_weights, refuse_unread, refuse_unready
     from mtlab.config.load import study_file, sweep_recipes
@@ -193,15 +193,15 @@ def _prepared(
 
 
 @contextmanager
-def _shelf(prepared: Prepared, store: Store, *, replace: bool) -> Iterator[Shelf]:
+def _shelf(prepared: PreparedSweep, store: Store, *, replace: bool) -> Iterator[SweepStorage]:
     """Open a sweep's storage, and take its name for its file; what goes wrong is told with the file's place."""
     from mtlab.sweeps.run import check_searches
-    from mtlab.sweeps.storage.backends import open_shelf
+    from mtlab.sweeps.storage.base import open_storage
 
     sweep, text = prepared.sweep, prepared.sweep.path.read_text()
     store.check_claim(sweep.name, sweep.path, text, replace=replace)
     try:
-        shelf = open_shelf(sweep.keys.storage, sweep.name, store.study(sweep.name))
+        shelf = open_storage(sweep.keys.storage, sweep.name, store.study(sweep.name))
     except UserError as error:
         raise (sweep.error(error.problem, error.key) if error.file is None else error) from None
     try:
@@ -212,7 +212,7 @@ def _shelf(prepared: Prepared, store: Store, *, replace: bool) -> Iterator[Shelf
         shelf.close()
 
 
-def _beginning(prepared: Prepared, ended: list[int]) -> str:
+def _beginning(prepared: PreparedSweep, ended: list[int]) -> str:
     """Say what is about to happen, in one line."""
     sweep = prepared.sweep
     each = sweep.keys.budget.trials
@@ -232,11 +232,11 @@ def _track(store: Store, name: str) -> None:
 
 
 def _judge(
-    prepared: Prepared,
+    prepared: PreparedSweep,
     store: Store,
     file: str,
     workers: int | None,
-    policy: Policy,
+    policy: LaunchPolicy,
     launcher: str | None,
     *,
     plugins: bool,
@@ -244,8 +244,8 @@ def _judge(
     """Retrain the best of each variant on fresh seeds, as the ordinary study that it is; return the exit code."""
     from mtlab.cli.study.run import Launched, run_study
     from mtlab.files import write_text
-    from mtlab.sweeps.opened import opened as reading
-    from mtlab.sweeps.winners import final_name, recipe, winners, written
+    from mtlab.sweeps.stored import open_sweep as reading
+    from mtlab.sweeps.winners import final_name, to_yaml, winners, winners_study
 
     sweep, stored = prepared.sweep, store.plan(prepared.sweep.name)
     assert sweep.final is not None
@@ -256,7 +256,9 @@ def _judge(
         typer.echo(f"nothing is retrained: {error}", err=True)
         return 1
     path = store.study(sweep.name) / "final.yaml"
-    write_text(path, written(recipe(stored, chosen, name=final_name(sweep.name), final=sweep.final), stored, chosen))
+    write_text(
+        path, to_yaml(winners_study(stored, chosen, name=final_name(sweep.name), final=sweep.final), stored, chosen)
+    )
     typer.echo(f"retraining the best of each variant on {sweep.final.seeds} fresh seeds: {path}")
     study = Launched(
         file=str(path),
@@ -269,7 +271,7 @@ def _judge(
     return run_study(study, store, workers, policy, report=False)
 
 
-def _conclude(ended: Ended, store: Store, name: str, file: str, code: int) -> int:
+def _conclude(ended: SweepOutcome, store: Store, name: str, file: str, code: int) -> int:
     """Print what came of it: problems, the table, paths, and what to do next."""
     from mtlab.cli.sweep.status import print_report
 

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from mtlab.report.sweep import SweepReport
     from mtlab.runs.store import Store
-    from mtlab.sweeps.opened import Found
-    from mtlab.sweeps.storage.backends import Shelf
+    from mtlab.sweeps.storage.base import SweepStorage
+    from mtlab.sweeps.stored import StoredSearch
     from mtlab.sweeps.winners import Winner
 
 
@@ -19,7 +19,9 @@ SHOWN = 8  #: failed or refused trials of a variant that are told one by one
 _COUNTED = ("running", "waiting", "pruned", "failed", "refused", "tried again")  #: shown where there are any
 
 
-def describe(store: Store, plan: Mapping[str, Any], shelf: Shelf, searches: Sequence[Found]) -> dict[str, Any]:
+def describe(
+    store: Store, plan: Mapping[str, Any], shelf: SweepStorage, searches: Sequence[StoredSearch]
+) -> dict[str, Any]:
     """Tell how a sweep stands, as plain data with stable keys."""
     from mtlab.sweeps.winners import final_name
 
@@ -28,17 +30,17 @@ def describe(store: Store, plan: Mapping[str, Any], shelf: Shelf, searches: Sequ
         "sweep": plan["study"],
         "objectives": plan["objectives"],
         "budget": plan["budget"],
-        "complete": all(found.standing.complete for found in searches),
+        "complete": all(found.status.complete for found in searches),
         "variants": [_variant(found, shelf) for found in searches],
         "final": name if name in store.study_names() else None,
     }
 
 
-def _variant(found: Found, shelf: Shelf) -> dict[str, Any]:
-    from mtlab.sweeps.records import CELL, PROBLEM, REFUSED
+def _variant(found: StoredSearch, shelf: SweepStorage) -> dict[str, Any]:
+    from mtlab.sweeps.status import CELL, PROBLEM, REFUSED
 
-    standing, best = found.standing, found.best
-    left = [number for number, owner in standing.owners.items() if owner is None or shelf.gone(owner)]
+    standing, best = found.status, found.best
+    left = [number for number, owner in standing.owners.items() if owner is None or shelf.launcher_is_gone(owner)]
     told = []
     for trial in found.trials:
         word = "left behind" if trial.number in left else standing.words[trial.number]
@@ -109,7 +111,7 @@ def print_status(described: Mapping[str, Any]) -> None:
         console.print(f"the tuned variants: mtlab status {described['final']} · mtlab report {described['final']}")
 
 
-def print_best(searches: Sequence[Found], chosen: Sequence[Winner]) -> None:
+def print_best(searches: Sequence[StoredSearch], chosen: Sequence[Winner]) -> None:
     """Print the best settings of each variant, a line per setting."""
     from rich.console import Console
 
@@ -136,9 +138,9 @@ def print_best(searches: Sequence[Found], chosen: Sequence[Winner]) -> None:
 def made(store: Store, plan: Mapping[str, Any]) -> SweepReport:
     """Make a sweep's report."""
     from mtlab.report.sweep import build
-    from mtlab.sweeps.opened import opened
+    from mtlab.sweeps.stored import open_sweep
 
-    with opened(store, plan) as (_, searches):
+    with open_sweep(store, plan) as (_, searches):
         return build(store, plan, searches)
 
 
@@ -155,9 +157,9 @@ def written(store: Store, plan: Mapping[str, Any], wanted: Literal["md", "json",
 def page(store: Store, plan: Mapping[str, Any]) -> str:
     """Write a sweep's page."""
     from mtlab.report.page.sweep_page import sweep_page
-    from mtlab.sweeps.opened import opened
+    from mtlab.sweeps.stored import open_sweep
 
-    with opened(store, plan) as (_, searches):
+    with open_sweep(store, plan) as (_, searches):
         return sweep_page(store, plan, searches)
 
 

@@ -16,7 +16,7 @@ from mtlab.dashboard.parts import CONDITIONS, Column, Part
 from mtlab.dashboard.views import address
 from mtlab.dashboard.watched import stamp
 from mtlab.errors import UserError
-from mtlab.launch.failures import Failure
+from mtlab.launch.exit_status import RunFailure
 from mtlab.recording import reader
 from mtlab.report import gathered
 from mtlab.report.formats import numbers
@@ -103,7 +103,7 @@ def _problem(look: Look, card: RunCard) -> Part:
         return parts.trouble(f"A file of this run cannot be read: {card.problem}", html.P(advice))
     written = look.data.store.failure(card.id) if card.condition == "failed" else None
     if written is not None:
-        failure, trace = Failure.from_json(written), str(written.get("trace") or "")
+        failure, trace = RunFailure.from_json(written), str(written.get("trace") or "")
         return parts.trouble(
             f"Attempt {failure.attempt} failed: {failure}",
             html.P(f"What to do: {failure.advice}."),

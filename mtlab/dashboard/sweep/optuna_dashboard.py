@@ -12,7 +12,7 @@ from mtlab.dashboard.sweep import sweep_artifacts
 from mtlab.dashboard.sweep.sweep_artifacts import BATCH
 from mtlab.errors import UserError
 from mtlab.runs.store import Store
-from mtlab.sweeps.opened import found, opened
+from mtlab.sweeps.stored import load_searches, open_sweep
 
 if TYPE_CHECKING:
     from optuna.artifacts import FileSystemArtifactStore
@@ -55,7 +55,7 @@ def serve(root: Path, name: str, host: str, port: int | None, say: Callable[[str
     plan = store.plan(name)
     folder = sweep_artifacts.folder(store, plan)
     folder.mkdir(parents=True, exist_ok=True)
-    with opened(store, plan) as (shelf, _):
+    with open_sweep(store, plan) as (shelf, _):
         bound, data, over = bind(host, port), Data(root), threading.Event()
         try:
             artifacts = FileSystemArtifactStore(str(folder))
@@ -103,7 +103,7 @@ def add_page(server: Any, store: Store, name: str) -> None:
 
     def page() -> str:
         plan = store.plan(name)
-        with opened(store, plan) as (_, searches):
+        with open_sweep(store, plan) as (_, searches):
             return sweep_page(store, plan, searches)
 
     server.add_url_rule("/sweep", "sweep", page)
@@ -136,7 +136,7 @@ def attach_some(
 ) -> int:
     """Attach figures to all trials that have ended, a few at a time; return to how many."""
     storage: BaseStorage = shelf.storage
-    waiting = list(sweep_artifacts.pending(storage, plan, found(shelf, plan)))
+    waiting = list(sweep_artifacts.pending(storage, plan, load_searches(shelf, plan)))
     for start in range(0, len(waiting), BATCH):
         if over.is_set():
             return start

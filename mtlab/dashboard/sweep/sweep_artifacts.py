@@ -18,9 +18,9 @@ from mtlab.recording import reader
 from mtlab.report.figures import export, theme
 from mtlab.report.gathered import Source
 from mtlab.runs.store import Store
-from mtlab.sweeps.library import quiet
-from mtlab.sweeps.opened import Found
-from mtlab.sweeps.records import CELL, PROBLEM, REFUSED
+from mtlab.sweeps.optuna_helpers import silence_optuna
+from mtlab.sweeps.status import CELL, PROBLEM, REFUSED
+from mtlab.sweeps.stored import StoredSearch
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -39,7 +39,7 @@ Draw = Callable[[list[tuple["go.Figure", str]]], list[bytes]]
 class Pending:
     """A trial that has ended and has no figures yet."""
 
-    found: Found
+    found: StoredSearch
     trial: FrozenTrial
     sources: tuple[Source, ...]  #: its runs
 
@@ -49,7 +49,7 @@ class Pending:
         return f"{self.found.label} · trial {self.trial.number}"
 
 
-def pending(storage: BaseStorage, plan: Mapping[str, Any], searches: Sequence[Found]) -> Iterator[Pending]:
+def pending(storage: BaseStorage, plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> Iterator[Pending]:
     """Go through the trials that have ended and have no figures yet."""
     for found in searches:
         if found.study is None:
@@ -57,7 +57,7 @@ def pending(storage: BaseStorage, plan: Mapping[str, Any], searches: Sequence[Fo
         known = storage.get_study_system_attrs(storage.get_study_id_from_name(found.study.study_name))
         for trial in found.trials:
             cell = trial.user_attrs.get(CELL)
-            if found.standing.words[trial.number] not in _ENDED or cell is None:
+            if found.status.words[trial.number] not in _ENDED or cell is None:
                 continue
             if any(key.startswith(_place(trial, "")) for key in known):
                 continue
@@ -120,7 +120,7 @@ def attach(
 
 def note(pending: Pending) -> str:
     """Write the note of a trial, Markdown: what became of it, and where its runs are."""
-    trial, word = pending.trial, pending.found.standing.words[pending.trial.number]
+    trial, word = pending.trial, pending.found.status.words[pending.trial.number]
     problem = trial.user_attrs.get(PROBLEM)
     why = f": {problem['kind']}, {problem['problem']}" if problem else trial.user_attrs.get(REFUSED, "")
     runs = " · ".join(f"[seed {source.seed}](/run/{source.run})" for source in pending.sources)
@@ -140,7 +140,7 @@ def _link(pending: Pending) -> None:
     study = pending.found.study
     assert study is not None
     study.sampler = optuna.samplers.RandomSampler()
-    with quiet():
+    with silence_optuna():
         trial = optuna.trial.Trial(study, pending.trial._trial_id)
         if not get_note(trial):
             save_note(trial, note(pending))

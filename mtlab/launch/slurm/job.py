@@ -9,7 +9,7 @@ from typing import Any
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.launch.slurm.queue import WARNING, SlurmError, complaint, look
+from mtlab.launch.slurm.queue import WARNING, SlurmError, last_error_line, query_jobs
 from mtlab.launch.workers import TORCHRUN
 from mtlab.processes import Process, here
 from mtlab.runs.lock import guarded
@@ -24,7 +24,7 @@ def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str
         run: the run directory.
         worker: the command line of its worker.
         variables: the worker's environment, beside what the cluster sets.
-        options: of `executor`.
+        options: of `make_executor`.
 
     Raises:
         SlurmError: Slurm does not take it now.
@@ -32,9 +32,9 @@ def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str
 
     """
     with guarded(run):
-        known = recorded(run)
+        known = read_job(run)
         if known is not None:
-            seen = look([known[0]]).get(known[0])
+            seen = query_jobs([known[0]]).get(known[0])
             if seen is not None and seen.active:
                 return known[0]
         (run / "log.txt").touch()
@@ -46,14 +46,14 @@ def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str
 def _submit(run: Path, worker: Sequence[str], variables: Mapping[str, str], options: Mapping[str, Any]) -> int:
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    chosen = executor(run / FOLDER, {**options, "job_name": f"mtlab-{run.parent.name[:8]}-{run.name}"})
+    chosen = make_executor(run / FOLDER, {**options, "job_name": f"mtlab-{run.parent.name[:8]}-{run.name}"})
     try:
-        return int(chosen.submit(become, list(worker), str(run / "log.txt"), dict(variables)).job_id)
+        return int(chosen.submit(exec_worker, list(worker), str(run / "log.txt"), dict(variables)).job_id)
     except (FailedJobError, FailedSubmissionError) as error:
-        raise SlurmError(complaint(str(error))) from None
+        raise SlurmError(last_error_line(str(error))) from None
 
 
-def executor(folder: Path, options: Mapping[str, Any]) -> Any:
+def make_executor(folder: Path, options: Mapping[str, Any]) -> Any:
     """Make submitit's executor for one run.
 
     Args:
@@ -64,7 +64,7 @@ def executor(folder: Path, options: Mapping[str, Any]) -> Any:
         UserError: submitit is not installed.
 
     """
-    submitit = library()
+    submitit = import_submitit()
     made = submitit.SlurmExecutor(folder=folder)
     plain = {key: value for key, value in options.items() if key != "extra" and value is not None}
     made.update_parameters(
@@ -74,14 +74,14 @@ def executor(folder: Path, options: Mapping[str, Any]) -> Any:
             "ntasks_per_node": 1,
             **plain,
             "srun_args": [f"--cpus-per-task={plain.get('cpus_per_task', 1)}"],  # srun does not ask sbatch for them
-            # Warned in time, a worker keeps its state. `become` replaces the process that knows submitit's own signal.
+            # Warned in time, a worker keeps its state. `exec_worker` replaces the process that knows submitit's own signal.
             "additional_parameters": {"signal": f"TERM@{WARNING}", **options.get("extra", {})},
         }
     )
     return made
 
 
-def library() -> Any:
+def import_submitit() -> Any:
     """Import submitit.
 
     Raises:
@@ -95,7 +95,7 @@ def library() -> Any:
     return submitit
 
 
-def recorded(run: Path) -> tuple[int, Process] | None:
+def read_job(run: Path) -> tuple[int, Process] | None:
     """Return the job that was last submitted for a run, and who did; None if there was none."""
     try:
         data = files.read_json(run / FOLDER / "job.json")
@@ -104,14 +104,14 @@ def recorded(run: Path) -> tuple[int, Process] | None:
         return None
 
 
-def forget(run: Path, job: int) -> None:
+def forget_job(run: Path, job: int) -> None:
     """Forget a job of a run that has ended."""
-    known = recorded(run)
+    known = read_job(run)
     if known is not None and known[0] == job:
         (run / FOLDER / "job.json").unlink(missing_ok=True)
 
 
-def become(worker: Sequence[str], log: str, variables: Mapping[str, str]) -> None:
+def exec_worker(worker: Sequence[str], log: str, variables: Mapping[str, str]) -> None:
     """Become the worker, on the node: signals reach it, and its exit code is the job's.
 
     Args:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtlab.errors import UserError
-from mtlab.launch.failures import End
+from mtlab.launch.exit_status import ExitStatus
 
 WARNING = 60  #: seconds before the end of its time at which a worker is told to keep its state
 TICK = 60  #: seconds by which Slurm may be early or late with that
@@ -35,7 +35,7 @@ class SlurmError(Exception):
 
 
 @dataclass(frozen=True)
-class Seen:
+class JobInfo:
     """What the queue says of a job."""
 
     job: int
@@ -55,23 +55,23 @@ class Seen:
         """Is it not at its end yet?"""
         return self.state in _WAITING | _GOING
 
-    def end(self) -> End:
+    def end(self) -> ExitStatus:
         """Say how it ended, in the words that all launchers share."""
         name = f"job {self.job}"
         if self.state == "TIMEOUT" or (self.code in (130, 143) and self._late()):
             spent = f"{self.limit / 3600:.3g} hours" if self.limit else "its time"
-            return End(None, "timeout", f"{name}: not finished after {spent}")
+            return ExitStatus(None, "timeout", f"{name}: not finished after {spent}")
         if self.state == "OUT_OF_MEMORY":
-            return End(None, "oom", f"{name}: Slurm ended it for its memory: raise resources.memory_gb")
+            return ExitStatus(None, "oom", f"{name}: Slurm ended it for its memory: raise resources.memory_gb")
         if self.state in _LOST:
-            return End(None, None, f"{name}: {_LOST[self.state]}")
-        return End(self.code)
+            return ExitStatus(None, None, f"{name}: {_LOST[self.state]}")
+        return ExitStatus(self.code)
 
     def _late(self) -> bool:
         return self.limit is not None and self.used >= self.limit - WARNING - TICK
 
 
-def look(jobs: Iterable[int], *, patience: float = PATIENCE) -> dict[int, Seen]:
+def query_jobs(jobs: Iterable[int], *, patience: float = PATIENCE) -> dict[int, JobInfo]:
     """Ask the queue about jobs, in one question; those that it has forgotten are left out.
 
     Args:
@@ -89,21 +89,21 @@ def look(jobs: Iterable[int], *, patience: float = PATIENCE) -> dict[int, Seen]:
     format_ = ",".join(f"{field}:|" for field in _FIELDS)
     try:
         asked = ("squeue", "--noheader", "--states=all", f"--jobs={names}", f"--Format={format_}")
-        text = command(*asked, patience=patience)
+        text = run_command(*asked, patience=patience)
     except SlurmError as error:
         if "Invalid job id" in str(error):  # said only if it has forgotten all of them
             return {}
         raise
-    return {seen.job: seen for seen in parsed(text)}
+    return {seen.job: seen for seen in parse_squeue(text)}
 
 
-async def look_aside(jobs: Iterable[int]) -> dict[int, Seen]:
-    """`look` in a thread, so that all else goes on."""
-    return await asyncio.to_thread(look, tuple(jobs))
+async def query_jobs_async(jobs: Iterable[int]) -> dict[int, JobInfo]:
+    """`query_jobs` in a thread, so that all else goes on."""
+    return await asyncio.to_thread(query_jobs, tuple(jobs))
 
 
-def parsed(text: str) -> list[Seen]:
-    """Read the lines that `look` asks for."""
+def parse_squeue(text: str) -> list[JobInfo]:
+    """Read the lines that `query_jobs` asks for."""
     found = []
     for line in text.splitlines():
         words = [word.strip() for word in line.split("|")]
@@ -111,19 +111,19 @@ def parsed(text: str) -> list[Seen]:
             code, _, number = words[2].partition(":")
             signal = int(number or 0)
             found.append(
-                Seen(
+                JobInfo(
                     job=int(words[0]),
                     state=words[1].split(" ")[0],
                     code=128 + signal if signal else int(code or 0),
                     restarts=int(words[3] or 0),
-                    used=seconds(words[4]) or 0,
-                    limit=seconds(words[5]),
+                    used=parse_duration(words[4]) or 0,
+                    limit=parse_duration(words[5]),
                 )
             )
     return found
 
 
-def seconds(text: str) -> int | None:
+def parse_duration(text: str) -> int | None:
     """Read Slurm's `days-hours:minutes:seconds`, as far as it is written; None of UNLIMITED and the like.
 
     >>> seconds("1-02:03:04"), seconds("01:30"), seconds("UNLIMITED")
@@ -144,10 +144,10 @@ def cancel(jobs: Iterable[int], *, force: bool = False) -> None:
 
     """
     words = ["--signal=KILL"] if force else []
-    command("scancel", "--quiet", *words, *map(str, sorted(jobs)))
+    run_command("scancel", "--quiet", *words, *map(str, sorted(jobs)))
 
 
-def command(*words: str, patience: float = PATIENCE) -> str:
+def run_command(*words: str, patience: float = PATIENCE) -> str:
     """Run a command of Slurm; return what it prints.
 
     Args:
@@ -163,11 +163,11 @@ def command(*words: str, patience: float = PATIENCE) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SlurmError(f"{words[0]}: {error}") from None
     if done.returncode:
-        raise SlurmError(complaint(done.stderr) or f"{words[0]} ended with {done.returncode}")
+        raise SlurmError(last_error_line(done.stderr) or f"{words[0]} ended with {done.returncode}")
     return done.stdout
 
 
-def complaint(text: str) -> str:
+def last_error_line(text: str) -> str:
     """Return the last thing that a command complained of, without its own name."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("Try ")]
     return re.sub(r"^\w+: (error: |fatal: )?", "", lines[-1]) if lines else ""
@@ -180,17 +180,19 @@ def partitions() -> list[str]:
         SlurmError: the cluster does not answer.
 
     """
-    return sorted({line.strip() for line in command("sinfo", "--noheader", "--format=%R").splitlines() if line.strip()})
+    return sorted(
+        {line.strip() for line in run_command("sinfo", "--noheader", "--format=%R").splitlines() if line.strip()}
+    )
 
 
-def described() -> dict[str, Any]:
+def describe_cluster() -> dict[str, Any]:
     """Say what Slurm there is here: `version`, `partitions`, and `problem` if the cluster does not answer."""
     found: dict[str, Any] = {"version": None, "partitions": [], "problem": None}
     if shutil.which("sbatch") is None:
         return found
     try:
-        found["version"] = command("sbatch", "--version").strip().rpartition(" ")[2]
-        rows = command("sinfo", "--noheader", "--format=%P|%a|%l|%D|%c|%m|%G").splitlines()
+        found["version"] = run_command("sbatch", "--version").strip().rpartition(" ")[2]
+        rows = run_command("sinfo", "--noheader", "--format=%P|%a|%l|%D|%c|%m|%G").splitlines()
     except SlurmError as error:
         return found | {"problem": str(error)}
     names = ("name", "state", "time_limit", "nodes", "cpus", "memory_mib", "gres")
@@ -221,7 +223,7 @@ def refuse_impossible(options: Mapping[str, Any], asked: Mapping[str, str | None
                 raise UserError(
                     f"the cluster has no partition {name!r}; {nearest(name, known)}", key="launcher.partition"
                 )
-        command("sbatch", "--test-only", *_flags(options), "--wrap=true")
+        run_command("sbatch", "--test-only", *_flags(options), "--wrap=true")
     except SlurmError as error:
         why = str(error).removeprefix("allocation failure: ")
         if "configuration source" in why:

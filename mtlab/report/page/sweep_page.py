@@ -17,16 +17,16 @@ from mtlab.report.page.study_page import cells
 from mtlab.report.sweep import SweepReport
 from mtlab.runs.store import Store
 from mtlab.studies.axes import plain_label
-from mtlab.sweeps.opened import Found
+from mtlab.sweeps.stored import StoredSearch
 
 
-def sweep_page(store: Store, plan: Mapping[str, Any], searches: Sequence[Found]) -> str:
+def sweep_page(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> str:
     """Write the page of a sweep, however far it is.
 
     Args:
         store: where its runs are.
         plan: its stored plan.
-        searches: see `mtlab.sweeps.opened`.
+        searches: see `mtlab.sweeps.stored`.
 
     """
     report = sweep.build(store, plan, searches)
@@ -78,7 +78,7 @@ def _found(report: SweepReport) -> Content:
     return parts
 
 
-def _best(searches: Sequence[Found], report: SweepReport) -> Content:
+def _best(searches: Sequence[StoredSearch], report: SweepReport) -> Content:
     """Show the best settings of all variants side by side."""
     paths = list(dict.fromkeys(path for found in searches for path in found.space))
     best = [row.best.params if row.best is not None else {} for row in report.rows]
@@ -102,7 +102,7 @@ def _final(report: SweepReport, styles: Mapping[str, Style]) -> Content:
     ]
 
 
-def _search(store: Store, searches: Sequence[Found], styles: Mapping[str, Style]) -> list[Gallery]:
+def _search(store: Store, searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[Gallery]:
     made = [Gallery("progress", "Best so far", {(): search_progress.progress(searches, styles)})]
     if searches and len(searches[0].objectives) > 1:
         made.append(Gallery("front", "What no other trial beats", {(): pareto_front.front(searches, styles)}))
@@ -112,7 +112,7 @@ def _search(store: Store, searches: Sequence[Found], styles: Mapping[str, Style]
     return [*made, Gallery("curves", "Curves of the trials", drawn, (_variants(searches),))]
 
 
-def _settings(searches: Sequence[Found], styles: Mapping[str, Style]) -> list[Gallery]:
+def _settings(searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[Gallery]:
     lines: dict[tuple[str, ...], Any] = {(found.label,): parallel.parallel(found, styles) for found in searches}
     return [
         Gallery("importances", "Importance", {(): importances.importances(searches, styles)}),
@@ -121,11 +121,11 @@ def _settings(searches: Sequence[Found], styles: Mapping[str, Style]) -> list[Ga
     ]
 
 
-def _variants(searches: Sequence[Found]) -> Choice:
+def _variants(searches: Sequence[StoredSearch]) -> Choice:
     return Choice("variant", "Variant", {found.label: found.label for found in searches})
 
 
-def _spaces(searches: Sequence[Found]) -> Content:
+def _spaces(searches: Sequence[StoredSearch]) -> Content:
     paths = list(dict.fromkeys(path for found in searches for path in found.space))
     lines = [
         (element("code", path), *(str(found.space[path]) if path in found.space else "—" for found in searches))

@@ -23,7 +23,7 @@ FILE = "journal.jsonl"  #: in the sweep's folder
 LAUNCHERS = "launchers"  #: folder in the sweep's folder: one locked file for each launcher that lives
 
 
-class Journal(BaseJournalBackend):
+class JournalFile(BaseJournalBackend):
     """Optuna's journal file, in its own format.
 
     It differs in how it is written: under a lock of the kernel, which lets go when its holder is killed; half a line
@@ -61,7 +61,7 @@ class Journal(BaseJournalBackend):
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def batch(self) -> Iterator[None]:
         """Make what is logged within reach the disk at the end, once, instead of line by line."""
         self._batches += 1
         try:
@@ -83,7 +83,7 @@ class Journal(BaseJournalBackend):
         os.ftruncate(self._descriptor, content.rfind(b"\n") + 1)
 
 
-class JournalShelf:
+class JournalSweepStorage:
     """A sweep's journal, see `Shelf`.
 
     Args:
@@ -102,25 +102,25 @@ class JournalShelf:
             raise UserError("the sweep has not begun: it has no journal", file=folder)
         with files.writing(path):
             folder.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(path)
+        self.journal = JournalFile(path)
         try:
             self.storage = JournalStorage(self.journal)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"is no journal that can be read ({error}): it was changed by hand", file=path) from None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep all other launchers out, see `Shelf.alone`."""
-        with guarded(self.folder / "search"), self.together():
+    def exclusive(self) -> Iterator[None]:
+        """Keep all other launchers out, see `Shelf.exclusive`."""
+        with guarded(self.folder / "search"), self.batch():
             yield
 
-    def together(self) -> AbstractContextManager[None]:
-        """Wait for the disk once, see `Shelf.together`."""
-        return self.journal.together()
+    def batch(self) -> AbstractContextManager[None]:
+        """Wait for the disk once, see `Shelf.batch`."""
+        return self.journal.batch()
 
     @contextmanager
-    def present(self, token: str) -> Iterator[None]:
-        """Hold a file of one's own, see `Shelf.present`."""
+    def register_launcher(self, token: str) -> Iterator[None]:
+        """Hold a file of one's own, see `Shelf.register_launcher`."""
         path = self.folder / LAUNCHERS / token
         with files.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,8 +132,8 @@ class JournalShelf:
             path.unlink(missing_ok=True)
             os.close(descriptor)
 
-    def gone(self, token: str) -> bool:
-        """Look whether its file is there and held, see `Shelf.gone`."""
+    def launcher_is_gone(self, token: str) -> bool:
+        """Look whether its file is there and held, see `Shelf.launcher_is_gone`."""
         path = self.folder / LAUNCHERS / token
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -22,12 +22,12 @@ PATIENCE = 5  #: seconds in which the server must answer
 #: After 20 s of silence the server asks four times, every 5 s, whether the other machine is still there.
 KEEPALIVE = "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4"
 #: Optuna commits every attribute, parameter and report by itself: to wait for the disk each time would take most of a
-#: trial's time beside training. `together` waits once.
+#: trial's time beside training. `batch` waits once.
 UNHURRIED, WAITING = "-c synchronous_commit=off", "-c synchronous_commit=on"
 TABLES = "mtlab/optuna tables"  #: what must be made by one launcher alone, whatever the sweep
 
 
-class PostgresShelf:
+class PostgresSweepStorage:
     """A sweep's part of a PostgreSQL database, see `Shelf`.
 
     Args:
@@ -58,14 +58,14 @@ class PostgresShelf:
             )
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the sweep's lock, see `Shelf.alone`."""
-        with self._locked(f"sweep/{self.name}"), self.together():
+    def exclusive(self) -> Iterator[None]:
+        """Hold the sweep's lock, see `Shelf.exclusive`."""
+        with self._locked(f"sweep/{self.name}"), self.batch():
             yield
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Write something and wait for it, see `Shelf.together`: what the log holds before reaches the disk first."""
+    def batch(self) -> Iterator[None]:
+        """Write something and wait for it, see `Shelf.batch`: what the log holds before reaches the disk first."""
         try:
             yield
         finally:
@@ -73,13 +73,13 @@ class PostgresShelf:
                 self._ask("SELECT pg_logical_emit_message(true, 'mtlab', '')")
 
     @contextmanager
-    def present(self, token: str) -> Iterator[None]:
-        """Hold a lock of one's own, see `Shelf.present`."""
+    def register_launcher(self, token: str) -> Iterator[None]:
+        """Hold a lock of one's own, see `Shelf.register_launcher`."""
         with self._locked(f"launcher/{token}"):
             yield
 
-    def gone(self, token: str) -> bool:
-        """Try its lock, see `Shelf.gone`."""
+    def launcher_is_gone(self, token: str) -> bool:
+        """Try its lock, see `Shelf.launcher_is_gone`."""
         key = _key(f"launcher/{token}")
         if not self._ask("SELECT pg_try_advisory_lock(%s)", key):
             return False

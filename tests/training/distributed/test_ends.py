@@ -20,9 +20,9 @@ from mtlab.distributed import process_group
 from mtlab.distributed.ranks import ALL, Ranks, uneven
 from mtlab.distributed.torchrun import exit_code
 from mtlab.errors import UserError
-from mtlab.launch.failures import End, judge
+from mtlab.launch.exit_status import ExitStatus, classify_exit
 from mtlab.launch.local import LocalPool, default_workers
-from mtlab.launch.workers import environment, worker_command
+from mtlab.launch.workers import worker_command, worker_environment
 from mtlab.training.environment import device
 
 TORCHRUN = {
@@ -69,7 +69,7 @@ def test_a_run_one_of_whose_processes_was_killed_goes_on_as_if_nothing_had_happe
     assert code == 128 + signal.SIGKILL, complained
     assert "Traceback" not in complained
     assert not (broken / "failure.json").exists()
-    failure = judge(End(code), None, finished=False, attempt=1)
+    failure = classify_exit(ExitStatus(code), None, finished=False, attempt=1)
     assert failure is not None
     assert failure.kind == "killed", "the launcher tries again"
     assert not (broken / "lock.json").exists() or json.loads((broken / "lock.json").read_text())["pid"]
@@ -148,8 +148,8 @@ def test_what_cannot_be_shared() -> None:
 def test_torchruns_environment_is_read() -> None:
     assert process_group.read({"MASTER_ADDR": "node1", "HOME": "/"}) is None
     assert process_group.read(TORCHRUN) == {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}
-    with process_group.joined({**TORCHRUN, "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}) as group:
-        assert group.size == 1
+    with process_group.join_group({**TORCHRUN, "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}) as group:
+        assert group.world_size == 1
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_half_an_environment_ends_a_worker_in_one_line(make_run: RunMaker) -> No
 def test_a_launchers_workers_are_none_of_torchruns(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    assert process_group.read(environment(1)) is None
+    assert process_group.read(worker_environment(1)) is None
 
 
 def test_each_process_takes_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

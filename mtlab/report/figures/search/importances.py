@@ -9,14 +9,14 @@ import plotly.graph_objects as go
 from mtlab.report.figures import theme
 from mtlab.report.figures.search import search_parts as searching
 from mtlab.report.figures.theme import Style
-from mtlab.sweeps.library import quiet
-from mtlab.sweeps.opened import Found
+from mtlab.sweeps.optuna_helpers import silence_optuna
+from mtlab.sweeps.stored import StoredSearch
 
 EVALUATOR = "PED-ANOVA"  #: Optuna's own choice: how unlike the better trials are to all, parameter by parameter
 FEWEST = 4  #: finished trials below which importances say nothing
 
 
-def importances(searches: Sequence[Found], styles: Mapping[str, Style] | None = None) -> go.Figure:
+def importances(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Draw the importance of each setting in each variant's search, most important first."""
     metric = searching.metric(searches)
     title = f"Importance of settings for {metric} ({EVALUATOR})"
@@ -52,14 +52,14 @@ def importances(searches: Sequence[Found], styles: Mapping[str, Style] | None = 
     return theme.finish(figure, title, caption, height=160 + 22 * len(paths) * max(1, len(measured)))
 
 
-def measure(found: Found) -> dict[str, float] | None:
+def measure(found: StoredSearch) -> dict[str, float] | None:
     """Measure the importances of one variant's settings; None where there is too little to go by."""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     trials = searching.done(found)
     if found.study is None or len(trials) < FEWEST or len({trial.values[0] for trial in trials}) < 2:
         return None
-    with quiet():
+    with silence_optuna():
         try:
             shares = get_param_importances(
                 found.study, evaluator=PedAnovaImportanceEvaluator(), target=lambda trial: trial.values[0]

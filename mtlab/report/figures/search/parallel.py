@@ -9,11 +9,11 @@ import plotly.graph_objects as go
 from mtlab.report.figures import theme
 from mtlab.report.figures.search import search_parts as searching
 from mtlab.report.figures.theme import NEUTRAL, Style, see_through
-from mtlab.sweeps.library import quiet
-from mtlab.sweeps.opened import Found
+from mtlab.sweeps.optuna_helpers import silence_optuna
+from mtlab.sweeps.stored import StoredSearch
 
 
-def parallel(found: Found, styles: Mapping[str, Style] | None = None) -> go.Figure:
+def parallel(found: StoredSearch, styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Draw a line for each finished trial of one variant through all of its settings, the best one bold."""
     metric = found.objectives[0].metric
     title = f"All settings at once: {found.label}"
@@ -22,7 +22,7 @@ def parallel(found: Found, styles: Mapping[str, Style] | None = None) -> go.Figu
         return theme.empty(title, "It takes two finished trials.")
     from optuna.visualization import plot_parallel_coordinate
 
-    with quiet():
+    with silence_optuna():
         figure = plot_parallel_coordinate(
             found.study,
             target=lambda trial: searching.scale(metric) * trial.values[0],

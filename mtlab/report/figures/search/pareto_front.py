@@ -9,11 +9,11 @@ import plotly.graph_objects as go
 from mtlab.report.figures import parts, theme
 from mtlab.report.figures.search import search_parts as searching
 from mtlab.report.figures.theme import Style, see_through
-from mtlab.sweeps.opened import Found
+from mtlab.sweeps.stored import StoredSearch
 
 
 def front(
-    searches: Sequence[Found], styles: Mapping[str, Style] | None = None, places: tuple[int, int] = (1, 0)
+    searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None, places: tuple[int, int] = (1, 0)
 ) -> go.Figure:
     """Draw one objective over another: the trials of each variant, and a line through its front.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mtlab.report.figures import theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
-from mtlab.sweeps.opened import Found
+from mtlab.sweeps.stored import StoredSearch
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NONE_YET = "No trial has finished yet."
 
 
-def metric(searches: Sequence[Found], place: int = 0) -> str:
+def metric(searches: Sequence[StoredSearch], place: int = 0) -> str:
     """Name an objective."""
     return searches[0].objectives[place].metric if searches else ""
 
@@ -31,12 +31,12 @@ def axis(name: str) -> str:
     return f"{name}, points" if numbers.in_points(name) else name
 
 
-def labels(searches: Sequence[Found]) -> list[str]:
+def labels(searches: Sequence[StoredSearch]) -> list[str]:
     """Name the variants."""
     return [found.label for found in searches]
 
 
-def styled(searches: Sequence[Found], styles: Mapping[str, Style] | None, label: str) -> Style:
+def styled(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None, label: str) -> Style:
     """Look up how a variant is drawn."""
     return theme.style(styles, label, labels(searches))
 
@@ -46,18 +46,18 @@ def keeps(trial: FrozenTrial) -> bool:
     return all(excess <= 0 for excess in trial.constraints.values())
 
 
-def done(found: Found, *, allowed: bool = True) -> list[FrozenTrial]:
+def done(found: StoredSearch, *, allowed: bool = True) -> list[FrozenTrial]:
     """Take the trials that finished; with `allowed`, only those that keep all limits."""
-    words_ = found.standing.words
+    words_ = found.status.words
     return [each for each in found.trials if words_[each.number] == "done" and (keeps(each) or not allowed)]
 
 
-def pruned(found: Found) -> list[FrozenTrial]:
+def pruned(found: StoredSearch) -> list[FrozenTrial]:
     """Take the trials that were stopped early and had a value by then."""
-    return [each for each in found.trials if found.standing.words[each.number] == "pruned" and each.values]
+    return [each for each in found.trials if found.status.words[each.number] == "pruned" and each.values]
 
 
-def counted(searches: Sequence[Found]) -> str:
+def counted(searches: Sequence[StoredSearch]) -> str:
     """Say how many trials a figure shows.
 
     >>> counted([])
@@ -65,7 +65,7 @@ def counted(searches: Sequence[Found]) -> str:
     """
     totals: dict[str, int] = {}
     for found in searches:
-        for word, count in found.standing.counts.items():
+        for word, count in found.status.counts.items():
             totals[word] = totals.get(word, 0) + count
     shown = [f"{totals[word]} {word}" for word in ("done", "pruned", "failed", "refused", "running") if word in totals]
     return f"trials: {', '.join(shown)}" if shown else "no trials"

@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 from mtlab.report.figures import parts, theme
 from mtlab.report.figures.search import search_parts as searching
 from mtlab.report.figures.theme import Style, see_through
-from mtlab.sweeps.opened import Found
+from mtlab.sweeps.stored import StoredSearch
 
 
-def progress(searches: Sequence[Found], styles: Mapping[str, Style] | None = None) -> go.Figure:
+def progress(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Draw the best value so far of each variant, and its trials as points: crosses were stopped early."""
     metric = searching.metric(searches)
     title = f"Best so far: {metric}"

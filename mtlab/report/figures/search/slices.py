@@ -11,12 +11,12 @@ from plotly.subplots import make_subplots
 from mtlab.report.figures import theme
 from mtlab.report.figures.search import search_parts as searching
 from mtlab.report.figures.theme import Style, see_through
-from mtlab.sweeps.opened import Found
+from mtlab.sweeps.stored import StoredSearch
 
 COLUMNS = 3  #: panels in a row
 
 
-def slices(searches: Sequence[Found], styles: Mapping[str, Style] | None = None) -> go.Figure:
+def slices(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Draw a panel for each setting: its value in each trial, and what the trial reached."""
     metric = searching.metric(searches)
     title = f"Setting by setting: {metric}"
@@ -49,7 +49,7 @@ def slices(searches: Sequence[Found], styles: Mapping[str, Style] | None = None)
     return theme.finish(figure, title, caption, height=90 + 210 * rows)
 
 
-def _points(found: Found, path: str, style: Style, legend: bool, rank: int) -> list[go.Scatter]:
+def _points(found: StoredSearch, path: str, style: Style, legend: bool, rank: int) -> list[go.Scatter]:
     scale, made = searching.scale(found.objectives[0].metric), []
     of = found.space.get(path)
     for trials, symbol in ((searching.done(found, allowed=False), style.symbol), (searching.pruned(found), "x-thin")):

@@ -10,28 +10,28 @@ from mtlab.report.figures import parts, theme
 from mtlab.report.figures.search import search_parts as searching
 from mtlab.report.figures.theme import NEUTRAL, Style, see_through
 from mtlab.runs.store import Store
-from mtlab.sweeps.opened import Found
-from mtlab.sweeps.records import CELL
-from mtlab.sweeps.values import Curve
+from mtlab.sweeps.status import CELL
+from mtlab.sweeps.stored import StoredSearch
+from mtlab.sweeps.trial_metrics import LearningCurve
 
 Curves = Mapping[int, Sequence[tuple[int, float]]]  #: trial → step, value
 
 
-def read(store: Store, found: Found) -> Curves:
+def read(store: Store, found: StoredSearch) -> Curves:
     """Read the curve of each trial's first seed: what the pruner saw, else what its run has logged."""
     objective, curves = found.objectives[0], {}
     for trial in found.trials:
         cell = trial.user_attrs.get(CELL)
         if cell is None:
             continue
-        curve = Curve(store.run(f"{cell}/s0") / "metrics.jsonl", objective)
+        curve = LearningCurve(store.run(f"{cell}/s0") / "metrics.jsonl", objective)
         points = curve.read()
-        stopped = found.standing.words[trial.number] == "pruned" and trial.last_step is not None
+        stopped = found.status.words[trial.number] == "pruned" and trial.last_step is not None
         curves[trial.number] = [point for point in points if not stopped or point[0] <= (trial.last_step or 0)]
     return curves
 
 
-def curves(found: Found, of: Curves, styles: Mapping[str, Style] | None = None) -> go.Figure:
+def curves(found: StoredSearch, of: Curves, styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Draw the curve of each trial of one variant; the best one is bold, those stopped early end in a cross."""
     metric = found.objectives[0].metric
     title = f"Curves of the trials of {found.label}: {metric}"
@@ -42,7 +42,7 @@ def curves(found: Found, of: Curves, styles: Mapping[str, Style] | None = None) 
     best = None if found.best is None else found.best.number
     figure = parts.panels([""], [""], x="step of training", y=searching.axis(metric))
     for number in sorted(shown, key=lambda number: number == best):  # the best one on top
-        word, points = found.standing.words[number], shown[number]
+        word, points = found.status.words[number], shown[number]
         leads, stopped = number == best, word == "pruned"
         colour = style.colour if leads else NEUTRAL if stopped else see_through(style.colour, 0.55)
         figure.add_trace(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_optuna() -> Iterator[None]:
     """Keep Optuna from talking: what it has to say of samplers is in our docs."""
     import optuna
 
@@ -30,7 +30,7 @@ def quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def leading(study: optuna.Study, objectives: Sequence[Objective]) -> list[FrozenTrial]:
+def best_trials(study: optuna.Study, objectives: Sequence[Objective]) -> list[FrozenTrial]:
     """Return the finished trials that keep all limits and that no other beats, best in the first objective first."""
     if len(objectives) == 1:
         try:

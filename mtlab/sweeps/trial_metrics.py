@@ -11,16 +11,16 @@ from typing import Any
 from mtlab.errors import UserError
 from mtlab.files import read_jsonl_from
 from mtlab.runs.results import numbers
-from mtlab.sweeps.spec import Bound, Mode, Objective, SeedRules
+from mtlab.sweeps.spec import Constraint, Mode, Objective, SeedRules
 
 
-def seen(result: Mapping[str, Any]) -> dict[str, float]:
+def visible_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Return what a search may see of a finished run: every number but those of test data."""
     found = numbers(result)
     return {name: value for name, value in found.items() if value is not None and not name.startswith("test/")}
 
 
-def picked(found: Mapping[str, float], metrics: Iterable[str]) -> list[float]:
+def select_metrics(found: Mapping[str, float], metrics: Iterable[str]) -> list[float]:
     """Pick metrics of a run by name.
 
     Raises:
@@ -35,7 +35,7 @@ def picked(found: Mapping[str, float], metrics: Iterable[str]) -> list[float]:
     return values
 
 
-def reduced(values: Sequence[float], how: SeedRules, mode: Mode) -> float:
+def reduce_over_seeds(values: Sequence[float], how: SeedRules, mode: Mode) -> float:
     """Reduce a metric over seeds.
 
     Args:
@@ -49,7 +49,7 @@ def reduced(values: Sequence[float], how: SeedRules, mode: Mode) -> float:
     return statistics.median(values) if how.reduce == "median" else statistics.fmean(values)
 
 
-def excess(found: Sequence[Mapping[str, float]], bounds: Mapping[str, Bound]) -> dict[str, float]:
+def constraint_excess(found: Sequence[Mapping[str, float]], bounds: Mapping[str, Constraint]) -> dict[str, float]:
     """Tell by how much the mean over seeds breaks each limit: 0 or less where it keeps it.
 
     Args:
@@ -65,7 +65,9 @@ def excess(found: Sequence[Mapping[str, float]], bounds: Mapping[str, Bound]) ->
     return broken
 
 
-def broken(excesses: Mapping[str, float], objectives: Mapping[str, Bound], found: Mapping[str, float]) -> str:
+def describe_violations(
+    excesses: Mapping[str, float], objectives: Mapping[str, Constraint], found: Mapping[str, float]
+) -> str:
     """Say which limits are broken, in words; "" if none is."""
     lines = [
         f"{metric} is {found[metric]:g}, not {objectives[metric]}" for metric, over in excesses.items() if over > 0
@@ -74,7 +76,7 @@ def broken(excesses: Mapping[str, float], objectives: Mapping[str, Bound], found
 
 
 @dataclass
-class Curve:
+class LearningCurve:
     """What a run's `metrics.jsonl` has told of one metric so far."""
 
     path: Path

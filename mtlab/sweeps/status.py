@@ -25,15 +25,15 @@ POINT = "start point"  #: which of the start points it is, from 0
 OUTSIDE = frozenset({"bug", "input", "killed", "timeout"})
 REFUSALS = 10  #: refused proposals, in budgets, after which a variant is given up
 
-TrialWord = Literal["done", "pruned", "failed", "refused", "running", "waiting", "tried again"]
-WORDS: tuple[TrialWord, ...] = ("done", "running", "waiting", "pruned", "failed", "refused", "tried again")
+TrialState = Literal["done", "pruned", "failed", "refused", "running", "waiting", "tried again"]
+STATES: tuple[TrialState, ...] = ("done", "running", "waiting", "pruned", "failed", "refused", "tried again")
 
 
 @dataclass(frozen=True)
-class Standing:
+class SearchStatus:
     """How one search stands."""
 
-    words: Mapping[int, TrialWord]  #: number → state
+    words: Mapping[int, TrialState]  #: number → state
     owners: Mapping[int, str | None]  #: running trial → launcher
     seconds: float  #: training time of all trials
     budget: SearchBudget
@@ -51,9 +51,9 @@ class Standing:
         return tuple(number for number, word in self.words.items() if word == "waiting")
 
     @property
-    def counts(self) -> dict[TrialWord, int]:
+    def counts(self) -> dict[TrialState, int]:
         """Trials by state; those that occur."""
-        counts = {word: sum(found == word for found in self.words.values()) for word in WORDS}
+        counts = {word: sum(found == word for found in self.words.values()) for word in STATES}
         return {word: count for word, count in counts.items() if count}
 
     @property
@@ -88,7 +88,7 @@ class Standing:
         return not self.room and not any(word in ("running", "waiting") for word in self.words.values())
 
 
-def standing(trials: Iterable[FrozenTrial], budget: SearchBudget) -> Standing:
+def search_status(trials: Iterable[FrozenTrial], budget: SearchBudget) -> SearchStatus:
     """Tell how a search stands.
 
     Args:
@@ -99,7 +99,7 @@ def standing(trials: Iterable[FrozenTrial], budget: SearchBudget) -> Standing:
     trials = list(trials)
     repeated = {trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs}
     words = {trial.number: _word(trial, repeated) for trial in trials}
-    return Standing(
+    return SearchStatus(
         words=words,
         owners={trial.number: trial.user_attrs.get(OWNER) for trial in trials if words[trial.number] == "running"},
         seconds=sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in trials),
@@ -113,12 +113,12 @@ def standing(trials: Iterable[FrozenTrial], budget: SearchBudget) -> Standing:
     )
 
 
-def _word(trial: FrozenTrial, repeated: set[Any]) -> TrialWord:
+def _word(trial: FrozenTrial, repeated: set[Any]) -> TrialState:
     if trial.state.is_finished() and REFUSED in trial.user_attrs:
         return "refused"
     if trial.number in repeated:
         return "tried again"
-    words: Mapping[str, TrialWord] = {
+    words: Mapping[str, TrialState] = {
         "COMPLETE": "done",
         "PRUNED": "pruned",
         "FAIL": "failed",

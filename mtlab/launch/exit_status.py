@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from mtlab.runs.lock import LOCKED
 
-Kind = Literal["oom", "nan", "timeout", "killed", "input", "bug"]
+FailureKind = Literal["oom", "nan", "timeout", "killed", "input", "bug"]
 
 INPUT_ERROR, FAILED = 2, 3  #: exit codes of workers, see `mtlab.training.worker`
 
-ADVICE: dict[Kind, str] = {
+ADVICE: dict[FailureKind, str] = {
     "oom": "lower train.micro_batch (the results stay the same), or use fewer --workers",
     "nan": "lower train.lr, lengthen train.warmup, or set train.clip",
     "timeout": "raise resources.hours, or run again: it goes on from its last checkpoint",
@@ -24,10 +24,10 @@ ADVICE: dict[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Failure:
+class RunFailure:
     """Why a run did not finish."""
 
-    kind: Kind
+    kind: FailureKind
     error: str  #: one line
     where: str | None = None  #: file:line of an exception
     attempt: int = 1
@@ -53,9 +53,9 @@ class Failure:
         return (self.error.partition(":")[0] if self.kind == "bug" else self.kind), self.where
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Failure:
+    def from_json(cls, data: Mapping[str, Any]) -> RunFailure:
         """Read `failure.json`, as the worker wrote it; a kind that we do not know counts as a bug."""
-        kind: Kind = data["kind"] if data.get("kind") in ADVICE else "bug"
+        kind: FailureKind = data["kind"] if data.get("kind") in ADVICE else "bug"
         error = " ".join(str(data.get("error", "")).split()) or "no message"
         return cls(kind, error, data.get("where"), int(data.get("attempt", 1)))
 
@@ -65,16 +65,18 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class End:
+class ExitStatus:
     """How an attempt at a run ended, as seen from outside."""
 
     code: int | None  #: exit code of its worker; −n if signal n ended it; None if nobody can tell
-    kind: Kind | None = None  #: where a cluster knows better than the code
+    kind: FailureKind | None = None  #: where a cluster knows better than the code
     cause: str = ""  #: what ended it, in a line, where the code does not say
     log: str = "log.txt"  #: the file in the run directory that tells more
 
 
-def judge(end: End, written: Mapping[str, Any] | None, finished: bool, attempt: int) -> Failure | None:
+def classify_exit(
+    end: ExitStatus, written: Mapping[str, Any] | None, finished: bool, attempt: int
+) -> RunFailure | None:
     """Judge how a worker ended.
 
     Args:
@@ -91,16 +93,16 @@ def judge(end: End, written: Mapping[str, Any] | None, finished: bool, attempt: 
     if finished or code == LOCKED:
         return None
     if end.kind is not None:
-        return Failure(end.kind, end.cause, "the queue" if end.kind == "input" else None, attempt)
+        return RunFailure(end.kind, end.cause, "the queue" if end.kind == "input" else None, attempt)
     if code in (INPUT_ERROR, FAILED) and written is not None:
-        return Failure.from_json(written)
+        return RunFailure.from_json(written)
     if code == INPUT_ERROR:
-        return Failure("input", f"the worker refused its input: see {end.log} in the run directory", None, attempt)
+        return RunFailure("input", f"the worker refused its input: see {end.log} in the run directory", None, attempt)
     if code is None:
-        return Failure("killed", end.cause, None, attempt)
+        return RunFailure("killed", end.cause, None, attempt)
     if code in (0, 1, FAILED):
-        return Failure("bug", f"the worker exited with {code} without a result: see {end.log}", None, attempt)
-    return Failure("killed", f"the worker was ended by {_cause(code)}", None, attempt)
+        return RunFailure("bug", f"the worker exited with {code} without a result: see {end.log}", None, attempt)
+    return RunFailure("killed", f"the worker was ended by {_cause(code)}", None, attempt)
 
 
 def _cause(code: int) -> str:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from mtlab.config.check import check_config
 from mtlab.errors import UserError
 from mtlab.runs.store import Store
-from mtlab.sweeps.library import leading, quiet
-from mtlab.sweeps.records import Standing, standing
-from mtlab.sweeps.space import Parameter
+from mtlab.sweeps.optuna_helpers import best_trials, silence_optuna
+from mtlab.sweeps.space import SearchParameter
 from mtlab.sweeps.spec import Objective, SearchBudget
-from mtlab.sweeps.storage.backends import Shelf, open_shelf
+from mtlab.sweeps.status import SearchStatus, search_status
+from mtlab.sweeps.storage.base import SweepStorage, open_storage
 
 if TYPE_CHECKING:
     import optuna
@@ -25,7 +25,7 @@ KIND = "sweep"  #: of a stored plan
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredSearch:
     """One variant and its search, as it stands now."""
 
     variant: Mapping[str, Any]  #: its entry in the stored plan
@@ -44,19 +44,19 @@ class Found:
         return [] if self.study is None else self.study.get_trials(deepcopy=False)
 
     @cached_property
-    def standing(self) -> Standing:
+    def status(self) -> SearchStatus:
         """How the search stands."""
-        return standing(self.trials, self.budget)
+        return search_status(self.trials, self.budget)
 
     @cached_property
-    def space(self) -> dict[str, Parameter]:
+    def space(self) -> dict[str, SearchParameter]:
         """What is searched, by path."""
-        return {path: Parameter.from_json(path, written) for path, written in self.variant["space"].items()}
+        return {path: SearchParameter.from_json(path, written) for path, written in self.variant["space"].items()}
 
     @cached_property
     def front(self) -> list[FrozenTrial]:
         """The finished trials that keep all limits and that no other beats, best in the first objective first."""
-        return [] if self.study is None else leading(self.study, self.objectives)
+        return [] if self.study is None else best_trials(self.study, self.objectives)
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -69,7 +69,7 @@ class Found:
 
 
 @contextmanager
-def opened(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[Shelf, tuple[Found, ...]]]:
+def open_sweep(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[SweepStorage, tuple[StoredSearch, ...]]]:
     """Open the searches of a stored sweep to be read.
 
     Raises:
@@ -78,25 +78,25 @@ def opened(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[Shelf, tuple
     """
     if plan.get("kind") != KIND:
         raise UserError(f"{plan['study']!r} is a study, no sweep: `mtlab status` and `mtlab report` tell of it")
-    shelf = open_shelf(plan["storage"], plan["study"], store.study(plan["study"]), create=False)
+    shelf = open_storage(plan["storage"], plan["study"], store.study(plan["study"]), create=False)
     try:
-        yield shelf, found(shelf, plan)
+        yield shelf, load_searches(shelf, plan)
     finally:
         shelf.close()
 
 
-def found(shelf: Shelf, plan: Mapping[str, Any]) -> tuple[Found, ...]:
+def load_searches(shelf: SweepStorage, plan: Mapping[str, Any]) -> tuple[StoredSearch, ...]:
     """Find the searches of a plan's variants, in order."""
     import optuna
 
     objectives = tuple(Objective(**objective) for objective in plan["objectives"])
     budget = check_config(SearchBudget, plan["budget"])
-    with quiet():
+    with silence_optuna():
         begun = {
             summary.study_name for summary in optuna.get_all_study_summaries(shelf.storage, include_best_trial=False)
         }
         return tuple(
-            Found(
+            StoredSearch(
                 variant,
                 objectives,
                 budget,

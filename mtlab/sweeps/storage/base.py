@@ -19,33 +19,33 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 
-class Shelf(Protocol):
+class SweepStorage(Protocol):
     """A sweep's storage."""
 
     @property
     def storage(self) -> BaseStorage:
         """Optuna's storage."""
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Keep all other launchers of this sweep out for a moment, `together`."""
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep all other launchers of this sweep out for a moment, `batch`."""
 
-    def together(self) -> AbstractContextManager[None]:
+    def batch(self) -> AbstractContextManager[None]:
         """Bring to the disk, at the end and at once, what is written within and was written before.
 
         What is written elsewhere may be lost if the machine or the server dies: reports, which are made again.
         """
 
-    def present(self, token: str) -> AbstractContextManager[None]:
+    def register_launcher(self, token: str) -> AbstractContextManager[None]:
         """Be present under a name of one's own for as long as the context lasts, or the process."""
 
-    def gone(self, token: str) -> bool:
+    def launcher_is_gone(self, token: str) -> bool:
         """Is the launcher of this name gone?"""
 
     def close(self) -> None:
         """Let go of files and connections."""
 
 
-def open_shelf(storage: str, name: str, folder: Path, *, create: bool = True) -> Shelf:
+def open_storage(storage: str, name: str, folder: Path, *, create: bool = True) -> SweepStorage:
     """Open the storage of a sweep.
 
     Args:
@@ -59,9 +59,9 @@ def open_shelf(storage: str, name: str, folder: Path, *, create: bool = True) ->
 
     """
     if storage == JOURNAL:
-        from mtlab.sweeps.storage.journal import JournalShelf
+        from mtlab.sweeps.storage.journal import JournalSweepStorage
 
-        return JournalShelf(folder, create=create)
-    from mtlab.sweeps.storage.postgres import PostgresShelf
+        return JournalSweepStorage(folder, create=create)
+    from mtlab.sweeps.storage.postgres import PostgresSweepStorage
 
-    return PostgresShelf(storage, name)
+    return PostgresSweepStorage(storage, name)

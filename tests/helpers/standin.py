@@ -196,8 +196,8 @@ def launch_process(root: Path, made: Any, **settings: Any) -> subprocess.Popen[s
 
 def launch(root: Path, path: Path) -> int:
     """Launch a described plan with stand-in workers and plain lines."""
-    from mtlab.launch.launcher import Policy, launch
-    from mtlab.launch.live import live_view
+    from mtlab.launch.launcher import LaunchPolicy, launch
+    from mtlab.launch.live import make_view
     from mtlab.launch.local import LocalPool
     from mtlab.launch.slurm.pool import SlurmPool
     from mtlab.runs.store import Store
@@ -209,8 +209,8 @@ def launch(root: Path, path: Path) -> int:
         data["plan"],
         data["configs"],
         pool=there if data["pool"] == "slurm" else here,
-        policy=Policy(**{"patience": PATIENCE, "grace": 5.0} | data["policy"]),
-        view=live_view(),
+        policy=LaunchPolicy(**{"patience": PATIENCE, "grace": 5.0} | data["policy"]),
+        view=make_view(),
     )
     return outcome.exit_code
 

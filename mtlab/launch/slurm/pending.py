@@ -22,22 +22,22 @@ PATIENCE = 2.0  #: seconds that the queue may take to answer
 WAITS: frozenset[State] = frozenset({"new", "interrupted", "failed"})
 
 
-def submitted(store: Store, states: Mapping[str, State]) -> dict[str, int]:
+def submitted_jobs(store: Store, states: Mapping[str, State]) -> dict[str, int]:
     """Return the jobs that were submitted for runs of which no worker has begun: run → number."""
     found: dict[str, int] = {}
     for run, state in states.items():
         folder = store.run(run)
         if state in WAITS and (folder / "slurm" / "job.json").exists():
-            from mtlab.launch.slurm.job import recorded  # costs time, which few stores need
+            from mtlab.launch.slurm.job import read_job  # costs time, which few stores need
 
-            known = recorded(folder)
+            known = read_job(folder)
             if known is not None:
                 found[run] = known[0]
     return found
 
 
 @dataclass
-class Queue:
+class QueueCache:
     """What Slurm's queue says of jobs. May be asked from several threads.
 
     Args:
@@ -57,14 +57,14 @@ class Queue:
         wanted = set(jobs)
         if not wanted:
             return set()
-        from mtlab.launch.slurm.queue import SlurmError, look
+        from mtlab.launch.slurm.queue import SlurmError, query_jobs
 
         with self._lock:
             now = time.monotonic()
             unknown = {job for job in wanted if job not in self._known or now - self._known[job][0] > self.fresh}
             if unknown and (self._silent is None or now - self._silent > self.silence):
                 try:
-                    seen = look(unknown, patience=PATIENCE)
+                    seen = query_jobs(unknown, patience=PATIENCE)
                     self._known |= {job: (now, job in seen and seen[job].pending) for job in unknown}
                     self._silent = None
                 except SlurmError:

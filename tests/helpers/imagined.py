@@ -153,30 +153,30 @@ class Opened:
         from mtlab.runs.store import Store
         from mtlab.sweeps.run import open_searches
         from mtlab.sweeps.spec import read_sweep
-        from mtlab.sweeps.storage.backends import open_shelf
+        from mtlab.sweeps.storage.base import open_storage
         from mtlab.sweeps.variants import prepare
 
         self.prepared = prepare(read_sweep(path, overrides), free)
         self.store = Store.open(root, create=True)
         name = self.prepared.sweep.name
         folder = self.store.claim_study(name, path, path.read_text())
-        self.shelf = open_shelf(self.prepared.sweep.keys.storage, name, folder)
+        self.shelf = open_storage(self.prepared.sweep.keys.storage, name, folder)
         self.searches = open_searches(self.prepared, self.shelf)
         self.news: list[Any] = []
 
     def search(self, trials: int | None = None, **behaviour: Any) -> None:
         """Search one run after the other, each at once and to its end; stop after so many trials have ended."""
         from mtlab.launch.board import Board, make_job
-        from mtlab.launch.failures import Failure
+        from mtlab.launch.exit_status import RunFailure
         from mtlab.sweeps.driver import Driver
         from mtlab.sweeps.plan import PlanFile, to_json
 
         token, board = f"here-{time.monotonic_ns()}", Board("hunt", "val/accuracy", {}, 1)
-        with self.shelf.present(token):
-            with self.shelf.alone():
+        with self.shelf.register_launcher(token):
+            with self.shelf.exclusive():
                 stored = PlanFile(self.store, to_json(self.prepared))
                 for search in self.searches:
-                    search.rescue(search.standing(), token)
+                    search.rescue(search.status(), token)
                     search.retry()
             driver = Driver(
                 self.prepared,
@@ -189,18 +189,18 @@ class Opened:
                 news=self.news.append,
             )
             try:
-                turn = driver.turn(board)
+                turn = driver.poll(board)
                 while turn.add or turn.open:
                     for run, config in turn.add:
                         job = board.jobs.setdefault(run["id"], make_job(self.store, run))
                         directory = self.store.create_run(run["id"], config)
                         if train(directory, behaviour):
-                            job.state, job.failure = "failed", Failure.from_json(self.store.failure(run["id"]) or {})
+                            job.state, job.failure = "failed", RunFailure.from_json(self.store.failure(run["id"]) or {})
                         else:
                             job.state = "done"
                     if trials is not None and self.ended >= trials:
                         break
-                    turn = driver.turn(board)
+                    turn = driver.poll(board)
             finally:
                 driver.release()
 
@@ -217,7 +217,7 @@ class Opened:
 
 def launch(path: Path, root: Path, workers: int) -> int:
     """Search as `mtlab sweep` does, with imagined runs in processes of their own."""
-    from mtlab.launch.launcher import Policy
+    from mtlab.launch.launcher import LaunchPolicy
     from mtlab.launch.local import LocalPool
     from mtlab.sweeps.run import run_searches
 
@@ -229,7 +229,7 @@ def launch(path: Path, root: Path, workers: int) -> int:
         opened.store,
         free,
         pool=LocalPool(workers, command=command),
-        policy=Policy(patience=PATIENCE, grace=5.0),
+        policy=LaunchPolicy(patience=PATIENCE, grace=5.0),
         news=lambda each: print(each.trial, each.word, each.text, each.value, flush=True),
     )
     return ended.exit_code
