@@ -31,8 +31,8 @@ test-all: lint types
 TIMES ?= 20
 INPUTS ?= 1500
 faults: $(VENV)/.dev
-	$(BIN)/python tests/faults/campaign.py --times $(TIMES)
-	$(BIN)/python tests/faults/bad_inputs.py --inputs $(INPUTS)
+	PYTHONPATH=tests/helpers $(BIN)/python tests/faults/campaign.py --times $(TIMES)
+	PYTHONPATH=tests/helpers $(BIN)/python tests/faults/bad_inputs.py --inputs $(INPUTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -19,7 +19,7 @@ DANGEROUS = {
     "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "marshal.loads", "shelve.open", "yaml.load",
     "yaml.unsafe_load", "yaml.full_load", "joblib.load", "dill.load",
 }  # fmt: skip
-SHELL = {"mtlab/data/shards/streams.py"}  #: pipe:COMMAND, which the user must allow
+SHELL = {"mtlab/data/shards/pipe.py"}  #: pipe:COMMAND, which the user must allow
 
 
 @cache

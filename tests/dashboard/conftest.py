@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from browser import chromium, visit  # noqa: F401 - fixtures
+from fabric import fabric  # noqa: F401 - a fixture
 from stores import mixed
 from tiny_study import write_study
 from visiting import Serve
 
-from mtlab.dashboard.data import Data
+from mtlab.dashboard.dashboard_data import DashboardData
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +25,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def data(root: Path) -> Iterator[Data]:
+def data(root: Path) -> Iterator[DashboardData]:
     """Open the store as the pages do, without remembering anything for long."""
-    opened = Data(root, fresh=0.0)
+    opened = DashboardData(root, fresh=0.0)
     yield opened
     opened.close()
 
@@ -40,9 +41,9 @@ def serve() -> Iterator[Serve]:
         from werkzeug.serving import make_server
 
         from mtlab.dashboard.app import make_app
-        from mtlab.dashboard.serve import guarded
+        from mtlab.dashboard.server import guarded
 
-        data = Data(root)
+        data = DashboardData(root)
         server = make_server("127.0.0.1", 0, guarded(make_app(data).server, local=True), threaded=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         begun.append((server, data))

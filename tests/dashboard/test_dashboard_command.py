@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mtlab.cli import main
-from mtlab.dashboard import serve
+from mtlab.dashboard import server
 from mtlab.runs.store import Store
 
 Started = tuple[subprocess.Popen[str], str, list[str]]
@@ -94,7 +94,7 @@ def test_a_host_of_others_is_warned_of(tmp_path: Path, start: Start) -> None:
     assert get(address.replace("0.0.0.0", "127.0.0.1"), Host="lab.example")[0] == 200
 
 
-DOCS = Path(__file__).parents[3] / "docs/dashboard.md"
+DOCS = Path(__file__).parents[2] / "docs/dashboard.md"
 SHOWN = re.findall(r"^(?:`)?mtlab dashboard([^`#\n]*)", DOCS.read_text(), re.MULTILINE)
 
 
@@ -171,4 +171,4 @@ def test_help_teaches_without_dash_or_torch() -> None:
     [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("lab", False)],
 )
 def test_what_is_reached_from_this_machine_alone(host: str, local: bool) -> None:
-    assert serve.is_local(host) == local
+    assert server.is_local(host) == local

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mtlab.data.base import Example
-from mtlab.data.batches import Batch, Loader, ahead, training_rows
+from mtlab.data.batches import Batch, Loader, prefetch, training_rows
 from mtlab.errors import UserError
 from mtlab.towers.base import Features
 
@@ -92,13 +92,13 @@ def test_evaluation_of_chosen_examples() -> None:
 
 
 def test_fetching_ahead_changes_nothing_and_passes_errors_on() -> None:
-    assert list(ahead(iter(range(100)))) == list(range(100))
+    assert list(prefetch(iter(range(100)))) == list(range(100))
 
     def failing():  # type: ignore[no-untyped-def]
         yield 1
         raise ValueError("torn")
 
-    stream = ahead(failing())
+    stream = prefetch(failing())
     assert next(stream) == 1
     with pytest.raises(ValueError, match="torn"):
         next(stream)

@@ -17,12 +17,12 @@ from mtlab.config.options import option
 from mtlab.config.schema import CacheConfig
 from mtlab.data.base import SPLITS, Dataset, Example, register_dataset
 from mtlab.data.cache import build
-from mtlab.data.cache.experts import expert_cache
-from mtlab.data.cache.extract import features
+from mtlab.data.cache.entry import QUARANTINE
+from mtlab.data.cache.expert_cache import expert_cache
+from mtlab.data.cache.extract import extract_features
 from mtlab.data.cache.key import CHUNK, cache_key
 from mtlab.data.cache.locks import LOCKS
 from mtlab.data.cache.size_limit import VARIABLE, evict
-from mtlab.data.cache.store import QUARANTINE
 from mtlab.errors import UserError
 from mtlab.towers.build import build_tower
 
@@ -79,7 +79,7 @@ def relative(found, expected):
 def test_what_is_fetched_is_what_the_tower_gives(tmp_path):
     cached = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
     chosen = [texts()[n] for n in (5, 300, 17, 5)]
-    found, expected = cached.fetch(chosen), features(build_tower("text", TEXT), chosen)
+    found, expected = cached.fetch(chosen), extract_features(build_tower("text", TEXT), chosen)
     assert torch.equal(found.mask, expected.mask)
     assert len(found.levels) == 2
     for got, wanted in zip(found.levels, expected.levels, strict=True):
@@ -92,7 +92,7 @@ def test_what_is_fetched_is_what_the_tower_gives(tmp_path):
 def test_images_come_without_a_mask(tmp_path):
     cached = expert_cache("vision", VISION, DATA, FLOAT32, root=tmp_path)
     found = cached.fetch(["3", "250"])
-    expected = features(build_tower("vision", VISION), [words().image("3"), words().image("250")])
+    expected = extract_features(build_tower("vision", VISION), [words().image("3"), words().image("250")])
     assert found.mask is None
     assert [level.shape for level in found.levels] == [(2, 17, 16)] * 2
     assert all(relative(*pair) < 1e-4 for pair in zip(found.levels, expected.levels, strict=True))
@@ -101,7 +101,7 @@ def test_images_come_without_a_mask(tmp_path):
 def test_levels_of_different_width(tmp_path):
     node = {"name": "timm", "model": "test_efficientnet", "weights": "random", "image_size": 64, "layers": [2, 5]}
     cached = expert_cache("vision", node, {**DATA, "items": 20}, FLOAT32, root=tmp_path)
-    expected = features(build_tower("vision", node), [words().image("7")])
+    expected = extract_features(build_tower("vision", node), [words().image("7")])
     found = cached.fetch(["7"])
     assert [level.shape for level in found.levels] == [level.shape for level in expected.levels]
     assert all(relative(*pair) < 1e-4 for pair in zip(found.levels, expected.levels, strict=True))
@@ -308,7 +308,7 @@ WORKER = textwrap.dedent(
     from pathlib import Path
     import mtlab.data.cache.extract as extract
     from mtlab.config.schema import CacheConfig
-    from mtlab.data.cache.experts import expert_cache
+    from mtlab.data.cache.expert_cache import expert_cache
 
     root, nodes, data, pause = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), float(sys.argv[4])
     compute = extract.Work.compute

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlab.data.file_index import content_digest
+from mtlab.data.file_digests import content_digest
 from mtlab.errors import UserError
 
 

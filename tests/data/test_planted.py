@@ -23,7 +23,7 @@ from mtlab.seeding import order
 from mtlab.tasks.build import build
 from mtlab.towers.base import Features
 from mtlab.towers.build import build_tower, tower_node, tower_shape
-from mtlab.towers.codes import from_image, from_text, to_image, to_text
+from mtlab.towers.planted_codes import from_image, from_text, to_image, to_text
 
 Kind = Literal["text", "vision"]
 KINDS: tuple[Kind, Kind] = ("text", "vision")

@@ -16,7 +16,7 @@ import pytest
 from mtlab.config.check import check_config, to_plain
 from mtlab.data.base import DATASETS
 from mtlab.data.worlds.scenes.dice import Dice
-from mtlab.data.worlds.scenes.questions import ANSWERS, FAMILIES, Scene
+from mtlab.data.worlds.scenes.questions import ANSWERS, FAMILIES, ShapesScene
 from mtlab.data.worlds.scenes.render import render
 from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Thing
 from mtlab.data.worlds.shapes import Shapes
@@ -40,11 +40,11 @@ def named(question: str) -> list[tuple[str | None, str | None]]:
     return found
 
 
-def fitting(scene: Scene, name: tuple[str | None, str | None]) -> list[Thing]:
+def fitting(scene: ShapesScene, name: tuple[str | None, str | None]) -> list[Thing]:
     return [it for it in scene.things if name[0] in (None, it.colour) and name[1] in (None, it.shape)]
 
 
-def true_answer(scene: Scene, family: str, question: str) -> str:
+def true_answer(scene: ShapesScene, family: str, question: str) -> str:
     """Answer a question by looking at the scene, from its words alone."""
     groups = [fitting(scene, name) for name in named(question)]
     if family == "existence":

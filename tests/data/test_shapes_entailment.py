@@ -12,7 +12,7 @@ from blind import POINTS, above_commonest, fitted, looks, of, refuse_words_that_
 from mtlab.config.check import check_config
 from mtlab.data.base import DATASETS
 from mtlab.data.worlds.scenes.dice import Dice
-from mtlab.data.worlds.scenes.hidden import FAMILIES, LABELS
+from mtlab.data.worlds.scenes.entailment import FAMILIES, LABELS
 from mtlab.data.worlds.scenes.render import HOLE, render
 from mtlab.data.worlds.scenes.scene import COLOURS, LID, SHAPES, Thing
 from mtlab.data.worlds.shapes_entailment import ShapesEntailment

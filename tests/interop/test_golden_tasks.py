@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mtlab.data.base import Example
-from mtlab.data.batches import Batch, Loader, Mismatched
-from mtlab.data.masking import Masked
+from mtlab.data.batches import Batch, Loader, MatchingPairs
+from mtlab.data.masking import MaskedTexts
 from mtlab.interop.bundle import Bundle, read, rebuilt
-from mtlab.model.forward import Arithmetic, Moment, Passes
+from mtlab.model.forward import ForwardContext, MicroStep, Runtime
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks import objectives
 from mtlab.tasks.ranking import ranks
@@ -31,8 +31,8 @@ NAMES = ("bt", "mt_aaue_vector", "mt_saue_scalar")
 UNRANKED = -100.0  #: in their matrices: no candidate
 
 
-def passes(model: VisionLanguageModel) -> Passes:
-    return Passes(model, Arithmetic(torch.device("cpu")))
+def passes(model: VisionLanguageModel) -> ForwardContext:
+    return ForwardContext(model, Runtime(torch.device("cpu")))
 
 
 def whole(bundle: Bundle, **extras: Any) -> Batch:
@@ -51,8 +51,8 @@ def losses(bundle: Bundle, task: str, objective: dict[str, float], batch: Batch)
         object.__setattr__(model.task.config, "objectives", objective)
     for _, manager in model.encoder.managers():
         manager.noise_scale = 0.0
-    run = Passes(model, Arithmetic(torch.device("cpu")), Moment(0, 0, 0))
-    return {name: float(loss) for name, loss in model.task.losses(run, batch).items()}
+    context = ForwardContext(model, Runtime(torch.device("cpu")), MicroStep(0, 0, 0))
+    return {name: float(loss) for name, loss in model.task.losses(context, batch).items()}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,12 +62,12 @@ def test_masked_words_and_matching(name: str) -> None:
     io = bundle.io
     labels = io["mlm/labels"]
     places = (labels.flatten() != objectives.IGNORED).nonzero().squeeze(1)
-    masked = Masked((io["mlm/text_ids"], bundle.mask), places, labels.flatten()[places])
+    masked = MaskedTexts((io["mlm/text_ids"], bundle.mask), places, labels.flatten()[places])
     matches = io["itm/labels"]
     wrong = (matches == 0).nonzero().squeeze(1)
     shown = torch.arange(len(matches))
     shown[wrong] = len(matches) + torch.arange(len(wrong))
-    mismatched = Mismatched((io["itm/false_images"][wrong],), shown, matches)
+    mismatched = MatchingPairs((io["itm/false_images"][wrong],), shown, matches)
     batch = whole(bundle, masked=masked, mismatched=mismatched, identities=torch.arange(len(bundle.ids)))
     found = losses(bundle, "pretraining", {"mlm": 1.0, "itm": 1.0}, batch)
     assert found["mlm"] == pytest.approx(float(io["loss/mlm"]), abs=1e-5)

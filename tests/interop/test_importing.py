@@ -15,7 +15,7 @@ from torch import Tensor
 from mtlab.errors import UserError
 from mtlab.interop.import_ import Imported, Wishes, import_checkpoint
 from mtlab.runs.imported import read_config, read_folder
-from mtlab.towers.loading.positions import resized
+from mtlab.towers.loading.positions import resize_positions
 
 
 def imported(bundle: str, place: Path, **wishes: object) -> Imported:
@@ -74,7 +74,7 @@ def test_positions_are_resized_as_published(tmp_path: Path) -> None:
     assert config["vision"]["image_size"] == 48
     theirs = weights("extra_meter_fusion")["vit_model.visual.positional_embedding"]
     ours = load_file(tmp_path / "ours" / "vision.safetensors")["pos_embed"]
-    assert torch.equal(ours, resized(theirs.unsqueeze(0), 37))
+    assert torch.equal(ours, resize_positions(theirs.unsqueeze(0), 37))
     with pytest.raises(UserError, match=r"--image-size: patches of 8 pixels do not fill 50"):
         import_checkpoint(
             tmp_path / "published.ckpt", tmp_path / "no", Wishes(facts=facts("extra_meter_fusion"), image_size=50)

@@ -8,7 +8,14 @@ import pytest
 from imagined import Opened, write_sweep
 
 from mtlab.report.figures import theme
-from mtlab.report.figures.search import importances, parallel, pareto_front, search_progress, slices, trial_curves
+from mtlab.report.figures.sweep import (
+    best_so_far,
+    importances,
+    parallel_coordinates,
+    pareto_front,
+    slices,
+    trial_curves,
+)
 from mtlab.report.page.sweep_page import sweep_page
 from mtlab.sweeps.stored import StoredSearch, load_searches
 
@@ -30,8 +37,8 @@ class Searched:
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
         self.plan = opened.store.plan("hunt")
-        self.searches: tuple[StoredSearch, ...] = load_searches(opened.shelf, self.plan)
-        self.styles = theme.styles(each.label for each in self.searches)
+        self.searches: tuple[StoredSearch, ...] = load_searches(opened.storage, self.plan)
+        self.styles = theme.assign_styles(each.label for each in self.searches)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +66,12 @@ def untouched(tmp_path: Path) -> Searched:
 
 
 def lines(figure: Any, name: str) -> list[Any]:
-    return [trace for trace in figure.data if trace.name == theme.plain(name)]
+    return [trace for trace in figure.data if trace.name == theme.escape_markup(name)]
 
 
 def test_the_best_so_far_never_falls_and_ends_at_the_best(searched: Callable[[str], Searched]) -> None:
     made = searched(MEDIAN)
-    figure = search_progress.progress(made.searches, made.styles)
+    figure = best_so_far.plot_best_so_far(made.searches, made.styles)
     for each in made.searches:
         line, done, pruned = lines(figure, each.label)
         known = [value for value in line.y if value is not None]
@@ -76,7 +83,7 @@ def test_the_best_so_far_never_falls_and_ends_at_the_best(searched: Callable[[st
 
 def test_importances_name_their_evaluator_and_sum_to_one(searched: Callable[[str], Searched]) -> None:
     made = searched("")
-    figure = importances.importances(made.searches, made.styles)
+    figure = importances.plot_importances(made.searches, made.styles)
     assert "PED-ANOVA" in figure.layout.meta["title"]
     for bar in figure.data:
         assert sum(bar.x) == pytest.approx(1)
@@ -86,7 +93,7 @@ def test_importances_name_their_evaluator_and_sum_to_one(searched: Callable[[str
 
 def test_slices_show_every_trial_at_its_setting(searched: Callable[[str], Searched]) -> None:
     made = searched(MEDIAN)
-    figure = slices.slices(made.searches, made.styles)
+    figure = slices.plot_slices(made.searches, made.styles)
     bridge = [trace for trace in lines(figure, "bridge") if trace.xaxis == "x"]
     drawn = {number: x for trace in bridge for number, x in zip(trace.customdata, trace.x, strict=True)}
     assert drawn == {trial.number: trial.params["train.lr"] for trial in made.searches[0].trials}
@@ -96,11 +103,11 @@ def test_slices_show_every_trial_at_its_setting(searched: Callable[[str], Search
 def test_curves_end_where_the_pruner_stopped_them(searched: Callable[[str], Searched]) -> None:
     made = searched(MEDIAN)
     each = made.searches[0]
-    curves = trial_curves.read(made.opened.store, each)
+    curves = trial_curves.read_trial_curves(made.opened.store, each)
     for trial in each.trials:
         last = trial.last_step if trial.state.name == "PRUNED" else 6
         assert [step for step, _ in curves[trial.number]] == list(range(1, last + 1))
-    figure = trial_curves.curves(each, curves, made.styles)
+    figure = trial_curves.plot_trial_curves(each, curves, made.styles)
     crossed = [trace.name for trace in figure.data if trace.marker.symbol[-1] == "x"]
     assert len(crossed) == sum(trial.state.name == "PRUNED" for trial in each.trials) > 0
     assert figure.data[-1].name.startswith(f"trial {each.best.number},")  # type: ignore[union-attr]
@@ -108,7 +115,7 @@ def test_curves_end_where_the_pruner_stopped_them(searched: Callable[[str], Sear
 
 def test_the_front_is_what_no_other_trial_beats(searched: Callable[[str], Searched]) -> None:
     made = searched(TWO)
-    figure = pareto_front.front(made.searches, made.styles)
+    figure = pareto_front.plot_pareto_front(made.searches, made.styles)
     for each in made.searches:
         rest, front = lines(figure, each.label)
         assert len(rest.x) + len(front.x) == 8
@@ -119,7 +126,7 @@ def test_the_front_is_what_no_other_trial_beats(searched: Callable[[str], Search
 
 def test_parallel_coordinates_keep_a_line_a_trial_and_the_best_bold(searched: Callable[[str], Searched]) -> None:
     made = searched("")
-    figure = parallel.parallel(made.searches[1], made.styles)
+    figure = parallel_coordinates.plot_parallel_coordinates(made.searches[1], made.styles)
     assert len(figure.data) == 8
     bold = [trace for trace in figure.data if trace.line.width > 3]
     assert len(bold) == 1
@@ -130,12 +137,15 @@ def test_parallel_coordinates_keep_a_line_a_trial_and_the_best_bold(searched: Ca
 def test_where_nothing_is_there_yet_figures_say_so(untouched: Searched) -> None:
     searches = untouched.searches
     made = [
-        search_progress.progress(searches),
-        importances.importances(searches),
-        slices.slices(searches),
-        pareto_front.front(searches),
-        *(parallel.parallel(each) for each in searches),
-        *(trial_curves.curves(each, trial_curves.read(untouched.opened.store, each)) for each in searches),
+        best_so_far.plot_best_so_far(searches),
+        importances.plot_importances(searches),
+        slices.plot_slices(searches),
+        pareto_front.plot_pareto_front(searches),
+        *(parallel_coordinates.plot_parallel_coordinates(each) for each in searches),
+        *(
+            trial_curves.plot_trial_curves(each, trial_curves.read_trial_curves(untouched.opened.store, each))
+            for each in searches
+        ),
     ]
     for figure in made:
         assert not figure.data

@@ -162,18 +162,18 @@ def test_what_was_written_together_survives_a_server_that_dies_the_next_moment(t
     with postgres_server.running() as made:
         with psycopg.connect(made.url, autocommit=True) as connection:  # whatever the server is used to
             connection.execute("ALTER ROLE postgres SET synchronous_commit = off")
-        shelf = open_storage(made.url, "hunt", tmp_path)
-        study = shelf.storage.create_new_study([StudyDirection.MAXIMIZE], "hunt")
-        with shelf.batch():
+        storage = open_storage(made.url, "hunt", tmp_path)
+        study = storage.optuna_storage.create_new_study([StudyDirection.MAXIMIZE], "hunt")
+        with storage.batch():
             for number in range(5):
-                shelf.storage.set_study_user_attr(study, f"told {number}", number)
+                storage.optuna_storage.set_study_user_attr(study, f"told {number}", number)
         made.stop()
         made.start()
         again = open_storage(made.url, "hunt", tmp_path)
-        found = again.storage.get_study_user_attrs(again.storage.get_study_id_from_name("hunt"))
+        found = again.optuna_storage.get_study_user_attrs(again.optuna_storage.get_study_id_from_name("hunt"))
         assert found == {f"told {number}": number for number in range(5)}
         again.close()
-        shelf.close()
+        storage.close()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from mtlab.tasks.build import build
 from mtlab.tasks import ranking
 from mtlab.towers.base import Features, TowerShape
 from mtlab.training.evaluate import evaluate
-from mtlab.training.steps import Arithmetic, Passes
+from mtlab.model.forward import ForwardContext, Runtime
 
 images = int(sys.argv[1])
 torch.set_num_threads(1)
@@ -31,7 +31,7 @@ class Drawn:
 
 examples = [Example(str(n), f"text {n:09}", f"image {n // 2:09}", -1, "") for n in range(2 * images)]
 model = build(settings, shape, shape, answers=0).eval()
-run = Passes(model, Arithmetic(torch.device("cpu")))
+context = ForwardContext(model, Runtime(torch.device("cpu")))
 judged = evaluate(run, Loader(examples, Drawn(), Drawn()), 32)
 kept = 3 * images * 3 * 48 * 64 * 4
 print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "kept": kept}))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mtlab.data.base import Example
-from mtlab.data.batches import Extras, Loader
-from mtlab.data.converters.answers import normalise
-from mtlab.distributed.group import ALONE
+from mtlab.data.batches import BatchOptions, Loader
+from mtlab.data.converters.vqa_answers import normalise
+from mtlab.distributed.group import SINGLE_PROCESS
 from mtlab.tasks import objectives
 from mtlab.tasks.question_answering import QuestionAnswering
 from mtlab.tasks.vqa_accuracy import consensus
@@ -54,7 +54,7 @@ def test_scores_are_targets() -> None:
         Example("b", "?", "i", -1, "x"),
         Example("c", "?", "i", 2, "x", scores=((2, 0.6),)),
     ]
-    loader = Loader(examples, Blank(), Blank(), Extras(answers=ANSWERS))
+    loader = Loader(examples, Blank(), Blank(), BatchOptions(answers=ANSWERS))
     targets = loader.batch([2, 0, 1]).targets
     assert targets.tolist() == [
         pytest.approx([0, 0, 0.6, 0]),
@@ -87,18 +87,18 @@ def test_accuracy_is_the_official_one_and_score_looks_targets_up() -> None:
         Example("1", "?", "i", -1, "x", annotators=("purple",) * 10),
         Example("2", "?", "i", 2, "x", scores=((2, 0.3),)),
     ]
-    loader = Loader(examples, Blank(), Blank(), Extras(answers=ANSWERS))
+    loader = Loader(examples, Blank(), Blank(), BatchOptions(answers=ANSWERS))
     task = QuestionAnswering(QuestionAnswering.Config(loss="binary"), width=2, answers=4)
 
     class Scripted:
         device = torch.device("cpu")
-        group = ALONE
+        group = SINGLE_PROCESS
 
         def answer(self, batch: object) -> torch.Tensor:
             rows = batch.rows  # type: ignore[attr-defined]
             return torch.nn.functional.one_hot(torch.tensor([(0, 3, 2)[row] for row in rows]), 4).float()
 
-    judged = task.judge(Scripted(), loader, 2, lambda: None)  # type: ignore[arg-type]
+    judged = task.evaluate(Scripted(), loader, 2, lambda: None)  # type: ignore[arg-type]
     assert judged.primary == "accuracy"
     assert judged.scores["accuracy"].tolist() == pytest.approx([1.0, 0.0, 0.3])
     assert judged.scores["score"].tolist() == pytest.approx([0.6, 0.0, 0.3])

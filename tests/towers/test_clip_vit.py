@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from mtlab.errors import UserError
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
-from mtlab.towers.loading.positions import resized
+from mtlab.towers.loading.positions import resize_positions
 
 NODE = {"name": "clip_vit", "width": 32, "depth": 3, "heads": 2, "patch": 8, "image_size": 32}
 
@@ -44,7 +44,7 @@ def test_weights_come_from_a_file_and_positions_are_resized(tmp_path: Path) -> N
     node = NODE | {"weights": str(tmp_path / "vit.safetensors")}
     same, larger = build_tower("vision", node), build_tower("vision", node | {"image_size": 48})
     assert all(torch.equal(a, b) for a, b in zip(tower.network.parameters(), same.network.parameters(), strict=True))
-    assert torch.equal(larger.network.pos_embed, resized(tower.network.pos_embed, 37))
+    assert torch.equal(larger.network.pos_embed, resize_positions(tower.network.pos_embed, 37))
     assert tower_digest("vision", node) != tower_digest("vision", NODE)
 
 
@@ -57,8 +57,8 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_resizing_keeps_the_class_token_and_a_constant_grid() -> None:
     positions = torch.cat([torch.randn(1, 1, 4), torch.ones(1, 9, 4)], 1)
-    larger = resized(positions, 26)
+    larger = resize_positions(positions, 26)
     assert torch.equal(larger[:, :1], positions[:, :1])
     assert torch.allclose(larger[:, 1:], torch.ones(1, 25, 4))
     with pytest.raises(ValueError, match="square"):
-        resized(positions, 25)
+        resize_positions(positions, 25)

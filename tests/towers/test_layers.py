@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mtlab.errors import UserError
-from mtlab.towers.levels import offered
+from mtlab.towers.levels import offered_levels
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from mtlab.towers.levels import offered
     ],
 )
 def test_forms(layers, depth, expected):
-    assert offered(layers, depth) == expected
+    assert offered_levels(layers, depth) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_forms(layers, depth, expected):
 )
 def test_what_is_refused(layers, problem):
     with pytest.raises(UserError, match=problem) as caught:
-        offered(layers, 6)
+        offered_levels(layers, 6)
     assert caught.value.key == "layers"
 
 
@@ -58,4 +58,4 @@ def test_what_is_refused(layers, problem):
 def test_counting_from_the_top_is_the_same(case):
     depth, levels = case
     from_top = [level - depth - 1 for level in levels]
-    assert offered(from_top, depth) == offered(list(levels), depth) == tuple(sorted(levels))
+    assert offered_levels(from_top, depth) == offered_levels(list(levels), depth) == tuple(sorted(levels))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mtlab.errors import UserError
-from mtlab.towers.build import build_tower, fetch_tower, text_pieces, tower_digest, tower_shape
+from mtlab.towers.build import build_tower, fetch_tower, token_strings, tower_digest, tower_shape
 from mtlab.towers.text import _minilm_folder
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
@@ -234,7 +234,7 @@ def test_pieces_name_the_real_tokens_of_every_text():
         "How many unbelievably tiny, tiny triangles are there to the left of the square?",
     ]
     given = {"name": "minilm", "max_length": 16}
-    pieces = text_pieces(given, texts)
+    pieces = token_strings(given, texts)
     assert pieces[0] == ["[CLS]", "Is", "there", "a", "red", "he", "xa", "gon", "?", "[SEP]"]
     assert [len(words) for words in pieces] == build_tower("text", given).prepare(texts)[1].sum(1).tolist()
     assert (len(pieces[1]), pieces[1][-1]) == (16, "[SEP]")  # cut as the tower cuts it
@@ -243,9 +243,9 @@ def test_pieces_name_the_real_tokens_of_every_text():
 def test_models_without_words_for_their_tokens(tmp_path):
     folder = model_folder(tmp_path / "slow", "bert")
     (folder / "tokenizer.json").unlink()
-    assert text_pieces(node(folder), ["a"]) is None
-    assert text_pieces({"name": "transformers", "model": "nobody/has-this"}, ["a"]) is None
-    assert text_pieces({"name": "planted"}, ["a"]) is None
+    assert token_strings(node(folder), ["a"]) is None
+    assert token_strings({"name": "transformers", "model": "nobody/has-this"}, ["a"]) is None
+    assert token_strings({"name": "planted"}, ["a"]) is None
 
 
 def test_naming_pieces_does_not_take_seconds():

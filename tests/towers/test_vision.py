@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from mtlab.errors import UserError
-from mtlab.towers.base import Grid
+from mtlab.towers.base import TokenGrid
 from mtlab.towers.build import build_tower, fetch_tower, token_grid, tower_digest, tower_shape
-from mtlab.towers.loading.positions import resized
+from mtlab.towers.loading.positions import resize_positions
 
 
 def timm_node(model, **options):
@@ -147,7 +147,7 @@ def test_positions_are_resized_as_published_if_asked(tmp_path):
     save_file(source.network.state_dict(), tmp_path / "w.safetensors")
     node = timm_node("test_vit", weights=str(tmp_path / "w.safetensors"), image_size=96)
     smoothed, published = (build_tower("vision", node | {"antialias": given}).network for given in (True, False))
-    wanted = resized(source.network.pos_embed, published.pos_embed.shape[1])
+    wanted = resize_positions(source.network.pos_embed, published.pos_embed.shape[1])
     torch.testing.assert_close(published.pos_embed, wanted)
     assert not torch.allclose(smoothed.pos_embed, wanted, atol=1e-3)
     with pytest.raises(UserError, match=r"vision\.antialias: .*'test_resnet'"):
@@ -250,14 +250,17 @@ def test_hub_weights_have_no_digest_before_they_are_here():
 @pytest.mark.parametrize(
     ("node", "grid"),
     [
-        ({"name": "efficientnet_lite0", "grid": 5}, Grid(5, 5, prefix=0)),
+        ({"name": "efficientnet_lite0", "grid": 5}, TokenGrid(5, 5, prefix=0)),
         (
             {"name": "clip_vit", "image_size": 64, "patch": 16, "width": 32, "heads": 2, "depth": 2},
-            Grid(4, 4, prefix=1),
+            TokenGrid(4, 4, prefix=1),
         ),
-        ({"name": "timm", "model": "vit_tiny_patch16_224", "weights": "random"}, Grid(14, 14, prefix=1)),
-        ({"name": "timm", "model": "deit_tiny_distilled_patch16_224", "weights": "random"}, Grid(14, 14, prefix=2)),
-        ({"name": "tiny_vision", "image_size": 32, "patch": 8}, Grid(4, 4, prefix=1)),
+        ({"name": "timm", "model": "vit_tiny_patch16_224", "weights": "random"}, TokenGrid(14, 14, prefix=1)),
+        (
+            {"name": "timm", "model": "deit_tiny_distilled_patch16_224", "weights": "random"},
+            TokenGrid(14, 14, prefix=2),
+        ),
+        ({"name": "tiny_vision", "image_size": 32, "patch": 8}, TokenGrid(4, 4, prefix=1)),
         ({"name": "planted"}, None),
     ],
 )

@@ -9,7 +9,7 @@ def judged(values: list[float], mode: Literal["max", "min"] = "max", patience: i
     progress = Progress()
     for value in values:
         progress.step += 10
-        progress.judge(value, mode, patience)
+        progress.update(value, mode, patience)
     return progress
 
 

@@ -26,7 +26,7 @@ def gradients(of: Assembled) -> dict[str, torch.Tensor]:
     of.model.train()
     optimiser = adamw(of.model, groups(of.model, of.train, of.tower_scales), of.train)
     batches = next(of.training.steps(0, 16, 8))
-    loss = train_step(of.model, optimiser, batches, of.arithmetic, seed=0, step=0, clip=None)
+    loss = train_step(of.model, optimiser, batches, of.runtime, seed=0, step=0, clip=None)
     return {"loss": loss} | {name: p.grad for name, p in of.model.named_parameters() if p.grad is not None}
 
 

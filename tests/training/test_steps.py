@@ -24,7 +24,7 @@ def gradients(run: Assembled, micro: int) -> tuple[float, dict[str, torch.Tensor
     run.model.train()
     optimiser = adamw(run.model, groups(run.model, run.train, {}), run.train)
     batches = first_step(run.loader("train"), micro)
-    loss = train_step(run.model, optimiser, batches, run.arithmetic, seed=0, step=0, clip=None)
+    loss = train_step(run.model, optimiser, batches, run.runtime, seed=0, step=0, clip=None)
     found = {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
     return loss.item(), found
 
@@ -48,7 +48,7 @@ def test_uneven_micro_batches_weigh_by_their_examples() -> None:
     optimiser = adamw(again.model, groups(again.model, again.train, {}), again.train)
     rows = first_step(again.loader("train"), 16)[0].rows
     uneven = [again.loader("train").batch(rows[:11]), again.loader("train").batch(rows[11:])]
-    train_step(again.model, optimiser, uneven, again.arithmetic, seed=0, step=0, clip=None)
+    train_step(again.model, optimiser, uneven, again.runtime, seed=0, step=0, clip=None)
     name = "task.head.0.weight"
     torch.testing.assert_close(dict(again.model.named_parameters())[name].grad, whole[name], rtol=1e-4, atol=1e-7)
 
@@ -60,7 +60,7 @@ def test_noise_and_dropout_depend_on_seed_step_and_micro_batch() -> None:
         optimiser = adamw(run.model, groups(run.model, run.train, {}), run.train)
         batches = first_step(run.loader("train"), 8)
         torch.manual_seed(torch.seed())
-        return train_step(run.model, optimiser, batches, run.arithmetic, seed=seed, step=step, clip=None).item()
+        return train_step(run.model, optimiser, batches, run.runtime, seed=seed, step=step, clip=None).item()
 
     assert loss(0, 0) == loss(0, 0)
     assert len({loss(0, 0), loss(0, 1), loss(1, 0)}) == 3
@@ -70,7 +70,7 @@ def test_clipping_bounds_the_gradient() -> None:
     run = assembled()
     run.model.train()
     optimiser = adamw(run.model, groups(run.model, run.train, {}), run.train)
-    train_step(run.model, optimiser, first_step(run.loader("train"), 16), run.arithmetic, seed=0, step=0, clip=1e-3)
+    train_step(run.model, optimiser, first_step(run.loader("train"), 16), run.runtime, seed=0, step=0, clip=1e-3)
     total = torch.stack([p.grad.norm() for p in run.model.parameters() if p.grad is not None]).norm()
     assert total.item() == pytest.approx(1e-3, rel=1e-3)
 
@@ -79,7 +79,7 @@ def test_bf16_computes_roughly_the_same_in_less_precision() -> None:
     run = assembled(model={"dropout": 0.0}, manager={"noise": 0.0})
     loss, _ = gradients(run, 16)
     half = assembled(model={"dropout": 0.0}, manager={"noise": 0.0})
-    half = replace(half, arithmetic=replace(half.arithmetic, bf16=True))
+    half = replace(half, runtime=replace(half.runtime, bf16=True))
     half_loss, found = gradients(half, 16)
     assert half_loss == pytest.approx(loss, rel=2e-2)
     assert half_loss != loss
@@ -92,7 +92,7 @@ def test_a_trained_tower_is_trained_and_a_frozen_one_is_not() -> None:
     run.model.train()
     chosen = groups(run.model, run.train, run.tower_scales)
     optimiser = adamw(run.model, chosen, run.train)
-    train_step(run.model, optimiser, first_step(run.loader("train"), 16), run.arithmetic, seed=0, step=0, clip=1.0)
+    train_step(run.model, optimiser, first_step(run.loader("train"), 16), run.runtime, seed=0, step=0, clip=1.0)
     changed = {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
     assert any(name.startswith("towers.text.blocks") for name in changed)
     assert not any(name.startswith("towers.vision") for name in changed)

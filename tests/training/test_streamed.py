@@ -2,20 +2,17 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import toys  # noqa: F401 - registers the data sets
+from raw_trees import raw
 from tiny_runs import RunMaker, outcome, stopped_at, tiny_config
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "converters"))
-from raw_trees import raw
-
 from mtlab.data.batches import Batch, Loader
-from mtlab.data.shards.streaming.loader import StreamedLoader
+from mtlab.data.shards.streaming.batch_loader import StreamingLoader
 from mtlab.data.shards.writing.convert import convert
 from mtlab.distributed.ranks import ALL, Ranks
 from mtlab.errors import UserError
@@ -73,7 +70,7 @@ def test_it_streams_and_goes_on_in_mid_epoch_as_if_nothing_had_happened(
     name: str, shards: dict[str, Path], make_run: RunMaker
 ) -> None:
     settings = sections(name, shards[name], train={"augment": "albef_randaug"})
-    assert isinstance(assemble(tiny_config(**settings), 0).training, StreamedLoader)
+    assert isinstance(assemble(tiny_config(**settings), 0).training, StreamingLoader)
     whole, broken = make_run("whole", **settings), make_run("broken", **settings)
     assert train(whole) == 0
     assert stopped_at(broken, 3) == 143
@@ -141,7 +138,7 @@ def test_several_processes_share_what_one_streams(objectives: list[str], shards:
     given["task"] = {"name": "pretraining", "objectives": objectives, "contrastive_width": 8}
     run = assemble(tiny_config(**given), 0)
     stream = run.training
-    assert isinstance(stream, StreamedLoader)
+    assert isinstance(stream, StreamingLoader)
     streams = [stream.steps(0, 4, 4, 1, ranks) for ranks in (ALL, Ranks(0, 2), Ranks(1, 2))]
     for _ in range(3):
         alone, *parts = (next(each)[0] for each in streams)
@@ -172,7 +169,7 @@ def test_unaugmented_pixels_are_those_of_the_tower(shards: dict[str, Path]) -> N
     run = assemble(tiny_config(**sections("flickr30k", shards["flickr30k"])), 0)
     (batch,) = steps(run, 1)
     whole = run.loader("train")
-    assert isinstance(run.training, StreamedLoader)
+    assert isinstance(run.training, StreamingLoader)
     loaded = next(run.training.loader.steps(0, 4))
     by_id = {example.id.rpartition("/")[2]: example for example in whole.examples}
     keys = [by_id[record.id].image for record in loaded.records]

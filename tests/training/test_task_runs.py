@@ -12,7 +12,7 @@ import toys  # noqa: F401 - registers the data sets
 from tiny_runs import RunMaker, lines, outcome, stopped_at, tiny_config
 
 from mtlab.managers.base import Experts
-from mtlab.model.forward import Passes
+from mtlab.model.forward import ForwardContext
 from mtlab.runs import checkpoints
 from mtlab.tasks.ranking import ranks
 from mtlab.tasks.ranking.disk_cache import Spill
@@ -64,7 +64,7 @@ def opened(name: str, **more: Any) -> Assembled:
 
 
 def judged(run: Assembled, batch: int = 16) -> Evaluation:
-    return evaluate(Passes(run.model, run.arithmetic), run.loader("val"), batch)
+    return evaluate(ForwardContext(run.model, run.runtime), run.loader("val"), batch)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -124,7 +124,7 @@ def gradients(name: str, micro: int, **more: Any) -> tuple[float, dict[str, torc
     run.model.train()
     optimiser = adamw(run.model, groups(run.model, run.train, {}), run.train)
     batches = next(run.loader("train").steps(0, 16, micro))
-    loss = train_step(run.model, optimiser, batches, run.arithmetic, seed=0, step=0, clip=None)
+    loss = train_step(run.model, optimiser, batches, run.runtime, seed=0, step=0, clip=None)
     return loss.item(), {key: p.grad.clone() for key, p in run.model.named_parameters() if p.grad is not None}
 
 
@@ -178,7 +178,7 @@ def test_negatives_and_hidden_words_depend_on_seed_and_step_alone() -> None:
         optimiser = adamw(again.model, groups(again.model, again.train, {}), again.train)
         batches = next(again.loader("train").steps(0, 16, 16))
         torch.manual_seed(torch.seed())
-        return train_step(again.model, optimiser, batches, again.arithmetic, seed=seed, step=number, clip=None).item()
+        return train_step(again.model, optimiser, batches, again.runtime, seed=seed, step=number, clip=None).item()
 
     assert loss(0, 0) == loss(0, 0)
     assert loss(0, 0) != loss(0, 1)

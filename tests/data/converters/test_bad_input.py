@@ -14,8 +14,8 @@ import pytest
 from raw_trees import copied
 
 from mtlab.data.shards.check import check
-from mtlab.data.shards.index import odd
-from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.folder import ShardFolder
+from mtlab.data.shards.index import suspicious_sizes
 from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
 
@@ -195,7 +195,7 @@ def test_a_bad_image_is_counted_and_listed(how: str, reason: str, tmp_path: Path
     assert listed["texts"] == 23
     assert listed["reason"].startswith("train2014/COCO_train2014_000000000102.jpg: ")
     assert reason in listed["reason"]
-    shards = Shards(tmp_path / "out")
+    shards = ShardFolder(tmp_path / "out")
     assert all("102" not in record.images[0] for record in shards.records("train"))
 
 
@@ -301,11 +301,11 @@ def test_swapped_splits_that_no_row_betrays(tmp_path: Path) -> None:
     edit(root, "snli_ve/snli_ve_train.jsonl", lambda rows: rows * 2)
     for number, name in enumerate(("snli_ve/snli_ve_train.jsonl", "snli_ve/snli_ve_dev.jsonl")):
         edit(root, name, lambda rows, number=number: [r | {"pairID": f"{number}-{i}"} for i, r in enumerate(rows)])
-    assert odd(convert("snli_ve", root, tmp_path / "right")) == []
+    assert suspicious_sizes(convert("snli_ve", root, tmp_path / "right")) == []
     swap(root, "snli_ve/snli_ve_train.jsonl", "snli_ve/snli_ve_dev.jsonl")
-    (remark,) = odd(convert("snli_ve", root, tmp_path / "swapped"))
+    (remark,) = suspicious_sizes(convert("snli_ve", root, tmp_path / "swapped"))
     assert remark.startswith("dev has more texts than train (12, ")
-    assert remark in check(Shards(tmp_path / "swapped"), images=False).remarks
+    assert remark in check(ShardFolder(tmp_path / "swapped"), images=False).remarks
 
 
 def test_options(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from raw_trees import copied
 
 from mtlab.config.nodes import lookup_options
-from mtlab.data.converters.base import CONVERTERS, Found
-from mtlab.data.converters.jsonl import Jsonl
-from mtlab.data.shards.reader import Shards
+from mtlab.data.converters.base import CONVERTERS, Annotation
+from mtlab.data.converters.jsonl import JsonlConverter
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
 
@@ -85,7 +85,7 @@ def test_the_second_is_left_out_and_listed(case: str, tmp_path: Path) -> None:
     (reason,) = listed(tmp_path / "out")
     assert told in reason
     assert (part.images, part.texts(), part.bad) == (before.images, before.texts(), before.bad + 1)
-    assert all(record.text != "another one" for record in Shards(tmp_path / "out").records("train"))
+    assert all(record.text != "another one" for record in ShardFolder(tmp_path / "out").records("train"))
 
 
 def test_a_picture_with_several_captions_under_one_link_is_no_collision(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_picture_with_several_captions_under_one_link_is_no_collision(tmp_path
     data = {"image_urls": [*data["image_urls"], data["image_urls"][0]], "captions": [*data["captions"], "once more"]}
     path.write_text(json.dumps(data))
     index = convert("sbu", root, tmp_path / "out", max_bad=0)
-    records = [record for record in Shards(tmp_path / "out").records("train") if "6224654226" in record.images[0]]
+    records = [record for record in ShardFolder(tmp_path / "out").records("train") if "6224654226" in record.images[0]]
     assert [record.text for record in records] == ["Sky dog grass umbrella tree person.", "once more"]
     assert index.parts["train"].bad == 0
 
@@ -109,14 +109,14 @@ def test_one_key_for_other_pictures_in_another_part(tmp_path: Path, monkeypatch:
         line = {"image": f"{split}.jpg", "caption": f"of {split}"}
         (tmp_path / f"raw/{split}.jsonl").write_text(json.dumps(line) + "\n")
     assert not lookup_options(CONVERTERS, {"name": "jsonl"}, "")[0].cls.disjoint
-    real = Jsonl.rows
+    real = JsonlConverter.rows
 
-    def same_key(self: Jsonl, scratch: Any) -> Any:
+    def same_key(self: JsonlConverter, scratch: Any) -> Any:
         for row in real(self, scratch):
-            assert isinstance(row, Found)
-            yield Found(row.part, "same", row.images, row.texts, row.place)
+            assert isinstance(row, Annotation)
+            yield Annotation(row.part, "same", row.images, row.texts, row.place)
 
-    monkeypatch.setattr(Jsonl, "rows", same_key)
+    monkeypatch.setattr(JsonlConverter, "rows", same_key)
     with pytest.raises(UserError, match="raw: same is another image in test than in train"):
         convert("jsonl", tmp_path / "raw", tmp_path / "out", {"kind": "captions"})
     assert not (tmp_path / "out/index.json").exists()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from raw_trees import GOLDEN, expected, raw, samples
 
-from mtlab.data.converters.answers import normalise, soft_scores, vocabulary
-from mtlab.data.shards.reader import Shards
+from mtlab.data.converters.vqa_answers import normalise, soft_scores, vocabulary
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.writing.convert import convert
 
 CLASSES = {"False": 0, "True": 1}
@@ -18,10 +18,10 @@ CLASSES = {"False": 0, "True": 1}
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @cache
-    def once(name: str) -> Shards:
+    def once(name: str) -> ShardFolder:
         out = tmp_path_factory.mktemp("shards") / name
         convert(name, raw(name), out)
-        return Shards(out)
+        return ShardFolder(out)
 
     return once
 
@@ -107,7 +107,7 @@ def test_pairs(converted: Any, selection: str, table: str) -> None:
     assert by_image(found) == by_image(expected(table))
 
 
-def questions(shards: Shards, selection: str, split: str) -> list[dict[str, Any]]:
+def questions(shards: ShardFolder, selection: str, split: str) -> list[dict[str, Any]]:
     judged = "labels" in next(samples(shards, selection))[1][0]
     return [
         {
@@ -136,14 +136,14 @@ def test_questions(converted: Any, selection: str, split: str) -> None:
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_questions_whose_raw_answers_are_counted(tmp_path: Path, part: str) -> None:
     convert("vqav2", raw("vqav2"), tmp_path / "out", {"normalise": False})
-    found = questions(Shards(tmp_path / "out"), f"{part}/answerable", part)
+    found = questions(ShardFolder(tmp_path / "out"), f"{part}/answerable", part)
     assert by_image(found) == by_image(expected(f"vqav2_{part}", "vqa_without_fix"))
 
 
 def test_no_question_is_dropped(tmp_path: Path) -> None:
     """Theirs drops questions that no known answer fits, from val too, where they would count as wrong."""
     convert("vqav2", raw("vqav2"), tmp_path / "out", {"normalise": False})
-    shards = Shards(tmp_path / "out")
+    shards = ShardFolder(tmp_path / "out")
     for part, year in (("train", 2014), ("val", 2014)):
         asked = json.loads((raw("vqav2") / f"vqav2/v2_OpenEnded_mscoco_{part}{year}_questions.json").read_text())
         all_of_them = {str(question["question_id"]) for question in asked["questions"]}

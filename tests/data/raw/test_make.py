@@ -9,8 +9,8 @@ import pytest
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset
 from mtlab.data.raw.make import LAYOUTS, layout_of, make
-from mtlab.data.raw.pictures import BLOCK, pictures
-from mtlab.data.shards.reader import Shards
+from mtlab.data.raw.numbered_images import BLOCK, numbered_images
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
 
@@ -39,13 +39,13 @@ def opened(name: str, options: dict[str, Any]) -> Dataset:
     return entry.cls(config)
 
 
-def written(name: str, options: dict[str, Any], folder: Path) -> tuple[str, Shards]:
+def written(name: str, options: dict[str, Any], folder: Path) -> tuple[str, ShardFolder]:
     """Write a world, convert what was written, and open the shards."""
     made = make(name, options, folder / "raw", silent)
     converting = {"min_count": 1} if made.layout == "vqav2" else {}
     index = convert(made.layout, folder / "raw", folder / "shards", converting)
     assert all(part.bad == 0 for part in index.parts.values())
-    return made.layout, Shards(str(folder / "shards"))
+    return made.layout, ShardFolder(str(folder / "shards"))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_converted_files_hold_the_same_examples(name: str, layout: str, tmp_path
         texts: dict[tuple[str, ...], list[str]] = {}
         for record in records.values():
             texts.setdefault(record.images, []).append(record.text)
-        for picture in pictures(data, split):
+        for picture in numbered_images(data, split):
             images = keys(layout, part, picture.number)
             assert sorted(texts.pop(images)) == sorted(example.text for example in picture.examples)
             for image, own in zip(images, picture.keys, strict=True):
@@ -81,7 +81,7 @@ def test_converted_files_hold_the_same_examples(name: str, layout: str, tmp_path
         assert not texts
 
 
-def right(record: Any, shards: Shards) -> str | None:
+def right(record: Any, shards: ShardFolder) -> str | None:
     """The right answer of a record, in words."""
     if record.label is not None:
         return shards.answers[record.label].lower()
@@ -94,7 +94,7 @@ def test_premises_are_those_of_their_pictures(tmp_path: Path) -> None:
     premises = {record.images: record.row["premise"] for record in shards.records("test")}
     assert premises == {
         keys("snli_ve", "test", picture.number): data.premise(*picture.keys)  # type: ignore[attr-defined]
-        for picture in pictures(data, "test")
+        for picture in numbered_images(data, "test")
     }
 
 

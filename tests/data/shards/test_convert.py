@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from tiny_shards import write_raw
 
-from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.writing.convert import STATE, convert
 from mtlab.errors import UserError
 
@@ -113,7 +113,7 @@ def test_original_bytes_are_kept_and_types_told_by_content(tmp_path: Path) -> No
             stored[kind] = (raw / f"images/{kind}.dat").read_bytes()
             lines.write(json.dumps({"image": f"{kind}.dat", "caption": kind}) + "\n")
     convert("jsonl", raw, tmp_path / "out", OPTIONS)
-    shards = Shards(tmp_path / "out")
+    shards = ShardFolder(tmp_path / "out")
     found = list(shards.records("train"))
     assert len(found) == 6
     for record in found:
@@ -149,7 +149,7 @@ class TestYourOwn:
         ]
         self.write(raw, rows)
         convert("jsonl", raw, tmp_path / "out")
-        shards, memory = Shards(tmp_path / "out"), Questions(Questions.Config(folder=str(raw)))
+        shards, memory = ShardFolder(tmp_path / "out"), Questions(Questions.Config(folder=str(raw)))
         assert list(shards.answers) == list(memory.answers)
         for split in SPLITS:
             found = {(r.text, r.scores[0][0] if r.scores else -1) for r in shards.records(split)}
@@ -161,7 +161,7 @@ class TestYourOwn:
                 raw, [{"image": "sub/1.png", "hypothesis": "it is grey", "label": label, "id": 7}], f"{split}.jsonl"
             )
         convert("jsonl", raw, tmp_path / "out", {"kind": "entailment"})
-        shards = Shards(tmp_path / "out")
+        shards = ShardFolder(tmp_path / "out")
         assert [next(shards.records(split)).label for split in ("train", "val", "test")] == [1, 2, 0]
         assert next(shards.records("val")).id == "7"
 
@@ -204,7 +204,7 @@ class TestYourOwn:
         for split in ("train", "val", "test"):
             self.write(raw, [{"image": "sub/1.png", "caption": ["one", "two"], "id": 5}], f"{split}.jsonl")
         convert("jsonl", raw, tmp_path / "out", OPTIONS)
-        assert [record.id for record in Shards(tmp_path / "out").records("train")] == ["5#0", "5#1"]
+        assert [record.id for record in ShardFolder(tmp_path / "out").records("train")] == ["5#0", "5#1"]
 
     def test_one_answer_alone_cannot_be_learnt(self, raw: Path, tmp_path: Path) -> None:
         self.write(raw, [{"image": f"sub/{at}.png", "question": "?", "answer": "a"} for at in range(40)])

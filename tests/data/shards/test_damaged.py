@@ -17,10 +17,10 @@ import webdataset
 from tiny_shards import make_shards
 
 from mtlab.data.shards.check import check
-from mtlab.data.shards.places import Patience
-from mtlab.data.shards.reader import Shards
-from mtlab.data.shards.samples import refused
-from mtlab.data.shards.streaming.stream import Stream, StreamLoader
+from mtlab.data.shards.folder import ShardFolder
+from mtlab.data.shards.samples import member_problem
+from mtlab.data.shards.storage import RetryPolicy
+from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
 
@@ -40,20 +40,20 @@ def folder(sound: Path, tmp_path: Path) -> Path:
 
 
 def read_all(folder: Path) -> None:
-    shards = Shards(folder, patience=Patience(attempts=2, pause=0.01))
-    for _ in StreamLoader(Stream([(shards, part) for part in shards.index.parts]), PLAIN).once(8):
+    shards = ShardFolder(folder, patience=RetryPolicy(attempts=2, pause=0.01))
+    for _ in SampleLoader(StreamedTexts([(shards, part) for part in shards.index.parts]), PLAIN).once(8):
         pass
 
 
 def test_sound_shards(folder: Path) -> None:
     read_all(folder)
-    found = check(Shards(folder))
+    found = check(ShardFolder(folder))
     assert found.problems == []
     assert found.samples == found.images == 14
 
 
 def test_webdataset_reads_them(folder: Path) -> None:
-    shards = Shards(folder)
+    shards = ShardFolder(folder)
     urls = [str(folder / shard.file) for shard in shards.index.parts["train"].shards]
     samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode("pil"))
     assert [sample["json"]["texts"][0]["text"] for sample in samples] == [
@@ -156,7 +156,7 @@ def test_damage_is_told_in_one_line(folder: Path, name: str) -> None:
             read_all(folder)
         assert "\n" not in str(caught.value)
         assert str(folder) in str(caught.value)
-    problems = check(Shards(folder, patience=Patience(attempts=1))).problems
+    problems = check(ShardFolder(folder, patience=RetryPolicy(attempts=1))).problems
     assert problems
     assert any(re.search(in_checking, each) for each in problems)
 
@@ -183,7 +183,7 @@ def test_a_decompression_bomb(folder: Path) -> None:
     """The header of a picture of 81 megapixels, put into a shard by hand."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    shards = Shards(folder)
+    shards = ShardFolder(folder)
     offset, _ = shards.rows(shards.index.parts["train"].shards[0])[0].images[0]
     data = bytearray((folder / SHARD).read_bytes())
     data[offset : offset + len(bomb)] = bomb
@@ -216,7 +216,7 @@ def test_a_decompression_bomb(folder: Path) -> None:
     ],
 )
 def test_names_of_members(name: str, fine: bool) -> None:
-    assert (refused(name) is None) is fine
+    assert (member_problem(name) is None) is fine
 
 
 @pytest.mark.parametrize(
@@ -231,11 +231,11 @@ def test_names_of_members(name: str, fine: bool) -> None:
 def test_an_index_that_is_none(folder: Path, content: str, problem: str) -> None:
     (folder / "index.json").write_text(content)
     with pytest.raises(UserError, match=problem):
-        Shards(folder)
+        ShardFolder(folder)
 
 
 def test_an_index_cannot_name_files_elsewhere(folder: Path) -> None:
     text = (folder / "index.json").read_text()
     (folder / "index.json").write_text(text.replace(SHARD, "../train-000000.tar"))
     with pytest.raises(UserError, match="is damaged or was changed by hand"):
-        Shards(folder)
+        ShardFolder(folder)

@@ -11,12 +11,12 @@ import pytest
 from servers import Plain, Ranged, serving
 from tiny_shards import make_shards
 
-from mtlab.data.shards.places import LostError, Patience, place_of
-from mtlab.data.shards.reader import Shards
-from mtlab.data.shards.streaming.stream import Stream, StreamLoader
+from mtlab.data.shards.folder import ShardFolder
+from mtlab.data.shards.storage import RetryPolicy, UnreadableError, open_storage
+from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
 from mtlab.errors import UserError
 
-QUICK = Patience(seconds=0.3, attempts=3, pause=0.01)
+QUICK = RetryPolicy(seconds=0.3, attempts=3, pause=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +24,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shards(tmp_path_factory.mktemp("data"), 30)
 
 
-def steps(shards: Shards, count: int = 6, start: int = 0) -> list[list[str]]:
-    loader = StreamLoader(Stream([(shards, "train")]), None)
+def steps(shards: ShardFolder, count: int = 6, start: int = 0) -> list[list[str]]:
+    loader = SampleLoader(StreamedTexts([(shards, "train")]), None)
     return [[record.text for record in loaded.records] for loaded in islice(loader.steps(0, 16, start), count)]
 
 
 @pytest.mark.parametrize("handler", [Plain, Ranged])
 def test_a_web_server(folder: Path, handler: type[Plain]) -> None:
-    here = Shards(folder)
+    here = ShardFolder(folder)
     with serving(folder, handler) as (address, asked):
-        there = Shards(address, patience=QUICK)
+        there = ShardFolder(address, patience=QUICK)
         assert there.digest == here.digest
         assert list(there.records("train")) == list(here.records("train"))
         assert steps(there) == steps(here)
@@ -46,13 +46,13 @@ def test_without_ranges_a_file_is_gone_through_once(folder: Path) -> None:
     data = (folder / "train-000000.tar").read_bytes()
     cuts = [0, 700, 700, 5000, 5001, len(data)]
     with serving(folder, Plain) as (address, asked):
-        place = place_of(address, QUICK)
+        place = open_storage(address, QUICK)
         for first, last in pairwise(cuts):
             assert place.read("train-000000.tar", first, last) == data[first:last]
         assert len(asked) == 1
         assert place.read("train-000000.tar", 512, 1024) == data[512:1024]  # back: from the start again
         assert len(asked) == 2
-        with pytest.raises(LostError, match="ends at byte"):
+        with pytest.raises(UnreadableError, match="ends at byte"):
             place.read("train-000000.tar", 0, len(data) + 1)
 
 
@@ -68,29 +68,29 @@ def test_a_shard_that_comes_back_in_time_is_waited_for(folder: Path, tmp_path: P
 
     timer = threading.Timer(0.2, bring_back)
     timer.start()
-    assert steps(Shards(moving, patience=Patience(attempts=12, pause=0.01))) == steps(Shards(folder))
+    assert steps(ShardFolder(moving, patience=RetryPolicy(attempts=12, pause=0.01))) == steps(ShardFolder(folder))
     timer.join()
 
 
 def test_workers_open_streams_of_their_own(folder: Path) -> None:
-    shards = Shards(f"pipe:cat {folder}/{{}}", allow_pipe=True, patience=QUICK)
+    shards = ShardFolder(f"pipe:cat {folder}/{{}}", allow_pipe=True, patience=QUICK)
     stored = shards.index.parts["train"].shards[0]
     shards.piece(stored, 0, 512)  # a command has begun to print here before workers are forked
-    loader = StreamLoader(Stream([(shards, "train")]), None, workers=2)
+    loader = SampleLoader(StreamedTexts([(shards, "train")]), None, workers=2)
     found = [[record.text for record in loaded.records] for loaded in islice(loader.steps(0, 16), 6)]
-    assert found == steps(Shards(folder))
+    assert found == steps(ShardFolder(folder))
     assert shards.piece(stored, 512, 1024) == (folder / stored.file).read_bytes()[512:1024]
 
 
 def test_a_command(folder: Path, tmp_path: Path) -> None:
     location = f"pipe:cat {folder}/{{}}"
     with pytest.raises(UserError, match="runs a command: allow it by --allow-pipe"):
-        Shards(location)
-    there = Shards(location, allow_pipe=True, patience=QUICK)
-    assert steps(there) == steps(Shards(folder))
+        ShardFolder(location)
+    there = ShardFolder(location, allow_pipe=True, patience=QUICK)
+    assert steps(there) == steps(ShardFolder(folder))
     spaced = tmp_path / "a folder's"
     shutil.copytree(folder, spaced)
-    assert Shards(f'pipe:cat "{spaced}"/{{}}', allow_pipe=True).digest == there.digest
+    assert ShardFolder(f'pipe:cat "{spaced}"/{{}}', allow_pipe=True).digest == there.digest
 
 
 def test_names_that_are_no_place() -> None:
@@ -99,16 +99,16 @@ def test_names_that_are_no_place() -> None:
         "pipe:cat /data/train.tar": "write {} where the name of a file goes",
     }.items():
         with pytest.raises(UserError, match=problem):
-            place_of(name, allow_pipe=True)
+            open_storage(name, allow_pipe=True)
     with pytest.raises(UserError, match="nowhere: no such folder of shards"):
-        Shards("/nowhere")
+        ShardFolder("/nowhere")
 
 
 def test_a_folder_without_shards(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no index\.json"):
-        Shards(tmp_path)
+        ShardFolder(tmp_path)
     with serving(tmp_path) as (address, _), pytest.raises(UserError, match=r"holds no index\.json"):
-        Shards(address, patience=QUICK)
+        ShardFolder(address, patience=QUICK)
 
 
 def test_what_fails_once_is_asked_for_again(folder: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_fails_once_is_asked_for_again(folder: Path) -> None:
         return number != 2
 
     with serving(folder, Ranged, fail) as (address, _):
-        assert steps(Shards(address, patience=QUICK)) == steps(Shards(folder))
+        assert steps(ShardFolder(address, patience=QUICK)) == steps(ShardFolder(folder))
 
 
 def test_a_server_that_stalls(folder: Path) -> None:
@@ -142,9 +142,9 @@ def test_a_server_that_stalls(folder: Path) -> None:
         return ".tar" in handler.path and never.wait(20) is not None
 
     with serving(folder, Ranged, fail) as (address, asked):
-        there = Shards(address, patience=QUICK)
+        there = ShardFolder(address, patience=QUICK)
         with pytest.raises(
-            LostError, match=r"train-00000\d\.tar: cannot be read, 3 times: nothing came for 0.3 seconds"
+            UnreadableError, match=r"train-00000\d\.tar: cannot be read, 3 times: nothing came for 0.3 seconds"
         ) as caught:
             steps(there)
         never.set()
@@ -167,8 +167,8 @@ def test_a_stream_that_stalls_in_the_middle(folder: Path) -> None:
         return True
 
     with serving(folder, Plain, fail) as (address, _):
-        with pytest.raises(LostError, match="cannot be read, 3 times"):
-            steps(Shards(address, patience=QUICK))
+        with pytest.raises(UnreadableError, match="cannot be read, 3 times"):
+            steps(ShardFolder(address, patience=QUICK))
         never.set()
 
 
@@ -177,8 +177,8 @@ def test_a_shard_that_disappears_in_training_and_comes_back(folder: Path, tmp_pa
     """What was made is right, the error is one line, and training goes on from the next step."""
     moving = tmp_path / "shards"
     shutil.copytree(folder, moving)
-    wanted = steps(Shards(folder), 8)
-    loader = StreamLoader(Stream([(Shards(moving, patience=QUICK), "train")]), None, workers=workers)
+    wanted = steps(ShardFolder(folder), 8)
+    loader = SampleLoader(StreamedTexts([(ShardFolder(moving, patience=QUICK), "train")]), None, workers=workers)
     batches = loader.steps(0, 16)
     seen = [[record.text for record in next(batches).records]]
     for shard in moving.glob("train-*.tar"):
@@ -189,7 +189,7 @@ def test_a_shard_that_disappears_in_training_and_comes_back(folder: Path, tmp_pa
     assert seen == wanted[: len(seen)]
     for shard in moving.glob("train-*.tar.away"):
         os.rename(shard, str(shard).removesuffix(".away"))
-    assert seen + steps(Shards(moving), 8 - len(seen), len(seen)) == wanted
+    assert seen + steps(ShardFolder(moving), 8 - len(seen), len(seen)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -207,5 +207,5 @@ def test_a_command_that_fails(folder: Path, command: str, problem: str) -> None:
     written = command.format(folder=folder)
     if "case" not in written:  # let it fail for shards alone
         written = f"case {{}} in *.tar) {written};; *) cat {folder}/{{}};; esac"
-    with pytest.raises(LostError, match=problem):
-        steps(Shards(f"pipe:{written}", allow_pipe=True, patience=QUICK))
+    with pytest.raises(UnreadableError, match=problem):
+        steps(ShardFolder(f"pipe:{written}", allow_pipe=True, patience=QUICK))

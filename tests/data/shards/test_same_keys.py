@@ -16,12 +16,12 @@ from tiny_shards import make_shards, write_raw
 
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS
-from mtlab.data.batches import Extras, Maker
+from mtlab.data.batches import BatchOptions, Collator
 from mtlab.data.datasets.benchmarks import Captions4M
 from mtlab.data.shards.check import check
-from mtlab.data.shards.reader import Shards
-from mtlab.data.shards.streaming.loader import StreamedLoader
-from mtlab.data.shards.streaming.stream import Stream, StreamLoader
+from mtlab.data.shards.folder import ShardFolder
+from mtlab.data.shards.streaming.batch_loader import StreamingLoader
+from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
 from mtlab.data.shards.writing.convert import convert
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
@@ -66,22 +66,22 @@ def rewrite(folder: Path, file: str, change: Callable[[list[Member]], Sequence[M
 
 
 def read_all(folder: Path) -> None:
-    shards = Shards(folder)
-    for _ in StreamLoader(Stream([(shards, part) for part in shards.index.parts]), PLAIN).once(8):
+    shards = ShardFolder(folder)
+    for _ in SampleLoader(StreamedTexts([(shards, part) for part in shards.index.parts]), PLAIN).once(8):
         pass
 
 
 def test_shards_that_are_written_anew_as_they_were_are_sound(folder: Path) -> None:
     rewrite(folder, "train-000000", lambda members: members)
     read_all(folder)
-    assert check(Shards(folder)).problems == []
+    assert check(ShardFolder(folder)).problems == []
 
 
 def test_a_member_that_is_there_twice(folder: Path) -> None:
     rewrite(folder, "train-000000", lambda members: [members[0], members[1], members[1], *members[2:]])
     with pytest.raises(UserError, match=r"train-000000\.tar: is damaged \(.*duplicate file name"):
         read_all(folder)
-    assert any("has 2 images, not 1" in problem for problem in check(Shards(folder)).problems)
+    assert any("has 2 images, not 1" in problem for problem in check(ShardFolder(folder)).problems)
 
 
 def test_a_sample_with_two_types_of_image(folder: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_sample_with_two_types_of_image(folder: Path) -> None:
     rewrite(folder, "train-000000", change)
     with pytest.raises(UserError, match=r"train-000000\.tar: \S+ has 2 images, not 1"):
         read_all(folder)
-    assert any("has 2 images, not 1" in problem for problem in check(Shards(folder)).problems)
+    assert any("has 2 images, not 1" in problem for problem in check(ShardFolder(folder)).problems)
 
 
 @pytest.mark.parametrize("gap", [0, 1], ids=["one after the other", "apart"])
@@ -102,10 +102,10 @@ def test_a_sample_that_is_there_twice(folder: Path, gap: int) -> None:
         return [*members[: 2 + 2 * gap], *members[:2], *members[2 + 2 * gap :]]
 
     rewrite(folder, "train-000000", change)
-    problems = check(Shards(folder)).problems
+    problems = check(ShardFolder(folder)).problems
     assert any(" twice" in problem for problem in problems)
     assert any("is taken" in problem for problem in problems)
-    shards = Shards(folder)
+    shards = ShardFolder(folder)
     with pytest.raises(UserError, match=r"calls an image picture.* that is another than in train-000000"):
         shards.image(next(shards.records("train")).images[0])
 
@@ -114,26 +114,29 @@ def test_a_key_that_is_another_image_in_another_part(folder: Path) -> None:
     with tarfile.open(folder / "train-000000.tar") as archive:
         key = archive.getnames()[0].partition(".")[0]
     rewrite(folder, "val-000000", lambda members: [(f"{key}.{n.partition('.')[2]}", data) for n, data in members])
-    assert any(f"{key} is another image in train than in val" in each for each in check(Shards(folder)).problems)
+    assert any(f"{key} is another image in train than in val" in each for each in check(ShardFolder(folder)).problems)
     with pytest.raises(UserError, match=f"val-000000.tar: calls an image {key} that is another than in train-0"):
-        Shards(folder).image(key)
+        ShardFolder(folder).image(key)
 
 
 def test_an_image_in_two_parts_is_remarked_on_alone(tmp_path: Path) -> None:
     raw = write_raw(tmp_path / "raw", 3)
     (raw / "val.jsonl").write_text((raw / "train.jsonl").read_text())
     convert("jsonl", raw, tmp_path / "shards", {"kind": "captions"})
-    found = check(Shards(tmp_path / "shards"))
+    found = check(ShardFolder(tmp_path / "shards"))
     assert found.problems == []
     assert any("3 images are in train and in val" in remark for remark in found.remarks)
-    assert Shards(tmp_path / "shards").image(next(Shards(tmp_path / "shards").records("val")).images[0]).ndim == 3
+    assert (
+        ShardFolder(tmp_path / "shards").image(next(ShardFolder(tmp_path / "shards").records("val")).images[0]).ndim
+        == 3
+    )
 
 
 def test_images_of_two_folders_that_are_called_alike_stay_apart(tmp_path: Path) -> None:
     """Evaluation decodes an image once for all its texts, and so must tell which folder's it is."""
-    folders = [Shards(make_shards(tmp_path / str(seed), 4, seed=seed)) for seed in (1, 2)]
+    folders = [ShardFolder(make_shards(tmp_path / str(seed), 4, seed=seed)) for seed in (1, 2)]
     expected = [(at, record) for at, shards in enumerate(folders) for record in shards.records("train")]
-    (loaded,) = StreamLoader(Stream([(shards, "train") for shards in folders]), PLAIN).once(64)
+    (loaded,) = SampleLoader(StreamedTexts([(shards, "train") for shards in folders]), PLAIN).once(64)
     assert [(at, record.id) for at, record in zip(loaded.sources, loaded.records, strict=True)] == [
         (at, record.id) for at, record in expected
     ]
@@ -146,8 +149,8 @@ def test_images_of_two_folders_that_are_called_alike_stay_apart(tmp_path: Path) 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_says_which_folder_each_text_is_from(tmp_path: Path, workers: int) -> None:
-    folders = [Shards(make_shards(tmp_path / str(seed), 4, seed=seed, name=f"of{seed}-")) for seed in (1, 2)]
-    loader = StreamLoader(Stream([(shards, "train") for shards in folders]), None, workers=workers)
+    folders = [ShardFolder(make_shards(tmp_path / str(seed), 4, seed=seed, name=f"of{seed}-")) for seed in (1, 2)]
+    loader = SampleLoader(StreamedTexts([(shards, "train") for shards in folders]), None, workers=workers)
     loaded = next(loader.steps(0, len(loader)))
     assert set(loaded.sources) == {0, 1}
     for record, source in zip(loaded.records, loaded.sources, strict=True):
@@ -155,9 +158,9 @@ def test_training_says_which_folder_each_text_is_from(tmp_path: Path, workers: i
 
 
 def test_two_cuts_of_a_part_are_read_each_by_itself(folder: Path) -> None:
-    shards = Shards(folder)
-    stream = Stream([(shards, "train[:1]"), (shards, "train[:3]")])
-    texts = [record.text for loaded in StreamLoader(stream, None).once(64) for record in loaded.records]
+    shards = ShardFolder(folder)
+    stream = StreamedTexts([(shards, "train[:1]"), (shards, "train[:3]")])
+    texts = [record.text for loaded in SampleLoader(stream, None).once(64) for record in loaded.records]
     assert texts == [record.text for part in ("train[:1]", "train[:3]") for record in shards.records(part)]
 
 
@@ -167,17 +170,17 @@ def test_training_takes_no_picture_for_that_of_another_folder(tmp_path: Path) ->
     _, options = lookup_options(
         DATASETS, {"name": "captions4m", **{name: str(path) for name, path in folders.items()}}, ""
     )
-    opened = {name: Shards(path) for name, path in folders.items()}
+    opened = {name: ShardFolder(path) for name, path in folders.items()}
 
     class Both(Captions4M):
         @classmethod
-        def selections(cls, config: Any, opened: Mapping[str, Shards]) -> Any:  # noqa: ARG003 - those opened
+        def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Any:  # noqa: ARG003 - those opened
             return {"train": [(name, "train") for name in opened]}
 
     dataset = Both(options)
-    loader = StreamLoader(dataset.stream("train"), PLAIN)
+    loader = SampleLoader(dataset.stream("train"), PLAIN)
     words = SimpleNamespace(fetch=lambda texts: (torch.zeros(len(texts), 1), torch.ones(len(texts), 1)))
-    training = StreamedLoader(loader, dataset, Maker(words, Extras(identities=True)))
+    training = StreamingLoader(loader, dataset, Collator(words, BatchOptions(identities=True)))
     ((batch,),) = islice(training.steps(0, len(loader), len(loader)), 1)
     pictures = {name: {record.images for record in shards.records("train")} for name, shards in opened.items()}
     assert pictures["coco"] == pictures["vg"], "else nothing was tried"

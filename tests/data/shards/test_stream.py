@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_shards import opened
 
-from mtlab.data.shards.reader import Shards
-from mtlab.data.shards.streaming.epoch import LANES, WINDOW, Epoch, units
-from mtlab.data.shards.streaming.readers import Reader, TrainingReader, once
-from mtlab.data.shards.streaming.sequence import grain
-from mtlab.data.shards.streaming.stream import Loaded, Stream, StreamLoader
+from mtlab.data.shards.folder import ShardFolder
+from mtlab.data.shards.streaming.epoch import LANES, WINDOW, Epoch, shard_passes
+from mtlab.data.shards.streaming.sample_loader import SampleBatch, SampleLoader, StreamedTexts
+from mtlab.data.shards.streaming.schedule import grain_size
+from mtlab.data.shards.streaming.worker_reader import TrainingReader, WorkerInfo, read_once
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
 
@@ -24,24 +24,26 @@ PLAIN = build_transform({"name": "albef", "size": 8})
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardFolder:
     return opened(tmp_path_factory.mktemp("data"), 90)
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def other(tmp_path_factory: pytest.TempPathFactory) -> ShardFolder:
     return opened(tmp_path_factory.mktemp("other"), 25, seed=1, name="other")
 
 
-def texts(loaded: Loaded) -> list[str]:
+def texts(loaded: SampleBatch) -> list[str]:
     return [record.text for record in loaded.records]
 
 
-def shares(stream: Stream, seed: int, batch: int, start: int, steps: int, ranks: int, workers: int) -> list[list[str]]:
+def shares(
+    stream: StreamedTexts, seed: int, batch: int, start: int, steps: int, ranks: int, workers: int
+) -> list[list[str]]:
     """The batches of some steps as so many processes make them together, each text in its place."""
     found = []
     readers = {
-        (rank, worker): TrainingReader(stream.lines, None, seed, Reader(rank, ranks, worker, workers))
+        (rank, worker): TrainingReader(stream.lines, None, seed, WorkerInfo(rank, ranks, worker, workers))
         for rank in range(ranks)
         for worker in range(workers)
     }
@@ -57,9 +59,9 @@ def shares(stream: Stream, seed: int, batch: int, start: int, steps: int, ranks:
     return found
 
 
-def test_an_epoch_has_every_text_but_its_remainder_once(shards: Shards) -> None:
-    stream = Stream([(shards, "train")])
-    loader = StreamLoader(stream, None)
+def test_an_epoch_has_every_text_but_its_remainder_once(shards: ShardFolder) -> None:
+    stream = StreamedTexts([(shards, "train")])
+    loader = SampleLoader(stream, None)
     batch, everything = 32, {record.text for record in shards.records("train")}
     assert len(loader) == len(everything) == shards.size("train")
     steps = loader.steps_per_epoch(batch)
@@ -82,9 +84,9 @@ def test_an_epoch_has_every_text_but_its_remainder_once(shards: Shards) -> None:
     cut=st.sampled_from(["train", "train[:40]", "train[13:]", "train[:3]"]),
 )
 def test_batches_depend_on_seed_and_step_alone(
-    shards: Shards, ranks: int, workers: int, start: int, seed: int, cut: str
+    shards: ShardFolder, ranks: int, workers: int, start: int, seed: int, cut: str
 ) -> None:
-    stream = Stream([(shards, cut)])
+    stream = StreamedTexts([(shards, cut)])
     batch = 24 if stream.texts[0] >= 24 else 0
     if not batch:
         return
@@ -94,27 +96,27 @@ def test_batches_depend_on_seed_and_step_alone(
 
 @SETTINGS
 @given(ranks=st.integers(1, 5), workers=st.integers(1, 5), batch=st.integers(1, 50))
-def test_an_evaluation_has_every_text_once(shards: Shards, ranks: int, workers: int, batch: int) -> None:
-    whole = units(shards, "train", turns=1)
+def test_an_evaluation_has_every_text_once(shards: ShardFolder, ranks: int, workers: int, batch: int) -> None:
+    whole = shard_passes(shards, "train", turns=1)
     found = [
         record.text
         for rank in range(ranks)
         for worker in range(workers)
-        for share in once(whole, None, batch, Reader(rank, ranks, worker, workers))
+        for share in read_once(whole, None, batch, WorkerInfo(rank, ranks, worker, workers))
         for record in share.records
     ]
     assert found == [record.text for record in shards.records("train")]
 
 
-def test_other_seeds_and_epochs_are_other_orders(shards: Shards) -> None:
-    stream = Stream([(shards, "train")])
+def test_other_seeds_and_epochs_are_other_orders(shards: ShardFolder) -> None:
+    stream = StreamedTexts([(shards, "train")])
     orders = [shares(stream, seed, 32, start, 2, 1, 1) for seed in (0, 1) for start in (0, stream.texts[0] // 32)]
     assert len({str(order) for order in orders}) == 4
 
 
-def test_a_batch_is_mixed(shards: Shards) -> None:
+def test_a_batch_is_mixed(shards: ShardFolder) -> None:
     """Texts of an image come apart, and neighbours in a shard do not stay together."""
-    (batch,) = shares(Stream([(shards, "train")]), 0, LANES, 0, 1, 1, 1)
+    (batch,) = shares(StreamedTexts([(shards, "train")]), 0, LANES, 0, 1, 1, 1)
     images = [text.split()[1] for text in batch]
     assert len(set(images)) > 0.6 * len(images)
     order = {record.text: at for at, record in enumerate(shards.records("train"))}
@@ -123,8 +125,8 @@ def test_a_batch_is_mixed(shards: Shards) -> None:
     assert abs(float(correlation)) < 0.35
 
 
-def test_a_place_of_an_epoch_is_found_without_the_ones_before(shards: Shards) -> None:
-    parts = units(shards, "train")
+def test_a_place_of_an_epoch_is_found_without_the_ones_before(shards: ShardFolder) -> None:
+    parts = shard_passes(shards, "train")
     epoch = Epoch(parts, 5, 2)
     seen = set()
     for lane in range(epoch.lanes):
@@ -136,18 +138,18 @@ def test_a_place_of_an_epoch_is_found_without_the_ones_before(shards: Shards) ->
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_worker_processes_make_the_same_batches(shards: Shards, workers: int) -> None:
-    stream = Stream([(shards, "train")])
-    alone = islice(StreamLoader(stream, AUGMENTED).steps(3, 20, 7), 20)
-    shared = islice(StreamLoader(stream, AUGMENTED, workers=workers).steps(3, 20, 7), 20)
+def test_worker_processes_make_the_same_batches(shards: ShardFolder, workers: int) -> None:
+    stream = StreamedTexts([(shards, "train")])
+    alone = islice(SampleLoader(stream, AUGMENTED).steps(3, 20, 7), 20)
+    shared = islice(SampleLoader(stream, AUGMENTED, workers=workers).steps(3, 20, 7), 20)
     for one, other in zip(alone, shared, strict=True):
         assert one.records == other.records
         assert torch.equal(one.pixels[0], other.pixels[0])
         assert one.pixels[0].shape == (20, 3, 8, 8)
 
 
-def test_augmentation_changes_from_epoch_to_epoch(shards: Shards) -> None:
-    loader = StreamLoader(Stream([(shards, "train[:6]")]), AUGMENTED)
+def test_augmentation_changes_from_epoch_to_epoch(shards: ShardFolder) -> None:
+    loader = SampleLoader(StreamedTexts([(shards, "train[:6]")]), AUGMENTED)
     steps = loader.steps_per_epoch(1)
     found: list[dict[str, torch.Tensor]] = [{}, {}]
     for number, loaded in enumerate(islice(loader.steps(0, 1), 2 * steps)):
@@ -156,18 +158,18 @@ def test_augmentation_changes_from_epoch_to_epoch(shards: Shards) -> None:
     assert any(not torch.equal(found[0][key], found[1][key]) for key in found[0])
 
 
-def test_pixels_are_those_of_the_image(shards: Shards) -> None:
-    for loaded in StreamLoader(Stream([(shards, "train")]), PLAIN, workers=2).once(16):
+def test_pixels_are_those_of_the_image(shards: ShardFolder) -> None:
+    for loaded in SampleLoader(StreamedTexts([(shards, "train")]), PLAIN, workers=2).once(16):
         for record, pixels in zip(loaded.records, loaded.pixels[0], strict=True):
             image = torch.from_numpy(shards.image(record.images[0])).permute(2, 0, 1)
             assert torch.equal(pixels, PLAIN(image))
 
 
-def test_the_batches_of_an_evaluation_by_processes(shards: Shards) -> None:
+def test_the_batches_of_an_evaluation_by_processes(shards: ShardFolder) -> None:
     found = [
         text
         for rank in range(2)
-        for loaded in StreamLoader(Stream([(shards, "train")]), None, workers=3, rank=rank, ranks=2).once(10)
+        for loaded in SampleLoader(StreamedTexts([(shards, "train")]), None, workers=3, rank=rank, ranks=2).once(10)
         for text in texts(loaded)
     ]
     assert sorted(found) == sorted(record.text for record in shards.records("train"))
@@ -184,15 +186,15 @@ class TestMixtures:
     )
     def test_depend_on_seed_and_step_alone(
         self,
-        shards: Shards,
-        other: Shards,
+        shards: ShardFolder,
+        other: ShardFolder,
         weights: tuple[float, float],
         batch: int,
         ranks: int,
         workers: int,
         start: int,
     ) -> None:
-        stream = Stream([(shards, "train"), (other, "train")], weights)
+        stream = StreamedTexts([(shards, "train"), (other, "train")], weights)
         alone = shares(stream, 0, batch, 0, start + 2, 1, 1)
         assert shares(stream, 0, batch, start, 2, ranks, workers) == alone[start:]
 
@@ -203,54 +205,54 @@ class TestMixtures:
         size=st.just(40),
     )
     def test_keep_to_their_weights(
-        self, shards: Shards, other: Shards, weights: tuple[float, float], batch: int, size: int
+        self, shards: ShardFolder, other: ShardFolder, weights: tuple[float, float], batch: int, size: int
     ) -> None:
-        stream, counts = Stream([(shards, "train"), (other, "train")], weights), [0, 0]
+        stream, counts = StreamedTexts([(shards, "train"), (other, "train")], weights), [0, 0]
         for step, runs in enumerate(islice(stream.steps(batch, 0), size), 1):
             assert sum(run.size for run in runs) == batch
             for run in runs:
                 counts[run.line] += run.size
             for count, weight in zip(counts, weights, strict=True):
-                assert abs(count - step * batch * weight / sum(weights)) <= 2 * grain(batch)
+                assert abs(count - step * batch * weight / sum(weights)) <= 2 * grain_size(batch)
 
-    def test_each_data_set_has_epochs_of_its_own(self, shards: Shards, other: Shards) -> None:
+    def test_each_data_set_has_epochs_of_its_own(self, shards: ShardFolder, other: ShardFolder) -> None:
         batch = 32
-        loader = StreamLoader(Stream([(shards, "train"), (other, "train")], (1.0, 3.0)), None)
+        loader = SampleLoader(StreamedTexts([(shards, "train"), (other, "train")], (1.0, 3.0)), None)
         seen = [
             record.text
             for loaded in islice(loader.steps(0, batch), 40)
             for record, source in zip(loaded.records, loaded.sources, strict=True)
             if source == 1
         ]
-        whole = other.size("train") // grain(batch) * grain(batch)
+        whole = other.size("train") // grain_size(batch) * grain_size(batch)
         assert len(seen) > 4 * whole
         for start in range(0, len(seen) - whole, whole):
             assert len(set(seen[start : start + whole])) == whole
 
-    def test_without_weights_all_are_read_once(self, shards: Shards, other: Shards) -> None:
-        loader = StreamLoader(Stream([(shards, "train"), (other, "train")]), None)
+    def test_without_weights_all_are_read_once(self, shards: ShardFolder, other: ShardFolder) -> None:
+        loader = SampleLoader(StreamedTexts([(shards, "train"), (other, "train")]), None)
         epoch = [text for loaded in islice(loader.steps(0, 1), len(loader)) for text in texts(loaded)]
         assert sorted(epoch) == sorted(r.text for each in (shards, other) for r in each.records("train"))
 
     def test_grains_are_small_and_even(self) -> None:
-        assert [grain(batch) for batch in (1, 8, 30, 32, 256, 512, 4096, 1000)] == [1, 1, 2, 4, 32, 64, 64, 8]
+        assert [grain_size(batch) for batch in (1, 8, 30, 32, 256, 512, 4096, 1000)] == [1, 1, 2, 4, 32, 64, 64, 8]
 
 
 class TestRefused:
-    def test_batches_that_cannot_be(self, shards: Shards) -> None:
-        loader = StreamLoader(Stream([(shards, "val")]), None, ranks=2)
+    def test_batches_that_cannot_be(self, shards: ShardFolder) -> None:
+        loader = SampleLoader(StreamedTexts([(shards, "val")]), None, ranks=2)
         with pytest.raises(UserError, match=r"train\.batch: 3 cannot be shared by 2 ranks evenly"):
             next(loader.steps(0, 3))
         with pytest.raises(UserError, match=r"train\.batch: 4 is more than the 1 training examples"):
             next(loader.steps(0, 4))
 
-    def test_mixtures_that_cannot_be(self, shards: Shards) -> None:
+    def test_mixtures_that_cannot_be(self, shards: ShardFolder) -> None:
         with pytest.raises(UserError, match="expected 1 weights above 0"):
-            Stream([(shards, "train")], [0.0])
+            StreamedTexts([(shards, "train")], [0.0])
         with pytest.raises(UserError, match="mixture has 1 texts: at least 4"):
-            next(Stream([(shards, "train"), (shards, "val")], [1, 1]).steps(32, 0))
+            next(StreamedTexts([(shards, "train"), (shards, "val")], [1, 1]).steps(32, 0))
 
-    def test_selections_that_cannot_be(self, shards: Shards) -> None:
+    def test_selections_that_cannot_be(self, shards: ShardFolder) -> None:
         for selection, problem in {
             "trian": "has no part 'trian'; did you mean 'train'?",
             "train/easy": "has no 'easy' in train; none is known",
@@ -258,17 +260,17 @@ class TestRefused:
             "train[5:5]": "train\\[5:5\\] has no text",
         }.items():
             with pytest.raises(UserError, match=problem):
-                Stream([(shards, selection)])
+                StreamedTexts([(shards, selection)])
 
-    def test_transforms_of_many_sizes(self, shards: Shards) -> None:
+    def test_transforms_of_many_sizes(self, shards: ShardFolder) -> None:
         with pytest.raises(UserError, match="different shapes"):
-            StreamLoader(Stream([(shards, "train")]), build_transform({"name": "pixelbert"}))
+            SampleLoader(StreamedTexts([(shards, "train")]), build_transform({"name": "pixelbert"}))
 
 
-def test_few_shards_are_split_by_sample_with_a_warning(shards: Shards, caplog: pytest.LogCaptureFixture) -> None:
-    stream = Stream([(shards, "train[:7]")])
+def test_few_shards_are_split_by_sample_with_a_warning(shards: ShardFolder, caplog: pytest.LogCaptureFixture) -> None:
+    stream = StreamedTexts([(shards, "train[:7]")])
     with caplog.at_level(logging.WARNING, "mtlab"):
-        found = [text for loaded in StreamLoader(stream, None, workers=2).once(4) for text in texts(loaded)]
+        found = [text for loaded in SampleLoader(stream, None, workers=2).once(4) for text in texts(loaded)]
     assert "2 processes read 1 shards: shards are split by sample" in caplog.text
     assert sorted(found) == sorted(record.text for record in shards.records("train[:7]"))
 
@@ -287,7 +289,7 @@ def test_pairs_have_two_images(tmp_path: Path) -> None:
         line = {"images": [f"{split}0.png", f"{split}1.png"], "statement": "left is red", "label": True}
         (tmp_path / f"raw/{split}.jsonl").write_text(json.dumps(line) + "\n")
     convert("jsonl", tmp_path / "raw", tmp_path / "out", {"kind": "pairs"})
-    (loaded,) = StreamLoader(Stream([(Shards(tmp_path / "out"), "train")]), PLAIN).once(4)
+    (loaded,) = SampleLoader(StreamedTexts([(ShardFolder(tmp_path / "out"), "train")]), PLAIN).once(4)
     left, right = loaded.pixels
     assert loaded.records[0].label == 1
     assert left[0, 0].mean() > left[0, 2].mean()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PATHS = os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parent.parent)])  # of what the scripts import
+PATHS = os.pathsep.join([str(HERE), str(HERE.parents[1] / "helpers")])  # of what the scripts import
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS}
 
 

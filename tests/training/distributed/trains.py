@@ -19,9 +19,9 @@ import toys  # noqa: F401 - registers the data sets
 from torch import Tensor
 
 from mtlab.data.batches import Batch
-from mtlab.data.inputs import each
+from mtlab.data.inputs import map_tensors
 from mtlab.distributed import process_group
-from mtlab.distributed.group import Group
+from mtlab.distributed.group import ProcessGroup
 from mtlab.tasks.ranking import ranks
 from mtlab.training import loop, worker
 from mtlab.training.assemble import Assembled
@@ -58,7 +58,7 @@ def in_double() -> Iterator[None]:
     with (
         mock.patch.object(loop, "LOG_EVERY", 1),
         mock.patch.object(Batch, "to", lambda self, _: self._each(double)),
-        mock.patch.object(ranks, "moved", lambda given, _: each(given, double)),
+        mock.patch.object(ranks, "moved", lambda given, _: map_tensors(given, double)),
         mock.patch.object(loop, "train_step", partial(step_double, loop.train_step)),
         mock.patch.object(worker, "assemble", partial(assembled_double, worker.assemble)),
         mock.patch.object(worker, "Loop", DoubleLoop),
@@ -67,20 +67,20 @@ def in_double() -> Iterator[None]:
 
 
 @contextmanager
-def stopping(group: Group, step: int) -> Iterator[None]:
+def stopping(group: ProcessGroup, step: int) -> Iterator[None]:
     """Within, the last process of a group gets SIGTERM after a step."""
     make = loop.Loop._step
 
     def stop(self: loop.Loop, *given: Any) -> None:
         make(self, *given)
-        if self.progress.step == step and group.ranks.rank == group.size - 1:
+        if self.progress.step == step and group.ranks.rank == group.world_size - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with mock.patch.object(loop.Loop, "_step", stop):
         yield
 
 
-def train(group: Group, argument: str) -> int:
+def train(group: ProcessGroup, argument: str) -> int:
     precision, _, rest = argument.partition(":")
     folder, _, step = rest.partition("@")
     if step:
@@ -94,6 +94,6 @@ def train(group: Group, argument: str) -> int:
 
 
 if __name__ == "__main__":
-    with process_group.joined() as together:
+    with process_group.join_group() as together:
         codes = [train(together, argument) for argument in sys.argv[1:]]
     sys.exit(max(map(abs, codes)))

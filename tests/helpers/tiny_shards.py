@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.writing.convert import convert
 
 
@@ -37,5 +37,5 @@ def make_shards(folder: Path, images: int, *, samples: int = 7, **raw: Any) -> P
     return folder / "shards"
 
 
-def opened(folder: Path, images: int, **raw: Any) -> Shards:
-    return Shards(make_shards(folder, images, **raw))
+def opened(folder: Path, images: int, **raw: Any) -> ShardFolder:
+    return ShardFolder(make_shards(folder, images, **raw))

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.records import in_subset
 from mtlab.data.shards.selection import parse
 
-GOLDEN = Path(__file__).parents[2] / "golden/datasets"
+GOLDEN = Path(__file__).parents[1] / "golden/datasets"
 MSCOCO = "mscoco_flickr30k_vqav2_snli_ve"
 ROOTS = {
     "vqav2": MSCOCO,
@@ -40,7 +40,7 @@ def expected(table: str, group: str = "with_answer_normalization_fix") -> list[d
     return json.loads((GOLDEN / "expected_rows.json").read_text())[group][table]["rows"]
 
 
-def samples(shards: Shards, selection: str) -> Iterator[tuple[Any, list[dict[str, Any]], list[str]]]:
+def samples(shards: ShardFolder, selection: str) -> Iterator[tuple[Any, list[dict[str, Any]], list[str]]]:
     """Give each sample of a selection: the row, those of its texts that are selected, the SHA-1 of its images."""
     wanted = parse(selection)
     for stretch in shards.stretches(selection):

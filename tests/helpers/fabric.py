@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 from mtlab.runs.store import Store
 
@@ -133,3 +134,9 @@ class Fabric:
         plan |= {"baseline": baseline, "seeds": list(range(seeds)), "metrics": metrics, "test": "paired_t_examples"}
         plan |= {"correct": "holm", "alpha": 0.05, "published": {}, "code": "c0de", "rows": rows, "runs": runs}
         return plan | changes
+
+
+@pytest.fixture
+def fabric(tmp_path: Path) -> Fabric:
+    """Give an empty store to write runs into."""
+    return Fabric(Store.open(tmp_path / "runs", create=True))
