@@ -70,7 +70,7 @@ class Training:
         run = self.run
         for step in range(steps):
             batches = next(self.batches)
-            train_step(run.model, self.optimiser, batches, run.arithmetic, seed=0, step=step, clip=run.train.clip)
+            train_step(run.model, self.optimiser, batches, run.runtime, seed=0, step=step, clip=run.train.clip)
 
 
 @dataclass(frozen=True)

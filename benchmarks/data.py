@@ -28,8 +28,8 @@ from data_memory import spilled
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from mtlab.data.shards.reader import Shards
-from mtlab.data.shards.streaming.stream import Stream, StreamLoader
+from mtlab.data.shards.folder import ShardFolder
+from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
 from mtlab.data.shards.writing.convert import convert
 from mtlab.data.transforms.base import CLIP, build_transform
 
@@ -109,11 +109,11 @@ def main() -> None:
 
 def speed(root: Path, rounds: int, steps: int) -> None:
     """Compare throughputs."""
-    raw, shards = root / "small", Shards(root / "small-shards")
+    raw, shards = root / "small", ShardFolder(root / "small-shards")
     files = sorted((raw / "images").iterdir())
     plain = DataLoader(Plain(raw), BATCH, shuffle=True)
     streams = {
-        name: StreamLoader(Stream([(shards, "train")]), build_transform({"name": name, "size": SIZE}))
+        name: SampleLoader(StreamedTexts([(shards, "train")]), build_transform({"name": name, "size": SIZE}))
         for name in ("albef", "albef_randaug")
     }
 

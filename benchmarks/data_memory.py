@@ -27,11 +27,13 @@ def conversion(raw: str, out: str) -> None:
 
 def streaming(_raw: str, shards: str) -> None:
     """Read as many batches as make any data set's buffer full."""
-    from mtlab.data.shards.reader import Shards
-    from mtlab.data.shards.streaming.stream import Stream, StreamLoader
+    from mtlab.data.shards.folder import ShardFolder
+    from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
     from mtlab.data.transforms.base import build_transform
 
-    loader = StreamLoader(Stream([(Shards(shards), "train")]), build_transform({"name": "albef", "size": 64}))
+    loader = SampleLoader(
+        StreamedTexts([(ShardFolder(shards), "train")]), build_transform({"name": "albef", "size": 64})
+    )
     for _ in islice(loader.steps(0, BATCH), 75):
         pass
 
@@ -42,7 +44,7 @@ def ranking(images: str) -> None:
 
     from mtlab.data.base import Example
     from mtlab.data.batches import Loader
-    from mtlab.model.forward import Arithmetic, Passes
+    from mtlab.model.forward import ForwardContext, Runtime
     from mtlab.tasks.build import build
     from mtlab.tasks.ranking import ranks as searched
     from mtlab.tasks.ranking import similarity
@@ -69,7 +71,7 @@ def ranking(images: str) -> None:
         for text in range(CAPTIONS * int(images))
     ]
     model = build(settings, shape, shape, answers=0).eval()
-    evaluate(Passes(model, Arithmetic(torch.device("cpu"))), Loader(examples, Drawn(), Drawn()), 256)
+    evaluate(ForwardContext(model, Runtime(torch.device("cpu"))), Loader(examples, Drawn(), Drawn()), 256)
 
 
 def spilled(images: int) -> float:

@@ -25,7 +25,7 @@ from cache import QUICKSTART
 
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
-from mtlab.model.forward import Passes
+from mtlab.model.forward import ForwardContext
 from mtlab.resolution import resolve
 from mtlab.tasks.ranking import ranks
 from mtlab.training.assemble import Assembled, assemble
@@ -63,8 +63,8 @@ def prepare(size: str, images: int, captions: int, candidates: int) -> tuple[Ass
 class Sampled:
     """Pairs that go one by one through the full model, timed at moments of something else."""
 
-    def __init__(self, run: Passes, loader: Loader, batches: int) -> None:
-        self.run, self.every = run, max(1, batches // ROUNDS)
+    def __init__(self, context: ForwardContext, loader: Loader, batches: int) -> None:
+        self.run, self.every = context, max(1, batches // ROUNDS)
         some = loader.examples[:SAMPLE]
         self.words = loader.text.fetch([each.text for each in some])
         self.pixels = loader.image.fetch([each.image for each in some])
@@ -106,14 +106,14 @@ def main() -> None:
         asked.images, asked.candidates, asked.size = 40, 16, "tiny"
     texts, pairs = asked.images * asked.captions, asked.images**2 * asked.captions
     assembled, loader = prepare(asked.size, asked.images, asked.captions, asked.candidates)
-    run = Passes(assembled.model, assembled.arithmetic)
+    context = ForwardContext(assembled.model, assembled.runtime)
     candidates = (asked.images + texts) * asked.candidates  # at most: some are both
-    sampled = Sampled(run, loader, (asked.images + texts + candidates) // BATCH)
+    sampled = Sampled(context, loader, (asked.images + texts + candidates) // BATCH)
     held = memory("VmRSS")
     kept: list[ranks.Pairs] = []
     inner = ranks.candidates
     ranks.candidates = lambda *given: kept.append(inner(*given)) or kept[0]  # type: ignore[func-returns-value]
-    whole = measure(lambda: evaluate(run, loader, BATCH, sampled))
+    whole = measure(lambda: evaluate(context, loader, BATCH, sampled))
     peak = memory("VmHWM")
     matched = len(kept[0].images)
     ours = {clock: getattr(whole, clock) - spent(sampled, clock) for clock in ("cpu", "wall")}

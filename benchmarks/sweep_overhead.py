@@ -133,12 +133,12 @@ def main() -> None:
         path.write_text(SWEEP.format(name=name, steps=VALIDATIONS, trials=given.trials, storage=given.storage))
         costs = Costs(store.root / "costs.json")
         prepared = prepare(read_sweep(path), costs)
-        shelf = open_storage(given.storage, name, store.claim_study(name, path, path.read_text()))
-        searches = open_searches(prepared, shelf)
-        with shelf.register_launcher("here"):
+        storage = open_storage(given.storage, name, store.claim_study(name, path, path.read_text()))
+        searches = open_searches(prepared, storage)
+        with storage.register_launcher("here"):
             stored, board = PlanFile(store, to_json(prepared)), Board(name, "val/accuracy", {}, 1)
             driver = Driver(
-                prepared, searches, shelf, store, costs, "here", planned=stored.add, news=lambda _: times.next()
+                prepared, searches, storage, store, costs, "here", planned=stored.add, news=lambda _: times.next()
             )
             turn = driver.poll(board)
             while turn.add or turn.open:
@@ -148,7 +148,7 @@ def main() -> None:
                 with times.on("all"):
                     turn = driver.poll(board)
         counts = searches[0].status().counts
-        shelf.close()
+        storage.close()
     print(f"{given.storage}: {dict(counts)}; milliseconds per trial: mean, slowest of twenty")
     print("\n".join(times.lines()))
     print(f"start of a worker's process: {statistics.median(process_start() for _ in range(3)):.1f} s")

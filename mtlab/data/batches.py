@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from mtlab.data.base import Example
-from mtlab.data.inputs import AugmentedImages, Inputs, Source, each
-from mtlab.data.masking import Masked, Masking
-from mtlab.data.mismatches import mismatches
+from mtlab.data.inputs import AugmentedImages, Inputs, InputSource, map_tensors
+from mtlab.data.masking import MaskedTexts, Masking
+from mtlab.data.matching import draw_mismatches
 from mtlab.distributed.ranks import ALL, Ranks
 from mtlab.errors import UserError
 from mtlab.seeding import derive, order
@@ -28,7 +28,7 @@ Shown = tuple[str, int, int]  #: key of a picture, whose in the batch it is, and
 
 
 @dataclass(frozen=True)
-class Mismatched:
+class MatchingPairs:
     """The texts of a batch, each with a picture that may not be its own: is it?"""
 
     images: Inputs | None  #: the pictures that are not; None: all are
@@ -44,8 +44,8 @@ class Batch:
     text: Inputs
     image: Inputs  #: where a text goes with several: all first ones, then all second ones
     targets: Tensor  #: int64 [B]; or a score of each answer, [B, A]
-    masked: Masked | None = None  #: the texts with words hidden
-    mismatched: Mismatched | None = None
+    masked: MaskedTexts | None = None  #: the texts with words hidden
+    mismatched: MatchingPairs | None = None
     identities: Tensor | None = None  #: equal where the picture is, int64 [B]
 
     def __len__(self) -> int:
@@ -62,14 +62,14 @@ class Batch:
     def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
         masked, mismatched = self.masked, self.mismatched
         if masked is not None:
-            masked = Masked(tuple(map(move, masked.words)), move(masked.places), move(masked.right))
+            masked = MaskedTexts(tuple(map(move, masked.words)), move(masked.places), move(masked.right))
         if mismatched is not None:
-            images = None if mismatched.images is None else each(mismatched.images, move)
-            mismatched = Mismatched(images, move(mismatched.shown), move(mismatched.matches))
+            images = None if mismatched.images is None else map_tensors(mismatched.images, move)
+            mismatched = MatchingPairs(images, move(mismatched.shown), move(mismatched.matches))
         return Batch(
             self.rows,
-            each(self.text, move),
-            each(self.image, move),
+            map_tensors(self.text, move),
+            map_tensors(self.image, move),
             move(self.targets),
             masked,
             mismatched,
@@ -78,26 +78,26 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Hiding:
+class TextMasking:
     """Words of the texts are hidden."""
 
     masking: Masking
-    words: Source  #: gives ids and mask; what the tower makes of whole texts may come from elsewhere
+    words: InputSource  #: gives ids and mask; what the tower makes of whole texts may come from elsewhere
 
 
 @dataclass(frozen=True)
-class Extras:
+class BatchOptions:
     """What a task wants of its batches beside text, picture and the right answer's number."""
 
     answers: tuple[str, ...] | None = None  #: targets are scores of all of these
-    hiding: Hiding | None = None
+    hiding: TextMasking | None = None
     mismatches: bool = False  #: where a split is judged
     mismatches_in_training: bool = False
     identities: bool = False
 
 
 @dataclass(frozen=True)
-class Drawn:
+class BatchSeeds:
     """The random numbers of some examples."""
 
     seeds: Sequence[int] = ()  #: of what is hidden of each text, if anything is
@@ -105,13 +105,13 @@ class Drawn:
     pixels: Sequence[int] = ()  #: seeds of what is done to each example's pictures
     at_least_one: bool = False  #: hide at least one token of each text
 
-    def at(self, part: slice) -> Drawn:
+    def at(self, part: slice) -> BatchSeeds:
         """Take those of some examples."""
-        return Drawn(self.seeds[part], self.others[part], self.pixels[part], self.at_least_one)
+        return BatchSeeds(self.seeds[part], self.others[part], self.pixels[part], self.at_least_one)
 
 
 @dataclass(frozen=True)
-class Maker:
+class Collator:
     """Makes batches of examples whose images are there.
 
     Args:
@@ -120,11 +120,11 @@ class Maker:
 
     """
 
-    text: Source
-    extras: Extras
+    text: InputSource
+    extras: BatchOptions
 
     def make(
-        self, rows: Sequence[int], examples: Sequence[Example], image: Inputs, drawn: Drawn, wrong: Inputs | None
+        self, rows: Sequence[int], examples: Sequence[Example], image: Inputs, drawn: BatchSeeds, wrong: Inputs | None
     ) -> Batch:
         """Put a batch together.
 
@@ -146,7 +146,7 @@ class Maker:
         if drawn.others:
             own = torch.tensor([other is None for other in drawn.others])
             behind = len(own) + (~own).cumsum(0) - 1  # rows of the wrong pictures, which come after the right ones
-            mismatched = Mismatched(wrong, torch.where(own, torch.arange(len(own)), behind), own.long())
+            mismatched = MatchingPairs(wrong, torch.where(own, torch.arange(len(own)), behind), own.long())
         identities = None
         if extras.identities:
             # A number of its own for each picture, whichever process of several numbers it.
@@ -163,10 +163,10 @@ class Maker:
         return scores
 
 
-Fetch = Callable[[Sequence[Shown], Drawn], Inputs]
+Fetch = Callable[[Sequence[Shown], BatchSeeds], Inputs]
 
 
-def drawn_in_training(extras: Extras, seed: int, step: int, batch: int, images: Sequence[str]) -> Drawn:
+def drawn_in_training(extras: BatchOptions, seed: int, step: int, batch: int, images: Sequence[str]) -> BatchSeeds:
     """Draw what a step of so many examples needs, for each place in it.
 
     Args:
@@ -178,8 +178,8 @@ def drawn_in_training(extras: Extras, seed: int, step: int, batch: int, images: 
 
     """
     seeds = [derive(seed, "mask", step, place) for place in range(batch)] if extras.hiding else []
-    others = mismatches(images, derive(seed, "mismatch", step)) if extras.mismatches_in_training else []
-    return Drawn(seeds, others, [derive(seed, "augment", step, place) for place in range(batch)])
+    others = draw_mismatches(images, derive(seed, "mismatch", step)) if extras.mismatches_in_training else []
+    return BatchSeeds(seeds, others, [derive(seed, "augment", step, place) for place in range(batch)])
 
 
 class Loader:
@@ -198,17 +198,17 @@ class Loader:
     def __init__(
         self,
         examples: Sequence[Example],
-        text: Source,
-        image: Source,
-        extras: Extras | None = None,
+        text: InputSource,
+        image: InputSource,
+        extras: BatchOptions | None = None,
         augmented: AugmentedImages | None = None,
     ) -> None:
         self.examples = examples
         self.text = text
         self.image = image
-        self.extras = extras or Extras()
+        self.extras = extras or BatchOptions()
         self.augmented = augmented
-        self._maker = Maker(text, self.extras)
+        self._maker = Collator(text, self.extras)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -218,9 +218,9 @@ class Loader:
         extras = self.extras
         seeds = [derive(0, "validation", "mask", row) for row in rows] if extras.hiding else []
         others = [self._others[row] for row in rows] if extras.mismatches else []
-        return self._batch(rows, Drawn(seeds, others, at_least_one=True), self._as_they_are)
+        return self._batch(rows, BatchSeeds(seeds, others, at_least_one=True), self._as_they_are)
 
-    def _batch(self, rows: Sequence[int], drawn: Drawn, fetch: Fetch) -> Batch:
+    def _batch(self, rows: Sequence[int], drawn: BatchSeeds, fetch: Fetch) -> Batch:
         """Gather examples; `drawn.others` are positions in the split."""
         chosen = [self.examples[row] for row in rows]
         pictures = zip(*(example.images for example in chosen), strict=True)
@@ -228,10 +228,10 @@ class Loader:
         wrong = [(self.examples[o].image, row, -1) for row, o in enumerate(drawn.others) if o is not None]
         return self._maker.make(rows, chosen, fetch(keys, drawn), drawn, fetch(wrong, drawn) if wrong else None)
 
-    def _as_they_are(self, pictures: Sequence[Shown], drawn: Drawn) -> Inputs:  # noqa: ARG002 - nothing is drawn
+    def _as_they_are(self, pictures: Sequence[Shown], drawn: BatchSeeds) -> Inputs:  # noqa: ARG002 - nothing is drawn
         return self.image.fetch([key for key, _, _ in pictures])
 
-    def _augmented(self, pictures: Sequence[Shown], drawn: Drawn) -> Inputs:
+    def _augmented(self, pictures: Sequence[Shown], drawn: BatchSeeds) -> Inputs:
         assert self.augmented is not None, "chosen by who knows"
         seeds = [derive(drawn.pixels[row], number) for _, row, number in pictures]
         return self.augmented.fetch([key for key, _, _ in pictures], seeds)
@@ -239,7 +239,7 @@ class Loader:
     @cached_property
     def _others(self) -> list[int | None]:
         """Choose, once for all, which text is shown with another's picture where nothing is learnt."""
-        return mismatches([example.image for example in self.examples], derive(0, "validation", "mismatch"))
+        return draw_mismatches([example.image for example in self.examples], derive(0, "validation", "mismatch"))
 
     def steps(
         self, seed: int, batch: int, micro: int, start: int = 0, ranks: Ranks = ALL
@@ -295,7 +295,7 @@ def training_rows(examples: int, seed: int, batch: int, start: int = 0) -> Itera
         epoch, step = epoch + 1, 0
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def prefetch(items: Iterator[T]) -> Iterator[T]:
     """Fetch the next item in a thread of its own while the last one is in use: hides reading behind an accelerator."""
     with ThreadPoolExecutor(1, thread_name_prefix="mtlab-loader") as pool:
         coming = pool.submit(next, items, None)

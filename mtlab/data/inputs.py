@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from mtlab.data.base import Dataset
-from mtlab.data.transforms.base import Transform
+from mtlab.data.transforms.base import ImageTransform
 from mtlab.towers.base import Features, Tower
 
 Inputs = Features | tuple[Tensor, ...]  #: cached levels, or what a tower's `forward` takes
 
 
-class Source(Protocol):
+class InputSource(Protocol):
     """Gives the inputs of texts or images."""
 
     def fetch(self, keys: Sequence[str]) -> Inputs:
@@ -53,7 +53,7 @@ class RawImages:
 class AugmentedImages:
     """Training images, changed at random before a tower reads them."""
 
-    transform: Transform
+    transform: ImageTransform
     dataset: Dataset
 
     def fetch(self, keys: Sequence[str], seeds: Sequence[int]) -> tuple[Tensor, ...]:
@@ -68,10 +68,10 @@ class AugmentedImages:
 
 def moved(inputs: Inputs, device: torch.device) -> Inputs:
     """Move inputs to a device."""
-    return inputs if device.type == "cpu" else each(inputs, lambda tensor: tensor.to(device))
+    return inputs if device.type == "cpu" else map_tensors(inputs, lambda tensor: tensor.to(device))
 
 
-def each(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+def map_tensors(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
     """Change every tensor."""
     if isinstance(inputs, Features):
         return Features(tuple(map(change, inputs.levels)), None if inputs.mask is None else change(inputs.mask))

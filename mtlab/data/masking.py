@@ -22,7 +22,7 @@ SHOWN_AS_MASK, SHOWN_AS_OTHER = 0.8, 0.9  #: shares: hidden behind the mask toke
 
 
 @dataclass(frozen=True)
-class Masked:
+class MaskedTexts:
     """Texts some of whose tokens are hidden."""
 
     words: tuple[Tensor, ...]  #: what the tower takes: ids with hidden ones replaced, and mask, both [B, L]
@@ -48,7 +48,7 @@ class Masking:
     share: float
     whole_words: bool
 
-    def hide(self, words: Sequence[Tensor], seeds: Sequence[int], *, at_least_one: bool) -> Masked:
+    def hide(self, words: Sequence[Tensor], seeds: Sequence[int], *, at_least_one: bool) -> MaskedTexts:
         """Hide tokens of prepared texts.
 
         Args:
@@ -72,7 +72,7 @@ class Masking:
             shown[row, replaced] = torch.from_numpy(behind[replaced])
             places.append(row * len(text) + hidden)
         found = torch.from_numpy(np.concatenate(places))
-        return Masked((shown, mask), found, ids.flatten()[found])
+        return MaskedTexts((shown, mask), found, ids.flatten()[found])
 
     def _chosen(
         self, text: NDArray[np.int64], real: NDArray[np.bool_], draws: Uniform, *, at_least_one: bool

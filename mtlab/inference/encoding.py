@@ -126,7 +126,7 @@ class Model:
 
     def _laid_out(self, images: Sequence[Any]) -> Sequence[Any]:
         """Lay out tuples of images, one for each text, as the model takes them: first ones, then second ones."""
-        pictures = self.network.task.pictures
+        pictures = self.network.task.images
         if pictures == 1:
             return images
         if any(not isinstance(each, list | tuple) or len(each) != pictures for each in images):

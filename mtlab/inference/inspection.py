@@ -14,9 +14,9 @@ import numpy as np
 
 from mtlab.data.base import SPLITS, Dataset, Example
 from mtlab.errors import UserError, nearest
-from mtlab.recording import examples, reader
-from mtlab.recording.examples import Picture
-from mtlab.recording.reader import Missing, Tokens, Told
+from mtlab.recording import reader, run_dataset
+from mtlab.recording.reader import Missing, RecordedExample, Tokens
+from mtlab.recording.run_dataset import ImageArray
 from mtlab.runs.find import FoundRun, find_run
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Inspected:
     about: str  #: which checkpoint, in a line
     tokens: Tokens
     example: int  #: the place of the one that was asked for
-    picture: Callable[[str], Picture | Missing]  #: by `Told.image`
+    picture: Callable[[str], ImageArray | Missing]  #: by `RecordedExample.image`
     remarks: tuple[str, ...] = ()
 
 
@@ -75,19 +75,19 @@ def inspect(
     about = f"{found.id}, {found.checkpoint.stem} checkpoint"
     if pair is not None:
         return _pair(_loaded(target, root, device, plugins=plugins), pair, found.title, about)
-    data, known = examples.dataset(found.config), reader.tokens(found.folder) if best else None
+    data, known = run_dataset.open_dataset(found.config), reader.read_tokens(found.folder) if best else None
     if isinstance(known, Tokens) and known.examples:
         place = 0 if example is None else _recorded(known, example)
         if place is not None:
             about += "" if known.step is None else f", of step {known.step}"
-            return Inspected(found.title, about, known, place, lambda key: examples.picture(data, key))
+            return Inspected(found.title, about, known, place, lambda key: run_dataset.load_image(data, key))
     if not isinstance(data, Missing):
         _find(data, example, known, found)  # before the model is loaded, which takes seconds
     model = _loaded(target, root, device, plugins=plugins)
     data = _dataset(model) if isinstance(data, Missing) else data
     chosen = _find(data, example, known, found)
     truth = data.answers[chosen.target] if chosen.target >= 0 else "none of the answers"
-    told = Told(chosen.id, chosen.family, chosen.text, chosen.image, (), truth)
+    told = RecordedExample(chosen.id, chosen.family, chosen.text, chosen.image, (), truth)
     picture = data.image(chosen.image)
     why = f"{known.why}: the model was run on it now" if isinstance(known, Missing) and best else None
     tokens, remarks = _run(model, picture, told)
@@ -113,15 +113,15 @@ def _pair(model: Model, pair: Pair, title: str, about: str) -> Inspected:
     from mtlab.inference.encoding import pixels
 
     picture = pixels(pair[0])
-    told = Told("", pair[0].name, pair[1], pair[0].name, ())
+    told = RecordedExample("", pair[0].name, pair[1], pair[0].name, ())
     tokens, remarks = _run(model, picture, told)
     return Inspected(title, about, tokens, 0, lambda _: picture, remarks)
 
 
-def _run(model: Model, picture: Picture, told: Told) -> tuple[Tokens, tuple[str, ...]]:
+def _run(model: Model, picture: ImageArray, told: RecordedExample) -> tuple[Tokens, tuple[str, ...]]:
     """Run the model on one pair, and bring what its managers did into the form that runs record."""
     from mtlab.recording.probe import flat
-    from mtlab.towers.build import text_pieces, token_grid
+    from mtlab.towers.build import token_grid, token_strings
 
     encoded = model.encode([picture], [told.text], record=True)
     values: dict[str, Any] = {}
@@ -133,7 +133,7 @@ def _run(model: Model, picture: Picture, told: Told) -> tuple[Tokens, tuple[str,
     if encoded.text_mask is not None:
         values["mask/text"] = encoded.text_mask.bool().numpy()
         length = int(values["mask/text"].sum())
-    pieces = (text_pieces(model.config["text"], [told.text]) or [[]])[0]
+    pieces = (token_strings(model.config["text"], [told.text]) or [[]])[0]
     words = pieces if len(pieces) == length else [f"token {number}" for number in range(1, length + 1)]
     grid, remarks = token_grid(model.config["vision"]), []
     prediction = None
@@ -143,7 +143,7 @@ def _run(model: Model, picture: Picture, told: Told) -> tuple[Tokens, tuple[str,
         (prediction,) = model.answer([picture], [told.text])
     else:
         remarks.append("the names of its answers are not known: no answer is shown")
-    laid = None if grid is None else reader.Grid(grid.rows, grid.columns, grid.prefix)
+    laid = None if grid is None else reader.PatchGrid(grid.rows, grid.columns, grid.prefix)
     told = replace(told, tokens=tuple(words), prediction=prediction)
     return Tokens(values, model.levels, (told,), laid), tuple(remarks)
 
@@ -181,7 +181,7 @@ def _near(wanted: str | None, ids: list[str]) -> str:
 
 def summary(inspected: Inspected, kind: reader.Kind) -> Mapping[str, Any]:
     """Write the example that was asked for as plain data, see docs/json.md."""
-    from mtlab.recording.token_levels import levels_of, token_levels
+    from mtlab.recording.token_levels import level_numbers, token_levels
 
     tokens, place = inspected.tokens, inspected.example
     told = tokens.examples[place]
@@ -193,7 +193,7 @@ def summary(inspected: Inspected, kind: reader.Kind) -> Mapping[str, Any]:
             rows = tokens.experts(kind, modality, depth, place)
             if rows is None:
                 continue
-            levels = levels_of(tokens, modality, rows)
+            levels = level_numbers(tokens, modality, rows)
             made = [
                 {"token": each.token, "level": each.level, "parts": list(each.shares), "place": each.place}
                 for each in token_levels(tokens, place, modality, depth, kind)

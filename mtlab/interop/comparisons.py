@@ -21,7 +21,7 @@ from mtlab.tasks.build import TaskModel
 from mtlab.tasks.pretraining import Pretraining
 from mtlab.tasks.retrieval import Retrieval
 from mtlab.towers.base import Features
-from mtlab.towers.loading import timm_networks
+from mtlab.towers.loading import timm_models
 
 Compared = tuple[str, Tensor, Tensor]  #: the quantity's name in the bundle, ours, theirs
 Named = Iterator[tuple[str, Tensor]]
@@ -79,7 +79,7 @@ def _towers(model: TaskModel, bundle: Bundle) -> Named:
         yield f"mid/text_layer.{number}" if official else f"mid/text.{number}", state
     seen: list[Tensor] = []
     with vision.norm_pre.register_forward_hook(lambda *given: seen.append(given[2])):
-        levels = timm_networks.run(vision, bundle.images, None, norm=False)
+        levels = timm_models.run(vision, bundle.images, None, norm=False)
     blocks = [
         torch.cat([level.prefix, level.grid.flatten(2).transpose(1, 2)], 1)
         for level in levels

@@ -104,9 +104,9 @@ def weight_files(path: Path) -> list[Path]:
 
 def copy_tokeniser(source: Path | None, place: Path) -> bool:
     """Copy a tokeniser's files beside the text tower; say whether there are any."""
-    from mtlab.towers.loading import encoders
+    from mtlab.towers.loading import text_encoders
 
-    if source is None or not encoders.has_tokeniser(source):
+    if source is None or not text_encoders.has_tokeniser(source):
         return False
     for pattern in hub.TEXT_FILES:
         for file in source.glob(pattern):

@@ -22,8 +22,8 @@ from mtlab.runs import imported
 from mtlab.runs.imported import TEXT_FOLDER
 from mtlab.tasks.build import build, construct
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.towers.loading.facts import file_digest, files_digest
-from mtlab.towers.loading.positions import resized
+from mtlab.towers.loading.disk_cache import file_digest, files_digest
+from mtlab.towers.loading.positions import resize_positions
 
 POSITIONS = "towers.vision.network.pos_embed"
 STANDARDISATION = (".projections.centre_", ".projections.spread_")  #: buffers that published models do not have
@@ -168,9 +168,9 @@ def _text_folder(
     place.mkdir()
     given = None
     if wishes.text is not None:
-        from mtlab.towers.loading import encoders
+        from mtlab.towers.loading import text_encoders
 
-        given = encoders.obtain(wishes.text, weights=False)
+        given = text_encoders.find_or_download(wishes.text, weights=False)
         facts = dataclasses.replace(facts, text=files.read_json(given / "config.json"))
     files.write_json(place / "config.json", architecture.text_configuration(layout, sizes, facts))
     return huggingface.copy_tokeniser(given or read.folder, place)
@@ -250,7 +250,7 @@ def _unstandardised(expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _resize(ours: dict[str, Tensor], vision: dict[str, Any], size: int) -> None:
     if size % vision["patch"]:
         raise UserError(f"patches of {vision['patch']} pixels do not fill {size}", key="--image-size")
-    ours[POSITIONS] = resized(ours[POSITIONS], 1 + (size // vision["patch"]) ** 2)
+    ours[POSITIONS] = resize_positions(ours[POSITIONS], 1 + (size // vision["patch"]) ** 2)
     vision["image_size"] = size
 
 

@@ -95,9 +95,9 @@ def _networks(config: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _tokeniser_folder(model: Any) -> Path | None:
-    from mtlab.towers.loading import encoders
+    from mtlab.towers.loading import text_encoders
 
-    return encoders.find(model) if isinstance(model, str) else None
+    return text_encoders.find(model) if isinstance(model, str) else None
 
 
 def _layout(origin: Mapping[str, Any], file: Path) -> Layout:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtlab.data.batches import Batch
 from mtlab.data.inputs import Inputs
-from mtlab.distributed.group import ALONE, Group
+from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Experts, Intervention, Modality
 from mtlab.model.encoder import Fused, Key, draw_noise
 from mtlab.model.layers import full
@@ -30,7 +30,7 @@ Intervene = Callable[[int, Masks], Mapping[Key, Intervention]]  #: the same, and
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class Runtime:
     """Where and how precisely a model is run."""
 
     device: torch.device
@@ -58,7 +58,7 @@ class Arithmetic:
 
 
 @dataclass(frozen=True)
-class Moment:
+class MicroStep:
     """A micro-batch of training: it names the random numbers that its passes draw."""
 
     seed: int  #: the run's
@@ -67,7 +67,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Passes:
+class ForwardContext:
     """A model and how it is run: what tasks are trained and judged through, in one pass over a batch or in several.
 
     Args:
@@ -81,20 +81,20 @@ class Passes:
     """
 
     model: VisionLanguageModel
-    arithmetic: Arithmetic
-    moment: Moment | None = None
+    runtime: Runtime
+    micro_step: MicroStep | None = None
     intervene: Interventions | None = None
     edit: Mapping[TowerKind, Callable[[Features], Features]] = field(default_factory=dict)
-    group: Group = ALONE
+    group: ProcessGroup = SINGLE_PROCESS
 
     @property
     def device(self) -> torch.device:
         """The model's."""
-        return self.arithmetic.device
+        return self.runtime.device
 
     def autocast(self) -> AbstractContextManager[None]:
         """Make the context in which the forward pass runs, heads included."""
-        return self.arithmetic.autocast()
+        return self.runtime.autocast()
 
     def features(self, kind: TowerKind, given: Inputs) -> Features:
         """Run a tower, unless its levels are there already."""
@@ -113,7 +113,7 @@ class Passes:
         image: Features | Experts,
         *,
         name: str = "",
-        picture: int = 0,
+        image_index: int = 0,
         tokens: tuple[Modality, ...] = MODALITIES,
     ) -> Fused:
         """Run the encoder.
@@ -122,7 +122,7 @@ class Passes:
             text: of B texts.
             image: of B images.
             name: of the pass, where a batch needs several: noise is drawn anew in each.
-            picture: which of the images that a text goes with these are.
+            image_index: which of the images that a text goes with these are.
             tokens: modalities whose last states are read token by token, see `CrossModalEncoder.forward`.
 
         """
@@ -130,7 +130,7 @@ class Passes:
             fused: Fused = self.model.encoder(
                 text,
                 image,
-                picture=picture,
+                image_index=image_index,
                 noise=self._noise(text, image, name),
                 intervene=self._interventions({"text": text.mask, "image": image.mask}),
                 tokens=tokens,
@@ -147,12 +147,12 @@ class Passes:
                 self.model.encoder(
                     text,
                     seen,
-                    picture=picture,
+                    image_index=index,
                     noise={key: drawn[rows] for key, drawn in noise.items()},
-                    intervene=intervening(picture, {"text": text.mask, "image": seen.mask}),
+                    intervene=intervening(index, {"text": text.mask, "image": seen.mask}),
                     tokens=self.model.task.reads,
                 )
-                for picture, (rows, seen) in enumerate(self.model.pictures(image))
+                for index, (rows, seen) in enumerate(self.model.split_images(image))
             ]
             return full(self.model.task.answer(fused))
 
@@ -162,12 +162,12 @@ class Passes:
 
     def generator(self) -> torch.Generator:
         """Make what draws the hard negatives of this moment of training, the same in all processes."""
-        at = self.moment
+        at = self.micro_step
         assert at is not None, "where nothing is learnt, nothing is drawn"
         return negatives_generator(at.seed, at.step, at.micro, device=str(self.device))
 
     def _noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:
-        at = self.moment
+        at = self.micro_step
         if at is None:
             return {}
         drawn_by = partial(

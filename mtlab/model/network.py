@@ -33,7 +33,7 @@ class Answered:
 class Head(nn.Module):
     """What answers from the encoder's output: every task is one, see `mtlab.tasks.base.Task`."""
 
-    pictures: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
+    images: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
 
     def answer(self, fused: Sequence[Fused]) -> Tensor:
         """Answer from a text and each of its pictures → logits [B, A]."""
@@ -103,7 +103,7 @@ class VisionLanguageModel(nn.Module):
     ) -> Answered:
         """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`.
 
-        Where a text goes with several pictures (`Task.pictures`), `vision` holds the first ones of all B texts, then
+        Where a text goes with several pictures (`Task.images`), `vision` holds the first ones of all B texts, then
         the second ones, and so on; so does `noise`.
         """
         words, images = self.features("text", text), self.features("vision", vision)
@@ -111,22 +111,22 @@ class VisionLanguageModel(nn.Module):
             self.encoder(
                 words,
                 seen,
-                picture=picture,
+                image_index=index,
                 noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
                 intervene=intervene,
                 record=record,
                 tokens=tokens,
             )
-            for picture, (rows, seen) in enumerate(self.pictures(images))
+            for index, (rows, seen) in enumerate(self.split_images(images))
         ]
         return Answered(self.task.answer(fused), fused[0])
 
-    def pictures(self, images: Features) -> Iterator[tuple[slice, Features]]:
+    def split_images(self, images: Features) -> Iterator[tuple[slice, Features]]:
         """Go through the first pictures of all texts, with their rows, then the second ones, and so on."""
-        texts = len(images.levels[0]) // self.task.pictures
-        for picture in range(self.task.pictures):
+        texts = len(images.levels[0]) // self.task.images
+        for picture in range(self.task.images):
             rows = slice(picture * texts, (picture + 1) * texts)
-            yield rows, images.at(rows) if self.task.pictures > 1 else images
+            yield rows, images.at(rows) if self.task.images > 1 else images
 
     def features(self, kind: str, given: Features | Sequence[Tensor]) -> Features:
         """Run a tower where only prepared input is given; one without trained parameters builds no graph."""

@@ -16,7 +16,7 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Batch
 from mtlab.managers.base import MODALITIES, Aggregated, Modality
 from mtlab.model.encoder import Key
-from mtlab.model.forward import Arithmetic
+from mtlab.model.forward import Runtime
 from mtlab.model.network import Answered, VisionLanguageModel
 from mtlab.recording.attention import Entropies, entropies
 
@@ -43,13 +43,15 @@ Look = Callable[[Batch], Seen]  #: a batch on the model's device → what it sho
 
 
 @torch.inference_mode()
-def look(model: VisionLanguageModel, arithmetic: Arithmetic, batch: Batch) -> Seen:
+def look(model: VisionLanguageModel, runtime: Runtime, batch: Batch) -> Seen:
     """Run a model, in evaluation mode, on a batch on its device."""
-    with arithmetic.autocast():
+    with runtime.autocast():
         text, image = model.features("text", batch.text), model.features("vision", batch.image)
         answered: Answered = model(text, image, record=True)
     managers = answered.fused.recorded or {}
-    _, first = next(model.pictures(image))  # what is recorded is of the first picture, where a text goes with several
+    _, first = next(
+        model.split_images(image)
+    )  # what is recorded is of the first picture, where a text goes with several
     masks: dict[Modality, Tensor | None] = {"text": text.mask, "image": first.mask}
     return Seen(
         managers=managers,

@@ -17,7 +17,7 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.recording.probe import Look, Seen, labels, rows_of
-from mtlab.towers.build import text_pieces, token_grid
+from mtlab.towers.build import token_grid, token_strings
 
 EXAMPLES = 32
 
@@ -101,7 +101,7 @@ def _pieces(config: Mapping[str, Any], texts: Sequence[str], found: Mapping[str,
     mask = found.get("mask/text")
     whole = next((held.shape[-1] for name, held in found.items() if name.split("/")[1:2] == ["text"]), 0)
     lengths = [whole] * len(texts) if mask is None else mask.sum(1).tolist()
-    named = text_pieces(config["text"], texts) or [[]] * len(texts)
+    named = token_strings(config["text"], texts) or [[]] * len(texts)
     return [
         words if len(words) == length else [f"token {number}" for number in range(1, length + 1)]
         for words, length in zip(named, lengths, strict=True)

@@ -9,7 +9,13 @@ from pathlib import Path
 #: What trains, below the package: the source that `training_code_digest` covers, files and whole rooms.
 TRAINING_CODE = (
     *("attention.py", "seeding.py", "distributed", "managers", "model", "tasks", "training"),
-    *("data/batches.py", "data/inputs.py", "data/masking.py", "data/mismatches.py", "data/shards/streaming/loader.py"),
+    *(
+        "data/batches.py",
+        "data/inputs.py",
+        "data/masking.py",
+        "data/matching.py",
+        "data/shards/streaming/batch_loader.py",
+    ),
 )
 
 

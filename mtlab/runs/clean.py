@@ -21,7 +21,7 @@ from typing import Literal
 
 from mtlab import files
 from mtlab.data.cache import size_limit
-from mtlab.data.cache.locks import LOCKS, QUARANTINE, alone
+from mtlab.data.cache.locks import LOCKS, QUARANTINE, try_lock
 from mtlab.runs import schemas, sums
 from mtlab.runs.lock import PATIENCE, Watch, glance, guarded, lock_path
 from mtlab.runs.store import Store
@@ -230,7 +230,7 @@ def delete(path: Path) -> None:
 def _held(lock: Path) -> bool:
     if not lock.exists():
         return False
-    with alone(lock) as free:
+    with try_lock(lock) as free:
         return not free
 
 

@@ -22,8 +22,8 @@ from mtlab.towers.base import Features
 
 if TYPE_CHECKING:
     from mtlab.data.inputs import Inputs
-    from mtlab.distributed.group import Group
-    from mtlab.model.forward import Passes
+    from mtlab.distributed.group import ProcessGroup
+    from mtlab.model.forward import ForwardContext
 
 
 HARD = Work(fusion=3)  #: a pair, and two with a hard negative
@@ -52,23 +52,23 @@ class Read:
     experts: Experts  #: gated and projected
 
 
-def compared(run: Passes, head: ContrastiveHead, text: Features, image: Features) -> Similarities:
+def compared(context: ForwardContext, head: ContrastiveHead, text: Features, image: Features) -> Similarities:
     """Compare all texts of a batch with all its images, those of all processes, in float32."""
-    with run.autocast():
+    with context.autocast():
         units: tuple[Tensor, Tensor] = head(text, image)
-    texts, images = (run.group.gathered(full(unit)) for unit in units)
+    texts, images = (context.group.all_gather(full(unit)) for unit in units)
     return objectives.similarities(texts, images, head.clamped())
 
 
 def matched_hard(
-    run: Passes, head: MatchingHead, text: Read, image: Read, scores: Similarities, positives: Tensor
+    context: ForwardContext, head: MatchingHead, text: Read, image: Read, scores: Similarities, positives: Tensor
 ) -> Tensor:
     """Tell true pairs from pairs with a hard negative: 3B pairs, their mean cross-entropy in nats.
 
     Of several processes each draws the negatives of all, and looks at those of its own texts and images.
 
     Args:
-        run: in training: it draws the negatives, first an image for each text, then a text for each image.
+        context: in training: it draws the negatives, first an image for each text, then a text for each image.
         head: of matching.
         text: the texts of this process's share of the batch.
         image: its images.
@@ -76,27 +76,27 @@ def matched_hard(
         positives: which pairs belong together, [B, B]: never drawn as negatives.
 
     """
-    generator = run.generator()
+    generator = context.generator()
     hard_images = objectives.draw_negatives(objectives.negative_weights(scores.text_to_image, positives), generator)
     hard_texts = objectives.draw_negatives(objectives.negative_weights(scores.image_to_text, positives), generator)
-    pairs = objectives.hard_pairs(hard_images, hard_texts).at(run.group.ranks.own)
-    texts, images = (of_all(run.group, each.experts) for each in (text, image))
-    with run.autocast():
-        fused = run.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives", tokens=())
+    pairs = objectives.hard_pairs(hard_images, hard_texts).at(context.group.ranks.own)
+    texts, images = (of_all(context.group, each.experts) for each in (text, image))
+    with context.autocast():
+        fused = context.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives", tokens=())
         logits = full(head(fused.pooled))
     return objectives.classification(logits, pairs.labels)
 
 
-def of_all(group: Group, own: Experts) -> Experts:
+def of_all(group: ProcessGroup, own: Experts) -> Experts:
     """Put the experts of all processes together, texts padded to the longest, with gradient."""
-    if group.size == 1:
+    if group.world_size == 1:
         return own
-    missing = 0 if own.mask is None else group.largest(own.mask.shape[1]) - own.mask.shape[1]
-    states = group.gathered(F.pad(own.states, (0, 0, 0, missing)))
-    return Experts(states, None if own.mask is None else group.gathered(F.pad(own.mask, (0, missing))))
+    missing = 0 if own.mask is None else group.all_reduce_max(own.mask.shape[1]) - own.mask.shape[1]
+    states = group.all_gather(F.pad(own.states, (0, 0, 0, missing)))
+    return Experts(states, None if own.mask is None else group.all_gather(F.pad(own.mask, (0, missing))))
 
 
-def read(run: Passes, modality: Modality, given: Inputs) -> Read:
+def read(context: ForwardContext, modality: Modality, given: Inputs) -> Read:
     """Run a tower, gate and project its levels, once for all passes."""
-    features = run.features("text" if modality == "text" else "vision", given)
-    return Read(features, run.experts(modality, features))
+    features = context.features("text" if modality == "text" else "vision", given)
+    return Read(features, context.experts(modality, features))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader
-    from mtlab.model.forward import Passes
+    from mtlab.model.forward import ForwardContext
     from mtlab.tasks.base import Task
 
 Floats = NDArray[np.float64]
@@ -123,35 +123,35 @@ class Gathered:
 
 
 def look_through(
-    run: Passes, loader: Loader, batch: int, between: Callable[[], None], look: Callable[[Batch], Seen]
+    context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None], look: Callable[[Batch], Seen]
 ) -> Gathered:
     """Look at every example of a split once; several processes share the passes, and all learn everything.
 
     Nothing is read from the device here. Arguments as of `Task.judge`, and:
 
     Args:
-        run: the model, and how it is run.
+        context: the model, and how it is run.
         loader: the split.
         batch: examples in one forward pass.
         between: called before each pass.
         look: runs one pass, over a batch that is still on the CPU.
 
     """
-    seen = [look(loader.batch(rows)) for rows in run.group.share(loader.passes(batch), between)]
-    if run.group.size == 1:
+    seen = [look(loader.batch(rows)) for rows in context.group.share(loader.passes(batch), between)]
+    if context.group.world_size == 1:
         return Gathered(seen)
-    joined = run.group.joined([each.to("cpu") for each in seen])
-    return Gathered([each.to(run.device) for each in joined])
+    joined = context.group.all_gather_objects([each.to("cpu") for each in seen])
+    return Gathered([each.to(context.device) for each in joined])
 
 
-def judge_each(
-    task: Task, run: Passes, loader: Loader, batch: int, between: Callable[[], None] = lambda: None
+def evaluate_each(
+    task: Task, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None] = lambda: None
 ) -> Evaluation:
     """Judge each example by itself; nothing is read from the device before the end. Arguments as of `Task.judge`."""
 
     def look(chosen: Batch) -> Seen:
-        held = chosen.to(run.device)
-        given = run.answer(held)
+        held = chosen.to(context.device)
+        given = context.answer(held)
         outcome = task.outcome(given, held.targets)
         known, count = _answerable(chosen.targets)
         found = {"prediction": outcome.predictions}
@@ -160,7 +160,7 @@ def judge_each(
             found["loss"] = task.loss(given[known], held.targets[known]).double() * count
         return Seen(chosen.rows, found, {"loss": count})
 
-    gathered = look_through(run, loader, batch, between, look)
+    gathered = look_through(context, loader, batch, between, look)
     examples = loader.examples
     names = [name for name in gathered.seen[0].tensors if name.startswith("score/")]
     return Evaluation(

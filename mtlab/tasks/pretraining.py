@@ -21,9 +21,9 @@ from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.heads import ContrastiveHead, MaskedLanguageHead, MatchingHead
 
 if TYPE_CHECKING:
-    from mtlab.data.batches import Batch, Loader, Mismatched
-    from mtlab.data.masking import Masked
-    from mtlab.model.forward import Passes
+    from mtlab.data.batches import Batch, Loader, MatchingPairs
+    from mtlab.data.masking import MaskedTexts
+    from mtlab.model.forward import ForwardContext
 
 OBJECTIVES = ("mlm", "itm", "itc", "itm_itc")
 #: Objective → the losses that it is made of.
@@ -105,7 +105,7 @@ class Pretraining(Task):
         return task
 
     @classmethod
-    def judged_by(cls, config: Config, provides: object) -> Directions:  # noqa: ARG003 - whatever the data
+    def metric_directions(cls, config: Config, provides: object) -> Directions:  # noqa: ARG003 - whatever the data
         """Mean accuracy over what is learnt, then accuracy and loss of each."""
         asked = learnt(config)
         names = {
@@ -148,7 +148,7 @@ class Pretraining(Task):
         )
 
     @classmethod
-    def fusions_to_judge(cls, config: Config, examples: int) -> int:
+    def fusions_to_evaluate(cls, config: Config, examples: int) -> int:
         """One for each that is learnt but the contrast, which needs none."""
         return examples * len({*learnt(config)} - {"itc"})
 
@@ -161,54 +161,56 @@ class Pretraining(Task):
         words: Tensor = self.mlm(fused[0].text)
         return words
 
-    def losses(self, run: Passes, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
         """Run each objective in a pass of its own; the towers read plain texts and pictures once for all of them."""
         found: dict[str, Tensor] = {}
-        image = read(run, "image", batch.image)
+        image = read(context, "image", batch.image)
         if self.mlm is not None and batch.masked is not None and len(batch.masked.places):
-            found["mlm"] = objectives.classification(self.guessed(run, batch.masked, image.experts), batch.masked.right)
+            found["mlm"] = objectives.classification(
+                self.guessed(context, batch.masked, image.experts), batch.masked.right
+            )
         if self.itm is None and self.itc is None:
             return found
-        text = read(run, "text", batch.text)
+        text = read(context, "text", batch.text)
         if "itm" in self.config.objectives:
             assert batch.mismatched is not None, "the task wants them"
-            logits = self.matched(run, batch.mismatched, text.experts, image.experts)
+            logits = self.matched(context, batch.mismatched, text.experts, image.experts)
             found["itm"] = objectives.classification(logits, batch.mismatched.matches)
         if self.itc is not None:
             assert batch.identities is not None, "the task wants them"
-            found |= self._contrasted(run, text, image, batch.identities)
+            found |= self._contrasted(context, text, image, batch.identities)
         return found
 
-    def guessed(self, run: Passes, masked: Masked, image: Experts) -> Tensor:
+    def guessed(self, context: ForwardContext, masked: MaskedTexts, image: Experts) -> Tensor:
         """Tell the hidden words of captions, shown with their pictures → logits [n, V]."""
         assert self.mlm is not None, "asked by who learns it"
-        text = run.experts("text", run.features("text", masked.words))
-        with run.autocast():
-            states = run.fuse(text, image, name="masked words", tokens=("text",)).text
+        text = context.experts("text", context.features("text", masked.words))
+        with context.autocast():
+            states = context.fuse(text, image, name="masked words", tokens=("text",)).text
             words: Tensor = self.mlm(states.flatten(0, 1)[masked.places])
         return full(words)
 
-    def matched(self, run: Passes, mismatched: Mismatched, text: Experts, image: Experts) -> Tensor:
+    def matched(self, context: ForwardContext, mismatched: MatchingPairs, text: Experts, image: Experts) -> Tensor:
         """Tell whether captions match the pictures that they are shown with → logits [B, 2]."""
         assert self.itm is not None, "asked by who learns it"
         if mismatched.images is not None:
-            image = image.and_then(run.experts("image", run.features("vision", mismatched.images)))
-        with run.autocast():
-            fused = run.fuse(text, image.at(mismatched.shown), name="matching", tokens=())
+            image = image.and_then(context.experts("image", context.features("vision", mismatched.images)))
+        with context.autocast():
+            fused = context.fuse(text, image.at(mismatched.shown), name="matching", tokens=())
             logits: Tensor = self.itm(fused.pooled)
         return full(logits)
 
-    def _contrasted(self, run: Passes, text: Read, image: Read, identities: Tensor) -> dict[str, Tensor]:
+    def _contrasted(self, context: ForwardContext, text: Read, image: Read, identities: Tensor) -> dict[str, Tensor]:
         assert self.itc is not None, "asked by who learns it"
-        identities = run.group.gathered(identities)
+        identities = context.group.all_gather(identities)
         if self.config.captions == "own":
             identities = torch.arange(len(identities), device=identities.device)
         positives = objectives.same_image(identities)
-        scores = compared(run, self.itc, text.features, image.features)
+        scores = compared(context, self.itc, text.features, image.features)
         found = {"itc": objectives.contrastive(scores, positives)}
         if "itm_itc" in self.config.objectives:
             assert self.itm is not None, "itm_itc is learnt"
-            found["itm"] = matched_hard(run, self.itm, text, image, scores, positives)
+            found["itm"] = matched_hard(context, self.itm, text, image, scores, positives)
         return found
 
     def units(self, batch: Batch) -> dict[str, int]:
@@ -222,9 +224,9 @@ class Pretraining(Task):
             return {}
         return {loss: weight for name, weight in self.config.objectives.items() for loss in LOSSES[name]}
 
-    def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
+    def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
         """Judge each caption with its picture, see `pretraining_evaluation`."""
-        return pretraining_evaluation.judge(run, self, loader, batch, between)
+        return pretraining_evaluation.evaluate(context, self, loader, batch, between)
 
 
 def learnt(config: Pretraining.Config) -> tuple[str, ...]:

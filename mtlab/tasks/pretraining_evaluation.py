@@ -22,7 +22,7 @@ from mtlab.tasks.ranking.similarity import contrasted, nearest
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader
-    from mtlab.model.forward import Passes
+    from mtlab.model.forward import ForwardContext
     from mtlab.tasks.pretraining import Pretraining
 
 ACCURACIES = {loss: f"{loss}_accuracy" for loss in ("mlm", "itm", "itc")}
@@ -30,9 +30,11 @@ RIGHT = "all right"
 LOSSES = {loss: f"{loss}_loss" for loss in ("mlm", "itm", "itc")}
 
 
-def judge(run: Passes, task: Pretraining, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
-    """Judge a split: accuracy is the mean over what is learnt. Arguments as of `Task.judge`."""
-    gathered = look_through(run, loader, batch, between, partial(_look, run, task))
+def evaluate(
+    context: ForwardContext, task: Pretraining, loader: Loader, batch: int, between: Callable[[], None]
+) -> Evaluation:
+    """Judge a split: accuracy is the mean over what is learnt. Arguments as of `Task.evaluate`."""
+    gathered = look_through(context, loader, batch, between, partial(_look, context, task))
     looked_at = [loss for loss in ACCURACIES if gathered.all(f"right/{loss}")]
     right = {loss: gathered.floats(f"right/{loss}") for loss in looked_at}
     losses = {loss: gathered.mean(loss) for loss in looked_at}
@@ -52,8 +54,8 @@ def judge(run: Passes, task: Pretraining, loader: Loader, batch: int, between: C
     )
 
 
-def _look(run: Passes, task: Pretraining, chosen: Batch) -> Seen:
-    batch = chosen.to(run.device)
+def _look(context: ForwardContext, task: Pretraining, chosen: Batch) -> Seen:
+    batch = chosen.to(context.device)
     found: dict[str, Tensor] = {}
     units: dict[str, int] = {}
 
@@ -61,26 +63,26 @@ def _look(run: Passes, task: Pretraining, chosen: Batch) -> Seen:
         """Take in the losses of some units, and the share that is right of each caption."""
         found[f"right/{loss}"], found[loss], units[loss] = right, losses.double().sum(), len(losses)
 
-    image = run.features("vision", batch.image)
-    pictures = run.experts("image", image)
+    image = context.features("vision", batch.image)
+    pictures = context.experts("image", image)
     if task.mlm is not None:
         assert batch.masked is not None, "the task wants them"
-        words, right = task.guessed(run, batch.masked, pictures), batch.masked.right
+        words, right = task.guessed(context, batch.masked, pictures), batch.masked.right
         caption = batch.masked.places // batch.masked.words[0].shape[1]  # of each hidden word, [n]
         counts = torch.bincount(caption, minlength=len(batch))
-        hits = torch.zeros(len(batch), device=run.device).index_add(0, caption, (words.argmax(1) == right).float())
+        hits = torch.zeros(len(batch), device=context.device).index_add(0, caption, (words.argmax(1) == right).float())
         # A caption without a single word (cut, or of signs alone) has nothing to guess, and nothing wrong.
         add("mlm", F.cross_entropy(words, right, reduction="none"), torch.where(counts > 0, hits / counts, 1.0))
     if task.itm is None and task.itc is None:
         return Seen(chosen.rows, found, units)
-    text = run.features("text", batch.text)
+    text = context.features("text", batch.text)
     if task.itm is not None:
         assert batch.mismatched is not None, "the task wants them"
         matches = batch.mismatched.matches
-        logits = task.matched(run, batch.mismatched, run.experts("text", text), pictures)
+        logits = task.matched(context, batch.mismatched, context.experts("text", text), pictures)
         add("itm", F.cross_entropy(logits, matches, reduction="none"), (logits.argmax(1) == matches).float())
     if task.itc is not None:
-        with run.autocast():
+        with context.autocast():
             unit: tuple[Tensor, Tensor] = task.itc(text, image)
         found |= {"text": full(unit[0]), "image": full(unit[1])}
     return Seen(chosen.rows, found, units)

@@ -30,7 +30,7 @@ class Reasoning(Classification):
         )
 
     needs = "pairs of images"
-    pictures = 2
+    images = 2
     classes = ("false", "true")
 
     def __init__(self, config: Config, width: int, answers: int) -> None:

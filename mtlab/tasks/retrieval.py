@@ -19,7 +19,7 @@ from mtlab.tasks.ranking import ranks
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader
-    from mtlab.model.forward import Passes
+    from mtlab.model.forward import ForwardContext
 
 
 @register_task("retrieval")
@@ -70,7 +70,7 @@ class Retrieval(Task):
         return HARD
 
     @classmethod
-    def fusions_to_judge(cls, config: Config, examples: int) -> int:
+    def fusions_to_evaluate(cls, config: Config, examples: int) -> int:
         """The candidates of each caption; those of images are among them, for the most part."""
         return examples * min(config.candidates, examples)
 
@@ -79,21 +79,21 @@ class Retrieval(Task):
         matching: Tensor = self.itm(fused[0].pooled)
         return matching
 
-    def losses(self, run: Passes, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
         """Contrast, and matching against hard negatives."""
         assert batch.identities is not None, "the task wants them"
-        text, image = read(run, "text", batch.text), read(run, "image", batch.image)
-        positives = objectives.same_image(run.group.gathered(batch.identities))
-        scores = compared(run, self.itc, text.features, image.features)
+        text, image = read(context, "text", batch.text), read(context, "image", batch.image)
+        positives = objectives.same_image(context.group.all_gather(batch.identities))
+        scores = compared(context, self.itc, text.features, image.features)
         return {
             "itc": objectives.contrastive(scores, positives),
-            "itm": matched_hard(run, self.itm, text, image, scores, positives),
+            "itm": matched_hard(context, self.itm, text, image, scores, positives),
         }
 
     def units(self, batch: Batch) -> dict[str, int]:
         """Pairs."""
         return {"itc": len(batch), "itm": len(batch)}
 
-    def judge(self, run: Passes, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
+    def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
         """Rank the whole split, see `ranks`. The loss is that of the contrast, over all its pictures and captions."""
-        return ranks.judge(run, self.itc, self.itm, loader, self.config.candidates, batch, between)
+        return ranks.evaluate(context, self.itc, self.itm, loader, self.config.candidates, batch, between)

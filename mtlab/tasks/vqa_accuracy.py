@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from mtlab.data.converters.answers import normalise
+from mtlab.data.converters.vqa_answers import normalise
 
 ENOUGH = 3  #: of the other people make an answer wholly right
 

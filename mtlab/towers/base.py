@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from mtlab.config.options import option
 from mtlab.config.registry import Registry
 from mtlab.errors import UserError
-from mtlab.towers.images import Fitting
-from mtlab.towers.levels import offered
+from mtlab.towers.images import ImagePreprocessing
+from mtlab.towers.levels import offered_levels
 
 Raw = TypeVar("Raw", str, NDArray[np.uint8])  #: one raw input: a text, or an image as uint8 [H, W, 3]
 
@@ -74,7 +74,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Grid:
+class TokenGrid:
     """How the tokens of an image lie in it: row by row from its top left corner, the whole image evenly divided."""
 
     rows: int
@@ -113,7 +113,7 @@ class Tower(nn.Module, Generic[Raw]):
         super().__init__()
         self.config = config
         self.info = self.describe(config)
-        self.levels = offered(config.layers, self.info.depth)
+        self.levels = offered_levels(config.layers, self.info.depth)
 
     @classmethod
     def describe(cls, config: Any) -> TowerInfo:
@@ -150,7 +150,7 @@ class Tower(nn.Module, Generic[Raw]):
         return None
 
     @classmethod
-    def grid(cls, config: Any) -> Grid | None:  # noqa: ARG003 - subclasses read it
+    def grid(cls, config: Any) -> TokenGrid | None:  # noqa: ARG003 - subclasses read it
         """Say how the tokens of an image lie in it. None: they have no place there."""
         return None
 
@@ -158,7 +158,7 @@ class Tower(nn.Module, Generic[Raw]):
         """Count the texts that `prepare` cuts; 0 for a tower that takes all as they are."""
         return 0
 
-    def fitting(self) -> Fitting | None:
+    def fitting(self) -> ImagePreprocessing | None:
         """Say how a vision tower's `prepare` makes pixels; None: otherwise than by resizing and normalising."""
         return None
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import Entry
 from mtlab.errors import UserError
-from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, Grid, Tower, TowerShape
-from mtlab.towers.levels import offered
+from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, TokenGrid, Tower, TowerShape
+from mtlab.towers.levels import offered_levels
 
 TowerKind = Literal["text", "vision"]
 KINDS: tuple[TowerKind, ...] = ("text", "vision")
@@ -41,7 +41,7 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
     entry, config = tower_node(kind, node)
     try:
         info = entry.cls.describe(config)
-        levels = offered(config.layers, info.depth)
+        levels = offered_levels(config.layers, info.depth)
     except UserError as error:
         raise error.at(key=kind) from None
     widths = tuple(info.widths[level - 1] for level in levels)
@@ -89,13 +89,13 @@ def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:
         raise error.at(key=kind) from None
 
 
-def text_pieces(node: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]] | None:
+def token_strings(node: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]] | None:
     """Name the tokens of texts as the text tower of a node reads them, see `Tower.pieces`."""
     entry, config = tower_node("text", node)
     return entry.cls.pieces(config, texts)
 
 
-def token_grid(node: Mapping[str, Any]) -> Grid | None:
+def token_grid(node: Mapping[str, Any]) -> TokenGrid | None:
     """Say how the image tokens of a node's vision tower lie in the image, see `Tower.grid`."""
     entry, config = tower_node("vision", node)
     return entry.cls.grid(config)

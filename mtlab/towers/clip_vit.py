@@ -18,10 +18,10 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
-from mtlab.towers.images import Fitting, pixels
-from mtlab.towers.loading.facts import file_digest
-from mtlab.towers.loading.positions import resized
-from mtlab.towers.loading.weights import drawn_from, read_tensors
+from mtlab.towers.images import ImagePreprocessing, preprocess_images
+from mtlab.towers.loading.disk_cache import file_digest
+from mtlab.towers.loading.positions import resize_positions
+from mtlab.towers.loading.weights import read_tensors, seeded_init
 from mtlab.towers.vision import TimmBased
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  #: CLIP's, of red, green, blue
@@ -59,7 +59,7 @@ class ClipViT(TimmBased):
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
         self.own_norm = True
-        with drawn_from(config.seed):
+        with seeded_init(config.seed):
             self.network = _network(config)
         if weights and config.weights != RANDOM:
             _load(self.network, Path(config.weights).expanduser())
@@ -80,13 +80,13 @@ class ClipViT(TimmBased):
         except UserError as error:
             raise error.at(key="weights") from None
 
-    def fitting(self) -> Fitting:
+    def fitting(self) -> ImagePreprocessing:
         """Squares, normalised as in CLIP's pre-training."""
-        return Fitting(self.config.image_size, MEAN, STD, "bicubic")
+        return ImagePreprocessing(self.config.image_size, MEAN, STD, "bicubic")
 
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S], normalised as in CLIP's pre-training."""
-        return (pixels(raw, self.config.image_size, MEAN, STD, "bicubic"),)
+        return (preprocess_images(raw, self.config.image_size, MEAN, STD, "bicubic"),)
 
 
 def _network(config: ClipViT.Config) -> Any:
@@ -120,7 +120,7 @@ def _load(network: Any, file: Path) -> None:
         raise error.at(key="weights") from None
     own = network.state_dict()
     if "pos_embed" in given and given["pos_embed"].ndim == 3:
-        given["pos_embed"] = resized(given["pos_embed"], own["pos_embed"].shape[1])
+        given["pos_embed"] = resize_positions(given["pos_embed"], own["pos_embed"].shape[1])
     wrong = [name for name in own if name not in given or given[name].shape != own[name].shape]
     wrong += [name for name in given if name not in own]
     if wrong:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
-class Fitting:
+class ImagePreprocessing:
     """How a tower wants its pixels."""
 
     size: int  #: S
@@ -25,7 +25,7 @@ class Fitting:
     mode: str  #: of resizing, "bilinear" or "bicubic", both antialiased
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Resize an image to a square and normalise it, as `pixels` does: uint8 [3, H, W] → float32 [3, S, S]."""
+        """Resize an image to a square and normalise it, as `preprocess_images` does: uint8 [3, H, W] → float32 [3, S, S]."""
         return self.normalised(_resized(image.permute(1, 2, 0).contiguous().numpy(), self.size, self.mode))
 
     def normalised(self, image: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class Fitting:
         return (image - torch.tensor(self.mean).view(3, 1, 1)) / torch.tensor(self.std).view(3, 1, 1)
 
 
-def pixels(
+def preprocess_images(
     images: Sequence[NDArray[np.uint8]], size: int, mean: Sequence[float], std: Sequence[float], mode: str
 ) -> Tensor:
     """Resize images to a square and normalise them, each by itself: the batch makes no difference.
@@ -62,7 +62,7 @@ def _resized(image: NDArray[np.uint8], size: int, mode: str) -> Tensor:
     return F.interpolate(tensor[None], (size, size), mode=mode, antialias=True).clamp(0, 1)[0]
 
 
-def pooled(level: Tensor, grid: tuple[int, int]) -> Tensor:
+def pool_to_grid(level: Tensor, grid: tuple[int, int]) -> Tensor:
     """Bring a level [B, C, h, w] to one grid and lay it out as tokens in reading order, [B, G², C]."""
     if level.shape[-2:] != grid:
         level = F.adaptive_avg_pool2d(level, grid)

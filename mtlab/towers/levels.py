@@ -10,7 +10,7 @@ from mtlab.errors import UserError
 EXPECTED = "expected all, topN (as in top3), or a list of levels (1 is the lowest, -1 the highest)"
 
 
-def offered(layers: Any, depth: int) -> tuple[int, ...]:
+def offered_levels(layers: Any, depth: int) -> tuple[int, ...]:
     """Turn the setting `layers` into absolute levels, 1-based and ascending.
 
     >>> offered("top3", 6)

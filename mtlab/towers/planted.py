@@ -19,7 +19,7 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Raw, Tower, TowerInfo, TowerOptions, register_text_tower, register_vision_tower
-from mtlab.towers.codes import Planted, from_image, from_text
+from mtlab.towers.planted_codes import Planted, from_image, from_text
 
 CODES = 256  #: codes that the towers know: as many as the data set can have
 

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, Vocabulary, register_text_tower
-from mtlab.towers.loading import encoders, known_encoders
-from mtlab.towers.loading.weights import drawn_from, package_folder
+from mtlab.towers.loading import published_configs, text_encoders
+from mtlab.towers.loading.weights import package_folder, seeded_init
 
 
 class EncoderBased(Tower[str]):
@@ -35,7 +35,7 @@ class EncoderBased(Tower[str]):
     def pieces(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:
         """Pieces as the tokeniser cuts them; None where the model is not on this disk, or has no fast tokeniser."""
         folder = cls.on_disk(config)
-        return None if folder is None else encoders.pieces(folder, texts, config.max_length)
+        return None if folder is None else text_encoders.pieces(folder, texts, config.max_length)
 
     @classmethod
     def on_disk(cls, config: Any) -> Path | None:
@@ -46,7 +46,7 @@ class EncoderBased(Tower[str]):
     def tokeniser(self) -> Any:
         """The tokeniser of transformers, read when it is first asked for: a tower that only counts needs none."""
         if self._tokeniser is None:
-            self._tokeniser = encoders.tokeniser(self.folder)
+            self._tokeniser = text_encoders.tokeniser(self.folder)
         return self._tokeniser
 
     def overlong(self, raw: Sequence[str]) -> int:
@@ -56,7 +56,7 @@ class EncoderBased(Tower[str]):
 
     def vocabulary(self) -> Vocabulary | None:
         """Ask the tokeniser; None if it has no mask token."""
-        return encoders.vocabulary(self.tokeniser, self.network.config.vocab_size)
+        return text_encoders.vocabulary(self.tokeniser, self.network.config.vocab_size)
 
     def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
         """Texts → ids and mask, both [B, L]: L is the longest text of the batch; longer than max_length is cut."""
@@ -122,43 +122,43 @@ class TransformersTower(EncoderBased):
         self.adapter_norm = config.adapter_norm
         facts = None if weights else _only_published(config.model)
         if facts is not None:
-            self.network = encoders.architecture(known_encoders.configuration(facts))
+            self.network = text_encoders.architecture(published_configs.configuration(facts))
             return
-        self.folder = encoders.obtain(config.model, weights=pretrained)
+        self.folder = text_encoders.find_or_download(config.model, weights=pretrained)
         if pretrained:
-            self.network = encoders.load(self.folder)
+            self.network = text_encoders.load(self.folder)
         else:
-            with drawn_from(config.seed):
-                self.network = encoders.build(self.folder)
+            with seeded_init(config.seed):
+                self.network = text_encoders.build(self.folder)
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
         """Tell depth, widths and tokens; of a hub model the configuration is downloaded if it is not on this disk."""
         facts = _only_published(config.model)
         if facts is not None:
-            return known_encoders.info(facts, config.max_length)
-        return encoders.describe(encoders.obtain(config.model, weights=False), config.max_length)
+            return published_configs.info(facts, config.max_length)
+        return text_encoders.describe(text_encoders.find_or_download(config.model, weights=False), config.max_length)
 
     @classmethod
     def digest(cls, config: Config) -> str | None:
         """Hash configuration, tokeniser and weights; None for a hub model that is not on this disk."""
-        folder = encoders.find(config.model)
-        return None if folder is None else encoders.digest(folder, weights=config.weights == "pretrained")
+        folder = text_encoders.find(config.model)
+        return None if folder is None else text_encoders.digest(folder, weights=config.weights == "pretrained")
 
     @classmethod
     def on_disk(cls, config: Config) -> Path | None:
         """Return the user's folder, or the hub's cached one."""
-        return encoders.find(config.model)
+        return text_encoders.find(config.model)
 
     @classmethod
     def fetch(cls, config: Config) -> None:
         """Download the model if it comes from the hub and is not on this disk."""
-        encoders.obtain(config.model, weights=config.weights == "pretrained")
+        text_encoders.find_or_download(config.model, weights=config.weights == "pretrained")
 
 
 def _only_published(model: str) -> Mapping[str, Any] | None:
     """Return the architecture of a published model that is not on this disk: told without a network."""
-    return known_encoders.known(model) if encoders.find(model) is None else None
+    return published_configs.known(model) if text_encoders.find(model) is None else None
 
 
 @register_text_tower("minilm")
@@ -174,7 +174,7 @@ class MiniLM(EncoderBased):
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
         self.folder = _minilm_folder()
-        self.network = encoders.load(self.folder) if weights else encoders.build(self.folder)
+        self.network = text_encoders.load(self.folder) if weights else text_encoders.build(self.folder)
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
@@ -184,7 +184,7 @@ class MiniLM(EncoderBased):
     @classmethod
     def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - there is one MiniLM
         """Hash the package's files."""
-        return encoders.digest(_minilm_folder(), weights=True)
+        return text_encoders.digest(_minilm_folder(), weights=True)
 
     @classmethod
     def on_disk(cls, config: Any) -> Path:  # noqa: ARG003 - there is one MiniLM

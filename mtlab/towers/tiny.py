@@ -21,7 +21,7 @@ from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import (
     Features,
-    Grid,
+    TokenGrid,
     Tower,
     TowerInfo,
     TowerOptions,
@@ -29,8 +29,8 @@ from mtlab.towers.base import (
     register_text_tower,
     register_vision_tower,
 )
-from mtlab.towers.images import Fitting, pixels
-from mtlab.towers.loading.weights import drawn_from
+from mtlab.towers.images import ImagePreprocessing, preprocess_images
+from mtlab.towers.loading.weights import seeded_init
 
 PAD, START, FIRST_WORD = 0, 1, 2  #: token ids
 
@@ -49,7 +49,7 @@ class TinyOptions(TowerOptions):
             raise UserError(f"{self.heads} heads do not divide the width {self.width}", key="heads")
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A post-norm transformer layer without dropout."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -94,11 +94,11 @@ class TinyText(Tower[str]):
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
-        with drawn_from(config.seed):
+        with seeded_init(config.seed):
             self.words = nn.Embedding(config.vocabulary, config.width)
             self.positions = nn.Embedding(config.max_length, config.width)
             self.norm = nn.LayerNorm(config.width)
-            self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+            self.blocks = nn.ModuleList(TransformerBlock(config.width, config.heads) for _ in range(config.depth))
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
@@ -173,12 +173,12 @@ class TinyVision(Tower[NDArray[np.uint8]]):
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
-        with drawn_from(config.seed):
+        with seeded_init(config.seed):
             self.patches = nn.Conv2d(3, config.width, config.patch, config.patch)
             self.summary = nn.Parameter(torch.randn(1, 1, config.width))
             self.positions = nn.Parameter(torch.randn(1, self.info.tokens, config.width))
             self.norm = nn.LayerNorm(config.width)
-            self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+            self.blocks = nn.ModuleList(TransformerBlock(config.width, config.heads) for _ in range(config.depth))
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
@@ -192,19 +192,19 @@ class TinyVision(Tower[NDArray[np.uint8]]):
         return "random"
 
     @classmethod
-    def grid(cls, config: Config) -> Grid:
+    def grid(cls, config: Config) -> TokenGrid:
         """Patches behind a class token."""
         side = config.image_size // config.patch
-        return Grid(side, side, prefix=1)
+        return TokenGrid(side, side, prefix=1)
 
-    def fitting(self) -> Fitting:
+    def fitting(self) -> ImagePreprocessing:
         """Squares."""
-        return Fitting(self.config.image_size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
+        return ImagePreprocessing(self.config.image_size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
 
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S]."""
         about = self.fitting()
-        return (pixels(raw, about.size, about.mean, about.std, about.mode),)
+        return (preprocess_images(raw, about.size, about.mean, about.std, about.mode),)
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return blank images."""

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.towers.base import Features, Grid, Tower, TowerInfo, TowerOptions, register_vision_tower
-from mtlab.towers.images import Fitting, pixels, pooled
-from mtlab.towers.loading import timm_networks as networks
-from mtlab.towers.loading.facts import file_digest, remembered_info
-from mtlab.towers.loading.weights import drawn_from, read_tensors
+from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
+from mtlab.towers.images import ImagePreprocessing, pool_to_grid, preprocess_images
+from mtlab.towers.loading import timm_models as networks
+from mtlab.towers.loading.disk_cache import cached_tower_info, file_digest
+from mtlab.towers.loading.weights import read_tensors, seeded_init
 
 
 class TimmBased(Tower[NDArray[np.uint8]]):
@@ -33,22 +33,22 @@ class TimmBased(Tower[NDArray[np.uint8]]):
     own_norm: bool  #: is the model's last norm applied to every level? Else each token is standardised over channels
 
     @classmethod
-    def grid(cls, config: Any) -> Grid:
+    def grid(cls, config: Any) -> TokenGrid:
         """A square, behind as many tokens as do not fit in it: a class token, registers (at most 2 · side)."""
         tokens = cls.describe(config).tokens
         side = isqrt(tokens)
-        return Grid(side, side, prefix=tokens - side**2)
+        return TokenGrid(side, side, prefix=tokens - side**2)
 
-    def fitting(self) -> Fitting:
+    def fitting(self) -> ImagePreprocessing:
         """Squares, normalised as in the model's pre-training."""
         about = self.network.pretrained_cfg
         mode = "bilinear" if about["interpolation"] == "bilinear" else "bicubic"
-        return Fitting(self.config.image_size, tuple(about["mean"]), tuple(about["std"]), mode)
+        return ImagePreprocessing(self.config.image_size, tuple(about["mean"]), tuple(about["std"]), mode)
 
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S], normalised as in the model's pre-training."""
         about = self.fitting()
-        return (pixels(raw, about.size, about.mean, about.std, about.mode),)
+        return (preprocess_images(raw, about.size, about.mean, about.std, about.mode),)
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return blank images."""
@@ -71,7 +71,7 @@ class TimmBased(Tower[NDArray[np.uint8]]):
     def _tokens(self, level: networks.Level) -> Tensor:
         prefix = 0 if level.prefix is None else level.prefix.shape[1]
         side = isqrt(self.info.tokens - prefix)
-        tokens = pooled(level.grid, (side, side))
+        tokens = pool_to_grid(level.grid, (side, side))
         if level.prefix is not None:
             tokens = torch.cat([level.prefix, tokens], 1)
         return tokens if self.own_norm else F.layer_norm(tokens, tokens.shape[-1:])
@@ -112,7 +112,7 @@ class TimmTower(TimmBased):
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
-        with drawn_from(config.seed):
+        with seeded_init(config.seed):
             self.network = networks.create(config.model, config.image_size, config.blocks)
         if not config.antialias and not networks.resizes_plainly(self.network):
             raise UserError(f"timm has no other way to resize positions of {config.model!r}", key="antialias")
@@ -126,7 +126,7 @@ class TimmTower(TimmBased):
         """Tell depth, widths and tokens, from a run on the meta device."""
         key = {"model": config.model, "image_size": config.image_size, "grid": config.grid}
         key |= {} if config.blocks is None else {"blocks": config.blocks}
-        return remembered_info("timm", key, ["timm"], lambda: _describe(config))
+        return cached_tower_info("timm", key, ["timm"], lambda: _describe(config))
 
     @classmethod
     def digest(cls, config: Config) -> str | None:

@@ -14,11 +14,11 @@ from torch import Tensor
 from mtlab.config.check import check_config
 from mtlab.config.nodes import lookup_options
 from mtlab.config.schema import MetricsConfig, RecordConfig, TrainConfig
-from mtlab.data import overlong
+from mtlab.data import truncation
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.batches import Loader
-from mtlab.data.inputs import Source
-from mtlab.data.shards.streaming.loader import StreamedLoader
+from mtlab.data.inputs import InputSource
+from mtlab.data.shards.streaming.batch_loader import StreamingLoader
 from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import Modality
 from mtlab.model.forward import Runtime
@@ -47,7 +47,7 @@ class Assembled:
     record: RecordConfig
     dataset: Dataset
     sources: Sources
-    training: Loader | StreamedLoader
+    training: Loader | StreamingLoader
     model: TaskModel
     runtime: Runtime
     group: ProcessGroup  #: the processes that train it
@@ -97,7 +97,9 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
     runtime = Runtime(chosen, bf16=train.precision == "bf16")
     entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
-    cut = overlong.told(config, overlong.cut_texts(config, dataset), entry.cls.sizes(options))
+    cut = truncation.describe_truncation(
+        config, truncation.count_truncated_texts(config, dataset), entry.cls.sizes(options)
+    )
     if cut is not None:
         print(f"texts {cut}", flush=True)
     cached = cached_towers(config)
@@ -152,7 +154,7 @@ def calibrate(model: TaskModel, dataset: Dataset, sources: Sources, seed: int) -
     texts = {example.text for example in examples}
     images = {key for example in examples for key in example.images}
 
-    def levels(kind: TowerKind, source: Source, keys: set[str]) -> Features:
+    def levels(kind: TowerKind, source: InputSource, keys: set[str]) -> Features:
         distinct = sorted(keys)
         return model.features(kind, source.fetch(distinct[:: -(-len(distinct) // SAMPLE)]))
 

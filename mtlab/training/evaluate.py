@@ -8,25 +8,27 @@ import torch
 
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Loader
-from mtlab.model.forward import Passes
+from mtlab.model.forward import ForwardContext
 from mtlab.tasks.base import Task
 from mtlab.tasks.evaluation import Evaluation
 
 
 @torch.inference_mode()
-def evaluate(run: Passes, loader: Loader, batch: int, between: Callable[[], None] = lambda: None) -> Evaluation:
+def evaluate(
+    context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None] = lambda: None
+) -> Evaluation:
     """Judge a model over a whole split, as its task will have it.
 
     Args:
-        run: the model, already in evaluation mode, and how it is run.
+        context: the model, already in evaluation mode, and how it is run.
         loader: the split.
         batch: examples in one forward pass.
         between: called before each batch (an interruption may raise from here).
 
     """
-    task = run.model.task
+    task = context.model.task
     assert isinstance(task, Task)
-    return task.judge(run, loader, batch, between)
+    return task.evaluate(context, loader, batch, between)
 
 
 def evaluation_batch(train: TrainConfig, processes: int = 1) -> int:

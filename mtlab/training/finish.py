@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab import files
 from mtlab.data.base import Split
-from mtlab.model.forward import Passes
+from mtlab.model.forward import ForwardContext
 from mtlab.recording import averages, probe, tokens
 from mtlab.runs import checkpoints
 from mtlab.tasks.evaluation import Evaluation
@@ -45,18 +45,18 @@ def finish(
 
     """
     best = folder / "checkpoints" / "best.safetensors"
-    if not run.group.told(run.group.leads and chosen(best, progress, print)[0]):
+    if not run.group.broadcast_object(run.group.is_main and chosen(best, progress, print)[0]):
         raise checkpoints.CorruptError(f"the best checkpoint, of step {progress.best_step}, is lost")
     tensors, _ = checkpoints.load(best)
     checkpoints.restore(run.model, tensors)
     run.model.eval()
     batch = run.evaluation_batch
-    passes = Passes(run.model, run.arithmetic, group=run.group)
-    judged = {split: evaluate(passes, run.loader(split), batch, check) for split in run.judged}
+    context = ForwardContext(run.model, run.runtime, group=run.group)
+    judged = {split: evaluate(context, run.loader(split), batch, check) for split in run.evaluated_splits}
     metrics: dict[str, float] = {} if progress.train_loss is None else {"train/loss": progress.train_loss}
     for split, found in judged.items():
         metrics |= found.metrics(split)
-    if run.record.examples and run.group.leads:
+    if run.record.examples and run.group.is_main:
         write_examples(folder / "examples.parquet", judged)
     measured = record(run, folder, judged["val"], progress.best_step, check)
     return {
@@ -69,15 +69,15 @@ def finish(
             **counted,
             "seconds": progress.seconds,
             "examples_per_second": progress.step * run.train.batch / progress.seconds,
-            "memory_mib": max(run.group.joined([peak_memory_mib(run.arithmetic.device)])),  # of one process
+            "memory_mib": max(run.group.all_gather_objects([peak_memory_mib(run.runtime.device)])),  # of one process
         },
         "interventions": measured,
         "cut_texts": run.cut_texts,
         "mixes": {
-            "device": device_name(run.arithmetic.device),
+            "device": device_name(run.runtime.device),
             "threads": run.train.threads,
             "micro_batch": run.train.micro_batch or run.train.batch,
-            "processes": run.group.size,
+            "processes": run.group.world_size,
         },
     }
 
@@ -95,11 +95,11 @@ def record(
         check: called between batches.
 
     """
-    wanted, loader, device = run.record, run.loader("val"), run.arithmetic.device
-    batch, levels, leads = run.evaluation_batch, run.levels, run.group.leads
+    wanted, loader, device = run.record, run.loader("val"), run.runtime.device
+    batch, levels, leads = run.evaluation_batch, run.levels, run.group.is_main
     intervened = None
     with probe.undisturbed(run.model, device):
-        look = partial(probe.look, run.model, run.arithmetic)
+        look = partial(probe.look, run.model, run.runtime)
         if wanted.layers or wanted.interventions:
             rows = probe.spread(loader.examples, averages.EXAMPLES)
             found = averages.averages(look, loader, rows, batch, device, run.experts, check)
@@ -109,7 +109,7 @@ def record(
             if wanted.interventions:
                 mixing = averages.mixing(found, run.model.encoder.config.cross_layers)
                 intervened = interventions.measure(
-                    run.model, loader, batch, run.arithmetic, levels, mixing, check, run.group
+                    run.model, loader, batch, run.runtime, levels, mixing, check, run.group
                 )
         if wanted.tokens and leads:
             rows = probe.spread(loader.examples, tokens.EXAMPLES)

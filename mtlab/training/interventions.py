@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from mtlab.data.batches import Batch, Loader
-from mtlab.distributed.group import ALONE, Group
+from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Modality
 from mtlab.managers.interventions import replaced, token_mean, uniform, without
 from mtlab.model.encoder import Fused, Key
-from mtlab.model.forward import Arithmetic, Intervene, Masks, Passes
+from mtlab.model.forward import ForwardContext, Intervene, Masks, Runtime
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.base import Features
 from mtlab.towers.build import TowerKind
@@ -31,11 +31,11 @@ def measure(
     model: TaskModel,
     loader: Loader,
     batch: int,
-    arithmetic: Arithmetic,
+    runtime: Runtime,
     levels: Mapping[Modality, tuple[int, ...]],
     mixing: set[Modality],
     between: Callable[[], None] = lambda: None,
-    group: Group = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, Any]:
     """Measure a trained model on validation data under each intervention.
 
@@ -43,7 +43,7 @@ def measure(
         model: in evaluation mode.
         loader: the validation split.
         batch: examples in one forward pass.
-        arithmetic: where and how precisely.
+        runtime: where and how precisely.
         levels: the offered levels, 1-based.
         mixing: the modalities whose managers all have weights.
         between: called before each batch.
@@ -56,20 +56,20 @@ def measure(
     """
     layers = model.encoder.config.cross_layers
 
-    def value(run: Passes) -> float:
-        return float(evaluate(replace(run, group=group), loader, batch, between).outcomes.mean())
+    def value(context: ForwardContext) -> float:
+        return float(evaluate(replace(context, group=group), loader, batch, between).outcomes.mean())
 
     found: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:
         mixes = modality in mixing
-        weighed = partial(_weighed, model, arithmetic, modality, layers)
+        weighed = partial(_weighed, model, runtime, modality, layers)
         found[modality] = {
             "by": "weights" if mixes else "input",
             "uniform": value(weighed(lambda _: uniform)) if mixes else None,
             "token_mean": value(weighed(token_mean)) if mixes else None,
             "without": {
                 str(level): value(
-                    weighed(partial(_without, expert)) if mixes else _blind(model, arithmetic, modality, expert)
+                    weighed(partial(_without, expert)) if mixes else _blind(model, runtime, modality, expert)
                 )
                 for expert, level in enumerate(levels[modality], 1)
             },
@@ -82,7 +82,7 @@ def swapped(
     other: TaskModel,
     loader: Loader,
     batch: int,
-    arithmetic: Arithmetic,
+    runtime: Runtime,
     modalities: Collection[Modality],
     between: Callable[[], None] = lambda: None,
 ) -> float:
@@ -94,7 +94,7 @@ def swapped(
             a manager weighs its experts in all, and the previous states, stay its own.
         loader: the validation split.
         batch: examples in one forward pass.
-        arithmetic: where and how precisely.
+        runtime: where and how precisely.
         modalities: those whose managers all have weights, and are to take the other's.
         between: called before each batch.
 
@@ -102,12 +102,12 @@ def swapped(
         The task's primary metric.
 
     """
-    run = _AsAnother(model, arithmetic, other=other, modalities=frozenset(modalities))
+    run = _AsAnother(model, runtime, other=other, modalities=frozenset(modalities))
     return float(evaluate(run, loader, batch, between).outcomes.mean())
 
 
 @dataclass(frozen=True, kw_only=True)
-class _AsAnother(Passes):
+class _AsAnother(ForwardContext):
     """A model that weighs its experts as another does on the same batch."""
 
     other: TaskModel
@@ -118,11 +118,11 @@ class _AsAnother(Passes):
         with self.autocast():
             text, image = other.features("text", batch.text), other.features("vision", batch.image)
             seen: list[Fused] = [
-                other.encoder(text, each, picture=picture, record=True)
-                for picture, (_, each) in enumerate(other.pictures(image))
+                other.encoder(text, each, image_index=index, record=True)
+                for index, (_, each) in enumerate(other.split_images(image))
             ]
         weights = [self._weights(fused.recorded or {}) for fused in seen]
-        return lambda picture, _: weights[picture]
+        return lambda index, _: weights[index]
 
     def _weights(self, recorded: Mapping[Key, Aggregated]) -> dict[Key, Intervention]:
         return {
@@ -142,26 +142,26 @@ def _of_experts(aggregated: Aggregated, experts: int) -> torch.Tensor:
 
 def _weighed(
     model: TaskModel,
-    arithmetic: Arithmetic,
+    runtime: Runtime,
     modality: Modality,
     layers: int,
     intervention: Callable[[torch.Tensor | None], Intervention],
-) -> Passes:
+) -> ForwardContext:
     """Change the weights of all managers of a modality, knowing which of its tokens are real."""
 
     def everywhere(masks: Masks) -> dict[Key, Intervention]:
         return {(modality, depth): intervention(masks[modality]) for depth in range(layers)}
 
-    return Passes(model, arithmetic, intervene=everywhere)
+    return ForwardContext(model, runtime, intervene=everywhere)
 
 
 def _without(expert: int, _mask: torch.Tensor | None) -> Intervention:
     return without(expert)
 
 
-def _blind(model: TaskModel, arithmetic: Arithmetic, modality: Modality, expert: int) -> Passes:
+def _blind(model: TaskModel, runtime: Runtime, modality: Modality, expert: int) -> ForwardContext:
     """Set an expert's level to 0 before it enters the model."""
-    return Passes(model, arithmetic, edit={_TOWERS[modality]: partial(_zeroed, expert)})
+    return ForwardContext(model, runtime, edit={_TOWERS[modality]: partial(_zeroed, expert)})
 
 
 def _zeroed(expert: int, features: Features) -> Features:

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from mtlab.config.schema import MetricsConfig, TrainConfig
-from mtlab.data.batches import Batch, Loader, ahead
-from mtlab.data.shards.streaming.loader import StreamedLoader
-from mtlab.distributed.group import ALONE, Group
+from mtlab.data.batches import Batch, Loader, prefetch
+from mtlab.data.shards.streaming.batch_loader import StreamingLoader
+from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
 from mtlab.errors import UserError, nearest
-from mtlab.model.forward import Arithmetic, Passes
+from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.recording.trace import Trace, recorded_steps
 from mtlab.runs import checkpoints
 from mtlab.tasks.build import TaskModel
@@ -37,15 +37,15 @@ class Parts:
     """What a run is trained with."""
 
     model: TaskModel
-    training: Loader | StreamedLoader
+    training: Loader | StreamingLoader
     validation: Loader
     train: TrainConfig
     metrics: MetricsConfig
-    arithmetic: Arithmetic
+    runtime: Runtime
     seed: int
     tower_scales: Mapping[str, float]  #: learning-rate multiplier of each trained tower
     trace: Trace | None = None  #: looks at the model at a few steps; of several processes, the leader's alone
-    group: Group = ALONE  #: the processes that train the model together; the leader writes
+    group: ProcessGroup = SINGLE_PROCESS  #: the processes that train the model together; the leader writes
 
 
 class Loop:
@@ -71,7 +71,7 @@ class Loop:
         self.saved = 0
         self.traced = recorded_steps(self.steps) if parts.trace else frozenset()
         self.gradients: dict[str, torch.Tensor] = {}
-        self.losses = torch.zeros((), device=parts.arithmetic.device)
+        self.losses = torch.zeros((), device=parts.runtime.device)
 
     def run(self) -> Progress:
         """Train to the end.
@@ -85,11 +85,11 @@ class Loop:
         with self.interrupts.deferred():
             try:
                 self._train()
-                if self.parts.group.leads:
+                if self.parts.group.is_main:
                     self.history.settle(_say)
             except Interrupted:
                 self._save()
-                self.parts.group.wait()
+                self.parts.group.barrier()
                 raise
         return self.progress
 
@@ -129,7 +129,7 @@ class Loop:
             self.parts.model,
             self.optimiser,
             micro_batches,
-            self.parts.arithmetic,
+            self.parts.runtime,
             seed=self.parts.seed,
             step=progress.step,
             clip=train.clip,
@@ -149,7 +149,7 @@ class Loop:
             self._tell({"train/loss": progress.train_loss, "train/lr": train.lr * factor})
 
     def _tell(self, values: Mapping[str, float]) -> None:
-        if self.parts.group.leads:
+        if self.parts.group.is_main:
             self.history.add(self.progress.step, self.progress.seconds, values)
 
     def _watch(self) -> None:
@@ -167,9 +167,9 @@ class Loop:
         self._align()
         parts.model.eval()
         judged = evaluate(
-            Passes(parts.model, parts.arithmetic, group=parts.group),
+            ForwardContext(parts.model, parts.runtime, group=parts.group),
             parts.validation,
-            evaluation_batch(parts.train, parts.group.size),
+            evaluation_batch(parts.train, parts.group.world_size),
             self.interrupts.check,
         )
         parts.model.train()
@@ -180,8 +180,8 @@ class Loop:
             advice = nearest(parts.metrics.choose, values)
             raise UserError(f"no metric {parts.metrics.choose!r}; {advice}", key="metrics.choose")
         self._tell(values)
-        better = progress.judge(values[parts.metrics.choose], parts.metrics.mode, parts.train.patience)
-        if better and parts.group.leads:
+        better = progress.update(values[parts.metrics.choose], parts.metrics.mode, parts.train.patience)
+        if better and parts.group.is_main:
             chosen = {"step": progress.step, "metric": parts.metrics.choose, "value": progress.best}
             progress.best_seal = checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
         print(self._line(values), flush=True)
@@ -198,7 +198,7 @@ class Loop:
         self._read_losses()
         self._align()
         self.saved = self.progress.step
-        if not self.parts.group.leads:
+        if not self.parts.group.is_main:
             return
         model = {f"model/{name}": tensor for name, tensor in checkpoints.model_tensors(self.parts.model).items()}
         state = {f"optimiser/{key}": held for key, held in state_tensors(self.optimiser, self.groups).items()}
@@ -206,7 +206,7 @@ class Loop:
 
     def _align(self) -> None:
         """Take over what the leader's share taught buffers, such as the statistics of a batch norm that is trained."""
-        self.parts.group.same([*self.parts.model.buffers()])
+        self.parts.group.broadcast([*self.parts.model.buffers()])
 
     def _recorded(self) -> dict[str, torch.Tensor]:
         """Copy metrics and trace, so that their files can be put right when they were damaged."""
@@ -219,12 +219,12 @@ class Loop:
         Of several processes the leader judges what there is, and the others do as it does.
         """
         group = self.parts.group
-        if group.leads:
+        if group.is_main:
             self._take_up()
-        self.progress = group.told(self.progress)
-        if not group.leads and self.progress.step:
+        self.progress = group.broadcast_object(self.progress)
+        if not group.is_main and self.progress.step:
             self._restore(checkpoints.load(self.last)[0])
-        group.same([*checkpoints.model_tensors(self.parts.model).values()])  # to the last bit, whatever drew them
+        group.broadcast([*checkpoints.model_tensors(self.parts.model).values()])  # to the last bit, whatever drew them
         self.saved = self.progress.step
         self.losses.fill_(self.progress.loss_sum)
 
@@ -254,9 +254,9 @@ class Loop:
         if task.contrasts(task.config, train.batch) is not None:
             micro //= ranks.ranks  # each process has its share of every contrast
         steps = self.parts.training.steps(self.parts.seed, train.batch, micro, self.progress.step, ranks)
-        if self.parts.arithmetic.device.type != "cuda":
+        if self.parts.runtime.device.type != "cuda":
             return steps
-        return ahead(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
+        return prefetch(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
 
 
 def _say(line: str) -> None:

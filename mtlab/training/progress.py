@@ -22,7 +22,7 @@ class Progress:
     loss_steps: int = 0
     train_loss: float | None = None  #: mean over the last logged steps
 
-    def judge(self, value: float, mode: Literal["max", "min"], patience: int | None) -> bool:
+    def update(self, value: float, mode: Literal["max", "min"], patience: int | None) -> bool:
         """Take in a validation at `step`; tell whether it is the best so far."""
         self.validated = self.step
         better = self.best is None or (value > self.best if mode == "max" else value < self.best)

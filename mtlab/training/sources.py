@@ -10,15 +10,15 @@ from mtlab import files
 from mtlab.config.check import check_config
 from mtlab.config.schema import CacheConfig, TrainConfig
 from mtlab.data.base import Dataset, Example
-from mtlab.data.batches import Extras, Hiding, Loader, Maker
-from mtlab.data.cache.experts import expert_cache
-from mtlab.data.inputs import AugmentedImages, RawImages, RawTexts, Source
+from mtlab.data.batches import BatchOptions, Collator, Loader, TextMasking
+from mtlab.data.cache.expert_cache import expert_cache
+from mtlab.data.inputs import AugmentedImages, InputSource, RawImages, RawTexts
 from mtlab.data.masking import Masking
-from mtlab.data.shards.dataset import Sharded
-from mtlab.data.shards.streaming.loader import StreamedLoader
-from mtlab.data.shards.streaming.stream import StreamLoader
+from mtlab.data.shards.dataset import ShardedDataset
+from mtlab.data.shards.streaming.batch_loader import StreamingLoader
+from mtlab.data.shards.streaming.sample_loader import SampleLoader
 from mtlab.data.transforms.base import build_transform
-from mtlab.data.transforms.fitting import Augmented, Fitted
+from mtlab.data.transforms.tower_preprocessing import AugmentedPreprocessing, TowerPreprocessing
 from mtlab.errors import UserError
 from mtlab.tasks.base import Wants, task_of
 from mtlab.towers.base import Tower
@@ -31,9 +31,9 @@ Progress = Callable[[int, int], None]
 class Sources:
     """What the batches of a run are made of."""
 
-    text: Source
-    vision: Source
-    extras: Extras
+    text: InputSource
+    vision: InputSource
+    extras: BatchOptions
 
     def loader(self, examples: Sequence[Example]) -> Loader:
         """Make the batches of a split."""
@@ -84,7 +84,7 @@ def gather(
 
     """
 
-    def source(kind: TowerKind) -> Source:
+    def source(kind: TowerKind) -> InputSource:
         if kind not in cached:
             return RawTexts(towers[kind]) if kind == "text" else RawImages(towers[kind], dataset)
         return expert_cache(
@@ -99,7 +99,7 @@ def gather(
 
     task, options = task_of(config)
     wants = task.wants(options)
-    extras = Extras(
+    extras = BatchOptions(
         answers=tuple(answers) if wants.scores and "scores" in dataset.offers(dataset.config) else None,
         hiding=None if wants.mask_share is None else _hiding(wants, towers["text"]),
         mismatches=wants.mismatches,
@@ -111,7 +111,7 @@ def gather(
 
 def training_batches(
     train: TrainConfig, dataset: Dataset, sources: Sources, vision: Tower[Any] | None
-) -> Loader | StreamedLoader:
+) -> Loader | StreamingLoader:
     """Make the batches of training: streamed, where a tower reads the images of shards in every step.
 
     Args:
@@ -129,15 +129,15 @@ def training_batches(
         raise UserError("the vision tower makes its pixels in a way of its own", key="train.augment")
     transform = None
     if node is not None and fitting is not None:
-        transform = Augmented(build_transform({**node, "size": fitting.size}), fitting)
-    if fitting is not None and isinstance(dataset, Sharded):
-        reader = StreamLoader(dataset.stream("train"), transform or Fitted(fitting), workers=train.readers)
-        return StreamedLoader(reader, dataset, Maker(sources.text, sources.extras))
+        transform = AugmentedPreprocessing(build_transform({**node, "size": fitting.size}), fitting)
+    if fitting is not None and isinstance(dataset, ShardedDataset):
+        reader = SampleLoader(dataset.stream("train"), transform or TowerPreprocessing(fitting), workers=train.readers)
+        return StreamingLoader(reader, dataset, Collator(sources.text, sources.extras))
     augmented = None if transform is None else AugmentedImages(transform, dataset)
     return Loader(dataset.examples("train"), sources.text, sources.vision, sources.extras, augmented)
 
 
-def _hiding(wants: Wants, tower: Tower[Any]) -> Hiding:
+def _hiding(wants: Wants, tower: Tower[Any]) -> TextMasking:
     vocabulary = tower.vocabulary()
     if vocabulary is None:
         raise UserError("its tokeniser has no mask token: no word can be hidden from it", key="text.name")
@@ -147,4 +147,4 @@ def _hiding(wants: Wants, tower: Tower[Any]) -> Hiding:
         )
     whole = bool(vocabulary.continuing) if wants.whole_words is None else wants.whole_words
     assert wants.mask_share is not None, "asked for by who hides words"
-    return Hiding(Masking(vocabulary, wants.mask_share, whole), RawTexts(tower))
+    return TextMasking(Masking(vocabulary, wants.mask_share, whole), RawTexts(tower))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.data.batches import Batch
-from mtlab.distributed.group import ALONE, Group
-from mtlab.model.forward import Arithmetic, Moment, Passes
+from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
+from mtlab.model.forward import ForwardContext, MicroStep, Runtime
 from mtlab.seeding import seed_dropout
 from mtlab.tasks.build import TaskModel
 
@@ -22,13 +22,13 @@ def train_step(
     model: TaskModel,
     optimiser: torch.optim.Optimizer,
     micro_batches: Sequence[Batch],
-    arithmetic: Arithmetic,
+    runtime: Runtime,
     *,
     seed: int,
     step: int,
     clip: float | None,
     watch: Callable[[], None] = lambda: None,
-    group: Group = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """Make one optimiser step; the gradient is that of the mean over all examples, however they are split.
 
@@ -38,7 +38,7 @@ def train_step(
         model: in training mode.
         optimiser: with this step's learning rates set.
         micro_batches: the step's examples, or this process's share, on the CPU or on the device.
-        arithmetic: where and how precisely.
+        runtime: where and how precisely.
         seed: the run's.
         step: the optimiser step, from 0.
         clip: largest norm of the gradient; None: as it is.
@@ -52,16 +52,16 @@ def train_step(
     optimiser.zero_grad(set_to_none=True)
     task = model.task
     counted = [task.units(given) for given in micro_batches]
-    whole = sum(map(Counter, group.joined(counted)), Counter[str]())
-    total = torch.zeros((), device=arithmetic.device)
+    whole = sum(map(Counter, group.all_gather_objects(counted)), Counter[str]())
+    total = torch.zeros((), device=runtime.device)
     for micro, (given, units) in enumerate(zip(micro_batches, counted, strict=True)):
-        batch = given.to(arithmetic.device)
+        batch = given.to(runtime.device)
         seed_dropout(seed, step, micro, rank=group.ranks.rank)
-        losses = task.losses(Passes(model, arithmetic, Moment(seed, step, micro), group=group), batch)
+        losses = task.losses(ForwardContext(model, runtime, MicroStep(seed, step, micro), group=group), batch)
         if not losses:  # no word happens to be hidden
             continue
         loss = combined(losses, {name: units[name] / whole[name] for name in losses}, task.weights())
-        with arithmetic.attention():
+        with runtime.attention():
             loss.backward()
         total += loss.detach()
     parameters = [parameter for each in optimiser.param_groups for parameter in each["params"]]
@@ -73,14 +73,14 @@ def train_step(
     return total
 
 
-def add_up(group: Group, parameters: Sequence[nn.Parameter], total: Tensor) -> None:
+def add_up(group: ProcessGroup, parameters: Sequence[nn.Parameter], total: Tensor) -> None:
     """Add up gradients and loss over all processes, in place; what none of them learns from stays without gradient."""
-    learnt = group.any([parameter.grad is not None for parameter in parameters])
+    learnt = group.all_reduce_any([parameter.grad is not None for parameter in parameters])
     chosen = [parameter for parameter, some in zip(parameters, learnt, strict=True) if some]
     for parameter in chosen:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    group.add([*(parameter.grad for parameter in chosen if parameter.grad is not None), total])
+    group.all_reduce([*(parameter.grad for parameter in chosen if parameter.grad is not None), total])
 
 
 def combined(losses: Mapping[str, Tensor], shares: Mapping[str, float], weights: Mapping[str, float]) -> Tensor:

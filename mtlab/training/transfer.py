@@ -15,8 +15,8 @@ from mtlab.errors import UserError
 from mtlab.model.network import VisionLanguageModel
 from mtlab.runs import checkpoints
 from mtlab.runs.imported import is_folder, read_folder, weight_files
-from mtlab.towers.loading.facts import file_digest, files_digest
-from mtlab.towers.loading.positions import resized
+from mtlab.towers.loading.disk_cache import file_digest, files_digest
+from mtlab.towers.loading.positions import resize_positions
 from mtlab.towers.loading.weights import read_tensors
 
 HEADS = "task."  #: how the names of a task's heads start
@@ -97,13 +97,13 @@ def enlarged(name: str, given: Tensor, own: Tensor) -> Tensor:
     """Fit a weight to a model for more: more pictures to a text, or pictures of another size; as published.
 
     The token type of a second picture starts as that of the first; a vision tower's positions are interpolated, see
-    `resized`. Everything else is returned as it is.
+    `resize_positions`. Everything else is returned as it is.
     """
     if name == "encoder.image.embeddings.token_type.weight" and len(given) < len(own):
         return torch.cat([given, given[-1:].expand(len(own) - len(given), -1)])
     if name == "towers.vision.network.pos_embed" and given.shape != own.shape and given.shape[2:] == own.shape[2:]:
         with suppress(ValueError):  # no class token and square grid: kept, and told
-            return resized(given, own.shape[1])
+            return resize_positions(given, own.shape[1])
     return given
 
 

@@ -160,8 +160,8 @@ class Opened:
         self.store = Store.open(root, create=True)
         name = self.prepared.sweep.name
         folder = self.store.claim_study(name, path, path.read_text())
-        self.shelf = open_storage(self.prepared.sweep.keys.storage, name, folder)
-        self.searches = open_searches(self.prepared, self.shelf)
+        self.storage = open_storage(self.prepared.sweep.keys.storage, name, folder)
+        self.searches = open_searches(self.prepared, self.storage)
         self.news: list[Any] = []
 
     def search(self, trials: int | None = None, **behaviour: Any) -> None:
@@ -172,8 +172,8 @@ class Opened:
         from mtlab.sweeps.plan import PlanFile, to_json
 
         token, board = f"here-{time.monotonic_ns()}", Board("hunt", "val/accuracy", {}, 1)
-        with self.shelf.register_launcher(token):
-            with self.shelf.exclusive():
+        with self.storage.register_launcher(token):
+            with self.storage.exclusive():
                 stored = PlanFile(self.store, to_json(self.prepared))
                 for search in self.searches:
                     search.rescue(search.status(), token)
@@ -181,7 +181,7 @@ class Opened:
             driver = Driver(
                 self.prepared,
                 self.searches,
-                self.shelf,
+                self.storage,
                 self.store,
                 free,
                 token,
@@ -225,7 +225,7 @@ def launch(path: Path, root: Path, workers: int) -> int:
     ended = run_searches(
         opened.prepared,
         opened.searches,
-        opened.shelf,
+        opened.storage,
         opened.store,
         free,
         pool=LocalPool(workers, command=command),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from imagined import Opened, write_sweep
 
-from mtlab.dashboard.sweep import sweep_artifacts
+from mtlab.dashboard.sweep import trial_artifacts
 from mtlab.dashboard.sweep.optuna_dashboard import keep_attaching
 from mtlab.errors import UserError
 from mtlab.sweeps.storage.base import open_storage
@@ -63,9 +63,9 @@ def get(address: str, **headers: str) -> Any:
 
 
 def attributes(opened: Opened, variant: int) -> dict[str, Any]:
-    shelf = open_storage("journal", "hunt", opened.store.study("hunt"))
-    study = shelf.storage.get_study_id_from_name(opened.searches[variant].study.study_name)
-    return shelf.storage.get_study_system_attrs(study)
+    storage = open_storage("journal", "hunt", opened.store.study("hunt"))
+    study = storage.optuna_storage.get_study_id_from_name(opened.searches[variant].study.study_name)
+    return storage.optuna_storage.get_study_system_attrs(study)
 
 
 def test_figures_and_links_are_attached_to_trials_once(tmp_path: Path) -> None:
@@ -81,15 +81,15 @@ def test_figures_and_links_are_attached_to_trials_once(tmp_path: Path) -> None:
         drawn.extend(figures)
         return [b"picture"] * len(figures)
 
-    waiting = list(sweep_artifacts.pending(opened.shelf.storage, plan, load_searches(opened.shelf, plan)))
+    waiting = list(trial_artifacts.pending(opened.storage.optuna_storage, plan, load_searches(opened.storage, plan)))
     assert len(waiting) == 6
-    sweep_artifacts.attach(opened.store, opened.shelf.storage, artifacts, waiting, draw)
+    trial_artifacts.attach(opened.store, opened.storage.optuna_storage, artifacts, waiting, draw)
     assert len(drawn) == len(list(folder.iterdir())) == 6, "one figure each: imagined runs record no layers"
     assert {path.read_bytes() for path in folder.iterdir()} == {b"picture"}
-    again = list(sweep_artifacts.pending(opened.shelf.storage, plan, load_searches(opened.shelf, plan)))
+    again = list(trial_artifacts.pending(opened.storage.optuna_storage, plan, load_searches(opened.storage, plan)))
     assert again == []
     done = next(each for each in waiting if len(each.sources) == 2)
-    text = sweep_artifacts.note(done)
+    text = trial_artifacts.note(done)
     assert all(f"[seed {source.seed}](/run/{source.run})" in text for source in done.sources)
     assert opened.trials() == Opened(write_sweep(tmp_path, TEXT), tmp_path / "runs").trials(), "no search is changed"
 
@@ -101,7 +101,7 @@ def test_without_a_browser_to_draw_it_says_so_once_and_goes_on(opened: Opened, m
         raise UserError("pictures of figures need Chrome or Chromium on this machine")
 
     monkeypatch.setattr("mtlab.dashboard.sweep.optuna_dashboard.attach_some", fail)
-    keep_attaching(opened.store, "hunt", opened.shelf, None, threading.Event(), said.append)  # type: ignore[arg-type]
+    keep_attaching(opened.store, "hunt", opened.storage, None, threading.Event(), said.append)  # type: ignore[arg-type]
     assert said == ["no figures at the trials: pictures of figures need Chrome or Chromium on this machine"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from imagined import Opened, free, train, write_sweep
 
 from mtlab.errors import UserError
-from mtlab.report import sweep
+from mtlab.report import sweep_report
 from mtlab.report.formats import sweep_tables
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
@@ -42,10 +42,10 @@ def searched(folder: Path, text: str = TEXT, **behaviour: Any) -> Opened:
     return opened
 
 
-def described(opened: Opened) -> sweep.SweepReport:
+def described(opened: Opened) -> sweep_report.SweepReport:
     plan = opened.store.plan("hunt")
     with reading(opened.store, plan) as (_, found):
-        return sweep.build(opened.store, plan, found)
+        return sweep_report.build_sweep_report(opened.store, plan, found)
 
 
 def winning(opened: Opened, folder: Path, name: str = "x", retrain: str = "best") -> Path:
@@ -97,7 +97,7 @@ def test_the_report_shows_equal_budgets_best_settings_and_what_came_of_them(tmp_
     report = described(opened)
     assert report.final is not None
     assert [row.n for row in report.final.rows] == [3, 3]
-    text = sweep_tables.markdown(report)
+    text = sweep_tables.sweep_markdown(report)
     assert "| bridge | 5/5 |" in text
     assert "## Tuned against tuned" in text
     assert json.loads(report.to_json())["final"]["metric"] == "test/accuracy"
@@ -121,7 +121,7 @@ def test_a_cost_that_is_known_before_is_refused_untrained_and_costs_no_budget(tm
             if refused:
                 assert trial.user_attrs["refused"] == "cost/params is 300, not ≤ 200"
                 assert trial.constraints == {"cost/params": 100.0}
-    assert "Only trials with cost/params ≤ 200 may win." in sweep_tables.caption(described(opened))
+    assert "Only trials with cost/params ≤ 200 may win." in sweep_tables.sweep_caption(described(opened))
 
 
 def test_what_only_training_tells_rules_a_winner_out(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_several_objectives_have_a_front(tmp_path: Path) -> None:
     made = make_plan(read_study(winning(opened, tmp_path, retrain="front")), free)
     fronts = [each.user_attrs["cell"] for search in opened.searches for each in search.study.best_trials]
     assert sorted(cell.id for cell in made.cells) == sorted(fronts)
-    assert "What no other trial of its variant beats" in sweep_tables.markdown(described(opened))
+    assert "What no other trial of its variant beats" in sweep_tables.sweep_markdown(described(opened))
 
 
 def test_training_hours_end_a_search(tmp_path: Path) -> None:
@@ -191,5 +191,5 @@ def test_another_space_under_the_same_name_is_refused_and_nothing_begun(tmp_path
         with pytest.raises(UserError) as caught:
             Opened(path, tmp_path / "runs")
         assert message in str(caught.value)
-    names = Opened(write_sweep(tmp_path, TEXT), tmp_path / "runs").shelf.storage.get_all_studies()
+    names = Opened(write_sweep(tmp_path, TEXT), tmp_path / "runs").storage.optuna_storage.get_all_studies()
     assert [each.study_name for each in names] == ["hunt / bridge", "hunt / ours"]

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mtlab.data.cache.extract import Work
-from mtlab.data.cache.index import Index
+from mtlab.data.cache.entry import EntryFolder
+from mtlab.data.cache.extract import FeatureExtractor
+from mtlab.data.cache.index import CacheIndex
 from mtlab.data.cache.key import CHUNK
-from mtlab.data.cache.locks import alone
-from mtlab.data.cache.store import EntryFolder
+from mtlab.data.cache.locks import try_lock
 from mtlab.towers.build import tower_shape
 
 Progress = Callable[[int, int], None]  #: items done, items in all
@@ -23,7 +23,9 @@ PATIENCE = 300.0  #: seconds without a new chunk after which others' claims coun
 PAUSE = 0.05  #: seconds between two looks at what the others have done
 
 
-def fill(entry: EntryFolder, made_from: dict[str, Any], work: Work, progress: Progress | None = None) -> None:
+def fill(
+    entry: EntryFolder, made_from: dict[str, Any], work: FeatureExtractor, progress: Progress | None = None
+) -> None:
     """Compute what is missing and finish the entry, together with whoever else is at it.
 
     Raises:
@@ -37,7 +39,7 @@ def fill(entry: EntryFolder, made_from: dict[str, Any], work: Work, progress: Pr
         _compute_missing(entry, chunks, work, progress)
         if entry.finished:
             return
-        with alone(entry.path / "pack.lock") as mine:
+        with try_lock(entry.path / "pack.lock") as mine:
             waiting_since = waiting_since or time.monotonic()
             if mine or time.monotonic() - waiting_since > PATIENCE:
                 entry.pack(made_from, keys, tower_shape(work.kind, work.node).widths, len(chunks))
@@ -45,7 +47,7 @@ def fill(entry: EntryFolder, made_from: dict[str, Any], work: Work, progress: Pr
                 time.sleep(PAUSE)
 
 
-def mend(entry: EntryFolder, index: Index, work: Work) -> Index:
+def mend(entry: EntryFolder, index: CacheIndex, work: FeatureExtractor) -> CacheIndex:
     """Recompute every chunk whose bytes no longer match their checksum; return the index that holds then."""
     for number in entry.damaged(index):
         index = entry.repair(index, number, work.compute(index.keys_of(number)))
@@ -53,7 +55,7 @@ def mend(entry: EntryFolder, index: Index, work: Work) -> Index:
 
 
 def _compute_missing(
-    entry: EntryFolder, chunks: Sequence[Sequence[str]], work: Work, progress: Progress | None
+    entry: EntryFolder, chunks: Sequence[Sequence[str]], work: FeatureExtractor, progress: Progress | None
 ) -> None:
     total = sum(map(len, chunks))
     missing = _missing(entry, range(len(chunks)))
@@ -77,11 +79,11 @@ def _compute_missing(
         progress(total, total)
 
 
-def _compute(entry: EntryFolder, number: int, keys: Sequence[str], work: Work, *, claimed: bool) -> bool:
+def _compute(entry: EntryFolder, number: int, keys: Sequence[str], work: FeatureExtractor, *, claimed: bool) -> bool:
     """Compute a chunk unless it is there, or (with `claimed`) another is at it; say whether it was computed."""
     if entry.finished or entry.chunk_path(number).exists():
         return False
-    with alone(entry.chunks / f"{number:05d}.lock") as mine:
+    with try_lock(entry.chunks / f"{number:05d}.lock") as mine:
         if (claimed and not mine) or entry.chunk_path(number).exists() or entry.finished:
             return False
         entry.write_chunk(number, work.compute(keys))

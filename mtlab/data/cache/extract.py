@@ -34,7 +34,7 @@ class Chunk:
 
 
 @dataclass
-class Work:
+class FeatureExtractor:
     """What it takes to compute features; tower and data are loaded only if something is missing.
 
     Args:
@@ -82,7 +82,7 @@ class Work:
         for at in range(0, len(keys), BATCH):
             batch = keys[at : at + BATCH]
             raw = batch if self.kind == "text" else [self.dataset.image(key) for key in batch]
-            parts.append(_packed(features(self.tower, raw, device=self.device), DTYPES[self.dtype]))
+            parts.append(_packed(extract_features(self.tower, raw, device=self.device), DTYPES[self.dtype]))
         chunk = Chunk(
             torch.cat([part.values for part in parts]),
             torch.cat([part.lengths for part in parts]),
@@ -95,7 +95,7 @@ class Work:
         return chunk
 
 
-def features(tower: Tower[Any], raw: Sequence[Any], *, device: str = "cpu") -> Features:
+def extract_features(tower: Tower[Any], raw: Sequence[Any], *, device: str = "cpu") -> Features:
     """Run a tower on raw texts or images, without gradients and on one thread.
 
     Returns:

@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "timm", "transformers")  #: that features may depend on
 
 
 @dataclass(frozen=True)
-class Index:
+class CacheIndex:
     """What a finished entry holds: features are [T, W], items in the order of `keys`, without padding."""
 
     made_from: dict[str, Any]
@@ -71,14 +71,14 @@ class Index:
         return self.keys[number * self.chunk : (number + 1) * self.chunk]
 
 
-def to_text(index: Index) -> str:
+def to_text(index: CacheIndex) -> str:
     """Write an index as JSON with a checksum over itself."""
     fields = {field.name: getattr(index, field.name) for field in dataclasses.fields(index)}
     data = json.loads(json.dumps(fields))
     return json.dumps({**data, "checksum": _checksum_of(data)})
 
 
-def from_data(data: Mapping[str, Any]) -> Index:
+def from_data(data: Mapping[str, Any]) -> CacheIndex:
     """Read what `to_text` wrote.
 
     Raises:
@@ -89,7 +89,7 @@ def from_data(data: Mapping[str, Any]) -> Index:
     if data.get("checksum") != _checksum_of(fields):
         raise ValueError("the index does not match its checksum")
     built: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return Index(**built)
+    return CacheIndex(**built)
 
 
 def checksum(values: Tensor) -> int:

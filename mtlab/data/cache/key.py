@@ -15,7 +15,7 @@ from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerOptions
 from mtlab.towers.build import TowerKind, fetch_tower, tower_digest, tower_node, tower_shape
-from mtlab.towers.loading.facts import content_hash
+from mtlab.towers.loading.disk_cache import content_hash
 
 FORMAT = 1  #: of the folder of an entry
 CHUNK = 128  #: items in a chunk: the unit of resuming, claiming and checking

@@ -14,7 +14,7 @@ LOCKS = "locks"  #: beside the entries; lock files are never removed, so that al
 QUARANTINE = "quarantine"  #: beside the entries: what was found damaged
 
 
-class Hold:
+class SharedLock:
     """A shared hold on an entry: as long as it lasts, the entry is not evicted."""
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +33,7 @@ class Hold:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[bool]:
+def try_lock(path: Path) -> Iterator[bool]:
     """Try to hold a lock alone, without waiting: True inside if nobody else holds it in any way."""
     descriptor = _opened(path)
     try:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from mtlab.data.cache.locks import LOCKS, QUARANTINE, alone
+from mtlab.data.cache.locks import LOCKS, QUARANTINE, try_lock
 from mtlab.errors import UserError
 
 VARIABLE = "MTLAB_CACHE_LIMIT_GB"
@@ -73,7 +73,7 @@ def by_last_use(folder: Path) -> list[tuple[Path, int]]:
 
 def remove_unused(path: Path) -> bool:
     """Remove an entry that nobody holds; say whether that was done."""
-    with alone(path.parent / LOCKS / path.name) as free:
+    with try_lock(path.parent / LOCKS / path.name) as free:
         return free and _remove(path)
 
 

@@ -12,11 +12,11 @@ from mtlab.data.shards.index import Kind
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.data.converters.scratch import Scratch
+    from mtlab.data.converters.scratch_database import ScratchDatabase
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Annotation:
     """Some texts that go with an image, or with a pair. The same key may come again with more texts."""
 
     part: str
@@ -28,7 +28,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class RejectedRow:
     """A row of an annotation file that cannot be used."""
 
     part: str
@@ -39,7 +39,7 @@ class Bad:
 
 
 class BadRowError(Exception):
-    """A row lacks something or has it wrong; whoever reads rows makes a `Bad` of it."""
+    """A row lacks something or has it wrong; whoever reads rows makes a `RejectedRow` of it."""
 
 
 class Converter:
@@ -74,14 +74,14 @@ class Converter:
         """Name the annotation files, relative to the root: all must be there, and are hashed."""
         raise NotImplementedError
 
-    def prepare(self, scratch: Scratch) -> None:
+    def prepare(self, scratch: ScratchDatabase) -> None:
         """Read what must be known before the first row, such as a vocabulary."""
 
     def answers(self) -> Sequence[str] | None:
         """Return the answers that labels stand for, once prepared; None: the kind says it, or there are none."""
         return None
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:
         """Read the annotation files from start to end, in constant memory.
 
         Raises:

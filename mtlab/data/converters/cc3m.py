@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
-from mtlab.data.converters.reading import text, text_lines
-from mtlab.data.converters.scratch import Scratch
+from mtlab.data.converters.annotation_files import text, text_lines
+from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
+from mtlab.data.converters.scratch_database import ScratchDatabase
 
 CAPTIONS = {"train": "utils/Train_GCC-training.tsv", "val": "utils/Validation_GCC-1.1.0-Validation.tsv"}
 
 
 @register_converter("cc3m")
-class Cc3m(Converter):
+class Cc3mConverter(Converter):
     """Conceptual Captions. Parts train, val. Rows whose picture was not downloaded are counted as missing, not as bad.
 
     An image is named by the row of its caption, from 0: train_image/17.jpg.
@@ -31,7 +31,7 @@ class Cc3m(Converter):
         """Name captions and lists of images."""
         return [name for part in self.parts for name in (CAPTIONS[part], _images(part))]
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:
         """Match captions and images by the number of the row."""
         for part in self.parts:
             captions = ((number - 1, line) for number, line in text_lines(self.root / CAPTIONS[part]))
@@ -40,7 +40,7 @@ class Cc3m(Converter):
                 yield _found(part, row, line, image)
 
 
-def _found(part: str, row: int | str, line: str | None, image: str | None) -> Found | Bad:
+def _found(part: str, row: int | str, line: str | None, image: str | None) -> Annotation | RejectedRow:
     place = f"{Path(CAPTIONS[part]).name}: row {row}"
     try:
         if line is None:
@@ -49,12 +49,12 @@ def _found(part: str, row: int | str, line: str | None, image: str | None) -> Fo
         if not tab or "://" not in link:
             raise BadRowError("is not CAPTION, tab, LINK")
         if image is None:
-            return Bad(part, place, "no picture was downloaded", missing=True)
-        return Found(
+            return RejectedRow(part, place, "no picture was downloaded", missing=True)
+        return Annotation(
             part, f"{part}_{row}", (f"{part}_image/{image}",), ({"text": text({"caption": caption}, "caption")},), place
         )
     except BadRowError as error:
-        return Bad(part, place, str(error))
+        return RejectedRow(part, place, str(error))
 
 
 def _named(path: Path) -> Iterator[tuple[int | str, str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from mtlab.data.converters.base import BadRowError, register_converter
-from mtlab.data.converters.karpathy import Karpathy
+from mtlab.data.converters.karpathy import KarpathyConverter
 
 
 @register_converter("coco")
-class Coco(Karpathy):
+class CocoConverter(KarpathyConverter):
     """COCO captions, Karpathy's split. Parts train, restval, val, test; published models train on train + restval."""
 
     dataset = "coco"

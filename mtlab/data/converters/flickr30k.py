@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from mtlab.data.converters.base import BadRowError, register_converter
-from mtlab.data.converters.karpathy import Karpathy
+from mtlab.data.converters.karpathy import KarpathyConverter
 
 
 @register_converter("flickr30k")
-class Flickr30K(Karpathy):
+class Flickr30KConverter(KarpathyConverter):
     """Flickr30K captions, Karpathy's split. Parts train, val, test.
 
     The published code trains on train + val and chooses checkpoints on test; here these are a data set's choice.

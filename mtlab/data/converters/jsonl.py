@@ -13,11 +13,11 @@ from typing import Any
 
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Split
-from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
-from mtlab.data.converters.reading import lines, listed, text
-from mtlab.data.converters.scratch import Scratch
+from mtlab.data.converters.annotation_files import lines, listed, text
+from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
+from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.data.datasets.questions_file import drawn_split, inner_path, jsonl_files
-from mtlab.data.shards.index import CLASSES, KINDS, PICTURES, Kind
+from mtlab.data.shards.index import CLASSES, IMAGES_PER_SAMPLE, KINDS, Kind
 from mtlab.errors import UserError, nearest
 
 SAID: Mapping[Kind, str] = {  #: under which key each kind has its text
@@ -36,7 +36,7 @@ OWN: Mapping[Kind, tuple[str, ...]] = {
 
 
 @register_converter("jsonl")
-class Jsonl(Converter):
+class JsonlConverter(Converter):
     """Your own data: questions.jsonl, or train.jsonl, val.jsonl and test.jsonl, and a folder of images.
 
     One JSON object a line. questions: image, question, answer. captions: image, caption. entailment: image, hypothesis,
@@ -72,13 +72,13 @@ class Jsonl(Converter):
         """Name the files of lines."""
         return [path.name for path in jsonl_files(self.root)]
 
-    def prepare(self, scratch: Scratch) -> None:  # noqa: ARG002 - the counts of a vocabulary fit into memory
+    def prepare(self, scratch: ScratchDatabase) -> None:  # noqa: ARG002 - the counts of a vocabulary fit into memory
         """Count the answers of the training questions."""
         if self.kind_of() != "questions":
             return
         counts: Counter[str] = Counter()
         for line in self._lines():
-            if not isinstance(line, Bad) and line.part == "train":
+            if not isinstance(line, RejectedRow) and line.part == "train":
                 counts[line.row["answer"]] += 1
         kept = sorted(
             (a for a, count in counts.items() if count >= self.config.min_count), key=lambda a: (-counts[a], a)
@@ -101,14 +101,14 @@ class Jsonl(Converter):
         """Return the answers of the training questions, the commonest first."""
         return tuple(self._labels) if self.kind_of() == "questions" else None
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:  # noqa: ARG002 - nothing is to be joined
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - nothing is to be joined
         """Read the lines one by one."""
         for line in self._lines():
-            if isinstance(line, Bad):
+            if isinstance(line, RejectedRow):
                 yield line
                 continue
             files = tuple(str(PurePosixPath(self.config.images, image)) for image in line.images)
-            yield Found(line.part, _key(line.images), files, tuple(self._texts(line.row)), line.place, line.images)
+            yield Annotation(line.part, _key(line.images), files, tuple(self._texts(line.row)), line.place, line.images)
 
     def _texts(self, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         kind = self.kind_of()
@@ -126,7 +126,7 @@ class Jsonl(Converter):
             else:
                 yield {**kept, "text": each}
 
-    def _lines(self) -> Iterator[_Line | Bad]:
+    def _lines(self) -> Iterator[_Line | RejectedRow]:
         first: dict[bool, str] = {}  # does a line name its split? → the first one that does, and that does not
         for path, of_file in jsonl_files(self.root).items():
             for place, row in lines(path):
@@ -134,7 +134,7 @@ class Jsonl(Converter):
                     checked = _checked(row, self.kind_of())
                     images = _images(checked)
                 except BadRowError as error:
-                    yield Bad(of_file or "train", place, str(error))
+                    yield RejectedRow(of_file or "train", place, str(error))
                     continue
                 named = checked.get("split")
                 first.setdefault(named is not None, place)
@@ -144,7 +144,7 @@ class Jsonl(Converter):
                         file=self.root,
                     )
                 if of_file is not None and named not in (None, of_file):
-                    yield Bad(of_file, place, f"split: {named!r} in the file of {of_file!r}")
+                    yield RejectedRow(of_file, place, f"split: {named!r} in the file of {of_file!r}")
                     continue
                 part = of_file or named or drawn_split(images[0], self.config.shares)
                 yield _Line(part, place, images, checked)
@@ -174,8 +174,8 @@ def _checked(row: Any, kind: Kind) -> dict[str, Any]:
         found["id"] = str(row["id"]) if isinstance(row["id"], int) else text(row, "id")
     if "images" in row:
         found["images"] = [text({"images": name}, "images") for name in listed(row, "images")]
-        if len(found["images"]) != PICTURES[kind]:
-            raise BadRowError(f"images: expected {PICTURES[kind]}, found {len(found['images'])}")
+        if len(found["images"]) != IMAGES_PER_SAMPLE[kind]:
+            raise BadRowError(f"images: expected {IMAGES_PER_SAMPLE[kind]}, found {len(found['images'])}")
     if "label" in row:
         found["label"] = _label(row["label"], kind)
     if row.get("split") is not None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from mtlab.data.converters.base import Bad, BadRowError, Converter, Found
-from mtlab.data.converters.reading import head, items, listed, text
-from mtlab.data.converters.scratch import Scratch
+from mtlab.data.converters.annotation_files import head, items, listed, text
+from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow
+from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.errors import UserError
 
 
-class Karpathy(Converter):
+class KarpathyConverter(Converter):
     """One JSON file with all pictures, the split of each, and its captions."""
 
     kind = "captions"
@@ -32,13 +32,13 @@ class Karpathy(Converter):
         """Name the file."""
         return [self.file]
 
-    def prepare(self, scratch: Scratch) -> None:  # noqa: ARG002 - nothing is to be joined
+    def prepare(self, scratch: ScratchDatabase) -> None:  # noqa: ARG002 - nothing is to be joined
         """Look whether it is the right file."""
         named = head(self.require(self.file), "dataset")
         if named not in (None, self.dataset):
             raise UserError(f"is of data set {named!r}, not {self.dataset!r}", file=self.root / self.file)
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:  # noqa: ARG002 - nothing is to be joined
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - nothing is to be joined
         """Read the pictures one by one."""
         for place, row in items(self.root / self.file, "images"):
             part = self.parts[0]
@@ -51,6 +51,6 @@ class Karpathy(Converter):
                 part, name = named, text(row, "filename")
                 captions = tuple({"text": text(sentence, "raw")} for sentence in listed(row, "sentences"))
                 image = f"{self.folder(name)}/{name}"
-                yield Found(part, PurePosixPath(name).stem, (image,), captions, place)
+                yield Annotation(part, PurePosixPath(name).stem, (image,), captions, place)
             except BadRowError as error:
-                yield Bad(part, place, str(error))
+                yield RejectedRow(part, place, str(error))

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
-from mtlab.data.converters.reading import lines, number, present, text
-from mtlab.data.converters.scratch import Scratch
+from mtlab.data.converters.annotation_files import lines, number, present, text
+from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
+from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.data.shards.index import CLASSES
 
 SUBSETS = ("balanced", "unbalanced")
 
 
 @register_converter("nlvr2")
-class Nlvr2(Converter):
+class Nlvr2Converter(Converter):
     """NLVR². Parts train, dev, test1; where their files are there, subsets balanced and unbalanced of dev and test1."""
 
     kind = "pairs"
@@ -29,7 +29,7 @@ class Nlvr2(Converter):
         found = [name for part in self.parts for name in _subsets(part).values() if (self.root / name).is_file()]
         return [_file(part) for part in self.parts] + found
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:
         """Match the sentences with those of the subsets."""
         for part in self.parts:
             sets = {name: file for name, file in _subsets(part).items() if file in self.sources()}
@@ -41,7 +41,9 @@ class Nlvr2(Converter):
             )
             yield from self._part(part, scratch, in_sets)
 
-    def _part(self, part: str, scratch: Scratch, in_sets: Iterator[tuple[str, str]]) -> Iterator[Found | Bad]:
+    def _part(
+        self, part: str, scratch: ScratchDatabase, in_sets: Iterator[tuple[str, str]]
+    ) -> Iterator[Annotation | RejectedRow]:
         table = scratch.store("id, name", in_sets)
         scratch.execute(f"create index {table}_id on {table} (id)")
         for place, row in lines(self.root / _file(part)):
@@ -50,10 +52,10 @@ class Nlvr2(Converter):
                 found = scratch.execute(f"select name from {table} where id = ? order by name", (identifier,))
                 yield _found(part, place, row, [name for (name,) in found])
             except BadRowError as error:
-                yield Bad(part, place, str(error))
+                yield RejectedRow(part, place, str(error))
 
 
-def _found(part: str, place: str, row: Mapping[str, Any], sets: list[str]) -> Found:
+def _found(part: str, place: str, row: Mapping[str, Any], sets: list[str]) -> Annotation:
     identifier, label = text(row, "identifier"), str(present(row, "label"))
     pair, _, sentence = identifier.rpartition("-")
     if not pair.startswith(f"{part}-") or not sentence:
@@ -68,7 +70,7 @@ def _found(part: str, place: str, row: Mapping[str, Any], sets: list[str]) -> Fo
     }
     if sets:
         asked |= {"sets": sets, "family": "+".join(sets)}
-    return Found(part, pair, tuple(f"{folder}/{pair}-img{at}.png" for at in range(2)), (asked,), place)
+    return Annotation(part, pair, tuple(f"{folder}/{pair}-img{at}.png" for at in range(2)), (asked,), place)
 
 
 def _file(part: str) -> str:

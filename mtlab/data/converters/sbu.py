@@ -7,16 +7,16 @@ from itertools import zip_longest
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
-from mtlab.data.converters.reading import items, text
-from mtlab.data.converters.scratch import Scratch
+from mtlab.data.converters.annotation_files import items, text
+from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
+from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.errors import UserError
 
 FILE = "sbu-captions-all.json"
 
 
 @register_converter("sbu")
-class Sbu(Converter):
+class SbuConverter(Converter):
     """SBU captions. Part train. Pictures that were not downloaded are counted as missing, not as bad."""
 
     kind = "captions"
@@ -28,7 +28,7 @@ class Sbu(Converter):
         """Name the file."""
         return [FILE]
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:
         """Read captions and links side by side."""
         path = self.root / FILE
         links = scratch.store("name text primary key, link text", ())
@@ -42,8 +42,8 @@ class Sbu(Converter):
                 (first,) = scratch.execute(f"select link from {links} where name = ?", (name,)).fetchone()
                 if first != row["link"]:
                     raise BadRowError(f"SBU/{name} may be the picture of {first}, not of {row['link']}")
-                yield Found(
+                yield Annotation(
                     "train", PurePosixPath(name).stem, (f"SBU/{name}",), ({"text": text(row, "caption")},), caption[0]
                 )
             except (BadRowError, ValueError) as error:
-                yield Bad("train", caption[0], str(error))
+                yield RejectedRow("train", caption[0], str(error))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
-from mtlab.data.converters.reading import lines, text
-from mtlab.data.converters.scratch import Scratch
+from mtlab.data.converters.annotation_files import lines, text
+from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
+from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.data.shards.index import CLASSES
 from mtlab.errors import nearest
 
 
 @register_converter("snli_ve")
-class SnliVe(Converter):
+class SnliVeConverter(Converter):
     """SNLI-VE. Parts train, dev, test. The text is the hypothesis; the premise, which models do not see, is kept."""
 
     kind = "entailment"
@@ -23,7 +23,7 @@ class SnliVe(Converter):
         """Name the three files of sentences."""
         return [_file(part) for part in self.parts]
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:  # noqa: ARG002 - nothing is to be joined
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - nothing is to be joined
         """Read the sentences line by line."""
         labels = {name: at for at, name in enumerate(CLASSES["entailment"])}
         for part in self.parts:
@@ -39,9 +39,9 @@ class SnliVe(Converter):
                         "label": labels[label],
                         "premise": text(row, "sentence1"),
                     }
-                    yield Found(part, image, (f"flickr30k-images/{image}.jpg",), (asked,), place)
+                    yield Annotation(part, image, (f"flickr30k-images/{image}.jpg",), (asked,), place)
                 except BadRowError as error:
-                    yield Bad(part, place, str(error))
+                    yield RejectedRow(part, place, str(error))
 
 
 def _file(part: str) -> str:

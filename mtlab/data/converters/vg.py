@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
-from mtlab.data.converters.reading import items, listed, number, text
-from mtlab.data.converters.scratch import Scratch
+from mtlab.data.converters.annotation_files import items, listed, number, text
+from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
+from mtlab.data.converters.scratch_database import ScratchDatabase
 
 FILE = "annotations/region_descriptions.json"
 FOLDERS = ("images/VG_100K", "images/VG_100K_2")
 
 
 @register_converter("vg")
-class VisualGenome(Converter):
+class VisualGenomeConverter(Converter):
     """Visual Genome's region descriptions. Part train. Each phrase keeps its box, as x, y, width, height in pixels."""
 
     kind = "captions"
@@ -25,23 +25,23 @@ class VisualGenome(Converter):
         """Name the file."""
         return [FILE]
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:  # noqa: ARG002 - nothing is to be joined
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - nothing is to be joined
         """Read the pictures one by one, and of each the phrases."""
         for place, row in items(self.root / FILE):
             try:
                 regions = listed(row, "regions")
                 image = number(row, "id") if "id" in row else number(regions[0] if regions else {}, "image_id")
             except BadRowError as error:
-                yield Bad("train", place, str(error))
+                yield RejectedRow("train", place, str(error))
                 continue
             texts = []
             for at, region in enumerate(regions):
                 try:
                     texts.append(_phrase(image, region))
                 except BadRowError as error:
-                    yield Bad("train", f"{place}.regions[{at}]", str(error))
+                    yield RejectedRow("train", f"{place}.regions[{at}]", str(error))
             if texts:
-                yield Found("train", str(image), (self._file(image),), tuple(texts), place)
+                yield Annotation("train", str(image), (self._file(image),), tuple(texts), place)
 
     def _file(self, image: int) -> str:
         names = [f"{folder}/{image}.jpg" for folder in FOLDERS]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config.options import option
-from mtlab.data.converters.answers import normalise, soft_scores, vocabulary
-from mtlab.data.converters.base import Bad, BadRowError, Converter, Found, register_converter
-from mtlab.data.converters.reading import head, items, listed, number, present, text
-from mtlab.data.converters.scratch import Scratch
+from mtlab.data.converters.annotation_files import head, items, listed, number, present, text
+from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
+from mtlab.data.converters.scratch_database import ScratchDatabase
+from mtlab.data.converters.vqa_answers import normalise, soft_scores, vocabulary
 from mtlab.errors import UserError
 
 FOLDERS = {"train": "train2014", "val": "val2014", "test": "test2015", "test-dev": "test-dev2015"}
@@ -19,7 +19,7 @@ JUDGED = ("train", "val")  #: parts of which the answers are known; the vocabula
 
 
 @register_converter("vqav2")
-class VQAv2(Converter):
+class VQAv2Converter(Converter):
     """VQAv2. Parts train, val, test; subsets train/answerable, val/answerable, test/test-dev.
 
     No question is dropped: those with an answer of the vocabulary, on which the published code trains and validates,
@@ -51,7 +51,7 @@ class VQAv2(Converter):
         """Name the files of questions and of annotations."""
         return [_questions(part) for part in self._asked()] + [_annotations(part) for part in JUDGED]
 
-    def prepare(self, scratch: Scratch) -> None:  # noqa: ARG002 - the counts of a vocabulary fit into memory
+    def prepare(self, scratch: ScratchDatabase) -> None:  # noqa: ARG002 - the counts of a vocabulary fit into memory
         """Choose the vocabulary, from train and val together."""
         for part in self._asked():
             for name in (_questions(part), *([_annotations(part)] if part in JUDGED else [])):
@@ -66,7 +66,7 @@ class VQAv2(Converter):
         """Return the vocabulary."""
         return tuple(self._labels)
 
-    def rows(self, scratch: Scratch) -> Iterator[Found | Bad]:
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:
         """Match questions with their annotations, and those of test with those of test-dev."""
         for part in (part for part in JUDGED if part in self.parts):
             asked, told = (_by_question(self.root / name) for name in (_questions(part), _annotations(part)))
@@ -94,7 +94,7 @@ class VQAv2(Converter):
                     ) from None
                 yield normalise(str(answer))
 
-    def _found(self, part: str, question: Any, row: Any, annotation: Any) -> Found | Bad:
+    def _found(self, part: str, question: Any, row: Any, annotation: Any) -> Annotation | RejectedRow:
         place = f"{Path(_questions(part) if row else _annotations(part)).name}: question {question}"
         try:
             if row is None:
@@ -122,9 +122,9 @@ class VQAv2(Converter):
                 place,
             )
         except BadRowError as error:
-            return Bad(part, place, str(error))
+            return RejectedRow(part, place, str(error))
 
-    def _tested(self, question: Any, row: Any, same: Any) -> Found | Bad:
+    def _tested(self, question: Any, row: Any, same: Any) -> Annotation | RejectedRow:
         place = f"{Path(_questions('test' if row else 'test-dev')).name}: question {question}"
         try:
             if row is None:
@@ -132,12 +132,12 @@ class VQAv2(Converter):
             asked = {"id": str(number(row, "question_id")), "text": text(row, "question")}
             return _sample("test", number(row, "image_id"), asked | ({"sets": ["test-dev"]} if same else {}), place)
         except BadRowError as error:
-            return Bad("test", place, str(error))
+            return RejectedRow("test", place, str(error))
 
 
-def _sample(part: str, image: int, asked: Mapping[str, Any], place: str) -> Found:
+def _sample(part: str, image: int, asked: Mapping[str, Any], place: str) -> Annotation:
     name = f"COCO_{FOLDERS[part]}_{image:012d}"
-    return Found(part, name, (f"{FOLDERS[part]}/{name}.jpg",), (asked,), place)
+    return Annotation(part, name, (f"{FOLDERS[part]}/{name}.jpg",), (asked,), place)
 
 
 def _by_question(path: Path) -> Iterator[tuple[Any, Any]]:

@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 
 from mtlab.config.options import option
 from mtlab.data.base import Split, register_dataset
-from mtlab.data.shards.dataset import PROVIDES, Sharded, ShardOptions, absolute
-from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.dataset import PROVIDES, ShardedDataset, ShardOptions, absolute
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.errors import UserError
 
 Selections = Mapping[Split, Sequence[tuple[str, str]]]
 CHOOSING = 2000  #: pictures of VQAv2's val that choose
 
 
-class PublishedDataset(Sharded):
+class PublishedDataset(ShardedDataset):
     """A data set whose sizes and number of answers are known without its files."""
 
     placeholders: ClassVar[Sequence[str]] = ()  #: answers, where the files are not here
@@ -30,7 +30,7 @@ class PublishedDataset(Sharded):
     official_parts_of: ClassVar[Mapping[Split, Sequence[str]]]
 
     @classmethod
-    def selections(cls, config: Any, opened: Mapping[str, Shards]) -> Selections:  # noqa: ARG003 - there is one folder
+    def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Selections:  # noqa: ARG003 - there is one folder
         """Take them of the one folder."""
         parts = cls.official_parts_of if _official(config) else cls.parts_of
         return {split: [("", part) for part in own] for split, own in parts.items()}
@@ -91,7 +91,7 @@ class VQAv2(PublishedDataset):
         """Options in the YAML."""
 
     @classmethod
-    def selections(cls, config: Config, opened: Mapping[str, Shards]) -> Selections:
+    def selections(cls, config: Config, opened: Mapping[str, ShardFolder]) -> Selections:
         """Cut val in two, in the fixed random order in which shards have their pictures."""
         if config.official:
             return super().selections(config, opened)
@@ -220,7 +220,7 @@ class Captions4M(PublishedDataset):
         return {name: getattr(config, name) for name in _FOLDERS if getattr(config, name)}
 
     @classmethod
-    def selections(cls, config: Any, opened: Mapping[str, Shards]) -> Selections:  # noqa: ARG003 - those opened
+    def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Selections:  # noqa: ARG003 - those opened
         """All that there is for training."""
         train = [(name, "train") for name in opened] + [("coco", "restval")] * ("coco" in opened)
         if "coco" in opened:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
-from mtlab.data.file_index import content_digest
+from mtlab.data.file_digests import content_digest
 from mtlab.data.image_files import read_image
 from mtlab.errors import UserError
 
@@ -23,7 +23,7 @@ FIRST_VALIDATION = 3500  #: pictures of its training part from this number on ar
 
 
 @dataclass(frozen=True)
-class Asked:
+class EasyVqaQuestion:
     """A question as the package holds it."""
 
     id: str  #: "train/17": the part and its place there
@@ -120,7 +120,7 @@ def _answers(folder: Path) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
-def _asked(folder: Path) -> tuple[Asked, ...]:
+def _asked(folder: Path) -> tuple[EasyVqaQuestion, ...]:
     """Read the questions of both parts.
 
     Raises:
@@ -133,7 +133,10 @@ def _asked(folder: Path) -> tuple[Asked, ...]:
         path = folder / part / "questions.json"
         try:
             rows = enumerate(json.loads(path.read_text()))
-            asked = [Asked(f"{part}/{at}", text, answer, f"{part}/{int(image)}") for at, (text, answer, image) in rows]
+            asked = [
+                EasyVqaQuestion(f"{part}/{at}", text, answer, f"{part}/{int(image)}")
+                for at, (text, answer, image) in rows
+            ]
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"cannot be read ({error}): install the package easy-vqa anew", file=path) from None
         if not {one.answer for one in asked} <= known:

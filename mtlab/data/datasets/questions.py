@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
-from mtlab.data.datasets.questions_file import Question, jsonl_files, read_all
-from mtlab.data.file_index import content_digest
+from mtlab.data.datasets.questions_file import QuestionLine, jsonl_files, read_all
+from mtlab.data.file_digests import content_digest
 from mtlab.data.image_files import check_header, read_image
 from mtlab.errors import UserError, nearest
 
@@ -81,7 +81,7 @@ class Questions(Dataset):
         return _corpus(config).remarks
 
     @cached_property
-    def _asked(self) -> Corpus:
+    def _asked(self) -> QuestionSet:
         """What the folder holds now: files that change while a run goes on do not change the run."""
         return _corpus(self.config)
 
@@ -109,16 +109,16 @@ class Questions(Dataset):
 
 
 @dataclass(frozen=True)
-class Corpus:
+class QuestionSet:
     """The questions of a folder, ready to be asked."""
 
-    questions: Mapping[Split, tuple[Question, ...]]
+    questions: Mapping[Split, tuple[QuestionLine, ...]]
     answers: tuple[str, ...]
     images: Path  #: the folder, without links
     remarks: tuple[str, ...]
 
 
-def _corpus(config: Questions.Config) -> Corpus:
+def _corpus(config: Questions.Config) -> QuestionSet:
     """Read the folder, or return what was read if its files of questions have not changed.
 
     Raises:
@@ -139,7 +139,7 @@ def _corpus(config: Questions.Config) -> Corpus:
 
 
 @lru_cache(maxsize=4)
-def _read(folder: str, images: str, min_count: int, shares: tuple[float, float], _stamps: Any) -> Corpus:
+def _read(folder: str, images: str, min_count: int, shares: tuple[float, float], _stamps: Any) -> QuestionSet:
     config = Questions.Config(folder=folder, images=images, min_count=min_count, shares=shares)
     asked = read_all(Path(folder), shares)
     by_split = {split: tuple(one for one in asked if one.split == split) for split in SPLITS}
@@ -156,7 +156,7 @@ def _read(folder: str, images: str, min_count: int, shares: tuple[float, float],
     for split, found in kept.items():
         if not any(one.answer in known for one in found):
             raise UserError(f"no {split} question has an answer that training has, too", file=Path(folder))
-    return Corpus(kept, answers, place, tuple(_remarks(by_split, kept, known, min_count)))
+    return QuestionSet(kept, answers, place, tuple(_remarks(by_split, kept, known, min_count)))
 
 
 def _advice(split: Split, questions: int) -> str:
@@ -203,7 +203,7 @@ def _inside(folder: Path, image: str) -> Path:
     return Path(path)
 
 
-def _refuse_missing(asked: Sequence[Question], folder: Path) -> None:
+def _refuse_missing(asked: Sequence[QuestionLine], folder: Path) -> None:
     seen: set[str] = set()
     for one in asked:
         if one.image in seen:
@@ -234,8 +234,8 @@ def _hint(folder: Path, image: str) -> str:
 
 
 def _remarks(
-    read: Mapping[Split, Sequence[Question]],
-    kept: Mapping[Split, Sequence[Question]],
+    read: Mapping[Split, Sequence[QuestionLine]],
+    kept: Mapping[Split, Sequence[QuestionLine]],
     known: set[str],
     min_count: int,
 ) -> list[str]:

@@ -23,7 +23,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLine:
     """Where a question was written."""
 
     file: Path
@@ -35,7 +35,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuestionLine:
     """A line of a file of questions, checked."""
 
     id: str
@@ -44,7 +44,7 @@ class Question:
     image: str  #: path below the image folder, with /, without `.` and `..`
     family: str
     split: Split | None
-    place: Place
+    place: SourceLine
 
 
 def jsonl_files(folder: Path) -> dict[Path, Split | None]:
@@ -75,7 +75,7 @@ def jsonl_files(folder: Path) -> dict[Path, Split | None]:
     return dict(named)
 
 
-def read_all(folder: Path, shares: tuple[float, float]) -> list[Question]:
+def read_all(folder: Path, shares: tuple[float, float]) -> list[QuestionLine]:
     """Read all questions of a folder, each with its split.
 
     Args:
@@ -86,8 +86,8 @@ def read_all(folder: Path, shares: tuple[float, float]) -> list[Question]:
         UserError: anything in the files is wrong.
 
     """
-    found: list[Question] = []
-    places: dict[str, Place] = {}
+    found: list[QuestionLine] = []
+    places: dict[str, SourceLine] = {}
     for path, split in jsonl_files(folder).items():
         for question in read(path):
             if question.id in places:
@@ -100,7 +100,7 @@ def read_all(folder: Path, shares: tuple[float, float]) -> list[Question]:
     return _split(found, shares)
 
 
-def read(path: Path) -> Iterator[Question]:
+def read(path: Path) -> Iterator[QuestionLine]:
     """Read one file, line by line; blank lines are passed over.
 
     Raises:
@@ -112,7 +112,7 @@ def read(path: Path) -> Iterator[Question]:
     for number, raw in enumerate(_content(path).split(b"\n"), 1):
         if raw.strip():
             empty = False
-            yield _question(raw, Place(path, number))
+            yield _question(raw, SourceLine(path, number))
     if empty:
         raise UserError("is empty (expected a JSON object a line, one for each question)", file=path)
 
@@ -126,7 +126,7 @@ def _content(path: Path) -> bytes:
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None
 
 
-def _question(raw: bytes, place: Place) -> Question:
+def _question(raw: bytes, place: SourceLine) -> QuestionLine:
     row = _object(raw, place)
     for key in row:
         if key not in KEYS:
@@ -139,7 +139,7 @@ def _question(raw: bytes, place: Place) -> Question:
     family = _text(row, "family", place) if row.get("family") is not None else FAMILY
     if "/" in family:
         raise place.error(f"family: {family!r} has a /, which separates the parts of a metric's name")
-    return Question(
+    return QuestionLine(
         id=_id(row, place),
         text=text,
         answer=answer,
@@ -150,7 +150,7 @@ def _question(raw: bytes, place: Place) -> Question:
     )
 
 
-def _object(raw: bytes, place: Place) -> dict[str, Any]:
+def _object(raw: bytes, place: SourceLine) -> dict[str, Any]:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -180,7 +180,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _text(row: Mapping[str, Any], key: str, place: Place) -> str:
+def _text(row: Mapping[str, Any], key: str, place: SourceLine) -> str:
     if key not in row:
         raise place.error(f"lacks the key {key!r}")
     value = row[key]
@@ -196,7 +196,7 @@ def _text(row: Mapping[str, Any], key: str, place: Place) -> str:
     return value
 
 
-def _id(row: Mapping[str, Any], place: Place) -> str:
+def _id(row: Mapping[str, Any], place: SourceLine) -> str:
     value = row.get("id")
     if value is None:
         return f"{place.file.stem}:{place.line}"
@@ -205,7 +205,7 @@ def _id(row: Mapping[str, Any], place: Place) -> str:
     return _text(row, "id", place)
 
 
-def _split_of(row: Mapping[str, Any], place: Place) -> Split | None:
+def _split_of(row: Mapping[str, Any], place: SourceLine) -> Split | None:
     value = row.get("split")
     if value is not None and value not in SPLITS:
         raise place.error(f"split: {_shown(value)} is none of {', '.join(SPLITS)}")
@@ -231,7 +231,7 @@ def inner_path(value: str) -> str:
     return path
 
 
-def _split(questions: list[Question], shares: tuple[float, float]) -> list[Question]:
+def _split(questions: list[QuestionLine], shares: tuple[float, float]) -> list[QuestionLine]:
     """Keep the splits that lines name; where none does, split by image, so that no image is in two splits."""
     unnamed = next((question for question in questions if question.split is None), None)
     if unnamed is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.data.base import SPLITS, Dataset
-from mtlab.data.raw.pictures import Progress, counted, pictures, write_jpeg, write_json
+from mtlab.data.raw.numbered_images import Progress, numbered_images, with_progress, write_jpeg, write_json
 
 
 def write(data: Dataset, root: Path, progress: Progress) -> None:
@@ -21,8 +21,8 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
     images: list[dict[str, Any]] = []
     said = 0
     for split in SPLITS:
-        found = pictures(data, split)
-        for picture in counted(found, f"{split} pictures", progress):
+        found = numbered_images(data, split)
+        for picture in with_progress(found, f"{split} pictures", progress):
             write_jpeg(root / "flickr30k-images" / f"{picture.number}.jpg", data.image(*picture.keys))
         for picture in found:
             number, ids = len(images), list(range(said, said + len(picture.examples)))

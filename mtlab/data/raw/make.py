@@ -11,7 +11,7 @@ from mtlab import files
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.raw import flickr30k, nlvr2, snli_ve, vqav2
-from mtlab.data.raw.pictures import Progress
+from mtlab.data.raw.numbered_images import Progress
 
 Write = Callable[[Dataset, Path, Progress], None]
 LAYOUTS: Mapping[str, Write] = {

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.data.base import Dataset, Split
-from mtlab.data.raw.pictures import BLOCK, Picture, Progress, counted, pictures, write_lines, write_png
+from mtlab.data.raw.numbered_images import (
+    BLOCK,
+    NumberedImage,
+    Progress,
+    numbered_images,
+    with_progress,
+    write_lines,
+    write_png,
+)
 
 PARTS: Mapping[Split, str] = {"train": "train", "val": "dev", "test": "test1"}
 FOLDERS = 100  #: over which training pictures are spread
@@ -25,8 +33,8 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
 
     """
     for split, part in PARTS.items():
-        found = pictures(data, split)
-        for pair in counted(found, f"{part} pictures", progress):
+        found = numbered_images(data, split)
+        for pair in with_progress(found, f"{part} pictures", progress):
             folder = root / "images" / "train" / str(_directory(pair)) if split == "train" else root / part
             for side, key in enumerate(pair.keys):
                 write_png(folder / f"{_name(part, pair)}-img{side}.png", data.image(key))
@@ -37,15 +45,15 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
             write_lines(sentences / "balanced" / f"balanced_{part}.json", rows)
 
 
-def _name(part: str, pair: Picture) -> str:
+def _name(part: str, pair: NumberedImage) -> str:
     return f"{part}-{pair.number % BLOCK}-0"
 
 
-def _directory(pair: Picture) -> int:
+def _directory(pair: NumberedImage) -> int:
     return pair.number % FOLDERS
 
 
-def _rows(data: Dataset, part: str, pair: Picture) -> Iterator[dict[str, Any]]:
+def _rows(data: Dataset, part: str, pair: NumberedImage) -> Iterator[dict[str, Any]]:
     for at, example in enumerate(pair.examples):
         yield {
             "identifier": f"{_name(part, pair)}-{at}",

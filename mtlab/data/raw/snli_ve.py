@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mtlab.data.base import Dataset, Split
-from mtlab.data.raw.pictures import Picture, Progress, counted, pictures, write_jpeg, write_lines
+from mtlab.data.raw.numbered_images import (
+    NumberedImage,
+    Progress,
+    numbered_images,
+    with_progress,
+    write_jpeg,
+    write_lines,
+)
 
 NO_PREMISE = "A picture."  #: models do not see premises, but the layout asks for one
 PARTS: Mapping[Split, str] = {"train": "train", "val": "dev", "test": "test"}
@@ -31,14 +38,14 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
 
     """
     for split, part in PARTS.items():
-        found = pictures(data, split)
-        for picture in counted(found, f"{part} pictures", progress):
+        found = numbered_images(data, split)
+        for picture in with_progress(found, f"{part} pictures", progress):
             write_jpeg(root / "flickr30k-images" / f"{picture.number}.jpg", data.image(*picture.keys))
         rows = (row for picture in found for row in _rows(data, picture))
         write_lines(root / "snli_ve" / f"snli_ve_{part}.jsonl", rows)
 
 
-def _rows(data: Dataset, picture: Picture) -> Iterator[dict[str, Any]]:
+def _rows(data: Dataset, picture: NumberedImage) -> Iterator[dict[str, Any]]:
     premise = data.premise(*picture.keys) if isinstance(data, WithPremises) else NO_PREMISE
     for at, example in enumerate(picture.examples):
         label = data.answers[example.target].lower()

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.data.base import Dataset, Split
-from mtlab.data.raw.pictures import Picture, Progress, counted, pictures, write_jpeg, write_json
+from mtlab.data.raw.numbered_images import (
+    NumberedImage,
+    Progress,
+    numbered_images,
+    with_progress,
+    write_jpeg,
+    write_json,
+)
 
 PARTS: Mapping[Split, str] = {"train": "train2014", "val": "val2014", "test": "test2015"}
 ANNOTATORS = 10  #: all of one mind
@@ -23,8 +30,8 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
 
     """
     for split, part in PARTS.items():
-        found = pictures(data, split)
-        for picture in counted(found, f"{part} pictures", progress):
+        found = numbered_images(data, split)
+        for picture in with_progress(found, f"{part} pictures", progress):
             write_jpeg(root / part / f"COCO_{part}_{picture.number:012d}.jpg", data.image(*picture.keys))
         questions = [
             {"image_id": picture.number, "question_id": _id(picture, at), "question": example.text}
@@ -42,11 +49,11 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
             write_json(file, {"data_subtype": part, "annotations": annotations})
 
 
-def _id(picture: Picture, at: int) -> int:
+def _id(picture: NumberedImage, at: int) -> int:
     return picture.number * 1000 + at
 
 
-def _annotated(picture: Picture, at: int, answers: Sequence[str]) -> dict[str, Any]:
+def _annotated(picture: NumberedImage, at: int, answers: Sequence[str]) -> dict[str, Any]:
     answer = answers[picture.examples[at].target]
     return {
         "question_id": _id(picture, at),

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.images import BadImageError
 from mtlab.data.shards.images import check as check_image
-from mtlab.data.shards.index import KEY, PICTURES, Shard, odd
-from mtlab.data.shards.places import Place
-from mtlab.data.shards.reader import Shards
-from mtlab.data.shards.samples import BLOCK, Row, refused
+from mtlab.data.shards.index import IMAGES_PER_SAMPLE, KEY, Shard, suspicious_sizes
+from mtlab.data.shards.samples import BLOCK, SampleRow, member_problem
+from mtlab.data.shards.storage import Storage
 from mtlab.data.shards.writing.write import per_text
 from mtlab.errors import UserError
 
@@ -41,7 +41,7 @@ class Seen:
 
 
 @dataclass
-class Checked:
+class CheckReport:
     """What was found."""
 
     problems: list[str] = field(default_factory=list)  #: FILE: what is wrong
@@ -50,7 +50,7 @@ class Checked:
     images: int = 0  #: decoded ones
 
 
-def check(shards: Shards, *, images: bool = True, progress: Progress = lambda _done, _whole: None) -> Checked:
+def check(shards: ShardFolder, *, images: bool = True, progress: Progress = lambda _done, _whole: None) -> CheckReport:
     """Check a folder: checksums, structure, names and types of members, counts, labels, ids, images, splits.
 
     Args:
@@ -59,7 +59,7 @@ def check(shards: Shards, *, images: bool = True, progress: Progress = lambda _d
         progress: called after each shard.
 
     """
-    found = Checked()
+    found = CheckReport()
     labels = 0
     try:
         labels = len(shards.answers)
@@ -80,13 +80,13 @@ def check(shards: Shards, *, images: bool = True, progress: Progress = lambda _d
         if seen.twice:
             more = f" and {len(seen.twice) - 1:,} more images" if len(seen.twice) > 1 else ""
             found.problems.append(f"{shards.place.name}: {name} has {min(seen.twice)}{more} twice")
-    found.remarks += [*odd(shards.index), *_shared(keys)]
+    found.remarks += [*suspicious_sizes(shards.index), *_shared(keys)]
     found.problems += (f"{shards.place.name}: {problem}" for problem in _contradictions(keys))
     return found
 
 
 def _shard_problems(
-    shards: Shards, shard: Shard, found: Checked, seen: Seen, ids: set[str], labels: int, *, decode: bool
+    shards: ShardFolder, shard: Shard, found: CheckReport, seen: Seen, ids: set[str], labels: int, *, decode: bool
 ) -> Iterator[str]:
     try:
         rows = shards.rows(shard)
@@ -103,11 +103,11 @@ def _shard_problems(
     )
 
 
-def _row_problems(row: Row, shards: Shards, labels: int, ids: set[str]) -> Iterator[str]:
+def _row_problems(row: SampleRow, shards: ShardFolder, labels: int, ids: set[str]) -> Iterator[str]:
     if not KEY.fullmatch(row.key):
         yield "is no name of a sample"
-    if len(row.images) != PICTURES[shards.kind]:
-        yield f"has {len(row.images)} images, not {PICTURES[shards.kind]}"
+    if len(row.images) != IMAGES_PER_SAMPLE[shards.kind]:
+        yield f"has {len(row.images)} images, not {IMAGES_PER_SAMPLE[shards.kind]}"
     if not row.texts:
         yield "has no text"
     for text in row.texts:
@@ -124,7 +124,9 @@ def _row_problems(row: Row, shards: Shards, labels: int, ids: set[str]) -> Itera
             yield f"has {len(text.get('labels', ()))} labels, but {len(text.get('scores', ()))} scores"
 
 
-def _tar_problems(place: Place, shard: Shard, rows: list[Row], found: Checked, *, decode: bool) -> Iterator[str]:
+def _tar_problems(
+    place: Storage, shard: Shard, rows: list[SampleRow], found: CheckReport, *, decode: bool
+) -> Iterator[str]:
     expected = {offset: (row.key, size) for row in rows for offset, size in row.images}
     stream = _Hashed(place, shard.file, shard.bytes)
     problems = 0
@@ -155,11 +157,11 @@ def _member_problems(
     archive: tarfile.TarFile,
     member: tarfile.TarInfo,
     expected: dict[int, tuple[str, int]],
-    found: Checked,
+    found: CheckReport,
     *,
     decode: bool,
 ) -> Iterator[str]:
-    if (reason := refused(member.name)) is not None:
+    if (reason := member_problem(member.name)) is not None:
         yield f"member {member.name!r} {reason}"
         return
     if not member.isreg():
@@ -187,7 +189,7 @@ def _member_problems(
 class _Hashed(io.RawIOBase):
     """A file of a place as a stream, hashed as it goes by."""
 
-    def __init__(self, place: Place, file: str, size: int) -> None:
+    def __init__(self, place: Storage, file: str, size: int) -> None:
         super().__init__()
         self.hash = hashlib.sha256()
         self._place, self._file, self._size, self._at = place, file, size, 0

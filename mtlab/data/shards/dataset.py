@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import Dataset, Example, Split, register_dataset
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import INDEX, Kind
-from mtlab.data.shards.reader import Shards
 from mtlab.data.shards.records import Record
-from mtlab.data.shards.selection import parse, shared
+from mtlab.data.shards.selection import parse, shared_images
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.data.shards.streaming.stream import Stream
+    from mtlab.data.shards.streaming.sample_loader import StreamedTexts
 
 ALLOW_PIPE = "MTLAB_ALLOW_PIPE"  #: environment variable: 1 lets data sets run the commands that files name
 PROVIDES: Mapping[Kind, frozenset[str]] = {
@@ -49,15 +49,15 @@ class ShardOptions:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SplitSource:
     """Some texts of one folder."""
 
     name: str  #: of the folder, where a data set has several
-    shards: Shards
+    shards: ShardFolder
     selection: str  #: `train`, `val/answerable`, `val[:-1000]`
 
 
-class Sharded(Dataset):
+class ShardedDataset(Dataset):
     """A data set of one kind. A subclass says where its folders are, and what its splits are made of."""
 
     kind: ClassVar[Kind | None] = None  #: None: whatever the folder holds
@@ -70,12 +70,12 @@ class Sharded(Dataset):
         return {"": config.folder} if config.folder else {}
 
     @classmethod
-    def selections(cls, config: Any, opened: Mapping[str, Shards]) -> Mapping[Split, Sequence[tuple[str, str]]]:
+    def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Mapping[Split, Sequence[tuple[str, str]]]:
         """Say what each split is made of: names of folders, and selections."""
         raise NotImplementedError
 
     @classmethod
-    def chosen(cls, config: Any) -> Mapping[Split, tuple[Chosen, ...]]:
+    def chosen(cls, config: Any) -> Mapping[Split, tuple[SplitSource, ...]]:
         """Open the folders, and find what each split is made of.
 
         Raises:
@@ -94,7 +94,7 @@ class Sharded(Dataset):
             if cls.kind not in (None, shards.kind):
                 raise UserError(f"holds {shards.kind}, not {cls.kind}", file=Path(shards.place.name))
         return {
-            split: tuple(Chosen(name, opened[name], selection) for name, selection in parts)
+            split: tuple(SplitSource(name, opened[name], selection) for name, selection in parts)
             for split, parts in cls.selections(config, opened).items()
         }
 
@@ -136,7 +136,7 @@ class Sharded(Dataset):
         self._examples: dict[Split, tuple[Example, ...]] = {}
 
     @cached_property
-    def parts(self) -> Mapping[Split, tuple[Chosen, ...]]:
+    def parts(self) -> Mapping[Split, tuple[SplitSource, ...]]:
         """What each split is made of, as it was when first asked for."""
         return self.chosen(self.config)
 
@@ -170,11 +170,11 @@ class Sharded(Dataset):
         shards = next(part.shards for parts in self.parts.values() for part in parts if part.name == name)
         return shards.image(own)
 
-    def stream(self, split: Split) -> Stream:
+    def stream(self, split: Split) -> StreamedTexts:
         """Stream a split from its shards."""
-        from mtlab.data.shards.streaming.stream import Stream
+        from mtlab.data.shards.streaming.sample_loader import StreamedTexts
 
-        return Stream([(part.shards, part.selection) for part in self.parts[split]])
+        return StreamedTexts([(part.shards, part.selection) for part in self.parts[split]])
 
     def example(self, record: Record, split: Split, name: str = "", part: str = "") -> Example:
         """Make an example of a record.
@@ -207,7 +207,7 @@ class Sharded(Dataset):
 
 
 @register_dataset("shards")
-class OwnShards(Sharded):
+class OwnShards(ShardedDataset):
     """Your own data as shards, of whatever kind: `mtlab data convert jsonl` makes them of JSON lines and images.
 
     Questions, sentences and pictures, pairs of pictures, or captions; the tasks that can be trained on them follow.
@@ -224,7 +224,7 @@ class OwnShards(Sharded):
         test: str = option("test", "selection for the verdict")
 
     @classmethod
-    def selections(cls, config: Any, opened: Mapping[str, Shards]) -> Mapping[Split, Sequence[tuple[str, str]]]:
+    def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Mapping[Split, Sequence[tuple[str, str]]]:
         """Take what the options say."""
         part = opened[""].index.parts.get("train")
         learnable = "train/answerable" if part is not None and "answerable" in part.subsets else "train"
@@ -236,7 +236,7 @@ class OwnShards(Sharded):
         told = list(super().remarks(config))
         if cls.locations(config):
             for (one, (first,)), (other, (second,)) in combinations(cls.chosen(config).items(), 2):
-                if count := shared(first.shards.index, parse(first.selection), parse(second.selection)):
+                if count := shared_images(first.shards.index, parse(first.selection), parse(second.selection)):
                     told.append(
                         f"{one} ({first.selection}) and {other} ({second.selection}) have {count:,} images in common"
                     )
@@ -276,21 +276,21 @@ def _commands_may_run(locations: Mapping[str, str]) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _opened(location: str, allow_pipe: bool, _stamp: tuple[int, int] | None) -> Shards:
-    return Shards(location, allow_pipe=allow_pipe)
+def _opened(location: str, allow_pipe: bool, _stamp: tuple[int, int] | None) -> ShardFolder:
+    return ShardFolder(location, allow_pipe=allow_pipe)
 
 
-def _size(part: Chosen) -> int:
+def _size(part: SplitSource) -> int:
     """Count texts; of a cut all lines are read, once."""
     if "[" not in part.selection:
         return part.shards.size(part.selection)
-    from mtlab.towers.loading.facts import remembered  # asked for where plans are made, which have imported torch
+    from mtlab.towers.loading.disk_cache import cached  # asked for where plans are made, which have imported torch
 
     key = [part.shards.digest, part.selection]
-    return int(remembered("shards-texts", key, lambda: part.shards.size(part.selection)))
+    return int(cached("shards-texts", key, lambda: part.shards.size(part.selection)))
 
 
-def _untold(part: Chosen) -> bool:
+def _untold(part: SplitSource) -> bool:
     record = next(part.shards.records(part.selection), None)
     if record is None or part.shards.kind == "captions":
         return False

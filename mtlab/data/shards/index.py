@@ -20,7 +20,12 @@ BAD, CONVERSION = "bad.jsonl", "conversion.json"  #: what was left out; when and
 
 Kind = Literal["questions", "entailment", "pairs", "captions"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-PICTURES: Mapping[Kind, int] = {"questions": 1, "entailment": 1, "pairs": 2, "captions": 1}  #: images of a sample
+IMAGES_PER_SAMPLE: Mapping[Kind, int] = {
+    "questions": 1,
+    "entailment": 1,
+    "pairs": 2,
+    "captions": 1,
+}  #: images of a sample
 CLASSES: Mapping[Kind, tuple[str, ...]] = {  #: what the labels of a kind stand for, where the data do not say
     "entailment": ("contradiction", "neutral", "entailment"),
     "pairs": ("False", "True"),
@@ -76,7 +81,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Index:
+class ShardIndex:
     """A whole folder."""
 
     name: str  #: of the converter
@@ -90,7 +95,7 @@ class Index:
     parts: Mapping[str, Part] = field(default_factory=dict)
 
 
-def odd(index: Index) -> list[str]:
+def suspicious_sizes(index: ShardIndex) -> list[str]:
     """Tell what looks as if files were mixed up, though it may be meant so."""
     sizes = {name: part.texts() for name, part in index.parts.items()}
     if "train" not in sizes:
@@ -102,7 +107,7 @@ def odd(index: Index) -> list[str]:
     ]
 
 
-def to_text(index: Index) -> str:
+def to_text(index: ShardIndex) -> str:
     """Write an index as JSON: one line a shard."""
     head = {
         "format": FORMAT,
@@ -131,7 +136,7 @@ def to_text(index: Index) -> str:
     return text + "\n"
 
 
-def from_text(text: str | bytes, place: str) -> Index:
+def from_text(text: str | bytes, place: str) -> ShardIndex:
     """Read an index.
 
     Args:
@@ -154,7 +159,7 @@ def from_text(text: str | bytes, place: str) -> Index:
         if data["kind"] not in KINDS or not parts:
             raise ValueError(data["kind"])
         converter = data["converter"]
-        return Index(
+        return ShardIndex(
             str(data["name"]),
             data["kind"],
             int(converter["version"]),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.data.shards.samples import Row
+from mtlab.data.shards.samples import SampleRow
 
 OTHER = "other"  #: the family of a text that names none
 
@@ -47,7 +47,7 @@ def record(images: tuple[str, ...], text: Mapping[str, Any]) -> Record:
     )
 
 
-def records(row: Row, subset: str = "") -> Iterator[Record]:
+def records(row: SampleRow, subset: str = "") -> Iterator[Record]:
     """Give the texts of a sample that are in a subset."""
     images = image_keys(row.key, len(row.images))
     return (record(images, text) for text in row.texts if in_subset(text, subset))

@@ -42,7 +42,7 @@ def members(key: str, row: bytes, images: Sequence[bytes]) -> list[tuple[str, by
     return list(zip(names, (row, *images), strict=True))
 
 
-def refused(name: str) -> str | None:
+def member_problem(name: str) -> str | None:
     """Say why a member may not be in a shard; None: it may."""
     if name.startswith("/") or ".." in name.split("/") or "\\" in name:
         return "leads out of the shard"
@@ -55,7 +55,7 @@ def refused(name: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SampleRow:
     """A sample without its images: a line of the file beside a shard."""
 
     key: str
@@ -66,7 +66,7 @@ class Row:
     texts: tuple[Mapping[str, Any], ...]
 
 
-def to_line(row: Row) -> bytes:
+def to_line(row: SampleRow) -> bytes:
     """Write a row as a line."""
     data = {
         "key": row.key,
@@ -79,7 +79,7 @@ def to_line(row: Row) -> bytes:
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
-def from_lines(data: bytes) -> Iterator[Row]:
+def from_lines(data: bytes) -> Iterator[SampleRow]:
     """Read the rows of a shard.
 
     Raises:
@@ -89,7 +89,7 @@ def from_lines(data: bytes) -> Iterator[Row]:
     for line in data.splitlines():
         try:
             found = json.loads(line)
-            yield Row(
+            yield SampleRow(
                 key=found["key"],
                 offset=int(found["offset"]),
                 end=int(found["end"]),

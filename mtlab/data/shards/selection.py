@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mtlab.data.shards.index import Index, Part, Shard
+from mtlab.data.shards.index import Part, Shard, ShardIndex
 from mtlab.errors import UserError, nearest
 
 _WRITTEN = re.compile(r"([A-Za-z0-9_-]+)(?:/([A-Za-z0-9_-]+))?(?:\[(-?\d+)?:(-?\d+)?\])?")
@@ -63,7 +63,7 @@ class Stretch:
         return self.first == 0 and self.last == self.shard.samples
 
 
-def part_of(index: Index, selection: Selection) -> Part:
+def part_of(index: ShardIndex, selection: Selection) -> Part:
     """Look up the part of a selection.
 
     Raises:
@@ -80,7 +80,7 @@ def part_of(index: Index, selection: Selection) -> Part:
     return part
 
 
-def shared(index: Index, one: Selection, other: Selection) -> int:
+def shared_images(index: ShardIndex, one: Selection, other: Selection) -> int:
     """Count the images that two selections have in common.
 
     Raises:
@@ -94,7 +94,7 @@ def shared(index: Index, one: Selection, other: Selection) -> int:
     return max(0, min(span.stop for span in spans) - max(span.start for span in spans))
 
 
-def stretches(index: Index, selection: Selection) -> Iterator[Stretch]:
+def stretches(index: ShardIndex, selection: Selection) -> Iterator[Stretch]:
     """Find the samples of a selection, shard by shard.
 
     Raises:

@@ -20,7 +20,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-class Transform:
+class ImageTransform:
     """A transform. A subclass registers a name and says how an image is augmented, fitted and normalised.
 
     Args:
@@ -64,11 +64,13 @@ class Transform:
         raise NotImplementedError
 
 
-TRANSFORMS: Registry[Transform] = Registry("transform", ("mtlab.data.transforms",), "mtlab.transforms", Transform)
+TRANSFORMS: Registry[ImageTransform] = Registry(
+    "transform", ("mtlab.data.transforms",), "mtlab.transforms", ImageTransform
+)
 register_transform = TRANSFORMS.register
 
 
-def build_transform(node: Mapping[str, Any]) -> Transform:
+def build_transform(node: Mapping[str, Any]) -> ImageTransform:
     """Build the transform that a node names: `{name: albef_randaug, size: 384}`.
 
     Raises:

@@ -12,21 +12,21 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from mtlab.data.transforms.dice import below, between, chance
+from mtlab.data.transforms.random_draws import below, between, chance
 
 
-def squeezed(image: Tensor, size: int) -> Tensor:
+def resize_square(image: Tensor, size: int) -> Tensor:
     """Resize to S × S; the whole image stays, its aspect ratio does not."""
     return _resized(image, [size, size])
 
 
-def central(image: Tensor, size: int) -> Tensor:
+def resize_center_crop(image: Tensor, size: int) -> Tensor:
     """Resize the shorter side to S and cut S × S out of the middle."""
     cropped: Tensor = F.center_crop(_resized(image, [size]), [size, size])
     return cropped
 
 
-def gridded(image: Tensor, size: int, cell: int = 32) -> Tensor:
+def resize_keep_ratio(image: Tensor, size: int, cell: int = 32) -> Tensor:
     """Resize the shorter side to S, the longer one to no more than 1333/800 · S, both to multiples of a cell."""
     height, width = image.shape[-2:]
     scale = size / min(height, width)
@@ -55,7 +55,7 @@ def random_crop(image: Tensor, size: int, scale: tuple[float, float], generator:
     return _resized(image[:, top : top + high, left : left + wide], [size, size])
 
 
-def flipped(image: Tensor, generator: torch.Generator | None) -> Tensor:
+def random_flip(image: Tensor, generator: torch.Generator | None) -> Tensor:
     """Mirror left and right, one time in two."""
     return image.flip(-1) if chance(0.5, generator) else image
 

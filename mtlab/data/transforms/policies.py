@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from mtlab.data.transforms import operations as op
-from mtlab.data.transforms.dice import below, chance
+from mtlab.data.transforms.random_draws import below, chance
 
 Operation = Callable[[Tensor], Tensor]
 HIGHEST = {"array": 10, "pil": 30}  #: level of each family
 
 
 @dataclass(frozen=True)
-class Policy:
+class AugmentationPolicy:
     """How operations are drawn."""
 
     #: name → operation, and the same the other way round (to the left instead of to the right) where it has two
@@ -39,7 +39,7 @@ class Policy:
         return image
 
 
-def array_policy(level: int, draws: int, *, colours: bool) -> Policy:
+def array_policy(level: int, draws: int, *, colours: bool) -> AugmentationPolicy:
     """Make the policy of the array family (ALBEF's): each operation is applied one time in two.
 
     Args:
@@ -69,10 +69,10 @@ def array_policy(level: int, draws: int, *, colours: bool) -> Policy:
             "Contrast": (partial(op.contrast, factor=enhance, weights=op.BLUE_GREEN_RED),),
             "Posterize": (partial(op.posterize, bits=int(4 * share)),),
         }
-    return Policy(pool, draws, 0.5)
+    return AugmentationPolicy(pool, draws, 0.5)
 
 
-def pil_policy(level: int, draws: int) -> Policy:
+def pil_policy(level: int, draws: int) -> AugmentationPolicy:
     """Make the policy of the PIL family (METER's): each operation that was drawn is applied; level 0 to 30."""
     share = level / HIGHEST["pil"]
     enhance = 1.8 * share + 0.1
@@ -92,7 +92,7 @@ def pil_policy(level: int, draws: int) -> Policy:
         "TranslateXabs": _both(op.translate_x, 100 * share, op.PIL),
         "TranslateYabs": _both(op.translate_y, 100 * share, op.PIL),
     }
-    return Policy(pool, draws, 1.0)
+    return AugmentationPolicy(pool, draws, 1.0)
 
 
 def _both(operation: Callable[..., Tensor], amount: float, ground: op.Ground) -> tuple[Operation, Operation]:

@@ -19,7 +19,7 @@ from mtlab import files
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
-from mtlab.data.file_index import content_digest
+from mtlab.data.file_digests import content_digest
 from mtlab.data.worlds.pictogram_names import ALIKE, characters, concept, is_toned, names
 from mtlab.errors import UserError
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
-from mtlab.towers.codes import to_image, to_text
+from mtlab.towers.planted_codes import to_image, to_text
 
 
 @register_dataset("planted")

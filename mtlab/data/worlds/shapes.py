@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
-from mtlab.data.worlds.scenes.questions import ANSWERS, FAMILIES, FEWEST, QUESTIONS, Scene
+from mtlab.data.worlds.scenes.questions import ANSWERS, FAMILIES, FEWEST, QUESTIONS, ShapesScene
 from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_few_shapes, refuse_odd_choice
 
 VERSION = 2  #: raise it when the same options give other pictures or questions
@@ -52,7 +52,7 @@ class Shapes(ShapesWorld):
         """Return the family of the picture of this index: they take turns."""
         return self.config.families[index % len(self.config.families)]
 
-    def scene(self, split: str, index: int) -> Scene:
+    def scene(self, split: str, index: int) -> ShapesScene:
         """Return what a picture shows and what is asked about it."""
         return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Example, Split, register_dataset
-from mtlab.data.worlds.scenes.described import KINDS, list_caption, place_caption
+from mtlab.data.worlds.scenes.captions import KINDS, list_caption, place_caption
 from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Thing, place
 from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_odd_choice
 

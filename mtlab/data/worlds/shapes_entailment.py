@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
-from mtlab.data.worlds.scenes.hidden import FAMILIES, FEWEST, LABELS, Hidden
+from mtlab.data.worlds.scenes.entailment import FAMILIES, FEWEST, LABELS, LidScene
 from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_few_shapes, refuse_odd_choice
 
 VERSION = 1  #: raise it when the same options give other pictures or sentences
@@ -53,7 +53,7 @@ class ShapesEntailment(ShapesWorld):
         """Return the family of the picture of this index: they take turns."""
         return self.config.families[index % len(self.config.families)]
 
-    def scene(self, split: str, index: int) -> Hidden:
+    def scene(self, split: str, index: int) -> LidScene:
         """Return what a picture shows and what is said of it."""
         return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
-from mtlab.data.worlds.scenes.statements import FAMILIES, Four
+from mtlab.data.worlds.scenes.statements import FAMILIES, StatementQuad
 from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_odd_choice
 
 VERSION = 1  #: raise it when the same options give other pictures or statements
@@ -57,11 +57,11 @@ class ShapesPairs(ShapesWorld):
         """Return the family of the four of this index: they take turns."""
         return self.config.families[index % len(self.config.families)]
 
-    def four(self, split: str, index: int) -> Four:
+    def four(self, split: str, index: int) -> StatementQuad:
         """Return two pairs of pictures and the two statements about them."""
         return self._kept(split, index)
 
-    def _drawn(self, split: str, index: int) -> Four:
+    def _drawn(self, split: str, index: int) -> StatementQuad:
         return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
 
     def told(self, split: Split) -> list[Example]:

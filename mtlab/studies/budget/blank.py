@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from mtlab.data.batches import Batch, Mismatched
+from mtlab.data.batches import Batch, MatchingPairs
 from mtlab.data.inputs import Inputs
-from mtlab.data.masking import Masked
+from mtlab.data.masking import MaskedTexts
 from mtlab.studies.budget.texts import cut
 from mtlab.tasks.base import Wants
 from mtlab.towers.base import Features, Tower
@@ -24,7 +24,7 @@ def blank_batch(
     examples: int,
     text_tokens: int | None,
     answers: int,
-    pictures: int,
+    images: int,
 ) -> Batch:
     """Make a batch as training gets it.
 
@@ -36,7 +36,7 @@ def blank_batch(
         examples: texts.
         text_tokens: of each; None: as many as the tower takes.
         answers: classes of the task's head.
-        pictures: images that a text goes with.
+        images: images that a text goes with.
 
     """
 
@@ -54,15 +54,15 @@ def blank_batch(
         tokens = text_tokens or tower_shape("text", config["text"]).tokens
         words = cut(towers["text"].dummy_inputs(examples), tokens)
         hidden = torch.arange(0, examples * tokens, max(1, round(1 / wants.mask_share)))
-        masked = Masked(words, hidden, torch.zeros(len(hidden), dtype=torch.long))
+        masked = MaskedTexts(words, hidden, torch.zeros(len(hidden), dtype=torch.long))
     if wants.mismatches_in_training:
         wrong, own = -(-examples // 2), torch.arange(examples)
         shown = torch.where(own < wrong, own + examples, own)
-        mismatched = Mismatched(inputs("vision", wrong), shown, (own >= wrong).long())
+        mismatched = MatchingPairs(inputs("vision", wrong), shown, (own >= wrong).long())
     return Batch(
         rows=tuple(range(examples)),
         text=inputs("text", examples),
-        image=inputs("vision", examples * pictures),
+        image=inputs("vision", examples * images),
         targets=torch.zeros(examples, answers) if wants.scores else torch.zeros(examples, dtype=torch.long),
         masked=masked,
         mismatched=mismatched,

@@ -56,7 +56,7 @@ def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Ex
         model.eval()
         levels: dict[str, Features] = {}
         forward, step = 0, 0.0
-        amounts = {"text": 1, "vision": model.task.pictures}
+        amounts = {"text": 1, "vision": model.task.images}
         for kind in KINDS:
             trained = config[kind]["trainable"]
             levels[kind] = Features(

@@ -21,7 +21,7 @@ from mtlab.tasks.base import task_of
 from mtlab.tasks.build import TaskModel, construct
 from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.towers.build import KINDS, TowerKind, build_tower, tower_digest, tower_node, tower_shape
-from mtlab.towers.loading.facts import remembered, version
+from mtlab.towers.loading.disk_cache import cached, library_version
 
 _NO_COST = ("trainable", "lr_scale", "gate")  #: a tower's options that change neither its size nor its work
 PARTS = (
@@ -112,7 +112,7 @@ def count(config: Mapping[str, Any], *, answers: int) -> Cost:
     fusion, often = _fusion_cost(built, text, vision, answers), task.work(options)
     towers = {kind: tower_cost(kind, config[kind]) for kind in KINDS}
     trained = {kind for kind in KINDS if config[kind].get("trainable")}
-    inputs: dict[TowerKind, int] = {"text": 1, "vision": fusion.pictures}
+    inputs: dict[TowerKind, int] = {"text": 1, "vision": fusion.images}
     work = {kind: inputs[kind] * towers[kind].flops for kind in KINDS}
     flops = Flops(
         trained=fusion.flops + sum(work[kind] for kind in trained),
@@ -138,7 +138,7 @@ class _FusionCost:
     trained_params: int
     flops: int
     further_heads: int
-    pictures: int
+    images: int
 
 
 @lru_cache(maxsize=256)
@@ -150,7 +150,7 @@ def _fusion_cost(built: str, text: TowerShape, vision: TowerShape, answers: int)
         trained_params=sum(p.numel() for p in model.parameters() if p.requires_grad),
         flops=fusion_flops(model, text, vision),
         further_heads=head_flops(model, text, vision),
-        pictures=model.task.pictures,
+        images=model.task.images,
     )
 
 
@@ -162,7 +162,7 @@ def tower_cost(kind: TowerKind, node: Mapping[str, Any]) -> TowerCost:
 
     """
     shared = {option: value for option, value in node.items() if option not in _NO_COST}
-    about = {library: version(library) for library in ("torch", "timm", "transformers")}
+    about = {library: library_version(library) for library in ("torch", "timm", "transformers")}
     about |= {"tower": str(tower_node(kind, node)[0].version), "digest": str(tower_digest(kind, node))}
     return _tower_cost(kind, json.dumps([shared, about], sort_keys=True))
 
@@ -174,7 +174,7 @@ def _tower_cost(kind: TowerKind, key: str) -> TowerCost:
             tower = build_tower(kind, json.loads(key)[0], weights=False).eval()
         return {"params": sum(p.numel() for p in tower.parameters()), "flops": tower_flops(tower)}
 
-    return TowerCost(**remembered("tower-cost", [kind, key], learn))
+    return TowerCost(**cached("tower-cost", [kind, key], learn))
 
 
 def tower_flops(tower: Tower[Any]) -> int:
@@ -187,14 +187,14 @@ def fusion_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
     """Count encoder and head for one example, from the towers' levels on, as published; the model is on meta."""
     given = [
         Features(tuple(torch.empty(inputs, shape.tokens, width, device="meta") for width in shape.widths))
-        for shape, inputs in ((text, 1), (vision, model.task.pictures))
+        for shape, inputs in ((text, 1), (vision, model.task.images))
     ]
     tokens = {"text": text.tokens, "image": vision.tokens}
     spared = sum(
         manager.spared_flops(tokens[own], tokens["image" if own == "text" else "text"])
         for (own, _), manager in model.encoder.managers()
     )
-    return _counted(lambda: model(*given)) + model.task.pictures * spared
+    return _counted(lambda: model(*given)) + model.task.images * spared
 
 
 def head_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from mtlab.managers.base import Experts
 from mtlab.model.encoder import Key
-from mtlab.model.forward import Arithmetic, Passes
+from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.studies.budget.blank import blank_batch
 from mtlab.tasks.base import task_of
 from mtlab.tasks.build import construct
@@ -114,13 +114,13 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
         parameters = tally.live
         with tally:
             batch = blank_batch(
-                config, task.wants(options), towers, cached, examples, text_length, answers, model.task.pictures
+                config, task.wants(options), towers, cached, examples, text_length, answers, model.task.images
             )
-            arithmetic = Arithmetic(torch.device("cpu"), bf16=train["precision"] == "bf16")
-            losses = model.task.losses(_Rehearsal(model, arithmetic), batch)
+            runtime = Runtime(torch.device("cpu"), bf16=train["precision"] == "bf16")
+            losses = model.task.losses(_Rehearsal(model, runtime), batch)
             loss = combined(losses, dict.fromkeys(losses, 1.0), model.task.weights())
             kept = tally.live - parameters
-            with arithmetic.attention():
+            with runtime.attention():
                 loss.backward()
     gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
     moments = MOMENTS * gradients
@@ -143,8 +143,8 @@ def _to_fake(model: nn.Module) -> None:
                 held[name] = made[id(tensor)]
 
 
-class _Rehearsal(Passes):
-    """Passes whose random numbers are names alone."""
+class _Rehearsal(ForwardContext):
+    """A forward context whose random numbers are names alone."""
 
     def generator(self) -> torch.Generator:
         return torch.Generator()

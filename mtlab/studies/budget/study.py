@@ -21,7 +21,7 @@ from mtlab.studies.plan import Plan
 from mtlab.studies.reconcile import CHECKPOINTS
 from mtlab.tasks.base import task_of
 from mtlab.towers.build import tower_shape
-from mtlab.towers.loading.facts import remembered, version
+from mtlab.towers.loading.disk_cache import cached, library_version
 
 BYTES = 4  #: of a parameter
 
@@ -121,15 +121,13 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
     key = {
         "architecture": architecture(config),
         "tokens": shape.tokens,
-        "torch": version("torch"),
+        "torch": library_version("torch"),
         "code": training_code_digest(),
     }
-    work = remembered("executed", key, lambda: asdict(executed(config, answers=size.answers, text_tokens=shape.tokens)))
+    work = cached("executed", key, lambda: asdict(executed(config, answers=size.answers, text_tokens=shape.tokens)))
     key |= {"batch": train["batch"], "micro": train["micro_batch"], "precision": train["precision"]}
     memory = Memory(
-        **remembered(
-            "memory", key, lambda: asdict(training_memory(config, answers=size.answers, text_length=shape.tokens))
-        )
+        **cached("memory", key, lambda: asdict(training_memory(config, answers=size.answers, text_length=shape.tokens)))
     )
     speed = _speed(config, memory, shape, size.answers, speeds) if timed else None
     validations = math.ceil(cell.steps / train["eval_every"])

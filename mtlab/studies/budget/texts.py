@@ -13,7 +13,7 @@ from torch import Tensor
 from mtlab.data.batches import training_rows
 from mtlab.resolution import resolve
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
-from mtlab.towers.loading.facts import remembered
+from mtlab.towers.loading.disk_cache import cached
 
 BATCHES = 8  #: of which the padded length is averaged
 TEXTS = 512  #: of one batch that are looked at, at most
@@ -43,7 +43,7 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
     train = config["train"]
     key = {"text": config["text"], "data": config["data"], "version": data.version}
     key |= {"batch": train["batch"], "micro": train["micro_batch"]}
-    found = remembered("text-length", key, lambda: _measured(config))  # drawing a whole world takes seconds
+    found = cached("text-length", key, lambda: _measured(config))  # drawing a whole world takes seconds
     return TextLength(int(found), f"mean over {BATCHES} training batches")
 
 

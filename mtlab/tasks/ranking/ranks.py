@@ -29,7 +29,7 @@ from mtlab.tasks.ranking.similarity import Contrasted, contrasted, nearest
 if TYPE_CHECKING:
     from mtlab.data.batches import Loader
     from mtlab.data.inputs import Inputs
-    from mtlab.model.forward import Passes
+    from mtlab.model.forward import ForwardContext
 
 Numbers = NDArray[np.int64]
 
@@ -85,8 +85,8 @@ class Ranked:
     first_of_images: Numbers  #: text that came first for each image, [I]
 
 
-def judge(
-    run: Passes,
+def evaluate(
+    context: ForwardContext,
     contrast: ContrastiveHead,
     match: MatchingHead,
     loader: Loader,
@@ -97,7 +97,7 @@ def judge(
     """Rank a whole split.
 
     Args:
-        run: the model, and how it is run.
+        context: the model, and how it is run.
         contrast: finds candidates.
         match: ranks them, by its logit of "they belong together".
         loader: the split.
@@ -107,14 +107,14 @@ def judge(
 
     """
     split = Split.of(loader)
-    found = search(run, contrast, match, loader, split, count, batch, between)
-    own = torch.from_numpy(split.image_of).to(run.device)
+    found = search(context, contrast, match, loader, split, count, batch, between)
+    own = torch.from_numpy(split.image_of).to(context.device)
     losses = contrasted(found.texts, found.images, own, contrast.temperature.clamp(*TEMPERATURES))
     return evaluation(loader, split, ranked(found.pairs, found.scores, split.image_of, len(split.images)), losses)
 
 
 def search(
-    run: Passes,
+    context: ForwardContext,
     contrast: ContrastiveHead,
     match: MatchingHead,
     loader: Loader,
@@ -123,20 +123,20 @@ def search(
     batch: int,
     between: Callable[[], None],
 ) -> Found:
-    """Find candidates and look at them; arguments as of `judge`."""
+    """Find candidates and look at them; arguments as of `evaluate`."""
     with Spill(len(split.texts)) as texts, Spill(len(split.images)) as images:
         by_length = sorted(range(len(split.texts)), key=lambda row: (len(split.texts[row]), row))
         words = [split.texts[row] for row in by_length]
-        text = _read(run, "text", words, by_length, loader.text.fetch, contrast, texts, batch, between)
+        text = _read(context, "text", words, by_length, loader.text.fetch, contrast, texts, batch, between)
         rows = range(len(split.images))
-        image = _read(run, "image", split.images, rows, loader.image.fetch, contrast, images, batch, between)
-        run.group.same([text, image])  # or the last bit of a likeness might give processes other candidates
+        image = _read(context, "image", split.images, rows, loader.image.fetch, contrast, images, batch, between)
+        context.group.broadcast([text, image])  # or the last bit of a likeness might give processes other candidates
         pairs = candidates(text, image, count)
-        return Found(text, image, pairs, _matched(run, match, pairs, texts, images, batch, between))
+        return Found(text, image, pairs, _matched(context, match, pairs, texts, images, batch, between))
 
 
 def _read(
-    run: Passes,
+    context: ForwardContext,
     modality: Modality,
     keys: Sequence[str],
     numbers: Sequence[int],
@@ -150,16 +150,16 @@ def _read(
     found: Tensor | None = None  # written in place: to join batches would take their memory twice more
     for at in range(0, len(keys), batch):
         between()
-        given = moved(fetch(keys[at : at + batch]), run.device)
-        features = run.features("text" if modality == "text" else "vision", given)
-        with run.autocast():
+        given = moved(fetch(keys[at : at + batch]), context.device)
+        features = context.features("text" if modality == "text" else "vision", given)
+        with context.autocast():
             unit = contrast.of_texts(features) if modality == "text" else contrast.of_images(features)
         unit = full(unit)
         if found is None:
             found = unit.new_empty(len(keys), unit.shape[1])
         rows = numbers[at : at + batch]
         found[torch.tensor(rows, device=unit.device)] = unit
-        spill.add(rows, run.experts(modality, features))
+        spill.add(rows, context.experts(modality, features))
     assert found is not None, "a split has examples"
     return found
 
@@ -181,25 +181,31 @@ def candidates(text: Tensor, image: Tensor, count: int) -> Pairs:
 
 
 def _matched(
-    run: Passes, head: MatchingHead, pairs: Pairs, texts: Spill, images: Spill, batch: int, between: Callable[[], None]
+    context: ForwardContext,
+    head: MatchingHead,
+    pairs: Pairs,
+    texts: Spill,
+    images: Spill,
+    batch: int,
+    between: Callable[[], None],
 ) -> Floats:
     """Score each pair, [P], with as many experts in memory as `BLOCK_BYTES` allows; processes share the pairs."""
     scored: list[tuple[Numbers, Floats]] = []
     for block in _groups(np.arange(len(pairs.images)), pairs.images // _several(images)):
         shown = np.unique(pairs.images[block])
-        seen = images.read(shown.tolist(), run.device)
+        seen = images.read(shown.tolist(), context.device)
         for part in _groups(block, pairs.texts[block] // _several(texts)):
             said = np.unique(pairs.texts[part])
-            read = texts.read(said.tolist(), run.device)
+            read = texts.read(said.tolist(), context.device)
             several = [part[at : at + batch] for at in range(0, len(part), batch)]
-            for rows in run.group.share(several, between):
-                image = torch.from_numpy(np.searchsorted(shown, pairs.images[rows])).to(run.device)
-                text = torch.from_numpy(np.searchsorted(said, pairs.texts[rows])).to(run.device)
-                with run.autocast():
-                    logits = head(run.fuse(read.at(text), seen.at(image), tokens=()).pooled)
+            for rows in context.group.share(several, between):
+                image = torch.from_numpy(np.searchsorted(shown, pairs.images[rows])).to(context.device)
+                text = torch.from_numpy(np.searchsorted(said, pairs.texts[rows])).to(context.device)
+                with context.autocast():
+                    logits = head(context.fuse(read.at(text), seen.at(image), tokens=()).pooled)
                 scored.append((rows, logits[:, 1].double().cpu().numpy()))
     scores = np.zeros(len(pairs.images))
-    for rows, found in run.group.joined(scored):
+    for rows, found in context.group.all_gather_objects(scored):
         scores[rows] = found
     return scores
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def resized(positions: Tensor, tokens: int) -> Tensor:
+def resize_positions(positions: Tensor, tokens: int) -> Tensor:
     """Interpolate the positions of a square grid to another one; the class token's, which comes first, is kept.
 
     Bicubic, without aligned corners or antialiasing: METER, BridgeTower and ManagerTower do so whenever they load a

@@ -55,7 +55,7 @@ def package_folder(module: str, distribution: str) -> Path:
 
 
 @contextmanager
-def drawn_from(seed: int) -> Iterator[None]:
+def seeded_init(seed: int) -> Iterator[None]:
     """Draw the initial values inside from a generator of their own; the caller's generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

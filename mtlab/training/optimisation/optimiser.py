@@ -17,7 +17,7 @@ Sorter = Callable[[str, nn.Module, nn.Parameter], tuple[str, bool]]  #: (name, m
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Parameters that are updated alike."""
 
     part: str  #: encoder, layer weights, head, text tower, vision tower; official: rest, head, cross-modal, the towers
@@ -26,7 +26,9 @@ class Group:
     names: tuple[str, ...]  #: of the parameters, in the model's order
 
 
-def groups(model: VisionLanguageModel, train: TrainConfig, tower_scales: Mapping[str, float]) -> tuple[Group, ...]:
+def groups(
+    model: VisionLanguageModel, train: TrainConfig, tower_scales: Mapping[str, float]
+) -> tuple[ParameterGroup, ...]:
     """Sort the trained parameters of a model into groups.
 
     With `train.grouping: official` as in the published code, see `mtlab.training.optimisation.official_groups`. Else
@@ -50,7 +52,9 @@ def groups(model: VisionLanguageModel, train: TrainConfig, tower_scales: Mapping
     for name, owner, parameter in _parameters(model):
         if parameter.requires_grad:
             sorted_in.setdefault(sort(name, owner, parameter), []).append(name)
-    return tuple(Group(part, decayed, scales[part], tuple(names)) for (part, decayed), names in sorted_in.items())
+    return tuple(
+        ParameterGroup(part, decayed, scales[part], tuple(names)) for (part, decayed), names in sorted_in.items()
+    )
 
 
 def _default(model: VisionLanguageModel) -> Sorter:
@@ -73,7 +77,7 @@ def _official(model: VisionLanguageModel) -> Sorter:
     return sort
 
 
-def adamw(model: nn.Module, chosen: Sequence[Group], train: TrainConfig) -> torch.optim.AdamW:
+def adamw(model: nn.Module, chosen: Sequence[ParameterGroup], train: TrainConfig) -> torch.optim.AdamW:
     """Make the optimiser; its groups are `chosen`, in this order."""
     named = dict(model.named_parameters())
     return torch.optim.AdamW(
@@ -91,13 +95,13 @@ def adamw(model: nn.Module, chosen: Sequence[Group], train: TrainConfig) -> torc
     )
 
 
-def set_rate(optimiser: torch.optim.Optimizer, chosen: Sequence[Group], rate: float) -> None:
+def set_rate(optimiser: torch.optim.Optimizer, chosen: Sequence[ParameterGroup], rate: float) -> None:
     """Set the learning rate `rate` on every group, times its multiplier."""
     for group, described in zip(optimiser.param_groups, chosen, strict=True):
         group["lr"] = rate * described.scale
 
 
-def state_tensors(optimiser: torch.optim.Optimizer, chosen: Sequence[Group]) -> dict[str, Tensor]:
+def state_tensors(optimiser: torch.optim.Optimizer, chosen: Sequence[ParameterGroup]) -> dict[str, Tensor]:
     """Give the optimiser's state as `kind/parameter name` → tensor; parameters without gradient so far have none."""
     return {
         f"{kind}/{name}": tensor
@@ -106,7 +110,9 @@ def state_tensors(optimiser: torch.optim.Optimizer, chosen: Sequence[Group]) -> 
     }
 
 
-def load_state(optimiser: torch.optim.Optimizer, chosen: Sequence[Group], tensors: Mapping[str, Tensor]) -> None:
+def load_state(
+    optimiser: torch.optim.Optimizer, chosen: Sequence[ParameterGroup], tensors: Mapping[str, Tensor]
+) -> None:
     """Restore what `state_tensors` gave.
 
     Raises:
@@ -119,7 +125,7 @@ def load_state(optimiser: torch.optim.Optimizer, chosen: Sequence[Group], tensor
         optimiser.state[named[name]][kind] = tensor.to(named[name].device)
 
 
-def _grouped(optimiser: torch.optim.Optimizer, chosen: Sequence[Group]) -> Iterator[tuple[str, Tensor]]:
+def _grouped(optimiser: torch.optim.Optimizer, chosen: Sequence[ParameterGroup]) -> Iterator[tuple[str, Tensor]]:
     for group, described in zip(optimiser.param_groups, chosen, strict=True):
         yield from zip(described.names, group["params"], strict=True)
 
@@ -146,7 +152,7 @@ def _is_map(name: str, owner: nn.Module, parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2 and name.endswith("weight") and not isinstance(owner, nn.Embedding)
 
 
-def gradient_norms(groups: Sequence[Group], held: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+def gradient_norms(groups: Sequence[ParameterGroup], held: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     """Measure the gradient of each part of the model, `gradient/PART` → a scalar on its device.
 
     Args:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlab.data.shards.layout import per_turn
-from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.selection import Stretch, parse
+from mtlab.data.shards.streaming.sample_table import per_turn
 from mtlab.seeding import derive
 
 LANES = 64  #: each process should have at least one
@@ -27,10 +27,10 @@ TURNS = 5  #: an image is read so often in an epoch; if it has more texts, sever
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class ShardPass:
     """One turn of one stretch: read from front to back."""
 
-    shards: Shards
+    shards: ShardFolder
     subset: str
     stretch: Stretch
     turn: int
@@ -39,7 +39,7 @@ class Unit:
     source: int = 0  #: which part of a stream it is from
 
 
-def units(shards: Shards, selection: str, turns: int = TURNS, source: int = 0) -> list[Unit]:
+def shard_passes(shards: ShardFolder, selection: str, turns: int = TURNS, source: int = 0) -> list[ShardPass]:
     """List the units of a selection.
 
     Raises:
@@ -48,7 +48,7 @@ def units(shards: Shards, selection: str, turns: int = TURNS, source: int = 0) -
     """
     subset = parse(selection).subset
     return [
-        Unit(shards, subset, stretch, turn, turns, texts, source)
+        ShardPass(shards, subset, stretch, turn, turns, texts, source)
         for stretch in shards.stretches(selection)
         for turn, texts in enumerate(per_turn(shards, stretch, subset, turns))
         if texts
@@ -65,7 +65,7 @@ class Epoch:
 
     """
 
-    def __init__(self, parts: Sequence[Unit], seed: int, epoch: int) -> None:
+    def __init__(self, parts: Sequence[ShardPass], seed: int, epoch: int) -> None:
         self.seed = derive(seed, "stream", epoch)
         self._units = [parts[at] for at in shuffled(self.seed, "units", len(parts))]
         self._ends: NDArray[np.int64] = np.cumsum([unit.texts for unit in self._units])  # [U]
@@ -80,7 +80,7 @@ class Epoch:
         """Count the texts of a lane: text number g of the epoch is in lane g modulo the number of lanes."""
         return -(-(self.texts - lane) // self.lanes)
 
-    def window(self, lane: int, number: int) -> list[tuple[Unit, int]]:
+    def window(self, lane: int, number: int) -> list[tuple[ShardPass, int]]:
         """Say which texts a window of a lane holds, in the order of the epoch: units, and places in them.
 
         Args:

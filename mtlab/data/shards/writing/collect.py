@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.data.converters.base import Bad, Converter, Found
-from mtlab.data.converters.scratch import Scratch
-from mtlab.data.shards.writing.leavings import WRONG, Leavings, from_line, to_line
+from mtlab.data.converters.base import Annotation, Converter, RejectedRow
+from mtlab.data.converters.scratch_database import ScratchDatabase
+from mtlab.data.shards.writing.rejects import WRONG, RejectLog, from_line, to_line
 from mtlab.data.shards.writing.staging import Staging
 from mtlab.errors import UserError
 
@@ -55,13 +55,13 @@ def staged_before(state: Path, made_from: str) -> Staged | None:
     return Staged(database=state / DATABASE, **data)
 
 
-def left_out_before(state: Path) -> Iterator[Bad]:
+def left_out_before(state: Path) -> Iterator[RejectedRow]:
     """Give the rows that an earlier process has left out."""
     with (state / ROWS).open(encoding="utf-8") as lines:
         yield from map(from_line, lines)
 
 
-def collect(converter: Converter, state: Path, made_from: str, leavings: Leavings, progress: Progress) -> Staged:
+def collect(converter: Converter, state: Path, made_from: str, leavings: RejectLog, progress: Progress) -> Staged:
     """Read the annotations.
 
     Args:
@@ -89,16 +89,16 @@ def collect(converter: Converter, state: Path, made_from: str, leavings: Leaving
     return staged
 
 
-def _listed(leavings: Leavings, write: Callable[[str], Any]) -> Callable[[Bad], None]:
-    def add(bad: Bad) -> None:
+def _listed(leavings: RejectLog, write: Callable[[str], Any]) -> Callable[[RejectedRow], None]:
+    def add(bad: RejectedRow) -> None:
         leavings.add([bad])
         write(to_line(bad))
 
     return add
 
 
-def _read(converter: Converter, state: Path, leave: Callable[[Bad], None], progress: Progress) -> Staged:
-    joined, sorted_ = Scratch(state / "joined.db"), Scratch(state / DATABASE)
+def _read(converter: Converter, state: Path, leave: Callable[[RejectedRow], None], progress: Progress) -> Staged:
+    joined, sorted_ = ScratchDatabase(state / "joined.db"), ScratchDatabase(state / DATABASE)
     with closing(joined), closing(sorted_):
         converter.prepare(joined)
         staging, left = Staging(sorted_), 0
@@ -123,18 +123,18 @@ def _read(converter: Converter, state: Path, leave: Callable[[Bad], None], progr
     return Staged(sorted_.path, samples, texts, None if answers is None else list(answers))
 
 
-def _right_file(rows: Iterator[Found | Bad], root: Path) -> Iterator[Found | Bad]:
+def _right_file(rows: Iterator[Annotation | RejectedRow], root: Path) -> Iterator[Annotation | RejectedRow]:
     """Refuse a file of which nothing so far can be used.
 
     Raises:
         UserError: the first rows of a part are all bad.
 
     """
-    first: dict[str, Bad] = {}
+    first: dict[str, RejectedRow] = {}
     counts: Counter[str] = Counter()
     good: set[str] = set()
     for row in rows:
-        if isinstance(row, Found):
+        if isinstance(row, Annotation):
             good.add(row.part)
         elif row.part not in good and not row.missing:
             first.setdefault(row.part, row)
@@ -149,7 +149,7 @@ def _right_file(rows: Iterator[Found | Bad], root: Path) -> Iterator[Found | Bad
         yield row
 
 
-def _told(rows: Iterator[Found | Bad], progress: Progress) -> Iterator[Found | Bad]:
+def _told(rows: Iterator[Annotation | RejectedRow], progress: Progress) -> Iterator[Annotation | RejectedRow]:
     number = 0
     for number, row in enumerate(rows, 1):
         if number % OFTEN == 0:

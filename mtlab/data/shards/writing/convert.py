@@ -23,13 +23,13 @@ from typing import Any
 from mtlab import files
 from mtlab.config.check import to_plain
 from mtlab.config.nodes import lookup_options
-from mtlab.data.cache.locks import alone
+from mtlab.data.cache.locks import try_lock
 from mtlab.data.converters.base import CONVERTERS, Converter
 from mtlab.data.shards import index as indices
-from mtlab.data.shards.index import CLASSES, Index, Part, Shard
+from mtlab.data.shards.index import CLASSES, Part, Shard, ShardIndex
 from mtlab.data.shards.writing.collect import Progress, Staged, collect, left_out_before, staged_before
-from mtlab.data.shards.writing.leavings import Leavings, leavings
-from mtlab.data.shards.writing.write import Job, Written, write
+from mtlab.data.shards.writing.rejects import RejectLog, reject_log
+from mtlab.data.shards.writing.write import ShardJob, WrittenShard, write
 from mtlab.errors import UserError, nearest
 
 STATE = ".converting"  #: below the folder of shards, until all is finished
@@ -37,12 +37,12 @@ SAMPLES = 1000  #: in a shard
 
 
 @dataclass(frozen=True)
-class Asked:
+class Conversion:
     """A conversion, checked."""
 
     converter: Converter
     out: Path
-    made_from: Index  #: all that decides what comes out: an index without shards
+    made_from: ShardIndex  #: all that decides what comes out: an index without shards
 
     @property
     def state(self) -> Path:
@@ -61,7 +61,7 @@ def convert(
     max_bad: float = 0.01,
     samples: int = SAMPLES,
     progress: Progress = lambda _what, _done, _whole: None,
-) -> Index:
+) -> ShardIndex:
     """Convert a data set; one that is converted already is only looked up.
 
     Args:
@@ -85,7 +85,7 @@ def convert(
     asked = _asked(name, root, out, options or {}, parts, samples)
     finished = _finished(asked)
     if finished is None:
-        with alone(asked.state / "lock") as mine:
+        with try_lock(asked.state / "lock") as mine:
             if not mine:
                 raise UserError("another process is converting into this folder: wait for it, or stop it", file=out)
             finished = _finished(asked) or _convert(asked, workers, max_bad, progress)
@@ -93,11 +93,11 @@ def convert(
     return finished
 
 
-def _convert(asked: Asked, workers: int, max_bad: float, progress: Progress) -> Index:
+def _convert(asked: Conversion, workers: int, max_bad: float, progress: Progress) -> ShardIndex:
     files.remove_leftovers(asked.out)
     made_from = indices.to_text(asked.made_from)
     staged = staged_before(asked.state, made_from)
-    with leavings(asked.out / indices.BAD, max_bad) as left:
+    with reject_log(asked.out / indices.BAD, max_bad) as left:
         if staged is None:
             staged = collect(asked.converter, asked.state, made_from, left, progress)
         else:
@@ -113,7 +113,7 @@ def _asked(
     options: Mapping[str, Any],
     parts: Sequence[str],
     samples: int,
-) -> Asked:
+) -> Conversion:
     entry, config = lookup_options(CONVERTERS, {"name": name, **options}, "")
     if not root.is_dir():
         raise UserError("no such folder: give the folder of the raw files", file=root)
@@ -122,7 +122,7 @@ def _asked(
             raise UserError(f"{name} has no part {part!r}; {nearest(part, entry.cls.all_parts)}", key="--parts")
     converter = entry.cls(root, config, parts)
     sources = {source: _stamp(converter.require(source)) for source in converter.sources()}
-    made_from = Index(
+    made_from = ShardIndex(
         name,
         converter.kind_of(),
         entry.version,
@@ -133,14 +133,14 @@ def _asked(
         sources,
         {part: Part(()) for part in converter.parts},
     )
-    return Asked(converter, out, made_from)
+    return Conversion(converter, out, made_from)
 
 
 def _stamp(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
-def _finished(asked: Asked) -> Index | None:
+def _finished(asked: Conversion) -> ShardIndex | None:
     """Return the index of a folder that was made from the same files; None: there is work to do.
 
     Raises:
@@ -172,11 +172,11 @@ def _finished(asked: Asked) -> Index | None:
 
 
 def _write_shards(
-    asked: Asked, staged: Staged, workers: int, left: Leavings, progress: Progress
+    asked: Conversion, staged: Staged, workers: int, left: RejectLog, progress: Progress
 ) -> dict[str, list[Shard]]:
     """Write all shards; those that are there already are looked up."""
     size, converter = asked.made_from.samples, asked.converter
-    base = Job(
+    base = ShardJob(
         staged=staged.database.absolute(),
         root=converter.root.absolute(),
         out=asked.out.absolute(),
@@ -199,7 +199,7 @@ def _write_shards(
     return shards
 
 
-def _run(jobs: Sequence[Job], workers: int) -> Iterator[Written]:
+def _run(jobs: Sequence[ShardJob], workers: int) -> Iterator[WrittenShard]:
     if workers == 1 or len(jobs) == 1:
         yield from map(write, jobs)
         return
@@ -229,7 +229,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _finish(asked: Asked, staged: Staged, shards: Mapping[str, Sequence[Shard]], left: Leavings) -> Index:
+def _finish(asked: Conversion, staged: Staged, shards: Mapping[str, Sequence[Shard]], left: RejectLog) -> ShardIndex:
     """Write what lies beside the shards, the index last of all."""
     parts = {}
     for part, written in shards.items():
@@ -253,7 +253,7 @@ def _finish(asked: Asked, staged: Staged, shards: Mapping[str, Sequence[Shard]],
     return index
 
 
-def _circumstances(asked: Asked) -> dict[str, Any]:
+def _circumstances(asked: Conversion) -> dict[str, Any]:
     """Tell what makes no difference to the shards, but may be asked for one day."""
     from importlib.metadata import version
 

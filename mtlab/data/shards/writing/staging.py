@@ -15,8 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from mtlab.data.converters.base import Bad, Found
-from mtlab.data.converters.scratch import Scratch
+from mtlab.data.converters.base import Annotation, RejectedRow
+from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.data.shards.index import KEY
 
 
@@ -30,7 +30,7 @@ class Sample:
     names: tuple[str, ...]  #: what the source calls them
     texts: list[dict[str, Any]]
     place: str  #: where the first annotation stands
-    refused: list[Bad]  #: rows that name another image under this key
+    refused: list[RejectedRow]  #: rows that name another image under this key
 
 
 @dataclass
@@ -42,19 +42,19 @@ class Staging:
 
     """
 
-    scratch: Scratch
+    scratch: ScratchDatabase
     texts: dict[str, int] = field(default_factory=dict)  #: part → good texts that came in
 
     def __post_init__(self) -> None:
         self.scratch.execute("create table rows (part text, place int, key text, line text)")
         self.scratch.execute("create table ids (part text, id text, unique (part, id))")
 
-    def add(self, rows: Iterator[Found | Bad]) -> Iterator[Bad]:
+    def add(self, rows: Iterator[Annotation | RejectedRow]) -> Iterator[RejectedRow]:
         """Take rows in; give those that cannot be used."""
         database = self.scratch.database
         self.scratch.execute("begin")
         for row in rows:
-            if isinstance(row, Bad):
+            if isinstance(row, RejectedRow):
                 yield row
                 continue
             texts: list[Any] = []
@@ -62,9 +62,9 @@ class Staging:
             for text in row.texts:
                 (taken if self._is_taken(row.part, text) else texts).append(text)
             for text in taken:
-                yield Bad(row.part, row.place, f"id {text['id']!r} is taken: another row has it")
+                yield RejectedRow(row.part, row.place, f"id {text['id']!r} is taken: another row has it")
             if not KEY.fullmatch(row.key):
-                yield Bad(row.part, row.place, f"{row.key!r} is no name of an image", texts=len(texts))
+                yield RejectedRow(row.part, row.place, f"{row.key!r} is no name of an image", texts=len(texts))
                 continue
             if texts:
                 line = json.dumps([row.images, row.names or [Path(name).name for name in row.images], texts, row.place])
@@ -117,7 +117,7 @@ class Staging:
         return str(found[0]), tuple(part for (part,) in parts)
 
 
-def _place(row: Found) -> int:
+def _place(row: Annotation) -> int:
     """Draw the place of a sample in the order of its part."""
     return int.from_bytes(blake2b(f"{row.part}/{row.key}".encode(), digest_size=8).digest(), signed=True)
 
@@ -146,7 +146,7 @@ def _sample(part: str, key: str, lines: Sequence[Any]) -> Sample:
             texts += more
         else:
             told = f"{key} is {other[0]!r} here, but {images[0]!r} at {place}"
-            refused.append(Bad(part, elsewhere, told, texts=len(more)))
+            refused.append(RejectedRow(part, elsewhere, told, texts=len(more)))
     for at, text in enumerate(texts):
         text.setdefault("id", f"{key}#{at}")
     return Sample(part, key, tuple(images), tuple(names), texts, place, refused)

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mtlab import files
-from mtlab.data.converters.base import Bad
+from mtlab.data.converters.base import RejectedRow
 from mtlab.data.shards import images
 from mtlab.data.shards.index import Shard
-from mtlab.data.shards.samples import BLOCK, Row, members, to_line
+from mtlab.data.shards.samples import BLOCK, SampleRow, members, to_line
 from mtlab.data.shards.writing import staging
 
 
 @dataclass(frozen=True)
-class Job:
+class ShardJob:
     """Which samples go into which shard."""
 
     staged: Path  #: the finished staging
@@ -48,14 +48,14 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenShard:
     """A finished shard, and what was left out of it."""
 
     shard: Shard
-    bad: tuple[Bad, ...]
+    bad: tuple[RejectedRow, ...]
 
 
-def write(job: Job) -> Written:
+def write(job: ShardJob) -> WrittenShard:
     """Write a shard; one that is there already is only looked up.
 
     Raises:
@@ -65,7 +65,7 @@ def write(job: Job) -> Written:
     known = read_facts(job.facts)
     if known is not None:
         return known
-    bad: list[Bad] = []
+    bad: list[RejectedRow] = []
     target, lines = job.out / job.file, job.out / f"{Path(job.file).stem}.jsonl"
     with (
         files.temporary(target) as target_scratch,
@@ -83,12 +83,12 @@ def write(job: Job) -> Written:
         samples=counts[""][0] if counts[""] else 0,
         per_text=counts,
     )
-    written = Written(shard, tuple(bad))
+    written = WrittenShard(shard, tuple(bad))
     files.write_json(job.facts, {"shard": asdict(shard), "bad": [asdict(each) for each in bad]})
     return written
 
 
-def _rows(job: Job, archive: BinaryIO, listing: BinaryIO, bad: list[Bad]) -> Iterator[Row]:
+def _rows(job: ShardJob, archive: BinaryIO, listing: BinaryIO, bad: list[RejectedRow]) -> Iterator[SampleRow]:
     """Write the samples one by one, into the shard and the list; give each when it is written."""
     for sample in staging.read(job.staged, job.part, job.first, job.last):
         bad += sample.refused
@@ -97,14 +97,14 @@ def _rows(job: Job, archive: BinaryIO, listing: BinaryIO, bad: list[Bad]) -> Ite
         except images.BadImageError as error:
             missing = job.losses_expected and isinstance(error, images.MissingImageError)
             told = f"{', '.join(sample.images)}: {error}"
-            bad.append(Bad(job.part, sample.place, told, missing=missing, texts=len(sample.texts)))
+            bad.append(RejectedRow(job.part, sample.place, told, missing=missing, texts=len(sample.texts)))
             continue
         row = _append(archive, sample, loaded)
         listing.write(to_line(row))
         yield row
 
 
-def read_facts(path: Path) -> Written | None:
+def read_facts(path: Path) -> WrittenShard | None:
     """Read what is known of a finished shard; None: it is not finished."""
     try:
         data = files.read_json(path)
@@ -112,10 +112,10 @@ def read_facts(path: Path) -> Written | None:
         return None
     shard = data["shard"]
     counts = {subset: tuple(numbers) for subset, numbers in shard["per_text"].items()}
-    return Written(Shard(**{**shard, "per_text": counts}), tuple(Bad(**each) for each in data["bad"]))
+    return WrittenShard(Shard(**{**shard, "per_text": counts}), tuple(RejectedRow(**each) for each in data["bad"]))
 
 
-def per_text(rows: Iterable[Row]) -> Mapping[str, tuple[int, ...]]:
+def per_text(rows: Iterable[SampleRow]) -> Mapping[str, tuple[int, ...]]:
     """Count, for the whole and for each subset, the samples with more than 0, 1, 2, … texts."""
     counts: dict[str, Counter[int]] = {"": Counter()}
     for row in rows:
@@ -133,7 +133,7 @@ def _subsets(texts: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         yield from text.get("sets", ())
 
 
-def _append(stream: BinaryIO, sample: staging.Sample, loaded: Sequence[bytes]) -> Row:
+def _append(stream: BinaryIO, sample: staging.Sample, loaded: Sequence[bytes]) -> SampleRow:
     """Append the members of a sample to a tar file; tell where they lie."""
     start, places = stream.tell(), []
     about = json.dumps({"names": sample.names, "texts": sample.texts}, ensure_ascii=False, allow_nan=False)
@@ -142,7 +142,7 @@ def _append(stream: BinaryIO, sample: staging.Sample, loaded: Sequence[bytes]) -
         places.append((stream.tell(), len(data)))
         stream.write(data)
         stream.write(bytes(-len(data) % BLOCK))
-    return Row(sample.key, start, stream.tell(), tuple(places[1:]), sample.names, tuple(sample.texts))
+    return SampleRow(sample.key, start, stream.tell(), tuple(places[1:]), sample.names, tuple(sample.texts))
 
 
 def _header(name: str, size: int) -> bytes:

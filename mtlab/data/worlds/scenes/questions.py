@@ -17,15 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtlab.data.worlds.scenes.dice import Dice
-from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Described, Thing, before, place, sides
-from mtlab.data.worlds.scenes.things import World, absent, how_many, present, various
-from mtlab.data.worlds.scenes.words import ask
+from mtlab.data.worlds.scenes.sampling import SceneOptions, absent, how_many, present, various
+from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Description, Thing, before, place, sides
+from mtlab.data.worlds.scenes.wordings import ask
 
 QUESTIONS = 4  #: per scene
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ShapesQuestion:
     """A question and its answer."""
 
     text: str
@@ -33,17 +33,17 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class ShapesScene:
     """A picture's things and what is asked about them."""
 
     things: tuple[Thing, ...]
-    questions: tuple[Question, ...]
+    questions: tuple[ShapesQuestion, ...]
 
 
-Family = Callable[[Dice, World], Scene]
+Family = Callable[[Dice, SceneOptions], ShapesScene]
 
 
-def existence(dice: Dice, world: World) -> Scene:
+def existence(dice: Dice, world: SceneOptions) -> ShapesScene:
     """Ask what is there: "Is there a red circle?"; twice yes, twice no."""
     kinds = [dice.pick(("colour", "shape", "both", "both")) for _ in range(QUESTIONS // 2)]
     while True:
@@ -53,46 +53,50 @@ def existence(dice: Dice, world: World) -> Scene:
             break
     questions = []
     for kind in kinds:
-        questions.append(Question(ask(dice, "existence", dice.pick(there[kind])), "yes"))
-        questions.append(Question(ask(dice, "existence", dice.pick(missing[kind])), "no"))
+        questions.append(ShapesQuestion(ask(dice, "existence", dice.pick(there[kind])), "yes"))
+        questions.append(ShapesQuestion(ask(dice, "existence", dice.pick(missing[kind])), "no"))
     return _scene(dice, world, things, questions)
 
 
-def count(dice: Dice, world: World) -> Scene:
+def count(dice: Dice, world: SceneOptions) -> ShapesScene:
     """Ask how many: "How many circles are there?"; the answers 0, 1, 2 and 3 once each."""
     kinds = dice.shuffled(("colour", "colour", "shape", "shape"))
-    single = {"colour": [Described(colour=c) for c in COLOURS], "shape": [Described(shape=s) for s in SHAPES]}
+    single = {"colour": [Description(colour=c) for c in COLOURS], "shape": [Description(shape=s) for s in SHAPES]}
     while True:
         things = various(dice, world, how_many(dice, world, 3))
         asked = [[it for it in single[kind] if it.count(things) == number] for number, kind in enumerate(kinds)]
         if all(asked):
             break
     chosen = [dice.pick(these) for these in asked]
-    questions = [Question(ask(dice, "count", it, plural=True), str(number)) for number, it in enumerate(chosen)]
+    questions = [ShapesQuestion(ask(dice, "count", it, plural=True), str(number)) for number, it in enumerate(chosen)]
     return _scene(dice, world, things, questions)
 
 
-def colour(dice: Dice, world: World) -> Scene:
+def colour(dice: Dice, world: SceneOptions) -> ShapesScene:
     """Ask for the colour of a shape: "What colour is the circle?"; each colour once."""
     things = _paired(dice, world)
-    questions = [Question(_of(dice, "colour", Described(shape=it.shape), things), it.colour) for it in things[:4]]
+    questions = [
+        ShapesQuestion(_of(dice, "colour", Description(shape=it.shape), things), it.colour) for it in things[:4]
+    ]
     return _scene(dice, world, things, questions)
 
 
-def shape(dice: Dice, world: World) -> Scene:
+def shape(dice: Dice, world: SceneOptions) -> ShapesScene:
     """Ask for the shape of what has a colour: "What shape is the red thing?"; each shape once."""
     things = _paired(dice, world)
-    questions = [Question(_of(dice, "shape", Described(colour=it.colour), things), it.shape) for it in things[:4]]
+    questions = [
+        ShapesQuestion(_of(dice, "shape", Description(colour=it.colour), things), it.shape) for it in things[:4]
+    ]
     return _scene(dice, world, things, questions)
 
 
-def spatial(dice: Dice, world: World) -> Scene:
+def spatial(dice: Dice, world: SceneOptions) -> ShapesScene:
     """Ask where a thing is, seen from the picture's middle or from another; left, right, above and below once each."""
     middle = dice.chance(world.difficulty.middles) and world.objects[1] >= 4
     return _around(dice, world) if middle else _beside(dice, world)
 
 
-def comparison(dice: Dice, world: World) -> Scene:
+def comparison(dice: Dice, world: SceneOptions) -> ShapesScene:
     """Compare a thing's size with all others' or another's, or how many there are of two kinds; twice yes, twice no."""
     level, drawn = world.difficulty, dice.between(0, 1)
     if drawn < level.extremes:
@@ -113,16 +117,16 @@ FEWEST = {"existence": 2, "count": 3, "colour": 4, "shape": 4, "spatial": 3, "co
 ANSWERS = ("yes", "no", "0", "1", "2", "3", *COLOURS, *SHAPES, "left", "right", "above", "below")
 
 
-def _around(dice: Dice, world: World) -> Scene:
+def _around(dice: Dice, world: SceneOptions) -> ShapesScene:
     things, names = _named(dice, world, 4)
     zones = sides(world.difficulty)
     chosen = dict(zip(dice.shuffled(list(names)), zones, strict=False))
     things = place(dice, things, world.difficulty.gap, {index: zones[side] for index, side in chosen.items()})
-    questions = [Question(ask(dice, "middle", dice.pick(names[index])), side) for index, side in chosen.items()]
-    return Scene(tuple(things), tuple(questions))
+    questions = [ShapesQuestion(ask(dice, "middle", dice.pick(names[index])), side) for index, side in chosen.items()]
+    return ShapesScene(tuple(things), tuple(questions))
 
 
-def _beside(dice: Dice, world: World) -> Scene:
+def _beside(dice: Dice, world: SceneOptions) -> ShapesScene:
     level = world.difficulty
     while True:
         things, names = _named(dice, world, 3)
@@ -135,12 +139,12 @@ def _beside(dice: Dice, world: World) -> Scene:
     questions = []
     for found, (answer, opposite) in ((aside, ("left", "right")), (over, ("above", "below"))):
         *_, one, other = dice.pick(found)
-        questions.append(Question(ask(dice, "relation", dice.pick(one), dice.pick(other)), answer))
-        questions.append(Question(ask(dice, "relation", dice.pick(other), dice.pick(one)), opposite))
-    return Scene(tuple(things), tuple(questions))
+        questions.append(ShapesQuestion(ask(dice, "relation", dice.pick(one), dice.pick(other)), answer))
+        questions.append(ShapesQuestion(ask(dice, "relation", dice.pick(other), dice.pick(one)), opposite))
+    return ShapesScene(tuple(things), tuple(questions))
 
 
-def _extreme(dice: Dice, world: World) -> Scene:
+def _extreme(dice: Dice, world: SceneOptions) -> ShapesScene:
     things, names = _named(dice, world, 2)
     kind, (low, high), ratio = _way(dice, world, "largest", "smallest"), world.difficulty.sizes, world.difficulty.ratio
     chosen = dice.pick(list(names))
@@ -154,12 +158,12 @@ def _extreme(dice: Dice, world: World) -> Scene:
     others = [index for index in names if index != chosen]
     questions = []
     for _ in range(QUESTIONS // 2):
-        questions.append(Question(ask(dice, kind, dice.pick(names[chosen])), "yes"))
-        questions.append(Question(ask(dice, kind, dice.pick(names[dice.pick(others)])), "no"))
+        questions.append(ShapesQuestion(ask(dice, kind, dice.pick(names[chosen])), "yes"))
+        questions.append(ShapesQuestion(ask(dice, kind, dice.pick(names[dice.pick(others)])), "no"))
     return _scene(dice, world, things, questions)
 
 
-def _sizes(dice: Dice, world: World) -> Scene:
+def _sizes(dice: Dice, world: SceneOptions) -> ShapesScene:
     ratio = world.difficulty.ratio
     while True:
         things, names = _named(dice, world, 2)
@@ -172,12 +176,12 @@ def _sizes(dice: Dice, world: World) -> Scene:
         answers = ("yes", "no") if kind == "larger" else ("no", "yes")
         large, small = dice.pick(pairs)
         for (one, other), answer in zip(((large, small), (small, large)), answers, strict=True):
-            questions.append(Question(ask(dice, kind, dice.pick(names[one]), dice.pick(names[other])), answer))
+            questions.append(ShapesQuestion(ask(dice, kind, dice.pick(names[one]), dice.pick(names[other])), answer))
     return _scene(dice, world, things, questions)
 
 
-def _amounts(dice: Dice, world: World) -> Scene:
-    kinds = [Described(colour=c) for c in COLOURS] if dice.chance(0.5) else [Described(shape=s) for s in SHAPES]
+def _amounts(dice: Dice, world: SceneOptions) -> ShapesScene:
+    kinds = [Description(colour=c) for c in COLOURS] if dice.chance(0.5) else [Description(shape=s) for s in SHAPES]
     while True:
         things = various(dice, world, how_many(dice, world, 3))
         numbers = [it.count(things) for it in kinds]
@@ -190,33 +194,33 @@ def _amounts(dice: Dice, world: World) -> Scene:
         answers = ("yes", "no") if kind == "more" else ("no", "yes")
         many, few = dice.pick(pairs)
         for (one, other), answer in zip(((many, few), (few, many)), answers, strict=True):
-            questions.append(Question(ask(dice, kind, kinds[one], kinds[other], plural=True), answer))
+            questions.append(ShapesQuestion(ask(dice, kind, kinds[one], kinds[other], plural=True), answer))
     return _scene(dice, world, things, questions)
 
 
-def _way(dice: Dice, world: World, usual: str, opposite: str) -> str:
+def _way(dice: Dice, world: SceneOptions, usual: str, opposite: str) -> str:
     return opposite if dice.chance(world.difficulty.opposites) else usual
 
 
-def _paired(dice: Dice, world: World) -> list[Thing]:
+def _paired(dice: Dice, world: SceneOptions) -> list[Thing]:
     """Draw four things of four colours and four shapes; any more are twins of the first ones."""
     kinds = list(zip(dice.shuffled(COLOURS), dice.shuffled(SHAPES), strict=True))
     number = how_many(dice, world, 4)
     return [Thing(*kinds[index % 4], dice.between(*world.difficulty.sizes)) for index in range(number)]
 
 
-def _named(dice: Dice, world: World, fewest: int) -> tuple[list[Thing], dict[int, list[Described]]]:
+def _named(dice: Dice, world: SceneOptions, fewest: int) -> tuple[list[Thing], dict[int, list[Description]]]:
     """Draw things of which at least `fewest` can be named; with them, the names of each."""
     number = how_many(dice, world, fewest)
     full = dice.chance(world.difficulty.full_names)
     while True:
         kinds = zip(_mixed(dice, COLOURS, number), _mixed(dice, SHAPES, number), strict=True)
         things = [Thing(*kind, dice.between(*world.difficulty.sizes)) for kind in kinds]
-        names: dict[int, list[Described]] = {}
+        names: dict[int, list[Description]] = {}
         for index, it in enumerate(things):
-            single = [Described(colour=it.colour), Described(shape=it.shape)]
+            single = [Description(colour=it.colour), Description(shape=it.shape)]
             unique = [
-                name for name in ([Described(it.colour, it.shape)] if full else single) if name.count(things) == 1
+                name for name in ([Description(it.colour, it.shape)] if full else single) if name.count(things) == 1
             ]
             if unique:
                 names[index] = unique
@@ -230,10 +234,12 @@ def _mixed(dice: Dice, values: Sequence[str], number: int) -> list[str]:
     return dice.shuffled(pool[:number])
 
 
-def _of(dice: Dice, kind: str, it: Described, things: Sequence[Thing]) -> str:
+def _of(dice: Dice, kind: str, it: Description, things: Sequence[Thing]) -> str:
     several = it.count(things) > 1
     return ask(dice, f"{kind} of several" if several else kind, it, plural=several)
 
 
-def _scene(dice: Dice, world: World, things: Sequence[Thing], questions: Sequence[Question]) -> Scene:
-    return Scene(tuple(place(dice, things, world.difficulty.gap)), tuple(questions))
+def _scene(
+    dice: Dice, world: SceneOptions, things: Sequence[Thing], questions: Sequence[ShapesQuestion]
+) -> ShapesScene:
+    return ShapesScene(tuple(place(dice, things, world.difficulty.gap)), tuple(questions))

@@ -35,7 +35,7 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class Description:
     """A description, by colour, by shape, or by both."""
 
     colour: str | None = None

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtlab.data.worlds.scenes.dice import Dice
-from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Described, Thing, place
-from mtlab.data.worlds.scenes.things import World, how_many, various
-from mtlab.data.worlds.scenes.words import Wording
+from mtlab.data.worlds.scenes.sampling import SceneOptions, how_many, various
+from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Description, Thing, place
+from mtlab.data.worlds.scenes.wordings import Wording
 
 STATED = {
     "both": (
@@ -43,45 +43,45 @@ Pair = tuple[tuple[Thing, ...], tuple[Thing, ...]]  #: of the left picture, of t
 
 
 @dataclass(frozen=True, slots=True)
-class Four:
+class StatementQuad:
     """Two pairs of pictures and two statements: the first is true of the first pair alone, the second of the second."""
 
     pairs: tuple[Pair, Pair]
     statements: tuple[str, str]
 
 
-Family = Callable[[Dice, World], Four]
+Family = Callable[[Dice, SceneOptions], StatementQuad]
 
 
-def both(dice: Dice, world: World) -> Four:
+def both(dice: Dice, world: SceneOptions) -> StatementQuad:
     """Say that something is in both pictures: it is, or it is in one of them."""
     first, second = _two(dice, world)
 
-    def pair(everywhere: Described, once: Described) -> Pair:
+    def pair(everywhere: Description, once: Description) -> Pair:
         return _pair(dice, world, {everywhere: (True, True), once: dice.pick(ONE)})
 
     return _four(dice, "both", (first, second), (pair(first, second), pair(second, first)))
 
 
-def one(dice: Dice, world: World) -> Four:
+def one(dice: Dice, world: SceneOptions) -> StatementQuad:
     """Say that something is in just one picture: it is; or it is in both, or in none.
 
     Who sees one picture of the two knows nothing of the truth.
     """
     first, second = _two(dice, world)
 
-    def pair(once: Described, alike: Described) -> Pair:
+    def pair(once: Description, alike: Description) -> Pair:
         there = dice.chance(0.5)
         return _pair(dice, world, {once: dice.pick(ONE), alike: (there, there)})
 
     return _four(dice, "one", (first, second), (pair(first, second), pair(second, first)))
 
 
-def more(dice: Dice, world: World) -> Four:
+def more(dice: Dice, world: SceneOptions) -> StatementQuad:
     """Say of which picture it shows more of something: it shows more, or fewer."""
     first, second, *_ = dice.shuffled(_single(dice))
 
-    def pair(many: Described, few: Described) -> Pair:
+    def pair(many: Description, few: Description) -> Pair:
         """Draw a pair of which the left picture shows more of one and fewer of the other."""
         while True:
             left, right = (various(dice, world, how_many(dice, world, 2)) for _ in range(2))
@@ -96,38 +96,38 @@ def more(dice: Dice, world: World) -> Four:
 FAMILIES: Mapping[str, Family] = {"both": both, "one": one, "more": more}
 
 
-def _single(dice: Dice) -> list[Described]:
+def _single(dice: Dice) -> list[Description]:
     if dice.chance(0.5):
-        return [Described(colour=colour) for colour in COLOURS]
-    return [Described(shape=shape) for shape in SHAPES]
+        return [Description(colour=colour) for colour in COLOURS]
+    return [Description(shape=shape) for shape in SHAPES]
 
 
-def _two(dice: Dice, world: World) -> tuple[Described, Described]:
+def _two(dice: Dice, world: SceneOptions) -> tuple[Description, Description]:
     """Draw two descriptions of which neither takes in the other."""
-    full = [Described(colour, shape) for colour in COLOURS for shape in SHAPES]
+    full = [Description(colour, shape) for colour in COLOURS for shape in SHAPES]
     first, second, *_ = dice.shuffled(full if dice.chance(world.difficulty.pairs_in_full) else _single(dice))
     return first, second
 
 
-def _pair(dice: Dice, world: World, where: Mapping[Described, tuple[bool, bool]]) -> Pair:
+def _pair(dice: Dice, world: SceneOptions, where: Mapping[Description, tuple[bool, bool]]) -> Pair:
     """Draw two pictures that do, or do not, show what is described."""
     left, right = (_showing(dice, world, {it: places[picture] for it, places in where.items()}) for picture in range(2))
     return left, right
 
 
-def _showing(dice: Dice, world: World, there: Mapping[Described, bool]) -> tuple[Thing, ...]:
+def _showing(dice: Dice, world: SceneOptions, there: Mapping[Description, bool]) -> tuple[Thing, ...]:
     while True:
         things = various(dice, world, how_many(dice, world, 2))
         if all(bool(it.count(things)) == shown for it, shown in there.items()):
             return _placed(dice, world, things)
 
 
-def _placed(dice: Dice, world: World, things: Sequence[Thing]) -> tuple[Thing, ...]:
+def _placed(dice: Dice, world: SceneOptions, things: Sequence[Thing]) -> tuple[Thing, ...]:
     return tuple(place(dice, things, world.difficulty.gap))
 
 
 def _four(
-    dice: Dice, kind: str, about: tuple[Described, Described], pairs: tuple[Pair, Pair], *, plural: bool = False
-) -> Four:
+    dice: Dice, kind: str, about: tuple[Description, Description], pairs: tuple[Pair, Pair], *, plural: bool = False
+) -> StatementQuad:
     first, second = (dice.pick(STATED[kind]).ask(it, plural=plural) for it in about)
-    return Four(pairs, (first, second))
+    return StatementQuad(pairs, (first, second))

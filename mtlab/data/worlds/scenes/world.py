@@ -13,8 +13,8 @@ from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split
 from mtlab.data.worlds.scenes.dice import Dice
 from mtlab.data.worlds.scenes.render import render
+from mtlab.data.worlds.scenes.sampling import SceneOptions
 from mtlab.data.worlds.scenes.scene import DIFFICULTIES, Thing
-from mtlab.data.worlds.scenes.things import World
 from mtlab.errors import UserError
 
 
@@ -76,7 +76,7 @@ class ShapesWorld(Dataset):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.difficulty = DIFFICULTIES[config.difficulty]
-        self.drawn_from = World(config.objects, self.difficulty)
+        self.drawn_from = SceneOptions(config.objects, self.difficulty)
         self._examples: dict[Split, tuple[Example, ...]] = {}
 
     @classmethod

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.records import in_subset
 from mtlab.data.shards.selection import Stretch
 
 
 @dataclass(frozen=True)
-class Layout:
+class SampleTable:
     """The samples of a stretch."""
 
     keys: tuple[str, ...]
@@ -25,7 +25,7 @@ class Layout:
     texts: NDArray[np.int64]  #: of the subset, [n]
 
 
-def layout(shards: Shards, stretch: Stretch, subset: str) -> Layout:
+def read_sample_table(shards: ShardFolder, stretch: Stretch, subset: str) -> SampleTable:
     """Read the lines of a shard and keep what is needed to plan with.
 
     Raises:
@@ -33,7 +33,7 @@ def layout(shards: Shards, stretch: Stretch, subset: str) -> Layout:
 
     """
     rows = shards.rows(stretch.shard)[stretch.first : stretch.last]
-    return Layout(
+    return SampleTable(
         tuple(row.key for row in rows),
         np.array([row.offset for row in rows], np.int64),
         np.array([row.end for row in rows], np.int64),
@@ -41,7 +41,7 @@ def layout(shards: Shards, stretch: Stretch, subset: str) -> Layout:
     )
 
 
-def per_turn(shards: Shards, stretch: Stretch, subset: str, turns: int) -> list[int]:
+def per_turn(shards: ShardFolder, stretch: Stretch, subset: str, turns: int) -> list[int]:
     """Count the texts that a stretch has in each turn, if text j of a sample comes in turn j modulo `turns`.
 
     Of a whole shard the index tells it; of a part of one the lines are read.
@@ -49,7 +49,7 @@ def per_turn(shards: Shards, stretch: Stretch, subset: str, turns: int) -> list[
     if stretch.whole:
         counts = stretch.shard.per_text.get(subset, ())
         return [sum(counts[turn::turns]) for turn in range(turns)]
-    texts = layout(shards, stretch, subset).texts
+    texts = read_sample_table(shards, stretch, subset).texts
     return [int(in_turn(texts, turn, turns).sum()) for turn in range(turns)]
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TextIO
 
 from mtlab import files
-from mtlab.data.converters.base import Bad
+from mtlab.data.converters.base import RejectedRow
 from mtlab.errors import UserError
 
 WRONG = 100  #: if the first so many rows of a part are all bad, they are of something else
 
 
-class Leavings:
+class RejectLog:
     """Rows and images that are left out.
 
     Args:
@@ -31,9 +31,9 @@ class Leavings:
         self._stream = stream
         self._max_bad = max_bad
         self._counts: Counter[tuple[str, bool]] = Counter()
-        self._first: dict[tuple[str, bool], Bad] = {}
+        self._first: dict[tuple[str, bool], RejectedRow] = {}
 
-    def add(self, bad: Iterable[Bad]) -> None:
+    def add(self, bad: Iterable[RejectedRow]) -> None:
         """Take more."""
         for each in bad:
             sort = (each.part, each.missing)
@@ -72,20 +72,20 @@ class Leavings:
 
 
 @contextmanager
-def leavings(path: Path, max_bad: float) -> Iterator[Leavings]:
+def reject_log(path: Path, max_bad: float) -> Iterator[RejectLog]:
     """Open the list anew; it stays whatever happens, as errors point to it."""
     with files.writing(path):
         stream = path.open("w", encoding="utf-8")
     with stream:
-        yield Leavings(path, stream, max_bad)
+        yield RejectLog(path, stream, max_bad)
 
 
-def to_line(bad: Bad) -> str:
+def to_line(bad: RejectedRow) -> str:
     """Write a row that is left out as a line."""
     told = {"part": bad.part, "missing": bad.missing, "texts": bad.texts, "place": bad.place, "reason": bad.reason}
     return json.dumps(told) + "\n"
 
 
-def from_line(line: str) -> Bad:
+def from_line(line: str) -> RejectedRow:
     """Read what `to_line` wrote."""
-    return Bad(**json.loads(line))
+    return RejectedRow(**json.loads(line))

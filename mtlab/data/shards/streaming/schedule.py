@@ -15,7 +15,7 @@ from mtlab.errors import UserError
 
 
 @dataclass(frozen=True)
-class Run:
+class TextSpan:
     """Texts that follow each other in an epoch of a line."""
 
     line: int  #: which data set of a mixture; 0 where all are one
@@ -24,7 +24,7 @@ class Run:
     size: int
 
 
-def steps_of(texts: int, batch: int, start: int) -> Iterator[list[Run]]:
+def epoch_steps(texts: int, batch: int, start: int) -> Iterator[list[TextSpan]]:
     """Give the texts of each step from `start` on, without end; an epoch has ⌊texts / batch⌋ steps.
 
     Raises:
@@ -37,11 +37,11 @@ def steps_of(texts: int, batch: int, start: int) -> Iterator[list[Run]]:
     step = start
     while True:
         epoch, at = divmod(step, whole)
-        yield [Run(0, epoch, at * batch, batch)]
+        yield [TextSpan(0, epoch, at * batch, batch)]
         step += 1
 
 
-def mixed_steps(texts: Sequence[int], weights: Sequence[float], batch: int, start: int) -> Iterator[list[Run]]:
+def mixture_steps(texts: Sequence[int], weights: Sequence[float], batch: int, start: int) -> Iterator[list[TextSpan]]:
     """Give the texts of each step of a mixture: each data set by its weight, in epochs of its own.
 
     Shares are kept over the steps: what a step gives too much, the following ones give less. They are handed out in
@@ -51,7 +51,7 @@ def mixed_steps(texts: Sequence[int], weights: Sequence[float], batch: int, star
         UserError: a data set has fewer texts than a grain.
 
     """
-    size = grain(batch)
+    size = grain_size(batch)
     seats, whole = batch // size, [count // size * size for count in texts]
     if not all(whole):
         raise UserError(
@@ -72,7 +72,7 @@ def mixed_steps(texts: Sequence[int], weights: Sequence[float], batch: int, star
         step += 1
 
 
-def grain(batch: int) -> int:
+def grain_size(batch: int) -> int:
     """Choose how many texts of a data set come together: an eighth of the batch at most, and a divisor of both."""
     size = math.gcd(batch, LANES)
     while size > 1 and size * 8 > batch:
@@ -100,10 +100,10 @@ def _seated(credit: list[int], shares: Sequence[int], seats: int) -> list[int]:
     return chosen
 
 
-def _runs(line: int, first: int, size: int, whole: int) -> Iterator[Run]:
+def _runs(line: int, first: int, size: int, whole: int) -> Iterator[TextSpan]:
     """Cut a run at the ends of its data set's epochs."""
     while size:
         epoch, at = divmod(first, whole)
         here = min(size, whole - at)
-        yield Run(line, epoch, at, here)
+        yield TextSpan(line, epoch, at, here)
         first, size = first + here, size - here

@@ -21,7 +21,7 @@ def content_hash(data: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def remembered(subject: str, key: Any, learn: Callable[[], Any]) -> Any:
+def cached(subject: str, key: Any, learn: Callable[[], Any]) -> Any:
     """Return `learn()`, plain data, or what it returned last time for the same `key`.
 
     One small file per fact, so that processes that learn different facts at once do not undo each other.
@@ -39,14 +39,14 @@ def remembered(subject: str, key: Any, learn: Callable[[], Any]) -> Any:
     return fact
 
 
-def remembered_info(subject: str, key: Any, libraries: Iterable[str], learn: Callable[[], TowerInfo]) -> TowerInfo:
-    """`remembered` for a tower's description, which also depends on the versions of `libraries`."""
-    versioned = {"options": key, "versions": {library: version(library) for library in libraries}}
-    fact = remembered(subject, versioned, lambda: vars(learn()))
+def cached_tower_info(subject: str, key: Any, libraries: Iterable[str], learn: Callable[[], TowerInfo]) -> TowerInfo:
+    """`cached` for a tower's description, which also depends on the versions of `libraries`."""
+    versioned = {"options": key, "versions": {library: library_version(library) for library in libraries}}
+    fact = cached(subject, versioned, lambda: vars(learn()))
     return TowerInfo(**{**fact, "widths": tuple(fact["widths"])})
 
 
-def version(library: str) -> str:
+def library_version(library: str) -> str:
     """Return the version of an installed library, without importing it."""
     return metadata.version(library)
 
@@ -61,7 +61,7 @@ def file_digest(path: Path) -> str:
     try:
         status = path.stat()
         key = [str(path.resolve()), status.st_size, status.st_mtime_ns]
-        return str(remembered("digest", key, lambda: files.sha256(path)))
+        return str(cached("digest", key, lambda: files.sha256(path)))
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None
 

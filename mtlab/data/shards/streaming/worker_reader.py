@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 
 from mtlab.data.shards.decode import pixels
-from mtlab.data.shards.layout import Layout, in_turn, layout
 from mtlab.data.shards.records import Record, image_keys, in_subset, record
-from mtlab.data.shards.streaming.epoch import WINDOW, Epoch, Unit, shuffled
-from mtlab.data.shards.streaming.sequence import Run
-from mtlab.data.shards.streaming.window import Taken, take
-from mtlab.data.transforms.base import Transform
+from mtlab.data.shards.streaming.epoch import WINDOW, Epoch, ShardPass, shuffled
+from mtlab.data.shards.streaming.sample_reader import RawSample, read_samples
+from mtlab.data.shards.streaming.sample_table import SampleTable, in_turn, read_sample_table
+from mtlab.data.shards.streaming.schedule import TextSpan
+from mtlab.data.transforms.base import ImageTransform
 from mtlab.seeding import derive
 
 REMEMBERED = 256  #: layouts of stretches
 
 
 @dataclass(frozen=True)
-class Item:
+class EncodedText:
     """A text with its images, not yet decoded."""
 
     record: Record
@@ -36,7 +36,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkerShare:
     """Some texts of a batch, ready for a tower."""
 
     places: tuple[int, ...]  #: in the batch, [k]
@@ -46,7 +46,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Reader:
+class WorkerInfo:
     """Which of several processes this is."""
 
     rank: int = 0
@@ -74,12 +74,12 @@ class Reader:
 
 
 @dataclass
-class Samples:
+class SampleReader:
     """Reads samples of stretches, and remembers where they lie."""
 
-    _layouts: OrderedDict[tuple[int, str, int, int, str], Layout] = field(default_factory=OrderedDict)
+    _layouts: OrderedDict[tuple[int, str, int, int, str], SampleTable] = field(default_factory=OrderedDict)
 
-    def items(self, wanted: Sequence[tuple[Unit, int]], seed: int | None) -> list[Item]:
+    def items(self, wanted: Sequence[tuple[ShardPass, int]], seed: int | None) -> list[EncodedText]:
         """Read texts, each by its unit and its place in it; neighbours are read in one piece.
 
         Args:
@@ -90,38 +90,38 @@ class Samples:
             UserError: a shard is damaged, or cannot be read any more.
 
         """
-        by_unit: dict[Unit, list[int]] = {}
+        by_unit: dict[ShardPass, list[int]] = {}
         for unit, place in wanted:
             by_unit.setdefault(unit, []).append(place)
-        found: dict[tuple[Unit, int], Item] = {}
+        found: dict[tuple[ShardPass, int], EncodedText] = {}
         for unit, places in by_unit.items():
             held = self._layout(unit)
             ends = np.cumsum(in_turn(held.texts, unit.turn, unit.turns))
             rows = np.searchsorted(ends, places, side="right").tolist()
-            taken = take(unit.shards, unit.stretch, held, rows)
+            taken = read_samples(unit.shards, unit.stretch, held, rows)
             for place, row in zip(places, rows, strict=True):
                 nth = place - (int(ends[row - 1]) if row else 0)
                 found[unit, place] = _item(unit, taken[row], unit.turn + nth * unit.turns, seed)
         return [found[each] for each in wanted]
 
-    def _layout(self, unit: Unit) -> Layout:
+    def _layout(self, unit: ShardPass) -> SampleTable:
         stretch = unit.stretch
         key = (id(unit.shards), stretch.shard.file, stretch.first, stretch.last, unit.subset)
         if key not in self._layouts:
-            self._layouts[key] = layout(unit.shards, stretch, unit.subset)
+            self._layouts[key] = read_sample_table(unit.shards, stretch, unit.subset)
             if len(self._layouts) > REMEMBERED:
                 self._layouts.popitem(last=False)
         self._layouts.move_to_end(key)
         return self._layouts[key]
 
 
-def _item(unit: Unit, taken: Taken, number: int, seed: int | None) -> Item:
+def _item(unit: ShardPass, taken: RawSample, number: int, seed: int | None) -> EncodedText:
     texts = [text for text in taken.texts if in_subset(text, unit.subset)]
     if seed is not None:
         number = int(shuffled(derive(seed, taken.key), "texts", len(texts))[number])
     keys = image_keys(taken.key, len(taken.images))
     where = f"{unit.shards.place.name}/{unit.stretch.shard.file}"
-    return Item(record(keys, texts[number]), taken.images, where, unit.source)
+    return EncodedText(record(keys, texts[number]), taken.images, where, unit.source)
 
 
 class TrainingReader:
@@ -135,23 +135,27 @@ class TrainingReader:
 
     """
 
-    def __init__(self, lines: Sequence[Sequence[Unit]], transform: Transform | None, seed: int, reader: Reader) -> None:
+    def __init__(
+        self, lines: Sequence[Sequence[ShardPass]], transform: ImageTransform | None, seed: int, reader: WorkerInfo
+    ) -> None:
         self._lines = lines
         self._transform = transform
         self._seed = seed
         self._reader = reader
-        self._samples = Samples()
+        self._samples = SampleReader()
         self._epochs: dict[int, tuple[int, Epoch]] = {}  # line → the epoch that is being read
-        self._windows: dict[tuple[int, int], tuple[int, int, list[Item]]] = {}  # line, lane → epoch, number, its texts
+        self._windows: dict[
+            tuple[int, int], tuple[int, int, list[EncodedText]]
+        ] = {}  # line, lane → epoch, number, its texts
 
-    def share(self, runs: Sequence[Run]) -> Share:
+    def share(self, runs: Sequence[TextSpan]) -> WorkerShare:
         """Read this process's texts of a step.
 
         Raises:
             UserError: a shard or an image is damaged, or cannot be read any more.
 
         """
-        chosen: list[tuple[int, Run, Item]] = []
+        chosen: list[tuple[int, TextSpan, EncodedText]] = []
         before = 0
         for run in runs:
             epoch = self._epoch(run)
@@ -161,21 +165,21 @@ class TrainingReader:
                     chosen.append(((before + at) // self._reader.ranks, run, item))
             before += run.size
         made = [_pixels(item, self._transform, self._seeds(run, item)) for _, run, item in chosen]
-        return Share(
+        return WorkerShare(
             places=tuple(place for place, _, _ in chosen),
             records=tuple(item.record for _, _, item in chosen),
             sources=tuple(item.source for _, _, item in chosen),
             pixels=stacked(made),
         )
 
-    def _epoch(self, run: Run) -> Epoch:
+    def _epoch(self, run: TextSpan) -> Epoch:
         known = self._epochs.get(run.line)
         if known is None or known[0] != run.epoch:
             known = (run.epoch, Epoch(self._lines[run.line], derive(self._seed, "line", run.line), run.epoch))
             self._epochs[run.line] = known
         return known[1]
 
-    def _text(self, run: Run, epoch: Epoch, number: int) -> Item:
+    def _text(self, run: TextSpan, epoch: Epoch, number: int) -> EncodedText:
         place, lane = divmod(number, epoch.lanes)
         window, at = divmod(place, WINDOW)
         known = self._windows.get((run.line, lane))
@@ -185,19 +189,21 @@ class TrainingReader:
             self._windows[run.line, lane] = known
         return known[2][at]
 
-    def _seeds(self, run: Run, item: Item) -> list[int]:
+    def _seeds(self, run: TextSpan, item: EncodedText) -> list[int]:
         record = item.record
         return [derive(self._seed, "augment", run.line, run.epoch, record.id, key) for key in record.images]
 
 
-def once(units: Sequence[Unit], transform: Transform | None, batch: int, reader: Reader) -> Iterator[Share]:
+def read_once(
+    units: Sequence[ShardPass], transform: ImageTransform | None, batch: int, reader: WorkerInfo
+) -> Iterator[WorkerShare]:
     """Read a process's share of all texts, each once, from front to back, in batches.
 
     Raises:
         UserError: a shard or an image is damaged, or cannot be read any more.
 
     """
-    samples = Samples()
+    samples = SampleReader()
     whole, readers = sum(unit.texts for unit in units), reader.ranks * reader.workers
     number = reader.rank * reader.workers + reader.worker
     first, last = (whole * each // readers for each in (number, number + 1))
@@ -207,7 +213,7 @@ def once(units: Sequence[Unit], transform: Transform | None, batch: int, reader:
         for item in items:
             if _shown(item) not in decoded:
                 decoded[_shown(item)] = _pixels(item, transform, [0] * len(item.images))
-        yield Share(
+        yield WorkerShare(
             places=tuple(range(len(items))),
             records=tuple(item.record for item in items),
             sources=tuple(item.source for item in items),
@@ -215,12 +221,12 @@ def once(units: Sequence[Unit], transform: Transform | None, batch: int, reader:
         )
 
 
-def _shown(item: Item) -> tuple[int, tuple[str, ...]]:
+def _shown(item: EncodedText) -> tuple[int, tuple[str, ...]]:
     """Name what a text goes with: two folders may call different images alike."""
     return item.source, item.record.images
 
 
-def _between(units: Sequence[Unit], first: int, last: int) -> list[tuple[Unit, int]]:
+def _between(units: Sequence[ShardPass], first: int, last: int) -> list[tuple[ShardPass, int]]:
     """Find texts by their numbers, counted through all units."""
     found, start = [], 0
     for unit in units:
@@ -229,7 +235,7 @@ def _between(units: Sequence[Unit], first: int, last: int) -> list[tuple[Unit, i
     return found
 
 
-def _pixels(item: Item, transform: Transform | None, seeds: Sequence[int]) -> list[Tensor]:
+def _pixels(item: EncodedText, transform: ImageTransform | None, seeds: Sequence[int]) -> list[Tensor]:
     """Decode and transform the images of a text, each with random numbers of its own."""
     if transform is None:
         return []

@@ -11,12 +11,12 @@ import torch
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
-from mtlab.towers.loading.facts import remembered
+from mtlab.towers.loading.disk_cache import cached
 
 BATCH = 4096  #: texts that are measured at once
 
 
-def cut_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
+def count_truncated_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
     """Count the texts of each split that the text tower of a resolved configuration cuts: split → texts, if any.
 
     Counted once for a tower and a data set: measuring texts takes about half a minute for a million.
@@ -24,10 +24,10 @@ def cut_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
     entry, options = lookup_options(DATASETS, config["data"], "data")
     key = {"text": config["text"], "weights": tower_digest("text", config["text"])}
     key |= {"data": config["data"], "version": entry.version, "digest": entry.cls.digest(options)}
-    return dict(remembered("cut-texts", key, lambda: _counted(config, dataset)))
+    return dict(cached("cut-texts", key, lambda: _counted(config, dataset)))
 
 
-def told(config: Mapping[str, Any], cut: Mapping[Split, int], sizes: Mapping[Split, int]) -> str | None:
+def describe_truncation(config: Mapping[str, Any], cut: Mapping[Split, int], sizes: Mapping[Split, int]) -> str | None:
     """Say how many texts are cut; None where none is."""
     if not cut:
         return None

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from mtlab.data.base import Example
-from mtlab.data.batches import Batch, Drawn, Maker, drawn_in_training
-from mtlab.data.shards.dataset import Sharded
-from mtlab.data.shards.streaming.stream import Loaded, StreamLoader
+from mtlab.data.batches import Batch, BatchSeeds, Collator, drawn_in_training
+from mtlab.data.shards.dataset import ShardedDataset
+from mtlab.data.shards.streaming.sample_loader import SampleBatch, SampleLoader
 from mtlab.distributed.ranks import ALL, Ranks
 
 
-class StreamedLoader:
+class StreamingLoader:
     """The training batches of a data set in shards.
 
     Args:
@@ -27,7 +27,7 @@ class StreamedLoader:
 
     """
 
-    def __init__(self, loader: StreamLoader, dataset: Sharded, maker: Maker) -> None:
+    def __init__(self, loader: SampleLoader, dataset: ShardedDataset, maker: Collator) -> None:
         self.loader = loader
         self.dataset = dataset
         self.maker = maker
@@ -59,7 +59,12 @@ class StreamedLoader:
             )
 
     def _batch(
-        self, places: Sequence[int], rows: Sequence[int], examples: Sequence[Example], loaded: Loaded, own: Drawn
+        self,
+        places: Sequence[int],
+        rows: Sequence[int],
+        examples: Sequence[Example],
+        loaded: SampleBatch,
+        own: BatchSeeds,
     ) -> Batch:
         """Put a micro-batch together.
 

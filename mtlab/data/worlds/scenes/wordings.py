@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mtlab.data.worlds.scenes.dice import Dice
-from mtlab.data.worlds.scenes.scene import Described
+from mtlab.data.worlds.scenes.scene import Description
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,12 @@ class Wording:
     text: str
     noun: str
 
-    def ask(self, *things: Described, plural: bool = False) -> str:
+    def ask(self, *things: Description, plural: bool = False) -> str:
         """Put the things' names in."""
         names = [self.name(thing, plural) for thing in things]
         return self.text.format(*names, a="an" if names[0][0] in "aeiou" else "a")
 
-    def name(self, thing: Described, plural: bool) -> str:
+    def name(self, thing: Description, plural: bool) -> str:
         """Name the thing: "red circle", "circle", "red shape"; with an s if plural."""
         words = " ".join(word for word in (thing.colour, thing.shape or self.noun) if word)
         return words + "s" if plural else words
@@ -110,6 +110,6 @@ WORDINGS = {
 }
 
 
-def ask(dice: Dice, kind: str, *things: Described, plural: bool = False) -> str:
+def ask(dice: Dice, kind: str, *things: Description, plural: bool = False) -> str:
     """Ask a question of this kind about these things, in one of its wordings."""
     return dice.pick(WORDINGS[kind]).ask(*things, plural=plural)

@@ -17,7 +17,7 @@ from mtlab import files
 CHUNK = 10_000  #: rows in one statement
 
 
-class Scratch:
+class ScratchDatabase:
     """A database on disk that is thrown away after the conversion.
 
     Args:

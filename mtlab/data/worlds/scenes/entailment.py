@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtlab.data.worlds.scenes.dice import Dice
-from mtlab.data.worlds.scenes.scene import COLOURS, LID, SHAPES, Described, Thing, place
-from mtlab.data.worlds.scenes.things import World, absent, how_many, various
+from mtlab.data.worlds.scenes.sampling import SceneOptions, absent, how_many, various
+from mtlab.data.worlds.scenes.scene import COLOURS, LID, SHAPES, Description, Thing, place
 
 LABELS = ("contradiction", "neutral", "entailment")
 DENIED = {"contradiction": "entailment", "neutral": "neutral", "entailment": "contradiction"}
@@ -51,7 +51,7 @@ SAID = {
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
+class LidScene:
     """A picture's things, the lid last, and the sentences about it with their labels."""
 
     things: tuple[Thing, ...]
@@ -66,47 +66,47 @@ class Hidden:
         )
 
 
-Family = Callable[[Dice, World], Hidden]
+Family = Callable[[Dice, SceneOptions], LidScene]
 
 
-def existence(dice: Dice, world: World) -> Hidden:
+def existence(dice: Dice, world: SceneOptions) -> LidScene:
     """Say that something is there: it is seen; the lid may hide it; it is not seen, nor of the colour under the lid."""
     hole = dice.pick(COLOURS)
     while True:
         things = various(dice, world, how_many(dice, world, 2))
         missing = absent(dice, world, things)["both"]
         elsewhere = [it for it in missing if it.colour != hole]
-        under = [it for s in SHAPES if not (it := Described(hole, s)).count(things)]
+        under = [it for s in SHAPES if not (it := Description(hole, s)).count(things)]
         if elsewhere and under:
             break
     seen = dice.pick(things)
     about = {
-        "entailment": Described(seen.colour, seen.shape),
+        "entailment": Description(seen.colour, seen.shape),
         "neutral": dice.pick(under),
         "contradiction": dice.pick(elsewhere),
     }
     return _scene(dice, world, "existence", things, hole, about)
 
 
-def shape(dice: Dice, world: World) -> Hidden:
+def shape(dice: Dice, world: SceneOptions) -> LidScene:
     """Say which shape the thing of a colour has: one that is seen, truly and falsely, and the one under the lid."""
     number = min(how_many(dice, world, 2), len(COLOURS) - 1)
     hole, *colours = dice.shuffled(COLOURS)
     things = [Thing(colour, dice.pick(SHAPES), dice.between(*world.difficulty.sizes)) for colour in colours[:number]]
     true, false = dice.pick(things), dice.pick(things)
     about = {
-        "entailment": Described(true.colour, true.shape),
-        "neutral": Described(hole, dice.pick(SHAPES)),
-        "contradiction": Described(false.colour, dice.pick([s for s in SHAPES if s != false.shape])),
+        "entailment": Description(true.colour, true.shape),
+        "neutral": Description(hole, dice.pick(SHAPES)),
+        "contradiction": Description(false.colour, dice.pick([s for s in SHAPES if s != false.shape])),
     }
     return _scene(dice, world, "shape", things, hole, about)
 
 
-def number(dice: Dice, world: World) -> Hidden:
+def number(dice: Dice, world: SceneOptions) -> LidScene:
     """Say that there are two of a shape: two are seen; one is, and the other may lie under the lid; none is."""
     while True:
         things = various(dice, world, how_many(dice, world, 3))
-        counted = {s: Described(shape=s).count(things) for s in SHAPES}
+        counted = {s: Description(shape=s).count(things) for s in SHAPES}
         fitting = {
             "entailment": [s for s, count in counted.items() if count >= 2],
             "neutral": [s for s, count in counted.items() if count == 1],
@@ -114,7 +114,7 @@ def number(dice: Dice, world: World) -> Hidden:
         }
         if all(fitting.values()):
             break
-    about = {label: Described(shape=dice.pick(shapes)) for label, shapes in fitting.items()}
+    about = {label: Description(shape=dice.pick(shapes)) for label, shapes in fitting.items()}
     return _scene(dice, world, "number", things, dice.pick(COLOURS), about)
 
 
@@ -123,12 +123,12 @@ FEWEST = {"number": 3}  #: shapes in a picture, beside the lid
 
 
 def _scene(
-    dice: Dice, world: World, family: str, things: Sequence[Thing], hole: str, about: Mapping[str, Described]
-) -> Hidden:
+    dice: Dice, world: SceneOptions, family: str, things: Sequence[Thing], hole: str, about: Mapping[str, Description]
+) -> LidScene:
     sentences = []
     for label, it in dice.shuffled(list(about.items())):
         denied = dice.chance(world.difficulty.opposites)
         text = dice.pick(SAID[f"{family}, denied" if denied else family])
         sentences.append((text.format(colour=it.colour, shape=it.shape), DENIED[label] if denied else label))
     lid = Thing(hole, LID, world.difficulty.sizes[1])  # as large as the largest thing, which it covers
-    return Hidden(tuple(place(dice, [*things, lid], world.difficulty.gap)), tuple(sentences))
+    return LidScene(tuple(place(dice, [*things, lid], world.difficulty.gap)), tuple(sentences))

@@ -1,6 +1,6 @@
 """Where shards lie: a folder, a web server, or behind a command. All give pieces of files, or one clear error.
 
-What stalls or disappears is asked for again a few times; then a `LostError` says what was tried: nothing hangs.
+What stalls or disappears is asked for again a few times; then a `UnreadableError` says what was tried: nothing hangs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from mtlab.errors import UserError
 T = TypeVar("T")
 
 
-class LostError(UserError):
+class UnreadableError(UserError):
     """A file of a data set cannot be read any more, after several attempts."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait, and how often to try."""
 
     seconds: float = 30.0  #: without a byte, after which an attempt has failed
@@ -31,7 +31,7 @@ class Patience:
     pause: float = 0.5  #: seconds before the second attempt; doubled for each further one
 
 
-class Place(Protocol):
+class Storage(Protocol):
     """A place where shards lie. It can be sent to another process."""
 
     @property
@@ -48,7 +48,7 @@ class Place(Protocol):
         """
 
 
-def place_of(location: str | Path, patience: Patience | None = None, *, allow_pipe: bool = False) -> Place:
+def open_storage(location: str | Path, patience: RetryPolicy | None = None, *, allow_pipe: bool = False) -> Storage:
     """Open the place that a user names.
 
     Args:
@@ -60,10 +60,10 @@ def place_of(location: str | Path, patience: Patience | None = None, *, allow_pi
         UserError: it is none of these, or a command that was not allowed.
 
     """
-    patience = patience or Patience()
+    patience = patience or RetryPolicy()
     written = str(location)
     if written.startswith("pipe:"):
-        from mtlab.data.shards.streams import Piped
+        from mtlab.data.shards.pipe import Piped
 
         if not allow_pipe:
             raise UserError(f"{written!r} runs a command: allow it by --allow-pipe")
@@ -73,20 +73,20 @@ def place_of(location: str | Path, patience: Patience | None = None, *, allow_pi
             )
         return Piped(written.removeprefix("pipe:"), patience)
     if re.match(r"https?://", written):
-        from mtlab.data.shards.web import Web
+        from mtlab.data.shards.http import Web
 
         return Web(written.rstrip("/"), patience)
     if re.match(r"[a-z][a-z0-9+.-]+:", written):
         raise UserError(f"{written!r}: shards are read from folders, http://, https://, or by pipe:COMMAND")
-    return Folder(Path(written).expanduser().absolute(), patience)
+    return LocalStorage(Path(written).expanduser().absolute(), patience)
 
 
 @dataclass(frozen=True)
-class Folder:
+class LocalStorage:
     """A folder on this machine, or on a network disk."""
 
     path: Path
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ class Folder:
         if start == 0 and stop is None and not self.path.is_dir():
             raise UserError("no such folder of shards", file=self.path)
         path = self.path / file
-        return again(lambda: _read(path, start, stop), str(path), self.patience, missing_too=stop is not None)
+        return retry(lambda: _read(path, start, stop), str(path), self.patience, missing_too=stop is not None)
 
 
 def _read(path: Path, start: int, stop: int | None) -> bytes:
@@ -117,7 +117,7 @@ def _read(path: Path, start: int, stop: int | None) -> bytes:
         os.close(descriptor)
 
 
-def again(attempt: Callable[[], T], what: str, patience: Patience, *, missing_too: bool = False) -> T:
+def retry(attempt: Callable[[], T], what: str, patience: RetryPolicy, *, missing_too: bool = False) -> T:
     """Try several times.
 
     Args:
@@ -143,6 +143,6 @@ def again(attempt: Callable[[], T], what: str, patience: Patience, *, missing_to
             if isinstance(error, TimeoutError):
                 reason = f"nothing came for {patience.seconds:g} seconds"
             if last:
-                raise LostError(f"cannot be read, {number} times: {reason}", file=what) from None
+                raise UnreadableError(f"cannot be read, {number} times: {reason}", file=what) from None
         time.sleep(patience.pause * 2 ** (number - 1))
     raise AssertionError("the last attempt returns or raises")

@@ -13,13 +13,13 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.records import Record
-from mtlab.data.shards.streaming.epoch import LANES, Unit, units
-from mtlab.data.shards.streaming.readers import Reader, Share, TrainingReader, once
-from mtlab.data.shards.streaming.sequence import Run, mixed_steps, steps_of
+from mtlab.data.shards.streaming.epoch import LANES, ShardPass, shard_passes
+from mtlab.data.shards.streaming.schedule import TextSpan, epoch_steps, mixture_steps
+from mtlab.data.shards.streaming.worker_reader import TrainingReader, WorkerInfo, WorkerShare, read_once
 from mtlab.data.shards.streaming.workers import in_processes
-from mtlab.data.transforms.base import Transform
+from mtlab.data.transforms.base import ImageTransform
 from mtlab.distributed.ranks import Ranks
 from mtlab.errors import UserError
 
@@ -27,14 +27,14 @@ logger = logging.getLogger("mtlab")
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamedTexts:
     """Which texts are streamed.
 
     Without weights an epoch has all texts of all parts once. With weights, each part is a data set of a mixture: it has
     its share of the texts of the steps, whatever its size, and epochs of its own.
     """
 
-    parts: Sequence[tuple[Shards, str]]  #: folders, and selections in them
+    parts: Sequence[tuple[ShardFolder, str]]  #: folders, and selections in them
     weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
@@ -47,11 +47,11 @@ class Stream:
                 raise UserError(f"{selection} has no text")
 
     @cached_property
-    def _units(self) -> list[list[Unit]]:
-        return [units(shards, selection, source=at) for at, (shards, selection) in enumerate(self.parts)]
+    def _units(self) -> list[list[ShardPass]]:
+        return [shard_passes(shards, selection, source=at) for at, (shards, selection) in enumerate(self.parts)]
 
     @property
-    def lines(self) -> list[list[Unit]]:
+    def lines(self) -> list[list[ShardPass]]:
         """The units of each data set of a mixture; without weights all are one."""
         return self._units if self.weights else [[unit for line in self._units for unit in line]]
 
@@ -65,15 +65,15 @@ class Stream:
         """How many files there are."""
         return len({(id(unit.shards), unit.stretch.shard.file) for line in self._units for unit in line})
 
-    def steps(self, batch: int, start: int) -> Iterator[Sequence[Run]]:
+    def steps(self, batch: int, start: int) -> Iterator[Sequence[TextSpan]]:
         """Say which texts make each step from `start` on."""
         if self.weights:
-            return mixed_steps(self.texts, self.weights, batch, start)
-        return steps_of(self.texts[0], batch, start)
+            return mixture_steps(self.texts, self.weights, batch, start)
+        return epoch_steps(self.texts[0], batch, start)
 
 
 @dataclass(frozen=True)
-class Loaded:
+class SampleBatch:
     """A batch."""
 
     records: tuple[Record, ...]  #: [B]
@@ -84,7 +84,7 @@ class Loaded:
         return len(self.records)
 
 
-class StreamLoader:
+class SampleLoader:
     """Batches of a stream.
 
     The texts of a step depend on seed and step alone: not on the number of ranks or workers. So do augmented pixels.
@@ -102,21 +102,27 @@ class StreamLoader:
     """
 
     def __init__(
-        self, stream: Stream, transform: Transform | None, *, workers: int = 0, rank: int = 0, ranks: int = 1
+        self,
+        stream: StreamedTexts,
+        transform: ImageTransform | None,
+        *,
+        workers: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         if transform is not None and not transform.square:
             raise UserError("gives images of different shapes, which do not fit into one batch", key="transform")
         self.stream = stream
         self.transform = transform
         self.workers = workers
-        self._reader = Reader(rank, ranks)
+        self._reader = WorkerInfo(rank, ranks)
 
     def __len__(self) -> int:
         return sum(self.stream.texts)
 
-    def of(self, ranks: Ranks) -> StreamLoader:
+    def of(self, ranks: Ranks) -> SampleLoader:
         """Make the same for one of several processes that train one model."""
-        return StreamLoader(self.stream, self.transform, workers=self.workers, rank=ranks.rank, ranks=ranks.ranks)
+        return SampleLoader(self.stream, self.transform, workers=self.workers, rank=ranks.rank, ranks=ranks.ranks)
 
     def steps_per_epoch(self, batch: int) -> int:
         """Count the steps of an epoch (of a mixture: in which as many texts are read as there are)."""
@@ -126,7 +132,7 @@ class StreamLoader:
         """Count the texts that each epoch leaves out, other ones each time, as they do not fill a batch."""
         return len(self) % batch
 
-    def steps(self, seed: int, batch: int, start: int = 0) -> Iterator[Loaded]:
+    def steps(self, seed: int, batch: int, start: int = 0) -> Iterator[SampleBatch]:
         """Give this rank's share of the batch of every step from `start` on, without end; nothing before it is decoded.
 
         Args:
@@ -148,7 +154,7 @@ class StreamLoader:
         while True:
             yield _merged([next(shares) for _ in range(workers)])
 
-    def once(self, batch: int) -> Iterator[Loaded]:
+    def once(self, batch: int) -> Iterator[SampleBatch]:
         """Give every text exactly once over all ranks and workers, in batches of at most `batch`.
 
         Raises:
@@ -157,21 +163,21 @@ class StreamLoader:
         """
         self._warn()
         for share in in_processes(partial(self._shares_once, batch), self.workers):
-            yield Loaded(share.records, share.sources, share.pixels)
+            yield SampleBatch(share.records, share.sources, share.pixels)
 
-    def _training_shares(self, seed: int, batch: int, start: int, worker: int, workers: int) -> Iterator[Share]:
-        reader = Reader(self._reader.rank, self._reader.ranks, worker, workers)
+    def _training_shares(self, seed: int, batch: int, start: int, worker: int, workers: int) -> Iterator[WorkerShare]:
+        reader = WorkerInfo(self._reader.rank, self._reader.ranks, worker, workers)
         training = TrainingReader(self.stream.lines, self.transform, seed, reader)
         return map(training.share, self.stream.steps(batch, start))
 
-    def _shares_once(self, batch: int, worker: int, workers: int) -> Iterator[Share]:
-        reader = Reader(self._reader.rank, self._reader.ranks, worker, workers)
+    def _shares_once(self, batch: int, worker: int, workers: int) -> Iterator[WorkerShare]:
+        reader = WorkerInfo(self._reader.rank, self._reader.ranks, worker, workers)
         whole = [
             unit
             for at, (shards, selection) in enumerate(self.stream.parts)
-            for unit in units(shards, selection, turns=1, source=at)
+            for unit in shard_passes(shards, selection, turns=1, source=at)
         ]
-        return once(whole, self.transform, batch, reader)
+        return read_once(whole, self.transform, batch, reader)
 
     def _warn(self) -> None:
         readers = self._reader.ranks * max(self.workers, 1)
@@ -186,16 +192,16 @@ class StreamLoader:
             logger.warning("%d processes read %d lanes: some read what others use", readers, LANES)
 
 
-def _merged(shares: Sequence[Share]) -> Loaded:
+def _merged(shares: Sequence[WorkerShare]) -> SampleBatch:
     """Put the shares of a batch together, each text in its place."""
     if len(shares) == 1:
         (share,) = shares
-        return Loaded(share.records, share.sources, share.pixels)
+        return SampleBatch(share.records, share.sources, share.pixels)
     places = [(place, share, at) for share in shares for at, place in enumerate(share.places)]
     places.sort(key=lambda each: each[0])
     back = torch.tensor([place for share in shares for place in share.places]).argsort()
     filled = [share.pixels for share in shares if share.pixels]
-    return Loaded(
+    return SampleBatch(
         tuple(share.records[at] for _, share, at in places),
         tuple(share.sources[at] for _, share, at in places),
         tuple(torch.cat(images)[back] for images in zip(*filled, strict=True)),

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mtlab import checksums, files
 from mtlab.data.cache.extract import Chunk
-from mtlab.data.cache.index import Index, as_bytes, checksum, from_data, library_versions, to_text
+from mtlab.data.cache.index import CacheIndex, as_bytes, checksum, from_data, library_versions, to_text
 from mtlab.data.cache.locks import QUARANTINE
 from mtlab.errors import UserError
 
@@ -63,7 +63,7 @@ class EntryFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "used").touch()
 
-    def index(self) -> Index | None:
+    def index(self) -> CacheIndex | None:
         """Read the index; None if it is missing, damaged, or contradicts the file of features."""
         try:
             index = from_data(files.read_json(self.path / "index.json"))
@@ -119,7 +119,7 @@ class EntryFolder:
         except _MissingChunkError:
             return
         self._write_index(
-            Index(
+            CacheIndex(
                 dict(made_from),
                 tuple(keys),
                 tuple(lengths),
@@ -131,18 +131,18 @@ class EntryFolder:
         )
         shutil.rmtree(self.chunks, ignore_errors=True)  # another worker may be removing it, too
 
-    def map(self, index: Index) -> NDArray[np.uint8]:
+    def map(self, index: CacheIndex) -> NDArray[np.uint8]:
         """Map the file of features into memory, as bytes; writing to the mapping never reaches the file."""
         if index.bytes == 0:
             return np.zeros(0, np.uint8)
         return np.memmap(self.features, np.uint8, mode="c")
 
-    def damaged(self, index: Index) -> list[int]:
+    def damaged(self, index: CacheIndex) -> list[int]:
         """Compare every chunk with its checksum; return those that differ."""
         data = self.map(index).data
         return [number for number, known in enumerate(index.checksums) if zlib.crc32(data[index.span(number)]) != known]
 
-    def repair(self, index: Index, number: int, chunk: Chunk) -> Index:
+    def repair(self, index: CacheIndex, number: int, chunk: Chunk) -> CacheIndex:
         """Put a damaged chunk's bytes into quarantine and a recomputed one into its place; return the new index."""
         span, data = index.span(number), as_bytes(chunk.values)
         if len(data) != span.stop - span.start:
@@ -166,7 +166,7 @@ class EntryFolder:
         for path in (self.path / "index.json", self.features):
             self._quarantine(path)
 
-    def _write_index(self, index: Index) -> None:
+    def _write_index(self, index: CacheIndex) -> None:
         files.write_text(self.path / "index.json", to_text(index))
 
     def _quarantine(self, path: Path) -> None:

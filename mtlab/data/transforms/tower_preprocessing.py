@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtlab.data.transforms.base import Transform
-from mtlab.towers.images import Fitting
+from mtlab.data.transforms.base import ImageTransform
+from mtlab.towers.images import ImagePreprocessing
 
 
-class Fitted(Transform):
+class TowerPreprocessing(ImageTransform):
     """What a tower itself does with an image.
 
     Args:
@@ -20,7 +20,7 @@ class Fitted(Transform):
 
     """
 
-    def __init__(self, fitting: Fitting) -> None:
+    def __init__(self, fitting: ImagePreprocessing) -> None:
         self.fitting = fitting
 
     def __call__(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - no dice
@@ -28,7 +28,7 @@ class Fitted(Transform):
         return self.fitting(image)
 
 
-class Augmented(Transform):
+class AugmentedPreprocessing(ImageTransform):
     """An image augmented by one of the named transforms, then normalised as the tower was trained.
 
     Args:
@@ -39,7 +39,7 @@ class Augmented(Transform):
 
     random = True
 
-    def __init__(self, transform: Transform, fitting: Fitting) -> None:
+    def __init__(self, transform: ImageTransform, fitting: ImagePreprocessing) -> None:
         self.transform = transform
         self.fitting = fitting
 

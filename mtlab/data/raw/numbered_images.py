@@ -19,7 +19,7 @@ BLOCK = 10_000_000  #: numbers of one split
 
 
 @dataclass(frozen=True)
-class Picture:
+class NumberedImage:
     """A picture (of pairs: the first one) with all texts about it."""
 
     number: int  #: unique in the data set
@@ -31,16 +31,16 @@ class Picture:
         return self.examples[0].images
 
 
-def pictures(data: Dataset, split: Split) -> list[Picture]:
+def numbered_images(data: Dataset, split: Split) -> list[NumberedImage]:
     """Collect the examples of a split by picture, in the order of the data set, and number the pictures."""
     grouped: dict[tuple[str, ...], list[Example]] = {}
     for example in data.examples(split):
         grouped.setdefault(example.images, []).append(example)
     start = BLOCK * (1 + SPLITS.index(split))
-    return [Picture(start + at, tuple(examples)) for at, examples in enumerate(grouped.values())]
+    return [NumberedImage(start + at, tuple(examples)) for at, examples in enumerate(grouped.values())]
 
 
-def counted(items: Sequence[T], what: str, progress: Progress) -> Iterator[T]:
+def with_progress(items: Sequence[T], what: str, progress: Progress) -> Iterator[T]:
     """Pass items on, and tell how far it is."""
     for done, item in enumerate(items):
         progress(what, done, len(items))

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from mtlab.data.shards.reader import Shards
+from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.records import Record
 from mtlab.errors import UserError
 from mtlab.seeding import derive
@@ -26,7 +26,7 @@ Colour = tuple[int, int, int]
 GROUND, BOX, INK, FAINT, RIGHT = (255, 255, 255), (238, 238, 238), (20, 20, 20), (110, 110, 110), (0, 90, 170)
 
 
-def contact_sheet(shards: Shards, selection: str, count: int, seed: int = 0) -> Picture:
+def contact_sheet(shards: ShardFolder, selection: str, count: int, seed: int = 0) -> Picture:
     """Draw some texts with their images.
 
     Args:
@@ -62,7 +62,7 @@ def contact_sheet(shards: Shards, selection: str, count: int, seed: int = 0) -> 
     return sheet
 
 
-def chosen_records(shards: Shards, selection: str, count: int, seed: int) -> list[Record]:
+def chosen_records(shards: ShardFolder, selection: str, count: int, seed: int) -> list[Record]:
     """Choose images at random, the same for the same seed, and of each one text.
 
     Raises:
@@ -77,7 +77,7 @@ def chosen_records(shards: Shards, selection: str, count: int, seed: int) -> lis
     return [records[place % len(records)] for place, records in found]
 
 
-def _paste(sheet: Picture, shards: Shards, key: str, left: int, top: int) -> None:
+def _paste(sheet: Picture, shards: ShardFolder, key: str, left: int, top: int) -> None:
     """Put an image into the middle of its box, as large as it fits."""
     from PIL import Image, ImageOps
 

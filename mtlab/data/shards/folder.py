@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtlab.data.shards import index as indices
-from mtlab.data.shards.index import CLASSES, Index, Kind, Shard
-from mtlab.data.shards.places import Patience, Place, place_of
+from mtlab.data.shards.index import CLASSES, Kind, Shard, ShardIndex
 from mtlab.data.shards.records import Record, image_keys, in_subset, records
-from mtlab.data.shards.samples import BLOCK, Row, from_lines
+from mtlab.data.shards.samples import BLOCK, SampleRow, from_lines
 from mtlab.data.shards.selection import Stretch, parse, stretches
+from mtlab.data.shards.storage import RetryPolicy, Storage, open_storage
 from mtlab.errors import UserError
 
 
-class Shards:
+class ShardFolder:
     """A folder of shards.
 
     Args:
@@ -34,8 +34,8 @@ class Shards:
 
     """
 
-    def __init__(self, location: str | Path, *, allow_pipe: bool = False, patience: Patience | None = None) -> None:
-        self.place: Place = place_of(location, patience, allow_pipe=allow_pipe)
+    def __init__(self, location: str | Path, *, allow_pipe: bool = False, patience: RetryPolicy | None = None) -> None:
+        self.place: Storage = open_storage(location, patience, allow_pipe=allow_pipe)
         try:
             raw = self.place.read(indices.INDEX)
         except FileNotFoundError:
@@ -43,7 +43,7 @@ class Shards:
                 f"holds no {indices.INDEX}: `mtlab data convert` writes it last", file=self.place.name
             ) from None
         self.digest = hashlib.sha256(raw).hexdigest()
-        self.index: Index = indices.from_text(raw, f"{self.place.name}/{indices.INDEX}")
+        self.index: ShardIndex = indices.from_text(raw, f"{self.place.name}/{indices.INDEX}")
 
     @property
     def kind(self) -> Kind:
@@ -88,7 +88,7 @@ class Shards:
             for row in self.rows(stretch.shard)[stretch.first : stretch.last]:
                 yield from records(row, wanted.subset)
 
-    def rows(self, shard: Shard) -> list[Row]:
+    def rows(self, shard: Shard) -> list[SampleRow]:
         """Read the samples of a shard, without images.
 
         Raises:

@@ -9,45 +9,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mtlab.data.worlds.scenes.dice import Dice
-from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Described, Difficulty, Thing
+from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Description, Difficulty, Thing
 
 
 @dataclass(frozen=True)
-class World:
+class SceneOptions:
     """What the families may draw on."""
 
     objects: tuple[int, int]  #: fewest and most things in a picture
     difficulty: Difficulty
 
 
-def how_many(dice: Dice, world: World, fewest: int) -> int:
+def how_many(dice: Dice, world: SceneOptions, fewest: int) -> int:
     """Draw a number of things, at least `fewest`."""
     return dice.integer(max(fewest, world.objects[0]), world.objects[1])
 
 
-def various(dice: Dice, world: World, number: int) -> list[Thing]:
+def various(dice: Dice, world: SceneOptions, number: int) -> list[Thing]:
     """Draw things whose colours and shapes are independent."""
     sizes = world.difficulty.sizes
     return [Thing(dice.pick(COLOURS), dice.pick(SHAPES), dice.between(*sizes)) for _ in range(number)]
 
 
-def present(things: Sequence[Thing]) -> dict[str, list[Described]]:
+def present(things: Sequence[Thing]) -> dict[str, list[Description]]:
     """Describe what is there, by colour, by shape and by both."""
     return {
-        "colour": [Described(colour=it.colour) for it in things],
-        "shape": [Described(shape=it.shape) for it in things],
-        "both": [Described(it.colour, it.shape) for it in things],
+        "colour": [Description(colour=it.colour) for it in things],
+        "shape": [Description(shape=it.shape) for it in things],
+        "both": [Description(it.colour, it.shape) for it in things],
     }
 
 
-def absent(dice: Dice, world: World, things: Sequence[Thing]) -> dict[str, list[Described]]:
+def absent(dice: Dice, world: SceneOptions, things: Sequence[Thing]) -> dict[str, list[Description]]:
     """Describe what is not there, likewise; some scenes of harder worlds name near misses alone."""
     colours, shapes = {it.colour for it in things}, {it.shape for it in things}
-    both = [Described(c, s) for c in COLOURS for s in SHAPES if not Described(c, s).count(things)]
+    both = [Description(c, s) for c in COLOURS for s in SHAPES if not Description(c, s).count(things)]
     if dice.chance(world.difficulty.near_misses):
         both = [it for it in both if it.colour in colours and it.shape in shapes]
     return {
-        "colour": [Described(colour=c) for c in COLOURS if c not in colours],
-        "shape": [Described(shape=s) for s in SHAPES if s not in shapes],
+        "colour": [Description(colour=c) for c in COLOURS if c not in colours],
+        "shape": [Description(shape=s) for s in SHAPES if s not in shapes],
         "both": both,
     }

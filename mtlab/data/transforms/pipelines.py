@@ -13,17 +13,17 @@ from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.data.transforms import geometry
-from mtlab.data.transforms.base import HALF, IMAGENET, Transform, register_transform
+from mtlab.data.transforms.base import HALF, IMAGENET, ImageTransform, register_transform
 from mtlab.data.transforms.policies import HIGHEST, array_policy, pil_policy
 
 
 @register_transform("clip")
-class Clip(Transform):
+class Clip(ImageTransform):
     """Shorter side to S, the middle S × S of it, CLIP's normalisation: corners of long images are lost."""
 
     def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - nothing is random
         """Resize and crop."""
-        return geometry.central(image, self.config.size)
+        return geometry.resize_center_crop(image, self.config.size)
 
 
 @register_transform("imagenet")
@@ -41,16 +41,16 @@ class Vit(Clip):
 
 
 @register_transform("albef")
-class Albef(Transform):
+class Albef(ImageTransform):
     """Resized to S × S whatever the aspect ratio: all of the image stays. Published models are evaluated with it."""
 
     def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - nothing is random
         """Resize."""
-        return geometry.squeezed(image, self.config.size)
+        return geometry.resize_square(image, self.config.size)
 
 
 @register_transform("pixelbert")
-class PixelBert(Transform):
+class PixelBert(ImageTransform):
     """Aspect ratio kept: shorter side to S, longer one to at most 1333/800 · S, both to multiples of 32."""
 
     square = False
@@ -58,21 +58,21 @@ class PixelBert(Transform):
 
     def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - nothing is random
         """Resize."""
-        return geometry.gridded(image, self.config.size)
+        return geometry.resize_keep_ratio(image, self.config.size)
 
 
-class _PilAugmented(Transform):
+class _PilAugmented(ImageTransform):
     """What METER's augmented pipelines share: operations first, on the whole image."""
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Transform.Config):
+    class Config(ImageTransform.Config):
         """Options in the YAML."""
 
         draws: int = option(2, "operations drawn for an image", minimum=0, maximum=10)
         level: int = option(9, "their strength, 0 to 30", minimum=0, maximum=HIGHEST["pil"])
 
     random = True
-    base: ClassVar[type[Transform]]
+    base: ClassVar[type[ImageTransform]]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -116,11 +116,11 @@ class PixelBertRandAugment(_PilAugmented):
     square = False
 
 
-class _ArrayAugmented(Transform):
+class _ArrayAugmented(ImageTransform):
     """What ALBEF's augmented pipelines share: a random crop, perhaps mirrored, then operations on S × S."""
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Transform.Config):
+    class Config(ImageTransform.Config):
         """Options in the YAML."""
 
         draws: int = option(2, "operations drawn for an image, each applied one time in two", minimum=0, maximum=10)
@@ -139,7 +139,7 @@ class _ArrayAugmented(Transform):
         """Crop, mirror, augment."""
         cropped = geometry.random_crop(image, self.config.size, self.scale, generator)
         if self.flip:
-            cropped = geometry.flipped(cropped, generator)
+            cropped = geometry.random_flip(cropped, generator)
         return self._policy(cropped, generator)
 
 

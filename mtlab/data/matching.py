@@ -12,7 +12,7 @@ import numpy as np
 from mtlab.data.masking import uniform
 
 
-def mismatches(images: Sequence[str], seed: int) -> list[int | None]:
+def draw_mismatches(images: Sequence[str], seed: int) -> list[int | None]:
     """Choose for the larger half of the rows another row, whose picture is shown instead of their own; else None.
 
     A row keeps its own picture, too, where all rows have the same.

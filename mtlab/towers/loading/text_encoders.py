@@ -18,7 +18,7 @@ from torch import nn
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, Vocabulary
 from mtlab.towers.loading import hub
-from mtlab.towers.loading.facts import files_digest, remembered_info
+from mtlab.towers.loading.disk_cache import cached_tower_info, files_digest
 
 
 def find(model: str) -> Path | None:
@@ -38,7 +38,7 @@ def find(model: str) -> Path | None:
     return hub.on_disk(model)
 
 
-def obtain(model: str, *, weights: bool) -> Path:
+def find_or_download(model: str, *, weights: bool) -> Path:
     """Return the model's folder, downloaded from the hub if need be, with or without the weights.
 
     Raises:
@@ -70,7 +70,7 @@ def describe(folder: Path, max_length: int) -> TowerInfo:
 
     """
     key = {"files": files_digest(_text_files(folder)), "max_length": max_length, "told": "with mask token"}
-    return remembered_info("transformers", key, ["transformers"], lambda: _describe(folder, max_length))
+    return cached_tower_info("transformers", key, ["transformers"], lambda: _describe(folder, max_length))
 
 
 def build(folder: Path) -> Any:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from mtlab.data.shards.places import Patience, again
+from mtlab.data.shards.storage import RetryPolicy, retry
 
 KEPT = 80  #: streams open at a time; the one that was used longest ago is closed
 PIECE = 2**20
@@ -105,7 +105,7 @@ class Piped:
     """What a command prints for each file."""
 
     command: str  #: run by the shell; {} stands for the file's name
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     _ahead: Ahead = field(default_factory=Ahead, repr=False, compare=False)
 
     @property
@@ -115,7 +115,7 @@ class Piped:
 
     def read(self, file: str, start: int = 0, stop: int | None = None) -> bytes:
         """Read a piece of what is printed."""
-        return again(lambda: self._piece(file, start, stop), f"{self.name} ({file})", self.patience)
+        return retry(lambda: self._piece(file, start, stop), f"{self.name} ({file})", self.patience)
 
     def _piece(self, file: str, start: int, stop: int | None) -> bytes:
         held = self._ahead.take(file, start, stop)
@@ -129,7 +129,7 @@ class Piped:
 class _Printed(Stream):
     """What a running command prints."""
 
-    def __init__(self, command: str, patience: Patience) -> None:
+    def __init__(self, command: str, patience: RetryPolicy) -> None:
         self._patience = patience
         # not a pipe: one that nobody reads would fill, and stop the command
         self._told = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the command

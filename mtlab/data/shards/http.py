@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from mtlab.data.shards.places import Patience, again
-from mtlab.data.shards.streams import Ahead, Stream
+from mtlab.data.shards.pipe import Ahead, Stream
+from mtlab.data.shards.storage import RetryPolicy, retry
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Web:
     """A folder on a web server."""
 
     url: str
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     _ahead: Ahead = field(default_factory=Ahead, repr=False, compare=False)
 
     @property
@@ -29,7 +29,7 @@ class Web:
     def read(self, file: str, start: int = 0, stop: int | None = None) -> bytes:
         """Read a piece of a file."""
         address = f"{self.url}/{quote(file)}"
-        return again(
+        return retry(
             lambda: self._piece(file, address, start, stop), address, self.patience, missing_too=stop is not None
         )
 

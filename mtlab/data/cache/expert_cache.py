@@ -16,12 +16,12 @@ import torch
 
 from mtlab.config.schema import CacheConfig
 from mtlab.data.cache.build import Progress, fill, mend
-from mtlab.data.cache.extract import Work
-from mtlab.data.cache.index import Index
+from mtlab.data.cache.entry import EntryFolder
+from mtlab.data.cache.extract import FeatureExtractor
+from mtlab.data.cache.index import CacheIndex
 from mtlab.data.cache.key import cache_key
-from mtlab.data.cache.locks import LOCKS, Hold
+from mtlab.data.cache.locks import LOCKS, SharedLock
 from mtlab.data.cache.size_limit import evict, limit_bytes
-from mtlab.data.cache.store import EntryFolder
 from mtlab.towers.base import Features
 from mtlab.towers.build import TowerKind
 
@@ -38,7 +38,7 @@ class CachedExperts:
 
     """
 
-    def __init__(self, entry: EntryFolder, index: Index, hold: Hold) -> None:
+    def __init__(self, entry: EntryFolder, index: CacheIndex, hold: SharedLock) -> None:
         self.path = entry.path
         self.made_from = index.made_from
         self.widths = index.widths
@@ -116,8 +116,8 @@ def expert_cache(
     limit = limit_bytes()
     key = cache_key(kind, node, dataset_node, cache)
     entry = EntryFolder(root / FOLDER / key.name)
-    work = Work(kind, node, dataset_node, cache.dtype, device)
-    hold = Hold(root / FOLDER / LOCKS / key.name)
+    work = FeatureExtractor(kind, node, dataset_node, cache.dtype, device)
+    hold = SharedLock(root / FOLDER / LOCKS / key.name)
     try:
         index = _completed(entry, dict(key.made_from), work, progress)
         opened = CachedExperts(entry, index, hold)
@@ -128,7 +128,9 @@ def expert_cache(
     return opened
 
 
-def _completed(entry: EntryFolder, made_from: dict[str, Any], work: Work, progress: Progress | None) -> Index:
+def _completed(
+    entry: EntryFolder, made_from: dict[str, Any], work: FeatureExtractor, progress: Progress | None
+) -> CacheIndex:
     while True:
         entry.touch()
         fill(entry, made_from, work, progress)

@@ -8,18 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.data.shards.index import PICTURES
-from mtlab.data.shards.layout import Layout
-from mtlab.data.shards.reader import Shards
-from mtlab.data.shards.samples import refused
+from mtlab.data.shards.folder import ShardFolder
+from mtlab.data.shards.index import IMAGES_PER_SAMPLE
+from mtlab.data.shards.samples import member_problem
 from mtlab.data.shards.selection import Stretch
+from mtlab.data.shards.streaming.sample_table import SampleTable
 from mtlab.errors import UserError
 
 GAP = 2**20  #: bytes; to pass over fewer costs less than to read anew
 
 
 @dataclass(frozen=True)
-class Taken:
+class RawSample:
     """A sample, as it lies in the shard."""
 
     key: str
@@ -28,7 +28,9 @@ class Taken:
     images: tuple[bytes, ...]
 
 
-def take(shards: Shards, stretch: Stretch, layout: Layout, places: Sequence[int]) -> dict[int, Taken]:
+def read_samples(
+    shards: ShardFolder, stretch: Stretch, layout: SampleTable, places: Sequence[int]
+) -> dict[int, RawSample]:
     """Read some samples of a stretch, neighbours in one piece.
 
     Args:
@@ -43,7 +45,7 @@ def take(shards: Shards, stretch: Stretch, layout: Layout, places: Sequence[int]
 
     """
     where = f"{shards.place.name}/{stretch.shard.file}"
-    found: dict[int, Taken] = {}
+    found: dict[int, RawSample] = {}
     for first, last in _pieces(sorted(set(places)), layout):
         piece = shards.piece(stretch.shard, int(layout.starts[first]), int(layout.ends[last]))
         samples = _samples(piece, where)
@@ -52,14 +54,14 @@ def take(shards: Shards, stretch: Stretch, layout: Layout, places: Sequence[int]
                 f"has something else where {layout.keys[first]} should be: copy or convert the shards anew", file=where
             )
         for sample in samples:
-            if len(sample.images) != PICTURES[shards.kind]:
+            if len(sample.images) != IMAGES_PER_SAMPLE[shards.kind]:
                 count = len(sample.images)
-                raise UserError(f"{sample.key} has {count} images, not {PICTURES[shards.kind]}", file=where)
+                raise UserError(f"{sample.key} has {count} images, not {IMAGES_PER_SAMPLE[shards.kind]}", file=where)
         found |= zip(range(first, last + 1), samples, strict=True)
     return found
 
 
-def _pieces(places: Sequence[int], layout: Layout) -> Iterator[tuple[int, int]]:
+def _pieces(places: Sequence[int], layout: SampleTable) -> Iterator[tuple[int, int]]:
     """Cut ascending places where too much that is not wanted would be read; give first and last of each piece."""
     first = before = places[0]
     for place in places[1:]:
@@ -70,11 +72,11 @@ def _pieces(places: Sequence[int], layout: Layout) -> Iterator[tuple[int, int]]:
     yield first, before
 
 
-def _samples(piece: bytes, where: str) -> list[Taken]:
+def _samples(piece: bytes, where: str) -> list[RawSample]:
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
     def allowed(name: str) -> bool:
-        if (reason := refused(name)) is not None:
+        if (reason := member_problem(name)) is not None:
             raise UserError(f"member {name!r} {reason}", file=where)
         return True
 
@@ -88,7 +90,9 @@ def _samples(piece: bytes, where: str) -> list[Taken]:
         raise UserError(f"is damaged ({told}): copy or convert the shards anew", file=where) from None
 
 
-def _taken(sample: dict[str, Any]) -> Taken:
+def _taken(sample: dict[str, Any]) -> RawSample:
     about = json.loads(sample["json"])
     types = sorted(kind for kind in sample if not kind.startswith("__") and kind != "json")  # 0.jpg before 1.jpg
-    return Taken(sample["__key__"], tuple(about["names"]), tuple(about["texts"]), tuple(sample[kind] for kind in types))
+    return RawSample(
+        sample["__key__"], tuple(about["names"]), tuple(about["texts"]), tuple(sample[kind] for kind in types)
+    )
