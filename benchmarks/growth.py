@@ -178,7 +178,7 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], manager: str, path
         for name, curve in curves.items()
     }
     for place, (key, _) in enumerate(panels, 1):
-        for (name, curve), style in zip(curves.items(), theme.styles(curves).values(), strict=True):
+        for (name, curve), style in zip(curves.items(), theme.assign_styles(curves).values(), strict=True):
             x = [size / getattr(base, name) for size in curve["size"]]
             figure.add_trace(
                 go.Scatter(

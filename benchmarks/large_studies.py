@@ -31,9 +31,9 @@ from mtlab.studies.plan import run_configs
 START = 10  #: runs of the study whose time is that of the start
 PAGE = """
 from mtlab.dashboard.app import answered
-from mtlab.dashboard.data import Data
+from mtlab.dashboard.dashboard_data import Data
 from mtlab.dashboard.page import Look
-from mtlab.dashboard.views import View
+from mtlab.dashboard.address import View
 import json, pathlib, time
 data = Data(pathlib.Path(sys.argv[1]))
 began = time.perf_counter(), time.process_time()

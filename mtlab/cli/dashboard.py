@@ -19,7 +19,7 @@ def dashboard(
     The address of a page holds all that is chosen on it: send it, or keep it. Nothing leaves this machine, and nothing
     is written. Needs `pip install 'mtlab\[dashboard]'`. Ctrl-C stops it.
     """
-    from mtlab.dashboard.serve import serve
+    from mtlab.dashboard.server import serve
     from mtlab.runs.store import store_root
 
     with suppress(KeyboardInterrupt):

@@ -16,9 +16,9 @@ from mtlab.errors import UserError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from mtlab.report.sync.process import Following, Sent
+    from mtlab.report.sync.process import SyncProcess, SyncProgress
     from mtlab.runs.store import Store
-    from mtlab.tracking.settings import Tracking
+    from mtlab.tracking.settings import TrackingSettings
 
 app = typer.Typer(
     name="track", help="Send studies to Weights & Biases, from the store (docs/wandb.md).", no_args_is_help=True
@@ -46,31 +46,31 @@ def sync(
     mtlab track sync quickstart · mtlab track sync quickstart --offline
     """
     from mtlab.cli.study.status import study_name
-    from mtlab.report.sync.process import Following, settings
+    from mtlab.report.sync.process import SyncProcess, tracking_settings
     from mtlab.runs.store import Store, store_root
 
     opened = Store.open(store_root(store))
     name = study_name(file, opened)
     plan = opened.plan(name)
-    keys = _keys(settings(plan), project, entity, offline=offline)
+    keys = _keys(tracking_settings(plan), project, entity, offline=offline)
     if not any(opened.state(run["id"]) == "done" for run in plan["runs"]):
         raise UserError(f"no run of {name!r} is finished yet: `mtlab run {file}`", file="command line")
-    with _bar(name) as shown, Following(opened, name, keys, typer.echo, shown) as following:
+    with _bar(name) as shown, SyncProcess(opened, name, keys, typer.echo, shown) as following:
         following.finish(quiet=True)
     _conclude(following, opened, name, offline=offline)
 
 
-def tracked(store: Store, plan: Mapping[str, Any]) -> AbstractContextManager[Following | None]:
+def tracked(store: Store, plan: Mapping[str, Any]) -> AbstractContextManager[SyncProcess | None]:
     """Follow a study while it runs, if its file says so; what trackers say is printed as it comes."""
-    from mtlab.report.sync.process import NICE, Following, settings
+    from mtlab.report.sync.process import NICE, SyncProcess, tracking_settings
 
-    keys = settings(plan)
+    keys = tracking_settings(plan)
     if keys.wandb is None:
         return nullcontext()
-    return Following(store, plan["study"], keys, typer.echo, nice=NICE)
+    return SyncProcess(store, plan["study"], keys, typer.echo, nice=NICE)
 
 
-def told(following: Following, store: Store, study: str) -> str:
+def told(following: SyncProcess, store: Store, study: str) -> str:
     """Say in a line what became of a study's runs."""
     from mtlab.tracking.weights_and_biases import FOLDER
 
@@ -81,10 +81,10 @@ def told(following: Following, store: Store, study: str) -> str:
     return f"{counted}{f', at {sent.places[0]}' if sent.places else ''}"
 
 
-def _keys(known: Tracking, project: str | None, entity: str | None, *, offline: bool) -> Tracking:
-    from mtlab.tracking.settings import WandbKeys
+def _keys(known: TrackingSettings, project: str | None, entity: str | None, *, offline: bool) -> TrackingSettings:
+    from mtlab.tracking.settings import WandbSettings
 
-    given = known.wandb or WandbKeys()
+    given = known.wandb or WandbSettings()
     try:
         wanted = replace(
             given,
@@ -97,7 +97,7 @@ def _keys(known: Tracking, project: str | None, entity: str | None, *, offline: 
     return replace(known, wandb=wanted)
 
 
-def _conclude(following: Following, store: Store, study: str, *, offline: bool) -> None:
+def _conclude(following: SyncProcess, store: Store, study: str, *, offline: bool) -> None:
     sent = following.sent
     typer.echo(told(following, store, study))
     if (sent.offline and not offline) or not sent.done:
@@ -113,7 +113,7 @@ def _bar(study: str) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         row = bar.add_task(f"{study}: to W&B", total=None)
 
-        def shown(sent: Sent) -> None:
+        def shown(sent: SyncProgress) -> None:
             bar.update(row, completed=sent.done, total=sent.of)
 
         yield shown

@@ -17,32 +17,32 @@ from typing import Any
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from dash.exceptions import PreventUpdate
 
-from mtlab.dashboard import missing, parts
-from mtlab.dashboard.controls import Chosen
-from mtlab.dashboard.data import Data
-from mtlab.dashboard.page import Look, Page
-from mtlab.dashboard.pages import run, studies, tokens
-from mtlab.dashboard.shell import frame, index
+from mtlab.dashboard import components, missing
+from mtlab.dashboard.address import PageAddress
+from mtlab.dashboard.controls import ControlValue
+from mtlab.dashboard.dashboard_data import DashboardData
+from mtlab.dashboard.layout import index_html, page_layout
+from mtlab.dashboard.page import Page, PageRequest
+from mtlab.dashboard.pages import run_page, studies_page, tokens_page
 from mtlab.dashboard.study import study_page
-from mtlab.dashboard.views import View
 from mtlab.errors import UserError
 
-PAGES = {"": studies, "study": study_page, "run": run, "tokens": tokens}
+PAGES = {"": studies_page, "study": study_page, "run": run_page, "tokens": tokens_page}
 
 
-def make_app(data: Data) -> Dash:
+def make_app(data: DashboardData) -> Dash:
     """Make the application that shows a store."""
     app = Dash(
         "mtlab",
-        assets_folder=str(parts.ASSETS),
+        assets_folder=str(components.ASSETS),
         title="mtlab",
         update_title="",  # the page does not blink while it is refreshed
-        index_string=index(),
+        index_string=index_html(),
         suppress_callback_exceptions=True,  # controls come and go with pages
         include_pages_meta=False,
         add_log_handler=False,
     )
-    app.layout = frame(data.store.root)
+    app.layout = page_layout(data.store.root)
     for function, output, inputs in (
         ("scheme", "scheme", [Input("theme", "value"), Input("system", "data")]),
         ("beat", "beat", [Input("clock", "n_intervals"), Input("live", "value")]),
@@ -65,7 +65,7 @@ def make_app(data: Data) -> Dash:
     def show(pathname: str, search: str, scheme: str | None, _beat: Any, seen: Any) -> Any:
         if scheme is None:  # the browser will tell at once
             raise PreventUpdate
-        answer = answered(Look(data, View.parse(pathname, search), scheme == "dark"), seen)
+        answer = render_page(PageRequest(data, PageAddress.parse(pathname, search), scheme == "dark"), seen)
         if answer is None:
             raise PreventUpdate
         return answer
@@ -79,14 +79,14 @@ def make_app(data: Data) -> Dash:
         prevent_initial_call=True,
     )
     def choose(_set: Any, _picked: Any, pathname: str, search: str) -> Any:
-        values, picks = (Chosen.of(group) for group in ctx.inputs_list)
-        found = chosen(View.parse(pathname, search), values, picks).search
+        values, picks = (ControlValue.of(group) for group in ctx.inputs_list)
+        found = apply_controls(PageAddress.parse(pathname, search), values, picks).search
         return no_update if found == (search or "") else found
 
     return app
 
 
-def answered(look: Look, seen: Any) -> tuple[dict[str, Any], Any] | None:
+def render_page(look: PageRequest, seen: Any) -> tuple[dict[str, Any], Any] | None:
     """Draw a page.
 
     Args:
@@ -101,11 +101,15 @@ def answered(look: Look, seen: Any) -> tuple[dict[str, Any], Any] | None:
     if seen == now:
         return None
     page: Page = _guarded(look, "draw")
-    parts_of = {"head": parts.flat([page.head]), "controls": list(page.controls), "body": parts.flat(page.body)}
+    parts_of = {
+        "head": components.flatten_components([page.head]),
+        "controls": list(page.controls),
+        "body": components.flatten_components(page.body),
+    }
     return {"title": page.title, **parts_of}, now
 
 
-def chosen(view: View, values: Iterable[Chosen], picks: Iterable[Chosen]) -> View:
+def apply_controls(view: PageAddress, values: Iterable[ControlValue], picks: Iterable[ControlValue]) -> PageAddress:
     """Take what the controls of a page say into its address.
 
     Args:
@@ -124,7 +128,7 @@ def chosen(view: View, values: Iterable[Chosen], picks: Iterable[Chosen]) -> Vie
     return view
 
 
-def _guarded(look: Look, wanted: str) -> Any:
+def _guarded(look: PageRequest, wanted: str) -> Any:
     """Draw the page, or tell its content; what goes wrong becomes the page, and the unexpected is printed too."""
     module = PAGES.get(look.view.path[0] if look.view.path else "", missing)
     try:

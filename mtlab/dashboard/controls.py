@@ -9,14 +9,14 @@ from typing import Any
 
 from dash import dcc, html
 
-from mtlab.dashboard import parts
-from mtlab.dashboard.parts import Part
+from mtlab.dashboard import components
+from mtlab.dashboard.components import Component
 
 Options = Mapping[str, str]  #: value → words
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ControlValue:
     """What a control says."""
 
     name: str  #: of the address, that it sets
@@ -24,7 +24,7 @@ class Chosen:
     value: Any
 
     @classmethod
-    def of(cls, group: Sequence[Mapping[str, Any]]) -> list[Chosen]:
+    def of(cls, group: Sequence[Mapping[str, Any]]) -> list[ControlValue]:
         """Read what Dash tells of all controls of a kind."""
         return [cls(*_named(each["id"]), each.get("value")) for each in group]
 
@@ -40,12 +40,12 @@ def _named(identity: Mapping[str, str]) -> tuple[str, str]:
     return (identity["sets"], identity["default"]) if "sets" in identity else (identity["picks"], identity["of"])
 
 
-def identity(name: str, default: str = "") -> dict[str, str]:
+def control_id(name: str, default: str = "") -> dict[str, str]:
     """Return the id of a control: the name that it sets, and the value that the address need not mention."""
     return {"sets": name, "default": default}
 
 
-def switch(name: str, label: str, options: Options, value: str, default: str | None = None) -> Part:
+def radio_buttons(name: str, label: str, options: Options, value: str, default: str | None = None) -> Component:
     """Choose one of a few: all are seen at once.
 
     Args:
@@ -57,31 +57,33 @@ def switch(name: str, label: str, options: Options, value: str, default: str | N
             address depends on what is in the store: a link must mean the same tomorrow.
 
     """
-    named = identity(name, _first(options, default))
+    named = control_id(name, _first(options, default))
     buttons = dcc.RadioItems(options=_options(options), value=value, id=named, className="switch", inline=True)
     return html.Div(
-        [html.Span(label, className="label", **parts.UNSEEN), buttons],
+        [html.Span(label, className="label", **components.ARIA_HIDDEN), buttons],
         className="control",
         role="group",
-        **parts.named(label),
+        **components.aria_label(label),
     )
 
 
-def choice(
+def dropdown(
     name: str, label: str, options: Options, value: str, default: str | None = None, *, wide: bool = False
-) -> Part:
-    """Choose one of many; see `switch`. `wide` is for long options."""
-    named = identity(name, _first(options, default))
+) -> Component:
+    """Choose one of many; see `radio_buttons`. `wide` is for long options."""
+    named = control_id(name, _first(options, default))
     menu = dcc.Dropdown(options=_options(options), value=value, id=named, clearable=False, className="menu")
     return _labelled(label, menu, wide=wide)
 
 
-def several(name: str, label: str, options: Options, value: Sequence[str], placeholder: str = "all") -> Part:
+def multi_dropdown(
+    name: str, label: str, options: Options, value: Sequence[str], placeholder: str = "all"
+) -> Component:
     """Choose any number of many."""
     menu = dcc.Dropdown(
         options=_options(options),
         value=list(value),
-        id=identity(name),
+        id=control_id(name),
         multi=True,
         className="menu",
         placeholder=placeholder,
@@ -89,15 +91,15 @@ def several(name: str, label: str, options: Options, value: Sequence[str], place
     return _labelled(label, menu)
 
 
-def written(name: str, label: str, value: str, placeholder: str = "") -> Part:
+def search_box(name: str, label: str, value: str, placeholder: str = "") -> Component:
     """Write a text, such as one that is looked for."""
     box = dcc.Input(
-        value=value, id=identity(name), type="search", debounce=0.3, placeholder=placeholder, className="box"
+        value=value, id=control_id(name), type="search", debounce=0.3, placeholder=placeholder, className="box"
     )
     return _labelled(label, box)
 
 
-def tick(name: str, value: str, label: str, ticked: bool) -> Part:
+def checkbox(name: str, value: str, label: str, ticked: bool) -> Component:
     """Choose whether `value` is in the list `name`; the label is for those who cannot see where the box stands."""
     return dcc.Checklist(
         options=[{"value": "yes", "label": html.Span(label, className="unseen")}],
@@ -115,7 +117,7 @@ def _options(options: Options) -> list[dict[str, str]]:
     return [{"value": value, "label": words} for value, words in options.items()]
 
 
-def _labelled(label: str, control: Part, *, wide: bool = False) -> Part:
+def _labelled(label: str, control: Component, *, wide: bool = False) -> Component:
     """Put a label before a control; Dash writes the id of the control as JSON."""
     target = json.dumps(control.id, sort_keys=True, separators=(",", ":"))
     return html.Div(

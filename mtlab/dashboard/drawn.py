@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dash import dcc, html
 
-from mtlab.dashboard import parts
-from mtlab.dashboard.parts import Part
+from mtlab.dashboard import components
+from mtlab.dashboard.components import Component
 from mtlab.report.figures import theme
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _CONFIG: Any = {
 }
 
 
-def figure(made: go.Figure, name: str, dark: bool, *, caption: bool = True) -> Part:
+def figure_component(made: go.Figure, name: str, dark: bool, *, caption: bool = True) -> Component:
     """Put a figure on a page; zoom and hidden lines stay as they are when it is drawn again.
 
     Args:
@@ -34,8 +34,8 @@ def figure(made: go.Figure, name: str, dark: bool, *, caption: bool = True) -> P
     said = dict(made.layout.meta)
     if not made.data:  # it says why there is nothing to draw
         why = " ".join(str(note.text) for note in made.layout.annotations).replace("<br>", " ")
-        return html.Div([html.H3(said["title"]), parts.empty(why)], className="figure")
-    fitted = theme.bare(theme.dark(made) if dark else made)
+        return html.Div([html.H3(said["title"]), components.empty_notice(why)], className="figure")
+    fitted = theme.without_title(theme.dark(made) if dark else made)
     fitted.update_layout(uirevision=said["title"], meta=None)
     graph = dcc.Graph(
         figure=fitted,
@@ -47,4 +47,6 @@ def figure(made: go.Figure, name: str, dark: bool, *, caption: bool = True) -> P
     )
     text = [html.H3(said["title"]), html.P(said["caption"]) if said["caption"] and caption else None]
     told = f"{said['title']}. {said['caption']}"
-    return html.Figure([html.Figcaption(text), html.Div(graph, role="img", **parts.named(told))], className="figure")
+    return html.Figure(
+        [html.Figcaption(text), html.Div(graph, role="img", **components.aria_label(told))], className="figure"
+    )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mtlab.dashboard.data import Data
-from mtlab.dashboard.parts import Part
-from mtlab.dashboard.views import View
+from mtlab.dashboard.address import PageAddress
+from mtlab.dashboard.components import Component
+from mtlab.dashboard.dashboard_data import DashboardData
 
 
 @dataclass(frozen=True)
-class Look:
+class PageRequest:
     """One look at the store."""
 
-    data: Data
-    view: View  #: which page, and what was chosen on it
+    data: DashboardData
+    view: PageAddress  #: which page, and what was chosen on it
     dark: bool = False  #: are figures to be drawn on a dark ground?
 
 
@@ -24,6 +24,6 @@ class Page:
     """A page, drawn."""
 
     title: str
-    head: Part
-    controls: Sequence[Part] = field(default=())
-    body: Sequence[Part] = ()
+    head: Component
+    controls: Sequence[Component] = field(default=())
+    body: Sequence[Component] = ()

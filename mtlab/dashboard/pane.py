@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mtlab.dashboard import controls, drawn
-from mtlab.dashboard.cards import StudyCard
-from mtlab.dashboard.page import Look
-from mtlab.dashboard.parts import Part
-from mtlab.dashboard.scope import Scope
-from mtlab.dashboard.views import View
+from mtlab.dashboard.address import PageAddress
+from mtlab.dashboard.components import Component
+from mtlab.dashboard.page import PageRequest
+from mtlab.dashboard.selection import StudySelection
+from mtlab.dashboard.summaries import StudySummary
 from mtlab.recording.reader import Kind
 
 if TYPE_CHECKING:
@@ -21,38 +21,38 @@ KINDS: Mapping[str, str] = {"contributions": "contributions", "weights": "raw we
 
 
 @dataclass(frozen=True)
-class Studied:
+class StudyRequest:
     """A look at a study."""
 
-    look: Look
-    card: StudyCard
+    look: PageRequest
+    card: StudySummary
     plan: Mapping[str, Any]  #: the stored plan, whole
-    scope: Scope  #: the part of it that is looked at
+    scope: StudySelection  #: the part of it that is looked at
 
     @property
-    def view(self) -> View:
+    def view(self) -> PageAddress:
         """The address."""
         return self.look.view
 
-    def figure(self, made: go.Figure, name: str, *, caption: bool = True) -> Part:
+    def figure(self, made: go.Figure, name: str, *, caption: bool = True) -> Component:
         """Put a figure on the page."""
-        return drawn.figure(made, name, self.look.dark, caption=caption)
+        return drawn.figure_component(made, name, self.look.dark, caption=caption)
 
 
 @dataclass(frozen=True)
-class Pane:
+class StudyTab:
     """One view of a study, drawn."""
 
-    body: Sequence[Part]
-    controls: Sequence[Part] = field(default=())
+    body: Sequence[Component]
+    controls: Sequence[Component] = field(default=())
     whole: bool = False  #: is it of the whole study, whatever is filtered?
 
 
-def kind_of(view: View) -> Kind:
+def chosen_kind(view: PageAddress) -> Kind:
     """Say whether contributions or weights are looked at."""
     return "weights" if view.text("kind") == "weights" else "contributions"
 
 
-def kind_switch(view: View) -> Part:
+def kind_switch(view: PageAddress) -> Component:
     """Choose between contributions and weights."""
-    return controls.switch("kind", "shown", KINDS, kind_of(view))
+    return controls.radio_buttons("kind", "shown", KINDS, chosen_kind(view))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from dash import dcc, html
 
-from mtlab.dashboard import parts
-from mtlab.dashboard.parts import Column, Part
-from mtlab.dashboard.scope import Scope, filters, value_of
-from mtlab.dashboard.views import address
-from mtlab.report.formats import grid, numbers
+from mtlab.dashboard import components
+from mtlab.dashboard.address import page_href
+from mtlab.dashboard.components import Component, TableColumn
+from mtlab.dashboard.selection import StudySelection, axis_value, row_filters
+from mtlab.report.formats import numbers, tables
 
 HELP = {
     "difference": "to the baseline, on shared seeds",
@@ -22,12 +22,12 @@ HELP = {
 }
 
 if TYPE_CHECKING:
-    from mtlab.report.comparison import Row
-    from mtlab.report.formats.grid import Cell
-    from mtlab.report.report import Report
+    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.formats.tables import TableCell
+    from mtlab.report.study_report import StudyReport
 
 
-def comparison(report: Report, places: Sequence[int], scope: Scope) -> Part:
+def comparison_table(report: StudyReport, places: Sequence[int], scope: StudySelection) -> Component:
     """Draw the rows of a report.
 
     Args:
@@ -36,14 +36,14 @@ def comparison(report: Report, places: Sequence[int], scope: Scope) -> Part:
         scope: what is looked at.
 
     """
-    rows, planned, laid = report.rows, [scope.rows[place] for place in places], grid.main(report)
-    groups = None if scope.group is None else [f"{scope.group}: {value_of(row, scope.group)}" for row in planned]
+    rows, planned, laid = report.rows, [scope.rows[place] for place in places], tables.variant_table(report)
+    groups = None if scope.group is None else [f"{scope.group}: {axis_value(row, scope.group)}" for row in planned]
     own = {
         "variant": [_variant(row, scope) for row in rows],
         "seeds": [_seeds(report, row, line) for row, line in zip(rows, planned, strict=True)],
     }
     columns = [
-        Column(
+        TableColumn(
             name=name,
             cells=own.get(name, [_cell(line[place]) for line in laid.lines]),
             numeric=place not in laid.left,
@@ -53,19 +53,21 @@ def comparison(report: Report, places: Sequence[int], scope: Scope) -> Part:
         for place, name in enumerate(laid.header)
     ]
     classes = ["best" if row.best else "" for row in rows]
-    return parts.table(columns, f"Variants of {report.study} by {report.metric}", classes, groups)
+    return components.data_table(columns, f"Variants of {report.study} by {report.metric}", classes, groups)
 
 
-def blocks(header: Sequence[tuple[str, str]], lines: Sequence[Sequence[Any]], caption: str) -> Part:
-    """Draw blocks side by side, see `side_by_side.grid`."""
+def blocks(header: Sequence[tuple[str, str]], lines: Sequence[Sequence[Any]], caption: str) -> Component:
+    """Draw blocks side by side, see `side_by_side.tables`."""
     columns = [
-        Column(": ".join(word for word in names if word), [line[place].text for line in lines], place > 0, place == 0)
+        TableColumn(
+            ": ".join(word for word in names if word), [line[place].text for line in lines], place > 0, place == 0
+        )
         for place, names in enumerate(header)
     ]
-    return parts.table(columns, caption)
+    return components.data_table(columns, caption)
 
 
-def differences(configs: Mapping[str, Mapping[str, Any]]) -> Part:
+def config_differences(configs: Mapping[str, Mapping[str, Any]]) -> Component:
     """Draw where configurations differ: a line for each setting, a column for each run.
 
     Args:
@@ -76,10 +78,10 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> Part:
         path for path in dict.fromkeys(path for flat in configs.values() for path in flat) if _differs(path, configs)
     ]
     if not paths:
-        return parts.empty("Their configurations are the same: they differ in the seed alone.")
-    columns = [Column("setting", [html.Code(path) for path in paths], heads=True)]
-    columns += [Column(name, [_setting(flat, path) for path in paths]) for name, flat in configs.items()]
-    return parts.table(columns, "Settings in which the runs differ")
+        return components.empty_notice("Their configurations are the same: they differ in the seed alone.")
+    columns = [TableColumn("setting", [html.Code(path) for path in paths], heads=True)]
+    columns += [TableColumn(name, [_setting(flat, path) for path in paths]) for name, flat in configs.items()]
+    return components.data_table(columns, "Settings in which the runs differ")
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -94,26 +96,26 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _variant(row: Row, scope: Scope) -> Part:
+def _variant(row: ComparisonRow, scope: StudySelection) -> Component:
     style = scope.variants.get(row.label)
     star = html.Span(" ★", title="best mean, shown to be better or not") if row.best else None
-    return [parts.swatch(style.colour) if style else None, row.label, star]
+    return [components.swatch(style.colour) if style else None, row.label, star]
 
 
-def _seeds(report: Report, row: Row, planned: Mapping[str, Any]) -> Part:
-    href = address("study", report.study, tab="runs", **filters(planned))
+def _seeds(report: StudyReport, row: ComparisonRow, planned: Mapping[str, Any]) -> Component:
+    href = page_href("study", report.study, tab="runs", **row_filters(planned))
     return dcc.Link(f"{row.n}/{row.asked}", href=href, title=f"The runs of {row.label}")
 
 
-def _cell(cell: Cell) -> Part:
+def _cell(cell: TableCell) -> Component:
     if not cell.outcome:
         return cell.text
     return html.Span(cell.text, className=f"outcome {cell.outcome.replace(' ', '-')}")
 
 
 def _differs(path: str, configs: Mapping[str, Mapping[str, Any]]) -> bool:
-    return len({parts.shown(flat.get(path, "")) for flat in configs.values()}) > 1
+    return len({components.format_setting(flat.get(path, "")) for flat in configs.values()}) > 1
 
 
-def _setting(flat: Mapping[str, Any], path: str) -> Part:
-    return html.Code(parts.shown(flat[path])) if path in flat else numbers.NONE
+def _setting(flat: Mapping[str, Any], path: str) -> Component:
+    return html.Code(components.format_setting(flat[path])) if path in flat else numbers.NONE

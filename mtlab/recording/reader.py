@@ -87,7 +87,7 @@ class Layers:
 
 
 @dataclass(frozen=True)
-class Trace:
+class TrainingTrace:
     """The same at some steps of training, on a fixed set of probe examples."""
 
     layers: tuple[Layers, ...]  #: one a step, in order
@@ -100,7 +100,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Told:
+class RecordedExample:
     """One example of which every token was recorded."""
 
     id: str
@@ -113,7 +113,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PatchGrid:
     """How the image tokens lie in the picture; the prefix tokens come first and lie nowhere."""
 
     rows: int
@@ -127,8 +127,8 @@ class Tokens:
 
     values: Mapping[str, Array]  #: `contributions/text/0` [E, R, L], `mask/text` [E, L], …
     levels: Mapping[Modality, tuple[int, ...]]
-    examples: tuple[Told, ...]
-    grid: Grid | None = None
+    examples: tuple[RecordedExample, ...]
+    grid: PatchGrid | None = None
     step: int | None = None  #: of training
 
     def experts(self, kind: Kind, modality: Modality, depth: int, example: int) -> Array | None:
@@ -178,8 +178,8 @@ class Worth:
         return None if value is None or self.undisturbed is None else self.undisturbed - value
 
 
-def layers(folder: Path) -> Layers | Missing:
-    """Read `layers.safetensors` of a run."""
+def read_layers(folder: Path) -> Layers | Missing:
+    """Read `read_layers.safetensors` of a run."""
     read = _read(folder / LAYERS, "which levels it draws on", "layers")
     if isinstance(read, Missing):
         return read
@@ -187,8 +187,8 @@ def layers(folder: Path) -> Layers | Missing:
     return Layers(values, _levels(about), _labels(about), _int(about.get("examples")), _int(about.get("step")))
 
 
-def trace(folder: Path) -> Trace | Missing:
-    """Read `trace.safetensors` of a run: `Layers` for each recorded step."""
+def read_trace(folder: Path) -> TrainingTrace | Missing:
+    """Read `read_trace.safetensors` of a run: `Layers` for each recorded step."""
     read = _read(folder / TRACE, "how that evolved over training", "trace")
     if isinstance(read, Missing):
         return read
@@ -203,11 +203,11 @@ def trace(folder: Path) -> Trace | Missing:
         Layers({name: each[place] for name, each in kept.items()}, levels, labels, examples, int(step))
         for place, step in enumerate(steps)
     ]
-    return Trace(tuple(at), gradients)
+    return TrainingTrace(tuple(at), gradients)
 
 
-def tokens(folder: Path) -> Tokens | Missing:
-    """Read `tokens.safetensors` of a run."""
+def read_tokens(folder: Path) -> Tokens | Missing:
+    """Read `read_tokens.safetensors` of a run."""
     read = _read(folder / TOKENS, "what single words and patches draw on", "tokens")
     if isinstance(read, Missing):
         return read
@@ -221,7 +221,7 @@ def tokens(folder: Path) -> Tokens | Missing:
     return Tokens(values, _levels(about), examples, grid, _int(about.get("step")))
 
 
-def worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = None) -> Worth | Missing:
+def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = None) -> Worth | Missing:
     """Understand the interventions of a run's `result.json`, and those made later.
 
     Args:
@@ -289,8 +289,8 @@ def _checksum(values: Mapping[str, Array]) -> int:
     return total
 
 
-def _told(about: Mapping[str, Any]) -> Told:
-    return Told(
+def _told(about: Mapping[str, Any]) -> RecordedExample:
+    return RecordedExample(
         id=str(about["id"]),
         family=str(about["family"]),
         text=str(about["text"]),
@@ -301,8 +301,8 @@ def _told(about: Mapping[str, Any]) -> Told:
     )
 
 
-def _grid(about: Mapping[str, Any] | None) -> Grid | None:
-    return None if about is None else Grid(int(about["rows"]), int(about["columns"]), int(about.get("prefix", 0)))
+def _grid(about: Mapping[str, Any] | None) -> PatchGrid | None:
+    return None if about is None else PatchGrid(int(about["rows"]), int(about["columns"]), int(about.get("prefix", 0)))
 
 
 def _levels(about: Mapping[str, Any]) -> dict[Modality, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mtlab.recording.reader import Array, Grid, Kind, Modality, Tokens
+from mtlab.recording.reader import Array, Kind, Modality, PatchGrid, Tokens
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def token_levels(
     experts = tokens.experts(kind, modality, depth, example)
     if experts is None:
         return []
-    levels = levels_of(tokens, modality, experts)
+    levels = level_numbers(tokens, modality, experts)
     grid = tokens.grid if modality == "image" else None
     words = tokens.examples[example].tokens if modality == "text" else ()
     found = []
@@ -58,7 +58,7 @@ def token_levels(
     return found
 
 
-def levels_of(tokens: Tokens, modality: Modality, experts: Array) -> tuple[int, ...]:
+def level_numbers(tokens: Tokens, modality: Modality, experts: Array) -> tuple[int, ...]:
     """Name the levels of the experts' rows."""
     levels = tokens.levels.get(modality, ())
     return levels if len(levels) == len(experts) else tuple(range(1, len(experts) + 1))
@@ -68,7 +68,7 @@ def _name(number: int, place: tuple[int, int] | None) -> str:
     return f"token {number + 1}" if place is None else f"patch {place[0] + 1}, {place[1] + 1}"
 
 
-def _place(token: int, grid: Grid | None) -> tuple[int, int] | None:
+def _place(token: int, grid: PatchGrid | None) -> tuple[int, int] | None:
     if grid is None or not grid.prefix <= token < grid.prefix + grid.rows * grid.columns:
         return None
     return divmod(token - grid.prefix, grid.columns)

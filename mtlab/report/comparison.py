@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtlab.report.blocks import block_label, variant_label
-from mtlab.report.formats.numbers import p_value
-from mtlab.report.outcomes import by_cell, paired
+from mtlab.report.formats.numbers import format_p_value
+from mtlab.report.paired_examples import pair_examples, split_by_cell
+from mtlab.report.side_by_side import block_label, variant_label
 from mtlab.statistics import POWER, Difference, Mean, holm, mean_interval, named, smallest_detectable
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Seeds = Mapping[int, float]  #: seed → result
 
 
 @dataclass(frozen=True)
-class Cost:
+class VariantCost:
     """What a variant costs; None where nothing is known."""
 
     params: float | None = None  #: of all parts, frozen towers included
@@ -34,7 +34,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One variant."""
 
     label: str
@@ -47,7 +47,7 @@ class Row:
     asked: int  #: seeds
     seeds: tuple[int, ...]  #: that have the metric
     mean: Mean | None
-    cost: Cost
+    cost: VariantCost
     metrics: Mapping[str, float | None]  #: of `metrics.report`, means over seeds
     compare_to: str | None = None  #: cell
     compare_label: str | None = None
@@ -70,7 +70,7 @@ def hardest_level(plan: Mapping[str, Any], comparisons: int) -> float:
     return float(plan["alpha"]) / (comparisons if plan["correct"] == "holm" and comparisons else 1)
 
 
-def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]) -> tuple[Row, ...]:
+def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]) -> tuple[ComparisonRow, ...]:
     """Compare a study's variants, in the plan's order, on its verdict metric.
 
     Args:
@@ -83,11 +83,11 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
 
     """
     metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
-    results = {row["cell"]: seeds_of(runs, row["cell"], metric) for row in plan["rows"]}
+    results = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
     rows = [_alone(runs, plan, row, results[row["cell"]]) for row in plan["rows"]]
-    of_cell = by_cell(outcomes)
+    of_cell = split_by_cell(outcomes)
     compared = [row if row.compare_to is None else _against(row, rows, runs, of_cell, results, plan) for row in rows]
-    corrected = corrected_p([row.difference for row in compared if row.compare_to is not None], plan["correct"])
+    corrected = correct_p_values([row.difference for row in compared if row.compare_to is not None], plan["correct"])
     remaining = iter(corrected)
     alpha = hardest_level(plan, len(corrected))
     best = _best(compared, mode)
@@ -104,7 +104,7 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
     return tuple(judged)
 
 
-def seeds_of(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, float]:
+def results_by_seed(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, float]:
     """Return the results of a cell's finished runs, by seed; a result that is no number is none."""
     if metric not in runs.columns:
         return {}
@@ -112,9 +112,9 @@ def seeds_of(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, float]:
     return {seed: value for seed, value in rows if value is not None and math.isfinite(value)}
 
 
-def _alone(runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], results: Seeds) -> Row:
+def _alone(runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], results: Seeds) -> ComparisonRow:
     cell = row["cell"]
-    return Row(
+    return ComparisonRow(
         label=row["label"],
         cell=cell,
         variant=variant_label(row),
@@ -124,27 +124,27 @@ def _alone(runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], 
         is_baseline=row["baseline"],
         asked=sum(run["cell"] == cell for run in plan["runs"]),
         seeds=tuple(results),
-        mean=mean_of(results, plan["alpha"]),
+        mean=seed_mean(results, plan["alpha"]),
         cost=_cost(runs, plan, cell),
-        metrics={name: average(runs, cell, name) for name in plan["metrics"]["report"]},
+        metrics={name: column_mean(runs, cell, name) for name in plan["metrics"]["report"]},
         compare_to=row["compare_to"],
         notes=(row["note"],) if row["note"] else (),
     )
 
 
 def _against(
-    row: Row,
-    rows: Sequence[Row],
+    row: ComparisonRow,
+    rows: Sequence[ComparisonRow],
     runs: pl.DataFrame,
     outcomes: Mapping[str, pl.DataFrame],
     results: Mapping[str, Seeds],
     plan: Mapping[str, Any],
-) -> Row:
+) -> ComparisonRow:
     other = str(row.compare_to)
     # Two rows may be one cell, at equal steps and at equal FLOPs: the one trained as long is meant.
     named_so = sorted((each for each in rows if each.cell == other), key=lambda each: each.block != row.block)
     label = named_so[0].label if named_so else other
-    difference, note = difference_of(results, (row.cell, other), runs, outcomes, plan["metrics"]["verdict"], plan)
+    difference, note = paired_difference(results, (row.cell, other), runs, outcomes, plan["metrics"]["verdict"], plan)
     notes = [*row.notes, *([note] if note else [])]
     shared = sorted(set(results[row.cell]) & set(results.get(other, {})))
     if results[row.cell] and len(shared) < max(row.n, len(results.get(other, {}))):
@@ -157,7 +157,7 @@ def _against(
     return replace(row, compare_label=label, difference=difference, notes=tuple(notes))
 
 
-def difference_of(
+def paired_difference(
     results: Mapping[str, Seeds],
     cells: tuple[str, str],
     runs: pl.DataFrame,
@@ -177,11 +177,11 @@ def difference_of(
         return Difference(len(shared), mean, None, None, None, f"{plan['test']} needs {test.seeds} seeds"), None
     if plan["test"] != "paired_t_examples":
         return test.run(differences, None, plan["alpha"]), None
-    found = paired(outcomes, runs, metric, cells, shared)
+    found = pair_examples(outcomes, runs, metric, cells, shared)
     return test.run(differences, found.differences, plan["alpha"]), found.note
 
 
-def corrected_p(differences: Sequence[Difference | None], correct: str) -> list[float | None]:
+def correct_p_values(differences: Sequence[Difference | None], correct: str) -> list[float | None]:
     """Correct all planned comparisons at once: those that are not there yet count too, as if they found nothing.
 
     So a p-value of half a study is not rosier than the same p-value of the whole one.
@@ -191,7 +191,7 @@ def corrected_p(differences: Sequence[Difference | None], correct: str) -> list[
     return [None if found is None or found.p is None else p for found, p in zip(differences, corrected, strict=True)]
 
 
-def _verdict(row: Row, plan: Mapping[str, Any], mode: str) -> tuple[Outcome, str]:
+def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Outcome, str]:
     if row.compare_to is None:
         return ("baseline", "baseline") if row.is_baseline else ("not compared", "not compared")
     difference, p = row.difference, row.p_corrected
@@ -199,15 +199,15 @@ def _verdict(row: Row, plan: Mapping[str, Any], mode: str) -> tuple[Outcome, str
         return "too few", "no results yet" if not row.n else "no shared seed yet"
     if p is None:
         return "too few", f"too few seeds ({difference.n} of at least {named(plan['test']).seeds})"
-    outcome = outcome_of(difference, p, plan["alpha"], mode)
+    outcome = classify_outcome(difference, p, plan["alpha"], mode)
     if outcome == "identical":
         return outcome, f"identical to {row.compare_label}"
     if outcome == "undecided":
-        return outcome, f"no difference shown ({p_value(p)})"
-    return outcome, f"{outcome} than {row.compare_label} ({p_value(p)})"
+        return outcome, f"no difference shown ({format_p_value(p)})"
+    return outcome, f"{outcome} than {row.compare_label} ({format_p_value(p)})"
 
 
-def outcome_of(difference: Difference | None, p: float | None, alpha: float, mode: str) -> Outcome:
+def classify_outcome(difference: Difference | None, p: float | None, alpha: float, mode: str) -> Outcome:
     """Judge a difference by its corrected p-value."""
     if difference is None or p is None:
         return "too few"
@@ -218,7 +218,7 @@ def outcome_of(difference: Difference | None, p: float | None, alpha: float, mod
     return "better" if (difference.difference > 0) == (mode == "max") else "worse"
 
 
-def _best(rows: Sequence[Row], mode: str) -> set[int]:
+def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
     """Find the row with the best mean, among those trained equally long if that is an axis."""
     found = set()
     for block in {row.block for row in rows}:
@@ -228,30 +228,30 @@ def _best(rows: Sequence[Row], mode: str) -> set[int]:
     return found
 
 
-def mean_of(results: Seeds, alpha: float) -> Mean | None:
+def seed_mean(results: Seeds, alpha: float) -> Mean | None:
     """Mean and interval of a cell's results."""
     return mean_interval(list(results.values()), alpha) if results else None
 
 
-def average(runs: pl.DataFrame, cell: str, column: str) -> float | None:
+def column_mean(runs: pl.DataFrame, cell: str, column: str) -> float | None:
     """Mean of a column over a cell's finished runs; None where none has it."""
-    values = list(seeds_of(runs, cell, column).values())
+    values = list(results_by_seed(runs, cell, column).values())
     return sum(values) / len(values) if values else None
 
 
-def _cost(runs: pl.DataFrame, plan: Mapping[str, Any], cell: str) -> Cost:
+def _cost(runs: pl.DataFrame, plan: Mapping[str, Any], cell: str) -> VariantCost:
     """Take what runs measured, else what the plan expects."""
     planned: Mapping[str, Any] = next((run["cost"] for run in plan["runs"] if run["cell"] == cell), {})
-    measured = {name: average(runs, cell, f"cost/{name}") for name in ("params", "trained_params", "flops")}
-    return Cost(
+    measured = {name: column_mean(runs, cell, f"cost/{name}") for name in ("params", "trained_params", "flops")}
+    return VariantCost(
         params=measured["params"],
         trained_params=_first(measured["trained_params"], planned.get("trained_params")),
         flops=_first(measured["flops"], planned.get("flops_forward")),
-        flops_training=average(runs, cell, "cost/flops_training"),
+        flops_training=column_mean(runs, cell, "cost/flops_training"),
         steps=planned.get("steps"),
         training_flops=_first(planned.get("flops")),
-        seconds=average(runs, cell, "cost/seconds"),
-        memory_mib=average(runs, cell, "cost/memory"),
+        seconds=column_mean(runs, cell, "cost/seconds"),
+        memory_mib=column_mean(runs, cell, "cost/memory"),
     )
 
 

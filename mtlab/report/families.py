@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtlab.report.comparison import Outcome, corrected_p, difference_of, mean_of, outcome_of, seeds_of
-from mtlab.report.outcomes import by_cell, family_sizes
+from mtlab.report.comparison import (
+    Outcome,
+    classify_outcome,
+    correct_p_values,
+    paired_difference,
+    results_by_seed,
+    seed_mean,
+)
+from mtlab.report.paired_examples import count_family_examples, split_by_cell
 from mtlab.statistics import Difference, Mean
 
 if TYPE_CHECKING:
@@ -34,7 +41,9 @@ class FamilyRow:
     outcome: Outcome = "not compared"
 
 
-def families(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
+def compare_families(
+    runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
+) -> dict[str, tuple[FamilyRow, ...]]:
     """Break the verdict metric down: family → variants in the plan's order, where there is more than one family.
 
     Args:
@@ -54,16 +63,16 @@ def families(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
     columns = sorted(name for name in runs.columns if name.startswith(f"{metric}/") and runs[name].count())
     if len(columns) < 2:
         return {}
-    of_cell, sizes = by_cell(outcomes), family_sizes(outcomes)
+    of_cell, sizes = split_by_cell(outcomes), count_family_examples(outcomes)
     found: dict[str, list[FamilyRow]] = {}
     for column in columns:
         family = column.removeprefix(f"{metric}/")
-        results = {row["cell"]: seeds_of(runs, row["cell"], column) for row in plan["rows"]}
+        results = {row["cell"]: results_by_seed(runs, row["cell"], column) for row in plan["rows"]}
         found[family] = []
         for row in plan["rows"]:
-            mean, difference, other = mean_of(results[row["cell"]], plan["alpha"]), None, row["compare_to"]
+            mean, difference, other = seed_mean(results[row["cell"]], plan["alpha"]), None, row["compare_to"]
             if other is not None:
-                difference = difference_of(results, (row["cell"], other), runs, of_cell, column, plan)[0]
+                difference = paired_difference(results, (row["cell"], other), runs, of_cell, column, plan)[0]
             outcome: Outcome = "baseline" if row["baseline"] else "not compared"
             found[family].append(
                 FamilyRow(row["label"], row["cell"], mean, difference, other, sizes.get(family), outcome=outcome)
@@ -73,7 +82,7 @@ def families(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
 
 def _judged(found: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
     tested = [row.difference for rows in found.values() for row in rows if row.compare_to is not None]
-    corrected = iter(corrected_p(tested, plan["correct"]))
+    corrected = iter(correct_p_values(tested, plan["correct"]))
     judged = {}
     for family, rows in found.items():
         done = []
@@ -82,7 +91,7 @@ def _judged(found: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) -> di
                 done.append(row)
                 continue
             p = next(corrected)
-            outcome = outcome_of(row.difference, p, plan["alpha"], plan["metrics"]["mode"])
+            outcome = classify_outcome(row.difference, p, plan["alpha"], plan["metrics"]["mode"])
             done.append(replace(row, p_corrected=p, outcome=outcome))
         judged[family] = tuple(done)
     return judged

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from mtlab.report.formats import numbers
 
 if TYPE_CHECKING:
-    from mtlab.report.comparison import Row
-    from mtlab.report.report import Report
+    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.study_report import StudyReport
 
 NAMED = 4  #: variants that a sentence names before it counts
 
 
-def sentence(report: Report) -> str:
+def verdict_sentence(report: StudyReport) -> str:
     """Say which variants were shown to be better or worse than what they are compared with, and how far that goes."""
     done, asked = report.runs.get("done", 0), report.runs["asked"]
     if not any(row.n for row in report.rows):
@@ -23,7 +23,7 @@ def sentence(report: Report) -> str:
     return told if done == asked else f"So far, with {done} of {asked} runs finished. {told}"
 
 
-def _compared(report: Report) -> str:
+def _compared(report: StudyReport) -> str:
     compared = [row for row in report.rows if row.compare_to is not None]
     against = report.baselines[0] if len(report.baselines) == 1 else "the baseline"
     shown = []
@@ -44,9 +44,9 @@ def _compared(report: Report) -> str:
     return f"On {report.metric}{tested}: {'; '.join(shown)}."
 
 
-def _best(rows: Sequence[Row], metric: str) -> str:
+def _best(rows: Sequence[ComparisonRow], metric: str) -> str:
     best = [row for row in rows if row.best] or [row for row in rows if row.mean is not None][:1]
-    told = ", ".join(f"{row.label} with {numbers.mean(row.mean, metric)}" for row in best)
+    told = ", ".join(f"{row.label} with {numbers.format_mean(row.mean, metric)}" for row in best)
     return f"Best mean {metric}: {told}; nothing is compared." if len(rows) > 1 else f"{metric}: {told}."
 
 

@@ -12,7 +12,7 @@ from mtlab.config.check import check_config
 from mtlab.config.load import Composed, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.tracking.settings import Tracking
+from mtlab.tracking.settings import TrackingSettings
 
 Design = Literal["grid", "one_at_a_time", "leave_one_out"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  #: of a study, as it names a folder
@@ -78,7 +78,7 @@ class StudyKeys:
     budget: Budget = option(Budget, "limits")
     report: ReportRules = option(ReportRules, "how variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
-    tracking: Tracking = option(Tracking, "where metrics and figures are sent besides the run folder")
+    tracking: TrackingSettings = option(TrackingSettings, "where metrics and figures are sent besides the run folder")
     launcher: Any = option("local", "where runs are started: local, slurm, or {name, options…}")
     resources: Resources = option(Resources, "what one run gets")
     published: Any = option(None, "results from the literature, shown beside ours: metric → value, or a list by row")

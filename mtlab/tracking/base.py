@@ -18,7 +18,7 @@ class UnreachableError(BaseException):
 
 
 @dataclass(frozen=True)
-class Grid:
+class TrackerTable:
     """A table of numbers and words."""
 
     columns: tuple[str, ...]
@@ -26,18 +26,18 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class TrackerFigure:
     """A figure, and the same as a picture where one was drawn."""
 
     figure: go.Figure  #: of plain lists, no arrays
     png: bytes | None = None
 
 
-Shown = Drawing | Grid
+TrackerMedia = TrackerFigure | TrackerTable
 
 
 @dataclass(frozen=True)
-class About:
+class TrackedRun:
     """What a tracker is to call a run."""
 
     id: str  #: the same whenever this run is sent
@@ -50,13 +50,13 @@ class About:
 class Tracker(Protocol):
     """Takes one run: started, told its parameters, logged to step by step, closed. Any of it may raise."""
 
-    def start(self, about: About) -> None:
+    def start(self, about: TrackedRun) -> None:
         """Begin with a run, or go on with one that was begun before."""
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Take the whole configuration, nested plain data."""
 
-    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, Shown]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
         """Take all that there is at a step; steps only rise, and one that is there already is left as it is."""
 
     def close(self, summary: Mapping[str, Any], files: Mapping[str, Path], *, failed: bool = False) -> Receipt:
@@ -76,7 +76,7 @@ class Sink(Protocol):
         """Is a run with this receipt where it would go now?"""
 
 
-class Fan:
+class TrackerGroup:
     """Hands a run on to several trackers. One that raises gets no more of this run.
 
     Args:
@@ -90,7 +90,7 @@ class Fan:
         self.names = frozenset(trackers)  #: of all that were there at the start
         self.failed = failed
 
-    def start(self, about: About) -> None:
+    def start(self, about: TrackedRun) -> None:
         """See `Tracker.start`."""
         self._each(lambda tracker: tracker.start(about))
 
@@ -98,7 +98,7 @@ class Fan:
         """See `Tracker.params`."""
         self._each(lambda tracker: tracker.params(values))
 
-    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, Shown]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
         """See `Tracker.log`."""
         self._each(lambda tracker: tracker.log(step, metrics, figures))
 

@@ -15,7 +15,7 @@ _FORBIDDEN = set("/\\#?%:")  #: in names of W&B projects
 
 
 @dataclass(frozen=True, kw_only=True)
-class WandbKeys:
+class WandbSettings:
     """Weights & Biases."""
 
     mode: Mode = option("offline", "offline: files in the store, to be sent later; online: sent while runs go on")
@@ -36,7 +36,7 @@ class WandbKeys:
         if wrong := [tag for tag in self.tags if not 1 <= len(tag) <= 64]:
             raise UserError(f"{wrong[0]!r}: a W&B tag has 1 to 64 letters", key="tracking.wandb.tags")
 
-    def filled(self) -> WandbKeys:
+    def filled(self) -> WandbSettings:
         """Fill in what the environment says: names where the study has none; `WANDB_MODE` may only hold back."""
         held = os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
         return replace(
@@ -48,7 +48,7 @@ class WandbKeys:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tracking:
+class TrackingSettings:
     """Where metrics and figures go besides the run folder."""
 
-    wandb: WandbKeys | None = option(None, "Weights & Biases; off unless it is there")
+    wandb: WandbSettings | None = option(None, "Weights & Biases; off unless it is there")

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.tracking.base import About, Drawing, Receipt, Shown, UnreachableError
-from mtlab.tracking.settings import WandbKeys
+from mtlab.tracking.base import Receipt, TrackedRun, TrackerFigure, TrackerMedia, UnreachableError
+from mtlab.tracking.settings import WandbSettings
 
 INIT_SECONDS = 10  #: for a server to answer before the study is carried on offline
 FINISH_SECONDS = 120  #: for a server to take what is left of a run
 FOLDER = "wandb"  #: of offline runs, below the study's
 
 
-class Wandb:
+class WandbSink:
     """Where a study's runs go.
 
     Args:
@@ -35,7 +35,7 @@ class Wandb:
 
     name = "W&B"
 
-    def __init__(self, keys: WandbKeys, folder: Path) -> None:
+    def __init__(self, keys: WandbSettings, folder: Path) -> None:
         self.keys = keys
         self.folder = folder
 
@@ -44,9 +44,9 @@ class Wandb:
         """A server is sent steps while a run goes on; offline files are written at once when it has ended."""
         return self.keys.mode == "online"
 
-    def tracker(self) -> WandbRun:
+    def tracker(self) -> WandbTracker:
         """Make a tracker for a run."""
-        return WandbRun(self)
+        return WandbTracker(self)
 
     def holds(self, receipt: Receipt) -> bool:
         """Tell whether a run is at the project that the study names, or written for it."""
@@ -55,7 +55,7 @@ class Wandb:
         written = (self.folder / FOLDER / str(receipt.get("folder"))).is_dir()
         return receipt.get("mode") == "online" or (self.keys.mode == "offline" and written)
 
-    def begin(self, about: About, staging: Path) -> Any:
+    def begin(self, about: TrackedRun, staging: Path) -> Any:
         """Begin a run in W&B.
 
         Raises:
@@ -86,17 +86,17 @@ class Wandb:
             raise
 
 
-class WandbRun:
+class WandbTracker:
     """Takes one run, see `Tracker`."""
 
-    def __init__(self, sink: Wandb) -> None:
+    def __init__(self, sink: WandbSink) -> None:
         self.sink = sink
         self.staging = sink.folder / f"{files.TEMPORARY}{secrets.token_hex(6)}-wandb"
         self.run: Any = None
-        self.about: About | None = None
+        self.about: TrackedRun | None = None
         self.next = 0  #: the first step that is not there yet
 
-    def start(self, about: About) -> None:
+    def start(self, about: TrackedRun) -> None:
         """Begin the run, or go on after the last step that the server has of it."""
         self.about = about
         with files.writing(self.staging):
@@ -108,7 +108,7 @@ class WandbRun:
         """Set the configuration."""
         self.run.config.update(dict(values), allow_val_change=True)
 
-    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, Shown]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
         """Log a step in one piece, unless it is there."""
         if step < self.next:
             return
@@ -149,7 +149,7 @@ class WandbRun:
         return written.name
 
 
-def environment(folder: Path) -> dict[str, str]:
+def wandb_environment(folder: Path) -> dict[str, str]:
     """What W&B reads of the environment before it is imported: no words of its own, its files in the study's folder."""
     return {
         "WANDB_SILENT": "true",
@@ -175,13 +175,13 @@ def _settings(wandb: Any, mode: str) -> Any:
     )
 
 
-def _shown(figures: Mapping[str, Shown]) -> dict[str, Any]:
+def _shown(figures: Mapping[str, TrackerMedia]) -> dict[str, Any]:
     """Turn figures into W&B's: `figures/NAME` (plotly), `pictures/NAME`, and tables under their own names."""
     import wandb
 
     made: dict[str, Any] = {}
     for name, shown in figures.items():
-        if not isinstance(shown, Drawing):
+        if not isinstance(shown, TrackerFigure):
             made[name] = wandb.Table(columns=list(shown.columns), data=[list(row) for row in shown.rows])
             continue
         made[f"figures/{name}"] = wandb.Plotly(shown.figure)
@@ -192,7 +192,7 @@ def _shown(figures: Mapping[str, Shown]) -> dict[str, Any]:
     return made
 
 
-def _artifact(about: About, found: Mapping[str, Path]) -> Any:
+def _artifact(about: TrackedRun, found: Mapping[str, Path]) -> Any:
     import wandb
 
     artifact = wandb.Artifact(f"checkpoint-{about.id}", "model", description=f"{about.study}: {about.name}")

@@ -88,12 +88,12 @@ def test_the_python_of_the_page_runs(place: Path) -> None:
 
 def test_every_figure_is_documented_by_its_name_and_its_function(store: Path) -> None:
     from mtlab.report import figures
-    from mtlab.report.page import galleries
+    from mtlab.report.page import study_figures
     from mtlab.report.study import StudyResults
 
     page = (DOCS / "figures.md").read_text(encoding="utf-8")
     opened = Store.open(store)
-    drawn = galleries.everything(StudyResults(opened, opened.plan("quickstart")))
+    drawn = study_figures.all_figures(StudyResults(opened, opened.plan("quickstart")))
     assert not {gallery.id for gallery in drawn if f"| `{gallery.id}` |" not in page}
     for module in pkgutil.walk_packages(figures.__path__, "mtlab.report.figures."):
         made: Any = importlib.import_module(module.name)

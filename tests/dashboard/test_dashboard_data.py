@@ -8,13 +8,13 @@ import pytest
 from fabric import Fabric
 from stores import finish, log, mixed
 
-from mtlab.dashboard import watched
-from mtlab.dashboard.data import Data
-from mtlab.dashboard.watched import Kept, Watched
+from mtlab.dashboard import cached_store
+from mtlab.dashboard.cached_store import CachedStore, FileCache
+from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.errors import UserError
 
 
-def test_every_run_is_told_as_what_it_is(data: Data) -> None:
+def test_every_run_is_told_as_what_it_is(data: DashboardData) -> None:
     card = data.study("trial")
     assert card.counts == {"done": 10, "running": 1, "interrupted": 1, "new": 1, "failed": 1, "damaged": 2}
     runs = {run.id: run for run in card.runs}
@@ -27,7 +27,7 @@ def test_every_run_is_told_as_what_it_is(data: Data) -> None:
     assert "half-written" in str(runs["bridge-3/s0"].problem)
 
 
-def test_studies_that_cannot_be_read_say_so(data: Data) -> None:
+def test_studies_that_cannot_be_read_say_so(data: DashboardData) -> None:
     cards = {card.name: card for card in data.studies()}
     assert list(cards) == sorted(cards, key=lambda name: (-(cards[name].changed or 0), name))
     assert "is not JSON" in str(cards["broken"].problem)
@@ -36,7 +36,7 @@ def test_studies_that_cannot_be_read_say_so(data: Data) -> None:
     assert cards["trial"].problem is None
 
 
-def test_what_belongs_to_no_study_is_listed(data: Data) -> None:
+def test_what_belongs_to_no_study_is_listed(data: DashboardData) -> None:
     strays = {stray.name: stray.card for stray in data.strays()}
     assert set(strays) == {"stray/s0", "notes/of mine"}
     assert strays["notes/of mine"] is None
@@ -48,18 +48,18 @@ def test_what_belongs_to_no_study_is_listed(data: Data) -> None:
 @pytest.mark.parametrize(
     "run", ["nothing/s0", "last-2", "../../etc/s0", "last-2/../last-2/s0", "/etc/passwd", "", "a/sx"]
 )
-def test_names_that_are_no_runs_are_refused(data: Data, run: str) -> None:
+def test_names_that_are_no_runs_are_refused(data: DashboardData, run: str) -> None:
     with pytest.raises(UserError, match="there is no run"):
         data.run(run)
 
 
 @pytest.mark.parametrize("name", ["..", "../cells", "tria", ""])
-def test_names_that_are_no_studies_are_refused(data: Data, name: str) -> None:
+def test_names_that_are_no_studies_are_refused(data: DashboardData, name: str) -> None:
     with pytest.raises(UserError):
         data.study(name)
 
 
-def test_a_verdict_comes_when_it_is_worked_out(data: Data) -> None:
+def test_a_verdict_comes_when_it_is_worked_out(data: DashboardData) -> None:
     card = data.study("trial")
     told = data.verdict(card, wait=60)
     assert told is not None
@@ -71,7 +71,7 @@ def test_a_damaged_file_of_outcomes_is_told_with_its_place(tmp_path: Path) -> No
     fabric = mixed(tmp_path / "runs")
     path = fabric.store.run("last-2/s0") / "examples.parquet"
     path.write_bytes(b"PAR1 and then nothing")
-    opened = Data(fabric.store.root)
+    opened = DashboardData(fabric.store.root)
     try:
         with pytest.raises(UserError, match=r"last-2/s0/examples\.parquet"):
             opened.report(opened.study("trial"))
@@ -81,14 +81,14 @@ def test_a_damaged_file_of_outcomes_is_told_with_its_place(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def growing(tmp_path: Path) -> Iterator[tuple[Fabric, Data]]:
+def growing(tmp_path: Path) -> Iterator[tuple[Fabric, DashboardData]]:
     fabric = mixed(tmp_path / "runs")
-    opened = Data(fabric.store.root, fresh=0.0)
+    opened = DashboardData(fabric.store.root, fresh=0.0)
     yield fabric, opened
     opened.close()
 
 
-def test_what_changes_is_seen(growing: tuple[Fabric, Data]) -> None:
+def test_what_changes_is_seen(growing: tuple[Fabric, DashboardData]) -> None:
     fabric, opened = growing
     before = opened.study("trial")
     log(fabric.store.run("adaptive-2/s1"), 400)
@@ -101,18 +101,18 @@ def test_what_changes_is_seen(growing: tuple[Fabric, Data]) -> None:
 
 
 def test_nothing_is_read_twice_that_has_not_changed(
-    growing: tuple[Fabric, Data], monkeypatch: pytest.MonkeyPatch
+    growing: tuple[Fabric, DashboardData], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fabric, opened = growing
     opened.verdict(opened.study("trial"), wait=60)  # all that goes on in the background is over, too
     read: list[str] = []
-    true = watched.files.read_json
+    true = cached_store.files.read_json
 
     def listing(path: Path) -> object:
         read.append(str(path.relative_to(fabric.store.root / "cells")))
         return true(path)
 
-    monkeypatch.setattr(watched.files, "read_json", listing)
+    monkeypatch.setattr(cached_store.files, "read_json", listing)
     opened.study("trial")
     assert read == []
     (fabric.store.run("adaptive-2/s1") / "lock.json").unlink()
@@ -123,7 +123,7 @@ def test_nothing_is_read_twice_that_has_not_changed(
 
 def test_metrics_are_read_on_from_where_they_were_left(tmp_path: Path) -> None:
     fabric = mixed(tmp_path / "runs")
-    store, path = Watched.open(fabric.store.root), fabric.store.run("static-3/s1") / "metrics.jsonl"
+    store, path = CachedStore.open(fabric.store.root), fabric.store.run("static-3/s1") / "metrics.jsonl"
     assert [row["step"] for row in store.metrics("static-3/s1")] == [100, 200, 300, 400, 500]
     with path.open("a") as stream:
         stream.write('{"step": 600, "val/accuracy": 0.6}\n{"step": 700, "va')
@@ -137,7 +137,7 @@ def test_metrics_are_read_on_from_where_they_were_left(tmp_path: Path) -> None:
 
 
 def test_what_was_read_is_kept_as_long_as_its_file_stays(tmp_path: Path) -> None:
-    kept, path = Kept(), tmp_path / "file.json"
+    kept, path = FileCache(), tmp_path / "file.json"
     read: list[str] = []
 
     def reader(file: Path) -> str:
@@ -160,7 +160,7 @@ def test_what_was_read_is_kept_as_long_as_its_file_stays(tmp_path: Path) -> None
 
 def test_json_that_is_none_of_ours_counts_as_missing(tmp_path: Path) -> None:
     fabric = mixed(tmp_path / "runs")
-    store, folder = Watched.open(fabric.store.root), fabric.store.run("last-2/s0")
+    store, folder = CachedStore.open(fabric.store.root), fabric.store.run("last-2/s0")
     for name, text, problem in (
         ("result.json", json.dumps({"steps": 1, "metrics": {"a": "b"}, "cost": {}}), "metrics.a: expected a number"),
         (

@@ -9,9 +9,9 @@ import pytest
 from stores import finish, log, mixed
 from visiting import Serve, Visit, drawn, ready
 
-from mtlab.dashboard import shell
-from mtlab.dashboard.page import Look, Page
-from mtlab.dashboard.pages import studies
+from mtlab.dashboard import layout
+from mtlab.dashboard.page import Page, PageRequest
+from mtlab.dashboard.pages import studies_page
 from mtlab.runs.store import Store
 
 pytestmark = pytest.mark.slow
@@ -65,14 +65,14 @@ def test_the_pages_are_live_and_keep_what_is_chosen(tmp_path: Path, serve: Serve
 def test_a_page_that_takes_longer_than_a_tick_is_seen(
     tmp_path: Path, serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw = studies.draw
+    draw = studies_page.draw_studies_page
 
-    def slowly(look: Look) -> Page:
+    def slowly(look: PageRequest) -> Page:
         time.sleep(1.0)
         return draw(look)
 
-    monkeypatch.setattr(studies, "draw", slowly)
-    monkeypatch.setattr(shell, "REFRESH", 0.2)
+    monkeypatch.setattr(studies_page, "draw", slowly)
+    monkeypatch.setattr(layout, "REFRESH", 0.2)
     mixed(tmp_path / "runs")
     ready(visit(serve(tmp_path / "runs")), "Studies")
 

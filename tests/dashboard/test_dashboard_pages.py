@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.numpy import load
 from stores import EVIL, cells, finish, mixed
 
-from mtlab.dashboard.app import answered
-from mtlab.dashboard.data import Data
-from mtlab.dashboard.page import Look
+from mtlab.dashboard.address import PageAddress
+from mtlab.dashboard.app import render_page
+from mtlab.dashboard.dashboard_data import DashboardData
+from mtlab.dashboard.page import PageRequest
 from mtlab.dashboard.study import study_page
-from mtlab.dashboard.views import View
 from mtlab.runs.store import Store
 
 Draw = Callable[[str], "Drawn"]
@@ -69,10 +69,10 @@ class Drawn:
 
 
 @pytest.fixture
-def draw(data: Data, capfd: pytest.CaptureFixture[str]) -> Draw:
+def draw(data: DashboardData, capfd: pytest.CaptureFixture[str]) -> Draw:
     def at(address: str) -> Drawn:
         path, _, search = address.partition("?")
-        drawn = Drawn(answered(Look(data, View.parse(path, f"?{search}")), None))
+        drawn = Drawn(render_page(PageRequest(data, PageAddress.parse(path, f"?{search}")), None))
         assert capfd.readouterr().err == "", "the page could not be drawn"
         return drawn
 
@@ -218,8 +218,12 @@ def test_image_tokens_without_a_grid_stand_in_a_row(tmp_path: Path) -> None:
     path = fabric.store.run("adaptive-2/s0") / "tokens.safetensors"
     values, about = load(path.read_bytes()), header(path)
     recordings.write(path, values, {**about, "grid": None})
-    opened = Data(fabric.store.root)
-    page = Drawn(answered(Look(opened, View.parse("/tokens", "?run=adaptive-2/s0&patch=3&modality=image")), None))
+    opened = DashboardData(fabric.store.root)
+    page = Drawn(
+        render_page(
+            PageRequest(opened, PageAddress.parse("/tokens", "?run=adaptive-2/s0&patch=3&modality=image")), None
+        )
+    )
     assert page.sets["patch"] == "3"
     assert "Token 3 in every layer" in page.texts
     opened.close()
@@ -235,12 +239,12 @@ def test_pages_of_old_runs_without_recordings(tmp_path: Path) -> None:
     fabric = mixed(tmp_path / "runs")
     for path in (fabric.store.root / "cells").glob("*/*/*.safetensors"):
         path.unlink()
-    opened = Data(fabric.store.root)
+    opened = DashboardData(fabric.store.root)
     for address in ("/study/trial?tab=layers", "/study/trial?tab=training", "/study/trial?tab=seeds", "/run/last-2/s0"):
         path, _, search = address.partition("?")
-        page = Drawn(answered(Look(opened, View.parse(path, search)), None))
+        page = Drawn(render_page(PageRequest(opened, PageAddress.parse(path, search)), None))
         assert "record" in page.text, address
-    page = Drawn(answered(Look(opened, View.parse("/tokens", "")), None))
+    page = Drawn(render_page(PageRequest(opened, PageAddress.parse("/tokens", "")), None))
     assert "mtlab run quickstart" in page.texts
     opened.close()
 
@@ -249,8 +253,8 @@ def test_a_picture_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     fabric = mixed(tmp_path / "runs")
     path = fabric.store.run("adaptive-2/s0") / "config.json"
     path.write_text(path.read_text().replace('"name": "shapes"', '"name": "my_photos"'))
-    opened = Data(fabric.store.root)
-    page = Drawn(answered(Look(opened, View.parse("/tokens", "?run=adaptive-2/s0")), None))
+    opened = DashboardData(fabric.store.root)
+    page = Drawn(render_page(PageRequest(opened, PageAddress.parse("/tokens", "?run=adaptive-2/s0")), None))
     assert "Without the picture: the data set 'my_photos' is not opened here" in page.text
     assert len([text for text in page.texts if text in "23456"]) > 10  # the patches are there all the same
     opened.close()
@@ -258,11 +262,13 @@ def test_a_picture_that_cannot_be_had_is_told(tmp_path: Path) -> None:
 
 def test_an_empty_store_says_what_to_run(tmp_path: Path) -> None:
     Store.open(tmp_path / "runs", create=True)
-    opened = Data(tmp_path / "runs")
-    page = Drawn(answered(Look(opened, View.parse("/", "")), None))
+    opened = DashboardData(tmp_path / "runs")
+    page = Drawn(render_page(PageRequest(opened, PageAddress.parse("/", "")), None))
     assert "There is no study in this store yet." in page.texts
     assert "mtlab run quickstart" in page.texts
-    assert "mtlab run quickstart" in Drawn(answered(Look(opened, View.parse("/tokens", "")), None)).texts
+    assert (
+        "mtlab run quickstart" in Drawn(render_page(PageRequest(opened, PageAddress.parse("/tokens", "")), None)).texts
+    )
     opened.close()
 
 
@@ -287,38 +293,38 @@ def test_wrong_addresses_are_told(draw: Draw, address: str, words: str) -> None:
 
 def test_a_page_is_drawn_again_only_if_it_would_change(tmp_path: Path) -> None:
     fabric = mixed(tmp_path / "runs")
-    opened = Data(fabric.store.root, fresh=0.0)
-    look = Look(opened, View.parse("/study/trial", "?tab=runs"))
+    opened = DashboardData(fabric.store.root, fresh=0.0)
+    look = PageRequest(opened, PageAddress.parse("/study/trial", "?tab=runs"))
     opened.verdict(opened.study("trial"), wait=60)
-    first = answered(look, None)
+    first = render_page(look, None)
     assert first is not None
-    assert answered(look, first[1]) is None
+    assert render_page(look, first[1]) is None
     fabric.fail("adaptive-2", 0)
     (fabric.store.run("adaptive-2/s0") / "result.json").unlink()
     opened.verdict(opened.study("trial"), wait=60)
-    again = answered(look, first[1])
+    again = render_page(look, first[1])
     assert again is not None
-    assert answered(look, again[1]) is None
-    assert answered(Look(opened, look.view, dark=True), again[1]) is not None
-    assert answered(Look(opened, View.parse("/study/trial", "")), again[1]) is not None
+    assert render_page(look, again[1]) is None
+    assert render_page(PageRequest(opened, look.view, dark=True), again[1]) is not None
+    assert render_page(PageRequest(opened, PageAddress.parse("/study/trial", "")), again[1]) is not None
     opened.close()
 
 
 def test_what_nobody_expected_becomes_a_page_and_is_printed(
-    data: Data, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    data: DashboardData, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_: Look) -> None:
+    def fail(_: PageRequest) -> None:
         raise RuntimeError("what now?")
 
     monkeypatch.setattr(study_page, "draw", fail)
-    page = Drawn(answered(Look(data, View.parse("/study/trial", "")), None))
+    page = Drawn(render_page(PageRequest(data, PageAddress.parse("/study/trial", "")), None))
     assert "This page cannot be drawn: RuntimeError: what now?" in page.texts
     assert "RuntimeError: what now?" in capfd.readouterr().err
 
 
-def test_figures_are_dark_on_dark_pages(data: Data) -> None:
+def test_figures_are_dark_on_dark_pages(data: DashboardData) -> None:
     def ground(dark: bool) -> Any:
-        page = Drawn(answered(Look(data, View.parse("/study/trial", "?tab=layers"), dark), None))
+        page = Drawn(render_page(PageRequest(data, PageAddress.parse("/study/trial", "?tab=layers"), dark), None))
         found: list[Any] = []
 
         def walk(part: Any) -> None:
@@ -343,9 +349,9 @@ def test_pages_import_no_torch(root: Path) -> None:
 import sys
 from pathlib import Path
 from mtlab.dashboard.app import answered, make_app
-from mtlab.dashboard.data import Data
+from mtlab.dashboard.dashboard_data import Data
 from mtlab.dashboard.page import Look
-from mtlab.dashboard.views import View
+from mtlab.dashboard.address import View
 data = Data(Path({str(root)!r}))
 make_app(data)
 for path, search in [("/", ""), ("/run/last-2/s0", ""), ("/tokens", "?run=last-2/s0"), ("/study/trial", "?tab=pair")]:
@@ -363,9 +369,9 @@ def test_a_search_is_no_comparison(fabric: Fabric) -> None:
         finish(fabric, cell, 0, 1)
     plan = fabric.plan(["bridge", "static"], seeds=1, baseline=None, study="search", kind="sweep")
     fabric.store.write_plan("search", {**plan, "baseline": "bridge"})
-    opened = Data(fabric.store.root)
+    opened = DashboardData(fabric.store.root)
     for tab in study_page.PANES:
-        page = Drawn(answered(Look(opened, View.parse("/study/search", f"?tab={tab}")), None))
+        page = Drawn(render_page(PageRequest(opened, PageAddress.parse("/study/search", f"?tab={tab}")), None))
         assert page.title == "search"
         assert "A search: mtlab sweep report search tells" in page.text
         if tab == "comparison":
@@ -377,9 +383,9 @@ def test_a_search_is_no_comparison(fabric: Fabric) -> None:
 def test_a_thousand_runs_are_paged(fabric: Fabric) -> None:
     names = [f"c{number}" for number in range(150)]
     fabric.store.write_plan("big", fabric.plan(names, seeds=1, baseline="c0", study="big"))
-    opened = Data(fabric.store.root)
+    opened = DashboardData(fabric.store.root)
     for page, there, missing in (("1", "c0", "c149"), ("2", "c149", "c0"), ("99", "c149", "c0"), ("x", "c0", "c149")):
-        drawn = Drawn(answered(Look(opened, View.parse("/study/big", f"?tab=runs&page={page}")), None))
+        drawn = Drawn(render_page(PageRequest(opened, PageAddress.parse("/study/big", f"?tab=runs&page={page}")), None))
         assert f"/run/{there}/s0?study=big" in drawn.links
         assert f"/run/{missing}/s0?study=big" not in drawn.links
     opened.close()

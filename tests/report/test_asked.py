@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mtlab.data.base import Dataset
-from mtlab.recording import examples
+from mtlab.recording import run_dataset
 from mtlab.recording.reader import Missing
 
 
@@ -23,34 +23,34 @@ def why(found: object) -> str:
 
 
 def test_pictures_answers_and_texts_of_shapes() -> None:
-    world = examples.dataset(config(name="shapes", train=8, val=8, test=8))
+    world = run_dataset.open_dataset(config(name="shapes", train=8, val=8, test=8))
     assert isinstance(world, Dataset)
     example = world.examples("val")[3]
-    picture = examples.picture(world, example.image)
+    picture = run_dataset.load_image(world, example.image)
     assert not isinstance(picture, Missing)
     assert picture.shape == (128, 128, 3)
-    assert examples.answers(world)[example.target] == world.answers[example.target]
-    assert examples.texts(world, "val")[example.id] == (example.text, example.image)
-    assert examples.texts(world, "nowhere") == {}
+    assert run_dataset.answer_names(world)[example.target] == world.answers[example.target]
+    assert run_dataset.example_texts(world, "val")[example.id] == (example.text, example.image)
+    assert run_dataset.example_texts(world, "nowhere") == {}
 
 
 def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
-    assert "names no data set" in why(examples.dataset(None))
-    assert "names no data set" in why(examples.dataset(config(name=3)))
-    assert "is a plug-in's, whose code is not run" in why(examples.dataset(config(name="my_photos")))
-    assert "is a plug-in's" in why(examples.dataset(config(name="../shapes")))
-    assert "cannot be opened: colours: unknown key" in why(examples.dataset(config(name="shapes", colours=3)))
+    assert "names no data set" in why(run_dataset.open_dataset(None))
+    assert "names no data set" in why(run_dataset.open_dataset(config(name=3)))
+    assert "is a plug-in's, whose code is not run" in why(run_dataset.open_dataset(config(name="my_photos")))
+    assert "is a plug-in's" in why(run_dataset.open_dataset(config(name="../shapes")))
+    assert "cannot be opened: colours: unknown key" in why(run_dataset.open_dataset(config(name="shapes", colours=3)))
     folder = tmp_path / "gone"
-    questions = examples.dataset(config(name="questions", folder=str(folder)))
-    assert "no such folder" in why(examples.picture(questions, "cat.jpg"))
-    assert examples.answers(questions) == ()
-    assert examples.texts(questions, "val") == {}
+    questions = run_dataset.open_dataset(config(name="questions", folder=str(folder)))
+    assert "no such folder" in why(run_dataset.load_image(questions, "cat.jpg"))
+    assert run_dataset.answer_names(questions) == ()
+    assert run_dataset.example_texts(questions, "val") == {}
 
 
 def test_a_picture_that_is_none_says_why() -> None:
-    world = examples.dataset(config(name="shapes"))
-    assert "has no picture 'val/x'" in why(examples.picture(world, "val/x"))
-    assert why(examples.picture(Missing("because"), "val/1")) == "because"
+    world = run_dataset.open_dataset(config(name="shapes"))
+    assert "has no picture 'val/x'" in why(run_dataset.load_image(world, "val/x"))
+    assert why(run_dataset.load_image(Missing("because"), "val/1")) == "because"
 
 
 @pytest.mark.parametrize("error", [UnicodeError("odd"), OSError("gone"), RuntimeError("what now?")])
@@ -67,9 +67,9 @@ def test_whatever_a_data_set_raises_is_told(error: Exception) -> None:
             raise error
 
     broken = Broken(None)
-    assert str(error) in why(examples.picture(broken, "x"))
-    assert examples.answers(broken) == ()
-    assert examples.texts(broken, "val") == {}
+    assert str(error) in why(run_dataset.load_image(broken, "x"))
+    assert run_dataset.answer_names(broken) == ()
+    assert run_dataset.example_texts(broken, "val") == {}
 
 
 def test_neither_torch_nor_a_plug_in_is_imported(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from scipy import stats
 
 from mtlab.errors import UserError
 from mtlab.report import frame
+from mtlab.report.caveats import collect_caveats
 from mtlab.report.comparison import compare
-from mtlab.report.families import families
-from mtlab.report.notes import notes
-from mtlab.report.report import build
+from mtlab.report.families import compare_families
+from mtlab.report.study_report import build_report
 from mtlab.statistics import holm
 
 CELLS = ["last", "bridge", "static", "adaptive"]
@@ -165,12 +165,12 @@ def test_bootstrap_waits_for_ten_seeds(fabric):
 
 def test_an_unknown_test_is_refused(four):
     with pytest.raises(UserError, match="unknown test 'wilcoxon'"):
-        build(four.store, four.plan(CELLS, test="wilcoxon"))
+        build_report(four.store, four.plan(CELLS, test="wilcoxon"))
 
 
 def test_families_break_the_metric_down(four):
     plan = four.plan(CELLS)
-    found = families(frame.runs(four.store, plan), frame.examples(four.store, plan), plan)
+    found = compare_families(frame.runs(four.store, plan), frame.examples(four.store, plan), plan)
     assert list(found) == ["colour", "count", "existence"]
     static = next(row for row in found["count"] if row.label == "static")
     measured = [four.store.result(f"static/s{seed}")["metrics"]["test/accuracy/count"] for seed in range(5)]
@@ -182,7 +182,7 @@ def test_families_break_the_metric_down(four):
 
 def told(fabric, plan):
     runs = frame.runs(fabric.store, plan)
-    return "\n".join(notes(runs, compare(runs, frame.examples(fabric.store, plan), plan), plan))
+    return "\n".join(collect_caveats(runs, compare(runs, frame.examples(fabric.store, plan), plan), plan))
 
 
 def test_a_clean_study_needs_no_notes(four):
@@ -223,5 +223,5 @@ def test_parents_of_other_studies_are_no_part_of_the_table(four):
     plan = four.plan(CELLS)
     plan["runs"].insert(0, plan["runs"][0] | {"id": "pre/s0", "cell": "pre", "study": "pretraining"})
     assert set(rows_of(four, plan)) == set(CELLS)
-    assert build(four.store, plan).runs["asked"] == 20
+    assert build_report(four.store, plan).runs["asked"] == 20
     assert told(four, plan) == ""

@@ -12,9 +12,9 @@ from test_report import drawn
 
 from mtlab.cli.study.report import picture, written
 from mtlab.errors import UserError
-from mtlab.report import blocks
+from mtlab.report import side_by_side
 from mtlab.report.formats import latex, markdown
-from mtlab.report.report import build
+from mtlab.report.study_report import build_report
 
 CELLS = ["last", "bridge", "static", "adaptive"]
 DOCS = Path(__file__).parents[2] / "docs" / "report-json.md"
@@ -61,7 +61,7 @@ def lengths(four):
                     for run in plan["runs"]
                     if run["cell"] == row["cell"]
                 ]
-    return build(four.store, plan | {"rows": rows, "runs": runs, "study": "lengths"})
+    return build_report(four.store, plan | {"rows": rows, "runs": runs, "study": "lengths"})
 
 
 @pytest.fixture
@@ -75,11 +75,11 @@ def papers(four):
         entry | {"cell": "static", "label": "static", "values": {"test/accuracy": 79.39, "val/accuracy": 79.0}}
         | {"also": {"test-std": 79.15}},
     ]  # fmt: skip
-    return build(four.store, plan)
+    return build_report(four.store, plan)
 
 
 def test_latex_says_all_that_the_numbers_need_and_marks_what_was_shown(four, tmp_path):
-    text = build(four.store, four.plan(CELLS)).to_latex()
+    text = build_report(four.store, four.plan(CELLS)).to_latex()
     pdf(tmp_path, text)
     for expected in ("n = 5 seeds", "95\\% t interval", "m = 300 examples", "paired t test over seeds", "Holm for 3"):
         assert expected in text
@@ -98,7 +98,7 @@ def test_bold_is_the_best_mean_and_not_a_verdict(fabric, tmp_path):
     for seed in range(3):
         fabric.finish("bridge", seed, 0.70 + 0.02 * seed)
         fabric.finish("static", seed, 0.75 - 0.02 * seed)
-    text = build(fabric.store, fabric.plan(["bridge", "static"], seeds=3)).to_latex()
+    text = build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=3)).to_latex()
     (bold,) = [line for line in text.splitlines() if "textbf" in line]
     assert "dagger" not in bold
     assert "Bold: highest mean, which alone shows no difference" in text
@@ -109,14 +109,14 @@ def test_anything_in_a_label_is_printed_as_it_is(four, tmp_path):
     plan["rows"][0]["label"] = NASTY
     plan["study"] = "odd_name.1"
     plan["rows"][0]["note"] = f"has no {NASTY}"
-    text = build(four.store, plan).to_latex()
+    text = build_report(four.store, plan).to_latex()
     assert r"50\% \& co\_\{1\} \textbackslash{}x \$2\textasciicircum{}n\$ \#1" in text
     assert r"\label{tab:odd-name-1}" in text
     pdf(tmp_path, text)
 
 
 def test_unfinished_studies_and_single_rows_make_tables_too(fabric, tmp_path):
-    text = build(fabric.store, fabric.plan(["bridge"], baseline=None)).to_latex()
+    text = build_report(fabric.store, fabric.plan(["bridge"], baseline=None)).to_latex()
     pdf(tmp_path, text)
     assert "% note: provisional: 0 of 5 runs are finished" in text
     assert "n = 0 of 5 seeds" in text
@@ -198,12 +198,12 @@ def test_equal_steps_and_equal_flops_stand_side_by_side(lengths, tmp_path):
 
 
 def test_two_studies_stand_side_by_side_each_tested_by_itself(four, lengths, tmp_path):
-    other = build(four.store, four.plan(CELLS))
-    view = blocks.studies([other, lengths])
+    other = build_report(four.store, four.plan(CELLS))
+    view = side_by_side.set_studies_side_by_side([other, lengths])
     assert [block.label for block in view.blocks] == ["trial", "lengths, equal steps", "lengths, equal FLOPs"]
     assert view.variants == ("last", "bridge", "static", "adaptive")
-    pdf(tmp_path, latex.together(view))
-    text = markdown.together(view)
+    pdf(tmp_path, latex.studies_latex(view))
+    text = markdown.studies_markdown(view)
     (static,) = [line for line in text.splitlines() if line.startswith("| static")]
     assert static.count("80.4 ± 2.6") == 2
     assert "corrected by Holm for 3 comparisons" in text
@@ -215,17 +215,17 @@ def test_two_studies_stand_side_by_side_each_tested_by_itself(four, lengths, tmp
 
 
 def test_studies_that_cannot_stand_side_by_side_are_told(four):
-    one, plan = build(four.store, four.plan(CELLS)), four.plan(CELLS, study="other")
+    one, plan = build_report(four.store, four.plan(CELLS)), four.plan(CELLS, study="other")
     plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
     with pytest.raises(UserError, match="judged by test/accuracy, other by test/loss"):
-        blocks.studies([one, build(four.store, plan)])
+        side_by_side.set_studies_side_by_side([one, build_report(four.store, plan)])
     with pytest.raises(UserError, match="name each study once"):
-        blocks.studies([one, one])
+        side_by_side.set_studies_side_by_side([one, one])
 
 
 def test_old_plans_without_the_new_keys_are_reported_still(four):
     plan = four.plan(CELLS)
     assert "axis_labels" not in plan["rows"][0]
-    report = build(four.store, plan)
+    report = build_report(four.store, plan)
     assert (report.side_by_side, report.published_rows) == (None, ())
     assert [row.variant for row in report.rows] == CELLS

@@ -12,8 +12,8 @@ from scipy import stats
 from test_report import drawn
 
 from mtlab.report import frame
-from mtlab.report.families import families
-from mtlab.report.report import build
+from mtlab.report.families import compare_families
+from mtlab.report.study_report import build_report
 from mtlab.statistics import holm
 
 CELLS = ["last", "bridge", "static", "adaptive"]
@@ -31,7 +31,7 @@ def p_by_hand(fabric, cell, family):
 
 
 def test_every_p_is_that_of_the_tables_test_and_corrected_over_families_and_variants(four):
-    report = build(four.store, four.plan(CELLS))
+    report = build_report(four.store, four.plan(CELLS))
     places = [(family, cell) for family in FAMILIES for cell in ("last", "static", "adaptive")]
     expected = [p_by_hand(four, cell, family) for family, cell in places]
     rows = {(family, row.cell): row for family, found in report.families.items() for row in found}
@@ -43,14 +43,14 @@ def test_every_p_is_that_of_the_tables_test_and_corrected_over_families_and_vari
 
 
 def test_families_are_counted_from_outcomes_where_the_task_reports_none(four):
-    reported = build(four.store, four.plan(CELLS)).families
+    reported = build_report(four.store, four.plan(CELLS)).families
     for cell in CELLS:
         for seed in range(5):
             path = four.store.run(f"{cell}/s{seed}") / "result.json"
             result = json.loads(path.read_text())
             result["metrics"] = {name: value for name, value in result["metrics"].items() if name.count("/") == 1}
             path.write_text(json.dumps(result))
-    counted = build(four.store, four.plan(CELLS)).families
+    counted = build_report(four.store, four.plan(CELLS)).families
     assert list(counted) == FAMILIES
     for family in FAMILIES:
         for one, other in zip(reported[family], counted[family], strict=True):
@@ -59,15 +59,15 @@ def test_families_are_counted_from_outcomes_where_the_task_reports_none(four):
     # Outcomes of accuracy say nothing of a loss by family.
     plan = four.plan(CELLS)
     plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
-    assert build(four.store, plan).families == {}
+    assert build_report(four.store, plan).families == {}
 
 
 def test_a_family_of_parents_alone_is_none_of_the_table(four):
     plan = four.plan(CELLS)
     runs, outcomes = frame.runs(four.store, plan), frame.examples(four.store, plan, split="test")
-    found = families(runs.with_columns(pl.lit(None, pl.Float64).alias("test/accuracy/place")), outcomes, plan)
+    found = compare_families(runs.with_columns(pl.lit(None, pl.Float64).alias("test/accuracy/place")), outcomes, plan)
     assert list(found) == FAMILIES
-    assert found == families(runs, outcomes, plan)
+    assert found == compare_families(runs, outcomes, plan)
 
 
 def test_all_formats_show_the_same_cells(fabric):
@@ -75,7 +75,7 @@ def test_all_formats_show_the_same_cells(fabric):
     for cell, accuracy in {"last": 0.5, "bridge": 0.7, "static": 0.8, "adaptive": 0.7}.items():
         for seed in range(5):
             fabric.finish(cell, seed, accuracy + 0.004 * ((seed * len(cell)) % 5))
-    report = build(fabric.store, fabric.plan(CELLS))
+    report = build_report(fabric.store, fabric.plan(CELLS))
     static = report.families["colour"][2].mean
     mean = f"{100 * static.mean:.1f} ± {100 * (static.interval[1] - static.mean):.1f}"
     console = shown(report)
@@ -99,7 +99,7 @@ def shown(report):
 
 
 def test_without_families_all_formats_say_so(fabric):
-    report = build(fabric.store, fabric.plan(CELLS))
+    report = build_report(fabric.store, fabric.plan(CELLS))
     assert "No results by family" in report.to_markdown(by_family=True)
     assert report.to_latex(by_family=True).startswith("% No results by family")
     assert report.to_csv(by_family=True).strip() == ""

@@ -15,22 +15,22 @@ import recordings
 
 from mtlab.recording import reader, token_levels
 from mtlab.report import frame
-from mtlab.report.figures import by_family, comparison, cost, curves, disagreements, parts, theme
+from mtlab.report.figures import by_family, cost, curves, disagreements, estimates, panels, theme
 from mtlab.report.figures.layers import (
     aggregation,
     agreement,
     difference,
     evolution,
     heatmaps,
-    replaced,
+    replaced_weights,
     similarity,
     specialisation,
     training_signals,
     words_and_patches,
     worth,
 )
-from mtlab.report.gathered import Source
-from mtlab.report.report import build
+from mtlab.report.recordings import StudyRun
+from mtlab.report.study_report import build_report
 
 VARIANTS = ("last", "bridge", "adaptive")
 
@@ -45,36 +45,36 @@ class Study:
                 run = folder / str(place) / f"s{seed}"
                 recordings.write_layers(run, seed, pattern=place, **how)
                 recordings.write_trace(run, seed, pattern=place, **how)
-                source = Source(variant, seed, f"{place}/s{seed}")
-                self.layers[source] = reader.layers(run)
-                self.traces[source] = reader.trace(run)
+                source = StudyRun(variant, seed, f"{place}/s{seed}")
+                self.layers[source] = reader.read_layers(run)
+                self.traces[source] = reader.read_trace(run)
                 result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(seed=seed)}
-                self.worths[source] = reader.worth(result)
+                self.worths[source] = reader.read_worth(result)
                 steps = range(10, 60, 10)
                 self.histories[source] = [{"step": n, "seconds": n, "val/accuracy": 0.01 * (n + seed)} for n in steps]
         self.start = {source: trace.layers[0] for source, trace in self.traces.items()}
-        self.of = lambda variant: parts.of(self.layers, variant)
+        self.of = lambda variant: panels.runs_of(self.layers, variant)
 
 
 FIGURES: dict[str, Callable[[Study, str], go.Figure]] = {
-    "aggregation": lambda study, _: aggregation.aggregation(study.layers),
-    "weights": lambda study, _: aggregation.aggregation(study.layers, kind="weights"),
-    "heatmaps": lambda study, _: heatmaps.heatmaps(study.layers),
-    "evolution": lambda study, one: evolution.evolution(study.traces, one),
-    "entropy": lambda study, _: specialisation.entropy(study.layers),
-    "specialisation": lambda study, _: specialisation.specialisation(study.layers),
-    "previous": lambda study, _: specialisation.previous(study.layers),
-    "consecutive": lambda study, _: similarity.consecutive(study.layers),
-    "similarity": lambda study, one: similarity.similarity(study.layers, one, "cosine"),
-    "agreement": lambda study, _: agreement.agreement(study.layers),
-    "agreement since the start": lambda study, _: agreement.agreement(study.layers, study.start),
-    "worth": lambda study, _: worth.worth(study.layers, study.worths),
-    "replaced": lambda study, _: replaced.replaced(study.worths),
-    "difference": lambda study, one: difference.difference(study.of(one), study.start, (one, "start")),
-    "curves": lambda study, _: curves.curves(study.histories),
-    "gradients": lambda study, one: training_signals.gradients(study.traces, one),
-    "temperatures": lambda study, _: training_signals.temperatures(study.layers),
-    "attention": lambda study, one: training_signals.attention(study.layers, one, "self"),
+    "aggregation": lambda study, _: aggregation.plot_aggregation(study.layers),
+    "weights": lambda study, _: aggregation.plot_aggregation(study.layers, kind="weights"),
+    "heatmaps": lambda study, _: heatmaps.plot_heatmaps(study.layers),
+    "evolution": lambda study, one: evolution.plot_evolution(study.traces, one),
+    "entropy": lambda study, _: specialisation.plot_entropy(study.layers),
+    "specialisation": lambda study, _: specialisation.plot_specialisation(study.layers),
+    "previous": lambda study, _: specialisation.plot_previous(study.layers),
+    "consecutive": lambda study, _: similarity.plot_consecutive(study.layers),
+    "similarity": lambda study, one: similarity.plot_similarity(study.layers, one, "cosine"),
+    "agreement": lambda study, _: agreement.plot_agreement(study.layers),
+    "agreement since the start": lambda study, _: agreement.plot_agreement(study.layers, study.start),
+    "worth": lambda study, _: worth.plot_worth(study.layers, study.worths),
+    "replaced": lambda study, _: replaced_weights.plot_replaced_weights(study.worths),
+    "difference": lambda study, one: difference.plot_difference(study.of(one), study.start, (one, "start")),
+    "curves": lambda study, _: curves.plot_curves(study.histories),
+    "gradients": lambda study, one: training_signals.plot_gradients(study.traces, one),
+    "temperatures": lambda study, _: training_signals.plot_temperatures(study.layers),
+    "attention": lambda study, one: training_signals.plot_attention(study.layers, one, "self"),
 }
 
 
@@ -139,8 +139,8 @@ def test_one_level_and_one_layer(tmp_path: Path, name: str) -> None:
 
 
 def test_aggregation_shows_the_recorded_means_in_panels_of_layers(study: Study) -> None:
-    styles = theme.styles(["none", *VARIANTS])
-    figure = aggregation.aggregation(study.layers, styles)
+    styles = theme.assign_styles(["none", *VARIANTS])
+    figure = aggregation.plot_aggregation(study.layers, styles)
     (line,) = lines(figure, "adaptive", 2, 3)  # image, third layer
     runs = [each.experts("contributions", "image", 2) for each in study.of("adaptive").values()]
     assert list(line.x) == recordings.LEVELS["image"]
@@ -155,8 +155,8 @@ def test_aggregation_shows_the_recorded_means_in_panels_of_layers(study: Study) 
 
 
 def test_a_subset_keeps_its_colours(study: Study) -> None:
-    styles = theme.styles(VARIANTS)
-    for made in (aggregation.aggregation, specialisation.entropy, similarity.consecutive):
+    styles = theme.assign_styles(VARIANTS)
+    for made in (aggregation.plot_aggregation, specialisation.plot_entropy, similarity.plot_consecutive):
         (line,) = lines(made(study.of("adaptive"), styles), "adaptive")[:1]
         assert line.line.color == styles["adaptive"].colour
 
@@ -167,41 +167,41 @@ def test_managers_without_contributions_are_named(tmp_path: Path) -> None:
         if source.label == "bridge":
             for key in [key for key in layers.values if key.startswith("contributions")]:
                 del layers.values[key]
-    for made in (aggregation.aggregation, specialisation.entropy):
+    for made in (aggregation.plot_aggregation, specialisation.plot_entropy):
         assert "Without contributions: bridge." in made(study.layers).layout.meta["caption"]
-    assert not lines(aggregation.aggregation(study.layers), "bridge")
-    assert "None of these managers has contributions: bridge" in words(aggregation.aggregation(study.of("bridge")))
+    assert not lines(aggregation.plot_aggregation(study.layers), "bridge")
+    assert "None of these managers has contributions: bridge" in words(aggregation.plot_aggregation(study.of("bridge")))
 
 
 def test_many_variants_do_not_crowd_a_panel(tmp_path: Path) -> None:
     names = [f"v{number}" for number in range(11)]
-    figure = aggregation.aggregation(Study(tmp_path, names, 1).layers)
+    figure = aggregation.plot_aggregation(Study(tmp_path, names, 1).layers)
     hidden = {each.legendgroup for each in figure.data if each.visible == "legendonly"}
     assert hidden == {"v8", "v9", "v10"}
     assert "Shown: 8 of 11 variants" in figure.layout.meta["caption"]
 
 
 def test_heatmaps_and_differences_are_of_means_over_seeds(study: Study) -> None:
-    levels, depths, values = heatmaps.matrix(study.of("last"), "weights", "text")
+    levels, depths, values = heatmaps.level_matrix(study.of("last"), "weights", "text")
     runs = [[each.experts("weights", "text", depth) for depth in range(3)] for each in study.of("last").values()]
     assert (levels, depths) == ((4, 5, 6), [0, 1, 2])
     np.testing.assert_allclose(values, np.mean(runs, 0), rtol=1e-6)
-    figure = difference.difference(study.of("adaptive"), study.of("last"), ("adaptive", "last"), "weights")
-    mine = heatmaps.matrix(study.of("adaptive"), "weights", "text")[2]
+    figure = difference.plot_difference(study.of("adaptive"), study.of("last"), ("adaptive", "last"), "weights")
+    mine = heatmaps.level_matrix(study.of("adaptive"), "weights", "text")[2]
     np.testing.assert_allclose(figure.data[0].z, mine - values, rtol=1e-5)
     assert figure.layout.coloraxis.cmin == -figure.layout.coloraxis.cmax
     # a mark says that all seeds lie apart, and two seeds are too few to say so
     assert any("*" in cell for row in figure.data[0].text for cell in row)
     few = [{s: v for s, v in study.of(name).items() if s.seed < 2} for name in ("adaptive", "last")]
-    assert "*" not in json.dumps(difference.difference(*few, ("a", "b"), "weights").data[0].text)
+    assert "*" not in json.dumps(difference.plot_difference(*few, ("a", "b"), "weights").data[0].text)
 
 
 def test_evolution_starts_before_training_and_ends_at_the_last_step(study: Study) -> None:
-    figure = evolution.evolution(study.traces, "adaptive")
+    figure = evolution.plot_evolution(study.traces, "adaptive")
     (line,) = lines(figure, "level 5", 1, 1)
     runs = [
         [at.experts("contributions", "text", 0)[1] for at in t.layers]
-        for t in parts.of(study.traces, "adaptive").values()
+        for t in panels.runs_of(study.traces, "adaptive").values()
     ]
     np.testing.assert_allclose(line.y, np.mean(runs, 0), rtol=1e-6)
     ticks = figure.layout.xaxis.ticktext
@@ -211,31 +211,36 @@ def test_evolution_starts_before_training_and_ends_at_the_last_step(study: Study
 
 
 def test_runs_that_stopped_early_are_shown_as_far_as_all_have_come(study: Study) -> None:
-    first, *others = parts.of(study.traces, "adaptive")
+    first, *others = panels.runs_of(study.traces, "adaptive")
     cut = {name: norms[:5] for name, norms in study.traces[first].gradients.items()}
-    early = {first: reader.Trace(study.traces[first].layers[:5], cut)} | {each: study.traces[each] for each in others}
-    for figure in (evolution.evolution(early, "adaptive"), training_signals.gradients(early, "adaptive")):
+    early = {first: reader.TrainingTrace(study.traces[first].layers[:5], cut)} | {
+        each: study.traces[each] for each in others
+    }
+    for figure in (evolution.plot_evolution(early, "adaptive"), training_signals.plot_gradients(early, "adaptive")):
         assert {len(each.x) for each in figure.data if each.name} == {5}
         assert figure.layout.xaxis.ticktext[-1] == "10"
         assert "n = 3 seeds" in figure.layout.meta["caption"]
 
 
 def test_what_comes_from_below_is_the_previous_states_part(study: Study) -> None:
-    (line,) = lines(specialisation.previous(study.layers), "adaptive")
+    (line,) = lines(specialisation.plot_previous(study.layers), "adaptive")
     assert np.isnan(line.y[0])  # nothing lies below the first layer
     np.testing.assert_allclose(line.y[1:], 0.4, rtol=1e-5)
 
 
 def test_seeds_that_share_a_pattern_agree_and_others_do_not(tmp_path: Path) -> None:
     alike, strangers = Study(tmp_path / "a", ["alike"], 5), Study(tmp_path / "b", [f"{n}" for n in range(5)], 1)
-    apart = {Source("apart", n, s.run): layers for n, (s, layers) in enumerate(strangers.layers.items())}
-    for each in agreement.agreements({**alike.layers, **apart}):
+    apart = {StudyRun("apart", n, s.run): layers for n, (s, layers) in enumerate(strangers.layers.items())}
+    for each in agreement.seed_agreements({**alike.layers, **apart}):
         low, high = each.chance
         assert len(each.pairs) == 10
         assert (each.mean > high) == (each.variant == "alike")
         assert low < 0 < high
     flat = {source: reader.Layers({"contributions/text/0": np.full(3, 1 / 3)}, {}) for source in alike.layers}
-    assert {each.note for each in agreement.agreements(flat)} == {"the levels are all alike", "fewer than two seeds"}
+    assert {each.note for each in agreement.seed_agreements(flat)} == {
+        "the levels are all alike",
+        "fewer than two seeds",
+    }
 
 
 def test_chance_is_no_agreement(tmp_path: Path) -> None:
@@ -243,44 +248,44 @@ def test_chance_is_no_agreement(tmp_path: Path) -> None:
     dice, inside, levels = np.random.default_rng(0), 0, {"text": [1, 2, 3, 4, 5, 6]}
     for _ in range(40):
         values = [{f"contributions/text/{depth}": dice.random(6) for depth in range(3)} for _ in range(4)]
-        made = {Source("x", n, f"x/s{n}"): reader.Layers(each, levels) for n, each in enumerate(values)}
-        (each,) = [each for each in agreement.agreements(made) if each.modality == "text"]
+        made = {StudyRun("x", n, f"x/s{n}"): reader.Layers(each, levels) for n, each in enumerate(values)}
+        (each,) = [each for each in agreement.seed_agreements(made) if each.modality == "text"]
         inside += each.chance[0] <= each.mean <= each.chance[1]
     assert inside >= 34
 
 
 def test_worth_sets_drops_beside_weights(study: Study) -> None:
-    figure = worth.worth(study.layers, study.worths)
+    figure = worth.plot_worth(study.layers, study.worths)
     (line,) = lines(figure, "adaptive", 3, 1)
     drops = [
         [each.drop("text", level) for level in (4, 5, 6)] for s, each in study.worths.items() if s.label == "adaptive"
     ]
     np.testing.assert_allclose(line.y, 100 * np.mean(drops, 0), rtol=1e-6)
     assert "renormalised" in figure.layout.meta["caption"]
-    assert "mtlab intervene" in words(worth.worth(study.layers, {}))
+    assert "mtlab intervene" in words(worth.plot_worth(study.layers, {}))
 
 
 def test_replaced_weights_tell_what_choosing_is_worth(study: Study) -> None:
     first = next(iter(study.worths))
     swapped = {first: dataclasses.replace(study.worths[first], swapped={1: {"text": 0.5}, 2: {"text": 0.3}})}
-    figure = replaced.replaced({**study.worths, **swapped})
+    figure = replaced_weights.plot_replaced_weights({**study.worths, **swapped})
     (uniform,) = [each for each in lines(figure, "uniform") if each.y == ("adaptive",)]
     assert uniform.x[0] == pytest.approx(10)  # the fixture's 0.1
     (other,) = [each for each in lines(figure, "another seed's") if not each.showlegend and each.y != (None,)]
     assert (other.x[0], other.y) == (pytest.approx(100 * (0.7 - 0.4)), (first.label,))
     assert not lines(figure, "another seed's", 1, 2)
-    assert "was not measured" in words(replaced.replaced({}))
+    assert "was not measured" in words(replaced_weights.plot_replaced_weights({}))
 
 
 def test_curves_go_as_far_as_all_runs_of_a_variant(study: Study) -> None:
     histories = {source: list(rows) for source, rows in study.histories.items()}
     first = next(iter(histories))
     histories[first] = histories[first][:2]  # one is behind
-    figure = curves.curves(histories)
+    figure = curves.plot_curves(histories)
     assert list(lines(figure, "last")[0].x) == [10, 20]
     assert list(lines(figure, "bridge")[0].x) == [10, 20, 30, 40, 50]
     assert lines(figure, "bridge")[0].y[0] == pytest.approx(11)  # points
-    assert "logged: val/accuracy" in words(curves.curves(histories, "val/los"))
+    assert "logged: val/accuracy" in words(curves.plot_curves(histories, "val/los"))
 
 
 # Tokens
@@ -290,7 +295,7 @@ def test_curves_go_as_far_as_all_runs_of_a_variant(study: Study) -> None:
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> reader.Tokens:
     folder = tmp_path_factory.mktemp("tokens")
     recordings.write_tokens(folder)
-    return reader.tokens(folder)
+    return reader.read_tokens(folder)
 
 
 def test_every_word_and_patch_has_its_level_and_place(tokens: reader.Tokens) -> None:
@@ -316,11 +321,11 @@ def test_strength_is_how_far_a_level_leads() -> None:
 
 
 def test_bars_of_words_sum_to_one_with_the_previous_state(tokens: reader.Tokens) -> None:
-    figure = words_and_patches.words(tokens, 0, 1)
+    figure = words_and_patches.plot_words(tokens, 0, 1)
     assert figure.data[-1].name == "previous state"
     np.testing.assert_allclose(np.sum([each.y for each in figure.data], 0), 1, rtol=1e-5)
     assert list(figure.layout.xaxis.ticktext) == list(tokens.examples[0].tokens)
-    assert "previous state" not in words(words_and_patches.words(tokens, 0, 1, "weights"))
+    assert "previous state" not in words(words_and_patches.plot_words(tokens, 0, 1, "weights"))
     caption = figure.layout.meta["caption"]
     assert "predicted: red, right: red" in caption
     assert "One example, one run" in caption
@@ -328,7 +333,7 @@ def test_bars_of_words_sum_to_one_with_the_previous_state(tokens: reader.Tokens)
 
 @pytest.mark.parametrize("picture", [None, np.zeros((32, 32, 3), np.uint8)], ids=["without", "with a picture"])
 def test_patches_lie_over_the_picture(tokens: reader.Tokens, picture: Any) -> None:
-    figure = words_and_patches.patches(tokens, 0, 1, picture=picture)
+    figure = words_and_patches.plot_patches(tokens, 0, 1, picture=picture)
     assert len(figure.layout.images) == (1 if picture is None else 2)
     numbers = next(each for each in figure.data if each.text is not None)
     found = token_levels.token_levels(tokens, 0, "image", 1)
@@ -338,20 +343,20 @@ def test_patches_lie_over_the_picture(tokens: reader.Tokens, picture: Any) -> No
 
 def test_image_tokens_without_a_grid_are_bars(tmp_path: Path) -> None:
     recordings.write_tokens(tmp_path, grid={"rows": 4, "columns": 4, "prefix": 1})
-    read = reader.tokens(tmp_path)
-    figure = words_and_patches.patches(reader.Tokens(read.values, read.levels, read.examples, None), 0, 0)
+    read = reader.read_tokens(tmp_path)
+    figure = words_and_patches.plot_patches(reader.Tokens(read.values, read.levels, read.examples, None), 0, 0)
     assert {type(each).__name__ for each in figure.data} == {"Bar"}
-    assert "No contributions of single tokens" in words(words_and_patches.patches(read, 0, 9))
+    assert "No contributions of single tokens" in words(words_and_patches.plot_patches(read, 0, 9))
 
 
 # From reports
 
 
-@pytest.mark.parametrize("made", [comparison.comparison, by_family.by_family, cost.cost])
+@pytest.mark.parametrize("made", [estimates.plot_estimates, by_family.plot_families, cost.plot_cost])
 def test_reports_become_figures_with_as_many_seeds_as_there_are(four, made: Any) -> None:  # type: ignore[no-untyped-def]
     plan = four.plan(["last", "bridge", "static", "adaptive"])
     plan["rows"][3]["label"] = "<b>none</b>"
-    figure = made(build(four.store, plan))
+    figure = made(build_report(four.store, plan))
     assert "n = " in figure.layout.meta["caption"]
     assert "&lt;b&gt;none" in words(figure)
     assert "<b>none" not in words(figure)
@@ -359,8 +364,8 @@ def test_reports_become_figures_with_as_many_seeds_as_there_are(four, made: Any)
 
 
 def test_comparison_shows_estimates_intervals_and_what_was_shown(four) -> None:  # type: ignore[no-untyped-def]
-    report = build(four.store, four.plan(["last", "bridge", "static", "adaptive"]))
-    figure = comparison.comparison(report)
+    report = build_report(four.store, four.plan(["last", "bridge", "static", "adaptive"]))
+    figure = estimates.plot_estimates(report)
     row = next(row for row in report.rows if row.label == "static")
     left, right = lines(figure, "static", 1, 1)[0], lines(figure, "static", 1, 2)[0]
     assert left.x[0] == pytest.approx(100 * row.mean.mean)
@@ -371,9 +376,9 @@ def test_comparison_shows_estimates_intervals_and_what_was_shown(four) -> None: 
     assert "Holm for 3 comparisons" in figure.layout.meta["caption"]
 
 
-@pytest.mark.parametrize("made", [comparison.comparison, by_family.by_family, cost.cost])
+@pytest.mark.parametrize("made", [estimates.plot_estimates, by_family.plot_families, cost.plot_cost])
 def test_reports_of_nothing_say_so(fabric, made: Any) -> None:  # type: ignore[no-untyped-def]
-    figure = made(build(fabric.store, fabric.plan(["last", "bridge"])))
+    figure = made(build_report(fabric.store, fabric.plan(["last", "bridge"])))
     assert not figure.data
     assert len(figure.layout.annotations[0].text) > 20
 
@@ -381,7 +386,7 @@ def test_reports_of_nothing_say_so(fabric, made: Any) -> None:  # type: ignore[n
 def test_disagreements_are_sorted_counted_and_named(four) -> None:  # type: ignore[no-untyped-def]
     outcomes = frame.examples(four.store, four.plan(["static", "bridge"]), split="test")
     texts = {f"q{number}": (f"question {number}?", f"picture {number}") for number in range(300)}
-    table = disagreements.disagreements(outcomes, ("static", "bridge"), ("S", "B"), ("yes", "no"), texts, limit=7)
+    table = disagreements.find_disagreements(outcomes, ("static", "bridge"), ("S", "B"), ("yes", "no"), texts, limit=7)
     gaps = [abs(row.first - row.second) for row in table.rows]
     assert gaps == sorted(gaps, reverse=True)
     assert len(gaps) == 7
@@ -393,5 +398,5 @@ def test_disagreements_are_sorted_counted_and_named(four) -> None:  # type: igno
     assert (row.truth, row.text) == ("yes", f"question {row.id[1:]}?")
     assert {row.first_says, row.second_says} == {"yes", "no"}
     assert "S is right more often on" in table.caption
-    assert disagreements.disagreements(outcomes, ("static", "none"), ("S", "N")).rows == ()
-    assert disagreements.disagreements(outcomes.clear(), ("static", "none"), ("S", "N")).rows == ()
+    assert disagreements.find_disagreements(outcomes, ("static", "none"), ("S", "N")).rows == ()
+    assert disagreements.find_disagreements(outcomes.clear(), ("static", "none"), ("S", "N")).rows == ()

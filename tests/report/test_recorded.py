@@ -11,9 +11,9 @@ import recordings
 from safetensors.numpy import save_file
 
 from mtlab.recording import reader
-from mtlab.recording.reader import Layers, Missing, Tokens, Trace, Worth
+from mtlab.recording.reader import Layers, Missing, Tokens, TrainingTrace, Worth
 
-READERS = {"layers": reader.layers, "trace": reader.trace, "tokens": reader.tokens}
+READERS = {"layers": reader.read_layers, "trace": reader.read_trace, "tokens": reader.read_tokens}
 
 
 def test_names_are_those_of_the_code_that_writes() -> None:
@@ -31,7 +31,7 @@ def test_what_the_worker_writes_is_read(tmp_path: Path) -> None:
 
     values = {"weights/text/0": torch.tensor([0.25, 0.75]), "temperature/text/0": torch.tensor(0.5)}
     checkpoints.save(tmp_path / "layers.safetensors", values, {"levels": {"text": [5, 6]}, "examples": 9, "step": 3})
-    read = reader.layers(tmp_path)
+    read = reader.read_layers(tmp_path)
     assert isinstance(read, Layers)
     assert read.experts("weights", "text", 0).tolist() == [0.25, 0.75]
     assert (read.one("temperature", "text", 0), read.examples, read.step) == (0.5, 9, 3)
@@ -40,7 +40,7 @@ def test_what_the_worker_writes_is_read(tmp_path: Path) -> None:
 
 def test_layers_are_told_apart_from_previous_states(tmp_path: Path) -> None:
     recordings.write_layers(tmp_path, depths=2)
-    read = reader.layers(tmp_path)
+    read = reader.read_layers(tmp_path)
     assert isinstance(read, Layers)
     assert read.depths("contributions", "image") == (0, 1)
     assert len(read.experts("contributions", "image", 1)) == 4
@@ -55,8 +55,8 @@ def test_layers_are_told_apart_from_previous_states(tmp_path: Path) -> None:
 def test_a_trace_is_layers_step_by_step(tmp_path: Path) -> None:
     recordings.write_trace(tmp_path, seed=1)
     recordings.write_layers(tmp_path, seed=1)
-    read, end = reader.trace(tmp_path), reader.layers(tmp_path)
-    assert isinstance(read, Trace)
+    read, end = reader.read_trace(tmp_path), reader.read_layers(tmp_path)
+    assert isinstance(read, TrainingTrace)
     assert isinstance(end, Layers)
     assert read.steps == tuple(recordings.STEPS)
     np.testing.assert_array_equal(read.layers[-1].experts("weights", "text", 2), end.experts("weights", "text", 2))
@@ -66,12 +66,12 @@ def test_a_trace_is_layers_step_by_step(tmp_path: Path) -> None:
 
 def test_tokens_are_the_real_ones(tmp_path: Path) -> None:
     recordings.write_tokens(tmp_path)
-    read = reader.tokens(tmp_path)
+    read = reader.read_tokens(tmp_path)
     assert isinstance(read, Tokens)
     assert [read.experts("weights", "text", 0, each).shape for each in range(3)] == [(3, 6), (3, 5), (3, 4)]
     assert len(read.examples[1].tokens) == 5
     assert read.experts("weights", "image", 0, 1).shape == (4, 17)  # no mask: all are real
-    assert read.grid == reader.Grid(4, 4, 1)
+    assert read.grid == reader.PatchGrid(4, 4, 1)
     assert (read.find("val/2/0"), read.find("val/9/0")) == (2, None)
     assert read.experts("weights", "image", 0, 99) is None
 
@@ -113,11 +113,11 @@ def test_damaged_and_foreign_files_are_told(tmp_path: Path, kind: str, damage: s
 
 def test_files_of_ours_that_say_too_little_are_told(tmp_path: Path) -> None:
     recordings.write(tmp_path / "trace.safetensors", {"weights/text/0": np.zeros((3, 2))}, {})
-    assert "has no steps" in reader.trace(tmp_path).why
+    assert "has no steps" in reader.read_trace(tmp_path).why
     recordings.write(tmp_path / "tokens.safetensors", {}, {"examples": [{"id": "a"}]})
-    assert "does not say which examples" in reader.tokens(tmp_path).why
+    assert "does not say which examples" in reader.read_tokens(tmp_path).why
     recordings.write(tmp_path / "layers.safetensors", {"weights/text/0": np.array([0.5, 0.5])}, {})
-    read = reader.layers(tmp_path)  # the first files had less: rows are experts then
+    read = reader.read_layers(tmp_path)  # the first files had less: rows are experts then
     assert isinstance(read, Layers)
     assert read.experts_levels("text", len(read.experts("weights", "text", 0))) == (1, 2)
 
@@ -125,18 +125,18 @@ def test_files_of_ours_that_say_too_little_are_told(tmp_path: Path) -> None:
 def test_interventions_become_drops() -> None:
     result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(accuracy=0.7)}
     swaps = {"swap/3": {"metric": "val/accuracy", "text": 0.5, "image": None, "both": 0.4}, "other": 1}
-    read = reader.worth(result, swaps)
+    read = reader.read_worth(result, swaps)
     assert isinstance(read, Worth)
     assert read.drop("text", 4) == pytest.approx(0.7 - result["interventions"]["text"]["without"]["4"])
     assert read.drop("text", 9) is None
     assert read.uniform == {"text": pytest.approx(0.6), "image": pytest.approx(0.6)}
     assert read.swapped == {3: {"text": 0.5, "both": 0.4}}
     # measured on demand, where training did not
-    on_demand = reader.worth({**result, "interventions": None}, {"standard": result["interventions"], **swaps})
+    on_demand = reader.read_worth({**result, "interventions": None}, {"standard": result["interventions"], **swaps})
     assert on_demand == read
     # a manager that is no mixture, and a metric that was not measured
     result["interventions"]["text"] = {"by": "input", "uniform": None, "without": {"4": 0.1}}
-    read = reader.worth({**result, "metrics": {}})
+    read = reader.read_worth({**result, "metrics": {}})
     assert isinstance(read, Worth)
     assert (read.by["text"], read.uniform.get("text"), read.drop("text", 4)) == ("input", None, None)
 
@@ -145,7 +145,7 @@ def test_interventions_become_drops() -> None:
     ("result", "why"), [(None, "not finished"), ({}, "mtlab intervene"), ({"interventions": None}, "mtlab intervene")]
 )
 def test_interventions_that_were_not_made_are_told(result: dict | None, why: str) -> None:
-    read = reader.worth(result)
+    read = reader.read_worth(result)
     assert isinstance(read, Missing)
     assert why in read.why
 

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mtlab.report.formats import captions
-from mtlab.report.report import build
+from mtlab.report.study_report import build_report
 
 CELLS = ["last", "bridge", "static", "adaptive"]
 DOCS = Path(__file__).parents[2] / "docs" / "report-json.md"
@@ -41,7 +41,7 @@ def ragged(fabric):
     plan = fabric.plan([*CELLS, "none"], seeds=3, published={"test/accuracy": 74.5, "val/accuracy": 0.8})
     plan["metrics"]["report"] = ["cost/params", "test/loss", "cost/seconds"]
     plan["rows"][2]["label"] = "static-scalar, vision.layers=top3, model.cross_layers=4"
-    return build(fabric.store, plan)
+    return build_report(fabric.store, plan)
 
 
 def test_json_keys_are_those_documented(ragged):
@@ -57,7 +57,7 @@ def test_json_keys_are_those_documented(ragged):
 
 
 def test_json_says_what_happened(four):
-    data = build(four.store, four.plan(CELLS)).to_dict()
+    data = build_report(four.store, four.plan(CELLS)).to_dict()
     rows = {row["label"]: row for row in data["rows"]}
     assert list(rows) == CELLS
     assert data["runs"] == {"asked": 20, "done": 20}
@@ -82,7 +82,7 @@ def test_tables_fit_and_lose_no_number(ragged, width):
 
 
 def test_a_plot_is_drawn_at_100_columns_and_left_out_at_80(four):
-    report = build(four.store, four.plan(CELLS))
+    report = build_report(four.store, four.plan(CELLS))
     assert drawn(report, 100).count("●") == 4
     assert "┊" in drawn(report, 100)
     assert "●" not in drawn(report, 80)
@@ -90,13 +90,16 @@ def test_a_plot_is_drawn_at_100_columns_and_left_out_at_80(four):
 
 
 def test_dots_stand_in_the_order_of_means(four):
-    lines = drawn(build(four.store, four.plan(CELLS)), 140).splitlines()
+    lines = drawn(build_report(four.store, four.plan(CELLS)), 140).splitlines()
     at = {label: next(line.index("●") for line in lines if line.startswith(label)) for label in CELLS}
     assert at["last"] < at["bridge"] <= at["adaptive"] < at["static"]
 
 
 def test_the_caption_says_how_the_numbers_were_made(four):
-    for text in (drawn(build(four.store, four.plan(CELLS)), 400), build(four.store, four.plan(CELLS)).to_markdown()):
+    for text in (
+        drawn(build_report(four.store, four.plan(CELLS)), 400),
+        build_report(four.store, four.plan(CELLS)).to_markdown(),
+    ):
         for expected in (
             "n = 5 seeds",
             "95% t interval",
@@ -108,12 +111,12 @@ def test_the_caption_says_how_the_numbers_were_made(four):
 
 
 def test_a_caption_names_no_more_baselines_than_one_reads(four):
-    report = build(four.store, four.plan(CELLS))
+    report = build_report(four.store, four.plan(CELLS))
     rows = [
         replace(report.rows[0], label=f"row {at}", compare_to="x", compare_label=f"baseline {at % 9}", block=f"{at}")
         for at in range(12)
     ]
-    told = captions.marks(replace(report, rows=tuple(rows)), 12)
+    told = captions.explain_marks(replace(report, rows=tuple(rows)), 12)
     assert "(one of baseline 0, baseline 1, baseline 2, baseline 3, baseline 4, baseline 5, 3 more)" in told
 
 
@@ -140,7 +143,7 @@ def test_anything_renders(fabric, cells, baseline, seeds):
     """Nothing run, one seed, one row, no baseline."""
     for seed in range(seeds):
         fabric.finish("bridge", seed, 0.7, outcomes=False)
-    report = build(fabric.store, fabric.plan(cells, seeds=1, baseline=baseline))
+    report = build_report(fabric.store, fabric.plan(cells, seeds=1, baseline=baseline))
     for width in (60, 80, 100):
         assert "bridge" in drawn(report, width)
     assert "bridge" in report.to_markdown()
@@ -151,7 +154,7 @@ def test_anything_renders(fabric, cells, baseline, seeds):
 def test_a_metric_that_is_no_share_is_shown_as_it_is(four):
     plan = four.plan(CELLS)
     plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
-    shown = drawn(build(four.store, plan), 100)
+    shown = drawn(build_report(four.store, plan), 100)
     assert "0.196 ± 0.026" in shown
     assert "in points" not in shown
 
@@ -160,7 +163,7 @@ def test_a_report_imports_neither_torch_nor_pandas_and_is_quick(four):
     (four.store.root / "plan.json").write_text(json.dumps(four.plan(CELLS)))
     code = (
         "import json, sys; from pathlib import Path; from mtlab.runs.store import Store;"
-        "from mtlab.report.report import build; from rich.console import Console;"
+        "from mtlab.report.study_report import build; from rich.console import Console;"
         "root = Path(sys.argv[1]); report = build(Store.open(root), json.loads((root / 'plan.json').read_text()));"
         "Console().print(report.to_table(80));"
         "print(sorted({'torch', 'pandas', 'statsmodels', 'scipy.stats', 'timm', 'transformers'} & set(sys.modules)))"
@@ -178,5 +181,5 @@ def test_a_hundred_variants(fabric):
     for cell in cells:
         for seed in range(5):
             fabric.finish(cell, seed, 0.6 + 0.01 * seed)
-    report = build(fabric.store, fabric.plan(cells))
+    report = build_report(fabric.store, fabric.plan(cells))
     assert len(report.rows) == 100

@@ -55,13 +55,13 @@ def test_text_is_readable(template: go.layout.Template) -> None:
 
 def test_a_variant_keeps_its_style_whatever_is_shown() -> None:
     every = [f"variant {number}" for number in range(30)]
-    styles = theme.styles(every)
+    styles = theme.assign_styles(every)
     assert len(set(styles.values())) == 30
-    assert theme.styles([*every, "one more"])["variant 7"] == styles["variant 7"]
-    assert theme.styles_of({"rows": [{"label": name} for name in every]}) == styles
+    assert theme.assign_styles([*every, "one more"])["variant 7"] == styles["variant 7"]
+    assert theme.study_styles({"rows": [{"label": name} for name in every]}) == styles
     for shown in (every[7:8], every[5:9]):
-        assert theme.style(styles, "variant 7", shown) == styles["variant 7"]
-    assert theme.style(styles, "a stranger", ["a stranger"]) not in styles.values()
+        assert theme.find_style(styles, "variant 7", shown) == styles["variant 7"]
+    assert theme.find_style(styles, "a stranger", ["a stranger"]) not in styles.values()
 
 
 def test_levels_go_from_cold_to_warm() -> None:
@@ -75,7 +75,7 @@ def test_levels_go_from_cold_to_warm() -> None:
 def test_titles_and_captions_fit_their_width(width: int) -> None:
     figure = theme.finish(go.Figure(), "Which layers the managers draw on " * 3, "n = 5 seeds; averaged " * 20, 400)
     before = figure.layout.height
-    theme.sized(figure, width)
+    theme.resize(figure, width)
     for text, size in ((figure.layout.title.text, 16), (figure.layout.title.subtitle.text, 12)):
         assert max(len(line) for line in text.split("<br>")) * size * 0.49 <= width
     assert (figure.layout.height > before) == (width < 760)
@@ -83,7 +83,7 @@ def test_titles_and_captions_fit_their_width(width: int) -> None:
 
 
 def test_pages_get_text_and_a_figure_of_any_width() -> None:
-    figure = theme.bare(theme.finish(go.Figure(), "Title", "Caption", 400))
+    figure = theme.without_title(theme.finish(go.Figure(), "Title", "Caption", 400))
     assert (figure.layout.title.text, figure.layout.width, figure.layout.autosize) == (None, None, True)
     assert figure.layout.meta == {"title": "Title", "caption": "Caption", "height": 400}
 

@@ -14,21 +14,21 @@ from rich.console import Console
 from mtlab.recording import reader
 from mtlab.recording.reader import Tokens
 from mtlab.recording.token_levels import token_levels
-from mtlab.report.formats.token_terminal import render
+from mtlab.report.formats.token_terminal import render_tokens
 
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 
 
 def drawn(tokens: Tokens, example: int = 0, kind: reader.Kind = "contributions", width: int = 100) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(render(tokens, example, kind, width))
+    console.print(render_tokens(tokens, example, kind, width))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
 def tokens(tmp_path: Path) -> Tokens:
     recordings.write_tokens(tmp_path)
-    read = reader.tokens(tmp_path)
+    read = reader.read_tokens(tmp_path)
     assert isinstance(read, Tokens)
     return read
 
@@ -66,7 +66,7 @@ def test_it_fits(tokens: Tokens, width: int) -> None:
 
 def test_large_grids_are_set_one_below_the_other_where_they_do_not_fit(tmp_path: Path) -> None:
     recordings.write_tokens(tmp_path, grid={"rows": 14, "columns": 14, "prefix": 1})
-    read = reader.tokens(tmp_path)
+    read = reader.read_tokens(tmp_path)
     for width, heads in ((60, 2), (120, 1)):
         lines = drawn(read, width=width).splitlines()
         assert max(map(cell_len, lines)) <= width

@@ -5,12 +5,12 @@ from typing import Any
 
 from fabric import Fabric
 
-from mtlab.report.report import build
-from mtlab.report.verdict import sentence
+from mtlab.report.study_report import build_report
+from mtlab.report.verdict import verdict_sentence
 
 
 def told(fabric: Fabric, cells: Sequence[str], **plan: Any) -> str:
-    return sentence(build(fabric.store, fabric.plan(cells, **plan)))
+    return verdict_sentence(build_report(fabric.store, fabric.plan(cells, **plan)))
 
 
 def test_what_was_shown_and_what_was_not(four: Fabric) -> None:

@@ -76,7 +76,7 @@ def test_other_twins_are_refused_still(plan: Any) -> None:
 
 
 def test_a_length_may_move_with_other_settings(plan: Any) -> None:
-    from mtlab.report.blocks import block_label, variant_label
+    from mtlab.report.side_by_side import block_label, variant_label
 
     zipped = "{zip: {train.length: [{steps: 20}, {steps: 40}], train.lr: [1e-3, 5e-4]}}"
     rows = to_json(plan(f"axes: {{manager: [bridge, static], long: {zipped}}}"))["rows"]

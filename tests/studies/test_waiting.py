@@ -14,7 +14,7 @@ from standin import make_plan
 
 from mtlab import files
 from mtlab.cli import main
-from mtlab.dashboard.data import Data
+from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.launch.slurm import pending
 from mtlab.launch.status import study_status, study_statuses
 from mtlab.processes import here
@@ -140,7 +140,7 @@ def test_no_question_is_asked_where_no_job_can_wait(store: Store, squeue: Squeue
 def test_the_dashboard_agrees_and_asks_again_only_after_a_while(store: Store, squeue: Squeue) -> None:
     asked = squeue(lines("7|PENDING"))
     submit(store, "bridge/s0", 7)
-    data = Data(store.root, fresh=0.0)
+    data = DashboardData(store.root, fresh=0.0)
     try:
         for _ in range(3):
             card = data.study("demo")

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from imagined import BEST, Opened, accuracy, write_sweep
 
-from mtlab.sweeps.algorithms.samplers import trial_seed
+from mtlab.sweeps.algorithms import trial_seed
 
 SPACE = "space:\n  train.lr: {float: [1e-4, 1e-1], log: true}\n  train.weight_decay: {float: [0.0, 1.0]}\n"
 SAMPLERS: dict[str, Any] = {

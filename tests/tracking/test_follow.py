@@ -12,21 +12,21 @@ import plotly.graph_objects as go
 import pytest
 from tracked_study import run_id
 
-from mtlab.report.sync.follow import Follower
-from mtlab.report.sync.plain import plain
-from mtlab.report.sync.rows import rows, settled
+from mtlab.report.sync.plain import with_plain_lists
+from mtlab.report.sync.step_metrics import read_complete_steps, read_step_metrics
+from mtlab.report.sync.study_sync import StudySync
 from mtlab.report.sync.tables import LAYERS_COLUMNS
 from mtlab.runs.store import Store
-from mtlab.tracking.base import About, Drawing, Fan, Grid, Receipt, Shown
+from mtlab.tracking.base import Receipt, TrackedRun, TrackerFigure, TrackerGroup, TrackerMedia, TrackerTable
 
 
 @dataclass
 class Taken:
-    about: About
+    about: TrackedRun
     params: Mapping[str, Any] = field(default_factory=dict)
     steps: list[int] = field(default_factory=list)
     values: list[Mapping[str, float]] = field(default_factory=list)
-    shown: dict[str, Shown] = field(default_factory=dict)
+    shown: dict[str, TrackerMedia] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     failed: bool | None = None
@@ -60,14 +60,14 @@ class Page:
         if self.sink.fails == call:
             raise RuntimeError(f"no {call}\ntoday")
 
-    def start(self, about: About) -> None:
+    def start(self, about: TrackedRun) -> None:
         self._maybe("start")
         self.run = self.sink.runs.setdefault(about.id, Taken(about))
 
     def params(self, values: Mapping[str, Any]) -> None:
         self.run.params = values
 
-    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, Shown]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
         self._maybe("log")
         if not self.run.steps or step > self.run.steps[-1]:
             self.run.steps.append(step)
@@ -80,12 +80,12 @@ class Page:
         return {"id": self.run.about.id}
 
 
-def follower(store: Store, *sinks: Notebook, **options: Any) -> tuple[Follower, list[str], list[dict[str, Any]]]:
+def follower(store: Store, *sinks: Notebook, **options: Any) -> tuple[StudySync, list[str], list[dict[str, Any]]]:
     told: list[str] = []
     progress: list[dict[str, Any]] = []
     options = {"images": False, **options}
     return (
-        Follower(store, store.plan("tracked"), sinks, told.append, progress=progress.append, **options),
+        StudySync(store, store.plan("tracked"), sinks, told.append, progress=progress.append, **options),
         told,
         progress,
     )
@@ -126,7 +126,7 @@ def test_the_table_of_layers_lets_variants_be_compared_across_layers(store: Stor
     notebook = Notebook()
     follower(store, notebook)[0].end()
     table = notebook.named("comparison").shown["layers/table"]
-    assert isinstance(table, Grid)
+    assert isinstance(table, TrackerTable)
     assert table.columns == LAYERS_COLUMNS
     found = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert {(row["variant"], row["seed"]) for row in found} == {(v, s) for v in ("bridge", "static") for s in (0, 1)}
@@ -259,8 +259,8 @@ def test_a_run_that_went_on_live_in_one_place_gets_whole_to_the_others(store: St
 
 def test_a_fan_hands_everything_to_everybody() -> None:
     first, second = Notebook(name="first"), Notebook(name="second")
-    fan = Fan({sink.name: sink.tracker() for sink in (first, second)}, lambda *_: None)
-    fan.start(About("x", "study", "name", "run"))
+    fan = TrackerGroup({sink.name: sink.tracker() for sink in (first, second)}, lambda *_: None)
+    fan.start(TrackedRun("x", "study", "name", "run"))
     fan.params({"a": 1})
     fan.log(3, {"b": 2.0}, {})
     assert fan.close({"c": 3}, {}) == {"first": {"id": "x"}, "second": {"id": "x"}}
@@ -270,13 +270,13 @@ def test_a_fan_hands_everything_to_everybody() -> None:
 
 def test_rows_join_metrics_and_recorded_layers_by_step(store: Store) -> None:
     run = run_id(store, "static", 0)
-    found = rows(store, run)
+    found = read_step_metrics(store, run)
     assert list(found) == sorted(found) == [0, 1, 2, 5, 10, 20, 30]
     assert {"train/loss", "val/accuracy", "contribution/text/layer 1/level 1", "gradient/encoder"} <= found[20].keys()
     assert "train/loss" not in found[10]
     assert not any(name.startswith("gradient") for name in found[0])  # not a number there
-    assert list(settled(store, run)) == [0, 1, 2, 5, 10, 20]
-    assert settled(store, "nothing/s0") == {}
+    assert list(read_complete_steps(store, run)) == [0, 1, 2, 5, 10, 20]
+    assert read_complete_steps(store, "nothing/s0") == {}
 
 
 def test_runs_that_recorded_nothing_are_handed_on_as_they_are(store: Store) -> None:
@@ -297,7 +297,7 @@ def test_figures_hold_lists_that_every_reader_understands() -> None:
 
     figure = go.Figure(go.Heatmap(z=np.eye(3), x=np.array(["a", "b", "c"])))
     assert "bdata" in figure.to_json()
-    made = plain(figure)
+    made = with_plain_lists(figure)
     assert "bdata" not in made.to_json()
     (drawn,) = json.loads(made.to_json())["data"]
     assert (drawn["x"], drawn["z"]) == (["a", "b", "c"], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
@@ -310,13 +310,13 @@ def test_without_a_browser_figures_are_sent_without_pictures(store: Store, monke
     def none(_: object) -> list[bytes]:
         raise UserError("pictures of figures need Chrome or Chromium on this machine")
 
-    monkeypatch.setattr(export, "drawn", none)
+    monkeypatch.setattr(export, "render_images", none)
     notebook = Notebook()
     following, told, _ = follower(store, notebook, images=True)
     following.end()
     assert told == ["figures are sent without pictures: pictures of figures need Chrome or Chromium on this machine"]
     drawn = notebook.named("static, seed 0").shown["layers"]
-    assert isinstance(drawn, Drawing)
+    assert isinstance(drawn, TrackerFigure)
     assert drawn.png is None
     unasked, told, _ = follower(store, Notebook(), images=None)
     unasked.end()

@@ -7,11 +7,11 @@ from tracked_study import STUDY
 
 from mtlab.config.check import check_config
 from mtlab.errors import UserError
-from mtlab.report.sync.process import settings
+from mtlab.report.sync.process import tracking_settings
 from mtlab.studies.costs import Costs
 from mtlab.studies.plan import make_plan, to_json
 from mtlab.studies.spec import read_study
-from mtlab.tracking.settings import Tracking, WandbKeys
+from mtlab.tracking.settings import TrackingSettings, WandbSettings
 
 BARE = STUDY.partition("tracking:")[0]
 
@@ -22,12 +22,12 @@ def plan(folder: Path, text: str, *overrides: str) -> dict[str, object]:
 
 
 def test_off_unless_written_and_offline_unless_online(tmp_path: Path) -> None:
-    assert settings(plan(tmp_path, BARE)).wandb is None
-    assert settings({"study": "from before there were trackers"}).wandb is None
-    assert check_config(Tracking, {"wandb": {}}).wandb == WandbKeys(mode="offline")
-    written = settings(plan(tmp_path, STUDY)).wandb
-    assert written == WandbKeys(project="layers", tags=["test"], images=False)
-    online = settings(plan(tmp_path, STUDY, "study.tracking.wandb.mode=online")).wandb
+    assert tracking_settings(plan(tmp_path, BARE)).wandb is None
+    assert tracking_settings({"study": "from before there were trackers"}).wandb is None
+    assert check_config(TrackingSettings, {"wandb": {}}).wandb == WandbSettings(mode="offline")
+    written = tracking_settings(plan(tmp_path, STUDY)).wandb
+    assert written == WandbSettings(project="layers", tags=["test"], images=False)
+    online = tracking_settings(plan(tmp_path, STUDY, "study.tracking.wandb.mode=online")).wandb
     assert online is not None
     assert online.mode == "online"
 
@@ -58,12 +58,12 @@ def test_mistakes_are_told_with_file_and_key(tmp_path: Path, given: str, words: 
 def test_the_environment_names_what_the_study_leaves_open_and_may_hold_back(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY"):
         monkeypatch.delenv(name, raising=False)
-    assert WandbKeys(mode="online").filled() == WandbKeys(mode="online", project="mtlab")
+    assert WandbSettings(mode="online").filled() == WandbSettings(mode="online", project="mtlab")
     monkeypatch.setenv("WANDB_PROJECT", "theirs")
     monkeypatch.setenv("WANDB_ENTITY", "team")
-    assert WandbKeys(project="mine").filled() == WandbKeys(project="mine", entity="team")
-    assert WandbKeys().filled().project == "theirs"
+    assert WandbSettings(project="mine").filled() == WandbSettings(project="mine", entity="team")
+    assert WandbSettings().filled().project == "theirs"
     monkeypatch.setenv("WANDB_MODE", "online")
-    assert WandbKeys().filled().mode == "offline"
+    assert WandbSettings().filled().mode == "offline"
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert WandbKeys(mode="online").filled().mode == "offline"
+    assert WandbSettings(mode="online").filled().mode == "offline"

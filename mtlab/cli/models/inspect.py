@@ -90,11 +90,11 @@ def inspect(
 def _print(found: Inspected, *, weights: bool) -> None:
     from rich.console import Console
 
-    from mtlab.report.formats.token_terminal import render
+    from mtlab.report.formats.token_terminal import render_tokens
 
     console = Console(highlight=False, emoji=False)
     console.print(f"{found.title} ({found.about})", markup=False, style="bold")
-    console.print(render(found.tokens, found.example, "weights" if weights else "contributions", console.width))
+    console.print(render_tokens(found.tokens, found.example, "weights" if weights else "contributions", console.width))
     for remark in found.remarks:
         console.print(f"! {remark}", markup=False, style="yellow")
     others = [told.id for told in found.tokens.examples if told.id and told is not found.tokens.examples[found.example]]
@@ -107,7 +107,7 @@ def _print(found: Inspected, *, weights: bool) -> None:
 def _write(found: Inspected, path: Path) -> None:
     from mtlab.files import write_text
     from mtlab.report.page.token_page import token_page
-    from mtlab.report.page.token_view import Explained
+    from mtlab.report.page.token_view import RecordedRun
 
-    write_text(path, token_page(Explained(found.title, found.tokens, found.picture, found.example), found.about))
+    write_text(path, token_page(RecordedRun(found.title, found.tokens, found.picture, found.example), found.about))
     typer.echo(f"written to {path}: open it in a browser, it needs no network")

@@ -15,7 +15,7 @@ from mtlab.errors import UserError, nearest
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from mtlab.report.page.gallery import Gallery
+    from mtlab.report.page.figure_group import FigureGroup
 
 Format = Literal["png", "svg", "pdf"]
 
@@ -44,7 +44,7 @@ def figures(
     """
     from mtlab.cli.study.status import study_name
     from mtlab.report.figures import export, theme
-    from mtlab.report.page import galleries
+    from mtlab.report.page import study_figures
     from mtlab.report.study import StudyResults
     from mtlab.runs.store import Store, store_root
 
@@ -52,7 +52,7 @@ def figures(
     plan = opened.plan(study_name(file, opened))
     if plan.get("kind") == "sweep":
         raise UserError(f"is a sweep: its figures are in `mtlab sweep report {file}`", file=file)
-    drawn = galleries.everything(StudyResults(opened, plan))
+    drawn = study_figures.all_figures(StudyResults(opened, plan))
     if listed:
         for gallery in drawn:
             typer.echo(f"{gallery.id:14} {gallery.title}")
@@ -62,17 +62,17 @@ def figures(
     for path, figure in found.items():
         if not figure.data:
             typer.echo(f"{path.stem}: {figure.layout.meta.get('why', 'there is nothing to draw')}", err=True)
-    ready = {path: theme.sized(figure, width) for path, figure in found.items() if figure.data}
+    ready = {path: theme.resize(figure, width) for path, figure in found.items() if figure.data}
     if ready:
         typer.echo(f"drawing {len(ready)} figures")
-    export.write({path: theme.dark(figure) if dark else figure for path, figure in ready.items()})
+    export.write_figures({path: theme.dark(figure) if dark else figure for path, figure in ready.items()})
     for path in ready:
         typer.echo(f"written to {path}")
     if not ready:
         raise typer.Exit(1)
 
 
-def _chosen(drawn: Sequence[Gallery], names: Sequence[str]) -> list[Gallery]:
+def _chosen(drawn: Sequence[FigureGroup], names: Sequence[str]) -> list[FigureGroup]:
     known = [gallery.id for gallery in drawn]
     for name in names:
         if name not in known:
@@ -80,7 +80,7 @@ def _chosen(drawn: Sequence[Gallery], names: Sequence[str]) -> list[Gallery]:
     return [gallery for gallery in drawn if not names or gallery.id in names]
 
 
-def _files(chosen: Sequence[Gallery], folder: Path, ending: str) -> Iterator[tuple[Path, go.Figure]]:
+def _files(chosen: Sequence[FigureGroup], folder: Path, ending: str) -> Iterator[tuple[Path, go.Figure]]:
     """Name a file for every choice of every figure."""
     for gallery in chosen:
         for key, figure in gallery.figures.items():

@@ -14,7 +14,7 @@ from mtlab.errors import UserError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mtlab.report.report import Report
+    from mtlab.report.study_report import StudyReport
     from mtlab.runs.store import Store
 
 Format = Literal["md", "json", "svg", "tex", "csv", "html"]
@@ -51,7 +51,7 @@ def report(
     """
     from mtlab.cli.study.status import note_changed, study_name
     from mtlab.files import write_text
-    from mtlab.report.report import build
+    from mtlab.report.study_report import build_report
     from mtlab.runs.store import Store, store_root
 
     opened = Store.open(store_root(store))
@@ -73,7 +73,7 @@ def report(
     elif wanted is None and out is None and by is None and len(plans) == 1:
         print_report(opened, plans[0])
     else:
-        made = [build(opened, plan) for plan in plans]
+        made = [build_report(opened, plan) for plan in plans]
         if wanted is None:
             _print(made, by)
         else:
@@ -87,15 +87,15 @@ def report(
         note_changed(file, opened)
 
 
-def written(made: Sequence[Report], wanted: str, by: str | None) -> str:
+def written(made: Sequence[StudyReport], wanted: str, by: str | None) -> str:
     """Write one report, by family or as a whole, or several side by side.
 
     Raises:
         UserError: several that cannot stand side by side.
 
     """
-    from mtlab.report import blocks
-    from mtlab.report.formats import csv_lines, latex, markdown
+    from mtlab.report import side_by_side
+    from mtlab.report.formats import csv_table, latex, markdown
 
     if wanted == "svg":
         return picture(made, by)
@@ -106,15 +106,15 @@ def written(made: Sequence[Report], wanted: str, by: str | None) -> str:
         if wanted == "csv":
             return one.to_csv(by_family=by_family)
         return one.to_latex(by_family=by_family) if wanted == "tex" else one.to_markdown(by_family=by_family)
-    view = blocks.studies(made)
+    view = side_by_side.set_studies_side_by_side(made)
     if wanted == "json":
         import json
 
         data = {"format": 1, "studies": [each.to_dict() for each in made]}
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if wanted == "csv":
-        return csv_lines.text([line for each in made for line in csv_lines.lines(each)])
-    return latex.together(view) if wanted == "tex" else markdown.together(view)
+        return csv_table.text([line for each in made for line in csv_table.lines(each)])
+    return latex.studies_latex(view) if wanted == "tex" else markdown.studies_markdown(view)
 
 
 def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, out: Path | None) -> None:
@@ -141,17 +141,17 @@ def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, ou
     typer.echo(f"written to {path}: open it in a browser, it needs no network")
 
 
-def drawn(made: Sequence[Report], by: str | None, width: int) -> RenderableType:
+def drawn(made: Sequence[StudyReport], by: str | None, width: int) -> RenderableType:
     """Draw one report, or several side by side, for the terminal."""
-    from mtlab.report import blocks
+    from mtlab.report import side_by_side
     from mtlab.report.formats import terminal
 
     if len(made) == 1:
         return made[0].to_table(width, by_family=by is not None)
-    return terminal.together(blocks.studies(made), width)
+    return terminal.render_studies(side_by_side.set_studies_side_by_side(made), width)
 
 
-def picture(made: Sequence[Report], by: str | None = None) -> str:
+def picture(made: Sequence[StudyReport], by: str | None = None) -> str:
     """Draw the terminal's table as SVG."""
     import io
     import re
@@ -168,9 +168,9 @@ def picture(made: Sequence[Report], by: str | None = None) -> str:
 def print_report(store: Store, plan: dict[str, Any]) -> None:
     """Print the table for the terminal, and write the report into the study's folder."""
     from mtlab.files import write_text
-    from mtlab.report.report import build
+    from mtlab.report.study_report import build_report
 
-    made = build(store, plan)
+    made = build_report(store, plan)
     _print([made], None)
     folder = store.study(plan["study"]) / "report"
     write_text(folder / "report.md", made.to_markdown())
@@ -178,7 +178,7 @@ def print_report(store: Store, plan: dict[str, Any]) -> None:
     typer.echo(f"written to {folder / 'report.md'} and report.json")
 
 
-def _print(made: Sequence[Report], by: str | None) -> None:
+def _print(made: Sequence[StudyReport], by: str | None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)

@@ -27,8 +27,8 @@ def status(file: Stored, store: StoreOption = None, as_json: JsonOption = False)
 
     opened = Store.open(store_root(store))
     stored = opened.plan(sweep_name(file, opened))
-    with reading(opened, stored) as (shelf, searches):
-        described = describe(opened, stored, shelf, searches)
+    with reading(opened, stored) as (storage, searches):
+        described = describe(opened, stored, storage, searches)
     if as_json:
         print_json(described)
         return

@@ -100,14 +100,14 @@ def run(
     except UserError as error:
         raise sweep.error(error.problem, error.key) from None
     policy = LaunchPolicy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
-    with _shelf(prepared, opened, replace=replace) as shelf:
-        searches = open_searches(prepared, shelf)
+    with _shelf(prepared, opened, replace=replace) as storage:
+        searches = open_searches(prepared, storage)
         typer.echo(_beginning(prepared, [search.status().ended for search in searches]))
         view, news = make_sweep_view(searches, sweep.objectives[0].metric)
         ended = run_searches(
             prepared,
             searches,
-            shelf,
+            storage,
             opened,
             costs,
             pool=pool,
@@ -142,9 +142,9 @@ def plan(
     opened = Store.open(store_root(store), create=True)
     prepared, costs = _prepared(file, overrides, opened, plugins=not no_plugins)
     costs.save()
-    with _shelf(prepared, opened, replace=replace) as shelf:
+    with _shelf(prepared, opened, replace=replace) as storage:
         data = PlanFile(opened, to_json(prepared)).plan
-        searches = load_searches(shelf, data)
+        searches = load_searches(storage, data)
         if as_json:
             counts = [dict(each.status.counts) for each in searches]
             print_json(data | {"variants": [v | {"trials": c} for v, c in zip(data["variants"], counts, strict=True)]})
@@ -201,15 +201,15 @@ def _shelf(prepared: PreparedSweep, store: Store, *, replace: bool) -> Iterator[
     sweep, text = prepared.sweep, prepared.sweep.path.read_text()
     store.check_claim(sweep.name, sweep.path, text, replace=replace)
     try:
-        shelf = open_storage(sweep.keys.storage, sweep.name, store.study(sweep.name))
+        storage = open_storage(sweep.keys.storage, sweep.name, store.study(sweep.name))
     except UserError as error:
         raise (sweep.error(error.problem, error.key) if error.file is None else error) from None
     try:
-        check_searches(prepared, shelf)
+        check_searches(prepared, storage)
         store.claim_study(sweep.name, sweep.path, text, replace=replace)
-        yield shelf
+        yield storage
     finally:
-        shelf.close()
+        storage.close()
 
 
 def _beginning(prepared: PreparedSweep, ended: list[int]) -> str:

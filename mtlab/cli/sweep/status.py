@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from mtlab.report.sweep import SweepReport
+    from mtlab.report.sweep_report import SweepReport
     from mtlab.runs.store import Store
     from mtlab.sweeps.storage.base import SweepStorage
     from mtlab.sweeps.stored import StoredSearch
@@ -20,7 +20,7 @@ _COUNTED = ("running", "waiting", "pruned", "failed", "refused", "tried again") 
 
 
 def describe(
-    store: Store, plan: Mapping[str, Any], shelf: SweepStorage, searches: Sequence[StoredSearch]
+    store: Store, plan: Mapping[str, Any], storage: SweepStorage, searches: Sequence[StoredSearch]
 ) -> dict[str, Any]:
     """Tell how a sweep stands, as plain data with stable keys."""
     from mtlab.sweeps.winners import final_name
@@ -31,16 +31,16 @@ def describe(
         "objectives": plan["objectives"],
         "budget": plan["budget"],
         "complete": all(found.status.complete for found in searches),
-        "variants": [_variant(found, shelf) for found in searches],
+        "variants": [_variant(found, storage) for found in searches],
         "final": name if name in store.study_names() else None,
     }
 
 
-def _variant(found: StoredSearch, shelf: SweepStorage) -> dict[str, Any]:
+def _variant(found: StoredSearch, storage: SweepStorage) -> dict[str, Any]:
     from mtlab.sweeps.status import CELL, PROBLEM, REFUSED
 
     standing, best = found.status, found.best
-    left = [number for number, owner in standing.owners.items() if owner is None or shelf.launcher_is_gone(owner)]
+    left = [number for number, owner in standing.owners.items() if owner is None or storage.launcher_is_gone(owner)]
     told = []
     for trial in found.trials:
         word = "left behind" if trial.number in left else standing.words[trial.number]
@@ -92,7 +92,7 @@ def print_status(described: Mapping[str, Any]) -> None:
             Text(each["label"]),
             f"{each['ended']}/{described['budget']['trials']}",
             *(str(each["trials"].get(word, "")) for word in words_),
-            words.NONE if best is None else words.score(best["values"][0], metric),
+            words.NONE if best is None else words.format_score(best["values"][0], metric),
             "" if best is None else str(best["trial"]),
         )
     console.print(table)
@@ -116,16 +116,16 @@ def print_best(searches: Sequence[StoredSearch], chosen: Sequence[Winner]) -> No
     from rich.console import Console
 
     from mtlab.report.formats import numbers
-    from mtlab.report.sweep import best_of
+    from mtlab.report.sweep_report import describe_trial
     from mtlab.studies.axes import plain_label
 
     console = Console(highlight=False)
     by_label = {found.label: found for found in searches}
     for winner in chosen:
         found = by_label[winner.variant["label"]]
-        best = best_of(found, found.trials[winner.number])
+        best = describe_trial(found, found.trials[winner.number])
         values = ", ".join(
-            f"{each.metric} {numbers.score(value, each.metric)}"
+            f"{each.metric} {numbers.format_score(value, each.metric)}"
             for each, value in zip(found.objectives, best.values, strict=True)
         )
         console.print(
@@ -137,21 +137,21 @@ def print_best(searches: Sequence[StoredSearch], chosen: Sequence[Winner]) -> No
 
 def made(store: Store, plan: Mapping[str, Any]) -> SweepReport:
     """Make a sweep's report."""
-    from mtlab.report.sweep import build
+    from mtlab.report.sweep_report import build_sweep_report
     from mtlab.sweeps.stored import open_sweep
 
     with open_sweep(store, plan) as (_, searches):
-        return build(store, plan, searches)
+        return build_sweep_report(store, plan, searches)
 
 
 def written(store: Store, plan: Mapping[str, Any], wanted: Literal["md", "json", "html"]) -> str:
     """Write a sweep's report as text."""
-    from mtlab.report.formats.sweep_tables import markdown
+    from mtlab.report.formats.sweep_tables import sweep_markdown
 
     if wanted == "html":
         return page(store, plan)
     report = made(store, plan)
-    return report.to_json() if wanted == "json" else markdown(report)
+    return report.to_json() if wanted == "json" else sweep_markdown(report)
 
 
 def page(store: Store, plan: Mapping[str, Any]) -> str:
@@ -171,9 +171,9 @@ def print_report(store: Store, plan: Mapping[str, Any]) -> None:
     from mtlab.report.formats import sweep_tables
 
     report, console = made(store, plan), Console(highlight=False)
-    console.print(sweep_tables.render(report, console.width))
+    console.print(sweep_tables.render_sweep(report, console.width))
     folder = store.study(plan["study"]) / "report"
-    write_text(folder / "report.md", sweep_tables.markdown(report))
+    write_text(folder / "report.md", sweep_tables.sweep_markdown(report))
     write_text(folder / "report.json", report.to_json())
     write_text(folder / "report.html", page(store, plan))
     typer.echo(f"written to {folder / 'report.html'} (a page with figures), report.md and report.json")

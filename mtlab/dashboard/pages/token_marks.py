@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from dash import dcc, html
 
-from mtlab.dashboard import controls, parts
-from mtlab.dashboard.parts import Part
-from mtlab.recording.examples import Picture
-from mtlab.recording.reader import Grid, Missing
+from mtlab.dashboard import components, controls
+from mtlab.dashboard.components import Component
+from mtlab.recording.reader import Missing, PatchGrid
+from mtlab.recording.run_dataset import ImageArray
 from mtlab.recording.token_levels import TokenLevels
 from mtlab.report.figures import theme
-from mtlab.report.figures.layers.words_and_patches import data_uri
+from mtlab.report.figures.layers.words_and_patches import image_uri
 
 NUMBERED = 200  #: patches; of more, the numbers of their levels would not be read
 WIDE = 0.08  #: share of a bar that has room for its number
@@ -54,7 +54,7 @@ class Marks:
         return str(token.level) if self.level is None else f"{100 * self.strength(token):.0f}"
 
 
-def row(marks: Marks, name: str, *, choosable: bool) -> Part:
+def row(marks: Marks, name: str, *, choosable: bool) -> Component:
     """Draw tokens in a row, words as a rule, and below each what its colour says as a number.
 
     Args:
@@ -75,7 +75,7 @@ def row(marks: Marks, name: str, *, choosable: bool) -> Part:
     return _laid(name, cells, marks.chosen, "words", {}, choosable=choosable)
 
 
-def patches(marks: Marks, grid: Grid, picture: Picture | Missing, *, choosable: bool) -> list[Part]:
+def patches(marks: Marks, grid: PatchGrid, picture: ImageArray | Missing, *, choosable: bool) -> list[Component]:
     """Lay patches over the picture, beside the picture as it is; tokens that lie nowhere in it are told below."""
     numbered = grid.rows * grid.columns <= NUMBERED
     cells = {
@@ -89,25 +89,27 @@ def patches(marks: Marks, grid: Grid, picture: Picture | Missing, *, choosable: 
         if token.place is not None
     }
     style = {"--columns": str(grid.columns), "--rows": str(grid.rows)}
-    original: list[Part] = []
+    original: list[Component] = []
     if not isinstance(picture, Missing):
-        source = data_uri(picture)
+        source = image_uri(picture)
         style["backgroundImage"] = f"url({source})"
         original = [html.Img(src=source, alt="The picture that is asked about", className="picture")]
     over = html.Div(_laid("patch", cells, marks.chosen, "patches", style, choosable=choosable), className="over")
-    drawn: list[Part] = [html.Div([*original, over], className="pictures")]
+    drawn: list[Component] = [html.Div([*original, over], className="pictures")]
     if isinstance(picture, Missing):
-        drawn.insert(0, parts.hint(f"Without the picture: {picture.why}."))
+        drawn.insert(0, components.quiet_text(f"Without the picture: {picture.why}."))
     nowhere = [_told(token) for token in marks.tokens if token.place is None]
     if nowhere:
-        drawn.append(parts.hint(f"Tokens that lie nowhere in the picture: {', '.join(nowhere)}."))
+        drawn.append(components.quiet_text(f"Tokens that lie nowhere in the picture: {', '.join(nowhere)}."))
     return drawn
 
 
-def key(marks: Marks) -> Part:
+def key(marks: Marks) -> Component:
     """Say which colour stands for which level."""
     chips = [
-        html.Li([parts.swatch(colour), f"level {level}"], className="" if marks.level in (None, level) else "faded")
+        html.Li(
+            [components.swatch(colour), f"level {level}"], className="" if marks.level in (None, level) else "faded"
+        )
         for level, colour in marks.colours.items()
     ]
     told = "number: the strongest level; stronger colour: it leads the others further"
@@ -116,7 +118,7 @@ def key(marks: Marks) -> Part:
     return html.Div([html.Ul(chips, className="key"), html.Span(told, className="quiet")], className="legend")
 
 
-def bar(name: str, token: TokenLevels, colours: Mapping[int, str], *, here: bool) -> Part:
+def bar(name: str, token: TokenLevels, colours: Mapping[int, str], *, here: bool) -> Component:
     """Draw what one token draws on as a bar."""
     total = sum(token.shares) or 1.0
     shares = {level: share / total for level, share in zip(colours, token.shares, strict=True)}
@@ -129,13 +131,13 @@ def bar(name: str, token: TokenLevels, colours: Mapping[int, str], *, here: bool
         )
         for level, share in shares.items()
     ]
-    stack = html.Div(segments, className="stack", role="img", title=told, **parts.named(told))
+    stack = html.Div(segments, className="stack", role="img", title=told, **components.aria_label(told))
     return html.Div([html.Span(name, className="depth"), stack], className="line here" if here else "line")
 
 
 def _laid(
-    name: str, cells: Mapping[int, Part], chosen: int, kind: str, style: dict[str, str], *, choosable: bool
-) -> Part:
+    name: str, cells: Mapping[int, Component], chosen: int, kind: str, style: dict[str, str], *, choosable: bool
+) -> Component:
     """Lay tokens out: as buttons of which one is chosen, or only to be seen."""
     if not choosable:
         marked = [
@@ -145,11 +147,11 @@ def _laid(
     buttons = dcc.RadioItems(
         options=[{"value": str(place + 1), "label": cell} for place, cell in cells.items()],
         value=str(chosen + 1) if chosen in cells else None,
-        id=controls.identity(name, "1"),
+        id=controls.control_id(name, "1"),
         className=kind,
         style=style,
     )
-    return html.Div(buttons, role="group", **parts.named(f"Choose a {name}"))
+    return html.Div(buttons, role="group", **components.aria_label(f"Choose a {name}"))
 
 
 def _told(token: TokenLevels) -> str:

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 from dash import html
 
-from mtlab.dashboard import parts
-from mtlab.dashboard.cards import RunCard
-from mtlab.dashboard.page import Look
+from mtlab.dashboard import components
+from mtlab.dashboard.components import Component
+from mtlab.dashboard.page import PageRequest
 from mtlab.dashboard.pages import token_marks
 from mtlab.dashboard.pages.token_marks import Marks
-from mtlab.dashboard.parts import Part
-from mtlab.recording import examples
-from mtlab.recording.reader import Kind, Modality, Tokens, Told
-from mtlab.recording.token_levels import TokenLevels, levels_of, token_levels
+from mtlab.dashboard.summaries import RunSummary
+from mtlab.recording import run_dataset
+from mtlab.recording.reader import Kind, Modality, RecordedExample, Tokens
+from mtlab.recording.token_levels import TokenLevels, level_numbers, token_levels
 
 STRONGEST = "strongest"
 NAMES: dict[Modality, str] = {"text": "Words", "image": "Patches"}
@@ -24,7 +24,7 @@ OTHERS: dict[Kind, Kind] = {"contributions": "weights", "weights": "contribution
 
 
 @dataclass(frozen=True)
-class Chosen:
+class TokenChoice:
     """What of an example is looked at."""
 
     place: int  #: of the example in the file
@@ -34,57 +34,59 @@ class Chosen:
     modalities: tuple[Modality, ...]
     level: int | None  #: that the colours tell of; None: whichever is strongest
 
-    def at(self, place: int) -> Chosen:
+    def at(self, place: int) -> TokenChoice:
         """Look at the same in a file where the example has another place."""
         return replace(self, place=place)
 
 
-def draw(look: Look, run: RunCard, tokens: Tokens, chosen: Chosen, *, main: bool) -> Part:
+def draw_panel(look: PageRequest, run: RunSummary, tokens: Tokens, chosen: TokenChoice, *, main: bool) -> Component:
     """Draw the panel of a run; words and patches are chosen in the main one."""
     told = tokens.examples[chosen.place]
-    title = html.H2([parts.run_link(run.id, run.label), html.Span(f" seed {run.seed}", className="quiet")])
+    title = html.H2([components.run_link(run.id, run.label), html.Span(f" seed {run.seed}", className="quiet")])
     answer = html.P(["predicts ", html.Span(f"{told.prediction} {mark(told)}", className=_judged(told))])
     heading = html.Div([title, answer if told.prediction is not None else None], className="heading")
     sides = [_side(look, run, tokens, chosen, modality, main=main) for modality in chosen.modalities]
-    return html.Section([heading, *sides], className="panel", **parts.named(f"{run.label}, seed {run.seed}"))
+    return html.Section([heading, *sides], className="panel", **components.aria_label(f"{run.label}, seed {run.seed}"))
 
 
-def mark(told: Told) -> str:
+def mark(told: RecordedExample) -> str:
     """Mark an example that is answered rightly or wrongly; neither where that is not known."""
     return {"right": "✓", "wrong": "✗"}.get(_judged(told), "")
 
 
-def _judged(told: Told) -> str:
+def _judged(told: RecordedExample) -> str:
     if told.truth is None or told.prediction is None:
         return ""
     return "right" if told.truth == told.prediction else "wrong"
 
 
-def _side(look: Look, run: RunCard, tokens: Tokens, chosen: Chosen, modality: Modality, *, main: bool) -> Part:
+def _side(
+    look: PageRequest, run: RunSummary, tokens: Tokens, chosen: TokenChoice, modality: Modality, *, main: bool
+) -> Component:
     """Draw the words, or the patches, and the chosen one in detail."""
     title = html.H3(NAMES[modality])
     found = token_levels(tokens, chosen.place, modality, chosen.depth, chosen.kind)
     experts = tokens.experts(chosen.kind, modality, chosen.depth, chosen.place)
     if not found or experts is None:
-        return html.Section([title, parts.empty(_silent(tokens, chosen, modality))], className="side")
+        return html.Section([title, components.empty_notice(_silent(tokens, chosen, modality))], className="side")
     at = _token(look, modality, found)
-    marks = Marks(found, levels_of(tokens, modality, experts), at, chosen.level)
-    drawn: list[Part] = [token_marks.row(marks, SETS[modality], choosable=main)]
+    marks = Marks(found, level_numbers(tokens, modality, experts), at, chosen.level)
+    drawn: list[Component] = [token_marks.row(marks, SETS[modality], choosable=main)]
     if modality == "image" and tokens.grid is not None and any(each.place for each in found):
-        picture = examples.picture(look.data.world(run.id), tokens.examples[chosen.place].image)
+        picture = run_dataset.load_image(look.data.world(run.id), tokens.examples[chosen.place].image)
         drawn = token_marks.patches(marks, tokens.grid, picture, choosable=main)
     detail = _detail(tokens, chosen, modality, at, marks)
     return html.Section([title, token_marks.key(marks), *drawn, detail], className="side")
 
 
-def _token(look: Look, modality: Modality, found: Sequence[TokenLevels]) -> int:
+def _token(look: PageRequest, modality: Modality, found: Sequence[TokenLevels]) -> int:
     """Tell which token is chosen: the address counts from 1."""
     written = look.view.text(SETS[modality])
     place = int(written) - 1 if written.isdecimal() else 0
     return place if 0 <= place < len(found) else 0
 
 
-def _silent(tokens: Tokens, chosen: Chosen, modality: Modality) -> str:
+def _silent(tokens: Tokens, chosen: TokenChoice, modality: Modality) -> str:
     """Say why nothing is known of the tokens."""
     if tokens.depths(chosen.kind, modality):
         return f"Cross-modal layer {chosen.depth + 1} draws on no level: it goes on from the layer before it."
@@ -95,7 +97,7 @@ def _silent(tokens: Tokens, chosen: Chosen, modality: Modality) -> str:
     )
 
 
-def _detail(tokens: Tokens, chosen: Chosen, modality: Modality, at: int, marks: Marks) -> Part:
+def _detail(tokens: Tokens, chosen: TokenChoice, modality: Modality, at: int, marks: Marks) -> Component:
     """Show what one token draws on in every cross-modal layer, as bars."""
     lines = []
     for depth in tokens.depths(chosen.kind, modality):

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from mtlab.dashboard import controls, parts
-from mtlab.dashboard.pane import Pane, Studied
-from mtlab.report import gathered
+from mtlab.dashboard import components, controls
+from mtlab.dashboard.pane import StudyRequest, StudyTab
+from mtlab.report import recordings
 
 
-def draw(studied: Studied) -> Pane:
+def draw_curves_tab(studied: StudyRequest) -> StudyTab:
     """Draw the curve of each variant, or group."""
-    from mtlab.report.figures.curves import curves, metrics
+    from mtlab.report.figures.curves import logged_metrics, plot_curves
 
     scope = studied.scope
-    found = scope.grouped(gathered.histories(studied.look.data.store, scope.plan))
-    logged = metrics(found)
+    found = scope.grouped(recordings.study_histories(studied.look.data.store, scope.plan))
+    logged = logged_metrics(found)
     if not logged:
-        command = parts.command(studied.card.command)
-        return Pane([parts.empty("No run of these variants has logged anything yet.", command)])
+        command = components.command_line(studied.card.command)
+        return StudyTab([components.empty_notice("No run of these variants has logged anything yet.", command)])
     start = studied.plan["metrics"]["choose"]
     metric = studied.view.one("metric", logged, start if start in logged else logged[0])
-    chosen = controls.choice("metric", "metric", {name: name for name in logged}, metric, start)
-    return Pane([studied.figure(curves(found, metric, scope.styles), f"curves-{metric.replace('/', '-')}")], [chosen])
+    chosen = controls.dropdown("metric", "metric", {name: name for name in logged}, metric, start)
+    return StudyTab(
+        [studied.figure(plot_curves(found, metric, scope.styles), f"curves-{metric.replace('/', '-')}")], [chosen]
+    )

@@ -6,27 +6,27 @@ from collections.abc import Callable, Mapping
 
 from dash import html
 
-from mtlab.dashboard import controls, parts, scope
-from mtlab.dashboard.cards import StudyCard
-from mtlab.dashboard.page import Look, Page
-from mtlab.dashboard.pane import Pane, Studied
-from mtlab.dashboard.parts import Part
-from mtlab.dashboard.study import comparison, curves, layers, pair, runs, seeds, training
+from mtlab.dashboard import components, controls, selection
+from mtlab.dashboard.components import Component
+from mtlab.dashboard.page import Page, PageRequest
+from mtlab.dashboard.pane import StudyRequest, StudyTab
+from mtlab.dashboard.study import comparison_tab, curves, layers_tab, pair_tab, runs_tab, seeds, training_tab
+from mtlab.dashboard.summaries import StudySummary
 from mtlab.errors import UserError
 
-PANES: Mapping[str, tuple[str, Callable[[Studied], Pane]]] = {
-    "comparison": ("Comparison", comparison.draw),
-    "curves": ("Curves", curves.draw),
-    "layers": ("Layers", layers.draw),
-    "training": ("Over training", training.draw),
-    "seeds": ("Seeds and layers", seeds.draw),
-    "pair": ("Two variants", pair.draw),
-    "runs": ("Runs", runs.draw),
+PANES: Mapping[str, tuple[str, Callable[[StudyRequest], StudyTab]]] = {
+    "comparison": ("Comparison", comparison_tab.draw_comparison_tab),
+    "curves": ("Curves", curves.draw_curves_tab),
+    "layers": ("Layers", layers_tab.draw_layers_tab),
+    "training": ("Over training", training_tab.draw_training_tab),
+    "seeds": ("Seeds and layers", seeds.draw_seeds_tab),
+    "pair": ("Two variants", pair_tab.draw_pair_tab),
+    "runs": ("Runs", runs_tab.draw_runs_tab),
 }
 PATIENCE = 1.0  #: seconds that the page waits for its verdict
 
 
-def draw(look: Look) -> Page:
+def draw_study_page(look: PageRequest) -> Page:
     """Draw the page.
 
     Raises:
@@ -35,37 +35,37 @@ def draw(look: Look) -> Page:
     """
     card = _card(look)
     if card.problem:
-        again = parts.command("mtlab plan FILE")
+        again = components.command_line("mtlab plan FILE")
         told = html.P("Planning the study's file again writes its plan anew; finished runs are kept:")
-        return Page(card.name, html.H1(card.name), (), [parts.trouble(card.problem, told, again)])
+        return Page(card.name, html.H1(card.name), (), [components.error_notice(card.problem, told, again)])
     plan = look.data.store.plan(card.name)
-    studied = Studied(look, card, plan, scope.Scope.of(plan, look.view))
+    studied = StudyRequest(look, card, plan, selection.StudySelection.of(plan, look.view))
     names = {name: words for name, (words, _) in PANES.items()}
     pane = PANES[_tab(look)][1](studied)
-    tabs = controls.switch("tab", "View", names, _tab(look))
-    filters, note = ([], "") if pane.whole else (scope.bar(plan, look.view), studied.scope.told)
+    tabs = controls.radio_buttons("tab", "View", names, _tab(look))
+    filters, note = ([], "") if pane.whole else (selection.filter_controls(plan, look.view), studied.scope.told)
     bar = html.Div([*filters, *pane.controls], className="filters")
     noted = [html.P(note, className="note")] if note else []
     return Page(card.name, _head(look, card), (tabs, bar), [*noted, *pane.body])
 
 
-def content(look: Look) -> object:
+def study_page_state(look: PageRequest) -> object:
     """Give what changes when the page would."""
     card = _card(look)
-    return card.content, look.data.verdict(card), parts.ago(card.changed)
+    return card.content, look.data.verdict(card), components.time_ago(card.changed)
 
 
-def _card(look: Look) -> StudyCard:
+def _card(look: PageRequest) -> StudySummary:
     if len(look.view.path) != 2:
         raise UserError("name one study in the address: /study/NAME")
     return look.data.study(look.view.path[1])
 
 
-def _tab(look: Look) -> str:
+def _tab(look: PageRequest) -> str:
     return look.view.one("tab", PANES, "comparison")
 
 
-def _head(look: Look, card: StudyCard) -> Part:
+def _head(look: PageRequest, card: StudySummary) -> Component:
     verdict = look.data.verdict(card, wait=PATIENCE)
     stands = "running" not in card.counts and card.counts.keys() - {"done"}
     return [
@@ -74,8 +74,12 @@ def _head(look: Look, card: StudyCard) -> Part:
         html.P(card.why, className="why") if card.why else None,
         html.P(verdict or "The verdict is being worked out …", className="verdict"),
         html.Div(
-            [parts.progress(card.counts, card.progress), parts.counts(card.counts), parts.when(card.changed)],
+            [
+                components.progress_bar(card.counts, card.progress),
+                components.condition_counts(card.counts),
+                components.time_element(card.changed),
+            ],
             className="summary",
         ),
-        parts.command(card.command) if stands else None,
+        components.command_line(card.command) if stands else None,
     ]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtlab.dashboard.sweep import sweep_artifacts
-from mtlab.dashboard.sweep.sweep_artifacts import BATCH
+from mtlab.dashboard.sweep import trial_artifacts
+from mtlab.dashboard.sweep.trial_artifacts import BATCH
 from mtlab.errors import UserError
 from mtlab.runs.store import Store
 from mtlab.sweeps.stored import load_searches, open_sweep
@@ -45,27 +45,27 @@ def serve(root: Path, name: str, host: str, port: int | None, say: Callable[[str
         from werkzeug.serving import make_server
 
         from mtlab.dashboard.app import make_app
-        from mtlab.dashboard.data import Data
-        from mtlab.dashboard.serve import bind, guarded, is_local
+        from mtlab.dashboard.dashboard_data import DashboardData
+        from mtlab.dashboard.server import bind, guarded, is_local
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("optuna_dashboard", "dash", "werkzeug", "bottle"):
             raise
         raise UserError("the dashboard of sweeps needs pip install 'mtlab[dashboard]'") from None
     store = Store.open(root)
     plan = store.plan(name)
-    folder = sweep_artifacts.folder(store, plan)
+    folder = trial_artifacts.folder(store, plan)
     folder.mkdir(parents=True, exist_ok=True)
-    with open_sweep(store, plan) as (shelf, _):
-        bound, data, over = bind(host, port), Data(root), threading.Event()
+    with open_sweep(store, plan) as (storage, _):
+        bound, data, over = bind(host, port), DashboardData(root), threading.Event()
         try:
             artifacts = FileSystemArtifactStore(str(folder))
             ours = guarded(make_app(data).server, local=is_local(host))
             add_page(ours, store, name)
-            app = together(wsgi(shelf.storage, artifact_store=artifacts), ours, local=is_local(host))
+            app = together(wsgi(storage.optuna_storage, artifact_store=artifacts), ours, local=is_local(host))
             logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request says nothing to anybody
             server = make_server(host, bound.getsockname()[1], app, threaded=True, fd=bound.fileno())
             keeper = threading.Thread(
-                target=keep_attaching, args=(store, name, shelf, artifacts, over, say), daemon=True, name="figures"
+                target=keep_attaching, args=(store, name, storage, artifacts, over, say), daemon=True, name="figures"
             )
             keeper.start()
             say(f"searches of {name}: http://{host}:{server.port}/dashboard")
@@ -82,7 +82,7 @@ def serve(root: Path, name: str, host: str, port: int | None, say: Callable[[str
 
 def together(searches: Application, ours: Any, *, local: bool) -> Application:
     """Answer by optuna-dashboard where that is asked for, else by our pages; refuse strangers' names at both."""
-    from mtlab.dashboard.serve import is_local
+    from mtlab.dashboard.server import is_local
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path, name = environ.get("PATH_INFO", "/"), str(environ.get("HTTP_HOST", "")).rpartition(":")[0].strip("[]")
@@ -112,7 +112,7 @@ def add_page(server: Any, store: Store, name: str) -> None:
 def keep_attaching(
     store: Store,
     name: str,
-    shelf: Any,
+    storage: Any,
     artifacts: FileSystemArtifactStore,
     over: threading.Event,
     say: Callable[[str], None],
@@ -120,7 +120,7 @@ def keep_attaching(
     """Attach figures to trials as they end, until it is over; without a browser to draw them, say so once."""
     while not over.is_set():
         try:
-            attach_some(store, store.plan(name), shelf, artifacts, over)
+            attach_some(store, store.plan(name), storage, artifacts, over)
         except UserError as error:
             say(f"no figures at the trials: {error}")
             return
@@ -130,15 +130,15 @@ def keep_attaching(
 def attach_some(
     store: Store,
     plan: Mapping[str, Any],
-    shelf: Any,
+    storage: Any,
     artifacts: FileSystemArtifactStore,
     over: threading.Event,
 ) -> int:
     """Attach figures to all trials that have ended, a few at a time; return to how many."""
-    storage: BaseStorage = shelf.storage
-    waiting = list(sweep_artifacts.pending(storage, plan, load_searches(shelf, plan)))
+    optuna_storage: BaseStorage = storage.optuna_storage
+    waiting = list(trial_artifacts.pending(optuna_storage, plan, load_searches(storage, plan)))
     for start in range(0, len(waiting), BATCH):
         if over.is_set():
             return start
-        sweep_artifacts.attach(store, storage, artifacts, waiting[start : start + BATCH])
+        trial_artifacts.attach(store, optuna_storage, artifacts, waiting[start : start + BATCH])
     return len(waiting)

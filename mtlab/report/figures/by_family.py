@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from mtlab.report.figures import parts, theme
+from mtlab.report.figures import panels, theme
 from mtlab.report.formats import captions, numbers
-from mtlab.report.report import Report
+from mtlab.report.study_report import StudyReport
 
 
-def by_family(report: Report) -> go.Figure:
+def plot_families(report: StudyReport) -> go.Figure:
     """Draw variants × families; the colour is the difference to the baseline, marks say where one was shown."""
     title = f"{report.study}: {report.metric} by family of questions"
     if not report.families:
@@ -22,16 +22,16 @@ def by_family(report: Report) -> go.Figure:
         gaps.append([None if row.difference is None else scale * row.difference.difference for row in rows])
         texts.append(
             [
-                numbers.marked(numbers.score(row.mean.mean if row.mean else None, report.metric), row.outcome)
+                numbers.add_mark(numbers.format_score(row.mean.mean if row.mean else None, report.metric), row.outcome)
                 for row in rows
             ]
         )
     largest = max((abs(gap) for row in gaps for gap in row if gap is not None), default=0) or 1
-    figure = parts.panels([""], [""])
+    figure = panels.make_panels([""], [""])
     figure.add_trace(
         go.Heatmap(
-            x=[theme.label(name) for name in names],
-            y=[theme.label(name) for name in labels],
+            x=[theme.axis_label(name) for name in names],
+            y=[theme.axis_label(name) for name in labels],
             z=[[0 if gap is None else gap for gap in row] for row in gaps],
             text=texts,
             texttemplate="%{text}",
@@ -41,4 +41,4 @@ def by_family(report: Report) -> go.Figure:
     )
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest, "colorbar": {"title": {"text": "difference"}}})
-    return theme.finish(figure, title, captions.families(report), height=120 + 30 * len(labels))
+    return theme.finish(figure, title, captions.family_caption(report), height=120 + 30 * len(labels))

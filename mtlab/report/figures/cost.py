@@ -7,13 +7,13 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from mtlab.report.figures import parts, theme
+from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
-from mtlab.report.report import Report
+from mtlab.report.study_report import StudyReport
 
-Cost = Literal["trained_params", "flops", "training_flops", "seconds", "memory_mib"]
-COSTS: Mapping[Cost, str] = {
+CostName = Literal["trained_params", "flops", "training_flops", "seconds", "memory_mib"]
+COSTS: Mapping[CostName, str] = {
     "trained_params": "trained parameters",
     "flops": "FLOPs of one example, forward",
     "training_flops": "FLOPs of the whole training",
@@ -22,7 +22,9 @@ COSTS: Mapping[Cost, str] = {
 }
 
 
-def cost(report: Report, of: Cost = "trained_params", styles: Mapping[str, Style] | None = None) -> go.Figure:
+def plot_cost(
+    report: StudyReport, of: CostName = "trained_params", styles: Mapping[str, Style] | None = None
+) -> go.Figure:
     """Draw each variant's mean and interval over what it costs."""
     points = numbers.in_points(report.metric)
     title = f"Cost against quality: {report.metric} by {COSTS[of]}"
@@ -30,12 +32,16 @@ def cost(report: Report, of: Cost = "trained_params", styles: Mapping[str, Style
     if not rows:
         return theme.empty(title, "No finished run has this cost.")
     names, scale = [row.label for row in report.rows], 100 if points else 1
-    figure = parts.panels([""], [""], x=COSTS[of], y=f"{report.metric}{', points' if points else ''}")
+    figure = panels.make_panels([""], [""], x=COSTS[of], y=f"{report.metric}{', points' if points else ''}")
     for row in rows:
         assert row.mean is not None
-        style, interval = theme.style(styles, row.label, names), row.mean.interval
+        style, interval = theme.find_style(styles, row.label, names), row.mean.interval
         half = None if interval is None else {"array": [scale * (interval[1] - row.mean.mean)], "thickness": 1.5}
-        told = numbers.duration(getattr(row.cost, of)) if of == "seconds" else numbers.number(getattr(row.cost, of))
+        told = (
+            numbers.format_duration(getattr(row.cost, of))
+            if of == "seconds"
+            else numbers.format_count(getattr(row.cost, of))
+        )
         figure.add_trace(
             go.Scatter(
                 x=[getattr(row.cost, of)],
@@ -43,17 +49,17 @@ def cost(report: Report, of: Cost = "trained_params", styles: Mapping[str, Style
                 error_y=None if half is None else {"type": "data", "color": style.colour, "width": 4, **half},
                 mode="markers",
                 marker={"color": style.colour, "symbol": style.symbol, "size": 11},
-                name=theme.plain(row.label),
-                hovertemplate=f"%{{fullData.name}}: {numbers.mean(row.mean, report.metric)} at {told}<extra></extra>",
+                name=theme.escape_markup(row.label),
+                hovertemplate=f"%{{fullData.name}}: {numbers.format_mean(row.mean, report.metric)} at {told}<extra></extra>",
             )
         )
     caption = (
-        f"Mean over seeds with its {numbers.level(report.alpha)} t interval; {_seeds(report)}. Cost: {COSTS[of]}, "
+        f"Mean over seeds with its {numbers.format_level(report.alpha)} t interval; {_seeds(report)}. Cost: {COSTS[of]}, "
         f"{'mean over seeds' if of in ('seconds', 'memory_mib') else 'the same for all seeds'}."
     )
     return theme.finish(figure, title, caption, height=400)
 
 
-def _seeds(report: Report) -> str:
+def _seeds(report: StudyReport) -> str:
     counts = sorted({row.n for row in report.rows if row.n})
     return f"n = {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} seeds a variant"

@@ -8,42 +8,46 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mtlab.recording.reader import Array
-from mtlab.report.figures import parts, theme
+from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
-from mtlab.report.gathered import History, Source
+from mtlab.report.recordings import History, StudyRun
 
 
-def curves(
-    found: Mapping[Source, History], metric: str = "val/accuracy", styles: Mapping[str, Style] | None = None
+def plot_curves(
+    found: Mapping[StudyRun, History], metric: str = "val/accuracy", styles: Mapping[str, Style] | None = None
 ) -> go.Figure:
     """Draw a logged metric of each variant; a step counts as far as all of a variant's runs have reached."""
     points = numbers.in_points(metric)
     title = f"Learning curves: {metric}"
-    names = parts.variants(found)
-    figure = parts.panels([""], [""], x="step of training", y=f"{metric}{', points' if points else ''}")
+    names = panels.variant_labels(found)
+    figure = panels.make_panels([""], [""], x="step of training", y=f"{metric}{', points' if points else ''}")
     drawn = []
     for variant in names:
-        runs = parts.of(found, variant)
+        runs = panels.runs_of(found, variant)
         made = _together(list(runs.values()), metric)
         if made is None:
             continue
         steps, values = made
         drawn.append(variant)
-        style = theme.style(styles, variant, names)
+        style = theme.find_style(styles, variant, names)
         hover = "%{y:.1f} at step %{x:,}" if points else "%{y:.4g} at step %{x:,}"
-        figure.add_traces(parts.band(steps, values * (100 if points else 1), variant, style, legend=True, hover=hover))
+        figure.add_traces(
+            panels.band_traces(steps, values * (100 if points else 1), variant, style, legend=True, hover=hover)
+        )
     if not drawn:
-        return theme.empty(title, f"No run has logged {metric} yet; logged: {', '.join(metrics(found)) or 'nothing'}.")
+        return theme.empty(
+            title, f"No run has logged {metric} yet; logged: {', '.join(logged_metrics(found)) or 'nothing'}."
+        )
     data = "validation data" if metric.startswith("val/") else "training batches" if metric.startswith("train/") else ""
     caption = (
-        f"Mean over seeds, band: lowest to highest seed; {parts.seeds(found)}{f'; on {data}' if data else ''}. "
+        f"Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(found)}{f'; on {data}' if data else ''}. "
         "A mean over seeds may rise smoothly where single seeds jump."
-    ) + parts.uncrowded(figure, names)
+    ) + panels.hide_beyond_limit(figure, names)
     return theme.finish(figure, title, caption, height=380)
 
 
-def metrics(found: Mapping[Source, History]) -> list[str]:
+def logged_metrics(found: Mapping[StudyRun, History]) -> list[str]:
     """List what was logged."""
     names = dict.fromkeys(name for history in found.values() for row in history for name in row)
     return [name for name in names if name not in ("step", "seconds")]

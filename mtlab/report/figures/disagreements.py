@@ -26,7 +26,7 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
-class Table:
+class DisagreementTable:
     """The examples that differ most, and how many there are in all."""
 
     names: tuple[str, str]
@@ -39,14 +39,14 @@ class Table:
     caption: str
 
 
-def disagreements(
+def find_disagreements(
     outcomes: pl.DataFrame,
     cells: tuple[str, str],
     names: tuple[str, str],
     answers: Sequence[str] = (),
     texts: Mapping[str, tuple[str, str]] | None = None,
     limit: int = 50,
-) -> Table:
+) -> DisagreementTable:
     """List the examples on which two variants differ most, over all their seeds.
 
     Args:
@@ -64,7 +64,9 @@ def disagreements(
     counts = tuple(int(side["seed"].n_unique()) if side.height else 0 for side in sides)
     split = str(sides[0]["split"][0]) if sides[0].height else ""
     if not all(counts):
-        return Table(names, (counts[0], counts[1]), split, 0, 0, 0, (), "No outcomes of single examples to compare.")
+        return DisagreementTable(
+            names, (counts[0], counts[1]), split, 0, 0, 0, (), "No outcomes of single examples to compare."
+        )
     each = [
         side.group_by("id", maintain_order=True).agg(
             pl.col("family", "target").first(), pl.col("score").mean(), pl.col("prediction").mode().sort().first()
@@ -81,7 +83,7 @@ def disagreements(
         f"): {names[0]} is right more often on {better[0]}, {names[1]} on {better[1]}. Shown: the "
         f"{len(rows)} that differ most. Seeds of one variant differ from each other, too."
     )
-    return Table(names, (counts[0], counts[1]), split, both.height, *better, rows, caption)
+    return DisagreementTable(names, (counts[0], counts[1]), split, both.height, *better, rows, caption)
 
 
 def _row(row: Mapping[str, Any], answers: Sequence[str], texts: Mapping[str, tuple[str, str]]) -> Disagreement:

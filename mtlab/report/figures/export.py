@@ -16,7 +16,7 @@ FORMATS = (".png", ".svg", ".pdf")
 SCALE = 2  #: pixels of a PNG for one of the figure's: sharp on today's screens and on paper
 
 
-def write(figures: Mapping[Path, go.Figure]) -> None:
+def write_figures(figures: Mapping[Path, go.Figure]) -> None:
     """Write figures, each in its own size, in the format that its file's ending names; one browser draws all.
 
     Raises:
@@ -26,11 +26,11 @@ def write(figures: Mapping[Path, go.Figure]) -> None:
     for path in figures:
         if path.suffix not in FORMATS:
             raise UserError(f"{path.suffix or 'no ending'}: expected one of {', '.join(FORMATS)}", file=path)
-    for path, data in zip(figures, drawn([(f, path.suffix[1:]) for path, f in figures.items()]), strict=True):
+    for path, data in zip(figures, render_images([(f, path.suffix[1:]) for path, f in figures.items()]), strict=True):
         files.write_bytes(path, data)
 
 
-def drawn(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
+def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
     """Draw (figure, format) pairs.
 
     Raises:

@@ -23,7 +23,7 @@ LEVELS = ("#2B4FC7", "#7A4BC0", "#BF4A9E", "#E8636A", "#F08A3C", "#D39C12")
 NEUTRAL = "#848B95"  #: of what belongs to no variant: reference lines, chance, previous states
 
 FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"  #: nearly as wide on every system
-WIDTH = 760  #: pixels that a figure is made for; `sized` makes it fit others
+WIDTH = 760  #: pixels that a figure is made for; `resize` makes it fit others
 _LETTER = 0.49  #: mean width of a letter, in font sizes
 _TITLE, _CAPTION, _EDGE = 16, 12, 14  #: font sizes; pixels left of the title
 
@@ -37,10 +37,10 @@ class Style:
     symbol: str = "circle"
 
 
-def styles(variants: Iterable[str]) -> dict[str, Style]:
+def assign_styles(variants: Iterable[str]) -> dict[str, Style]:
     """Give every variant its style, by its place among *all* variants of a study.
 
-    Make it once of the whole study (`styles_of`) and hand it to every figure, so that a variant keeps its colour
+    Make it once of the whole study (`study_styles`) and hand it to every figure, so that a variant keeps its colour
     whatever subset a figure shows.
 
     >>> styles(["last", "bridge"])["bridge"].colour
@@ -54,19 +54,19 @@ def styles(variants: Iterable[str]) -> dict[str, Style]:
     }
 
 
-def styles_of(plan: Mapping[str, Any]) -> dict[str, Style]:
+def study_styles(plan: Mapping[str, Any]) -> dict[str, Style]:
     """Give every variant of a study's stored plan its style."""
-    return styles(row["label"] for row in plan["rows"])
+    return assign_styles(row["label"] for row in plan["rows"])
 
 
-def style(of: Mapping[str, Style] | None, variant: str, shown: Sequence[str]) -> Style:
+def find_style(of: Mapping[str, Style] | None, variant: str, shown: Sequence[str]) -> Style:
     """Look a variant's style up; without a study's styles, by its place among those shown."""
     if of is not None and variant in of:
         return of[variant]
-    return styles([*(of or {}), *shown])[variant]
+    return assign_styles([*(of or {}), *shown])[variant]
 
 
-def see_through(colour: str, opacity: float = 0.18) -> str:
+def with_opacity(colour: str, opacity: float = 0.18) -> str:
     """Make a colour see-through, for bands.
 
     >>> see_through("#FF8000", 0.5)
@@ -88,14 +88,14 @@ def finish(figure: go.Figure, title: str, caption: str, height: int = 420) -> go
     Both are kept in `layout.meta` too, for pages that set them as text.
     """
     figure.update_layout(template=LIGHT, meta={"title": title, "caption": caption, "height": height})
-    return sized(figure)
+    return resize(figure)
 
 
-def sized(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> go.Figure:
+def resize(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> go.Figure:
     """Fit a finished figure to a width in pixels: its title and caption are broken into as many lines as that takes."""
     meta = dict(figure.layout.meta)
-    title = wrapped(meta["title"], width - 2 * _EDGE, _TITLE)
-    caption = wrapped(meta["caption"], width - 2 * _EDGE, _CAPTION)
+    title = wrap_text(meta["title"], width - 2 * _EDGE, _TITLE)
+    caption = wrap_text(meta["caption"], width - 2 * _EDGE, _CAPTION)
     lines = [title.count("<br>") + 1, caption.count("<br>") + 1 if caption else 0]
     if lines[1] == 1:
         caption += "<br> "  # plotly sets a single line lower than the first of several
@@ -117,7 +117,7 @@ def sized(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> g
     return figure
 
 
-def bare(figure: go.Figure) -> go.Figure:
+def without_title(figure: go.Figure) -> go.Figure:
     """Take off title, caption and fixed width, for a page that shows them as text and fits the figure itself."""
     made = go.Figure(figure)
     made.update_layout(title=None, width=None, height=figure.layout.meta["height"], autosize=True)
@@ -142,12 +142,12 @@ def empty(title: str, why: str) -> go.Figure:
     finish(figure, title, "", 200)
     figure.update_layout(meta={**figure.layout.meta, "why": why})
     figure.add_annotation(
-        text=wrapped(why, WIDTH - 80, 13), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, align="left"
+        text=wrap_text(why, WIDTH - 80, 13), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, align="left"
     )
     return figure
 
 
-def plain(text: str) -> str:
+def escape_markup(text: str) -> str:
     """Keep plotly from reading markup in a text: labels and questions are anybody's.
 
     >>> plain("a<b & c")
@@ -156,14 +156,14 @@ def plain(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def wrapped(text: str, width: float, size: float) -> str:
+def wrap_text(text: str, width: float, size: float) -> str:
     """Break a plain text into lines of about `width` pixels in a font size, which plotly itself never does."""
-    return "<br>".join(map(plain, textwrap.wrap(text, max(10, int(width / (_LETTER * size))))))
+    return "<br>".join(map(escape_markup, textwrap.wrap(text, max(10, int(width / (_LETTER * size))))))
 
 
-def label(text: str) -> str:
+def axis_label(text: str) -> str:
     """Write a plain text beside an axis, in lines of moderate length."""
-    return wrapped(text, 150, 11)
+    return wrap_text(text, 150, 11)
 
 
 def _channels(colour: str) -> tuple[int, int, int]:

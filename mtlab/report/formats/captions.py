@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mtlab.report.caveats import row_caveats
 from mtlab.report.formats import numbers
-from mtlab.report.notes import of_rows
 from mtlab.statistics import POWER, named
 
 if TYPE_CHECKING:
-    from mtlab.report.report import Report
+    from mtlab.report.study_report import StudyReport
 
 NAMED = 6  #: baselines that a sentence names before it counts
 NO_FAMILIES = "No results by family: no run is finished, or its questions are of one family."
 PUBLISHED = "Published: from the literature, not measured here and not tested against."
 
 
-def caption(report: Report) -> str:
+def table_caption(report: StudyReport) -> str:
     """Explain the table in one paragraph: everything that its numbers need to be quoted."""
     unit = ", in points (100 × share)" if numbers.in_points(report.metric) else ""
-    level = numbers.level(report.alpha)
-    sentences = [f"{seeds(report)}. {report.metric}{unit}: mean ± half-width of the {level} t interval over seeds."]
+    level = numbers.format_level(report.alpha)
+    sentences = [
+        f"{describe_seeds(report)}. {report.metric}{unit}: mean ± half-width of the {level} t interval over seeds."
+    ]
     if report.comparisons:
         correction = (
             f"p corrected by Holm for {report.comparisons} comparison{'s' if report.comparisons > 1 else ''}"
@@ -40,26 +42,28 @@ def caption(report: Report) -> str:
     return " ".join(sentences)
 
 
-def families(report: Report) -> str:
+def family_caption(report: StudyReport) -> str:
     """Explain the table by family."""
-    level, metric = numbers.level(report.alpha), report.metric
+    level, metric = numbers.format_level(report.alpha), report.metric
     unit = ", in points (100 × share)" if numbers.in_points(metric) else ""
-    sentences = [f"{seeds(report)}. {metric} by family{unit}: mean ± half-width of the {level} t interval over seeds."]
+    sentences = [
+        f"{describe_seeds(report)}. {metric} by family{unit}: mean ± half-width of the {level} t interval over seeds."
+    ]
     sizes = {name: rows[0].examples for name, rows in report.families.items() if rows and rows[0].examples}
     if sizes:
         sentences.append(f"Examples: {', '.join(f'{name} {size}' for name, size in sizes.items())}.")
     if report.family_comparisons:
-        sentences.append(marks(report, report.family_comparisons, " over all families and variants"))
+        sentences.append(explain_marks(report, report.family_comparisons, " over all families and variants"))
     return " ".join(sentences)
 
 
-def marks(report: Report, comparisons: int, scope: str = "") -> str:
+def explain_marks(report: StudyReport, comparisons: int, scope: str = "") -> str:
     """Explain the marks of what was shown."""
     names = [
         *report.baselines[:NAMED],
         *([f"{len(report.baselines) - NAMED} more"] if report.baselines[NAMED:] else []),
     ]
-    other = against(report) or f"its baseline (one of {', '.join(names)})"
+    other = common_baseline(report) or f"its baseline (one of {', '.join(names)})"
     correction = (
         f"corrected by Holm for {comparisons} comparison{'s' if comparisons > 1 else ''}{scope}"
         if report.correct == "holm"
@@ -71,7 +75,7 @@ def marks(report: Report, comparisons: int, scope: str = "") -> str:
     )
 
 
-def against(report: Report) -> str | None:
+def common_baseline(report: StudyReport) -> str | None:
     """Name the one baseline: its row, or its variant where every row is compared with the one trained as long."""
     if len(report.baselines) == 1:
         return report.baselines[0]
@@ -82,7 +86,7 @@ def against(report: Report) -> str | None:
     return names.pop() if alike and len(names) == 1 else None
 
 
-def paper(report: Report, *, blocks: int = 1, differences: bool = True) -> str:
+def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = True) -> str:
     """Explain a table that leaves for a paper: all that its numbers need to be quoted.
 
     Args:
@@ -93,35 +97,37 @@ def paper(report: Report, *, blocks: int = 1, differences: bool = True) -> str:
     """
     unit = ", in points" if numbers.in_points(report.metric) else ""
     over = "" if report.examples is None else f" on m = {report.examples} examples"
-    level, best = numbers.level(report.alpha), "highest" if report.mode == "max" else "lowest"
+    level, best = numbers.format_level(report.alpha), "highest" if report.mode == "max" else "lowest"
     sentences = [
-        f"{report.metric}{unit}: mean ± half-width of the {level} t interval over {seeds(report)}{over}.",
+        f"{report.metric}{unit}: mean ± half-width of the {level} t interval over {describe_seeds(report)}{over}.",
         f"Checkpoints: those of the {'highest' if report.choose_mode == 'max' else 'lowest'} {report.choose}.",
     ]
     if report.comparisons:
         if differences:
             sentences.append(f"Difference: on shared seeds, ± half-width of its {level} interval, not corrected.")
-        sentences.append(marks(report, report.comparisons))
+        sentences.append(explain_marks(report, report.comparisons))
     if any(row.best for row in report.rows):
         within = " of its block" if blocks > 1 else ""
         sentences.append(f"Bold: {best} mean{within}, which alone shows no difference.")
-    sentences += [f"{note[0].upper()}{note[1:]}." for note in of_rows(report.rows)]
+    sentences += [f"{note[0].upper()}{note[1:]}." for note in row_caveats(report.rows)]
     return " ".join(sentences)
 
 
-def published(report: Report) -> list[str]:
+def published_sentences(report: StudyReport) -> list[str]:
     """Set results published for the whole study beside ours, clearly apart."""
     told = []
     for item in report.published:
-        value = numbers.published(item.value, item.metric)
+        value = numbers.format_published(item.value, item.metric)
         ours = (
-            "" if item.best_label is None else f"; our best, {item.best_label}: {numbers.score(item.best, item.metric)}"
+            ""
+            if item.best_label is None
+            else f"; our best, {item.best_label}: {numbers.format_score(item.best, item.metric)}"
         )
         told.append(f"Published {item.metric}: {value} (not run here, not tested against){ours}")
     return told
 
 
-def beside(report: Report) -> tuple[list[str], list[list[str]]]:
+def beside(report: StudyReport) -> tuple[list[str], list[list[str]]]:
     """Set results published of single rows beside the same rows here: header and lines."""
     lines = []
     for row in report.published_rows:
@@ -130,13 +136,13 @@ def beside(report: Report) -> tuple[list[str], list[list[str]]]:
         elif row.cell is None:
             ours = "no row of this study"
         else:
-            ours = "not run" if row.ours is None else numbers.mean(row.ours, row.metric)
+            ours = "not run" if row.ours is None else numbers.format_mean(row.ours, row.metric)
         source = row.source if row.note is None else f"{row.source}; {row.note}"
-        lines.append([row.label, row.metric, numbers.published(row.value, row.metric), ours, source])
+        lines.append([row.label, row.metric, numbers.format_published(row.value, row.metric), ours, source])
     return ["variant", "metric", "published", "ours", "source"], lines
 
 
-def seeds(report: Report) -> str:
+def describe_seeds(report: StudyReport) -> str:
     """Say how many seeds the variants have."""
     counts = sorted({row.n for row in report.rows})
     asked = max((row.asked for row in report.rows), default=0)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from mtlab.report.formats import captions, numbers, side_by_side
 
 if TYPE_CHECKING:
-    from mtlab.report.blocks import SideBySide
-    from mtlab.report.report import Report
+    from mtlab.report.side_by_side import SideBySide
+    from mtlab.report.study_report import StudyReport
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -52,7 +52,7 @@ _SPECIAL = {
 _GREEK = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"  #: letters that have a command of their own
 
 
-def latex(report: Report) -> str:
+def report_latex(report: StudyReport) -> str:
     """Write the study's table, side by side where length is an axis, then what is published of its rows."""
     view = report.side_by_side
     parts = [_main(report) if view is None else side_by_side_latex(view)]
@@ -61,7 +61,7 @@ def latex(report: Report) -> str:
     return _document(parts, report.notes)
 
 
-def family_latex(report: Report) -> str:
+def family_latex(report: StudyReport) -> str:
     """Write the table by family alone."""
     if not report.families:
         return f"% {captions.NO_FAMILIES}\n"
@@ -71,15 +71,15 @@ def family_latex(report: Report) -> str:
         lines.append(
             [
                 escape(row.label),
-                *(escape(numbers.marked(numbers.mean(f.mean, report.metric), f.outcome)) for f in found),
+                *(escape(numbers.add_mark(numbers.format_mean(f.mean, report.metric), f.outcome)) for f in found),
             ]
         )
     header = ["variant", *report.families]
-    made = _float([_header(header)], lines, captions.families(report), f"{report.study}-families")
+    made = _float([_header(header)], lines, captions.family_caption(report), f"{report.study}-families")
     return _document([made], report.notes)
 
 
-def together(view: SideBySide) -> str:
+def studies_latex(view: SideBySide) -> str:
     """Write several studies as one table."""
     notes = [f"{report.study}: {note}" for report in view.reports for note in report.notes]
     return _document([side_by_side_latex(view)], notes)
@@ -124,27 +124,31 @@ def _letter(letter: str) -> str:
     return "".join(_SPECIAL.get(each, each) for each in plain) if plain else f"[U+{ord(letter):04X}]"
 
 
-def _main(report: Report) -> str:
+def _main(report: StudyReport) -> str:
     metric = report.metric
     header = ["variant", metric.partition("/")[2]]
     uneven = len({row.n for row in report.rows}) > 1
     header += ["n"] * uneven + ["difference"] * bool(report.comparisons) + ["params", "FLOPs"]
     lines = []
     for row in report.rows:
-        cells = [escape(row.label), escape(numbers.marked(numbers.mean(row.mean, metric), row.outcome))]
+        cells = [escape(row.label), escape(numbers.add_mark(numbers.format_mean(row.mean, metric), row.outcome))]
         if uneven:
             cells.append(str(row.n))
         if report.comparisons:
             gap = row.difference
-            shown = numbers.NONE if gap is None else numbers.plus_minus(gap.difference, gap.interval, metric, sign=True)
+            shown = (
+                numbers.NONE
+                if gap is None
+                else numbers.format_interval(gap.difference, gap.interval, metric, sign=True)
+            )
             cells.append(escape(shown))
-        cells += [escape(numbers.number(row.cost.trained_params)), escape(numbers.number(row.cost.flops))]
+        cells += [escape(numbers.format_count(row.cost.trained_params)), escape(numbers.format_count(row.cost.flops))]
         lines.append([_bold(cell, row.best and place < 2) for place, cell in enumerate(cells)])
-    caption = captions.paper(report) + " Params: trained ones. FLOPs: forward pass of one example."
+    caption = captions.paper_caption(report) + " Params: trained ones. FLOPs: forward pass of one example."
     return _float([_header(header)], lines, caption, report.study)
 
 
-def _published(report: Report) -> str:
+def _published(report: StudyReport) -> str:
     header, lines = captions.beside(report)
     caption = f"{report.study}: results from the literature beside ours. {captions.PUBLISHED}"
     sources = list(dict.fromkeys(line[-1] for line in lines))

@@ -5,43 +5,43 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mtlab.report.formats import captions, grid, side_by_side
+from mtlab.report.formats import captions, side_by_side, tables
 
 if TYPE_CHECKING:
-    from mtlab.report.blocks import SideBySide
-    from mtlab.report.formats.grid import Grid
-    from mtlab.report.report import Report
+    from mtlab.report.formats.tables import ReportTable
+    from mtlab.report.side_by_side import SideBySide
+    from mtlab.report.study_report import StudyReport
 
 
-def markdown(report: Report) -> str:
+def report_markdown(report: StudyReport) -> str:
     """Write title, table, caption, families, published results and notes."""
     parts = [f"# {report.study}"]
     if report.why:
         parts.append(report.why)
-    parts += [_main(report), captions.caption(report)]
+    parts += [_main(report), captions.table_caption(report)]
     view = report.side_by_side
     if view is not None:
         parts += ["## Side by side", side_by_side_markdown(view), side_by_side.caption(view)]
-    parts += captions.published(report)
+    parts += captions.published_sentences(report)
     if report.published_rows:
         header, lines = captions.beside(report)
         escaped = [[_escaped(cell) for cell in line] for line in lines]
         parts += ["## Published results", _table(header, escaped, left={0, 1, 4}), captions.PUBLISHED]
     if report.families:
-        parts += ["## By family", _families(report), captions.families(report)]
+        parts += ["## By family", _families(report), captions.family_caption(report)]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
     return "\n\n".join(parts) + "\n"
 
 
-def family_markdown(report: Report) -> str:
+def family_markdown(report: StudyReport) -> str:
     """Write the table by family alone."""
     if not report.families:
         return f"# {report.study}\n\n{captions.NO_FAMILIES}\n"
-    return f"# {report.study}: by family\n\n{_families(report)}\n\n{captions.families(report)}\n"
+    return f"# {report.study}: by family\n\n{_families(report)}\n\n{captions.family_caption(report)}\n"
 
 
-def together(view: SideBySide) -> str:
+def studies_markdown(view: SideBySide) -> str:
     """Write several studies as one table, each study's reason and notes below."""
     parts = [f"# {' and '.join(report.study for report in view.reports)}"]
     parts += [f"**{report.study}**: {report.why}" for report in view.reports if report.why]
@@ -63,15 +63,15 @@ def _bold(text: str, best: bool) -> str:
     return f"**{text}**" if best else text
 
 
-def _main(report: Report) -> str:
-    return _grid(grid.main(report))
+def _main(report: StudyReport) -> str:
+    return _grid(tables.variant_table(report))
 
 
-def _families(report: Report) -> str:
-    return _grid(grid.families(report))
+def _families(report: StudyReport) -> str:
+    return _grid(tables.family_table(report))
 
 
-def _grid(made: Grid) -> str:
+def _grid(made: ReportTable) -> str:
     lines = [
         [f"**{_escaped(cell.text)}** ★" if cell.best else _escaped(cell.text) for cell in line] for line in made.lines
     ]

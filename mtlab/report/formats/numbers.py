@@ -18,7 +18,7 @@ def in_points(metric: str) -> bool:
     return any(word.startswith(_SHARES) for word in name.split("_"))
 
 
-def score(value: float | None, metric: str, *, sign: bool = False) -> str:
+def format_score(value: float | None, metric: str, *, sign: bool = False) -> str:
     """Write a result, or a difference of results with its sign: in points with one decimal where that fits.
 
     >>> score(0.7234, "test/accuracy"), score(-0.004, "test/accuracy", sign=True), score(0.51234, "test/loss")
@@ -27,44 +27,46 @@ def score(value: float | None, metric: str, *, sign: bool = False) -> str:
     if value is None:
         return NONE
     if metric.startswith("cost/"):
-        return cost(value, metric)
+        return format_cost(value, metric)
     digits = f"{100 * value:+.1f}" if in_points(metric) else f"{value:+.3g}"
     digits = digits.replace("-0.0", "+0.0") if float(digits) == 0 else digits
     return (digits if sign else digits.removeprefix("+")).replace("-", "−")
 
 
-def detectable(value: float | None, metric: str) -> str:
+def format_detectable(value: float | None, metric: str) -> str:
     """Write the smallest difference that would be found; shares differ by no more than 100 points.
 
     >>> detectable(5.68, "test/accuracy")
     '> 100'
     """
-    return "> 100" if value is not None and in_points(metric) and value > 1 else score(value, metric)
+    return "> 100" if value is not None and in_points(metric) and value > 1 else format_score(value, metric)
 
 
-def plus_minus(value: float | None, interval: tuple[float, float] | None, metric: str, *, sign: bool = False) -> str:
+def format_interval(
+    value: float | None, interval: tuple[float, float] | None, metric: str, *, sign: bool = False
+) -> str:
     """Write a result with half the width of its interval.
 
     >>> plus_minus(0.723, (0.692, 0.754), "test/accuracy"), plus_minus(0.3, (0.2804, 0.3196), "test/loss")
     ('72.3 ± 3.1', '0.300 ± 0.020')
     """
     if value is None or interval is None:
-        return score(value, metric, sign=sign)
+        return format_score(value, metric, sign=sign)
     half = (interval[1] - interval[0]) / 2
     if in_points(metric) or not half > 0:
-        return f"{score(value, metric, sign=sign)} ± {score(half, metric)}"
+        return f"{format_score(value, metric, sign=sign)} ± {format_score(half, metric)}"
     # Two digits of the interval, and the result to the same place.
     places = max(0, 1 - math.floor(math.log10(half)))
     shown = f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
     return f"{shown} ± {half:.{places}f}".replace("-", "−")
 
 
-def mean(found: Mean | None, metric: str) -> str:
+def format_mean(found: Mean | None, metric: str) -> str:
     """Write a mean over seeds with its interval."""
-    return NONE if found is None else plus_minus(found.mean, found.interval, metric)
+    return NONE if found is None else format_interval(found.mean, found.interval, metric)
 
 
-def marked(text: str, outcome: str) -> str:
+def add_mark(text: str, outcome: str) -> str:
     """Add the mark of a difference that was shown.
 
     >>> marked("72.3 ± 3.1", "better"), marked("72.3 ± 3.1", "undecided")
@@ -73,23 +75,23 @@ def marked(text: str, outcome: str) -> str:
     return f"{text} {MARKS[outcome]}" if outcome in MARKS else text
 
 
-def published(value: float, metric: str) -> str:
+def format_published(value: float, metric: str) -> str:
     """Write a result as papers print it: 74.5 and 0.745 are the same accuracy, as what exceeds 1 can only be points.
 
     >>> published(74.5, "test/accuracy"), published(0.745, "test/accuracy"), published(79.15, "test-std")
     ('74.5', '74.5', '79.15')
     """
-    return f"{value:g}" if abs(value) > 1 or not in_points(metric) else score(value, metric)
+    return f"{value:g}" if abs(value) > 1 or not in_points(metric) else format_score(value, metric)
 
 
-def cost(value: float, metric: str) -> str:
+def format_cost(value: float, metric: str) -> str:
     """Write a cost in its own unit."""
     if metric == "cost/seconds":
-        return duration(value)
-    return f"{value:.0f} MiB" if metric == "cost/memory" else number(value)
+        return format_duration(value)
+    return f"{value:.0f} MiB" if metric == "cost/memory" else format_count(value)
 
 
-def number(value: float | None) -> str:
+def format_count(value: float | None) -> str:
     """Write a large number in three digits.
 
     >>> number(404_300), number(14.0e6), number(1.24e9), number(950)
@@ -105,7 +107,7 @@ def number(value: float | None) -> str:
     return f"{value:.{places}f}{units[0]}"
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Write a time.
 
     >>> duration(4.21), duration(41.2), duration(200), duration(9000)
@@ -118,7 +120,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
 
 
-def p_value(p: float) -> str:
+def format_p_value(p: float) -> str:
     """Write a p-value.
 
     >>> p_value(0.0031), p_value(0.2), p_value(1e-9), p_value(0.0498)
@@ -131,7 +133,7 @@ def p_value(p: float) -> str:
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def level(alpha: float) -> str:
+def format_level(alpha: float) -> str:
     """Write the level of an interval.
 
     >>> level(0.05), level(0.005)

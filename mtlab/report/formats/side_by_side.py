@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mtlab.report.formats import captions, numbers
 
 if TYPE_CHECKING:
-    from mtlab.report.blocks import Block, SideBySide
-    from mtlab.report.comparison import Row
+    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.side_by_side import ReportBlock, SideBySide
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,23 @@ def caption(view: SideBySide, *, differences: bool = True) -> str:
     told = []
     for report in view.reports:
         name = f"{report.study}: " if len(view.reports) > 1 else ""
-        told.append(name + captions.paper(report, blocks=len(view.blocks), differences=differences))
+        told.append(name + captions.paper_caption(report, blocks=len(view.blocks), differences=differences))
     apart = " Each study is tested and corrected by itself." if len(view.reports) > 1 else ""
     return " ".join(told) + apart + " FLOPs: of one run's whole training, as planned."
 
 
-def _columns(block: Block, metric: str) -> list[str]:
+def _columns(block: ReportBlock, metric: str) -> list[str]:
     difference = ["difference"] if any(row.compare_to is not None for row in block.rows.values()) else []
     return [metric.partition("/")[2], *difference, "steps", "FLOPs"]
 
 
-def _cells(row: Row, block: Block) -> list[Cell]:
+def _cells(row: ComparisonRow, block: ReportBlock) -> list[Cell]:
     metric, gap = block.report.metric, row.difference
-    cells = [Cell(numbers.marked(numbers.mean(row.mean, metric), row.outcome), row.best)]
+    cells = [Cell(numbers.add_mark(numbers.format_mean(row.mean, metric), row.outcome), row.best)]
     if any(each.compare_to is not None for each in block.rows.values()):
         shown = numbers.NONE
         if gap is not None:
-            shown = numbers.plus_minus(gap.difference, gap.interval, metric, sign=True)
+            shown = numbers.format_interval(gap.difference, gap.interval, metric, sign=True)
         cells.append(Cell(shown))
     steps = numbers.NONE if row.cost.steps is None else f"{row.cost.steps:.0f}"
-    return [*cells, Cell(steps), Cell(numbers.number(row.cost.training_flops))]
+    return [*cells, Cell(steps), Cell(numbers.format_count(row.cost.training_flops))]

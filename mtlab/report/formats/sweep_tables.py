@@ -11,40 +11,45 @@ from rich.table import Table
 from rich.text import Text
 
 from mtlab.report.formats import numbers, terminal
-from mtlab.report.formats.markdown import markdown as report_markdown
-from mtlab.report.sweep import Best, SweepReport, VariantRow
+from mtlab.report.formats.markdown import report_markdown
+from mtlab.report.sweep_report import BestTrial, SweepReport, SweepVariant
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def render(report: SweepReport, width: int = 100) -> RenderableType:
+def render_sweep(report: SweepReport, width: int = 100) -> RenderableType:
     """Draw a sweep for a terminal of `width` columns."""
     title = Text.assemble((report.study, "bold"), f": {report.why}" if report.why else "")
-    parts: list[RenderableType] = [title, Text(), _table(*main(report))]
+    parts: list[RenderableType] = [title, Text(), _table(*sweep_table(report))]
     found = [row for row in report.rows if row.best is not None]
     if found:
         parts += [Text(), Text("settings of the best", style="dim")]
         parts += [Text.assemble((row.label, "cyan"), f": {row.best.settings}") for row in found if row.best is not None]
     if len(report.objectives) > 1:
-        parts += [Text(), Text("what no other trial of its variant beats", style="dim"), _table(*front(report))]
-    parts += [Text(), Text(caption(report), style="dim")]
+        parts += [Text(), Text("what no other trial of its variant beats", style="dim"), _table(*front_table(report))]
+    parts += [Text(), Text(sweep_caption(report), style="dim")]
     parts += [Text(f"! {note}", style="yellow") for note in report.notes]
     if report.final is not None:
-        parts += [Text(), Text("Tuned against tuned", style="bold"), Text(), terminal.render(report.final, width)]
+        parts += [
+            Text(),
+            Text("Tuned against tuned", style="bold"),
+            Text(),
+            terminal.render_report(report.final, width),
+        ]
     return Group(*parts)
 
 
-def markdown(report: SweepReport) -> str:
+def sweep_markdown(report: SweepReport) -> str:
     """Write a sweep as Markdown."""
     parts = [f"# {report.study}"]
     if report.why:
         parts.append(report.why)
     best = [[row.label, numbers.NONE if row.best is None else row.best.settings] for row in report.rows]
-    parts += [_markdown_table(*main(report)), caption(report)]
+    parts += [_markdown_table(*sweep_table(report)), sweep_caption(report)]
     parts += ["## Settings of the best", _markdown_table(["variant", "settings"], best)]
     if len(report.objectives) > 1:
-        parts += ["## What no other trial of its variant beats", _markdown_table(*front(report))]
+        parts += ["## What no other trial of its variant beats", _markdown_table(*front_table(report))]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
     if report.final is not None:
@@ -52,7 +57,7 @@ def markdown(report: SweepReport) -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def caption(report: SweepReport) -> str:
+def sweep_caption(report: SweepReport) -> str:
     """Say how the variants were searched, and what the best value is and is not."""
     budget = f"{report.budget['trials']} trials"
     if report.budget.get("hours") is not None:
@@ -75,14 +80,14 @@ def caption(report: SweepReport) -> str:
 _TEXTS = ("variant", "settings")  #: columns that hold text, and fold
 
 
-def main(report: SweepReport) -> tuple[list[str], list[list[str]]]:
+def sweep_table(report: SweepReport) -> tuple[list[str], list[list[str]]]:
     """Give header and lines of the table: a line per variant."""
     first, *others = (objective.metric for objective in report.objectives)
     header = ["variant", "trials", "pruned", "failed", f"best {first}", *others, "of trial", "time"]
     return header, [_line(report, row) for row in report.rows]
 
 
-def _line(report: SweepReport, row: VariantRow) -> list[str]:
+def _line(report: SweepReport, row: SweepVariant) -> list[str]:
     best = row.best
     return [
         row.label,
@@ -91,15 +96,17 @@ def _line(report: SweepReport, row: VariantRow) -> list[str]:
         str(row.count("failed")),
         *([numbers.NONE] * len(report.objectives) if best is None else _values(report, best)),
         numbers.NONE if best is None else str(best.number),
-        numbers.duration(row.seconds) if row.seconds else numbers.NONE,
+        numbers.format_duration(row.seconds) if row.seconds else numbers.NONE,
     ]
 
 
-def _values(report: SweepReport, best: Best) -> list[str]:
-    return [numbers.score(value, each.metric) for value, each in zip(best.values, report.objectives, strict=True)]
+def _values(report: SweepReport, best: BestTrial) -> list[str]:
+    return [
+        numbers.format_score(value, each.metric) for value, each in zip(best.values, report.objectives, strict=True)
+    ]
 
 
-def front(report: SweepReport) -> tuple[list[str], list[list[str]]]:
+def front_table(report: SweepReport) -> tuple[list[str], list[list[str]]]:
     """Give header and lines of the trials that no other of their variant beats."""
     header = ["variant", "trial", *(objective.metric for objective in report.objectives), "settings"]
     lines = [
@@ -127,6 +134,6 @@ def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> st
 
 
 def _limit(metric: str, bound: Mapping[str, float | None]) -> str:
-    parts = [f"≤ {numbers.score(bound['max'], metric)}"] if bound.get("max") is not None else []
-    parts += [f"≥ {numbers.score(bound['min'], metric)}"] if bound.get("min") is not None else []
+    parts = [f"≤ {numbers.format_score(bound['max'], metric)}"] if bound.get("max") is not None else []
+    parts += [f"≥ {numbers.format_score(bound['min'], metric)}"] if bound.get("min") is not None else []
     return f"{metric} {' and '.join(parts)}"

@@ -9,7 +9,7 @@ from mtlab.statistics import Mean
 
 
 @dataclass(frozen=True)
-class Scale:
+class PlotScale:
     """The axis that all lines of a table share."""
 
     low: float
@@ -21,7 +21,7 @@ class Scale:
         return round((value - self.low) / (self.high - self.low) * (self.width - 1))
 
 
-def scale(means: Sequence[Mean], width: int, bounds: tuple[float, float] | None = None) -> Scale | None:
+def choose_scale(means: Sequence[Mean], width: int, bounds: tuple[float, float] | None = None) -> PlotScale | None:
     """Choose a scale that shows all means, and their intervals unless those are far wider than what means differ by.
 
     Two seeds can give an interval of ±60 points: drawn in full, it would squeeze all dots into one.
@@ -46,10 +46,10 @@ def scale(means: Sequence[Mean], width: int, bounds: tuple[float, float] | None 
         low, high = low - room, high + room
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
-    return Scale(low, high, width)
+    return PlotScale(low, high, width)
 
 
-def line(found: Mean | None, axis: Scale | None, reference: float | None = None) -> str:
+def draw_interval(found: Mean | None, axis: PlotScale | None, reference: float | None = None) -> str:
     """Draw a mean as a dot, its interval as a line, and the baseline's mean as a dotted upright.
 
     An interval that leaves the scale ends in a triangle.

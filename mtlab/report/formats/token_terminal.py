@@ -9,16 +9,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mtlab.recording.reader import MODALITIES, Grid, Kind, Modality, Tokens
-from mtlab.recording.token_levels import TokenLevels, levels_of, token_levels
+from mtlab.recording.reader import MODALITIES, Kind, Modality, PatchGrid, Tokens
+from mtlab.recording.token_levels import TokenLevels, level_numbers, token_levels
 from mtlab.report.figures import theme
-from mtlab.report.figures.parts import KINDS, MEANT
+from mtlab.report.figures.panels import KIND_MEANINGS, KINDS
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _GROUND = (128, 128, 128)  #: what weak choices fade into, on light and on dark terminals
 
 
-def render(tokens: Tokens, example: int, kind: Kind = "contributions", width: int = 100) -> RenderableType:
+def render_tokens(tokens: Tokens, example: int, kind: Kind = "contributions", width: int = 100) -> RenderableType:
     """Draw one example: each cross-modal layer's words and patches, and the mean parts of all levels.
 
     Args:
@@ -28,7 +28,7 @@ def render(tokens: Tokens, example: int, kind: Kind = "contributions", width: in
         width: columns of the terminal.
 
     """
-    parts: list[RenderableType] = [_told(tokens, example), Text(f"{MEANT[kind]}.", style="dim")]
+    parts: list[RenderableType] = [_told(tokens, example), Text(f"{KIND_MEANINGS[kind]}.", style="dim")]
     for modality in MODALITIES:
         parts += [Text(), Text(f"{modality}", style="bold"), *_modality(tokens, example, modality, kind, width)]
     return Group(*parts)
@@ -55,7 +55,7 @@ def _modality(tokens: Tokens, example: int, modality: Modality, kind: Kind, widt
     layers = {depth: token_levels(tokens, example, modality, depth, kind) for depth in depths}
     rows = tokens.experts(kind, modality, depths[0], example)
     assert rows is not None
-    levels = levels_of(tokens, modality, rows)
+    levels = level_numbers(tokens, modality, rows)
     colours = dict(zip(levels, theme.level_colours(len(levels)), strict=True))
     grid = tokens.grid if modality == "image" else None
     drawn: list[RenderableType] = []
@@ -87,7 +87,7 @@ def _line(found: Sequence[TokenLevels], colours: dict[int, str]) -> Text:
 
 
 def _grids(
-    layers: dict[int, list[TokenLevels]], grid: Grid, colours: dict[int, str], width: int
+    layers: dict[int, list[TokenLevels]], grid: PatchGrid, colours: dict[int, str], width: int
 ) -> list[RenderableType]:
     """Draw one grid of patches a layer, as many side by side as the terminal holds."""
     digits = max(len(str(level)) for level in colours)
@@ -100,7 +100,7 @@ def _grids(
     return [_side(blocks[start : start + at_once], size) for start in range(0, len(blocks), at_once)]
 
 
-def _patches(found: Sequence[TokenLevels], grid: Grid, colours: dict[int, str], cell: int) -> Text:
+def _patches(found: Sequence[TokenLevels], grid: PatchGrid, colours: dict[int, str], cell: int) -> Text:
     placed = {each.place: each for each in found if each.place is not None}
     drawn = Text()
     for row in range(grid.rows):

@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mtlab.recording import examples, reader
-from mtlab.recording.examples import Picture
+from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import Missing
+from mtlab.recording.run_dataset import ImageArray
 from mtlab.report import frame, verdict
-from mtlab.report.figures.disagreements import Table, disagreements
-from mtlab.report.formats import captions, grid, side_by_side
-from mtlab.report.formats.grid import Cell, Grid
-from mtlab.report.origins import Failed, Origins, origins
-from mtlab.report.page import galleries, markup
-from mtlab.report.page.galleries import Material
-from mtlab.report.page.gallery import Gallery
-from mtlab.report.page.markup import Content, Markup, element, table
-from mtlab.report.page.shell import document, kind_switch
-from mtlab.report.page.token_view import Explained, token_view
-from mtlab.report.report import Report
+from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
+from mtlab.report.formats import captions, side_by_side, tables
+from mtlab.report.formats.tables import ReportTable, TableCell
+from mtlab.report.page import html_writer, study_figures
+from mtlab.report.page.document import kind_switch, write_document
+from mtlab.report.page.figure_group import FigureGroup
+from mtlab.report.page.html_writer import Content, Markup, element, table
+from mtlab.report.page.token_view import RecordedRun, token_view
+from mtlab.report.provenance import FailedRun, Provenance, read_provenance
+from mtlab.report.study import StudyResults
+from mtlab.report.study_report import StudyReport
 from mtlab.runs.store import Store
 
 LIMIT = 20  #: examples that two variants disagree on
@@ -38,15 +38,15 @@ def study_page(store: Store, plan: Mapping[str, Any]) -> str:
         UserError: the plan names a test that does not exist, or a file of the store is damaged.
 
     """
-    made = galleries.gather(store, plan)
-    known = origins(store, plan)
+    made = StudyResults(store, plan)
+    known = read_provenance(store, plan)
     sections: list[tuple[str, str, Content]] = [
-        ("result", "Result", [_table(made.report), _shown(galleries.results(made))]),
-        ("layers", "Layers", [_missing(made), _shown(galleries.layers(made))]),
+        ("result", "Result", [_table(made.report), _shown(study_figures.result_figures(made))]),
+        ("layers", "Layers", [_missing(made), _shown(study_figures.layer_figures(made))]),
         ("words", "Words and patches", _tokens(store, known)),
-        ("pairs", "Pairs", [_shown(galleries.pairs(made)), _disagreements(store, made)]),
-        ("training", "Training", _shown(galleries.training(made))),
-        ("inside", "Inside", _shown(galleries.inside(made))),
+        ("pairs", "Pairs", [_shown(study_figures.pair_figures(made)), _disagreements(store, made)]),
+        ("training", "Training", _shown(study_figures.training_figures(made))),
+        ("inside", "Inside", _shown(study_figures.model_figures(made))),
         ("origins", "Where it comes from", _origins(plan, known)),
     ]
     links = [element("li", element("a", title, href=f"#{name}")) for name, title, _ in sections]
@@ -58,16 +58,16 @@ def study_page(store: Store, plan: Mapping[str, Any]) -> str:
         for name, title, shown in sections
     ]
     body = [_head(made.report, known), bar, element("main", content, id="content")]
-    return document(f"{plan['study']} – mtlab", body, figures=True, scripts=("page.js", "tokens.js"))
+    return write_document(f"{plan['study']} – mtlab", body, figures=True, scripts=("page.js", "tokens.js"))
 
 
-def _head(report: Report, known: Origins) -> Markup:
+def _head(report: StudyReport, known: Provenance) -> Markup:
     done, all_runs = report.runs.get("done", 0), report.runs["asked"]
     others = [f"{number} {state}" for state, number in report.runs.items() if state not in ("asked", "done")]
     facts = [
         f"{done} of {all_runs} runs finished" + (f" ({', '.join(others)})" if others else ""),
         f"judged by {report.metric}",
-        captions.seeds(report),
+        captions.describe_seeds(report),
         *([] if report.examples is None else [f"{report.examples} examples"]),
     ]
     return element(
@@ -75,7 +75,7 @@ def _head(report: Report, known: Origins) -> Markup:
         element("p", "mtlab study", class_="over"),
         element("h1", report.study),
         element("p", report.why, class_="why") if report.why else None,
-        element("p", verdict.sentence(report), class_="verdict"),
+        element("p", verdict.verdict_sentence(report), class_="verdict"),
         element("ul", [element("li", fact) for fact in facts], class_="facts"),
         element("ul", [element("li", note) for note in report.notes], class_="notes") if report.notes else None,
         element("p", element("a", f"{len(known.failed)} failed: what they said", href="#failed"))
@@ -84,84 +84,89 @@ def _head(report: Report, known: Origins) -> Markup:
     )
 
 
-def _table(report: Report) -> Content:
-    parts: list[Content] = [cells(grid.main(report), f"{report.study}: variants")]
-    parts.append(element("p", captions.caption(report), class_="caption"))
+def _table(report: StudyReport) -> Content:
+    parts: list[Content] = [html_table(tables.variant_table(report), f"{report.study}: variants")]
+    parts.append(element("p", captions.table_caption(report), class_="caption"))
     view = report.side_by_side
     if view is not None:
         header, lines = side_by_side.grid(view)
         names = tuple(f"{block}: {name}" if block else name for block, name in header)
-        shown = tuple(tuple(Cell(cell.text, best=cell.best) for cell in line) for line in lines)
-        parts += [element("h3", "Side by side"), cells(Grid(names, shown, frozenset({0})), "Side by side")]
+        shown = tuple(tuple(TableCell(cell.text, best=cell.best) for cell in line) for line in lines)
+        parts += [element("h3", "Side by side"), html_table(ReportTable(names, shown, frozenset({0})), "Side by side")]
         parts.append(element("p", side_by_side.caption(view), class_="caption"))
-    parts += [element("p", line) for line in captions.published(report)]
+    parts += [element("p", line) for line in captions.published_sentences(report)]
     if report.published_rows:
         header_, lines_ = captions.beside(report)
-        shown = tuple(tuple(map(Cell, line)) for line in lines_)
+        shown = tuple(tuple(map(TableCell, line)) for line in lines_)
         parts += [
             element("h3", "Published results"),
-            cells(Grid(tuple(header_), shown, frozenset({0, 1, 4})), "Published"),
+            html_table(ReportTable(tuple(header_), shown, frozenset({0, 1, 4})), "Published"),
         ]
         parts.append(element("p", captions.PUBLISHED, class_="caption"))
     if report.families:
-        parts += [element("h3", "By family of questions"), cells(grid.families(report), "By family of questions")]
-        parts.append(element("p", captions.families(report), class_="caption"))
+        parts += [
+            element("h3", "By family of questions"),
+            html_table(tables.family_table(report), "By family of questions"),
+        ]
+        parts.append(element("p", captions.family_caption(report), class_="caption"))
     return parts
 
 
-def cells(made: Grid, caption: str) -> Markup:
+def html_table(made: ReportTable, caption: str) -> Markup:
     """Write a table of a report."""
-    lines: list[list[Content | markup.Cell]] = []
+    lines: list[list[Content | html_writer.HtmlCell]] = []
     for line in made.lines:
         head = Markup(element("strong", line[0].text) + " ★") if line[0].best else line[0].text
-        rest: list[Content | markup.Cell] = [
-            markup.Cell(element("strong", cell.text) if cell.best else cell.text, cell.outcome.replace(" ", "-"))
+        rest: list[Content | html_writer.HtmlCell] = [
+            html_writer.HtmlCell(
+                element("strong", cell.text) if cell.best else cell.text, cell.outcome.replace(" ", "-")
+            )
             for cell in line[1:]
         ]
         lines.append([head, *rest])
     return table(made.header, lines, caption=caption, left=made.left)
 
 
-def _shown(of: Sequence[Gallery]) -> Content:
+def _shown(of: Sequence[FigureGroup]) -> Content:
     return [gallery.markup() for gallery in of]
 
 
-def _missing(made: Material) -> Content:
+def _missing(made: StudyResults) -> Content:
     return element("p", f"Not shown: {made.layers.why}.", class_="missing") if made.layers.why else None
 
 
-def _tokens(store: Store, known: Origins) -> Content:
+def _tokens(store: Store, known: Provenance) -> Content:
     """Show the words and patches of each variant's first run that recorded them."""
-    runs: dict[str, Explained] = {}
-    albums: dict[str, Callable[[str], Picture | Missing]] = {}
+    runs: dict[str, RecordedRun] = {}
+    albums: dict[str, Callable[[str], ImageArray | Missing]] = {}
     reasons: dict[str, None] = {}
     for source, state in known.states.items():
         if state != "done" or source.label in runs:
             continue
-        found = reader.tokens(store.run(source.run))
+        found = reader.read_tokens(store.run(source.run))
         if isinstance(found, Missing):
             reasons[found.why] = None
         elif found.examples:
             config = store.config(source.run) or {}
             key = json.dumps(config.get("config", {}).get("data"), sort_keys=True)
-            album = albums.setdefault(key, partial(examples.picture, examples.dataset(config)))
-            runs[source.label] = Explained(source.title, found, album)
+            album = albums.setdefault(key, partial(run_dataset.load_image, run_dataset.open_dataset(config)))
+            runs[source.label] = RecordedRun(source.title, found, album)
     if not runs:
         told = "; ".join(reasons) or "no run is finished"
         return element("p", f"Words and patches cannot be shown: {told}.", class_="missing")
     return token_view(list(runs.values()))
 
 
-def _disagreements(store: Store, made: Material) -> Content:
+def _disagreements(store: Store, made: StudyResults) -> Content:
     split = made.report.metric.partition("/")[0]
     outcomes = frame.examples(store, made.plan, split=split)
     cells = {row["label"]: row["cell"] for row in reversed(made.plan["rows"])}
     config = next((found for run in made.plan["runs"] if (found := store.config(run["id"])) is not None), None)
-    data = examples.dataset(config)
-    answers, texts = examples.answers(data), examples.texts(data, split)
+    data = run_dataset.open_dataset(config)
+    answers, texts = run_dataset.answer_names(data), run_dataset.example_texts(data, split)
     tables = [
-        disagreements(outcomes, (cells[first], cells[second]), (first, second), answers, texts, LIMIT)
-        for first, second in galleries.compared(made)
+        find_disagreements(outcomes, (cells[first], cells[second]), (first, second), answers, texts, LIMIT)
+        for first, second in study_figures.variant_pairs(made)
     ]
     tables = [each for each in tables if each.rows]
     if not tables:
@@ -175,7 +180,7 @@ def _disagreements(store: Store, made: Material) -> Content:
     ]
 
 
-def _disagreeing(made: Table) -> Content:
+def _disagreeing(made: DisagreementTable) -> Content:
     first, second = made.names
     header = ("example", "question", "right", f"{first} says", f"{second} says", f"{first} right", f"{second} right")
     lines = [
@@ -194,7 +199,7 @@ def _disagreeing(made: Table) -> Content:
     return [element("p", made.caption, class_="caption"), shown]
 
 
-def _origins(plan: Mapping[str, Any], known: Origins) -> Content:
+def _origins(plan: Mapping[str, Any], known: Provenance) -> Content:
     return [
         element("h3", "How the variants differ"),
         _differing(known),
@@ -206,7 +211,7 @@ def _origins(plan: Mapping[str, Any], known: Origins) -> Content:
     ]
 
 
-def _differing(known: Origins) -> Content:
+def _differing(known: Provenance) -> Content:
     started = [name for name, config in known.configurations.items() if config is not None]
     differing = known.differing
     lines = [
@@ -231,7 +236,7 @@ def _differing(known: Origins) -> Content:
     ]
 
 
-def _again(plan: Mapping[str, Any], known: Origins) -> Content:
+def _again(plan: Mapping[str, Any], known: Provenance) -> Content:
     file = f"{plan['study']}.yaml"
     command = " ".join(["mtlab run", file, *map(str, plan.get("overrides") or [])])
     cells: dict[tuple[str, str], list[str]] = {}
@@ -258,7 +263,7 @@ def _again(plan: Mapping[str, Any], known: Origins) -> Content:
     ]
 
 
-def _environment(known: Origins) -> Content:
+def _environment(known: Provenance) -> Content:
     if not known.environment:
         return element("p", "No run has been started yet.", class_="missing")
     lines = []
@@ -270,7 +275,7 @@ def _environment(known: Origins) -> Content:
     return [table(("what", "value"), lines, caption="Machines and programs"), element("p", note, class_="caption")]
 
 
-def _failures(failed: Sequence[Failed]) -> Content:
+def _failures(failed: Sequence[FailedRun]) -> Content:
     if not failed:
         return None
     lines = [(each.source.title, each.kind, each.error, element("code", each.where)) for each in failed]

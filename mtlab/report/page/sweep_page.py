@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtlab.report import sweep, verdict
-from mtlab.report.figures import comparison, theme
-from mtlab.report.figures.search import importances, parallel, pareto_front, search_progress, slices, trial_curves
+from mtlab.report import sweep_report, verdict
+from mtlab.report.figures import estimates, theme
+from mtlab.report.figures.sweep import (
+    best_so_far,
+    importances,
+    parallel_coordinates,
+    pareto_front,
+    slices,
+    trial_curves,
+)
 from mtlab.report.figures.theme import Style
-from mtlab.report.formats import captions, grid, sweep_tables
-from mtlab.report.page.gallery import Choice, Gallery
-from mtlab.report.page.markup import Content, Markup, element, table
-from mtlab.report.page.shell import document
-from mtlab.report.page.study_page import cells
-from mtlab.report.sweep import SweepReport
+from mtlab.report.formats import captions, sweep_tables, tables
+from mtlab.report.page.document import write_document
+from mtlab.report.page.figure_group import FigureChoice, FigureGroup
+from mtlab.report.page.html_writer import Content, Markup, element, table
+from mtlab.report.page.study_page import html_table
+from mtlab.report.sweep_report import SweepReport
 from mtlab.runs.store import Store
 from mtlab.studies.axes import plain_label
 from mtlab.sweeps.stored import StoredSearch
@@ -29,8 +36,8 @@ def sweep_page(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredS
         searches: see `mtlab.sweeps.stored`.
 
     """
-    report = sweep.build(store, plan, searches)
-    styles = theme.styles(found.label for found in searches)
+    report = sweep_report.build_sweep_report(store, plan, searches)
+    styles = theme.assign_styles(found.label for found in searches)
     sections: list[tuple[str, str, Content]] = [
         ("result", "What was found", [_found(report), _best(searches, report)]),
         ("test", "Tuned against tuned", _final(report, styles)),
@@ -47,7 +54,7 @@ def sweep_page(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredS
     ]
     bar = element("nav", element("ul", links), aria_label="Sections")
     body = [_head(report), bar, element("main", content, id="content")]
-    return document(f"{plan['study']} – mtlab", body, figures=True, scripts=("page.js",))
+    return write_document(f"{plan['study']} – mtlab", body, figures=True, scripts=("page.js",))
 
 
 def _head(report: SweepReport) -> Markup:
@@ -61,18 +68,18 @@ def _head(report: SweepReport) -> Markup:
         element("p", "mtlab sweep", class_="over"),
         element("h1", report.study),
         element("p", report.why, class_="why") if report.why else None,
-        element("p", verdict.sentence(report.final), class_="verdict") if report.final is not None else None,
+        element("p", verdict.verdict_sentence(report.final), class_="verdict") if report.final is not None else None,
         element("ul", [element("li", fact) for fact in facts], class_="facts"),
         element("ul", [element("li", note) for note in report.notes], class_="notes") if report.notes else None,
     )
 
 
 def _found(report: SweepReport) -> Content:
-    header, lines = sweep_tables.main(report)
+    header, lines = sweep_tables.sweep_table(report)
     parts: list[Content] = [table(header, lines, caption="What each variant's search has found", left={0})]
-    parts.append(element("p", sweep_tables.caption(report), class_="caption"))
+    parts.append(element("p", sweep_tables.sweep_caption(report), class_="caption"))
     if len(report.objectives) > 1:
-        header, lines = sweep_tables.front(report)
+        header, lines = sweep_tables.front_table(report)
         parts += [element("h3", "What no other trial of its variant beats")]
         parts.append(table(header, lines, caption="Fronts", left={0, len(header) - 1}))
     return parts
@@ -94,35 +101,40 @@ def _final(report: SweepReport, styles: Mapping[str, Style]) -> Content:
     final = report.final
     if final is None:
         return element("p", "The best of each variant have not been retrained on fresh seeds yet.", class_="missing")
-    shown = Gallery("comparison", "Estimates and differences", {(): comparison.comparison(final, styles)})
+    shown = FigureGroup("comparison", "Estimates and differences", {(): estimates.plot_estimates(final, styles)})
     return [
-        cells(grid.main(final), "Tuned against tuned"),
-        element("p", captions.caption(final), class_="caption"),
+        html_table(tables.variant_table(final), "Tuned against tuned"),
+        element("p", captions.table_caption(final), class_="caption"),
         shown.markup(),
     ]
 
 
-def _search(store: Store, searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[Gallery]:
-    made = [Gallery("progress", "Best so far", {(): search_progress.progress(searches, styles)})]
+def _search(store: Store, searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[FigureGroup]:
+    made = [FigureGroup("progress", "Best so far", {(): best_so_far.plot_best_so_far(searches, styles)})]
     if searches and len(searches[0].objectives) > 1:
-        made.append(Gallery("front", "What no other trial beats", {(): pareto_front.front(searches, styles)}))
+        made.append(
+            FigureGroup("front", "What no other trial beats", {(): pareto_front.plot_pareto_front(searches, styles)})
+        )
     drawn: dict[tuple[str, ...], Any] = {
-        (found.label,): trial_curves.curves(found, trial_curves.read(store, found), styles) for found in searches
+        (found.label,): trial_curves.plot_trial_curves(found, trial_curves.read_trial_curves(store, found), styles)
+        for found in searches
     }
-    return [*made, Gallery("curves", "Curves of the trials", drawn, (_variants(searches),))]
+    return [*made, FigureGroup("curves", "Curves of the trials", drawn, (_variants(searches),))]
 
 
-def _settings(searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[Gallery]:
-    lines: dict[tuple[str, ...], Any] = {(found.label,): parallel.parallel(found, styles) for found in searches}
+def _settings(searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[FigureGroup]:
+    lines: dict[tuple[str, ...], Any] = {
+        (found.label,): parallel_coordinates.plot_parallel_coordinates(found, styles) for found in searches
+    }
     return [
-        Gallery("importances", "Importance", {(): importances.importances(searches, styles)}),
-        Gallery("slices", "Setting by setting", {(): slices.slices(searches, styles)}),
-        Gallery("parallel", "All settings at once", lines, (_variants(searches),)),
+        FigureGroup("importances", "Importance", {(): importances.plot_importances(searches, styles)}),
+        FigureGroup("slices", "Setting by setting", {(): slices.plot_slices(searches, styles)}),
+        FigureGroup("parallel", "All settings at once", lines, (_variants(searches),)),
     ]
 
 
-def _variants(searches: Sequence[StoredSearch]) -> Choice:
-    return Choice("variant", "Variant", {found.label: found.label for found in searches})
+def _variants(searches: Sequence[StoredSearch]) -> FigureChoice:
+    return FigureChoice("variant", "Variant", {found.label: found.label for found in searches})
 
 
 def _spaces(searches: Sequence[StoredSearch]) -> Content:

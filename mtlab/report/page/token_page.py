@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mtlab.report.page.markup import element
-from mtlab.report.page.shell import document, kind_switch
-from mtlab.report.page.token_view import Explained, token_view
+from mtlab.report.page.document import kind_switch, write_document
+from mtlab.report.page.html_writer import element
+from mtlab.report.page.token_view import RecordedRun, token_view
 
 
-def token_page(shown: Explained, about: str) -> str:
+def token_page(shown: RecordedRun, about: str) -> str:
     """Write the page.
 
     Args:
@@ -26,4 +26,4 @@ def token_page(shown: Explained, about: str) -> str:
         element("nav", element("span", "Which level each word and each patch draws on"), kind_switch()),
         element("main", token_view([shown], limit=None), id="content"),
     ]
-    return document(f"{shown.title} – mtlab inspect", body, figures=False, scripts=("tokens.js",))
+    return write_document(f"{shown.title} – mtlab inspect", body, figures=False, scripts=("tokens.js",))

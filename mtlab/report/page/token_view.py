@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from mtlab.recording.examples import Picture
-from mtlab.recording.reader import MODALITIES, Missing, Modality, Tokens, Told
-from mtlab.recording.token_levels import levels_of
+from mtlab.recording.reader import MODALITIES, Missing, Modality, RecordedExample, Tokens
+from mtlab.recording.run_dataset import ImageArray
+from mtlab.recording.token_levels import level_numbers
 from mtlab.report.figures import theme
-from mtlab.report.figures.parts import KINDS, MEANT
-from mtlab.report.page.markup import Markup, data, element
+from mtlab.report.figures.panels import KIND_MEANINGS, KINDS
+from mtlab.report.page.html_writer import Markup, element, json_script
 
 LIMIT = 8  #: examples of a run on a page with many runs
 LARGEST = 256  #: pixels of a picture's longer side
@@ -27,16 +27,16 @@ _HINT = (
 
 
 @dataclass(frozen=True)
-class Explained:
+class RecordedRun:
     """A run whose tokens are shown."""
 
     title: str
     tokens: Tokens
-    picture: Callable[[str], Picture | Missing]  #: by `Told.image`
+    picture: Callable[[str], ImageArray | Missing]  #: by `RecordedExample.image`
     first: int = 0  #: the example that is shown at first
 
 
-def token_view(runs: Sequence[Explained], *, limit: int | None = LIMIT, id_: str = "tokens") -> Markup:
+def token_view(runs: Sequence[RecordedRun], *, limit: int | None = LIMIT, id_: str = "tokens") -> Markup:
     """Write the place where tokens are shown, without a heading.
 
     Args:
@@ -45,7 +45,7 @@ def token_view(runs: Sequence[Explained], *, limit: int | None = LIMIT, id_: str
         id_: of the element.
 
     """
-    known = view_data(runs, limit)
+    known = token_data(runs, limit)
     choices = (("run", "Run"), ("example", "Example"), ("layer", "Layer"))
     return element(
         "section",
@@ -63,13 +63,13 @@ def token_view(runs: Sequence[Explained], *, limit: int | None = LIMIT, id_: str
             class_="sides",
         ),
         element("div", class_="shares", aria_live="polite"),
-        data(known, class_="known"),
+        json_script(known, class_="known"),
         class_="tokens",
         id=id_,
     )
 
 
-def view_data(runs: Sequence[Explained], limit: int | None = None) -> dict[str, Any]:
+def token_data(runs: Sequence[RecordedRun], limit: int | None = None) -> dict[str, Any]:
     """Gather what the script draws: parts of levels in thousandths, pictures once each, as data URIs."""
     pictures: dict[str, Any] = {}
     albums: list[Any] = []  #: runs of one study may be asked about different data sets
@@ -88,10 +88,10 @@ def view_data(runs: Sequence[Explained], limit: int | None = None) -> dict[str, 
             examples.append(_example(told, key, _parts(run.tokens, at)))
         first = run.tokens.examples[run.first].id if total else ""
         shown.append({"title": run.title, "first": first, **_about(run.tokens), "examples": examples})
-    return {"runs": shown, "pictures": pictures, "meant": dict(MEANT)}
+    return {"runs": shown, "pictures": pictures, "meant": dict(KIND_MEANINGS)}
 
 
-def _example(told: Told, picture: str, parts: Mapping[str, Any]) -> dict[str, Any]:
+def _example(told: RecordedExample, picture: str, parts: Mapping[str, Any]) -> dict[str, Any]:
     about = {"id": told.id, "family": told.family, "text": told.text, "tokens": list(told.tokens)}
     judged = {"truth": told.truth, "prediction": told.prediction}
     return {**about, **judged, "picture": picture, "parts": parts}
@@ -103,7 +103,7 @@ def _about(tokens: Tokens) -> dict[str, Any]:
         for depth in tokens.depths(kind, modality)[:1]:
             rows = tokens.experts(kind, modality, depth, 0)
             if rows is not None:
-                levels[modality] = list(levels_of(tokens, modality, rows))
+                levels[modality] = list(level_numbers(tokens, modality, rows))
     grid = tokens.grid
     return {
         "levels": levels,
@@ -123,7 +123,7 @@ def _parts(tokens: Tokens, example: int) -> dict[str, list[list[int]]]:
     return found
 
 
-def _embedded(picture: Picture | Missing) -> Mapping[str, Any]:
+def _embedded(picture: ImageArray | Missing) -> Mapping[str, Any]:
     from PIL import Image
 
     if isinstance(picture, Missing):

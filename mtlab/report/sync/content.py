@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.recording import reader
 from mtlab.recording.reader import MODALITIES, Layers, Missing, Worth
-from mtlab.report import gathered
+from mtlab.report import recordings
 from mtlab.report.figures import theme
-from mtlab.report.gathered import Source
-from mtlab.report.sync.rows import flat, numbers
+from mtlab.report.recordings import StudyRun
+from mtlab.report.sync.step_metrics import flat, layer_metrics
 from mtlab.runs.store import Store
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from mtlab.report.report import Report
+    from mtlab.report.study_report import StudyReport
 
 
-def params(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+def run_params(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a run: its whole resolved configuration, what it is in the study, and what it ran on."""
     held, state = store.config(run["id"]) or {}, store.run_state(run["id"]) or {}
     return {
@@ -33,15 +33,15 @@ def params(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) -> dic
     }
 
 
-def summary(store: Store, run: str) -> dict[str, Any]:
+def run_summary(store: Store, run: str) -> dict[str, Any]:
     """Give the final numbers of a finished run: metrics of the best checkpoint, cost, layers, interventions."""
     result = store.result(run) or {}
     found: dict[str, Any] = {**result.get("metrics", {}), "best_step": result.get("best_step")}
     found |= {"steps": result.get("steps"), "stopped_early": result.get("stopped_early")}
     found |= {f"cost/{name}": value for name, value in flat(result.get("cost", {}))}
-    layers, worth = reader.layers(store.run(run)), gathered.worth(store, run)
+    layers, worth = reader.read_layers(store.run(run)), recordings.run_worth(store, run)
     if isinstance(layers, Layers):
-        found |= {f"layers/{name}": value for name, value in numbers(layers).items()}
+        found |= {f"layers/{name}": value for name, value in layer_metrics(layers).items()}
     if isinstance(worth, Worth):
         found |= _worth(worth)
     return {name: value for name, value in found.items() if value is not None}
@@ -61,24 +61,24 @@ def _worth(worth: Worth) -> dict[str, float]:
     return found
 
 
-def figures_of_run(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, go.Figure]:
+def run_figures(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, go.Figure]:
     """Draw what a run recorded of its layers, by name; empty where it recorded nothing."""
-    from mtlab.report.figures.layers.evolution import evolution
-    from mtlab.report.figures.layers.heatmaps import heatmaps
-    from mtlab.report.figures.layers.similarity import similarity
-    from mtlab.report.figures.layers.worth import worth as draw_worth
+    from mtlab.report.figures.layers.evolution import plot_evolution
+    from mtlab.report.figures.layers.heatmaps import plot_heatmaps
+    from mtlab.report.figures.layers.similarity import plot_similarity
+    from mtlab.report.figures.layers.worth import plot_worth as draw_worth
 
-    source, folder = Source(run["label"], run["seed"], run["id"]), store.run(run["id"])
-    layers, trace, worth = reader.layers(folder), reader.trace(folder), gathered.worth(store, run["id"])
+    source, folder = StudyRun(run["label"], run["seed"], run["id"]), store.run(run["id"])
+    layers, trace, worth = reader.read_layers(folder), reader.read_trace(folder), recordings.run_worth(store, run["id"])
     drawn: dict[str, go.Figure] = {}
     if isinstance(layers, Layers):
-        drawn["layers"] = heatmaps({source: layers}, _kind(layers))
+        drawn["layers"] = plot_heatmaps({source: layers}, _kind(layers))
         if any(f"cka/{modality}" in layers.values for modality in MODALITIES):
-            drawn["similarity"] = similarity({source: layers}, source.label)
+            drawn["similarity"] = plot_similarity({source: layers}, source.label)
         if isinstance(worth, Worth):
-            drawn["worth"] = draw_worth({source: layers}, {source: worth}, styles=theme.styles_of(plan))
+            drawn["worth"] = draw_worth({source: layers}, {source: worth}, styles=theme.study_styles(plan))
     if not isinstance(trace, Missing) and trace.layers:
-        drawn["evolution"] = evolution({source: trace}, source.label, _kind(trace.layers[-1]))
+        drawn["evolution"] = plot_evolution({source: trace}, source.label, _kind(trace.layers[-1]))
     return drawn
 
 
@@ -87,19 +87,19 @@ def _kind(layers: Layers) -> reader.Kind:
     return "contributions" if any(layers.depths("contributions", m) for m in MODALITIES) else "weights"
 
 
-def figures_of_study(store: Store, plan: Mapping[str, Any], report: Report) -> dict[str, go.Figure]:
+def study_figures(store: Store, plan: Mapping[str, Any], report: StudyReport) -> dict[str, go.Figure]:
     """Draw the comparison, and which layers all variants use, by name."""
-    from mtlab.report.figures.comparison import comparison
-    from mtlab.report.figures.cost import cost
-    from mtlab.report.figures.curves import curves
-    from mtlab.report.figures.layers.aggregation import aggregation
+    from mtlab.report.figures.cost import plot_cost
+    from mtlab.report.figures.curves import plot_curves
+    from mtlab.report.figures.estimates import plot_estimates
+    from mtlab.report.figures.layers.aggregation import plot_aggregation
 
-    styles, layers = theme.styles_of(plan), gathered.layers(store, plan).found
-    histories = gathered.histories(store, plan).found
-    drawn = {"comparison": comparison(report, styles), "cost": cost(report, styles=styles)}
+    styles, layers = theme.study_styles(plan), recordings.study_layers(store, plan).found
+    histories = recordings.study_histories(store, plan).found
+    drawn = {"comparison": plot_estimates(report, styles), "cost": plot_cost(report, styles=styles)}
     if histories:
-        drawn["curves"] = curves(histories, plan["metrics"]["choose"], styles)
+        drawn["curves"] = plot_curves(histories, plan["metrics"]["choose"], styles)
     if layers:
-        drawn["layers"] = aggregation(layers, styles)
-        drawn["weights"] = aggregation(layers, styles, "weights")
+        drawn["layers"] = plot_aggregation(layers, styles)
+        drawn["weights"] = plot_aggregation(layers, styles, "weights")
     return drawn

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def plain(figure: go.Figure) -> go.Figure:
+def with_plain_lists(figure: go.Figure) -> go.Figure:
     """Write a figure's arrays out as lists."""
     import plotly.graph_objects as go
 

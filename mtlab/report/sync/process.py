@@ -1,6 +1,6 @@
 """The process that follows a study: apart from the launcher, so that no tracker can hold up or stop training.
 
-The launcher's side is `Following`. The other side is `follow`, run by `python -m mtlab.report.sync`. Two pipes connect
+The launcher's side is `SyncProcess`. The other side is `sync_until_end`, run by `python -m mtlab.report.sync`. Two pipes connect
 them: JSON lines about what was sent come back, and end of input tells the process that the study is over. If the
 launcher is killed, that is end of input, too: what is finished is sent, and the process ends.
 """
@@ -28,7 +28,7 @@ from mtlab import files
 from mtlab.config.check import check_config, to_plain
 from mtlab.runs.store import Store
 from mtlab.tracking.base import UnreachableError
-from mtlab.tracking.settings import Tracking, WandbKeys
+from mtlab.tracking.settings import TrackingSettings, WandbSettings
 
 POLL = 1.0  #: seconds between two looks at the store
 PATIENCE = 180.0  #: seconds without news after which a process that should end is stopped
@@ -39,7 +39,7 @@ NICE = 10  #: training goes first
 
 
 @dataclass
-class Sent:
+class SyncProgress:
     """What has become of a study so far."""
 
     done: int = 0  #: finished runs and the comparison that are where they should be
@@ -49,12 +49,12 @@ class Sent:
     offline: bool = False  #: were they written as files?
 
 
-def settings(plan: Mapping[str, Any]) -> Tracking:
+def tracking_settings(plan: Mapping[str, Any]) -> TrackingSettings:
     """Read what a study's stored plan says about trackers."""
-    return check_config(Tracking, plan.get("tracking") or {})
+    return check_config(TrackingSettings, plan.get("tracking") or {})
 
 
-class Following:
+class SyncProcess:
     """The launcher's side of a process that follows a study.
 
     Args:
@@ -71,9 +71,9 @@ class Following:
         self,
         store: Store,
         study: str,
-        keys: Tracking,
+        keys: TrackingSettings,
         say: Callable[[str], None],
-        progress: Callable[[Sent], None] = lambda _: None,
+        progress: Callable[[SyncProgress], None] = lambda _: None,
         *,
         nice: int = 0,
     ) -> None:
@@ -83,7 +83,7 @@ class Following:
         self.keys = keys
         self.say = say
         self.progress = progress
-        self.sent = Sent()
+        self.sent = SyncProgress()
         self.heard = time.monotonic()
         self.log = store.study(study) / LOG
         self.log.unlink(missing_ok=True)
@@ -92,7 +92,7 @@ class Following:
         self.reader = threading.Thread(target=self._read, name="tracking", daemon=True)
         self.reader.start()
 
-    def __enter__(self) -> Following:
+    def __enter__(self) -> SyncProcess:
         return self
 
     def __exit__(
@@ -166,7 +166,7 @@ class Following:
                 if "say" in news:
                     self.say(str(news["say"]))
                 if "sent" in news:
-                    self.sent = Sent(**news["sent"])
+                    self.sent = SyncProgress(**news["sent"])
                     self.progress(self.sent)
 
 
@@ -176,9 +176,9 @@ def _end_input(process: subprocess.Popen[str]) -> None:
         process.stdin.close()
 
 
-def follow(root: Path, study: str, keys: Tracking) -> None:
+def sync_until_end(root: Path, study: str, keys: TrackingSettings) -> None:
     """Follow a study until the input ends, then send what is left. The body of the process."""
-    from mtlab.tracking.weights_and_biases import Wandb, environment
+    from mtlab.tracking.weights_and_biases import WandbSink, wandb_environment
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which then ends the input
     store = Store.open(root)
@@ -195,19 +195,19 @@ def follow(root: Path, study: str, keys: Tracking) -> None:
         if importlib.util.find_spec("wandb") is None:
             _news(say="tracking: the package wandb is missing (pip install wandb): nothing is written for W&B")
             return
-        os.environ.update(environment(folder))
+        os.environ.update(wandb_environment(folder))
         wanted = keys.wandb.filled()
         try:
-            _follow(store, study, Wandb(wanted, folder), wanted, over)
+            _follow(store, study, WandbSink(wanted, folder), wanted, over)
         except UnreachableError as error:
             _news(say=f"{error}: carried on offline; `mtlab track sync {study}` sends it later")
             os._exit(UNREACHABLE)
 
 
-def _follow(store: Store, study: str, sink: Any, wanted: WandbKeys, over: threading.Event) -> None:
-    from mtlab.report.sync.follow import Follower
+def _follow(store: Store, study: str, sink: Any, wanted: WandbSettings, over: threading.Event) -> None:
+    from mtlab.report.sync.study_sync import StudySync
 
-    follower = Follower(
+    follower = StudySync(
         store,
         store.plan(study),
         [sink],
@@ -248,6 +248,6 @@ def main(arguments: list[str]) -> None:
     """Run the process: store, study, what `to_plain` gives of the settings as JSON, and how nice it is to others."""
     root, study, keys, nice = arguments
     os.nice(int(nice))
-    follow(Path(root), study, check_config(Tracking, json.loads(keys)))
+    sync_until_end(Path(root), study, check_config(TrackingSettings, json.loads(keys)))
     sys.stdout.flush()
     os._exit(0)  # a library may wait at exit for a server that does not answer: all that is to be kept has been written

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mtlab.recording.reader import MODALITIES, Kind, Layers, Modality, Worth
-from mtlab.report.gathered import Source
-from mtlab.report.sync.rows import row_labels
-from mtlab.tracking.base import Grid
+from mtlab.report.recordings import StudyRun
+from mtlab.report.sync.step_metrics import row_labels
+from mtlab.tracking.base import TrackerTable
 
 if TYPE_CHECKING:
-    from mtlab.report.report import Report
+    from mtlab.report.study_report import StudyReport
 
 LAYERS = "layers/table"
 COMPARISON = "comparison/table"
@@ -21,7 +21,7 @@ LAYERS_COLUMNS = (
 )  # fmt: skip
 
 
-def layers_table(found: Mapping[Source, Layers], worths: Mapping[Source, Worth]) -> Grid | None:
+def layers_table(found: Mapping[StudyRun, Layers], worths: Mapping[StudyRun, Worth]) -> TrackerTable | None:
     """List which layers managers draw on, a line per run, modality, cross-modal layer and row; None without any.
 
     Spreads over tokens and examples are those of contributions, or of weights where a manager has no contributions.
@@ -33,7 +33,7 @@ def layers_table(found: Mapping[Source, Layers], worths: Mapping[Source, Worth])
         for depth in sorted({*layers.depths("weights", modality), *layers.depths("contributions", modality)})
         for line in _of_manager(layers, worths.get(source), modality, depth)
     ]
-    return Grid(LAYERS_COLUMNS, lines) if lines else None
+    return TrackerTable(LAYERS_COLUMNS, lines) if lines else None
 
 
 def _of_manager(layers: Layers, worth: Worth | None, modality: Modality, depth: int) -> Iterator[list[Any]]:
@@ -51,7 +51,7 @@ def _of_manager(layers: Layers, worth: Worth | None, modality: Modality, depth: 
         yield [label, level, *numbers, without, drop]
 
 
-def comparison_table(report: Report) -> Grid:
+def comparison_table(report: StudyReport) -> TrackerTable:
     """List the variants as the report does, a line each."""
     columns = (
         "variant", "seeds", report.metric, "low", "high", "compared with", "difference", "difference low",
@@ -69,4 +69,4 @@ def comparison_table(report: Report) -> Grid:
         evidence = (row.p_corrected, row.smallest_detectable, row.verdict)
         further = (row.metrics.get(name) for name in report.further)
         lines.append([row.label, len(row.seeds), *score, row.compare_label, *against, *evidence, *cost, *further])
-    return Grid(columns, lines)
+    return TrackerTable(columns, lines)

@@ -10,9 +10,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality
-from mtlab.report.figures import parts, theme
+from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
-from mtlab.report.gathered import Source
+from mtlab.report.recordings import StudyRun
 
 SHUFFLES = 1000
 LEVEL = 0.95  #: of what chance gives, this much lies within the grey bar
@@ -31,8 +31,8 @@ class Agreement:
     note: str | None = None
 
 
-def agreements(
-    found: Mapping[Source, Layers], start: Mapping[Source, Layers] | None = None, kind: Kind = "contributions"
+def seed_agreements(
+    found: Mapping[StudyRun, Layers], start: Mapping[StudyRun, Layers] | None = None, kind: Kind = "contributions"
 ) -> list[Agreement]:
     """Correlate the patterns of each variant's seeds, pair by pair.
 
@@ -47,44 +47,44 @@ def agreements(
 
     """
     return [
-        _agreement(variant, modality, _patterns(parts.of(found, variant), start, kind, modality))
-        for variant in parts.variants(found)
+        _agreement(variant, modality, _patterns(panels.runs_of(found, variant), start, kind, modality))
+        for variant in panels.variant_labels(found)
         for modality in MODALITIES
     ]
 
 
-def agreement(
-    found: Mapping[Source, Layers],
-    start: Mapping[Source, Layers] | None = None,
+def plot_agreement(
+    found: Mapping[StudyRun, Layers],
+    start: Mapping[StudyRun, Layers] | None = None,
     styles: Mapping[str, Style] | None = None,
     kind: Kind = "contributions",
 ) -> go.Figure:
     """Draw each variant's mean correlation between seeds, every pair as a dot, and the range that chance gives."""
     title = "Is the pattern real? Agreement between seeds on which levels to use"
-    computed = [each for each in agreements(found, start, kind) if each.mean is not None]
+    computed = [each for each in seed_agreements(found, start, kind) if each.mean is not None]
     if not computed:
-        several = max((len(parts.of(found, name)) for name in parts.variants(found)), default=0) > 1
-        why = parts.nothing(found, kind) if several else "Agreement needs two seeds of a variant at least."
+        several = max((len(panels.runs_of(found, name)) for name in panels.variant_labels(found)), default=0) > 1
+        why = panels.explain_missing(found, kind) if several else "Agreement needs two seeds of a variant at least."
         return theme.empty(title, why)
     names = list(dict.fromkeys(each.variant for each in computed))
-    figure = parts.panels([""], list(MODALITIES), x="correlation between seeds")
+    figure = panels.make_panels([""], list(MODALITIES), x="correlation between seeds")
     for column, modality in enumerate(MODALITIES, 1):
         for each in (each for each in computed if each.modality == modality):
-            style = theme.style(styles, each.variant, names)
+            style = theme.find_style(styles, each.variant, names)
             figure.add_traces(_drawn(each, style), rows=1, cols=column)
     for name, symbol, size in (
         ("chance", "square", 12),
         ("a pair of seeds", "circle", 6),
         ("their mean", "diamond", 11),
     ):
-        figure.add_trace(parts.key(name, theme.NEUTRAL, symbol, size), row=1, col=1)
-    figure.update_yaxes(categoryorder="array", categoryarray=[theme.label(name) for name in names][::-1])
+        figure.add_trace(panels.legend_entry(name, theme.NEUTRAL, symbol, size), row=1, col=1)
+    figure.update_yaxes(categoryorder="array", categoryarray=[theme.axis_label(name) for name in names][::-1])
     figure.update_xaxes(range=[-1.05, 1.05])
     changed = " of what training changed since the start" if start is not None else ""
     caption = (
-        f"Correlation between two seeds' {parts.KINDS[kind]}s{changed}, over all levels and cross-modal layers, "
+        f"Correlation between two seeds' {panels.KINDS[kind]}s{changed}, over all levels and cross-modal layers, "
         f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
-        f"each seed's levels are shuffled ({SHUFFLES:,} times). {parts.seeds(found)}; {parts.averaged(found.values())}."
+        f"each seed's levels are shuffled ({SHUFFLES:,} times). {panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}."
     )
     return theme.finish(figure, title, caption, height=160 + 34 * len(names))
 
@@ -94,15 +94,15 @@ def _drawn(each: Agreement, style: Style) -> list[go.Scatter]:
     return [
         go.Scatter(
             x=[low, high],
-            y=[theme.label(each.variant)] * 2,
+            y=[theme.axis_label(each.variant)] * 2,
             mode="lines",
-            line={"color": theme.see_through(theme.NEUTRAL, 0.35), "width": 12},
+            line={"color": theme.with_opacity(theme.NEUTRAL, 0.35), "width": 12},
             showlegend=False,
             hovertemplate="chance: %{x:.2f}<extra></extra>",
         ),
         go.Scatter(
             x=list(each.pairs),
-            y=[theme.label(each.variant)] * len(each.pairs),
+            y=[theme.axis_label(each.variant)] * len(each.pairs),
             mode="markers",
             marker={"color": style.colour, "size": 6, "opacity": 0.55},
             showlegend=False,
@@ -110,7 +110,7 @@ def _drawn(each: Agreement, style: Style) -> list[go.Scatter]:
         ),
         go.Scatter(
             x=[each.mean],
-            y=[theme.label(each.variant)],
+            y=[theme.axis_label(each.variant)],
             mode="markers",
             marker={"color": style.colour, "size": 12, "symbol": "diamond"},
             showlegend=False,
@@ -120,10 +120,10 @@ def _drawn(each: Agreement, style: Style) -> list[go.Scatter]:
 
 
 def _patterns(
-    runs: Mapping[Source, Layers], start: Mapping[Source, Layers] | None, kind: Kind, modality: Modality
+    runs: Mapping[StudyRun, Layers], start: Mapping[StudyRun, Layers] | None, kind: Kind, modality: Modality
 ) -> list[list[Array]]:
     """Give each seed's layers, [N] each; less the start's where that is asked for."""
-    depths = parts.depths(runs.values(), kind)
+    depths = panels.recorded_depths(runs.values(), kind)
     patterns = []
     for source, layers in runs.items():
         before = None if start is None else start.get(source)

@@ -8,13 +8,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality
-from mtlab.report.figures import parts, theme
-from mtlab.report.gathered import Source
+from mtlab.report.figures import panels, theme
+from mtlab.report.recordings import StudyRun
 
 
-def difference(
-    first: Mapping[Source, Layers],
-    second: Mapping[Source, Layers],
+def plot_difference(
+    first: Mapping[StudyRun, Layers],
+    second: Mapping[StudyRun, Layers],
     names: tuple[str, str],
     kind: Kind = "contributions",
 ) -> go.Figure:
@@ -27,11 +27,11 @@ def difference(
         kind: contributions or weights.
 
     """
-    title = f"{names[0]} less {names[1]}: {parts.KINDS[kind]} of each level"
+    title = f"{names[0]} less {names[1]}: {panels.KINDS[kind]} of each level"
     made = {modality: _matrix(first, second, kind, modality) for modality in MODALITIES}
     if all(each is None for each in made.values()):
         return theme.empty(title, _nothing(first, second, names, kind))
-    figure = parts.panels([""], list(MODALITIES), x="level", shared_y="rows")
+    figure = panels.make_panels([""], list(MODALITIES), x="level", shared_y="rows")
     largest = max(float(np.nanmax(np.abs(each[2]))) for each in made.values() if each is not None) or 1.0
     depth = 1
     for column, modality in enumerate(MODALITIES, 1):
@@ -44,9 +44,9 @@ def difference(
             [_signed(value, mark=mark) for value, mark in zip(row, marks, strict=True)]
             for row, marks in zip(values, apart, strict=True)
         ]
-        drawn = parts.heat(
+        drawn = panels.heatmap_trace(
             [str(level) for level in levels],
-            parts.layer_names(depths),
+            panels.layer_names(depths),
             values,
             text=text,
             hover="level %{x}, %{y}: %{text}<extra></extra>",
@@ -56,17 +56,21 @@ def difference(
     figure.update_xaxes(type="category")
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest})
     caption = (
-        f"{parts.MEANT[kind]}. Differences of means over seeds ({names[0]}: n = {len(first)}, {names[1]}: n = "
+        f"{panels.KIND_MEANINGS[kind]}. Differences of means over seeds ({names[0]}: n = {len(first)}, {names[1]}: n = "
         f"{len(second)}); *: all seeds of one lie above all of the other (told from 3 seeds each on). "
-        f"{parts.averaged([*first.values(), *second.values()]).capitalize()}."
+        f"{panels.describe_averaging([*first.values(), *second.values()]).capitalize()}."
     )
     return theme.finish(figure, title, caption, height=120 + 34 * depth)
 
 
 def _nothing(
-    first: Mapping[Source, Layers], second: Mapping[Source, Layers], names: tuple[str, str], kind: Kind
+    first: Mapping[StudyRun, Layers], second: Mapping[StudyRun, Layers], names: tuple[str, str], kind: Kind
 ) -> str:
-    without = [name for name, side in zip(names, (first, second), strict=True) if not parts.depths(side.values(), kind)]
+    without = [
+        name
+        for name, side in zip(names, (first, second), strict=True)
+        if not panels.recorded_depths(side.values(), kind)
+    ]
     if without:
         return f"There are no {kind} to compare: {' and '.join(without)} has none."
     return f"{names[0]} and {names[1]} draw on different numbers of levels: there is nothing to subtract."
@@ -84,13 +88,13 @@ def _signed(value: float, *, mark: bool) -> str:
 
 
 def _matrix(
-    first: Mapping[Source, Layers], second: Mapping[Source, Layers], kind: Kind, modality: Modality
+    first: Mapping[StudyRun, Layers], second: Mapping[StudyRun, Layers], kind: Kind, modality: Modality
 ) -> tuple[tuple[int, ...], list[int], Array, Array] | None:
     """Give levels [N], depths [K], differences [K, N], and whether the seeds are apart, [K, N]."""
     depths, differences, marks = [], [], []
-    for depth in parts.depths([*first.values(), *second.values()], kind):
+    for depth in panels.recorded_depths([*first.values(), *second.values()], kind):
         one, other = (
-            parts.stacked(each.experts(kind, modality, depth) for each in side.values()) for side in (first, second)
+            panels.stack_runs(each.experts(kind, modality, depth) for each in side.values()) for side in (first, second)
         )
         if one is None or other is None or one.shape[1] != other.shape[1]:
             continue

@@ -6,37 +6,39 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from mtlab.recording.reader import MODALITIES, Array, Kind, Modality, Trace
-from mtlab.report.figures import parts, theme
+from mtlab.recording.reader import MODALITIES, Array, Kind, Modality, TrainingTrace
+from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
-from mtlab.report.gathered import Source
+from mtlab.report.recordings import StudyRun
 
 
-def evolution(found: Mapping[Source, Trace], variant: str, kind: Kind = "contributions") -> go.Figure:
+def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: Kind = "contributions") -> go.Figure:
     """Draw one variant's levels over the recorded steps; rows: text, image."""
-    title = f"How {variant} came to draw on its levels: {parts.KINDS[kind]} over training"
-    runs = parts.of(found, variant)
+    title = f"How {variant} came to draw on its levels: {panels.KINDS[kind]} over training"
+    runs = panels.runs_of(found, variant)
     first = [trace.layers[0] for trace in runs.values() if trace.layers]
-    depths = parts.depths(first, kind)
-    steps = parts.shared_steps(runs.values())
+    depths = panels.recorded_depths(first, kind)
+    steps = panels.shared_steps(runs.values())
     if not runs or not steps:
         return theme.empty(
             title, f"No finished run of {variant} has recorded it: `record.trace: true` (the default) does."
         )
     if not depths:
-        return theme.empty(title, parts.nothing(runs, kind))
-    figure = parts.panels(list(MODALITIES), parts.layer_names(depths), x="step of training", y=parts.KINDS[kind])
+        return theme.empty(title, panels.explain_missing(runs, kind))
+    figure = panels.make_panels(
+        list(MODALITIES), panels.layer_names(depths), x="step of training", y=panels.KINDS[kind]
+    )
     every = sorted({level for modality in MODALITIES for level in first[0].levels.get(modality, ())})
     colours = dict(zip(every, theme.level_colours(len(every)), strict=True))
     shown: set[int] = set()
     for row, modality in enumerate(MODALITIES, 1):
         for column, depth in enumerate(depths, 1):
-            values = parts.stacked(_over_steps(trace, steps, kind, modality, depth) for trace in runs.values())
+            values = panels.stack_runs(_over_steps(trace, steps, kind, modality, depth) for trace in runs.values())
             if values is None:
                 continue
             levels = first[0].experts_levels(modality, values.shape[2])
             for place, level in enumerate(levels):
-                drawn = parts.band(
+                drawn = panels.band_traces(
                     list(range(len(steps))),
                     values[:, :, place],
                     f"level {level}",
@@ -50,15 +52,15 @@ def evolution(found: Mapping[Source, Trace], variant: str, kind: Kind = "contrib
     figure.update_xaxes(tickvals=ticks, ticktext=[f"{steps[place]:,}" for place in ticks])
     figure.update_yaxes(rangemode="tozero")
     caption = (
-        f"{parts.MEANT[kind]}. Steps are those recorded, logarithmically spaced. Mean over seeds, band: lowest to "
-        f"highest seed; {parts.seeds(runs)}; {parts.averaged(first)}."
+        f"{panels.KIND_MEANINGS[kind]}. Steps are those recorded, logarithmically spaced. Mean over seeds, band: lowest to "
+        f"highest seed; {panels.describe_seeds(runs)}; {panels.describe_averaging(first)}."
     )
     return theme.finish(figure, title, caption, height=430)
 
 
-def _over_steps(trace: Trace, steps: Sequence[int], kind: Kind, modality: Modality, depth: int) -> Array | None:
+def _over_steps(trace: TrainingTrace, steps: Sequence[int], kind: Kind, modality: Modality, depth: int) -> Array | None:
     """Give the levels' parts at some steps, [S, N]."""
-    return parts.stacked(
+    return panels.stack_runs(
         layers.experts(kind, modality, depth) for layers in trace.layers if (layers.step or 0) in steps
     )
 

@@ -9,22 +9,22 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Array, Layers, Modality
-from mtlab.report.figures import parts, theme
+from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
-from mtlab.report.gathered import Source
+from mtlab.report.recordings import StudyRun
 
 Measure = Literal["cka", "cosine"]
 NAMES: Mapping[Measure, str] = {"cka": "CKA", "cosine": "cosine similarity"}
 _NOTHING = "No finished run has recorded how alike the outputs of its managers are."
 
 
-def consecutive(
-    found: Mapping[Source, Layers], styles: Mapping[str, Style] | None = None, measure: Measure = "cka"
+def plot_consecutive(
+    found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None, measure: Measure = "cka"
 ) -> go.Figure:
     """Draw the similarity of each manager's output to that of the layer below, a line per variant."""
     title = f"How alike consecutive managers' outputs are: {NAMES[measure]}"
-    names = parts.variants(found)
-    figure = parts.panels([""], list(MODALITIES), x="cross-modal layers", y=NAMES[measure])
+    names = panels.variant_labels(found)
+    figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layers", y=NAMES[measure])
     shown: set[str] = set()
     for column, modality in enumerate(MODALITIES, 1):
         for variant in names:
@@ -33,22 +33,22 @@ def consecutive(
                 continue
             values = np.stack([np.diagonal(each, 1) for each in matrices])
             pairs = [f"{place + 1} → {place + 2}" for place in range(values.shape[1])]
-            style = theme.style(styles, variant, names)
-            drawn = parts.band(pairs, values, variant, style, legend=variant not in shown)
+            style = theme.find_style(styles, variant, names)
+            drawn = panels.band_traces(pairs, values, variant, style, legend=variant not in shown)
             figure.add_traces(drawn, rows=1, cols=column)
             shown.add(variant)
     if not shown:
         return theme.empty(title, _NOTHING)
     figure.update_yaxes(rangemode="tozero")
-    caption = _caption(found, measure, band=True) + parts.uncrowded(figure, names)
+    caption = _caption(found, measure, band=True) + panels.hide_beyond_limit(figure, names)
     return theme.finish(figure, title, caption, height=330)
 
 
-def similarity(found: Mapping[Source, Layers], variant: str, measure: Measure = "cka") -> go.Figure:
+def plot_similarity(found: Mapping[StudyRun, Layers], variant: str, measure: Measure = "cka") -> go.Figure:
     """Draw the similarity of every pair of one variant's managers' outputs: means over seeds."""
     title = f"How alike the outputs of {variant} are from layer to layer: {NAMES[measure]}"
-    runs = parts.of(found, variant)
-    figure = parts.panels([""], list(MODALITIES), x="cross-modal layer", y="cross-modal layer", shared_y="rows")
+    runs = panels.runs_of(found, variant)
+    figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layer", y="cross-modal layer", shared_y="rows")
     size = 0
     for column, modality in enumerate(MODALITIES, 1):
         matrices = _matrices(found, variant, measure, modality)
@@ -57,7 +57,7 @@ def similarity(found: Mapping[Source, Layers], variant: str, measure: Measure = 
             places = [str(place + 1) for place in range(matrices.shape[1])]
             hover = "layers %{x} and %{y}: %{z:.3f}<extra></extra>"
             figure.add_trace(
-                parts.heat(places, places, matrices.mean(0), hover=hover, bar=column == 1), row=1, col=column
+                panels.heatmap_trace(places, places, matrices.mean(0), hover=hover, bar=column == 1), row=1, col=column
             )
     if not size:
         return theme.empty(title, _NOTHING)
@@ -65,13 +65,15 @@ def similarity(found: Mapping[Source, Layers], variant: str, measure: Measure = 
     return theme.finish(figure, title, _caption(runs, measure, band=False), height=130 + 40 * size)
 
 
-def _matrices(found: Mapping[Source, Layers], variant: str, measure: Measure, modality: Modality) -> Array | None:
-    return parts.stacked(each.values.get(f"{measure}/{modality}") for each in parts.of(found, variant).values())
+def _matrices(found: Mapping[StudyRun, Layers], variant: str, measure: Measure, modality: Modality) -> Array | None:
+    return panels.stack_runs(
+        each.values.get(f"{measure}/{modality}") for each in panels.runs_of(found, variant).values()
+    )
 
 
-def _caption(found: Mapping[Source, Layers], measure: Measure, *, band: bool) -> str:
+def _caption(found: Mapping[StudyRun, Layers], measure: Measure, *, band: bool) -> str:
     shown = "Mean over seeds, band: lowest to highest seed" if band else "Means over seeds"
     return (
         f"{NAMES[measure]} between the outputs of the managers of two cross-modal layers; 1: the same. "
-        f"{shown}; {parts.seeds(found)}; {parts.averaged(found.values())}."
+        f"{shown}; {panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}."
     )

@@ -8,86 +8,88 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from mtlab.recording.reader import MODALITIES, Array, Layers, Trace
-from mtlab.report.figures import parts, theme
+from mtlab.recording.reader import MODALITIES, Array, Layers, TrainingTrace
+from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
-from mtlab.report.gathered import Source
+from mtlab.report.recordings import StudyRun
 
 Attention = Literal["self", "cross"]
 
 
-def gradients(found: Mapping[Source, Trace], variant: str) -> go.Figure:
+def plot_gradients(found: Mapping[StudyRun, TrainingTrace], variant: str) -> go.Figure:
     """Draw the norm of the gradient of each part of one variant over the recorded steps."""
     title = f"Gradients of {variant} by part"
-    runs = parts.of(found, variant)
+    runs = panels.runs_of(found, variant)
     names = list(dict.fromkeys(part for trace in runs.values() for part in trace.gradients))
     if not names:
         return theme.empty(title, "No finished run has recorded its gradients.")
-    steps = parts.shared_steps(runs.values())
-    figure = parts.panels([""], [""], x="step of training", y="norm before clipping")
-    styles = theme.styles(names)
+    steps = panels.shared_steps(runs.values())
+    figure = panels.make_panels([""], [""], x="step of training", y="norm before clipping")
+    styles = theme.assign_styles(names)
     for part in names:
-        values = parts.stacked(_at(trace, part, steps) for trace in runs.values())
+        values = panels.stack_runs(_at(trace, part, steps) for trace in runs.values())
         if values is not None:
             values = np.where(values > 0, values, np.nan)  # the axis is logarithmic
-            figure.add_traces(parts.band(list(range(len(steps))), values, part, styles[part], legend=True))
+            figure.add_traces(panels.band_traces(list(range(len(steps))), values, part, styles[part], legend=True))
     figure.update_yaxes(type="log", **_decades(figure))
     figure.update_xaxes(tickvals=list(range(len(steps))), ticktext=[f"{step:,}" for step in steps])
-    caption = f"Mean over seeds, band: lowest to highest seed; {parts.seeds(runs)}."
+    caption = f"Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(runs)}."
     return theme.finish(figure, title, caption, height=380)
 
 
-def _at(trace: Trace, part: str, steps: Sequence[int]) -> Array | None:
+def _at(trace: TrainingTrace, part: str, steps: Sequence[int]) -> Array | None:
     norms = trace.gradients.get(part)
     return None if norms is None else norms[[place for place, step in enumerate(trace.steps) if step in steps]]
 
 
-def temperatures(found: Mapping[Source, Layers], styles: Mapping[str, Style] | None = None) -> go.Figure:
+def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Draw the temperature that each manager learned, by cross-modal layer: below 1 it sharpens its choice."""
     title = "Temperature of each manager's choice"
-    names, depths = parts.variants(found), parts.depths(found.values(), "temperature")
+    names, depths = panels.variant_labels(found), panels.recorded_depths(found.values(), "temperature")
     if not depths:
         return theme.empty(title, "No finished run has a manager with a temperature.")
-    figure = parts.panels([""], list(MODALITIES), x="cross-modal layer", y="temperature")
+    figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layer", y="temperature")
     shown: set[str] = set()
     for column, modality in enumerate(MODALITIES, 1):
         for variant in names:
-            runs = parts.of(found, variant).values()
+            runs = panels.runs_of(found, variant).values()
             rows = [[each.one("temperature", modality, depth) for depth in depths] for each in runs]
             values = np.array(rows, dtype=float)
             if not np.isfinite(values).all():
                 continue
-            style = theme.style(styles, variant, names)
-            drawn = parts.band([d + 1 for d in depths], values, variant, style, legend=variant not in shown)
+            style = theme.find_style(styles, variant, names)
+            drawn = panels.band_traces([d + 1 for d in depths], values, variant, style, legend=variant not in shown)
             figure.add_traces(drawn, rows=1, cols=column)
             shown.add(variant)
     figure.update_xaxes(dtick=1, tickformat="d")
-    caption = f"At the best checkpoint. Mean over seeds, band: lowest to highest seed; {parts.seeds(found)}."
-    caption += parts.uncrowded(figure, names)
+    caption = f"At the best checkpoint. Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(found)}."
+    caption += panels.hide_beyond_limit(figure, names)
     return theme.finish(figure, title, caption, height=330)
 
 
-def attention(found: Mapping[Source, Layers], variant: str, of: Attention = "cross") -> go.Figure:
+def plot_attention(found: Mapping[StudyRun, Layers], variant: str, of: Attention = "cross") -> go.Figure:
     """Draw how widely each head of one variant looks: 0 at one token, 1 at all alike."""
     title = f"How widely the heads of {variant} look: {of}-attention"
-    runs = parts.of(found, variant)
+    runs = panels.runs_of(found, variant)
     means = {
         (modality, depth): values.mean(0)
         for modality in MODALITIES
-        for depth in parts.depths(runs.values(), "attention")
-        if (values := parts.stacked(each.values.get(f"attention/{modality}/{depth}/{of}") for each in runs.values()))
+        for depth in panels.recorded_depths(runs.values(), "attention")
+        if (
+            values := panels.stack_runs(each.values.get(f"attention/{modality}/{depth}/{of}") for each in runs.values())
+        )
         is not None
     }
     if not means:
         return theme.empty(title, "No finished run has recorded its attention.")
-    figure = parts.panels([""], list(MODALITIES), x="heads, narrowest first", shared_y="rows")
+    figure = panels.make_panels([""], list(MODALITIES), x="heads, narrowest first", shared_y="rows")
     for column, modality in enumerate(MODALITIES, 1):
         depths = [depth for where, depth in means if where == modality]
         if depths:
             values = np.stack([np.sort(means[modality, depth]) for depth in depths])
-            drawn = parts.heat(
+            drawn = panels.heatmap_trace(
                 [str(head + 1) for head in range(values.shape[1])],
-                parts.layer_names(depths),
+                panels.layer_names(depths),
                 values,
                 hover="%{y}, %{x}. narrowest head: %{z:.2f}<extra></extra>",
                 bar=column == 1,
@@ -96,8 +98,8 @@ def attention(found: Mapping[Source, Layers], variant: str, of: Attention = "cro
     figure.update_xaxes(type="category")
     caption = (
         "Entropy of a head's attention divided by that of looking at all tokens alike. Heads are sorted, as their "
-        f"order means nothing from seed to seed. Means over seeds; {parts.seeds(runs)}; "
-        f"{parts.averaged(runs.values())}."
+        f"order means nothing from seed to seed. Means over seeds; {panels.describe_seeds(runs)}; "
+        f"{panels.describe_averaging(runs.values())}."
     )
     return theme.finish(figure, title, caption, height=300)
 

@@ -12,23 +12,23 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mtlab.recording.reader import Grid, Kind, Modality, Tokens
-from mtlab.recording.token_levels import TokenLevels, levels_of, token_levels
-from mtlab.report.figures import parts, theme
+from mtlab.recording.reader import Kind, Modality, PatchGrid, Tokens
+from mtlab.recording.token_levels import TokenLevels, level_numbers, token_levels
+from mtlab.report.figures import panels, theme
 
-Picture = npt.NDArray[np.uint8]  #: [H, W, 3] RGB
+ImageArray = npt.NDArray[np.uint8]  #: [H, W, 3] RGB
 _ONE = "One example, one run: a mean over nothing"
 
 
-def words(tokens: Tokens, example: int, depth: int, kind: Kind = "contributions") -> go.Figure:
+def plot_words(tokens: Tokens, example: int, depth: int, kind: Kind = "contributions") -> go.Figure:
     """Draw, for each word of an example, a bar of the levels' parts at one cross-modal layer."""
     found = token_levels(tokens, example, "text", depth, kind)
     title = f"Levels that each word draws on, cross-modal layer {depth + 1}"
     return _bars(found, _levels(tokens, example, "text", depth, kind), title, _told(tokens, example, kind), kind)
 
 
-def patches(
-    tokens: Tokens, example: int, depth: int, kind: Kind = "contributions", picture: Picture | None = None
+def plot_patches(
+    tokens: Tokens, example: int, depth: int, kind: Kind = "contributions", picture: ImageArray | None = None
 ) -> go.Figure:
     """Draw the level that each patch draws on most: its number, its colour, and the stronger the further it leads.
 
@@ -54,11 +54,11 @@ def patches(
 
 def _over(
     found: Sequence[TokenLevels],
-    grid: Grid,
+    grid: PatchGrid,
     levels: Sequence[int],
     title: str,
     told: str,
-    picture: Picture | None,
+    picture: ImageArray | None,
 ) -> go.Figure:
     colours = dict(zip(levels, theme.level_colours(len(levels)), strict=True))
     figure = make_subplots(1, 2, horizontal_spacing=0.04) if picture is not None else make_subplots(1, 1)
@@ -86,7 +86,7 @@ def _over(
     figure.add_trace(_corners(grid), row=1, col=last)
     used = {each.level for each in found}
     figure.add_traces(
-        [parts.key(f"level {level}", colours[level], "square", 11) for level in levels if level in used],
+        [panels.legend_entry(f"level {level}", colours[level], "square", 11) for level in levels if level in used],
         rows=1,
         cols=last,
     )
@@ -110,8 +110,8 @@ def _bars(found: Sequence[TokenLevels], levels: Sequence[int], title: str, told:
     if kind == "contributions" and max(rest) > 1e-3:  # contributions sum to one, weights need not
         figure.add_trace(_bar(found, rest, "previous state", theme.NEUTRAL).update(opacity=0.45))
     figure.update_layout(barmode="stack", bargap=0.12, legend_traceorder="normal")
-    figure.update_xaxes(tickvals=list(range(len(found))), ticktext=[theme.plain(each.token) for each in found])
-    figure.update_yaxes(title_text=parts.KINDS[kind], rangemode="tozero")
+    figure.update_xaxes(tickvals=list(range(len(found))), ticktext=[theme.escape_markup(each.token) for each in found])
+    figure.update_yaxes(title_text=panels.KINDS[kind], rangemode="tozero")
     return theme.finish(figure, title, told, height=340)
 
 
@@ -121,28 +121,28 @@ def _bar(found: Sequence[TokenLevels], values: Sequence[float], name: str, colou
         y=list(values),
         name=name,
         marker_color=colour,
-        customdata=[theme.plain(each.token) for each in found],
+        customdata=[theme.escape_markup(each.token) for each in found],
         hovertemplate="%{customdata}, %{fullData.name}: %{y:.3f}<extra></extra>",
     )
 
 
 def _levels(tokens: Tokens, example: int, modality: Modality, depth: int, kind: Kind) -> tuple[int, ...]:
     experts = tokens.experts(kind, modality, depth, example)
-    return () if experts is None else levels_of(tokens, modality, experts)
+    return () if experts is None else level_numbers(tokens, modality, experts)
 
 
 def _told(tokens: Tokens, example: int, kind: Kind) -> str:
     told = tokens.examples[example]
     judged = [f"{name}: {value}" for name, value in (("predicted", told.prediction), ("right", told.truth)) if value]
-    return f"“{told.text}” ({', '.join([told.id, *judged])}). {parts.MEANT[kind]}. {_ONE}."
+    return f"“{told.text}” ({', '.join([told.id, *judged])}). {panels.KIND_MEANINGS[kind]}. {_ONE}."
 
 
 def _shares(each: TokenLevels, levels: Sequence[int]) -> str:
     pairs = (f"level {level}: {share:.3f}" for level, share in zip(levels, each.shares, strict=True))
-    return "<br>".join([theme.plain(each.token), *pairs])
+    return "<br>".join([theme.escape_markup(each.token), *pairs])
 
 
-def _corners(grid: Grid) -> go.Scatter:
+def _corners(grid: PatchGrid) -> go.Scatter:
     """Give the axes something to hold on to where there are pictures alone."""
     return go.Scatter(
         x=[-0.5, grid.columns - 0.5],
@@ -154,10 +154,10 @@ def _corners(grid: Grid) -> go.Scatter:
     )
 
 
-def _laid(picture: Picture, grid: Grid) -> Mapping[str, Any]:
+def _laid(picture: ImageArray, grid: PatchGrid) -> Mapping[str, Any]:
     """Lay a picture under a grid of patches."""
     return {
-        "source": data_uri(picture),
+        "source": image_uri(picture),
         "x": -0.5,
         "y": -0.5,
         "sizex": grid.columns,
@@ -168,8 +168,12 @@ def _laid(picture: Picture, grid: Grid) -> Mapping[str, Any]:
 
 
 def _tinted(
-    found: Sequence[TokenLevels], grid: Grid, colours: Mapping[int, str], picture: Picture | None, cell: int = 40
-) -> Picture:
+    found: Sequence[TokenLevels],
+    grid: PatchGrid,
+    colours: Mapping[int, str],
+    picture: ImageArray | None,
+    cell: int = 40,
+) -> ImageArray:
     """Colour the patches, over the greyed picture or over grey."""
     size = (grid.columns * cell, grid.rows * cell)
     if picture is None:
@@ -190,7 +194,7 @@ def _tinted(
     return ground.round().astype(np.uint8)
 
 
-def data_uri(picture: Picture) -> str:
+def image_uri(picture: ImageArray) -> str:
     """Write a picture into a URI, as PNG."""
     from PIL import Image
 

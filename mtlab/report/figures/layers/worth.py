@@ -8,18 +8,18 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality, Worth
-from mtlab.report.figures import parts, theme
+from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
-from mtlab.report.gathered import Source
+from mtlab.report.recordings import StudyRun
 
 
-def worth(
-    found: Mapping[Source, Layers], worths: Mapping[Source, Worth], styles: Mapping[str, Style] | None = None
+def plot_worth(
+    found: Mapping[StudyRun, Layers], worths: Mapping[StudyRun, Worth], styles: Mapping[str, Style] | None = None
 ) -> go.Figure:
     """Draw weight, contribution (means over cross-modal layers) and the drop without it, level by level."""
     title = "What levels are given, and what they are worth"
-    names = parts.variants([*found, *worths])
+    names = panels.variant_labels([*found, *worths])
     if not worths:
         return theme.empty(
             title,
@@ -28,17 +28,17 @@ def worth(
         )
     metric = next(iter(worths.values())).metric
     rows = ["weight", "contribution", f"lost without it{', points' if numbers.in_points(metric) else ''}"]
-    figure = parts.panels(rows, list(MODALITIES), x="level", shared_y="rows", shared_x="columns")
+    figure = panels.make_panels(rows, list(MODALITIES), x="level", shared_y="rows", shared_x="columns")
     scale = 100 if numbers.in_points(metric) else 1
     shown: set[str] = set()
     for column, modality in enumerate(MODALITIES, 1):
         for variant in names:
-            style = theme.style(styles, variant, names)
+            style = theme.find_style(styles, variant, names)
             for row, made in enumerate(
                 (
-                    _used(parts.of(found, variant), "weights", modality),
-                    _used(parts.of(found, variant), "contributions", modality),
-                    _drops(parts.of(worths, variant), modality, scale),
+                    _used(panels.runs_of(found, variant), "weights", modality),
+                    _used(panels.runs_of(found, variant), "contributions", modality),
+                    _drops(panels.runs_of(worths, variant), modality, scale),
                 ),
                 1,
             ):
@@ -46,7 +46,9 @@ def worth(
                     continue
                 levels, values = made
                 figure.add_traces(
-                    parts.band(levels, values, variant, style, legend=variant not in shown), rows=row, cols=column
+                    panels.band_traces(levels, values, variant, style, legend=variant not in shown),
+                    rows=row,
+                    cols=column,
                 )
                 shown.add(variant)
     figure.update_xaxes(dtick=1, tickformat="d", title_text=None)
@@ -57,30 +59,32 @@ def worth(
         "weights": "its weight set to 0 at every layer and the rest renormalised",
         "input": "the level set to 0 before it enters the model, where a manager is no mixture",
     }
-    of_layers = f"means over cross-modal layers, {parts.averaged(found.values())}; {parts.seeds(found)}"
+    of_layers = (
+        f"means over cross-modal layers, {panels.describe_averaging(found.values())}; {panels.describe_seeds(found)}"
+    )
     removed = "; ".join(how[each] for each in by if each in how)
     caption = (
         f"{f'Weight and contribution: {of_layers}. ' if found else ''}Lost without it: {metric} (all of validation) "
-        f"less that with the level removed ({removed}); {parts.seeds(worths)}. "
-        f"Mean over seeds, band: lowest to highest seed.{parts.uncrowded(figure, names)}"
+        f"less that with the level removed ({removed}); {panels.describe_seeds(worths)}. "
+        f"Mean over seeds, band: lowest to highest seed.{panels.hide_beyond_limit(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=560)
 
 
-def _used(runs: Mapping[Source, Layers], kind: Kind, modality: Modality) -> tuple[tuple[int, ...], Array] | None:
+def _used(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality) -> tuple[tuple[int, ...], Array] | None:
     """Average over cross-modal layers: levels [N], values [runs, N]."""
     made = []
     for layers in runs.values():
         rows = [layers.experts(kind, modality, depth) for depth in layers.depths(kind, modality)]
-        values = parts.stacked(rows)
+        values = panels.stack_runs(rows)
         made.append(None if values is None else values.mean(0))
-    values = parts.stacked(made)
+    values = panels.stack_runs(made)
     if values is None:
         return None
     return next(iter(runs.values())).experts_levels(modality, values.shape[1]), values
 
 
-def _drops(runs: Mapping[Source, Worth], modality: Modality, scale: float) -> tuple[tuple[int, ...], Array] | None:
+def _drops(runs: Mapping[StudyRun, Worth], modality: Modality, scale: float) -> tuple[tuple[int, ...], Array] | None:
     levels = tuple(sorted({level for each in runs.values() for level in each.without.get(modality, {})}))
     drops = [[each.drop(modality, level) for level in levels] for each in runs.values()]
     values = scale * np.array(drops, dtype=float)

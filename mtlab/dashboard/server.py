@@ -1,0 +1,178 @@
+"""Serving the pages: on this machine alone unless told otherwise, on a port that is free, until Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+LOOPBACK = "127.0.0.1"
+PORT = 8050  #: tried first
+TRIES = 50  #: ports that are tried after it
+
+#: What the pages may ask for: nothing outside. Dash writes its settings and plotly its styles into the page.
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "object-src 'none'",
+    )
+)
+
+
+def serve(root: Path, host: str, port: int | None, say: Callable[[str], None]) -> None:
+    """Serve the dashboard of a store until it is interrupted.
+
+    Args:
+        root: the folder of the store.
+        host: where to listen.
+        port: which port; None: the first that is free from `PORT` on.
+        say: prints a line for the user.
+
+    Raises:
+        UserError: no store, an address that is not this machine's, a port that is taken, or Dash is missing.
+
+    """
+    try:
+        from mtlab.dashboard.app import make_app
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "dash":
+            raise
+        raise UserError("the dashboard needs Dash: pip install 'mtlab[dashboard]'") from None
+    from werkzeug.serving import make_server
+
+    from mtlab.dashboard.dashboard_data import DashboardData
+
+    data = DashboardData(root)
+    bound = bind(host, port)
+    try:
+        app = guarded(make_app(data).server, local=is_local(host))
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request says nothing to anybody
+        server = make_server(host, bound.getsockname()[1], app, threaded=True, fd=bound.fileno())
+        for line in greeting(data, host, server.port):
+            say(line)
+        server.serve_forever()
+    finally:
+        bound.close()
+        data.close()
+
+
+def greeting(data: Any, host: str, port: int) -> list[str]:
+    """Say where the pages are, of what, and who can see them."""
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{port}/"
+    studies = data.store.study_names()
+    lines = [
+        f"dashboard of {data.store.root} ({len(studies)} {'study' if len(studies) == 1 else 'studies'}): {address}"
+    ]
+    if not is_local(host):
+        lines.append(
+            f"warning: everybody who reaches {host} on port {port} can read this store: there is no password "
+            "(without --host, only this machine can)"
+        )
+    if not studies:
+        lines.append("the store is empty: `mtlab run quickstart` makes a first study, which the page then shows")
+    return [*lines, "Ctrl-C stops it"]
+
+
+def bind(host: str, port: int | None) -> socket.socket:
+    """Take hold of a port, and listen.
+
+    Raises:
+        UserError: the port is taken, not allowed, or the address is not this machine's.
+
+    """
+    if port is not None:
+        return _bound(host, port, lambda: f"try --port {_free(host, port)}, or leave --port out to take a free one")
+    for each in range(PORT, PORT + TRIES):
+        try:
+            return _listen(host, each)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise _explained(error, host, each, "") from None
+    raise UserError(f"no port from {PORT} to {PORT + TRIES - 1} is free: choose one by --port", key="--port")
+
+
+def is_local(host: str) -> bool:
+    """Tell whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def guarded(server: Flask, *, local: bool) -> Flask:
+    """Answer only to our own names, and let the browser ask for nothing outside.
+
+    A page of some other site may have its name lead to this machine, to read what only this machine can: it is known
+    by that name.
+    """
+    from flask import abort, request
+
+    @server.before_request
+    def refuse_strangers() -> None:
+        name = request.host.rpartition(":")[0] if not request.host.endswith("]") else request.host
+        if local and not is_local((name or request.host).strip("[]")):
+            abort(403)
+
+    @server.after_request
+    def keep_inside(response: Any) -> Any:
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    return server
+
+
+def _bound(host: str, port: int, advice: Callable[[], str]) -> socket.socket:
+    try:
+        return _listen(host, port)
+    except OSError as error:
+        raise _explained(error, host, port, advice()) from None
+
+
+def _explained(error: OSError, host: str, port: int, advice: str) -> UserError:
+    if error.errno == errno.EADDRINUSE:
+        return UserError(f"port {port} is in use: {advice}", key="--port")
+    if error.errno == errno.EACCES:
+        return UserError(f"port {port} needs more rights than you have: {advice}", key="--port")
+    return UserError(f"{host!r} is no address of this machine ({error.strerror or error})", key="--host")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(64)
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _free(host: str, port: int) -> int:
+    """Find the next port that is free."""
+    for each in range(port + 1, min(port + TRIES, 65_535) + 1):
+        try:
+            _listen(host, each).close()
+        except OSError:
+            continue
+        return each
+    return PORT

@@ -1,0 +1,81 @@
+"""What a run was asked: its data set, as far as it can be had without torch and without anybody else's code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mtlab.config.check import check_config
+from mtlab.config.nodes import own_options
+from mtlab.data.base import DATASETS, SPLITS, Dataset
+from mtlab.errors import UserError
+from mtlab.recording.reader import Missing
+
+ImageArray = npt.NDArray[np.uint8]  #: [H, W, 3] RGB
+
+
+def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
+    """Make the data set of a run.
+
+    Args:
+        config: what its `config.json` holds, see `Store.config`.
+
+    """
+    node = ((config or {}).get("config") or {}).get("data")
+    name = node.get("name") if isinstance(node, Mapping) else None
+    if not isinstance(node, Mapping) or not isinstance(name, str):
+        return Missing("the run's configuration names no data set")
+    entry = DATASETS.own(name)
+    if entry is None:
+        return Missing(
+            f"the data set {name!r} is not opened here: it is a plug-in's, whose code is not run, or needs torch"
+        )
+    try:
+        return entry.cls(check_config(entry.config, own_options(node)))
+    except UserError as error:
+        return Missing(f"the data set {name!r} cannot be opened: {error}")
+    except Exception as error:  # what it reads lies outside the store, and may be anything by now
+        return Missing(f"the data set {name!r} cannot be opened: {type(error).__name__}: {error}")
+
+
+def load_image(data: Dataset | Missing, key: str) -> ImageArray | Missing:
+    """Read or draw the picture of an example."""
+    if isinstance(data, Missing):
+        return data
+    try:
+        found = np.asarray(data.image(key), dtype=np.uint8)
+    except NotImplementedError:
+        return Missing("this data set has no pictures")
+    except KeyError:
+        return Missing(f"the data set has no picture {key!r} (any more)")
+    except UserError as error:
+        return Missing(f"the picture cannot be read: {error}")
+    except Exception as error:  # as above
+        return Missing(f"the picture cannot be read: {type(error).__name__}: {error}")
+    if found.ndim != 3 or found.shape[2] != 3 or not found.size:
+        return Missing(f"the picture is no picture (its shape is {found.shape})")
+    return found
+
+
+def answer_names(data: Dataset | Missing) -> tuple[str, ...]:
+    """Give the answers that can be given, by index; none where they are not known."""
+    if isinstance(data, Missing):
+        return ()
+    try:
+        return tuple(map(str, data.answers))
+    except Exception:  # figures say "answer 3" instead
+        return ()
+
+
+def example_texts(data: Dataset | Missing, split: str) -> dict[str, tuple[str, str]]:
+    """Give each example of a split by its id: its text, and the key of its picture; none where they cannot be had."""
+    known: Any = split
+    if isinstance(data, Missing) or split not in SPLITS:
+        return {}
+    try:
+        return {example.id: (example.text, example.image) for example in data.examples(known)}
+    except Exception:  # lists of examples go without
+        return {}

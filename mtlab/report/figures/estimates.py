@@ -1,0 +1,101 @@
+"""The table as a picture: every variant's estimate and interval, and its difference to the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+
+from mtlab.report.comparison import ComparisonRow
+from mtlab.report.figures import panels, theme
+from mtlab.report.figures.theme import Style
+from mtlab.report.formats import captions, numbers
+from mtlab.report.study_report import StudyReport
+from mtlab.statistics import named
+
+
+def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = None) -> go.Figure:
+    """Draw mean and interval of each row; beside it, where there is a baseline, the difference on shared seeds."""
+    title = f"{report.study}: {report.metric}{', in points' if numbers.in_points(report.metric) else ''}"
+    rows = [row for row in report.rows if row.mean is not None]
+    if not rows:
+        return theme.empty(title, "No run is finished yet.")
+    names, scale = [row.label for row in report.rows], 100 if numbers.in_points(report.metric) else 1
+    compared = any(row.difference is not None for row in rows)
+    columns = ["mean and interval", "difference to the baseline"] if compared else ["mean and interval"]
+    figure = panels.make_panels([""], columns, shared_y=True)
+    for row in rows:
+        style = theme.find_style(styles, row.label, names)
+        figure.add_trace(_estimate(row, style, scale, report.metric), row=1, col=1)
+        if compared and row.difference is not None:
+            figure.add_trace(_difference(row, style, scale, report.metric), row=1, col=2)
+    if compared:
+        figure.add_vline(x=0, line_width=1, line_dash="dot", row=1, col=2)
+    for mean in {row.mean.mean for row in rows if row.is_baseline and row.mean is not None}:
+        figure.add_vline(x=scale * mean, line_width=1, line_dash="dot", row=1, col=1)
+    figure.update_yaxes(categoryorder="array", categoryarray=[theme.axis_label(row.label) for row in rows][::-1])
+    figure.update_layout(showlegend=False)
+    return theme.finish(figure, title, _caption(report, compared=compared), height=110 + 32 * len(rows))
+
+
+def _caption(report: StudyReport, *, compared: bool) -> str:
+    level = numbers.format_level(report.alpha)
+    told = f"Mean over seeds and its {level} t interval; {captions.describe_seeds(report)}"
+    told += "" if report.examples is None else f", {report.examples} examples"
+    if not compared:
+        return f"{told}."
+    against = captions.common_baseline(report) or "the row named in the verdict"
+    number = report.comparisons
+    corrected = f", corrected by Holm for {number} comparison{'s' if number > 1 else ''}"
+    return (
+        f"{told}. Right: difference to {against} on shared seeds and its {level} interval. Filled: a difference was "
+        f"shown ({named(report.test).words}, p ≤ {report.alpha:g}{corrected if report.correct == 'holm' else ''}); "
+        "hollow: none was shown."
+    )
+
+
+def _estimate(row: ComparisonRow, style: Style, scale: float, metric: str) -> go.Scatter:
+    assert row.mean is not None
+    interval = row.mean.interval
+    text = f"{row.label}: {numbers.format_mean(row.mean, metric)} (n = {row.n})"
+    return _dot(row.label, row.mean.mean, interval, style, scale, text, filled=True)
+
+
+def _difference(row: ComparisonRow, style: Style, scale: float, metric: str) -> go.Scatter:
+    assert row.difference is not None
+    gap = row.difference
+    text = f"{numbers.format_interval(gap.difference, gap.interval, metric, sign=True)}: {row.verdict}"
+    return _dot(row.label, gap.difference, gap.interval, style, scale, text, filled=row.outcome in ("better", "worse"))
+
+
+def _dot(
+    label: str,
+    value: float,
+    interval: tuple[float, float] | None,
+    style: Style,
+    scale: float,
+    text: str,
+    *,
+    filled: bool,
+) -> go.Scatter:
+    error = None
+    if interval is not None:
+        error = {
+            "type": "data",
+            "symmetric": False,
+            "array": [scale * (interval[1] - value)],
+            "arrayminus": [scale * (value - interval[0])],
+            "thickness": 2,
+            "width": 5,
+            "color": style.colour,
+        }
+    return go.Scatter(
+        x=[scale * value],
+        y=[theme.axis_label(label)],
+        error_x=error,
+        mode="markers",
+        marker={"color": style.colour, "size": 10, "symbol": style.symbol if filled else f"{style.symbol}-open"},
+        name=theme.escape_markup(label),
+        customdata=[theme.escape_markup(text)],
+        hovertemplate="%{customdata}<extra></extra>",
+    )

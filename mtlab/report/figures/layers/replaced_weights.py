@@ -1,0 +1,94 @@
+"""What it is worth to choose: validation with other weights than those learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import plotly.graph_objects as go
+
+from mtlab.recording.reader import MODALITIES, Modality, Worth
+from mtlab.report.figures import panels, theme
+from mtlab.report.figures.theme import Style
+from mtlab.report.formats import numbers
+from mtlab.report.recordings import StudyRun
+
+
+def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str, Style] | None = None) -> go.Figure:
+    """Draw what is lost with uniform weights, with those of an example made alike, and with another seed's."""
+    title = "What it is worth to choose: other weights instead of those learned"
+    names = panels.variant_labels(worths)
+    metric = next((each.metric for each in worths.values()), "val/accuracy")
+    scale, unit = (100, ", points") if numbers.in_points(metric) else (1, "")
+    figure = panels.make_panels([""], list(MODALITIES), x=f"lost{unit}", shared_y="rows")
+    shown: list[str] = []
+    used: dict[str, str] = {}
+    for column, modality in enumerate(MODALITIES, 1):
+        for variant in names:
+            style = theme.find_style(styles, variant, names)
+            for (name, symbol), value in zip(_SYMBOLS.items(), _VALUES, strict=True):
+                losses = _losses(panels.runs_of(worths, variant), value, modality, scale)
+                if not losses:
+                    continue
+                figure.add_traces(_drawn(variant, name, symbol, losses, style), 1, column)
+                used[name] = symbol
+                shown += [variant] if variant not in shown else []
+    if not shown:
+        return theme.empty(
+            title,
+            "It was not measured. `mtlab intervene RUN` measures it; `record.interventions: true` does so in runs to "
+            "come. Managers that are no mixture have no weights to replace.",
+        )
+    for name, symbol in used.items():
+        figure.add_trace(panels.legend_entry(name, theme.NEUTRAL, symbol), row=1, col=1)
+    figure.add_vline(x=0, line_width=1, line_dash="dot")
+    figure.update_yaxes(categoryorder="array", categoryarray=[theme.axis_label(name) for name in shown][::-1])
+    caption = (
+        f"{metric} less that with all weights of a modality replaced: by uniform ones, by their mean over the tokens "
+        "of each example, by those of a model of another seed (`mtlab intervene --swap`). At 0, the choice is worth "
+        f"nothing, or there is none. Mean over seeds, line: lowest to highest seed; "
+        f"{panels.describe_seeds(worths)}; over all validation examples."
+    )
+    return theme.finish(figure, title, caption, height=160 + 34 * len(shown))
+
+
+def _swapped(worth: Worth, modality: Modality) -> float | None:
+    values = [swap[modality] for swap in worth.swapped.values() if modality in swap]
+    return sum(values) / len(values) if values else None
+
+
+_SYMBOLS = {"uniform": "circle", "alike for all tokens": "diamond", "another seed's": "x"}
+_VALUES: tuple[Callable[[Worth, Modality], float | None], ...] = (
+    lambda worth, modality: worth.uniform.get(modality),
+    lambda worth, modality: worth.token_mean.get(modality),
+    _swapped,
+)
+
+
+def _losses(
+    runs: Mapping[StudyRun, Worth], value: Callable[[Worth, Modality], float | None], modality: Modality, scale: float
+) -> list[float]:
+    found = [(each.undisturbed, value(each, modality)) for each in runs.values()]
+    return [scale * (whole - other) for whole, other in found if whole is not None and other is not None]
+
+
+def _drawn(variant: str, name: str, symbol: str, losses: list[float], style: Style) -> list[go.Scatter]:
+    label, middle = theme.axis_label(variant), sum(losses) / len(losses)
+    return [
+        go.Scatter(
+            x=[min(losses), max(losses)],
+            y=[label, label],
+            mode="lines",
+            line={"color": theme.with_opacity(style.colour, 0.5), "width": 3},
+            hoverinfo="skip",
+            showlegend=False,
+        ),
+        go.Scatter(
+            x=[middle],
+            y=[label],
+            mode="markers",
+            marker={"color": style.colour, "symbol": symbol, "size": 10},
+            name=name,
+            showlegend=False,
+            hovertemplate=f"%{{y}}, {name}: %{{x:.1f}}<extra></extra>",
+        ),
+    ]

@@ -1,0 +1,51 @@
+"""All settings of a variant's trials at once: Optuna's parallel coordinates, in our looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+
+from mtlab.report.figures import theme
+from mtlab.report.figures.sweep import trials as searching
+from mtlab.report.figures.theme import NEUTRAL, Style, with_opacity
+from mtlab.sweeps.optuna_helpers import silence_optuna
+from mtlab.sweeps.stored import StoredSearch
+
+
+def plot_parallel_coordinates(found: StoredSearch, styles: Mapping[str, Style] | None = None) -> go.Figure:
+    """Draw a line for each finished trial of one variant through all of its settings, the best one bold."""
+    metric = found.objectives[0].metric
+    title = f"All settings at once: {found.label}"
+    trials = searching.finished_trials(found, allowed=False)
+    if found.study is None or len(trials) < 2:
+        return theme.empty(title, "It takes two finished trials.")
+    from optuna.visualization import plot_parallel_coordinate
+
+    with silence_optuna():
+        figure = plot_parallel_coordinate(
+            found.study,
+            target=lambda trial: searching.display_scale(metric) * trial.values[0],
+            target_name=searching.axis_title(metric),
+        )
+    figure.data = [trace for trace in figure.data if trace.mode == "lines" and not trace.showlegend]
+    if not figure.data:
+        return theme.empty(title, "No setting was drawn in all trials.")
+    colour, rising = theme.find_style(styles, found.label, [found.label]).colour, found.objectives[0].mode == "max"
+    for trace in figure.data:  # the first axis is the objective, from its lowest to its highest value
+        good = trace.y[0] if rising else 1 - trace.y[0]
+        width = 3.5 if good == 1 else 1.2
+        trace.update(line={"color": colour if good == 1 else with_opacity(colour, 0.15 + 0.6 * good), "width": width})
+        trace.update(opacity=1)
+    figure.update_shapes(line={"color": NEUTRAL, "width": 1})
+    figure.update_layout(title=None, plot_bgcolor=None)
+    for annotation in figure.layout.annotations:
+        annotation.font.color = None
+    shown = {label for label in figure.layout.xaxis.ticktext if label in found.space}
+    left_out = [path for path in found.space if path not in shown]
+    caption = (
+        f"One line a finished trial of {found.label} ({len(trials)} trials), the stronger the better, the best bold. "
+        "Axes go from the lowest to the highest value that was drawn."
+    ) + (f" Left out, as not every trial has them: {', '.join(left_out)}." if left_out else "")
+    figure.layout.xaxis.ticktext = [theme.axis_label(name.rpartition(".")[2]) for name in figure.layout.xaxis.ticktext]
+    return theme.finish(figure, title, caption, height=420)

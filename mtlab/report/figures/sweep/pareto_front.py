@@ -1,0 +1,64 @@
+"""Two objectives at once: all trials, and the front that no other trial beats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from mtlab.report.figures import panels, theme
+from mtlab.report.figures.sweep import trials as searching
+from mtlab.report.figures.theme import Style, with_opacity
+from mtlab.sweeps.stored import StoredSearch
+
+
+def plot_pareto_front(
+    searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None, places: tuple[int, int] = (1, 0)
+) -> go.Figure:
+    """Draw one objective over another: the trials of each variant, and a line through its front.
+
+    Args:
+        searches: one for each variant.
+        styles: how variants are drawn.
+        places: of the objectives on x and y.
+
+    """
+    names = [objective.metric for objective in searches[0].objectives] if searches else []
+    if len(names) < 2:
+        return theme.empty("What no other trial beats", "The sweep has one objective.")
+    x, y = (names[place] for place in places)
+    title = f"What no other trial beats: {y} by {x}"
+    if not any(found.front for found in searches):
+        return theme.empty(title, searching.NONE_YET)
+    figure = panels.make_panels([""], [""], x=searching.axis_title(x), y=searching.axis_title(y))
+    scales = [searching.display_scale(names[place]) for place in places]
+    for rank, found in enumerate(searches):
+        style = searching.search_style(searches, styles, found.label)
+        best = {trial.number for trial in found.front}
+        rest = [trial for trial in searching.finished_trials(found, allowed=False) if trial.number not in best]
+        line = sorted(found.front, key=lambda trial: trial.values[places[0]])
+        for trials, on_front in ((rest, False), (line, True)):
+            figure.add_trace(
+                go.Scatter(
+                    x=[scales[0] * trial.values[places[0]] for trial in trials],
+                    y=[scales[1] * trial.values[places[1]] for trial in trials],
+                    customdata=[trial.number for trial in trials],
+                    mode="lines+markers" if on_front else "markers",
+                    line={"color": style.colour, "dash": style.dash, "width": 2},
+                    marker={
+                        "symbol": style.symbol,
+                        "size": 9 if on_front else 6,
+                        "color": style.colour if on_front else with_opacity(style.colour, 0.35),
+                    },
+                    name=theme.escape_markup(found.label),
+                    legendgroup=found.label,
+                    legendrank=1000 + rank,
+                    showlegend=on_front,
+                    hovertemplate="%{fullData.name}, trial %{customdata}: %{y:.4g} at %{x:.4g}<extra></extra>",
+                )
+            )
+    caption = (
+        "One point a finished trial; the line joins those that no other trial of the variant beats in all objectives. "
+        f"{searching.describe_trial_counts(searches).capitalize()}."
+    )
+    return theme.finish(figure, title, caption, height=420)

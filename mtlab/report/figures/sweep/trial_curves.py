@@ -1,0 +1,68 @@
+"""The learning curves of a variant's trials: those that ran to their end, and where the others were stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from mtlab.report.figures import panels, theme
+from mtlab.report.figures.sweep import trials as searching
+from mtlab.report.figures.theme import NEUTRAL, Style, with_opacity
+from mtlab.runs.store import Store
+from mtlab.sweeps.status import CELL
+from mtlab.sweeps.stored import StoredSearch
+from mtlab.sweeps.trial_metrics import LearningCurve
+
+Curves = Mapping[int, Sequence[tuple[int, float]]]  #: trial → step, value
+
+
+def read_trial_curves(store: Store, found: StoredSearch) -> Curves:
+    """Read the curve of each trial's first seed: what the pruner saw, else what its run has logged."""
+    objective, curves = found.objectives[0], {}
+    for trial in found.trials:
+        cell = trial.user_attrs.get(CELL)
+        if cell is None:
+            continue
+        curve = LearningCurve(store.run(f"{cell}/s0") / "metrics.jsonl", objective)
+        points = curve.read()
+        stopped = found.status.words[trial.number] == "pruned" and trial.last_step is not None
+        curves[trial.number] = [point for point in points if not stopped or point[0] <= (trial.last_step or 0)]
+    return curves
+
+
+def plot_trial_curves(found: StoredSearch, of: Curves, styles: Mapping[str, Style] | None = None) -> go.Figure:
+    """Draw the curve of each trial of one variant; the best one is bold, those stopped early end in a cross."""
+    metric = found.objectives[0].metric
+    title = f"Curves of the trials of {found.label}: {metric}"
+    shown = {number: points for number, points in of.items() if points}
+    if not shown:
+        return theme.empty(title, "No trial has logged it yet.")
+    style, scale = theme.find_style(styles, found.label, [found.label]), searching.display_scale(metric)
+    best = None if found.best is None else found.best.number
+    figure = panels.make_panels([""], [""], x="step of training", y=searching.axis_title(metric))
+    for number in sorted(shown, key=lambda number: number == best):  # the best one on top
+        word, points = found.status.words[number], shown[number]
+        leads, stopped = number == best, word == "pruned"
+        colour = style.colour if leads else NEUTRAL if stopped else with_opacity(style.colour, 0.55)
+        figure.add_trace(
+            go.Scatter(
+                x=[step for step, _ in points],
+                y=[scale * value for _, value in points],
+                mode="lines+markers",
+                line={"color": colour, "width": 3 if leads else 1.2, "dash": "dot" if stopped else "solid"},
+                marker={
+                    "symbol": ["circle"] * (len(points) - 1) + ["x" if stopped else "circle"],
+                    "size": [4] * (len(points) - 1) + [8 if stopped else 5],
+                    "color": colour,
+                },
+                name=f"trial {number}, {word}",
+                showlegend=False,
+                hovertemplate="%{fullData.name}: %{y:.4g} at step %{x:,}<extra></extra>",
+            )
+        )
+    caption = (
+        f"First seed of each trial, on validation data. Bold: the best one{'' if best is None else f', trial {best}'}; "
+        f"dotted, with a cross: stopped early by the pruner. {searching.describe_trial_counts([found]).capitalize()}."
+    )
+    return theme.finish(figure, title, caption, height=380)

@@ -1,0 +1,102 @@
+"""Outcomes of single test examples, as the tests over seeds use them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtlab.statistics import Floats
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PAIRED = ("run", "seed", "split", "id", "family", "score")  #: columns of outcomes by which variants are paired
+
+
+@dataclass(frozen=True)
+class PairedExamples:
+    """Per example, outcome of one variant − outcome of another, averaged over seeds."""
+
+    differences: Floats | None  #: [m]; None where there are none to use
+    note: str | None = None  #: why not, or what is odd about them
+
+
+def split_by_cell(outcomes: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Sort outcomes into cells once, so that a large table is not searched again for every comparison.
+
+    Only the columns that `pair_examples` reads are copied.
+    """
+    if outcomes.is_empty():
+        return {}
+    parts = outcomes.select("cell", *PAIRED).partition_by("cell", as_dict=True, include_key=False)
+    return {key[0]: rows for key, rows in parts.items()}
+
+
+def count_examples(outcomes: pl.DataFrame) -> int | None:
+    """Count the examples that variants are judged on; None where there are none, or variants have different ones."""
+    import polars as pl
+
+    if outcomes.is_empty():
+        return None
+    return _one(outcomes.group_by("cell").agg(pl.col("id").n_unique())["id"].to_list())
+
+
+def count_family_examples(outcomes: pl.DataFrame) -> dict[str, int | None]:
+    """Count the examples of each family, see `count_examples`."""
+    import polars as pl
+
+    if outcomes.is_empty():
+        return {}
+    counted = outcomes.group_by("family", "cell").agg(pl.col("id").n_unique())
+    return {str(family): _one(counts) for family, counts in counted.group_by("family").agg("id").iter_rows()}
+
+
+def _one(counts: Sequence[int]) -> int | None:
+    return counts[0] if len(set(counts)) == 1 else None
+
+
+def pair_examples(
+    outcomes: Mapping[str, pl.DataFrame], runs: pl.DataFrame, metric: str, cells: tuple[str, str], seeds: Sequence[int]
+) -> PairedExamples:
+    """Pair the examples of two variants.
+
+    Only outcomes whose mean *is* the metric count: those of accuracy say nothing about the variance of a loss.
+
+    Args:
+        outcomes: see `split_by_cell`.
+        runs: see `frame.runs`.
+        metric: SPLIT/NAME or SPLIT/NAME/FAMILY.
+        cells: variant and baseline.
+        seeds: those that both have.
+
+    """
+    import polars as pl
+
+    split, _, rest = metric.partition("/")
+    family = rest.partition("/")[2]
+    chosen = pl.col("seed").is_in(list(seeds)) & (pl.col("split") == split)
+    if family:
+        chosen &= pl.col("family") == family
+    both_rows = [outcomes[cell].filter(chosen) for cell in cells if cell in outcomes]
+    if not any(rows.height for rows in both_rows):
+        return PairedExamples(None, "no outcomes of single examples: the variance is that over seeds alone")
+    means = pl.concat([rows.group_by("run").agg(pl.col("score").mean()) for rows in both_rows])
+    joined = means.join(runs.select("run", pl.col(metric).alias("metric")), on="run")
+    if joined.height < 2 * len(seeds):
+        return PairedExamples(
+            None, "some runs recorded no outcomes of single examples: the variance is that over seeds alone"
+        )
+    if not np.allclose(joined["score"].to_numpy(), joined["metric"].to_numpy(), rtol=0, atol=1e-6):
+        return PairedExamples(None, f"{metric} is no mean of recorded outcomes: the variance is that over seeds alone")
+    first, second = (rows.group_by("id").agg(pl.col("score").mean()) for rows in both_rows)
+    both = first.join(second, on="id", suffix="_other").sort("id")
+    if both.height == first.height == second.height:
+        note = None
+    elif both.is_empty():
+        return PairedExamples(None, "judged on other examples than the baseline: pairing by seed means little here")
+    else:
+        note = f"only {both.height} examples are shared with the baseline ({first.height} and {second.height})"
+    return PairedExamples((both["score"] - both["score_other"]).to_numpy(), note)

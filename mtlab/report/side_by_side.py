@@ -1,0 +1,101 @@
+"""The same variants side by side: trained for equal steps and for equal FLOPs, or in two studies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.study_report import StudyReport
+
+LENGTH = "train.length"
+
+
+@dataclass(frozen=True)
+class ReportBlock:
+    """Variants that were trained alike."""
+
+    label: str
+    report: StudyReport
+    rows: Mapping[str, ComparisonRow]  #: by variant
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Blocks that share their variants, where they have them."""
+
+    metric: str
+    variants: tuple[str, ...]
+    blocks: tuple[ReportBlock, ...]
+
+    @property
+    def reports(self) -> tuple[StudyReport, ...]:
+        """The reports that the blocks are of, each once."""
+        return tuple({id(block.report): block.report for block in self.blocks}.values())
+
+
+def set_lengths_side_by_side(report: StudyReport) -> SideBySide | None:
+    """Set a study's variants side by side by how long they were trained; None where that is no axis."""
+    labels = list(dict.fromkeys(row.block for row in report.rows if row.block is not None))
+    if len(labels) < 2:
+        return None
+    blocks = [
+        ReportBlock(label, report, {row.variant: row for row in report.rows if row.block in (label, None)})
+        for label in labels
+    ]
+    return SideBySide(report.metric, _variants(blocks), tuple(blocks))
+
+
+def set_studies_side_by_side(reports: Sequence[StudyReport]) -> SideBySide:
+    """Set several studies side by side, each with its own blocks, row by row of equal names.
+
+    Raises:
+        UserError: their verdicts are on different metrics, or one of them is there twice.
+
+    """
+    first = reports[0]
+    for other in reports[1:]:
+        if other.metric != first.metric:
+            raise UserError(
+                f"{first.study} is judged by {first.metric}, {other.study} by {other.metric}: "
+                "side by side they need one metric",
+                key="metrics.verdict",
+            )
+    names = [report.study for report in reports]
+    if len(set(names)) < len(names):
+        raise UserError(f"{', '.join(names)}: name each study once", file="command line")
+    blocks: list[ReportBlock] = []
+    for report in reports:
+        own = set_lengths_side_by_side(report)
+        if own is None:
+            blocks.append(ReportBlock(report.study, report, {row.variant: row for row in report.rows}))
+        else:
+            blocks += [replace(block, label=f"{report.study}, {block.label}") for block in own.blocks]
+    return SideBySide(first.metric, _variants(blocks), tuple(blocks))
+
+
+def block_label(row: Mapping[str, Any]) -> str | None:
+    """Tell how a row of a plan says how long it is trained; None where that is no axis."""
+    said = [label for axis, label in (row.get("axis_labels") or {}).items() if _is_length(axis, row["axes"][axis])]
+    return " · ".join(label.removeprefix("length ") for label in said) or None
+
+
+def variant_label(row: Mapping[str, Any]) -> str:
+    """Name a row of a plan without how long it is trained."""
+    labels = row.get("axis_labels")
+    if not labels:
+        return str(row["label"])
+    return " · ".join(label for axis, label in labels.items() if not _is_length(axis, row["axes"][axis])) or "base"
+
+
+def _is_length(axis: str, value: Any) -> bool:
+    paths = value if isinstance(value, Mapping) and axis.partition(".")[0] != "train" else (axis,)
+    return any(path == LENGTH or path.startswith(f"{LENGTH}.") for path in paths)
+
+
+def _variants(blocks: Sequence[ReportBlock]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(variant for block in blocks for variant in block.rows))

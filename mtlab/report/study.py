@@ -1,0 +1,94 @@
+"""A study of the store, opened for analysis: its runs as a table, its report, and the data of its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtlab.errors import UserError
+from mtlab.report import frame, recordings
+from mtlab.report.figures import theme
+from mtlab.report.study_report import build_report
+from mtlab.runs.store import Store, store_root
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mtlab.recording.reader import Layers, TrainingTrace, Worth
+    from mtlab.report.figures.theme import Style
+    from mtlab.report.recordings import History, RunRecordings
+    from mtlab.report.study_report import StudyReport
+
+
+def open_study(name: str, store: Path | str | None = None) -> StudyResults:
+    """Open a study of a store, however much of it has run.
+
+    Args:
+        name: of the study.
+        store: the store's folder; None: `MTLAB_STORE`, else `./runs`.
+
+    Raises:
+        UserError: there is no store, no such study, or the name is that of a sweep.
+
+    """
+    opened = Store.open(store_root(store))
+    plan = opened.plan(name)
+    if plan.get("kind") == "sweep":
+        raise UserError(f"{name!r} is a sweep: the study of its tuned variants is {f'{name}-final'!r}")
+    return StudyResults(opened, plan)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """What the runs of a study have given so far. Each part is read when it is first used."""
+
+    store: Store
+    plan: Mapping[str, Any]  #: the stored plan, see `Store.plan`
+
+    @cached_property
+    def runs(self) -> pl.DataFrame:
+        """One row per run, see `mtlab.report.frame.runs`."""
+        return frame.runs(self.store, self.plan)
+
+    @cached_property
+    def report(self) -> StudyReport:
+        """The comparison of the variants, with its tests.
+
+        Raises:
+            UserError: the plan names a test that does not exist, or a file of the store is damaged.
+
+        """
+        return build_report(self.store, self.plan)
+
+    @cached_property
+    def styles(self) -> Mapping[str, Style]:
+        """Colour and line of each variant, the same in all figures."""
+        return theme.study_styles(self.plan)
+
+    @cached_property
+    def layers(self) -> RunRecordings[Layers]:
+        """Which layers each finished run draws on."""
+        return recordings.study_layers(self.store, self.plan)
+
+    @cached_property
+    def traces(self) -> RunRecordings[TrainingTrace]:
+        """How the use of layers evolved over the training of each finished run."""
+        return recordings.study_traces(self.store, self.plan)
+
+    @cached_property
+    def worths(self) -> RunRecordings[Worth]:
+        """What the metric loses without each level, by run; measured by interventions."""
+        return recordings.study_worths(self.store, self.plan)
+
+    @cached_property
+    def histories(self) -> RunRecordings[History]:
+        """The metrics logged over training, of running and failed runs too."""
+        return recordings.study_histories(self.store, self.plan)
+
+    @property
+    def variants(self) -> list[str]:
+        """Labels of the variants, in the table's order."""
+        return list(dict.fromkeys(row["label"] for row in self.plan["rows"]))

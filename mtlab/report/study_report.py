@@ -1,0 +1,262 @@
+"""The report of a study: one object, written as JSON, Markdown or a table for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mtlab.report import frame
+from mtlab.report import side_by_side as blocks
+from mtlab.report.caveats import collect_caveats
+from mtlab.report.comparison import ComparisonRow, compare
+from mtlab.report.families import FamilyRow, compare_families
+from mtlab.report.paired_examples import count_examples
+from mtlab.report.published import PublishedResult, PublishedRow, published_by_row, published_overall
+from mtlab.runs.store import Store
+from mtlab.statistics import POWER, Difference, Mean
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.console import RenderableType
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """All that a report says, as data."""
+
+    study: str
+    why: str
+    design: str
+    metric: str
+    mode: str
+    choose: str  #: metric that chose the checkpoints, on validation data
+    choose_mode: str
+    examples: int | None  #: that the verdict metric is over; None where none were recorded, or variants differ in them
+    test: str
+    alpha: float
+    correct: str
+    comparisons: int  #: with a baseline, in this table: what the correction corrects for
+    runs: Mapping[str, int]  #: state → runs of this study
+    rows: tuple[ComparisonRow, ...]
+    families: Mapping[str, tuple[FamilyRow, ...]]
+    published: tuple[PublishedResult, ...]
+    published_rows: tuple[PublishedRow, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Labels of the variants that others are compared with."""
+        return tuple(dict.fromkeys(row.compare_label for row in self.rows if row.compare_label is not None))
+
+    @property
+    def family_comparisons(self) -> int:
+        """Comparisons over all families: what the correction of the table by family corrects for."""
+        return sum(row.compare_to is not None for rows in self.families.values() for row in rows)
+
+    @property
+    def side_by_side(self) -> blocks.SideBySide | None:
+        """The variants at equal steps and at equal FLOPs, where `train.length` is an axis."""
+        return blocks.set_lengths_side_by_side(self)
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Metrics that the study asks to see beside the verdict's."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.metrics))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data; its keys are documented in docs/report-json.md and stable."""
+        return {
+            "format": FORMAT,
+            "study": self.study,
+            "why": self.why,
+            "design": self.design,
+            "metric": self.metric,
+            "mode": self.mode,
+            "choose": {"metric": self.choose, "mode": self.choose_mode},
+            "examples": self.examples,
+            "test": self.test,
+            "alpha": self.alpha,
+            "correct": self.correct,
+            "comparisons": self.comparisons,
+            "power": POWER,
+            "baseline": next(({"cell": r.cell, "label": r.label} for r in self.rows if r.is_baseline), None),
+            "runs": dict(self.runs),
+            "rows": [_row(row) for row in self.rows],
+            "family_comparisons": self.family_comparisons,
+            "families": {name: [_family(row) for row in rows] for name, rows in self.families.items()},
+            "published": [
+                {"metric": p.metric, "value": p.value, "best_label": p.best_label, "best": p.best}
+                for p in self.published
+            ],
+            "published_rows": [_published_row(row) for row in self.published_rows],
+            "side_by_side": _side_by_side(self),
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """Write as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_markdown(self, *, by_family: bool = False) -> str:
+        """Write as Markdown, tables included; with `by_family` the table by family alone."""
+        from mtlab.report.formats.markdown import family_markdown, report_markdown
+
+        return family_markdown(self) if by_family else report_markdown(self)
+
+    def _repr_markdown_(self) -> str:
+        """Show the table in a notebook."""
+        return self.to_markdown()
+
+    def to_latex(self, *, by_family: bool = False) -> str:
+        r"""Write as LaTeX tables, ready to `\input`; needs booktabs."""
+        from mtlab.report.formats.latex import family_latex, report_latex
+
+        return family_latex(self) if by_family else report_latex(self)
+
+    def to_csv(self, *, by_family: bool = False) -> str:
+        """Write as CSV: a line per variant, or with `by_family` per variant and family."""
+        from mtlab.report.formats.csv_table import family_lines, lines, text
+
+        return text(family_lines(self) if by_family else lines(self))
+
+    def to_table(self, width: int = 100, *, by_family: bool = False) -> RenderableType:
+        """Draw for a terminal of `width` columns."""
+        from mtlab.report.formats.terminal import render_families, render_report
+
+        return render_families(self, width) if by_family else render_report(self, width)
+
+
+def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
+    """Report on a study, however much of it has run.
+
+    Args:
+        store: where its runs are.
+        plan: its stored plan, see `Store.plan`.
+
+    Raises:
+        UserError: the plan names a test that does not exist, or a file of the store is damaged.
+
+    """
+    runs = frame.runs(store, plan)
+    split = plan["metrics"]["verdict"].partition("/")[0]
+    outcomes = frame.examples(store, plan, split=split)
+    rows = compare(runs, outcomes, plan)
+    cells = {row.cell for row in rows}
+    states = Counter(state for cell, state in runs.select("cell", "state").iter_rows() if cell in cells)
+    return StudyReport(
+        study=plan["study"],
+        why=plan["why"],
+        design=plan["design"],
+        metric=plan["metrics"]["verdict"],
+        mode=plan["metrics"]["mode"],
+        choose=plan["metrics"]["choose"],
+        choose_mode=plan["metrics"]["mode"],
+        examples=_examples(outcomes, plan["metrics"]["verdict"]),
+        test=plan["test"],
+        alpha=plan["alpha"],
+        correct=plan["correct"],
+        comparisons=sum(row.compare_to is not None for row in rows),
+        runs={"asked": states.total(), **dict(sorted(states.items()))},
+        rows=rows,
+        families=compare_families(runs, outcomes, plan),
+        published=published_overall(runs, rows, plan),
+        published_rows=published_by_row(runs, rows, plan),
+        notes=collect_caveats(runs, rows, plan),
+    )
+
+
+def _examples(outcomes: pl.DataFrame, metric: str) -> int | None:
+    """Count the examples that the verdict is over."""
+    family = metric.split("/")[2] if metric.count("/") == 2 else None
+    rows = outcomes.filter(family=family) if family is not None and outcomes.height else outcomes
+    return count_examples(rows)
+
+
+def _row(row: ComparisonRow) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "cell": row.cell,
+        "variant": row.variant,
+        "block": row.block,
+        "baseline": row.is_baseline,
+        "compare_to": None if row.compare_to is None else {"cell": row.compare_to, "label": row.compare_label},
+        "axes": dict(row.axes),
+        "config_differences": dict(row.config_differences),
+        "n": row.n,
+        "asked": row.asked,
+        "seeds": list(row.seeds),
+        **_mean(row.mean),
+        **_difference(row.difference),
+        "p_corrected": row.p_corrected,
+        "outcome": row.outcome,
+        "verdict": row.verdict,
+        "smallest_detectable": row.smallest_detectable,
+        "best": row.best,
+        "cost": {
+            "params": row.cost.params,
+            "trained_params": row.cost.trained_params,
+            "flops": row.cost.flops,
+            "flops_training": row.cost.flops_training,
+            "steps": row.cost.steps,
+            "training_flops": row.cost.training_flops,
+            "seconds": row.cost.seconds,
+            "memory_mib": row.cost.memory_mib,
+        },
+        "metrics": dict(row.metrics),
+        "notes": list(row.notes),
+    }
+
+
+def _family(row: FamilyRow) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "cell": row.cell,
+        "n": 0 if row.mean is None else row.mean.n,
+        "examples": row.examples,
+        **_mean(row.mean),
+        "compare_to": row.compare_to,
+        **_difference(row.difference),
+        "p_corrected": row.p_corrected,
+        "outcome": row.outcome,
+    }
+
+
+def _published_row(row: PublishedRow) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "cell": row.cell,
+        "metric": row.metric,
+        "measured_here": row.measured_here,
+        "value": row.value,
+        "source": row.source,
+        "note": row.note,
+        "n": 0 if row.ours is None else row.ours.n,
+        **_mean(row.ours),
+    }
+
+
+def _side_by_side(report: StudyReport) -> dict[str, Any] | None:
+    view = report.side_by_side
+    if view is None:
+        return None
+    at = {id(row): index for index, row in enumerate(report.rows)}
+    blocks_ = [{"label": b.label, "rows": {name: at[id(row)] for name, row in b.rows.items()}} for b in view.blocks]
+    return {"variants": list(view.variants), "blocks": blocks_}
+
+
+def _mean(mean: Mean | None) -> dict[str, Any]:
+    if mean is None:
+        return {"mean": None, "sd": None, "interval": None}
+    return {"mean": mean.mean, "sd": mean.sd, "interval": None if mean.interval is None else list(mean.interval)}
+
+
+def _difference(found: Difference | None) -> dict[str, Any]:
+    if found is None:
+        return {"pairs": 0, "difference": None, "difference_interval": None, "p": None}
+    interval = None if found.interval is None else list(found.interval)
+    return {"pairs": found.n, "difference": found.difference, "difference_interval": interval, "p": found.p}
