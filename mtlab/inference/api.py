@@ -16,7 +16,14 @@ from mtlab.config.load import compose, merge, nest, parse_override
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
-from mtlab.inference.loading import answers_of, bring_plugins, imported, model_of, refuse_changed, restore
+from mtlab.inference.loading import (
+    answer_names,
+    build_model,
+    check_unchanged,
+    import_run_plugins,
+    load_imported,
+    restore,
+)
 from mtlab.runs.find import find_run
 from mtlab.runs.store import store_root
 
@@ -40,8 +47,8 @@ def build(
     """
     from mtlab.resolution.resolve import resolve
 
-    resolved = resolve(_written(config, overrides))
-    return model_of(resolved, answers_of(resolved), seed=seed, device=device)
+    resolved = resolve(_read_settings(config, overrides))
+    return build_model(resolved, answer_names(resolved), seed=seed, device=device)
 
 
 def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu", plugins: bool = True) -> Model:
@@ -60,25 +67,25 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
     from mtlab.runs.imported import is_folder
 
     if is_folder(Path(run).expanduser()):
-        return imported(Path(run).expanduser(), device)
+        return load_imported(Path(run).expanduser(), device)
     found = find_run(run, store_root(store))
-    bring_plugins(found, allowed=plugins)
-    refuse_changed(found)
+    import_run_plugins(found, allowed=plugins)
+    check_unchanged(found)
     config = found.config["config"]
-    model = model_of(config, answers_of(config), seed=found.config["seed"], device=device)
+    model = build_model(config, answer_names(config), seed=found.config["seed"], device=device)
     restore(model.network, found)
     return model
 
 
-def _written(config: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _read_settings(config: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Gather the settings that a user wrote, defaults still missing."""
     written: dict[str, Any] = {}
     if not isinstance(config, Mapping):
-        return _of_file(config, overrides)
+        return _read_study_settings(config, overrides)
     given = {key: value for key, value in config.items() if key != "base"}
     bases = config.get("base", [])
     for base in [bases] if isinstance(bases, str | Path) else bases:
-        written = merge(written, _of_file(base))
+        written = merge(written, _read_study_settings(base))
     for key, value in given.items():
         written = merge(written, nest(key, value))
     for text in overrides:
@@ -89,7 +96,7 @@ def _written(config: str | Path | Mapping[str, Any], overrides: Sequence[str]) -
     return written
 
 
-def _of_file(name: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def _read_study_settings(name: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     from mtlab.config.load import study_file
 
     path = study_file(str(name))

@@ -105,7 +105,7 @@ class Model:
             raise UserError("this model answers no questions; `match` tells how well texts and images go together")
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
-        _refuse_uneven(images, texts)
+        _check_counts(images, texts)
         logits = self.network(*self._read(self._laid_out(images), texts)).logits
         return [self.answers[row] for row in logits.argmax(-1).tolist()]
 
@@ -134,7 +134,7 @@ class Model:
         return [each[number] for number in range(pictures) for each in images]
 
     def _features(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
-        _refuse_uneven(images, texts)
+        _check_counts(images, texts)
         return self._read(images, texts)
 
     def _read(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
@@ -150,7 +150,7 @@ class Model:
         return found[0], found[1]
 
 
-def _refuse_uneven(images: Sequence[Any], texts: Sequence[str]) -> None:
+def _check_counts(images: Sequence[Any], texts: Sequence[str]) -> None:
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
         raise UserError("texts: expected a list of strings")
     if isinstance(images, str | Path) or len(images) != len(texts) or not texts:

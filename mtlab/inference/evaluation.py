@@ -18,7 +18,7 @@ from mtlab.config.schema import TrainConfig
 from mtlab.data.base import DATASETS, Example, Split
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
-from mtlab.inference.loading import answers_of, model_of, refuse_changed, restore
+from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.runs.find import FoundRun
 from mtlab.tasks.base import TASKS
@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]  #: examples done, examples in all
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EvaluationRequest:
     """What is to be judged on what."""
 
     task: Mapping[str, Any]  #: resolved node
@@ -45,11 +45,11 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedRun:
     """What came of it."""
 
     run: FoundRun
-    wanted: Wanted
+    wanted: EvaluationRequest
     step: int | None  #: of the checkpoint
     device: str
     answers: tuple[str, ...]  #: the model's
@@ -136,7 +136,7 @@ class Judged:
         }
 
 
-def wanted(run: FoundRun, task: str | None, data: str | None, split: Split) -> Wanted:
+def parse_request(run: FoundRun, task: str | None, data: str | None, split: Split) -> EvaluationRequest:
     """Understand what a command line asks for; the run's plug-ins must be there already.
 
     Args:
@@ -151,10 +151,14 @@ def wanted(run: FoundRun, task: str | None, data: str | None, split: Split) -> W
     """
     config = run.config["config"]
     chosen = _node(DATASETS, config["data"], data, "data")
-    return Wanted(_node(TASKS, config["task"], task, "task"), chosen, split, own_data=chosen == config["data"])
+    return EvaluationRequest(
+        _node(TASKS, config["task"], task, "task"), chosen, split, own_data=chosen == config["data"]
+    )
 
 
-def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progress = lambda *_: None) -> Judged:
+def evaluate_run(
+    run: FoundRun, asked: EvaluationRequest, *, device: str = "auto", progress: Progress = lambda *_: None
+) -> EvaluatedRun:
     """Judge a finished run. Features of its own data come from the expert cache, as they did in training.
 
     Args:
@@ -167,12 +171,12 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
         UserError: data or weights cannot be had or have changed, the head does not fit the task, no answer is shared.
 
     """
-    refuse_changed(run)
+    check_unchanged(run)
     config = {**run.config["config"], "task": asked.task}
-    _refuse_other_heads(config["task"], run.config["config"]["task"])
+    _check_head(config["task"], run.config["config"]["task"])
     train = check_config(TrainConfig, config["train"])
     runtime = Runtime(find_device(device), bf16=train.precision == "bf16")
-    answers = answers_of(config)
+    answers = answer_names(config)
     entry, options = lookup_options(DATASETS, asked.data, "data")
     dataset = entry.cls(options)
     examples = dataset.examples(asked.split)
@@ -181,9 +185,9 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
     task = entry_of(TASKS, config["task"], "task")
     task.cls.check(task.name, entry.name, entry.cls.offers(options), dataset.answers)
     hidden = asked.split in entry.cls.hidden(options)
-    mapped = by_name(examples, tuple(dataset.answers), answers) if task.cls.answering and not hidden else examples
+    mapped = map_targets(examples, tuple(dataset.answers), answers) if task.cls.answering and not hidden else examples
     cached = cached_towers(config) if asked.own_data else set()
-    model = model_of(config, answers, seed=run.config["seed"], device=device, towers=running(config, cached))
+    model = build_model(config, answers, seed=run.config["seed"], device=device, towers=running(config, cached))
     about = restore(model.network, run)
     loader = gather(
         config,
@@ -194,7 +198,7 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
         progress=lambda _: progress,
         device=str(runtime.device),
     ).loader(mapped)
-    _refuse_unreadable(loader, entry.name)
+    _check_readable(loader, entry.name)
     size, done = evaluation_batch(train), 0
 
     def between() -> None:
@@ -203,7 +207,7 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
         done += size
 
     evaluation = evaluate(ForwardContext(model.network, runtime), loader, size, between)
-    return Judged(
+    return EvaluatedRun(
         run=run,
         wanted=asked,
         step=about.get("step"),
@@ -216,7 +220,7 @@ def judge(run: FoundRun, asked: Wanted, *, device: str = "auto", progress: Progr
     )
 
 
-def by_name(examples: Sequence[Example], theirs: Sequence[str], ours: Sequence[str]) -> list[Example]:
+def map_targets(examples: Sequence[Example], theirs: Sequence[str], ours: Sequence[str]) -> list[Example]:
     """Number the right answers of examples as the model does; −1 where it cannot give them.
 
     Raises:
@@ -247,7 +251,7 @@ def _node(registry: Registry[Any], own: Mapping[str, Any], text: str | None, key
     if text is None:
         return dict(own)
     given: dict[str, Any] = {}
-    for position, part in enumerate(_parts(text)):
+    for position, part in enumerate(_split_options(text)):
         option, equals, value = part.partition("=")
         if not equals and position == 0:
             option, value = "name", part
@@ -264,7 +268,7 @@ def _node(registry: Registry[Any], own: Mapping[str, Any], text: str | None, key
     return {"name": entry.name, **to_plain(options)}
 
 
-def _parts(text: str) -> list[str]:
+def _split_options(text: str) -> list[str]:
     """Split at commas, but not within brackets: values may be lists."""
     parts, depth = [""], 0
     for letter in text:
@@ -276,14 +280,14 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def _refuse_other_heads(task: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
+def _check_head(task: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
     if task["name"] != trained["name"]:
         raise UserError(
             f"the run was trained for {trained['name']!r}: it has no head for {task['name']!r}", key="--task"
         )
 
 
-def _refuse_unreadable(loader: Loader, data: str) -> None:
+def _check_readable(loader: Loader, data: str) -> None:
     """Refuse data that the run's towers cannot read, by its first example."""
     try:
         loader.batch([0])

@@ -22,12 +22,12 @@ from mtlab.runs.find import FoundRun, find_run
 if TYPE_CHECKING:
     from mtlab.inference.encoding import Model
 
-MANY = 5000  #: ids among which a nearest one is still sought
+MAX_IDS = 5000  #: ids among which a nearest one is still sought
 Pair = tuple[Path, str]  #: a file with an image, and a sentence
 
 
 @dataclass(frozen=True)
-class Inspected:
+class Inspection:
     """What a model does with some examples."""
 
     title: str
@@ -46,7 +46,7 @@ def inspect(
     example: str | None = None,
     device: str = "cpu",
     plugins: bool = True,
-) -> Inspected:
+) -> Inspection:
     """Look into a model.
 
     Recorded examples are read from the run, without torch; for anything else the model is run.
@@ -80,7 +80,7 @@ def inspect(
         place = 0 if example is None else _recorded(known, example)
         if place is not None:
             about += "" if known.step is None else f", of step {known.step}"
-            return Inspected(found.title, about, known, place, lambda key: run_dataset.load_image(data, key))
+            return Inspection(found.title, about, known, place, lambda key: run_dataset.load_image(data, key))
     if not isinstance(data, Missing):
         _find(data, example, known, found)  # before the model is loaded, which takes seconds
     model = _loaded(target, root, device, plugins=plugins)
@@ -92,7 +92,7 @@ def inspect(
     why = f"{known.why}: the model was run on it now" if isinstance(known, Missing) and best else None
     tokens, remarks = _run(model, picture, told)
     remarks = (*remarks, *([why] if why else []))
-    return Inspected(found.title, about, tokens, 0, lambda _: picture, remarks)
+    return Inspection(found.title, about, tokens, 0, lambda _: picture, remarks)
 
 
 def _recorded(known: Tokens, wanted: str) -> int | None:
@@ -109,13 +109,13 @@ def _loaded(target: str, root: Path, device: str, *, plugins: bool) -> Model:
     return load(target, store=root, device=device, plugins=plugins)
 
 
-def _pair(model: Model, pair: Pair, title: str, about: str) -> Inspected:
+def _pair(model: Model, pair: Pair, title: str, about: str) -> Inspection:
     from mtlab.inference.encoding import pixels
 
     picture = pixels(pair[0])
     told = RecordedExample("", pair[0].name, pair[1], pair[0].name, ())
     tokens, remarks = _run(model, picture, told)
-    return Inspected(title, about, tokens, 0, lambda _: picture, remarks)
+    return Inspection(title, about, tokens, 0, lambda _: picture, remarks)
 
 
 def _run(model: Model, picture: ImageArray, told: RecordedExample) -> tuple[Tokens, tuple[str, ...]]:
@@ -170,7 +170,7 @@ def _find(data: Dataset, wanted: str | None, known: Tokens | Missing | None, fou
         for each in examples:
             if wanted is None or each.id == wanted:
                 return each
-        ids += [each.id for each in examples[: max(0, MANY - len(ids))]]
+        ids += [each.id for each in examples[: max(0, MAX_IDS - len(ids))]]
     raise UserError(f"no example {wanted!r} in the data of {found.title}; {_near(wanted, ids)}", key="--example")
 
 
@@ -179,7 +179,7 @@ def _near(wanted: str | None, ids: list[str]) -> str:
     return told if told.startswith("did you") else f"they are called like {', '.join(ids[:3])}"
 
 
-def summary(inspected: Inspected, kind: reader.Kind) -> Mapping[str, Any]:
+def summary(inspected: Inspection, kind: reader.Kind) -> Mapping[str, Any]:
     """Write the example that was asked for as plain data, see docs/json.md."""
     from mtlab.recording.token_levels import level_numbers, token_levels
 

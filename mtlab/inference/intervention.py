@@ -17,7 +17,7 @@ from mtlab.config.schema import TrainConfig
 from mtlab.data.base import DATASETS
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
-from mtlab.inference.loading import answers_of, model_of, refuse_changed, restore
+from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model.forward import Runtime
 from mtlab.runs import schemas, sums
@@ -40,7 +40,7 @@ def swap_key(seed: int) -> str:
     return f"swap/{seed}"
 
 
-def place(found: FoundRun) -> Path:
+def results_path(found: FoundRun) -> Path:
     """Return where the results of a run's interventions lie.
 
     Raises:
@@ -54,9 +54,9 @@ def place(found: FoundRun) -> Path:
     return found.store.derived(found.id) / "interventions.json"
 
 
-def known(found: FoundRun) -> dict[str, Any]:
+def known_results(found: FoundRun) -> dict[str, Any]:
     """Read what is known already, measured by the run itself or later: key → result."""
-    kept = _kept(place(found))
+    kept = _read_results(results_path(found))
     recorded = (cast("Store", found.store).result(found.id) or {}).get("interventions")
     if recorded is not None:
         schemas.check({STANDARD: recorded}, schemas.INTERVENTIONS, found.folder / "result.json", advice=sums.ADVICE)
@@ -74,7 +74,7 @@ def other_seeds(found: FoundRun) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedRun:
     """A finished run, ready to be run on its validation data."""
 
     config: Mapping[str, Any]
@@ -90,23 +90,23 @@ class Opened:
         return {"text": text, "image": image}
 
 
-def open_run(found: FoundRun, *, device: str = "auto") -> Opened:
+def load_run(found: FoundRun, *, device: str = "auto") -> LoadedRun:
     """Open a finished run; its plug-ins must be there already.
 
     Raises:
         UserError: data or weights cannot be had or have changed, or its task has no loop.
 
     """
-    refuse_changed(found)
+    check_unchanged(found)
     config = found.config["config"]
     entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
     cached = cached_towers(config)
     train = check_config(TrainConfig, config["train"])
     runtime = Runtime(find_device(device), bf16=train.precision == "bf16")
-    answers = answers_of(config)
+    answers = answer_names(config)
     towers = running(config, cached)
-    model = model_of(config, answers, seed=found.config["seed"], device=device, towers=towers).network
+    model = build_model(config, answers, seed=found.config["seed"], device=device, towers=towers).network
     restore(model, found)
     loader = gather(
         config,
@@ -117,7 +117,7 @@ def open_run(found: FoundRun, *, device: str = "auto") -> Opened:
         progress=lambda _: lambda _, __: None,
         device=str(runtime.device),
     ).loader(dataset.examples("val"))
-    return Opened(config, model, loader, evaluation_batch(train), runtime)
+    return LoadedRun(config, model, loader, evaluation_batch(train), runtime)
 
 
 def measure(
@@ -142,10 +142,10 @@ def measure(
         value | None, "image": value | None, "both": value | None}`, None where its managers have no weights.
 
     Raises:
-        UserError: a seed is not there, or see `open_run`.
+        UserError: a seed is not there, or see `load_run`.
 
     """
-    path, store = place(found), cast("Store", found.store)
+    path, store = results_path(found), cast("Store", found.store)
     if seeds and not _answers(found):
         raise UserError(
             f"{found.config['config']['task']['name']!r} runs several passes over a text and an image: another seed's "
@@ -153,9 +153,9 @@ def measure(
             file="command line",
             key="--swap",
         )
-    others = [_other(found, store, seed) for seed in seeds]
-    run = open_run(found, device=device)
-    mixing = _mixing(run)
+    others = [_find_other(found, store, seed) for seed in seeds]
+    run = load_run(found, device=device)
+    mixing = _weighted_modalities(run)
     size = -(-len(run.loader) // run.batch)
     passes = (_passes(run, mixing) if standard else 0) + len(seeds) * (len(mixing) + (len(mixing) == 2))
     done = 0
@@ -165,20 +165,20 @@ def measure(
         progress(done // size, passes)
         done += 1
 
-    result = known(found)
+    result = known_results(found)
     if standard:
         result[STANDARD] = interventions.measure(
             run.model, run.loader, run.batch, run.runtime, run.levels, mixing, between
         )
-        _keep(path, STANDARD, result[STANDARD])
+        _write_result(path, STANDARD, result[STANDARD])
     for seed, other in zip(seeds, others, strict=True):
         key = swap_key(seed)
-        result[key] = _swap(run, open_run(other, device=device), mixing, between)
-        _keep(path, key, result[key])
+        result[key] = _swap(run, load_run(other, device=device), mixing, between)
+        _write_result(path, key, result[key])
     return result
 
 
-def _swap(run: Opened, other: Opened, mixing: set[Modality], between: Callable[[], None]) -> dict[str, Any]:
+def _swap(run: LoadedRun, other: LoadedRun, mixing: set[Modality], between: Callable[[], None]) -> dict[str, Any]:
     def value(*modalities: Modality) -> float | None:
         if not mixing.issuperset(modalities):
             return None
@@ -188,7 +188,7 @@ def _swap(run: Opened, other: Opened, mixing: set[Modality], between: Callable[[
     return {"metric": metric, "text": value("text"), "image": value("image"), "both": value(*MODALITIES)}
 
 
-def _other(found: FoundRun, store: Store, seed: int) -> FoundRun:
+def _find_other(found: FoundRun, store: Store, seed: int) -> FoundRun:
     there = other_seeds(found)
     if seed not in there:
         told = ", ".join(map(str, there)) or "none"
@@ -207,12 +207,12 @@ def _answers(found: FoundRun) -> bool:
         return True
 
 
-def _keep(path: Path, key: str, result: Mapping[str, Any]) -> None:
+def _write_result(path: Path, key: str, result: Mapping[str, Any]) -> None:
     """Add a result to those that are stored, which another process may have added to."""
-    files.write_json(path, _kept(path) | {key: result})
+    files.write_json(path, _read_results(path) | {key: result})
 
 
-def _kept(path: Path) -> dict[str, Any]:
+def _read_results(path: Path) -> dict[str, Any]:
     """Read the results that are stored.
 
     Raises:
@@ -227,7 +227,7 @@ def _kept(path: Path) -> dict[str, Any]:
     return kept
 
 
-def _mixing(run: Opened) -> set[Modality]:
+def _weighted_modalities(run: LoadedRun) -> set[Modality]:
     """Tell the modalities whose managers all have weights, by a look at one example."""
     from mtlab.recording import averages, probe
 
@@ -236,5 +236,5 @@ def _mixing(run: Opened) -> set[Modality]:
     return averages.mixing(names, run.model.encoder.config.cross_layers)
 
 
-def _passes(run: Opened, mixing: set[Modality]) -> int:
+def _passes(run: LoadedRun, mixing: set[Modality]) -> int:
     return sum(len(levels) + 2 * (modality in mixing) for modality, levels in run.levels.items())

@@ -19,7 +19,7 @@ from mtlab.towers.build import build_tower, tower_shape
 from mtlab.training.environment import device as find_device
 
 
-def bring_plugins(found: FoundRun, *, allowed: bool) -> None:
+def import_run_plugins(found: FoundRun, *, allowed: bool) -> None:
     """Import the plug-ins that a run was trained with.
 
     Raises:
@@ -32,7 +32,7 @@ def bring_plugins(found: FoundRun, *, allowed: bool) -> None:
         raise error.at(file=found.folder / "config.json") from None
 
 
-def refuse_changed(found: FoundRun) -> None:
+def check_unchanged(found: FoundRun) -> None:
     """Refuse a run whose classes, towers or data are no longer those that it was trained with.
 
     Its weights would go into another model, or its answers get other names, and nobody would notice.
@@ -58,13 +58,13 @@ def refuse_changed(found: FoundRun) -> None:
             raise UserError(f"{what} have changed since, or are not here", file=found.folder, key=node)
 
 
-def answers_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+def answer_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Name what a resolved configuration's head chooses from."""
     entry, options = lookup_options(DATASETS, config["data"], "data")
     return tuple(entry.cls(options).answers)
 
 
-def model_of(
+def build_model(
     config: Mapping[str, Any],
     answers: Sequence[str] | int,
     *,
@@ -117,7 +117,7 @@ def restore(network: TaskModel, found: FoundRun) -> dict[str, Any]:
     return about
 
 
-def imported(folder: Path, device: str) -> Model:
+def load_imported(folder: Path, device: str) -> Model:
     """Load the folder of an imported checkpoint.
 
     Raises:
@@ -128,7 +128,7 @@ def imported(folder: Path, device: str) -> Model:
     from mtlab.runs.imported import read_folder
 
     found = read_folder(folder)
-    model = model_of(fill_defaults(found.config), found.answers, device=device)
+    model = build_model(fill_defaults(found.config), found.answers, device=device)
     own = model.network.state_dict()
     odd = sorted(set(own) ^ set(found.tensors))
     if odd or any(own[name].shape != tensor.shape for name, tensor in found.tensors.items()):

@@ -12,7 +12,7 @@ from typing import Any
 from mtlab.errors import UserError
 from mtlab.interop.families import Shapes
 from mtlab.interop.heads import CLASSIFIERS
-from mtlab.interop.names import Layout, Link
+from mtlab.interop.weight_names import CheckpointLayout, Link
 
 BRIDGES: dict[Link, str] = {  #: what a bridge computes → our manager
     "add": "bridge",
@@ -25,7 +25,7 @@ TEXT_FOLDER, VISION_FILE = "text", "vision.safetensors"  #: the towers, within t
 
 
 @dataclass(frozen=True)
-class Facts:
+class Hyperparameters:
     """What shapes do not tell. None: as published."""
 
     heads: int | None = None  #: of the cross-modal layers
@@ -38,7 +38,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class CheckpointSizes:
     """What the shapes tell."""
 
     width: int
@@ -53,7 +53,7 @@ class Sizes:
     grid: int
 
 
-def sizes(layout: Layout, shapes: Shapes) -> Sizes:
+def infer_sizes(layout: CheckpointLayout, shapes: Shapes) -> CheckpointSizes:
     """Read the sizes off the shapes; what most weights agree on counts, so that a misshapen one is told of, not obeyed.
 
     Raises:
@@ -66,31 +66,39 @@ def sizes(layout: Layout, shapes: Shapes) -> Sizes:
     cross = r"(bridgetower\.)?cross_modal_(text|image)_"
     conv = vision + (r"conv1\.weight" if official else r"embeddings\.patch_embedding\.weight")
     table = vision + ("positional_embedding" if official else r"embeddings\.position_embedding\.weight")
-    width = _most(shapes, {cross + r"layers\..*LayerNorm\.bias": 0, cross + r"pooler\.dense\.bias": 0}, "width")
-    inner = _most(shapes, {cross + r"layers\.\d+\.intermediate\.dense\.bias": 0}, "feed-forward width", 4 * width)
+    width = _most_common(shapes, {cross + r"layers\..*LayerNorm\.bias": 0, cross + r"pooler\.dense\.bias": 0}, "width")
+    inner = _most_common(
+        shapes, {cross + r"layers\.\d+\.intermediate\.dense\.bias": 0}, "feed-forward width", 4 * width
+    )
     words = {text + r"embeddings\.word_embeddings\.weight": 0, r"mlm_score\.(bias|decoder\.weight)": 0}
-    tokens = _most(shapes, {table: 0}, "number of image tokens")
+    tokens = _most_common(shapes, {table: 0}, "number of image tokens")
     grid = isqrt(tokens - 1)
     if grid**2 + 1 != tokens:
         name = next(name for name in shapes if re.fullmatch(table, name))
         raise UserError(f"{name}: {tokens} positions are no class token and square grid")
     if inner % width:
         raise UserError(f"the cross-modal feed-forward width {inner} is no multiple of the width {width}")
-    return Sizes(
+    return CheckpointSizes(
         width=width,
         ratio=inner // width,
-        text_width=_most(shapes, {text + r".*LayerNorm\.bias": 0}, "width of the text tower"),
-        text_inner=_most(shapes, {text + r".*intermediate\.dense\.bias": 0}, "feed-forward width of the text tower"),
-        vocabulary=_most(shapes, words, "vocabulary"),
-        positions=_most(shapes, {text + r"embeddings\.position_embeddings\.weight": 0}, "number of text positions"),
-        text_types=_most(shapes, {text + r"embeddings\.token_type_embeddings\.weight": 0}, "number of token types"),
-        vision_width=_most(shapes, {vision + r".*(ln_\w+)\.bias": 0}, "width of the vision tower"),
-        patch=_most(shapes, {conv: -1}, "side of a patch"),
+        text_width=_most_common(shapes, {text + r".*LayerNorm\.bias": 0}, "width of the text tower"),
+        text_inner=_most_common(
+            shapes, {text + r".*intermediate\.dense\.bias": 0}, "feed-forward width of the text tower"
+        ),
+        vocabulary=_most_common(shapes, words, "vocabulary"),
+        positions=_most_common(
+            shapes, {text + r"embeddings\.position_embeddings\.weight": 0}, "number of text positions"
+        ),
+        text_types=_most_common(
+            shapes, {text + r"embeddings\.token_type_embeddings\.weight": 0}, "number of token types"
+        ),
+        vision_width=_most_common(shapes, {vision + r".*(ln_\w+)\.bias": 0}, "width of the vision tower"),
+        patch=_most_common(shapes, {conv: -1}, "side of a patch"),
         grid=grid,
     )
 
 
-def text_configuration(layout: Layout, found: Sizes, facts: Facts) -> dict[str, Any]:
+def text_config(layout: CheckpointLayout, found: CheckpointSizes, facts: Hyperparameters) -> dict[str, Any]:
     """Give the text tower's configuration for transformers: of RoBERTa, or of BERT, which tells two token types apart.
 
     Raises:
@@ -116,7 +124,9 @@ def text_configuration(layout: Layout, found: Sizes, facts: Facts) -> dict[str, 
     return {**published, **measured, "num_attention_heads": _heads(given, found.text_width, "text-heads")}
 
 
-def configuration(layout: Layout, shapes: Shapes, found: Sizes, facts: Facts) -> dict[str, Any]:
+def infer_config(
+    layout: CheckpointLayout, shapes: Shapes, found: CheckpointSizes, facts: Hyperparameters
+) -> dict[str, Any]:
     """Write the sections text, vision, model and manager of a configuration of ours; towers lie beside it.
 
     Raises:
@@ -162,7 +172,9 @@ def configuration(layout: Layout, shapes: Shapes, found: Sizes, facts: Facts) ->
     }
 
 
-def task(layout: Layout, shapes: Shapes, found: Sizes, name: str) -> tuple[dict[str, Any], int]:
+def infer_task(
+    layout: CheckpointLayout, shapes: Shapes, found: CheckpointSizes, name: str
+) -> tuple[dict[str, Any], int]:
     """Write the task node for the heads that a checkpoint has, and count its answers."""
     width = 2 * found.width
     kind = CLASSIFIERS.get(name)
@@ -186,7 +198,7 @@ def task(layout: Layout, shapes: Shapes, found: Sizes, name: str) -> tuple[dict[
     return node, last[0]
 
 
-def likely_task(layout: Layout) -> str:
+def guess_task(layout: CheckpointLayout) -> str:
     """Name the task whose heads a checkpoint has; with heads of several: pre-training's, if it has them."""
     heads = set(layout.heads)
     if "mlm" in heads:
@@ -196,20 +208,20 @@ def likely_task(layout: Layout) -> str:
     return next((name for name, kind in CLASSIFIERS.items() if kind in heads), "pretraining")
 
 
-def _manager(layout: Layout, shapes: Shapes) -> dict[str, Any]:
+def _manager(layout: CheckpointLayout, shapes: Shapes) -> dict[str, Any]:
     if layout.family == "meter":
         return {"name": "last"}
     if layout.family == "bridgetower":
         return {"name": BRIDGES[layout.link]}
     scores = r"cross_modal_\w+\.\d+\.manager_layer\.layer_scores(_cross)?"
-    cells = _most(shapes, {scores: -1}, "shape of the layer scores")
+    cells = _most_common(shapes, {scores: -1}, "shape of the layer scores")
     shared = {"weight": "scalar" if cells == 1 else "vector", "noise": 1.0}
     if layout.adaptive:
         return {"name": "adaptive", "query": "fused", "mask_query": False, **shared}
     return {"name": "static", **shared}
 
 
-def _layers(layout: Layout) -> tuple[Any, Any]:
+def _layers(layout: CheckpointLayout) -> tuple[Any, Any]:
     """Say which levels are offered: those that the published model reads.
 
     BridgeTower counts its pairs from the text tower's depth, for images as well.
@@ -229,7 +241,7 @@ def _layers(layout: Layout) -> tuple[Any, Any]:
     return top, top if layout.text_layers == layout.vision_layers else pairs
 
 
-def _gate(layout: Layout) -> dict[str, Any]:
+def _gate(layout: CheckpointLayout) -> dict[str, Any]:
     return {"gate": True} if layout.gate else {}
 
 
@@ -244,7 +256,7 @@ def _heads(given: int | None, width: int, option: str) -> int:
     return heads
 
 
-def _most(shapes: Shapes, patterns: Mapping[str, int], what: str, default: int | None = None) -> int:
+def _most_common(shapes: Shapes, patterns: Mapping[str, int], what: str, default: int | None = None) -> int:
     """Return what most of the weights of these names (whole, as patterns → axis) have as size."""
     counted: Counter[int] = Counter()
     for pattern, axis in patterns.items():

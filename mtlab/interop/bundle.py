@@ -20,8 +20,8 @@ from torch import Tensor
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.interop import architecture
-from mtlab.interop.families import recognise
-from mtlab.interop.names import Layout, listed, table, to_ours
+from mtlab.interop.families import detect_layout
+from mtlab.interop.weight_names import CheckpointLayout, list_names, to_ours, weight_mappings
 from mtlab.tasks.build import TaskModel, construct
 from mtlab.towers.base import Tower
 from mtlab.towers.build import TowerKind, build_tower, tower_shape
@@ -44,7 +44,7 @@ class Bundle:
     config: Mapping[str, Any]
     weights: Mapping[str, Tensor]
     io: Mapping[str, Tensor]
-    layout: Layout
+    layout: CheckpointLayout
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class Bundle:
         return self.io[f"in/{INPUTS[self.layout.dialect][2]}"].bool()
 
 
-def read(folder: Path) -> Bundle:
+def read_bundle(folder: Path) -> Bundle:
     """Read a bundle.
 
     Raises:
@@ -84,24 +84,24 @@ def read(folder: Path) -> Bundle:
         raise UserError("no such bundle: expected a folder", file=folder)
     missing = [name for name in (WEIGHTS, IO, CONFIG) if not (folder / name).is_file()]
     if missing:
-        raise UserError(f"is no bundle: it has no {listed(missing)}", file=folder)
+        raise UserError(f"is no bundle: it has no {list_names(missing)}", file=folder)
     config = files.read_json(folder / CONFIG)
     if not isinstance(config, dict):
         raise UserError("expected a mapping", file=folder / CONFIG)
     weights, io = read_tensors(folder / WEIGHTS), read_tensors(folder / IO)
     try:
-        layout = recognise({name: tuple(tensor.shape) for name, tensor in weights.items()})
+        layout = detect_layout({name: tuple(tensor.shape) for name, tensor in weights.items()})
     except UserError as error:
         raise error.at(file=folder / WEIGHTS) from None
     lacking = [f"in/{name}" for name in INPUTS[layout.dialect] if f"in/{name}" not in io]
     if lacking:
-        raise UserError(f"lacks the inputs {listed(lacking)}", file=folder / IO)
+        raise UserError(f"lacks the inputs {list_names(lacking)}", file=folder / IO)
     if not any(name.startswith(OUTPUTS) for name in io):
         raise UserError("holds no outputs (out/…, mid/…, loss/…): there is nothing to compare with", file=folder / IO)
     return Bundle(folder, config, weights, io, layout)
 
 
-def facts(bundle: Bundle) -> architecture.Facts:
+def hyperparameters(bundle: Bundle) -> architecture.Hyperparameters:
     """Read off the bundle's configuration what shapes do not tell.
 
     Raises:
@@ -129,7 +129,7 @@ def facts(bundle: Bundle) -> architecture.Facts:
     odd = [key for key in _TEXT if key in text and isinstance(text[key], str) != (key == "hidden_act")]
     if odd:
         raise UserError(f"the text tower's {odd[0]} cannot be {text[odd[0]]!r}", file=bundle.folder / CONFIG)
-    return architecture.Facts(
+    return architecture.Hyperparameters(
         heads=heads,
         text_heads=text_heads,
         vision_heads=vision_heads,
@@ -141,7 +141,7 @@ def facts(bundle: Bundle) -> architecture.Facts:
 
 
 @contextmanager
-def rebuilt(bundle: Bundle) -> Iterator[Rebuilt]:
+def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
     """Describe the bundle's model as a configuration of ours; its text tower's lies in a folder while this is open.
 
     Raises:
@@ -150,9 +150,9 @@ def rebuilt(bundle: Bundle) -> Iterator[Rebuilt]:
     """
     shapes = bundle.shapes
     try:
-        sizes, known = architecture.sizes(bundle.layout, shapes), facts(bundle)
-        sections = architecture.configuration(bundle.layout, shapes, sizes, known)
-        encoder = architecture.text_configuration(bundle.layout, sizes, known)
+        sizes, known = architecture.infer_sizes(bundle.layout, shapes), hyperparameters(bundle)
+        sections = architecture.infer_config(bundle.layout, shapes, sizes, known)
+        encoder = architecture.text_config(bundle.layout, sizes, known)
     except UserError as error:
         raise error.at(file=bundle.folder) from None
     with TemporaryDirectory(prefix="mtlab-bundle-") as folder:
@@ -166,16 +166,16 @@ def rebuilt(bundle: Bundle) -> Iterator[Rebuilt]:
         except TypeError as error:  # transformers checks the types of a configuration
             first = " ".join(str(error).split())[:160]
             raise UserError(f"is no configuration of a text tower: {first}", file=bundle.folder / CONFIG) from None
-        yield Rebuilt(bundle, sections, sizes, text, vision)
+        yield RebuiltModel(bundle, sections, sizes, text, vision)
 
 
 @dataclass(frozen=True)
-class Rebuilt:
+class RebuiltModel:
     """The bundle's model in our terms."""
 
     bundle: Bundle
     sections: Mapping[str, Any]  #: text, vision, model, manager
-    sizes: architecture.Sizes
+    sizes: architecture.CheckpointSizes
     text_tower: Tower[Any]  #: shared by all models that are built
     vision_tower: Tower[Any]
 
@@ -191,7 +191,7 @@ class Rebuilt:
 
         """
         layout = self.bundle.layout
-        node, answers = architecture.task(layout, self.bundle.shapes, self.sizes, task)
+        node, answers = architecture.infer_task(layout, self.bundle.shapes, self.sizes, task)
         text, vision = tower_shape("text", self.sections["text"]), tower_shape("vision", self.sections["vision"])
         model = construct(
             {**self.sections, "task": node},
@@ -202,17 +202,19 @@ class Rebuilt:
             vision_tower=self.vision_tower,
         )
         try:
-            entries = table(layout, task)
+            entries = weight_mappings(layout, task)
             tensors, _ = to_ours(self.bundle.weights, entries)
             called = {name: " + ".join(entry.theirs) for entry in entries for name in entry.ours}
-            fill(model, tensors, called, heads=heads)
+            load_parameters(model, tensors, called, heads=heads)
         except UserError as error:
             raise error.at(file=self.bundle.folder / WEIGHTS) from None
         return model.eval()
 
 
 @torch.no_grad()
-def fill(model: TaskModel, tensors: Mapping[str, Tensor], called: Mapping[str, str], *, heads: bool = True) -> None:
+def load_parameters(
+    model: TaskModel, tensors: Mapping[str, Tensor], called: Mapping[str, str], *, heads: bool = True
+) -> None:
     """Give every parameter of a model its value, but for heads where `heads` is false.
 
     Args:
@@ -230,8 +232,8 @@ def fill(model: TaskModel, tensors: Mapping[str, Tensor], called: Mapping[str, s
     fitted = {name: enlarged(name, tensor, own[name]) if name in own else tensor for name, tensor in tensors.items()}
     lacking, left = sorted(set(own) - set(fitted)), sorted(set(fitted) - set(own))
     if lacking or left:
-        told = [f"no value for {listed(lacking)}"] if lacking else []
-        told += [f"no place for {listed([called.get(name, name) for name in left])}"] if left else []
+        told = [f"no value for {list_names(lacking)}"] if lacking else []
+        told += [f"no place for {list_names([called.get(name, name) for name in left])}"] if left else []
         raise UserError(f"does not fit the model: {' and '.join(told)}")
     for name, parameter in own.items():
         if fitted[name].shape != parameter.shape:

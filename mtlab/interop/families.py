@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from mtlab.errors import UserError
-from mtlab.interop.names import LINKS, Dialect, Family, Layout, Link
+from mtlab.interop.weight_names import LINKS, CheckpointLayout, Dialect, Family, Link
 
 Shapes = Mapping[str, tuple[int, ...]]  #: a weight's name → its shape
 
@@ -36,7 +36,7 @@ DEAD = re.compile(
 )
 
 
-def recognise(shapes: Shapes) -> Layout:
+def detect_layout(shapes: Shapes) -> CheckpointLayout:
     """Tell the layout of a state dict; a few missing or misnamed weights do not mislead it.
 
     Args:
@@ -53,7 +53,7 @@ def recognise(shapes: Shapes) -> Layout:
     vision = "vit_model.visual" if dialect == "official" else f"{prefix}vision_model.visual"
     types = shapes.get(f"{prefix}token_type_embeddings.weight", (2,))[0]
     manager = f"{cross}(?:text|image)_manager_tower"
-    return Layout(
+    return CheckpointLayout(
         family=family,
         dialect=dialect,
         prefix=prefix,

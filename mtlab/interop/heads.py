@@ -31,7 +31,7 @@ _WITHIN = {
 _STARTS = {"mlm": "mlm_score.", "itm": "itm_score.", "itc": "cross_modal_itc_"}
 
 
-def inside(names: tuple[str, ...]) -> dict[str, str]:
+def names_in_head(names: tuple[str, ...]) -> dict[str, str]:
     """Name a published head's weights within our head: `mlm_score.transform.dense.bias` → `dense.bias`."""
     found = {}
     for name in names:
@@ -41,8 +41,8 @@ def inside(names: tuple[str, ...]) -> dict[str, str]:
     return {name: own.removeprefix("0.") if single else own for name, own in found.items()}
 
 
-def published(kind: str, ours: Iterable[str]) -> tuple[str, ...]:
-    """Name the weights within a head of ours as the published code does; the inverse of `inside`."""
+def published_names(kind: str, ours: Iterable[str]) -> tuple[str, ...]:
+    """Name the weights within a head of ours as the published code does; the inverse of `names_in_head`."""
     own = [name for name in ours if name != TEMPERATURE]
     if kind in CLASSIFIERS.values():
         single = len(own) == 2

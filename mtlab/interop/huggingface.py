@@ -14,12 +14,12 @@ from torch import Tensor
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.interop import lightning
-from mtlab.interop.architecture import CLIP_HEAD, Facts
+from mtlab.interop.architecture import CLIP_HEAD, Hyperparameters
 from mtlab.towers.loading import hub
 
 if TYPE_CHECKING:
-    from mtlab.interop.names import Layout
-    from mtlab.interop.sources import Source
+    from mtlab.interop.export_source import ExportSource
+    from mtlab.interop.weight_names import CheckpointLayout
 
 KIND = "bridgetower"
 EPS = 1e-5  #: of the LayerNorms in bridges and vision tower, here and in the published code
@@ -54,16 +54,16 @@ FIXED: tuple[tuple[str, Any, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Read:
+class PublishedCheckpoint:
     """A checkpoint as it was found."""
 
     tensors: dict[str, Tensor]
-    facts: Facts  #: what shapes do not tell
+    facts: Hyperparameters  #: what shapes do not tell
     config: Mapping[str, Any]  #: Hugging Face's configuration, as it stands in the file
     folder: Path | None  #: where a tokeniser may lie
 
 
-def read(path: Path) -> Read:
+def read_folder(path: Path) -> PublishedCheckpoint:
     """Read a folder of Hugging Face's BridgeTower: `config.json`, and safetensors or PyTorch weights in any shards.
 
     Raises:
@@ -81,11 +81,11 @@ def read(path: Path) -> Read:
     if not weights:
         raise UserError("holds no weights (*.safetensors or *.bin)", file=path)
     _refuse_missing_shards(path, {file.name for file in weights})
-    facts = _facts(written, path / "config.json")
+    facts = _hyperparameters(written, path / "config.json")
     tensors: dict[str, Tensor] = {}
     for file in weights:
-        tensors |= lightning.read(file).tensors
-    return Read(tensors, facts, written, path)
+        tensors |= lightning.read_file(file).tensors
+    return PublishedCheckpoint(tensors, facts, written, path)
 
 
 def _refuse_missing_shards(path: Path, found: set[str]) -> None:
@@ -118,7 +118,7 @@ def copy_tokeniser(source: Path | None, place: Path) -> bool:
 NO_TOKENISER = ("config.json", "preprocessor_config.json", "generation_config.json", "README.txt")
 
 
-def configuration(source: Source, layout: Layout) -> dict[str, Any]:
+def configuration(source: ExportSource, layout: CheckpointLayout) -> dict[str, Any]:
     """Write Hugging Face's configuration for a model of ours that it can hold, see `representable`."""
     from transformers import BridgeTowerConfig
 
@@ -144,7 +144,7 @@ def configuration(source: Source, layout: Layout) -> dict[str, Any]:
     return plain
 
 
-def _facts(written: Mapping[str, Any], file: Path) -> Facts:
+def _hyperparameters(written: Mapping[str, Any], file: Path) -> Hyperparameters:
     from transformers import BridgeTowerConfig
 
     try:
@@ -159,7 +159,7 @@ def _facts(written: Mapping[str, Any], file: Path) -> Facts:
             raise UserError(f"our model needs {value!r}, found {found!r} ({meaning})", file=file, key=option)
     text = config["text_config"]
     width = config["vision_config"]["hidden_size"]
-    return Facts(
+    return Hyperparameters(
         heads=text["num_attention_heads"],
         text_heads=text["num_attention_heads"],
         vision_heads=width // CLIP_HEAD or None,

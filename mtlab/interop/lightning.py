@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mtlab.errors import UserError
-from mtlab.interop.architecture import Facts
+from mtlab.interop.architecture import Hyperparameters
 from mtlab.towers.loading.weights import is_pickle
 
 #: What a file may name beside tensors. Each is replaced by a class that does nothing; none is imported.
@@ -38,14 +38,14 @@ ALLOWED = (
 
 
 @dataclass(frozen=True)
-class Read:
+class LightningFile:
     """What a checkpoint file holds that matters here."""
 
     tensors: dict[str, Tensor]
     options: Mapping[str, Any]  #: the training script's settings, where Lightning kept them
 
 
-def read(path: Path) -> Read:
+def read_file(path: Path) -> LightningFile:
     """Read a `.ckpt` file (Lightning's, or a bare state dict) or a safetensors file, memory-mapped where it can be.
 
     Raises:
@@ -57,27 +57,27 @@ def read(path: Path) -> Read:
     if path.suffix == ".safetensors":
         from mtlab.towers.loading.weights import read_tensors
 
-        return Read(read_tensors(path), {})
-    data = _unpickled(path)
+        return LightningFile(read_tensors(path), {})
+    data = _unpickle(path)
     state = data.get("state_dict", data) if isinstance(data, Mapping) else {}
     tensors = {name: value for name, value in dict(state).items() if isinstance(value, Tensor)}
     if not tensors or not all(isinstance(name, str) for name in tensors):
         raise UserError("holds no named tensors (expected a state_dict)", file=path)
-    return Read(tensors, _options(data))
+    return LightningFile(tensors, _options(data))
 
 
-def facts(options: Mapping[str, Any]) -> Facts:
+def hyperparameters(options: Mapping[str, Any]) -> Hyperparameters:
     """Take from the published scripts' settings what shapes do not tell; what is not there is as published."""
     found = {
         ours: options[theirs] for theirs, ours in _SETTINGS.items() if isinstance(options.get(theirs), int | float)
     }
-    return Facts(**found)
+    return Hyperparameters(**found)
 
 
 _SETTINGS = {"num_heads": "heads", "drop_rate": "dropout", "max_text_len": "max_length"}
 
 
-def _unpickled(path: Path) -> Any:
+def _unpickle(path: Path) -> Any:
     stand_ins: list[Any] = [(type(name.rpartition(".")[2], (_Inert,), {}), name) for name in ALLOWED]
     mapped = {"mmap": True} if zipfile.is_zipfile(path) else {}
     try:

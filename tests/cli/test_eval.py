@@ -98,13 +98,13 @@ def test_answers_are_matched_by_name_and_unknown_ones_count_as_wrong(told: Told,
 
 
 def test_the_order_of_the_answers_does_not_matter() -> None:
-    from mtlab.inference.evaluation import by_name
+    from mtlab.inference.evaluation import map_targets
 
     asked = [Example(str(n), "", "", target, "") for n, target in enumerate((0, 1, 2, -1))]
-    mapped = by_name(asked, ("red", "green", "blue"), ("blue", "black", "red"))
+    mapped = map_targets(asked, ("red", "green", "blue"), ("blue", "black", "red"))
     assert [each.target for each in mapped] == [2, -1, 0, -1]
     with pytest.raises(UserError, match="none of these answers"):
-        by_name(asked, ("one", "two", "three"), ("blue",))
+        map_targets(asked, ("one", "two", "three"), ("blue",))
 
 
 def test_a_run_may_be_named_in_many_ways(told: Told, store: Path, tmp_path: Path) -> None:

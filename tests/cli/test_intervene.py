@@ -8,7 +8,7 @@ import pytest
 import torch
 from calling import Told, here
 
-from mtlab.inference.intervention import open_run
+from mtlab.inference.intervention import load_run
 from mtlab.model.forward import ForwardContext
 from mtlab.runs.find import find_run
 from mtlab.runs.store import Store
@@ -88,7 +88,7 @@ def test_a_static_manager_with_other_weights_is_one_whose_scores_are_swapped(tol
     code, _, err = told("worth:static:0", "--swap", 1)
     assert code == 0, err
     root = tmp_path / "runs"
-    mine, other = (open_run(find_run(f"worth:static:{seed}", root), device="cpu") for seed in (0, 1))
+    mine, other = (load_run(find_run(f"worth:static:{seed}", root), device="cpu") for seed in (0, 1))
     assert not torch.equal(mine.model.encoder.text.managers[1].score, other.model.encoder.text.managers[1].score)
     for (modality, depth), manager in mine.model.encoder.managers():
         if modality == "image":

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mtlab.interop.architecture import Facts
+from mtlab.interop.architecture import Hyperparameters
 from mtlab.model.network import VisionLanguageModel
 from mtlab.runs.imported import read_folder
 from mtlab.tasks.build import build
@@ -63,10 +63,10 @@ def loaded(folder: Path) -> VisionLanguageModel:
     return model.eval()
 
 
-def facts(bundle: str) -> Facts:
+def facts(bundle: str) -> Hyperparameters:
     """Tell what the authors' code would fix: the tiny bundles have other numbers of heads."""
     config = json.loads((folder_of(bundle) / "config.json").read_text())
-    return Facts(text_heads=config["text"]["num_attention_heads"], vision_heads=config["vision"]["heads"])
+    return Hyperparameters(text_heads=config["text"]["num_attention_heads"], vision_heads=config["vision"]["heads"])
 
 
 def checkpoint(bundle: str, path: Path, change: Callable[[dict[str, Tensor]], object] = lambda _: None) -> Path:

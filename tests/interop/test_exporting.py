@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mtlab.errors import UserError
-from mtlab.interop.export import export
-from mtlab.interop.import_ import Wishes, import_checkpoint
+from mtlab.interop.exporting import export
+from mtlab.interop.importing import ImportOptions, import_checkpoint
 from mtlab.runs.imported import CONFIG
 
 
 def imported(bundle: str, place: Path, **wishes: Any) -> Path:
     file = checkpoint(bundle, place / "published.ckpt")
-    import_checkpoint(file, place / "ours", Wishes(facts=facts(bundle), **wishes))
+    import_checkpoint(file, place / "ours", ImportOptions(facts=facts(bundle), **wishes))
     return place / "ours"
 
 
@@ -48,7 +48,7 @@ def test_round_trips_do_not_depend_on_the_live_head(task: str, tmp_path: Path) -
 @pytest.mark.parametrize("bundle", [name for name in folders() if name.startswith("hf_")])
 def test_hugging_face_round_trips_and_crosses_over(bundle: str, tmp_path: Path) -> None:
     source = hugging_face(bundle, tmp_path / "hf")
-    import_checkpoint(source, tmp_path / "ours", Wishes())
+    import_checkpoint(source, tmp_path / "ours", ImportOptions())
     assert export(tmp_path / "ours", "huggingface", tmp_path / "back").exact
     assert same(load_file(tmp_path / "back" / "model.safetensors"), weights(bundle))
     assert json.loads((tmp_path / "back" / "config.json").read_text()) == json.loads(
@@ -63,16 +63,16 @@ def test_hugging_face_round_trips_and_crosses_over(bundle: str, tmp_path: Path) 
     assert told.notes == (
         "the cross-modal LayerNorms have epsilon 1e-12 there and 1e-05 here: outputs differ by about 1e-5",
     )
-    import_checkpoint(tmp_path / "over.ckpt", tmp_path / "again", Wishes(facts=facts_of(tmp_path / "ours")))
+    import_checkpoint(tmp_path / "over.ckpt", tmp_path / "again", ImportOptions(facts=facts_of(tmp_path / "ours")))
     ours, again = loaded(tmp_path / "ours").state_dict(), loaded(tmp_path / "again").state_dict()
     assert same(again, ours)
 
 
 def facts_of(folder: Path) -> Any:
-    from mtlab.interop.architecture import Facts
+    from mtlab.interop.architecture import Hyperparameters
 
     config = json.loads((folder / CONFIG).read_text())
-    return Facts(heads=config["model"]["heads"], text_heads=4, norm_eps=config["model"]["norm_eps"])
+    return Hyperparameters(heads=config["model"]["heads"], text_heads=4, norm_eps=config["model"]["norm_eps"])
 
 
 def with_eps(folder: Path, eps: float) -> Path:
@@ -95,9 +95,9 @@ def outputs_of_transformers(folder: Path, ids: Tensor, mask: Tensor, images: Ten
 @pytest.mark.parametrize(("eps", "tolerance"), [(1e-12, 2e-5), (1e-5, 1e-5)])
 def test_transformers_gives_what_ours_gives(eps: float, tolerance: float, tmp_path: Path) -> None:
     """To 2e-5 with the authors' epsilon, which Hugging Face's model cannot have; to 1e-5 where the two agree."""
-    import_checkpoint(hugging_face("hf_bridgetower_add", tmp_path / "given"), tmp_path / "first", Wishes())
+    import_checkpoint(hugging_face("hf_bridgetower_add", tmp_path / "given"), tmp_path / "first", ImportOptions())
     export(tmp_path / "first", "official", tmp_path / "authors.ckpt")
-    import_checkpoint(tmp_path / "authors.ckpt", tmp_path / "ours", Wishes(facts=facts_of(tmp_path / "first")))
+    import_checkpoint(tmp_path / "authors.ckpt", tmp_path / "ours", ImportOptions(facts=facts_of(tmp_path / "first")))
     told = export(with_eps(tmp_path / "ours", eps), "huggingface", tmp_path / "hf")
     assert bool(told.notes) == (eps != 1e-5)
     io = load_file(folder_of("hf_bridgetower_add") / "io.safetensors")

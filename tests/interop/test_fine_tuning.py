@@ -11,8 +11,8 @@ import torch
 from bundles import checkpoint, facts, folder_of, weights
 
 from mtlab.errors import UserError
-from mtlab.interop.export import export
-from mtlab.interop.import_ import Wishes, import_checkpoint
+from mtlab.interop.exporting import export
+from mtlab.interop.importing import ImportOptions, import_checkpoint
 from mtlab.resolution.resolve import fill_defaults
 from mtlab.runs.imported import read_config
 from mtlab.studies.costs import Costs
@@ -52,7 +52,7 @@ def model_folder(folder: Path) -> Path:
 
 def imported(place: Path, **wishes: Any) -> Path:
     file = checkpoint(BUNDLE, place / "published.ckpt")
-    import_checkpoint(file, place / "ours", Wishes(facts=facts(BUNDLE), **wishes))
+    import_checkpoint(file, place / "ours", ImportOptions(facts=facts(BUNDLE), **wishes))
     return place / "ours"
 
 
@@ -150,7 +150,7 @@ def test_import_fine_tune_export_import(tmp_path: Path) -> None:
     assert "of the model's" in log
     told = export(run, "official", tmp_path / "tuned.ckpt")
     assert (told.family, told.exact) == ("ManagerTower", False)
-    again = import_checkpoint(tmp_path / "tuned.ckpt", tmp_path / "again", Wishes(facts=facts(BUNDLE)))
+    again = import_checkpoint(tmp_path / "tuned.ckpt", tmp_path / "again", ImportOptions(facts=facts(BUNDLE)))
     assert (again.task, again.dead, again.drawn) == ("question_answering", (), ())
     tuned = torch.load(tmp_path / "tuned.ckpt", weights_only=True)["state_dict"]
     before = weights(BUNDLE)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from mtlab.interop import architecture, heads
-from mtlab.interop.export import export
-from mtlab.interop.families import recognise
-from mtlab.interop.import_ import STANDARDISATION, Wishes, blueprint, import_checkpoint, refuse_misshapen
-from mtlab.interop.names import ASIDE, table, to_ours, to_theirs
+from mtlab.interop.exporting import export
+from mtlab.interop.families import detect_layout
+from mtlab.interop.importing import STANDARDISATION, ImportOptions, check_shapes, expected_weights, import_checkpoint
+from mtlab.interop.weight_names import UNMAPPED, to_ours, to_theirs, weight_mappings
 from mtlab.resolution.resolve import fill_defaults
 
 #: Names and shapes of the official models (see tests/golden/README.md); `#` stands for the numbers of layers.
@@ -56,20 +56,20 @@ CASES = ["METER", "original METER", "BT"] + [f"MT-{m}-{w}" for m in ("SAUE", "AA
 @pytest.mark.parametrize("model", CASES + FINE_TUNED)
 def test_every_weight_of_the_published_size_has_its_place(model: str, tmp_path: Path) -> None:
     shapes = original_meter() if model == "original METER" else published()[model]
-    layout = recognise(shapes)
-    found = architecture.sizes(layout, shapes)
-    name = architecture.likely_task(layout)
-    config: dict[str, Any] = architecture.configuration(layout, shapes, found, architecture.Facts())
-    config["task"], answers = architecture.task(layout, shapes, found, name)
-    text = architecture.text_configuration(layout, found, architecture.Facts())
+    layout = detect_layout(shapes)
+    found = architecture.infer_sizes(layout, shapes)
+    name = architecture.guess_task(layout)
+    config: dict[str, Any] = architecture.infer_config(layout, shapes, found, architecture.Hyperparameters())
+    config["task"], answers = architecture.infer_task(layout, shapes, found, name)
+    text = architecture.text_config(layout, found, architecture.Hyperparameters())
     (tmp_path / "config.json").write_text(json.dumps(text))
     config["text"] |= {"model": str(tmp_path), "weights": "random"}
     config["vision"]["weights"] = "random"
 
-    entries = table(layout, name)
+    entries = weight_mappings(layout, name)
     theirs = {each: torch.empty(shape, device="meta") for each, shape in shapes.items()}
-    expected = blueprint(fill_defaults(config), answers)
-    refuse_misshapen(theirs, expected, entries)
+    expected = expected_weights(fill_defaults(config), answers)
+    check_shapes(theirs, expected, entries)
     ours, aside = to_ours(theirs, entries)
     buffers = {each for each in expected if any(part in each for part in STANDARDISATION)}
     assert set(ours) == set(expected) - buffers
@@ -81,10 +81,10 @@ def test_what_is_told_of_the_published_size() -> None:
     told = {}
     for model in CASES + FINE_TUNED:
         shapes = original_meter() if model == "original METER" else published()[model]
-        layout = recognise(shapes)
-        found = architecture.sizes(layout, shapes)
-        config = architecture.configuration(layout, shapes, found, architecture.Facts())
-        task, answers = architecture.task(layout, shapes, found, architecture.likely_task(layout))
+        layout = detect_layout(shapes)
+        found = architecture.infer_sizes(layout, shapes)
+        config = architecture.infer_config(layout, shapes, found, architecture.Hyperparameters())
+        task, answers = architecture.infer_task(layout, shapes, found, architecture.guess_task(layout))
         told[model] = {**config, "task": task, "answers": answers}
     assert told["original METER"]["vision"]["depth"] == 11
     assert told["METER"]["manager"] == {"name": "last"}
@@ -112,9 +112,9 @@ def test_what_is_told_of_the_published_size() -> None:
 def test_dead_weights_are_those_that_are_known() -> None:
     for model, managers in {"METER": 0, "BT": 0, "MT-SAUE-vector": 12, "MT-AAUE-scalar": 12}.items():
         shapes = published()[model]
-        layout = recognise(shapes)
-        aside = [n for entry in table(layout, "pretraining") for n in entry.ours if n.startswith(ASIDE)]
-        dead = {name.removeprefix(ASIDE) for name in aside}
+        layout = detect_layout(shapes)
+        aside = [n for entry in weight_mappings(layout, "pretraining") for n in entry.ours if n.startswith(UNMAPPED)]
+        dead = {name.removeprefix(UNMAPPED) for name in aside}
         learnt = dead - {"temperature", "text_transformer.embeddings.position_ids"}
         assert sum(torch.Size(shapes[name]).numel() for name in learnt) == DEAD + managers
 
@@ -125,13 +125,13 @@ def test_hugging_faces_own_names_are_ours() -> None:
 
     with torch.device("meta"):
         state = BridgeTowerForMaskedLM(BridgeTowerConfig()).state_dict()
-    layout = recognise({name: tuple(tensor.shape) for name, tensor in state.items()})
+    layout = detect_layout({name: tuple(tensor.shape) for name, tensor in state.items()})
     assert (layout.dialect, layout.prefix, set(layout.heads)) == ("huggingface", "bridgetower.", {"mlm"})
-    ours, aside = to_ours(state, table(layout, "pretraining"))
-    official = recognise(published()["BT"])
+    ours, aside = to_ours(state, weight_mappings(layout, "pretraining"))
+    official = detect_layout(published()["BT"])
     theirs, _ = to_ours(
         {name: torch.empty(shape, device="meta") for name, shape in published()["BT"].items()},
-        table(official, "pretraining"),
+        weight_mappings(official, "pretraining"),
     )
     itm = heads.HEADS["pretraining"]["itm"]
     assert {n: t.shape for n, t in ours.items()} == {n: t.shape for n, t in theirs.items() if not n.startswith(itm)}
@@ -148,7 +148,7 @@ def test_a_full_size_checkpoint_goes_through_and_back(model: str, tmp_path: Path
         for name, shape in shapes.items()
     }
     torch.save({"state_dict": state}, tmp_path / "published.ckpt")
-    told = import_checkpoint(tmp_path / "published.ckpt", tmp_path / "ours", Wishes())
+    told = import_checkpoint(tmp_path / "published.ckpt", tmp_path / "ours", ImportOptions())
     assert told.parameters > 300_000_000
     export(tmp_path / "ours", "official", tmp_path / "back.ckpt")
     back = torch.load(tmp_path / "back.ckpt", weights_only=True, mmap=True)["state_dict"]

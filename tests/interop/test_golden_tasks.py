@@ -19,7 +19,7 @@ from torch import Tensor
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader, MatchingPairs
 from mtlab.data.masking import MaskedTexts
-from mtlab.interop.bundle import Bundle, read, rebuilt
+from mtlab.interop.bundle import Bundle, read_bundle, rebuild
 from mtlab.model.forward import ForwardContext, MicroStep, Runtime
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks import objectives
@@ -43,7 +43,7 @@ def whole(bundle: Bundle, **extras: Any) -> Batch:
 
 def losses(bundle: Bundle, task: str, objective: dict[str, float], batch: Batch) -> dict[str, float]:
     """Compute a task's losses as training does, but for noise and dropout, which the goldens are without."""
-    with rebuilt(bundle) as ours:
+    with rebuild(bundle) as ours:
         model = ours.model(task)
     if objective:
         # A copy: models of one configuration share their options.
@@ -58,7 +58,7 @@ def losses(bundle: Bundle, task: str, objective: dict[str, float], batch: Batch)
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_masked_words_and_matching(name: str) -> None:
-    bundle = read(GOLDEN / name)
+    bundle = read_bundle(GOLDEN / name)
     io = bundle.io
     labels = io["mlm/labels"]
     places = (labels.flatten() != objectives.IGNORED).nonzero().squeeze(1)
@@ -78,7 +78,7 @@ def test_masked_words_and_matching(name: str) -> None:
 @pytest.mark.parametrize(("kind", "task"), [("itm_itc", "pretraining"), ("irtr_itm_itc", "retrieval")])
 @torch.no_grad()
 def test_hard_negatives(name: str, kind: str, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = read(GOLDEN / name)
+    bundle = read_bundle(GOLDEN / name)
     io = bundle.io
     weights: list[Tensor] = []
     chosen = [io[f"{kind}/neg_image_idx"], io[f"{kind}/neg_text_idx"]]  # the order in which they are drawn
@@ -123,7 +123,7 @@ def test_retrieval_ranks_as_published(root: Path, name: str, block: int, monkeyp
     given = load_file(root / "retrieval" / "inputs.safetensors")
     theirs = load_file(root / "retrieval" / f"{name}.safetensors")
     told = json.loads((root / "retrieval" / f"{name}.json").read_text())
-    with rebuilt(read(root / name)) as ours:
+    with rebuild(read_bundle(root / name)) as ours:
         model = ours.model("retrieval")
     task: Any = model.task
     image_of = given["in/text_image_index"]

@@ -13,14 +13,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtlab.errors import UserError
-from mtlab.interop.import_ import Imported, Wishes, import_checkpoint
+from mtlab.interop.importing import ImportOptions, ImportSummary, import_checkpoint
 from mtlab.runs.imported import read_config, read_folder
 from mtlab.towers.loading.positions import resize_positions
 
 
-def imported(bundle: str, place: Path, **wishes: object) -> Imported:
+def imported(bundle: str, place: Path, **wishes: object) -> ImportSummary:
     file = checkpoint(bundle, place / "published.ckpt")
-    return import_checkpoint(file, place / "ours", Wishes(facts=facts(bundle), **wishes))  # type: ignore[arg-type]
+    return import_checkpoint(file, place / "ours", ImportOptions(facts=facts(bundle), **wishes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bundle", official())
@@ -36,7 +36,7 @@ def test_an_imported_model_gives_what_the_authors_code_gives(bundle: str, tmp_pa
 @pytest.mark.parametrize("bundle", [name for name in folders() if name.startswith("hf_")])
 def test_a_hugging_face_folder_gives_what_transformers_gives(bundle: str, tmp_path: Path) -> None:
     source = hugging_face(bundle, tmp_path / "hf")
-    import_checkpoint(source, tmp_path / "ours", Wishes())
+    import_checkpoint(source, tmp_path / "ours", ImportOptions())
     io = load_file(folder_of(bundle) / "io.safetensors")
     given = (io["in/input_ids"], io["in/attention_mask"].bool()), (io["in/pixel_values"],)
     with torch.no_grad():
@@ -77,7 +77,9 @@ def test_positions_are_resized_as_published(tmp_path: Path) -> None:
     assert torch.equal(ours, resize_positions(theirs.unsqueeze(0), 37))
     with pytest.raises(UserError, match=r"--image-size: patches of 8 pixels do not fill 50"):
         import_checkpoint(
-            tmp_path / "published.ckpt", tmp_path / "no", Wishes(facts=facts("extra_meter_fusion"), image_size=50)
+            tmp_path / "published.ckpt",
+            tmp_path / "no",
+            ImportOptions(facts=facts("extra_meter_fusion"), image_size=50),
         )
 
 
@@ -87,7 +89,7 @@ def test_a_checkpoint_without_heads_gets_drawn_ones(tmp_path: Path) -> None:
             del state[name]
 
     file = checkpoint("bt", tmp_path / "bare.ckpt", without)
-    told = import_checkpoint(file, tmp_path / "ours", Wishes(facts=facts("bt"), task="entailment"))
+    told = import_checkpoint(file, tmp_path / "ours", ImportOptions(facts=facts("bt"), task="entailment"))
     assert told.drawn == tuple(f"task.head.{layer}.{part}" for layer in (0, 1, 3) for part in ("weight", "bias"))
     loaded(tmp_path / "ours")
 
@@ -132,7 +134,7 @@ def test_one_wrong_weight_is_named_and_nothing_is_written(
 ) -> None:
     file = checkpoint("mt_aaue_vector", tmp_path / "published.ckpt", change)
     with pytest.raises(UserError, match=message) as told:
-        import_checkpoint(file, tmp_path / "ours", Wishes(facts=facts("mt_aaue_vector")))
+        import_checkpoint(file, tmp_path / "ours", ImportOptions(facts=facts("mt_aaue_vector")))
     assert told.value.file == file
     assert [path.name for path in tmp_path.iterdir()] == ["published.ckpt"]
 
@@ -140,35 +142,35 @@ def test_one_wrong_weight_is_named_and_nothing_is_written(
 def test_another_family_is_told_by_what_it_holds(tmp_path: Path) -> None:
     save_file({"features.0.weight": torch.zeros(3), "classifier.weight": torch.zeros(3)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=r"x\.safetensors: is no METER, BridgeTower or ManagerTower: 2 weights"):
-        import_checkpoint(tmp_path / "x.safetensors", tmp_path / "ours", Wishes())
+        import_checkpoint(tmp_path / "x.safetensors", tmp_path / "ours", ImportOptions())
 
 
 def test_heads_that_shapes_do_not_tell_are_asked_for(tmp_path: Path) -> None:
     file = checkpoint("bt", tmp_path / "published.ckpt")
     with pytest.raises(UserError, match=r"width 48 does not tell the number of heads .* give --text-heads"):
-        import_checkpoint(file, tmp_path / "ours", Wishes())
+        import_checkpoint(file, tmp_path / "ours", ImportOptions())
 
 
 def test_folders_that_are_no_model(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"it has no config\.json"):
-        import_checkpoint(tmp_path / "empty", tmp_path / "ours", Wishes())
+        import_checkpoint(tmp_path / "empty", tmp_path / "ours", ImportOptions())
     (tmp_path / "empty" / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UserError, match="expected Hugging Face's bridgetower, found a model of type 'bert'"):
-        import_checkpoint(tmp_path / "empty", tmp_path / "ours", Wishes())
+        import_checkpoint(tmp_path / "empty", tmp_path / "ours", ImportOptions())
     (tmp_path / "empty" / "config.json").write_text('{"model_type": "bridgetower", "share_link_tower_layers": true}')
     with pytest.raises(UserError, match="no weights"):
-        import_checkpoint(tmp_path / "empty", tmp_path / "ours", Wishes())
+        import_checkpoint(tmp_path / "empty", tmp_path / "ours", ImportOptions())
     save_file({"x": torch.zeros(1)}, tmp_path / "empty" / "model.safetensors")
     with pytest.raises(UserError, match=r"share_link_tower_layers: our model needs False, found True"):
-        import_checkpoint(tmp_path / "empty", tmp_path / "ours", Wishes())
+        import_checkpoint(tmp_path / "empty", tmp_path / "ours", ImportOptions())
     assert not (tmp_path / "ours").exists()
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     with pytest.raises(UserError, match="exists already"):
-        import_checkpoint(checkpoint("bt", tmp_path / "x.ckpt"), tmp_path / "ours", Wishes(facts=facts("bt")))
+        import_checkpoint(checkpoint("bt", tmp_path / "x.ckpt"), tmp_path / "ours", ImportOptions(facts=facts("bt")))
 
 
 def test_hugging_face_weights_may_lie_in_shards_of_either_kind(tmp_path: Path) -> None:
@@ -179,11 +181,11 @@ def test_hugging_face_weights_may_lie_in_shards_of_either_kind(tmp_path: Path) -
     torch.save({name: state[name] for name in names[:100]}, source / "pytorch_model-00001-of-00002.bin")
     torch.save({name: state[name] for name in names[100:]}, source / "pytorch_model-00002-of-00002.bin")
     (source / "training_args.bin").write_bytes(b"a trainer's, and no weights")
-    assert import_checkpoint(source, tmp_path / "ours", Wishes()).drawn == ()
+    assert import_checkpoint(source, tmp_path / "ours", ImportOptions()).drawn == ()
     (source / "pytorch_model-00002-of-00002.bin").unlink()
     with pytest.raises(UserError, match="no weight tells the"):
-        import_checkpoint(source, tmp_path / "again", Wishes())
+        import_checkpoint(source, tmp_path / "again", ImportOptions())
     index = {"weight_map": {name: f"pytorch_model-0000{1 + (name in names[100:])}-of-00002.bin" for name in names}}
     (source / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match=r"names 1 files of weights that are not there: pytorch_model-00002-of-00002"):
-        import_checkpoint(source, tmp_path / "again", Wishes())
+        import_checkpoint(source, tmp_path / "again", ImportOptions())

@@ -10,7 +10,7 @@ from bundles import checkpoint, facts
 from PIL import Image
 
 from mtlab.cli import main
-from mtlab.interop.import_ import Wishes, import_checkpoint
+from mtlab.interop.importing import ImportOptions, import_checkpoint
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def imported(tmp_path: Path) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     bundle, folder = "mt_aaue_vector", tmp_path / "ours"
-    import_checkpoint(checkpoint(bundle, tmp_path / "published.ckpt"), folder, Wishes(facts=facts(bundle)))
+    import_checkpoint(checkpoint(bundle, tmp_path / "published.ckpt"), folder, ImportOptions(facts=facts(bundle)))
     words = ["<s>", "<pad>", "</s>", "<unk>", "a", "photo", "of", "cat"]
     made = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()

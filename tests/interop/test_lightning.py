@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mtlab.errors import UserError
-from mtlab.interop.lightning import facts, read
+from mtlab.interop.lightning import hyperparameters, read_file
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3)}
 
@@ -43,26 +43,26 @@ def test_callbacks_of_old_files_are_read_as_inert_stand_ins(tmp_path: Path, call
         "hyper_parameters": {"config": {"num_heads": 12}},
     }
     torch.save(held, tmp_path / "old.ckpt")
-    found = read(tmp_path / "old.ckpt")
+    found = read_file(tmp_path / "old.ckpt")
     assert torch.equal(found.tensors["a.weight"], STATE["a.weight"])
-    assert facts(found.options).heads == 12
+    assert hyperparameters(found.options).heads == 12
 
 
 def test_a_bare_state_dict_and_the_format_before_zip_are_read(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "new.pt")
     torch.save({"state_dict": STATE}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     for name in ("new.pt", "old.pt"):
-        assert torch.equal(read(tmp_path / name).tensors["a.weight"], STATE["a.weight"])
+        assert torch.equal(read_file(tmp_path / name).tensors["a.weight"], STATE["a.weight"])
 
 
 @pytest.mark.parametrize("wrap", [lambda code: code, lambda code: {"state_dict": STATE, "callbacks": {"x": code}}])
 def test_code_is_refused_and_does_not_run(wrap: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(wrap(Code()), tmp_path / "x.ckpt")
     with pytest.raises(UserError, match=r"x\.ckpt: holds code \((builtins\.)?print\) and is refused"):
-        read(tmp_path / "x.ckpt")
+        read_file(tmp_path / "x.ckpt")
     (tmp_path / "bare.ckpt").write_bytes(pickle.dumps(Code()))
     with pytest.raises(UserError, match=r"holds code .* refused"):
-        read(tmp_path / "bare.ckpt")
+        read_file(tmp_path / "bare.ckpt")
     assert "run!" not in capsys.readouterr().out
 
 
@@ -72,9 +72,9 @@ def test_damaged_files_are_told(tmp_path: Path) -> None:
     for name, data in {"cut": whole.getvalue()[:-200], "empty": b"", "words": b"no checkpoint"}.items():
         (tmp_path / f"{name}.ckpt").write_bytes(data)
         with pytest.raises(UserError, match=rf"{name}\.ckpt: is not a readable checkpoint"):
-            read(tmp_path / f"{name}.ckpt")
+            read_file(tmp_path / f"{name}.ckpt")
     with pytest.raises(UserError, match="no such checkpoint"):
-        read(tmp_path / "none.ckpt")
+        read_file(tmp_path / "none.ckpt")
     torch.save({"state_dict": {"epoch": 1}}, tmp_path / "numbers.ckpt")
     with pytest.raises(UserError, match="holds no named tensors"):
-        read(tmp_path / "numbers.ckpt")
+        read_file(tmp_path / "numbers.ckpt")

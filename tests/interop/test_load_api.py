@@ -9,12 +9,14 @@ from bundles import checkpoint, facts, loaded
 
 import mtlab
 from mtlab.errors import UserError
-from mtlab.interop.import_ import Wishes, import_checkpoint
+from mtlab.interop.importing import ImportOptions, import_checkpoint
 
 
 def test_load_takes_the_folder_of_an_imported_checkpoint(tmp_path: Path) -> None:
     bundle = "mt_aaue_vector"
-    import_checkpoint(checkpoint(bundle, tmp_path / "published.ckpt"), tmp_path / "ours", Wishes(facts=facts(bundle)))
+    import_checkpoint(
+        checkpoint(bundle, tmp_path / "published.ckpt"), tmp_path / "ours", ImportOptions(facts=facts(bundle))
+    )
     model, expected = mtlab.load(tmp_path / "ours"), loaded(tmp_path / "ours").state_dict()
     found = model.network.state_dict()
     assert found.keys() == expected.keys()

@@ -8,20 +8,20 @@ from bundles import folders, weights
 from torch import Tensor
 
 from mtlab.errors import UserError
-from mtlab.interop.families import recognise
-from mtlab.interop.heads import HEADS, inside, published
-from mtlab.interop.names import Layout, table, to_ours, to_theirs
+from mtlab.interop.families import detect_layout
+from mtlab.interop.heads import HEADS, names_in_head, published_names
+from mtlab.interop.weight_names import CheckpointLayout, to_ours, to_theirs, weight_mappings
 
 
-def layout_of(state: dict[str, Tensor]) -> Layout:
-    return recognise({name: tuple(tensor.shape) for name, tensor in state.items()})
+def layout_of(state: dict[str, Tensor]) -> CheckpointLayout:
+    return detect_layout({name: tuple(tensor.shape) for name, tensor in state.items()})
 
 
 @pytest.mark.parametrize("bundle", folders())
 @pytest.mark.parametrize("task", HEADS)
 def test_there_and_back_is_the_same_to_the_bit(bundle: str, task: str) -> None:
     state = weights(bundle)
-    entries = table(layout_of(state), task)
+    entries = weight_mappings(layout_of(state), task)
     ours, aside = to_ours(state, entries)
     back = to_theirs(ours, aside, entries)
     assert set(back) == set(state)
@@ -48,24 +48,24 @@ def test_one_misnamed_weight_is_named() -> None:
         "vit_model.visual.transformer.resblocks.3.ln_1.bias"
     )
     with pytest.raises(UserError, match=r"lacks vit_model.*3\.ln_1\.bias and has the unknown vit_model.*7\.ln_1\.bias"):
-        to_ours(state, table(layout_of(state), "pretraining"))
+        to_ours(state, weight_mappings(layout_of(state), "pretraining"))
 
 
 def test_another_family_is_told_by_what_it_holds() -> None:
     with pytest.raises(UserError, match=r"no METER, BridgeTower or ManagerTower: 2 weights, features\.0"):
-        recognise({"features.0.weight": (3,), "features.0.bias": (3,)})
+        detect_layout({"features.0.weight": (3,), "features.0.bias": (3,)})
     other = {name.replace("vit_model.visual", "vit_model"): (3,) for name in weights("bt")}
     with pytest.raises(UserError, match="not CLIP's ViT"):
-        recognise(other)
+        detect_layout(other)
 
 
 @pytest.mark.parametrize("bundle", folders())
 def test_heads_are_named_both_ways(bundle: str) -> None:
     for kind, names in layout_of(weights(bundle)).heads.items():
-        assert published(kind, inside(names).values()) == names
+        assert published_names(kind, names_in_head(names).values()) == names
 
 
 def test_a_classifier_of_one_layer_is_a_sequence_of_one() -> None:
     names = ("vqa_classifier.0.bias", "vqa_classifier.0.weight")
-    assert inside(names) == {names[0]: "bias", names[1]: "weight"}
-    assert published("vqa", ("bias", "weight")) == names
+    assert names_in_head(names) == {names[0]: "bias", names[1]: "weight"}
+    assert published_names("vqa", ("bias", "weight")) == names

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mtlab.cli import main
 from mtlab.errors import UserError
-from mtlab.interop.bundle import read, rebuilt
-from mtlab.interop.comparisons import GROUPS
-from mtlab.interop.verify import verify
+from mtlab.interop.bundle import read_bundle, rebuild
+from mtlab.interop.reference_outputs import GROUPS
+from mtlab.interop.verification import verify
 
 COMMITTED = ["bt", "extra_meter_fusion", "mt_saue_scalar", "mt_aaue_vector", "hf_bridgetower_add"]
 ELSEWHERE = sorted(set(folders()) - set(COMMITTED))
@@ -48,8 +48,8 @@ def test_bundles_elsewhere_agree(name: str) -> None:
 
 
 def test_the_noise_has_the_published_deviation() -> None:
-    bundle = read(ROOTS[0] / "mt_aaue_vector")
-    with rebuilt(bundle) as ours:
+    bundle = read_bundle(ROOTS[0] / "mt_aaue_vector")
+    with rebuild(bundle) as ours:
         managers = ours.model("pretraining").encoder.managers()
         found = {f"{modality}.{depth}": manager.noise_scale for (modality, depth), manager in managers}
     assert found == pytest.approx(bundle.config["noise_std"])

@@ -9,9 +9,9 @@ import torch
 from bundles import ROOTS
 from torch import Tensor, nn
 
-from mtlab.interop import comparisons
-from mtlab.interop.bundle import Rebuilt, read, rebuilt
-from mtlab.interop.verify import _compared
+from mtlab.interop import reference_outputs
+from mtlab.interop.bundle import RebuiltModel, read_bundle, rebuild
+from mtlab.interop.verification import _compare
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks import objectives
 from mtlab.towers.base import Features
@@ -22,19 +22,19 @@ Change = Callable[[VisionLanguageModel], object]
 def disagreeing(bundle: str, change: Change = lambda _: None, until: str = "", **sections: dict[str, Any]) -> set[str]:
     """Verify a bundle, up to a quantity, with a model that is changed on purpose; name what disagrees."""
 
-    class Changed(Rebuilt):
+    class Changed(RebuiltModel):
         def model(self, task: str, *, heads: bool = True) -> VisionLanguageModel:
             model = super().model(task, heads=heads)
             with torch.no_grad():
                 change(model)
             return model
 
-    with rebuilt(read(ROOTS[0] / bundle)) as right:
+    with rebuild(read_bundle(ROOTS[0] / bundle)) as right:
         altered = {key: right.sections[key] | options for key, options in sections.items()}
         wrong = Changed(**{**vars(right), "sections": {**right.sections, **altered}})
         found = []
-        for compared in comparisons.everything(wrong):
-            found.append(_compared(*compared, right.bundle.folder))
+        for compared in reference_outputs.compare_all(wrong):
+            found.append(_compare(*compared, right.bundle.folder))
             if compared[0] == until:
                 break
     return {quantity.name for quantity in found if not quantity.ok}
@@ -237,7 +237,7 @@ def test_tokens_that_are_not_asked_for_must_not_count(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(("name", "eps"), [("bt", 1e-12), ("hf_bridgetower_add", 1e-5)])
 def test_the_eps_reaches_every_norm_of_the_layers_and_the_word_head(name: str, eps: float) -> None:
     """Outputs hardly show it: 1e-5 in place of 1e-12 moves them by 4e-6."""
-    with rebuilt(read(ROOTS[0] / name)) as ours:
+    with rebuild(read_bundle(ROOTS[0] / name)) as ours:
         model = ours.model("pretraining")
     layers = [*model.encoder.text.layers, *model.encoder.image.layers]
     norms = [norm for layer in layers for norm in (layer.self_norm, layer.cross_norm, layer.out_norm)]

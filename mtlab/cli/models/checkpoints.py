@@ -12,8 +12,8 @@ import typer
 from mtlab.cli.common import JsonOption, StoreOption, print_json
 
 if TYPE_CHECKING:
-    from mtlab.interop.export import Exported
-    from mtlab.interop.import_ import Imported
+    from mtlab.interop.exporting import ExportSummary
+    from mtlab.interop.importing import ImportSummary
 
 
 def import_(
@@ -60,14 +60,14 @@ def import_(
 
     Example: mtlab import managertower_base.ckpt --out managertower --text roberta-base --image-size 384
     """
-    from mtlab.interop.architecture import Facts
-    from mtlab.interop.import_ import Wishes, import_checkpoint
+    from mtlab.interop.architecture import Hyperparameters
+    from mtlab.interop.importing import ImportOptions, import_checkpoint
 
-    wishes = Wishes(
+    wishes = ImportOptions(
         task=task,
         image_size=image_size,
         text=text,
-        facts=Facts(heads=heads, text_heads=text_heads, vision_heads=vision_heads),
+        facts=Hyperparameters(heads=heads, text_heads=text_heads, vision_heads=vision_heads),
     )
     with _steps() as told:
         done = import_checkpoint(checkpoint, out, wishes, told)
@@ -103,7 +103,7 @@ def export(
 
     Example: mtlab export bridgetower --to hf --out bridgetower-hf
     """
-    from mtlab.interop.export import export as write
+    from mtlab.interop.exporting import export as write
     from mtlab.runs.find import find_run
     from mtlab.runs.store import store_root
 
@@ -132,7 +132,7 @@ def _steps() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def _tell_imported(done: Imported, out: Path) -> None:
+def _tell_imported(done: ImportSummary, out: Path) -> None:
     typer.echo(f"{done.family}, task {done.task}: {done.weights} weights, {done.parameters:,} parameters")
     if done.dead:
         typer.echo(f"  {len(done.dead)} dead weights, which nothing reads, are kept for export: {_some(done.dead)}")
@@ -149,7 +149,7 @@ def _tell_imported(done: Imported, out: Path) -> None:
     )
 
 
-def _tell_exported(done: Exported, out: Path, to: str) -> None:
+def _tell_exported(done: ExportSummary, out: Path, to: str) -> None:
     exact = ", as it was imported" if done.exact else ""
     typer.echo(f"{done.family}: {done.weights} weights{exact}")
     if done.left_out:

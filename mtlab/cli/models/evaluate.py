@@ -15,7 +15,7 @@ from mtlab.errors import UserError
 if TYPE_CHECKING:
     import polars as pl
 
-    from mtlab.inference.evaluation import Judged
+    from mtlab.inference.evaluation import EvaluatedRun
     from mtlab.runs.find import FoundRun
 
 SplitName = Literal["train", "val", "test"]
@@ -107,29 +107,31 @@ def _judged(
     plugin: list[str],
     *,
     plugins: bool,
-) -> Judged:
+) -> EvaluatedRun:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mtlab.config.plugins import load_named
-    from mtlab.inference.evaluation import judge, wanted
-    from mtlab.inference.loading import bring_plugins
+    from mtlab.inference.evaluation import evaluate_run, parse_request
+    from mtlab.inference.loading import import_run_plugins
 
-    bring_plugins(found, allowed=plugins)
+    import_run_plugins(found, allowed=plugins)
     load_named(plugin)
     try:
-        asked = wanted(found, task, data, split)
+        asked = parse_request(found, task, data, split)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
             row = bar.add_task(f"{found.title} on {split} data", total=None)
-            return judge(found, asked, device=device, progress=lambda n, of: bar.update(row, completed=n, total=of))
+            return evaluate_run(
+                found, asked, device=device, progress=lambda n, of: bar.update(row, completed=n, total=of)
+            )
     except UserError as error:
         if error.key == "train.device":
             raise UserError(error.problem, file="command line", key="--device") from None
         raise error.at(file="command line") from None
 
 
-def _place(judged: Judged) -> Path:
+def _place(judged: EvaluatedRun) -> Path:
     """Name the file in the store: `derived/<cell>/s<seed>/eval/DATA-SPLIT.parquet`."""
     from mtlab.config.hashing import digest
 
@@ -155,7 +157,7 @@ def _write(table: pl.DataFrame, path: Path) -> None:
             table.write_parquet(scratch)
 
 
-def _print(judged: Judged) -> None:
+def _print(judged: EvaluatedRun) -> None:
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -181,7 +183,7 @@ def _print(judged: Judged) -> None:
         console.print(escape(line))
 
 
-def _by_family(judged: Judged) -> list[list[str]]:
+def _by_family(judged: EvaluatedRun) -> list[list[str]]:
     """Lay out the metrics: a head, all examples, then family by family."""
     split, metrics = judged.wanted.split, judged.metrics
     names = list(judged.evaluation.scores)
@@ -195,7 +197,7 @@ def _by_family(judged: Judged) -> list[list[str]]:
     return [["family", "n", *names, "loss"], *rows]
 
 
-def _remarks(judged: Judged) -> list[str]:
+def _remarks(judged: EvaluatedRun) -> list[str]:
     lines: list[str] = []
     if judged.hidden:
         lines.append("the right answers are not public: their server scores what --answers FILE writes")

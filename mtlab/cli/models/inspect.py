@@ -11,7 +11,7 @@ from mtlab.cli.common import JsonOption, PluginOption, PluginsOption, StoreOptio
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.inference.inspection import Inspected
+    from mtlab.inference.inspection import Inspection
 
 
 def inspect(
@@ -87,7 +87,7 @@ def inspect(
         _print(found, weights=weights)
 
 
-def _print(found: Inspected, *, weights: bool) -> None:
+def _print(found: Inspection, *, weights: bool) -> None:
     from rich.console import Console
 
     from mtlab.report.formats.token_terminal import render_tokens
@@ -104,7 +104,7 @@ def _print(found: Inspected, *, weights: bool) -> None:
         console.print(f"{told}; all on a page: --html OUT", markup=False, style="dim")
 
 
-def _write(found: Inspected, path: Path) -> None:
+def _write(found: Inspection, path: Path) -> None:
     from mtlab.files import write_text
     from mtlab.report.page.token_page import token_page
     from mtlab.report.page.token_view import RecordedRun

@@ -43,12 +43,12 @@ def intervene(
 
     mtlab intervene quickstart:static:0 · mtlab intervene quickstart:static:0 --swap 1
     """
-    from mtlab.inference.intervention import STANDARD, known, other_seeds, place, swap_key
+    from mtlab.inference.intervention import STANDARD, known_results, other_seeds, results_path, swap_key
     from mtlab.runs.find import find_run
     from mtlab.runs.store import store_root
 
     found = find_run(run, store_root(store))
-    path, there = place(found), {} if again else known(found)
+    path, there = results_path(found), {} if again else known_results(found)
     seeds = [seed for seed in (swap or other_seeds(found)) if swap_key(seed) not in there]
     standard = swap is None and STANDARD not in there
     results = _measured(found, seeds, standard, device, plugins=not no_plugins) if seeds or standard else there
@@ -67,9 +67,9 @@ def _measured(found: FoundRun, seeds: list[int], standard: bool, device: str, *,
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mtlab.inference.intervention import measure
-    from mtlab.inference.loading import bring_plugins
+    from mtlab.inference.loading import import_run_plugins
 
-    bring_plugins(found, allowed=plugins)
+    import_run_plugins(found, allowed=plugins)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:

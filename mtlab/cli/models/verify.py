@@ -13,7 +13,7 @@ from mtlab.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mtlab.interop.verify import Verified
+    from mtlab.interop.verification import Verification
 
 Folders = Annotated[
     list[Path],
@@ -37,7 +37,7 @@ def verify(
     from rich.console import Console
     from rich.progress import track
 
-    from mtlab.interop.verify import verify as verify_one
+    from mtlab.interop.verification import verify as verify_one
 
     if as_json and as_markdown:
         raise UserError("--json and --markdown exclude each other: choose one")
@@ -54,7 +54,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def show(found: list[Verified]) -> None:
+def show(found: list[Verification]) -> None:
     """Print a line a bundle, or of a single one a line a quantity; then what disagrees, and the sum of it."""
     from rich.console import Console
 
@@ -76,11 +76,11 @@ def show(found: list[Verified]) -> None:
     )
 
 
-def _in_short(found: list[Verified]) -> Table:
+def _in_short(found: list[Verification]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from mtlab.interop.comparisons import GROUPS
+    from mtlab.interop.reference_outputs import GROUPS
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     table.add_column("differences in", style="cyan", overflow="fold")
@@ -101,7 +101,7 @@ def _short(value: float) -> str:
     return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e") if value else "0"
 
 
-def _in_detail(one: Verified) -> Table:
+def _in_detail(one: Verification) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -118,9 +118,9 @@ def _in_detail(one: Verified) -> Table:
     return table
 
 
-def markdown(found: list[Verified]) -> str:
+def markdown(found: list[Verification]) -> str:
     """Write a table of bundles by groups of quantities, for a document."""
-    from mtlab.interop.comparisons import GROUPS
+    from mtlab.interop.reference_outputs import GROUPS
 
     lines = [f"| bundle | quantities | {' | '.join(GROUPS)} | |", f"|---|--:|{'--:|' * len(GROUPS)}---|"]
     for one in found:

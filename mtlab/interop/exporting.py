@@ -14,20 +14,20 @@ from torch import Tensor
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.interop import huggingface, representable
+from mtlab.interop import export_layout, huggingface
 from mtlab.interop.architecture import FAMILIES
+from mtlab.interop.export_source import ExportSource, read_source
 from mtlab.interop.heads import HEADS, TEMPERATURE
-from mtlab.interop.names import Dialect, Layout, table, to_theirs
-from mtlab.interop.sources import Source, read_source
+from mtlab.interop.weight_names import CheckpointLayout, Dialect, to_theirs, weight_mappings
 from mtlab.runs import imported
 
-Told = Callable[[str], None]  #: is told each step before it is done
+Log = Callable[[str], None]  #: is told each step before it is done
 POOLER = "text_model.pooler.dense"  #: never read, but Hugging Face's code allocates it
 OFFICIAL_POOLER = "text_transformer.pooler.dense"
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportSummary:
     """What came of it."""
 
     family: str
@@ -37,7 +37,7 @@ class Exported:
     notes: tuple[str, ...]  #: where code that loads it computes otherwise
 
 
-def export(source: Path, dialect: Dialect, out: Path, told: Told = lambda _: None) -> Exported:
+def export(source: Path, dialect: Dialect, out: Path, told: Log = lambda _: None) -> ExportSummary:
     """Write a model in a published format, whole or not at all.
 
     Args:
@@ -55,8 +55,8 @@ def export(source: Path, dialect: Dialect, out: Path, told: Told = lambda _: Non
     told(f"reading {source}")
     read = read_source(source)
     try:
-        layout, aside, exact = planned(read, dialect)
-        theirs = to_theirs(read.tensors, aside, table(layout, read.task))
+        layout, aside, exact = plan_layout(read, dialect)
+        theirs = to_theirs(read.tensors, aside, weight_mappings(layout, read.task))
     except UserError as error:
         raise error.at(file=source) from None
     told(f"writing {out}")
@@ -71,16 +71,16 @@ def export(source: Path, dialect: Dialect, out: Path, told: Told = lambda _: Non
             huggingface.copy_tokeniser(read.text_folder, scratch)
     kinds = set(HEADS[read.task]) | set(read.layout.heads if read.layout is not None else ())
     there = {kind for kind in kinds if kind in layout.heads}
-    return Exported(
+    return ExportSummary(
         family=FAMILIES[layout.family],
         weights=len(theirs),
         exact=exact,
         left_out=tuple(sorted(kinds - there - _unheld(read, kinds))),
-        notes=representable.notes(read, dialect),
+        notes=export_layout.notes(read, dialect),
     )
 
 
-def planned(read: Source, dialect: Dialect) -> tuple[Layout, dict[str, Tensor], bool]:
+def plan_layout(read: ExportSource, dialect: Dialect) -> tuple[CheckpointLayout, dict[str, Tensor], bool]:
     """Say which names are written, which weights that nothing reads go with them, and whether all is as imported.
 
     Raises:
@@ -89,7 +89,7 @@ def planned(read: Source, dialect: Dialect) -> tuple[Layout, dict[str, Tensor], 
     """
     if read.layout is not None and read.layout.dialect == dialect:
         return read.layout, dict(read.aside or {}), True
-    layout = representable.layout(read, dialect)
+    layout = export_layout.export_layout(read, dialect)
     dead = _dead(read, layout)
     return dataclasses.replace(layout, dead=frozenset(dead)), dead, False
 
@@ -108,7 +108,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"num_heads": model["heads"], "drop_rate": model["dropout"], "max_text_len": config["text"]["max_length"]}
 
 
-def _dead(read: Source, layout: Layout) -> dict[str, Tensor]:
+def _dead(read: ExportSource, layout: CheckpointLayout) -> dict[str, Tensor]:
     """Carry over what both formats allocate and never read: the text tower's pooler, and the temperature of a contrast.
 
     A pooler that is not known is written as zeros for Hugging Face, whose code would otherwise tell of a missing one.
@@ -125,7 +125,7 @@ def _dead(read: Source, layout: Layout) -> dict[str, Tensor]:
     return found
 
 
-def _configuration(read: Source, layout: Layout, *, exact: bool) -> Mapping[str, Any]:
+def _configuration(read: ExportSource, layout: CheckpointLayout, *, exact: bool) -> Mapping[str, Any]:
     if not exact or not read.their_config:
         return huggingface.configuration(read, layout)
     vision = dict(read.their_config.get("vision_config") or {})
@@ -134,7 +134,7 @@ def _configuration(read: Source, layout: Layout, *, exact: bool) -> Mapping[str,
     return {**read.their_config, **resized}
 
 
-def _unheld(read: Source, kinds: set[str]) -> set[str]:
+def _unheld(read: ExportSource, kinds: set[str]) -> set[str]:
     """Name the heads that our task could have and this model has not."""
     imported = set(read.layout.heads) if read.layout is not None else set()
     places = HEADS[read.task]

@@ -1,6 +1,6 @@
 """Two sets of names for the same weights: those of the published checkpoints, and ours.
 
-A `Layout` says what the names of a checkpoint depend on; `table` makes from it the list of correspondences, and
+A `CheckpointLayout` says what the names of a checkpoint depend on; `weight_mappings` makes from it the list of correspondences, and
 `to_ours` and `to_theirs` carry a state dict over, bit for bit in both directions. Pure functions: nothing is read, no
 model is built, and the tensors may be on the meta device (then shapes are carried over).
 
@@ -16,29 +16,29 @@ from typing import Literal
 from torch import Tensor
 
 from mtlab.errors import UserError
-from mtlab.interop.heads import HEADS, TEMPERATURE, inside
-from mtlab.interop.transforms import (
-    FLAT,
-    LEADING,
+from mtlab.interop.heads import HEADS, TEMPERATURE, names_in_head
+from mtlab.interop.tensor_maps import (
+    DROP_AXIS,
+    FLATTEN,
+    IDENTITY,
     LEADING_TWO,
-    SAME,
     SCALAR,
-    STACKED,
-    Transform,
-    apart,
-    joined,
-    unscored,
+    STACK,
+    TensorMap,
+    concatenate,
+    split_rows,
+    split_scores,
 )
 from mtlab.managers.base import MODALITIES, Modality
 
 Dialect = Literal["official", "huggingface"]
 Family = Literal["meter", "bridgetower", "managertower"]
 Link = Literal["add", "scaled_add", "interpolate"]
-ASIDE = "aside/"  #: in an entry's `ours`: no weight of our model, but kept beside it
+UNMAPPED = "aside/"  #: in an entry's `ours`: no weight of our model, but kept beside it
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointLayout:
     """What the names of a checkpoint depend on. `families.recognise` reads it off a state dict's names and shapes."""
 
     family: Family
@@ -57,20 +57,20 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Entry:
+class WeightMapping:
     """Some of their weights and what they are here: mostly one to one."""
 
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
-    transform: Transform = SAME
+    transform: TensorMap = IDENTITY
 
 
-def table(layout: Layout, task: str) -> list[Entry]:
+def weight_mappings(layout: CheckpointLayout, task: str) -> list[WeightMapping]:
     """List all correspondences between a checkpoint and a model of ours with the given task.
 
     Every weight of the checkpoint stands in exactly one entry. Those that our model has no place for (dead weights,
     heads of other tasks, the token type of second images where the task has none) are in entries whose `ours` starts
-    with `ASIDE`.
+    with `UNMAPPED`.
 
     Args:
         layout: of the checkpoint.
@@ -82,21 +82,23 @@ def table(layout: Layout, task: str) -> list[Entry]:
         entries += _stream(layout, modality, layout.experts[number])
     for kind, names in layout.heads.items():
         place = HEADS[task].get(kind)
-        within = inside(names)
-        entries += [Entry((name,), (ASIDE + name if place is None else f"{place}.{within[name]}",)) for name in names]
+        within = names_in_head(names)
+        entries += [
+            WeightMapping((name,), (UNMAPPED + name if place is None else f"{place}.{within[name]}",)) for name in names
+        ]
     itc = HEADS[task].get("itc") if "itc" in layout.heads else None
     for name in sorted(layout.dead):
         live = itc is not None and name == TEMPERATURE
-        entries.append(Entry((name,), (f"{itc}.{TEMPERATURE}" if live else ASIDE + name,)))
+        entries.append(WeightMapping((name,), (f"{itc}.{TEMPERATURE}" if live else UNMAPPED + name,)))
     return entries
 
 
-def to_ours(theirs: Mapping[str, Tensor], entries: list[Entry]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def to_ours(theirs: Mapping[str, Tensor], entries: list[WeightMapping]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Carry a checkpoint's weights over to our names.
 
     Args:
         theirs: their name → tensor.
-        entries: from `table`.
+        entries: from `weight_mappings`.
 
     Returns:
         Our name → tensor; and what stays aside (their name → tensor).
@@ -105,26 +107,28 @@ def to_ours(theirs: Mapping[str, Tensor], entries: list[Entry]) -> tuple[dict[st
         UserError: a weight is missing, unknown, or has a shape that cannot be carried over.
 
     """
-    refuse_other_names(set(theirs), {name for entry in entries for name in entry.theirs})
-    return _carried(theirs, entries)
+    check_names(set(theirs), {name for entry in entries for name in entry.theirs})
+    return _map_forward(theirs, entries)
 
 
-def to_theirs(ours: Mapping[str, Tensor], aside: Mapping[str, Tensor], entries: list[Entry]) -> dict[str, Tensor]:
+def to_theirs(
+    ours: Mapping[str, Tensor], aside: Mapping[str, Tensor], entries: list[WeightMapping]
+) -> dict[str, Tensor]:
     """Carry our weights over to a checkpoint's names: the inverse of `to_ours`, bit for bit.
 
     Args:
         ours: our name → tensor; more than the table names is let pass.
         aside: what `to_ours` left aside.
-        entries: from `table`.
+        entries: from `weight_mappings`.
 
     Raises:
         UserError: a weight that the table names is missing.
 
     """
-    given = {**ours, **{ASIDE + name: tensor for name, tensor in aside.items()}}
+    given = {**ours, **{UNMAPPED + name: tensor for name, tensor in aside.items()}}
     missing = [name for entry in entries for name in entry.ours if name not in given]
     if missing:
-        raise UserError(f"{len(missing)} weights are missing: {listed(missing)}")
+        raise UserError(f"{len(missing)} weights are missing: {list_names(missing)}")
     found: dict[str, Tensor] = {}
     for entry in entries:
         parts = entry.transform.backward([given[name] for name in entry.ours])
@@ -132,7 +136,7 @@ def to_theirs(ours: Mapping[str, Tensor], aside: Mapping[str, Tensor], entries: 
     return found
 
 
-def refuse_other_names(found: set[str], known: set[str]) -> None:
+def check_names(found: set[str], known: set[str]) -> None:
     """Refuse a state dict that lacks names or has others.
 
     Raises:
@@ -140,19 +144,21 @@ def refuse_other_names(found: set[str], known: set[str]) -> None:
 
     """
     missing, unknown = sorted(known - found), sorted(found - known)
-    told = [f"lacks {listed(missing)}"] if missing else []
-    told += [f"has the unknown {listed(unknown)}"] if unknown else []
+    told = [f"lacks {list_names(missing)}"] if missing else []
+    told += [f"has the unknown {list_names(unknown)}"] if unknown else []
     if told:
         raise UserError(f"does not have the weights of its kind: it {' and '.join(told)}")
 
 
-def listed(names: list[str], most: int = 4) -> str:
+def list_names(names: list[str], most: int = 4) -> str:
     """Write names in a line, the first few of many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def _carried(theirs: Mapping[str, Tensor], entries: list[Entry]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _map_forward(
+    theirs: Mapping[str, Tensor], entries: list[WeightMapping]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     ours: dict[str, Tensor] = {}
     for entry in entries:
         given = [theirs[name] for name in entry.theirs]
@@ -160,23 +166,23 @@ def _carried(theirs: Mapping[str, Tensor], entries: list[Entry]) -> tuple[dict[s
             ours |= dict(zip(entry.ours, entry.transform.forward(given), strict=True))
         except (RuntimeError, ValueError, IndexError):
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
-            raise UserError(f"{listed(list(entry.theirs))}: unexpected shape {shapes}") from None
-    aside = {name.removeprefix(ASIDE): ours.pop(name) for name in list(ours) if name.startswith(ASIDE)}
+            raise UserError(f"{list_names(list(entry.theirs))}: unexpected shape {shapes}") from None
+    aside = {name.removeprefix(UNMAPPED): ours.pop(name) for name in list(ours) if name.startswith(UNMAPPED)}
     return ours, aside
 
 
-def _both(theirs: str, ours: str) -> Iterator[Entry]:
+def _both(theirs: str, ours: str) -> Iterator[WeightMapping]:
     """Pair weight and bias of a module."""
     for part in ("weight", "bias"):
-        yield Entry((f"{theirs}.{part}",), (f"{ours}.{part}",))
+        yield WeightMapping((f"{theirs}.{part}",), (f"{ours}.{part}",))
 
 
-def _towers(layout: Layout) -> Iterator[Entry]:
+def _towers(layout: CheckpointLayout) -> Iterator[WeightMapping]:
     official = layout.dialect == "official"
     theirs = "text_transformer" if official else f"{layout.prefix}text_model"
     ours = "towers.text.network"
     for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
-        yield Entry((f"{theirs}.embeddings.{name}.weight",), (f"{ours}.embeddings.{name}.weight",))
+        yield WeightMapping((f"{theirs}.embeddings.{name}.weight",), (f"{ours}.embeddings.{name}.weight",))
     yield from _both(f"{theirs}.embeddings.LayerNorm", f"{ours}.embeddings.LayerNorm")
     for number in range(layout.text_layers):
         for name in _TEXT_LAYER:
@@ -185,43 +191,43 @@ def _towers(layout: Layout) -> Iterator[Entry]:
     theirs = "vit_model.visual" if official else f"{layout.prefix}vision_model.visual"
     ours = "towers.vision.network"
     inner = ("", "conv1", "positional_embedding") if official else _HUGGING_FACE_VISION
-    yield Entry((f"{theirs}.{inner[0]}class_embedding",), (f"{ours}.cls_token",), LEADING_TWO)
-    yield Entry((f"{theirs}.{inner[1]}.weight",), (f"{ours}.patch_embed.proj.weight",))
-    yield Entry((f"{theirs}.{inner[2]}",), (f"{ours}.pos_embed",), LEADING)
+    yield WeightMapping((f"{theirs}.{inner[0]}class_embedding",), (f"{ours}.cls_token",), LEADING_TWO)
+    yield WeightMapping((f"{theirs}.{inner[1]}.weight",), (f"{ours}.patch_embed.proj.weight",))
+    yield WeightMapping((f"{theirs}.{inner[2]}",), (f"{ours}.pos_embed",), DROP_AXIS)
     yield from _both(f"{theirs}.ln_pre", f"{ours}.norm_pre")
     yield from _both(f"{theirs}.ln_post", f"{ours}.norm")
     for number in range(layout.vision_layers):
         block, at = f"{theirs}.transformer.resblocks.{number}", f"{ours}.blocks.{number}"
         for part in ("weight", "bias"):
-            yield Entry((f"{block}.attn.in_proj_{part}",), (f"{at}.attn.qkv.{part}",))
+            yield WeightMapping((f"{block}.attn.in_proj_{part}",), (f"{at}.attn.qkv.{part}",))
         for name, own in _VISION_BLOCK.items():
             yield from _both(f"{block}.{name}", f"{at}.{own}")
 
 
-def _shared(layout: Layout, *, second_images: bool) -> Iterator[Entry]:
+def _shared(layout: CheckpointLayout, *, second_images: bool) -> Iterator[WeightMapping]:
     """Give the one table that both modalities share: its rows are text, image and second image."""
     rows = ["encoder.text.embeddings.token_type.weight", "encoder.image.embeddings.token_type.weight"]
     name = f"{layout.prefix}token_type_embeddings.weight"
     sizes = [1, layout.type_rows - 1]
     if layout.type_rows > 2 and not second_images:
-        rows, sizes = [*rows, f"{ASIDE}{name}/second_image"], [1, 1, layout.type_rows - 2]
-    yield Entry((name,), tuple(rows), apart(sizes))
+        rows, sizes = [*rows, f"{UNMAPPED}{name}/second_image"], [1, 1, layout.type_rows - 2]
+    yield WeightMapping((name,), tuple(rows), split_rows(sizes))
 
 
-def _stream(layout: Layout, modality: Modality, experts: int) -> Iterator[Entry]:
+def _stream(layout: CheckpointLayout, modality: Modality, experts: int) -> Iterator[WeightMapping]:
     ours, theirs = f"encoder.{modality}", f"{layout.prefix}cross_modal_{modality}"
     yield from _both(f"{theirs}_transform", f"{ours}.projections.shared")
     yield from _both(f"{theirs}_pooler.dense", f"{ours}.pooler.linear")
     if layout.gate:
         yield from _both(f"{modality}_gate", f"{ours}.gate")
     if layout.family == "managertower":
-        yield Entry((f"layer_embeddings_{modality}.weight",), (f"{ours}.embeddings.layer.weight",))
+        yield WeightMapping((f"layer_embeddings_{modality}.weight",), (f"{ours}.embeddings.layer.weight",))
     for depth in range(layout.cross_layers):
         for part in ("weight", "bias"):
             for own, names in _CROSS_LAYER.items():
                 given = tuple(f"{theirs}_layers.{depth}.{name}.{part}" for name in names)
-                transform = joined(len(given)) if len(given) > 1 else SAME
-                yield Entry(given, (f"{ours}.layers.{depth}.{own}.{part}",), transform)
+                transform = concatenate(len(given)) if len(given) > 1 else IDENTITY
+                yield WeightMapping(given, (f"{ours}.layers.{depth}.{own}.{part}",), transform)
         at = f"{ours}.managers.{depth}"
         if layout.family == "bridgetower":
             yield from _bridge(layout, theirs, at, depth)
@@ -229,30 +235,30 @@ def _stream(layout: Layout, modality: Modality, experts: int) -> Iterator[Entry]
             yield from _manager(layout, f"{theirs}_manager_tower.{depth}.manager_layer", at, depth, experts)
 
 
-def _bridge(layout: Layout, theirs: str, ours: str, depth: int) -> Iterator[Entry]:
+def _bridge(layout: CheckpointLayout, theirs: str, ours: str, depth: int) -> Iterator[WeightMapping]:
     if not depth:
         yield from _both(f"{theirs}_layernorm", f"{ours}.norm")
         return
     tower = f"{theirs}_link_tower.{depth - 1}"
     yield from _both(f"{tower}.LayerNorm", f"{ours}.norm")
     if layout.link != "add":
-        yield Entry((f"{tower}.{LINKS[layout.link]}",), (f"{ours}.{LINKS_HERE[layout.link]}",))
+        yield WeightMapping((f"{tower}.{LINKS[layout.link]}",), (f"{ours}.{LINKS_HERE[layout.link]}",))
 
 
-def _manager(layout: Layout, theirs: str, ours: str, depth: int, experts: int) -> Iterator[Entry]:
+def _manager(layout: CheckpointLayout, theirs: str, ours: str, depth: int, experts: int) -> Iterator[WeightMapping]:
     for part, own in (("weight", "scale"), ("bias", "shift")):
         names = tuple(f"{theirs}.LayerNorm.{number}.{part}" for number in range(experts))
-        yield Entry(names, (f"{ours}.{own}",), STACKED)
-    yield Entry((f"{theirs}.softmax_temperature",), (f"{ours}.temperature",), SCALAR)
+        yield WeightMapping(names, (f"{ours}.{own}",), STACK)
+    yield WeightMapping((f"{theirs}.softmax_temperature",), (f"{ours}.temperature",), SCALAR)
     if depth:
         yield from _both(f"{theirs}.LayerNorm.{experts}", f"{ours}.previous_norm")
     if not layout.adaptive:
         given = (f"{ours}.score", f"{ours}.previous_weight") if depth else (f"{ours}.score",)
-        yield Entry((f"{theirs}.layer_scores",), given, unscored(experts) if depth else SAME)
+        yield WeightMapping((f"{theirs}.layer_scores",), given, split_scores(experts) if depth else IDENTITY)
     elif not depth:
-        yield Entry((f"{theirs}.layer_scores",), (f"{ours}.score",))
+        yield WeightMapping((f"{theirs}.layer_scores",), (f"{ours}.score",))
     else:
-        yield Entry((f"{theirs}.layer_scores_cross",), (f"{ours}.previous_weight",), FLAT)
+        yield WeightMapping((f"{theirs}.layer_scores_cross",), (f"{ours}.previous_weight",), FLATTEN)
         for name, own in _QUERY.items():
             yield from _both(f"{theirs}.{name}", f"{ours}.{own}")
 

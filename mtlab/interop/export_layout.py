@@ -10,14 +10,14 @@ from torch import Tensor
 from mtlab.errors import UserError
 from mtlab.interop import heads
 from mtlab.interop.architecture import BRIDGES, CLIP_HEAD
-from mtlab.interop.names import Dialect, Family, Layout, Link
-from mtlab.interop.sources import Source
+from mtlab.interop.export_source import ExportSource
+from mtlab.interop.weight_names import CheckpointLayout, Dialect, Family, Link
 from mtlab.towers.build import tower_shape
 
 PUBLISHED_EPS = 1e-12  #: of the cross-modal layers' LayerNorms in the authors' code, fixed there
 
 
-def layout(source: Source, dialect: Dialect) -> Layout:
+def export_layout(source: ExportSource, dialect: Dialect) -> CheckpointLayout:
     """Say how a model's weights are named in a published format.
 
     Raises:
@@ -36,7 +36,7 @@ def layout(source: Source, dialect: Dialect) -> Layout:
         _refuse_hugging_face(source, family)
     elif link != "add":
         raise UserError(f"the authors' BridgeTower has no {link} bridges", key="manager.name")
-    return Layout(
+    return CheckpointLayout(
         family=family,
         dialect=dialect,
         prefix="bridgetower." if dialect == "huggingface" else "",
@@ -52,7 +52,7 @@ def layout(source: Source, dialect: Dialect) -> Layout:
     )
 
 
-def notes(source: Source, dialect: Dialect) -> tuple[str, ...]:
+def notes(source: ExportSource, dialect: Dialect) -> tuple[str, ...]:
     """Say in words where code that loads the exported model computes otherwise."""
     eps = float(source.config["model"]["norm_eps"])
     theirs = PUBLISHED_EPS if dialect == "official" else float(source.text.config.layer_norm_eps)
@@ -135,7 +135,7 @@ def _refuse_levels(
             )
 
 
-def _text_layers(source: Source) -> int:
+def _text_layers(source: ExportSource) -> int:
     config = getattr(source.text, "config", None)
     kind = getattr(config, "model_type", None)
     if config is None or kind not in ("roberta", "bert") or source.config["text"].get("adapter_norm"):
@@ -143,7 +143,7 @@ def _text_layers(source: Source) -> int:
     return int(config.num_hidden_layers)
 
 
-def _vision_layers(source: Source) -> int:
+def _vision_layers(source: ExportSource) -> int:
     """Count the blocks of CLIP's ViT.
 
     Raises:
@@ -169,7 +169,7 @@ def _vision_layers(source: Source) -> int:
     return len(network.blocks)
 
 
-def _refuse_hugging_face(source: Source, family: Family) -> None:
+def _refuse_hugging_face(source: ExportSource, family: Family) -> None:
     cross, text, vision = source.config["model"], source.text.config, source.vision
     if family != "bridgetower":
         raise UserError(
@@ -194,11 +194,11 @@ def _refuse_hugging_face(source: Source, family: Family) -> None:
         raise UserError("Hugging Face's BridgeTower counts positions as RoBERTa does, not as BERT", key="text.model")
 
 
-def _heads(source: Source, dialect: Dialect) -> dict[str, tuple[str, ...]]:
+def _heads(source: ExportSource, dialect: Dialect) -> dict[str, tuple[str, ...]]:
     """Name the weights of our heads in their words, as far as the format has them."""
     found = {}
     for kind, place in heads.HEADS[source.task].items():
         own = sorted(name.removeprefix(f"{place}.") for name in source.tensors if name.startswith(f"{place}."))
         if own and (dialect == "official" or kind in ("mlm", "itm")):
-            found[kind] = heads.published(kind, own)
+            found[kind] = heads.published_names(kind, own)
     return found

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtlab.errors import UserError
 from mtlab.interop import bundle
-from mtlab.interop.comparisons import everything, group
+from mtlab.interop.reference_outputs import compare_all, quantity_group
 
 ATOL = RTOL = 1e-5  #: agreement: |ours − theirs| ≤ ATOL + RTOL · |theirs|, in float32 on the CPU
 
@@ -27,11 +27,11 @@ class Quantity:
     @property
     def group(self) -> str:
         """One of `comparisons.GROUPS`."""
-        return group(self.name)
+        return quantity_group(self.name)
 
 
 @dataclass(frozen=True)
-class Verified:
+class Verification:
     """What came of one bundle."""
 
     folder: Path
@@ -64,19 +64,19 @@ class Verified:
         }
 
 
-def verify(folder: Path) -> Verified:
+def verify(folder: Path) -> Verification:
     """Rebuild a bundle's model as one of ours, and compare everything that the bundle holds.
 
     Raises:
         UserError: it is no bundle, is damaged, its weights are not those of its kind, or it holds nothing to compare.
 
     """
-    given = bundle.read(folder)
+    given = bundle.read_bundle(folder)
     quantities: list[Quantity] = []
-    with bundle.rebuilt(given) as ours:
+    with bundle.rebuild(given) as ours:
         try:
-            for name, own, theirs in everything(ours):
-                quantities.append(_compared(name, own, theirs, folder))
+            for name, own, theirs in compare_all(ours):
+                quantities.append(_compare(name, own, theirs, folder))
         except UserError as error:
             raise error.at(file=folder) from None
         except (RuntimeError, IndexError, ValueError, AssertionError) as error:
@@ -86,10 +86,10 @@ def verify(folder: Path) -> Verified:
         raise UserError("holds nothing that could be compared", file=folder / bundle.IO)
     done = {quantity.name for quantity in quantities}
     left = [name for name in given.io if name not in done and not name.startswith(_GIVEN) and name not in _LABELS]
-    return Verified(folder, given.layout.family, tuple(quantities), tuple(sorted(left)))
+    return Verification(folder, given.layout.family, tuple(quantities), tuple(sorted(left)))
 
 
-def _compared(name: str, ours: Tensor, theirs: Tensor, folder: Path) -> Quantity:
+def _compare(name: str, ours: Tensor, theirs: Tensor, folder: Path) -> Quantity:
     if ours.shape != theirs.shape:
         shapes = f"{tuple(theirs.shape)}, expected {tuple(ours.shape)}"
         raise UserError(f"{name} has shape {shapes}", file=folder / bundle.IO)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.interop.names import Layout
+from mtlab.interop.weight_names import CheckpointLayout
 from mtlab.runs import imported
 from mtlab.towers.build import build_tower
 
@@ -20,7 +20,7 @@ BEST = Path("checkpoints") / "best.safetensors"  #: of a finished run
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """A model of ours with all its weights."""
 
     config: Mapping[str, Any]  #: sections text, vision, model, manager, task
@@ -28,7 +28,7 @@ class Source:
     text: Any  #: the text tower's network, on the meta device
     vision: Any  #: the vision tower's
     text_folder: Path | None  #: where a tokeniser may lie
-    layout: Layout | None = None  #: of the checkpoint that it was imported from
+    layout: CheckpointLayout | None = None  #: of the checkpoint that it was imported from
     aside: Mapping[str, Tensor] | None = None  #: what our model has no place for
     their_config: Mapping[str, Any] | None = None  #: Hugging Face's configuration as it was imported
 
@@ -38,7 +38,7 @@ class Source:
         return str(self.config["task"]["name"])
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path) -> ExportSource:
     """Read the folder of an imported checkpoint or of a finished run.
 
     Raises:
@@ -54,10 +54,10 @@ def read_source(path: Path) -> Source:
     raise UserError("is neither the folder of an imported checkpoint nor that of a finished run", file=path)
 
 
-def _imported(path: Path) -> Source:
+def _imported(path: Path) -> ExportSource:
     found = imported.read_folder(path)
     text, vision = _networks(found.config)
-    return Source(
+    return ExportSource(
         config=found.config,
         tensors=found.tensors,
         text=text,
@@ -69,7 +69,7 @@ def _imported(path: Path) -> Source:
     )
 
 
-def _run(path: Path) -> Source:
+def _run(path: Path) -> ExportSource:
     from mtlab.runs.checkpoints import CorruptError, load
 
     config = files.read_json(path / "config.json")["config"]
@@ -84,7 +84,7 @@ def _run(path: Path) -> Source:
             own = build_tower(kind, config[kind]).state_dict()
             tensors |= {prefix + name: tensor for name, tensor in own.items()}
     place = config["text"].get("model")
-    return Source(config, tensors, text, vision, _tokeniser_folder(place))
+    return ExportSource(config, tensors, text, vision, _tokeniser_folder(place))
 
 
 def _networks(config: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -100,10 +100,12 @@ def _tokeniser_folder(model: Any) -> Path | None:
     return text_encoders.find(model) if isinstance(model, str) else None
 
 
-def _layout(origin: Mapping[str, Any], file: Path) -> Layout:
+def _layout(origin: Mapping[str, Any], file: Path) -> CheckpointLayout:
     try:
-        stored = {field.name: origin["layout"][field.name] for field in fields(Layout)}
+        stored = {field.name: origin["layout"][field.name] for field in fields(CheckpointLayout)}
     except (KeyError, TypeError):
         raise UserError("does not tell the names of the checkpoint", file=file) from None
     heads = {kind: tuple(names) for kind, names in stored["heads"].items()}
-    return Layout(**{**stored, "experts": tuple(stored["experts"]), "heads": heads, "dead": frozenset(stored["dead"])})
+    return CheckpointLayout(
+        **{**stored, "experts": tuple(stored["experts"]), "heads": heads, "dead": frozenset(stored["dead"])}
+    )

@@ -15,48 +15,48 @@ Step = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
-class Transform:
+class TensorMap:
     """Their tensors → ours, and the inverse."""
 
     forward: Step
     backward: Step
 
 
-def joined(count: int) -> Transform:
+def concatenate(count: int) -> TensorMap:
     """Set `count` tensors of one shape end to end, as keys and values here are one map."""
-    return Transform(lambda parts: [_joined(parts)], lambda whole: whole[0].chunk(count))
+    return TensorMap(lambda parts: [_concatenate(parts)], lambda whole: whole[0].chunk(count))
 
 
-def apart(sizes: Sequence[int]) -> Transform:
+def split_rows(sizes: Sequence[int]) -> TensorMap:
     """Take the rows of a table apart."""
-    return Transform(lambda whole: torch.split(whole[0], list(sizes)), lambda parts: [torch.cat(list(parts))])
+    return TensorMap(lambda whole: torch.split(whole[0], list(sizes)), lambda parts: [torch.cat(list(parts))])
 
 
-def unscored(experts: int) -> Transform:
+def split_scores(experts: int) -> TensorMap:
     """Part static scores [1, N + 1, 1, 1|D] into the experts' [1, N, 1, 1|D] and the previous state's ω [1|D]."""
-    return Transform(
-        lambda whole: [whole[0][:, :experts], _only(whole[0][:, experts:]).flatten()],
+    return TensorMap(
+        lambda whole: [whole[0][:, :experts], _one_row(whole[0][:, experts:]).flatten()],
         lambda parts: [torch.cat([parts[0], parts[1].reshape(1, 1, 1, -1)], 1)],
     )
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
+def _concatenate(parts: Sequence[Tensor]) -> Tensor:
     if len({part.shape for part in parts}) > 1:
         raise ValueError("shapes differ")
     return torch.cat(list(parts))
 
 
-def _only(rows: Tensor) -> Tensor:
+def _one_row(rows: Tensor) -> Tensor:
     if rows.shape[1] != 1:
         raise ValueError("expected one row")
     return rows
 
 
-SAME = Transform(lambda given: given, lambda given: given)
-STACKED = Transform(  # N LayerNorms of [D] → [N, 1, D]
+IDENTITY = TensorMap(lambda given: given, lambda given: given)
+STACK = TensorMap(  # N LayerNorms of [D] → [N, 1, D]
     lambda parts: [torch.stack(list(parts)).unsqueeze(1)], lambda whole: whole[0].squeeze(1).unbind()
 )
-SCALAR = Transform(lambda given: [given[0].reshape(())], lambda given: [given[0].reshape(1)])
-FLAT = Transform(lambda given: [given[0].flatten()], lambda given: [given[0].reshape(1, 1, 1, -1)])
-LEADING = Transform(lambda given: [given[0].unsqueeze(0)], lambda given: [given[0].squeeze(0)])
-LEADING_TWO = Transform(lambda given: [given[0].reshape(1, 1, -1)], lambda given: [given[0].flatten()])
+SCALAR = TensorMap(lambda given: [given[0].reshape(())], lambda given: [given[0].reshape(1)])
+FLATTEN = TensorMap(lambda given: [given[0].flatten()], lambda given: [given[0].reshape(1, 1, 1, -1)])
+DROP_AXIS = TensorMap(lambda given: [given[0].unsqueeze(0)], lambda given: [given[0].squeeze(0)])
+LEADING_TWO = TensorMap(lambda given: [given[0].reshape(1, 1, -1)], lambda given: [given[0].flatten()])

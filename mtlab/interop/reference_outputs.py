@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.interop.bundle import Bundle, Rebuilt
-from mtlab.interop.names import table, to_ours, to_theirs
+from mtlab.interop.bundle import Bundle, RebuiltModel
+from mtlab.interop.weight_names import to_ours, to_theirs, weight_mappings
 from mtlab.managers.base import MODALITIES
 from mtlab.model.encoder import Fused
 from mtlab.tasks import objectives
@@ -39,12 +39,12 @@ GROUPS = {
 }
 
 
-def group(name: str) -> str:
+def quantity_group(name: str) -> str:
     """Tell which of `GROUPS` a quantity belongs to."""
     return next(group for group, pattern in GROUPS.items() if re.match(pattern, name))
 
 
-def everything(ours: Rebuilt) -> Iterator[Compared]:
+def compare_all(ours: RebuiltModel) -> Iterator[Compared]:
     """Compute everything that a bundle holds, and pair it.
 
     Raises:
@@ -212,7 +212,7 @@ def _answers(model: TaskModel, bundle: Bundle) -> Iterator[Compared]:
 def _their_gradients(model: TaskModel, bundle: Bundle) -> dict[str, Tensor]:
     """Gradients of our weights under their names; what our model has no place for got none."""
     own = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()}
-    entries = table(bundle.layout, "question_answering")
+    entries = weight_mappings(bundle.layout, "question_answering")
     _, aside = to_ours(bundle.weights, entries)
     return to_theirs(own, {name: torch.zeros_like(weight) for name, weight in aside.items()}, entries)
 

@@ -14,9 +14,17 @@ from torch import Tensor
 from mtlab import files
 from mtlab.errors import UserError, nearest
 from mtlab.interop import architecture, huggingface, lightning
-from mtlab.interop.families import Shapes, recognise
+from mtlab.interop.families import Shapes, detect_layout
 from mtlab.interop.heads import HEADS
-from mtlab.interop.names import ASIDE, Entry, Layout, listed, refuse_other_names, table, to_ours
+from mtlab.interop.weight_names import (
+    UNMAPPED,
+    CheckpointLayout,
+    WeightMapping,
+    check_names,
+    list_names,
+    to_ours,
+    weight_mappings,
+)
 from mtlab.resolution.resolve import fill_defaults
 from mtlab.runs import imported
 from mtlab.runs.imported import TEXT_FOLDER
@@ -27,21 +35,21 @@ from mtlab.towers.loading.positions import resize_positions
 
 POSITIONS = "towers.vision.network.pos_embed"
 STANDARDISATION = (".projections.centre_", ".projections.spread_")  #: buffers that published models do not have
-Told = Callable[[str], None]  #: is told each step before it is done
+Log = Callable[[str], None]  #: is told each step before it is done
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class ImportOptions:
     """What the user says of a checkpoint beyond what it tells itself."""
 
     task: str | None = None  #: whose heads the model is to have; None: those of the checkpoint
     image_size: int | None = None  #: pixels; None: the checkpoint's
     text: str | None = None  #: folder or hub name of the text tower: its settings and its tokeniser
-    facts: architecture.Facts = architecture.Facts()
+    facts: architecture.Hyperparameters = architecture.Hyperparameters()
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportSummary:
     """What came of it."""
 
     family: str
@@ -55,7 +63,7 @@ class Imported:
     tokeniser: bool
 
 
-def import_checkpoint(source: Path, out: Path, wishes: Wishes, told: Told = lambda _: None) -> Imported:
+def import_checkpoint(source: Path, out: Path, wishes: ImportOptions, told: Log = lambda _: None) -> ImportSummary:
     """Read a checkpoint, check every weight, and write it as a folder of ours, whole or not at all.
 
     Args:
@@ -71,36 +79,38 @@ def import_checkpoint(source: Path, out: Path, wishes: Wishes, told: Told = lamb
     """
     with files.new_folder(out) as scratch:
         told(f"reading {source}")
-        read = huggingface.read(source) if source.is_dir() else _official(source)
+        read = huggingface.read_folder(source) if source.is_dir() else _official(source)
         try:
             return _import(source, scratch, read, wishes, told)
         except UserError as error:
             raise error.at(file=source) from None
 
 
-def _official(path: Path) -> huggingface.Read:
-    found = lightning.read(path)
-    return huggingface.Read(found.tensors, lightning.facts(found.options), {}, None)
+def _official(path: Path) -> huggingface.PublishedCheckpoint:
+    found = lightning.read_file(path)
+    return huggingface.PublishedCheckpoint(found.tensors, lightning.hyperparameters(found.options), {}, None)
 
 
-def _import(source: Path, scratch: Path, read: huggingface.Read, wishes: Wishes, told: Told) -> Imported:
+def _import(
+    source: Path, scratch: Path, read: huggingface.PublishedCheckpoint, wishes: ImportOptions, told: Log
+) -> ImportSummary:
     shapes = {name: tuple(tensor.shape) for name, tensor in read.tensors.items()}
-    layout = recognise(shapes)
-    facts = _merged(read.facts, wishes.facts)
-    sizes = architecture.sizes(layout, shapes)
-    name = wishes.task or architecture.likely_task(layout)
+    layout = detect_layout(shapes)
+    facts = _merge(read.facts, wishes.facts)
+    sizes = architecture.infer_sizes(layout, shapes)
+    name = wishes.task or architecture.guess_task(layout)
     if name not in HEADS:
         raise UserError(f"no published head goes with the task {name!r}; {nearest(name, HEADS)}", key="--task")
     tokeniser = _text_folder(scratch, read, wishes, layout, sizes, facts)
-    config, answers = _configured(layout, shapes, sizes, facts, name)
+    config, answers = _config(layout, shapes, sizes, facts, name)
 
     told(f"checking {len(shapes)} weights of {architecture.FAMILIES[layout.family]}")
-    entries = table(layout, name)
-    refuse_other_names(set(shapes), {each for entry in entries for each in entry.theirs})
-    expected = blueprint(_placed(config, scratch), answers)
-    refuse_misshapen(read.tensors, expected, entries)
+    entries = weight_mappings(layout, name)
+    check_names(set(shapes), {each for entry in entries for each in entry.theirs})
+    expected = expected_weights(_with_tower_paths(config, scratch), answers)
+    check_shapes(read.tensors, expected, entries)
     ours, aside = to_ours(read.tensors, entries)
-    drawn = _drawn(ours, expected, _placed(config, scratch), answers)
+    drawn = _random_weights(ours, expected, _with_tower_paths(config, scratch), answers)
 
     before = config["vision"]["image_size"]
     after = wishes.image_size or before
@@ -113,7 +123,7 @@ def _import(source: Path, scratch: Path, read: huggingface.Read, wishes: Wishes,
     files.write_json(scratch / imported.CONFIG, config | {"answers": answers})
     dead = tuple(sorted(set(aside) & layout.dead))
     files.write_json(scratch / imported.ORIGIN, _origin(source, layout, read, name, len(ours), dead))
-    return Imported(
+    return ImportSummary(
         family=architecture.FAMILIES[layout.family],
         task=name,
         weights=len(ours),
@@ -126,7 +136,7 @@ def _import(source: Path, scratch: Path, read: huggingface.Read, wishes: Wishes,
     )
 
 
-def blueprint(config: Mapping[str, Any], answers: int) -> dict[str, Tensor]:
+def expected_weights(config: Mapping[str, Any], answers: int) -> dict[str, Tensor]:
     """Give the names and shapes of a whole model's weights, towers included, as tensors on the meta device."""
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
     with torch.device("meta"):
@@ -138,16 +148,20 @@ def blueprint(config: Mapping[str, Any], answers: int) -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 
-def _configured(
-    layout: Layout, shapes: Shapes, sizes: architecture.Sizes, facts: architecture.Facts, name: str
+def _config(
+    layout: CheckpointLayout,
+    shapes: Shapes,
+    sizes: architecture.CheckpointSizes,
+    facts: architecture.Hyperparameters,
+    name: str,
 ) -> tuple[dict[str, Any], int]:
-    written = architecture.configuration(layout, shapes, sizes, facts)
-    written["task"], answers = architecture.task(layout, shapes, sizes, name)
+    written = architecture.infer_config(layout, shapes, sizes, facts)
+    written["task"], answers = architecture.infer_task(layout, shapes, sizes, name)
     whole = fill_defaults(written)
     return {key: whole[key] for key in written}, answers
 
 
-def _placed(config: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+def _with_tower_paths(config: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     """Point the towers into the folder that is being written."""
     places = {
         kind: {**config[kind], option: str(scratch / config[kind][option])} for kind, option in imported.PLACES.items()
@@ -157,11 +171,11 @@ def _placed(config: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 
 def _text_folder(
     scratch: Path,
-    read: huggingface.Read,
-    wishes: Wishes,
-    layout: Layout,
-    sizes: architecture.Sizes,
-    facts: architecture.Facts,
+    read: huggingface.PublishedCheckpoint,
+    wishes: ImportOptions,
+    layout: CheckpointLayout,
+    sizes: architecture.CheckpointSizes,
+    facts: architecture.Hyperparameters,
 ) -> bool:
     """Write the text tower's configuration, and its tokeniser if there is one to copy; say whether there was."""
     place = scratch / TEXT_FOLDER
@@ -172,13 +186,13 @@ def _text_folder(
 
         given = text_encoders.find_or_download(wishes.text, weights=False)
         facts = dataclasses.replace(facts, text=files.read_json(given / "config.json"))
-    files.write_json(place / "config.json", architecture.text_configuration(layout, sizes, facts))
+    files.write_json(place / "config.json", architecture.text_config(layout, sizes, facts))
     return huggingface.copy_tokeniser(given or read.folder, place)
 
 
-def _merged(found: architecture.Facts, wished: architecture.Facts) -> architecture.Facts:
+def _merge(found: architecture.Hyperparameters, wished: architecture.Hyperparameters) -> architecture.Hyperparameters:
     """Let what the user says go before what the checkpoint says."""
-    default = architecture.Facts()
+    default = architecture.Hyperparameters()
     said = {
         field.name: getattr(wished, field.name)
         for field in dataclasses.fields(wished)
@@ -187,13 +201,13 @@ def _merged(found: architecture.Facts, wished: architecture.Facts) -> architectu
     return dataclasses.replace(found, **said)
 
 
-def refuse_misshapen(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], entries: list[Entry]) -> None:
+def check_shapes(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], entries: list[WeightMapping]) -> None:
     """Refuse weights of another shape than the rest of the checkpoint asks for.
 
     Args:
         theirs: their name → tensor.
         expected: our name → tensor of the right shape, perhaps on the meta device.
-        entries: from `table`.
+        entries: from `weight_mappings`.
 
     Raises:
         UserError: it lists them, with both shapes.
@@ -201,7 +215,7 @@ def refuse_misshapen(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor
     """
     told = []
     for entry in entries:
-        live = [name for name in entry.ours if not name.startswith(ASIDE)]
+        live = [name for name in entry.ours if not name.startswith(UNMAPPED)]
         if any(name not in expected for name in live):
             told += [f"{name} has no place in the model" for name in entry.theirs]
         elif live and len(live) == len(entry.ours):
@@ -219,16 +233,16 @@ def refuse_misshapen(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor
                 if theirs[name].shape[1:] != inner
             ]
     if told:
-        raise UserError(f"has weights of another shape than the rest: {listed(told)}")
+        raise UserError(f"has weights of another shape than the rest: {list_names(told)}")
 
 
-def _drawn(
+def _random_weights(
     ours: Mapping[str, Tensor], expected: Mapping[str, Tensor], config: Mapping[str, Any], answers: int
 ) -> dict[str, Tensor]:
     """Draw the weights of heads that the checkpoint lacks; anything else that is missing is a fault."""
     missing = [name for name in expected if name not in ours and not any(part in name for part in STANDARDISATION)]
     if other := [name for name in missing if not name.startswith("task.")]:
-        raise UserError(f"tells nothing of {listed(other)}")
+        raise UserError(f"tells nothing of {list_names(other)}")
     if not missing:
         return {}
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
@@ -255,7 +269,12 @@ def _resize(ours: dict[str, Tensor], vision: dict[str, Any], size: int) -> None:
 
 
 def _origin(
-    source: Path, layout: Layout, read: huggingface.Read, task: str, live: int, dead: tuple[str, ...]
+    source: Path,
+    layout: CheckpointLayout,
+    read: huggingface.PublishedCheckpoint,
+    task: str,
+    live: int,
+    dead: tuple[str, ...],
 ) -> dict[str, Any]:
     digest = files_digest(huggingface.weight_files(source)) if source.is_dir() else file_digest(source)
     return {
