@@ -1,6 +1,6 @@
 """The processes that train one model, as the rest of the code sees them: what is shared, exchanged and agreed on.
 
-A `Group` is one process alone, for which all of that is trivial; `mtlab.distributed.process_group` makes it of several.
+A `ProcessGroup` is one process alone, for which all of that is trivial; `mtlab.distributed.process_group` makes it of several.
 Shapes: R processes, b examples of each, B = R · b.
 """
 
@@ -16,7 +16,7 @@ from mtlab.distributed.ranks import Ranks
 T = TypeVar("T")
 
 
-class Group:
+class ProcessGroup:
     """One process alone. All processes of a group must call the same methods in the same order."""
 
     ranks = Ranks()
@@ -24,12 +24,12 @@ class Group:
     local_ranks = 1  #: processes on this host
 
     @property
-    def size(self) -> int:
+    def world_size(self) -> int:
         """Count the processes, R."""
         return self.ranks.ranks
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Is this the one that writes?"""
         return self.ranks.rank == 0
 
@@ -47,38 +47,38 @@ class Group:
             if at + rank < len(items):
                 yield items[at + rank]
 
-    def joined(self, mine: Sequence[T]) -> list[T]:
+    def all_gather_objects(self, mine: Sequence[T]) -> list[T]:
         """Put what all processes made of shared items together, in the order of the items; tensors on the CPU."""
         return list(mine)
 
-    def told(self, thing: T) -> T:
+    def broadcast_object(self, thing: T) -> T:
         """Give the leader's thing, to all."""
         return thing
 
-    def largest(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """Find the largest of all processes' numbers."""
         return number
 
-    def any(self, flags: Sequence[bool]) -> list[bool]:
+    def all_reduce_any(self, flags: Sequence[bool]) -> list[bool]:
         """Tell for each flag whether some process has it set."""
         return list(flags)
 
-    def gathered(self, own: Tensor) -> Tensor:
+    def all_gather(self, own: Tensor) -> Tensor:
         """Put the rows of all processes together in the order of the step: [b, …] → [B, …], with gradient."""
         return own
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all processes."""
 
-    def same(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by the leader's."""
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until all processes are here."""
 
-    def first(self) -> bool:
+    def is_first_to_fail(self) -> bool:
         """Is this process the first to tell what went wrong?"""
         return True
 
 
-ALONE = Group()
+SINGLE_PROCESS = ProcessGroup()

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mtlab.distributed.group import ALONE, Group
+from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
 from mtlab.distributed.ranks import Ranks
 from mtlab.errors import UserError
 from mtlab.processes import LAUNCHER
@@ -36,7 +36,7 @@ class PeerLostError(Exception):
 
 
 @contextmanager
-def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Group]:
+def join_group(environment: Mapping[str, str] = os.environ) -> Iterator[ProcessGroup]:
     """Join the group that torchrun's environment describes; without torchrun, or with one process, be alone.
 
     Raises:
@@ -45,7 +45,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Group]:
     """
     found = read(environment)
     if found is None or found["WORLD_SIZE"] == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     # A launcher knows torchrun, not what torchrun starts: it is torchrun's end that means to stop.
     os.environ[LAUNCHER] = str(os.getppid())
@@ -84,8 +84,8 @@ def read(environment: Mapping[str, str]) -> dict[str, int] | None:
     return found
 
 
-class Processes(Group):
-    """Several processes; see `Group`.
+class Processes(ProcessGroup):
+    """Several processes; see `ProcessGroup`.
 
     Args:
         ranks: which one this is.
@@ -99,64 +99,64 @@ class Processes(Group):
         self.local_rank = local_rank
         self.local_ranks = local_ranks
 
-    def joined(self, mine: Sequence[T]) -> list[T]:
-        """See `Group.joined`."""
-        parts: list[Any] = [None] * self.size
+    def all_gather_objects(self, mine: Sequence[T]) -> list[T]:
+        """See `ProcessGroup.all_gather_objects`."""
+        parts: list[Any] = [None] * self.world_size
         with _peers():
             dist.all_gather_object(parts, list(mine))
         rounds = zip_longest(*parts, fillvalue=_MISSING)
         return [item for items in rounds for item in items if item is not _MISSING]
 
-    def told(self, thing: T) -> T:
-        """See `Group.told`."""
+    def broadcast_object(self, thing: T) -> T:
+        """See `ProcessGroup.broadcast_object`."""
         held: list[T] = [thing]
         with _peers():
             dist.broadcast_object_list(held, src=0)
         return held[0]
 
-    def largest(self, number: int) -> int:
-        """See `Group.largest`."""
+    def all_reduce_max(self, number: int) -> int:
+        """See `ProcessGroup.all_reduce_max`."""
         held = torch.tensor(number)
         with _peers():
             dist.all_reduce(held, dist.ReduceOp.MAX)
         return int(held)
 
-    def any(self, flags: Sequence[bool]) -> list[bool]:
-        """See `Group.any`."""
+    def all_reduce_any(self, flags: Sequence[bool]) -> list[bool]:
+        """See `ProcessGroup.all_reduce_any`."""
         held = torch.tensor(flags, dtype=torch.uint8)
         with _peers():
             dist.all_reduce(held, dist.ReduceOp.MAX)
         return [bool(flag) for flag in held.tolist()]
 
-    def gathered(self, own: Tensor) -> Tensor:
-        """See `Group.gathered`."""
+    def all_gather(self, own: Tensor) -> Tensor:
+        """See `ProcessGroup.all_gather`."""
         if own.dtype == torch.bool:  # no backend promises to move these
-            return self.gathered(own.byte()).bool()
+            return self.all_gather(own.byte()).bool()
         whole: Tensor = _Gathered.apply(own, self.ranks)  # type: ignore[no-untyped-call]
         return whole
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """See `Group.add`; one message for many small tensors."""
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """See `ProcessGroup.all_reduce`; one message for many small tensors."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             with _peers():
                 dist.all_reduce(flat)
             _spread(flat, bucket)
 
-    def same(self, tensors: Sequence[Tensor]) -> None:
-        """See `Group.same`."""
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
+        """See `ProcessGroup.broadcast`."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             with _peers():
                 dist.broadcast(flat, src=0)
             _spread(flat, bucket)
 
-    def wait(self) -> None:
-        """See `Group.wait`."""
-        self.largest(0)
+    def barrier(self) -> None:
+        """See `ProcessGroup.barrier`."""
+        self.all_reduce_max(0)
 
-    def first(self) -> bool:
-        """See `Group.first`; asks the store, which outlives any rank."""
+    def is_first_to_fail(self) -> bool:
+        """See `ProcessGroup.is_first_to_fail`; asks the store, which outlives any rank."""
         try:
             store = dist.distributed_c10d._get_default_store()
             return bool(store.add("mtlab/failed", 1) == 1)

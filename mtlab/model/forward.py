@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mtlab.data.batches import Batch
-from mtlab.data.inputs import Inputs
+from mtlab.data.inputs import TowerInputs
 from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Experts, Intervention, Modality
 from mtlab.model.encoder import Fused, Key, draw_noise
@@ -96,7 +96,7 @@ class ForwardContext:
         """Make the context in which the forward pass runs, heads included."""
         return self.runtime.autocast()
 
-    def features(self, kind: TowerKind, given: Inputs) -> Features:
+    def features(self, kind: TowerKind, given: TowerInputs) -> Features:
         """Run a tower, unless its levels are there already."""
         with self.autocast():
             features = self.model.features(kind, given)

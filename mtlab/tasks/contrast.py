@@ -21,7 +21,7 @@ from mtlab.tasks.objectives import Similarities
 from mtlab.towers.base import Features
 
 if TYPE_CHECKING:
-    from mtlab.data.inputs import Inputs
+    from mtlab.data.inputs import TowerInputs
     from mtlab.distributed.group import ProcessGroup
     from mtlab.model.forward import ForwardContext
 
@@ -96,7 +96,7 @@ def of_all(group: ProcessGroup, own: Experts) -> Experts:
     return Experts(states, None if own.mask is None else group.all_gather(F.pad(own.mask, (0, missing))))
 
 
-def read(context: ForwardContext, modality: Modality, given: Inputs) -> Read:
+def read(context: ForwardContext, modality: Modality, given: TowerInputs) -> Read:
     """Run a tower, gate and project its levels, once for all passes."""
     features = context.features("text" if modality == "text" else "vision", given)
     return Read(features, context.experts(modality, features))

@@ -13,8 +13,8 @@ from torch import nn
 from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.errors import UserError
-from mtlab.interop.families import recognise
-from mtlab.interop.names import ASIDE, Layout, table
+from mtlab.interop.families import detect_layout
+from mtlab.interop.weight_names import UNMAPPED, CheckpointLayout, weight_mappings
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
 from mtlab.training.optimisation.official_groups import decayed, part
@@ -43,15 +43,17 @@ PRETRAINING = {
     "itc": tuple(f"cross_modal_itc_{m}_head.fc.{p}" for m in ("text", "image") for p in ("weight", "bias")),
 }
 LAYOUTS = {
-    "meter": Layout("meter", 12, 11, 6, heads=PRETRAINING, dead=frozenset({"temperature"})),
-    "meter with its gate": Layout("meter", 12, 12, 6, gate=True),
-    "bridgetower": Layout("bridgetower", 12, 12, 6, heads=PRETRAINING, dead=frozenset({"temperature"})),
-    "static": Layout("managertower", 12, 12, 6, experts=(6, 6), heads=PRETRAINING),
-    "adaptive": Layout("managertower", 12, 12, 6, experts=(6, 5), adaptive=True, heads=PRETRAINING),
+    "meter": CheckpointLayout("meter", 12, 11, 6, heads=PRETRAINING, dead=frozenset({"temperature"})),
+    "meter with its gate": CheckpointLayout("meter", 12, 12, 6, gate=True),
+    "bridgetower": CheckpointLayout("bridgetower", 12, 12, 6, heads=PRETRAINING, dead=frozenset({"temperature"})),
+    "static": CheckpointLayout("managertower", 12, 12, 6, experts=(6, 6), heads=PRETRAINING),
+    "adaptive": CheckpointLayout("managertower", 12, 12, 6, experts=(6, 5), adaptive=True, heads=PRETRAINING),
 }
 for head, task in (("vqa", "question_answering"), ("nlvr2", "reasoning"), ("snli", "entailment")):
     names = tuple(f"{head}_classifier.{name}" for name in CLASSIFIER)
-    LAYOUTS[task] = Layout("managertower", 12, 12, 6, experts=(6, 6), adaptive=True, type_rows=3, heads={head: names})
+    LAYOUTS[task] = CheckpointLayout(
+        "managertower", 12, 12, 6, experts=(6, 6), adaptive=True, type_rows=3, heads={head: names}
+    )
 
 
 def published_group(name: str) -> tuple[str, bool]:
@@ -64,10 +66,10 @@ def correspondences(case: str) -> list[tuple[str, str]]:
     task = case if case in ("question_answering", "reasoning", "entailment") else "pretraining"
     return [
         (theirs, ours)
-        for entry in table(LAYOUTS[case], task)
+        for entry in weight_mappings(LAYOUTS[case], task)
         for theirs in entry.theirs
         for ours in entry.ours
-        if not ours.startswith(ASIDE)
+        if not ours.startswith(UNMAPPED)
     ]
 
 
@@ -84,7 +86,9 @@ def test_every_parameter_is_in_its_published_group(case: str) -> None:
 def test_the_groups_are_as_large_as_in_the_released_model() -> None:
     """Counted in the authors' pre-training model (966 names) without its 19 dead weights."""
     heads = {kind: PRETRAINING[kind] for kind in ("mlm", "itm")}
-    entries = table(Layout("managertower", 12, 12, 6, experts=(6, 6), adaptive=True, heads=heads), "pretraining")
+    entries = weight_mappings(
+        CheckpointLayout("managertower", 12, 12, 6, experts=(6, 6), adaptive=True, heads=heads), "pretraining"
+    )
     found = Counter(published_group(name) for entry in entries for name in entry.theirs)
     assert found == {
         ("rest", True): 160 - 5,
@@ -213,10 +217,10 @@ def test_every_name_of_the_released_models() -> None:
     whole = {model: shapes for model, shapes in listings.items() if "pretrain" in model}
     assert len(whole) == 6
     for model, shapes in whole.items():
-        entries = table(recognise({name: tuple(shape) for name, shape in shapes.items()}), "pretraining")
+        entries = weight_mappings(detect_layout({name: tuple(shape) for name, shape in shapes.items()}), "pretraining")
         assert {name for entry in entries for name in entry.theirs} == set(shapes)
         for entry in entries:
             for ours in entry.ours:
-                if not ours.startswith(ASIDE):
+                if not ours.startswith(UNMAPPED):
                     expected = {published_group(name) for name in entry.theirs}
                     assert {(part(ours), decayed(ours, clip=True))} == expected, (model, ours)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mtlab.data.batches import Batch, MatchingPairs
-from mtlab.data.inputs import Inputs
+from mtlab.data.inputs import TowerInputs
 from mtlab.data.masking import MaskedTexts
 from mtlab.studies.budget.texts import cut
 from mtlab.tasks.base import Wants
@@ -40,7 +40,7 @@ def blank_batch(
 
     """
 
-    def inputs(kind: TowerKind, amount: int) -> Inputs:
+    def inputs(kind: TowerKind, amount: int) -> TowerInputs:
         shape = tower_shape(kind, config[kind])
         length = text_tokens or shape.tokens if kind == "text" else shape.tokens
         if kind in cached:

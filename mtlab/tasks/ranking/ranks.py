@@ -28,7 +28,7 @@ from mtlab.tasks.ranking.similarity import Contrasted, contrasted, nearest
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Loader
-    from mtlab.data.inputs import Inputs
+    from mtlab.data.inputs import TowerInputs
     from mtlab.model.forward import ForwardContext
 
 Numbers = NDArray[np.int64]
@@ -140,7 +140,7 @@ def _read(
     modality: Modality,
     keys: Sequence[str],
     numbers: Sequence[int],
-    fetch: Callable[[Sequence[str]], Inputs],
+    fetch: Callable[[Sequence[str]], TowerInputs],
     contrast: ContrastiveHead,
     spill: Spill,
     batch: int,
