@@ -1,6 +1,6 @@
 """Drives the searches of a sweep: asks for trials as workers become free, watches them, tells what came of them.
 
-It is what feeds the launcher (see `mtlab.launch.board.Feed`): runs are started, resumed, retried and stopped there.
+It is what feeds the launcher (see `mtlab.launch.board.RunSource`): runs are started, resumed, retried and stopped there.
 What becomes of a trial depends on its runs alone, never on whether the store had them already.
 """
 
@@ -72,7 +72,7 @@ class Driver:
     Args:
         prepared: the sweep.
         searches: one for each variant, in order.
-        shelf: where they are kept.
+        storage: where they are kept.
         store: where runs lie.
         price: what an example costs.
         token: the name under which this launcher is present.
@@ -85,7 +85,7 @@ class Driver:
         self,
         prepared: PreparedSweep,
         searches: Sequence[Search],
-        shelf: SweepStorage,
+        storage: SweepStorage,
         store: Store,
         price: Pricer,
         token: str,
@@ -95,7 +95,7 @@ class Driver:
     ) -> None:
         self.prepared = prepared
         self.searches = tuple(searches)
-        self.shelf = shelf
+        self.storage = storage
         self.store = store
         self.price = price
         self.token = token
@@ -110,7 +110,7 @@ class Driver:
     # One turn
 
     def poll(self, board: Board) -> RunChanges:
-        """Take in what has happened, and say what is to run next; see `Feed.poll`."""
+        """Take in what has happened, and say what is to run next; see `RunSource.poll`."""
         add: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         pause: list[str] = []
         self.board = board
@@ -137,7 +137,7 @@ class Driver:
     def release(self) -> None:
         """Put back what this launcher could not finish: the next one takes it up."""
         if self.active:
-            with self.shelf.exclusive():
+            with self.storage.exclusive():
                 for trial in self.active:
                     trial.search.release(trial.asked.number)
         self.active.clear()
@@ -148,7 +148,7 @@ class Driver:
         """Ask for a trial, of the variant that is behind; None if there is none to be had now."""
         if time.monotonic() - self._looked < LOOK:
             return None
-        with self.shelf.exclusive():
+        with self.storage.exclusive():
             standings = [self._rescued(search) for search in self.searches]
             # All advance alike, and each trial knows as much as can be of those before it.
             order = sorted(

@@ -113,7 +113,7 @@ def with_stored_trials(store: Store, plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PlanFile:
-    """The stored plan, to which several launchers add their trials. Add alone, see `Shelf.alone`.
+    """The stored plan, to which several launchers add their trials. Add alone, see `SweepStorage.exclusive`.
 
     Args:
         store: where it lies.

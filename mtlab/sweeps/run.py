@@ -46,19 +46,19 @@ class SweepOutcome:
         return 0 if self.complete and not self.outside else 1
 
 
-def open_searches(prepared: PreparedSweep, shelf: SweepStorage) -> tuple[Search, ...]:
+def open_searches(prepared: PreparedSweep, storage: SweepStorage) -> tuple[Search, ...]:
     """Open the search of every variant, or begin it.
 
     Raises:
         UserError: one of them was begun with another space, objective or the like; none is begun then.
 
     """
-    with shelf.exclusive():
-        check_searches(prepared, shelf)
-        return tuple(open_search(prepared, variant, shelf) for variant in prepared.variants)
+    with storage.exclusive():
+        check_searches(prepared, storage)
+        return tuple(open_search(prepared, variant, storage) for variant in prepared.variants)
 
 
-def check_searches(prepared: PreparedSweep, shelf: SweepStorage) -> None:
+def check_searches(prepared: PreparedSweep, storage: SweepStorage) -> None:
     """Refuse a sweep of which some search was begun otherwise; begin none.
 
     Raises:
@@ -66,7 +66,7 @@ def check_searches(prepared: PreparedSweep, shelf: SweepStorage) -> None:
 
     """
     for variant in prepared.variants:
-        check_search(prepared, variant, shelf)
+        check_search(prepared, variant, storage)
 
 
 def configs_of(prepared: PreparedSweep) -> dict[str, dict[str, Any]]:
@@ -77,7 +77,7 @@ def configs_of(prepared: PreparedSweep) -> dict[str, dict[str, Any]]:
 def run_searches(
     prepared: PreparedSweep,
     searches: Sequence[Search],
-    shelf: SweepStorage,
+    storage: SweepStorage,
     store: Store,
     price: Pricer,
     *,
@@ -91,7 +91,7 @@ def run_searches(
     Args:
         prepared: the sweep.
         searches: see `open_searches`.
-        shelf: where they are kept.
+        storage: where they are kept.
         store: where runs lie.
         price: what an example costs.
         pool: where runs are worked on; by default this machine, as the sweep's resources say.
@@ -102,13 +102,13 @@ def run_searches(
     """
     token = secrets.token_hex(8)
     plan = to_json(prepared)
-    with report_storage_loss(), shelf.register_launcher(token):
-        with shelf.exclusive():
+    with report_storage_loss(), storage.register_launcher(token):
+        with storage.exclusive():
             stored = PlanFile(store, plan)
             for search in searches:
                 search.rescue(search.status(), token)
                 search.retry()
-        driver = Driver(prepared, searches, shelf, store, price, token, planned=stored.add, news=news)
+        driver = Driver(prepared, searches, storage, store, price, token, planned=stored.add, news=news)
         try:
             outcome = launch(
                 store,

@@ -60,15 +60,15 @@ class Search:
         prepared: the sweep.
         variant: the variant.
         study: its Optuna study.
-        shelf: where that lies.
+        storage: where that lies.
 
     """
 
-    def __init__(self, prepared: PreparedSweep, variant: Variant, study: optuna.Study, shelf: SweepStorage) -> None:
+    def __init__(self, prepared: PreparedSweep, variant: Variant, study: optuna.Study, storage: SweepStorage) -> None:
         self.prepared = prepared
         self.variant = variant
         self.study = study
-        self.shelf = shelf
+        self.storage = storage
 
     def status(self) -> SearchStatus:
         """Tell how the search stands now."""
@@ -80,7 +80,9 @@ class Search:
         return (best[0].number, best[0].values[0]) if best else None
 
     def ask(self, now: SearchStatus, owner: str) -> ProposedTrial | None:
-        """Ask for a trial: a waiting one, else a new one if the budget has room. Call it alone, see `SweepStorage.exclusive`.
+        """Ask for a trial: a waiting one, else a new one if the budget has room.
+
+        Call it within `SweepStorage.exclusive`.
 
         Args:
             now: how the search stands.
@@ -110,7 +112,7 @@ class Search:
         trial.set_user_attr(CELL, cell)
 
     def refuse(self, trial: optuna.Trial, why: str, excess: Mapping[str, float]) -> None:
-        """Tell that a trial is not to be trained, and by how much it broke which limit. Call it alone."""
+        """Tell that a trial is not to be trained, and by how much it broke which limit. Call it within `SweepStorage.exclusive`."""
         from optuna.trial import TrialState
 
         with silence_optuna():
@@ -138,7 +140,7 @@ class Search:
         excess: Mapping[str, float],
     ) -> None:
         """Tell a trial's result: its objectives, those of each seed, and by how much it keeps or breaks each limit."""
-        with silence_optuna(), self.shelf.batch():
+        with silence_optuna(), self.storage.batch():
             trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
             trial.set_user_attr(SECONDS, seconds)
             for name, value in excess.items():
@@ -149,7 +151,7 @@ class Search:
         """Tell that a trial was stopped early."""
         from optuna.trial import TrialState
 
-        with silence_optuna(), self.shelf.batch():
+        with silence_optuna(), self.storage.batch():
             trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
             trial.set_user_attr(SECONDS, seconds)
             self.study.tell(trial.number, state=TrialState.PRUNED)
@@ -158,16 +160,16 @@ class Search:
         """Tell that a trial failed."""
         from optuna.trial import TrialState
 
-        with silence_optuna(), self.shelf.batch():
+        with silence_optuna(), self.storage.batch():
             trial.set_user_attr(PROBLEM, {"kind": kind, "problem": problem})
             trial.set_user_attr(SECONDS, seconds)
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def release(self, number: int) -> None:
-        """Put a running trial back among the waiting ones. Call it alone."""
+        """Put a running trial back among the waiting ones. Call it within `SweepStorage.exclusive`."""
         from optuna.trial import TrialState
 
-        storage, study = self.shelf.storage, self.study
+        storage, study = self.storage.optuna_storage, self.study
         found = storage.get_trial_id_from_study_id_trial_number(
             storage.get_study_id_from_name(study.study_name), number
         )
@@ -175,7 +177,7 @@ class Search:
             storage.set_trial_state_values(found, TrialState.WAITING)
 
     def rescue(self, now: SearchStatus, present: str) -> list[int]:
-        """Release the running trials whose launchers are gone; return their numbers. Call it alone.
+        """Release the running trials whose launchers are gone; return their numbers. Call it within `SweepStorage.exclusive`.
 
         Args:
             now: how the search stands.
@@ -185,14 +187,14 @@ class Search:
         lost = [
             number
             for number, owner in now.owners.items()
-            if owner != present and (owner is None or self.shelf.launcher_is_gone(owner))
+            if owner != present and (owner is None or self.storage.launcher_is_gone(owner))
         ]
         for number in lost:
             self.release(number)
         return lost
 
     def retry(self) -> list[int]:
-        """Enqueue again what failed for a reason outside of its settings; return those numbers. Call it alone."""
+        """Enqueue again what failed for a reason outside of its settings; return those numbers. Call it within `SweepStorage.exclusive`."""
         again = list(self.status().to_retry)
         trials = self.study.get_trials(deepcopy=False)
         for number in again:
@@ -200,7 +202,7 @@ class Search:
         return again
 
 
-def check_search(prepared: PreparedSweep, variant: Variant, shelf: SweepStorage) -> None:
+def check_search(prepared: PreparedSweep, variant: Variant, storage: SweepStorage) -> None:
     """Refuse to go on with a search that was begun with something else; one that has not begun is all right.
 
     Raises:
@@ -209,19 +211,19 @@ def check_search(prepared: PreparedSweep, variant: Variant, shelf: SweepStorage)
     """
     name = study_name(prepared.sweep.name, variant.label)
     with suppress(KeyError):
-        attributes = shelf.storage.get_study_user_attrs(shelf.storage.get_study_id_from_name(name))
+        attributes = storage.optuna_storage.get_study_user_attrs(storage.optuna_storage.get_study_id_from_name(name))
         if DEFINITION in attributes:
             refuse_other_definition(prepared.sweep, variant.label, attributes[DEFINITION], prepared.definition(variant))
 
 
-def open_search(prepared: PreparedSweep, variant: Variant, shelf: SweepStorage) -> Search:
-    """Open the search of a variant, or begin it. Call it alone."""
+def open_search(prepared: PreparedSweep, variant: Variant, storage: SweepStorage) -> Search:
+    """Open the search of a variant, or begin it. Call it within `SweepStorage.exclusive`."""
     import optuna
 
     sweep = prepared.sweep
     with silence_optuna():
         study = optuna.create_study(
-            storage=shelf.storage,
+            storage=storage.optuna_storage,
             study_name=study_name(sweep.name, variant.label),
             directions=["maximize" if objective.mode == "max" else "minimize" for objective in sweep.objectives],
             load_if_exists=True,
@@ -230,7 +232,7 @@ def open_search(prepared: PreparedSweep, variant: Variant, shelf: SweepStorage) 
         if DEFINITION not in study.user_attrs:
             study.set_metric_names([objective.metric for objective in sweep.objectives])
             study.set_user_attr(DEFINITION, prepared.definition(variant))
-    return Search(prepared, variant, study, shelf)
+    return Search(prepared, variant, study, storage)
 
 
 def suggest_parameters(trial: optuna.Trial, variant: Variant) -> dict[str, Any]:

@@ -20,8 +20,7 @@ from mtlab.config.load import Composed, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
 from mtlab.studies.spec import Metrics, ReportRules, Resources, Study, StudyKeys, make_study
-from mtlab.sweeps.algorithms.pruners import Pruner, parse_pruner
-from mtlab.sweeps.algorithms.samplers import Sampler, parse_sampler
+from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
 from mtlab.sweeps.space import DEFAULT, parse_space
 
 FIRST_FINAL_SEED = 1000  #: seeds from here on are never used by trials

@@ -78,14 +78,14 @@ def open_sweep(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[SweepSto
     """
     if plan.get("kind") != KIND:
         raise UserError(f"{plan['study']!r} is a study, no sweep: `mtlab status` and `mtlab report` tell of it")
-    shelf = open_storage(plan["storage"], plan["study"], store.study(plan["study"]), create=False)
+    storage = open_storage(plan["storage"], plan["study"], store.study(plan["study"]), create=False)
     try:
-        yield shelf, load_searches(shelf, plan)
+        yield storage, load_searches(storage, plan)
     finally:
-        shelf.close()
+        storage.close()
 
 
-def load_searches(shelf: SweepStorage, plan: Mapping[str, Any]) -> tuple[StoredSearch, ...]:
+def load_searches(storage: SweepStorage, plan: Mapping[str, Any]) -> tuple[StoredSearch, ...]:
     """Find the searches of a plan's variants, in order."""
     import optuna
 
@@ -93,14 +93,15 @@ def load_searches(shelf: SweepStorage, plan: Mapping[str, Any]) -> tuple[StoredS
     budget = check_config(SearchBudget, plan["budget"])
     with silence_optuna():
         begun = {
-            summary.study_name for summary in optuna.get_all_study_summaries(shelf.storage, include_best_trial=False)
+            summary.study_name
+            for summary in optuna.get_all_study_summaries(storage.optuna_storage, include_best_trial=False)
         }
         return tuple(
             StoredSearch(
                 variant,
                 objectives,
                 budget,
-                optuna.load_study(study_name=variant["search"], storage=shelf.storage)
+                optuna.load_study(study_name=variant["search"], storage=storage.optuna_storage)
                 if variant["search"] in begun
                 else None,
             )

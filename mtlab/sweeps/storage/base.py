@@ -23,7 +23,7 @@ class SweepStorage(Protocol):
     """A sweep's storage."""
 
     @property
-    def storage(self) -> BaseStorage:
+    def optuna_storage(self) -> BaseStorage:
         """Optuna's storage."""
 
     def exclusive(self) -> AbstractContextManager[None]:

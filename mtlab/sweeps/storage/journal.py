@@ -84,7 +84,7 @@ class JournalFile(BaseJournalBackend):
 
 
 class JournalSweepStorage:
-    """A sweep's journal, see `Shelf`.
+    """A sweep's journal, see `SweepStorage`.
 
     Args:
         folder: of the sweep, in the store.
@@ -104,23 +104,23 @@ class JournalSweepStorage:
             folder.mkdir(parents=True, exist_ok=True)
         self.journal = JournalFile(path)
         try:
-            self.storage = JournalStorage(self.journal)
+            self.optuna_storage = JournalStorage(self.journal)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"is no journal that can be read ({error}): it was changed by hand", file=path) from None
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep all other launchers out, see `Shelf.exclusive`."""
+        """Keep all other launchers out, see `SweepStorage.exclusive`."""
         with guarded(self.folder / "search"), self.batch():
             yield
 
     def batch(self) -> AbstractContextManager[None]:
-        """Wait for the disk once, see `Shelf.batch`."""
+        """Wait for the disk once, see `SweepStorage.batch`."""
         return self.journal.batch()
 
     @contextmanager
     def register_launcher(self, token: str) -> Iterator[None]:
-        """Hold a file of one's own, see `Shelf.register_launcher`."""
+        """Hold a file of one's own, see `SweepStorage.register_launcher`."""
         path = self.folder / LAUNCHERS / token
         with files.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ class JournalSweepStorage:
             os.close(descriptor)
 
     def launcher_is_gone(self, token: str) -> bool:
-        """Look whether its file is there and held, see `Shelf.launcher_is_gone`."""
+        """Look whether its file is there and held, see `SweepStorage.launcher_is_gone`."""
         path = self.folder / LAUNCHERS / token
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -28,7 +28,7 @@ TABLES = "mtlab/optuna tables"  #: what must be made by one launcher alone, what
 
 
 class PostgresSweepStorage:
-    """A sweep's part of a PostgreSQL database, see `Shelf`.
+    """A sweep's part of a PostgreSQL database, see `SweepStorage`.
 
     Args:
         url: postgresql://USER@HOST/DATABASE.
@@ -49,7 +49,7 @@ class PostgresSweepStorage:
         parts = urlsplit(url)
         self.connection = _connect(urlunsplit(parts._replace(scheme="postgresql")))
         with self._locked(TABLES):
-            self.storage = RDBStorage(
+            self.optuna_storage = RDBStorage(
                 urlunsplit(parts._replace(scheme="postgresql+psycopg")),
                 engine_kwargs={
                     "connect_args": {"connect_timeout": PATIENCE, "options": f"{KEEPALIVE} {UNHURRIED}"},
@@ -59,13 +59,13 @@ class PostgresSweepStorage:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the sweep's lock, see `Shelf.exclusive`."""
+        """Hold the sweep's lock, see `SweepStorage.exclusive`."""
         with self._locked(f"sweep/{self.name}"), self.batch():
             yield
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Write something and wait for it, see `Shelf.batch`: what the log holds before reaches the disk first."""
+        """Write a message and wait for it, see `SweepStorage.batch`: all that the log holds before it is on the disk then."""
         try:
             yield
         finally:
@@ -74,12 +74,12 @@ class PostgresSweepStorage:
 
     @contextmanager
     def register_launcher(self, token: str) -> Iterator[None]:
-        """Hold a lock of one's own, see `Shelf.register_launcher`."""
+        """Hold a lock of one's own, see `SweepStorage.register_launcher`."""
         with self._locked(f"launcher/{token}"):
             yield
 
     def launcher_is_gone(self, token: str) -> bool:
-        """Try its lock, see `Shelf.launcher_is_gone`."""
+        """Try its lock, see `SweepStorage.launcher_is_gone`."""
         key = _key(f"launcher/{token}")
         if not self._ask("SELECT pg_try_advisory_lock(%s)", key):
             return False
@@ -89,7 +89,7 @@ class PostgresSweepStorage:
     def close(self) -> None:
         """Close all connections."""
         self.connection.close()
-        self.storage.engine.dispose()
+        self.optuna_storage.engine.dispose()
 
     @contextmanager
     def _locked(self, what: str) -> Iterator[None]:

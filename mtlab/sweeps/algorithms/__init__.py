@@ -1,1 +1,0 @@
-"""Samplers and pruners of a sweep."""
