@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mtlab.data.base import Example
-from mtlab.data.inputs import AugmentedImages, Inputs, InputSource, map_tensors
+from mtlab.data.inputs import AugmentedImages, InputSource, TowerInputs, map_tensors
 from mtlab.data.masking import MaskedTexts, Masking
 from mtlab.data.matching import draw_mismatches
 from mtlab.distributed.ranks import ALL, Ranks
@@ -31,7 +31,7 @@ Shown = tuple[str, int, int]  #: key of a picture, whose in the batch it is, and
 class MatchingPairs:
     """The texts of a batch, each with a picture that may not be its own: is it?"""
 
-    images: Inputs | None  #: the pictures that are not; None: all are
+    images: TowerInputs | None  #: the pictures that are not; None: all are
     shown: Tensor  #: which picture goes with each text: a row of the batch's own, or behind them of `images`, int64 [B]
     matches: Tensor  #: 1 where it is the text's own, int64 [B]
 
@@ -41,8 +41,8 @@ class Batch:
     """Some examples of a split."""
 
     rows: tuple[int, ...]  #: their positions in the split
-    text: Inputs
-    image: Inputs  #: where a text goes with several: all first ones, then all second ones
+    text: TowerInputs
+    image: TowerInputs  #: where a text goes with several: all first ones, then all second ones
     targets: Tensor  #: int64 [B]; or a score of each answer, [B, A]
     masked: MaskedTexts | None = None  #: the texts with words hidden
     mismatched: MatchingPairs | None = None
@@ -124,7 +124,12 @@ class Collator:
     extras: BatchOptions
 
     def make(
-        self, rows: Sequence[int], examples: Sequence[Example], image: Inputs, drawn: BatchSeeds, wrong: Inputs | None
+        self,
+        rows: Sequence[int],
+        examples: Sequence[Example],
+        image: TowerInputs,
+        drawn: BatchSeeds,
+        wrong: TowerInputs | None,
     ) -> Batch:
         """Put a batch together.
 
@@ -163,7 +168,7 @@ class Collator:
         return scores
 
 
-Fetch = Callable[[Sequence[Shown], BatchSeeds], Inputs]
+Fetch = Callable[[Sequence[Shown], BatchSeeds], TowerInputs]
 
 
 def drawn_in_training(extras: BatchOptions, seed: int, step: int, batch: int, images: Sequence[str]) -> BatchSeeds:
@@ -228,10 +233,10 @@ class Loader:
         wrong = [(self.examples[o].image, row, -1) for row, o in enumerate(drawn.others) if o is not None]
         return self._maker.make(rows, chosen, fetch(keys, drawn), drawn, fetch(wrong, drawn) if wrong else None)
 
-    def _as_they_are(self, pictures: Sequence[Shown], drawn: BatchSeeds) -> Inputs:  # noqa: ARG002 - nothing is drawn
+    def _as_they_are(self, pictures: Sequence[Shown], drawn: BatchSeeds) -> TowerInputs:  # noqa: ARG002 - nothing is drawn
         return self.image.fetch([key for key, _, _ in pictures])
 
-    def _augmented(self, pictures: Sequence[Shown], drawn: BatchSeeds) -> Inputs:
+    def _augmented(self, pictures: Sequence[Shown], drawn: BatchSeeds) -> TowerInputs:
         assert self.augmented is not None, "chosen by who knows"
         seeds = [derive(drawn.pixels[row], number) for _, row, number in pictures]
         return self.augmented.fetch([key for key, _, _ in pictures], seeds)

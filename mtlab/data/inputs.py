@@ -16,13 +16,13 @@ from mtlab.data.base import Dataset
 from mtlab.data.transforms.base import ImageTransform
 from mtlab.towers.base import Features, Tower
 
-Inputs = Features | tuple[Tensor, ...]  #: cached levels, or what a tower's `forward` takes
+TowerInputs = Features | tuple[Tensor, ...]  #: cached levels, or what a tower's `forward` takes
 
 
 class InputSource(Protocol):
     """Gives the inputs of texts or images."""
 
-    def fetch(self, keys: Sequence[str]) -> Inputs:
+    def fetch(self, keys: Sequence[str]) -> TowerInputs:
         """Gather the inputs of these texts, or of the images with these keys, in this order."""
 
 
@@ -66,12 +66,12 @@ class AugmentedImages:
         return self.transform(image, torch.Generator().manual_seed(seed))
 
 
-def moved(inputs: Inputs, device: torch.device) -> Inputs:
+def moved(inputs: TowerInputs, device: torch.device) -> TowerInputs:
     """Move inputs to a device."""
     return inputs if device.type == "cpu" else map_tensors(inputs, lambda tensor: tensor.to(device))
 
 
-def map_tensors(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+def map_tensors(inputs: TowerInputs, change: Callable[[Tensor], Tensor]) -> TowerInputs:
     """Change every tensor."""
     if isinstance(inputs, Features):
         return Features(tuple(map(change, inputs.levels)), None if inputs.mask is None else change(inputs.mask))

@@ -1,0 +1,70 @@
+"""Blank batches of a run's true size: for rehearsing and timing what it does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+
+from mtlab.data.batches import Batch, MatchingPairs
+from mtlab.data.inputs import TowerInputs
+from mtlab.data.masking import MaskedTexts
+from mtlab.studies.budget.text_length import cut
+from mtlab.tasks.base import Wants
+from mtlab.towers.base import Features, Tower
+from mtlab.towers.build import TowerKind, tower_shape
+
+
+def dummy_batch(
+    config: Mapping[str, Any],
+    wants: Wants,
+    towers: Mapping[TowerKind, Tower[Any]],
+    cached: Collection[TowerKind],
+    examples: int,
+    text_tokens: int | None,
+    answers: int,
+    images: int,
+) -> Batch:
+    """Make a batch as training gets it.
+
+    Args:
+        config: the run's resolved configuration.
+        wants: what the task wants of its batches.
+        towers: those that run.
+        cached: those whose levels come from the cache.
+        examples: texts.
+        text_tokens: of each; None: as many as the tower takes.
+        answers: classes of the task's head.
+        images: images that a text goes with.
+
+    """
+
+    def inputs(kind: TowerKind, amount: int) -> TowerInputs:
+        shape = tower_shape(kind, config[kind])
+        length = text_tokens or shape.tokens if kind == "text" else shape.tokens
+        if kind in cached:
+            mask = torch.ones(amount, length, dtype=torch.bool) if kind == "text" else None
+            return Features(tuple(torch.zeros(amount, length, width) for width in shape.widths), mask)
+        blank = towers[kind].dummy_inputs(amount)
+        return cut(blank, length) if kind == "text" else blank
+
+    masked = mismatched = None
+    if wants.mask_share is not None:
+        tokens = text_tokens or tower_shape("text", config["text"]).tokens
+        words = cut(towers["text"].dummy_inputs(examples), tokens)
+        hidden = torch.arange(0, examples * tokens, max(1, round(1 / wants.mask_share)))
+        masked = MaskedTexts(words, hidden, torch.zeros(len(hidden), dtype=torch.long))
+    if wants.mismatches_in_training:
+        wrong, own = -(-examples // 2), torch.arange(examples)
+        shown = torch.where(own < wrong, own + examples, own)
+        mismatched = MatchingPairs(inputs("vision", wrong), shown, (own >= wrong).long())
+    return Batch(
+        rows=tuple(range(examples)),
+        text=inputs("text", examples),
+        image=inputs("vision", examples * images),
+        targets=torch.zeros(examples, answers) if wants.scores else torch.zeros(examples, dtype=torch.long),
+        masked=masked,
+        mismatched=mismatched,
+        identities=torch.arange(examples) if wants.identities else None,
+    )
