@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.check import check_config
-from mtlab.config.load import compose, merge, recipes
+from mtlab.config.load import compose, merge, recipe_folders
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
 from mtlab.model.forward import Runtime
@@ -35,7 +35,7 @@ Step = Callable[[], object]
 
 def configuration(preset: str, **manager: Any) -> dict[str, Any]:
     """Fill in a published preset, with the CLIP tower by its measures (no weights are needed) and manager options."""
-    written = compose(recipes()[0] / "presets" / f"{preset}.yaml").data["set"]
+    written = compose(recipe_folders()[0] / "presets" / f"{preset}.yaml").data["set"]
     written = {**written, "text": TEXT, "vision": VISION, "task": TASK}
     written["manager"] = {**written["manager"], **manager}
     return fill_defaults(merge(written, {"train": {"lr": 1e-5, "clip": None}}))

@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from alternating import ROUNDS, alternate, machine, median, ratio
 
-from mtlab.config.load import compose, merge, study_file
+from mtlab.config.load import compose, find_study_file, merge
 from mtlab.model.forward import ForwardContext
 from mtlab.recording.trace import recorded_steps
 from mtlab.resolution.resolve import fill_defaults
@@ -36,7 +36,7 @@ MANAGERS = ("bridge", "static", "adaptive")
 
 def run_of(manager: str) -> Assembled:
     """Assemble a run of the quickstart, with a tenth of its training data."""
-    written = merge(compose(study_file("quickstart")).data["set"], {"data": {"train": 800}})
+    written = merge(compose(find_study_file("quickstart")).data["set"], {"data": {"train": 800}})
     config = fill_defaults(written | {"manager": {"name": manager}})
     config["train"]["length"] = {"steps": 600, "epochs": None, "flops": None}
     return assemble(config, seed=0)

@@ -24,7 +24,7 @@ from typing import Any
 from mtlab import files
 from mtlab.launch.board import Board, make_job
 from mtlab.runs.store import Store
-from mtlab.studies.costs import Costs
+from mtlab.studies.cost_cache import CostCache
 from mtlab.sweeps import driver as driving
 from mtlab.sweeps.driver import Driver
 from mtlab.sweeps.plan import PlanFile, to_json
@@ -131,14 +131,14 @@ def main() -> None:
         path, store = Path(folder) / "overhead.yaml", Store.open(Path(folder) / "runs", create=True)
         name = f"overhead-{os.getpid()}"
         path.write_text(SWEEP.format(name=name, steps=VALIDATIONS, trials=given.trials, storage=given.storage))
-        costs = Costs(store.root / "costs.json")
+        costs = CostCache(store.root / "costs.json")
         prepared = prepare(read_sweep(path), costs)
         storage = open_storage(given.storage, name, store.claim_study(name, path, path.read_text()))
         searches = open_searches(prepared, storage)
         with storage.register_launcher("here"):
             stored, board = PlanFile(store, to_json(prepared)), Board(name, "val/accuracy", {}, 1)
             driver = Driver(
-                prepared, searches, storage, store, costs, "here", planned=stored.add, news=lambda _: times.next()
+                prepared, searches, storage, store, costs, "here", on_trial=stored.add, on_event=lambda _: times.next()
             )
             turn = driver.poll(board)
             while turn.add or turn.open:

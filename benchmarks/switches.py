@@ -21,7 +21,7 @@ from alternating import ROUNDS, alternate, machine, measure, median, ratio
 from published import ANSWERS, Ours, Size, configuration
 
 from mtlab.config.check import check_config
-from mtlab.config.load import compose, study_file
+from mtlab.config.load import compose, find_study_file
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
 from mtlab.model.forward import Runtime
@@ -40,7 +40,7 @@ TIMED, WORDS = 20, 14  #: steps of the small size, and tokens of its texts
 
 def small(manager: str) -> tuple[VisionLanguageModel, Callable[[], None]]:
     """Build a model of the quickstart's size on blank features, and what makes some steps of it."""
-    config = fill_defaults(compose(study_file("quickstart")).data["set"] | {"manager": {"name": manager}})
+    config = fill_defaults(compose(find_study_file("quickstart")).data["set"] | {"manager": {"name": manager}})
     train, shapes = check_config(TrainConfig, config["train"]), [tower_shape(k, config[k]) for k in ("text", "vision")]
     model = build(config, *shapes, answers=16).train()
     optimiser = adamw(model, groups(model, train, {}), train)

@@ -31,7 +31,7 @@ _ADVICE = {
 }
 
 
-def explain_disk_error(error: BaseException, path: Path) -> BaseException:
+def as_user_error(error: BaseException, path: Path) -> BaseException:
     """Turn what the disk says (full, read-only, forbidden) into a `UserError` for `path`; return others as they are.
 
     Libraries written in Rust (safetensors, polars) give the system's number in their message alone: it is read there.
@@ -47,12 +47,12 @@ def explain_disk_error(error: BaseException, path: Path) -> BaseException:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def explain_disk_errors(path: Path) -> Iterator[None]:
     """Wrap whatever writes `path`, so that a full or read-only disk becomes a `UserError` with advice."""
     try:
         yield
     except Exception as error:
-        told = explain_disk_error(error, path)
+        told = as_user_error(error, path)
         if told is error:
             raise
         raise told from error
@@ -80,7 +80,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def temporary(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; on success it takes `path`'s place at once, else it is removed.
 
     The yielded name keeps the suffix, as some libraries go by it. Missing parent folders are made.
@@ -90,7 +90,7 @@ def temporary(path: Path) -> Iterator[Path]:
 
     """
     scratch = path.with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}")
-    with writing(path):
+    with explain_disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield scratch
@@ -114,7 +114,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     if path.exists() or path.is_symlink():
         raise UserError("exists already: name another place, or remove it first", file=path)
     scratch = path.absolute().with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}")
-    with writing(path):
+    with explain_disk_errors(path):
         try:
             scratch.mkdir(parents=True)
             yield scratch
@@ -143,13 +143,13 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes | bytearray) -> None:
-    """Write a file whole; see `temporary`."""
-    with temporary(path) as scratch:
+    """Write a file whole; see `atomic_write`."""
+    with atomic_write(path) as scratch:
         scratch.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole, in UTF-8 and with the line ends of `text`; see `temporary`."""
+    """Write a file whole, in UTF-8 and with the line ends of `text`; see `atomic_write`."""
     write_bytes(path, text.encode())
 
 
@@ -164,7 +164,7 @@ def json_text(data: Any) -> str:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file whole; see `temporary`.
+    """Write a JSON file whole; see `atomic_write`.
 
     Raises:
         ValueError: a number is not finite, for which JSON has no word.
@@ -208,7 +208,7 @@ def append_line(path: Path, data: Any) -> None:
 
     """
     line = json_line(data)
-    with writing(path):
+    with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:

@@ -47,7 +47,7 @@ class Process:
 
     def alive(self) -> bool | None:
         """Does it live? None if that cannot be known from here: another host, or no way to ask the kernel."""
-        us = here()
+        us = current_process()
         if not self.boot or self.host != us.host:
             return None
         if self.boot != us.boot:
@@ -70,7 +70,7 @@ class Process:
                 os.close(descriptor)
 
 
-def here() -> Process:
+def current_process() -> Process:
     """Return this process."""
     host, boot, space = _place()
     return Process(host, boot, space, os.getpid(), _started(os.getpid()) or 0)

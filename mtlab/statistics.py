@@ -27,7 +27,7 @@ RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
-class Mean:
+class MeanInterval:
     """A mean over seeds."""
 
     n: int
@@ -49,7 +49,7 @@ class Difference:
     note: str | None = None  #: why an interval or a p-value is absent or is not the test's usual one
 
 
-def mean_interval(values: Numbers, alpha: float = 0.05) -> Mean:
+def mean_interval(values: Numbers, alpha: float = 0.05) -> MeanInterval:
     """Mean and t interval of one result per seed.
 
     Args:
@@ -63,11 +63,11 @@ def mean_interval(values: Numbers, alpha: float = 0.05) -> Mean:
     seeds = _finite(values)
     mean = float(seeds.mean())
     if seeds.size == 1:
-        return Mean(1, mean, None, None, "one seed: no interval")
+        return MeanInterval(1, mean, None, None, "one seed: no interval")
     sd = _sd(seeds)
     half = quantile_t(1 - alpha / 2, seeds.size - 1) * sd / seeds.size**0.5
     note = "all seeds gave the same result" if sd == 0 else None
-    return Mean(seeds.size, mean, sd, (mean - half, mean + half), note)
+    return MeanInterval(seeds.size, mean, sd, (mean - half, mean + half), note)
 
 
 def paired_t(differences: Numbers, alpha: float = 0.05) -> Difference:
@@ -233,7 +233,7 @@ TESTS: Mapping[str, SeedTest] = {
 }
 
 
-def named(test: str) -> SeedTest:
+def lookup_test(test: str) -> SeedTest:
     """Look a test up.
 
     Raises:

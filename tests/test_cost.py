@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtlab.model.network import VisionLanguageModel
-from mtlab.studies.budget.flops import count, fusion_flops, params
+from mtlab.studies.budget.flops import count_cost, count_params, fusion_flops
 from mtlab.tasks.build import construct
 from mtlab.towers.base import TowerShape
 
@@ -44,7 +44,7 @@ def published(variant: str) -> VisionLanguageModel:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_published_parameters(variant: str) -> None:
-    ours, theirs = params(published(variant)), BASE["params"][variant]
+    ours, theirs = count_params(published(variant)), BASE["params"][variant]
     unused = 12 if variant.startswith("MT") else 0  # one temperature a manager that the authors' code never reads
     assert ours["projections"] == theirs["transforms"]
     assert ours["embeddings"] == theirs["token_type"] + theirs.get("layer_embeddings", 0)
@@ -89,7 +89,7 @@ def test_an_expert_that_nobody_reads_costs_nothing() -> None:
     config = {"model": {"width": 8, "heads": 2}, "manager": {"name": "last"}, "task": {"name": "question_answering"}}
     with torch.device("meta"):
         model = construct(config, text, text, answers=5).eval()
-    assert params(model)["projections"] == 2 * (30 * 8 + 8)
+    assert count_params(model)["projections"] == 2 * (30 * 8 + 8)
 
 
 def whole(**changes: Any) -> dict[str, Any]:
@@ -105,23 +105,26 @@ def whole(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_run_with_frozen_towers() -> None:
-    cost = count(whole(), answers=5)
+    cost = count_cost(whole(), answers=5)
     assert sum(cost.params.values()) == cost.trained_params + cost.params["text tower"] + cost.params["vision tower"]
     assert min(cost.flops_forward.trained, cost.flops_forward.frozen, *cost.params.values()) > 0
     assert cost.flops_step == 3 * cost.flops_forward.trained
-    uncached = count(whole(cache={"enabled": False}), answers=5)
+    uncached = count_cost(whole(cache={"enabled": False}), answers=5)
     assert uncached.flops_step == cost.flops_step + cost.flops_forward.frozen
 
 
 def test_a_run_that_trains_a_tower() -> None:
-    frozen, trained = count(whole(), answers=5), count(whole(text={"name": "tiny_text", "trainable": True}), answers=5)
+    frozen, trained = (
+        count_cost(whole(), answers=5),
+        count_cost(whole(text={"name": "tiny_text", "trainable": True}), answers=5),
+    )
     assert trained.trained_params == frozen.trained_params + frozen.params["text tower"]
     assert trained.flops_forward.total == frozen.flops_forward.total
     assert trained.flops_step > frozen.flops_step
 
 
 def test_frozen_layer_weights_are_not_trained() -> None:
-    free = count(whole(manager={"name": "static"}), answers=5)
-    control = count(whole(manager={"name": "static", "frozen": True}), answers=5)
+    free = count_cost(whole(manager={"name": "static"}), answers=5)
+    control = count_cost(whole(manager={"name": "static", "frozen": True}), answers=5)
     assert free.params == control.params
     assert control.trained_params < free.trained_params

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtlab.cli import COMMANDS, GROUPS
-from mtlab.studies.costs import Costs
+from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
 from mtlab.sweeps.spec import read_sweep
@@ -24,18 +24,18 @@ RECIPES = sorted((ROOT / "experiments").glob("*.yaml"))
 @pytest.mark.parametrize("text", STUDIES, ids=lambda text: text.split("name: ")[1].split()[0])
 def test_studies_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(text)
-    assert make_plan(read_study(tmp_path / "study.yaml"), Costs(tmp_path / "costs.json")).runs
+    assert make_plan(read_study(tmp_path / "study.yaml"), CostCache(tmp_path / "costs.json")).runs
 
 
 @pytest.mark.parametrize("text", SWEEPS, ids=lambda text: text.split("name: ")[1].split()[0])
 def test_sweeps_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(text)
-    assert prepare(read_sweep(tmp_path / "sweep.yaml"), Costs(tmp_path / "costs.json")).variants
+    assert prepare(read_sweep(tmp_path / "sweep.yaml"), CostCache(tmp_path / "costs.json")).variants
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_can_be_planned(recipe: Path, tmp_path: Path) -> None:
-    plan = make_plan(read_study(recipe), Costs(tmp_path / "costs.json"))
+    plan = make_plan(read_study(recipe), CostCache(tmp_path / "costs.json"))
     assert plan.runs
     assert plan.study.keys.why
     assert plan.study.name == recipe.stem

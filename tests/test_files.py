@@ -34,7 +34,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     files.write_text(path, "old")
 
     def write() -> None:
-        with files.temporary(path) as scratch:
+        with files.atomic_write(path) as scratch:
             scratch.write_text("half")
             raise RuntimeError("stop")
 
@@ -45,7 +45,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_temporary_keeps_the_suffix(tmp_path: Path) -> None:
-    with files.temporary(tmp_path / "examples.parquet") as scratch:
+    with files.atomic_write(tmp_path / "examples.parquet") as scratch:
         assert scratch.suffix == ".parquet"
         scratch.write_bytes(b"x")
     assert (tmp_path / "examples.parquet").read_bytes() == b"x"
@@ -144,7 +144,7 @@ def test_full_disk_reported_by_a_library_is_a_user_error(tmp_path: Path) -> None
     path = tmp_path / "last.safetensors"
 
     def write() -> None:
-        with files.temporary(path):
+        with files.atomic_write(path):
             raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with pytest.raises(UserError, match="free some space") as caught:

@@ -16,9 +16,9 @@ from mtlab.errors import UserError
 from mtlab.statistics import (
     bootstrap,
     holm,
+    lookup_test,
     mcnemar,
     mean_interval,
-    named,
     paired_t,
     paired_t_examples,
     smallest_detectable,
@@ -105,12 +105,12 @@ def test_mcnemar_takes_outcomes_of_two_checkpoints_only():
     with pytest.raises(ValueError, match="equally long"):
         mcnemar([1.0], [0.0, 1.0])
     with pytest.raises(UserError, match="two trained checkpoints"):
-        named("mcnemar")
+        lookup_test("mcnemar")
 
 
 def test_unknown_test_offers_the_nearest():
     with pytest.raises(UserError, match=r"report\.test: unknown test 'paired_t_example'; did you mean"):
-        named("paired_t_example")
+        lookup_test("paired_t_example")
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.0125])

@@ -24,10 +24,10 @@ def check(
 
     One line a rule; exit code 1 if one is broken. The same suite runs in your own tests: mtlab.testing.ManagerContract.
     """
-    from mtlab.config.plugins import load_named
+    from mtlab.config.plugins import import_named_plugins
     from mtlab.managers.base import MANAGERS
 
-    load_named(plugin or [])
+    import_named_plugins(plugin or [])
     entry = MANAGERS.get(name)
     rules = _held(name)
     broken = sum(rule.verdict == "broken" for rule in rules)

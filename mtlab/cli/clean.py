@@ -13,7 +13,7 @@ from mtlab.cli.common import JsonOption, StoreOption, print_json, size
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.runs.clean import Found, Item
+    from mtlab.runs.cleanup import Cleanup, Removable
     from mtlab.runs.store import Store
 
 SHOWN = 12  #: paths of a kind on the terminal; --json lists all
@@ -39,22 +39,22 @@ def clean(
     set aside, so that it is trained again. What a live worker, launcher or reader holds stays.
     Exit code 1: something could not be removed.
     """
-    from mtlab.runs.clean import Found, in_cache, in_store
-    from mtlab.runs.clean_runs import unasked_runs
+    from mtlab.runs.cleanup import Cleanup, find_in_cache, find_in_store
+    from mtlab.runs.unplanned_runs import find_unplanned_runs
 
     if studies and not runs:
         raise UserError("names of studies limit --runs: add it", file="command line")
     if runs and only == "cache":
         raise UserError("--runs looks in the store: leave --only cache out", file="command line")
-    found = Found()
+    found = Cleanup()
     opened = None if only == "cache" else _store(store, needed=runs or only == "store")
     with _told("looking") as seen:
         if opened is not None:
-            _add(found, in_store(opened, seen=seen))
+            _add(found, find_in_store(opened, seen=seen))
         if opened is not None and runs:
-            _add(found, unasked_runs(opened, studies or (), seen=seen))
+            _add(found, find_unplanned_runs(opened, studies or (), seen=seen))
         if only != "store":
-            _add(found, _cache(in_cache))
+            _add(found, _cache(find_in_cache))
         problems = _removed(found.items, seen) if yes else {}
     if as_json:
         print_json(_as_data(found, problems, yes=yes))
@@ -73,14 +73,14 @@ def _store(option: Path | None, *, needed: bool) -> Store | None:
     return Store.open(root)
 
 
-def _cache(look: Callable[[Path, int], Found]) -> Found:
+def _cache(look: Callable[[Path, int], Cleanup]) -> Cleanup:
     from mtlab.data.cache.size_limit import limit_bytes
     from mtlab.files import cache_root
 
     return look(cache_root(), limit_bytes())
 
 
-def _add(found: Found, more: Found) -> None:
+def _add(found: Cleanup, more: Cleanup) -> None:
     known = {item.path for item in found.items}
     found.items += [item for item in more.items if item.path not in known]
     found.kept += [each for each in more.kept if each not in found.kept]
@@ -96,9 +96,9 @@ def _told(word: str) -> Iterator[Callable[[str], None]]:
         yield lambda what: status.update(escape(what))
 
 
-def _removed(items: Sequence[Item], seen: Callable[[str], None]) -> dict[Path, str]:
+def _removed(items: Sequence[Removable], seen: Callable[[str], None]) -> dict[Path, str]:
     """Remove; return what could not be, and why."""
-    from mtlab.runs.clean import InUseError
+    from mtlab.runs.cleanup import InUseError
 
     problems = {}
     for number, item in enumerate(items, 1):
@@ -112,7 +112,7 @@ def _removed(items: Sequence[Item], seen: Callable[[str], None]) -> dict[Path, s
     return problems
 
 
-def _as_data(found: Found, problems: dict[Path, str], *, yes: bool) -> dict[str, Any]:
+def _as_data(found: Cleanup, problems: dict[Path, str], *, yes: bool) -> dict[str, Any]:
     return {
         "format": 1,
         "dry_run": not yes,
@@ -132,7 +132,7 @@ def _as_data(found: Found, problems: dict[Path, str], *, yes: bool) -> dict[str,
     }
 
 
-def _print(found: Found, problems: dict[Path, str], store: Store | None, *, yes: bool) -> None:
+def _print(found: Cleanup, problems: dict[Path, str], store: Store | None, *, yes: bool) -> None:
     from mtlab.files import cache_root
 
     kinds = dict.fromkeys(item.kind for item in found.items)

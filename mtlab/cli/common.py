@@ -64,7 +64,7 @@ def planned(
 ) -> Plan:
     """Read, expand and price a study; its plug-ins lie beside it, or in `plugin_folder`."""
     from mtlab.config.plugins import import_plugins
-    from mtlab.studies.costs import Costs
+    from mtlab.studies.cost_cache import CostCache
     from mtlab.studies.plan import make_plan
     from mtlab.studies.spec import read_study
 
@@ -75,7 +75,7 @@ def planned(
         import_plugins(study.keys.plugins, study.plugin_folder, allowed=plugins)
     except UserError as error:
         raise study.error(error.problem, error.key) from error.__cause__
-    costs = Costs(store.root / "costs.json")
+    costs = CostCache(store.root / "costs.json")
     plan = make_plan(study, costs)
     costs.save()
     return plan

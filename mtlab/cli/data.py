@@ -142,7 +142,7 @@ def check(
     if found.problems:
         raise typer.Exit(2)
     decoded = "images not decoded" if quick else f"{found.images:,} images decoded"
-    typer.echo(f"{shards.place.name}: as it should be ({found.samples:,} samples, {decoded})")
+    typer.echo(f"{shards.storage.name}: as it should be ({found.samples:,} samples, {decoded})")
 
 
 @app.command()
@@ -167,7 +167,7 @@ def sample(
     if path.suffix.lower() != ".png":
         raise UserError("name a PNG file", file=path, key="--out")
     sheet = contact_sheet(shards, chosen, count, seed)
-    with files.temporary(path) as scratch:
+    with files.atomic_write(path) as scratch:
         sheet.save(scratch, "PNG")
     typer.echo(f"contact sheet: {path}")
 

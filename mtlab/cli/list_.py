@@ -22,9 +22,9 @@ def list_entries(
     Installed plug-ins are found by themselves; --plugin shows what a module of yours, or a study's, adds.
     """
     if plugin:
-        from mtlab.config.plugins import load_named
+        from mtlab.config.plugins import import_named_plugins
 
-        load_named(plugin)
+        import_named_plugins(plugin)
     kinds = KINDS if kind is None else (kind,)
     found = {each: catalogue(each, name) for each in kinds}
     if as_json:

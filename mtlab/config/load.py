@@ -22,7 +22,7 @@ WHOLE = ("train.length",)  #: mappings that replace, never merge
 
 
 @dataclass(frozen=True)
-class Composed:
+class ComposedFile:
     """A file with its bases and overrides merged in, and where each key was written."""
 
     path: Path
@@ -43,21 +43,21 @@ class Composed:
         return UserError(problem, file=place[0], line=place[1], key=key)
 
 
-def recipes() -> list[Path]:
+def recipe_folders() -> list[Path]:
     """Return the folders of shipped recipes: of the checkout, else of the installed package."""
     package = Path(__file__).resolve().parents[1]
     folders = [package.parent / "experiments", package / "experiments"]
     return [folder for folder in folders if (folder / "presets").is_dir()]
 
 
-def sweep_recipes() -> list[Path]:
-    """Return the folders of shipped sweeps, as `recipes` does those of studies."""
+def sweep_recipe_folders() -> list[Path]:
+    """Return the folders of shipped sweeps, as `recipe_folders` does those of studies."""
     package = Path(__file__).resolve().parents[1]
     folders = [package.parent / "sweeps", package / "sweep_recipes"]
     return [folder for folder in folders if (folder / "quick.yaml").is_file()]
 
 
-def study_file(name: str, folders: Sequence[Path] | None = None) -> Path:
+def find_study_file(name: str, folders: Sequence[Path] | None = None) -> Path:
     """Find a study: a path, else a shipped recipe of that name.
 
     Args:
@@ -71,7 +71,7 @@ def study_file(name: str, folders: Sequence[Path] | None = None) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
-    folders = recipes() if folders is None else folders
+    folders = recipe_folders() if folders is None else folders
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
@@ -84,7 +84,7 @@ def study_file(name: str, folders: Sequence[Path] | None = None) -> Path:
     raise UserError(f"no such file, and no recipe of that name; {nearest(name, known)}", file=name)
 
 
-def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
+def compose(path: Path, overrides: Sequence[str] = ()) -> ComposedFile:
     """Read `path` and everything that it is based on, and apply `key=value` overrides.
 
     Raises:
@@ -96,7 +96,7 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
     for text in overrides:
         key, value = parse_override(text)
         _merge_in(data, places, nest(key, value), (COMMAND_LINE, None), "")
-    return Composed(path, data, places)
+    return ComposedFile(path, data, places)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -116,7 +116,7 @@ def merge(low: Mapping[str, Any], high: Mapping[str, Any], *, prefix: str = "") 
     return result
 
 
-def _compose(path: Path, above: tuple[Path, ...]) -> Composed:
+def _compose(path: Path, above: tuple[Path, ...]) -> ComposedFile:
     resolved = path.resolve()
     if resolved in above:
         chain = " → ".join(p.name for p in (*above[above.index(resolved) :], resolved))
@@ -136,12 +136,12 @@ def _compose(path: Path, above: tuple[Path, ...]) -> Composed:
         _merge_in(data, places, part.data, (found, None), "", part.places)
     own_places = {key: (document.path, line) for key, line in document.lines.items()}
     _merge_in(data, places, document.data, (path, None), "", own_places)
-    return Composed(path, data, places)
+    return ComposedFile(path, data, places)
 
 
 def _find_base(name: str, document: yaml.Document) -> Path:
     file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
-    folders = [document.path.parent, *recipes()]
+    folders = [document.path.parent, *recipe_folders()]
     for folder in folders:
         if (folder / file).is_file():
             return folder / file

@@ -19,7 +19,7 @@ REFUSED = "--no-plugins"  #: the option that allows no plug-in
 
 
 @dataclass(frozen=True)
-class Named:
+class PluginModule:
     """A plug-in as a command line names it."""
 
     module: str
@@ -40,13 +40,13 @@ def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True
     if not allowed:
         raise UserError(f"asks for plug-ins ({', '.join(modules)}), which {REFUSED} refuses", key="plugins")
     for index, module in enumerate(modules):
-        failure = try_import(Named(module, folder))
+        failure = try_import(PluginModule(module, folder))
         if failure is not None:
             problem = f"plug-in {module} cannot be imported: {failure.error}"
             raise UserError(problem, key=f"plugins[{index}]")
 
 
-def try_import(plugin: Named) -> PluginFailure | None:
+def try_import(plugin: PluginModule) -> PluginFailure | None:
     """Import a plug-in after telling so; return what went wrong, or None."""
     if str(plugin.folder) not in sys.path:
         sys.path.append(str(plugin.folder))
@@ -61,14 +61,14 @@ def try_import(plugin: Named) -> PluginFailure | None:
     return None
 
 
-def from_command_line(names: Sequence[str]) -> list[Named]:
+def parse_plugin_names(names: Sequence[str]) -> list[PluginModule]:
     """Understand what a user gives as plug-ins: modules, Python files, or studies, whose `plugins:` are meant.
 
     Raises:
         UserError: a file that is not there, or cannot be read.
 
     """
-    found: list[Named] = []
+    found: list[PluginModule] = []
     for name in names:
         path = Path(name)
         if path.suffix in (".yaml", ".yml"):
@@ -77,29 +77,29 @@ def from_command_line(names: Sequence[str]) -> list[Named]:
             listed = compose(path).data.get("plugins", [])
             if not isinstance(listed, list) or not all(isinstance(module, str) for module in listed):
                 raise UserError(f"expected a list of modules, found {listed!r}", file=path, key="plugins")
-            found += [Named(module, path.resolve().parent) for module in listed]
+            found += [PluginModule(module, path.resolve().parent) for module in listed]
         elif path.suffix == ".py":
             if not path.is_file():
                 raise UserError("no such plug-in file", file=path)
-            found.append(Named(path.stem, path.resolve().parent))
+            found.append(PluginModule(path.stem, path.resolve().parent))
         else:
-            found.append(Named(name, Path.cwd()))
+            found.append(PluginModule(name, Path.cwd()))
     return found
 
 
-def load_named(names: Sequence[str]) -> None:
+def import_named_plugins(names: Sequence[str]) -> None:
     """Import the plug-ins of a command line.
 
     Raises:
         UserError: one of them cannot be found or imported.
 
     """
-    for plugin in from_command_line(names):
+    for plugin in parse_plugin_names(names):
         if (failure := try_import(plugin)) is not None:
             raise UserError(f"plug-in {plugin.module} cannot be imported: {failure.error}", file="command line")
 
 
-def _refuse_namesake(plugin: Named, module: ModuleType) -> None:
+def _refuse_namesake(plugin: PluginModule, module: ModuleType) -> None:
     """Refuse a plug-in that Python never looks at, as a module of its name is found before it."""
     beside = plugin.folder / f"{plugin.module.replace('.', '/')}.py"
     found = getattr(module, "__file__", None)
@@ -107,7 +107,7 @@ def _refuse_namesake(plugin: Named, module: ModuleType) -> None:
         raise UserError(f"the name belongs to another module ({found or 'of Python itself'}): rename {beside.name}")
 
 
-def _missing(plugin: Named) -> str:
+def _missing(plugin: PluginModule) -> str:
     beside = [path.stem for path in plugin.folder.glob("*.py")]
     hint = f"; {nearest(plugin.module, beside)}" if beside else ""
     return f"no module of this name is installed or lies in {plugin.folder}{hint}"

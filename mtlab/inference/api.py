@@ -1,9 +1,9 @@
-"""The Python side of mtlab: build a model, load a trained one, encode images and texts.
+"""The Python API: build a model, or load a trained one, and encode images and texts with it.
 
-import mtlab
+Example:
+    model = mtlab.load("quickstart:static:0")
+    states = model.encode(["cat.jpg"], ["What colour is the cat?"], record=True)
 
-model = mtlab.load("quickstart:static:0")
-states = model.encode(["cat.jpg"], ["What colour is the cat?"], record=True)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mtlab.inference.loading import (
     load_imported,
     restore,
 )
-from mtlab.runs.find import find_run
+from mtlab.runs.find_run import find_run
 from mtlab.runs.store import store_root
 
 
@@ -34,15 +34,15 @@ def build(
     """Build a model with its towers' weights and a random cross-modal encoder and head.
 
     Args:
-        config: a study or preset (a file, or the name of a shipped recipe): what it sets for all its cells counts, its
-            axes do not; or a mapping of settings, as under `set:` of a study, dotted keys allowed, with an optional
-            `base` (one or several files or recipes that it goes on top of).
+        config: a study or preset (a file, or the name of a shipped recipe), of which the settings under `set:` are used
+            and the axes ignored; or a mapping of settings as under `set:`, dotted keys allowed, with an optional `base`
+            (one or several files or recipes to merge them into).
         overrides: `KEY=VALUE`, as on the command line: `["manager=static", "model.width=32"]`.
-        seed: of the random values.
+        seed: of the random weights.
         device: "cpu", "cuda", "cuda:N" or "auto".
 
     Raises:
-        UserError: anything in the configuration is wrong, or weights or data cannot be had.
+        UserError: the configuration is invalid, or weights or data are missing.
 
     """
     from mtlab.resolution.resolve import resolve
@@ -52,21 +52,21 @@ def build(
 
 
 def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu", plugins: bool = True) -> Model:
-    """Load a trained model: of a finished run, with its best checkpoint, or of a folder made by `mtlab import`.
+    """Load a trained model from a finished run (its best checkpoint) or from a folder made by `mtlab import`.
 
     Args:
         run: a run's folder, a checkpoint in it, `STUDY:VARIANT:SEED`, `CELL/sSEED`, or an imported checkpoint's folder.
         store: where studies and ids are looked up; None: `MTLAB_STORE`, else `./runs`.
         device: "cpu", "cuda", "cuda:N" or "auto".
-        plugins: may the plug-ins be imported that the run was trained with?
+        plugins: import the plug-ins that the run was trained with; False refuses such runs.
 
     Raises:
-        UserError: there is no such run, it is not finished, or what it needs cannot be had.
+        UserError: there is no such run, it is not finished, or its data, weights or plug-ins are missing.
 
     """
-    from mtlab.runs.imported import is_folder
+    from mtlab.runs.imported_checkpoint import is_imported_checkpoint
 
-    if is_folder(Path(run).expanduser()):
+    if is_imported_checkpoint(Path(run).expanduser()):
         return load_imported(Path(run).expanduser(), device)
     found = find_run(run, store_root(store))
     import_run_plugins(found, allowed=plugins)
@@ -78,7 +78,7 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
 
 
 def _read_settings(config: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Gather the settings that a user wrote, defaults still missing."""
+    """Merge base files, settings and overrides, without filling in defaults."""
     written: dict[str, Any] = {}
     if not isinstance(config, Mapping):
         return _read_study_settings(config, overrides)
@@ -97,9 +97,9 @@ def _read_settings(config: str | Path | Mapping[str, Any], overrides: Sequence[s
 
 
 def _read_study_settings(name: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    from mtlab.config.load import study_file
+    from mtlab.config.load import find_study_file
 
-    path = study_file(str(name))
+    path = find_study_file(str(name))
     source = compose(path, overrides)
     import_plugins(source.data.get("plugins") or [], path.resolve().parent)
     return dict(source.data.get("set") or {})

@@ -20,7 +20,7 @@ from mtlab.data.batches import Loader
 from mtlab.errors import UserError
 from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
 from mtlab.model.forward import ForwardContext, Runtime
-from mtlab.runs.find import FoundRun
+from mtlab.runs.find_run import FinishedRun
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.evaluation import Evaluation
 from mtlab.training.environment import device as find_device
@@ -48,7 +48,7 @@ class EvaluationRequest:
 class EvaluatedRun:
     """What came of it."""
 
-    run: FoundRun
+    run: FinishedRun
     wanted: EvaluationRequest
     step: int | None  #: of the checkpoint
     device: str
@@ -136,7 +136,7 @@ class EvaluatedRun:
         }
 
 
-def parse_request(run: FoundRun, task: str | None, data: str | None, split: Split) -> EvaluationRequest:
+def parse_request(run: FinishedRun, task: str | None, data: str | None, split: Split) -> EvaluationRequest:
     """Understand what a command line asks for; the run's plug-ins must be there already.
 
     Args:
@@ -157,7 +157,7 @@ def parse_request(run: FoundRun, task: str | None, data: str | None, split: Spli
 
 
 def evaluate_run(
-    run: FoundRun, asked: EvaluationRequest, *, device: str = "auto", progress: Progress = lambda *_: None
+    run: FinishedRun, asked: EvaluationRequest, *, device: str = "auto", progress: Progress = lambda *_: None
 ) -> EvaluatedRun:
     """Judge a finished run. Features of its own data come from the expert cache, as they did in training.
 

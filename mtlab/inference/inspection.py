@@ -17,7 +17,7 @@ from mtlab.errors import UserError, nearest
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import Missing, RecordedExample, Tokens
 from mtlab.recording.run_dataset import ImageArray
-from mtlab.runs.find import FoundRun, find_run
+from mtlab.runs.find_run import FinishedRun, find_run
 
 if TYPE_CHECKING:
     from mtlab.inference.encoding import Model
@@ -157,7 +157,7 @@ def _dataset(model: Model) -> Dataset:
     return entry.cls(options)
 
 
-def _find(data: Dataset, wanted: str | None, known: Tokens | Missing | None, found: FoundRun) -> Example:
+def _find(data: Dataset, wanted: str | None, known: Tokens | Missing | None, found: FinishedRun) -> Example:
     """Find an example of any split by its id, validation first; the first of validation without an id.
 
     Raises:

@@ -21,7 +21,7 @@ from mtlab.inference.loading import answer_names, build_model, check_unchanged, 
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model.forward import Runtime
 from mtlab.runs import schemas, sums
-from mtlab.runs.find import FoundRun, find_run
+from mtlab.runs.find_run import FinishedRun, find_run
 from mtlab.runs.store import Store
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.build import TaskModel
@@ -40,7 +40,7 @@ def swap_key(seed: int) -> str:
     return f"swap/{seed}"
 
 
-def results_path(found: FoundRun) -> Path:
+def results_path(found: FinishedRun) -> Path:
     """Return where the results of a run's interventions lie.
 
     Raises:
@@ -54,7 +54,7 @@ def results_path(found: FoundRun) -> Path:
     return found.store.derived(found.id) / "interventions.json"
 
 
-def known_results(found: FoundRun) -> dict[str, Any]:
+def known_results(found: FinishedRun) -> dict[str, Any]:
     """Read what is known already, measured by the run itself or later: key → result."""
     kept = _read_results(results_path(found))
     recorded = (cast("Store", found.store).result(found.id) or {}).get("interventions")
@@ -64,7 +64,7 @@ def known_results(found: FoundRun) -> dict[str, Any]:
     return kept
 
 
-def other_seeds(found: FoundRun) -> list[int]:
+def other_seeds(found: FinishedRun) -> list[int]:
     """Tell the other seeds of the run's cell that are finished, and whose weights it could take."""
     if not _answers(found):
         return []
@@ -90,7 +90,7 @@ class LoadedRun:
         return {"text": text, "image": image}
 
 
-def load_run(found: FoundRun, *, device: str = "auto") -> LoadedRun:
+def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
     """Open a finished run; its plug-ins must be there already.
 
     Raises:
@@ -121,7 +121,7 @@ def load_run(found: FoundRun, *, device: str = "auto") -> LoadedRun:
 
 
 def measure(
-    found: FoundRun,
+    found: FinishedRun,
     seeds: Sequence[int],
     *,
     standard: bool,
@@ -188,7 +188,7 @@ def _swap(run: LoadedRun, other: LoadedRun, mixing: set[Modality], between: Call
     return {"metric": metric, "text": value("text"), "image": value("image"), "both": value(*MODALITIES)}
 
 
-def _find_other(found: FoundRun, store: Store, seed: int) -> FoundRun:
+def _find_other(found: FinishedRun, store: Store, seed: int) -> FinishedRun:
     there = other_seeds(found)
     if seed not in there:
         told = ", ".join(map(str, there)) or "none"
@@ -199,7 +199,7 @@ def _find_other(found: FoundRun, store: Store, seed: int) -> FoundRun:
     return find_run(store.run(f"{found.config['cell']}/s{seed}"), store.root)
 
 
-def _answers(found: FoundRun) -> bool:
+def _answers(found: FinishedRun) -> bool:
     """Tell whether a run's task is judged by one answer to each example, so that two models can be run side by side."""
     try:
         return lookup_entry(TASKS, found.config["config"]["task"], "task").cls.answering

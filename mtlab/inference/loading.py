@@ -1,4 +1,4 @@
-"""From a configuration or a finished run to a whole model: what the Python API and `mtlab eval` share."""
+"""Build a `Model` from a configuration, and load the weights of a run or of an imported checkpoint into it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
 from mtlab.runs import checkpoints
-from mtlab.runs.find import FoundRun
+from mtlab.runs.find_run import FinishedRun
 from mtlab.tasks.build import TaskModel, build
 from mtlab.towers.build import build_tower, tower_shape
 from mtlab.training.environment import device as find_device
 
 
-def import_run_plugins(found: FoundRun, *, allowed: bool) -> None:
+def import_run_plugins(found: FinishedRun, *, allowed: bool) -> None:
     """Import the plug-ins that a run was trained with.
 
     Raises:
-        UserError: they are not allowed, or cannot be imported.
+        UserError: `allowed` is false and there are some, or one cannot be imported.
 
     """
     try:
@@ -32,13 +32,13 @@ def import_run_plugins(found: FoundRun, *, allowed: bool) -> None:
         raise error.at(file=found.folder / "config.json") from None
 
 
-def check_unchanged(found: FoundRun) -> None:
-    """Refuse a run whose classes, towers or data are no longer those that it was trained with.
+def check_unchanged(found: FinishedRun) -> None:
+    """Check that a run's registered classes, tower weights and data are those that it was trained with.
 
-    Its weights would go into another model, or its answers get other names, and nobody would notice.
+    Otherwise its weights would be loaded into another model, or its answers get other names, unnoticed.
 
     Raises:
-        UserError: says what has changed.
+        UserError: names what has changed.
 
     """
     from mtlab.resolution.resolve import entry, options
@@ -59,7 +59,7 @@ def check_unchanged(found: FoundRun) -> None:
 
 
 def answer_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name what a resolved configuration's head chooses from."""
+    """Return the names of the answers of a resolved configuration's data set, in the order of its head's classes."""
     entry, options = lookup_options(DATASETS, config["data"], "data")
     return tuple(entry.cls(options).answers)
 
@@ -72,62 +72,62 @@ def build_model(
     device: str = "cpu",
     towers: Iterable[str] = ("text", "vision"),
 ) -> Model:
-    """Build a model of a resolved configuration, initialised from a seed, in evaluation mode.
+    """Build the model of a resolved configuration, initialised from a seed, in evaluation mode.
 
     Args:
         config: the resolved configuration.
-        answers: names of the head's classes, or their number alone.
-        seed: of the initial values.
+        answers: names of the head's classes, or only their number.
+        seed: of the initial weights.
         device: as `build`.
-        towers: those that the model is to hold; the others' levels must be given to it.
+        towers: the towers to include; the model must be given the features of the others.
 
     Raises:
-        UserError: weights cannot be had; the key says where.
+        UserError: weights are missing; the key names the tower.
 
     """
-    where, wanted = find_device(device), set(towers)
+    included = set(towers)
     network = build(
         config,
         tower_shape("text", config["text"]),
         tower_shape("vision", config["vision"]),
         answers=answers if isinstance(answers, int) else len(answers),
         seed=seed,
-        text_tower=build_tower("text", config["text"]) if "text" in wanted else None,
-        vision_tower=build_tower("vision", config["vision"]) if "vision" in wanted else None,
+        text_tower=build_tower("text", config["text"]) if "text" in included else None,
+        vision_tower=build_tower("vision", config["vision"]) if "vision" in included else None,
     )
-    return Model(network.to(where).eval(), config, () if isinstance(answers, int) else tuple(answers))
+    return Model(network.to(find_device(device)).eval(), config, () if isinstance(answers, int) else tuple(answers))
 
 
-def restore(network: TaskModel, found: FoundRun) -> dict[str, Any]:
-    """Put a run's checkpoint into a model of its configuration; return what the checkpoint says about itself.
+def restore(network: TaskModel, found: FinishedRun) -> dict[str, Any]:
+    """Load a run's checkpoint into a model of its configuration; return the checkpoint's metadata.
 
     Raises:
-        UserError: it is missing or damaged, or of another model: its code, answers or options have changed since.
+        UserError: it is missing, damaged, or does not fit the model because code, answers or options have changed.
 
     """
     try:
-        tensors, about = checkpoints.load(found.checkpoint)
-        if "model" in about or any(name.startswith("model/") for name in tensors):  # written for resuming
+        tensors, metadata = checkpoints.load(found.checkpoint)
+        if "model" in metadata or any(name.startswith("model/") for name in tensors):  # written for resuming
             tensors = checkpoints.under("model", tensors)
         checkpoints.restore(network, tensors)
     except FileNotFoundError:
         raise UserError(f"the checkpoint is missing: {checkpoints.ADVICE}", file=found.checkpoint) from None
     except checkpoints.CorruptError as error:
         raise UserError(f"{error}: {checkpoints.ADVICE}", file=found.checkpoint) from None
-    return about
+    return metadata
 
 
 def load_imported(folder: Path, device: str) -> Model:
-    """Load the folder of an imported checkpoint.
+    """Load the model of an imported checkpoint's folder.
 
     Raises:
-        UserError: a file is missing or damaged, or the weights are of another model than the folder describes.
+        UserError: a file is missing or damaged, or weights and configuration do not fit each other.
 
     """
     from mtlab.resolution.resolve import fill_defaults
-    from mtlab.runs.imported import read_folder
+    from mtlab.runs.imported_checkpoint import read_imported_checkpoint
 
-    found = read_folder(folder)
+    found = read_imported_checkpoint(folder)
     model = build_model(fill_defaults(found.config), found.answers, device=device)
     own = model.network.state_dict()
     odd = sorted(set(own) ^ set(found.tensors))

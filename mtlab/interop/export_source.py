@@ -13,7 +13,7 @@ from torch import Tensor
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.interop.weight_names import CheckpointLayout
-from mtlab.runs import imported
+from mtlab.runs import imported_checkpoint
 from mtlab.towers.build import build_tower
 
 BEST = Path("checkpoints") / "best.safetensors"  #: of a finished run
@@ -45,7 +45,7 @@ def read_source(path: Path) -> ExportSource:
         UserError: it is neither, or damaged; or the run's towers cannot be had.
 
     """
-    if imported.is_folder(path):
+    if imported_checkpoint.is_imported_checkpoint(path):
         return _imported(path)
     if (path / "result.json").is_file() and (path / BEST).is_file():
         return _run(path)
@@ -55,7 +55,7 @@ def read_source(path: Path) -> ExportSource:
 
 
 def _imported(path: Path) -> ExportSource:
-    found = imported.read_folder(path)
+    found = imported_checkpoint.read_imported_checkpoint(path)
     text, vision = _networks(found.config)
     return ExportSource(
         config=found.config,
@@ -63,7 +63,7 @@ def _imported(path: Path) -> ExportSource:
         text=text,
         vision=vision,
         text_folder=Path(found.config["text"]["model"]),
-        layout=_layout(found.origin, path / imported.ORIGIN),
+        layout=_layout(found.origin, path / imported_checkpoint.ORIGIN),
         aside=found.aside,
         their_config=found.origin.get("config"),
     )

@@ -19,7 +19,7 @@ from mtlab.interop.architecture import FAMILIES
 from mtlab.interop.export_source import ExportSource, read_source
 from mtlab.interop.heads import HEADS, TEMPERATURE
 from mtlab.interop.weight_names import CheckpointLayout, Dialect, to_theirs, weight_mappings
-from mtlab.runs import imported
+from mtlab.runs import imported_checkpoint
 
 Log = Callable[[str], None]  #: is told each step before it is done
 POOLER = "text_model.pooler.dense"  #: never read, but Hugging Face's code allocates it
@@ -61,13 +61,13 @@ def export(source: Path, dialect: Dialect, out: Path, told: Log = lambda _: None
         raise error.at(file=source) from None
     told(f"writing {out}")
     if dialect == "official":
-        with files.temporary(out) as scratch:
+        with files.atomic_write(out) as scratch:
             whole = {name: tensor.clone() for name, tensor in theirs.items()}  # a view would be saved with all it views
             _save({"state_dict": whole, "hyper_parameters": {"config": _settings(read.config)}}, scratch)
     else:
         with files.new_folder(out) as scratch:
             files.write_json(scratch / "config.json", _configuration(read, layout, exact=exact))
-            imported.save(scratch / "model.safetensors", theirs)
+            imported_checkpoint.save_tensors(scratch / "model.safetensors", theirs)
             huggingface.copy_tokeniser(read.text_folder, scratch)
     kinds = set(HEADS[read.task]) | set(read.layout.heads if read.layout is not None else ())
     there = {kind for kind in kinds if kind in layout.heads}

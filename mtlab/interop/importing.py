@@ -26,8 +26,8 @@ from mtlab.interop.weight_names import (
     weight_mappings,
 )
 from mtlab.resolution.resolve import fill_defaults
-from mtlab.runs import imported
-from mtlab.runs.imported import TEXT_FOLDER
+from mtlab.runs import imported_checkpoint
+from mtlab.runs.imported_checkpoint import TEXT_FOLDER
 from mtlab.tasks.build import build, construct
 from mtlab.towers.build import build_tower, tower_shape
 from mtlab.towers.loading.disk_cache import file_digest, files_digest
@@ -117,12 +117,12 @@ def _import(
     if after != before:
         _resize(ours, config["vision"], after)
     told("writing")
-    imported.write_weights(scratch, ours | drawn | _unstandardised(expected), told)
+    imported_checkpoint.write_weights(scratch, ours | drawn | _unstandardised(expected), told)
     if aside:
-        imported.save(scratch / imported.DEAD, aside)
-    files.write_json(scratch / imported.CONFIG, config | {"answers": answers})
+        imported_checkpoint.save_tensors(scratch / imported_checkpoint.DEAD, aside)
+    files.write_json(scratch / imported_checkpoint.CONFIG, config | {"answers": answers})
     dead = tuple(sorted(set(aside) & layout.dead))
-    files.write_json(scratch / imported.ORIGIN, _origin(source, layout, read, name, len(ours), dead))
+    files.write_json(scratch / imported_checkpoint.ORIGIN, _origin(source, layout, read, name, len(ours), dead))
     return ImportSummary(
         family=architecture.FAMILIES[layout.family],
         task=name,
@@ -164,7 +164,8 @@ def _config(
 def _with_tower_paths(config: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     """Point the towers into the folder that is being written."""
     places = {
-        kind: {**config[kind], option: str(scratch / config[kind][option])} for kind, option in imported.PLACES.items()
+        kind: {**config[kind], option: str(scratch / config[kind][option])}
+        for kind, option in imported_checkpoint.TOWER_OPTIONS.items()
     }
     return {**config, **places}
 

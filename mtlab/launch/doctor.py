@@ -218,9 +218,9 @@ def _weights(tower: str, module: str, distribution: str) -> Part:
 
 
 def _import_named(names: Sequence[str]) -> list[PluginFailure]:
-    from mtlab.config.plugins import from_command_line, try_import
+    from mtlab.config.plugins import parse_plugin_names, try_import
 
-    return [failure for plugin in from_command_line(names) if (failure := try_import(plugin)) is not None]
+    return [failure for plugin in parse_plugin_names(names) if (failure := try_import(plugin)) is not None]
 
 
 def _registered() -> tuple[list[Part], list[PluginFailure]]:

@@ -36,7 +36,7 @@ from mtlab.launch.board import (
 from mtlab.launch.exit_status import ExitStatus, RunFailure, classify_exit
 from mtlab.launch.local import LocalPool, default_workers
 from mtlab.launch.pool import Attempt, Pool
-from mtlab.runs.lock import LOCKED, PATIENCE, Watch
+from mtlab.runs.lock import LOCKED, PATIENCE, LockWatch
 from mtlab.runs.store import Store
 
 POLL = 0.25  #: seconds between looks at locks and updates of the view
@@ -127,7 +127,7 @@ class _Launch:
         self.feed = feed
         self.running: dict[asyncio.Task[ExitStatus], Job] = {}
         self.attempts: dict[str, Attempt] = {}
-        self.watches: dict[str, Watch] = {}
+        self.watches: dict[str, LockWatch] = {}
         self.signatures: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.closed: dict[str, str] = {}  #: cells of which no further seed is started, and why
         self.signals = 0
@@ -213,7 +213,7 @@ class _Launch:
 
     async def _start(self, job: Job) -> None:
         """Start a run, unless another has finished it or works on it."""
-        watch = self.watches.setdefault(job.id, Watch(job.directory, self.policy.patience))
+        watch = self.watches.setdefault(job.id, LockWatch(job.directory, self.policy.patience))
         seen = watch.look()
         if (job.directory / "result.json").exists():
             self._become(job, "done", "elsewhere")

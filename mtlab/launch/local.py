@@ -124,7 +124,7 @@ async def start_process(command: Sequence[str], run: Path, variables: Mapping[st
     The worker leads a session of its own: Ctrl-C in the terminal reaches the launcher alone, which passes it on.
     """
     path = run / "log.txt"
-    with files.writing(path):
+    with files.explain_disk_errors(path):
         log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         return await asyncio.create_subprocess_exec(

@@ -13,7 +13,7 @@ from mtlab.files import read_jsonl, read_jsonl_from
 from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
 from mtlab.runs.schemas import logged
-from mtlab.runs.store import State, Store, blocked
+from mtlab.runs.store import State, Store, find_blocked
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -167,7 +167,7 @@ def run_conditions(
     for plan, states, each in zip(plans, judged, jobs, strict=True):
         queued = {run: job for run, job in each.items() if job in waiting}
         told: dict[str, RunCondition] = {**states, **dict.fromkeys(queued, "queued")}
-        found.append((told | dict.fromkeys(blocked(plan, told), "blocked"), queued))
+        found.append((told | dict.fromkeys(find_blocked(plan, told), "blocked"), queued))
     return found
 
 

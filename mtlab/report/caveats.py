@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.report.comparison import ComparisonRow, hardest_level
 from mtlab.report.formats import numbers
-from mtlab.statistics import named, smallest_detectable
+from mtlab.statistics import lookup_test, smallest_detectable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -84,7 +84,7 @@ def _missing(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[st
 def _few(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[str]:
     """Tell when the study as planned can show little, and what more seeds would bring."""
     asked = max((row.asked for row in rows), default=0)
-    needed = named(plan["test"]).seeds
+    needed = lookup_test(plan["test"]).seeds
     if not any(row.compare_to for row in rows):
         return []
     if asked < needed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mtlab.report.formats.numbers import format_p_value
 from mtlab.report.paired_examples import pair_examples, split_by_cell
 from mtlab.report.side_by_side import block_label, variant_label
-from mtlab.statistics import POWER, Difference, Mean, holm, mean_interval, named, smallest_detectable
+from mtlab.statistics import POWER, Difference, MeanInterval, holm, lookup_test, mean_interval, smallest_detectable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,7 +46,7 @@ class ComparisonRow:
     is_baseline: bool
     asked: int  #: seeds
     seeds: tuple[int, ...]  #: that have the metric
-    mean: Mean | None
+    mean: MeanInterval | None
     cost: VariantCost
     metrics: Mapping[str, float | None]  #: of `metrics.report`, means over seeds
     compare_to: str | None = None  #: cell
@@ -168,7 +168,7 @@ def paired_difference(
     """Test variant − baseline on the seeds that both have; also tell what to say of the outcomes."""
     variant, baseline = (results.get(cell, {}) for cell in cells)
     shared = sorted(set(variant) & set(baseline))
-    test = named(plan["test"])
+    test = lookup_test(plan["test"])
     if not shared:
         return None, None
     differences = [variant[seed] - baseline[seed] for seed in shared]
@@ -198,7 +198,7 @@ def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Ou
     if difference is None:
         return "too few", "no results yet" if not row.n else "no shared seed yet"
     if p is None:
-        return "too few", f"too few seeds ({difference.n} of at least {named(plan['test']).seeds})"
+        return "too few", f"too few seeds ({difference.n} of at least {lookup_test(plan['test']).seeds})"
     outcome = classify_outcome(difference, p, plan["alpha"], mode)
     if outcome == "identical":
         return outcome, f"identical to {row.compare_label}"
@@ -228,7 +228,7 @@ def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
     return found
 
 
-def seed_mean(results: Seeds, alpha: float) -> Mean | None:
+def seed_mean(results: Seeds, alpha: float) -> MeanInterval | None:
     """Mean and interval of a cell's results."""
     return mean_interval(list(results.values()), alpha) if results else None
 

@@ -21,7 +21,7 @@ from mtlab.report.comparison import (
     seed_mean,
 )
 from mtlab.report.paired_examples import count_family_examples, split_by_cell
-from mtlab.statistics import Difference, Mean
+from mtlab.statistics import Difference, MeanInterval
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +33,7 @@ class FamilyRow:
 
     label: str
     cell: str
-    mean: Mean | None
+    mean: MeanInterval | None
     difference: Difference | None  #: to the variant that its row is compared with
     compare_to: str | None = None  #: cell
     examples: int | None = None  #: of the family; None where no outcomes were recorded

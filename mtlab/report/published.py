@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report.comparison import ComparisonRow, column_mean, results_by_seed, seed_mean
-from mtlab.statistics import Mean
+from mtlab.statistics import MeanInterval
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +34,7 @@ class PublishedRow:
     value: float  #: as the paper prints it
     source: str
     note: str | None
-    ours: Mean | None  #: of the same row on the same metric; None where it was not run, or is not measured
+    ours: MeanInterval | None  #: of the same row on the same metric; None where it was not run, or is not measured
 
 
 def published_overall(

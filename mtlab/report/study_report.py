@@ -16,7 +16,7 @@ from mtlab.report.families import FamilyRow, compare_families
 from mtlab.report.paired_examples import count_examples
 from mtlab.report.published import PublishedResult, PublishedRow, published_by_row, published_overall
 from mtlab.runs.store import Store
-from mtlab.statistics import POWER, Difference, Mean
+from mtlab.statistics import POWER, Difference, MeanInterval
 
 if TYPE_CHECKING:
     import polars as pl
@@ -249,7 +249,7 @@ def _side_by_side(report: StudyReport) -> dict[str, Any] | None:
     return {"variants": list(view.variants), "blocks": blocks_}
 
 
-def _mean(mean: Mean | None) -> dict[str, Any]:
+def _mean(mean: MeanInterval | None) -> dict[str, Any]:
     if mean is None:
         return {"mean": None, "sd": None, "interval": None}
     return {"mean": mean.mean, "sd": mean.sd, "interval": None if mean.interval is None else list(mean.interval)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from mtlab.config.check import hints
-from mtlab.config.load import recipes
+from mtlab.config.load import recipe_folders
 from mtlab.config.options import option_of
 from mtlab.config.registry import Entry, Registry
 from mtlab.errors import UserError, nearest
@@ -134,7 +134,7 @@ def type_name(hint: Any) -> str:
 def _presets() -> Iterator[dict[str, Any]]:
     from mtlab.config import yaml
 
-    for folder in recipes()[:1]:
+    for folder in recipe_folders()[:1]:
         for path in sorted(Path(folder).rglob("*.yaml")):
             data = yaml.read(path).data
             yield {

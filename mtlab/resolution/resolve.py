@@ -26,7 +26,7 @@ PRIMARY = "primary"  #: stands for the first metric of whatever task a cell has
 
 
 @dataclass(frozen=True)
-class Sizes:
+class DatasetFacts:
     """What a plan must know of a data set."""
 
     examples: Mapping[str, int]  #: split → number of examples
@@ -131,7 +131,7 @@ def _paths_of(schema: Any) -> set[str]:
     return paths
 
 
-def sizes(data: Mapping[str, Any]) -> Sizes:
+def sizes(data: Mapping[str, Any]) -> DatasetFacts:
     """Ask a resolved data node for its size; remembered."""
     return _sizes(json.dumps(data, sort_keys=True))
 
@@ -381,11 +381,11 @@ def _pairing(text: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _sizes(text: str) -> Sizes:
+def _sizes(text: str) -> DatasetFacts:
     data = json.loads(text)
     try:
         found, given = entry("data", data), options("data", data)
-        return Sizes(dict(found.cls.sizes(given)), tuple(found.cls(given).answers))
+        return DatasetFacts(dict(found.cls.sizes(given)), tuple(found.cls(given).answers))
     except UserError as error:
         raise error.at(key="data") from None
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtlab import files, checksums
+from mtlab import checksums, files
 from mtlab.checksums import ABOUT, SEAL
 
 ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again"  #: for finished runs
@@ -37,7 +37,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any])
 
     """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with files.temporary(path) as scratch:
+    with files.atomic_write(path) as scratch:
         scratch.touch()
         mode = scratch.stat().st_mode
         save_file(held, scratch, checksums.described(metadata))

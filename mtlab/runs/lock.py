@@ -27,13 +27,13 @@ from typing import Literal
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.processes import LAUNCHER, Process, here
+from mtlab.processes import LAUNCHER, Process, current_process
 
 INTERVAL = 1.0  #: seconds between beats
 PATIENCE = 30.0  #: seconds without a beat after which a lock is stale
 LOCKED = 75  #: exit code of a worker whose run is held by another: not an attempt, to be waited for
 
-Held = Literal["free", "live", "unsure", "stale"]
+LockState = Literal["free", "live", "unsure", "stale"]
 
 
 class LockedError(UserError):
@@ -45,7 +45,7 @@ def lock_path(run: Path) -> Path:
     return run / "lock.json"
 
 
-def holder(raw: bytes | None) -> Process | None:
+def parse_holder(raw: bytes | None) -> Process | None:
     """Read who holds a lock from its bytes; None if there is none or it cannot be read."""
     if raw is None:
         return None
@@ -63,7 +63,7 @@ def read_lock(run: Path) -> bytes | None:
         return None
 
 
-class Watch:
+class LockWatch:
     """What one observer has seen of one run's lock; call `look` every so often.
 
     Args:
@@ -82,15 +82,15 @@ class Watch:
     @property
     def holder(self) -> Process | None:
         """Who held the run at the last look."""
-        return holder(self.raw)
+        return parse_holder(self.raw)
 
-    def look(self) -> Held:
+    def look(self) -> LockState:
         """Look again: free, live (seen to beat), unsure (not yet seen for long enough), or stale."""
         raw, now = read_lock(self.run), time.monotonic()
         if raw is None:
             self.raw, self._since, self._beaten = None, None, False
             return "free"
-        known = holder(raw)
+        known = parse_holder(raw)
         if known is not None and known.alive() is False:
             self.raw = raw
             return "stale"
@@ -108,7 +108,7 @@ class Watch:
         A holder of this very host that stands still (stopped, hung) is killed first: it must not wake up and write
         beside its successor.
         """
-        with guarded(self.run):
+        with guard(self.run):
             return self._clear()
 
     def _clear(self) -> bool:
@@ -120,18 +120,18 @@ class Watch:
         return True
 
 
-def glance(run: Path) -> Held:
+def lock_state(run: Path) -> LockState:
     """Judge a lock by a single look: a holder of another host cannot be judged so, and is `unsure`."""
     raw = read_lock(run)
     if raw is None:
         return "free"
-    known = holder(raw)
+    known = parse_holder(raw)
     alive = known.alive() if known is not None else None
     return "unsure" if alive is None else "live" if alive else "stale"
 
 
 @contextmanager
-def guarded(run: Path) -> Iterator[None]:
+def guard(run: Path) -> Iterator[None]:
     """Hold the guard of a run for a moment, waiting for others who do.
 
     Raises:
@@ -139,7 +139,7 @@ def guarded(run: Path) -> Iterator[None]:
 
     """
     path = run.parent / f".{run.name}.guard"
-    with files.writing(path):
+    with files.explain_disk_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -194,10 +194,10 @@ class RunLock:
         self._thread: threading.Thread | None = None
         self._descriptor = -1
         self._beat = 0
-        self._me = {**here().to_json(), "token": secrets.token_hex(8)}
+        self._me = {**current_process().to_json(), "token": secrets.token_hex(8)}
 
     def __enter__(self) -> RunLock:
-        watch = Watch(self.run, self.patience)
+        watch = LockWatch(self.run, self.patience)
         while not self._take(watch):
             time.sleep(self.interval / 4)
         for folder in (self.run, self.run / "checkpoints"):
@@ -213,7 +213,7 @@ class RunLock:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        with guarded(self.run):
+        with guard(self.run):
             if self.held():
                 lock_path(self.run).unlink()
         os.close(self._descriptor)
@@ -228,9 +228,9 @@ class RunLock:
         mine = os.fstat(self._descriptor)
         return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
-    def _take(self, watch: Watch) -> bool:
+    def _take(self, watch: LockWatch) -> bool:
         """Take the lock if it is free or stale; False if that is not clear yet."""
-        with guarded(self.run):
+        with guard(self.run):
             seen = watch.look()
             if seen == "live":
                 who = watch.holder
@@ -240,7 +240,7 @@ class RunLock:
             if seen == "unsure" or (seen == "stale" and not watch._clear()):
                 return False
             scratch = self.run / f"{files.TEMPORARY}{self._me['token']}-lock.json"
-            with files.writing(lock_path(self.run)):
+            with files.explain_disk_errors(lock_path(self.run)):
                 self._descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
                 self._write()
                 os.replace(scratch, lock_path(self.run))

@@ -22,5 +22,3 @@ def costs(cost: Mapping[str, Any]) -> dict[str, float | None]:
         if name != "params":
             found[f"cost/{_COST_NAMES.get(name, name)}"] = None if value is None else float(value)
     return found
-
-

@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 from mtlab import files
 from mtlab.errors import UserError, nearest
 from mtlab.runs import schemas, sums
-from mtlab.runs.lock import glance, guarded
+from mtlab.runs.lock import guard, lock_state
 
 FORMAT = 1
 CHECKSUM = "crc32"  #: of a stored plan, over all else in it; plans of older versions have none
@@ -83,7 +83,7 @@ class Store:
                 file=marker,
             )
         if create:
-            with files.writing(root), tempfile.TemporaryFile(dir=root) as probe:
+            with files.explain_disk_errors(root), tempfile.TemporaryFile(dir=root) as probe:
                 probe.write(b"x")
                 probe.flush()
         return cls(root)
@@ -133,9 +133,9 @@ class Store:
         there = _read(path)
         if there == wanted:
             return directory
-        with files.writing(directory):
+        with files.explain_disk_errors(directory):
             directory.parent.mkdir(parents=True, exist_ok=True)
-        with guarded(directory):
+        with guard(directory):
             there = _read(path)
             if there is not None and there.get("identity") != wanted.get("identity"):
                 raise UserError(f"run {run} is there with another configuration: the store was changed", file=path)
@@ -144,11 +144,11 @@ class Store:
         return directory
 
     def state(self, run: str) -> State:
-        """Judge a run by its directory alone. `blocked` depends on parents: see `states`."""
+        """Judge a run by its directory alone. `find_blocked` depends on parents: see `states`."""
         directory = self.run(run)
         if (directory / "result.json").exists():
             return "done"
-        if glance(directory) in ("live", "unsure"):
+        if lock_state(directory) in ("live", "unsure"):
             return "running"
         if (directory / "result.json").exists():  # finished between the two looks
             return "done"
@@ -157,9 +157,9 @@ class Store:
         return "interrupted" if (directory / "state.json").exists() else "new"
 
     def states(self, plan: Mapping[str, Any]) -> dict[str, State]:
-        """Judge every run of a plan; those that wait for a failed run are `blocked`."""
+        """Judge every run of a plan; those that wait for a failed run are `find_blocked`."""
         found = {run["id"]: self.state(run["id"]) for run in plan["runs"]}
-        return found | dict.fromkeys(blocked(plan, found), "blocked")
+        return found | dict.fromkeys(find_blocked(plan, found), "blocked")
 
     def config(self, run: str) -> dict[str, Any] | None:
         """Read what the launcher wrote: resolved configuration, identity, label, parents; None if there is none.
@@ -293,7 +293,7 @@ def whole_plan(plan: dict[str, Any], path: Path) -> dict[str, Any]:
     return plan
 
 
-def blocked(plan: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:
+def find_blocked(plan: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:
     """Return the runs of a plan that have not begun, or were cut off, and wait for a run that has failed."""
     found: set[str] = set()
     changed = True

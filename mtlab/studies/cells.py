@@ -13,22 +13,22 @@ from typing import Any
 
 from mtlab import files
 from mtlab.config.hashing import Identity, canonical_json
-from mtlab.config.load import recipes
+from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
 from mtlab.resolution import resolve
 from mtlab.studies.axes import lookup, same
-from mtlab.studies.costs import CellCost
-from mtlab.studies.expand import Row, expand
+from mtlab.studies.cost_cache import CellCost
+from mtlab.studies.expand import StudyRow, expand
 from mtlab.studies.spec import Study, read_study
 
-Pricer = Callable[[Mapping[str, Any]], CellCost]  #: resolved configuration → what an example costs
+CostFunction = Callable[[Mapping[str, Any]], CellCost]  #: resolved configuration → what an example costs
 
 
 @dataclass(frozen=True)
 class Cell:
     """A cell of the plan: a row with an id."""
 
-    row: Row
+    row: StudyRow
     config: dict[str, Any]  #: resolved, `train.length` in steps, `init_from` naming the parent cell
     identity: Identity
     cost: CellCost
@@ -56,21 +56,21 @@ class Cell:
 
 
 @dataclass
-class Families:
+class ParentStudies:
     """Studies being expanded, so that a chain of parents that closes on itself is found."""
 
     above: list[Path] = field(default_factory=list)
     known: dict[Path, tuple[Cell, ...]] = field(default_factory=dict)
 
 
-def make_cells(study: Study, price: Pricer, families: Families | None = None) -> tuple[Cell, ...]:
+def make_cells(study: Study, price: CostFunction, families: ParentStudies | None = None) -> tuple[Cell, ...]:
     """Make the cells of a study, in the order of its rows.
 
     Raises:
         UserError: a row is wrong, or its parent cannot be found.
 
     """
-    families = families or Families()
+    families = families or ParentStudies()
     resolved = study.path.resolve()
     if resolved in families.above:
         raise study.error("studies start from each other in a circle", "init_from")
@@ -81,7 +81,7 @@ def make_cells(study: Study, price: Pricer, families: Families | None = None) ->
         families.above.pop()
 
 
-def make_cell(study: Study, row: Row, price: Pricer, families: Families) -> Cell:
+def make_cell(study: Study, row: StudyRow, price: CostFunction, families: ParentStudies) -> Cell:
     """Make the cell of one row.
 
     Raises:
@@ -104,7 +104,7 @@ def make_cell(study: Study, row: Row, price: Pricer, families: Families) -> Cell
     return Cell(row, config, identity, cost, study.name, parent, parent_seed)
 
 
-def _refuse_lost_towers(study: Study, row: Row, parent: Cell) -> None:
+def _refuse_lost_towers(study: Study, row: StudyRow, parent: Cell) -> None:
     """A frozen tower comes from its own weights: what a parent taught it would be lost without a word."""
     for kind in ("text", "vision"):
         if parent.config[kind]["trainable"] and not row.config[kind]["trainable"]:
@@ -124,7 +124,7 @@ def _in_steps(config: Mapping[str, Any], cost: CellCost) -> dict[str, Any]:
     return {"steps": steps, "epochs": None, "flops": None}
 
 
-def _checkpoint(study: Study, row: Row, start: Any) -> dict[str, Any]:
+def _checkpoint(study: Study, row: StudyRow, start: Any) -> dict[str, Any]:
     name = start.get("checkpoint") if isinstance(start, Mapping) else start
     if not isinstance(name, str):
         raise study.error(
@@ -139,19 +139,19 @@ def _checkpoint(study: Study, row: Row, start: Any) -> dict[str, Any]:
     return {"checkpoint": str(path), "digest": files.sha256(path)}
 
 
-def _imported(study: Study, row: Row, path: Path) -> dict[str, Any]:
+def _imported(study: Study, row: StudyRow, path: Path) -> dict[str, Any]:
     """Start from an imported checkpoint, towers included: a frozen tower must be the checkpoint's own."""
-    from mtlab.runs.imported import PLACES, is_folder, read_config
+    from mtlab.runs.imported_checkpoint import TOWER_OPTIONS, is_imported_checkpoint, read_imported_config
     from mtlab.training.transfer import digest
 
-    if not is_folder(path):
+    if not is_imported_checkpoint(path):
         raise study.error(f"{path} is a folder, but no imported checkpoint: see `mtlab import`", "init_from")
     try:
-        own, _ = read_config(path)
+        own, _ = read_imported_config(path)
         content = digest(path)
     except UserError as error:
         raise study.error(str(error), "init_from") from None
-    for kind, option in PLACES.items():
+    for kind, option in TOWER_OPTIONS.items():
         tower = row.config[kind]
         given = Path(str(tower.get(option, ""))).expanduser().resolve()
         if not tower["trainable"] and given != Path(own[kind][option]):
@@ -164,7 +164,7 @@ def _imported(study: Study, row: Row, path: Path) -> dict[str, Any]:
 
 
 def _parent(
-    study: Study, row: Row, start: Mapping[str, Any], price: Pricer, families: Families
+    study: Study, row: StudyRow, start: Mapping[str, Any], price: CostFunction, families: ParentStudies
 ) -> tuple[Cell, int | None]:
     for key in start:
         if key not in ("study", "match", "seed"):
@@ -187,7 +187,7 @@ def _parent(
     return found[0], None if seed == "same" else seed
 
 
-def _agree(row: Row, cell: Cell, match: str | Mapping[str, Any]) -> bool:
+def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any]) -> bool:
     if isinstance(match, Mapping):
         return all(same(_named(lookup(cell.config, path)), value) for path, value in match.items())
     if canonical_json(row.config["manager"]) != canonical_json(cell.config["manager"]):
@@ -196,7 +196,7 @@ def _agree(row: Row, cell: Cell, match: str | Mapping[str, Any]) -> bool:
     return all(canonical_json(own[path]) == canonical_json(theirs[path]) for path in own.keys() & theirs.keys())
 
 
-def _settings(row: Row) -> dict[str, Any]:
+def _settings(row: StudyRow) -> dict[str, Any]:
     """Gather what a row's axes set, path by path: settings that move together are no reason to part from a parent."""
     return {path: setting for value in row.values.values() for path, setting in value.settings.items()}
 
@@ -209,7 +209,7 @@ def _study_file(study: Study, name: Any) -> Path:
     if not isinstance(name, str):
         raise study.error(f"expected a study file, found {name!r}", "init_from.study")
     file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
-    folders: Sequence[Path] = (study.path.parent, *recipes())
+    folders: Sequence[Path] = (study.path.parent, *recipe_folders())
     for folder in folders:
         if (folder / file).is_file():
             return folder / file

@@ -15,7 +15,7 @@ from mtlab.studies.spec import Study
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """One variant of a study: a row of its table."""
 
     values: Mapping[str, Value]  #: axis → value, only the axes that it has
@@ -35,7 +35,7 @@ class Row:
         return " · ".join(self.labels.values()) or "base"
 
 
-def expand(study: Study) -> tuple[Row, ...]:
+def expand(study: Study) -> tuple[StudyRow, ...]:
     """Expand a study into rows, each checked as a whole.
 
     Raises:
@@ -54,7 +54,7 @@ def expand(study: Study) -> tuple[Row, ...]:
         assignments = list(_grid(study, axes, shared, {}))
     else:
         assignments = list(_one_change(study, axes, shared, base))
-    rows = [Row(values, _resolved(study, shared, axes, values)) for values in assignments]
+    rows = [StudyRow(values, _resolved(study, shared, axes, values)) for values in assignments]
     rows = [row for row in _distinct(rows) if not any(holds(rule, row.config) for rule in study.keys.exclude)]
     if not rows:
         raise study.error("leaves no cell", "exclude")
@@ -210,7 +210,7 @@ def _touches(path: str, key: str) -> bool:
     return bool(key) and (key == path or key.startswith((f"{path}.", f"{path}[")) or path.startswith(f"{key}."))
 
 
-def _distinct(rows: Sequence[Row]) -> list[Row]:
+def _distinct(rows: Sequence[StudyRow]) -> list[StudyRow]:
     """Keep the first of rows with one configuration (a value may equal what `set` says already)."""
     seen: set[str] = set()
     kept = []
@@ -223,8 +223,8 @@ def _distinct(rows: Sequence[Row]) -> list[Row]:
 
 
 def _against_own_baseline(
-    study: Study, axes: Sequence[Axis], rows: Sequence[Row], base: Mapping[str, Value]
-) -> Iterator[Row]:
+    study: Study, axes: Sequence[Axis], rows: Sequence[StudyRow], base: Mapping[str, Value]
+) -> Iterator[StudyRow]:
     if not base:
         yield from rows
         return
@@ -250,7 +250,7 @@ def _against_own_baseline(
 
 
 def _by_values(
-    rows: Sequence[Row], base: Mapping[str, Value]
+    rows: Sequence[StudyRow], base: Mapping[str, Value]
 ) -> dict[tuple[str, ...], dict[tuple[int, ...], list[int]]]:
     """Sort the rows at the baseline's values: the axes that they have → their values (by identity) → their indices.
 

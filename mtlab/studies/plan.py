@@ -15,8 +15,8 @@ from mtlab.errors import nearest
 from mtlab.resolution import resolve
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
-from mtlab.studies.cells import Cell, Pricer, make_cells
-from mtlab.studies.literature import Result, by_row, overall
+from mtlab.studies.cells import Cell, CostFunction, make_cells
+from mtlab.studies.published_results import PublishedResult, published_by_row, published_overall
 from mtlab.studies.spec import Study
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Plan:
     study: Study
     cells: tuple[Cell, ...]
     runs: tuple[Run, ...]
-    published: tuple[Result, ...] = ()  #: what papers say of single rows
+    published: tuple[PublishedResult, ...] = ()  #: what papers say of single rows
 
     @property
     def unresolved(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Plan:
         return tuple(sorted({name for cell in self.cells for name in cell.unresolved}))
 
 
-def make_plan(study: Study, price: Pricer) -> Plan:
+def make_plan(study: Study, price: CostFunction) -> Plan:
     """Plan a study: nothing is started and nothing written.
 
     Raises:
@@ -68,7 +68,7 @@ def make_plan(study: Study, price: Pricer) -> Plan:
     _refuse_twins(study, cells)
     _check_metrics(study, cells)
     _refuse_uneven(study, cells)
-    known = by_row(study, [cell.row for cell in cells])
+    known = published_by_row(study, [cell.row for cell in cells])
     limit = study.keys.budget.max_runs
     distinct = len({Run(cell, seed).id for cell in cells for seed in study.seeds})
     if limit is not None and distinct > limit:
@@ -104,7 +104,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "seeds": list(plan.study.seeds),
         "metrics": asdict(keys.metrics),
         **asdict(keys.report),
-        "published": overall(plan.study),
+        "published": published_overall(plan.study),
         "published_rows": [result.to_json([cell.id for cell in plan.cells]) for result in plan.published],
         "code": training_code_digest(),
         "tracking": to_plain(keys.tracking),
@@ -241,6 +241,6 @@ def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:
     for key, name in wanted:
         if not resolve.is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", f"metrics.{key}")
-    for name in overall(study):
+    for name in published_overall(study):
         if not resolve.is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", "published")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtlab.config.check import check_config
-from mtlab.config.load import Composed, compose
+from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.tracking.settings import TrackingSettings
@@ -29,7 +29,7 @@ class Metrics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class RunLimits:
     """Limits beyond which `mtlab run` refuses to start."""
 
     max_runs: int | None = option(None, "most runs of the whole study", minimum=1)
@@ -75,7 +75,7 @@ class StudyKeys:
     exclude: Any = option(None, "cells to leave out: a list of path → value")
     seeds: Any = option(1, "number of seeds (0, 1, …), or a list of them")
     metrics: Metrics = option(Metrics, "which metric chooses and which one is compared")
-    budget: Budget = option(Budget, "limits")
+    budget: RunLimits = option(RunLimits, "limits")
     report: ReportRules = option(ReportRules, "how variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
     tracking: TrackingSettings = option(TrackingSettings, "where metrics and figures are sent besides the run folder")
@@ -91,7 +91,7 @@ class Study:
 
     path: Path
     keys: StudyKeys
-    source: Composed
+    source: ComposedFile
     seeds: tuple[int, ...]
     overrides: tuple[str, ...] = ()
     plugin_folder: Path = Path()  #: where its plug-ins lie, beside what is installed
@@ -116,7 +116,7 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     return make_study(compose(path, overrides), overrides)
 
 
-def make_study(source: Composed, overrides: Sequence[str] = ()) -> Study:
+def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> Study:
     """Check a composed study.
 
     Raises:
@@ -145,7 +145,7 @@ def make_study(source: Composed, overrides: Sequence[str] = ()) -> Study:
     return Study(source.path, keys, source, _seeds(keys.seeds, source), tuple(overrides), folder)
 
 
-def _of_kind(kind: type[Any], words: str, given: Any, source: Composed, key: str) -> Any:
+def _of_kind(kind: type[Any], words: str, given: Any, source: ComposedFile, key: str) -> Any:
     if given is None:
         return kind()
     if not isinstance(given, kind):
@@ -153,14 +153,14 @@ def _of_kind(kind: type[Any], words: str, given: Any, source: Composed, key: str
     return given
 
 
-def _check_design(keys: StudyKeys, source: Composed) -> None:
+def _check_design(keys: StudyKeys, source: ComposedFile) -> None:
     if keys.design == "leave_one_out" and keys.baseline is not None:
         raise source.error("leave_one_out compares with the full system (`set`): remove `baseline`", "baseline")
     if keys.design == "one_at_a_time" and keys.baseline is None:
         raise source.error("one_at_a_time varies one axis from `baseline`: add it (axis → value)", "design")
 
 
-def _seeds(given: Any, source: Composed) -> tuple[int, ...]:
+def _seeds(given: Any, source: ComposedFile) -> tuple[int, ...]:
     if isinstance(given, int) and not isinstance(given, bool):
         if given < 1:
             raise source.error(f"{given} seeds: at least 1 is needed", "seeds")

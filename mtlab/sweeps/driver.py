@@ -15,7 +15,7 @@ from mtlab.errors import UserError
 from mtlab.launch.board import Board, Job, RunChanges
 from mtlab.runs.store import Store
 from mtlab.sweeps.search import Search
-from mtlab.sweeps.status import OUTSIDE, SearchStatus
+from mtlab.sweeps.status import EXTERNAL_FAILURES, SearchStatus
 from mtlab.sweeps.trial_metrics import (
     LearningCurve,
     constraint_excess,
@@ -27,7 +27,7 @@ from mtlab.sweeps.trial_metrics import (
 from mtlab.sweeps.trials import TrialRuns, trial_runs
 
 if TYPE_CHECKING:
-    from mtlab.studies.cells import Pricer
+    from mtlab.studies.cells import CostFunction
     from mtlab.sweeps.search import ProposedTrial
     from mtlab.sweeps.storage.base import SweepStorage
     from mtlab.sweeps.variants import PreparedSweep
@@ -42,18 +42,18 @@ class RunningTrial:
     """A trial that this launcher works on."""
 
     search: Search
-    asked: ProposedTrial
+    proposed: ProposedTrial
     runs: TrialRuns
     curve: LearningCurve | None  #: of its first seed, where the pruner goes by it
-    begun: list[int] = field(default_factory=list)  #: seeds whose runs were given to the launcher
-    told: list[int] = field(default_factory=list)  #: seeds that were reported, where the pruner goes by seeds
+    started: list[int] = field(default_factory=list)  #: seeds whose runs were given to the launcher
+    reported_seeds: list[int] = field(default_factory=list)  #: seeds that were reported, where the pruner goes by seeds
     survived: bool = False  #: has the first seed ended, and the pruner let it pass?
     stopped_at: int = 0  #: step, or seed, at which the pruner stopped it
 
     @property
     def name(self) -> str:
         """As it is called in lines for the user."""
-        return f"{self.search.variant.label} · trial {self.asked.number}"
+        return f"{self.search.variant.label} · trial {self.proposed.number}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TrialEvent:
     """Something that happened to a trial."""
 
     trial: str
-    word: str  #: begun, done, pruned, failed, refused
+    state: str  #: begun, done, pruned, failed, refused
     text: str = ""
     value: float | None = None  #: of the first objective
 
@@ -87,7 +87,7 @@ class Driver:
         searches: Sequence[Search],
         storage: SweepStorage,
         store: Store,
-        price: Pricer,
+        price: CostFunction,
         token: str,
         *,
         planned: Callable[[TrialRuns], None],
@@ -99,8 +99,8 @@ class Driver:
         self.store = store
         self.price = price
         self.token = token
-        self.planned = planned
-        self.news = news
+        self.on_trial = planned
+        self.on_event = news
         self.board: Board | None = None  #: of the launch, as of the last turn
         self.active: list[RunningTrial] = []
         self.outside = 0  #: trials that failed for reasons outside of their settings
@@ -139,7 +139,7 @@ class Driver:
         if self.active:
             with self.storage.exclusive():
                 for trial in self.active:
-                    trial.search.release(trial.asked.number)
+                    trial.search.release(trial.proposed.number)
         self.active.clear()
 
     # Asking
@@ -152,7 +152,7 @@ class Driver:
             standings = [self._rescued(search) for search in self.searches]
             # All advance alike, and each trial knows as much as can be of those before it.
             order = sorted(
-                range(len(standings)), key=lambda index: (len(standings[index].owners), standings[index].begun, index)
+                range(len(standings)), key=lambda index: (len(standings[index].owners), standings[index].started, index)
             )
             for index in order:
                 search, now = self.searches[index], standings[index]
@@ -164,7 +164,7 @@ class Driver:
                     if trial is not None:
                         return trial
                     now = standings[index] = search.status()
-        self._others = any(each.owners or each.waiting or each.room for each in standings)
+        self._others = any(each.owners or each.waiting or each.has_room for each in standings)
         self._looked = time.monotonic()
         return None
 
@@ -189,19 +189,19 @@ class Driver:
             self._refuse(search, asked, why, over)
             return None
         search.take(asked.trial, runs.cell.id)
-        self.planned(runs)
+        self.on_trial(runs)
         curve = None
         if self.prepared.sweep.pruner.by == "curve":
             first = next(iter(runs.seeds.values()))
             curve = LearningCurve(self.store.run(first) / "metrics.jsonl", self.prepared.sweep.objectives[0])
         trial = RunningTrial(search, asked, runs, curve)
-        self.news(TrialEvent(trial.name, "begun"))
+        self.on_event(TrialEvent(trial.name, "begun"))
         return trial
 
     def _refuse(self, search: Search, asked: ProposedTrial, why: str, over: Mapping[str, float] | None = None) -> None:
         """Tell that a trial is not to be trained; samplers learn it as a limit that it breaks."""
         search.refuse(asked.trial, why, over or {"refused": 1.0})
-        self.news(TrialEvent(f"{search.variant.label} · trial {asked.number}", "refused", why))
+        self.on_event(TrialEvent(f"{search.variant.label} · trial {asked.number}", "refused", why))
 
     # Giving runs to the launcher
 
@@ -214,17 +214,17 @@ class Driver:
             needed = self._missing(trial, seed)
             if needed and taken >= free:
                 break
-            trial.begun.append(seed)
+            trial.started.append(seed)
             add += [(run, trial.runs.configs[run["id"]]) for run in trial.runs.runs if run["id"] in needed]
             taken += bool(needed)
         return taken
 
     def _startable(self, trial: RunningTrial) -> list[int]:
         """Return the seeds that may be begun: a curve's pruner looks at the first one before there are others."""
-        rest = [seed for seed in trial.runs.seeds if seed not in trial.begun]
+        rest = [seed for seed in trial.runs.seeds if seed not in trial.started]
         if trial.curve is None or trial.survived:
             return rest
-        return [] if trial.begun else rest[:1]
+        return [] if trial.started else rest[:1]
 
     def _missing(self, trial: RunningTrial, seed: int) -> list[str]:
         """Return the runs that a seed needs and the store lacks: its own, and those that it starts from."""
@@ -248,7 +248,7 @@ class Driver:
 
     def _judge(self, trial: RunningTrial, board: Board, pause: list[str], lost: Sequence[str]) -> bool:
         """Look at one trial; tell whether it has ended."""
-        done = [seed for seed in trial.begun if self._done(trial, seed)]  # before the curve is read: then it is whole
+        done = [seed for seed in trial.started if self._done(trial, seed)]  # before the curve is read: then it is whole
         if self._worse(trial):
             self._prune(trial, board, pause)
             return True
@@ -266,21 +266,21 @@ class Driver:
     def _worse(self, trial: RunningTrial) -> bool:
         """Report what is new, point by point, and ask the pruner after each."""
         by = self.prepared.sweep.pruner.by
-        if by == "curve" and trial.curve is not None and trial.begun:
+        if by == "curve" and trial.curve is not None and trial.started:
             points = trial.curve.read()
         elif by == "seeds":
-            fresh = [seed for seed in trial.begun if seed not in trial.told and self._done(trial, seed)]
-            trial.told += fresh
+            fresh = [seed for seed in trial.started if seed not in trial.reported_seeds and self._done(trial, seed)]
+            trial.reported_seeds += fresh
             points = [(seed, self._values(trial, seed)[0]) for seed in fresh]
         else:
             return False
         for step, value in points:
-            if step not in trial.asked.reported:
-                trial.search.report(trial.asked.trial, value, step)
-            elif step != max(trial.asked.reported):
+            if step not in trial.proposed.reported:
+                trial.search.report(trial.proposed.trial, value, step)
+            elif step != max(trial.proposed.reported):
                 continue  # it was judged there; at the last one its launcher may have died before it asked
             trial.stopped_at = step
-            if trial.search.worse(trial.asked.trial):
+            if trial.search.worse(trial.proposed.trial):
                 return True
         return False
 
@@ -295,32 +295,32 @@ class Driver:
     def _complete(self, trial: RunningTrial) -> None:
         sweep = self.prepared.sweep
         found = [visible_metrics(self.store.result(run) or {"metrics": {}}) for run in trial.runs.seeds.values()]
-        by_seed = {seed: self._values(trial, seed) for seed in trial.begun}
+        by_seed = {seed: self._values(trial, seed) for seed in trial.started}
         values = [
             reduce_over_seeds([by_seed[seed][place] for seed in sorted(by_seed)], sweep.seeds, objective.mode)
             for place, objective in enumerate(sweep.objectives)
         ]
         over = constraint_excess(found, sweep.constraints)
-        trial.search.complete(trial.asked.trial, values, by_seed, self._seconds(trial), over)
-        self.news(
+        trial.search.complete(trial.proposed.trial, values, by_seed, self._seconds(trial), over)
+        self.on_event(
             TrialEvent(
                 trial.name, "done", "breaks a limit" if any(each > 0 for each in over.values()) else "", values[0]
             )
         )
 
     def _prune(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
-        by_seed = {seed: self._values(trial, seed) for seed in trial.begun if self._done(trial, seed)}
-        trial.search.prune(trial.asked.trial, by_seed, self._seconds(trial))
+        by_seed = {seed: self._values(trial, seed) for seed in trial.started if self._done(trial, seed)}
+        trial.search.prune(trial.proposed.trial, by_seed, self._seconds(trial))
         self._stop(trial, board, pause)
-        at = f"at step {trial.stopped_at}" if trial.curve is not None else f"after {len(trial.told)} seeds"
-        self.news(TrialEvent(trial.name, "pruned", at))
+        at = f"at step {trial.stopped_at}" if trial.curve is not None else f"after {len(trial.reported_seeds)} seeds"
+        self.on_event(TrialEvent(trial.name, "pruned", at))
 
     def _fail(self, trial: RunningTrial, job: Job, board: Board, pause: list[str]) -> None:
         kind, problem = ("bug", job.note) if job.failure is None else (job.failure.kind, job.failure.error)
-        trial.search.fail(trial.asked.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
+        trial.search.fail(trial.proposed.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
         self._stop(trial, board, pause)
-        self.outside += kind in OUTSIDE
-        self.news(TrialEvent(trial.name, "failed", f"{kind}: {problem}"))
+        self.outside += kind in EXTERNAL_FAILURES
+        self.on_event(TrialEvent(trial.name, "failed", f"{kind}: {problem}"))
 
     def _stop(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
         """Stop the runs of a trial that nobody else waits for; their state is kept."""
@@ -330,7 +330,7 @@ class Driver:
     def _seconds(self, trial: RunningTrial) -> float:
         """Sum up the training time of a trial's runs, finished or not."""
         total = 0.0
-        for seed in trial.begun:
+        for seed in trial.started:
             run = trial.runs.seeds[seed]
             result = self.store.result(run)
             if result is not None:

@@ -21,7 +21,7 @@ from mtlab.sweeps.status import SearchStatus
 from mtlab.sweeps.storage.base import SweepStorage
 
 if TYPE_CHECKING:
-    from mtlab.studies.cells import Pricer
+    from mtlab.studies.cells import CostFunction
     from mtlab.sweeps.variants import PreparedSweep
 
 
@@ -79,7 +79,7 @@ def run_searches(
     searches: Sequence[Search],
     storage: SweepStorage,
     store: Store,
-    price: Pricer,
+    price: CostFunction,
     *,
     pool: Pool | None = None,
     policy: LaunchPolicy | None = None,
@@ -108,7 +108,7 @@ def run_searches(
             for search in searches:
                 search.rescue(search.status(), token)
                 search.retry()
-        driver = Driver(prepared, searches, storage, store, price, token, planned=stored.add, news=news)
+        driver = Driver(prepared, searches, storage, store, price, token, on_trial=stored.add, on_event=news)
         try:
             outcome = launch(
                 store,

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from mtlab.config.check import check_config, to_plain
-from mtlab.config.load import Composed, compose
+from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
 from mtlab.studies.spec import Metrics, ReportRules, Resources, Study, StudyKeys, make_study
@@ -141,11 +141,11 @@ class Sweep:
         return self.study.error(problem, key)
 
 
-class _Source(Composed):
+class _Source(ComposedFile):
     """A sweep's file, read as an ablation: what that calls axes stands under `over`."""
 
     def error(self, problem: str, key: str | None = None) -> UserError:
-        """Make a `UserError`, see `Composed.error`."""
+        """Make a `UserError`, see `ComposedFile.error`."""
         return super().error(problem, None if key is None else re.sub(r"^axes(?![^.\[])", "over", key))
 
 
@@ -187,7 +187,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     )
 
 
-def _told(source: Composed, key: str | None, read: Callable[[], T]) -> T:
+def _told(source: ComposedFile, key: str | None, read: Callable[[], T]) -> T:
     """Call `read`; what it raises is told with its place in the file."""
     try:
         return read()
@@ -196,7 +196,7 @@ def _told(source: Composed, key: str | None, read: Callable[[], T]) -> T:
         raise source.error(error.problem, inner or None) from None
 
 
-def _as_ablation(source: Composed, data: Mapping[str, Any], seeds: int, overrides: Sequence[str]) -> Study:
+def _as_ablation(source: ComposedFile, data: Mapping[str, Any], seeds: int, overrides: Sequence[str]) -> Study:
     shared = {field.name for field in dataclasses.fields(StudyKeys)} & data.keys()
     written = {key: data[key] for key in shared - {"budget"}}
     written |= {"kind": "ablation", "axes": data.get("over"), "seeds": seeds}
@@ -211,7 +211,7 @@ def _seeds(given: Any) -> SeedRules:
     return check_config(SeedRules, {"n": given})
 
 
-def _final(source: Composed, given: Any) -> FinalRules | None:
+def _final(source: ComposedFile, given: Any) -> FinalRules | None:
     if given is None or given == "none":
         return None
     if not isinstance(given, Mapping):
@@ -219,7 +219,7 @@ def _final(source: Composed, given: Any) -> FinalRules | None:
     return _told(source, "finally", lambda: check_config(FinalRules, given))
 
 
-def _objectives(source: Composed, keys: SweepKeys) -> tuple[Objective, ...]:
+def _objectives(source: ComposedFile, keys: SweepKeys) -> tuple[Objective, ...]:
     chosen = Objective(metric=keys.metrics.choose, mode=keys.metrics.mode)
     if keys.objective is None:
         return (chosen,)
@@ -237,7 +237,7 @@ def _objectives(source: Composed, keys: SweepKeys) -> tuple[Objective, ...]:
     return tuple(found)
 
 
-def _objective(source: Composed, given: Any, chosen: Objective, key: str) -> Objective:
+def _objective(source: ComposedFile, given: Any, chosen: Objective, key: str) -> Objective:
     written = {"metric": given} if isinstance(given, str) else given
     if not isinstance(written, Mapping) or not isinstance(written.get("metric"), str):
         raise source.error(f"expected a metric or {{metric, mode}}, found {given!r}", key)
@@ -254,7 +254,7 @@ def _objective(source: Composed, given: Any, chosen: Objective, key: str) -> Obj
     return Objective(metric=metric, mode="max" if mode == "max" else "min")
 
 
-def refuse_test(source: Composed, metric: str, key: str) -> None:
+def refuse_test(source: ComposedFile, metric: str, key: str) -> None:
     """Refuse a metric that a search may not see.
 
     Raises:
@@ -268,7 +268,7 @@ def refuse_test(source: Composed, metric: str, key: str) -> None:
         raise source.error(f"{metric!r} is no metric of a search: it starts with val/, train/ or cost/", key)
 
 
-def _constraints(source: Composed, given: Any) -> dict[str, Constraint]:
+def _constraints(source: ComposedFile, given: Any) -> dict[str, Constraint]:
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not given:
@@ -286,7 +286,7 @@ def _constraints(source: Composed, given: Any) -> dict[str, Constraint]:
     return found
 
 
-def _start_from(source: Composed, given: Any) -> tuple[Any, ...]:
+def _start_from(source: ComposedFile, given: Any) -> tuple[Any, ...]:
     if given is None:
         return ()
     listed = given if isinstance(given, list) else [given]
@@ -297,7 +297,7 @@ def _start_from(source: Composed, given: Any) -> tuple[Any, ...]:
     return tuple(listed)
 
 
-def _check_storage(source: Composed, storage: str) -> None:
+def _check_storage(source: ComposedFile, storage: str) -> None:
     if storage == JOURNAL:
         return
     parts = urlsplit(storage)

@@ -10,9 +10,9 @@ from mtlab.distributed.ranks import uneven
 from mtlab.errors import UserError
 from mtlab.resolution import resolve
 from mtlab.studies.axes import Value, with_value
-from mtlab.studies.cells import Cell, Pricer, make_cell
-from mtlab.studies.costs import known_costs
-from mtlab.studies.expand import Row
+from mtlab.studies.cells import Cell, CostFunction, make_cell
+from mtlab.studies.cost_cache import known_costs
+from mtlab.studies.expand import StudyRow
 from mtlab.studies.plan import Plan, entries, run_configs, runs_of
 from mtlab.sweeps.variants import PreparedSweep, Variant
 
@@ -48,7 +48,7 @@ def with_parameters(config: Mapping[str, Any], params: Mapping[str, Any]) -> dic
 
 
 def trial_runs(
-    prepared: PreparedSweep, variant: Variant, number: int, params: Mapping[str, Any], price: Pricer
+    prepared: PreparedSweep, variant: Variant, number: int, params: Mapping[str, Any], price: CostFunction
 ) -> TrialRuns:
     """Make the cell and the runs of a trial.
 
@@ -69,7 +69,7 @@ def trial_runs(
     if problem := uneven(processes, config["train"]["batch"], resolve.contrasted(config)):
         raise UserError(problem, key="resources.processes")
     named = Value({TRIAL: number}, f"trial {number}", named=True)
-    cell = make_cell(study, Row({**own.values, TRIAL: named}, config), price, prepared.families)
+    cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, config), price, prepared.families)
     plan = Plan(study, (cell,), runs_of([cell], study.seeds))
     made = entries(plan)
     # What was drawn stands in analyses as axes do, and is what tells this row from its variant's.

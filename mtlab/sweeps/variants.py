@@ -15,8 +15,8 @@ from mtlab.distributed.ranks import uneven
 from mtlab.errors import UserError, nearest
 from mtlab.resolution import resolve
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
-from mtlab.studies.cells import Cell, Families, Pricer, make_cell, make_cells
-from mtlab.studies.expand import Row
+from mtlab.studies.cells import Cell, CostFunction, ParentStudies, make_cell, make_cells
+from mtlab.studies.expand import StudyRow
 from mtlab.studies.plan import Plan, runs_of
 from mtlab.sweeps.space import DEFAULT, SearchParameter, encode_point, overlap, parse_parameter
 from mtlab.sweeps.spec import Sweep, rules_to_json
@@ -35,7 +35,7 @@ class Variant:
 
     cell: Cell  #: as it is without any search
     space: tuple[SearchParameter, ...]  #: in the order in which they are drawn
-    points: tuple[Mapping[str, Any], ...]  #: what is tried first, in Optuna's values; the rest of each is drawn
+    start_points: tuple[Mapping[str, Any], ...]  #: what is tried first, in Optuna's values; the rest of each is drawn
     remarks: tuple[str, ...] = ()
 
     @property
@@ -55,7 +55,7 @@ class PreparedSweep:
 
     sweep: Sweep
     variants: tuple[Variant, ...]
-    families: Families = field(default_factory=Families)  #: parent studies, expanded once
+    families: ParentStudies = field(default_factory=ParentStudies)  #: parent studies, expanded once
 
     @property
     def as_plan(self) -> Plan:
@@ -72,14 +72,14 @@ class PreparedSweep:
         }
 
 
-def prepare(sweep: Sweep, price: Pricer) -> PreparedSweep:
+def prepare(sweep: Sweep, price: CostFunction) -> PreparedSweep:
     """Expand a sweep into variants, and try everything that its searches may come upon.
 
     Raises:
         UserError: anything in variants, spaces, start points, objectives or constraints is wrong.
 
     """
-    families = Families()
+    families = ParentStudies()
     cells = make_cells(sweep.study, price, families)
     _check_metrics(sweep, cells)
     _check_paths(sweep)
@@ -220,7 +220,9 @@ def _refuse_own_value(sweep: Sweep, cell: Cell, each: SearchParameter) -> None:
         raise sweep.error(problem, f"space.{each.path}")
 
 
-def _try_ends(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter], price: Pricer, families: Families) -> None:
+def _try_ends(
+    sweep: Sweep, cell: Cell, space: Sequence[SearchParameter], price: CostFunction, families: ParentStudies
+) -> None:
     """Try both ends of each range, and each choice, with the other settings as they are; find their parents too."""
     for index, each in enumerate(space):
         config = _enabled(sweep, cell, each, space[:index])
@@ -228,7 +230,7 @@ def _try_ends(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter], price:
             try:
                 tried = resolve.resolve(with_value(config, Value({each.path: value}, "")))
                 if cell.parent is not None:
-                    make_cell(sweep.study, Row(cell.row.values, tried), price, families)
+                    make_cell(sweep.study, StudyRow(cell.row.values, tried), price, families)
             except UserError as error:
                 key = f"space.{'manager' if each.own else each.path}"
                 hint = ""

@@ -99,7 +99,7 @@ class WandbTracker:
     def start(self, about: TrackedRun) -> None:
         """Begin the run, or go on after the last step that the server has of it."""
         self.about = about
-        with files.writing(self.staging):
+        with files.explain_disk_errors(self.staging):
             self.staging.mkdir(parents=True)
         self.run = self.sink.begin(about, self.staging)
         self.next = self.run.starting_step
@@ -140,7 +140,7 @@ class WandbTracker:
         (written,) = (self.staging / "wandb").glob(f"offline-run-*-{run}")
         for part in ("logs", "tmp"):
             shutil.rmtree(written / part, ignore_errors=True)
-        with files.writing(target):
+        with files.explain_disk_errors(target):
             target.mkdir(exist_ok=True)
             for earlier in target.glob(f"offline-run-*-{run}"):
                 shutil.rmtree(earlier)

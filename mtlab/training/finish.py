@@ -131,7 +131,7 @@ def write_examples(path: Path, judged: Mapping[Split, Evaluation]) -> None:
     import polars
 
     parts = [_table(split, found) for split, found in judged.items()]
-    with files.temporary(path) as scratch:
+    with files.atomic_write(path) as scratch:
         polars.concat(parts).write_parquet(scratch)
 
 

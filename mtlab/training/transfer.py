@@ -14,7 +14,7 @@ from mtlab import checksums
 from mtlab.errors import UserError
 from mtlab.model.network import VisionLanguageModel
 from mtlab.runs import checkpoints
-from mtlab.runs.imported import is_folder, read_folder, weight_files
+from mtlab.runs.imported_checkpoint import is_imported_checkpoint, read_imported_checkpoint, weight_files
 from mtlab.towers.loading.disk_cache import file_digest, files_digest
 from mtlab.towers.loading.positions import resize_positions
 from mtlab.towers.loading.weights import read_tensors
@@ -41,7 +41,7 @@ def source(init_from: Mapping[str, Any], parents: list[Mapping[str, Any]], cells
             raise UserError("the parent run is not finished: start it by `mtlab run`", file=run, key="init_from")
         return Path(run / "checkpoints" / "best.safetensors")
     path = Path(init_from["checkpoint"])
-    if not path.is_file() and not is_folder(path):
+    if not path.is_file() and not is_imported_checkpoint(path):
         raise UserError("no such checkpoint", file=path, key="init_from")
     if init_from.get("digest") not in (None, digest(path)):
         raise UserError("has changed since the study was planned: plan it again", file=path, key="init_from")
@@ -114,12 +114,12 @@ def digest(path: Path) -> str:
         UserError: it is missing or cannot be read.
 
     """
-    return files_digest(weight_files(path)) if is_folder(path) else file_digest(path)
+    return files_digest(weight_files(path)) if is_imported_checkpoint(path) else file_digest(path)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if is_folder(path):
-        return read_folder(path).tensors
+    if is_imported_checkpoint(path):
+        return read_imported_checkpoint(path).tensors
     if _of_run(path):
         try:
             return checkpoints.load(path)[0]

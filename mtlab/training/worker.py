@@ -203,7 +203,7 @@ def _conclude(run_dir: Path, result: Mapping[str, Any]) -> None:
     """Write the result, which says that the run is finished."""
     text = files.json_text(result)
     sums.write(run_dir, text)
-    with files.temporary(run_dir / "result.json") as scratch:
+    with files.atomic_write(run_dir / "result.json") as scratch:
         scratch.write_text(text, encoding="utf-8")
         files.sync(scratch)
         # All that resuming needs is needed no more: two thirds of a run's disk space. The result is on the disk by now;

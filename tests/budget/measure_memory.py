@@ -11,7 +11,7 @@ from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.model.forward import Runtime
 from mtlab.resolution import resolve
-from mtlab.studies.budget.blank import blank_batch
+from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.studies.budget.memory import training_memory
 from mtlab.tasks.base import task_of
 from mtlab.tasks.build import build
@@ -45,7 +45,7 @@ model = build(
 optimiser = adamw(model, groups(model, train, dict.fromkeys(towers, 1.0)), train)
 for step in range(2):
     task, options = task_of(config)
-    batch = blank_batch(
+    batch = dummy_batch(
         config, task.wants(options), towers, set(KINDS) - set(towers), train.batch, None, answers, task.images
     )
     arithmetic = Runtime(torch.device("cpu"), bf16=train.precision == "bf16")

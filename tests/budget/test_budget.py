@@ -12,10 +12,10 @@ import pytest
 from mtlab import cli
 from mtlab.managers.base import MODALITIES
 from mtlab.resolution import resolve
-from mtlab.studies.budget.executed import executed
-from mtlab.studies.budget.flops import count
+from mtlab.studies.budget.executed_flops import count_executed_flops
+from mtlab.studies.budget.flops import count_cost
 from mtlab.studies.budget.memory import ALLOCATOR, training_memory
-from mtlab.studies.budget.texts import text_length
+from mtlab.studies.budget.text_length import text_length
 from mtlab.tasks.base import Task
 
 TEXT = {"name": "tiny_text", "depth": 3, "width": 16, "layers": "all", "max_length": 24}
@@ -43,8 +43,8 @@ def test_all_of_an_uncached_model_at_full_length_is_what_the_published_arithmeti
 ) -> None:
     monkeypatch.setattr(Task, "reads", MODALITIES)
     cell = config(cache={"enabled": False}, manager={"name": "static"})
-    found = executed(cell, answers=answers(cell), text_tokens=24)
-    cost = count(cell, answers=answers(cell))
+    found = count_executed_flops(cell, answers=answers(cell), text_tokens=24)
+    cost = count_cost(cell, answers=answers(cell))
     assert found.forward == cost.flops_forward.total
     # The frozen towers' levels get no gradient, so that their projections have one product fewer than three.
     assert 0.85 * cost.flops_step < found.step < cost.flops_step
@@ -53,25 +53,28 @@ def test_all_of_an_uncached_model_at_full_length_is_what_the_published_arithmeti
 def test_an_adaptive_manager_executes_less_than_its_formula_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "reads", MODALITIES)
     cell = config()
-    found, cost = executed(cell, answers=answers(cell), text_tokens=24), count(cell, answers=answers(cell))
+    found, cost = (
+        count_executed_flops(cell, answers=answers(cell), text_tokens=24),
+        count_cost(cell, answers=answers(cell)),
+    )
     assert found.forward < cost.flops_forward.trained
 
 
 def test_cached_towers_and_padding_and_tokens_that_nobody_reads_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = config(manager={"name": "static"})
-    cost = count(cell, answers=answers(cell))
-    full, short = (executed(cell, answers=answers(cell), text_tokens=tokens) for tokens in (24, 9))
+    cost = count_cost(cell, answers=answers(cell))
+    full, short = (count_executed_flops(cell, answers=answers(cell), text_tokens=tokens) for tokens in (24, 9))
     # One of two cross-modal layers runs for the class tokens alone; the rest of its work is its manager's.
     assert 0.5 * cost.flops_forward.trained < full.forward < 0.8 * cost.flops_forward.trained
     monkeypatch.setattr(Task, "reads", MODALITIES)
-    assert executed(cell, answers=answers(cell), text_tokens=24).forward == cost.flops_forward.trained
+    assert count_executed_flops(cell, answers=answers(cell), text_tokens=24).forward == cost.flops_forward.trained
     assert short.forward < full.forward
     assert short.step < full.step
 
 
 def test_a_trained_tower_runs_backward_too() -> None:
     frozen, trained = (
-        executed(cell, answers=answers(cell), text_tokens=24)
+        count_executed_flops(cell, answers=answers(cell), text_tokens=24)
         for cell in (
             config(cache={"enabled": False}),
             config(cache={"enabled": False}, text=TEXT | {"trainable": True}),
@@ -103,7 +106,7 @@ def test_texts_that_cannot_be_read_count_as_long_as_the_tower_allows(section: di
 
 def test_a_rehearsal_counts_parameters_gradients_and_moments_exactly() -> None:
     cell = config()
-    cost = count(cell, answers=answers(cell))
+    cost = count_cost(cell, answers=answers(cell))
     memory = training_memory(cell, answers=answers(cell))
     assert memory.gradients == 4 * cost.trained_params
     assert memory.optimiser == 2 * memory.gradients
@@ -205,7 +208,7 @@ def test_the_command_works_out_hours_at_an_assumed_speed(
 def test_the_command_tells_what_it_timed(
     command: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mtlab.studies.budget.speed.SECONDS", 0.0)
+    monkeypatch.setattr("mtlab.studies.budget.calibration.SECONDS", 0.0)
     assert command("--calibrate", "train.device=cpu") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "timed: bridge: 3 steps of 8 examples on cpu, threads 1" in told

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mtlab.resolution import resolve
-from mtlab.studies.budget.dead import dead_weights
-from mtlab.studies.budget.flops import count
+from mtlab.studies.budget.dead_weights import dead_weights
+from mtlab.studies.budget.flops import count_cost
 from mtlab.studies.expand import expand
 from mtlab.studies.spec import read_study
 
@@ -56,7 +56,7 @@ def published(tmp_path: Path, name: str, scale: float = 1.0, **vision: Any) -> d
 def test_parameters_and_flops_are_all_that_the_authors_count(name: str, tmp_path: Path) -> None:
     theirs = BASE["params"][name]
     config = published(tmp_path, name)
-    cost, dead = count(config, answers=3129), dead_weights(config)
+    cost, dead = count_cost(config, answers=3129), dead_weights(config)
     ours = cost.params
     assert cost.flops_forward.total - HEAD_FLOPS == BASE["flops_224"][f"{name}|224"]["total"]
     assert dead is not None
@@ -73,13 +73,13 @@ def test_parameters_and_flops_are_all_that_the_authors_count(name: str, tmp_path
 
 def test_a_head_of_twice_the_width(tmp_path: Path) -> None:
     config = published(tmp_path, "BT", scale=2.0)
-    assert count(config, answers=3129).params["head"] == HEAD[2.0]
+    assert count_cost(config, answers=3129).params["head"] == HEAD[2.0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), FLOPS)
 def test_forward_flops_are_the_authors_at_other_sizes(name: str, size: int, tmp_path: Path) -> None:
-    cost = count(published(tmp_path, name, image_size=size), answers=3129)
+    cost = count_cost(published(tmp_path, name, image_size=size), answers=3129)
     assert cost.flops_forward.total - HEAD_FLOPS == pytest.approx(FLOPS[name, size], rel=1e-3)
     assert cost.flops_forward.total - HEAD_FLOPS == FLOPS[name, size]  # and indeed to the last one
 
@@ -97,13 +97,13 @@ def test_every_count_of_the_authors(tmp_path: Path) -> None:
     folder = Path(os.environ["MTLAB_GOLDEN"])
     for key, theirs in json.loads((folder / "flops_base.json").read_text()).items():
         name, _, size = key.partition("|")
-        ours = count(published(tmp_path, name, image_size=int(size)), answers=3129).flops_forward.total
+        ours = count_cost(published(tmp_path, name, image_size=int(size)), answers=3129).flops_forward.total
         assert ours - HEAD_FLOPS == theirs["total"], key
     for key, theirs in json.loads((folder / "params_base.json").read_text()).items():
         name, _, head = key.partition("|")
         # METER's own code knows no scale of the head: its head is that of scale 1 throughout
         scale = 2.0 if head == "vqa_scale2" and not name.startswith("METER") else 1.0
         config = published(tmp_path, name, scale)
-        cost, dead = count(config, answers=3129), dead_weights(config)
+        cost, dead = count_cost(config, answers=3129), dead_weights(config)
         live = sum(cost.params.values()) - (cost.params["head"] if head == "none" else 0)
         assert live + sum((dead or {}).values()) == theirs["total"], key

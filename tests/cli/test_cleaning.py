@@ -15,11 +15,11 @@ import pytest
 from mtlab.cli import main
 from mtlab.data.cache.locks import LOCKS, QUARANTINE, SharedLock
 from mtlab.errors import UserError
-from mtlab.runs import clean, sums
-from mtlab.runs.clean import InUseError, in_store
-from mtlab.runs.clean_runs import unasked_runs
+from mtlab.runs import cleanup, sums
+from mtlab.runs.cleanup import InUseError, find_in_store
 from mtlab.runs.lock import RunLock
 from mtlab.runs.store import Store
+from mtlab.runs.unplanned_runs import find_unplanned_runs
 
 HOLD = """
 import sys, pathlib
@@ -177,7 +177,7 @@ def test_a_live_worker_keeps_its_lock_its_files_and_its_run(call: Call, folder: 
 def test_a_run_that_is_taken_between_finding_and_removing_stays(folder: Any, store: Store) -> None:
     run = folder("aa/s0")
     age(run)
-    (item,) = unasked_runs(store).items
+    (item,) = find_unplanned_runs(store).items
     with RunLock(run, interval=0.05), pytest.raises(InUseError):
         item.remove()
     assert run.exists()
@@ -199,7 +199,7 @@ def test_a_lock_of_another_host_is_watched_and_only_then_stale(folder: Any, stor
         beats += 1
         (beating / "lock.json").write_text(json.dumps({**who, "beat": beats}))
 
-    found = in_store(store, patience=1.0, seen=seen)
+    found = find_in_store(store, patience=1.0, seen=seen)
     assert [item.path for item in found.items] == [still / "lock.json"]
     assert found.kept == [(beating / "lock.json", "held by process 1 on elsewhere")]
     (still / "lock.json").write_text(json.dumps({**who, "beat": 1}))  # it wakes up
@@ -313,7 +313,7 @@ def test_what_cannot_be_removed_is_told_and_the_code_is_1(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(clean, "delete", refuse)
+    monkeypatch.setattr(cleanup, "delete", refuse)
     code, told = call("--yes")
     assert code == 1
     assert told["items"][0]["problem"] == "Permission denied"

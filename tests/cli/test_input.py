@@ -66,9 +66,9 @@ def test_a_store_of_the_future_and_a_folder_that_is_none(
 def test_a_plan_that_the_disk_cannot_hold(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from mtlab.studies import reconcile
+    from mtlab.studies import plan_status
 
-    monkeypatch.setattr(reconcile, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(plan_status, "free_bytes", lambda _: 1000)
     code, line = told(monkeypatch, capsys, "run", "quickstart", "--store", tmp_path / "s")
     assert code == 2
     assert "the 8 missing runs need about" in line

@@ -8,7 +8,7 @@ from pathlib import Path
 import recordings
 from fabric import Fabric, write
 
-from mtlab.processes import here
+from mtlab.processes import current_process
 from mtlab.runs.store import Store
 
 EVIL = "<img src=x onerror=alert(1)>"  #: what must be shown as it stands wherever it comes from
@@ -97,7 +97,7 @@ def _fail(_: Fabric, folder: Path) -> None:
 def _go_on(_: Fabric, folder: Path) -> None:
     _unfinish(folder)
     log(folder, 300)
-    write(folder / "lock.json", {**here().to_json(), "token": "t", "beat": 1})
+    write(folder / "lock.json", {**current_process().to_json(), "token": "t", "beat": 1})
 
 
 def _cut_off(_: Fabric, folder: Path) -> None:

@@ -17,7 +17,7 @@ from mtlab.data.base import DATASETS, SPLITS
 from mtlab.data.datasets.questions import Questions
 from mtlab.errors import UserError
 from mtlab.resolution.resolve import forget_digests
-from mtlab.studies.costs import Costs
+from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
 
@@ -151,7 +151,7 @@ def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
         study = write_study(
             tmp_path, f"set: {{data: {json.dumps({'name': 'questions', 'folder': str(folder), **more})}}}"
         )
-        (made,) = make_plan(read_study(study, ["train.batch=4"]), Costs(tmp_path / "costs.json")).cells
+        (made,) = make_plan(read_study(study, ["train.batch=4"]), CostCache(tmp_path / "costs.json")).cells
         return made.id
 
     here, there = write_folder(tmp_path / "here"), tmp_path / "there"

@@ -8,13 +8,13 @@ from offline import no_network  # noqa: F401 - a fixture
 
 from mtlab.cli.study.run import refuse_unread
 from mtlab.config import yaml
-from mtlab.config.load import compose, recipes
+from mtlab.config.load import compose, recipe_folders
 from mtlab.errors import UserError
-from mtlab.studies.costs import CellCost
+from mtlab.studies.cost_cache import CellCost
 from mtlab.studies.plan import Plan, make_plan, to_json
 from mtlab.studies.spec import read_study
 
-FOLDER = recipes()[0]
+FOLDER = recipe_folders()[0]
 FILES = sorted(FOLDER.rglob("*.yaml"))
 STUDIES = [path for path in FILES if yaml.read(path).data.get("kind", "ablation") == "ablation"]
 PRESETS = [path for path in FILES if path not in STUDIES]

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from calling import Finished, mtlab
 
-from mtlab.config.load import recipes
+from mtlab.config.load import recipe_folders
 
-FOLDER = recipes()[0]
+FOLDER = recipe_folders()[0]
 TINY: dict[str, Any] = {
     "text": {"name": "tiny_text", "depth": 3, "width": 16, "layers": "top3"},
     "vision": {"name": "tiny_vision", "depth": 3, "width": 16, "layers": "top3"},

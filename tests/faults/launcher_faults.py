@@ -17,7 +17,7 @@ from typing import Any
 from stage import Report, Stage, damage
 from standin import launch_process, make_plan, snapshot
 
-from mtlab.runs.lock import holder, read_lock
+from mtlab.runs.lock import parse_holder, read_lock
 
 ROWS: dict[str, dict[str, Any]] = {
     "aaa": {"steps": 24, "pause": 0.02},
@@ -54,7 +54,7 @@ class Study:
 
     def workers(self) -> list[Any]:
         """Find the processes that hold runs."""
-        held = [holder(read_lock(path.parent)) for path in sorted((self.root / "cells").glob("*/s*/lock.json"))]
+        held = [parse_holder(read_lock(path.parent)) for path in sorted((self.root / "cells").glob("*/s*/lock.json"))]
         return [process for process in held if process is not None and process.alive()]
 
     def judged(self, expected: Mapping[str, bytes], *, struck: bool, told: bool = True) -> Report:
@@ -106,7 +106,7 @@ def two_at_once(stage: Stage) -> Report:
         first.send_signal(signal.SIGKILL)
     study.ended(first)
     code = study.ended(second)
-    return study.judged(stage.study, struck=True, told=code == 0)
+    return study.judged(stage.study, struck=True, explained=code == 0)
 
 
 def hung(stage: Stage) -> Report:
@@ -119,7 +119,7 @@ def hung(stage: Stage) -> Report:
         os.kill(process.pid, signal.SIGSTOP)
     code = study.ended(launcher)
     told = not stopped or (code == 1 and "timeout" in study.output[-1]) or code == 0
-    return study.judged(stage.study, struck=bool(stopped), told=told)
+    return study.judged(stage.study, struck=bool(stopped), explained=told)
 
 
 def locks_damaged(stage: Stage) -> Report:

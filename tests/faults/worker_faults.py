@@ -40,8 +40,8 @@ def asked_to_stop(stage: Stage) -> Report:
         process.join()
         codes.append(process.exitcode)
     if not set(codes) <= {0, 130, 143}:
-        return Report(True, told=False, note=f"exit codes {codes}: {stage.said()[-400:]}")
-    return stage.judged(struck=any(codes), told="goes on from here")
+        return Report(True, explained=False, note=f"exit codes {codes}: {stage.said()[-400:]}")
+    return stage.judged(struck=any(codes), explained="goes on from here")
 
 
 def loss_is_nan(stage: Stage) -> Report:
@@ -59,8 +59,8 @@ def out_of_memory(stage: Stage) -> Report:
 def _failed_then_judged(stage: Stage, code: int | None, wanted: int, kind: str, said: str) -> Report:
     failure = read(stage.run / "failure.json") if (stage.run / "failure.json").exists() else {}
     if code != wanted or failure.get("kind") != kind or (stage.run / "result.json").exists():
-        return Report(True, told=False, note=f"exit {code}, {failure.get('kind')}: {stage.said()[-400:]}")
-    return stage.judged(struck=True, told=said)
+        return Report(True, explained=False, note=f"exit {code}, {failure.get('kind')}: {stage.said()[-400:]}")
+    return stage.judged(struck=True, explained=said)
 
 
 def _strike_step(what: str, step: int) -> None:
@@ -93,7 +93,7 @@ def clock_jumps(stage: Stage) -> Report:
     process.kill()
     process.join()
     code = stage.attempt(_strike_clock, stage.dice.randrange(10**6))
-    return stage.judged(struck=True, told=code == 0)
+    return stage.judged(struck=True, explained=code == 0)
 
 
 def _strike_clock(seed: int) -> None:
@@ -110,7 +110,7 @@ def lock_damaged(stage: Stage) -> Report:
     if struck and lock.exists():
         damage(lock, stage.dice)
     code = stage.attempt(_strike_patience)
-    return stage.judged(struck=struck, told=code == 0)
+    return stage.judged(struck=struck, explained=code == 0)
 
 
 def _strike_patience() -> None:
@@ -136,7 +136,7 @@ def file_damaged(name: str, stage: Stage) -> Report:
     report = stage.judged(struck=True)
     if report.note or silent or any(word in stage.said() for word in ("set aside", "restored", "is lost")):
         return report
-    return Report(True, told=False, note=f"{how}: {stage.said()[-400:]}")
+    return Report(True, explained=False, note=f"{how}: {stage.said()[-400:]}")
 
 
 def _kept_lines(stage: Stage) -> bytes:
@@ -148,7 +148,7 @@ def _kept_lines(stage: Stage) -> bytes:
 
 def finished_file_damaged(stage: Stage) -> Report:
     """A bit of any file of a finished run: refused, set aside by `mtlab clean`, trained again."""
-    from mtlab.runs.clean import in_store
+    from mtlab.runs.cleanup import find_in_store
     from mtlab.runs.store import Store
 
     stage.attempt()
@@ -159,9 +159,9 @@ def finished_file_damaged(stage: Stage) -> Report:
         return Report(False)
     kept = (stage.run / "config.json").read_bytes()
     flip(path, stage.dice)
-    found = [item for item in in_store(Store.open(stage.folder)).items if item.kind == "damaged"]
+    found = [item for item in find_in_store(Store.open(stage.folder)).items if item.kind == "damaged"]
     if len(found) != 1 or path.name not in found[0].why:
-        return Report(True, told=False, note=f"{path.name}: {found}")
+        return Report(True, explained=False, note=f"{path.name}: {found}")
     found[0].remove()
     stage.run.mkdir()
     (stage.run / "config.json").write_bytes(kept)
@@ -204,8 +204,8 @@ def write_fails(number: int, stage: Stage) -> Report:
         return stage.judged(struck=False)
     word = "full" if number == errno.ENOSPC else "read-only"
     if code != 2 or word not in stage.said():
-        return Report(True, told=False, note=f"write {at}: exit {code}: {stage.said()[-600:]}")
-    return stage.judged(struck=True, told=word)
+        return Report(True, explained=False, note=f"write {at}: exit {code}: {stage.said()[-600:]}")
+    return stage.judged(struck=True, explained=word)
 
 
 class _Failing:
@@ -273,9 +273,9 @@ def disk_fills(stage: Stage) -> Report:
         process.join()
         struck = process.exitcode != 0
         if struck and (process.exitcode != 2 or "the disk is full" not in stage.said()):
-            return Report(True, told=False, note=f"exit {process.exitcode}: {stage.said()[-600:]}")
+            return Report(True, explained=False, note=f"exit {process.exitcode}: {stage.said()[-600:]}")
         ballast.unlink()
-        return stage.judged(struck=struck, told="the disk is full")
+        return stage.judged(struck=struck, explained="the disk is full")
 
 
 def store_is_read_only(stage: Stage) -> Report:
@@ -290,7 +290,7 @@ def store_is_read_only(stage: Stage) -> Report:
         after = {path: path.read_bytes() for path in stage.run.rglob("*") if path.is_file()}
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         if not told or before != after:
-            return Report(True, told=False, note=f"exit {code}: {stage.said()[-600:]}")
+            return Report(True, explained=False, note=f"exit {code}: {stage.said()[-600:]}")
         return stage.judged(struck=True)
 
 

@@ -62,7 +62,7 @@ def write_hunt(folder: Path, storage: str, trials: int, name: str = "hunt") -> P
 
 def free(config: Any) -> Any:
     """Price little: as many parameters as there are layers, times a hundred."""
-    from mtlab.studies.costs import CellCost
+    from mtlab.studies.cost_cache import CellCost
 
     layers = config["model"]["cross_layers"]
     return CellCost({"cross-modal layers": 100 * layers}, 100 * layers, 1000.0 * layers, 3000.0 * layers)
@@ -162,7 +162,7 @@ class Opened:
         folder = self.store.claim_study(name, path, path.read_text())
         self.storage = open_storage(self.prepared.sweep.keys.storage, name, folder)
         self.searches = open_searches(self.prepared, self.storage)
-        self.news: list[Any] = []
+        self.events: list[Any] = []
 
     def search(self, trials: int | None = None, **behaviour: Any) -> None:
         """Search one run after the other, each at once and to its end; stop after so many trials have ended."""
@@ -185,8 +185,8 @@ class Opened:
                 self.store,
                 free,
                 token,
-                planned=stored.add,
-                news=self.news.append,
+                on_trial=stored.add,
+                on_event=self.events.append,
             )
             try:
                 turn = driver.poll(board)
@@ -207,7 +207,7 @@ class Opened:
     @property
     def ended(self) -> int:
         """Trials that have ended, of all variants."""
-        return sum(news.word in ("done", "pruned", "failed") for news in self.news)
+        return sum(event.state in ("done", "pruned", "failed") for event in self.events)
 
     def trials(self, variant: int = 0) -> list[Any]:
         """Return what a search did: parameters, state, values and reports of each trial."""
@@ -230,7 +230,7 @@ def launch(path: Path, root: Path, workers: int) -> int:
         free,
         pool=LocalPool(workers, command=command),
         policy=LaunchPolicy(patience=PATIENCE, grace=5.0),
-        news=lambda each: print(each.trial, each.word, each.text, each.value, flush=True),
+        on_event=lambda each: print(each.trial, each.state, each.text, each.value, flush=True),
     )
     return ended.exit_code
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mtlab.interop.architecture import Hyperparameters
 from mtlab.model.network import VisionLanguageModel
-from mtlab.runs.imported import read_folder
+from mtlab.runs.imported_checkpoint import read_imported_checkpoint
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
 
@@ -50,7 +50,7 @@ def weights(bundle: str) -> dict[str, Tensor]:
 
 def loaded(folder: Path) -> VisionLanguageModel:
     """Build the model of an imported checkpoint with all its weights, in evaluation mode."""
-    found = read_folder(folder)
+    found = read_imported_checkpoint(folder)
     model = build(
         found.config,
         tower_shape("text", found.config["text"]),

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mtlab.cli import main
-from mtlab.runs import imported
+from mtlab.runs import imported_checkpoint
 
 HEADS = ["--text-heads", "4", "--vision-heads", "3"]
 
@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_nothing(
         save_file(tensors, path, about)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(imported, "save_file", full)
+        patched.setattr(imported_checkpoint, "save_file", full)
         code, _, err = told(patched, capsys, "import", file, "--out", tmp_path / "ours", *HEADS)
     assert code == 2
     assert err.splitlines()[-1].startswith("error: ")

@@ -15,7 +15,7 @@ from torch import Tensor
 from mtlab.errors import UserError
 from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, import_checkpoint
-from mtlab.runs.imported import CONFIG
+from mtlab.runs.imported_checkpoint import CONFIG
 
 
 def imported(bundle: str, place: Path, **wishes: Any) -> Path:

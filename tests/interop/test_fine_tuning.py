@@ -14,8 +14,8 @@ from mtlab.errors import UserError
 from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, import_checkpoint
 from mtlab.resolution.resolve import fill_defaults
-from mtlab.runs.imported import read_config
-from mtlab.studies.costs import Costs
+from mtlab.runs.imported_checkpoint import read_imported_config
+from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
 from mtlab.tasks.build import build
@@ -59,7 +59,7 @@ def imported(place: Path, **wishes: Any) -> Path:
 def test_a_model_for_pairs_of_larger_pictures_starts_from_a_folder(tmp_path: Path) -> None:
     """Published: positions are resized, and the second picture's token type starts as the first one's."""
     folder = imported(tmp_path)
-    config, _ = read_config(folder)
+    config, _ = read_imported_config(folder)
     config["vision"] |= {"image_size": 48, "weights": "random"}
     config["task"] = {"name": "reasoning"}
     towers = {kind: build_tower(kind, config[kind]) for kind in ("text", "vision")}
@@ -82,7 +82,7 @@ def test_a_model_for_pairs_of_larger_pictures_starts_from_a_folder(tmp_path: Pat
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_frozen_towers_weights_are_told_in_one_line(cached: bool, tmp_path: Path) -> None:
     folder = imported(tmp_path)
-    config, answers = read_config(folder)
+    config, answers = read_imported_config(folder)
     for kind in ("text", "vision"):
         config[kind]["trainable"] = False
     towers = [None if cached else build_tower(kind, config[kind]) for kind in ("text", "vision")]
@@ -120,19 +120,19 @@ def study(place: Path, **options: object) -> Path:
 def test_a_plan_knows_the_folder_by_content_and_refuses_other_frozen_towers(tmp_path: Path) -> None:
     folder = imported(tmp_path, text=str(model_folder(tmp_path / "words")))
     options = {"init": folder, "text": tmp_path / "words"}
-    plan = make_plan(read_study(study(tmp_path, trainable="true", **options), []), Costs(tmp_path / "costs.json"))
+    plan = make_plan(read_study(study(tmp_path, trainable="true", **options), []), CostCache(tmp_path / "costs.json"))
     start = plan.runs[0].cell.config["init_from"]
     assert start == {"checkpoint": str(folder), "digest": digest(folder)}
 
     frozen = read_study(study(tmp_path, trainable="false", **options), [])
     with pytest.raises(UserError, match=r"freezes another text tower than the checkpoint's: set text\.trainable"):
-        make_plan(frozen, Costs(tmp_path / "costs.json"))
+        make_plan(frozen, CostCache(tmp_path / "costs.json"))
     options["text"] = folder / "text"
     own = read_study(study(tmp_path, trainable="false", **options), [])
-    make_plan(own, Costs(tmp_path / "costs.json"))
+    make_plan(own, CostCache(tmp_path / "costs.json"))
     options["init"] = tmp_path / "words"
     with pytest.raises(UserError, match="is a folder, but no imported checkpoint: see `mtlab import`"):
-        make_plan(read_study(study(tmp_path, trainable="true", **options), []), Costs(tmp_path / "costs.json"))
+        make_plan(read_study(study(tmp_path, trainable="true", **options), []), CostCache(tmp_path / "costs.json"))
 
 
 @pytest.mark.slow

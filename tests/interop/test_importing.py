@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mtlab.errors import UserError
 from mtlab.interop.importing import ImportOptions, ImportSummary, import_checkpoint
-from mtlab.runs.imported import read_config, read_folder
+from mtlab.runs.imported_checkpoint import read_imported_checkpoint, read_imported_config
 from mtlab.towers.loading.positions import resize_positions
 
 
@@ -49,7 +49,7 @@ def test_what_it_tells(tmp_path: Path) -> None:
     assert (told.family, told.task, told.drawn, told.tokeniser) == ("ManagerTower", "pretraining", (), False)
     assert told.other_heads == ("nlvr2", "snli", "vqa")
     assert "vit_model.ln_final.weight" in told.dead
-    folder = read_folder(tmp_path / "ours")
+    folder = read_imported_checkpoint(tmp_path / "ours")
     assert folder.config["manager"]["mask_query"] is False
     assert (folder.config["text"]["layers"], folder.config["vision"]["layers"]) == ("top3", "top4")
     assert folder.config["model"]["norm_eps"] == 1e-12
@@ -60,7 +60,7 @@ def test_what_it_tells(tmp_path: Path) -> None:
 
 def test_any_of_several_heads_may_be_live(tmp_path: Path) -> None:
     told = imported("bt", tmp_path, task="question_answering")
-    folder = read_folder(tmp_path / "ours")
+    folder = read_imported_checkpoint(tmp_path / "ours")
     assert told.other_heads == ("itc", "itm", "mlm", "nlvr2", "snli")
     assert folder.answers == 13
     assert torch.equal(folder.tensors["task.head.3.weight"], weights("bt")["vqa_classifier.3.weight"])
@@ -69,7 +69,7 @@ def test_any_of_several_heads_may_be_live(tmp_path: Path) -> None:
 
 def test_positions_are_resized_as_published(tmp_path: Path) -> None:
     told = imported("extra_meter_fusion", tmp_path, image_size=48)
-    config, _ = read_config(tmp_path / "ours")
+    config, _ = read_imported_config(tmp_path / "ours")
     assert told.resized == (32, 48)
     assert config["vision"]["image_size"] == 48
     theirs = weights("extra_meter_fusion")["vit_model.visual.positional_embedding"]

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from mtlab.config import yaml
-from mtlab.config.load import recipes
+from mtlab.config.load import recipe_folders
 from mtlab.config.nodes import lookup_options
 from mtlab.managers.base import MANAGERS
 
-NODES = yaml.read(Path(recipes()[0]) / "managers_all.yaml").data["axes"]["manager"]
+NODES = yaml.read(Path(recipe_folders()[0]) / "managers_all.yaml").data["axes"]["manager"]
 
 
 def test_names_every_manager_of_ours() -> None:

@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from mtlab.report.formats import numbers, text_plot
-from mtlab.statistics import Mean
+from mtlab.statistics import MeanInterval
 
 
 @pytest.mark.parametrize("module", [numbers, text_plot])
@@ -36,7 +36,11 @@ def test_unknown_is_a_dash():
 
 
 def test_intervals_that_leave_the_scale_end_in_triangles():
-    means = [Mean(2, 0.50, 0.1, (-0.4, 1.4)), Mean(5, 0.55, 0.1, (0.52, 0.58)), Mean(5, 0.60, 0.1, (0.58, 0.62))]
+    means = [
+        MeanInterval(2, 0.50, 0.1, (-0.4, 1.4)),
+        MeanInterval(5, 0.55, 0.1, (0.52, 0.58)),
+        MeanInterval(5, 0.60, 0.1, (0.58, 0.62)),
+    ]
     axis = text_plot.choose_scale(means, 20, (0.0, 1.0))
     assert (axis.low, axis.high) == pytest.approx((0.4, 0.7))
     drawn = text_plot.draw_interval(means[0], axis, reference=0.55)
@@ -46,7 +50,7 @@ def test_intervals_that_leave_the_scale_end_in_triangles():
 
 @pytest.mark.parametrize("values", [[0.0], [1.0, 1.0], [0.7, 0.7]])
 def test_equal_means_can_be_drawn(values):
-    axis = text_plot.choose_scale([Mean(1, value, None, None) for value in values], 12, (0.0, 1.0))
+    axis = text_plot.choose_scale([MeanInterval(1, value, None, None) for value in values], 12, (0.0, 1.0))
     assert axis.low < axis.high
-    assert text_plot.draw_interval(Mean(1, values[0], None, None), axis).count("●") == 1
+    assert text_plot.draw_interval(MeanInterval(1, values[0], None, None), axis).count("●") == 1
     assert text_plot.choose_scale([], 12) is None

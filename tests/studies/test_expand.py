@@ -6,15 +6,15 @@ import pytest
 from tiny_study import write_study
 
 from mtlab.errors import UserError
-from mtlab.studies.expand import Row, expand
+from mtlab.studies.expand import StudyRow, expand
 from mtlab.studies.spec import read_study
 
 
-def rows(folder: Path, text: str, *overrides: str) -> tuple[Row, ...]:
+def rows(folder: Path, text: str, *overrides: str) -> tuple[StudyRow, ...]:
     return expand(read_study(write_study(folder, text), overrides))
 
 
-def labels(found: tuple[Row, ...]) -> list[str]:
+def labels(found: tuple[StudyRow, ...]) -> list[str]:
     return [row.label for row in found]
 
 

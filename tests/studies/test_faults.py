@@ -13,8 +13,8 @@ import pytest
 from patience import wait_for
 from standin import launch_process, make_plan, snapshot
 
-from mtlab.runs.clean import unheld
-from mtlab.runs.lock import holder, read_lock
+from mtlab.runs.cleanup import hold_idle_run
+from mtlab.runs.lock import parse_holder, read_lock
 
 TARGETS = ("worker", "launcher", "both")
 ROWS: dict[str, dict[str, Any]] = {
@@ -42,7 +42,7 @@ def undisturbed(made: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def kill_workers(root: Path, pick: random.Random | None) -> int:
     """Kill -9 one worker, or all; return how many were there to be killed."""
     locks = [read_lock(path.parent) for path in sorted((root / "cells").glob("*/s*/lock.json"))]
-    held = [process for process in map(holder, locks) if process is not None and process.alive()]
+    held = [process for process in map(parse_holder, locks) if process is not None and process.alive()]
     chosen = [pick.choice(held)] if pick is not None and held else held
     for process in chosen:
         process.kill()
@@ -102,7 +102,7 @@ def check(tmp_path: Path, made: Any, undisturbed: dict[str, bytes], target: str,
     locks = list((root / "cells").rglob("lock.json"))
     assert target != "launcher" or locks == []
     for path in locks:  # of a worker that was killed between its result and its end
-        with unheld(path.parent):
+        with hold_idle_run(path.parent):
             pass
 
 
@@ -130,7 +130,7 @@ def test_a_stopped_worker_that_wakes_up_changes_nothing(
     root = tmp_path / "runs"
     first = launch_process(root, made, workers=1)
     wait_for((root / "cells/aaa/s0/metrics.jsonl").exists)
-    worker = holder(read_lock(root / "cells" / "aaa" / "s0"))
+    worker = parse_holder(read_lock(root / "cells" / "aaa" / "s0"))
     assert worker is not None
     os.kill(worker.pid, signal.SIGSTOP)
     first.kill()

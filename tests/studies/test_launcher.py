@@ -20,7 +20,7 @@ from mtlab.errors import UserError
 from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
 from mtlab.launch.local import LocalPool, default_workers, usable_cpus
 from mtlab.launch.workers import worker_command, worker_environment
-from mtlab.runs.lock import RunLock, glance
+from mtlab.runs.lock import RunLock, lock_state
 from mtlab.runs.store import Store
 
 Run = Callable[..., LaunchOutcome]
@@ -247,7 +247,7 @@ def test_a_signal_stops_workers_cleanly_and_state_is_kept(store: Store, number: 
     for seed in (0, 1):
         directory = store.run(f"aaa/s{seed}")
         assert store.state(f"aaa/s{seed}") == "interrupted"
-        assert glance(directory) == "free"
+        assert lock_state(directory) == "free"
         step = files.read_json(directory / "checkpoints" / "last.json")[0]
         assert step == store.metrics(f"aaa/s{seed}")[-1]["step"]  # nothing was lost
     assert [event["code"] for event in events(store, "exit")] == [143, 143]

@@ -13,9 +13,9 @@ import pytest
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.processes import LAUNCHER, Process, here
+from mtlab.processes import LAUNCHER, Process, current_process
 from mtlab.runs import lock
-from mtlab.runs.lock import LOCKED, LockedError, RunLock, Watch, glance
+from mtlab.runs.lock import LOCKED, LockedError, LockWatch, RunLock, lock_state
 
 HOLD = """
 import sys, pathlib
@@ -63,12 +63,12 @@ def hold() -> Iterator[Hold]:
 def test_lock_says_who_and_counts_and_is_gone_at_the_end(run: Path) -> None:
     with RunLock(run, interval=0.02):
         first = files.read_json(lock.lock_path(run))
-        assert Process.from_json(first) == here()
+        assert Process.from_json(first) == current_process()
         time.sleep(0.2)
         assert files.read_json(lock.lock_path(run))["beat"] > first["beat"]
-        assert glance(run) == "live"
+        assert lock_state(run) == "live"
     assert os.listdir(run) == []
-    assert glance(run) == "free"
+    assert lock_state(run) == "free"
 
 
 def test_a_live_holder_keeps_others_out(run: Path, hold: Hold) -> None:
@@ -85,8 +85,8 @@ def test_a_dead_holder_is_stale_at_once(run: Path, hold: Hold) -> None:
     holder = hold(run)
     holder.kill()
     holder.wait()
-    assert glance(run) == "stale"
-    assert Watch(run).look() == "stale"
+    assert lock_state(run) == "stale"
+    assert LockWatch(run).look() == "stale"
     begin = time.monotonic()
     with RunLock(run, patience=60):
         assert time.monotonic() - begin < 2
@@ -96,32 +96,32 @@ def test_a_dead_holder_that_nobody_reaped_is_stale_at_once(run: Path, hold: Hold
     holder = hold(run)
     os.kill(holder.pid, signal.SIGKILL)  # no wait(): it stays a zombie
     deadline = time.monotonic() + 5
-    while glance(run) != "stale" and time.monotonic() < deadline:
+    while lock_state(run) != "stale" and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert glance(run) == "stale"
+    assert lock_state(run) == "stale"
 
 
 def test_a_pid_given_to_another_process_is_stale_at_once(run: Path) -> None:
-    me = {**here().to_json(), "start": here().start - 1, "beat": 7}
+    me = {**current_process().to_json(), "start": current_process().start - 1, "beat": 7}
     files.write_json(lock.lock_path(run), me)
-    assert glance(run) == "stale"
+    assert lock_state(run) == "stale"
     with RunLock(run, patience=60):
         pass
 
 
 def test_a_lock_from_before_a_restart_is_stale_at_once(run: Path) -> None:
-    files.write_json(lock.lock_path(run), {**here().to_json(), "boot": "earlier", "beat": 7})
-    assert glance(run) == "stale"
+    files.write_json(lock.lock_path(run), {**current_process().to_json(), "boot": "earlier", "beat": 7})
+    assert lock_state(run) == "stale"
 
 
 def test_a_holder_elsewhere_is_judged_by_its_beat(run: Path) -> None:
-    elsewhere = {**here().to_json(), "host": "far-away", "pid": 1}
-    watch = Watch(run, patience=0.2)
+    elsewhere = {**current_process().to_json(), "host": "far-away", "pid": 1}
+    watch = LockWatch(run, patience=0.2)
     for beat in range(5):
         files.write_json(lock.lock_path(run), {**elsewhere, "beat": beat})
         assert watch.look() == ("live" if beat else "unsure")
         time.sleep(0.05)
-    assert glance(run) == "unsure"
+    assert lock_state(run) == "unsure"
     time.sleep(0.2)
     assert watch.look() == "stale"
     assert watch.clear()
@@ -129,16 +129,16 @@ def test_a_holder_elsewhere_is_judged_by_its_beat(run: Path) -> None:
 
 
 def test_other_namespaces_on_this_host_are_judged_by_their_beat() -> None:
-    process = Process(here().host, here().boot, "pid:[1]", 999_999_999, 1)
+    process = Process(current_process().host, current_process().boot, "pid:[1]", 999_999_999, 1)
     assert process.alive() is None
 
 
 def test_clearing_leaves_a_lock_that_is_not_the_one_seen(run: Path) -> None:
     path = lock.lock_path(run)
-    files.write_json(path, {**here().to_json(), "boot": "earlier", "beat": 7})
-    watch = Watch(run)
+    files.write_json(path, {**current_process().to_json(), "boot": "earlier", "beat": 7})
+    watch = LockWatch(run)
     assert watch.look() == "stale"
-    files.write_json(path, {**here().to_json(), "beat": 1})
+    files.write_json(path, {**current_process().to_json(), "beat": 1})
     assert not watch.clear()
     assert path.exists()
 
@@ -146,15 +146,15 @@ def test_clearing_leaves_a_lock_that_is_not_the_one_seen(run: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{torn", b"[]", b'{"pid": "x"}', b"\xff\x00"])
 def test_a_corrupt_lock_is_taken_after_watching_it(run: Path, content: bytes) -> None:
     lock.lock_path(run).write_bytes(content)
-    assert glance(run) == "unsure"
+    assert lock_state(run) == "unsure"
     begin = time.monotonic()
     with RunLock(run, interval=0.05, patience=0.3):
         assert 0.3 <= time.monotonic() - begin < 3
 
 
 def test_clock_jumps_are_harmless(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = Watch(run, patience=5)
-    files.write_json(lock.lock_path(run), {**here().to_json(), "host": "far-away", "beat": 1})
+    watch = LockWatch(run, patience=5)
+    files.write_json(lock.lock_path(run), {**current_process().to_json(), "host": "far-away", "beat": 1})
     os.utime(lock.lock_path(run), (0, 0))
     assert watch.look() == "unsure"
     monkeypatch.setattr(time, "time", lambda: 1e12)
@@ -171,7 +171,7 @@ def test_a_stopped_holder_is_killed_when_its_run_is_taken_over(run: Path, hold: 
 def test_a_holder_whose_run_was_taken_over_stops(run: Path, hold: Hold) -> None:
     """As after a long pause of its host: the lock has been replaced by another's."""
     holder = hold(run)
-    taken = {**here().to_json(), "host": "far-away", "token": "other", "beat": 1}
+    taken = {**current_process().to_json(), "host": "far-away", "token": "other", "beat": 1}
     files.write_json(lock.lock_path(run), taken)
     assert holder.wait(5) == LOCKED
     assert holder.stderr is not None
@@ -209,7 +209,7 @@ except LockedError:
 @pytest.mark.parametrize("left", ["dead", "corrupt", "none"])
 def test_of_many_that_take_over_at_once_exactly_one_wins(run: Path, hold: Hold, left: str) -> None:
     if left == "dead":
-        files.write_json(lock.lock_path(run), {**here().to_json(), "boot": "earlier", "beat": 7})
+        files.write_json(lock.lock_path(run), {**current_process().to_json(), "boot": "earlier", "beat": 7})
     if left == "corrupt":
         lock.lock_path(run).write_bytes(b"?")
     racers = [hold(run, RACE) for _ in range(6)]

@@ -8,18 +8,18 @@ from tiny_study import write_study
 
 from mtlab.errors import UserError
 from mtlab.resolution import resolve
-from mtlab.studies.costs import Costs
+from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import Plan, make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
 
 
 @pytest.fixture
-def costs(tmp_path: Path) -> Costs:
-    return Costs(tmp_path / "costs.json")
+def costs(tmp_path: Path) -> CostCache:
+    return CostCache(tmp_path / "costs.json")
 
 
 @pytest.fixture
-def plan(tmp_path: Path, costs: Costs) -> Any:
+def plan(tmp_path: Path, costs: CostCache) -> Any:
     def make(text: str, *overrides: str, name: str = "study") -> Plan:
         return make_plan(read_study(write_study(tmp_path, text, name), overrides), costs)
 
@@ -183,10 +183,10 @@ def test_costs_know_how_many_answers_the_head_has(plan: Any) -> None:
     assert sizes[0] < sizes[1]
 
 
-def test_costs_are_counted_once_per_architecture(plan: Any, costs: Costs) -> None:
+def test_costs_are_counted_once_per_architecture(plan: Any, costs: CostCache) -> None:
     plan("axes: {manager: [last, bridge], train.lr: [1e-3, 1e-4]}\nseeds: 2")
     assert costs.fresh == 2
     costs.save()
-    again = Costs(costs.path)
+    again = CostCache(costs.path)
     assert len(again.known) == 2
     assert again.fresh == 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mtlab.runs.lock import holder, read_lock
+from mtlab.runs.lock import parse_holder, read_lock
 
 STUDY = """
 kind: ablation
@@ -71,7 +71,7 @@ def outcomes(folder: Path) -> dict[str, Any]:
 
 def kill_workers(folder: Path) -> None:
     for path in (folder / "runs" / "cells").glob("*/s*/lock.json"):
-        process = holder(read_lock(path.parent))
+        process = parse_holder(read_lock(path.parent))
         if process is not None:
             process.kill()
 

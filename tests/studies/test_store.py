@@ -12,7 +12,7 @@ import pytest
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.processes import here
+from mtlab.processes import current_process
 from mtlab.runs.lock import RunLock, lock_path
 from mtlab.runs.store import Store, run_id, store_root
 
@@ -163,7 +163,7 @@ def test_states(store: Store) -> None:
     assert store.state("abc/s0") == "failed"
     assert store.failure("abc/s0") == {"kind": "bug"}
     assert store.result("abc/s0") is None
-    files.write_json(lock_path(directory), {**here().to_json(), "boot": "earlier", "beat": 1})
+    files.write_json(lock_path(directory), {**current_process().to_json(), "boot": "earlier", "beat": 1})
     assert store.state("abc/s0") == "failed"
     files.write_json(directory / "result.json", {"steps": 3, "metrics": {}})
     assert store.state("abc/s0") == "done"

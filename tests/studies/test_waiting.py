@@ -17,7 +17,7 @@ from mtlab.cli import main
 from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.launch.slurm import pending
 from mtlab.launch.status import study_status, study_statuses
-from mtlab.processes import here
+from mtlab.processes import current_process
 from mtlab.runs.store import Store
 
 Squeue = Callable[[str], Path]
@@ -52,7 +52,7 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
 
 def submit(store: Store, run: str, job: object) -> None:
     """Leave in a run's folder what its launcher leaves there."""
-    files.write_json(store.run(run) / "slurm" / "job.json", {"job": job, "launcher": here().to_json()})
+    files.write_json(store.run(run) / "slurm" / "job.json", {"job": job, "launcher": current_process().to_json()})
 
 
 def lines(*said: str) -> str:

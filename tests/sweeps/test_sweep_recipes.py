@@ -7,12 +7,12 @@ import pytest
 from imagined import free
 from offline import no_network  # noqa: F401 - a fixture
 
-from mtlab.config.load import compose, recipes, sweep_recipes
+from mtlab.config.load import compose, recipe_folders, sweep_recipe_folders
 from mtlab.sweeps.plan import to_json
 from mtlab.sweeps.spec import read_sweep
 from mtlab.sweeps.variants import PreparedSweep, prepare
 
-FILES = sorted(sweep_recipes()[0].glob("*.yaml"))
+FILES = sorted(sweep_recipe_folders()[0].glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_sweep_is_planned_and_says_what_it_asks(name: str, planned: Any) -> No
 
 
 def test_their_names_are_no_study_s() -> None:
-    studies = {compose(path).data.get("name") for folder in recipes() for path in folder.rglob("*.yaml")}
+    studies = {compose(path).data.get("name") for folder in recipe_folders() for path in folder.rglob("*.yaml")}
     assert not studies & {compose(path).data["name"] for path in FILES}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from mtlab.errors import UserError
 from mtlab.model.network import VisionLanguageModel
 from mtlab.resolution.resolve import resolve
-from mtlab.studies.budget.flops import count
+from mtlab.studies.budget.flops import count_cost
 from mtlab.tasks import objectives
 from mtlab.tasks.build import build
 from mtlab.tasks.question_answering import QuestionAnswering
@@ -74,12 +74,12 @@ def test_what_does_not_go_together_is_refused_at_plan_time(task: Any, data: str,
 def test_heads_are_counted(task: Any, data: str, head: int) -> None:
     metrics = {"metrics": {"choose": "val/recall"}} if task == "retrieval" else {}
     resolved = resolve(written(task, data, **metrics))
-    assert count(resolved, answers=2 if data == "nlvr2" else 3).params["head"] == head
+    assert count_cost(resolved, answers=2 if data == "nlvr2" else 3).params["head"] == head
 
 
 def test_a_pair_costs_twice_one_picture() -> None:
     one, two = (
-        count(resolve(written(task, data)), answers=3).flops_forward
+        count_cost(resolve(written(task, data)), answers=3).flops_forward
         for task, data in (("entailment", "snli_ve"), ("reasoning", "nlvr2"))
     )
     assert 1.9 < two.trained / one.trained < 2.1

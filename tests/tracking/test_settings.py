@@ -8,7 +8,7 @@ from tracked_study import STUDY
 from mtlab.config.check import check_config
 from mtlab.errors import UserError
 from mtlab.report.sync.process import tracking_settings
-from mtlab.studies.costs import Costs
+from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan, to_json
 from mtlab.studies.spec import read_study
 from mtlab.tracking.settings import TrackingSettings, WandbSettings
@@ -18,7 +18,7 @@ BARE = STUDY.partition("tracking:")[0]
 
 def plan(folder: Path, text: str, *overrides: str) -> dict[str, object]:
     (folder / "study.yaml").write_text(text)
-    return to_json(make_plan(read_study(folder / "study.yaml", overrides), Costs(folder / "costs.json")))
+    return to_json(make_plan(read_study(folder / "study.yaml", overrides), CostCache(folder / "costs.json")))
 
 
 def test_off_unless_written_and_offline_unless_online(tmp_path: Path) -> None:

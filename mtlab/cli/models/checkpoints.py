@@ -104,7 +104,7 @@ def export(
     Example: mtlab export bridgetower --to hf --out bridgetower-hf
     """
     from mtlab.interop.exporting import export as write
-    from mtlab.runs.find import find_run
+    from mtlab.runs.find_run import find_run
     from mtlab.runs.store import store_root
 
     if not source.exists() and ":" in str(source):

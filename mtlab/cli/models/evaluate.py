@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mtlab.inference.evaluation import EvaluatedRun
-    from mtlab.runs.find import FoundRun
+    from mtlab.runs.find_run import FinishedRun
 
 SplitName = Literal["train", "val", "test"]
 SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -71,7 +71,7 @@ def evaluate(
     mtlab eval vqa:adaptive:0 --split test --answers answers.json
     """
     from mtlab.files import write_json
-    from mtlab.runs.find import find_run
+    from mtlab.runs.find_run import find_run
     from mtlab.runs.store import store_root
 
     if out is not None and out.suffix not in SUFFIXES:
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _judged(
-    found: FoundRun,
+    found: FinishedRun,
     task: str | None,
     data: str | None,
     split: SplitName,
@@ -111,12 +111,12 @@ def _judged(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mtlab.config.plugins import load_named
+    from mtlab.config.plugins import import_named_plugins
     from mtlab.inference.evaluation import evaluate_run, parse_request
     from mtlab.inference.loading import import_run_plugins
 
     import_run_plugins(found, allowed=plugins)
-    load_named(plugin)
+    import_named_plugins(plugin)
     try:
         asked = parse_request(found, task, data, split)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -146,9 +146,9 @@ def _place(judged: EvaluatedRun) -> Path:
 
 
 def _write(table: pl.DataFrame, path: Path) -> None:
-    from mtlab.files import temporary
+    from mtlab.files import atomic_write
 
-    with temporary(path) as scratch:
+    with atomic_write(path) as scratch:
         if path.suffix == ".csv":
             table.write_csv(scratch)
         elif path.suffix == ".jsonl":

@@ -60,7 +60,7 @@ def inspect(
     """
     from rich.console import Console
 
-    from mtlab.config.plugins import load_named
+    from mtlab.config.plugins import import_named_plugins
     from mtlab.inference.inspection import inspect as look
     from mtlab.inference.inspection import summary
     from mtlab.runs.store import store_root
@@ -71,7 +71,7 @@ def inspect(
     if image is not None and example is not None:
         raise UserError("names an example, which has a picture and a sentence of its own", key="--example")
     pair = None if image is None or text is None else (image.expanduser(), text)
-    load_named(plugin or [])
+    import_named_plugins(plugin or [])
     try:
         with Console(stderr=True).status("looking into the model"):
             found = look(target, store_root(store), pair=pair, example=example, device=device, plugins=not no_plugins)

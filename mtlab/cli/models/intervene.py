@@ -12,7 +12,7 @@ from mtlab.cli.common import JsonOption, PluginsOption, StoreOption, print_json
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.runs.find import FoundRun
+    from mtlab.runs.find_run import FinishedRun
 
 
 def intervene(
@@ -44,7 +44,7 @@ def intervene(
     mtlab intervene quickstart:static:0 · mtlab intervene quickstart:static:0 --swap 1
     """
     from mtlab.inference.intervention import STANDARD, known_results, other_seeds, results_path, swap_key
-    from mtlab.runs.find import find_run
+    from mtlab.runs.find_run import find_run
     from mtlab.runs.store import store_root
 
     found = find_run(run, store_root(store))
@@ -62,7 +62,7 @@ def intervene(
     typer.echo(f"written to {path}" if path.exists() else f"measured by the run itself: {found.folder / 'result.json'}")
 
 
-def _measured(found: FoundRun, seeds: list[int], standard: bool, device: str, *, plugins: bool) -> dict[str, Any]:
+def _measured(found: FinishedRun, seeds: list[int], standard: bool, device: str, *, plugins: bool) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -87,7 +87,7 @@ def _measured(found: FoundRun, seeds: list[int], standard: bool, device: str, *,
         raise
 
 
-def _undisturbed(found: FoundRun, results: Mapping[str, Any]) -> float:
+def _undisturbed(found: FinishedRun, results: Mapping[str, Any]) -> float:
     from mtlab.runs.sums import ADVICE
 
     result = found.store.result(found.id) if found.store is not None else None
@@ -97,7 +97,7 @@ def _undisturbed(found: FoundRun, results: Mapping[str, Any]) -> float:
     return float(result["metrics"][metric])
 
 
-def _print(found: FoundRun, value: float, results: Mapping[str, Any]) -> None:
+def _print(found: FinishedRun, value: float, results: Mapping[str, Any]) -> None:
     from rich import box
     from rich.console import Console
     from rich.markup import escape

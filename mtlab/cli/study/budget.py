@@ -18,7 +18,7 @@ from mtlab.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from mtlab.studies.budget.study import Budget
+    from mtlab.studies.budget.study_budget import RowBudget
 
 NAMES = 13  #: columns that a variant's name has at least: numbers that nobody can assign tell nothing
 
@@ -51,13 +51,13 @@ def budget(
     """
     from rich.console import Console
 
-    from mtlab.config.load import study_file
+    from mtlab.config.load import find_study_file
     from mtlab.runs.store import Store, store_root
-    from mtlab.studies.budget.study import budget as work_out
-    from mtlab.studies.budget.study import device_hours, totals
+    from mtlab.studies.budget.study_budget import device_hours, totals
+    from mtlab.studies.budget.study_budget import study_budget as work_out
 
     opened = Store.open(store_root(store), create=True)
-    plan = planned(study_file(file), overrides or [], opened, plugins=not no_plugins)
+    plan = planned(find_study_file(file), overrides or [], opened, plugins=not no_plugins)
     with Console(stderr=True).status("counting") as status:
         rows = work_out(plan, timed=calibrate, told=lambda label: status.update(f"counting {label}"))
     whole = totals(rows)
@@ -74,7 +74,7 @@ def budget(
 
 
 def print_budget(
-    study: str, rows: Sequence[Budget], whole: dict[str, Any], *, calibrated: bool, tflops: float | None = None
+    study: str, rows: Sequence[RowBudget], whole: dict[str, Any], *, calibrated: bool, tflops: float | None = None
 ) -> None:
     """Print parameters by part, cost by variant, and totals."""
     from rich.console import Console
@@ -101,7 +101,7 @@ def _table(title: str, columns: Sequence[str]) -> Any:
     return table
 
 
-def _parameters(rows: Sequence[Budget], names: dict[str, str]) -> Any:
+def _parameters(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
     from mtlab.units import si
 
     published = any(row.dead is not None for row in rows)
@@ -116,7 +116,7 @@ def _parameters(rows: Sequence[Budget], names: dict[str, str]) -> Any:
     return table
 
 
-def _costs(rows: Sequence[Budget], names: dict[str, str]) -> Any:
+def _costs(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
     from mtlab.units import si
 
     columns = ["forward", "(here)", "training", "(here)", "memory", "steps", "a run", "runs"]
@@ -134,7 +134,7 @@ def _costs(rows: Sequence[Budget], names: dict[str, str]) -> Any:
     return table
 
 
-def _remarks(rows: Sequence[Budget], names: dict[str, str], whole: dict[str, Any], *, calibrated: bool) -> list[str]:
+def _remarks(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, Any], *, calibrated: bool) -> list[str]:
     from mtlab.units import si
 
     time = "" if whole["seconds"] is None else f" · {_duration(whole['seconds'])} one after another"
@@ -171,9 +171,9 @@ def _remarks(rows: Sequence[Budget], names: dict[str, str], whole: dict[str, Any
     return lines
 
 
-def _assumed(rows: Sequence[Budget], names: dict[str, str], whole: dict[str, Any], tflops: float) -> list[str]:
+def _assumed(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, Any], tflops: float) -> list[str]:
     """Say what the FLOPs would take on devices that do so many of them a second."""
-    from mtlab.studies.budget.study import device_hours
+    from mtlab.studies.budget.study_budget import device_hours
 
     each = ", ".join(f"{names[row.cell]} {device_hours(row.run_executed, tflops):,.1f} h" for row in rows)
     return [

@@ -53,16 +53,16 @@ def renamed(text: str, name: str, source: Path) -> str:
 def rebased(text: str, source: Path) -> str:
     """Call what a recipe found beside itself (bases, parent studies) by names that are found from anywhere."""
     from mtlab.config import yaml
-    from mtlab.config.load import recipes
+    from mtlab.config.load import recipe_folders
 
     data = yaml.read(source).data
     base = data.get("base") or []
     for name in {*([base] if isinstance(base, str) else base), *_studies(data)}:
         file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
         beside = (source.parent / file).resolve()
-        if not beside.is_file() or any((folder / file).is_file() for folder in recipes()):
+        if not beside.is_file() or any((folder / file).is_file() for folder in recipe_folders()):
             continue
-        folder = next(folder for folder in recipes() if beside.is_relative_to(folder.resolve()))
+        folder = next(folder for folder in recipe_folders() if beside.is_relative_to(folder.resolve()))
         anywhere = str(beside.relative_to(folder.resolve()).with_suffix(""))
         text = _renamed_base(text, name, anywhere)
         text = re.sub(rf"(\bstudy: *['\"]?){re.escape(name)}(?![\w/.-])", rf"\g<1>{anywhere}", text)
@@ -92,15 +92,15 @@ def _studies(data: object) -> Iterator[str]:
 
 def recipes_by_name() -> dict[str, Path]:
     """Return the shipped recipes: name, as `mtlab plan` takes it, or sweeps/NAME for sweeps → file."""
-    from mtlab.config.load import recipes, sweep_recipes
+    from mtlab.config.load import recipe_folders, sweep_recipe_folders
 
     found: dict[str, Path] = {}
-    for folder in recipes():
+    for folder in recipe_folders():
         for path in sorted(folder.rglob("*.yaml")):
             name = str(path.relative_to(folder).with_suffix(""))
             if not name.startswith("presets/"):
                 found.setdefault(name, path)
-    for folder in sweep_recipes():
+    for folder in sweep_recipe_folders():
         for path in sorted(folder.glob("*.yaml")):
             found.setdefault(f"{SWEEPS}{path.stem}", path)
     return found

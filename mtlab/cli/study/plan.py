@@ -20,7 +20,7 @@ from mtlab.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from mtlab.studies.reconcile import Reconciled
+    from mtlab.studies.plan_status import PlanStatus
 
 NAMED = 2  #: rows that a remark names before it counts
 
@@ -38,16 +38,16 @@ def plan(
     The plan is written to the store; one with other settings than the file's (KEY=VALUE) only where no finished run of
     the plan that is there would fall out of its reports.
     """
-    from mtlab.config.load import study_file
+    from mtlab.config.load import find_study_file
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.plan import to_json
-    from mtlab.studies.reconcile import reconcile
+    from mtlab.studies.plan_status import plan_status
 
-    path = study_file(file)
+    path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)
     made = planned(path, overrides or [], opened, plugins=not no_plugins)
     data = to_json(made)
-    found = reconcile(data, opened)
+    found = plan_status(data, opened)
     name, text = made.study.name, path.read_text()
     foreign = opened.check_claim(name, path, text, replace=replace)
     finished = 0 if foreign or not overrides else sum(opened.state(run) == "done" for run in found.dropped)
@@ -69,7 +69,7 @@ def plan(
     typer.echo(f"next: mtlab run {file}" + "".join(f" {text}" for text in overrides or []))
 
 
-def print_plan(data: dict[str, Any], found: Reconciled) -> None:
+def print_plan(data: dict[str, Any], found: PlanStatus) -> None:
     """Print a plan as a table: a line a cell, then the totals and what is worth knowing."""
     from rich import box
     from rich.console import Console
@@ -123,7 +123,7 @@ def _detectable(seeds: int, alpha: float) -> float | None:
     return found
 
 
-def _remarks(data: dict[str, Any], found: Reconciled) -> list[str]:
+def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     from rich.markup import escape
 
     from mtlab.statistics import POWER

@@ -48,13 +48,13 @@ def run(
 
     Ctrl-C stops it cleanly; the same command goes on from there.
     """
-    from mtlab.config.load import study_file
+    from mtlab.config.load import find_study_file
     from mtlab.launch.launcher import LaunchPolicy
     from mtlab.runs.store import Store, store_root
 
     if fail_fast and keep_going:
         raise UserError("--fail-fast and --keep-going contradict each other: give one", file="command line")
-    path = study_file(file)
+    path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)
     policy = LaunchPolicy(retries=retries, fail_fast=fail_fast, keep_going=keep_going)
     study = Launched(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace, launcher=launcher)
@@ -87,7 +87,7 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Launch
     from mtlab.launch.launcher import launch
     from mtlab.launch.live import make_view
     from mtlab.studies.plan import run_configs, to_json
-    from mtlab.studies.reconcile import reconcile, refuse_full_disk
+    from mtlab.studies.plan_status import plan_status, refuse_full_disk
 
     def make() -> Plan:
         return planned(study.path, study.overrides, store, plugins=study.plugins, plugin_folder=study.plugin_folder)
@@ -104,7 +104,7 @@ def run_study(study: Launched, store: Store, workers: int | None, policy: Launch
         pool = make_pool(settings, resources, configs, at_once=workers)
     except UserError as error:
         raise plan.study.error(error.problem, error.key) from None
-    found = reconcile(data, store)
+    found = plan_status(data, store)
     refuse_full_disk(data, found.states, store)
     store.claim_study(plan.study.name, study.path, study.path.read_text(), replace=study.replace)
     store.write_plan(plan.study.name, data)

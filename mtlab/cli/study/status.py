@@ -53,12 +53,12 @@ def study_name(file: str, store: Store) -> str:
 
     """
     from mtlab.config import yaml
-    from mtlab.config.load import study_file
+    from mtlab.config.load import find_study_file
 
     known = store.study_names()
     if file in known and not Path(file).is_file():
         return file
-    path = study_file(file)
+    path = find_study_file(file)
     name = str(yaml.read(path).data.get("name", ""))
     if name not in known:
         raise UserError(f"study {name!r} has no plan in {store.root}: `mtlab plan {file}` makes one", file=path)
@@ -67,10 +67,10 @@ def study_name(file: str, store: Store) -> str:
 
 def note_changed(file: str, store: Store) -> None:
     """Say so where a study's file is no longer what its stored plan was made from."""
-    from mtlab.config.load import study_file
+    from mtlab.config.load import find_study_file
 
     try:
-        path = study_file(file)
+        path = find_study_file(file)
     except UserError:  # given by its name in the store
         return
     stored = store.study(study_name(file, store)) / "spec.yaml"

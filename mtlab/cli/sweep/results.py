@@ -145,12 +145,12 @@ def sweep_name(file: str, store: Store) -> str:
 
     """
     from mtlab.config import yaml
-    from mtlab.config.load import study_file, sweep_recipes
+    from mtlab.config.load import find_study_file, sweep_recipe_folders
 
     known = store.study_names()
     if file in known and not Path(file).is_file():
         return file
-    path = study_file(file, sweep_recipes())
+    path = find_study_file(file, sweep_recipe_folders())
     name = str(yaml.read(path).data.get("name", ""))
     if name not in known:
         raise UserError(f"sweep {name!r} has not begun in {store.root}: `mtlab sweep {file}` begins it", file=path)

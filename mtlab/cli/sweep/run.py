@@ -26,7 +26,7 @@ from mtlab.errors import UserError
 if TYPE_CHECKING:
     from mtlab.launch.launcher import LaunchPolicy
     from mtlab.runs.store import Store
-    from mtlab.studies.costs import Costs
+    from mtlab.studies.cost_cache import CostCache
     from mtlab.sweeps.run import SweepOutcome
     from mtlab.sweeps.storage.base import SweepStorage
     from mtlab.sweeps.variants import PreparedSweep
@@ -113,7 +113,7 @@ def run(
             pool=pool,
             policy=dataclasses.replace(policy, limit=attempt_limit(settings, resources)),
             view=view,
-            news=news,
+            on_event=news,
         )
     costs.save()
     code = ended.exit_code
@@ -166,21 +166,21 @@ def _prepared(
     plugins: bool,
     ready: bool = False,
     launcher: str | None = None,
-) -> tuple[PreparedSweep, Costs]:
+) -> tuple[PreparedSweep, CostCache]:
     """Read, expand and price a sweep; with `ready`, refuse what could not be run here, and fetch what can be had."""
     from mtlab.cli.study.run import chosen_launcher, fetch_weights, refuse_unread, refuse_unready
-    from mtlab.config.load import study_file, sweep_recipes
+    from mtlab.config.load import find_study_file, sweep_recipe_folders
     from mtlab.config.plugins import import_plugins
-    from mtlab.studies.costs import Costs
+    from mtlab.studies.cost_cache import CostCache
     from mtlab.sweeps.spec import read_sweep
     from mtlab.sweeps.variants import prepare
 
-    sweep = read_sweep(study_file(file, sweep_recipes()), overrides or [])
+    sweep = read_sweep(find_study_file(file, sweep_recipe_folders()), overrides or [])
     try:
         import_plugins(sweep.keys.plugins, sweep.study.plugin_folder, allowed=plugins)
     except UserError as error:
         raise sweep.error(error.problem, error.key) from error.__cause__
-    costs = Costs(store.root / "costs.json")
+    costs = CostCache(store.root / "costs.json")
     prepared = prepare(sweep, costs)
     if ready:
         refuse_unread(prepared.as_plan)

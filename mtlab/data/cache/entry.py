@@ -59,7 +59,7 @@ class EntryFolder:
 
     def touch(self) -> None:
         """Note that the entry is used now."""
-        with files.writing(self.path):
+        with files.explain_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "used").touch()
 
@@ -80,7 +80,7 @@ class EntryFolder:
         from safetensors.torch import save_file
 
         held = {"values": chunk.values.contiguous(), "lengths": chunk.lengths}
-        with files.temporary(self.chunk_path(number)) as scratch:
+        with files.atomic_write(self.chunk_path(number)) as scratch:
             save_file(held, scratch, checksums.described({"masked": chunk.masked}))
             checksums.seal(scratch)
 
@@ -107,7 +107,7 @@ class EntryFolder:
         checksums: list[int] = []
         masked = False
         try:
-            with files.temporary(self.features) as scratch, scratch.open("wb") as stream:
+            with files.atomic_write(self.features) as scratch, scratch.open("wb") as stream:
                 for number in range(chunks):
                     chunk = self.read_chunk(number)
                     if chunk is None:
@@ -149,7 +149,7 @@ class EntryFolder:
             raise RuntimeError(f"chunk {number} of {self.path} has another size than when it was first computed")
         kept = self._quarantine_name(f"{number:05d}")
         files.write_bytes(kept, self.map(index)[span].tobytes())
-        with files.writing(self.features), self.features.open("r+b") as stream:
+        with files.explain_disk_errors(self.features), self.features.open("r+b") as stream:
             stream.seek(span.start)
             stream.write(data)
             stream.flush()

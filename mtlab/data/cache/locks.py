@@ -48,6 +48,6 @@ def try_lock(path: Path) -> Iterator[bool]:
 
 
 def _opened(path: Path) -> int:
-    with files.writing(path):
+    with files.explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -29,7 +29,7 @@ class ScratchDatabase:
         self.path = path
         path.unlink(missing_ok=True)
         self._tables = 0
-        with files.writing(path):
+        with files.explain_disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             for setting in ("journal_mode=off", "synchronous=off", "cache_size=-4000", "temp_store=file"):
@@ -94,7 +94,7 @@ class ScratchDatabase:
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Wrap writing, so that a full disk is told in one line."""
-    with files.writing(path):
+    with files.explain_disk_errors(path):
         try:
             yield
         except sqlite3.OperationalError as error:

@@ -166,7 +166,7 @@ def _draw_all(path: Path, size: int) -> None:
 
     renderer, folder = _renderer(), _folder()
     shown = track(_pictograms(folder), "drawing pictograms", console=Console(stderr=True), transient=True)
-    with files.temporary(path) as scratch, zipfile.ZipFile(scratch, "w") as archive:
+    with files.atomic_write(path) as scratch, zipfile.ZipFile(scratch, "w") as archive:
         for it in shown:
             drawn = renderer.svg_to_bytes(
                 svg_path=str(folder / f"{it.code}.svg"),

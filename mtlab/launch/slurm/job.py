@@ -11,8 +11,8 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.launch.slurm.queue import WARNING, SlurmError, last_error_line, query_jobs
 from mtlab.launch.workers import TORCHRUN
-from mtlab.processes import Process, here
-from mtlab.runs.lock import guarded
+from mtlab.processes import Process, current_process
+from mtlab.runs.lock import guard
 
 FOLDER = "slurm"  #: in the run directory: submitit's files, what Slurm itself has to say, and which job is ours
 
@@ -31,7 +31,7 @@ def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str
         UserError: the run directory cannot be written.
 
     """
-    with guarded(run):
+    with guard(run):
         known = read_job(run)
         if known is not None:
             seen = query_jobs([known[0]]).get(known[0])
@@ -39,7 +39,7 @@ def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str
                 return known[0]
         (run / "log.txt").touch()
         job = _submit(run, worker, variables, options)
-        files.write_json(run / FOLDER / "job.json", {"job": job, "launcher": here().to_json()})
+        files.write_json(run / FOLDER / "job.json", {"job": job, "launcher": current_process().to_json()})
         return job
 
 

@@ -11,7 +11,7 @@ from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import captions, numbers
 from mtlab.report.study_report import StudyReport
-from mtlab.statistics import named
+from mtlab.statistics import lookup_test
 
 
 def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = None) -> go.Figure:
@@ -49,7 +49,7 @@ def _caption(report: StudyReport, *, compared: bool) -> str:
     corrected = f", corrected by Holm for {number} comparison{'s' if number > 1 else ''}"
     return (
         f"{told}. Right: difference to {against} on shared seeds and its {level} interval. Filled: a difference was "
-        f"shown ({named(report.test).words}, p ≤ {report.alpha:g}{corrected if report.correct == 'holm' else ''}); "
+        f"shown ({lookup_test(report.test).words}, p ≤ {report.alpha:g}{corrected if report.correct == 'holm' else ''}); "
         "hollow: none was shown."
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mtlab.report.caveats import row_caveats
 from mtlab.report.formats import numbers
-from mtlab.statistics import POWER, named
+from mtlab.statistics import POWER, lookup_test
 
 if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
@@ -32,7 +32,7 @@ def table_caption(report: StudyReport) -> str:
         other = report.baselines[0] if len(report.baselines) == 1 else "the row named in the verdict"
         needed = ", corrected likewise" if report.correct == "holm" and report.comparisons > 1 else ""
         sentences.append(
-            f"Difference: to {other}, on shared seeds, ± {level}; {named(report.test).words}; {correction}. "
+            f"Difference: to {other}, on shared seeds, ± {level}; {lookup_test(report.test).words}; {correction}. "
             f"Detects: the smallest true difference that this n would find with {POWER:.0%} power{needed}."
         )
     marks = "★ best mean, shown to be better or not. " if any(row.best for row in report.rows) else ""
@@ -70,7 +70,7 @@ def explain_marks(report: StudyReport, comparisons: int, scope: str = "") -> str
         else "not corrected for several comparisons"
     )
     return (
-        f"{numbers.MARKS['better']} better, {numbers.MARKS['worse']} worse than {other}: {named(report.test).words}, "
+        f"{numbers.MARKS['better']} better, {numbers.MARKS['worse']} worse than {other}: {lookup_test(report.test).words}, "
         f"p ≤ {report.alpha:g}, {correction}; no mark: no difference shown."
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
-    from mtlab.statistics import Difference, Mean
+    from mtlab.statistics import Difference, MeanInterval
 
 Line = Mapping[str, Any]
 
@@ -94,7 +94,7 @@ def _about(
     return named | {"metric": report.metric}
 
 
-def _mean(found: Mean | None) -> dict[str, Any]:
+def _mean(found: MeanInterval | None) -> dict[str, Any]:
     low, high = found.interval if found is not None and found.interval is not None else (None, None)
     half = None if low is None or high is None else (high - low) / 2
     mean, sd = (None, None) if found is None else (found.mean, found.sd)

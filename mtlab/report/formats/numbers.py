@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mtlab.statistics import Mean
+from mtlab.statistics import MeanInterval
 
 NONE = "—"
 MARKS = {"better": "†", "worse": "‡"}  #: of what was shown, beside a mean
@@ -61,7 +61,7 @@ def format_interval(
     return f"{shown} ± {half:.{places}f}".replace("-", "−")
 
 
-def format_mean(found: Mean | None, metric: str) -> str:
+def format_mean(found: MeanInterval | None, metric: str) -> str:
     """Write a mean over seeds with its interval."""
     return NONE if found is None else format_interval(found.mean, found.interval, metric)
 

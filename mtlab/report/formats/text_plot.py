@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mtlab.statistics import Mean
+from mtlab.statistics import MeanInterval
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class PlotScale:
         return round((value - self.low) / (self.high - self.low) * (self.width - 1))
 
 
-def choose_scale(means: Sequence[Mean], width: int, bounds: tuple[float, float] | None = None) -> PlotScale | None:
+def choose_scale(
+    means: Sequence[MeanInterval], width: int, bounds: tuple[float, float] | None = None
+) -> PlotScale | None:
     """Choose a scale that shows all means, and their intervals unless those are far wider than what means differ by.
 
     Two seeds can give an interval of ±60 points: drawn in full, it would squeeze all dots into one.
@@ -49,7 +51,7 @@ def choose_scale(means: Sequence[Mean], width: int, bounds: tuple[float, float] 
     return PlotScale(low, high, width)
 
 
-def draw_interval(found: Mean | None, axis: PlotScale | None, reference: float | None = None) -> str:
+def draw_interval(found: MeanInterval | None, axis: PlotScale | None, reference: float | None = None) -> str:
     """Draw a mean as a dot, its interval as a line, and the baseline's mean as a dotted upright.
 
     An interval that leaves the scale ends in a triangle.

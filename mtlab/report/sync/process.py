@@ -106,7 +106,7 @@ class SyncProcess:
     def _start(self) -> subprocess.Popen[str]:
         settings = json.dumps(to_plain(self.keys))
         command = [sys.executable, "-m", "mtlab.report.sync", str(self.root), self.study, settings, str(self.nice)]
-        with files.writing(self.log), self.log.open("ab") as log:
+        with files.explain_disk_errors(self.log), self.log.open("ab") as log:
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
             )
@@ -235,7 +235,7 @@ def _news(**news: Any) -> None:
 def _alone(folder: Path) -> Iterator[bool]:
     """Hold the study against other processes that would send it; the kernel lets go when this one ends."""
     path = folder / "tracking.lock"
-    with files.writing(path), path.open("ab") as held:
+    with files.explain_disk_errors(path), path.open("ab") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

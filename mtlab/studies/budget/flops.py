@@ -58,7 +58,7 @@ class Flops:
 
 
 @dataclass(frozen=True)
-class Cost:
+class ModelCost:
     """What a run costs."""
 
     params: Mapping[str, int]  #: by part, see `PARTS`
@@ -67,7 +67,7 @@ class Cost:
     flops_step: int  #: training on one example, all passes: 3 × trained parts, 1 × frozen ones that no cache spares
 
 
-def part(name: str) -> str:
+def part_of(name: str) -> str:
     """Tell which of `PARTS` a parameter of the whole model belongs to, by its name.
 
     >>> part("encoder.text.layers.0.self_norm.weight")
@@ -79,11 +79,11 @@ def part(name: str) -> str:
     return "head" if room == "task" else _OF_STREAM[rest.split(".")[1]]
 
 
-def params(model: TaskModel) -> dict[str, int]:
+def count_params(model: TaskModel) -> dict[str, int]:
     """Count the parameters of every part, trained or not."""
     counts: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
-        counts[part(name)] += parameter.numel()
+        counts[part_of(name)] += parameter.numel()
     return {name: counts[name] for name in PARTS}
 
 
@@ -95,7 +95,7 @@ class TowerCost:
     flops: int  #: forward, one input of full size
 
 
-def count(config: Mapping[str, Any], *, answers: int) -> Cost:
+def count_cost(config: Mapping[str, Any], *, answers: int) -> ModelCost:
     """Count what a run of this resolved configuration costs; no weights are loaded.
 
     Args:
@@ -122,7 +122,7 @@ def count(config: Mapping[str, Any], *, answers: int) -> Cost:
     step += often.towers * sum(work[kind] for kind in trained)
     # A cache spares frozen towers their work, but for texts with words masked, which are never the same.
     live = often.masked_texts * (0 if "text" in trained else work["text"])
-    return Cost(
+    return ModelCost(
         params=dict(fusion.params) | {f"{kind} tower": towers[kind].params for kind in KINDS},
         trained_params=fusion.trained_params + sum(towers[kind].params for kind in trained),
         flops_forward=flops,
@@ -146,7 +146,7 @@ def _fusion_cost(built: str, text: TowerShape, vision: TowerShape, answers: int)
     with torch.device("meta"):
         model = construct(json.loads(built), text, vision, answers=answers).eval()
     return _FusionCost(
-        params=params(model),
+        params=count_params(model),
         trained_params=sum(p.numel() for p in model.parameters() if p.requires_grad),
         flops=fusion_flops(model, text, vision),
         further_heads=head_flops(model, text, vision),

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from mtlab.managers.base import Experts
 from mtlab.model.encoder import Key
 from mtlab.model.forward import ForwardContext, Runtime
-from mtlab.studies.budget.blank import blank_batch
+from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.tasks.base import task_of
 from mtlab.tasks.build import construct
 from mtlab.towers.base import Features
@@ -44,7 +44,7 @@ class Memory:
     peak: int  #: the most that is taken at once (gradients arise as activations go), with the allocator's tenth
 
 
-class Tally(TorchDispatchMode):
+class StorageTally(TorchDispatchMode):
     """Sums up the storages that are alive while it is entered, and remembers the most."""
 
     def __init__(self) -> None:
@@ -108,12 +108,12 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
         model.recompute()
     with FakeTensorMode():
         _to_fake(model)
-        tally = Tally()
+        tally = StorageTally()
         for held in (*model.parameters(), *model.buffers()):
             tally.add(held)
         parameters = tally.live
         with tally:
-            batch = blank_batch(
+            batch = dummy_batch(
                 config, task.wants(options), towers, cached, examples, text_length, answers, model.task.images
             )
             runtime = Runtime(torch.device("cpu"), bf16=train["precision"] == "bf16")

@@ -17,7 +17,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.runs.lock import guarded
+from mtlab.runs.lock import guard
 
 FILE = "journal.jsonl"  #: in the sweep's folder
 LAUNCHERS = "launchers"  #: folder in the sweep's folder: one locked file for each launcher that lives
@@ -36,7 +36,7 @@ class JournalFile(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with files.writing(path):
+        with files.explain_disk_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._reader = JournalFileBackend(str(path))
         self._thread = threading.Lock()  # the kernel's lock is the process's: threads of a dashboard share it
@@ -49,7 +49,7 @@ class JournalFile(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Log some more."""
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-        with self._thread, files.writing(self.path):
+        with self._thread, files.explain_disk_errors(self.path):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             try:
                 self._mend()
@@ -100,7 +100,7 @@ class JournalSweepStorage:
         path = folder / FILE
         if not create and not path.is_file():
             raise UserError("the sweep has not begun: it has no journal", file=folder)
-        with files.writing(path):
+        with files.explain_disk_errors(path):
             folder.mkdir(parents=True, exist_ok=True)
         self.journal = JournalFile(path)
         try:
@@ -111,7 +111,7 @@ class JournalSweepStorage:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep all other launchers out, see `SweepStorage.exclusive`."""
-        with guarded(self.folder / "search"), self.batch():
+        with guard(self.folder / "search"), self.batch():
             yield
 
     def batch(self) -> AbstractContextManager[None]:
@@ -122,7 +122,7 @@ class JournalSweepStorage:
     def register_launcher(self, token: str) -> Iterator[None]:
         """Hold a file of one's own, see `SweepStorage.register_launcher`."""
         path = self.folder / LAUNCHERS / token
-        with files.writing(path):
+        with files.explain_disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:

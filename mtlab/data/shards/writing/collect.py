@@ -76,7 +76,7 @@ def collect(converter: Converter, state: Path, made_from: str, leavings: RejectL
             in several parts.
 
     """
-    with files.writing(state), (state / ROWS).open("w", encoding="utf-8") as stream:
+    with files.explain_disk_errors(state), (state / ROWS).open("w", encoding="utf-8") as stream:
         staged = _read(converter, state, _listed(leavings, stream.write), progress)
     leavings.refuse_many(staged.texts)
     for part in converter.parts:

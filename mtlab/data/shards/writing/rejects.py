@@ -39,7 +39,7 @@ class RejectLog:
             sort = (each.part, each.missing)
             self._counts[sort] += each.texts
             self._first.setdefault(sort, each)
-            with files.writing(self.path):
+            with files.explain_disk_errors(self.path):
                 self._stream.write(to_line(each))
 
     def count(self, part: str, *, missing: bool) -> int:
@@ -74,7 +74,7 @@ class RejectLog:
 @contextmanager
 def reject_log(path: Path, max_bad: float) -> Iterator[RejectLog]:
     """Open the list anew; it stays whatever happens, as errors point to it."""
-    with files.writing(path):
+    with files.explain_disk_errors(path):
         stream = path.open("w", encoding="utf-8")
     with stream:
         yield RejectLog(path, stream, max_bad)

@@ -68,8 +68,8 @@ def write(job: ShardJob) -> WrittenShard:
     bad: list[RejectedRow] = []
     target, lines = job.out / job.file, job.out / f"{Path(job.file).stem}.jsonl"
     with (
-        files.temporary(target) as target_scratch,
-        files.temporary(lines) as lines_scratch,
+        files.atomic_write(target) as target_scratch,
+        files.atomic_write(lines) as lines_scratch,
         target_scratch.open("wb") as archive,
         lines_scratch.open("wb") as listing,
     ):

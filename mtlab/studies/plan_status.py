@@ -15,7 +15,7 @@ CHECKPOINTS = 5  #: parameters' worth of checkpoints in one run: best (1), last 
 
 
 @dataclass(frozen=True)
-class Reconciled:
+class PlanStatus:
     """A plan beside its store."""
 
     states: Mapping[str, State]  #: run → state
@@ -32,7 +32,7 @@ class Reconciled:
         return found | ({"no longer asked for": len(self.dropped)} if self.dropped else {})
 
 
-def reconcile(plan: Mapping[str, Any], store: Store) -> Reconciled:
+def plan_status(plan: Mapping[str, Any], store: Store) -> PlanStatus:
     """Compare a plan (as plain data) with what its store holds."""
     states = store.states(plan)
     stored = store.plan(plan["study"])["runs"] if plan["study"] in store.study_names() else []
@@ -46,7 +46,7 @@ def reconcile(plan: Mapping[str, Any], store: Store) -> Reconciled:
         for name, code in config.get("plugin_code", {}).items()
         if plan.get("plugin_code", {}).get(name, code) != code
     )
-    return Reconciled(states, dropped, other, dict(plugins))
+    return PlanStatus(states, dropped, other, dict(plugins))
 
 
 def refuse_full_disk(plan: Mapping[str, Any], states: Mapping[str, State], store: Store) -> None:

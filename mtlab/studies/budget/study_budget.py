@@ -10,15 +10,15 @@ from typing import Any
 from mtlab.errors import UserError
 from mtlab.resolution import resolve
 from mtlab.resolution.training_code import training_code_digest
-from mtlab.studies.budget.dead import dead_weights
-from mtlab.studies.budget.executed import executed
+from mtlab.studies.budget.calibration import Speed, calibrate
+from mtlab.studies.budget.dead_weights import dead_weights
+from mtlab.studies.budget.executed_flops import count_executed_flops
 from mtlab.studies.budget.memory import Memory, training_memory
-from mtlab.studies.budget.speed import Speed, calibrate
-from mtlab.studies.budget.texts import TextLength, text_length
+from mtlab.studies.budget.text_length import TextLength, text_length
 from mtlab.studies.cells import Cell
-from mtlab.studies.costs import architecture
+from mtlab.studies.cost_cache import architecture_digest
 from mtlab.studies.plan import Plan
-from mtlab.studies.reconcile import CHECKPOINTS
+from mtlab.studies.plan_status import CHECKPOINTS
 from mtlab.tasks.base import task_of
 from mtlab.towers.build import tower_shape
 from mtlab.towers.loading.disk_cache import cached, library_version
@@ -27,7 +27,7 @@ BYTES = 4  #: of a parameter
 
 
 @dataclass(frozen=True)
-class Budget:
+class RowBudget:
     """What one row costs; FLOPs of one example unless said otherwise."""
 
     label: str
@@ -70,7 +70,7 @@ class Budget:
         return asdict(self) | totals
 
 
-def budget(plan: Plan, *, timed: bool, told: Callable[[str], None]) -> tuple[Budget, ...]:
+def study_budget(plan: Plan, *, timed: bool, told: Callable[[str], None]) -> tuple[RowBudget, ...]:
     """Work out the budget of every cell of a plan, its parents' cells included.
 
     Args:
@@ -92,7 +92,7 @@ def budget(plan: Plan, *, timed: bool, told: Callable[[str], None]) -> tuple[Bud
     return tuple(found)
 
 
-def totals(rows: Sequence[Budget]) -> dict[str, Any]:
+def totals(rows: Sequence[RowBudget]) -> dict[str, Any]:
     """Sum up all runs: what is unknown of one is unknown of all."""
     timed = [row.run_seconds * row.runs for row in rows if row.run_seconds is not None]
     return {
@@ -107,7 +107,7 @@ def totals(rows: Sequence[Budget]) -> dict[str, Any]:
 
 
 def device_hours(executed: float, tflops: float) -> float:
-    """Return the hours that one device takes for `executed` FLOPs at `tflops` · 10¹² of them a second.
+    """Return the hours that one device takes for `count_executed_flops` FLOPs at `tflops` · 10¹² of them a second.
 
     >>> device_hours(3.6e18, 100.0)
     10.0
@@ -115,16 +115,18 @@ def device_hours(executed: float, tflops: float) -> float:
     return executed / (tflops * 1e12) / 3600
 
 
-def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | UserError]) -> Budget:
+def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | UserError]) -> RowBudget:
     config, train = cell.config, cell.config["train"]
     size, shape = resolve.sizes(config["data"]), text_length(config)
     key = {
-        "architecture": architecture(config),
+        "architecture": architecture_digest(config),
         "tokens": shape.tokens,
         "torch": library_version("torch"),
         "code": training_code_digest(),
     }
-    work = cached("executed", key, lambda: asdict(executed(config, answers=size.answers, text_tokens=shape.tokens)))
+    work = cached(
+        "executed", key, lambda: asdict(count_executed_flops(config, answers=size.answers, text_tokens=shape.tokens))
+    )
     key |= {"batch": train["batch"], "micro": train["micro_batch"], "precision": train["precision"]}
     memory = Memory(
         **cached("memory", key, lambda: asdict(training_memory(config, answers=size.answers, text_length=shape.tokens)))
@@ -137,7 +139,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
     fused += task.fusions_to_evaluate(options, size.examples["test"])
     examples = cell.steps * train["batch"]
     parameters = cell.cost.params
-    return Budget(
+    return RowBudget(
         label=cell.row.label,
         cell=cell.id,
         study=cell.study,
@@ -177,7 +179,7 @@ def _speed(
     """Time a configuration, or take what was timed for one like it; why it cannot be timed is no reason to stop."""
     train = config["train"]
     like = [
-        architecture(config),
+        architecture_digest(config),
         shape.tokens,
         *(train[key] for key in ("batch", "micro_batch", "precision", "threads")),
     ]

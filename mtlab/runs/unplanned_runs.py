@@ -11,12 +11,14 @@ from typing import Any
 from mtlab import files
 from mtlab.data.cache import size_limit
 from mtlab.errors import UserError
-from mtlab.runs.clean import Found, InUseError, Item, delete, runs_of, settled, unheld
-from mtlab.runs.lock import glance
+from mtlab.runs.cleanup import Cleanup, InUseError, Removable, hold_idle_run, is_settled, remove_path, run_directories
+from mtlab.runs.lock import lock_state
 from mtlab.runs.store import Store
 
 
-def unasked_runs(store: Store, studies: Collection[str] = (), *, seen: Callable[[str], None] = lambda _: None) -> Found:
+def find_unplanned_runs(
+    store: Store, studies: Collection[str] = (), *, seen: Callable[[str], None] = lambda _: None
+) -> Cleanup:
     """Find run directories that no stored plan asks for.
 
     Args:
@@ -28,25 +30,25 @@ def unasked_runs(store: Store, studies: Collection[str] = (), *, seen: Callable[
         UserError: a plan is damaged or missing, so that nobody can tell what it asks for.
 
     """
-    plans, found = Plans(store), Found()
+    plans, found = PlannedRuns(store), Cleanup()
     started = {run for name in studies for run in _started(store, name)}
-    for directory in runs_of(store):
+    for directory in run_directories(store):
         run = f"{directory.parent.name}/{directory.name}"
         seen(run)
         if run in plans.asked() or (studies and run not in started):
             continue
-        if glance(directory) in ("live", "unsure"):
+        if lock_state(directory) in ("live", "unsure"):
             found.kept.append((directory, "a worker holds it"))
-        elif not settled(directory):
+        elif not is_settled(directory):
             found.kept.append((directory, "changed within the last hour"))
         else:
             size = size_limit.size_of(directory) + size_limit.size_of(store.derived(run))
             why = "no stored plan asks for it" + _standing(store, run)
-            found.items.append(Item("run", directory, size, why, partial(_remove_run, store, run, plans)))
+            found.items.append(Removable("run", directory, size, why, partial(_remove_run, store, run, plans)))
     return found
 
 
-class Plans:
+class PlannedRuns:
     """The runs that the stored plans of a store ask for, read again whenever one of them changes."""
 
     def __init__(self, store: Store) -> None:
@@ -74,18 +76,18 @@ class Plans:
         return self._asked
 
 
-def _remove_run(store: Store, run: str, plans: Plans) -> None:
+def _remove_run(store: Store, run: str, plans: PlannedRuns) -> None:
     """Rename, then delete: nobody may come upon half a run. The empty guard stays, so that all mean the same file."""
     directory = store.run(run)
     doomed = directory.with_name(f"{files.TEMPORARY}removed-{secrets.token_hex(4)}")
-    with unheld(directory):
+    with hold_idle_run(directory):
         if run in plans.asked():
             raise InUseError("a plan asks for it by now")
-        if not settled(directory):
+        if not is_settled(directory):
             raise InUseError("was changed since")
         directory.rename(doomed)
-    delete(doomed)
-    delete(store.derived(run))
+    remove_path(doomed)
+    remove_path(store.derived(run))
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -23,7 +23,7 @@ from mtlab import files
 from mtlab.data.cache import size_limit
 from mtlab.data.cache.locks import LOCKS, QUARANTINE, try_lock
 from mtlab.runs import schemas, sums
-from mtlab.runs.lock import PATIENCE, Watch, glance, guarded, lock_path
+from mtlab.runs.lock import PATIENCE, LockWatch, guard, lock_path, lock_state
 from mtlab.runs.store import Store
 
 SETTLED = 3600.0  #: seconds after which a file that nobody has changed is nobody's work in progress
@@ -38,7 +38,7 @@ class InUseError(Exception):
 
 
 @dataclass(frozen=True)
-class Item:
+class Removable:
     """Something that may go."""
 
     kind: Kind
@@ -49,14 +49,14 @@ class Item:
 
 
 @dataclass
-class Found:
+class Cleanup:
     """What may go, and what looks like it but stays."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[Removable] = field(default_factory=list)
     kept: list[tuple[Path, str]] = field(default_factory=list)  #: path, why
 
 
-def in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], None] = lambda _: None) -> Found:
+def find_in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], None] = lambda _: None) -> Cleanup:
     """Find stale locks, temporary files, corrupt files set aside, and finished runs that were damaged.
 
     Locks of other hosts are watched for `patience` seconds, as whoever takes one over would.
@@ -67,28 +67,28 @@ def in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], 
         seen: told what is looked at, for progress.
 
     """
-    found, watches = Found(), []
-    for run in runs_of(store):
+    found, watches = Cleanup(), []
+    for run in run_directories(store):
         seen(f"{run.parent.name}/{run.name}")
-        held = glance(run)
+        held = lock_state(run)
         if held == "live":
             continue
         if held != "free":
-            watches.append(Watch(run, patience))
+            watches.append(LockWatch(run, patience))
         if held == "unsure":
             continue
         found.items += _leftovers_of(run)
         found.items += _damage_of(run)
     _judge(watches, found, seen)
     for aside in sorted(store.root.glob(f"cells/*/{ASIDE}*")):
-        found.items.append(Item("set aside", aside, _bytes(aside), "a damaged run", partial(delete, aside)))
+        found.items.append(Removable("set aside", aside, _bytes(aside), "a damaged run", partial(remove_path, aside)))
     for shared in ("", "cells/*/", "studies/*/", "studies/*/report/", "derived/*/*/"):
         for scratch in sorted(store.root.glob(f"{shared}{files.TEMPORARY}*")):
             _add_settled(found, scratch)
     return found
 
 
-def in_cache(root: Path, limit: int) -> Found:
+def find_in_cache(root: Path, limit: int) -> Cleanup:
     """Find what the expert cache set aside, temporary files, and the least recently used entries beyond its limit.
 
     Args:
@@ -96,7 +96,7 @@ def in_cache(root: Path, limit: int) -> Found:
         limit: bytes that may stay.
 
     """
-    found, folder = Found(), root / ENTRIES
+    found, folder = Cleanup(), root / ENTRIES
     entries = size_limit.by_last_use(folder)
     excess = sum(size for _, size in entries) - limit
     for path, size in entries:
@@ -108,7 +108,7 @@ def in_cache(root: Path, limit: int) -> Found:
             continue
         excess -= size
         why = "was found damaged, or half removed" if aside else "least recently used, beyond the cache's limit"
-        found.items.append(Item("set aside" if aside else "cache", path, size, why, partial(_evict, path)))
+        found.items.append(Removable("set aside" if aside else "cache", path, size, why, partial(_evict, path)))
     going = {item.path for item in found.items}
     for scratch in root.glob(f"**/{files.TEMPORARY}*"):
         if not going.intersection(scratch.parents):
@@ -116,39 +116,39 @@ def in_cache(root: Path, limit: int) -> Found:
     return found
 
 
-def runs_of(store: Store) -> Iterator[Path]:
+def run_directories(store: Store) -> Iterator[Path]:
     """Give the run directories of a store."""
     for directory in sorted((store.root / "cells").glob("*/s*")):
         if directory.is_dir() and re.fullmatch(r"s\d+", directory.name):
             yield directory
 
 
-def _leftovers_of(run: Path) -> Iterator[Item]:
+def _leftovers_of(run: Path) -> Iterator[Removable]:
     """Find what killed workers left in a run that nobody works on."""
     for folder in (run, run / "checkpoints"):
         for path in sorted(folder.glob(f"{files.TEMPORARY}*")):
-            yield Item("temporary", path, _bytes(path), "its writer was killed", partial(_remove_of, run, path))
+            yield Removable("temporary", path, _bytes(path), "its writer was killed", partial(_remove_of, run, path))
         for path in sorted(folder.glob("*.corrupt*")):
             why = "was damaged"
-            yield Item("set aside", path, _bytes(path), why, partial(_remove_of, run, path))
+            yield Removable("set aside", path, _bytes(path), why, partial(_remove_of, run, path))
 
 
-def _damage_of(run: Path) -> Iterator[Item]:
+def _damage_of(run: Path) -> Iterator[Removable]:
     """Find out whether a finished run is still what it was; one that is not is set aside as a whole."""
     if not (run / "result.json").exists():  # first: a run that is finished in this moment is whole
         return
     bad = sums.damaged(run) if (run / sums.NAME).exists() else schemas.damaged(run)
     if bad:
         why = f"{', '.join(f'{name} {what}' for name, what in bad.items())}: kept aside; `mtlab run` trains it again"
-        yield Item("damaged", run, _bytes(run), why, partial(_set_aside, run))
+        yield Removable("damaged", run, _bytes(run), why, partial(_set_aside, run))
 
 
 def _set_aside(run: Path) -> None:
-    with unheld(run):
+    with hold_idle_run(run):
         run.rename(run.with_name(f"{ASIDE}{run.name}-{secrets.token_hex(3)}"))
 
 
-def _judge(watches: list[Watch], found: Found, seen: Callable[[str], None]) -> None:
+def _judge(watches: list[LockWatch], found: Cleanup, seen: Callable[[str], None]) -> None:
     """Tell stale locks from those that beat."""
     waiting = list(watches)
     while waiting:
@@ -157,7 +157,7 @@ def _judge(watches: list[Watch], found: Found, seen: Callable[[str], None]) -> N
             held = watch.look()
             if held == "stale":
                 path, why = lock_path(watch.run), f"{watch.holder or 'whoever held it'} is gone"
-                found.items.append(Item("stale lock", path, _bytes(path), why, partial(_clear, watch)))
+                found.items.append(Removable("stale lock", path, _bytes(path), why, partial(_clear, watch)))
             elif held == "live":
                 found.kept.append((lock_path(watch.run), f"held by {watch.holder}"))
             elif held == "unsure":
@@ -168,31 +168,33 @@ def _judge(watches: list[Watch], found: Found, seen: Callable[[str], None]) -> N
             time.sleep(min(0.5, waiting[0].patience / 4))
 
 
-def _add_settled(found: Found, path: Path) -> None:
-    if not settled(path):
+def _add_settled(found: Cleanup, path: Path) -> None:
+    if not is_settled(path):
         found.kept.append((path, "may still be written"))
         return
-    found.items.append(Item("temporary", path, _bytes(path), "its writer was killed", partial(_remove_settled, path)))
+    found.items.append(
+        Removable("temporary", path, _bytes(path), "its writer was killed", partial(_remove_settled, path))
+    )
 
 
 # Removing: each looks again first
 
 
 @contextmanager
-def unheld(run: Path) -> Iterator[None]:
+def hold_idle_run(run: Path) -> Iterator[None]:
     """Hold the guard of a run that nobody works on.
 
     Raises:
         InUseError: a worker may hold it.
 
     """
-    with guarded(run):
-        if glance(run) in ("live", "unsure"):
+    with guard(run):
+        if lock_state(run) in ("live", "unsure"):
             raise InUseError("a worker holds the run by now")
         yield
 
 
-def _clear(watch: Watch) -> None:
+def _clear(watch: LockWatch) -> None:
     holder = watch.holder
     if holder is not None and holder.alive():
         raise InUseError("its holder lives after all")
@@ -201,14 +203,14 @@ def _clear(watch: Watch) -> None:
 
 
 def _remove_of(run: Path, path: Path) -> None:
-    with unheld(run):
-        delete(path)
+    with hold_idle_run(run):
+        remove_path(path)
 
 
 def _remove_settled(path: Path) -> None:
-    if not settled(path):
+    if not is_settled(path):
         raise InUseError("was changed since")
-    delete(path)
+    remove_path(path)
 
 
 def _evict(path: Path) -> None:
@@ -216,7 +218,7 @@ def _evict(path: Path) -> None:
         raise InUseError("is in use by now")
 
 
-def delete(path: Path) -> None:
+def remove_path(path: Path) -> None:
     """Remove a file, or a folder with all that it holds."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -234,7 +236,7 @@ def _held(lock: Path) -> bool:
         return not free
 
 
-def settled(path: Path) -> bool:
+def is_settled(path: Path) -> bool:
     """Has nobody changed a file, or anything below a folder, for long?"""
     newest = 0.0
     for place, folders, names in os.walk(path):

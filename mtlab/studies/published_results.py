@@ -10,14 +10,14 @@ from typing import Any
 from mtlab.errors import nearest
 from mtlab.resolution import resolve
 from mtlab.studies.axes import holds
-from mtlab.studies.expand import Row
+from mtlab.studies.expand import StudyRow
 from mtlab.studies.spec import Study
 
 KEYS = ("match", "label", "also", "source", "note")  #: of an entry, beside metrics, which have a slash
 
 
 @dataclass(frozen=True)
-class Result:
+class PublishedResult:
     """What one paper says of one row, or of a method that is no row of the study."""
 
     row: int | None  #: index; None for a method that the study does not have
@@ -34,7 +34,7 @@ class Result:
         return {"cell": None if row is None else cells[row], **given}
 
 
-def overall(study: Study) -> dict[str, float]:
+def published_overall(study: Study) -> dict[str, float]:
     """Return the results for a study as a whole: those of `published:` written as a mapping.
 
     Raises:
@@ -47,7 +47,7 @@ def overall(study: Study) -> dict[str, float]:
     return {str(name): _number(study, value, f"published.{name}") for name, value in given.items()}
 
 
-def by_row(study: Study, rows: Sequence[Row]) -> tuple[Result, ...]:
+def published_by_row(study: Study, rows: Sequence[StudyRow]) -> tuple[PublishedResult, ...]:
     """Return the results for single rows: those of `published:` written as a list.
 
     Raises:
@@ -68,7 +68,7 @@ def by_row(study: Study, rows: Sequence[Row]) -> tuple[Result, ...]:
     return found
 
 
-def _entry(study: Study, rows: Sequence[Row], entry: Any, key: str) -> Result:
+def _entry(study: Study, rows: Sequence[StudyRow], entry: Any, key: str) -> PublishedResult:
     if not isinstance(entry, Mapping):
         raise study.error(f"expected {{match or label, metrics, source}}, found {entry!r}", key)
     metrics = [name for name in entry if "/" in name]
@@ -91,7 +91,7 @@ def _entry(study: Study, rows: Sequence[Row], entry: Any, key: str) -> Result:
     if "source" not in entry:
         raise study.error("needs a source: which paper, which table", key)
     _check_metrics(study, rows if row is None else [rows[row]], metrics, key)
-    return Result(
+    return PublishedResult(
         row=row,
         label=label,
         values={name: _number(study, entry[name], f"{key}.{name}") for name in metrics},
@@ -101,7 +101,7 @@ def _entry(study: Study, rows: Sequence[Row], entry: Any, key: str) -> Result:
     )
 
 
-def _matched(study: Study, rows: Sequence[Row], wanted: Any, key: str) -> int:
+def _matched(study: Study, rows: Sequence[StudyRow], wanted: Any, key: str) -> int:
     """Find the one row that is meant, by its label or by values of its axes and settings."""
     if isinstance(wanted, str):
         labels = [row.label for row in rows]
@@ -123,14 +123,14 @@ def _matched(study: Study, rows: Sequence[Row], wanted: Any, key: str) -> int:
     return found[0]
 
 
-def _has(row: Row, name: str, wanted: Any) -> bool:
+def _has(row: StudyRow, name: str, wanted: Any) -> bool:
     """Tell whether a row has a value on an axis, or a setting."""
     if name in row.values:
         return row.values[name].label == wanted or row.values[name].matches(wanted)
     return holds({name: wanted}, row.config)
 
 
-def _check_metrics(study: Study, rows: Sequence[Row], metrics: Sequence[str], key: str) -> None:
+def _check_metrics(study: Study, rows: Sequence[StudyRow], metrics: Sequence[str], key: str) -> None:
     known = sorted({name for row in rows for name in resolve.metrics(row.config)})
     for name in metrics:
         if not resolve.is_metric(name, known):

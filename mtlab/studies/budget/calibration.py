@@ -14,7 +14,7 @@ from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.errors import UserError
 from mtlab.model.forward import Runtime
-from mtlab.studies.budget.blank import blank_batch
+from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.studies.budget.memory import Memory
 from mtlab.tasks.base import task_of
 from mtlab.tasks.build import build
@@ -87,7 +87,7 @@ def _timed(config: Mapping[str, Any], train: TrainConfig, runtime: Runtime, answ
         model.recompute()
     scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in KINDS if config[kind]["trainable"]}
     optimiser = adamw(model, groups(model, train, scales), train)
-    batch = blank_batch(config, task.wants(options), towers, cached, examples, text_tokens, answers, model.task.images)
+    batch = dummy_batch(config, task.wants(options), towers, cached, examples, text_tokens, answers, model.task.images)
 
     def step(number: int) -> None:
         train_step(model, optimiser, (batch,), runtime, seed=0, step=number, clip=train.clip)

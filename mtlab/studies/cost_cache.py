@@ -33,7 +33,7 @@ class CellCost:
     flops_training: float  #: of one example: 3 × forward of trained parts, 1 × of frozen parts that are not cached
 
 
-class Costs:
+class CostCache:
     """Costs by architecture, kept in one file of the store."""
 
     def __init__(self, path: Path) -> None:
@@ -44,11 +44,11 @@ class Costs:
 
     def __call__(self, config: Mapping[str, Any]) -> CellCost:
         """Return what an example costs in a cell with this resolved configuration."""
-        key = architecture(config)
+        key = architecture_digest(config)
         if key not in self.known:
-            from mtlab.studies.budget.flops import count
+            from mtlab.studies.budget.flops import count_cost
 
-            cost = count(config, answers=resolve.sizes(config["data"]).answers)
+            cost = count_cost(config, answers=resolve.sizes(config["data"]).answers)
             flops = float(cost.flops_forward.total), float(cost.flops_step)
             self.known[key] = asdict(CellCost(dict(cost.params), cost.trained_params, *flops))
             self.fresh += 1
@@ -60,7 +60,7 @@ class Costs:
             write_json(self.path, self.known)
 
 
-def architecture(config: Mapping[str, Any]) -> str:
+def architecture_digest(config: Mapping[str, Any]) -> str:
     """Digest all that the cost of an example depends on."""
     entries = {node: resolve.entry(node, config[node]) for node in NODES}
     versions = {node: entry.version for node, entry in entries.items()}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlab.studies.budget.texts import cut
+from mtlab.studies.budget.text_length import cut
 from mtlab.tasks.base import task_of
 from mtlab.tasks.build import construct
 from mtlab.towers.base import Features, Tower
@@ -25,7 +25,7 @@ from mtlab.training.sources import cached_towers
 
 
 @dataclass(frozen=True)
-class Executed:
+class ExecutedFlops:
     """FLOPs for one example."""
 
     towers: int  #: forward, those that run
@@ -38,7 +38,7 @@ class Executed:
         return self.towers + self.fusion
 
 
-def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Executed:
+def count_executed_flops(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> ExecutedFlops:
     """Count what one example costs in training, with texts of `text_tokens` tokens.
 
     Raises:
@@ -79,7 +79,7 @@ def executed(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> Ex
         fusion = _counted(lambda: (model(levels["text"], levels["vision"], tokens=tokens).logits,), backward=True)
         words = max(1, round(text_tokens * (hidden or 0)))
         heads = _counted(lambda: _further_heads(model, levels, words), backward=True)
-    return Executed(forward, fusion[0], round(step) + often.fusion * sum(fusion) + sum(heads))
+    return ExecutedFlops(forward, fusion[0], round(step) + often.fusion * sum(fusion) + sum(heads))
 
 
 def _levels(tower: Tower[Any], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -32,11 +32,11 @@ PREFIXES = {  #: file → how the names of its tensors start in the whole model
     MODEL: "",
 }
 #: The options that say where a tower lies, which the stored configuration gives within the folder.
-PLACES = {"text": "model", "vision": "weights"}
+TOWER_OPTIONS = {"text": "model", "vision": "weights"}
 
 
 @dataclass(frozen=True)
-class Folder:
+class ImportedCheckpoint:
     """What an imported checkpoint's folder holds."""
 
     config: dict[str, Any]  #: sections text, vision, model, manager and task; towers by absolute paths
@@ -46,46 +46,46 @@ class Folder:
     origin: dict[str, Any]
 
 
-def is_folder(path: Path) -> bool:
+def is_imported_checkpoint(path: Path) -> bool:
     """Tell whether a path is the folder of an imported checkpoint."""
     return (path / ORIGIN).is_file() and (path / CONFIG).is_file()
 
 
-def read_config(path: Path) -> tuple[dict[str, Any], int]:
+def read_imported_config(path: Path) -> tuple[dict[str, Any], int]:
     """Read the configuration, towers by absolute paths, and the number of answers; no weights are read.
 
     Raises:
         UserError: the folder is not an imported checkpoint, or its configuration is damaged.
 
     """
-    if not is_folder(path):
+    if not is_imported_checkpoint(path):
         raise UserError(f"is no imported checkpoint (it has no {ORIGIN})", file=path)
     stored = files.read_json(path / CONFIG)
     try:
         answers = int(stored.pop("answers"))
-        for kind, option in PLACES.items():
+        for kind, option in TOWER_OPTIONS.items():
             stored[kind][option] = str((path / stored[kind][option]).resolve())
     except (KeyError, TypeError, ValueError):
         raise UserError("is not the configuration of an imported checkpoint", file=path / CONFIG) from None
     return stored, answers
 
 
-def read_folder(path: Path) -> Folder:
+def read_imported_checkpoint(path: Path) -> ImportedCheckpoint:
     """Read an imported checkpoint.
 
     Raises:
         UserError: the folder is not one, or a file is missing or damaged.
 
     """
-    config, answers = read_config(path)
+    config, answers = read_imported_config(path)
     tensors: dict[str, Tensor] = {}
     for name in PREFIXES:
-        tensors |= read_part(path, name)
+        tensors |= read_weights(path, name)
     aside = _read(path / DEAD) if (path / DEAD).exists() else {}
-    return Folder(config, answers, tensors, aside, files.read_json(path / ORIGIN))
+    return ImportedCheckpoint(config, answers, tensors, aside, files.read_json(path / ORIGIN))
 
 
-def read_part(path: Path, name: str) -> dict[str, Tensor]:
+def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     """Read one of the files in `PREFIXES`: our full name → tensor.
 
     Raises:
@@ -113,10 +113,10 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], told: Callable[[str
     for name, prefix in PREFIXES.items():
         told(name)
         part = {key.removeprefix(prefix): left.pop(key) for key in list(left) if key.startswith(prefix)}
-        save(path / name, part)
+        save_tensors(path / name, part)
 
 
-def save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, as transformers and timm read it; tensors that share memory are written twice.
 
     What the disk says is left to `files.new_folder`, which knows the folder's name to be.

@@ -12,11 +12,11 @@ from mtlab.errors import UserError, nearest
 from mtlab.runs import schemas
 from mtlab.runs.store import Store
 
-WAYS = "a run's folder, a checkpoint, STUDY:VARIANT:SEED, or CELL/sSEED"
+RUN_NAMES = "a run's folder, a checkpoint, STUDY:VARIANT:SEED, or CELL/sSEED"
 
 
 @dataclass(frozen=True)
-class FoundRun:
+class FinishedRun:
     """A finished run and one of its checkpoints."""
 
     folder: Path
@@ -40,11 +40,11 @@ class FoundRun:
         return Store.open(root) if (root / "store.json").is_file() else None
 
 
-def find_run(name: str | Path, root: Path) -> FoundRun:
+def find_run(name: str | Path, root: Path) -> FinishedRun:
     """Find a finished run.
 
     Args:
-        name: see `WAYS`. What is unique may be left out: the seed, the label, `/sSEED`.
+        name: see `RUN_NAMES`. What is unique may be left out: the seed, the label, `/sSEED`.
         root: the store in which studies and ids are looked up.
 
     Raises:
@@ -58,19 +58,19 @@ def find_run(name: str | Path, root: Path) -> FoundRun:
         path, checkpoint = path.absolute().parent.parent, path
     elif not (path / "config.json").is_file():
         if path.is_dir() and str(name) not in _names(root):
-            raise UserError(f"is no run's folder (it has no config.json; expected {WAYS})", file=path)
+            raise UserError(f"is no run's folder (it has no config.json; expected {RUN_NAMES})", file=path)
         path = _in_store(str(name), root)
     config = _config(path)
     if not (path / "result.json").is_file():
         raise UserError("this run is not finished: `mtlab run` goes on with its study, `mtlab status` tells", file=path)
-    return FoundRun(path, checkpoint or path / "checkpoints" / "best.safetensors", config)
+    return FinishedRun(path, checkpoint or path / "checkpoints" / "best.safetensors", config)
 
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = files.read_json(folder / "config.json")
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"belongs to no run (expected {WAYS})", file=folder) from None
+        raise UserError(f"belongs to no run (expected {RUN_NAMES})", file=folder) from None
     if not isinstance(config, dict) or not {"cell", "seed", "config"} <= config.keys():
         raise UserError("is not the configuration of a run", file=folder / "config.json")
     schemas.check(config, schemas.CONFIG, folder / "config.json")
@@ -94,7 +94,7 @@ def _in_store(name: str, root: Path) -> Path:
         raise UserError(f"{name!r} has several seeds: name one of {seeds}")
     if not found:
         near = [f"{run.parent.name}/{run.name}" for run in known] if slash else store.study_names()
-        raise UserError(f"no run {name!r} in {store.root} (expected {WAYS}); {nearest(name, near)}")
+        raise UserError(f"no run {name!r} in {store.root} (expected {RUN_NAMES}); {nearest(name, near)}")
     return found[0]
 
 

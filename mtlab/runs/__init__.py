@@ -1,0 +1,1 @@
+"""The run store: layout, locks, checksums, checkpoints, results."""
