@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtlab.config.load import compose, merge, nest, parse_override
+from mtlab.config.load import compose, find_study_file, merge, nest, parse_override
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
@@ -24,7 +24,9 @@ from mtlab.inference.loading import (
     load_imported,
     restore,
 )
+from mtlab.resolution.resolve import resolve
 from mtlab.runs.find_run import find_run
+from mtlab.runs.imported_checkpoint import is_imported_checkpoint
 from mtlab.runs.store import store_root
 
 
@@ -45,8 +47,6 @@ def build(
         UserError: the configuration is invalid, or weights or data are missing.
 
     """
-    from mtlab.resolution.resolve import resolve
-
     resolved = resolve(_read_settings(config, overrides))
     return build_model(resolved, answer_names(resolved), seed=seed, device=device)
 
@@ -64,8 +64,6 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
         UserError: there is no such run, it is not finished, or its data, weights or plug-ins are missing.
 
     """
-    from mtlab.runs.imported_checkpoint import is_imported_checkpoint
-
     if is_imported_checkpoint(Path(run).expanduser()):
         return load_imported(Path(run).expanduser(), device)
     found = find_run(run, store_root(store))
@@ -97,8 +95,6 @@ def _read_settings(config: str | Path | Mapping[str, Any], overrides: Sequence[s
 
 
 def _read_study_settings(name: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    from mtlab.config.load import find_study_file
-
     path = find_study_file(str(name))
     source = compose(path, overrides)
     import_plugins(source.data.get("plugins") or [], path.resolve().parent)

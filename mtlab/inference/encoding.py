@@ -1,4 +1,4 @@
-"""A whole model as a user handles it: images and texts in, states and answers out.
+"""`Model`, the network with its towers as the Python API returns it: encodes images and texts, and answers.
 
 Shapes: B pairs of an image and a text, L text tokens, M image tokens, N experts, P previous states, D width.
 """
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtlab.data.image_files import read_image
 from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Aggregated, Modality
 from mtlab.model.encoder import Key
@@ -23,18 +24,18 @@ from mtlab.towers.base import Features
 from mtlab.towers.build import tower_shape
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
+    from PIL.Image import Image as PILImage
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the model makes of some images and texts, on the CPU."""
+    """Outputs of the cross-modal encoder for B pairs of an image and a text, on the CPU."""
 
     pooled: Tensor  #: [B, 2D], text before image
-    text: Tensor  #: last cross-modal states of the text tokens, [B, L, D]
-    image: Tensor  #: of the image tokens, [B, M, D]
+    text: Tensor  #: states of the text tokens after the last cross-modal layer, [B, L, D]
+    image: Tensor  #: likewise of the image tokens, [B, M, D]
     text_mask: Tensor | None  #: True at real text tokens, [B, L]; None: all are
-    recorded: Mapping[Key, Aggregated] | None  #: (modality, depth from 0) → what that manager did, if asked for
+    recorded: Mapping[Key, Aggregated] | None  #: (modality, depth from 0) → that manager's output, with `record=True`
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Model:
     """A whole model, towers included, in evaluation mode.
 
     Args:
-        network: the torch module; train it, take it apart, save its `state_dict` as any other.
+        network: the torch module.
         config: the resolved configuration that it was built from.
-        answers: what its head chooses from, in order; empty where their names are not known.
+        answers: the names of the classes of its head, in order; empty where they are not known.
 
     """
 
@@ -54,12 +55,12 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of its weights."""
         return next(self.network.parameters()).device
 
     @property
     def levels(self) -> dict[Modality, tuple[int, ...]]:
-        """The offered levels of each tower, 1-based: what the rows of recorded weights stand for."""
+        """The levels that each tower offers, counted from 1: the first rows of recorded weights, in order."""
         shapes = {
             "text": tower_shape("text", self.config["text"]),
             "image": tower_shape("vision", self.config["vision"]),
@@ -68,20 +69,21 @@ class Model:
 
     @torch.inference_mode()
     def encode(
-        self, images: Sequence[NDArray[np.uint8] | Picture | str | Path], texts: Sequence[str], *, record: bool = False
+        self, images: Sequence[NDArray[np.uint8] | PILImage | str | Path], texts: Sequence[str], *, record: bool = False
     ) -> Encoded:
         """Encode pairs of an image and a text, in one forward pass: call it in batches for many.
 
         Args:
             images: uint8 arrays [H, W, 3] RGB, PIL images, or paths.
             texts: one for each image.
-            record: also return the aggregation weights and contributions of every manager.
+            record: also return the weights and contributions of every manager.
 
         Raises:
-            UserError: not as many texts as images; an image that cannot be read, or of another shape or type.
+            UserError: the numbers of texts and images differ, or an image is unreadable or of another shape or type.
 
         """
-        text, vision = self._features(images, texts)
+        _check_counts(images, texts)
+        text, vision = self._encode_towers(images, texts)
         fused = self.network.encoder(text, vision, record=record)
         recorded = fused.recorded
         if recorded is not None:
@@ -91,27 +93,27 @@ class Model:
 
     @torch.inference_mode()
     def answer(self, images: Sequence[Any], texts: Sequence[str]) -> list[str]:
-        """Answer a question about each image, by the likeliest of `answers`.
+        """Answer a question about each image by the class of the largest logit.
 
         Args:
             images: as of `encode`; for a task on several images, a tuple of them for each text.
             texts: one for each image or tuple.
 
         Raises:
-            UserError: as `encode`; the model answers nothing, or does not know the names of its answers.
+            UserError: as `encode`; or the task has no answers, or their names are not known.
 
         """
         if not self.network.task.answering:
-            raise UserError("this model answers no questions; `match` tells how well texts and images go together")
+            raise UserError("this model answers no questions; `match` scores pairs of an image and a text")
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
         _check_counts(images, texts)
-        logits = self.network(*self._read(self._laid_out(images), texts)).logits
-        return [self.answers[row] for row in logits.argmax(-1).tolist()]
+        logits = self.network(*self._encode_towers(self._flatten_images(images), texts)).logits
+        return [self.answers[index] for index in logits.argmax(-1).tolist()]
 
     @torch.inference_mode()
-    def match(self, images: Sequence[NDArray[np.uint8] | Picture | str | Path], texts: Sequence[str]) -> list[float]:
-        """Tell how probable it is that each text belongs to its image, from 0 to 1.
+    def match(self, images: Sequence[NDArray[np.uint8] | PILImage | str | Path], texts: Sequence[str]) -> list[float]:
+        """Return the probability that each text describes its image, by the head for image-text matching.
 
         Raises:
             UserError: as `encode`; the model was not trained for retrieval, nor pre-trained with matching.
@@ -120,34 +122,31 @@ class Model:
         head = getattr(self.network.task, "itm", None)
         if head is None:
             raise UserError("this model was not trained to match texts and images")
-        fused = self.network.encoder(*self._features(images, texts))
-        probable: list[float] = head(fused.pooled).softmax(-1)[:, 1].tolist()
-        return probable
-
-    def _laid_out(self, images: Sequence[Any]) -> Sequence[Any]:
-        """Lay out tuples of images, one for each text, as the model takes them: first ones, then second ones."""
-        pictures = self.network.task.images
-        if pictures == 1:
-            return images
-        if any(not isinstance(each, list | tuple) or len(each) != pictures for each in images):
-            raise UserError(f"images: this task is on {pictures} images for each text: give a tuple of them for each")
-        return [each[number] for number in range(pictures) for each in images]
-
-    def _features(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
         _check_counts(images, texts)
-        return self._read(images, texts)
+        fused = self.network.encoder(*self._encode_towers(images, texts))
+        probabilities: list[float] = head(fused.pooled).softmax(-1)[:, 1].tolist()
+        return probabilities
 
-    def _read(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
-        given = {"text": list(texts), "vision": [pixels(image) for image in images]}
-        found = []
-        for kind, raw in given.items():
+    def _flatten_images(self, images: Sequence[Any]) -> Sequence[Any]:
+        """Flatten one tuple of images a text to the network's order: all first images, then all second ones."""
+        count = self.network.task.images
+        if count == 1:
+            return images
+        if any(not isinstance(each, list | tuple) or len(each) != count for each in images):
+            raise UserError(f"images: this task is on {count} images for each text: give a tuple of them for each")
+        return [each[number] for number in range(count) for each in images]
+
+    def _encode_towers(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
+        inputs = {"text": list(texts), "vision": [pixels(image) for image in images]}
+        features = []
+        for kind, raw in inputs.items():
             tower: Any = self.network.towers[kind]
             try:
                 prepared = tower.prepare(raw)
-            except ValueError as error:  # a world's own towers read nothing else
+            except ValueError as error:  # towers of synthetic worlds read only their own data
                 raise UserError(f"the {kind} tower cannot read this: {error}") from None
-            found.append(self.network.features(kind, tuple(tensor.to(self.device) for tensor in prepared)))
-        return found[0], found[1]
+            features.append(self.network.features(kind, tuple(tensor.to(self.device) for tensor in prepared)))
+        return features[0], features[1]
 
 
 def _check_counts(images: Sequence[Any], texts: Sequence[str]) -> None:
@@ -159,15 +158,13 @@ def _check_counts(images: Sequence[Any], texts: Sequence[str]) -> None:
 
 
 def pixels(image: Any) -> NDArray[np.uint8]:
-    """Bring an image to uint8 [H, W, 3] RGB.
+    """Return an image as a uint8 array [H, W, 3] RGB.
 
     Raises:
-        UserError: it cannot be read, or is of another shape or type.
+        UserError: it is unreadable, or of another shape or type.
 
     """
     if isinstance(image, str | Path):
-        from mtlab.data.image_files import read_image
-
         return read_image(Path(image).expanduser())
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL is not imported for arrays
         return np.asarray(image.convert("RGB"))

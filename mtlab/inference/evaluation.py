@@ -1,4 +1,4 @@
-"""A finished run judged again: on its own data, or on other data whose answers have the same names.
+"""`mtlab eval`: evaluate a finished run on its own data, or on other data with answers of the same names.
 
 The run's directory is only read. Shapes: n examples of a split.
 """
@@ -15,6 +15,7 @@ from mtlab.config.nodes import lookup_entry as entry_of
 from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import Registry
 from mtlab.config.schema import TrainConfig
+from mtlab.config.yaml import scalar
 from mtlab.data.base import DATASETS, Example, Split
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
@@ -36,99 +37,101 @@ Progress = Callable[[int, int], None]  #: examples done, examples in all
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is to be judged on what."""
+    """Task, data and split to evaluate a run on."""
 
-    task: Mapping[str, Any]  #: resolved node
-    data: Mapping[str, Any]  #: resolved node
+    task: Mapping[str, Any]  #: resolved section of the configuration
+    data: Mapping[str, Any]  #: likewise
     split: Split
-    own_data: bool  #: is it what the run was trained on?
+    own_data: bool  #: whether `data` is what the run was trained on
 
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """What came of it."""
+    """A run's evaluation, with what is needed to name its answers."""
 
     run: FinishedRun
-    wanted: EvaluationRequest
+    request: EvaluationRequest
     step: int | None  #: of the checkpoint
     device: str
     answers: tuple[str, ...]  #: the model's
-    theirs: tuple[str, ...]  #: the data set's
-    examples: Sequence[Example]  #: as the data set gives them, [n]
+    data_answers: tuple[str, ...]  #: the data set's
+    examples: Sequence[Example]  #: [n], targets numbered as in the data set
     evaluation: Evaluation
-    hidden: bool  #: are the right answers not public?
+    hidden: bool  #: whether the right answers are not public
 
     @property
     def unknown(self) -> Counter[str]:
-        """Answers of the data set that the model cannot give → questions whose right answer they are."""
+        """Count, for each answer that the model cannot give, the questions whose right answer it is."""
         if self.hidden or self.evaluation.targets is None:
             return Counter()
         known = set(self.answers)
-        asked = Counter(self.theirs[each.target] if each.target >= 0 else "?" for each in self.examples)
-        return Counter({answer: count for answer, count in asked.items() if answer not in known})
+        counts = Counter(self.data_answers[each.target] if each.target >= 0 else "?" for each in self.examples)
+        return Counter({answer: count for answer, count in counts.items() if answer not in known})
 
     @property
     def metrics(self) -> dict[str, float]:
-        """`SPLIT/METRIC` and `SPLIT/METRIC/FAMILY`; the loss is a mean over questions that the model can answer."""
-        return {} if self.hidden else self.evaluation.metrics(self.wanted.split)
+        """Return `SPLIT/METRIC` and `SPLIT/METRIC/FAMILY`; the loss is averaged over questions that it can answer."""
+        return {} if self.hidden else self.evaluation.metrics(self.request.split)
 
     def table(self) -> pl.DataFrame:
-        """One row per example: its text and image, right answer and prediction by name, its score; or as the task says.
+        """Return a row per example: text, image, right answer and prediction by name, score; or the task's own listing.
 
-        Where right answers are not public, there are neither these nor scores.
+        Right answers and scores are left out where they are not public.
         """
         import polars as pl
 
-        listing, given = self.evaluation.listing, self.evaluation.predictions
+        listing, predictions = self.evaluation.listing, self.evaluation.predictions
         if listing is not None:
-            return pl.DataFrame({"split": [self.wanted.split] * len(listing["id"]), **listing})
+            return pl.DataFrame({"split": [self.request.split] * len(listing["id"]), **listing})
         columns: dict[str, Any] = {
-            "split": [self.wanted.split] * len(self.examples),
+            "split": [self.request.split] * len(self.examples),
             "id": [each.id for each in self.examples],
             "family": [each.family for each in self.examples],
             "image": [each.image for each in self.examples],
             "text": [each.text for each in self.examples],
         }
-        if given is None:
+        if predictions is None:
             return pl.DataFrame(columns | {"score": self.evaluation.outcomes, **self.evaluation.scores})
-        predicted = [self.answers[row] for row in given.tolist()]
+        predicted = [self.answers[index] for index in predictions.tolist()]
         if self.hidden:
             return pl.DataFrame(columns | {"prediction": predicted})
         known = set(self.answers)
-        right = [self.theirs[each.target] if each.target >= 0 else None for each in self.examples]
+        right = [self.data_answers[each.target] if each.target >= 0 else None for each in self.examples]
         columns |= {"target": pl.Series(right, dtype=pl.String), "prediction": predicted}
         columns |= {"answerable": [answer in known for answer in right], "score": self.evaluation.outcomes}
         return pl.DataFrame(columns)
 
     def answer_file(self) -> list[dict[str, Any]]:
-        """Write the answers as VQAv2's evaluation server takes them: the question's own id is what its last "/" leaves.
+        """Return the predictions in the format of VQAv2's evaluation server.
+
+        A question's own id is what follows the last "/" of the example's id.
 
         Raises:
-            UserError: the task gives no answers, or two questions have one id.
+            UserError: the task has no answers, or two questions share an id.
 
         """
-        given = self.evaluation.predictions
-        if given is None:
-            raise UserError(f"{self.wanted.task['name']!r} ranks and guesses: it answers no questions", key="--answers")
+        predictions = self.evaluation.predictions
+        if predictions is None:
+            raise UserError(f"the task {self.request.task['name']!r} answers no questions", key="--answers")
         ids = [each.id.rpartition("/")[2] for each in self.examples]
-        if twice := [each for each, count in Counter(ids).items() if count > 1]:
-            raise UserError(f"{len(twice)} question ids occur twice, such as {twice[0]!r}", key="--answers")
+        if repeated := [each for each, count in Counter(ids).items() if count > 1]:
+            raise UserError(f"{len(repeated)} question ids occur twice, such as {repeated[0]!r}", key="--answers")
         return [
-            {"question_id": int(own) if own.isdecimal() else own, "answer": self.answers[row]}
-            for own, row in zip(ids, given.tolist(), strict=True)
+            {"question_id": int(own) if own.isdecimal() else own, "answer": self.answers[index]}
+            for own, index in zip(ids, predictions.tolist(), strict=True)
         ]
 
     def summary(self) -> dict[str, Any]:
-        """Plain data: what was judged, on what, and how it came out."""
+        """Return what was evaluated, on what, and its metrics, as plain data (docs/json.md)."""
         return {
             "format": 1,
             "run": self.run.id,
             "label": self.run.config["label"],
             "checkpoint": {"file": str(self.run.checkpoint), "step": self.step},
-            "task": dict(self.wanted.task),
-            "data": dict(self.wanted.data),
-            "own_data": self.wanted.own_data,
-            "split": self.wanted.split,
+            "task": dict(self.request.task),
+            "data": dict(self.request.data),
+            "own_data": self.request.own_data,
+            "split": self.request.split,
             "examples": len(self.examples),
             "unanswerable": {"examples": self.unknown.total(), "answers": dict(self.unknown.most_common())},
             "device": self.device,
@@ -137,16 +140,16 @@ class EvaluatedRun:
 
 
 def parse_request(run: FinishedRun, task: str | None, data: str | None, split: Split) -> EvaluationRequest:
-    """Understand what a command line asks for; the run's plug-ins must be there already.
+    """Resolve the options of `mtlab eval`; the run's plug-ins must be imported already.
 
     Args:
-        run: the run.
-        task: `NAME,OPTION=VALUE,…`, or options alone of the run's own; None: the run's own.
-        data: likewise.
-        split: which.
+        run: the run to evaluate.
+        task: `NAME,OPTION=VALUE,…`, or only options to change in the run's own task; None: the run's own.
+        data: likewise for its data.
+        split: the split to evaluate on.
 
     Raises:
-        UserError: unknown names or options, wrong values.
+        UserError: a name or option is unknown, or a value is invalid.
 
     """
     config = run.config["config"]
@@ -157,38 +160,39 @@ def parse_request(run: FinishedRun, task: str | None, data: str | None, split: S
 
 
 def evaluate_run(
-    run: FinishedRun, asked: EvaluationRequest, *, device: str = "auto", progress: Progress = lambda *_: None
+    run: FinishedRun, request: EvaluationRequest, *, device: str = "auto", progress: Progress = lambda *_: None
 ) -> EvaluatedRun:
-    """Judge a finished run. Features of its own data come from the expert cache, as they did in training.
+    """Evaluate a finished run; features of its own data come from the expert cache, as in training.
 
     Args:
-        run: the run; its plug-ins must be there already.
-        asked: what it is judged on.
+        run: the run; its plug-ins must be imported already.
+        request: the task, data and split.
         device: as `train.device`.
-        progress: is told how far it is.
+        progress: called with the numbers of examples done and in all.
 
     Raises:
-        UserError: data or weights cannot be had or have changed, the head does not fit the task, no answer is shared.
+        UserError: data or weights are missing or have changed, the head does not fit the task, or model and data
+            share no answer.
 
     """
     check_unchanged(run)
-    config = {**run.config["config"], "task": asked.task}
+    config = {**run.config["config"], "task": request.task}
     _check_head(config["task"], run.config["config"]["task"])
     train = check_config(TrainConfig, config["train"])
     runtime = Runtime(find_device(device), bf16=train.precision == "bf16")
     answers = answer_names(config)
-    entry, options = lookup_options(DATASETS, asked.data, "data")
+    entry, options = lookup_options(DATASETS, request.data, "data")
     dataset = entry.cls(options)
-    examples = dataset.examples(asked.split)
+    examples = dataset.examples(request.split)
     if not examples:
-        raise UserError(f"data set {entry.name!r} has no {asked.split} examples", key="split")
+        raise UserError(f"data set {entry.name!r} has no {request.split} examples", key="split")
     task = entry_of(TASKS, config["task"], "task")
     task.cls.check(task.name, entry.name, entry.cls.offers(options), dataset.answers)
-    hidden = asked.split in entry.cls.hidden(options)
+    hidden = request.split in entry.cls.hidden(options)
     mapped = map_targets(examples, tuple(dataset.answers), answers) if task.cls.answering and not hidden else examples
-    cached = cached_towers(config) if asked.own_data else set()
+    cached = cached_towers(config) if request.own_data else set()
     model = build_model(config, answers, seed=run.config["seed"], device=device, towers=running(config, cached))
-    about = restore(model.network, run)
+    metadata = restore(model.network, run)
     loader = gather(
         config,
         dataset,
@@ -201,53 +205,51 @@ def evaluate_run(
     _check_readable(loader, entry.name)
     size, done = evaluation_batch(train), 0
 
-    def between() -> None:
+    def before_batch() -> None:
         nonlocal done
         progress(min(done, len(mapped)), len(mapped))
         done += size
 
-    evaluation = evaluate(ForwardContext(model.network, runtime), loader, size, between)
+    evaluation = evaluate(ForwardContext(model.network, runtime), loader, size, before_batch)
     return EvaluatedRun(
         run=run,
-        wanted=asked,
-        step=about.get("step"),
+        request=request,
+        step=metadata.get("step"),
         device=device_name(runtime.device),
         answers=answers,
-        theirs=tuple(dataset.answers),
+        data_answers=tuple(dataset.answers),
         examples=examples,
         evaluation=evaluation,
         hidden=hidden,
     )
 
 
-def map_targets(examples: Sequence[Example], theirs: Sequence[str], ours: Sequence[str]) -> list[Example]:
-    """Number the right answers of examples as the model does; −1 where it cannot give them.
+def map_targets(examples: Sequence[Example], data_answers: Sequence[str], answers: Sequence[str]) -> list[Example]:
+    """Number the targets of examples as the model's classes; −1 where it has no such class.
 
     Raises:
-        UserError: it can give none of them.
+        UserError: the model has a class for none of them.
 
     """
-    places = {answer: place for place, answer in enumerate(ours)}
-    moved = [places.get(answer, -1) for answer in theirs]
+    classes = {answer: index for index, answer in enumerate(answers)}
+    new = [classes.get(answer, -1) for answer in data_answers]
     mapped = [
         replace(
             each,
-            target=moved[each.target] if each.target >= 0 else -1,
-            scores=tuple((moved[answer], score) for answer, score in each.scores if moved[answer] >= 0),
+            target=new[each.target] if each.target >= 0 else -1,
+            scores=tuple((new[answer], score) for answer, score in each.scores if new[answer] >= 0),
         )
         for each in examples
     ]
     if all(each.target < 0 for each in mapped):
-        some = ", ".join(repr(answer) for answer in theirs[:4])
-        known = ", ".join(repr(answer) for answer in ours[:4])
+        some = ", ".join(repr(answer) for answer in data_answers[:4])
+        known = ", ".join(repr(answer) for answer in answers[:4])
         raise UserError(f"the model can give none of these answers ({some} …); it knows {known} …", key="data")
     return mapped
 
 
 def _node(registry: Registry[Any], own: Mapping[str, Any], text: str | None, key: str) -> dict[str, Any]:
-    """Read `NAME,OPTION=VALUE,…` as a node; options without another name change the run's own."""
-    from mtlab.config.yaml import scalar
-
+    """Parse `NAME,OPTION=VALUE,…` into a section; without a new name, the options change those of the run's own."""
     if text is None:
         return dict(own)
     given: dict[str, Any] = {}
@@ -269,7 +271,7 @@ def _node(registry: Registry[Any], own: Mapping[str, Any], text: str | None, key
 
 
 def _split_options(text: str) -> list[str]:
-    """Split at commas, but not within brackets: values may be lists."""
+    """Split at commas outside of brackets, as values may be lists."""
     parts, depth = [""], 0
     for letter in text:
         depth += (letter in "[{") - (letter in "]}")
@@ -288,8 +290,8 @@ def _check_head(task: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
 
 
 def _check_readable(loader: Loader, data: str) -> None:
-    """Refuse data that the run's towers cannot read, by its first example."""
+    """Check on the first example that the run's towers can read the data."""
     try:
         loader.batch([0])
-    except ValueError as error:  # a world's own towers read nothing else
+    except ValueError as error:  # towers of synthetic worlds read only their own data
         raise UserError(f"the run's towers cannot read {data!r}: {error}", key="--data") from None

@@ -1,4 +1,4 @@
-"""Which level each word and each patch draws on: of recorded examples, or of any image and sentence on the spot.
+"""`mtlab inspect`: which levels each text token and image patch draws on, recorded or computed on the spot.
 
 Shapes: R rows of a manager (experts, then previous states), L tokens.
 """
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtlab.data.base import SPLITS, Dataset, Example
+from mtlab.config.nodes import lookup_options
+from mtlab.data.base import DATASETS, SPLITS, Dataset, Example
 from mtlab.errors import UserError, nearest
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import Missing, RecordedExample, Tokens
@@ -22,19 +23,19 @@ from mtlab.runs.find_run import FinishedRun, find_run
 if TYPE_CHECKING:
     from mtlab.inference.encoding import Model
 
-MAX_IDS = 5000  #: ids among which a nearest one is still sought
+MAX_IDS = 5000  #: ids that the nearest one is suggested from
 Pair = tuple[Path, str]  #: a file with an image, and a sentence
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a model does with some examples."""
+    """The manager weights and contributions of a model on some examples."""
 
     title: str
-    about: str  #: which checkpoint, in a line
+    about: str  #: which checkpoint, in one line
     tokens: Tokens
-    example: int  #: the place of the one that was asked for
-    picture: Callable[[str], ImageArray | Missing]  #: by `RecordedExample.image`
+    example: int  #: index in `tokens.examples` of the requested one
+    load_image: Callable[[str], ImageArray | Missing]  #: by `RecordedExample.image`
     remarks: tuple[str, ...] = ()
 
 
@@ -47,20 +48,20 @@ def inspect(
     device: str = "cpu",
     plugins: bool = True,
 ) -> Inspection:
-    """Look into a model.
+    """Return what a model's managers do with an example.
 
-    Recorded examples are read from the run, without torch; for anything else the model is run.
+    Recorded examples are read from the run without importing torch; for any other the model is run.
 
     Args:
         target: a run, a checkpoint of it, or the folder of an imported checkpoint; see `mtlab.load`.
         root: the store in which studies and ids are looked up.
-        pair: an image and a sentence of the user's.
-        example: id of an example of the run's data, or the number of a recorded one, from 1; None: the first of these.
-        device: where the model runs.
-        plugins: may the plug-ins be imported that the run was trained with?
+        pair: an image and a text of the user's own.
+        example: id of an example of the run's data, or the number of a recorded one, from 1; None: the first recorded.
+        device: "cpu", "cuda", "cuda:N" or "auto".
+        plugins: import the plug-ins that the run was trained with; False refuses such runs.
 
     Raises:
-        UserError: there is no such run or example, or the model or its data cannot be had.
+        UserError: there is no such run or example, or the model or its data are missing.
 
     """
     folder = Path(target).expanduser()
@@ -75,32 +76,32 @@ def inspect(
     about = f"{found.id}, {found.checkpoint.stem} checkpoint"
     if pair is not None:
         return _pair(_loaded(target, root, device, plugins=plugins), pair, found.title, about)
-    data, known = run_dataset.open_dataset(found.config), reader.read_tokens(found.folder) if best else None
-    if isinstance(known, Tokens) and known.examples:
-        place = 0 if example is None else _recorded(known, example)
-        if place is not None:
-            about += "" if known.step is None else f", of step {known.step}"
-            return Inspection(found.title, about, known, place, lambda key: run_dataset.load_image(data, key))
+    data, recorded = run_dataset.open_dataset(found.config), reader.read_tokens(found.folder) if best else None
+    if isinstance(recorded, Tokens) and recorded.examples:
+        index = 0 if example is None else _recorded_index(recorded, example)
+        if index is not None:
+            about += "" if recorded.step is None else f", of step {recorded.step}"
+            return Inspection(found.title, about, recorded, index, lambda key: run_dataset.load_image(data, key))
     if not isinstance(data, Missing):
-        _find(data, example, known, found)  # before the model is loaded, which takes seconds
+        _find_example(data, example, recorded, found)  # fail before the model is loaded, which takes seconds
     model = _loaded(target, root, device, plugins=plugins)
     data = _dataset(model) if isinstance(data, Missing) else data
-    chosen = _find(data, example, known, found)
+    chosen = _find_example(data, example, recorded, found)
     truth = data.answers[chosen.target] if chosen.target >= 0 else "none of the answers"
-    told = RecordedExample(chosen.id, chosen.family, chosen.text, chosen.image, (), truth)
-    picture = data.image(chosen.image)
-    why = f"{known.why}: the model was run on it now" if isinstance(known, Missing) and best else None
-    tokens, remarks = _run(model, picture, told)
+    about_example = RecordedExample(chosen.id, chosen.family, chosen.text, chosen.image, (), truth)
+    image = data.image(chosen.image)
+    why = f"{recorded.why}: the model was run on it now" if isinstance(recorded, Missing) and best else None
+    tokens, remarks = _run(model, image, about_example)
     remarks = (*remarks, *([why] if why else []))
-    return Inspection(found.title, about, tokens, 0, lambda _: picture, remarks)
+    return Inspection(found.title, about, tokens, 0, lambda _: image, remarks)
 
 
-def _recorded(known: Tokens, wanted: str) -> int | None:
+def _recorded_index(recorded: Tokens, wanted: str) -> int | None:
     """Find a recorded example by its id, else by its number from 1."""
-    place = known.find(wanted)
-    if place is None and wanted.isdecimal() and 0 < int(wanted) <= len(known.examples):
+    index = recorded.find(wanted)
+    if index is None and wanted.isdecimal() and 0 < int(wanted) <= len(recorded.examples):
         return int(wanted) - 1
-    return place
+    return index
 
 
 def _loaded(target: str, root: Path, device: str, *, plugins: bool) -> Model:
@@ -112,18 +113,18 @@ def _loaded(target: str, root: Path, device: str, *, plugins: bool) -> Model:
 def _pair(model: Model, pair: Pair, title: str, about: str) -> Inspection:
     from mtlab.inference.encoding import pixels
 
-    picture = pixels(pair[0])
-    told = RecordedExample("", pair[0].name, pair[1], pair[0].name, ())
-    tokens, remarks = _run(model, picture, told)
-    return Inspection(title, about, tokens, 0, lambda _: picture, remarks)
+    image = pixels(pair[0])
+    example = RecordedExample("", pair[0].name, pair[1], pair[0].name, ())
+    tokens, remarks = _run(model, image, example)
+    return Inspection(title, about, tokens, 0, lambda _: image, remarks)
 
 
-def _run(model: Model, picture: ImageArray, told: RecordedExample) -> tuple[Tokens, tuple[str, ...]]:
-    """Run the model on one pair, and bring what its managers did into the form that runs record."""
+def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tokens, tuple[str, ...]]:
+    """Run the model on one pair and return its managers' outputs in the form that runs record, with remarks."""
     from mtlab.recording.probe import flat
     from mtlab.towers.build import token_grid, token_strings
 
-    encoded = model.encode([picture], [told.text], record=True)
+    encoded = model.encode([image], [example.text], record=True)
     values: dict[str, Any] = {}
     length = encoded.text.shape[1]
     for (modality, depth), each in (encoded.recorded or {}).items():
@@ -133,81 +134,78 @@ def _run(model: Model, picture: ImageArray, told: RecordedExample) -> tuple[Toke
     if encoded.text_mask is not None:
         values["mask/text"] = encoded.text_mask.bool().numpy()
         length = int(values["mask/text"].sum())
-    pieces = (token_strings(model.config["text"], [told.text]) or [[]])[0]
+    pieces = (token_strings(model.config["text"], [example.text]) or [[]])[0]
     words = pieces if len(pieces) == length else [f"token {number}" for number in range(1, length + 1)]
     grid, remarks = token_grid(model.config["vision"]), []
     prediction = None
     if model.network.task.images > 1:
-        remarks.append("it answers about several pictures at once: there is no answer about one")
+        remarks.append("it answers about several images at once: there is no answer about one")
     elif model.answers:
-        (prediction,) = model.answer([picture], [told.text])
+        (prediction,) = model.answer([image], [example.text])
     else:
         remarks.append("the names of its answers are not known: no answer is shown")
-    laid = None if grid is None else reader.PatchGrid(grid.rows, grid.columns, grid.prefix)
-    told = replace(told, tokens=tuple(words), prediction=prediction)
-    return Tokens(values, model.levels, (told,), laid), tuple(remarks)
+    patches = None if grid is None else reader.PatchGrid(grid.rows, grid.columns, grid.prefix)
+    example = replace(example, tokens=tuple(words), prediction=prediction)
+    return Tokens(values, model.levels, (example,), patches), tuple(remarks)
 
 
 def _dataset(model: Model) -> Dataset:
-    """Make the data set of a run whose plug-ins are there by now."""
-    from mtlab.config.nodes import lookup_options
-    from mtlab.data.base import DATASETS
-
+    """Make the data set of a loaded model, whose plug-ins are imported by now."""
     entry, options = lookup_options(DATASETS, model.config["data"], "data")
     return entry.cls(options)
 
 
-def _find(data: Dataset, wanted: str | None, known: Tokens | Missing | None, found: FinishedRun) -> Example:
-    """Find an example of any split by its id, validation first; the first of validation without an id.
+def _find_example(data: Dataset, wanted: str | None, recorded: Tokens | Missing | None, found: FinishedRun) -> Example:
+    """Find an example by its id in any split, validation first; without an id, the first of validation.
 
     Raises:
-        UserError: there is none; the nearest id is offered.
+        UserError: there is none; suggests the nearest id.
 
     """
-    ids: list[str] = [told.id for told in known.examples] if isinstance(known, Tokens) else []
+    ids: list[str] = [each.id for each in recorded.examples] if isinstance(recorded, Tokens) else []
     for split in sorted(SPLITS, key=("val", "test", "train").index):
         examples = data.examples(split)
         for each in examples:
             if wanted is None or each.id == wanted:
                 return each
         ids += [each.id for each in examples[: max(0, MAX_IDS - len(ids))]]
-    raise UserError(f"no example {wanted!r} in the data of {found.title}; {_near(wanted, ids)}", key="--example")
+    raise UserError(f"no example {wanted!r} in the data of {found.title}; {_suggestion(wanted, ids)}", key="--example")
 
 
-def _near(wanted: str | None, ids: list[str]) -> str:
-    told = nearest(wanted, ids)
-    return told if told.startswith("did you") else f"they are called like {', '.join(ids[:3])}"
+def _suggestion(wanted: str | None, ids: list[str]) -> str:
+    nearest_id = nearest(wanted, ids)
+    return nearest_id if nearest_id.startswith("did you") else f"they are called like {', '.join(ids[:3])}"
 
 
 def summary(inspected: Inspection, kind: reader.Kind) -> Mapping[str, Any]:
-    """Write the example that was asked for as plain data, see docs/json.md."""
+    """Return the requested example as plain data, see docs/json.md."""
     from mtlab.recording.token_levels import level_numbers, token_levels
 
-    tokens, place = inspected.tokens, inspected.example
-    told = tokens.examples[place]
+    tokens, index = inspected.tokens, inspected.example
+    example = tokens.examples[index]
     modalities: dict[str, Any] = {}
     for modality in reader.MODALITIES:
         layers = []
         levels: tuple[int, ...] = ()
         for depth in tokens.depths(kind, modality):
-            rows = tokens.experts(kind, modality, depth, place)
+            rows = tokens.experts(kind, modality, depth, index)
             if rows is None:
                 continue
             levels = level_numbers(tokens, modality, rows)
-            made = [
+            rows_of_tokens = [
                 {"token": each.token, "level": each.level, "parts": list(each.shares), "place": each.place}
-                for each in token_levels(tokens, place, modality, depth, kind)
+                for each in token_levels(tokens, index, modality, depth, kind)
             ]
-            layers.append({"layer": depth + 1, "tokens": made})
+            layers.append({"layer": depth + 1, "tokens": rows_of_tokens})
         modalities[modality] = {"levels": list(levels), "layers": layers}
     return {
         "format": 1,
         "title": inspected.title,
         "about": inspected.about,
         "kind": kind,
-        "example": {"id": told.id or None, "family": told.family, "text": told.text, "image": told.image},
-        "truth": told.truth,
-        "prediction": told.prediction,
+        "example": {"id": example.id or None, "family": example.family, "text": example.text, "image": example.image},
+        "truth": example.truth,
+        "prediction": example.prediction,
         **modalities,
         "remarks": list(inspected.remarks),
     }

@@ -1,6 +1,6 @@
-"""What the weights of a finished run are worth, asked later: validation with other weights, another seed's among them.
+"""`mtlab intervene`: validate a finished run with its managers' weights replaced, by another seed's for example.
 
-The run's directory is only read; what is found goes to `derived/<cell>/s<seed>/interventions.json`.
+The run's directory is only read; results are written to `derived/<cell>/s<seed>/interventions.json`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from mtlab.errors import UserError
 from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model.forward import Runtime
-from mtlab.runs import schemas, sums
+from mtlab.recording import averages, probe
+from mtlab.runs import schemas
 from mtlab.runs.find_run import FinishedRun, find_run
 from mtlab.runs.store import Store
 from mtlab.tasks.base import TASKS
@@ -31,51 +32,50 @@ from mtlab.training.environment import device as find_device
 from mtlab.training.evaluate import evaluation_batch
 from mtlab.training.sources import cached_towers, gather, running
 
-Progress = Callable[[int, int], None]  #: passes over validation data done, and in all
-STANDARD = "standard"  #: the key of what `record.interventions` would have measured
+Progress = Callable[[int, int], None]  #: called with the numbers of passes over the validation data done and in all
+STANDARD = "standard"  #: key of the interventions that `record.interventions` measures
 
 
 def swap_key(seed: int) -> str:
-    """Name the intervention that takes another seed's weights."""
+    """Return the key of the intervention that uses another seed's weights."""
     return f"swap/{seed}"
 
 
 def results_path(found: FinishedRun) -> Path:
-    """Return where the results of a run's interventions lie.
+    """Return the file for the results of a run's interventions.
 
     Raises:
-        UserError: it lies in no store, or another checkpoint than its best is meant.
+        UserError: the run is in no store, or another checkpoint than its best is named.
 
     """
     if found.checkpoint.stem != "best":
         raise UserError("interventions are measured on a run's best checkpoint: name the run", file=found.checkpoint)
     if found.store is None:
-        raise UserError("lies in no store: what is found has no place", file=found.folder)
+        raise UserError("is in no store: there is no place for the results", file=found.folder)
     return found.store.derived(found.id) / "interventions.json"
 
 
 def known_results(found: FinishedRun) -> dict[str, Any]:
-    """Read what is known already, measured by the run itself or later: key → result."""
+    """Read the results measured so far, by the run itself or later: key → result."""
     kept = _read_results(results_path(found))
     recorded = (cast("Store", found.store).result(found.id) or {}).get("interventions")
     if recorded is not None:
-        schemas.check({STANDARD: recorded}, schemas.INTERVENTIONS, found.folder / "result.json", advice=sums.ADVICE)
         kept = {STANDARD: recorded} | kept
     return kept
 
 
 def other_seeds(found: FinishedRun) -> list[int]:
-    """Tell the other seeds of the run's cell that are finished, and whose weights it could take."""
+    """List the other finished seeds of the run's cell, whose weights it could use."""
     if not _answers(found):
         return []
-    there = (int(folder.name[1:]) for folder in found.folder.resolve().parent.glob("s*") if folder.name[1:].isdigit())
+    seeds = (int(folder.name[1:]) for folder in found.folder.resolve().parent.glob("s*") if folder.name[1:].isdigit())
     store, cell = cast("Store", found.store), found.config["cell"]
-    return sorted(seed for seed in there if seed != found.config["seed"] and store.state(f"{cell}/s{seed}") == "done")
+    return sorted(seed for seed in seeds if seed != found.config["seed"] and store.state(f"{cell}/s{seed}") == "done")
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A finished run, ready to be run on its validation data."""
+    """A finished run's model and validation data."""
 
     config: Mapping[str, Any]
     model: TaskModel
@@ -85,16 +85,16 @@ class LoadedRun:
 
     @property
     def levels(self) -> dict[Modality, tuple[int, ...]]:
-        """The offered levels, 1-based."""
+        """The levels that each tower offers, counted from 1."""
         text, image = (tower_shape(kind, self.config[kind]).levels for kind in KINDS)
         return {"text": text, "image": image}
 
 
 def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
-    """Open a finished run; its plug-ins must be there already.
+    """Load a finished run; its plug-ins must be imported already.
 
     Raises:
-        UserError: data or weights cannot be had or have changed, or its task has no loop.
+        UserError: data or weights are missing or have changed, or its task cannot be evaluated.
 
     """
     check_unchanged(found)
@@ -128,39 +128,39 @@ def measure(
     device: str = "auto",
     progress: Progress = lambda *_: None,
 ) -> dict[str, Any]:
-    """Measure a run under interventions, and store each as soon as it is known.
+    """Measure a run under interventions, and store each result at once.
 
     Args:
-        found: the run; its plug-ins must be there already.
+        found: the run; its plug-ins must be imported already.
         seeds: other finished seeds of its cell, whose weights it is to use.
-        standard: measure uniform weights, weights alike for all tokens, and without each expert.
+        standard: measure uniform weights, weights averaged over tokens, and each expert removed.
         device: as `train.device`.
-        progress: is told how far it is.
+        progress: called before each pass over the validation data.
 
     Returns:
-        All that is known of the run by now: `STANDARD` → as in a `result.json`; `swap/SEED` → `{"metric": …, "text":
+        All results of the run so far: `STANDARD` → as in a `result.json`; `swap/SEED` → `{"metric": …, "text":
         value | None, "image": value | None, "both": value | None}`, None where its managers have no weights.
 
     Raises:
-        UserError: a seed is not there, or see `load_run`.
+        UserError: a seed is not finished; or see `load_run`.
 
     """
     path, store = results_path(found), cast("Store", found.store)
     if seeds and not _answers(found):
         raise UserError(
             f"{found.config['config']['task']['name']!r} runs several passes over a text and an image: another seed's "
-            "weights cannot take the place of the run's own",
+            "weights cannot replace the run's own",
             file="command line",
             key="--swap",
         )
     others = [_find_other(found, store, seed) for seed in seeds]
     run = load_run(found, device=device)
-    mixing = _weighted_modalities(run)
+    modalities = _weighted_modalities(run)
     size = -(-len(run.loader) // run.batch)
-    passes = (_passes(run, mixing) if standard else 0) + len(seeds) * (len(mixing) + (len(mixing) == 2))
+    passes = (_passes(run, modalities) if standard else 0) + len(seeds) * (len(modalities) + (len(modalities) == 2))
     done = 0
 
-    def between() -> None:
+    def before_batch() -> None:
         nonlocal done
         progress(done // size, passes)
         done += 1
@@ -168,73 +168,75 @@ def measure(
     result = known_results(found)
     if standard:
         result[STANDARD] = interventions.measure(
-            run.model, run.loader, run.batch, run.runtime, run.levels, mixing, between
+            run.model, run.loader, run.batch, run.runtime, run.levels, modalities, before_batch
         )
         _write_result(path, STANDARD, result[STANDARD])
     for seed, other in zip(seeds, others, strict=True):
         key = swap_key(seed)
-        result[key] = _swap(run, load_run(other, device=device), mixing, between)
+        result[key] = _swap(run, load_run(other, device=device), modalities, before_batch)
         _write_result(path, key, result[key])
     return result
 
 
-def _swap(run: LoadedRun, other: LoadedRun, mixing: set[Modality], between: Callable[[], None]) -> dict[str, Any]:
+def _swap(
+    run: LoadedRun, other: LoadedRun, weighted: set[Modality], before_batch: Callable[[], None]
+) -> dict[str, Any]:
     def value(*modalities: Modality) -> float | None:
-        if not mixing.issuperset(modalities):
+        if not weighted.issuperset(modalities):
             return None
-        return interventions.swapped(run.model, other.model, run.loader, run.batch, run.runtime, modalities, between)
+        return interventions.swapped(
+            run.model, other.model, run.loader, run.batch, run.runtime, modalities, before_batch
+        )
 
     metric = f"val/{next(iter(run.model.task.metrics))}"
     return {"metric": metric, "text": value("text"), "image": value("image"), "both": value(*MODALITIES)}
 
 
 def _find_other(found: FinishedRun, store: Store, seed: int) -> FinishedRun:
-    there = other_seeds(found)
-    if seed not in there:
-        told = ", ".join(map(str, there)) or "none"
+    finished = other_seeds(found)
+    if seed not in finished:
+        listed = ", ".join(map(str, finished)) or "none"
         raise UserError(
-            f"{found.config['label']} has no other finished seed {seed} (finished: {told})", file="command line",
+            f"{found.config['label']} has no other finished seed {seed} (finished: {listed})", file="command line",
             key="--swap",
         )  # fmt: skip
     return find_run(store.run(f"{found.config['cell']}/s{seed}"), store.root)
 
 
 def _answers(found: FinishedRun) -> bool:
-    """Tell whether a run's task is judged by one answer to each example, so that two models can be run side by side."""
+    """Return whether a run's task gives one answer an example, so that two models can run side by side."""
     try:
         return lookup_entry(TASKS, found.config["config"]["task"], "task").cls.answering
-    except UserError:  # of a plug-in that is not imported yet
+    except UserError:  # the task of a plug-in that is not imported yet
         return True
 
 
 def _write_result(path: Path, key: str, result: Mapping[str, Any]) -> None:
-    """Add a result to those that are stored, which another process may have added to."""
+    """Add a result to the stored ones, which another process may have extended meanwhile."""
     files.write_json(path, _read_results(path) | {key: result})
 
 
 def _read_results(path: Path) -> dict[str, Any]:
-    """Read the results that are stored.
+    """Read the stored results.
 
     Raises:
         UserError: the file is damaged.
 
     """
     try:
-        kept: dict[str, Any] = files.read_json(path)
+        stored: dict[str, Any] = files.read_json(path)
     except FileNotFoundError:
         return {}
-    schemas.check(kept, schemas.INTERVENTIONS, path, advice="remove it, and `mtlab intervene` measures anew")
-    return kept
+    schemas.check_interventions(stored, path, advice="remove it, and `mtlab intervene` measures anew")
+    return stored
 
 
 def _weighted_modalities(run: LoadedRun) -> set[Modality]:
-    """Tell the modalities whose managers all have weights, by a look at one example."""
-    from mtlab.recording import averages, probe
-
+    """Find the modalities whose managers all return weights, by a forward pass of one example."""
     seen = probe.look(run.model, run.runtime, run.loader.batch([0]).to(run.runtime.device))
     names = {name: values for name, _, values in probe.rows_of(seen)}
     return averages.mixing(names, run.model.encoder.config.cross_layers)
 
 
-def _passes(run: LoadedRun, mixing: set[Modality]) -> int:
-    return sum(len(levels) + 2 * (modality in mixing) for modality, levels in run.levels.items())
+def _passes(run: LoadedRun, weighted: set[Modality]) -> int:
+    return sum(len(levels) + 2 * (modality in weighted) for modality, levels in run.levels.items())

@@ -12,8 +12,10 @@ from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
+from mtlab.resolution import resolve
 from mtlab.runs import checkpoints
 from mtlab.runs.find_run import FinishedRun
+from mtlab.runs.imported_checkpoint import read_imported_checkpoint
 from mtlab.tasks.build import TaskModel, build
 from mtlab.towers.build import build_tower, tower_shape
 from mtlab.training.environment import device as find_device
@@ -41,11 +43,9 @@ def check_unchanged(found: FinishedRun) -> None:
         UserError: names what has changed.
 
     """
-    from mtlab.resolution.resolve import entry, options
-
     config, hashed = found.config["config"], found.config.get("identity") or {}
     for node in NODES:
-        used = entry(node, config[node])
+        used = resolve.entry(node, config[node])
         trained = hashed.get("versions", {}).get(f"{node}:{used.name}", used.version)
         if trained != used.version:
             problem = (
@@ -53,7 +53,9 @@ def check_unchanged(found: FinishedRun) -> None:
             )
             raise UserError(f"{problem} here", file=found.folder)
     for node, trained in hashed.get("digests", {}).items():
-        if node in NODES and trained != entry(node, config[node]).cls.digest(options(node, config[node])):
+        if node in NODES and trained != resolve.entry(node, config[node]).cls.digest(
+            resolve.options(node, config[node])
+        ):
             what = "its data" if node == "data" else f"the weights of its {node} tower"
             raise UserError(f"{what} have changed since, or are not here", file=found.folder, key=node)
 
@@ -124,14 +126,11 @@ def load_imported(folder: Path, device: str) -> Model:
         UserError: a file is missing or damaged, or weights and configuration do not fit each other.
 
     """
-    from mtlab.resolution.resolve import fill_defaults
-    from mtlab.runs.imported_checkpoint import read_imported_checkpoint
-
     found = read_imported_checkpoint(folder)
-    model = build_model(fill_defaults(found.config), found.answers, device=device)
+    model = build_model(resolve.fill_defaults(found.config), found.answers, device=device)
     own = model.network.state_dict()
-    odd = sorted(set(own) ^ set(found.tensors))
-    if odd or any(own[name].shape != tensor.shape for name, tensor in found.tensors.items()):
-        raise UserError(f"does not fit the model that it describes ({', '.join(odd[:3])} …)", file=folder)
+    unmatched = sorted(set(own) ^ set(found.tensors))
+    if unmatched or any(own[name].shape != tensor.shape for name, tensor in found.tensors.items()):
+        raise UserError(f"does not fit the model that it describes ({', '.join(unmatched[:3])} …)", file=folder)
     model.network.load_state_dict(found.tensors)
     return model

@@ -137,12 +137,12 @@ def _place(judged: EvaluatedRun) -> Path:
 
     store = judged.run.store
     assert store is not None
-    name = str(judged.wanted.data["name"])
-    if not judged.wanted.own_data or judged.wanted.task != judged.run.config["config"]["task"]:
-        name += f"-{digest([judged.wanted.data, judged.wanted.task], 6)}"
+    name = str(judged.request.data["name"])
+    if not judged.request.own_data or judged.request.task != judged.run.config["config"]["task"]:
+        name += f"-{digest([judged.request.data, judged.request.task], 6)}"
     if judged.run.checkpoint.stem != "best":
         name += f"-{judged.run.checkpoint.stem}"
-    return store.derived(judged.run.id) / "eval" / f"{name}-{judged.wanted.split}.parquet"
+    return store.derived(judged.run.id) / "eval" / f"{name}-{judged.request.split}.parquet"
 
 
 def _write(table: pl.DataFrame, path: Path) -> None:
@@ -164,7 +164,7 @@ def _print(judged: EvaluatedRun) -> None:
     from rich.table import Table
 
     console = Console(highlight=False, emoji=False)
-    asked, split = judged.wanted, judged.wanted.split
+    asked, split = judged.request, judged.request.split
     own = "the run's own" if asked.own_data else "not what it was trained on"
     step = "" if judged.step is None else f", checkpoint of step {judged.step}"
     console.print(f"[bold]{escape(judged.run.title)}[/] ({judged.run.id}{step})")
@@ -185,7 +185,7 @@ def _print(judged: EvaluatedRun) -> None:
 
 def _by_family(judged: EvaluatedRun) -> list[list[str]]:
     """Lay out the metrics: a head, all examples, then family by family."""
-    split, metrics = judged.wanted.split, judged.metrics
+    split, metrics = judged.request.split, judged.metrics
     names = list(judged.evaluation.scores)
     counts = Counter(judged.evaluation.families)
 
@@ -209,8 +209,8 @@ def _remarks(judged: EvaluatedRun) -> list[str]:
             f"{unknown.total()} of {len(judged.examples)} questions have a right answer that the model does not know, "
             f"and count as wrong (the loss leaves them out): {some}{more}"
         )
-    if judged.wanted.split == "test":
+    if judged.request.split == "test":
         lines.append("test data was read, since --split test asks for it: choose nothing by these numbers")
-    if judged.wanted.split == "train":
+    if judged.request.split == "train":
         lines.append("training data: these numbers say what was learned by heart, too")
     return lines

@@ -109,5 +109,5 @@ def _write(found: Inspection, path: Path) -> None:
     from mtlab.report.page.token_page import token_page
     from mtlab.report.page.token_view import RecordedRun
 
-    write_text(path, token_page(RecordedRun(found.title, found.tokens, found.picture, found.example), found.about))
+    write_text(path, token_page(RecordedRun(found.title, found.tokens, found.load_image, found.example), found.about))
     typer.echo(f"written to {path}: open it in a browser, it needs no network")
