@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mtlab.recording.reader import Layers, TrainingTrace, Worth
+    from mtlab.report.comparison import ComparisonRow
     from mtlab.report.figures.theme import Style
     from mtlab.report.recordings import History, RunRecordings
     from mtlab.report.study_report import StudyReport
@@ -64,6 +65,18 @@ class StudyResults:
         return build_report(self.store, self.plan)
 
     @cached_property
+    def table(self) -> pl.DataFrame:
+        """One row per variant, in the report's order and in the metric's own unit.
+
+        Columns: label; axis/NAME, the variant's label on that axis; n (seeds), mean, low and high (its interval);
+        compare_to (a label), difference, p (corrected), outcome.
+        """
+        import polars as pl
+
+        axes = {row["cell"]: row["axis_labels"] for row in reversed(self.plan["rows"])}
+        return pl.DataFrame([_table_row(row, axes[row.cell]) for row in self.report.rows], infer_schema_length=None)
+
+    @cached_property
     def styles(self) -> Mapping[str, Style]:
         """Colour and line of each variant, the same in all figures."""
         return theme.study_styles(self.plan)
@@ -92,3 +105,19 @@ class StudyResults:
     def variants(self) -> list[str]:
         """Labels of the variants, in the table's order."""
         return list(dict.fromkeys(row["label"] for row in self.plan["rows"]))
+
+
+def _table_row(row: ComparisonRow, axis_labels: Mapping[str, str]) -> dict[str, Any]:
+    low, high = (row.mean.interval if row.mean is not None else None) or (None, None)
+    return {
+        "label": row.label,
+        **{f"axis/{axis}": label for axis, label in axis_labels.items()},
+        "n": row.n,
+        "mean": None if row.mean is None else row.mean.mean,
+        "low": low,
+        "high": high,
+        "compare_to": row.compare_label,
+        "difference": None if row.difference is None else row.difference.difference,
+        "p": row.p_corrected,
+        "outcome": row.outcome,
+    }

@@ -1,0 +1,62 @@
+# %% [markdown]
+# # Does the way of aggregating layers matter less with more cross-modal layers?
+#
+# **Question.** With `bridge`, each further cross-modal layer reads one more level of the towers. A manager reads
+# several levels at every cross-modal layer. So a manager may have less to add where there are many cross-modal
+# layers.
+#
+# **Claim to test.** The difference between a manager and `bridge` becomes smaller from one to six cross-modal layers.
+#
+# Run the study first: `mtlab run depth`.
+
+# %%
+import plotly.graph_objects as go
+import polars as pl
+
+import mtlab
+from mtlab.report.figures import theme
+from mtlab.report.verdict import verdict_sentence
+
+pl.Config.set_tbl_rows(-1)
+study = mtlab.open_study("depth")
+print(study.report.why)
+print(verdict_sentence(study.report))
+
+# %% [markdown]
+# ## The figure of the claim
+#
+# One line per manager: the mean over seeds at each number of cross-modal layers, with its interval. Lines that meet
+# on the right support the claim.
+
+# %%
+curves = go.Figure()
+managers = list(dict.fromkeys(row.axes["manager"]["name"] for row in study.report.rows))
+styles = theme.assign_styles(managers)
+for manager in managers:
+    rows = [row for row in study.report.rows if row.axes["manager"]["name"] == manager and row.mean is not None]
+    intervals = [row.mean.interval or (row.mean.mean, row.mean.mean) for row in rows]
+    curves.add_scatter(
+        x=[row.axes["model.cross_layers"] for row in rows],
+        y=[100 * row.mean.mean for row in rows],
+        error_y={"array": [100 * (high - low) / 2 for low, high in intervals]},
+        line={"color": styles[manager].colour},
+        name=manager,
+    )
+curves.update_xaxes(title="cross-modal layers", dtick=1)
+curves.update_yaxes(title=f"{study.report.metric}, points")
+caption = f"Mean over seeds with its {100 * (1 - study.report.alpha):g}% interval."
+figure = theme.finish(curves, "Accuracy by the number of cross-modal layers", caption)
+figure
+
+# %% [markdown]
+# ## The table of the claim
+#
+# The difference to `bridge` with the same number of cross-modal layers, on the same seeds. `bridge` is the baseline
+# of each column and has none.
+
+# %%
+table = study.table.pivot("axis/model.cross_layers", index="axis/manager", values="difference")
+print(table)
+
+# %%
+study.report

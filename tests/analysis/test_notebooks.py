@@ -1,0 +1,110 @@
+"""Every notebook of analysis/, run on a shrunken copy of its study that is really trained."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import polars as pl
+import pytest
+from calling import mtlab
+from shrunken import shrink_study, shrink_sweep
+
+from mtlab.runs.store import Store
+from mtlab.studies.cost_cache import CostCache
+from mtlab.studies.plan import make_plan, run_configs, to_json
+from mtlab.studies.spec import read_study
+from mtlab.training.worker import train
+
+FOLDER = Path(__file__).parents[2] / "analysis"
+NOTEBOOKS = {path.stem for path in FOLDER.glob("*.py")}
+STUDIES = {  #: notebook → the study that it opens, as small as its claim allows
+    "managers": lambda folder: shrink_study("managers", folder),
+    "experts": lambda folder: shrink_study("experts", folder),
+    "depth": lambda folder: shrink_study("depth", folder),
+    "queries": lambda folder: shrink_study("queries", folder),
+    "towers": lambda folder: shrink_study("towers", folder),
+    "tasks": lambda folder: shrink_study("tasks", folder, listed=2),
+    "pretraining": lambda folder: shrink_study("pretraining", folder, listed=2),
+    "planted": lambda folder: shrink_study("planted", folder),
+}
+QUICK = {"managers", "planted"}  #: the others take longer, and show the same of the code
+
+
+def run_study(file: Path, store: Store) -> None:
+    """Plan a study and train its runs in this process."""
+    plan = make_plan(read_study(file), CostCache(file.parent / "costs.json"))
+    store.claim_study(plan.study.name, file, file.read_text())
+    store.write_plan(plan.study.name, to_json(plan))
+    for run, config in run_configs(plan).items():
+        assert train(store.create_run(run, config)) == 0
+
+
+def run_notebook(name: str) -> tuple[go.Figure, pl.DataFrame]:
+    """Run a notebook as a script; return the figure and the table that it ends in."""
+    cells: dict[str, Any] = runpy.run_path(str(FOLDER / f"{name}.py"))
+    return cells["figure"], cells["table"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shrink"),
+    [
+        pytest.param(name, shrink, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name, shrink in STUDIES.items()
+    ],
+)
+def test_a_notebook_ends_in_the_figure_and_the_table_of_its_claim(
+    name: str,
+    shrink: Callable[[Path], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MTLAB_STORE", str(tmp_path / "runs"))
+    if name == "pretraining":
+        shrink_study("pretraining_captions", tmp_path, listed=2)
+    store = Store.open(tmp_path / "runs", create=True)
+    run_study(shrink(tmp_path), store)
+    capsys.readouterr()
+    figure, table = run_notebook(name)
+    plan = store.plan(name)
+    assert plan["why"] in capsys.readouterr().out
+    assert figure.data, "nothing was drawn"
+    assert table.height > 0
+    if "label" in table.columns:
+        assert set(table["label"]) == {row["label"] for row in plan["rows"]}
+    assert any(table[name].drop_nulls().len() for name in table.columns if table[name].dtype.is_numeric())
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_tuned_managers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTLAB_STORE", str(tmp_path / "runs"))
+    done = mtlab("sweep", shrink_sweep("managers", tmp_path, variants=slice(2, 5)), seconds=800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figure, table = run_notebook("tuned_managers")
+    assert figure.data
+    assert list(table["label"]) == ["bridge", "static", "adaptive"]
+    assert table["mean"].null_count() == 0
+
+
+def test_every_notebook_is_run_and_listed() -> None:
+    assert {*STUDIES, "tuned_managers"} == NOTEBOOKS
+    readme = (FOLDER / "README.md").read_text()
+    assert all(f"[{name}.py]({name}.py)" in readme for name in NOTEBOOKS)
+    for name in NOTEBOOKS:
+        text = (FOLDER / f"{name}.py").read_text()
+        assert text.startswith("# %% [markdown]\n# # ")
+        assert "**Question.**" in text
+        assert "**Claim to test.**" in text
+        assert "## The figure of the claim" in text
+        assert "## The table of the claim" in text
+
+
+def test_the_findings_name_runs() -> None:
+    for path in (FOLDER / "findings").glob("*.csv"):
+        found = pl.read_csv(path)
+        assert {"label", "run", "seed", "state", "best_step"} <= set(found.columns), path
+        assert found["run"].str.contains(r"^[0-9a-f]{12}/s\d+$").all(), path

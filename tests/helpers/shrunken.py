@@ -1,0 +1,75 @@
+"""Shipped studies and sweeps, shrunken so that their runs take a second: the same question on tiny models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtlab.config.load import recipe_folders, sweep_recipe_folders
+
+TEXT = {"name": "tiny_text", "depth": 6, "width": 16, "layers": "top3"}
+VISION = {"name": "tiny_vision", "depth": 5, "width": 16, "layers": "top3"}
+MODEL = {"width": 16, "heads": 2, "cross_layers": 2, "mlp_ratio": 1}
+EXAMPLES = {"train": 64, "val": 48, "test": 48}
+TRAIN = {"batch": 8, "length": {"steps": 2}, "eval_every": 1}
+LISTED, ZIPPED = 3, 4  #: values that are kept of an axis
+
+
+def shrink_study(name: str, folder: Path, *, listed: int = LISTED, zipped: int = ZIPPED, seeds: int = 2) -> Path:
+    """Write a shrunken copy of a shipped study: tiny towers, few examples, two steps, the first values of each axis."""
+    study = yaml.safe_load((recipe_folders()[0] / f"{name}.yaml").read_text())
+    _move_settings(study, folder)
+    study["axes"] = {path: _axis(path, axis, listed, zipped) for path, axis in study["axes"].items()}
+    study["seeds"] = study["seeds"][:seeds] if isinstance(study["seeds"], list) else seeds
+    return _write(study, folder / f"{name}.yaml")
+
+
+def shrink_sweep(name: str, folder: Path, *, variants: slice) -> Path:
+    """Write a shrunken copy of a shipped sweep: some variants, two trials for each, two seeds for the winners."""
+    sweep = yaml.safe_load((sweep_recipe_folders()[0] / f"{name}.yaml").read_text())
+    _move_settings(sweep, folder)
+    sweep["over"] = {path: axis[variants] for path, axis in sweep["over"].items()}
+    sweep |= {"seeds": 1, "budget": {"trials": 2}, "sampler": {"name": "random"}, "pruner": "none"}
+    sweep["finally"]["seeds"] = 2
+    return _write(sweep, folder / f"{name}.yaml")
+
+
+def _move_settings(study: dict[str, Any], folder: Path) -> None:
+    """Write the settings as a preset: in the file itself, settings that an axis overwrites are an error."""
+    preset = {"kind": "preset", "why": "Small.", "set": _settings(study.pop("set", {}))}
+    name = _write(preset, folder / f"small_{study['name']}.yaml").stem
+    study["base"] = [*study.get("base", []), name]
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    planted = given.get("data", {}).get("name") == "planted"
+    towers = {"text": given["text"], "vision": given["vision"]} if planted else {"text": TEXT, "vision": VISION}
+    model = {**MODEL, **{key: value for key, value in given.get("model", {}).items() if key == "cross_layers"}}
+    data = _data(given.get("data", {"name": "shapes"}))
+    return {**given, **towers, "model": model, "data": data, "train": TRAIN}
+
+
+def _data(data: Any) -> Any:
+    """Take fewer examples and smaller images; `pictograms` has no number of examples."""
+    if data == "pictograms":
+        return {"name": "pictograms", "image_size": 32}
+    return {**data, **EXAMPLES} if data.get("name") == "planted" else {**data, **EXAMPLES, "image_size": 32}
+
+
+def _axis(path: str, axis: Any, listed: int, zipped: int) -> Any:
+    if path == "vision":  # each tower with another depth, so that its cells differ
+        return [VISION | {"label": tower["label"], "depth": 5 + at} for at, tower in enumerate(axis)][:listed]
+    if isinstance(axis, list):
+        return axis[:listed]
+    if "zip" not in axis:
+        return axis
+    kept = {key: values[:zipped] for key, values in axis["zip"].items() if not key.startswith("train.")}
+    kept |= {"data": [_data(data) for data in kept["data"]]} if "data" in kept else {}
+    return {**axis, "zip": kept, "labels": axis["labels"][:zipped]}
+
+
+def _write(data: dict[str, Any], path: Path) -> Path:
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
