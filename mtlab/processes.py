@@ -14,6 +14,13 @@ from typing import Any
 
 LAUNCHER = "MTLAB_LAUNCHER"  #: environment variable: pid of the launcher that started this worker
 
+# Exit codes of a worker, beside 0 (finished) and 128 + n (ended by signal n).
+EXIT_INPUT_ERROR = 2  #: the user's input is wrong: see failure.json
+EXIT_FAILED = 3  #: anything else went wrong: see failure.json
+EXIT_LOCKED = 75  #: another process works on the run: not an attempt, to be waited for
+EXIT_PEER_LOST = 76  #: another process of the same run has ended, and says why
+EXIT_INTERRUPTED = 130  #: Ctrl-C: to be resumed
+
 
 @dataclass(frozen=True)
 class Process:

@@ -20,9 +20,9 @@ def train(
     Under `torchrun` several processes train one run together; `--processes` starts them by itself.
     """
     if processes > 1:
-        from mtlab.distributed.torchrun import train_in_several
+        from mtlab.distributed.torchrun import launch_processes
 
-        raise typer.Exit(train_in_several(run_dir, processes, plugins=not no_plugins))
+        raise typer.Exit(launch_processes(run_dir, processes, plugins=not no_plugins))
     from mtlab.training.worker import train as work
 
     raise typer.Exit(work(run_dir, plugins=not no_plugins))

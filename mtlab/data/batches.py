@@ -1,4 +1,4 @@
-"""From the examples of a split to batches: in an order that depends on seed and epoch alone, from any step on.
+"""Batches of a split's examples, in an order that depends on seed and epoch alone, from any step on.
 
 Shapes: B examples, L text tokens, M image tokens, D_n width of level n.
 """
@@ -15,25 +15,24 @@ import torch
 from torch import Tensor
 
 from mtlab.data.base import Example
-from mtlab.data.inputs import AugmentedImages, InputSource, TowerInputs, map_tensors
+from mtlab.data.inputs import AugmentedImages, Inputs, InputSource, map_tensors
 from mtlab.data.masking import MaskedTexts, Masking
-from mtlab.data.matching import draw_mismatches
+from mtlab.data.matching import draw_negatives
 from mtlab.distributed.ranks import ALL, Ranks
 from mtlab.errors import UserError
 from mtlab.seeding import derive, order
 from mtlab.towers.base import Features
 
 T = TypeVar("T")
-Shown = tuple[str, int, int]  #: key of a picture, whose in the batch it is, and which of its pictures; −1: another's
 
 
 @dataclass(frozen=True)
 class MatchingPairs:
-    """The texts of a batch, each with a picture that may not be its own: is it?"""
+    """Each text of a batch with an image that may be another text's: the input of image-text matching."""
 
-    images: TowerInputs | None  #: the pictures that are not; None: all are
-    shown: Tensor  #: which picture goes with each text: a row of the batch's own, or behind them of `images`, int64 [B]
-    matches: Tensor  #: 1 where it is the text's own, int64 [B]
+    negatives: Inputs | None  #: images of other texts; None: every text has its own
+    image_index: Tensor  #: image of each text: a row of the batch's images, followed by those of `negatives`, int64 [B]
+    labels: Tensor  #: 1 where the image is the text's own, int64 [B]
 
 
 @dataclass(frozen=True)
@@ -41,150 +40,147 @@ class Batch:
     """Some examples of a split."""
 
     rows: tuple[int, ...]  #: their positions in the split
-    text: TowerInputs
-    image: TowerInputs  #: where a text goes with several: all first ones, then all second ones
+    text: Inputs
+    image: Inputs  #: where a text goes with several images: all first ones, then all second ones
     targets: Tensor  #: int64 [B]; or a score of each answer, [B, A]
-    masked: MaskedTexts | None = None  #: the texts with words hidden
-    mismatched: MatchingPairs | None = None
-    identities: Tensor | None = None  #: equal where the picture is, int64 [B]
+    masked: MaskedTexts | None = None
+    matching: MatchingPairs | None = None
+    image_ids: Tensor | None = None  #: equal where the image is the same, int64 [B]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def to(self, device: torch.device) -> Batch:
         """Move to a device; from pinned memory without waiting for the copy."""
-        return self if device.type == "cpu" else self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self if device.type == "cpu" else self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pinned(self) -> Batch:
+    def pin_memory(self) -> Batch:
         """Move to page-locked memory, from which a copy to the accelerator needs no waiting."""
-        return self._each(lambda tensor: tensor.pin_memory())
+        return self._map(lambda tensor: tensor.pin_memory())
 
-    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
-        masked, mismatched = self.masked, self.mismatched
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        masked, matching = self.masked, self.matching
         if masked is not None:
-            masked = MaskedTexts(tuple(map(move, masked.words)), move(masked.places), move(masked.right))
-        if mismatched is not None:
-            images = None if mismatched.images is None else map_tensors(mismatched.images, move)
-            mismatched = MatchingPairs(images, move(mismatched.shown), move(mismatched.matches))
+            masked = MaskedTexts(tuple(map(change, masked.inputs)), change(masked.positions), change(masked.labels))
+        if matching is not None:
+            negatives = None if matching.negatives is None else map_tensors(matching.negatives, change)
+            matching = MatchingPairs(negatives, change(matching.image_index), change(matching.labels))
         return Batch(
             self.rows,
-            map_tensors(self.text, move),
-            map_tensors(self.image, move),
-            move(self.targets),
+            map_tensors(self.text, change),
+            map_tensors(self.image, change),
+            change(self.targets),
             masked,
-            mismatched,
-            None if self.identities is None else move(self.identities),
+            matching,
+            None if self.image_ids is None else change(self.image_ids),
         )
 
 
 @dataclass(frozen=True)
 class TextMasking:
-    """Words of the texts are hidden."""
+    """How the texts of a batch are masked."""
 
     masking: Masking
-    words: InputSource  #: gives ids and mask; what the tower makes of whole texts may come from elsewhere
+    tokens: InputSource  #: gives ids and mask; the levels of unmasked texts may come from the expert cache
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What a task wants of its batches beside text, picture and the right answer's number."""
+    """What a task needs in its batches beside text, image and target."""
 
     answers: tuple[str, ...] | None = None  #: targets are scores of all of these
-    hiding: TextMasking | None = None
-    mismatches: bool = False  #: where a split is judged
-    mismatches_in_training: bool = False
-    identities: bool = False
+    masking: TextMasking | None = None
+    negatives: bool = False  #: image-text matching in evaluation
+    negatives_in_training: bool = False
+    image_ids: bool = False
 
 
 @dataclass(frozen=True)
 class BatchSeeds:
     """The random numbers of some examples."""
 
-    seeds: Sequence[int] = ()  #: of what is hidden of each text, if anything is
-    others: Sequence[int | None] = ()  #: of whom each text is shown the picture; None: its own. Empty: that is no task
-    pixels: Sequence[int] = ()  #: seeds of what is done to each example's pictures
-    at_least_one: bool = False  #: hide at least one token of each text
+    masking: Sequence[int] = ()  #: a seed of each text; empty: nothing is masked
+    negatives: Sequence[int | None] = ()  #: whose image each text is shown with; None: its own. Empty: no matching
+    augmentation: Sequence[int] = ()  #: a seed of each example's images
+    mask_at_least_one: bool = False  #: mask at least one token of each text
 
     def at(self, part: slice) -> BatchSeeds:
-        """Take those of some examples."""
-        return BatchSeeds(self.seeds[part], self.others[part], self.pixels[part], self.at_least_one)
+        """Select those of some examples."""
+        return BatchSeeds(self.masking[part], self.negatives[part], self.augmentation[part], self.mask_at_least_one)
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes batches of examples whose images are there.
+    """Makes batches of examples whose images are loaded.
 
     Args:
-        text: where their texts' inputs come from.
-        extras: what the task wants beside.
+        text: gives the texts' inputs.
+        options: what the task needs.
 
     """
 
     text: InputSource
-    extras: BatchOptions
+    options: BatchOptions
 
-    def make(
+    def collate(
         self,
         rows: Sequence[int],
         examples: Sequence[Example],
-        image: TowerInputs,
-        drawn: BatchSeeds,
-        wrong: TowerInputs | None,
+        image: Inputs,
+        seeds: BatchSeeds,
+        negatives: Inputs | None,
     ) -> Batch:
-        """Put a batch together.
+        """Make a batch.
 
         Args:
-            rows: what to call the examples.
-            examples: themselves.
-            image: of all their pictures: all first ones, then all second ones.
-            drawn: their random numbers.
-            wrong: the pictures of others that some are shown with, in their order.
+            rows: positions of the examples in the split or in the step.
+            examples: the examples.
+            image: all their images: all first ones, then all second ones.
+            seeds: their random numbers.
+            negatives: the images of other examples that some texts are shown with, in their order.
 
         """
-        extras, texts, masked = self.extras, [example.text for example in examples], None
+        options, texts, masked = self.options, [example.text for example in examples], None
         text = self.text.fetch(texts)
-        if extras.hiding is not None:
-            words = extras.hiding.words.fetch(texts)
-            assert not isinstance(words, Features), "a source of words gives ids and mask"
-            masked = extras.hiding.masking.hide(words, drawn.seeds, at_least_one=drawn.at_least_one)
-        mismatched = None
-        if drawn.others:
-            own = torch.tensor([other is None for other in drawn.others])
-            behind = len(own) + (~own).cumsum(0) - 1  # rows of the wrong pictures, which come after the right ones
-            mismatched = MatchingPairs(wrong, torch.where(own, torch.arange(len(own)), behind), own.long())
-        identities = None
-        if extras.identities:
-            # A number of its own for each picture, whichever process of several numbers it.
-            identities = torch.tensor([derive(0, "image", example.image) for example in examples])
-        return Batch(tuple(rows), text, image, self._targets(examples), masked, mismatched, identities)
+        if options.masking is not None:
+            tokens = options.masking.tokens.fetch(texts)
+            assert not isinstance(tokens, Features), "a source of tokens gives ids and mask"
+            masked = options.masking.masking.mask(tokens, seeds.masking, at_least_one=seeds.mask_at_least_one)
+        matching = None
+        if seeds.negatives:
+            own = torch.tensor([other is None for other in seeds.negatives])
+            behind = len(own) + (~own).cumsum(0) - 1  # rows of the negatives, which follow the batch's own images
+            matching = MatchingPairs(negatives, torch.where(own, torch.arange(len(own)), behind), own.long())
+        image_ids = None
+        if options.image_ids:  # the same number for an image in whichever process
+            image_ids = torch.tensor([derive(0, "image", example.image) for example in examples])
+        return Batch(tuple(rows), text, image, self._targets(examples), masked, matching, image_ids)
 
     def _targets(self, examples: Sequence[Example]) -> Tensor:
-        if self.extras.answers is None:
+        if self.options.answers is None:
             return torch.tensor([example.target for example in examples])
-        scores = torch.zeros(len(examples), len(self.extras.answers))
+        scores = torch.zeros(len(examples), len(self.options.answers))
         for row, example in enumerate(examples):
             for answer, score in example.scores:
                 scores[row, answer] = score
         return scores
 
 
-Fetch = Callable[[Sequence[Shown], BatchSeeds], TowerInputs]
-
-
-def drawn_in_training(extras: BatchOptions, seed: int, step: int, batch: int, images: Sequence[str]) -> BatchSeeds:
-    """Draw what a step of so many examples needs, for each place in it.
+def training_seeds(options: BatchOptions, seed: int, step: int, batch: int, images: Sequence[str]) -> BatchSeeds:
+    """Draw the random numbers of a training step, for each position in it.
 
     Args:
-        extras: what the task wants.
+        options: what the task needs.
         seed: the run's.
         step: from 0.
         batch: examples of the step, over all processes.
-        images: their pictures, read where texts are shown with others' pictures; these are places in the step.
+        images: the key of each example's image, among which negatives are drawn; they are positions in the step.
 
     """
-    seeds = [derive(seed, "mask", step, place) for place in range(batch)] if extras.hiding else []
-    others = draw_mismatches(images, derive(seed, "mismatch", step)) if extras.mismatches_in_training else []
-    return BatchSeeds(seeds, others, [derive(seed, "augment", step, place) for place in range(batch)])
+    masking = [derive(seed, "mask", step, position) for position in range(batch)] if options.masking else []
+    negatives = draw_negatives(images, derive(seed, "mismatch", step)) if options.negatives_in_training else []
+    augmentation = [derive(seed, "augment", step, position) for position in range(batch)]
+    return BatchSeeds(masking, negatives, augmentation)
 
 
 class Loader:
@@ -192,11 +188,11 @@ class Loader:
 
     Args:
         examples: the split's examples.
-        text: where their texts' inputs come from.
-        image: where their images' inputs come from.
-        extras: what the task wants beside. In training it rests on seed and step; elsewhere on the example alone, and
-            so is the same in every run.
-        augmented: in training, where images come from instead.
+        text: gives their texts' inputs.
+        image: gives their images' inputs.
+        options: what the task needs. Its random numbers depend on seed and step in training, and on the example alone in
+            evaluation, which is therefore the same in every run.
+        augmented: gives the images' inputs in training instead of `image`.
 
     """
 
@@ -205,54 +201,54 @@ class Loader:
         examples: Sequence[Example],
         text: InputSource,
         image: InputSource,
-        extras: BatchOptions | None = None,
+        options: BatchOptions | None = None,
         augmented: AugmentedImages | None = None,
     ) -> None:
         self.examples = examples
         self.text = text
         self.image = image
-        self.extras = extras or BatchOptions()
+        self.options = options or BatchOptions()
         self.augmented = augmented
-        self._maker = Collator(text, self.extras)
+        self._collator = Collator(text, self.options)
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def batch(self, rows: Sequence[int]) -> Batch:
-        """Gather the examples at these positions, as they are judged."""
-        extras = self.extras
-        seeds = [derive(0, "validation", "mask", row) for row in rows] if extras.hiding else []
-        others = [self._others[row] for row in rows] if extras.mismatches else []
-        return self._batch(rows, BatchSeeds(seeds, others, at_least_one=True), self._as_they_are)
+        """Make an evaluation batch of the examples at these positions."""
+        options = self.options
+        masking = [derive(0, "validation", "mask", row) for row in rows] if options.masking else []
+        negatives = [self._negatives[row] for row in rows] if options.negatives else []
+        return self._batch(rows, BatchSeeds(masking, negatives, mask_at_least_one=True), None)
 
-    def _batch(self, rows: Sequence[int], drawn: BatchSeeds, fetch: Fetch) -> Batch:
-        """Gather examples; `drawn.others` are positions in the split."""
-        chosen = [self.examples[row] for row in rows]
-        pictures = zip(*(example.images for example in chosen), strict=True)
-        keys = [(key, row, number) for number, each in enumerate(pictures) for row, key in enumerate(each)]
-        wrong = [(self.examples[o].image, row, -1) for row, o in enumerate(drawn.others) if o is not None]
-        return self._maker.make(rows, chosen, fetch(keys, drawn), drawn, fetch(wrong, drawn) if wrong else None)
+    def _batch(self, rows: Sequence[int], seeds: BatchSeeds, augmented: AugmentedImages | None) -> Batch:
+        """Make a batch; `seeds.negatives` are positions in the split."""
+        examples = [self.examples[row] for row in rows]
+        by_number = zip(*(example.images for example in examples), strict=True)
+        images = [(key, row, number) for number, keys in enumerate(by_number) for row, key in enumerate(keys)]
+        negatives = [(self.examples[o].image, row, -1) for row, o in enumerate(seeds.negatives) if o is not None]
 
-    def _as_they_are(self, pictures: Sequence[Shown], drawn: BatchSeeds) -> TowerInputs:  # noqa: ARG002 - nothing is drawn
-        return self.image.fetch([key for key, _, _ in pictures])
+        def fetch(images: Sequence[tuple[str, int, int]]) -> Inputs:
+            """Fetch images: key, row in the batch, and number among the row's images (−1: a negative)."""
+            keys = [key for key, _, _ in images]
+            if augmented is None:
+                return self.image.fetch(keys)
+            return augmented.fetch(keys, [derive(seeds.augmentation[row], number) for _, row, number in images])
 
-    def _augmented(self, pictures: Sequence[Shown], drawn: BatchSeeds) -> TowerInputs:
-        assert self.augmented is not None, "chosen by who knows"
-        seeds = [derive(drawn.pixels[row], number) for _, row, number in pictures]
-        return self.augmented.fetch([key for key, _, _ in pictures], seeds)
+        return self._collator.collate(rows, examples, fetch(images), seeds, fetch(negatives) if negatives else None)
 
     @cached_property
-    def _others(self) -> list[int | None]:
-        """Choose, once for all, which text is shown with another's picture where nothing is learnt."""
-        return draw_mismatches([example.image for example in self.examples], derive(0, "validation", "mismatch"))
+    def _negatives(self) -> list[int | None]:
+        """Choose the image that each text is shown with in evaluation: the same in every run."""
+        return draw_negatives([example.image for example in self.examples], derive(0, "validation", "mismatch"))
 
     def steps(
         self, seed: int, batch: int, micro: int, start: int = 0, ranks: Ranks = ALL
     ) -> Iterator[tuple[Batch, ...]]:
-        """Give the micro-batches of every optimiser step from `start` on, without end.
+        """Yield the micro-batches of every optimiser step from `start` on, without end.
 
-        An epoch has ⌊examples / batch⌋ steps; what remains is another remainder in each epoch. What is drawn for an
-        example depends on its place in the step, not on the process that takes it.
+        An epoch has ⌊examples / batch⌋ steps; the remainder is another one in each epoch. The random numbers of an example
+        depend on its position in the step, not on the process that takes it.
 
         Args:
             seed: the run's.
@@ -266,25 +262,24 @@ class Loader:
 
         """
         for step, rows in enumerate(training_rows(len(self.examples), seed, batch, start), start):
-            drawn = drawn_in_training(self.extras, seed, step, batch, [self.examples[row].image for row in rows])
-            drawn = replace(drawn, others=[None if other is None else rows[other] for other in drawn.others])
-            fetch = self._as_they_are if self.augmented is None else self._augmented
-            yield tuple(self._batch(rows[part], drawn.at(part), fetch) for part in ranks.parts(batch, micro))
+            seeds = training_seeds(self.options, seed, step, batch, [self.examples[row].image for row in rows])
+            seeds = replace(seeds, negatives=[None if other is None else rows[other] for other in seeds.negatives])
+            yield tuple(self._batch(rows[part], seeds.at(part), self.augmented) for part in ranks.parts(batch, micro))
 
-    def passes(self, batch: int, rows: Iterable[int] | None = None) -> list[list[int]]:
-        """Arrange all positions (or `rows`) in batches, texts of similar length together to save padding."""
+    def evaluation_rows(self, batch: int, rows: Iterable[int] | None = None) -> list[list[int]]:
+        """Group all positions (or `rows`) into batches, texts of similar length together to save padding."""
         chosen = sorted(
             range(len(self.examples)) if rows is None else rows, key=lambda row: (len(self.examples[row].text), row)
         )
         return [chosen[at : at + batch] for at in range(0, len(chosen), batch)]
 
-    def once(self, batch: int, rows: Iterable[int] | None = None) -> Iterator[Batch]:
-        """Give every example (or those at `rows`) exactly once, see `passes`."""
-        return map(self.batch, self.passes(batch, rows))
+    def evaluation_batches(self, batch: int, rows: Iterable[int] | None = None) -> Iterator[Batch]:
+        """Yield every example (or those at `rows`) exactly once, see `evaluation_rows`."""
+        return map(self.batch, self.evaluation_rows(batch, rows))
 
 
 def training_rows(examples: int, seed: int, batch: int, start: int = 0) -> Iterator[list[int]]:
-    """Give the positions of each step's examples from step `start` on; finding the start costs one shuffle.
+    """Yield the positions of each step's examples from step `start` on; finding the start costs one shuffle.
 
     Raises:
         UserError: there are fewer examples than one batch.
@@ -301,9 +296,9 @@ def training_rows(examples: int, seed: int, batch: int, start: int = 0) -> Itera
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:
-    """Fetch the next item in a thread of its own while the last one is in use: hides reading behind an accelerator."""
+    """Fetch the next item in a thread while the last one is in use, so that loading overlaps with computation."""
     with ThreadPoolExecutor(1, thread_name_prefix="mtlab-loader") as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
+        future = pool.submit(next, items, None)
+        while (item := future.result()) is not None:
+            future = pool.submit(next, items, None)
             yield item

@@ -1,4 +1,4 @@
-"""Which part of a step is whose, where several processes train one model."""
+"""Which part of a step each of several processes takes. No torch: plans need it too."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ranks:
-    """One of the processes that train a model together; by default it is alone."""
+    """One of the processes that train a model together; by default the only one."""
 
     rank: int = 0  #: its number, from 0
-    ranks: int = 1  #: how many there are
+    world_size: int = 1  #: how many there are
 
     @property
     def own(self) -> slice:
-        """Its places in a step, or in whatever is shared: every so many-th, from its own number on."""
-        return slice(self.rank, None, self.ranks)
+        """Its rows of a step, or of anything shared: every `world_size`-th, from its own number on."""
+        return slice(self.rank, None, self.world_size)
 
-    def parts(self, batch: int, micro: int) -> list[slice]:
-        """Split its share of a step into micro-batches: their places in the step.
+    def micro_batches(self, batch: int, micro: int) -> list[slice]:
+        """Split its share of a step into micro-batches: their rows in the step.
 
-        >>> Ranks(1, 2).parts(8, 2)
+        >>> Ranks(1, 2).micro_batches(8, 2)
         [slice(1, 5, 2), slice(5, 9, 2)]
 
         Args:
@@ -28,23 +28,24 @@ class Ranks:
             micro: examples in one forward pass of one process.
 
         """
-        share = batch // self.ranks
+        rank, size = self.rank, self.world_size
+        share = batch // size
         return [
-            slice(self.rank + at * self.ranks, self.rank + min(at + micro, share) * self.ranks, self.ranks)
-            for at in range(0, share, micro)
+            slice(rank + start * size, rank + min(start + micro, share) * size, size)
+            for start in range(0, share, micro)
         ]
 
 
-ALL = Ranks()  #: one process does it all
+SINGLE_RANK = Ranks()
 
 
-def uneven(processes: int, batch: int, contrasted: int | None) -> str | None:
-    """Say why so many processes cannot share a batch evenly; None: they can.
+def describe_uneven_batch(processes: int, batch: int, contrasted: int | None) -> str | None:
+    """Say why a batch cannot be shared evenly; None if it can.
 
     Args:
-        processes: how many.
+        processes: how many share it.
         batch: examples of a step.
-        contrasted: how many of them are contrasted with each other; None: there is no contrast.
+        contrasted: how many of them are contrasted with each other; None if there is no contrast.
 
     """
     if batch % processes:

@@ -15,17 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtlab.processes import LAUNCHER
+from mtlab.processes import EXIT_PEER_LOST, LAUNCHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PEER_LOST = 76  #: exit code of a worker of several, when another of them has ended
-GRACE = 50  #: seconds that workers have to write their state; a launcher has more patience
-LOOK = 1.0  #: seconds between looks whether the launcher lives
+GRACE = 50  #: seconds that workers have to write their checkpoint; the launcher waits longer
+POLL = 1.0  #: seconds between checks that the launcher lives
 
 
-def train_in_several(run_dir: Path, processes: int, *, plugins: bool = True) -> int:
+def launch_processes(run_dir: Path, processes: int, *, plugins: bool = True) -> int:
     """Train one run in several processes of this host.
 
     Args:
@@ -42,39 +41,39 @@ def train_in_several(run_dir: Path, processes: int, *, plugins: bool = True) -> 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the workers' words say what went wrong
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the workers report what went wrong
     worker = ["-m", "mtlab", "train", str(run_dir), *([] if plugins else ["--no-plugins"])]
-    with tempfile.TemporaryDirectory(prefix="mtlab-torchrun-") as scratch, while_launcher_lives():
+    with tempfile.TemporaryDirectory(prefix="mtlab-torchrun-") as scratch, stop_without_launcher():
         options = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(processes)]
         try:
             run(parse_args([*options, "--log-dir", scratch, *worker]))
         except ChildFailedError as error:
-            return exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
+            return choose_exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
         except SignalException as error:
             return 128 + int(error.sigval)
     return 0
 
 
-def exit_code(codes: Mapping[int, int]) -> int:
-    """Choose, of the workers' exit codes, that of the one that ended first: others ended because of it.
+def choose_exit_code(codes: Mapping[int, int]) -> int:
+    """Choose the exit code of the worker that ended first: the others ended because of it.
 
     Args:
         codes: rank → exit code, −n where signal n ended it.
 
     """
-    followed = (PEER_LOST, -signal.SIGTERM)
-    first = next((code for code in codes.values() if code not in followed), next(iter(codes.values())))
+    consequences = (EXIT_PEER_LOST, -signal.SIGTERM)
+    first = next((code for code in codes.values() if code not in consequences), next(iter(codes.values())))
     return 128 - first if first < 0 else first
 
 
 @contextmanager
-def while_launcher_lives() -> Iterator[None]:
-    """Within, end this process by SIGTERM when the launcher that started it is gone."""
+def stop_without_launcher() -> Iterator[None]:
+    """End this process by SIGTERM when the launcher that started it is gone."""
     launcher = os.environ.get(LAUNCHER)
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(LOOK):
+        while not done.wait(POLL):
             if os.getppid() != int(launcher or 0):
                 os.kill(os.getpid(), signal.SIGTERM)
                 return

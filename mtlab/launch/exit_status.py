@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mtlab.runs.lock import LOCKED
+from mtlab.processes import EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_LOCKED
 
 FailureKind = Literal["oom", "nan", "timeout", "killed", "input", "bug"]
-
-INPUT_ERROR, FAILED = 2, 3  #: exit codes of workers, see `mtlab.training.worker`
 
 ADVICE: dict[FailureKind, str] = {
     "oom": "lower train.micro_batch (the results stay the same), or use fewer --workers",
@@ -90,17 +88,17 @@ def classify_exit(
 
     """
     code = end.code
-    if finished or code == LOCKED:
+    if finished or code == EXIT_LOCKED:
         return None
     if end.kind is not None:
         return RunFailure(end.kind, end.cause, "the queue" if end.kind == "input" else None, attempt)
-    if code in (INPUT_ERROR, FAILED) and written is not None:
+    if code in (EXIT_INPUT_ERROR, EXIT_FAILED) and written is not None:
         return RunFailure.from_json(written)
-    if code == INPUT_ERROR:
+    if code == EXIT_INPUT_ERROR:
         return RunFailure("input", f"the worker refused its input: see {end.log} in the run directory", None, attempt)
     if code is None:
         return RunFailure("killed", end.cause, None, attempt)
-    if code in (0, 1, FAILED):
+    if code in (0, 1, EXIT_FAILED):
         return RunFailure("bug", f"the worker exited with {code} without a result: see {end.log}", None, attempt)
     return RunFailure("killed", f"the worker was ended by {_cause(code)}", None, attempt)
 

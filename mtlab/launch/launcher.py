@@ -36,7 +36,8 @@ from mtlab.launch.board import (
 from mtlab.launch.exit_status import ExitStatus, RunFailure, classify_exit
 from mtlab.launch.local import LocalPool, default_workers
 from mtlab.launch.pool import Attempt, Pool
-from mtlab.runs.lock import LOCKED, PATIENCE, LockWatch
+from mtlab.processes import EXIT_LOCKED
+from mtlab.runs.lock import PATIENCE, LockWatch
 from mtlab.runs.store import Store
 
 POLL = 0.25  #: seconds between looks at locks and updates of the view
@@ -285,7 +286,7 @@ class _Launch:
         self._log("exit", run=job.id, attempt=job.attempt, code=code, kind=kind, **details)
         if finished:
             self._become(job, "done")
-        elif code == LOCKED:
+        elif code == EXIT_LOCKED:
             job.attempt -= 1
             self._become(job, "elsewhere", "another worker was faster")
         elif self.signals or self.aborted:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtlab.data.batches import Batch
 from mtlab.data.inputs import TowerInputs
-from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
+from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Experts, Intervention, Modality
 from mtlab.model.encoder import Fused, Key, draw_noise
 from mtlab.model.layers import full

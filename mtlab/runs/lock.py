@@ -27,17 +27,16 @@ from typing import Literal
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.processes import LAUNCHER, Process, current_process
+from mtlab.processes import EXIT_LOCKED, LAUNCHER, Process, current_process
 
 INTERVAL = 1.0  #: seconds between beats
 PATIENCE = 30.0  #: seconds without a beat after which a lock is stale
-LOCKED = 75  #: exit code of a worker whose run is held by another: not an attempt, to be waited for
 
 LockState = Literal["free", "live", "unsure", "stale"]
 
 
 class LockedError(UserError):
-    """Another process works on the run; the worker exits with `LOCKED`."""
+    """Another process works on the run; the worker exits with `EXIT_LOCKED`."""
 
 
 def lock_path(run: Path) -> Path:
@@ -156,7 +155,7 @@ def guard(run: Path) -> Iterator[None]:
 
 def _die(run: Path) -> None:
     print(f"mtlab: {run} was taken over by another worker; stopping here", file=sys.stderr, flush=True)
-    os._exit(LOCKED)
+    os._exit(EXIT_LOCKED)
 
 
 class RunLock:

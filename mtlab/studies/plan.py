@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtlab.config.check import to_plain
-from mtlab.distributed.ranks import uneven
+from mtlab.distributed.ranks import describe_uneven_batch
 from mtlab.errors import nearest
 from mtlab.resolution import resolve
 from mtlab.resolution.training_code import training_code_digest
@@ -230,7 +230,7 @@ def _refuse_uneven(study: Study, cells: Sequence[Cell]) -> None:
     """Each of several processes needs the same share of every batch."""
     for cell in cells:
         batch = cell.config["train"]["batch"]
-        if problem := uneven(study.keys.resources.processes, batch, resolve.contrasted(cell.config)):
+        if problem := describe_uneven_batch(study.keys.resources.processes, batch, resolve.contrasted(cell.config)):
             raise study.error(f"{problem} ({cell.row.label})", "resources.processes")
 
 

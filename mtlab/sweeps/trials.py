@@ -1,4 +1,4 @@
-"""From a trial's parameters to its runs: a cell of the same kind as an ablation's, with the same ids."""
+"""The runs of a trial: a cell of the same kind as an ablation's, with the same ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.distributed.ranks import uneven
+from mtlab.distributed.ranks import describe_uneven_batch
 from mtlab.errors import UserError
 from mtlab.resolution import resolve
 from mtlab.studies.axes import Value, with_value
@@ -16,7 +16,7 @@ from mtlab.studies.expand import StudyRow
 from mtlab.studies.plan import Plan, entries, run_configs, runs_of
 from mtlab.sweeps.variants import PreparedSweep, Variant
 
-TRIAL = "trial"  #: stands among a trial's axes, beside those of its variant
+TRIAL = "trial"  #: name of an axis that a trial has beside those of its variant
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TrialRuns:
 
 
 def with_parameters(config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Put parameters into a configuration, in the order in which they were drawn; nothing is checked."""
+    """Set parameters in a configuration, in the order in which they were suggested; nothing is checked."""
     result = dict(config)
     for path, value in params.items():
         result = with_value(result, Value({path: value}, ""))
@@ -56,7 +56,7 @@ def trial_runs(
         prepared: the sweep.
         variant: whose trial it is.
         number: of the trial, from 0.
-        params: path → value of the setting, as drawn.
+        params: path → value of the setting.
         price: what an example costs.
 
     Raises:
@@ -66,13 +66,13 @@ def trial_runs(
     study, own = prepared.sweep.study, variant.cell.row
     config = resolve.resolve(with_parameters(own.config, params))
     processes = study.keys.resources.processes
-    if problem := uneven(processes, config["train"]["batch"], resolve.contrasted(config)):
+    if problem := describe_uneven_batch(processes, config["train"]["batch"], resolve.contrasted(config)):
         raise UserError(problem, key="resources.processes")
     named = Value({TRIAL: number}, f"trial {number}", named=True)
     cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, config), price, prepared.families)
     plan = Plan(study, (cell,), runs_of([cell], study.seeds))
     made = entries(plan)
-    # What was drawn stands in analyses as axes do, and is what tells this row from its variant's.
+    # Parameters are axes in analyses, and are what distinguishes this row from its variant's.
     row = made["rows"][0] | {"differences": dict(params)}
     runs = [run | {"axes": run["axes"] | dict(params)} if run["cell"] == cell.id else run for run in made["runs"]]
     return TrialRuns(cell, row | {"axes": row["axes"] | dict(params)}, tuple(runs), run_configs(plan))

@@ -1,7 +1,7 @@
-"""From a sweep's file to its variants: each with the settings that it keeps, and the space that is searched around it.
+"""The variants of a sweep: each with its fixed settings and its search space.
 
-Everything that a search could stumble over later is tried here, at plan time: each end of each range and each choice,
-in each variant that has it.
+Errors that a search would meet later are raised here, at plan time: each end of each range and each choice is tried in
+each variant that has it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mtlab.config.load import COMMAND_LINE
-from mtlab.distributed.ranks import uneven
+from mtlab.distributed.ranks import describe_uneven_batch
 from mtlab.errors import UserError, nearest
 from mtlab.resolution import resolve
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
@@ -33,14 +33,14 @@ UNSEARCHED = {
 class Variant:
     """One variant of a sweep."""
 
-    cell: Cell  #: as it is without any search
-    space: tuple[SearchParameter, ...]  #: in the order in which they are drawn
-    start_points: tuple[Mapping[str, Any], ...]  #: what is tried first, in Optuna's values; the rest of each is drawn
+    cell: Cell  #: of the settings without any search
+    space: tuple[SearchParameter, ...]  #: in the order in which they are suggested
+    start_points: tuple[Mapping[str, Any], ...]  #: in Optuna's values; the sampler adds what a point leaves out
     remarks: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
-        """Its name in tables."""
+        """Its label in tables."""
         return self.cell.row.label
 
     @property
@@ -51,7 +51,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class PreparedSweep:
-    """A sweep with everything known that is known before a search."""
+    """A sweep, expanded into variants."""
 
     sweep: Sweep
     variants: tuple[Variant, ...]
@@ -59,12 +59,12 @@ class PreparedSweep:
 
     @property
     def as_plan(self) -> Plan:
-        """The variants as they are, as a study would run them: what a machine must be able to run."""
+        """The plan of the variants without any search: what a machine must be able to run."""
         cells = tuple(variant.cell for variant in self.variants)
         return Plan(self.sweep.study, cells, runs_of(cells, self.sweep.study.seeds))
 
     def definition(self, variant: Variant) -> dict[str, Any]:
-        """Return all that a variant's search depends on: it may not change once the search has begun."""
+        """Return what a variant's search depends on: it may not change once the search has begun."""
         return {
             "variant": variant.cell.identity.hashed,
             "space": {each.path: each.to_json() for each in variant.space},
@@ -73,7 +73,7 @@ class PreparedSweep:
 
 
 def prepare(sweep: Sweep, price: CostFunction) -> PreparedSweep:
-    """Expand a sweep into variants, and try everything that its searches may come upon.
+    """Expand a sweep into variants, and try the ends of their search spaces.
 
     Raises:
         UserError: anything in variants, spaces, start points, objectives or constraints is wrong.
@@ -140,14 +140,14 @@ def _check_paths(sweep: Sweep) -> None:
 
 
 def _decides(path: str, sweep: Sweep, condition: str) -> bool:
-    """Tell whether what is searched at `path` may change the setting that a condition looks at."""
+    """Can a parameter at `path` change the setting that a condition refers to?"""
     if sweep.space[path] == DEFAULT:
         return condition.startswith("manager.") and condition != "manager.name"
     return overlap(condition, path)
 
 
 def _refuse_set(sweep: Sweep) -> None:
-    """Refuse a space that would overwrite what this file or the command line sets."""
+    """Refuse a space that would overwrite a setting of this file or the command line."""
     for path, written in sweep.space.items():
         for key, (where, _) in sweep.study.source.places.items():
             setting = key.removeprefix("set.")
@@ -158,7 +158,7 @@ def _refuse_set(sweep: Sweep) -> None:
 
 
 def _space(sweep: Sweep, cell: Cell) -> tuple[SearchParameter, ...]:
-    """Gather what is searched in one variant: what conditions on its fixed settings leave out is left out here."""
+    """Return the search space of one variant, without parameters whose conditions its fixed settings do not meet."""
     own = _own(sweep, cell)
     listed = [each for written in sweep.space.values() for each in (own if written == DEFAULT else [written])]
     found = []
@@ -173,7 +173,7 @@ def _space(sweep: Sweep, cell: Cell) -> tuple[SearchParameter, ...]:
 
 
 def _possible(each: SearchParameter, searched: Collection[str], config: Mapping[str, Any]) -> bool:
-    """Tell whether the settings that are not searched leave room for a parameter."""
+    """Can a parameter's conditions be met, given the settings that are not searched?"""
     when = {path: value for path, value in each.when.items() if path not in searched}
     unless = {path: value for path, value in each.unless.items() if path not in searched}
     barred = bool(each.unless) and len(unless) == len(each.unless) and holds(unless, config)
@@ -181,7 +181,7 @@ def _possible(each: SearchParameter, searched: Collection[str], config: Mapping[
 
 
 def _own(sweep: Sweep, cell: Cell) -> list[SearchParameter]:
-    """Return the manager's own space, without the options that the file or the variant sets, or searches itself."""
+    """Return the manager's own space, without options that the file or the variant sets or searches itself."""
     if DEFAULT not in sweep.space.values():
         return []
     manager = cell.row.config["manager"]
@@ -203,7 +203,7 @@ def _own(sweep: Sweep, cell: Cell) -> list[SearchParameter]:
 
 
 def _paths_of(cell: Cell) -> set[str]:
-    """Return the paths that a variant's own values set, options of whole nodes included."""
+    """Return the paths that a variant's axis values set, options of whole nodes included."""
     paths: set[str] = set()
     for value in cell.row.values.values():
         for path, setting in value.settings.items():
@@ -223,7 +223,7 @@ def _refuse_own_value(sweep: Sweep, cell: Cell, each: SearchParameter) -> None:
 def _try_ends(
     sweep: Sweep, cell: Cell, space: Sequence[SearchParameter], price: CostFunction, families: ParentStudies
 ) -> None:
-    """Try both ends of each range, and each choice, with the other settings as they are; find their parents too."""
+    """Resolve the variant with each end of each range and each choice in turn, parents included."""
     for index, each in enumerate(space):
         config = _enabled(sweep, cell, each, space[:index])
         for value in each.values:
@@ -242,15 +242,15 @@ def _try_ends(
 
 
 def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -> None:
-    """Each of several processes needs the same share of every batch that may be drawn."""
+    """Refuse a space with batches that several processes cannot share evenly."""
     processes = sweep.keys.resources.processes
     if processes == 1:
         return
     deciding = [each for each in space if any(overlap(each.path, path) for path in ("train.batch", "task"))]
     drawn = next((each for each in deciding if overlap(each.path, "train.batch") and not each.conditions), None)
-    if drawn is None:  # else the variant's own batch is never trained with
+    if drawn is None:  # else the variant's own batch size is never used
         batch = cell.config["train"]["batch"]
-        if problem := uneven(processes, batch, resolve.contrasted(cell.config)):
+        if problem := describe_uneven_batch(processes, batch, resolve.contrasted(cell.config)):
             raise sweep.error(f"{problem} ({cell.row.label})", "resources.processes")
     for each in sorted(deciding, key=lambda each: each is not drawn):
         config = _enabled(sweep, cell, each, space[: space.index(each)])
@@ -258,16 +258,16 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -
             config = with_value(config, Value({drawn.path: drawn.values[0]}, ""))
         for value in each.grid(processes):
             tried = resolve.fill_defaults(with_value(config, Value({each.path: value}, "")))
-            if problem := uneven(processes, tried["train"]["batch"], resolve.contrasted(tried)):
-                told = f"{cell.row.label} may draw {plain_label(value)}: {problem} (resources.processes)"
+            if problem := describe_uneven_batch(processes, tried["train"]["batch"], resolve.contrasted(tried)):
+                problem = f"{cell.row.label} may draw {plain_label(value)}: {problem} (resources.processes)"
                 hint = "" if each.kind == "choice" else "; say choice: […]"
                 if each.kind == "int" and not each.log:
                     hint = f"; start at a multiple of {processes}, and say step: {processes}"
-                raise sweep.error(told + hint, f"space.{each.path}")
+                raise sweep.error(problem + hint, f"space.{each.path}")
 
 
 def _enabled(sweep: Sweep, cell: Cell, each: SearchParameter, earlier: Sequence[SearchParameter]) -> Mapping[str, Any]:
-    """Return the variant's settings, with those changed that the conditions of a parameter ask for."""
+    """Return the variant's settings, changed so that the conditions of a parameter are met."""
     candidates: list[Mapping[str, Any]] = [cell.row.config]
     for other in earlier:
         if any(overlap(path, other.path) for path in each.conditions):
@@ -305,7 +305,7 @@ def _points(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -> tuple
     several = isinstance(sweep.keys.start_from, list)
     for index, point in enumerate(sweep.start_from):
         if point == DEFAULT:
-            points.append(dict(_as_it_is(cell, space, remarks)))
+            points.append(dict(_default_point(cell, space, remarks)))
             continue
         try:
             points.append(
@@ -317,8 +317,8 @@ def _points(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -> tuple
     return tuple(points), tuple(remarks)
 
 
-def _as_it_is(cell: Cell, space: Sequence[SearchParameter], remarks: list[str]) -> Iterator[tuple[str, Any]]:
-    """Encode the settings that a variant has without any search; what lies outside of its range is drawn instead."""
+def _default_point(cell: Cell, space: Sequence[SearchParameter], remarks: list[str]) -> Iterator[tuple[str, Any]]:
+    """Encode the variant's own settings; what lies outside of its range is left to the sampler."""
     for each in space:
         value = lookup(cell.row.config, each.path)
         if value is None and None not in each.values:

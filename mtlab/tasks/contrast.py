@@ -22,7 +22,7 @@ from mtlab.towers.base import Features
 
 if TYPE_CHECKING:
     from mtlab.data.inputs import TowerInputs
-    from mtlab.distributed.group import ProcessGroup
+    from mtlab.distributed.process_group import ProcessGroup
     from mtlab.model.forward import ForwardContext
 
 

@@ -137,7 +137,7 @@ def look_through(
         look: runs one pass, over a batch that is still on the CPU.
 
     """
-    seen = [look(loader.batch(rows)) for rows in context.group.share(loader.passes(batch), between)]
+    seen = [look(loader.batch(rows)) for rows in context.group.shard(loader.evaluation_rows(batch), between)]
     if context.group.world_size == 1:
         return Gathered(seen)
     joined = context.group.all_gather_objects([each.to("cpu") for each in seen])

@@ -165,38 +165,38 @@ class Pretraining(Task):
         """Run each objective in a pass of its own; the towers read plain texts and pictures once for all of them."""
         found: dict[str, Tensor] = {}
         image = read(context, "image", batch.image)
-        if self.mlm is not None and batch.masked is not None and len(batch.masked.places):
+        if self.mlm is not None and batch.masked is not None and len(batch.masked.positions):
             found["mlm"] = objectives.classification(
-                self.guessed(context, batch.masked, image.experts), batch.masked.right
+                self.guessed(context, batch.masked, image.experts), batch.masked.labels
             )
         if self.itm is None and self.itc is None:
             return found
         text = read(context, "text", batch.text)
         if "itm" in self.config.objectives:
-            assert batch.mismatched is not None, "the task wants them"
-            logits = self.matched(context, batch.mismatched, text.experts, image.experts)
-            found["itm"] = objectives.classification(logits, batch.mismatched.matches)
+            assert batch.matching is not None, "the task wants them"
+            logits = self.matched(context, batch.matching, text.experts, image.experts)
+            found["itm"] = objectives.classification(logits, batch.matching.labels)
         if self.itc is not None:
-            assert batch.identities is not None, "the task wants them"
-            found |= self._contrasted(context, text, image, batch.identities)
+            assert batch.image_ids is not None, "the task wants them"
+            found |= self._contrasted(context, text, image, batch.image_ids)
         return found
 
     def guessed(self, context: ForwardContext, masked: MaskedTexts, image: Experts) -> Tensor:
         """Tell the hidden words of captions, shown with their pictures → logits [n, V]."""
         assert self.mlm is not None, "asked by who learns it"
-        text = context.experts("text", context.features("text", masked.words))
+        text = context.experts("text", context.features("text", masked.inputs))
         with context.autocast():
             states = context.fuse(text, image, name="masked words", tokens=("text",)).text
-            words: Tensor = self.mlm(states.flatten(0, 1)[masked.places])
+            words: Tensor = self.mlm(states.flatten(0, 1)[masked.positions])
         return full(words)
 
-    def matched(self, context: ForwardContext, mismatched: MatchingPairs, text: Experts, image: Experts) -> Tensor:
+    def matched(self, context: ForwardContext, matching: MatchingPairs, text: Experts, image: Experts) -> Tensor:
         """Tell whether captions match the pictures that they are shown with → logits [B, 2]."""
         assert self.itm is not None, "asked by who learns it"
-        if mismatched.images is not None:
-            image = image.and_then(context.experts("image", context.features("vision", mismatched.images)))
+        if matching.negatives is not None:
+            image = image.and_then(context.experts("image", context.features("vision", matching.negatives)))
         with context.autocast():
-            fused = context.fuse(text, image.at(mismatched.shown), name="matching", tokens=())
+            fused = context.fuse(text, image.at(matching.image_index), name="matching", tokens=())
             logits: Tensor = self.itm(fused.pooled)
         return full(logits)
 
@@ -215,7 +215,7 @@ class Pretraining(Task):
 
     def units(self, batch: Batch) -> dict[str, int]:
         """Hidden tokens; else pairs."""
-        hidden = {} if batch.masked is None else {"mlm": len(batch.masked.places)}
+        hidden = {} if batch.masked is None else {"mlm": len(batch.masked.positions)}
         return {loss: len(batch) for loss in learnt(self.config) if loss != "mlm"} | hidden
 
     def weights(self) -> Mapping[str, float]:

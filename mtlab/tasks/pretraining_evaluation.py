@@ -67,8 +67,8 @@ def _look(context: ForwardContext, task: Pretraining, chosen: Batch) -> Seen:
     pictures = context.experts("image", image)
     if task.mlm is not None:
         assert batch.masked is not None, "the task wants them"
-        words, right = task.guessed(context, batch.masked, pictures), batch.masked.right
-        caption = batch.masked.places // batch.masked.words[0].shape[1]  # of each hidden word, [n]
+        words, right = task.guessed(context, batch.masked, pictures), batch.masked.labels
+        caption = batch.masked.positions // batch.masked.inputs[0].shape[1]  # of each hidden word, [n]
         counts = torch.bincount(caption, minlength=len(batch))
         hits = torch.zeros(len(batch), device=context.device).index_add(0, caption, (words.argmax(1) == right).float())
         # A caption without a single word (cut, or of signs alone) has nothing to guess, and nothing wrong.
@@ -77,9 +77,9 @@ def _look(context: ForwardContext, task: Pretraining, chosen: Batch) -> Seen:
         return Seen(chosen.rows, found, units)
     text = context.features("text", batch.text)
     if task.itm is not None:
-        assert batch.mismatched is not None, "the task wants them"
-        matches = batch.mismatched.matches
-        logits = task.matched(context, batch.mismatched, context.experts("text", text), pictures)
+        assert batch.matching is not None, "the task wants them"
+        matches = batch.matching.labels
+        logits = task.matched(context, batch.matching, context.experts("text", text), pictures)
         add("itm", F.cross_entropy(logits, matches, reduction="none"), (logits.argmax(1) == matches).float())
     if task.itc is not None:
         with context.autocast():

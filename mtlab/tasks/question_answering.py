@@ -71,7 +71,7 @@ class QuestionAnswering(Classification):
     def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
         """Judge each example; where annotators answered it, accuracy is how far they agree."""
         judged = super().evaluate(context, loader, batch, between)
-        answers = loader.extras.answers
+        answers = loader.options.answers
         if answers is None or judged.predictions is None:
             return judged
         accuracy = np.array(

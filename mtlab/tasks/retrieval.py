@@ -81,9 +81,9 @@ class Retrieval(Task):
 
     def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
         """Contrast, and matching against hard negatives."""
-        assert batch.identities is not None, "the task wants them"
+        assert batch.image_ids is not None, "the task wants them"
         text, image = read(context, "text", batch.text), read(context, "image", batch.image)
-        positives = objectives.same_image(context.group.all_gather(batch.identities))
+        positives = objectives.same_image(context.group.all_gather(batch.image_ids))
         scores = compared(context, self.itc, text.features, image.features)
         return {
             "itc": objectives.contrastive(scores, positives),

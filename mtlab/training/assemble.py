@@ -19,7 +19,7 @@ from mtlab.data.base import DATASETS, Dataset, Split
 from mtlab.data.batches import Loader
 from mtlab.data.inputs import InputSource
 from mtlab.data.shards.streaming.batch_loader import StreamingLoader
-from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
+from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import Modality
 from mtlab.model.forward import Runtime
 from mtlab.recording import probe
@@ -93,7 +93,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
 
     """
     train = check_config(TrainConfig, config["train"])
-    chosen = device(train.device, group.local_rank, group.local_ranks)
+    chosen = device(train.device, group.local_rank, group.local_world_size)
     runtime = Runtime(chosen, bf16=train.precision == "bf16")
     entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)

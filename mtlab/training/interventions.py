@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from mtlab.data.batches import Batch, Loader
-from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
+from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Modality
 from mtlab.managers.interventions import replaced, token_mean, uniform, without
 from mtlab.model.encoder import Fused, Key

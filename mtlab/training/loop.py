@@ -13,7 +13,7 @@ import torch
 from mtlab.config.schema import MetricsConfig, TrainConfig
 from mtlab.data.batches import Batch, Loader, prefetch
 from mtlab.data.shards.streaming.batch_loader import StreamingLoader
-from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
+from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.errors import UserError, nearest
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.recording.trace import Trace, recorded_steps
@@ -183,7 +183,7 @@ class Loop:
         better = progress.update(values[parts.metrics.choose], parts.metrics.mode, parts.train.patience)
         if better and parts.group.is_main:
             chosen = {"step": progress.step, "metric": parts.metrics.choose, "value": progress.best}
-            progress.best_seal = checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
+            progress.best_checksum = checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
         print(self._line(values), flush=True)
 
     def _line(self, values: Mapping[str, float]) -> str:
@@ -252,11 +252,11 @@ class Loop:
         train, ranks, task = self.parts.train, self.parts.group.ranks, self.parts.model.task
         micro = train.micro_batch or train.batch
         if task.contrasts(task.config, train.batch) is not None:
-            micro //= ranks.ranks  # each process has its share of every contrast
+            micro //= ranks.world_size  # each process has its share of every contrast
         steps = self.parts.training.steps(self.parts.seed, train.batch, micro, self.progress.step, ranks)
         if self.parts.runtime.device.type != "cuda":
             return steps
-        return prefetch(tuple(batch.pinned() for batch in micro_batches) for micro_batches in steps)
+        return prefetch(tuple(batch.pin_memory() for batch in micro_batches) for micro_batches in steps)
 
 
 def _say(line: str) -> None:

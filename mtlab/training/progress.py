@@ -15,7 +15,7 @@ class Progress:
     validated: int = 0  #: step of the last validation
     best: float | None = None  #: value of the choosing metric at `best_step`
     best_step: int = 0
-    best_seal: str | None = None  #: of the file of the best checkpoint; None: written before there were seals
+    best_checksum: str | None = None  #: of the best checkpoint's file; None until it is written
     worse: int = 0  #: validations since then
     stopped: bool = False  #: by `train.patience`
     loss_sum: float = 0.0  #: of the steps since the last logged one
@@ -27,7 +27,7 @@ class Progress:
         self.validated = self.step
         better = self.best is None or (value > self.best if mode == "max" else value < self.best)
         if better:
-            self.best, self.best_step, self.best_seal, self.worse = value, self.step, None, 0
+            self.best, self.best_step, self.best_checksum, self.worse = value, self.step, None, 0
         else:
             self.worse += 1
             self.stopped = patience is not None and self.worse >= patience
@@ -35,4 +35,4 @@ class Progress:
 
     def forget_best(self) -> None:
         """Let the next validation be the best: the weights of the best so far are gone."""
-        self.best, self.best_step, self.best_seal, self.worse = None, 0, None, 0
+        self.best, self.best_step, self.best_checksum, self.worse = None, 0, None, 0

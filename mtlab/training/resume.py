@@ -42,11 +42,7 @@ def left(last: Path, best: Path, tell: Callable[[str], None]) -> Left | None:
     except checkpoints.CorruptError as error:
         tell(f"{error}: set aside as {checkpoints.set_aside(last).name}; {ANEW}")
         return None
-    try:
-        progress = Progress(**known)
-    except TypeError:  # a file from before there were seals, whose metadata no checksum covers
-        tell(f"{last.name} does not say how far it is: set aside as {checkpoints.set_aside(last).name}; {ANEW}")
-        return None
+    progress = Progress(**known)
     found, step = chosen(best, progress, tell)
     if found:
         return Left(tensors, progress)
@@ -67,9 +63,6 @@ def chosen(best: Path, progress: Progress, tell: Callable[[str], None]) -> tuple
     except checkpoints.CorruptError as error:
         tell(f"{error}: set aside as {checkpoints.set_aside(best).name}")
         return False, 0
-    step = about.get("step")
-    if not isinstance(step, int):
-        tell(f"{best.name} does not say of which step it is: set aside as {checkpoints.set_aside(best).name}")
-        return False, 0
-    known = progress.best_seal in (None, checksums.read(best))
+    step: int = about["step"]
+    known = progress.best_checksum in (None, checksums.read(best))
     return known and step == progress.best_step and step > 0, step

@@ -33,11 +33,11 @@ class Sources:
 
     text: InputSource
     vision: InputSource
-    extras: BatchOptions
+    options: BatchOptions
 
     def loader(self, examples: Sequence[Example]) -> Loader:
         """Make the batches of a split."""
-        return Loader(examples, self.text, self.vision, self.extras)
+        return Loader(examples, self.text, self.vision, self.options)
 
 
 def running(config: Mapping[str, Any], cached: Collection[TowerKind]) -> set[TowerKind]:
@@ -99,14 +99,14 @@ def gather(
 
     task, options = task_of(config)
     wants = task.wants(options)
-    extras = BatchOptions(
+    batch_options = BatchOptions(
         answers=tuple(answers) if wants.scores and "scores" in dataset.offers(dataset.config) else None,
-        hiding=None if wants.mask_share is None else _hiding(wants, towers["text"]),
-        mismatches=wants.mismatches,
-        mismatches_in_training=wants.mismatches_in_training,
-        identities=wants.identities,
+        masking=None if wants.mask_share is None else _text_masking(wants, towers["text"]),
+        negatives=wants.mismatches,
+        negatives_in_training=wants.mismatches_in_training,
+        image_ids=wants.identities,
     )
-    return Sources(source("text"), source("vision"), extras)
+    return Sources(source("text"), source("vision"), batch_options)
 
 
 def training_batches(
@@ -132,12 +132,12 @@ def training_batches(
         transform = AugmentedPreprocessing(build_transform({**node, "size": fitting.size}), fitting)
     if fitting is not None and isinstance(dataset, ShardedDataset):
         reader = SampleLoader(dataset.stream("train"), transform or TowerPreprocessing(fitting), workers=train.readers)
-        return StreamingLoader(reader, dataset, Collator(sources.text, sources.extras))
+        return StreamingLoader(reader, dataset, Collator(sources.text, sources.options))
     augmented = None if transform is None else AugmentedImages(transform, dataset)
-    return Loader(dataset.examples("train"), sources.text, sources.vision, sources.extras, augmented)
+    return Loader(dataset.examples("train"), sources.text, sources.vision, sources.options, augmented)
 
 
-def _hiding(wants: Wants, tower: Tower[Any]) -> TextMasking:
+def _text_masking(wants: Wants, tower: Tower[Any]) -> TextMasking:
     vocabulary = tower.vocabulary()
     if vocabulary is None:
         raise UserError("its tokeniser has no mask token: no word can be hidden from it", key="text.name")

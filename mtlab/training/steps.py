@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.data.batches import Batch
-from mtlab.distributed.group import SINGLE_PROCESS, ProcessGroup
+from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.model.forward import ForwardContext, MicroStep, Runtime
 from mtlab.seeding import seed_dropout
 from mtlab.tasks.build import TaskModel

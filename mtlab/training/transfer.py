@@ -126,7 +126,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         except (FileNotFoundError, checkpoints.CorruptError) as error:
             told = "is lost" if isinstance(error, FileNotFoundError) else str(error)
             raise UserError(f"{told}: {checkpoints.ADVICE}", file=path, key="init_from") from None
-    if path.is_file() and checksums.broken(path):
+    if path.is_file() and checksums.verify(path) is False:
         raise UserError("has changed since it was written (its checksum differs)", file=path, key="init_from")
     return {name: tensor for name, tensor in read_tensors(path).items() if isinstance(tensor, Tensor)}
 

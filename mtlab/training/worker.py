@@ -16,15 +16,15 @@ from mtlab import files
 from mtlab.config.nodes import lookup_options
 from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
-from mtlab.distributed import process_group
-from mtlab.distributed.group import ProcessGroup
-from mtlab.distributed.ranks import uneven
-from mtlab.distributed.torchrun import PEER_LOST
+from mtlab.distributed import torch_process_group
+from mtlab.distributed.process_group import ProcessGroup
+from mtlab.distributed.ranks import describe_uneven_batch
 from mtlab.errors import UserError
-from mtlab.processes import LAUNCHER
-from mtlab.runs import schemas, sums
+from mtlab.processes import EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_INTERRUPTED, EXIT_LOCKED, EXIT_PEER_LOST, LAUNCHER
+from mtlab.runs import schemas
 from mtlab.runs.checkpoints import CorruptError
-from mtlab.runs.lock import LOCKED, LockedError, RunLock
+from mtlab.runs.lock import LockedError, RunLock
+from mtlab.runs.results import write_result
 from mtlab.training import environment, failures
 from mtlab.training.assemble import assemble, trace_of
 from mtlab.training.finish import finish
@@ -32,8 +32,6 @@ from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.loop import Loop, Parts, headline
 from mtlab.training.resume import ANEW
 from mtlab.training.transfer import source, start_from
-
-INPUT_ERROR, FAILED, INTERRUPTED = 2, 3, 130
 
 
 def train(run_dir: Path, *, plugins: bool = True) -> int:
@@ -55,14 +53,14 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
             print(f"{run_dir} is finished already")
         return 0
     try:
-        with process_group.join_group() as group:
+        with torch_process_group.init_process_group() as group:
             return train_in(group, run_dir, plugins=plugins)
     except UserError as error:
         print(f"mtlab: {error}", file=sys.stderr)
-        return INPUT_ERROR
-    except process_group.PeerLostError as error:
+        return EXIT_INPUT_ERROR
+    except torch_process_group.PeerLostError as error:
         print(f"mtlab: another process of this run has ended ({error})", file=sys.stderr)
-        return PEER_LOST
+        return EXIT_PEER_LOST
 
 
 def train_in(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) -> int:
@@ -80,16 +78,16 @@ def train_in(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) -> int
         except LockedError as error:
             if group.is_main:
                 print(f"mtlab: {error}", file=sys.stderr)
-            return LOCKED
+            return EXIT_LOCKED
         except UserError as error:
             if group.is_first_to_fail():
                 print(f"mtlab: {error}", file=sys.stderr)
-            return INPUT_ERROR
+            return EXIT_INPUT_ERROR
         except Interrupted as error:
             print(f"interrupted by {error}; `mtlab train {run_dir}` goes on from here", flush=True)
             return error.exit_code
         except KeyboardInterrupt:
-            return INTERRUPTED
+            return EXIT_INTERRUPTED
 
 
 @contextmanager
@@ -122,19 +120,19 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
     if group.is_main:
         with suppress(FileNotFoundError, UserError):  # no attempt yet; or damaged: they are counted anew
             known = files.read_json(run_dir / "state.json")
-            schemas.check(known, {"attempt": schemas.whole}, run_dir / "state.json")
+            schemas.check(known, schemas.StateFile, run_dir / "state.json")
             attempt += known["attempt"]
         (run_dir / "failure.json").unlink(missing_ok=True)
     attempt = group.broadcast_object(attempt)
     try:
         config = files.read_json(run_dir / "config.json")
-        schemas.check(config, schemas.CONFIG | {"config": {}, "cell": schemas.text}, run_dir / "config.json")
+        schemas.check(config, schemas.ConfigFile, run_dir / "config.json")
         try:
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
         except CorruptError as error:  # the best checkpoint was damaged after it was written: going on notices it
             print(f"{error}: {ANEW}", flush=True)
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
-    except process_group.PeerLostError:
+    except torch_process_group.PeerLostError:
         raise
     except Exception as error:
         failure = failures.described(error, attempt)
@@ -143,7 +141,7 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
                 traceback.print_exc()
             print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
             files.write_json(run_dir / "failure.json", failure)
-        return INPUT_ERROR if failure["kind"] == "input" else FAILED
+        return EXIT_INPUT_ERROR if failure["kind"] == "input" else EXIT_FAILED
     return 0
 
 
@@ -157,7 +155,7 @@ def _train(
     plugins: bool,
 ) -> None:
     config, seed = run_config["config"], run_config["seed"]
-    device = environment.device(config["train"]["device"], group.local_rank, group.local_ranks)
+    device = environment.device(config["train"]["device"], group.local_rank, group.local_world_size)
     threads = config["train"]["threads"]
     torch.set_num_threads(threads)
     environment.keep_freed_memory()
@@ -169,7 +167,7 @@ def _train(
     _refuse_changed_data(config["data"], run_config["identity"])
     run = assemble(config, seed, group)
     task, batch = run.model.task, run.train.batch
-    if problem := uneven(group.world_size, batch, task.contrasts(task.config, batch)):
+    if problem := describe_uneven_batch(group.world_size, batch, task.contrasts(task.config, batch)):
         raise UserError(problem, key="train.batch")
     if config["init_from"] is not None:
         path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
@@ -193,22 +191,10 @@ def _train(
     group.barrier()  # until the best checkpoint lies there, which all read now
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
     if group.is_main:
-        _conclude(run_dir, result)
+        write_result(run_dir, result)
     group.barrier()  # an early end of one would look like the end of all
     shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
     print(f"finished after {progress.step} steps: {shown}", flush=True)
-
-
-def _conclude(run_dir: Path, result: Mapping[str, Any]) -> None:
-    """Write the result, which says that the run is finished."""
-    text = files.json_text(result)
-    sums.write(run_dir, text)
-    with files.atomic_write(run_dir / "result.json") as scratch:
-        scratch.write_text(text, encoding="utf-8")
-        files.sync(scratch)
-        # All that resuming needs is needed no more: two thirds of a run's disk space. The result is on the disk by now;
-        # killed before it has its name, the run is trained again, with the same result.
-        (run_dir / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
 
 
 def _refuse_changed_data(node: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

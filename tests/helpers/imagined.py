@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.runs.lock import LOCKED, LockedError, RunLock
+from mtlab.processes import EXIT_LOCKED
+from mtlab.runs.lock import LockedError, RunLock
+from mtlab.runs.results import write_result
 
 INTERVAL, PATIENCE = 0.1, 5.0  #: of the lock
 BEST = 3e-3  #: the learning rate that is best
@@ -88,7 +90,7 @@ def work(run: Path) -> int:
         with RunLock(run, interval=INTERVAL, patience=PATIENCE):
             return 0 if (run / "result.json").exists() else _attempt(run)
     except LockedError:
-        return LOCKED
+        return EXIT_LOCKED
 
 
 def _attempt(run: Path) -> int:
@@ -134,7 +136,7 @@ def train(run: Path, behaviour: Any, asked: Sequence[int] = ()) -> int:
         "interventions": None,
         "mixes": {},
     }
-    files.write_json(run / "result.json", result)
+    write_result(run, result)
     return 0
 
 
@@ -176,7 +178,7 @@ class Opened:
             with self.storage.exclusive():
                 stored = PlanFile(self.store, to_json(self.prepared))
                 for search in self.searches:
-                    search.rescue(search.status(), token)
+                    search.release_orphans(search.status(), token)
                     search.retry()
             driver = Driver(
                 self.prepared,

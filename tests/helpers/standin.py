@@ -20,7 +20,9 @@ from typing import Any
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.runs.lock import LOCKED, LockedError, RunLock
+from mtlab.processes import EXIT_LOCKED
+from mtlab.runs.lock import LockedError, RunLock
+from mtlab.runs.results import write_result
 
 INTERVAL, PATIENCE = 0.1, 5.0  #: of the lock
 STEPS = 12
@@ -93,7 +95,7 @@ def work(run: Path) -> int:
         with RunLock(run, interval=INTERVAL, patience=PATIENCE):
             return 0 if (run / "result.json").exists() else attempt(run)
     except LockedError:
-        return LOCKED
+        return EXIT_LOCKED
 
 
 def attempt(run: Path) -> int:
@@ -143,9 +145,7 @@ def train(run: Path, content: Any, number: int) -> int:
                 return 128 + asked[0]
             if step == config["steps"] // 2 + 1:  # not at a checkpoint
                 trouble.strike()
-    files.write_json(
-        run / "result.json", {"format": 1, "steps": step, "value": value, "metrics": {"val/accuracy": score(value)}}
-    )
+    write_result(run, {"format": 1, "steps": step, "value": value, "metrics": {"val/accuracy": score(value)}})
     return 0
 
 

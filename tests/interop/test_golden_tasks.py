@@ -67,8 +67,8 @@ def test_masked_words_and_matching(name: str) -> None:
     wrong = (matches == 0).nonzero().squeeze(1)
     shown = torch.arange(len(matches))
     shown[wrong] = len(matches) + torch.arange(len(wrong))
-    mismatched = MatchingPairs((io["itm/false_images"][wrong],), shown, matches)
-    batch = whole(bundle, masked=masked, mismatched=mismatched, identities=torch.arange(len(bundle.ids)))
+    matching = MatchingPairs((io["itm/false_images"][wrong],), shown, matches)
+    batch = whole(bundle, masked=masked, matching=matching, image_ids=torch.arange(len(bundle.ids)))
     found = losses(bundle, "pretraining", {"mlm": 1.0, "itm": 1.0}, batch)
     assert found["mlm"] == pytest.approx(float(io["loss/mlm"]), abs=1e-5)
     assert found["itm"] == pytest.approx(float(io["loss/itm"]), abs=1e-5)
@@ -91,7 +91,7 @@ def test_hard_negatives(name: str, kind: str, task: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(objectives, "draw_negatives", draw)
     identities = io["irtr_itm_itc/img_index"] if task == "retrieval" else torch.arange(len(bundle.ids))
     objective = {"itm_itc": 1.0} if task == "pretraining" else {}
-    found = losses(bundle, task, objective, whole(bundle, identities=identities))
+    found = losses(bundle, task, objective, whole(bundle, image_ids=identities))
     assert found["itc"] == pytest.approx(float(io[f"loss/{kind}.itc"]), abs=1e-5)
     assert found["itm"] == pytest.approx(float(io[f"loss/{kind}.itm"]), abs=1e-5)
     for own, theirs in zip(weights, ("weights_t2i", "weights_i2t"), strict=True):

@@ -13,9 +13,9 @@ import pytest
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.processes import LAUNCHER, Process, current_process
+from mtlab.processes import EXIT_LOCKED, LAUNCHER, Process, current_process
 from mtlab.runs import lock
-from mtlab.runs.lock import LOCKED, LockedError, LockWatch, RunLock, lock_state
+from mtlab.runs.lock import LockedError, LockWatch, RunLock, lock_state
 
 HOLD = """
 import sys, pathlib
@@ -173,7 +173,7 @@ def test_a_holder_whose_run_was_taken_over_stops(run: Path, hold: Hold) -> None:
     holder = hold(run)
     taken = {**current_process().to_json(), "host": "far-away", "token": "other", "beat": 1}
     files.write_json(lock.lock_path(run), taken)
-    assert holder.wait(5) == LOCKED
+    assert holder.wait(5) == EXIT_LOCKED
     assert holder.stderr is not None
     assert "taken over" in holder.stderr.read()
     assert files.read_json(lock.lock_path(run)) == taken  # and it leaves its successor's lock alone

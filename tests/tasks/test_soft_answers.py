@@ -10,7 +10,7 @@ import torch
 from mtlab.data.base import Example
 from mtlab.data.batches import BatchOptions, Loader
 from mtlab.data.converters.vqa_answers import normalise
-from mtlab.distributed.group import SINGLE_PROCESS
+from mtlab.distributed.process_group import SINGLE_PROCESS
 from mtlab.tasks import objectives
 from mtlab.tasks.question_answering import QuestionAnswering
 from mtlab.tasks.vqa_accuracy import consensus

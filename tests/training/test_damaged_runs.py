@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from tiny_runs import RunMaker, outcome, stopped_at
 
 from mtlab.errors import UserError
@@ -30,25 +27,6 @@ def flip(path: Path, share: float = 0.5) -> None:
     path.write_bytes(data)
 
 
-def without_what_is_new(folder: Path) -> None:
-    """Make the last checkpoint one of an older mtlab: no copies of metrics and trace, no seals."""
-    with safe_open(folder / LAST, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator
-        about = json.loads(file.metadata()["mtlab"])
-    kept = {name: held for name, held in tensors.items() if name.startswith(("model/", "optimiser/"))}
-    about = {name: value for name, value in about.items() if name not in ("seal", "best_seal")}
-    old = json.dumps({**about, checkpoints.CHECKSUM: checkpoints._checksum(kept)})
-    save_file(kept, folder / LAST, {"mtlab": old})
-
-
-def without_its_step(path: Path) -> None:
-    """Make a checkpoint one of an older mtlab, whose checksum leaves out what it says of itself: that is changed."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator
-    about = {"place": 3, checkpoints.CHECKSUM: checkpoints._checksum(tensors)}
-    save_file(tensors, path, {"mtlab": json.dumps(about)})
-
-
 DAMAGE: dict[str, tuple[Path, Callable[[Path], None]]] = {
     "last, a bit": (LAST, flip),
     "last, cut": (LAST, lambda path: path.write_bytes(path.read_bytes()[:-10])),
@@ -57,8 +35,6 @@ DAMAGE: dict[str, tuple[Path, Callable[[Path], None]]] = {
     "best, cut": (BEST, lambda path: path.write_bytes(path.read_bytes()[:-5])),
     "best, lost": (BEST, Path.unlink),
     "best, another's": (BEST, lambda path: checkpoints.save(path, {"a": torch.ones(1)}, {"step": 8, "value": 1.0})),
-    "last, without its step": (LAST, without_its_step),
-    "best, without its step": (BEST, without_its_step),
     "metrics, a bit": (METRICS, flip),
     "metrics, lost": (METRICS, Path.unlink),
     "metrics, cut": (METRICS, lambda path: path.write_bytes(path.read_bytes()[:-30])),
@@ -97,18 +73,6 @@ def test_what_is_damaged_between_two_attempts_changes_no_result(
     assert all(aside.name in said for aside in asides)
     if damage != "last, lost":  # as if nothing had been done yet
         assert any(word in said for word in ("set aside", "lost", "damaged"))
-
-
-def test_a_checkpoint_of_an_older_version_is_gone_on_from(make_run: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, old = make_run("whole"), make_run("old")
-    train(whole)
-    assert stopped_at(old, 20) == 143
-    without_what_is_new(old)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "print", lambda *_, **__: None, raising=False)
-        assert train(old) == 0
-    assert json.loads((old / "state.json").read_text())["attempt"] == 2
-    assert outcome(old) == outcome(whole)
 
 
 def test_metrics_that_are_damaged_while_it_trains_are_put_right(

@@ -9,7 +9,7 @@ from numbered import Numbers
 from mtlab.config.check import check_config
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
-from mtlab.distributed.group import SINGLE_PROCESS
+from mtlab.distributed.process_group import SINGLE_PROCESS
 from mtlab.tasks.base import Task
 from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.question_answering import QuestionAnswering

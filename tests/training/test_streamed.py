@@ -14,7 +14,7 @@ from tiny_runs import RunMaker, outcome, stopped_at, tiny_config
 from mtlab.data.batches import Batch, Loader
 from mtlab.data.shards.streaming.batch_loader import StreamingLoader
 from mtlab.data.shards.writing.convert import convert
-from mtlab.distributed.ranks import ALL, Ranks
+from mtlab.distributed.ranks import SINGLE_RANK, Ranks
 from mtlab.errors import UserError
 from mtlab.resolution.resolve import identity, resolve
 from mtlab.training import loop
@@ -139,7 +139,7 @@ def test_several_processes_share_what_one_streams(objectives: list[str], shards:
     run = assemble(tiny_config(**given), 0)
     stream = run.training
     assert isinstance(stream, StreamingLoader)
-    streams = [stream.steps(0, 4, 4, 1, ranks) for ranks in (ALL, Ranks(0, 2), Ranks(1, 2))]
+    streams = [stream.steps(0, 4, 4, 1, ranks) for ranks in (SINGLE_RANK, Ranks(0, 2), Ranks(1, 2))]
     for _ in range(3):
         alone, *parts = (next(each)[0] for each in streams)
         for rank, part in enumerate(parts):
@@ -148,21 +148,21 @@ def test_several_processes_share_what_one_streams(objectives: list[str], shards:
             assert torch.equal(pixels([part])[0], pixels([alone])[0][own])
             assert part.masked is not None
             assert alone.masked is not None
-            hidden, length = alone.masked.words[0][own], part.masked.words[0].shape[1]
-            assert torch.equal(part.masked.words[0], hidden[:, :length])
+            hidden, length = alone.masked.inputs[0][own], part.masked.inputs[0].shape[1]
+            assert torch.equal(part.masked.inputs[0], hidden[:, :length])
             if "itm" in objectives:
-                assert part.identities is not None
-                assert alone.identities is not None
-                assert torch.equal(part.identities, alone.identities[own])
+                assert part.image_ids is not None
+                assert alone.image_ids is not None
+                assert torch.equal(part.image_ids, alone.image_ids[own])
                 assert torch.equal(shown(part), shown(alone)[own])
 
 
 def shown(batch: Batch) -> torch.Tensor:
     """Give the picture that goes with each text, be it its own or not."""
-    assert batch.mismatched is not None
+    assert batch.matching is not None
     assert isinstance(batch.image, tuple)
-    assert batch.mismatched.images is None or isinstance(batch.mismatched.images, tuple)
-    return torch.cat([batch.image[0], *(batch.mismatched.images or ())])[batch.mismatched.shown]
+    assert batch.matching.negatives is None or isinstance(batch.matching.negatives, tuple)
+    return torch.cat([batch.image[0], *(batch.matching.negatives or ())])[batch.matching.image_index]
 
 
 def test_unaugmented_pixels_are_those_of_the_tower(shards: dict[str, Path]) -> None:
@@ -170,15 +170,15 @@ def test_unaugmented_pixels_are_those_of_the_tower(shards: dict[str, Path]) -> N
     (batch,) = steps(run, 1)
     whole = run.loader("train")
     assert isinstance(run.training, StreamingLoader)
-    loaded = next(run.training.loader.steps(0, 4))
+    loaded = next(run.training.samples.steps(0, 4))
     by_id = {example.id.rpartition("/")[2]: example for example in whole.examples}
     keys = [by_id[record.id].image for record in loaded.records]
     plain = whole.image.fetch(keys)
     assert isinstance(plain, tuple)
     torch.testing.assert_close(pixels([batch])[0], plain[0], rtol=0, atol=0)
-    assert batch.identities is not None
+    assert batch.image_ids is not None
     assert [keys[a] == keys[b] for a in range(4) for b in range(4)] == (
-        batch.identities[:, None] == batch.identities[None]
+        batch.image_ids[:, None] == batch.image_ids[None]
     ).flatten().tolist()
 
 

@@ -26,7 +26,7 @@ def test_a_run_leaves_what_the_store_promises(make_run: RunMaker) -> None:
         "tokens.safetensors",
         "checkpoints/best.safetensors",
         "result.json",
-        "sums.json",
+        "checksums.json",
     }
     result = json.loads((folder / "result.json").read_text())
     assert (result["format"], result["steps"], result["stopped_early"]) == (1, 30, False)

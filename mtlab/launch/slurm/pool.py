@@ -14,11 +14,12 @@ from types import TracebackType
 from typing import Any
 
 from mtlab import files
-from mtlab.launch.exit_status import FAILED, ExitStatus
+from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.pool import Attempt
 from mtlab.launch.slurm.job import FOLDER, forget_job, read_job, submit_or_find
 from mtlab.launch.slurm.queue import JobInfo, SlurmError, cancel, query_jobs_async
 from mtlab.launch.workers import Command, thread_variables, threads_of, worker_command
+from mtlab.processes import EXIT_FAILED
 from mtlab.runs.lock import lock_path
 
 SOON, LATE = 1.0, 10.0  #: seconds between looks at the queue: after something has happened, and when nothing does
@@ -206,7 +207,7 @@ class _Job:
     def _end(self, seen: JobInfo | None) -> ExitStatus:
         if seen is None:
             if files.modified_ns(self.run / "failure.json") not in (None, self._failure):
-                return ExitStatus(FAILED)
+                return ExitStatus(EXIT_FAILED)
             return ExitStatus(None, None, f"job {self.number}: the queue does not know it any more")
         end, log = seen.end(), self.run / "log.txt"
         silent = not log.exists() or log.stat().st_size == 0

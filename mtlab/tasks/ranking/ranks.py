@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlab.data.inputs import moved
+from mtlab.data.inputs import to_device
 from mtlab.managers.base import Modality
 from mtlab.model.layers import full
 from mtlab.tasks.evaluation import Evaluation, Floats
@@ -150,7 +150,7 @@ def _read(
     found: Tensor | None = None  # written in place: to join batches would take their memory twice more
     for at in range(0, len(keys), batch):
         between()
-        given = moved(fetch(keys[at : at + batch]), context.device)
+        given = to_device(fetch(keys[at : at + batch]), context.device)
         features = context.features("text" if modality == "text" else "vision", given)
         with context.autocast():
             unit = contrast.of_texts(features) if modality == "text" else contrast.of_images(features)
@@ -198,7 +198,7 @@ def _matched(
             said = np.unique(pairs.texts[part])
             read = texts.read(said.tolist(), context.device)
             several = [part[at : at + batch] for at in range(0, len(part), batch)]
-            for rows in context.group.share(several, between):
+            for rows in context.group.shard(several, between):
                 image = torch.from_numpy(np.searchsorted(shown, pairs.images[rows])).to(context.device)
                 text = torch.from_numpy(np.searchsorted(said, pairs.texts[rows])).to(context.device)
                 with context.autocast():

@@ -16,9 +16,9 @@ from several import ENVIRONMENT, HERE
 from tiny_runs import RunMaker, lines, outcome, train_apart
 from tiny_study import write_study
 
-from mtlab.distributed import process_group
-from mtlab.distributed.ranks import ALL, Ranks, uneven
-from mtlab.distributed.torchrun import exit_code
+from mtlab.distributed import torch_process_group
+from mtlab.distributed.ranks import SINGLE_RANK, Ranks, describe_uneven_batch
+from mtlab.distributed.torchrun import choose_exit_code
 from mtlab.errors import UserError
 from mtlab.launch.exit_status import ExitStatus, classify_exit
 from mtlab.launch.local import LocalPool, default_workers
@@ -132,23 +132,33 @@ def test_a_study_whose_batches_cannot_be_shared_is_not_planned(tmp_path: Path) -
 
 def test_every_place_of_a_step_is_one_processs() -> None:
     for ranks, batch, micro in ((1, 7, 3), (2, 12, 4), (3, 12, 2), (4, 4, 8)):
-        taken = [list(range(batch)[part]) for rank in range(ranks) for part in Ranks(rank, ranks).parts(batch, micro)]
+        taken = [
+            list(range(batch)[part]) for rank in range(ranks) for part in Ranks(rank, ranks).micro_batches(batch, micro)
+        ]
         assert sorted(place for part in taken for place in part) == list(range(batch))
         assert max(map(len, taken)) <= micro
-    assert [list(range(7)[part]) for part in ALL.parts(7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [list(range(7)[part]) for part in SINGLE_RANK.micro_batches(7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def test_what_cannot_be_shared() -> None:
-    assert uneven(2, 16, 8) is None
-    assert uneven(1, 7, 7) is None
-    assert uneven(4, 3, None) == "4 processes cannot share 3 evenly; they can share 4"
-    assert uneven(2, 10, 5) == "2 processes cannot share the 5 pairs evenly that are contrasted with each other"
+    assert describe_uneven_batch(2, 16, 8) is None
+    assert describe_uneven_batch(1, 7, 7) is None
+    assert describe_uneven_batch(4, 3, None) == "4 processes cannot share 3 evenly; they can share 4"
+    assert (
+        describe_uneven_batch(2, 10, 5)
+        == "2 processes cannot share the 5 pairs evenly that are contrasted with each other"
+    )
 
 
 def test_torchruns_environment_is_read() -> None:
-    assert process_group.read({"MASTER_ADDR": "node1", "HOME": "/"}) is None
-    assert process_group.read(TORCHRUN) == {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}
-    with process_group.join_group({**TORCHRUN, "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}) as group:
+    assert torch_process_group.read_environment({"MASTER_ADDR": "node1", "HOME": "/"}) is None
+    assert torch_process_group.read_environment(TORCHRUN) == {
+        "RANK": 0,
+        "WORLD_SIZE": 2,
+        "LOCAL_RANK": 0,
+        "LOCAL_WORLD_SIZE": 2,
+    }
+    with torch_process_group.init_process_group({**TORCHRUN, "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}) as group:
         assert group.world_size == 1
 
 
@@ -165,7 +175,7 @@ def test_torchruns_environment_is_read() -> None:
 def test_half_an_environment_is_refused(change: dict[str, str | None], words: str) -> None:
     given = {name: value for name, value in (TORCHRUN | change).items() if value is not None}
     with pytest.raises(UserError, match=words):
-        process_group.read(given)
+        torch_process_group.read_environment(given)
 
 
 def test_half_an_environment_ends_a_worker_in_one_line(make_run: RunMaker) -> None:
@@ -179,7 +189,7 @@ def test_half_an_environment_ends_a_worker_in_one_line(make_run: RunMaker) -> No
 def test_a_launchers_workers_are_none_of_torchruns(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    assert process_group.read(worker_environment(1)) is None
+    assert torch_process_group.read_environment(worker_environment(1)) is None
 
 
 def test_each_process_takes_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +225,7 @@ def test_each_run_gets_as_many_gpus_as_it_has_processes(tmp_path: Path) -> None:
 
 
 def test_the_first_to_end_says_why() -> None:
-    assert exit_code({0: 76, 1: -9}) == 137
-    assert exit_code({0: -15, 1: 3}) == 3
-    assert exit_code({0: 75, 1: 75}) == 75
-    assert exit_code({1: 76}) == 76
+    assert choose_exit_code({0: 76, 1: -9}) == 137
+    assert choose_exit_code({0: -15, 1: 3}) == 3
+    assert choose_exit_code({0: 75, 1: 75}) == 75
+    assert choose_exit_code({1: 76}) == 76

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from mtlab.data.batches import Batch
 from mtlab.data.inputs import map_tensors
-from mtlab.distributed import process_group
-from mtlab.distributed.group import ProcessGroup
+from mtlab.distributed import torch_process_group
+from mtlab.distributed.process_group import ProcessGroup
 from mtlab.tasks.ranking import ranks
 from mtlab.training import loop, worker
 from mtlab.training.assemble import Assembled
@@ -94,6 +94,6 @@ def train(group: ProcessGroup, argument: str) -> int:
 
 
 if __name__ == "__main__":
-    with process_group.join_group() as together:
+    with torch_process_group.init_process_group() as together:
         codes = [train(together, argument) for argument in sys.argv[1:]]
     sys.exit(max(map(abs, codes)))

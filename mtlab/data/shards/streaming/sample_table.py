@@ -1,6 +1,6 @@
-"""Where the samples of a shard lie, and how many texts each has: small, so that many shards can be remembered.
+"""Byte ranges and number of texts of each sample in a stretch of a shard: small enough to be cached for many shards.
 
-Shapes: n samples of a stretch of a shard.
+Shapes: n samples of a stretch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtlab.data.shards.folder import ShardFolder
-from mtlab.data.shards.records import in_subset
+from mtlab.data.shards.samples import in_subset
 from mtlab.data.shards.selection import Stretch
 
 
@@ -22,14 +22,14 @@ class SampleTable:
     keys: tuple[str, ...]
     starts: NDArray[np.int64]  #: first byte of each sample in the shard, [n]
     ends: NDArray[np.int64]  #: one past its last, [n]
-    texts: NDArray[np.int64]  #: of the subset, [n]
+    texts: NDArray[np.int64]  #: number of texts in the subset, [n]
 
 
 def read_sample_table(shards: ShardFolder, stretch: Stretch, subset: str) -> SampleTable:
-    """Read the lines of a shard and keep what is needed to plan with.
+    """Read the rows of a shard and keep their byte ranges and numbers of texts.
 
     Raises:
-        UserError: the file of lines is missing or damaged.
+        UserError: the file of rows is missing or damaged.
 
     """
     rows = shards.rows(stretch.shard)[stretch.first : stretch.last]
@@ -41,19 +41,19 @@ def read_sample_table(shards: ShardFolder, stretch: Stretch, subset: str) -> Sam
     )
 
 
-def per_turn(shards: ShardFolder, stretch: Stretch, subset: str, turns: int) -> list[int]:
-    """Count the texts that a stretch has in each turn, if text j of a sample comes in turn j modulo `turns`.
+def texts_per_turn(shards: ShardFolder, stretch: Stretch, subset: str, turns: int) -> list[int]:
+    """Count the texts of a stretch in each turn, where text j of a sample comes in turn j modulo `turns`.
 
-    Of a whole shard the index tells it; of a part of one the lines are read.
+    The index has the counts of a whole shard; for a part of one the rows are read.
     """
     if stretch.whole:
         counts = stretch.shard.per_text.get(subset, ())
         return [sum(counts[turn::turns]) for turn in range(turns)]
     texts = read_sample_table(shards, stretch, subset).texts
-    return [int(in_turn(texts, turn, turns).sum()) for turn in range(turns)]
+    return [int(texts_in_turn(texts, turn, turns).sum()) for turn in range(turns)]
 
 
-def in_turn(texts: NDArray[np.int64], turn: int, turns: int) -> NDArray[np.int64]:
+def texts_in_turn(texts: NDArray[np.int64], turn: int, turns: int) -> NDArray[np.int64]:
     """Count the texts of each sample that come in a turn, [n]."""
     counts: NDArray[np.int64] = np.maximum(texts - turn + turns - 1, 0) // turns
     return counts

@@ -1,7 +1,4 @@
-"""Which texts make each step: of one epoch after the other, or of several data sets by their weights.
-
-Shapes: G texts of a step, over all processes.
-"""
+"""Which texts make each training step: one epoch after the other, or a mixture of data sets by their weights."""
 
 from __future__ import annotations
 
@@ -16,94 +13,96 @@ from mtlab.errors import UserError
 
 @dataclass(frozen=True)
 class TextSpan:
-    """Texts that follow each other in an epoch of a line."""
+    """Consecutive texts of an epoch of a data set."""
 
-    line: int  #: which data set of a mixture; 0 where all are one
+    dataset: int  #: its number in a mixture; 0 where there is no mixture
     epoch: int
     first: int  #: number of the first text in the epoch
     size: int
 
 
 def epoch_steps(texts: int, batch: int, start: int) -> Iterator[list[TextSpan]]:
-    """Give the texts of each step from `start` on, without end; an epoch has ⌊texts / batch⌋ steps.
+    """Yield the texts of each step from `start` on, without end; an epoch has ⌊texts / batch⌋ steps.
 
     Raises:
         UserError: there are fewer texts than one batch.
 
     """
-    whole = texts // batch
-    if not whole:
+    steps = texts // batch
+    if not steps:
         raise UserError(f"{batch} is more than the {texts} training examples", key="train.batch")
     step = start
     while True:
-        epoch, at = divmod(step, whole)
+        epoch, at = divmod(step, steps)
         yield [TextSpan(0, epoch, at * batch, batch)]
         step += 1
 
 
 def mixture_steps(texts: Sequence[int], weights: Sequence[float], batch: int, start: int) -> Iterator[list[TextSpan]]:
-    """Give the texts of each step of a mixture: each data set by its weight, in epochs of its own.
+    """Yield the texts of each step of a mixture: each data set by its weight, in epochs of its own.
 
-    Shares are kept over the steps: what a step gives too much, the following ones give less. They are handed out in
-    grains, so that each process may keep to its own lanes.
+    The shares hold over several steps: what a data set gets too much in one step, it gets less in the following. Texts
+    are handed out in grains (see `grain_size`), so that each process can keep to its own lanes.
 
     Raises:
         UserError: a data set has fewer texts than a grain.
 
     """
-    size = grain_size(batch)
-    seats, whole = batch // size, [count // size * size for count in texts]
+    grain = grain_size(batch)
+    grains, whole = batch // grain, [count // grain * grain for count in texts]
     if not all(whole):
         raise UserError(
-            f"a data set of a mixture has {min(texts)} texts: at least {size} are needed for batches of {batch}"
+            f"a data set of a mixture has {min(texts)} texts: at least {grain} are needed for batches of {batch}"
         )
-    shares = _whole_numbers(weights)
+    shares = _integer_weights(weights)
     credit = [0] * len(texts)
-    given = [0] * len(texts)
+    used = [0] * len(texts)
     step = 0
     while True:
-        chosen = _seated(credit, shares, seats)
+        counts = _allot_grains(credit, shares, grains)
         if step >= start:
             yield [
-                run for line, count in enumerate(chosen) for run in _runs(line, given[line], count * size, whole[line])
+                span
+                for dataset, count in enumerate(counts)
+                for span in _split_at_epochs(dataset, used[dataset], count * grain, whole[dataset])
             ]
-        for line, count in enumerate(chosen):
-            given[line] += count * size
+        for dataset, count in enumerate(counts):
+            used[dataset] += count * grain
         step += 1
 
 
 def grain_size(batch: int) -> int:
-    """Choose how many texts of a data set come together: an eighth of the batch at most, and a divisor of both."""
+    """Choose how many texts of a data set come together: at most an eighth of the batch, dividing batch and lanes."""
     size = math.gcd(batch, LANES)
     while size > 1 and size * 8 > batch:
         size //= 2
     return size
 
 
-def _whole_numbers(weights: Sequence[float]) -> list[int]:
-    """Write weights as whole numbers of the same proportions."""
+def _integer_weights(weights: Sequence[float]) -> list[int]:
+    """Scale weights to integers of the same proportions."""
     exact = [Fraction(weight) for weight in weights]
     common = math.lcm(*(weight.denominator for weight in exact))
     return [int(weight * common) for weight in exact]
 
 
-def _seated(credit: list[int], shares: Sequence[int], seats: int) -> list[int]:
-    """Give the seats of a step to those who are owed most; credits are brought up to date."""
-    seat = sum(shares)
-    for line, share in enumerate(shares):
-        credit[line] += share * seats
-    chosen = [0] * len(shares)
-    for _ in range(seats):
-        line = credit.index(max(credit))
-        chosen[line] += 1
-        credit[line] -= seat
-    return chosen
+def _allot_grains(credit: list[int], shares: Sequence[int], grains: int) -> list[int]:
+    """Give the grains of a step to the data sets with the most credit; `credit` is updated in place."""
+    cost = sum(shares)
+    for dataset, share in enumerate(shares):
+        credit[dataset] += share * grains
+    counts = [0] * len(shares)
+    for _ in range(grains):
+        dataset = credit.index(max(credit))
+        counts[dataset] += 1
+        credit[dataset] -= cost
+    return counts
 
 
-def _runs(line: int, first: int, size: int, whole: int) -> Iterator[TextSpan]:
-    """Cut a run at the ends of its data set's epochs."""
+def _split_at_epochs(dataset: int, first: int, size: int, whole: int) -> Iterator[TextSpan]:
+    """Split a span at the ends of its data set's epochs."""
     while size:
         epoch, at = divmod(first, whole)
         here = min(size, whole - at)
-        yield TextSpan(line, epoch, at, here)
+        yield TextSpan(dataset, epoch, at, here)
         first, size = first + here, size - here

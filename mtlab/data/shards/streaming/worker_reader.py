@@ -1,250 +1,180 @@
-"""What one process reads: its share of each training step, or of an evaluation.
+"""The share of one worker process in each training step or in an evaluation: read, decoded and transformed.
 
-Shapes: k texts of a share, S side of what a tower takes.
+Shapes: k texts of a share, S side of the tower's input.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mtlab.data.shards.decode import pixels
-from mtlab.data.shards.records import Record, image_keys, in_subset, record
-from mtlab.data.shards.streaming.epoch import WINDOW, Epoch, ShardPass, shuffled
-from mtlab.data.shards.streaming.sample_reader import RawSample, read_samples
-from mtlab.data.shards.streaming.sample_table import SampleTable, in_turn, read_sample_table
+from mtlab.data.shards.samples import Record
+from mtlab.data.shards.streaming.decode import decode_pixels
+from mtlab.data.shards.streaming.epoch import WINDOW, Epoch, ShardPass
+from mtlab.data.shards.streaming.sample_reader import EncodedText, SampleReader
 from mtlab.data.shards.streaming.schedule import TextSpan
 from mtlab.data.transforms.base import ImageTransform
 from mtlab.seeding import derive
-
-REMEMBERED = 256  #: layouts of stretches
-
-
-@dataclass(frozen=True)
-class EncodedText:
-    """A text with its images, not yet decoded."""
-
-    record: Record
-    images: tuple[bytes, ...]
-    where: str  #: the shard, for errors
-    source: int  #: which part of the stream it is from
 
 
 @dataclass(frozen=True)
 class WorkerShare:
     """Some texts of a batch, ready for a tower."""
 
-    places: tuple[int, ...]  #: in the batch, [k]
+    positions: tuple[int, ...]  #: in the rank's batch, [k]
     records: tuple[Record, ...]  #: [k]
-    sources: tuple[int, ...]  #: which part of the stream each is from, [k]
-    pixels: tuple[Tensor, ...]  #: one for each image of a sample, [k, 3, S, S]; none where nothing is decoded
+    sources: tuple[int, ...]  #: number of each text's source in the stream, [k]
+    pixels: tuple[Tensor, ...]  #: one tensor for each image of a sample, [k, 3, S, S]; none if nothing is decoded
 
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """Which of several processes this is."""
+    """Rank and number of a worker process."""
 
     rank: int = 0
     ranks: int = 1
     worker: int = 0
-    workers: int = 1
+    workers: int = 1  #: of each rank
 
-    def takes(self, place: int, number: int, lanes: int) -> bool:
-        """Say whether a text is this process's; exactly one says so.
+    def takes(self, position: int, number: int, lanes: int) -> bool:
+        """Say whether this worker reads a text; exactly one worker does.
 
-        A rank takes every so many-th place of a batch. Its workers take lanes each, so that nobody reads what another
-        does; where there are too few lanes, or ranks do not fit into them, they take turns.
+        A rank takes every `ranks`-th position of a batch. Its workers take lanes each, so that none reads what another
+        one reads. Where there are too few lanes, or the ranks do not divide them, the workers take turns.
 
         Args:
-            place: in the batch.
+            position: in the batch.
             number: of the text in its epoch.
             lanes: of the epoch.
 
         """
-        if place % self.ranks != self.rank:
+        if position % self.ranks != self.rank:
             return False
         if lanes % self.ranks == 0 and lanes >= self.ranks * self.workers:
             return number % lanes // self.ranks % self.workers == self.worker
-        return place // self.ranks % self.workers == self.worker
-
-
-@dataclass
-class SampleReader:
-    """Reads samples of stretches, and remembers where they lie."""
-
-    _layouts: OrderedDict[tuple[int, str, int, int, str], SampleTable] = field(default_factory=OrderedDict)
-
-    def items(self, wanted: Sequence[tuple[ShardPass, int]], seed: int | None) -> list[EncodedText]:
-        """Read texts, each by its unit and its place in it; neighbours are read in one piece.
-
-        Args:
-            wanted: the texts; items come in the same order.
-            seed: which text of an image comes in which turn; None: in the order of the shard.
-
-        Raises:
-            UserError: a shard is damaged, or cannot be read any more.
-
-        """
-        by_unit: dict[ShardPass, list[int]] = {}
-        for unit, place in wanted:
-            by_unit.setdefault(unit, []).append(place)
-        found: dict[tuple[ShardPass, int], EncodedText] = {}
-        for unit, places in by_unit.items():
-            held = self._layout(unit)
-            ends = np.cumsum(in_turn(held.texts, unit.turn, unit.turns))
-            rows = np.searchsorted(ends, places, side="right").tolist()
-            taken = read_samples(unit.shards, unit.stretch, held, rows)
-            for place, row in zip(places, rows, strict=True):
-                nth = place - (int(ends[row - 1]) if row else 0)
-                found[unit, place] = _item(unit, taken[row], unit.turn + nth * unit.turns, seed)
-        return [found[each] for each in wanted]
-
-    def _layout(self, unit: ShardPass) -> SampleTable:
-        stretch = unit.stretch
-        key = (id(unit.shards), stretch.shard.file, stretch.first, stretch.last, unit.subset)
-        if key not in self._layouts:
-            self._layouts[key] = read_sample_table(unit.shards, stretch, unit.subset)
-            if len(self._layouts) > REMEMBERED:
-                self._layouts.popitem(last=False)
-        self._layouts.move_to_end(key)
-        return self._layouts[key]
-
-
-def _item(unit: ShardPass, taken: RawSample, number: int, seed: int | None) -> EncodedText:
-    texts = [text for text in taken.texts if in_subset(text, unit.subset)]
-    if seed is not None:
-        number = int(shuffled(derive(seed, taken.key), "texts", len(texts))[number])
-    keys = image_keys(taken.key, len(taken.images))
-    where = f"{unit.shards.place.name}/{unit.stretch.shard.file}"
-    return EncodedText(record(keys, texts[number]), taken.images, where, unit.source)
+        return position // self.ranks % self.workers == self.worker
 
 
 class TrainingReader:
-    """Reads a process's share of every step.
+    """Reads a worker's share of each training step.
 
     Args:
-        lines: the units of each data set of a mixture, or one list of all.
+        datasets: the passes of each data set of a mixture, or one list of all.
         transform: makes pixels; None: nothing is decoded.
         seed: the run's.
-        reader: which process this is.
+        worker: which worker this is.
 
     """
 
     def __init__(
-        self, lines: Sequence[Sequence[ShardPass]], transform: ImageTransform | None, seed: int, reader: WorkerInfo
+        self, datasets: Sequence[Sequence[ShardPass]], transform: ImageTransform | None, seed: int, worker: WorkerInfo
     ) -> None:
-        self._lines = lines
+        self._datasets = datasets
         self._transform = transform
         self._seed = seed
-        self._reader = reader
+        self._worker = worker
         self._samples = SampleReader()
-        self._epochs: dict[int, tuple[int, Epoch]] = {}  # line → the epoch that is being read
-        self._windows: dict[
-            tuple[int, int], tuple[int, int, list[EncodedText]]
-        ] = {}  # line, lane → epoch, number, its texts
+        self._epochs: dict[int, tuple[int, Epoch]] = {}  # data set → the epoch that is being read
+        #: data set and lane → epoch and number of the window that is being read, and its texts
+        self._windows: dict[tuple[int, int], tuple[int, int, list[EncodedText]]] = {}
 
-    def share(self, runs: Sequence[TextSpan]) -> WorkerShare:
-        """Read this process's texts of a step.
+    def read(self, step: Sequence[TextSpan]) -> WorkerShare:
+        """Read this worker's texts of a step.
 
         Raises:
-            UserError: a shard or an image is damaged, or cannot be read any more.
+            UserError: a shard or an image is damaged, or cannot be read.
 
         """
-        chosen: list[tuple[int, TextSpan, EncodedText]] = []
+        positions: list[int] = []
+        texts: list[EncodedText] = []
+        images: list[list[Tensor]] = []
         before = 0
-        for run in runs:
-            epoch = self._epoch(run)
-            for at in range(run.size):
-                if self._reader.takes(before + at, run.first + at, epoch.lanes):
-                    item = self._text(run, epoch, run.first + at)
-                    chosen.append(((before + at) // self._reader.ranks, run, item))
-            before += run.size
-        made = [_pixels(item, self._transform, self._seeds(run, item)) for _, run, item in chosen]
-        return WorkerShare(
-            places=tuple(place for place, _, _ in chosen),
-            records=tuple(item.record for _, _, item in chosen),
-            sources=tuple(item.source for _, _, item in chosen),
-            pixels=stacked(made),
-        )
+        for span in step:
+            epoch = self._epoch(span)
+            for at in range(span.size):
+                if self._worker.takes(before + at, span.first + at, epoch.lanes):
+                    text = self._text(span, epoch, span.first + at)
+                    positions.append((before + at) // self._worker.ranks)
+                    texts.append(text)
+                    images.append(_transform_images(text, self._transform, self._augmentation_seeds(span, text)))
+            before += span.size
+        return _make_share(positions, texts, images)
 
-    def _epoch(self, run: TextSpan) -> Epoch:
-        known = self._epochs.get(run.line)
-        if known is None or known[0] != run.epoch:
-            known = (run.epoch, Epoch(self._lines[run.line], derive(self._seed, "line", run.line), run.epoch))
-            self._epochs[run.line] = known
-        return known[1]
+    def _epoch(self, span: TextSpan) -> Epoch:
+        current = self._epochs.get(span.dataset)
+        if current is None or current[0] != span.epoch:
+            seed = derive(self._seed, "line", span.dataset)
+            current = (span.epoch, Epoch(self._datasets[span.dataset], seed, span.epoch))
+            self._epochs[span.dataset] = current
+        return current[1]
 
-    def _text(self, run: TextSpan, epoch: Epoch, number: int) -> EncodedText:
-        place, lane = divmod(number, epoch.lanes)
-        window, at = divmod(place, WINDOW)
-        known = self._windows.get((run.line, lane))
-        if known is None or known[:2] != (run.epoch, window):
-            items = self._samples.items(epoch.window(lane, window), epoch.seed)
-            known = (run.epoch, window, items)
-            self._windows[run.line, lane] = known
-        return known[2][at]
+    def _text(self, span: TextSpan, epoch: Epoch, number: int) -> EncodedText:
+        position, lane = divmod(number, epoch.lanes)
+        window, at = divmod(position, WINDOW)
+        current = self._windows.get((span.dataset, lane))
+        if current is None or current[:2] != (span.epoch, window):
+            current = (span.epoch, window, self._samples.read(epoch.window(lane, window), epoch.seed))
+            self._windows[span.dataset, lane] = current
+        return current[2][at]
 
-    def _seeds(self, run: TextSpan, item: EncodedText) -> list[int]:
-        record = item.record
-        return [derive(self._seed, "augment", run.line, run.epoch, record.id, key) for key in record.images]
+    def _augmentation_seeds(self, span: TextSpan, text: EncodedText) -> list[int]:
+        record = text.record
+        return [derive(self._seed, "augment", span.dataset, span.epoch, record.id, key) for key in record.images]
 
 
 def read_once(
-    units: Sequence[ShardPass], transform: ImageTransform | None, batch: int, reader: WorkerInfo
+    passes: Sequence[ShardPass], transform: ImageTransform | None, batch: int, worker: WorkerInfo
 ) -> Iterator[WorkerShare]:
-    """Read a process's share of all texts, each once, from front to back, in batches.
+    """Read a worker's share of all texts, each once, from front to back, in batches.
 
     Raises:
-        UserError: a shard or an image is damaged, or cannot be read any more.
+        UserError: a shard or an image is damaged, or cannot be read.
 
     """
     samples = SampleReader()
-    whole, readers = sum(unit.texts for unit in units), reader.ranks * reader.workers
-    number = reader.rank * reader.workers + reader.worker
-    first, last = (whole * each // readers for each in (number, number + 1))
+    total, workers = sum(each.texts for each in passes), worker.ranks * worker.workers
+    number = worker.rank * worker.workers + worker.worker
+    first, last = (total * each // workers for each in (number, number + 1))
     for start in range(first, last, batch):
-        items = samples.items(_between(units, start, min(start + batch, last)), None)
+        texts = samples.read(_texts_between(passes, start, min(start + batch, last)), None)
         decoded: dict[tuple[int, tuple[str, ...]], list[Tensor]] = {}  # texts of one image follow each other
-        for item in items:
-            if _shown(item) not in decoded:
-                decoded[_shown(item)] = _pixels(item, transform, [0] * len(item.images))
-        yield WorkerShare(
-            places=tuple(range(len(items))),
-            records=tuple(item.record for item in items),
-            sources=tuple(item.source for item in items),
-            pixels=stacked([decoded[_shown(item)] for item in items]),
-        )
+        images = []
+        for text in texts:
+            key = text.source, text.record.images  # two folders may call different images alike
+            if key not in decoded:
+                decoded[key] = _transform_images(text, transform, [0] * len(text.images))
+            images.append(decoded[key])
+        yield _make_share(range(len(texts)), texts, images)
 
 
-def _shown(item: EncodedText) -> tuple[int, tuple[str, ...]]:
-    """Name what a text goes with: two folders may call different images alike."""
-    return item.source, item.record.images
-
-
-def _between(units: Sequence[ShardPass], first: int, last: int) -> list[tuple[ShardPass, int]]:
-    """Find texts by their numbers, counted through all units."""
+def _texts_between(passes: Sequence[ShardPass], first: int, last: int) -> list[tuple[ShardPass, int]]:
+    """Find texts by their numbers, counted through all passes."""
     found, start = [], 0
-    for unit in units:
-        found += [(unit, place) for place in range(max(first - start, 0), min(last - start, unit.texts))]
-        start += unit.texts
+    for each in passes:
+        found += [(each, position) for position in range(max(first - start, 0), min(last - start, each.texts))]
+        start += each.texts
     return found
 
 
-def _pixels(item: EncodedText, transform: ImageTransform | None, seeds: Sequence[int]) -> list[Tensor]:
-    """Decode and transform the images of a text, each with random numbers of its own."""
+def _transform_images(text: EncodedText, transform: ImageTransform | None, seeds: Sequence[int]) -> list[Tensor]:
+    """Decode and transform the images of a text, each with a seed of its own."""
     if transform is None:
         return []
     return [
-        transform(pixels(data, f"{item.where}: {key}"), torch.Generator().manual_seed(seed))
-        for data, key, seed in zip(item.images, item.record.images, seeds, strict=True)
+        transform(decode_pixels(data, f"{text.shard}: {key}"), torch.Generator().manual_seed(seed))
+        for data, key, seed in zip(text.images, text.record.images, seeds, strict=True)
     ]
 
 
-def stacked(images: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
-    """Put all first images together, and all second ones."""
-    return tuple(map(torch.stack, zip(*images, strict=True)))
+def _make_share(
+    positions: Sequence[int], texts: Sequence[EncodedText], images: Sequence[Sequence[Tensor]]
+) -> WorkerShare:
+    return WorkerShare(
+        positions=tuple(positions),
+        records=tuple(text.record for text in texts),
+        sources=tuple(text.source for text in texts),
+        pixels=tuple(map(torch.stack, zip(*images, strict=True))),  # all first images, then all second ones
+    )

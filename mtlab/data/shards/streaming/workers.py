@@ -1,4 +1,4 @@
-"""Work that several processes share, by torch's data loader; what goes wrong in one is raised here in one line."""
+"""Iterators that run in worker processes of torch's data loader; an error in one is raised here, on one line."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from mtlab.errors import UserError
 
 T = TypeVar("T")
-Make = Callable[[int, int], Iterator[T]]  #: number of the worker, workers → what it gives
+MakeIterator = Callable[[int, int], Iterator[T]]  #: worker's number, number of workers → its items
 
 
-class _Work(IterableDataset[Any]):
-    def __init__(self, make: Make[Any]) -> None:
+class _WorkerItems(IterableDataset[Any]):
+    def __init__(self, make: MakeIterator[Any]) -> None:
         self.make = make
 
     def __iter__(self) -> Iterator[Any]:
-        about = get_worker_info()
-        assert about is not None, "only workers iterate"
+        info = get_worker_info()
+        assert info is not None, "only workers iterate"
         try:
-            yield from self.make(about.id, about.num_workers)
+            yield from self.make(info.id, info.num_workers)
         except UserError as error:  # as a value: torch would bury it in a traceback
             yield error
 
 
-def in_processes(make: Make[T], workers: int) -> Iterator[T]:
-    """Give what workers make: one thing of each in turn, until none has any left. With 0 workers, all happens here.
+def run_in_workers(make: MakeIterator[T], workers: int) -> Iterator[T]:
+    """Yield the items of all workers, one of each in turn, until they end; with 0 workers, in this process.
 
     Raises:
-        UserError: what a worker raised, or one was killed.
+        UserError: a worker raised it, or was killed.
 
     """
     if workers == 0:
         yield from make(0, 1)
         return
-    loader = DataLoader(_Work(make), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    loader = DataLoader(_WorkerItems(make), batch_size=None, num_workers=workers, collate_fn=_identity)
     try:
         for item in loader:
             if isinstance(item, UserError):
@@ -50,5 +50,5 @@ def in_processes(make: Make[T], workers: int) -> Iterator[T]:
         ) from error
 
 
-def _as_it_is(item: Any) -> Any:
+def _identity(item: Any) -> Any:
     return item
