@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from mtlab.data.base import Example
-from mtlab.data.inputs import AugmentedImages, Inputs, InputSource, map_tensors
+from mtlab.data.inputs import AugmentedImages, TowerInputs, InputSource, map_tensors
 from mtlab.data.masking import MaskedTexts, Masking
 from mtlab.data.matching import draw_negatives
-from mtlab.distributed.ranks import ALL, Ranks
+from mtlab.distributed.ranks import SINGLE_RANK, Ranks
 from mtlab.errors import UserError
 from mtlab.seeding import derive, order
 from mtlab.towers.base import Features
@@ -30,7 +30,7 @@ T = TypeVar("T")
 class MatchingPairs:
     """Each text of a batch with an image that may be another text's: the input of image-text matching."""
 
-    negatives: Inputs | None  #: images of other texts; None: every text has its own
+    negatives: TowerInputs | None  #: images of other texts; None: every text has its own
     image_index: Tensor  #: image of each text: a row of the batch's images, followed by those of `negatives`, int64 [B]
     labels: Tensor  #: 1 where the image is the text's own, int64 [B]
 
@@ -40,8 +40,8 @@ class Batch:
     """Some examples of a split."""
 
     rows: tuple[int, ...]  #: their positions in the split
-    text: Inputs
-    image: Inputs  #: where a text goes with several images: all first ones, then all second ones
+    text: TowerInputs
+    image: TowerInputs  #: where a text goes with several images: all first ones, then all second ones
     targets: Tensor  #: int64 [B]; or a score of each answer, [B, A]
     masked: MaskedTexts | None = None
     matching: MatchingPairs | None = None
@@ -126,9 +126,9 @@ class Collator:
         self,
         rows: Sequence[int],
         examples: Sequence[Example],
-        image: Inputs,
+        image: TowerInputs,
         seeds: BatchSeeds,
-        negatives: Inputs | None,
+        negatives: TowerInputs | None,
     ) -> Batch:
         """Make a batch.
 
@@ -190,8 +190,8 @@ class Loader:
         examples: the split's examples.
         text: gives their texts' inputs.
         image: gives their images' inputs.
-        options: what the task needs. Its random numbers depend on seed and step in training, and on the example alone in
-            evaluation, which is therefore the same in every run.
+        options: what the task needs. Its random numbers depend on seed and step in training, and on the example alone
+            in evaluation, which is therefore the same in every run.
         augmented: gives the images' inputs in training instead of `image`.
 
     """
@@ -228,7 +228,7 @@ class Loader:
         images = [(key, row, number) for number, keys in enumerate(by_number) for row, key in enumerate(keys)]
         negatives = [(self.examples[o].image, row, -1) for row, o in enumerate(seeds.negatives) if o is not None]
 
-        def fetch(images: Sequence[tuple[str, int, int]]) -> Inputs:
+        def fetch(images: Sequence[tuple[str, int, int]]) -> TowerInputs:
             """Fetch images: key, row in the batch, and number among the row's images (−1: a negative)."""
             keys = [key for key, _, _ in images]
             if augmented is None:
@@ -243,12 +243,12 @@ class Loader:
         return draw_negatives([example.image for example in self.examples], derive(0, "validation", "mismatch"))
 
     def steps(
-        self, seed: int, batch: int, micro: int, start: int = 0, ranks: Ranks = ALL
+        self, seed: int, batch: int, micro: int, start: int = 0, ranks: Ranks = SINGLE_RANK
     ) -> Iterator[tuple[Batch, ...]]:
         """Yield the micro-batches of every optimiser step from `start` on, without end.
 
-        An epoch has ⌊examples / batch⌋ steps; the remainder is another one in each epoch. The random numbers of an example
-        depend on its position in the step, not on the process that takes it.
+        An epoch has ⌊examples / batch⌋ steps; the remainder is another one in each epoch. The random numbers of an
+        example depend on its position in the step, not on the process that takes it.
 
         Args:
             seed: the run's.
@@ -264,7 +264,7 @@ class Loader:
         for step, rows in enumerate(training_rows(len(self.examples), seed, batch, start), start):
             seeds = training_seeds(self.options, seed, step, batch, [self.examples[row].image for row in rows])
             seeds = replace(seeds, negatives=[None if other is None else rows[other] for other in seeds.negatives])
-            yield tuple(self._batch(rows[part], seeds.at(part), self.augmented) for part in ranks.parts(batch, micro))
+            yield tuple(self._batch(rows[part], seeds.at(part), self.augmented) for part in ranks.micro_batches(batch, micro))
 
     def evaluation_rows(self, batch: int, rows: Iterable[int] | None = None) -> list[list[int]]:
         """Group all positions (or `rows`) into batches, texts of similar length together to save padding."""

@@ -54,7 +54,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 def decode_image(data: bytes, place: str) -> NDArray[np.uint8]:
     """Decode the bytes of an image file as `read_image` does; `place` is what errors call it."""
-    with opened(io.BytesIO(data), place) as image:
+    with open_image(io.BytesIO(data), place) as image:
         return _upright(image, place)
 
 
@@ -69,7 +69,7 @@ def _opened_file(path: Path) -> Iterator[Picture]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
             raise UserError("is not a file", file=path)
-        with path.open("rb") as stream, opened(stream, path) as image:
+        with path.open("rb") as stream, open_image(stream, path) as image:
             yield image
     except FileNotFoundError:
         raise UserError("no such image", file=path) from None
@@ -80,7 +80,7 @@ def _opened_file(path: Path) -> Iterator[Picture]:
 
 
 @contextmanager
-def opened(stream: BinaryIO, place: Path | str) -> Iterator[Picture]:
+def open_image(stream: BinaryIO, place: Path | str) -> Iterator[Picture]:
     """Open an image of a known format and a sane size, for whatever is to be done with it.
 
     Raises:

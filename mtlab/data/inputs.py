@@ -66,7 +66,7 @@ class AugmentedImages:
         return self.transform(image, torch.Generator().manual_seed(seed))
 
 
-def moved(inputs: TowerInputs, device: torch.device) -> TowerInputs:
+def to_device(inputs: TowerInputs, device: torch.device) -> TowerInputs:
     """Move inputs to a device."""
     return inputs if device.type == "cpu" else map_tensors(inputs, lambda tensor: tensor.to(device))
 

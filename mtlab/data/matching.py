@@ -1,4 +1,4 @@
-"""Which text is shown with a picture that is not its own: half of them, each with that of another text.
+"""Negatives of image-text matching: which texts are shown with the image of another text.
 
 Rows are shuffled by raw random bits alone, which NumPy keeps from version to version.
 """
@@ -12,14 +12,14 @@ import numpy as np
 from mtlab.data.masking import uniform
 
 
-def draw_mismatches(images: Sequence[str], seed: int) -> list[int | None]:
-    """Choose for the larger half of the rows another row, whose picture is shown instead of their own; else None.
+def draw_negatives(images: Sequence[str], seed: int) -> list[int | None]:
+    """Draw another row with another image for the larger half of the rows; None for those that keep their own image.
 
-    A row keeps its own picture, too, where all rows have the same.
+    Every row keeps its own image if all rows have the same one.
 
     Args:
-        images: the key of each row's picture.
-        seed: of the choice.
+        images: the key of each row's image.
+        seed: of the draw.
 
     """
     rows = len(images)
@@ -30,7 +30,7 @@ def draw_mismatches(images: Sequence[str], seed: int) -> list[int | None]:
 
 
 def _other(images: Sequence[str], row: int, draw: float) -> int:
-    """Go on from a random row to the next with another picture."""
+    """Go on from a random row to the next one with another image."""
     rows = len(images)
     other = (row + 1 + int(draw * (rows - 1))) % rows
     while images[other] == images[row]:

@@ -52,7 +52,7 @@ def averages(
     spreads: dict[str, Spread] = {}
     similar: dict[Modality, Similarity] = {}
     found: dict[str, Tensor] = {}
-    for chosen in loader.once(batch, rows):
+    for chosen in loader.evaluation_batches(batch, rows):
         between()
         seen = look(chosen.to(device))
         for name, modality, values in rows_of(seen):

@@ -25,7 +25,7 @@ class ImagePreprocessing:
     mode: str  #: of resizing, "bilinear" or "bicubic", both antialiased
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Resize an image to a square and normalise it, as `preprocess_images` does: uint8 [3, H, W] → float32 [3, S, S]."""
+        """Resize an image to a square and normalise it: uint8 [3, H, W] → float32 [3, S, S]."""
         return self.normalised(_resized(image.permute(1, 2, 0).contiguous().numpy(), self.size, self.mode))
 
     def normalised(self, image: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def test_a_batch_holds_its_examples() -> None:
 
 
 def test_evaluation_covers_every_example_once_with_little_padding() -> None:
-    batches = list(loader(100).once(16))
+    batches = list(loader(100).evaluation_batches(16))
     assert sorted(row for batch in batches for row in batch.rows) == list(range(100))
     masks = [batch.text.mask for batch in batches if isinstance(batch.text, Features)]
     padding = np.mean([1 - mask.float().mean().item() for mask in masks if mask is not None])
@@ -86,7 +86,7 @@ def test_evaluation_covers_every_example_once_with_little_padding() -> None:
 
 
 def test_evaluation_of_chosen_examples() -> None:
-    assert sorted(row for batch in loader(100).once(16, range(0, 100, 7)) for row in batch.rows) == list(
+    assert sorted(row for batch in loader(100).evaluation_batches(16, range(0, 100, 7)) for row in batch.rows) == list(
         range(0, 100, 7)
     )
 

@@ -20,46 +20,46 @@ def texts(count: int, length: int, first: int = 10) -> tuple[torch.Tensor, torch
 
 def test_a_share_of_the_words_is_hidden_in_three_ways() -> None:
     ids, mask = texts(2000, 30)
-    found = Masking(VOCABULARY, 0.15, whole_words=False).hide((ids, mask), range(2000), at_least_one=False)
-    shown, _ = found.words
+    found = Masking(VOCABULARY, 0.15, whole_words=False).mask((ids, mask), range(2000), at_least_one=False)
+    shown, _ = found.inputs
     flat, before = shown.flatten(), ids.flatten()
-    assert torch.equal(before[found.places], found.right)
-    assert abs(len(found.places) / (2000 * 30) - 0.15) < 0.005
-    now = flat[found.places]
-    shares = [(now == MASK).float().mean(), (now == found.right).float().mean()]
+    assert torch.equal(before[found.positions], found.labels)
+    assert abs(len(found.positions) / (2000 * 30) - 0.15) < 0.005
+    now = flat[found.positions]
+    shares = [(now == MASK).float().mean(), (now == found.labels).float().mean()]
     assert abs(shares[0] - 0.8) < 0.01
     assert abs(shares[1] - 0.1) < 0.01
-    other = now[(now != MASK) & (now != found.right)]
+    other = now[(now != MASK) & (now != found.labels)]
     assert 900 > len(other.unique()) > 500, "any id may stand for a word"
     kept = torch.ones_like(flat, dtype=torch.bool)
-    kept[found.places] = False
+    kept[found.positions] = False
     assert torch.equal(flat[kept], before[kept])
-    assert not {START, PAD} & set(found.right.tolist())
+    assert not {START, PAD} & set(found.labels.tolist())
 
 
 def test_what_is_hidden_of_a_text_depends_on_its_seed_alone() -> None:
     masking = Masking(VOCABULARY, 0.3, whole_words=False)
     ids, mask = texts(4, 12)
-    whole = masking.hide((ids, mask), [5, 6, 7, 5], at_least_one=False)
-    alone = masking.hide((ids[2:3], mask[2:3]), [7], at_least_one=False)
+    whole = masking.mask((ids, mask), [5, 6, 7, 5], at_least_one=False)
+    alone = masking.mask((ids[2:3], mask[2:3]), [7], at_least_one=False)
     length = ids.shape[1]
-    assert torch.equal(whole.words[0][2], alone.words[0][0])
-    assert torch.equal(whole.words[0][0], whole.words[0][3])
-    row = whole.places // length == 2
-    assert (whole.places[row] - 2 * length).tolist() == alone.places.tolist()
+    assert torch.equal(whole.inputs[0][2], alone.inputs[0][0])
+    assert torch.equal(whole.inputs[0][0], whole.inputs[0][3])
+    row = whole.positions // length == 2
+    assert (whole.positions[row] - 2 * length).tolist() == alone.positions.tolist()
     longer = torch.nn.functional.pad(ids, (0, 5)), torch.nn.functional.pad(mask, (0, 5))  # beside a longer text
-    padded = masking.hide(longer, [5, 6, 7, 5], at_least_one=False)
-    assert torch.equal(padded.words[0][:, :length], whole.words[0])
+    padded = masking.mask(longer, [5, 6, 7, 5], at_least_one=False)
+    assert torch.equal(padded.inputs[0][:, :length], whole.inputs[0])
 
 
 def test_a_text_that_chance_spares_may_have_to_hide_one() -> None:
     masking = Masking(VOCABULARY, 1e-6, whole_words=False)
     ids, mask = texts(50, 6)
-    assert len(masking.hide((ids, mask), range(50), at_least_one=False).places) == 0
-    found = masking.hide((ids, mask), range(50), at_least_one=True)
-    assert sorted((found.places // ids.shape[1]).tolist()) == list(range(50))
+    assert len(masking.mask((ids, mask), range(50), at_least_one=False).positions) == 0
+    found = masking.mask((ids, mask), range(50), at_least_one=True)
+    assert sorted((found.positions // ids.shape[1]).tolist()) == list(range(50))
     blank = torch.tensor([[START, PAD]])
-    assert len(masking.hide((blank, blank != PAD), [0], at_least_one=True).places) == 0
+    assert len(masking.mask((blank, blank != PAD), [0], at_least_one=True).positions) == 0
 
 
 def test_whole_words_are_hidden_or_none_of_their_pieces() -> None:
@@ -68,7 +68,7 @@ def test_whole_words_are_hidden_or_none_of_their_pieces() -> None:
     masking = Masking(VOCABULARY, 0.3, whole_words=True)
     sizes = set()
     for seed in range(200):
-        places = masking.hide((ids, ids != PAD), [seed], at_least_one=False).places.tolist()
+        places = masking.mask((ids, ids != PAD), [seed], at_least_one=False).positions.tolist()
         hidden = [word for word in words if set(word) & set(places)]
         assert sorted(place for word in hidden for place in word) == places
         sizes.add(len(places))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.data.shards.folder import ShardFolder
-from mtlab.data.shards.records import in_subset
-from mtlab.data.shards.selection import parse
+from mtlab.data.shards.samples import in_subset
+from mtlab.data.shards.selection import parse_selection
 
 GOLDEN = Path(__file__).parents[1] / "golden/datasets"
 MSCOCO = "mscoco_flickr30k_vqav2_snli_ve"
@@ -42,7 +42,7 @@ def expected(table: str, group: str = "with_answer_normalization_fix") -> list[d
 
 def samples(shards: ShardFolder, selection: str) -> Iterator[tuple[Any, list[dict[str, Any]], list[str]]]:
     """Give each sample of a selection: the row, those of its texts that are selected, the SHA-1 of its images."""
-    wanted = parse(selection)
+    wanted = parse_selection(selection)
     for stretch in shards.stretches(selection):
         for row in shards.rows(stretch.shard)[stretch.first : stretch.last]:
             texts = [dict(text) for text in row.texts if in_subset(text, wanted.subset)]

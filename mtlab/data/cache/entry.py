@@ -81,8 +81,8 @@ class EntryFolder:
 
         held = {"values": chunk.values.contiguous(), "lengths": chunk.lengths}
         with files.atomic_write(self.chunk_path(number)) as scratch:
-            save_file(held, scratch, checksums.described({"masked": chunk.masked}))
-            checksums.seal(scratch)
+            save_file(held, scratch, checksums.safetensors_metadata({"masked": chunk.masked}))
+            checksums.embed(scratch)
 
     def read_chunk(self, number: int) -> Chunk | None:
         """Read a chunk back; None if it is missing. A damaged one goes into quarantine and counts as missing."""
@@ -90,14 +90,14 @@ class EntryFolder:
 
         path = self.chunk_path(number)
         try:
-            if checksums.broken(path) is False:
+            if checksums.verify(path):
                 with safe_open(path, "pt") as stored:
-                    masked = json.loads(stored.metadata()[checksums.ABOUT])["masked"]
+                    masked = json.loads(stored.metadata()[checksums.METADATA_KEY])["masked"]
                     return Chunk(stored.get_tensor("values"), stored.get_tensor("lengths"), masked)
         except FileNotFoundError:
             return None
         except (SafetensorError, KeyError, TypeError, ValueError):
-            pass  # damaged, like one whose seal is broken
+            pass  # damaged, like one whose checksum differs
         self._quarantine(path)
         return None
 

@@ -70,18 +70,18 @@ def check(shards: ShardFolder, *, images: bool = True, progress: Progress = lamb
     done = 0
     for name, part in shards.index.parts.items():
         if not part.texts():
-            found.problems.append(f"{shards.place.name}: {name} is empty")
+            found.problems.append(f"{shards.storage.name}: {name} is empty")
         seen, ids = Seen(keys.setdefault(name, {})), set[str]()
         for shard in part.shards:
             for problem in _shard_problems(shards, shard, found, seen, ids, labels, decode=images):
-                found.problems.append(f"{shards.place.name}/{problem}")
+                found.problems.append(f"{shards.storage.name}/{problem}")
             done += 1
             progress(done, whole)
         if seen.twice:
             more = f" and {len(seen.twice) - 1:,} more images" if len(seen.twice) > 1 else ""
-            found.problems.append(f"{shards.place.name}: {name} has {min(seen.twice)}{more} twice")
+            found.problems.append(f"{shards.storage.name}: {name} has {min(seen.twice)}{more} twice")
     found.remarks += [*suspicious_sizes(shards.index), *_shared(keys)]
-    found.problems += (f"{shards.place.name}: {problem}" for problem in _contradictions(keys))
+    found.problems += (f"{shards.storage.name}: {problem}" for problem in _contradictions(keys))
     return found
 
 
@@ -99,7 +99,7 @@ def _shard_problems(
     if per_text(rows) != dict(shard.per_text) or len(rows) != shard.samples:
         yield f"{shard.rows}: has other counts than the index"
     yield from (
-        f"{shard.file}: {problem}" for problem in _tar_problems(shards.place, shard, rows, found, decode=decode)
+        f"{shard.file}: {problem}" for problem in _tar_problems(shards.storage, shard, rows, found, decode=decode)
     )
 
 

@@ -21,8 +21,8 @@ from mtlab.config.options import option
 from mtlab.data.base import Dataset, Example, Split, register_dataset
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import INDEX, Kind
-from mtlab.data.shards.records import Record
-from mtlab.data.shards.selection import parse, shared_images
+from mtlab.data.shards.samples import Record
+from mtlab.data.shards.selection import parse_selection, shared_images
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class ShardedDataset(Dataset):
         raise NotImplementedError
 
     @classmethod
-    def chosen(cls, config: Any) -> Mapping[Split, tuple[SplitSource, ...]]:
+    def split_sources(cls, config: Any) -> Mapping[Split, tuple[SplitSource, ...]]:
         """Open the folders, and find what each split is made of.
 
         Raises:
@@ -92,7 +92,7 @@ class ShardedDataset(Dataset):
         opened = {name: _opened(location, piped, _stamp(location)) for name, location in found.items()}
         for shards in opened.values():
             if cls.kind not in (None, shards.kind):
-                raise UserError(f"holds {shards.kind}, not {cls.kind}", file=Path(shards.place.name))
+                raise UserError(f"holds {shards.kind}, not {cls.kind}", file=Path(shards.storage.name))
         return {
             split: tuple(SplitSource(name, opened[name], selection) for name, selection in parts)
             for split, parts in cls.selections(config, opened).items()
@@ -103,19 +103,19 @@ class ShardedDataset(Dataset):
         """What samples of the kind hold."""
         if cls.kind is not None:
             return PROVIDES[cls.kind]
-        return PROVIDES[next(part.shards.kind for parts in cls.chosen(config).values() for part in parts)]
+        return PROVIDES[next(part.shards.kind for parts in cls.split_sources(config).values() for part in parts)]
 
     @classmethod
     def sizes(cls, config: Any) -> Mapping[Split, int]:
         """Number of texts of each split."""
-        return {split: sum(map(_size, parts)) for split, parts in cls.chosen(config).items()}
+        return {split: sum(map(_size, parts)) for split, parts in cls.split_sources(config).items()}
 
     @classmethod
     def digest(cls, config: Any) -> str | None:
         """Identify the shards by their indices, which hold a checksum of each; None where no folder is given."""
         if not cls.locations(config):
             return None
-        found = {part.name: part.shards.digest for parts in cls.chosen(config).values() for part in parts}
+        found = {part.name: part.shards.digest for parts in cls.split_sources(config).values() for part in parts}
         return digest(found, 32)
 
     @classmethod
@@ -123,7 +123,7 @@ class ShardedDataset(Dataset):
         """Tell the splits whose first text comes without its truth."""
         if not cls.locations(config):
             return frozenset()
-        return frozenset(split for split, parts in cls.chosen(config).items() if any(map(_untold, parts)))
+        return frozenset(split for split, parts in cls.split_sources(config).items() if any(map(_untold, parts)))
 
     @classmethod
     def remarks(cls, config: Any) -> Sequence[str]:
@@ -136,14 +136,14 @@ class ShardedDataset(Dataset):
         self._examples: dict[Split, tuple[Example, ...]] = {}
 
     @cached_property
-    def parts(self) -> Mapping[Split, tuple[SplitSource, ...]]:
+    def sources(self) -> Mapping[Split, tuple[SplitSource, ...]]:
         """What each split is made of, as it was when first asked for."""
-        return self.chosen(self.config)
+        return self.split_sources(self.config)
 
     @property
     def answers(self) -> Sequence[str]:
         """The answers that labels stand for; none for captions."""
-        return next(part.shards for parts in self.parts.values() for part in parts).answers
+        return next(part.shards for parts in self.sources.values() for part in parts).answers
 
     def examples(self, split: Split) -> Sequence[Example]:
         """All texts of a split, in the order of the shards."""
@@ -153,28 +153,28 @@ class ShardedDataset(Dataset):
 
     def texts(self, split: Split) -> Iterator[str]:
         """Go through the texts of a split; nothing is kept."""
-        return (record.text for part in self.parts[split] for record in part.shards.records(part.selection))
+        return (record.text for part in self.sources[split] for record in part.shards.records(part.selection))
 
     def sample(self, split: Split, at_most: int) -> Sequence[Example]:
         """The first ones of each part: shards have their images in random order."""
-        each = -(-at_most // len(self.parts[split]))
+        each = -(-at_most // len(self.sources[split]))
         return tuple(
-            self.example(record, split, chosen.name)
-            for chosen in self.parts[split]
-            for record in islice(chosen.shards.records(chosen.selection), each)
+            self.example(record, split, source.name)
+            for source in self.sources[split]
+            for record in islice(source.shards.records(source.selection), each)
         )
 
     def image(self, key: str) -> NDArray[np.uint8]:
         """Decode an image, [H, W, 3] RGB."""
         name, _, own = key.rpartition("/")
-        shards = next(part.shards for parts in self.parts.values() for part in parts if part.name == name)
+        shards = next(part.shards for parts in self.sources.values() for part in parts if part.name == name)
         return shards.image(own)
 
     def stream(self, split: Split) -> StreamedTexts:
         """Stream a split from its shards."""
         from mtlab.data.shards.streaming.sample_loader import StreamedTexts
 
-        return StreamedTexts([(part.shards, part.selection) for part in self.parts[split]])
+        return StreamedTexts([(part.shards, part.selection) for part in self.sources[split]])
 
     def example(self, record: Record, split: Split, name: str = "", part: str = "") -> Example:
         """Make an example of a record.
@@ -200,10 +200,10 @@ class ShardedDataset(Dataset):
         )
 
     def _read(self, split: Split) -> Iterator[Example]:
-        for chosen in self.parts[split]:
-            part = parse(chosen.selection).part
-            for record in chosen.shards.records(chosen.selection):
-                yield self.example(record, split, chosen.name, part)
+        for source in self.sources[split]:
+            part = parse_selection(source.selection).part
+            for record in source.shards.records(source.selection):
+                yield self.example(record, split, source.name, part)
 
 
 @register_dataset("shards")
@@ -235,8 +235,10 @@ class OwnShards(ShardedDataset):
         """Tell what cannot be scored here, and splits that have images in common."""
         told = list(super().remarks(config))
         if cls.locations(config):
-            for (one, (first,)), (other, (second,)) in combinations(cls.chosen(config).items(), 2):
-                if count := shared_images(first.shards.index, parse(first.selection), parse(second.selection)):
+            for (one, (first,)), (other, (second,)) in combinations(cls.split_sources(config).items(), 2):
+                if count := shared_images(
+                    first.shards.index, parse_selection(first.selection), parse_selection(second.selection)
+                ):
                     told.append(
                         f"{one} ({first.selection}) and {other} ({second.selection}) have {count:,} images in common"
                     )

@@ -1,4 +1,4 @@
-"""A folder of shards, open for reading: what it holds, its texts without images, and single images by key."""
+"""A folder of shards opened for reading: its index, its texts without images, and single images by key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlab.data.shards import index as indices
-from mtlab.data.shards.index import CLASSES, Kind, Shard, ShardIndex
-from mtlab.data.shards.records import Record, image_keys, in_subset, records
-from mtlab.data.shards.samples import BLOCK, SampleRow, from_lines
-from mtlab.data.shards.selection import Stretch, parse, stretches
+from mtlab.data.image_files import decode_image
+from mtlab.data.shards.index import ANSWERS, CLASSES, INDEX, Kind, Shard, ShardIndex, parse_index
+from mtlab.data.shards.samples import BLOCK, Record, SampleRow, image_keys, in_subset, parse_rows, row_records
+from mtlab.data.shards.selection import Stretch, find_stretches, parse_selection
 from mtlab.data.shards.storage import RetryPolicy, Storage, open_storage
 from mtlab.errors import UserError
 
@@ -25,151 +24,144 @@ class ShardFolder:
     """A folder of shards.
 
     Args:
-        location: a folder, `http(s)://…`, or `pipe:COMMAND` with {} for a file's name.
+        location: a folder, a URL or `pipe:COMMAND`, see `open_storage`.
         allow_pipe: commands may be run.
-        patience: how long to wait for what is elsewhere.
+        retries: timeout and attempts of reads.
 
     Raises:
-        UserError: there are none, or they are of another version; a command that was not allowed.
+        UserError: there are no shards, they have another format, or a command is not allowed.
 
     """
 
-    def __init__(self, location: str | Path, *, allow_pipe: bool = False, patience: RetryPolicy | None = None) -> None:
-        self.place: Storage = open_storage(location, patience, allow_pipe=allow_pipe)
+    def __init__(self, location: str | Path, *, allow_pipe: bool = False, retries: RetryPolicy | None = None) -> None:
+        self.storage: Storage = open_storage(location, retries, allow_pipe=allow_pipe)
         try:
-            raw = self.place.read(indices.INDEX)
+            raw = self.storage.read(INDEX)
         except FileNotFoundError:
-            raise UserError(
-                f"holds no {indices.INDEX}: `mtlab data convert` writes it last", file=self.place.name
-            ) from None
+            raise UserError(f"holds no {INDEX}: `mtlab data convert` writes it last", file=self.storage.name) from None
         self.digest = hashlib.sha256(raw).hexdigest()
-        self.index: ShardIndex = indices.from_text(raw, f"{self.place.name}/{indices.INDEX}")
+        self.index: ShardIndex = parse_index(raw, self._path(INDEX))
 
     @property
     def kind(self) -> Kind:
-        """What its samples are."""
+        """The kind of its samples."""
         return self.index.kind
 
     @cached_property
     def answers(self) -> tuple[str, ...]:
-        """What labels stand for; none for captions.
+        """The answers that labels index; none for captions.
 
         Raises:
-            UserError: the file of answers is missing, or is not the one that was written.
+            UserError: the file of answers is missing or was changed.
 
         """
         if self.index.answers_sha256 is None:
             return CLASSES.get(self.kind, ())
-        raw = self._file(indices.ANSWERS)
-        if hashlib.sha256(raw).hexdigest() != self.index.answers_sha256:
-            raise self._damaged(indices.ANSWERS, "is not the file that the index was written with")
-        return tuple(json.loads(raw))
+        return tuple(json.loads(self._read_checked(ANSWERS, self.index.answers_sha256)))
 
     def size(self, selection: str) -> int:
-        """Count the texts of a selection (`train`, `val/answerable`, `val[:-1000]`): nearly all by the index alone."""
-        subset, counted = parse(selection).subset, 0
+        """Count the texts of a selection (`train`, `val/answerable`, `val[:-1000]`), mostly from the index alone."""
+        subset, count = parse_selection(selection).subset, 0
         for stretch in self.stretches(selection):
             if stretch.whole:
-                counted += stretch.shard.texts(subset)
+                count += stretch.shard.texts(subset)
             else:
                 rows = self.rows(stretch.shard)[stretch.first : stretch.last]
-                counted += sum(in_subset(text, subset) for row in rows for text in row.texts)
-        return counted
+                count += sum(in_subset(text, subset) for row in rows for text in row.texts)
+        return count
 
     def records(self, selection: str) -> Iterator[Record]:
-        """Give the texts of a selection, always in the same order; no image is read.
+        """Yield the records of a selection, always in the same order; no image is read.
 
         Raises:
             UserError: there is no such part or subset, or a file is damaged.
 
         """
-        wanted = parse(selection)
-        for stretch in stretches(self.index, wanted):
+        subset = parse_selection(selection).subset
+        for stretch in self.stretches(selection):
             for row in self.rows(stretch.shard)[stretch.first : stretch.last]:
-                yield from records(row, wanted.subset)
+                yield from row_records(row, subset)
 
     def rows(self, shard: Shard) -> list[SampleRow]:
         """Read the samples of a shard, without images.
 
         Raises:
-            UserError: the file is damaged, or not the one that the index was written with.
+            UserError: the file of rows is missing or was changed.
 
         """
-        raw = self._file(shard.rows)
-        if hashlib.sha256(raw).hexdigest() != shard.rows_sha256:
-            raise self._damaged(shard.rows, "is not the file that the index was written with")
-        return list(from_lines(raw))
+        return list(parse_rows(self._read_checked(shard.rows, shard.rows_sha256)))
 
     def stretches(self, selection: str) -> list[Stretch]:
         """Find the samples of a selection, shard by shard."""
-        return list(stretches(self.index, parse(selection)))
+        return list(find_stretches(self.index, parse_selection(selection)))
 
     def image_bytes(self, key: str) -> bytes:
-        """Read an image as it came, by its key in a record. The first call reads all lines.
+        """Read an encoded image by its key in a record. The first call reads the rows of all shards.
 
         Raises:
             KeyError: no such image.
-            UserError: the shard is damaged, or not the one that the lines were written with; two images have one key.
+            UserError: the shard is damaged or does not match its rows, or two images have one key.
 
         """
         shard, offset, size = self._images[key]
-        data = self.piece(shard, offset - BLOCK, offset + size)
-        check_header(data[:BLOCK], key, size, self._where(shard.file))
+        data = self.read_range(shard, offset - BLOCK, offset + size)
+        _check_header(data[:BLOCK], key, size, self._path(shard.file))
         return data[BLOCK:]
 
     def image(self, key: str) -> NDArray[np.uint8]:
         """Decode an image, [H, W, 3] RGB; errors as in `image_bytes`."""
-        from mtlab.data.image_files import decode_image
+        return decode_image(self.image_bytes(key), f"{self.storage.name}: {key}")
 
-        return decode_image(self.image_bytes(key), f"{self.place.name}: {key}")
+    def read_range(self, shard: Shard, start: int, stop: int) -> bytes:
+        """Read a byte range of a shard.
+
+        Raises:
+            UserError: the shard is missing.
+            UnreadableError: it cannot be read, after several attempts.
+
+        """
+        try:
+            return self.storage.read(shard.file, start, stop)
+        except FileNotFoundError:
+            raise self._damaged(shard.file, "is missing") from None
 
     @cached_property
     def _images(self) -> dict[str, tuple[Shard, int, int]]:
-        """Where each image lies; of one that is in several parts, where it lies first."""
+        """Shard, offset and size of each image; of an image in several parts, those in the first."""
         found: dict[str, tuple[Shard, int, int]] = {}
         for part in self.index.parts.values():
             for shard in part.shards:
                 for row in self.rows(shard):
                     for key, (offset, size) in zip(image_keys(row.key, len(row.images)), row.images, strict=True):
                         place = shard, offset, size
-                        known = found.setdefault(key, place)
-                        if known is not place and (known[0] in part.shards or known[2] != size):
+                        first = found.setdefault(key, place)
+                        if first is not place and (first[0] in part.shards or first[2] != size):
                             raise self._damaged(
-                                shard.file, f"calls an image {key} that is another than in {known[0].file}"
+                                shard.file, f"calls an image {key} that is another than in {first[0].file}"
                             )
         return found
 
-    def _file(self, file: str) -> bytes:
+    def _read_checked(self, file: str, sha256: str) -> bytes:
         try:
-            return self.place.read(file)
+            raw = self.storage.read(file)
         except FileNotFoundError:
             raise self._damaged(file, "is missing") from None
-
-    def piece(self, shard: Shard, start: int, stop: int) -> bytes:
-        """Read some bytes of a shard.
-
-        Raises:
-            UserError: the shard is missing.
-            LostError: it cannot be read any more.
-
-        """
-        try:
-            return self.place.read(shard.file, start, stop)
-        except FileNotFoundError:
-            raise self._damaged(shard.file, "is missing") from None
+        if hashlib.sha256(raw).hexdigest() != sha256:
+            raise self._damaged(file, "is not the file that the index was written with")
+        return raw
 
     def _damaged(self, file: str, problem: str) -> UserError:
-        return UserError(f"{problem}: copy or convert the shards anew", file=self._where(file))
+        return UserError(f"{problem}: copy or convert the shards anew", file=self._path(file))
 
-    def _where(self, file: str) -> str:
-        return f"{self.place.name}/{file}"
+    def _path(self, file: str) -> str:
+        return f"{self.storage.name}/{file}"
 
 
-def check_header(block: bytes, key: str, size: int, place: str) -> None:
-    """Compare the header before an image's bytes with what the lines say.
+def _check_header(block: bytes, key: str, size: int, file: str) -> None:
+    """Compare the tar header before an image's bytes with the image's row.
 
     Raises:
-        UserError: something else is there.
+        UserError: it is another member's.
 
     """
     try:
@@ -178,4 +170,4 @@ def check_header(block: bytes, key: str, size: int, place: str) -> None:
     except (tarfile.HeaderError, ValueError):
         fits = False
     if not fits:
-        raise UserError(f"has something else where {key} should be: copy or convert the shards anew", file=place)
+        raise UserError(f"has something else where {key} should be: copy or convert the shards anew", file=file)

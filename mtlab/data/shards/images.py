@@ -9,7 +9,7 @@ import io
 import stat
 from pathlib import Path
 
-from mtlab.data.image_files import opened
+from mtlab.data.image_files import open_image
 from mtlab.data.shards.samples import IMAGE_TYPES, image_type
 from mtlab.errors import UserError
 
@@ -59,7 +59,7 @@ def check(data: bytes) -> None:
     if image_type(data) is None:
         raise BadImageError(f"is no image of a known type ({', '.join(IMAGE_TYPES)})")
     try:
-        with opened(io.BytesIO(data), "") as image:
+        with open_image(io.BytesIO(data), "") as image:
             if image.mode in ("I", "F"):
                 raise BadImageError(f"has pixels of mode {image.mode}: save it with 8 bits a channel")
             image.draft("RGB", (1, 1))  # of a JPEG every byte is still read, but few pixels are computed

@@ -107,7 +107,7 @@ def suspicious_sizes(index: ShardIndex) -> list[str]:
     ]
 
 
-def to_text(index: ShardIndex) -> str:
+def index_to_text(index: ShardIndex) -> str:
     """Write an index as JSON: one line a shard."""
     head = {
         "format": FORMAT,
@@ -136,7 +136,7 @@ def to_text(index: ShardIndex) -> str:
     return text + "\n"
 
 
-def from_text(text: str | bytes, place: str) -> ShardIndex:
+def parse_index(text: str | bytes, place: str) -> ShardIndex:
     """Read an index.
 
     Args:

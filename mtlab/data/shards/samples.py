@@ -1,6 +1,6 @@
-"""One sample of a shard: which members it may have, and what kind of image some bytes are.
+"""The samples of a shard: which members they may have, their rows without images, and the records of their texts.
 
-A shard is read by its own list of member types. Nothing in it is ever unpickled, and no name leads out of it.
+Members are read by a fixed list of types. Nothing is ever unpickled, and no member's name leads out of the shard.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from mtlab.data.shards.index import KEY
 
 IMAGE_TYPES = ("jpg", "png", "webp", "bmp", "gif", "tif")
 MEMBER_TYPES = frozenset({"json", *IMAGE_TYPES, *(f"{number}.{each}" for number in range(2) for each in IMAGE_TYPES)})
-BLOCK = 512  #: of a tar file
+BLOCK = 512  #: bytes, of a tar file
+OTHER = "other"  #: the family of a text that names none
 
-_STARTS: Mapping[bytes, str] = {
+_MAGIC: Mapping[bytes, str] = {
     b"\xff\xd8\xff": "jpg",
     b"\x89PNG\r\n\x1a\n": "png",
     b"BM": "bmp",
@@ -27,23 +28,23 @@ _STARTS: Mapping[bytes, str] = {
 
 
 def image_type(data: bytes) -> str | None:
-    """Tell the type of an image by its first bytes, whatever its file is called; None: of no known type."""
+    """Return the type of an image by its first bytes, whatever its file is called; None: unknown."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    return next((kind for start, kind in _STARTS.items() if data.startswith(start)), None)
+    return next((kind for start, kind in _MAGIC.items() if data.startswith(start)), None)
 
 
-def members(key: str, row: bytes, images: Sequence[bytes]) -> list[tuple[str, bytes]]:
-    """Name the members of a sample, in their order: of one image KEY.jpg and KEY.json, of two KEY.0.jpg, KEY.1.jpg."""
+def name_members(key: str, row: bytes, images: Sequence[bytes]) -> list[tuple[str, bytes]]:
+    """Name the members of a sample, in order: KEY.json and KEY.jpg, or of two images KEY.0.jpg and KEY.1.jpg."""
     names = [f"{key}.json"]
     for number, data in enumerate(images):
-        place = f".{number}" if len(images) > 1 else ""
-        names.append(f"{key}{place}.{image_type(data)}")
+        infix = f".{number}" if len(images) > 1 else ""
+        names.append(f"{key}{infix}.{image_type(data)}")
     return list(zip(names, (row, *images), strict=True))
 
 
 def member_problem(name: str) -> str | None:
-    """Say why a member may not be in a shard; None: it may."""
+    """Say why a member is not allowed in a shard; None: it is."""
     if name.startswith("/") or ".." in name.split("/") or "\\" in name:
         return "leads out of the shard"
     key, _, kind = name.partition(".")
@@ -56,18 +57,18 @@ def member_problem(name: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """A sample without its images: a line of the file beside a shard."""
+    """A sample without its images: a line of the JSONL file beside a shard."""
 
     key: str
     offset: int  #: its first byte in the shard
     end: int  #: one past its last
     images: tuple[tuple[int, int], ...]  #: first byte and size of each image
-    names: tuple[str, ...]  #: what the source calls the images
+    names: tuple[str, ...]  #: the images' names in the source
     texts: tuple[Mapping[str, Any], ...]
 
 
-def to_line(row: SampleRow) -> bytes:
-    """Write a row as a line."""
+def row_to_line(row: SampleRow) -> bytes:
+    """Serialise a row as a JSON line."""
     data = {
         "key": row.key,
         "offset": row.offset,
@@ -79,8 +80,8 @@ def to_line(row: SampleRow) -> bytes:
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
-def from_lines(data: bytes) -> Iterator[SampleRow]:
-    """Read the rows of a shard.
+def parse_rows(data: bytes) -> Iterator[SampleRow]:
+    """Parse the rows of a shard.
 
     Raises:
         ValueError: a line is no row.
@@ -88,14 +89,56 @@ def from_lines(data: bytes) -> Iterator[SampleRow]:
     """
     for line in data.splitlines():
         try:
-            found = json.loads(line)
+            row = json.loads(line)
             yield SampleRow(
-                key=found["key"],
-                offset=int(found["offset"]),
-                end=int(found["end"]),
-                images=tuple((int(at), int(size)) for at, size in found["images"]),
-                names=tuple(found["names"]),
-                texts=tuple(found["texts"]),
+                key=row["key"],
+                offset=int(row["offset"]),
+                end=int(row["end"]),
+                images=tuple((int(at), int(size)) for at, size in row["images"]),
+                names=tuple(row["names"]),
+                texts=tuple(row["texts"]),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(repr(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A text and the keys of its images, as training and evaluation read it."""
+
+    id: str  #: unique in its part, as in the source: VQAv2's answer file needs it
+    text: str
+    images: tuple[str, ...]  #: keys, unique in the folder
+    family: str
+    label: int | None  #: of entailment and of pairs; None: not public
+    scores: tuple[tuple[int, float], ...]  #: of questions: answers that score, with their scores
+    row: Mapping[str, Any]  #: all fields of the text in the shard: `annotators`, `premise`, `box`, …
+
+
+def image_keys(key: str, images: int) -> tuple[str, ...]:
+    """Return the keys of a sample's images: the sample's own, numbered if there are several."""
+    return (key,) if images == 1 else tuple(f"{key}.{at}" for at in range(images))
+
+
+def in_subset(text: Mapping[str, Any], subset: str) -> bool:
+    """Say whether a text belongs to a subset; "" has all texts."""
+    return not subset or subset in text.get("sets", ())
+
+
+def make_record(images: tuple[str, ...], text: Mapping[str, Any]) -> Record:
+    """Make the record of one text of a sample, with the keys of its images."""
+    return Record(
+        id=text["id"],
+        text=text["text"],
+        images=images,
+        family=text.get("family", OTHER),
+        label=text.get("label"),
+        scores=tuple(zip(text.get("labels", ()), text.get("scores", ()), strict=True)),
+        row=text,
+    )
+
+
+def row_records(row: SampleRow, subset: str = "") -> Iterator[Record]:
+    """Yield the records of a sample's texts that are in a subset."""
+    images = image_keys(row.key, len(row.images))
+    return (make_record(images, text) for text in row.texts if in_subset(text, subset))

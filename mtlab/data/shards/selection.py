@@ -1,6 +1,6 @@
 """Which texts of a folder of shards are meant: a part, one of its subsets, or a cut of either by images.
 
->>> parse("val/answerable[:-1000]")
+>>> parse_selection("val/answerable[:-1000]")
 Selection(part='val', subset='answerable', first=None, last=-1000)
 """
 
@@ -33,7 +33,7 @@ class Selection:
         return f"{self.part}{subset}[{first}:{last}]"
 
 
-def parse(written: str) -> Selection:
+def parse_selection(written: str) -> Selection:
     """Read a selection as it is written: PART, PART/SUBSET, PART[FIRST:LAST], PART/SUBSET[FIRST:LAST].
 
     Raises:
@@ -63,7 +63,7 @@ class Stretch:
         return self.first == 0 and self.last == self.shard.samples
 
 
-def part_of(index: ShardIndex, selection: Selection) -> Part:
+def find_part(index: ShardIndex, selection: Selection) -> Part:
     """Look up the part of a selection.
 
     Raises:
@@ -84,24 +84,24 @@ def shared_images(index: ShardIndex, one: Selection, other: Selection) -> int:
     """Count the images that two selections have in common.
 
     Raises:
-        UserError: as `part_of`.
+        UserError: as `find_part`.
 
     """
     if one.part != other.part:
         return 0
-    images = part_of(index, one).images
+    images = find_part(index, one).images
     spans = [range(*slice(each.first, each.last).indices(images)) for each in (one, other)]
     return max(0, min(span.stop for span in spans) - max(span.start for span in spans))
 
 
-def stretches(index: ShardIndex, selection: Selection) -> Iterator[Stretch]:
+def find_stretches(index: ShardIndex, selection: Selection) -> Iterator[Stretch]:
     """Find the samples of a selection, shard by shard.
 
     Raises:
-        UserError: as `part_of`.
+        UserError: as `find_part`.
 
     """
-    part = part_of(index, selection)
+    part = find_part(index, selection)
     wanted_first, wanted_last, _ = slice(selection.first, selection.last).indices(part.images)
     start = 0
     for shard in part.shards:

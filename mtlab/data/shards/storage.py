@@ -1,17 +1,16 @@
-"""Where shards lie: a folder, a web server, or behind a command. All give pieces of files, or one clear error.
+"""Reading byte ranges of a data set's files: from a folder, object storage, a web server or a command's output.
 
-What stalls or disappears is asked for again a few times; then a `UnreadableError` says what was tried: nothing hangs.
+Reads that fail or stall are retried. The last attempt raises an `UnreadableError` with the reason: nothing hangs.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mtlab.errors import UserError
 
@@ -19,51 +18,52 @@ T = TypeVar("T")
 
 
 class UnreadableError(UserError):
-    """A file of a data set cannot be read any more, after several attempts."""
+    """A file of a data set cannot be read, after several attempts."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to wait, and how often to try."""
+    """How long to wait for a read, and how often to retry it."""
 
-    seconds: float = 30.0  #: without a byte, after which an attempt has failed
+    timeout: float = 30.0  #: seconds without a byte after which an attempt has failed
     attempts: int = 4
-    pause: float = 0.5  #: seconds before the second attempt; doubled for each further one
+    delay: float = 0.5  #: seconds before the second attempt; doubled for each further one
 
 
 class Storage(Protocol):
-    """A place where shards lie. It can be sent to another process."""
+    """A location of shards. It can be pickled for another process."""
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """The location as messages show it."""
 
     def read(self, file: str, start: int = 0, stop: int | None = None) -> bytes:
         """Read a file's bytes from `start` to before `stop`; None: to its end.
 
         Raises:
             FileNotFoundError: there is no such file.
-            LostError: it cannot be read, after several attempts.
+            UnreadableError: it cannot be read, after several attempts.
 
         """
 
 
-def open_storage(location: str | Path, patience: RetryPolicy | None = None, *, allow_pipe: bool = False) -> Storage:
-    """Open the place that a user names.
+def open_storage(location: str | Path, retries: RetryPolicy | None = None, *, allow_pipe: bool = False) -> Storage:
+    """Open a location of shards.
 
     Args:
-        location: a folder, `http://…` or `https://…`, or `pipe:COMMAND` in which {} stands for a file's name.
-        patience: how long to wait for what is elsewhere.
-        allow_pipe: commands may be run: never by what a file says, only if the user at the keyboard says so.
+        location: a folder, a URL (`http(s)://`, or any protocol of fsspec such as `s3://`, `gs://`, `hf://`), or
+            `pipe:COMMAND` in which {} stands for a file's name.
+        retries: timeout and attempts.
+        allow_pipe: commands may be run. Only the user may set it, never a file.
 
     Raises:
-        UserError: it is none of these, or a command that was not allowed.
+        UserError: the folder does not exist, the protocol is unknown or lacks its package, or a command is not allowed.
 
     """
-    patience = patience or RetryPolicy()
+    retries = retries or RetryPolicy()
     written = str(location)
     if written.startswith("pipe:"):
-        from mtlab.data.shards.pipe import Piped
+        from mtlab.data.shards.pipe import PipeStorage
 
         if not allow_pipe:
             raise UserError(f"{written!r} runs a command: allow it by --allow-pipe")
@@ -71,78 +71,97 @@ def open_storage(location: str | Path, patience: RetryPolicy | None = None, *, a
             raise UserError(
                 f"{written!r}: write {{}} where the name of a file goes, as in pipe:ssh host cat /data/{{}}"
             )
-        return Piped(written.removeprefix("pipe:"), patience)
+        return PipeStorage(written.removeprefix("pipe:"), retries)
     if re.match(r"https?://", written):
-        from mtlab.data.shards.http import Web
+        from mtlab.data.shards.http import HttpStorage
 
-        return Web(written.rstrip("/"), patience)
+        return HttpStorage(written.rstrip("/"), retries)
     if re.match(r"[a-z][a-z0-9+.-]+:", written):
-        raise UserError(f"{written!r}: shards are read from folders, http://, https://, or by pipe:COMMAND")
-    return LocalStorage(Path(written).expanduser().absolute(), patience)
+        _require_protocol(written)
+        return FsspecStorage(written.rstrip("/"), retries)
+    folder = Path(written).expanduser().absolute()
+    if not folder.is_dir():
+        raise UserError("no such folder of shards", file=folder)
+    return FsspecStorage(str(folder), retries)
+
+
+def _require_protocol(url: str) -> None:
+    """Refuse a URL that fsspec cannot open; its error names the package that is missing."""
+    import fsspec
+
+    try:
+        if "://" not in url:
+            raise ValueError("no URL")
+        fsspec.get_filesystem_class(url.partition("://")[0])
+    except ValueError:
+        raise UserError(
+            f"{url!r}: shards are read from folders, http(s)://, s3://, gs://, hf:// and other protocols of fsspec, or "
+            "by pipe:COMMAND"
+        ) from None
+    except ImportError as error:
+        raise UserError(f"{url!r} needs another package: {error}") from None
 
 
 @dataclass(frozen=True)
-class LocalStorage:
-    """A folder on this machine, or on a network disk."""
+class FsspecStorage:
+    """A folder on this machine, on a network disk or in object storage, read by fsspec."""
 
-    path: Path
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    url: str  #: absolute path, or PROTOCOL://…
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def name(self) -> str:
-        """Its path."""
-        return str(self.path)
+        """Path or URL."""
+        return self.url
 
     def read(self, file: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Read a piece of a file; a network disk that hiccups is asked again."""
-        if start == 0 and stop is None and not self.path.is_dir():
-            raise UserError("no such folder of shards", file=self.path)
-        path = self.path / file
-        return retry(lambda: _read(path, start, stop), str(path), self.patience, missing_too=stop is not None)
+        """Read a byte range of a file; a part of a file that was there before may come back, and is waited for."""
+        url = f"{self.url}/{file}"
+        return retry(lambda: _read(url, start, stop), url, self.retries, wait_for_missing=stop is not None)
 
 
-def _read(path: Path, start: int, stop: int | None) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _read(url: str, start: int, stop: int | None) -> bytes:
+    import fsspec
+
+    filesystem, path = fsspec.url_to_fs(url)  # cached by fsspec for each process
+    bounds: dict[str, Any] = {"start": start or None, "end": stop} if start or stop is not None else {}
     try:
-        stop = os.fstat(descriptor).st_size if stop is None else stop
-        pieces = []
-        while start < stop:
-            piece = os.pread(descriptor, min(stop - start, 2**24), start)
-            if not piece:
-                raise UserError(f"ends at byte {start:,}, {stop:,} were expected: it is cut off", file=path)
-            pieces.append(piece)
-            start += len(piece)
-        return b"".join(pieces)
-    finally:
-        os.close(descriptor)
+        data = bytes(filesystem.cat_file(path, **bounds))
+    except (OSError, EOFError):
+        raise
+    except Exception as error:  # clients of object storage have exceptions of their own
+        raise OSError(f"{type(error).__name__}: {error}") from error
+    if stop is not None and len(data) != stop - start:
+        raise UserError(f"ends at byte {start + len(data):,}, {stop:,} were expected: it is cut off", file=url)
+    return data
 
 
-def retry(attempt: Callable[[], T], what: str, patience: RetryPolicy, *, missing_too: bool = False) -> T:
-    """Try several times.
+def retry(attempt: Callable[[], T], file: str, retries: RetryPolicy, *, wait_for_missing: bool = False) -> T:
+    """Call `attempt` until it succeeds, at most as often as the policy allows.
 
     Args:
-        attempt: what may fail.
-        what: is read, for errors.
-        patience: how often to try.
-        missing_too: a file that is not there was there before: it may come back.
+        attempt: a read that may fail.
+        file: what is read, for errors.
+        retries: how often, with which delay.
+        wait_for_missing: retry a missing file too, because it was there before.
 
     Raises:
-        FileNotFoundError: it is not there.
-        LostError: it failed each time; tells the last reason.
+        FileNotFoundError: the file is missing.
+        UnreadableError: every attempt failed; gives the last reason.
 
     """
-    for number in range(1, patience.attempts + 1):
-        last = number == patience.attempts
+    for number in range(1, retries.attempts + 1):
+        last = number == retries.attempts
         try:
             return attempt()
         except FileNotFoundError:
-            if last or not missing_too:
+            if last or not wait_for_missing:
                 raise
         except (OSError, EOFError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             if isinstance(error, TimeoutError):
-                reason = f"nothing came for {patience.seconds:g} seconds"
+                reason = f"nothing came for {retries.timeout:g} seconds"
             if last:
-                raise UnreadableError(f"cannot be read, {number} times: {reason}", file=what) from None
-        time.sleep(patience.pause * 2 ** (number - 1))
+                raise UnreadableError(f"cannot be read, {number} times: {reason}", file=file) from None
+        time.sleep(retries.delay * 2 ** (number - 1))
     raise AssertionError("the last attempt returns or raises")

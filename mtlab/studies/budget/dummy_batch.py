@@ -49,7 +49,7 @@ def dummy_batch(
         blank = towers[kind].dummy_inputs(amount)
         return cut(blank, length) if kind == "text" else blank
 
-    masked = mismatched = None
+    masked = matching = None
     if wants.mask_share is not None:
         tokens = text_tokens or tower_shape("text", config["text"]).tokens
         words = cut(towers["text"].dummy_inputs(examples), tokens)
@@ -58,13 +58,13 @@ def dummy_batch(
     if wants.mismatches_in_training:
         wrong, own = -(-examples // 2), torch.arange(examples)
         shown = torch.where(own < wrong, own + examples, own)
-        mismatched = MatchingPairs(inputs("vision", wrong), shown, (own >= wrong).long())
+        matching = MatchingPairs(inputs("vision", wrong), shown, (own >= wrong).long())
     return Batch(
         rows=tuple(range(examples)),
         text=inputs("text", examples),
         image=inputs("vision", examples * images),
         targets=torch.zeros(examples, answers) if wants.scores else torch.zeros(examples, dtype=torch.long),
         masked=masked,
-        mismatched=mismatched,
-        identities=torch.arange(examples) if wants.identities else None,
+        matching=matching,
+        image_ids=torch.arange(examples) if wants.identities else None,
     )

@@ -40,7 +40,7 @@ def folder(sound: Path, tmp_path: Path) -> Path:
 
 
 def read_all(folder: Path) -> None:
-    shards = ShardFolder(folder, patience=RetryPolicy(attempts=2, pause=0.01))
+    shards = ShardFolder(folder, retries=RetryPolicy(attempts=2, delay=0.01))
     for _ in SampleLoader(StreamedTexts([(shards, part) for part in shards.index.parts]), PLAIN).once(8):
         pass
 
@@ -156,7 +156,7 @@ def test_damage_is_told_in_one_line(folder: Path, name: str) -> None:
             read_all(folder)
         assert "\n" not in str(caught.value)
         assert str(folder) in str(caught.value)
-    problems = check(ShardFolder(folder, patience=RetryPolicy(attempts=1))).problems
+    problems = check(ShardFolder(folder, retries=RetryPolicy(attempts=1))).problems
     assert problems
     assert any(re.search(in_checking, each) for each in problems)
 

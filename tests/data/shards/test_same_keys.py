@@ -180,9 +180,9 @@ def test_training_takes_no_picture_for_that_of_another_folder(tmp_path: Path) ->
     dataset = Both(options)
     loader = SampleLoader(dataset.stream("train"), PLAIN)
     words = SimpleNamespace(fetch=lambda texts: (torch.zeros(len(texts), 1), torch.ones(len(texts), 1)))
-    training = StreamingLoader(loader, dataset, Collator(words, BatchOptions(identities=True)))
+    training = StreamingLoader(loader, dataset, Collator(words, BatchOptions(image_ids=True)))
     ((batch,),) = islice(training.steps(0, len(loader), len(loader)), 1)
     pictures = {name: {record.images for record in shards.records("train")} for name, shards in opened.items()}
     assert pictures["coco"] == pictures["vg"], "else nothing was tried"
-    assert batch.identities is not None
-    assert len(set(batch.identities.tolist())) == 8
+    assert batch.image_ids is not None
+    assert len(set(batch.image_ids.tolist())) == 8

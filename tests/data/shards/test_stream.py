@@ -43,15 +43,15 @@ def shares(
     """The batches of some steps as so many processes make them together, each text in its place."""
     found = []
     readers = {
-        (rank, worker): TrainingReader(stream.lines, None, seed, WorkerInfo(rank, ranks, worker, workers))
+        (rank, worker): TrainingReader(stream.datasets, None, seed, WorkerInfo(rank, ranks, worker, workers))
         for rank in range(ranks)
         for worker in range(workers)
     }
-    for runs in islice(stream.steps(batch, start), steps):
+    for spans in islice(stream.steps(batch, start), steps):
         step = [""] * batch
         for (rank, _), reader in readers.items():
-            share = reader.share(runs)
-            for place, record in zip(share.places, share.records, strict=True):
+            share = reader.read(spans)
+            for place, record in zip(share.positions, share.records, strict=True):
                 assert not step[place * ranks + rank]
                 step[place * ranks + rank] = record.text
         assert all(step)
@@ -208,10 +208,10 @@ class TestMixtures:
         self, shards: ShardFolder, other: ShardFolder, weights: tuple[float, float], batch: int, size: int
     ) -> None:
         stream, counts = StreamedTexts([(shards, "train"), (other, "train")], weights), [0, 0]
-        for step, runs in enumerate(islice(stream.steps(batch, 0), size), 1):
-            assert sum(run.size for run in runs) == batch
-            for run in runs:
-                counts[run.line] += run.size
+        for step, spans in enumerate(islice(stream.steps(batch, 0), size), 1):
+            assert sum(span.size for span in spans) == batch
+            for span in spans:
+                counts[span.dataset] += span.size
             for count, weight in zip(counts, weights, strict=True):
                 assert abs(count - step * batch * weight / sum(weights)) <= 2 * grain_size(batch)
 

@@ -14,7 +14,7 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Batch, BatchSeeds, Collator, training_seeds
 from mtlab.data.shards.dataset import ShardedDataset
 from mtlab.data.shards.streaming.sample_loader import SampleBatch, SampleLoader
-from mtlab.distributed.ranks import ALL, Ranks
+from mtlab.distributed.ranks import SINGLE_RANK, Ranks
 
 
 class StreamingLoader:
@@ -33,7 +33,7 @@ class StreamingLoader:
         self.collator = collator
 
     def steps(
-        self, seed: int, batch: int, micro: int, start: int = 0, ranks: Ranks = ALL
+        self, seed: int, batch: int, micro: int, start: int = 0, ranks: Ranks = SINGLE_RANK
     ) -> Iterator[tuple[Batch, ...]]:
         """Yield the micro-batches of every optimiser step from `start` on, without end; see `Loader.steps`.
 
@@ -41,7 +41,7 @@ class StreamingLoader:
         """
         sources = self.dataset.sources["train"]
         options = self.collator.options
-        reads = ALL if options.negatives_in_training else ranks
+        reads = SINGLE_RANK if options.negatives_in_training else ranks
         for step, samples in enumerate(self.samples.for_rank(reads).steps(seed, batch, start), start):
             examples = [
                 self.dataset.example(record, "train", sources[source].name)
@@ -50,7 +50,7 @@ class StreamingLoader:
             seeds = training_seeds(options, seed, step, batch, [example.image for example in examples])
             yield tuple(
                 self._batch(range(batch)[part], reads, examples, samples, seeds.at(part))
-                for part in ranks.parts(batch, micro)
+                for part in ranks.micro_batches(batch, micro)
             )
 
     def _batch(
@@ -71,7 +71,7 @@ class StreamingLoader:
             seeds: of the micro-batch.
 
         """
-        rows = [position // reads.ranks for position in positions]
+        rows = [position // reads.world_size for position in positions]
         negatives = [other for other in seeds.negatives if other is not None]
         return self.collator.collate(
             positions,

@@ -1,9 +1,9 @@
 """The order of the texts of an epoch: well mixed, although each shard is read from front to back.
 
 The shards are put in random order on a line, each of them up to five times, so that the first five texts of an image
-come at different times. The line is cut into lanes of equal length. The epoch takes one text from each lane in turn, and
-neighbours within a lane are shuffled. Everything follows from seed and epoch by arithmetic, so that any position can be
-looked up, and the order does not depend on the number of processes.
+come at different times. The line is cut into lanes of equal length. The epoch takes one text from each lane in turn,
+and neighbours within a lane are shuffled. Everything follows from seed and epoch by arithmetic, so that any position
+can be looked up, and the order does not depend on the number of processes.
 
 Shapes: P passes over shards.
 """

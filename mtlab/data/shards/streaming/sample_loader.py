@@ -30,8 +30,8 @@ logger = logging.getLogger("mtlab")
 class StreamedTexts:
     """The texts that are streamed.
 
-    Without weights, an epoch has all texts of all sources once. With weights, each source is a data set of a mixture: it
-    has its share of the texts of the steps, whatever its size, and epochs of its own.
+    Without weights, an epoch has all texts of all sources once. With weights, each source is a data set of a mixture:
+    it has its share of the texts of the steps, whatever its size, and epochs of its own.
     """
 
     sources: Sequence[tuple[ShardFolder, str]]  #: folders, and selections in them
@@ -123,7 +123,7 @@ class SampleLoader:
 
     def for_rank(self, ranks: Ranks) -> SampleLoader:
         """Return the same loader for another rank."""
-        return SampleLoader(self.stream, self.transform, workers=self.workers, rank=ranks.rank, ranks=ranks.ranks)
+        return SampleLoader(self.stream, self.transform, workers=self.workers, rank=ranks.rank, ranks=ranks.world_size)
 
     def steps_per_epoch(self, batch: int) -> int:
         """Count the steps of an epoch (of a mixture: those that read as many texts as there are)."""

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from mtlab.data.shards.folder import ShardFolder
-from mtlab.data.shards.records import Record
+from mtlab.data.shards.samples import Record
 from mtlab.errors import UserError
 from mtlab.seeding import derive
 
@@ -73,7 +73,7 @@ def chosen_records(shards: ShardFolder, selection: str, count: int, seed: int) -
     ranked = ((derive(seed, "sheet", *images), list(records)) for images, records in of_images)
     found = nsmallest(max(count, 1), ranked, key=itemgetter(0))
     if not found:
-        raise UserError(f"{selection} has no text", file=shards.place.name)
+        raise UserError(f"{selection} has no text", file=shards.storage.name)
     return [records[place % len(records)] for place, records in found]
 
 

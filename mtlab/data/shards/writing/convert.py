@@ -95,7 +95,7 @@ def convert(
 
 def _convert(asked: Conversion, workers: int, max_bad: float, progress: Progress) -> ShardIndex:
     files.remove_leftovers(asked.out)
-    made_from = indices.to_text(asked.made_from)
+    made_from = indices.index_to_text(asked.made_from)
     staged = staged_before(asked.state, made_from)
     with reject_log(asked.out / indices.BAD, max_bad) as left:
         if staged is None:
@@ -157,7 +157,7 @@ def _finished(asked: Conversion) -> ShardIndex | None:
         if not asked.state.exists() and any(out.iterdir()):
             raise UserError("is not empty, and holds no shards: name another folder", file=out)
         return None
-    index = indices.from_text(path.read_bytes(), str(path))
+    index = indices.parse_index(path.read_bytes(), str(path))
     same = all(
         getattr(index, what) == getattr(made_from, what)
         for what in ("name", "kind", "version", "options", "samples", "sources")
@@ -249,7 +249,7 @@ def _finish(asked: Conversion, staged: Staged, shards: Mapping[str, Sequence[Sha
     elif index.kind in CLASSES:
         index = replace(index, answers=len(CLASSES[index.kind]))
     files.write_json(asked.out / indices.CONVERSION, _circumstances(asked))
-    files.write_text(asked.out / indices.INDEX, indices.to_text(index))
+    files.write_text(asked.out / indices.INDEX, indices.index_to_text(index))
     return index
 
 

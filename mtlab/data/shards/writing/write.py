@@ -18,7 +18,7 @@ from mtlab import files
 from mtlab.data.converters.base import RejectedRow
 from mtlab.data.shards import images
 from mtlab.data.shards.index import Shard
-from mtlab.data.shards.samples import BLOCK, SampleRow, members, to_line
+from mtlab.data.shards.samples import BLOCK, SampleRow, name_members, row_to_line
 from mtlab.data.shards.writing import staging
 
 
@@ -100,7 +100,7 @@ def _rows(job: ShardJob, archive: BinaryIO, listing: BinaryIO, bad: list[Rejecte
             bad.append(RejectedRow(job.part, sample.place, told, missing=missing, texts=len(sample.texts)))
             continue
         row = _append(archive, sample, loaded)
-        listing.write(to_line(row))
+        listing.write(row_to_line(row))
         yield row
 
 
@@ -137,7 +137,7 @@ def _append(stream: BinaryIO, sample: staging.Sample, loaded: Sequence[bytes]) -
     """Append the members of a sample to a tar file; tell where they lie."""
     start, places = stream.tell(), []
     about = json.dumps({"names": sample.names, "texts": sample.texts}, ensure_ascii=False, allow_nan=False)
-    for name, data in members(sample.key, about.encode(), loaded):
+    for name, data in name_members(sample.key, about.encode(), loaded):
         stream.write(_header(name, len(data)))
         places.append((stream.tell(), len(data)))
         stream.write(data)

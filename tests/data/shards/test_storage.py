@@ -16,7 +16,7 @@ from mtlab.data.shards.storage import RetryPolicy, UnreadableError, open_storage
 from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
 from mtlab.errors import UserError
 
-QUICK = RetryPolicy(seconds=0.3, attempts=3, pause=0.01)
+QUICK = RetryPolicy(timeout=0.3, attempts=3, delay=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def steps(shards: ShardFolder, count: int = 6, start: int = 0) -> list[list[str]
 def test_a_web_server(folder: Path, handler: type[Plain]) -> None:
     here = ShardFolder(folder)
     with serving(folder, handler) as (address, asked):
-        there = ShardFolder(address, patience=QUICK)
+        there = ShardFolder(address, retries=QUICK)
         assert there.digest == here.digest
         assert list(there.records("train")) == list(here.records("train"))
         assert steps(there) == steps(here)
@@ -68,25 +68,25 @@ def test_a_shard_that_comes_back_in_time_is_waited_for(folder: Path, tmp_path: P
 
     timer = threading.Timer(0.2, bring_back)
     timer.start()
-    assert steps(ShardFolder(moving, patience=RetryPolicy(attempts=12, pause=0.01))) == steps(ShardFolder(folder))
+    assert steps(ShardFolder(moving, retries=RetryPolicy(attempts=12, delay=0.01))) == steps(ShardFolder(folder))
     timer.join()
 
 
 def test_workers_open_streams_of_their_own(folder: Path) -> None:
-    shards = ShardFolder(f"pipe:cat {folder}/{{}}", allow_pipe=True, patience=QUICK)
+    shards = ShardFolder(f"pipe:cat {folder}/{{}}", allow_pipe=True, retries=QUICK)
     stored = shards.index.parts["train"].shards[0]
-    shards.piece(stored, 0, 512)  # a command has begun to print here before workers are forked
+    shards.read_range(stored, 0, 512)  # a command has begun to print here before workers are forked
     loader = SampleLoader(StreamedTexts([(shards, "train")]), None, workers=2)
     found = [[record.text for record in loaded.records] for loaded in islice(loader.steps(0, 16), 6)]
     assert found == steps(ShardFolder(folder))
-    assert shards.piece(stored, 512, 1024) == (folder / stored.file).read_bytes()[512:1024]
+    assert shards.read_range(stored, 512, 1024) == (folder / stored.file).read_bytes()[512:1024]
 
 
 def test_a_command(folder: Path, tmp_path: Path) -> None:
     location = f"pipe:cat {folder}/{{}}"
     with pytest.raises(UserError, match="runs a command: allow it by --allow-pipe"):
         ShardFolder(location)
-    there = ShardFolder(location, allow_pipe=True, patience=QUICK)
+    there = ShardFolder(location, allow_pipe=True, retries=QUICK)
     assert steps(there) == steps(ShardFolder(folder))
     spaced = tmp_path / "a folder's"
     shutil.copytree(folder, spaced)
@@ -95,7 +95,7 @@ def test_a_command(folder: Path, tmp_path: Path) -> None:
 
 def test_names_that_are_no_place() -> None:
     for name, problem in {
-        "s3://bucket/data": "read from folders, http://, https://, or by pipe:COMMAND",
+        "s3://bucket/data": "Install s3fs to access S3",
         "pipe:cat /data/train.tar": "write {} where the name of a file goes",
     }.items():
         with pytest.raises(UserError, match=problem):
@@ -108,7 +108,7 @@ def test_a_folder_without_shards(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no index\.json"):
         ShardFolder(tmp_path)
     with serving(tmp_path) as (address, _), pytest.raises(UserError, match=r"holds no index\.json"):
-        ShardFolder(address, patience=QUICK)
+        ShardFolder(address, retries=QUICK)
 
 
 def test_what_fails_once_is_asked_for_again(folder: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_fails_once_is_asked_for_again(folder: Path) -> None:
         return number != 2
 
     with serving(folder, Ranged, fail) as (address, _):
-        assert steps(ShardFolder(address, patience=QUICK)) == steps(ShardFolder(folder))
+        assert steps(ShardFolder(address, retries=QUICK)) == steps(ShardFolder(folder))
 
 
 def test_a_server_that_stalls(folder: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_server_that_stalls(folder: Path) -> None:
         return ".tar" in handler.path and never.wait(20) is not None
 
     with serving(folder, Ranged, fail) as (address, asked):
-        there = ShardFolder(address, patience=QUICK)
+        there = ShardFolder(address, retries=QUICK)
         with pytest.raises(
             UnreadableError, match=r"train-00000\d\.tar: cannot be read, 3 times: nothing came for 0.3 seconds"
         ) as caught:
@@ -168,7 +168,7 @@ def test_a_stream_that_stalls_in_the_middle(folder: Path) -> None:
 
     with serving(folder, Plain, fail) as (address, _):
         with pytest.raises(UnreadableError, match="cannot be read, 3 times"):
-            steps(ShardFolder(address, patience=QUICK))
+            steps(ShardFolder(address, retries=QUICK))
         never.set()
 
 
@@ -178,7 +178,7 @@ def test_a_shard_that_disappears_in_training_and_comes_back(folder: Path, tmp_pa
     moving = tmp_path / "shards"
     shutil.copytree(folder, moving)
     wanted = steps(ShardFolder(folder), 8)
-    loader = SampleLoader(StreamedTexts([(ShardFolder(moving, patience=QUICK), "train")]), None, workers=workers)
+    loader = SampleLoader(StreamedTexts([(ShardFolder(moving, retries=QUICK), "train")]), None, workers=workers)
     batches = loader.steps(0, 16)
     seen = [[record.text for record in next(batches).records]]
     for shard in moving.glob("train-*.tar"):
@@ -208,4 +208,4 @@ def test_a_command_that_fails(folder: Path, command: str, problem: str) -> None:
     if "case" not in written:  # let it fail for shards alone
         written = f"case {{}} in *.tar) {written};; *) cat {folder}/{{}};; esac"
     with pytest.raises(UnreadableError, match=problem):
-        steps(ShardFolder(f"pipe:{written}", allow_pipe=True, patience=QUICK))
+        steps(ShardFolder(f"pipe:{written}", allow_pipe=True, retries=QUICK))
