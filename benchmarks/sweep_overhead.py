@@ -23,6 +23,7 @@ from typing import Any
 
 from mtlab import files
 from mtlab.launch.board import Board, make_job
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 from mtlab.studies.cost_cache import CostCache
 from mtlab.sweeps import driver as driving
@@ -105,10 +106,8 @@ def imagine(directory: Path, config: Any) -> None:
             directory / "metrics.jsonl", {"step": step, "seconds": step, "val/accuracy": lr * step + seed}
         )
     value = lr * VALIDATIONS + seed
-    files.write_json(
-        directory / "result.json",
-        {"steps": VALIDATIONS, "metrics": {"val/accuracy": value}, "cost": {**config["cost"], "seconds": 6.0}},
-    )
+    cost = {**config["cost"], "seconds": 6.0}
+    write_result(directory, {"steps": VALIDATIONS, "metrics": {"val/accuracy": value}, "cost": cost})
 
 
 def process_start() -> float:

@@ -143,7 +143,7 @@ def _variant(found: StoredSearch, plan: Mapping[str, Any]) -> SweepVariant:
     failed = [
         str((trial.user_attrs.get(PROBLEM) or {}).get("kind", "unknown"))
         for trial in found.trials
-        if found.status.words[trial.number] == "failed"
+        if found.status.states[trial.number] == "failed"
     ]
     best = found.best
     return SweepVariant(
@@ -168,9 +168,9 @@ def _notes(rows: Sequence[SweepVariant], searches: Sequence[StoredSearch], plan:
         if found.status.given_up:
             refused = found.status.counts.get("refused", 0)
             notes.append(f"{found.label}: given up after {refused} proposals that could not be trained (see status)")
-        elif found.status.out_of_time and found.status.begun < found.budget.trials:
+        elif found.status.out_of_time and found.status.started < found.budget.trials:
             notes.append(
-                f"{found.label}: its {found.budget.hours:g} training hours ended after {found.status.begun} trials"
+                f"{found.label}: its {found.budget.hours:g} training hours ended after {found.status.started} trials"
             )
     for row in rows:
         if row.problems:

@@ -1,7 +1,7 @@
-"""Drives the searches of a sweep: asks for trials as workers become free, watches them, tells what came of them.
+"""The driver of a sweep: proposes trials as workers become free, follows their runs, and records their results.
 
-It is what feeds the launcher (see `mtlab.launch.board.RunSource`): runs are started, resumed, retried and stopped there.
-What becomes of a trial depends on its runs alone, never on whether the store had them already.
+It is a `RunSource` of the launcher, which starts, resumes, retries and stops the runs. The result of a trial depends on
+its runs alone, never on whether the store had them already.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
-from mtlab.launch.board import Board, Job, RunChanges
+from mtlab.launch.board import Board, Job, JobState, RunChanges
 from mtlab.runs.store import Store
 from mtlab.sweeps.search import Search
 from mtlab.sweeps.status import EXTERNAL_FAILURES, SearchStatus
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from mtlab.sweeps.storage.base import SweepStorage
     from mtlab.sweeps.variants import PreparedSweep
 
-LOOK = 2.0  #: seconds between looks at the storage where there is nothing to do but wait for other launchers
-AT_ONCE = 50  #: trials of one turn that may end at once, as their runs are known, or their settings are refused
-LOST = ("failed", "blocked", "skipped")
+POLL = 2.0  #: seconds between reads of the storage while there are only other launchers to wait for
+BURST = 50  #: trials of one poll that may end at once, as their runs are known, or their settings are refused
+LOST: tuple[JobState, ...] = ("failed", "blocked", "skipped")
 
 
 @dataclass
@@ -44,16 +44,16 @@ class RunningTrial:
     search: Search
     proposed: ProposedTrial
     runs: TrialRuns
-    curve: LearningCurve | None  #: of its first seed, where the pruner goes by it
+    curve: LearningCurve | None  #: of its first seed, where the pruner compares curves
     started: list[int] = field(default_factory=list)  #: seeds whose runs were given to the launcher
-    reported_seeds: list[int] = field(default_factory=list)  #: seeds that were reported, where the pruner goes by seeds
-    survived: bool = False  #: has the first seed ended, and the pruner let it pass?
-    stopped_at: int = 0  #: step, or seed, at which the pruner stopped it
+    reported_seeds: list[int] = field(default_factory=list)  #: where the pruner compares seeds
+    first_seed_done: bool = False  #: and not pruned
+    stopped_at: int = 0  #: step, or seed, at which it was pruned
 
     @property
     def name(self) -> str:
-        """As it is called in lines for the user."""
-        return f"{self.search.variant.label} · trial {self.proposed.number}"
+        """The trial's name in lines for the user."""
+        return _trial_name(self.search, self.proposed)
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ class Driver:
     Args:
         prepared: the sweep.
         searches: one for each variant, in order.
-        storage: where they are kept.
-        store: where runs lie.
-        price: what an example costs.
-        token: the name under which this launcher is present.
-        planned: told of every trial, before its runs are made: the stored plan must ask for them.
-        news: told of what happens, for the user.
+        storage: the sweep's storage.
+        store: the run store.
+        cost: the cost of an example.
+        token: the name under which this launcher is registered.
+        on_trial: called with every trial before its runs are created: the stored plan must contain them.
+        on_event: called with what happens, for the user.
 
     """
 
@@ -87,30 +87,30 @@ class Driver:
         searches: Sequence[Search],
         storage: SweepStorage,
         store: Store,
-        price: CostFunction,
+        cost: CostFunction,
         token: str,
         *,
-        planned: Callable[[TrialRuns], None],
-        news: Callable[[TrialEvent], None],
+        on_trial: Callable[[TrialRuns], None],
+        on_event: Callable[[TrialEvent], None],
     ) -> None:
         self.prepared = prepared
         self.searches = tuple(searches)
         self.storage = storage
         self.store = store
-        self.price = price
+        self.cost = cost
         self.token = token
-        self.on_trial = planned
-        self.on_event = news
-        self.board: Board | None = None  #: of the launch, as of the last turn
+        self.on_trial = on_trial
+        self.on_event = on_event
+        self.board: Board | None = None  #: of the launch, as of the last poll
         self.active: list[RunningTrial] = []
-        self.outside = 0  #: trials that failed for reasons outside of their settings
-        self._looked = -LOOK
-        self._others = False  #: was anything left at the last look that others may work on, or leave to us?
+        self.external_failures = 0  #: trials that failed for reasons outside of their settings
+        self._polled = -POLL
+        self._others = False  #: were there trials at the last poll that others work on, or leave to us?
 
-    # One turn
+    # Polling
 
     def poll(self, board: Board) -> RunChanges:
-        """Take in what has happened, and say what is to run next; see `RunSource.poll`."""
+        """Record what has happened, and return what is to run next; see `RunSource.poll`."""
         add: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         pause: list[str] = []
         self.board = board
@@ -119,96 +119,98 @@ class Driver:
             return RunChanges(pause=pause)
         free = board.workers - board.counts["queued"] - board.counts["pending"] - board.counts["running"]
         for trial in self.active:
-            free -= self._begin_seeds(trial, add, free)
-        for _ in range(AT_ONCE):
-            fresh = self._ask() if free > 0 else None
+            free -= self._start_seeds(trial, add, free)
+        for _ in range(BURST):
+            fresh = self._propose() if free > 0 else None
             if fresh is None:
                 break
             self.active.append(fresh)
-            free -= self._begin_seeds(fresh, add, free)
+            free -= self._start_seeds(fresh, add, free)
             self._settle(board, pause)
         return RunChanges(add, pause, open=bool(self.active) or self._others)
 
     def finish(self) -> None:
-        """Take in what has happened since the last turn, once the launch is over: what it left is no failure."""
+        """Record what has happened since the last poll, once the launch is over: what it left is no failure."""
         if self.board is not None:
             self._settle(self.board, [], lost=("failed",))
 
     def release(self) -> None:
-        """Put back what this launcher could not finish: the next one takes it up."""
+        """Set the trials that this launcher could not finish back to waiting: the next launcher goes on with them."""
         if self.active:
             with self.storage.exclusive():
                 for trial in self.active:
                     trial.search.release(trial.proposed.number)
         self.active.clear()
 
-    # Asking
+    # Proposing
 
-    def _ask(self) -> RunningTrial | None:
-        """Ask for a trial, of the variant that is behind; None if there is none to be had now."""
-        if time.monotonic() - self._looked < LOOK:
+    def _propose(self) -> RunningTrial | None:
+        """Propose a trial of the variant that is behind; None if there is none now."""
+        if time.monotonic() - self._polled < POLL:
             return None
         with self.storage.exclusive():
-            standings = [self._rescued(search) for search in self.searches]
-            # All advance alike, and each trial knows as much as can be of those before it.
+            statuses = [self._release_orphans(search) for search in self.searches]
+            # All searches advance alike, so that each proposal knows as many results as possible.
             order = sorted(
-                range(len(standings)), key=lambda index: (len(standings[index].owners), standings[index].started, index)
+                range(len(statuses)), key=lambda index: (len(statuses[index].owners), statuses[index].started, index)
             )
             for index in order:
-                search, now = self.searches[index], standings[index]
-                for _ in range(AT_ONCE):
-                    asked = search.ask(now, self.token)
-                    if asked is None:
+                search, now = self.searches[index], statuses[index]
+                for _ in range(BURST):
+                    proposed = search.propose(now, self.token)
+                    if proposed is None:
                         break
-                    trial = self._taken(search, asked)
+                    trial = self._accept(search, proposed)
                     if trial is not None:
                         return trial
-                    now = standings[index] = search.status()
-        self._others = any(each.owners or each.waiting or each.has_room for each in standings)
-        self._looked = time.monotonic()
+                    now = statuses[index] = search.status()
+        self._others = any(each.owners or each.waiting or each.has_room for each in statuses)
+        self._polled = time.monotonic()
         return None
 
-    def _rescued(self, search: Search) -> SearchStatus:
-        """Tell how a search stands, once the trials of launchers that are gone have been put back."""
+    def _release_orphans(self, search: Search) -> SearchStatus:
+        """Release the trials of launchers that are gone; return the status of the search after that."""
         now = search.status()
-        return search.status() if search.rescue(now, self.token) else now
+        return search.status() if search.release_orphans(now, self.token) else now
 
-    def _taken(self, search: Search, asked: ProposedTrial) -> RunningTrial | None:
-        """Make the runs of a trial, unless its settings or its known costs rule it out."""
+    def _accept(self, search: Search, proposed: ProposedTrial) -> RunningTrial | None:
+        """Make the runs of a trial, unless its settings or its known costs rule it out: then refuse it."""
         try:
-            runs = trial_runs(self.prepared, search.variant, asked.number, asked.params, self.price)
+            runs = trial_runs(self.prepared, search.variant, proposed.number, proposed.params, self.cost)
         except UserError as error:
-            self._refuse(search, asked, str(error))
+            self._refuse(search, proposed, str(error))
             return None
         if runs.cell.unresolved:
-            self._refuse(search, asked, f"weights that cannot be had: {', '.join(runs.cell.unresolved)}")
+            self._refuse(search, proposed, f"weights that cannot be had: {', '.join(runs.cell.unresolved)}")
             return None
         bounds = self.prepared.sweep.constraints
         over = constraint_excess([runs.costs], bounds)
         if why := describe_violations(over, bounds, runs.costs):
-            self._refuse(search, asked, why, over)
+            self._refuse(search, proposed, why, over)
             return None
-        search.take(asked.trial, runs.cell.id)
+        search.set_cell(proposed.trial, runs.cell.id)
         self.on_trial(runs)
         curve = None
         if self.prepared.sweep.pruner.by == "curve":
             first = next(iter(runs.seeds.values()))
             curve = LearningCurve(self.store.run(first) / "metrics.jsonl", self.prepared.sweep.objectives[0])
-        trial = RunningTrial(search, asked, runs, curve)
+        trial = RunningTrial(search, proposed, runs, curve)
         self.on_event(TrialEvent(trial.name, "begun"))
         return trial
 
-    def _refuse(self, search: Search, asked: ProposedTrial, why: str, over: Mapping[str, float] | None = None) -> None:
-        """Tell that a trial is not to be trained; samplers learn it as a limit that it breaks."""
-        search.refuse(asked.trial, why, over or {"refused": 1.0})
-        self.on_event(TrialEvent(f"{search.variant.label} · trial {asked.number}", "refused", why))
+    def _refuse(
+        self, search: Search, proposed: ProposedTrial, why: str, over: Mapping[str, float] | None = None
+    ) -> None:
+        """Record that a trial is not trained; samplers learn it as a violated constraint."""
+        search.refuse(proposed.trial, why, over or {"refused": 1.0})
+        self.on_event(TrialEvent(_trial_name(search, proposed), "refused", why))
 
-    # Giving runs to the launcher
+    # Starting runs
 
-    def _begin_seeds(
+    def _start_seeds(
         self, trial: RunningTrial, add: list[tuple[Mapping[str, Any], Mapping[str, Any]]], free: int
     ) -> int:
-        """Give the launcher the runs of a trial that may be started now; return how many workers they take."""
+        """Add the runs of a trial that may be started now to `add`; return how many workers they take."""
         taken = 0
         for seed in self._startable(trial):
             needed = self._missing(trial, seed)
@@ -220,14 +222,14 @@ class Driver:
         return taken
 
     def _startable(self, trial: RunningTrial) -> list[int]:
-        """Return the seeds that may be begun: a curve's pruner looks at the first one before there are others."""
+        """Return the seeds that may be started: where the pruner compares curves, the first one alone until it ends."""
         rest = [seed for seed in trial.runs.seeds if seed not in trial.started]
-        if trial.curve is None or trial.survived:
+        if trial.curve is None or trial.first_seed_done:
             return rest
         return [] if trial.started else rest[:1]
 
     def _missing(self, trial: RunningTrial, seed: int) -> list[str]:
-        """Return the runs that a seed needs and the store lacks: its own, and those that it starts from."""
+        """Return the unfinished runs that a seed needs: its own, and those that it starts from."""
         own = trial.runs.seeds[seed]
         wanted = [own]
         parents = {run["id"]: run["parents"] for run in trial.runs.runs}
@@ -238,21 +240,21 @@ class Driver:
     def _done(self, trial: RunningTrial, seed: int) -> bool:
         return (self.store.run(trial.runs.seeds[seed]) / "result.json").exists()
 
-    # Judging
+    # Results
 
     def _settle(self, board: Board, pause: list[str], lost: Sequence[str] = LOST) -> None:
-        """Tell what became of the trials that have ended, by themselves or by the pruner."""
+        """Record the trials that have ended, by themselves or by the pruner."""
         for trial in list(self.active):
-            if self._judge(trial, board, pause, (*lost,) if not board.halted else ("failed",)):
+            if self._settle_trial(trial, board, pause, (*lost,) if not board.halted else ("failed",)):
                 self.active.remove(trial)
 
-    def _judge(self, trial: RunningTrial, board: Board, pause: list[str], lost: Sequence[str]) -> bool:
-        """Look at one trial; tell whether it has ended."""
+    def _settle_trial(self, trial: RunningTrial, board: Board, pause: list[str], lost: Sequence[str]) -> bool:
+        """Record a trial if it has ended; return whether it has."""
         done = [seed for seed in trial.started if self._done(trial, seed)]  # before the curve is read: then it is whole
-        if self._worse(trial):
+        if self._should_prune(trial):
             self._prune(trial, board, pause)
             return True
-        trial.survived = bool(done)
+        trial.first_seed_done = bool(done)
         jobs = [board.jobs[run] for run in trial.runs.seeds.values() if run in board.jobs]
         failed = sorted((job for job in jobs if job.state in lost), key=lambda job: job.state != "failed")
         if failed:
@@ -263,8 +265,8 @@ class Driver:
             return True
         return False
 
-    def _worse(self, trial: RunningTrial) -> bool:
-        """Report what is new, point by point, and ask the pruner after each."""
+    def _should_prune(self, trial: RunningTrial) -> bool:
+        """Report new values one by one, and ask the pruner after each."""
         by = self.prepared.sweep.pruner.by
         if by == "curve" and trial.curve is not None and trial.started:
             points = trial.curve.read()
@@ -278,9 +280,9 @@ class Driver:
             if step not in trial.proposed.reported:
                 trial.search.report(trial.proposed.trial, value, step)
             elif step != max(trial.proposed.reported):
-                continue  # it was judged there; at the last one its launcher may have died before it asked
+                continue  # the pruner was asked there; at the last one its launcher may have died before that
             trial.stopped_at = step
-            if trial.search.worse(trial.proposed.trial):
+            if trial.search.should_prune(trial.proposed.trial):
                 return True
         return False
 
@@ -289,8 +291,6 @@ class Driver:
         return select_metrics(
             visible_metrics(result), [objective.metric for objective in self.prepared.sweep.objectives]
         )
-
-    # Telling
 
     def _complete(self, trial: RunningTrial) -> None:
         sweep = self.prepared.sweep
@@ -304,31 +304,34 @@ class Driver:
         trial.search.complete(trial.proposed.trial, values, by_seed, self._seconds(trial), over)
         self.on_event(
             TrialEvent(
-                trial.name, "done", "breaks a limit" if any(each > 0 for each in over.values()) else "", values[0]
+                trial.name,
+                "done",
+                "violates a constraint" if any(each > 0 for each in over.values()) else "",
+                values[0],
             )
         )
 
     def _prune(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
         by_seed = {seed: self._values(trial, seed) for seed in trial.started if self._done(trial, seed)}
         trial.search.prune(trial.proposed.trial, by_seed, self._seconds(trial))
-        self._stop(trial, board, pause)
+        self._pause_runs(trial, board, pause)
         at = f"at step {trial.stopped_at}" if trial.curve is not None else f"after {len(trial.reported_seeds)} seeds"
         self.on_event(TrialEvent(trial.name, "pruned", at))
 
     def _fail(self, trial: RunningTrial, job: Job, board: Board, pause: list[str]) -> None:
         kind, problem = ("bug", job.note) if job.failure is None else (job.failure.kind, job.failure.error)
         trial.search.fail(trial.proposed.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
-        self._stop(trial, board, pause)
-        self.outside += kind in EXTERNAL_FAILURES
+        self._pause_runs(trial, board, pause)
+        self.external_failures += kind in EXTERNAL_FAILURES
         self.on_event(TrialEvent(trial.name, "failed", f"{kind}: {problem}"))
 
-    def _stop(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
-        """Stop the runs of a trial that nobody else waits for; their state is kept."""
+    def _pause_runs(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
+        """Pause the runs of a trial that no other trial needs; their checkpoints are kept."""
         needed = {run for other in self.active if other is not trial for run in other.runs.seeds.values()}
         pause += [run for run in trial.runs.seeds.values() if run in board.jobs and run not in needed]
 
     def _seconds(self, trial: RunningTrial) -> float:
-        """Sum up the training time of a trial's runs, finished or not."""
+        """Return the training time of a trial's runs in seconds, finished or not."""
         total = 0.0
         for seed in trial.started:
             run = trial.runs.seeds[seed]
@@ -340,3 +343,7 @@ class Driver:
                 curve.read()
                 total += curve.seconds
         return round(total, 3)
+
+
+def _trial_name(search: Search, proposed: ProposedTrial) -> str:
+    return f"{search.variant.label} · trial {proposed.number}"

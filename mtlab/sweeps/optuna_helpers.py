@@ -1,4 +1,4 @@
-"""How we speak to Optuna: what its studies are called, which of their trials lead, and that it keeps quiet."""
+"""Helpers on Optuna's studies: their names, their best trials, and how to keep Optuna from logging."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def silence_optuna() -> Iterator[None]:
-    """Keep Optuna from talking: what it has to say of samplers is in our docs."""
+    """Suppress Optuna's log lines and warnings: what they say of samplers is in our docs."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -31,16 +31,16 @@ def silence_optuna() -> Iterator[None]:
 
 
 def best_trials(study: optuna.Study, objectives: Sequence[Objective]) -> list[FrozenTrial]:
-    """Return the finished trials that keep all limits and that no other beats, best in the first objective first."""
+    """Return the Pareto-optimal trials that keep all constraints, best in the first objective first."""
     if len(objectives) == 1:
         try:
             return [study.best_trial]
-        except ValueError:  # none has finished, or none keeps the limits
+        except ValueError:  # none has finished, or none keeps the constraints
             return []
     sign = -1.0 if objectives[0].mode == "max" else 1.0
     return sorted(study.best_trials, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def study_name(sweep: str, label: str) -> str:
-    """Name the Optuna study of a variant."""
+    """Return the name of the Optuna study of a variant."""
     return f"{sweep} / {label}"

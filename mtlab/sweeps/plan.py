@@ -1,4 +1,4 @@
-"""The stored plan of a sweep: what is searched, and the runs of every trial so far. Later commands go by it alone."""
+"""The stored plan of a sweep, `plan.json`: what is searched, and the runs of every trial so far."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mtlab.sweeps.variants import PreparedSweep, Variant
 
 
 def to_json(prepared: PreparedSweep) -> dict[str, Any]:
-    """Write a sweep as plain data: the content of `plan.json`, without any trial."""
+    """Return the content of `plan.json`, without any trial."""
     sweep, keys = prepared.sweep, prepared.sweep.keys
     rules, first = rules_to_json(sweep), sweep.objectives[0]
     return {
@@ -26,7 +26,7 @@ def to_json(prepared: PreparedSweep) -> dict[str, Any]:
         "kind": KIND,
         "design": KIND,
         "baseline": next((each.label for each in prepared.variants if each.cell.row.baseline), None),
-        # A table of trials, as any study has one, shows what the search saw of them: never test data.
+        # The table of trials shows what the search saw of them: never test data.
         "metrics": asdict(keys.metrics) | {"verdict": first.metric, "mode": first.mode},
         "objectives": rules["objectives"],
         "constraints": rules["constraints"],
@@ -53,7 +53,7 @@ def _variant(sweep: str, variant: Variant) -> dict[str, Any]:
         "config": cell.row.config,
         "cell": cell.id,
         "space": {each.path: each.to_json() for each in variant.space},
-        "start_from": [dict(point) for point in variant.points],
+        "start_from": [dict(point) for point in variant.start_points],
         "remarks": list(variant.remarks),
         "steps": cell.steps,
         "eval_every": cell.config["train"]["eval_every"],
@@ -67,7 +67,7 @@ def _variant(sweep: str, variant: Variant) -> dict[str, Any]:
 
 
 def _recipe(prepared: PreparedSweep) -> dict[str, Any]:
-    """Return what an ablation of the tuned variants takes over from the sweep's file, its paths made absolute."""
+    """Return what the ablation of the winners takes over from the sweep's file, with absolute paths."""
     keys, folder = prepared.sweep.study.keys, prepared.sweep.path.resolve().parent
     return {
         "set": keys.set,
@@ -83,7 +83,7 @@ def _recipe(prepared: PreparedSweep) -> dict[str, Any]:
 
 
 def _absolute(start: Any, folder: Path) -> Any:
-    """Name a parent study or a checkpoint that lies beside the file so that it is found from anywhere."""
+    """Make the path of a parent study or checkpoint beside the file absolute."""
     if isinstance(start, Mapping):
         return {
             key: _absolute(value, folder) if key in ("study", "checkpoint") else value for key, value in start.items()
@@ -95,7 +95,7 @@ def _absolute(start: Any, folder: Path) -> Any:
 
 
 def add_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:
-    """Take a trial's runs into a sweep's plan; tell whether that changed anything."""
+    """Add a trial's runs to a sweep's plan; return whether that changed it."""
     rows, runs = {row["cell"] for row in plan["rows"]}, {run["id"] for run in plan["runs"]}
     fresh = [dict(run) for run in trial.runs if run["id"] not in runs]
     plan["runs"] += fresh
@@ -113,11 +113,11 @@ def with_stored_trials(store: Store, plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PlanFile:
-    """The stored plan, to which several launchers add their trials. Add alone, see `SweepStorage.exclusive`.
+    """The stored plan, to which several launchers add trials, each within `SweepStorage.exclusive`.
 
     Args:
-        store: where it lies.
-        plan: what this launcher knows of it.
+        store: the run store.
+        plan: the plan without trials.
 
     """
 
@@ -128,15 +128,15 @@ class PlanFile:
 
     def add(self, trial: TrialRuns) -> None:
         """Add the runs of a trial."""
-        if self._stamp() != self._known:
+        if self._version() != self._last_version:
             self.plan = with_stored_trials(self.store, self.plan)
         if add_trial(self.plan, trial):
             self._write()
 
     def _write(self) -> None:
         self.store.write_plan(self.plan["study"], self.plan)
-        self._known = self._stamp()
+        self._last_version = self._version()
 
-    def _stamp(self) -> tuple[int, int]:
-        there = (self.store.study(self.plan["study"]) / "plan.json").stat()
-        return there.st_ino, there.st_mtime_ns
+    def _version(self) -> tuple[int, int]:
+        stat = (self.store.study(self.plan["study"]) / "plan.json").stat()
+        return stat.st_ino, stat.st_mtime_ns

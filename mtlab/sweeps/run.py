@@ -1,4 +1,4 @@
-"""Runs a sweep: opens its searches, drives them through the launcher, and leaves nothing running behind."""
+"""Run a sweep: open its searches, and launch their trials until every budget is used up."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    """How a sweep's searches stand when a launch is over."""
+    """How a launch of a sweep ended."""
 
-    outcome: LaunchOutcome
-    standings: tuple[SearchStatus, ...]  #: one per variant, in order
-    outside: int  #: trials of this launch that failed for reasons outside of their settings
+    launch: LaunchOutcome
+    statuses: tuple[SearchStatus, ...]  #: one per variant, in order
+    external_failures: int  #: trials of this launch that failed for reasons outside of their settings
 
     @property
     def complete(self) -> bool:
-        """Has every variant had its budget?"""
-        return all(each.complete for each in self.standings)
+        """Has every variant used up its budget?"""
+        return all(each.complete for each in self.statuses)
 
     @property
     def exit_code(self) -> int:
-        """0: searched as far as the budget goes; 1: not; 130: interrupted."""
-        if self.outcome.interrupted:
+        """0: every budget is used up; 1: not, or trials failed; 130: interrupted."""
+        if self.launch.interrupted:
             return 130
-        return 0 if self.complete and not self.outside else 1
+        return 0 if self.complete and not self.external_failures else 1
 
 
 def open_searches(prepared: PreparedSweep, storage: SweepStorage) -> tuple[Search, ...]:
-    """Open the search of every variant, or begin it.
+    """Open or begin the search of every variant.
 
     Raises:
-        UserError: one of them was begun with another space, objective or the like; none is begun then.
+        UserError: one of them was begun with another space, objective or the like: then none is begun.
 
     """
     with storage.exclusive():
@@ -59,10 +59,10 @@ def open_searches(prepared: PreparedSweep, storage: SweepStorage) -> tuple[Searc
 
 
 def check_searches(prepared: PreparedSweep, storage: SweepStorage) -> None:
-    """Refuse a sweep of which some search was begun otherwise; begin none.
+    """Refuse to continue a sweep of which the definition of some search has changed.
 
     Raises:
-        UserError: one was.
+        UserError: one has.
 
     """
     for variant in prepared.variants:
@@ -70,7 +70,7 @@ def check_searches(prepared: PreparedSweep, storage: SweepStorage) -> None:
 
 
 def configs_of(prepared: PreparedSweep) -> dict[str, dict[str, Any]]:
-    """Return the configurations of the variants, as `config.json` has them: what their trials need is the same."""
+    """Return the configurations of the variants as in `config.json`: their trials need the same machines."""
     return {variant.label: {"config": variant.cell.config} for variant in prepared.variants}
 
 
@@ -84,20 +84,20 @@ def run_searches(
     pool: Pool | None = None,
     policy: LaunchPolicy | None = None,
     view: LaunchView | None = None,
-    news: Callable[[TrialEvent], None] = lambda _: None,
+    on_event: Callable[[TrialEvent], None] = lambda _: None,
 ) -> SweepOutcome:
-    """Search until every variant has had its budget, or nothing more can be done.
+    """Search until every variant has used up its budget, or nothing more can be done.
 
     Args:
         prepared: the sweep.
         searches: see `open_searches`.
-        storage: where they are kept.
-        store: where runs lie.
+        storage: the sweep's storage.
+        store: the run store.
         price: what an example costs.
-        pool: where runs are worked on; by default this machine, as the sweep's resources say.
-        policy: what follows from failures.
-        view: what shows it.
-        news: told of what happens to trials.
+        pool: where runs are executed; by default this machine, with the sweep's resources.
+        policy: retries, time limits and what stops the sweep.
+        view: shows the progress.
+        on_event: called with what happens to trials.
 
     """
     token = secrets.token_hex(8)
@@ -106,9 +106,9 @@ def run_searches(
         with storage.exclusive():
             stored = PlanFile(store, plan)
             for search in searches:
-                search.rescue(search.status(), token)
+                search.release_orphans(search.status(), token)
                 search.retry()
-        driver = Driver(prepared, searches, storage, store, price, token, on_trial=stored.add, on_event=news)
+        driver = Driver(prepared, searches, storage, store, price, token, on_trial=stored.add, on_event=on_event)
         try:
             outcome = launch(
                 store,
@@ -121,16 +121,16 @@ def run_searches(
             )
             driver.finish()
         except BaseException:
-            with suppress(Exception):  # told is what went wrong first; who looks next finds us gone
+            with suppress(Exception):  # the first error is raised; the next launcher finds this one gone
                 driver.release()
             raise
         driver.release()
-        return SweepOutcome(outcome, tuple(search.status() for search in searches), driver.outside)
+        return SweepOutcome(outcome, tuple(search.status() for search in searches), driver.external_failures)
 
 
 @contextmanager
 def report_storage_loss() -> Iterator[None]:
-    """Tell in a line that a storage was lost on the way; nothing else is lost with it."""
+    """Raise the loss of the storage as a `UserError`: nothing else is lost with it."""
     from optuna.exceptions import StorageInternalError
 
     try:

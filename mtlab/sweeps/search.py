@@ -1,28 +1,28 @@
-"""One variant's search: its Optuna study, from which trials are asked and to which their results are told.
+"""The search of one variant: an Optuna study that proposes trials and records their results.
 
-Everything that is written goes through here. A trial that its launcher can no longer work on (stopped, or dead) goes
-back among the waiting ones with its parameters, and is taken up again under its number: none is lost, none is doubled.
+Every write to the study goes through here. A trial whose launcher was stopped or killed is set back to waiting with its
+parameters, and continued under its number: none is lost, none is doubled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.resolution import resolve
-from mtlab.sweeps.definition import refuse_other_definition
+from mtlab.studies.axes import plain_label
 from mtlab.sweeps.optuna_helpers import best_trials, silence_optuna, study_name
 from mtlab.sweeps.status import (
-    AGAIN,
     CELL,
     OWNER,
-    POINT,
     PROBLEM,
     REFUSED,
+    RETRY_OF,
     SECONDS,
+    START_POINT,
     VALUES,
     SearchStatus,
     search_status,
@@ -41,7 +41,7 @@ DEFINITION = "definition"  #: attribute of a study: what its search depends on
 
 @dataclass(frozen=True)
 class ProposedTrial:
-    """A trial that was asked for."""
+    """A trial with its parameters, as the sampler proposed it."""
 
     trial: optuna.Trial
     params: Mapping[str, Any]  #: path → value of the setting
@@ -60,7 +60,7 @@ class Search:
         prepared: the sweep.
         variant: the variant.
         study: its Optuna study.
-        storage: where that lies.
+        storage: the sweep's storage.
 
     """
 
@@ -71,7 +71,7 @@ class Search:
         self.storage = storage
 
     def status(self) -> SearchStatus:
-        """Tell how the search stands now."""
+        """Return the search's status now."""
         return search_status(self.study.get_trials(deepcopy=False), self.prepared.sweep.keys.budget)
 
     def best(self) -> tuple[int, float] | None:
@@ -79,55 +79,57 @@ class Search:
         best = best_trials(self.study, self.prepared.sweep.objectives)
         return (best[0].number, best[0].values[0]) if best else None
 
-    def ask(self, now: SearchStatus, owner: str) -> ProposedTrial | None:
-        """Ask for a trial: a waiting one, else a new one if the budget has room.
+    def propose(self, status: SearchStatus, owner: str) -> ProposedTrial | None:
+        """Propose a trial: a waiting one, else a new one if the budget has room.
 
         Call it within `SweepStorage.exclusive`.
 
         Args:
-            now: how the search stands.
-            owner: the name under which this launcher is present.
+            status: of the search.
+            owner: the token of this launcher.
 
         Returns:
-            None if there is none to be had. Its parameters need not go together: `trial_runs` tells.
+            None if there is none to be had. Whether its parameters go together, `trial_runs` says.
 
         """
-        waiting = min(now.waiting, default=None)
-        if waiting is None and not now.room:
+        waiting = min(status.waiting, default=None)
+        if waiting is None and not status.has_room:
             return None
-        number = now.asked if waiting is None else waiting
+        number = status.proposed if waiting is None else waiting
         with silence_optuna():
             self.study.sampler = self.prepared.sweep.sampler.make(number, conditional=self.variant.conditional)
-            if waiting is None and now.points < len(self.variant.points):
-                point = self.variant.points[now.points]
-                self.study.enqueue_trial(dict(point), user_attrs={POINT: now.points})
+            if waiting is None and status.start_points < len(self.variant.start_points):
+                point = self.variant.start_points[status.start_points]
+                self.study.enqueue_trial(dict(point), user_attrs={START_POINT: status.start_points})
             trial = self.study.ask()
             trial.set_user_attr(OWNER, owner)
             params = suggest_parameters(trial, self.variant)
         before = () if waiting is None else self.study.get_trials(deepcopy=False)[number].intermediate_values
         return ProposedTrial(trial, params, tuple(before))
 
-    def take(self, trial: optuna.Trial, cell: str) -> None:
-        """Write down which cell a trial is."""
+    def set_cell(self, trial: optuna.Trial, cell: str) -> None:
+        """Record which cell a trial is."""
         trial.set_user_attr(CELL, cell)
 
     def refuse(self, trial: optuna.Trial, why: str, excess: Mapping[str, float]) -> None:
-        """Tell that a trial is not to be trained, and by how much it broke which limit. Call it within `SweepStorage.exclusive`."""
+        """End a trial that is not trained, with the constraints that it violates.
+
+        Call it within `SweepStorage.exclusive`.
+        """
         from optuna.trial import TrialState
 
         with silence_optuna():
             trial.set_user_attr(REFUSED, why)
-            for name, value in excess.items():
-                trial.set_constraint(name, value)
+            _set_constraints(trial, excess)
             self.study.tell(trial.number, state=TrialState.PRUNED)
 
     def report(self, trial: optuna.Trial, value: float, step: int) -> None:
-        """Report a value on a trial's way."""
+        """Report an intermediate value."""
         with silence_optuna():
             trial.report(value, step)
 
-    def worse(self, trial: optuna.Trial) -> bool:
-        """Ask the pruner whether what was reported is bad enough to stop."""
+    def should_prune(self, trial: optuna.Trial) -> bool:
+        """Ask the pruner whether the reported values are bad enough to stop."""
         with silence_optuna():
             return trial.should_prune()
 
@@ -139,25 +141,22 @@ class Search:
         seconds: float,
         excess: Mapping[str, float],
     ) -> None:
-        """Tell a trial's result: its objectives, those of each seed, and by how much it keeps or breaks each limit."""
+        """End a trial with its objectives, those of each seed, and by how much it violates each constraint."""
         with silence_optuna(), self.storage.batch():
-            trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
-            trial.set_user_attr(SECONDS, seconds)
-            for name, value in excess.items():
-                trial.set_constraint(name, value)
+            _set_result(trial, by_seed, seconds)
+            _set_constraints(trial, excess)
             self.study.tell(trial.number, list(values))
 
     def prune(self, trial: optuna.Trial, by_seed: Mapping[int, Any], seconds: float) -> None:
-        """Tell that a trial was stopped early."""
+        """End a trial that was stopped early."""
         from optuna.trial import TrialState
 
         with silence_optuna(), self.storage.batch():
-            trial.set_user_attr(VALUES, {str(seed): found for seed, found in by_seed.items()})
-            trial.set_user_attr(SECONDS, seconds)
+            _set_result(trial, by_seed, seconds)
             self.study.tell(trial.number, state=TrialState.PRUNED)
 
     def fail(self, trial: optuna.Trial, kind: str, problem: str, seconds: float) -> None:
-        """Tell that a trial failed."""
+        """End a trial that failed."""
         from optuna.trial import TrialState
 
         with silence_optuna(), self.storage.batch():
@@ -166,54 +165,92 @@ class Search:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def release(self, number: int) -> None:
-        """Put a running trial back among the waiting ones. Call it within `SweepStorage.exclusive`."""
+        """Set a running trial back to waiting. Call it within `SweepStorage.exclusive`."""
         from optuna.trial import TrialState
 
-        storage, study = self.storage.optuna_storage, self.study
-        found = storage.get_trial_id_from_study_id_trial_number(
-            storage.get_study_id_from_name(study.study_name), number
-        )
-        if storage.get_trial(found).state == TrialState.RUNNING:
-            storage.set_trial_state_values(found, TrialState.WAITING)
+        storage = self.storage.optuna_storage
+        study = storage.get_study_id_from_name(self.study.study_name)
+        trial = storage.get_trial_id_from_study_id_trial_number(study, number)
+        if storage.get_trial(trial).state == TrialState.RUNNING:
+            storage.set_trial_state_values(trial, TrialState.WAITING)
 
-    def rescue(self, now: SearchStatus, present: str) -> list[int]:
-        """Release the running trials whose launchers are gone; return their numbers. Call it within `SweepStorage.exclusive`.
+    def release_orphans(self, status: SearchStatus, token: str) -> list[int]:
+        """Release the running trials whose launchers are gone; return their numbers.
+
+        Call it within `SweepStorage.exclusive`.
 
         Args:
-            now: how the search stands.
-            present: the name of this launcher, which is not gone.
+            status: of the search.
+            token: of this launcher, which is not gone.
 
         """
-        lost = [
+        orphans = [
             number
-            for number, owner in now.owners.items()
-            if owner != present and (owner is None or self.storage.launcher_is_gone(owner))
+            for number, owner in status.owners.items()
+            if owner != token and (owner is None or self.storage.launcher_is_gone(owner))
         ]
-        for number in lost:
+        for number in orphans:
             self.release(number)
-        return lost
+        return orphans
 
     def retry(self) -> list[int]:
-        """Enqueue again what failed for a reason outside of its settings; return those numbers. Call it within `SweepStorage.exclusive`."""
-        again = list(self.status().to_retry)
+        """Enqueue again the trials that failed for a reason outside of their settings; return their numbers.
+
+        Call it within `SweepStorage.exclusive`.
+        """
+        numbers = list(self.status().to_retry)
         trials = self.study.get_trials(deepcopy=False)
-        for number in again:
-            self.study.enqueue_trial(dict(trials[number].params), user_attrs={AGAIN: number})
-        return again
+        for number in numbers:
+            self.study.enqueue_trial(dict(trials[number].params), user_attrs={RETRY_OF: number})
+        return numbers
+
+
+def _set_result(trial: optuna.Trial, by_seed: Mapping[int, Any], seconds: float) -> None:
+    trial.set_user_attr(VALUES, {str(seed): values for seed, values in by_seed.items()})
+    trial.set_user_attr(SECONDS, seconds)
+
+
+def _set_constraints(trial: optuna.Trial, excess: Mapping[str, float]) -> None:
+    for name, value in excess.items():
+        trial.set_constraint(name, value)
 
 
 def check_search(prepared: PreparedSweep, variant: Variant, storage: SweepStorage) -> None:
-    """Refuse to go on with a search that was begun with something else; one that has not begun is all right.
+    """Refuse to continue a search whose definition has changed; one that has not begun passes.
 
     Raises:
-        UserError: it was begun with another space, objective or the like.
+        UserError: it was begun with another space, objective or the like; the first difference is named.
 
     """
     name = study_name(prepared.sweep.name, variant.label)
-    with suppress(KeyError):
-        attributes = storage.optuna_storage.get_study_user_attrs(storage.optuna_storage.get_study_id_from_name(name))
-        if DEFINITION in attributes:
-            refuse_other_definition(prepared.sweep, variant.label, attributes[DEFINITION], prepared.definition(variant))
+    try:
+        study = storage.optuna_storage.get_study_id_from_name(name)
+        stored = storage.optuna_storage.get_study_user_attrs(study)[DEFINITION]
+    except KeyError:
+        return
+    difference = next(_differences(stored, json.loads(json.dumps(prepared.definition(variant)))), None)
+    if difference is None:
+        return
+    path, *values = difference
+    before, now = ("nothing" if value is None else plain_label(value) for value in values)
+    raise prepared.sweep.error(
+        f"the search of {variant.label} was begun with another {path}: {before}, now {now}; "
+        f"a search cannot change on its way: set that back, or give the sweep another name "
+        f"(finished runs are used again)",
+        "name",
+    )
+
+
+def _differences(left: Mapping[str, Any], right: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield what differs: path, left, right; None where one side has nothing. Distributions are compared whole."""
+    for key in dict.fromkeys((*left, *right)):
+        path = f"{at}.{key}" if at else str(key)
+        one, other = left.get(key), right.get(key)
+        distribution = isinstance(one, Mapping) and not {"float", "int", "choice"}.isdisjoint(one)
+        if isinstance(one, Mapping) and isinstance(other, Mapping) and not distribution:
+            yield from _differences(one, other, path)
+        elif one != other:
+            yield path.removeprefix("variant.config."), one, other
 
 
 def open_search(prepared: PreparedSweep, variant: Variant, storage: SweepStorage) -> Search:
@@ -236,9 +273,9 @@ def open_search(prepared: PreparedSweep, variant: Variant, storage: SweepStorage
 
 
 def suggest_parameters(trial: optuna.Trial, variant: Variant) -> dict[str, Any]:
-    """Draw a trial's parameters, in order, each if its condition holds for those before.
+    """Let Optuna suggest a trial's parameters, in order, each if its condition holds for those before.
 
-    Where those before do not go together, so that no condition can be judged, the rest is not drawn.
+    Where those before do not go together, so that no condition can be evaluated, the rest is not suggested.
     """
     params: dict[str, Any] = {}
     for each in variant.space:

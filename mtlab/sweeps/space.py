@@ -1,11 +1,11 @@
-"""What is searched: parameters with their distributions and conditions, as the YAML declares them.
+"""The search space: parameters with their distributions and conditions, as the YAML declares them.
 
     train.lr: {float: [3e-4, 1e-2], log: true}
     manager.k: {int: [1, 4], when: {manager.name: sparse}}
     vision.layers: {choice: [top3, all, [3, 5]]}
     manager: default                                    # the manager's own space, see `managers/space.py`
 
-A choice may be any value of a configuration; Optuna sees it by its label where it is no plain word or number.
+A choice may be any value of a configuration; Optuna is given its label where it is no string or number.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from mtlab.studies.axes import CONDITIONS, holds, plain_label, same
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-DEFAULT = "default"  #: stands for a manager's own search space
+DEFAULT = "default"  #: means the manager's own search space
 ParameterKind = Literal["float", "int", "choice"]
 
 
 @dataclass(frozen=True)
 class SearchParameter:
-    """One setting that is searched."""
+    """One parameter of the search space: a setting with its distribution."""
 
     path: str
     kind: ParameterKind
@@ -38,16 +38,16 @@ class SearchParameter:
     step: float | None = None
     when: Mapping[str, Any] = field(default_factory=dict)
     unless: Mapping[str, Any] = field(default_factory=dict)
-    own: bool = False  #: does it come from the manager's own space, which gives way to what is set?
+    own: bool = False  #: is it from the manager's own space, which yields to settings?
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The paths that its conditions look at."""
+        """The paths that its conditions refer to."""
         return (*self.when, *self.unless)
 
     @property
     def names(self) -> tuple[Any, ...]:
-        """The choices as Optuna knows them."""
+        """The choices as Optuna is given them."""
         plain = all(value is None or isinstance(value, str | bool | int | float) for value in self.values)
         distinct = len({str(value) for value in self.values}) == len(self.values)
         if plain and distinct and len({_family(value) for value in self.values}) == 1:
@@ -63,7 +63,7 @@ class SearchParameter:
         return (*(value for at in range(most) if (value := low + at * step) < high), high)
 
     def applies(self, config: Mapping[str, Any]) -> bool:
-        """Tell whether a cell with this configuration has the parameter."""
+        """Does a cell with this configuration have the parameter?"""
         return holds(self.when, config) and not (self.unless and holds(self.unless, config))
 
     def distribution(self) -> BaseDistribution:
@@ -78,13 +78,13 @@ class SearchParameter:
         return distributions.FloatDistribution(low, high, log=self.log, step=self.step)
 
     def decode(self, suggested: Any) -> Any:
-        """Turn what Optuna suggests into the setting's value."""
+        """Convert what Optuna suggests into the setting's value."""
         if self.kind != "choice":
             return suggested
         return next(value for value, name in zip(self.values, self.names, strict=True) if same(name, suggested))
 
     def encode(self, value: Any) -> Any:
-        """Turn a value of the setting into what Optuna would have suggested.
+        """Convert a value of the setting into what Optuna would suggest.
 
         Raises:
             UserError: it lies outside of the distribution.
@@ -105,7 +105,7 @@ class SearchParameter:
         return value if self.kind == "int" else float(value)
 
     def to_json(self) -> dict[str, Any]:
-        """Write as plain data, in the language of the YAML."""
+        """As plain data, in the syntax of the YAML."""
         written: dict[str, Any] = {self.kind: list(self.values)}
         if self.log:
             written["log"] = True
@@ -185,7 +185,7 @@ def parse_space(given: Any) -> dict[str, Any]:
 
 
 def overlap(path: str, other: str) -> bool:
-    """Tell whether one of two paths lies within the other, or they are the same."""
+    """Are two paths the same, or one within the other?"""
     return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
 
 
@@ -205,7 +205,7 @@ def _condition(given: Any, key: str) -> Mapping[str, Any]:
 
 
 def _family(value: Any) -> str:
-    """Tell which values may be confused: 1, 1.0 and true are equal to Python, and so to Optuna."""
+    """Group values of one type: 1, 1.0 and true are equal in Python, and so for Optuna."""
     return "number" if isinstance(value, int | float) and not isinstance(value, bool) else "word"
 
 

@@ -1,7 +1,7 @@
-"""A sweep as its YAML declares it: every key checked, nothing expanded yet.
+"""The schema of a sweep's YAML file: every key is checked, nothing is expanded yet.
 
-What it searches over (`over`) is written like the axes of an ablation, and read by the same code: each of its cells is
-a variant with a search of its own.
+The variants (`over`) are written like the axes of an ablation, and read by the same code: each cell is a variant with a
+search of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
 from mtlab.sweeps.space import DEFAULT, parse_space
 
 FIRST_FINAL_SEED = 1000  #: seeds from here on are never used by trials
-LONGEST_NAME = 74  #: of a sweep: that of its winners' study is longer by "-final"
+MAX_NAME = 74  #: characters of a sweep's name: its winners' study has "-final" after it
 JOURNAL = "journal"  #: the storage that is a file in the study's folder
 
 Mode = Literal["max", "min"]
@@ -36,7 +36,7 @@ class SeedRules:
     """The seeds of a trial."""
 
     n: int = option(1, "seeds 0 to n − 1 of each trial", minimum=1, maximum=FIRST_FINAL_SEED)
-    reduce: Literal["mean", "median", "worst"] = option("mean", "what the trial's value is over its seeds")
+    reduce: Literal["mean", "median", "worst"] = option("mean", "reduction of the objective over the seeds of a trial")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +49,18 @@ class SearchBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalRules:
-    """What happens with the best configuration of each variant: `finally:`."""
+    """How the best configuration of each variant is evaluated: `finally:`."""
 
     retrain: Literal["best", "front"] = option(
         "best", "the best of each variant; with several objectives: by the first one, or all that no other beats"
     )
     seeds: int = option(5, f"fresh seeds, from {FIRST_FINAL_SEED} on", minimum=1)
-    evaluate: Literal["test", "val"] = option("test", "data that the verdict is on")
+    evaluate: Literal["test", "val"] = option("test", "data that the winners are compared on")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is searched for."""
+    """A metric to optimise."""
 
     metric: str
     mode: Mode
@@ -68,13 +68,13 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Constraint:
-    """A limit on a metric, of which a trial that breaks it is no candidate."""
+    """A constraint on a metric: a trial that violates it cannot win."""
 
     max: float | None = option(None, "largest value allowed")
     min: float | None = option(None, "smallest value allowed")
 
     def excess(self, value: float) -> float:
-        """By how much a value breaks the limit: above 0 if it does."""
+        """Return by how much a value violates the constraint: above 0 if it does."""
         over = value - self.max if self.max is not None else -math.inf
         return max(over, self.min - value if self.min is not None else -math.inf)
 
@@ -105,9 +105,9 @@ class SweepKeys:
     metrics: Metrics = option(Metrics, "which metric chooses checkpoints, and which one `finally` compares")
     report: ReportRules = option(ReportRules, "how the tuned variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
-    tracking: dict[str, Any] = option(dict, "where metrics are sent besides the run folder")
-    launcher: Any = option("local", "where runs are started: local, slurm, or {name, options…}")
-    resources: Resources = option(Resources, "what one run gets")
+    tracking: dict[str, Any] = option(dict, "trackers that metrics are sent to, beside the run folder")
+    launcher: Any = option("local", "where runs are executed: local, slurm, or {name, options…}")
+    resources: Resources = option(Resources, "resources of one run")
     init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")
 
 
@@ -142,7 +142,7 @@ class Sweep:
 
 
 class _Source(ComposedFile):
-    """A sweep's file, read as an ablation: what that calls axes stands under `over`."""
+    """A sweep's file, read as an ablation whose axes are under `over`."""
 
     def error(self, problem: str, key: str | None = None) -> UserError:
         """Make a `UserError`, see `ComposedFile.error`."""
@@ -161,13 +161,13 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     if data.get("kind", "sweep") != "sweep":
         raise source.error(f"is no sweep but kind: {data['kind']} (`mtlab run` takes ablations)", "kind")
     final = _final(source, data.pop("finally", {}))
-    if len(str(data.get("name", ""))) > LONGEST_NAME:
-        raise source.error(f"at most {LONGEST_NAME} characters, as the study of its winners is named after it", "name")
-    keys = _told(source, None, lambda: check_config(SweepKeys, data))
-    seeds = _told(source, "seeds", lambda: _seeds(keys.seeds))
+    if len(str(data.get("name", ""))) > MAX_NAME:
+        raise source.error(f"at most {MAX_NAME} characters, as the study of its winners is named after it", "name")
+    keys = _read_key(source, None, lambda: check_config(SweepKeys, data))
+    seeds = _read_key(source, "seeds", lambda: _seeds(keys.seeds))
     if keys.space is None:
         raise source.error("a sweep needs a space: setting → distribution, or default", "space")
-    space = _told(source, "space", lambda: parse_space(keys.space))
+    space = _read_key(source, "space", lambda: parse_space(keys.space))
     objectives = _objectives(source, keys)
     several = len(objectives)
     if final is not None and final.retrain == "front" and several < 2:
@@ -181,14 +181,14 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         constraints=_constraints(source, keys.constraints),
         start_from=_start_from(source, keys.start_from),
         seeds=seeds,
-        sampler=_told(source, "sampler", lambda: parse_sampler(keys.sampler, objectives=several)),
-        pruner=_told(source, "pruner", lambda: parse_pruner(keys.pruner, objectives=several, seeds=seeds.n)),
+        sampler=_read_key(source, "sampler", lambda: parse_sampler(keys.sampler, objectives=several)),
+        pruner=_read_key(source, "pruner", lambda: parse_pruner(keys.pruner, objectives=several, seeds=seeds.n)),
         final=final,
     )
 
 
-def _told(source: ComposedFile, key: str | None, read: Callable[[], T]) -> T:
-    """Call `read`; what it raises is told with its place in the file."""
+def _read_key(source: ComposedFile, key: str | None, read: Callable[[], T]) -> T:
+    """Call `read`, and add file and line to what it raises."""
     try:
         return read()
     except UserError as error:
@@ -216,7 +216,7 @@ def _final(source: ComposedFile, given: Any) -> FinalRules | None:
         return None
     if not isinstance(given, Mapping):
         raise source.error(f"expected none or {{retrain, seeds, evaluate}}, found {given!r}", "finally")
-    return _told(source, "finally", lambda: check_config(FinalRules, given))
+    return _read_key(source, "finally", lambda: check_config(FinalRules, given))
 
 
 def _objectives(source: ComposedFile, keys: SweepKeys) -> tuple[Objective, ...]:
@@ -255,14 +255,14 @@ def _objective(source: ComposedFile, given: Any, chosen: Objective, key: str) ->
 
 
 def refuse_test(source: ComposedFile, metric: str, key: str) -> None:
-    """Refuse a metric that a search may not see.
+    """Refuse a metric that a search may not use.
 
     Raises:
-        UserError: it is on test data, or on nothing that we know.
+        UserError: it is of test data, or unknown.
 
     """
     if metric.startswith("test/"):
-        problem = f"{metric}: a search may not see test data; use val/… or train/… (`finally` judges on test)"
+        problem = f"{metric}: a search may not see test data; use val/… or train/… (`finally` evaluates on test)"
         raise source.error(problem, key)
     if not metric.startswith(("val/", "train/", "cost/")):
         raise source.error(f"{metric!r} is no metric of a search: it starts with val/, train/ or cost/", key)
@@ -279,7 +279,7 @@ def _constraints(source: ComposedFile, given: Any) -> dict[str, Constraint]:
         refuse_test(source, metric, key)
         if not isinstance(written, Mapping) or not written:
             raise source.error(f"expected {{max: …}} or {{min: …}}, found {written!r}", key)
-        bound = _told(source, key, lambda written=written: check_config(Constraint, written))  # type: ignore[misc]
+        bound = _read_key(source, key, lambda written=written: check_config(Constraint, written))  # type: ignore[misc]
         if bound.max is not None and bound.min is not None and bound.min > bound.max:
             raise source.error(f"nothing is {bound}", key)
         found[metric] = bound
@@ -312,7 +312,7 @@ def _check_storage(source: ComposedFile, storage: str) -> None:
 
 
 def rules_to_json(sweep: Sweep) -> dict[str, Any]:
-    """Write what all variants' searches share, as plain data: it may not change once a search has begun."""
+    """Return what the searches of all variants share, as plain data: it may not change once a search has begun."""
     return {
         "objectives": [to_plain(objective) for objective in sweep.objectives],
         "constraints": {metric: to_plain(bound) for metric, bound in sweep.constraints.items()},

@@ -1,9 +1,9 @@
-"""What a search's trials tell of it: how many, in which state, whose, at what cost. Reads, never writes."""
+"""The status of a search, computed from its trials: how many are in which state, whose, at what cost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.sweeps.spec import SearchBudget
@@ -11,85 +11,94 @@ from mtlab.sweeps.spec import SearchBudget
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-# Attributes of a trial
+# User attributes of a trial
 CELL = "cell"  #: id of its cell
-OWNER = "launcher"  #: name of the launcher that works on it
+OWNER = "launcher"  #: token of the launcher that works on it
 VALUES = "seeds"  #: seed → objectives, in order
 SECONDS = "seconds"  #: training time of its seeds
 PROBLEM = "problem"  #: why it failed: kind, problem
 REFUSED = "refused"  #: why it was not trained
-AGAIN = "again"  #: number of the failed trial that it repeats
-POINT = "start point"  #: which of the start points it is, from 0
+RETRY_OF = "again"  #: number of the failed trial that it repeats
+START_POINT = "start point"  #: index of its start point
 
-#: Failures for reasons outside of a trial's settings: tried again by the next launch, like any run.
-OUTSIDE = frozenset({"bug", "input", "killed", "timeout"})
-REFUSALS = 10  #: refused proposals, in budgets, after which a variant is given up
+#: Kinds of failure that do not come from a trial's settings: the next launch tries such a trial again.
+EXTERNAL_FAILURES = frozenset({"bug", "input", "killed", "timeout"})
+REFUSALS = 10  #: refused proposals, in budgets, after which no further trial of a variant is proposed
 
 TrialState = Literal["done", "pruned", "failed", "refused", "running", "waiting", "tried again"]
 STATES: tuple[TrialState, ...] = ("done", "running", "waiting", "pruned", "failed", "refused", "tried again")
+_OF_OPTUNA: Mapping[str, TrialState] = {
+    "COMPLETE": "done",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
 
 
 @dataclass(frozen=True)
 class SearchStatus:
-    """How one search stands."""
+    """The status of one search."""
 
-    words: Mapping[int, TrialState]  #: number → state
-    owners: Mapping[int, str | None]  #: running trial → launcher
+    states: Mapping[int, TrialState]  #: by trial number
+    owners: Mapping[int, str | None]  #: running trial → token of its launcher
     seconds: float  #: training time of all trials
     budget: SearchBudget
-    points: int = 0  #: start points that were asked for
-    to_retry: tuple[int, ...] = field(default=())  #: failed trials that the next launch tries again
+    start_points: int = 0  #: start points that were proposed
+    to_retry: tuple[int, ...] = ()  #: failed trials that the next launch tries again
 
     @property
-    def asked(self) -> int:
-        """Trials in all, whatever became of them."""
-        return len(self.words)
+    def proposed(self) -> int:
+        """Number of trials in all, whatever their state."""
+        return len(self.states)
 
     @property
     def waiting(self) -> tuple[int, ...]:
-        """Numbers of the trials that wait to be taken up."""
-        return tuple(number for number, word in self.words.items() if word == "waiting")
+        """Numbers of the waiting trials."""
+        return tuple(number for number, state in self.states.items() if state == "waiting")
 
     @property
     def counts(self) -> dict[TrialState, int]:
-        """Trials by state; those that occur."""
-        counts = {word: sum(found == word for found in self.words.values()) for word in STATES}
-        return {word: count for word, count in counts.items() if count}
+        """Number of trials by state, without zeros."""
+        counts = {state: self._count(state) for state in STATES}
+        return {state: count for state, count in counts.items() if count}
 
     @property
-    def begun(self) -> int:
-        """Trials that count against the budget: what was refused before training, or is tried again, does not."""
-        return sum(word not in ("refused", "tried again") for word in self.words.values())
+    def started(self) -> int:
+        """Number of trials that count against the budget: refused and repeated ones do not."""
+        return self.proposed - self._count("refused", "tried again")
 
     @property
     def ended(self) -> int:
-        """Trials of the budget that need no more work."""
-        return sum(word in ("done", "pruned", "failed") for word in self.words.values())
+        """Number of trials of the budget that need no more work."""
+        return self._count("done", "pruned", "failed")
 
     @property
     def given_up(self) -> bool:
-        """Were so many proposals refused that no further one is asked for?"""
-        refused = sum(word == "refused" for word in self.words.values())
-        return refused >= REFUSALS * self.budget.trials
+        """Were so many proposals refused that no further one is made?"""
+        return self._count("refused") >= REFUSALS * self.budget.trials
 
     @property
     def out_of_time(self) -> bool:
-        """Has the variant had its hours?"""
+        """Has the variant used up its hours?"""
         return self.budget.hours is not None and self.seconds >= 3600 * self.budget.hours
 
     @property
-    def room(self) -> bool:
-        """May a new trial be asked for?"""
-        return self.begun < self.budget.trials and not self.given_up and not self.out_of_time
+    def has_room(self) -> bool:
+        """May a new trial be proposed?"""
+        return self.started < self.budget.trials and not self.given_up and not self.out_of_time
 
     @property
     def complete(self) -> bool:
         """Is nothing left to do?"""
-        return not self.room and not any(word in ("running", "waiting") for word in self.words.values())
+        return not self.has_room and not self._count("running", "waiting")
+
+    def _count(self, *states: TrialState) -> int:
+        return sum(state in states for state in self.states.values())
 
 
 def search_status(trials: Iterable[FrozenTrial], budget: SearchBudget) -> SearchStatus:
-    """Tell how a search stands.
+    """Compute the status of a search.
 
     Args:
         trials: all of its trials, by number.
@@ -97,36 +106,23 @@ def search_status(trials: Iterable[FrozenTrial], budget: SearchBudget) -> Search
 
     """
     trials = list(trials)
-    repeated = {trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs}
-    words = {trial.number: _word(trial, repeated) for trial in trials}
+    repeated = {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
+    states = {trial.number: _state(trial, repeated) for trial in trials}
     return SearchStatus(
-        words=words,
-        owners={trial.number: trial.user_attrs.get(OWNER) for trial in trials if words[trial.number] == "running"},
+        states=states,
+        owners={trial.number: trial.user_attrs.get(OWNER) for trial in trials if states[trial.number] == "running"},
         seconds=sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in trials),
         budget=budget,
-        points=sum(POINT in trial.user_attrs for trial in trials),
+        start_points=sum(START_POINT in trial.user_attrs for trial in trials),
         to_retry=tuple(
             trial.number
             for trial in trials
-            if words[trial.number] == "failed" and _kind(trial.user_attrs.get(PROBLEM)) in OUTSIDE
+            if states[trial.number] == "failed" and trial.user_attrs.get(PROBLEM, {}).get("kind") in EXTERNAL_FAILURES
         ),
     )
 
 
-def _word(trial: FrozenTrial, repeated: set[Any]) -> TrialState:
+def _state(trial: FrozenTrial, repeated: set[Any]) -> TrialState:
     if trial.state.is_finished() and REFUSED in trial.user_attrs:
         return "refused"
-    if trial.number in repeated:
-        return "tried again"
-    words: Mapping[str, TrialState] = {
-        "COMPLETE": "done",
-        "PRUNED": "pruned",
-        "FAIL": "failed",
-        "RUNNING": "running",
-        "WAITING": "waiting",
-    }
-    return words[trial.state.name]
-
-
-def _kind(problem: Any) -> str | None:
-    return problem.get("kind") if isinstance(problem, Mapping) else None
+    return "tried again" if trial.number in repeated else _OF_OPTUNA[trial.state.name]

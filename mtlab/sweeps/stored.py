@@ -1,4 +1,4 @@
-"""The searches of a sweep as later commands read them: from the stored plan and the storage, never from the file."""
+"""The searches of a sweep as later commands read them: from its stored plan and storage, never from its file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KIND = "sweep"  #: of a stored plan
 
 @dataclass(frozen=True)
 class StoredSearch:
-    """One variant and its search, as it stands now."""
+    """One variant and its search, as it was stored."""
 
     variant: Mapping[str, Any]  #: its entry in the stored plan
     objectives: tuple[Objective, ...]
@@ -45,17 +45,17 @@ class StoredSearch:
 
     @cached_property
     def status(self) -> SearchStatus:
-        """How the search stands."""
+        """The search's status."""
         return search_status(self.trials, self.budget)
 
     @cached_property
     def space(self) -> dict[str, SearchParameter]:
-        """What is searched, by path."""
+        """The search space, by path."""
         return {path: SearchParameter.from_json(path, written) for path, written in self.variant["space"].items()}
 
     @cached_property
     def front(self) -> list[FrozenTrial]:
-        """The finished trials that keep all limits and that no other beats, best in the first objective first."""
+        """The Pareto-optimal trials that keep all constraints, best in the first objective first."""
         return [] if self.study is None else best_trials(self.study, self.objectives)
 
     @property
@@ -70,14 +70,14 @@ class StoredSearch:
 
 @contextmanager
 def open_sweep(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[SweepStorage, tuple[StoredSearch, ...]]]:
-    """Open the searches of a stored sweep to be read.
+    """Open the searches of a stored sweep for reading.
 
     Raises:
-        UserError: the plan is none of a sweep, or its storage cannot be reached.
+        UserError: the plan is not of a sweep, or its storage cannot be reached.
 
     """
     if plan.get("kind") != KIND:
-        raise UserError(f"{plan['study']!r} is a study, no sweep: `mtlab status` and `mtlab report` tell of it")
+        raise UserError(f"{plan['study']!r} is a study, no sweep: see `mtlab status` and `mtlab report`")
     storage = open_storage(plan["storage"], plan["study"], store.study(plan["study"]), create=False)
     try:
         yield storage, load_searches(storage, plan)
@@ -86,7 +86,7 @@ def open_sweep(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[SweepSto
 
 
 def load_searches(storage: SweepStorage, plan: Mapping[str, Any]) -> tuple[StoredSearch, ...]:
-    """Find the searches of a plan's variants, in order."""
+    """Load the searches of a plan's variants, in order."""
     import optuna
 
     objectives = tuple(Objective(**objective) for objective in plan["objectives"])

@@ -1,4 +1,4 @@
-"""What a search sees of runs: their results without test data, and how they went on the way."""
+"""The metrics of a trial's runs that a search may see: results without test data, reduced over seeds, and curves."""
 
 from __future__ import annotations
 
@@ -15,69 +15,69 @@ from mtlab.sweeps.spec import Constraint, Mode, Objective, SeedRules
 
 
 def visible_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return what a search may see of a finished run: every number but those of test data."""
-    found = numbers(result)
-    return {name: value for name, value in found.items() if value is not None and not name.startswith("test/")}
+    """Return the numbers of a finished run (its `result.json`) that a search may see: all but those of test data."""
+    return {
+        name: value for name, value in numbers(result).items() if value is not None and not name.startswith("test/")
+    }
 
 
-def select_metrics(found: Mapping[str, float], metrics: Iterable[str]) -> list[float]:
-    """Pick metrics of a run by name.
+def select_metrics(metrics: Mapping[str, float], names: Iterable[str]) -> list[float]:
+    """Select metrics of a run by name.
 
     Raises:
-        UserError: it has not measured one of them.
+        UserError: the run has not measured one of them.
 
     """
     values = []
-    for metric in metrics:
-        if metric not in found:
-            raise UserError(f"a finished run has no {metric}: it cannot be searched for")
-        values.append(found[metric])
+    for name in names:
+        if name not in metrics:
+            raise UserError(f"a finished run has no {name}: it cannot be searched for")
+        values.append(metrics[name])
     return values
 
 
-def reduce_over_seeds(values: Sequence[float], how: SeedRules, mode: Mode) -> float:
+def reduce_over_seeds(values: Sequence[float], rules: SeedRules, mode: Mode) -> float:
     """Reduce a metric over seeds.
 
     Args:
         values: one per seed.
-        how: mean, median or worst.
-        mode: which direction is better, so that the worst is known.
+        rules: mean, median or worst.
+        mode: which direction is better.
 
     """
-    if how.reduce == "worst":
+    if rules.reduce == "worst":
         return min(values) if mode == "max" else max(values)
-    return statistics.median(values) if how.reduce == "median" else statistics.fmean(values)
+    return statistics.median(values) if rules.reduce == "median" else statistics.fmean(values)
 
 
-def constraint_excess(found: Sequence[Mapping[str, float]], bounds: Mapping[str, Constraint]) -> dict[str, float]:
-    """Tell by how much the mean over seeds breaks each limit: 0 or less where it keeps it.
+def constraint_excess(seeds: Sequence[Mapping[str, float]], constraints: Mapping[str, Constraint]) -> dict[str, float]:
+    """Return by how much the mean over seeds violates each constraint: 0 or less where it keeps it.
 
     Args:
-        found: the numbers of each seed; a metric that it lacks says nothing.
-        bounds: metric → limit.
+        seeds: the metrics of each seed; one that no seed has is left out.
+        constraints: metric → constraint.
 
     """
-    broken = {}
-    for metric, bound in bounds.items():
-        values = [numbers[metric] for numbers in found if metric in numbers]
+    excess = {}
+    for metric, constraint in constraints.items():
+        values = [metrics[metric] for metrics in seeds if metric in metrics]
         if values:
-            broken[metric] = bound.excess(statistics.fmean(values))
-    return broken
+            excess[metric] = constraint.excess(statistics.fmean(values))
+    return excess
 
 
 def describe_violations(
-    excesses: Mapping[str, float], objectives: Mapping[str, Constraint], found: Mapping[str, float]
+    excess: Mapping[str, float], constraints: Mapping[str, Constraint], metrics: Mapping[str, float]
 ) -> str:
-    """Say which limits are broken, in words; "" if none is."""
-    lines = [
-        f"{metric} is {found[metric]:g}, not {objectives[metric]}" for metric, over in excesses.items() if over > 0
-    ]
-    return "; ".join(lines)
+    """Describe the violated constraints; empty if there are none."""
+    return "; ".join(
+        f"{metric} is {metrics[metric]:g}, not {constraints[metric]}" for metric, over in excess.items() if over > 0
+    )
 
 
 @dataclass
 class LearningCurve:
-    """What a run's `metrics.jsonl` has told of one metric so far."""
+    """The values of one metric in a run's `metrics.jsonl`, read while the run writes it."""
 
     path: Path
     objective: Objective
@@ -86,7 +86,7 @@ class LearningCurve:
     points: dict[int, float] = field(default_factory=dict)
 
     def read(self) -> list[tuple[int, float]]:
-        """Read on; return the new points, step and value. A step that a resumed run repeats is not new."""
+        """Read what was added since the last call; return new (step, value) pairs, without steps that were repeated."""
         rows, self.offset = read_jsonl_from(self.path, self.offset)
         fresh = []
         for row in rows:

@@ -1,4 +1,4 @@
-"""What the user sees while a sweep runs: how far each variant's search is, and the runs that go on."""
+"""The terminal view of a running sweep: the progress of each variant's search, and the running runs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from mtlab.sweeps.search import Search
 
-REFUSALS = 5  #: refused proposals that are told one by one
-FRESH = 1.0  #: seconds for which what was read from the storage may be shown again
+REFUSALS = 5  #: refused proposals that are printed one by one
+MAX_AGE = 1.0  #: seconds after which the storage is read again
 
 
 @dataclass(frozen=True)
 class VariantProgress:
-    """How far one variant's search is."""
+    """The progress of one variant's search."""
 
     label: str
     ended: int
@@ -38,7 +38,7 @@ class VariantProgress:
 
 
 class SweepProgress:
-    """Reads how far the searches are, not more often than is worth while, and how fast they go.
+    """The progress of all searches, read from the storage at most once in `MAX_AGE` seconds.
 
     Args:
         searches: one for each variant.
@@ -47,29 +47,29 @@ class SweepProgress:
 
     def __init__(self, searches: Sequence[Search]) -> None:
         self.searches = searches
-        self._lines: list[VariantProgress] = []
-        self._read: float | None = None
-        self._began: tuple[float, int] | None = None  #: when, and the trials that had ended by then
+        self._variants: list[VariantProgress] = []
+        self._read_at: float | None = None
+        self._first: tuple[float, int] | None = None  #: when, and the trials that had ended by then
 
-    def lines(self) -> list[VariantProgress]:
-        """Return a line per variant."""
+    def variants(self) -> list[VariantProgress]:
+        """Return the progress of each variant."""
         now = time.monotonic()
-        if self._read is None or now - self._read >= FRESH:
-            self._lines, self._read = [_line(search) for search in self.searches], now
-        if self._began is None:
-            self._began = now, sum(line.ended for line in self._lines)
-        return self._lines
+        if self._read_at is None or now - self._read_at >= MAX_AGE:
+            self._variants, self._read_at = [_variant_progress(search) for search in self.searches], now
+        if self._first is None:
+            self._first = now, sum(line.ended for line in self._variants)
+        return self._variants
 
     def seconds_left(self) -> float | None:
-        """Seconds to the end of all budgets at the pace so far; None before there is a pace."""
-        lines = self.lines()
-        began, before = self._began or (time.monotonic(), 0)
+        """Estimate the seconds until all budgets are used up; None before a trial has ended."""
+        lines = self.variants()
+        began, before = self._first or (time.monotonic(), 0)
         ended = sum(line.ended for line in lines)
         left = sum(line.budget - line.ended for line in lines)
         return left * (time.monotonic() - began) / (ended - before) if ended > before else None
 
 
-def _line(search: Search) -> VariantProgress:
+def _variant_progress(search: Search) -> VariantProgress:
     now = search.status()
     best = search.best()
     return VariantProgress(
@@ -87,12 +87,12 @@ def _line(search: Search) -> VariantProgress:
 def make_sweep_view(
     searches: Sequence[Search], metric: str, stream: TextIO | None = None
 ) -> tuple[LaunchView, Callable[[TrialEvent], None]]:
-    """Choose the view, as `live_view` does; return it, and what takes the news of trials.
+    """Choose the view, as `make_view` does; return it, and its callback for events of trials.
 
     Args:
         searches: one for each variant.
         metric: the first objective.
-        stream: where it is shown, by default stdout.
+        stream: the output, by default stdout.
 
     """
     out = stream or sys.stdout
@@ -100,20 +100,20 @@ def make_sweep_view(
         from rich.console import Console
 
         live = LiveSweepView(Console(file=out, highlight=False), SweepProgress(searches), metric)
-        return live, live.news
+        return live, live.on_event
     plain = PlainSweepView(out, SweepProgress(searches), metric)
-    return plain, plain.news
+    return plain, plain.on_event
 
 
-def describe_event(news: TrialEvent, metric: str) -> str:
-    """Say in a line what happened to a trial."""
-    value = "" if news.value is None else f" {metric} {news.value:.4f}"
-    text = f": {news.text}" if news.text else ""
-    return f"{news.word:<8} {news.trial}{value}{text}"
+def describe_event(event: TrialEvent, metric: str) -> str:
+    """Describe an event in a line."""
+    value = "" if event.value is None else f" {metric} {event.value:.4f}"
+    text = f": {event.text}" if event.text else ""
+    return f"{event.state:<8} {event.trial}{value}{text}"
 
 
 class PlainSweepView(PlainView):
-    """Plain lines: what becomes of each trial, and every ten seconds how far all is."""
+    """Plain lines: a line for each event of a trial, and every ten seconds the progress."""
 
     def __init__(self, stream: TextIO, score: SweepProgress, metric: str, *, heartbeat: float = HEARTBEAT) -> None:
         super().__init__(stream, heartbeat=heartbeat)
@@ -122,21 +122,21 @@ class PlainSweepView(PlainView):
         self._refused = 0
 
     def changed(self, job: Job) -> None:
-        """Print retries of runs; what becomes of trials is news."""
+        """Print retries of runs; trials have events."""
         if job.state == "queued" and job.attempt:
             self._print(describe_job(job))
 
-    def news(self, news: TrialEvent) -> None:
-        """Print what happened to a trial; of many refusals the first few."""
-        if news.word == "refused":
+    def on_event(self, event: TrialEvent) -> None:
+        """Print an event of a trial; of many refusals the first few."""
+        if event.state == "refused":
             self._refused += 1
-        if news.word != "refused" or self._refused <= REFUSALS:
-            self._print(describe_event(news, self.metric))
-        if self._refused == REFUSALS and news.word == "refused":
-            self._print("further refusals are counted: `mtlab sweep status` tells of all")
+        if event.state != "refused" or self._refused <= REFUSALS:
+            self._print(describe_event(event, self.metric))
+        if self._refused == REFUSALS and event.state == "refused":
+            self._print("further refusals are counted: `mtlab sweep status` shows all")
 
     def update(self, board: Board) -> None:
-        """Print how far all is, if it is time to."""
+        """Print the progress, if it is time to."""
         if board.message and board.message != self._message:
             self._message = board.message
             self._print(board.message)
@@ -148,7 +148,7 @@ class PlainSweepView(PlainView):
     def _summary(self, board: Board) -> str:
         self.progress.read(board)
         left = self.score.seconds_left()
-        parts = [_short(line) for line in self.score.lines()]
+        parts = [_short(line) for line in self.score.variants()]
         parts += [f"{self._refused} refused"] if self._refused else []
         parts += [f"about {format_duration(left)} left"] if left else []
         return f"{board.study}: {' | '.join(parts)}"
@@ -168,23 +168,23 @@ class LiveSweepView(LiveView):
         self.metric = metric
 
     def changed(self, job: Job) -> None:
-        """Print retries of runs above the view; what becomes of trials is news."""
+        """Print retries of runs above the view; trials have events."""
         if job.state == "queued" and job.attempt:
             self.console.print(describe_job(job), style="yellow", markup=False)
 
-    def news(self, news: TrialEvent) -> None:
-        """Print failures above the view; everything else is seen in it."""
-        if news.word == "failed":
-            self.console.print(describe_event(news, self.metric), style="red", markup=False)
+    def on_event(self, event: TrialEvent) -> None:
+        """Print failures above the view; everything else is in it."""
+        if event.state == "failed":
+            self.console.print(describe_event(event, self.metric), style="red", markup=False)
 
     def render(self, board: Board) -> Group:
-        """Draw a line for each variant's search, then one for each run that goes on."""
+        """Draw a line for each variant's search, then one for each running run."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
-        readings, lines = self.progress.read(board), self.score.lines()
+        readings, lines = self.progress.read(board), self.score.variants()
         left = self.score.seconds_left()
         head = Text.assemble((board.study, "bold"), (f"  about {format_duration(left)} left" if left else "", "cyan"))
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)

@@ -1,4 +1,4 @@
-"""The best configuration of each variant, as an ablation that anybody can plan, run and report: tuned against tuned."""
+"""The best configuration of each variant, written as an ablation that compares the tuned variants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AXIS = "variant"  #: of the ablation: a name for the tuned settings, which move 
 
 @dataclass(frozen=True)
 class Winner:
-    """A configuration that goes on to be judged."""
+    """The best configuration of a variant."""
 
     label: str
     variant: Mapping[str, Any]  #: entry of the sweep's plan
@@ -29,7 +29,7 @@ class Winner:
     cell: str  #: of its trial
 
     def settings(self, shared: Mapping[str, Any]) -> dict[str, Any]:
-        """Write its configuration on top of what all share, as somebody would write it by hand."""
+        """Return its configuration on top of the shared settings, as a study file would have it."""
         written = dict(shared)
         for path, value in {**self.variant["settings"], **self.params}.items():
             written = with_value(written, Value({path: value}, ""))
@@ -37,15 +37,15 @@ class Winner:
 
 
 def final_name(sweep: str) -> str:
-    """Name the study in which a sweep's winners are judged."""
+    """Return the name of the study that compares a sweep's winners."""
     return f"{sweep}-final"
 
 
 def winners(searches: Sequence[StoredSearch], retrain: str = "best") -> list[Winner]:
-    """Choose what is judged: the best of each variant, or all that no other beats.
+    """Choose the winners: the best trial of each variant, or all Pareto-optimal ones.
 
     Raises:
-        UserError: a variant has no trial that finished and keeps all limits.
+        UserError: a variant has no finished trial that keeps all constraints.
 
     """
     chosen = []
@@ -61,13 +61,13 @@ def winners(searches: Sequence[StoredSearch], retrain: str = "best") -> list[Win
 
 
 def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: str, final: FinalRules) -> dict[str, Any]:
-    """Write winners as an ablation: one axis, on which each is a value with all of its settings.
+    """Return the ablation of winners: one axis, on which each is a value with all of its settings.
 
     Args:
         plan: the sweep's stored plan.
         chosen: see `winners`.
         name: of the ablation.
-        final: its seeds, and the data that its verdict is on.
+        final: its seeds and its evaluation data.
 
     """
     given = plan["recipe"]
@@ -97,7 +97,7 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
 
 
 def to_yaml(study: Mapping[str, Any], plan: Mapping[str, Any], chosen: Sequence[Winner]) -> str:
-    """Write the ablation as YAML, with where it comes from on top."""
+    """Write the ablation as YAML, with a comment on its origin."""
     trials = ", ".join(f"{winner.label} trial {winner.number}" for winner in chosen)
     head = f"# The tuned variants of the sweep {plan['study']} ({trials}), on seeds that no trial has used.\n"
     return head + yaml.dump(
@@ -106,15 +106,15 @@ def to_yaml(study: Mapping[str, Any], plan: Mapping[str, Any], chosen: Sequence[
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `config/yaml.py` reads: everything in full."""
+    """Writes every value in full, as `config/yaml.py` reads it."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the library's
-        """Never refer to a value that stands elsewhere."""
+        """Write no aliases."""
         return True
 
 
 def _setting(written: Mapping[str, Any], winner: Winner, path: str) -> Any:
-    """Return what a winner has at a path: as written, or by default where its variant does not know it."""
+    """Return a winner's setting at a path, or its default where the variant does not set it."""
     found = lookup(written, path)
     if found is None:
         found = lookup(winner.variant["config"], path)
@@ -122,7 +122,7 @@ def _setting(written: Mapping[str, Any], winner: Winner, path: str) -> Any:
 
 
 def _without(shared: Mapping[str, Any], paths: Sequence[str], at: str = "") -> dict[str, Any]:
-    """Leave out what the axis sets: a study refuses settings that every cell would overwrite."""
+    """Drop the settings on the axis: a study refuses settings that every cell would overwrite."""
     kept: dict[str, Any] = {}
     for key, value in shared.items():
         path = f"{at}.{key}" if at else key

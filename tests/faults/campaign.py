@@ -83,9 +83,9 @@ class Tally:
     def problems(self) -> list[str]:
         """What was not as it should be."""
         return [
-            f"{report.lost} lost, {report.wrong} wrong, told: {report.told}: {report.note}"
+            f"{report.lost} lost, {report.wrong} wrong, told: {report.explained}: {report.note}"
             for report in self.reports
-            if report.lost or report.wrong or not report.told
+            if report.lost or report.wrong or not report.explained
         ]
 
     def row(self) -> str:
@@ -135,7 +135,7 @@ def campaign(faults: Sequence[Fault], times: int, seed: int, tell: Callable[[str
                 try:
                     tally.reports.append(play(fault, seed * 100_000 + number))
                 except Exception as error:  # a fault that cannot be played is a problem to be told as well
-                    tally.reports.append(Report(False, told=False, note=f"{type(error).__name__}: {error}"))
+                    tally.reports.append(Report(False, explained=False, note=f"{type(error).__name__}: {error}"))
             tally.seconds = time.monotonic() - started
             tallies.append(tally)
             tell(f"{tally.row()}  {tally.seconds:.0f} s")

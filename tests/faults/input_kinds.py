@@ -20,8 +20,8 @@ from tiny_shards import make_shards
 from tiny_study import TINY
 
 from mtlab.cli import main as command_line
-from mtlab.runs import sums
-from mtlab.runs.store import CHECKSUM, Store
+from mtlab.runs.results import write_result
+from mtlab.runs.store import Store
 
 TESTS = Path(__file__).parents[1]
 RECIPES = TESTS.parent
@@ -190,19 +190,6 @@ def stores(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
     return _damaged(judge, whole)
 
 
-def old_stores(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
-    """The same of a store from before there were checksums."""
-    whole = judge.folder / "whole"
-    _finished_store(whole)
-    for path in whole.rglob(sums.NAME):
-        path.unlink()
-    for path in whole.rglob("plan.json"):
-        plan = json.loads(path.read_text())
-        del plan[CHECKSUM]
-        path.write_text(json.dumps(plan))
-    return _damaged(judge, whole)
-
-
 def _damaged(judge: Judge, whole: Path) -> tuple[st.SearchStrategy[Any], Input]:
     """Change a file of a whole store."""
     place = judge.folder / "damaged"
@@ -256,8 +243,7 @@ def _finished_store(root: Path) -> None:
         metrics = {"val/accuracy": 0.5 + number / 100, "test/accuracy": 0.4 + number / 100, "test/loss": 1.0}
         cost = {"params": {"head": 10}, "flops_forward": 5.0, "seconds": 1.0, "memory_mib": 100.0}
         result = {"format": 1, "steps": 6, "best_step": 6, "stopped_early": False, "metrics": metrics, "cost": cost}
-        sums.write(folder, json.dumps(result))
-        (folder / "result.json").write_text(json.dumps(result))
+        write_result(folder, result)
 
 
 KINDS: dict[str, Kind] = {
@@ -269,5 +255,4 @@ KINDS: dict[str, Kind] = {
     "checkpoints": checkpoints,
     "golden bundles": bundles,
     "run stores": stores,
-    "old run stores": old_stores,
 }

@@ -28,7 +28,7 @@ class Report:
     struck: bool  #: did the fault happen before the run was over?
     lost: int = 0  #: results that are not there
     wrong: int = 0  #: results, metrics, weights or recordings that differ from the undisturbed ones
-    told: bool = True  #: was it told, in a line and without a traceback?
+    explained: bool = True  #: was it told, in a line and without a traceback?
     note: str = ""  #: what is the matter, if anything is
 
 
@@ -94,13 +94,13 @@ class Stage:
         heard = told if isinstance(told, bool) else told in said or not struck
         clear = "Traceback" not in said
         if code != 0 or not (self.run / "result.json").exists():
-            return Report(struck, lost=1, told=heard and clear, note=f"exit {code}: {said[-400:]}")
+            return Report(struck, lost=1, explained=heard and clear, note=f"exit {code}: {said[-400:]}")
         found = outcome(self.run)
         wrong = [key for key in self.undisturbed if found[key] != self.undisturbed[key]]
         problems = [f"differs: {', '.join(wrong)}"] if wrong else []
         problems += [] if heard else [f"{told!r} was not said: {said[-400:]}"]
         problems += [] if clear else [f"traceback: {said[-600:]}"]
-        return Report(struck, wrong=len(wrong), told=heard and clear, note="; ".join(problems))
+        return Report(struck, wrong=len(wrong), explained=heard and clear, note="; ".join(problems))
 
 
 def worker(run: Path, log: Path, strike: Strike | None = None, *arguments: Any) -> ForkServerProcess:

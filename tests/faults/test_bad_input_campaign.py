@@ -7,7 +7,7 @@ import os
 import pytest
 from bad_inputs import KINDS, judged
 
-INPUTS = {"recipes": 60, "YAML as text": 60, "overrides": 60, "sweeps": 40, "run stores": 40, "old run stores": 40}
+INPUTS = {"recipes": 60, "YAML as text": 60, "overrides": 60, "sweeps": 40, "run stores": 40}
 #: kinds of which a few inputs take longer than a quick test may
 SLOW = {"shards": 60, "checkpoints": 60, "golden bundles": 30}
 

@@ -23,4 +23,4 @@ def test_nothing_is_lost_nothing_is_wrong_and_it_is_told(fault: Fault, play: Cal
     if why := fault.missing():
         pytest.skip(why)
     report = play(fault, 1)
-    assert (report.lost, report.wrong, report.told, report.note) == (0, 0, True, "")
+    assert (report.lost, report.wrong, report.explained, report.note) == (0, 0, True, "")

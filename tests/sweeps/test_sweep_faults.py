@@ -222,7 +222,7 @@ def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Pat
     again = Opened(path, tmp_path / "runs", settings)
     again.search()
     standing, trials = again.searches[0].status(), again.searches[0].study.trials
-    assert (standing.words[failed], standing.begun, standing.complete) == ("tried again", 5, True)
+    assert (standing.states[failed], standing.started, standing.complete) == ("tried again", 5, True)
     assert [each.params for each in trials if "again" in each.user_attrs] == [trials[failed].params]
 
 

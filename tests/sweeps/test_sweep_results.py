@@ -113,8 +113,8 @@ def test_a_cost_that_is_known_before_is_refused_untrained_and_costs_no_budget(tm
     opened = searched(tmp_path, f"{TEXT}\nconstraints: {{cost/params: {{max: 200}}}}")
     for search in opened.searches:
         standing = search.status()
-        assert standing.counts["done"] == standing.begun == 5
-        assert standing.counts["refused"] == standing.asked - 5 > 0
+        assert standing.counts["done"] == standing.started == 5
+        assert standing.counts["refused"] == standing.proposed - 5 > 0
         for trial in search.study.trials:
             refused = trial.params["model.cross_layers"] > 2
             assert refused == ("refused" in trial.user_attrs) == (trial.state.name == "PRUNED")
@@ -139,7 +139,7 @@ def test_what_only_training_tells_rules_a_winner_out(tmp_path: Path) -> None:
 def test_settings_that_do_not_go_together_are_refused_and_a_variant_may_be_given_up(tmp_path: Path) -> None:
     text = "space: {model.width: {int: [16, 32]}, model.heads: {int: [4, 8], step: 4}}\nbudget: {trials: 2}"
     opened = searched(tmp_path, f"{text}\nset: {{model: {{cross_layers: 1}}}}")
-    assert opened.searches[0].status().begun == 2
+    assert opened.searches[0].status().started == 2
     refused = [each.user_attrs["refused"] for each in opened.searches[0].study.trials if each.state.name == "PRUNED"]
     assert refused
     assert all(line.startswith("model.heads:") for line in refused)

@@ -266,7 +266,7 @@ def test_the_line_is_named_and_the_command_line_too(tmp_path: Path) -> None:
 def test_what_a_start_point_cannot_take_over_is_drawn_and_told(tmp_path: Path) -> None:
     text = "space: {train.lr: {float: [1e-2, 1e-1]}, train.warmup: {float: [0.0, 0.5]}}\nstart_from: default"
     (variant,) = prepared(tmp_path, text).variants
-    assert variant.points == ({"train.warmup": 0.1},)
+    assert variant.start_points == ({"train.warmup": 0.1},)
     assert variant.remarks == ("base: start_from default: train.lr 0.001 lies outside of 0.01 to 0.1; it is drawn",)
 
 

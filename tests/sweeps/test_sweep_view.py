@@ -43,10 +43,10 @@ def test_lines_say_how_far_each_search_is(opened: Opened) -> None:
 def test_lines_tell_what_becomes_of_trials_and_of_many_refusals_the_first(opened: Opened) -> None:
     stream = io.StringIO()
     plain = PlainSweepView(stream, SweepProgress(opened.searches), "val/accuracy", heartbeat=0)
-    plain.news(TrialEvent("bridge · trial 3", "done", "", 0.51234))
-    plain.news(TrialEvent("bridge · trial 4", "failed", "nan: the loss is nan"))
+    plain.on_event(TrialEvent("bridge · trial 3", "done", "", 0.51234))
+    plain.on_event(TrialEvent("bridge · trial 4", "failed", "nan: the loss is nan"))
     for number in range(20):
-        plain.news(TrialEvent(f"static · trial {number}", "refused", "cost/params is 300, not ≤ 200"))
+        plain.on_event(TrialEvent(f"static · trial {number}", "refused", "cost/params is 300, not ≤ 200"))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "done     bridge · trial 3 val/accuracy 0.5123"
     assert lines[1] == "failed   bridge · trial 4: nan: the loss is nan"
@@ -60,7 +60,7 @@ def test_the_view_on_a_terminal_has_a_line_a_search_and_a_line_a_run(opened: Ope
     console = Console(file=stream, force_terminal=True, width=110, height=30)
     with LiveSweepView(console, SweepProgress(opened.searches), "val/accuracy") as live:
         live.update(board(opened))
-        live.news(TrialEvent("bridge · trial 4", "failed", "nan: the loss is nan"))
+        live.on_event(TrialEvent("bridge · trial 4", "failed", "nan: the loss is nan"))
     text = stream.getvalue()
     for words in ("bridge", "2/4", "static", "1/4", "best val/accuracy", "bridge · trial 0", "nan: the loss is nan"):
         assert words in text
@@ -69,4 +69,4 @@ def test_the_view_on_a_terminal_has_a_line_a_search_and_a_line_a_run(opened: Ope
 def test_pipes_get_lines(opened: Opened) -> None:
     view, news = make_sweep_view(opened.searches, "val/accuracy", io.StringIO())
     assert isinstance(view, PlainSweepView)
-    assert news == view.news
+    assert news == view.on_event

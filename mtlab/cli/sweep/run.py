@@ -117,7 +117,7 @@ def run(
         )
     costs.save()
     code = ended.exit_code
-    if not ended.outcome.interrupted:
+    if not ended.launch.interrupted:
         _track(opened, sweep.name)
         if ended.complete and sweep.final is not None and not search_only:
             code = max(code, _judge(prepared, opened, file, workers, policy, launcher, plugins=not no_plugins))
@@ -275,7 +275,7 @@ def _conclude(ended: SweepOutcome, store: Store, name: str, file: str, code: int
     """Print what came of it: problems, the table, paths, and what to do next."""
     from mtlab.cli.sweep.status import print_report
 
-    outcome = ended.outcome
+    outcome = ended.launch
     if outcome.message:
         typer.echo(outcome.message, err=True)
     if outcome.interrupted or code == 130:
@@ -284,7 +284,7 @@ def _conclude(ended: SweepOutcome, store: Store, name: str, file: str, code: int
     print_report(store, store.plan(name))
     if not ended.complete:
         typer.echo(f"not finished; `mtlab sweep {file}` goes on from here", err=True)
-    elif ended.outside:
-        typer.echo(f"{ended.outside} trials failed; `mtlab sweep {file}` tries them again", err=True)
+    elif ended.external_failures:
+        typer.echo(f"{ended.external_failures} trials failed; `mtlab sweep {file}` tries them again", err=True)
     typer.echo(f"next: mtlab sweep best {file} --as {name}-best.yaml · mtlab sweep dashboard {file}")
     return code

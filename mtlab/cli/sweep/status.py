@@ -43,7 +43,7 @@ def _variant(found: StoredSearch, storage: SweepStorage) -> dict[str, Any]:
     left = [number for number, owner in standing.owners.items() if owner is None or storage.launcher_is_gone(owner)]
     told = []
     for trial in found.trials:
-        word = "left behind" if trial.number in left else standing.words[trial.number]
+        word = "left behind" if trial.number in left else standing.states[trial.number]
         problem = trial.user_attrs.get(PROBLEM)
         why = f"{problem['kind']}: {problem['problem']}" if problem else trial.user_attrs.get(REFUSED)
         told.append(

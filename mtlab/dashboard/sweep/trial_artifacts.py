@@ -57,7 +57,7 @@ def pending(storage: BaseStorage, plan: Mapping[str, Any], searches: Sequence[St
         known = storage.get_study_system_attrs(storage.get_study_id_from_name(found.study.study_name))
         for trial in found.trials:
             cell = trial.user_attrs.get(CELL)
-            if found.status.words[trial.number] not in _ENDED or cell is None:
+            if found.status.states[trial.number] not in _ENDED or cell is None:
                 continue
             if any(key.startswith(_place(trial, "")) for key in known):
                 continue
@@ -120,7 +120,7 @@ def attach(
 
 def note(pending: Pending) -> str:
     """Write the note of a trial, Markdown: what became of it, and where its runs are."""
-    trial, word = pending.trial, pending.found.status.words[pending.trial.number]
+    trial, word = pending.trial, pending.found.status.states[pending.trial.number]
     problem = trial.user_attrs.get(PROBLEM)
     why = f": {problem['kind']}, {problem['problem']}" if problem else trial.user_attrs.get(REFUSED, "")
     runs = " · ".join(f"[seed {source.seed}](/run/{source.run})" for source in pending.sources)

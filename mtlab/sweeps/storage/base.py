@@ -1,10 +1,8 @@
-"""Where the searches of a sweep are kept, and how launchers keep out of each other's way there.
+"""Where the searches of a sweep are stored, and how several launchers coordinate there.
 
-Two kinds: a journal, a file in the sweep's folder of the store, for launchers that share a file system; and a
-PostgreSQL database, for launchers on several machines. Both give Optuna's storage; a way to have what belongs together
-on the disk; a section in which one launcher is alone; and a way to tell whether another launcher still lives. The last
-two are locks of the kernel or of the database server, which let go of a launcher's locks when it dies: no clocks are
-compared.
+There are two kinds: a journal, a file in the sweep's folder of the store, for launchers that share a file system; and a
+PostgreSQL database, for launchers on several machines. Both hold Optuna's storage and two kinds of locks, of the kernel
+or of the database server, which are released when a launcher dies: no clocks are compared.
 """
 
 from __future__ import annotations
@@ -27,32 +25,32 @@ class SweepStorage(Protocol):
         """Optuna's storage."""
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Keep all other launchers of this sweep out for a moment, `batch`."""
+        """Hold the sweep's lock, against all other launchers, and write in a `batch`."""
 
     def batch(self) -> AbstractContextManager[None]:
-        """Bring to the disk, at the end and at once, what is written within and was written before.
+        """Sync to the disk once, at the end, all that was written within the context and before it.
 
-        What is written elsewhere may be lost if the machine or the server dies: reports, which are made again.
+        What is written elsewhere may be lost if the machine or the server dies: only reports, which are made again.
         """
 
     def register_launcher(self, token: str) -> AbstractContextManager[None]:
-        """Be present under a name of one's own for as long as the context lasts, or the process."""
+        """Register this launcher under a token for as long as the context, or the process, lasts."""
 
     def launcher_is_gone(self, token: str) -> bool:
-        """Is the launcher of this name gone?"""
+        """Has the launcher of this token ended or died?"""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 def open_storage(storage: str, name: str, folder: Path, *, create: bool = True) -> SweepStorage:
     """Open the storage of a sweep.
 
     Args:
-        storage: as the sweep's file names it.
-        name: of the sweep.
-        folder: of the sweep, in the store.
-        create: make it where it is missing.
+        storage: the key `storage` of the sweep's file.
+        name: the sweep's name.
+        folder: the sweep's folder in the store.
+        create: create it where it is missing.
 
     Raises:
         UserError: it cannot be reached or written, is missing, or needs a package that is missing.

@@ -20,17 +20,17 @@ from mtlab.errors import UserError
 from mtlab.runs.lock import guard
 
 FILE = "journal.jsonl"  #: in the sweep's folder
-LAUNCHERS = "launchers"  #: folder in the sweep's folder: one locked file for each launcher that lives
+LAUNCHERS = "launchers"  #: folder in the sweep's folder, with a locked file for each live launcher
 
 
 class JournalFile(BaseJournalBackend):
     """Optuna's journal file, in its own format.
 
-    It differs in how it is written: under a lock of the kernel, which lets go when its holder is killed; half a line
-    that a killed writer left is removed; and what belongs together reaches the disk together.
+    It is written under a lock of the kernel, which is released when its holder is killed. Half a line that a killed
+    writer left is removed, and a batch is synced to the disk once.
 
     Args:
-        path: the file; made if it is missing.
+        path: the file, created if it is missing.
 
     """
 
@@ -43,16 +43,16 @@ class JournalFile(BaseJournalBackend):
         self._batches = 0
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Read what was logged from a number on."""
+        """Yield the logs from a number on."""
         yield from self._reader.read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Log some more."""
+        """Append logs."""
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         with self._thread, files.explain_disk_errors(self.path):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             try:
-                self._mend()
+                self._remove_partial_line()
                 if os.write(self._descriptor, text) != len(text):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 if not self._batches:
@@ -62,7 +62,7 @@ class JournalFile(BaseJournalBackend):
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Make what is logged within reach the disk at the end, once, instead of line by line."""
+        """Sync to the disk once at the end, instead of after every line."""
         self._batches += 1
         try:
             yield
@@ -74,8 +74,8 @@ class JournalFile(BaseJournalBackend):
         """Close the file."""
         os.close(self._descriptor)
 
-    def _mend(self) -> None:
-        """Cut off half a line: Optuna would read on from its middle for ever."""
+    def _remove_partial_line(self) -> None:
+        """Remove a line without an end: Optuna would read on from its middle for ever."""
         size = os.fstat(self._descriptor).st_size
         if not size or os.pread(self._descriptor, 1, size - 1) == b"\n":
             return
@@ -87,8 +87,8 @@ class JournalSweepStorage:
     """A sweep's journal, see `SweepStorage`.
 
     Args:
-        folder: of the sweep, in the store.
-        create: make the journal if it is missing.
+        folder: the sweep's folder in the store.
+        create: create the journal if it is missing.
 
     Raises:
         UserError: it is missing, damaged, or cannot be written.
@@ -110,17 +110,17 @@ class JournalSweepStorage:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep all other launchers out, see `SweepStorage.exclusive`."""
+        """Hold a file lock, see `SweepStorage.exclusive`."""
         with guard(self.folder / "search"), self.batch():
             yield
 
     def batch(self) -> AbstractContextManager[None]:
-        """Wait for the disk once, see `SweepStorage.batch`."""
+        """Sync once, see `SweepStorage.batch`."""
         return self.journal.batch()
 
     @contextmanager
     def register_launcher(self, token: str) -> Iterator[None]:
-        """Hold a file of one's own, see `SweepStorage.register_launcher`."""
+        """Hold a locked file, see `SweepStorage.register_launcher`."""
         path = self.folder / LAUNCHERS / token
         with files.explain_disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ class JournalSweepStorage:
             os.close(descriptor)
 
     def launcher_is_gone(self, token: str) -> bool:
-        """Look whether its file is there and held, see `SweepStorage.launcher_is_gone`."""
+        """Test whether its file is locked, see `SweepStorage.launcher_is_gone`."""
         path = self.folder / LAUNCHERS / token
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

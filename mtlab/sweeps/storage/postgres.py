@@ -1,7 +1,7 @@
 """A sweep's storage in PostgreSQL: one database for launchers on several machines.
 
-One connection of our own beside those of Optuna's storage holds advisory locks. They belong to the session: the server
-drops them when the launcher ends or dies, and, by the keep-alives asked for here, when its machine is gone.
+One connection beside those of Optuna's storage holds advisory locks. They belong to the session: the server releases
+them when the launcher ends or dies, and, thanks to the keep-alives set here, when its machine is gone.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PATIENCE = 5  #: seconds in which the server must answer
 KEEPALIVE = "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4"
 #: Optuna commits every attribute, parameter and report by itself: to wait for the disk each time would take most of a
 #: trial's time beside training. `batch` waits once.
-UNHURRIED, WAITING = "-c synchronous_commit=off", "-c synchronous_commit=on"
-TABLES = "mtlab/optuna tables"  #: what must be made by one launcher alone, whatever the sweep
+ASYNCHRONOUS, SYNCHRONOUS = "-c synchronous_commit=off", "-c synchronous_commit=on"
+TABLES = "mtlab/optuna tables"  #: lock under which tables are created
 
 
 class PostgresSweepStorage:
@@ -35,7 +35,7 @@ class PostgresSweepStorage:
         name: of the sweep.
 
     Raises:
-        UserError: the driver is missing, or the server does not let us in, or not answer in time.
+        UserError: the driver is missing, or the server refuses the connection, or does not answer in time.
 
     """
 
@@ -48,42 +48,42 @@ class PostgresSweepStorage:
         self.url = url
         parts = urlsplit(url)
         self.connection = _connect(urlunsplit(parts._replace(scheme="postgresql")))
-        with self._locked(TABLES):
+        with self._lock(TABLES):
             self.optuna_storage = RDBStorage(
                 urlunsplit(parts._replace(scheme="postgresql+psycopg")),
                 engine_kwargs={
-                    "connect_args": {"connect_timeout": PATIENCE, "options": f"{KEEPALIVE} {UNHURRIED}"},
+                    "connect_args": {"connect_timeout": PATIENCE, "options": f"{KEEPALIVE} {ASYNCHRONOUS}"},
                     "pool_pre_ping": True,
                 },
             )
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the sweep's lock, see `SweepStorage.exclusive`."""
-        with self._locked(f"sweep/{self.name}"), self.batch():
+        """Hold the sweep's advisory lock, see `SweepStorage.exclusive`."""
+        with self._lock(f"sweep/{self.name}"), self.batch():
             yield
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Write a message and wait for it, see `SweepStorage.batch`: all that the log holds before it is on the disk then."""
+        """Write a message and wait until it is on the disk, as earlier writes are by then: see `SweepStorage.batch`."""
         try:
             yield
         finally:
             if not self.connection.closed:
-                self._ask("SELECT pg_logical_emit_message(true, 'mtlab', '')")
+                self._query("SELECT pg_logical_emit_message(true, 'mtlab', '')")
 
     @contextmanager
     def register_launcher(self, token: str) -> Iterator[None]:
-        """Hold a lock of one's own, see `SweepStorage.register_launcher`."""
-        with self._locked(f"launcher/{token}"):
+        """Hold an advisory lock, see `SweepStorage.register_launcher`."""
+        with self._lock(f"launcher/{token}"):
             yield
 
     def launcher_is_gone(self, token: str) -> bool:
-        """Try its lock, see `SweepStorage.launcher_is_gone`."""
+        """Try its advisory lock, see `SweepStorage.launcher_is_gone`."""
         key = _key(f"launcher/{token}")
-        if not self._ask("SELECT pg_try_advisory_lock(%s)", key):
+        if not self._query("SELECT pg_try_advisory_lock(%s)", key):
             return False
-        self._ask("SELECT pg_advisory_unlock(%s)", key)
+        self._query("SELECT pg_advisory_unlock(%s)", key)
         return True
 
     def close(self) -> None:
@@ -92,25 +92,25 @@ class PostgresSweepStorage:
         self.optuna_storage.engine.dispose()
 
     @contextmanager
-    def _locked(self, what: str) -> Iterator[None]:
-        key = _key(what)
-        self._ask("SELECT pg_advisory_lock(%s)", key)
+    def _lock(self, name: str) -> Iterator[None]:
+        key = _key(name)
+        self._query("SELECT pg_advisory_lock(%s)", key)
         try:
             yield
         finally:
             if not self.connection.closed:
-                self._ask("SELECT pg_advisory_unlock(%s)", key)
+                self._query("SELECT pg_advisory_unlock(%s)", key)
 
-    def _ask(self, statement: str, *values: int) -> Any:
+    def _query(self, statement: str, *values: int) -> Any:
         import psycopg
 
         try:
             row = self.connection.execute(statement.encode(), values).fetchone()
         except psycopg.OperationalError as error:
-            told = f"the connection was lost ({_first_line(error)}); the same command goes on once it is back"
-            raise UserError(told, file=shown(self.url)) from None
-        except psycopg.Error as error:  # of a server that is like PostgreSQL, but not alike enough
-            raise UserError(f"cannot keep a sweep: {_first_line(error)}", file=shown(self.url)) from None
+            message = f"the connection was lost ({_first_line(error)}); the same command goes on once it is back"
+            raise UserError(message, file=redact(self.url)) from None
+        except psycopg.Error as error:  # of a server that only resembles PostgreSQL
+            raise UserError(f"cannot keep a sweep: {_first_line(error)}", file=redact(self.url)) from None
         return None if row is None else row[0]
 
 
@@ -118,16 +118,16 @@ def _connect(url: str) -> psycopg.Connection[Any]:
     import psycopg
 
     try:
-        return psycopg.connect(url, autocommit=True, connect_timeout=PATIENCE, options=f"{KEEPALIVE} {WAITING}")
+        return psycopg.connect(url, autocommit=True, connect_timeout=PATIENCE, options=f"{KEEPALIVE} {SYNCHRONOUS}")
     except psycopg.Error as error:
-        raise UserError(f"{shown(url)} cannot be reached: {_first_line(error)}", key="storage") from None
+        raise UserError(f"{redact(url)} cannot be reached: {_first_line(error)}", key="storage") from None
 
 
-def shown(url: str) -> str:
-    """Write a URL without what may be secret: no query, no password."""
+def redact(url: str) -> str:
+    """Return a URL without query and password."""
     parts = urlsplit(url)
-    place = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
-    return f"postgresql://{parts.username + '@' if parts.username else ''}{place}{parts.path}"
+    address = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+    return f"postgresql://{parts.username + '@' if parts.username else ''}{address}{parts.path}"
 
 
 def _first_line(error: BaseException) -> str:
@@ -135,6 +135,6 @@ def _first_line(error: BaseException) -> str:
     return lines[0].strip() if lines else type(error).__name__
 
 
-def _key(what: str) -> int:
-    """Make an advisory lock's key of a name: 63 bits, as the server takes them."""
-    return int.from_bytes(hashlib.blake2b(f"mtlab/{what}".encode(), digest_size=8).digest(), "big") >> 1
+def _key(name: str) -> int:
+    """Derive the key of an advisory lock from a name: 63 bits."""
+    return int.from_bytes(hashlib.blake2b(f"mtlab/{name}".encode(), digest_size=8).digest(), "big") >> 1

@@ -26,7 +26,7 @@ def read_trial_curves(store: Store, found: StoredSearch) -> Curves:
             continue
         curve = LearningCurve(store.run(f"{cell}/s0") / "metrics.jsonl", objective)
         points = curve.read()
-        stopped = found.status.words[trial.number] == "pruned" and trial.last_step is not None
+        stopped = found.status.states[trial.number] == "pruned" and trial.last_step is not None
         curves[trial.number] = [point for point in points if not stopped or point[0] <= (trial.last_step or 0)]
     return curves
 
@@ -42,7 +42,7 @@ def plot_trial_curves(found: StoredSearch, of: Curves, styles: Mapping[str, Styl
     best = None if found.best is None else found.best.number
     figure = panels.make_panels([""], [""], x="step of training", y=searching.axis_title(metric))
     for number in sorted(shown, key=lambda number: number == best):  # the best one on top
-        word, points = found.status.words[number], shown[number]
+        word, points = found.status.states[number], shown[number]
         leads, stopped = number == best, word == "pruned"
         colour = style.colour if leads else NEUTRAL if stopped else with_opacity(style.colour, 0.55)
         figure.add_trace(

@@ -48,7 +48,7 @@ def satisfies_constraints(trial: FrozenTrial) -> bool:
 
 def finished_trials(found: StoredSearch, *, allowed: bool = True) -> list[FrozenTrial]:
     """Take the trials that finished; with `allowed`, only those that keep all limits."""
-    words_ = found.status.words
+    words_ = found.status.states
     return [
         each for each in found.trials if words_[each.number] == "done" and (satisfies_constraints(each) or not allowed)
     ]
@@ -56,7 +56,7 @@ def finished_trials(found: StoredSearch, *, allowed: bool = True) -> list[Frozen
 
 def pruned_trials(found: StoredSearch) -> list[FrozenTrial]:
     """Take the trials that were stopped early and had a value by then."""
-    return [each for each in found.trials if found.status.words[each.number] == "pruned" and each.values]
+    return [each for each in found.trials if found.status.states[each.number] == "pruned" and each.values]
 
 
 def describe_trial_counts(searches: Sequence[StoredSearch]) -> str:
