@@ -143,5 +143,5 @@ def test_texts_and_images_are_matched() -> None:
     found = model.match([picture(0), picture(1)], ["a red plain picture", "something else"])
     assert len(found) == 2
     assert all(0 < probable < 1 for probable in found)
-    with pytest.raises(UserError, match="answers no questions; `match` tells"):
+    with pytest.raises(UserError, match="answers no questions; `match` scores"):
         model.answer([picture(0)], ["a red plain picture"])

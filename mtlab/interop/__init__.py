@@ -1,1 +1,1 @@
-"""Published checkpoints in and out: METER, BridgeTower, ManagerTower, and Hugging Face's BridgeTower."""
+"""Import, export and verify published checkpoints: METER, BridgeTower, ManagerTower, Hugging Face's BridgeTower."""

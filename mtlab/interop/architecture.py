@@ -1,4 +1,4 @@
-"""From the shapes of a published checkpoint to a configuration of ours: everything is inferred that shapes can tell."""
+"""Infer a configuration of ours from the weight shapes of a published checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtlab.interop.families import Shapes
 from mtlab.interop.heads import CLASSIFIERS
 from mtlab.interop.weight_names import CheckpointLayout, Link
 
-BRIDGES: dict[Link, str] = {  #: what a bridge computes → our manager
+BRIDGES: dict[Link, str] = {  #: what the published bridge computes → our manager
     "add": "bridge",
     "scaled_add": "bridge_scaled_add",
     "interpolate": "bridge_interpolate",
@@ -26,7 +26,7 @@ TEXT_FOLDER, VISION_FILE = "text", "vision.safetensors"  #: the towers, within t
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What shapes do not tell. None: as published."""
+    """Settings that weight shapes do not determine; None: as published."""
 
     heads: int | None = None  #: of the cross-modal layers
     text_heads: int | None = None
@@ -39,7 +39,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class CheckpointSizes:
-    """What the shapes tell."""
+    """Sizes that weight shapes determine."""
 
     width: int
     ratio: int
@@ -54,10 +54,10 @@ class CheckpointSizes:
 
 
 def infer_sizes(layout: CheckpointLayout, shapes: Shapes) -> CheckpointSizes:
-    """Read the sizes off the shapes; what most weights agree on counts, so that a misshapen one is told of, not obeyed.
+    """Infer sizes from shapes, each as the value that most weights agree on, so that one wrong weight is detected.
 
     Raises:
-        UserError: no weight tells a size, or the vision tower has no square grid.
+        UserError: no weight determines a size, or the vision tower has no square grid.
 
     """
     official = layout.dialect == "official"
@@ -98,8 +98,8 @@ def infer_sizes(layout: CheckpointLayout, shapes: Shapes) -> CheckpointSizes:
     )
 
 
-def text_config(layout: CheckpointLayout, found: CheckpointSizes, facts: Hyperparameters) -> dict[str, Any]:
-    """Give the text tower's configuration for transformers: of RoBERTa, or of BERT, which tells two token types apart.
+def text_config(layout: CheckpointLayout, found: CheckpointSizes, hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Return the text tower's configuration for transformers: RoBERTa's, or BERT's where there are two token types.
 
     Raises:
         UserError: the heads do not divide the width, or the given configuration is of another encoder.
@@ -115,32 +115,36 @@ def text_config(layout: CheckpointLayout, found: CheckpointSizes, facts: Hyperpa
         "max_position_embeddings": found.positions,
         "type_vocab_size": found.text_types,
     }
-    if facts.text is not None:
-        other = [f"{key} {facts.text[key]}" for key, value in measured.items() if facts.text.get(key, value) != value]
-        if other:
-            raise UserError(f"the text tower given is another than the checkpoint's: it has {', '.join(other)}")
-        published = {**published, **facts.text}
-    given = facts.text_heads or published.get("num_attention_heads")
-    return {**published, **measured, "num_attention_heads": _heads(given, found.text_width, "text-heads")}
+    if hyperparameters.text is not None:
+        different = [
+            f"{key} {hyperparameters.text[key]}"
+            for key, value in measured.items()
+            if hyperparameters.text.get(key, value) != value
+        ]
+        if different:
+            raise UserError(f"the text tower given is another than the checkpoint's: it has {', '.join(different)}")
+        published = {**published, **hyperparameters.text}
+    heads = hyperparameters.text_heads or published.get("num_attention_heads")
+    return {**published, **measured, "num_attention_heads": _heads(heads, found.text_width, "text-heads")}
 
 
 def infer_config(
-    layout: CheckpointLayout, shapes: Shapes, found: CheckpointSizes, facts: Hyperparameters
+    layout: CheckpointLayout, shapes: Shapes, found: CheckpointSizes, hyperparameters: Hyperparameters
 ) -> dict[str, Any]:
-    """Write the sections text, vision, model and manager of a configuration of ours; towers lie beside it.
+    """Return the sections text, vision, model and manager of our configuration, with towers in the same folder.
 
     Raises:
         UserError: heads do not divide a width; layers do not pair.
 
     """
-    heads = _heads(facts.heads, found.width, "heads")
+    heads = _heads(hyperparameters.heads, found.width, "heads")
     usable = found.positions - (0 if found.text_types == 2 else 2)
     layers = _layers(layout)
     return {
         "text": {
             "name": "transformers",
             "model": TEXT_FOLDER,
-            "max_length": min(facts.max_length, usable),
+            "max_length": min(hyperparameters.max_length, usable),
             "layers": layers[0],
             "trainable": True,
         }
@@ -149,7 +153,7 @@ def infer_config(
             "name": "clip_vit",
             "width": found.vision_width,
             "depth": layout.vision_layers,
-            "heads": _heads(facts.vision_heads, found.vision_width, "vision-heads"),
+            "heads": _heads(hyperparameters.vision_heads, found.vision_width, "vision-heads"),
             "patch": found.patch,
             "image_size": found.grid * found.patch,
             "weights": VISION_FILE,
@@ -162,8 +166,8 @@ def infer_config(
             "heads": heads,
             "cross_layers": layout.cross_layers,
             "mlp_ratio": found.ratio,
-            "dropout": facts.dropout,
-            "norm_eps": facts.norm_eps,
+            "dropout": hyperparameters.dropout,
+            "norm_eps": hyperparameters.norm_eps,
             "standardise": False,
             "init_std": 0.02,
             "layer_embeddings": layout.family == "managertower",
@@ -175,7 +179,7 @@ def infer_config(
 def infer_task(
     layout: CheckpointLayout, shapes: Shapes, found: CheckpointSizes, name: str
 ) -> tuple[dict[str, Any], int]:
-    """Write the task node for the heads that a checkpoint has, and count its answers."""
+    """Return the task section for the heads of a checkpoint, and the number of its answers."""
     width = 2 * found.width
     kind = CLASSIFIERS.get(name)
     if kind is None:
@@ -199,7 +203,7 @@ def infer_task(
 
 
 def guess_task(layout: CheckpointLayout) -> str:
-    """Name the task whose heads a checkpoint has; with heads of several: pre-training's, if it has them."""
+    """Return the task that a checkpoint's heads belong to, with preference for pre-training."""
     heads = set(layout.heads)
     if "mlm" in heads:
         return "pretraining"
@@ -222,9 +226,9 @@ def _manager(layout: CheckpointLayout, shapes: Shapes) -> dict[str, Any]:
 
 
 def _layers(layout: CheckpointLayout) -> tuple[Any, Any]:
-    """Say which levels are offered: those that the published model reads.
+    """Return the settings `layers` of text and vision tower: the levels that the published model reads.
 
-    BridgeTower counts its pairs from the text tower's depth, for images as well.
+    BridgeTower counts the levels of both towers from the text tower's depth.
     """
     if layout.family == "managertower":
         return f"top{layout.experts[0]}", f"top{layout.experts[1]}"
@@ -248,7 +252,8 @@ def _gate(layout: CheckpointLayout) -> dict[str, Any]:
 def _heads(given: int | None, width: int, option: str) -> int:
     if given is None and width % CLIP_HEAD:
         raise UserError(
-            f"the width {width} does not tell the number of heads (published: width / {CLIP_HEAD}): give --{option}"
+            f"the width {width} does not determine the number of heads (published: width / {CLIP_HEAD}):"
+            f" give --{option}"
         )
     heads = given or width // CLIP_HEAD
     if width % heads:
@@ -257,7 +262,7 @@ def _heads(given: int | None, width: int, option: str) -> int:
 
 
 def _most_common(shapes: Shapes, patterns: Mapping[str, int], what: str, default: int | None = None) -> int:
-    """Return what most of the weights of these names (whole, as patterns → axis) have as size."""
+    """Return the most common size of weights along an axis; `patterns` maps patterns of whole names to axes."""
     counted: Counter[int] = Counter()
     for pattern, axis in patterns.items():
         matched = [shape for name, shape in shapes.items() if re.fullmatch(pattern, name)]
@@ -265,7 +270,7 @@ def _most_common(shapes: Shapes, patterns: Mapping[str, int], what: str, default
     if counted:
         return counted.most_common(1)[0][0]
     if default is None:
-        raise UserError(f"no weight tells the {what}")
+        raise UserError(f"no weight determines the {what}")
     return default
 
 

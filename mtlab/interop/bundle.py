@@ -1,7 +1,7 @@
-"""A bundle: a published model's weights, what it was given, and what it gave; and our model with these weights.
+"""Read a bundle (weights, inputs and outputs of a published model) and build our model with its weights.
 
 A folder with `state_dict.safetensors` (under the authors' names, or Hugging Face's), `io.safetensors` (inputs and
-outputs by name, see docs/fidelity.md) and `config.json` (the sizes that shapes do not tell).
+outputs by name, see docs/fidelity.md) and `config.json` (settings that weight shapes do not determine).
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from mtlab.tasks.build import TaskModel, construct
 from mtlab.towers.base import Tower
 from mtlab.towers.build import TowerKind, build_tower, tower_shape
 from mtlab.towers.loading.weights import read_tensors
-from mtlab.training.transfer import enlarged
+from mtlab.training.init_from import enlarge
 
 WEIGHTS, IO, CONFIG = "state_dict.safetensors", "io.safetensors", "config.json"
 INPUTS = {
     "official": ("images", "text_ids", "text_masks"),
     "huggingface": ("pixel_values", "input_ids", "attention_mask"),
 }
-OUTPUTS = ("out/", "mid/", "loss/", "noise/", "mlm/logits", "itm/logits")  #: what a bundle must hold some of
+OUTPUTS = ("out/", "mid/", "loss/", "noise/", "mlm/logits", "itm/logits")  #: a bundle must hold some of these
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a published model was, was given, and gave."""
+    """Configuration, weights, inputs and outputs of a published model."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -102,10 +102,10 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def hyperparameters(bundle: Bundle) -> architecture.Hyperparameters:
-    """Read off the bundle's configuration what shapes do not tell.
+    """Read from the bundle's configuration what weight shapes do not determine.
 
     Raises:
-        UserError: the configuration lacks it; the key says what.
+        UserError: a setting is missing or invalid; the message or the key names it.
 
     """
     config, text = bundle.config, dict[str, Any]()
@@ -120,15 +120,15 @@ def hyperparameters(bundle: Bundle) -> architecture.Hyperparameters:
             eps = text["layer_norm_eps"]
         text_heads = text["num_attention_heads"]
     except KeyError as error:
-        raise UserError(f"lacks {error}, which weights' shapes do not tell", file=bundle.folder / CONFIG) from None
+        raise UserError(f"lacks {error}, which weight shapes do not determine", file=bundle.folder / CONFIG) from None
     except (TypeError, ValueError, AttributeError):
         raise UserError("expected mappings as described in docs/fidelity.md", file=bundle.folder / CONFIG) from None
     for what, count in (("num_heads", heads), ("num_attention_heads", text_heads), ("vision.heads", vision_heads)):
         if (count is not None or what != "vision.heads") and (type(count) is not int or count < 1):
             raise UserError(f"expected a number of heads, found {count!r}", file=bundle.folder / CONFIG, key=what)
-    odd = [key for key in _TEXT if key in text and isinstance(text[key], str) != (key == "hidden_act")]
-    if odd:
-        raise UserError(f"the text tower's {odd[0]} cannot be {text[odd[0]]!r}", file=bundle.folder / CONFIG)
+    invalid = [key for key in _TEXT if key in text and isinstance(text[key], str) != (key == "hidden_act")]
+    if invalid:
+        raise UserError(f"the text tower's {invalid[0]} cannot be {text[invalid[0]]!r}", file=bundle.folder / CONFIG)
     return architecture.Hyperparameters(
         heads=heads,
         text_heads=text_heads,
@@ -142,7 +142,7 @@ def hyperparameters(bundle: Bundle) -> architecture.Hyperparameters:
 
 @contextmanager
 def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
-    """Describe the bundle's model as a configuration of ours; its text tower's lies in a folder while this is open.
+    """Describe the bundle's model by a configuration of ours; the text tower's is in a temporary folder meanwhile.
 
     Raises:
         UserError: sizes contradict each other, or `config.json`.
@@ -150,9 +150,9 @@ def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
     """
     shapes = bundle.shapes
     try:
-        sizes, known = architecture.infer_sizes(bundle.layout, shapes), hyperparameters(bundle)
-        sections = architecture.infer_config(bundle.layout, shapes, sizes, known)
-        encoder = architecture.text_config(bundle.layout, sizes, known)
+        sizes, settings = architecture.infer_sizes(bundle.layout, shapes), hyperparameters(bundle)
+        sections = architecture.infer_config(bundle.layout, shapes, sizes, settings)
+        encoder = architecture.text_config(bundle.layout, sizes, settings)
     except UserError as error:
         raise error.at(file=bundle.folder) from None
     with TemporaryDirectory(prefix="mtlab-bundle-") as folder:
@@ -171,7 +171,7 @@ def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
 
 @dataclass(frozen=True)
 class RebuiltModel:
-    """The bundle's model in our terms."""
+    """The bundle's model as a configuration of ours, and its towers."""
 
     bundle: Bundle
     sections: Mapping[str, Any]  #: text, vision, model, manager
@@ -184,7 +184,7 @@ class RebuiltModel:
 
         Args:
             task: its registered name.
-            heads: the bundle has the task's heads; else they stay as they are drawn.
+            heads: load the task's heads too; else they keep their random values.
 
         Raises:
             UserError: weights are missing, unknown, or of another shape; the message names them.
@@ -215,13 +215,13 @@ class RebuiltModel:
 def load_parameters(
     model: TaskModel, tensors: Mapping[str, Tensor], called: Mapping[str, str], *, heads: bool = True
 ) -> None:
-    """Give every parameter of a model its value, but for heads where `heads` is false.
+    """Set every parameter of a model, except those of its heads where `heads` is false.
 
     Args:
         model: changed in place.
         tensors: our names → values.
-        called: our names → what the bundle calls them, for messages.
-        heads: fill the task's heads too.
+        called: our names → the bundle's names, for messages.
+        heads: set the task's heads too.
 
     Raises:
         UserError: a parameter has none, a value has no parameter, or shapes differ.
@@ -229,12 +229,12 @@ def load_parameters(
     """
     own = {name: weight for name, weight in model.named_parameters() if heads or not name.startswith("task.")}
     tensors = {name: tensor for name, tensor in tensors.items() if heads or not name.startswith("task.")}
-    fitted = {name: enlarged(name, tensor, own[name]) if name in own else tensor for name, tensor in tensors.items()}
-    lacking, left = sorted(set(own) - set(fitted)), sorted(set(fitted) - set(own))
-    if lacking or left:
-        told = [f"no value for {list_names(lacking)}"] if lacking else []
-        told += [f"no place for {list_names([called.get(name, name) for name in left])}"] if left else []
-        raise UserError(f"does not fit the model: {' and '.join(told)}")
+    fitted = {name: enlarge(name, tensor, own[name]) if name in own else tensor for name, tensor in tensors.items()}
+    lacking, unknown = sorted(set(own) - set(fitted)), sorted(set(fitted) - set(own))
+    if lacking or unknown:
+        problems = [f"no value for {list_names(lacking)}"] if lacking else []
+        problems += [f"no place for {list_names([called.get(name, name) for name in unknown])}"] if unknown else []
+        raise UserError(f"does not fit the model: {' and '.join(problems)}")
     for name, parameter in own.items():
         if fitted[name].shape != parameter.shape:
             shapes = f"{tuple(fitted[name].shape)}, expected {tuple(parameter.shape)}"
@@ -243,7 +243,7 @@ def load_parameters(
 
 
 _KINDS: tuple[TowerKind, ...] = ("text", "vision")
-#: What the text tower's configuration says that both dialects share.
+#: Settings of the text tower that both dialects share.
 _TEXT = (
     "hidden_size",
     "num_hidden_layers",

@@ -1,4 +1,4 @@
-"""Can a published format hold this model? Which of its names then apply, or why not."""
+"""Find the layout of a model in a published format, or say why the format cannot hold it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUBLISHED_EPS = 1e-12  #: of the cross-modal layers' LayerNorms in the authors' 
 
 
 def export_layout(source: ExportSource, dialect: Dialect) -> CheckpointLayout:
-    """Say how a model's weights are named in a published format.
+    """Return the layout of a model in a published format.
 
     Raises:
         UserError: the format cannot hold the model; the key names the setting, the message the reason.
@@ -29,11 +29,11 @@ def export_layout(source: ExportSource, dialect: Dialect) -> CheckpointLayout:
     link = _LINKS.get(config["manager"]["name"], "add")
     levels = [tower_shape(kind, config[kind]).levels for kind in ("text", "vision")]
     text, vision = _text_layers(source), _vision_layers(source)
-    _refuse_options(config, family, dialect)
-    _refuse_standardised(source.tensors)
-    _refuse_levels(family, levels, (text, vision), config)
+    _check_options(config, family, dialect)
+    _check_not_standardised(source.tensors)
+    _check_levels(family, levels, (text, vision), config)
     if dialect == "huggingface":
-        _refuse_hugging_face(source, family)
+        _check_hugging_face(source, family)
     elif link != "add":
         raise UserError(f"the authors' BridgeTower has no {link} bridges", key="manager.name")
     return CheckpointLayout(
@@ -53,7 +53,7 @@ def export_layout(source: ExportSource, dialect: Dialect) -> CheckpointLayout:
 
 
 def notes(source: ExportSource, dialect: Dialect) -> tuple[str, ...]:
-    """Say in words where code that loads the exported model computes otherwise."""
+    """Return notes on where code that loads the exported model computes differently."""
     eps = float(source.config["model"]["norm_eps"])
     theirs = PUBLISHED_EPS if dialect == "official" else float(source.text.config.layer_norm_eps)
     if eps == theirs:
@@ -90,7 +90,7 @@ _FIXED: dict[str, dict[str, Any]] = {
 }
 
 
-def _refuse_options(config: Mapping[str, Any], family: Family, dialect: Dialect) -> None:
+def _check_options(config: Mapping[str, Any], family: Family, dialect: Dialect) -> None:
     model = config["model"]
     if model["layer_embeddings"] != (family == "managertower"):
         has = "has" if family == "managertower" else "does not have"
@@ -98,26 +98,26 @@ def _refuse_options(config: Mapping[str, Any], family: Family, dialect: Dialect)
     gates = [bool(config[kind].get("gate")) for kind in ("text", "vision")]
     if any(gates) and (family != "meter" or not all(gates)):
         raise UserError("only METER has a gate, on both towers", key="text.gate")
-    if source_task := config["task"]["name"]:
-        if source_task not in heads.HEADS:
-            raise UserError(f"no published head goes with the task {source_task!r}", key="task.name")
-        if dialect == "huggingface" and source_task == "reasoning":
-            raise UserError("Hugging Face's BridgeTower has no token type for second images", key="task.name")
+    task = config["task"]["name"]
+    if task not in heads.HEADS:
+        raise UserError(f"no published head goes with the task {task!r}", key="task.name")
+    if dialect == "huggingface" and task == "reasoning":
+        raise UserError("Hugging Face's BridgeTower has no token type for second images", key="task.name")
 
 
-def _refuse_standardised(tensors: Mapping[str, Tensor]) -> None:
+def _check_not_standardised(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        rest = 0.0 if ".projections.centre_" in name else 1.0 if ".projections.spread_" in name else None
-        if rest is not None and bool((tensor != rest).any()):
+        default = 0.0 if ".projections.centre_" in name else 1.0 if ".projections.spread_" in name else None
+        if default is not None and bool((tensor != default).any()):
             raise UserError(
                 "the published models do not standardise the towers' channels, this one does", key="model.standardise"
             )
 
 
-def _refuse_levels(
+def _check_levels(
     family: Family, levels: Sequence[tuple[int, ...]], depths: tuple[int, int], config: Mapping[str, Any]
 ) -> None:
-    """Refuse offered levels that the published model does not read."""
+    """Check that the published model reads the offered levels."""
     layers = config["model"]["cross_layers"]
     for kind, offered, depth in zip(("text", "vision"), levels, depths, strict=True):
         top = tuple(range(depth - len(offered) + 1, depth + 1))
@@ -144,10 +144,10 @@ def _text_layers(source: ExportSource) -> int:
 
 
 def _vision_layers(source: ExportSource) -> int:
-    """Count the blocks of CLIP's ViT.
+    """Return the number of blocks of CLIP's ViT.
 
     Raises:
-        UserError: the network is another, or its levels are normed otherwise.
+        UserError: the network is another, or its levels are normalised differently.
 
     """
     from timm.layers import QuickGELU
@@ -169,7 +169,7 @@ def _vision_layers(source: ExportSource) -> int:
     return len(network.blocks)
 
 
-def _refuse_hugging_face(source: ExportSource, family: Family) -> None:
+def _check_hugging_face(source: ExportSource, family: Family) -> None:
     cross, text, vision = source.config["model"], source.text.config, source.vision
     if family != "bridgetower":
         raise UserError(
@@ -195,7 +195,7 @@ def _refuse_hugging_face(source: ExportSource, family: Family) -> None:
 
 
 def _heads(source: ExportSource, dialect: Dialect) -> dict[str, tuple[str, ...]]:
-    """Name the weights of our heads in their words, as far as the format has them."""
+    """Return the published names of our heads' weights, for the heads that the format has."""
     found = {}
     for kind, place in heads.HEADS[source.task].items():
         own = sorted(name.removeprefix(f"{place}.") for name in source.tensors if name.startswith(f"{place}."))

@@ -1,4 +1,4 @@
-"""Models of ours to export: imported checkpoints and finished runs, as one."""
+"""Read a model to export, from the folder of an imported checkpoint or of a finished run."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.interop.weight_names import CheckpointLayout
 from mtlab.runs import imported_checkpoint
+from mtlab.runs.checkpoints import CorruptError, load
 from mtlab.towers.build import build_tower
+from mtlab.towers.loading import text_encoders
 
 BEST = Path("checkpoints") / "best.safetensors"  #: of a finished run
 
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A model of ours with all its weights."""
+    """A model to export, with all its weights."""
 
     config: Mapping[str, Any]  #: sections text, vision, model, manager, task
     tensors: Mapping[str, Tensor]  #: our name → tensor, towers included
     text: Any  #: the text tower's network, on the meta device
     vision: Any  #: the vision tower's
-    text_folder: Path | None  #: where a tokeniser may lie
+    text_folder: Path | None  #: may hold a tokeniser
     layout: CheckpointLayout | None = None  #: of the checkpoint that it was imported from
-    aside: Mapping[str, Tensor] | None = None  #: what our model has no place for
-    their_config: Mapping[str, Any] | None = None  #: Hugging Face's configuration as it was imported
+    unmapped: Mapping[str, Tensor] | None = None  #: weights of the checkpoint that our model lacks
+    their_config: Mapping[str, Any] | None = None  #: Hugging Face's configuration of the imported checkpoint
 
     @property
     def task(self) -> str:
@@ -42,7 +44,7 @@ def read_source(path: Path) -> ExportSource:
     """Read the folder of an imported checkpoint or of a finished run.
 
     Raises:
-        UserError: it is neither, or damaged; or the run's towers cannot be had.
+        UserError: it is neither, or damaged, or the run's towers are missing.
 
     """
     if imported_checkpoint.is_imported_checkpoint(path):
@@ -64,14 +66,12 @@ def _imported(path: Path) -> ExportSource:
         vision=vision,
         text_folder=Path(found.config["text"]["model"]),
         layout=_layout(found.origin, path / imported_checkpoint.ORIGIN),
-        aside=found.aside,
+        unmapped=found.unmapped,
         their_config=found.origin.get("config"),
     )
 
 
 def _run(path: Path) -> ExportSource:
-    from mtlab.runs.checkpoints import CorruptError, load
-
     config = files.read_json(path / "config.json")["config"]
     try:
         tensors, _ = load(path / BEST)
@@ -88,15 +88,13 @@ def _run(path: Path) -> ExportSource:
 
 
 def _networks(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Build the towers' networks without weights, to read their measures."""
+    """Build the towers' networks without weights, to read their sizes."""
     with torch.device("meta"):
         towers = [build_tower(kind, config[kind], weights=False) for kind in ("text", "vision")]
     return getattr(towers[0], "network", None), getattr(towers[1], "network", None)
 
 
 def _tokeniser_folder(model: Any) -> Path | None:
-    from mtlab.towers.loading import text_encoders
-
     return text_encoders.find(model) if isinstance(model, str) else None
 
 
@@ -104,7 +102,7 @@ def _layout(origin: Mapping[str, Any], file: Path) -> CheckpointLayout:
     try:
         stored = {field.name: origin["layout"][field.name] for field in fields(CheckpointLayout)}
     except (KeyError, TypeError):
-        raise UserError("does not tell the names of the checkpoint", file=file) from None
+        raise UserError("does not hold the layout of the checkpoint", file=file) from None
     heads = {kind: tuple(names) for kind, names in stored["heads"].items()}
     return CheckpointLayout(
         **{**stored, "experts": tuple(stored["experts"]), "heads": heads, "dead": frozenset(stored["dead"])}

@@ -1,4 +1,4 @@
-"""`mtlab export`: a model of ours becomes a published checkpoint again: the authors' format, or Hugging Face's."""
+"""`mtlab export`: write a model in the authors' checkpoint format or in Hugging Face's."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ from mtlab.interop.heads import HEADS, TEMPERATURE
 from mtlab.interop.weight_names import CheckpointLayout, Dialect, to_theirs, weight_mappings
 from mtlab.runs import imported_checkpoint
 
-Log = Callable[[str], None]  #: is told each step before it is done
+Log = Callable[[str], None]  #: called with a line before each step
 POOLER = "text_model.pooler.dense"  #: never read, but Hugging Face's code allocates it
 OFFICIAL_POOLER = "text_transformer.pooler.dense"
 
 
 @dataclass(frozen=True)
 class ExportSummary:
-    """What came of it."""
+    """What was written, and what was left out."""
 
     family: str
     weights: int  #: tensors written
-    exact: bool  #: the names of the checkpoint that was imported, dead weights and all
-    left_out: tuple[str, ...]  #: heads that the format has no place for
-    notes: tuple[str, ...]  #: where code that loads it computes otherwise
+    exact: bool  #: whether it has all names of the imported checkpoint, unused weights included
+    left_out: tuple[str, ...]  #: heads that the format lacks
+    notes: tuple[str, ...]  #: where code that loads it computes differently
 
 
-def export(source: Path, dialect: Dialect, out: Path, told: Log = lambda _: None) -> ExportSummary:
+def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None) -> ExportSummary:
     """Write a model in a published format, whole or not at all.
 
     Args:
         source: the folder of an imported checkpoint, or of a finished run.
         dialect: "official" writes a `.ckpt` file, "huggingface" a folder for `from_pretrained`.
-        out: what to write, which must not exist.
-        told: is told each step.
+        out: the file or folder to write, which must not exist.
+        log: called with a line before each step.
 
     Raises:
-        UserError: the format cannot hold the model; the reason is given. Or `source` cannot be read.
+        UserError: the format cannot hold the model, or `source` cannot be read.
 
     """
     if out.exists() or out.is_symlink():
         raise UserError("exists already: name another place, or remove it first", file=out)
-    told(f"reading {source}")
+    log(f"reading {source}")
     read = read_source(source)
     try:
-        layout, aside, exact = plan_layout(read, dialect)
-        theirs = to_theirs(read.tensors, aside, weight_mappings(layout, read.task))
+        layout, unmapped, exact = plan_layout(read, dialect)
+        theirs = to_theirs(read.tensors, unmapped, weight_mappings(layout, read.task))
     except UserError as error:
         raise error.at(file=source) from None
-    told(f"writing {out}")
+    log(f"writing {out}")
     if dialect == "official":
         with files.atomic_write(out) as scratch:
             whole = {name: tensor.clone() for name, tensor in theirs.items()}  # a view would be saved with all it views
@@ -75,27 +75,27 @@ def export(source: Path, dialect: Dialect, out: Path, told: Log = lambda _: None
         family=FAMILIES[layout.family],
         weights=len(theirs),
         exact=exact,
-        left_out=tuple(sorted(kinds - there - _unheld(read, kinds))),
+        left_out=tuple(sorted(kinds - there - _absent_heads(read, kinds))),
         notes=export_layout.notes(read, dialect),
     )
 
 
 def plan_layout(read: ExportSource, dialect: Dialect) -> tuple[CheckpointLayout, dict[str, Tensor], bool]:
-    """Say which names are written, which weights that nothing reads go with them, and whether all is as imported.
+    """Return the layout to write, the unused weights to add, and whether both are the imported checkpoint's own.
 
     Raises:
         UserError: the format cannot hold the model.
 
     """
     if read.layout is not None and read.layout.dialect == dialect:
-        return read.layout, dict(read.aside or {}), True
+        return read.layout, dict(read.unmapped or {}), True
     layout = export_layout.export_layout(read, dialect)
-    dead = _dead(read, layout)
-    return dataclasses.replace(layout, dead=frozenset(dead)), dead, False
+    unused = _unused_weights(read, layout)
+    return dataclasses.replace(layout, dead=frozenset(unused)), unused, False
 
 
 def _save(data: dict[str, Any], path: Path) -> None:
-    """Write a file of torch's. It tells of a full disk as of a position that it did not expect: that is put right."""
+    """Write a PyTorch file; a full disk, which torch reports as an unexpected position, is raised as `OSError`."""
     try:
         torch.save(data, path)
     except RuntimeError as error:
@@ -103,19 +103,19 @@ def _save(data: dict[str, Any], path: Path) -> None:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Write what shapes do not tell under the names of the published scripts' settings, as Lightning keeps them."""
+    """Return the settings that shapes do not determine, named as in the published scripts."""
     model = config["model"]
     return {"num_heads": model["heads"], "drop_rate": model["dropout"], "max_text_len": config["text"]["max_length"]}
 
 
-def _dead(read: ExportSource, layout: CheckpointLayout) -> dict[str, Tensor]:
-    """Carry over what both formats allocate and never read: the text tower's pooler, and the temperature of a contrast.
+def _unused_weights(read: ExportSource, layout: CheckpointLayout) -> dict[str, Tensor]:
+    """Return the weights that both formats hold and never read: the text tower's pooler and a contrast's temperature.
 
-    A pooler that is not known is written as zeros for Hugging Face, whose code would otherwise tell of a missing one.
+    An unknown pooler is written as zeros for Hugging Face, whose code warns of a missing one.
     """
     names = {"official": OFFICIAL_POOLER, "huggingface": f"{layout.prefix}{POOLER}"}
-    aside = {key: tensor for key, tensor in (read.aside or {}).items() if "pooler.dense." in key}
-    found = {f"{names[layout.dialect]}.{key.rpartition('.')[2]}": tensor for key, tensor in aside.items()}
+    unmapped = {key: tensor for key, tensor in (read.unmapped or {}).items() if "pooler.dense." in key}
+    found = {f"{names[layout.dialect]}.{key.rpartition('.')[2]}": tensor for key, tensor in unmapped.items()}
     if not found and layout.dialect == "huggingface":
         width = read.text.config.hidden_size
         name = names[layout.dialect]
@@ -134,8 +134,8 @@ def _configuration(read: ExportSource, layout: CheckpointLayout, *, exact: bool)
     return {**read.their_config, **resized}
 
 
-def _unheld(read: ExportSource, kinds: set[str]) -> set[str]:
-    """Name the heads that our task could have and this model has not."""
+def _absent_heads(read: ExportSource, kinds: set[str]) -> set[str]:
+    """Return the heads that the task may have and this model lacks."""
     imported = set(read.layout.heads) if read.layout is not None else set()
     places = HEADS[read.task]
     return {

@@ -1,4 +1,4 @@
-"""Telling from the names and shapes of a state dict which published model it is of."""
+"""Detect the published model that a state dict belongs to, from its names and shapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtlab.interop.weight_names import LINKS, CheckpointLayout, Dialect, Family,
 
 Shapes = Mapping[str, tuple[int, ...]]  #: a weight's name → its shape
 
-#: Heads, by how the names of their weights start.
+#: Start of weight names → head.
 HEAD_NAMES = {
     "mlm_score.": "mlm",
     "itm_score.": "itm",
@@ -22,10 +22,10 @@ HEAD_NAMES = {
     "snli_classifier.": "snli",
     "rank_output.": "rank",
 }
-#: Hugging Face's contrastive heads read other features than the published ones.
+#: The same for Hugging Face, whose contrastive heads read other features than the published ones.
 HUGGING_FACE_HEADS = {"mlm_score.": "mlm", "itm_score.": "itm", "itc_": "contrastive", "logit_scale": "contrastive"}
 
-#: Weights that the published code allocates or keeps, and never reads.
+#: Weights that the published code allocates and never reads.
 DEAD = re.compile(
     r"temperature"
     r"|vit_model\.(positional_embedding|ln_final\.(weight|bias))"
@@ -37,13 +37,13 @@ DEAD = re.compile(
 
 
 def detect_layout(shapes: Shapes) -> CheckpointLayout:
-    """Tell the layout of a state dict; a few missing or misnamed weights do not mislead it.
+    """Detect the layout of a state dict, in spite of a few missing or misnamed weights.
 
     Args:
-        shapes: of all its tensors.
+        shapes: the shapes of all its tensors.
 
     Raises:
-        UserError: it is of no family known here; the message says what was found instead.
+        UserError: it belongs to no known family; the message says what it holds.
 
     """
     dialect, prefix = _dialect(shapes)
@@ -76,7 +76,7 @@ def _dialect(shapes: Shapes) -> tuple[Dialect, str]:
             return dialect, prefix
     if any(name.startswith(("vit_model.", "text_transformer.")) for name in shapes):
         found = _tops(shapes)
-        raise UserError(f"is of METER's kin, but its vision tower is not CLIP's ViT (its weights: {found})")
+        raise UserError(f"is related to METER, but its vision tower is not CLIP's ViT (its weights: {found})")
     raise UserError(
         f"is no METER, BridgeTower or ManagerTower: {len(shapes)} weights, {_tops(shapes)}"
         if shapes
@@ -88,7 +88,7 @@ _STARTS: tuple[tuple[str, Dialect, str], ...] = (
     ("vit_model.visual.transformer.resblocks.", "official", ""),
     ("bridgetower.vision_model.visual.", "huggingface", "bridgetower."),
     ("vision_model.visual.transformer.resblocks.", "huggingface", ""),
-    ("bridgetower.cross_modal_", "huggingface", "bridgetower."),  # of which a part is missing
+    ("bridgetower.cross_modal_", "huggingface", "bridgetower."),  # a damaged one
 )
 
 
@@ -112,7 +112,7 @@ def _heads(shapes: Shapes, known: Mapping[str, str]) -> dict[str, tuple[str, ...
 
 
 def _experts(shapes: Shapes, cross: str) -> int:
-    """Count the managed layers of a modality: LayerNorms of its first manager, which has none for a previous state."""
+    """Count the managed levels of a modality: LayerNorms of its first manager, which has no previous state."""
     return _count(shapes, rf"{cross}_manager_tower\.0\.manager_layer\.LayerNorm\.(\d+)\.")
 
 
@@ -124,7 +124,7 @@ def _link(shapes: Shapes, cross: str) -> Link:
 
 
 def _count(names: Iterable[str], pattern: str) -> int:
-    """Count the numbers that stand in names for a layer. One with less than half a layer's weights is a misnomer."""
+    """Count the layer numbers in names, leaving out numbers with less than half of a layer's weights."""
     numbers = Counter(int(match[1]) for name in names if (match := re.match(pattern, name)))
     most = max(numbers.values(), default=0)
     return sum(count * 2 > most for count in numbers.values())
@@ -135,6 +135,6 @@ def _any(names: Iterable[str], pattern: str) -> bool:
 
 
 def _tops(names: Collection[str]) -> str:
-    """Show how the names start: what the state dict is of."""
+    """Summarise the starts of the names, for messages."""
     tops = Counter(".".join(name.split(".")[:2]) for name in names)
     return ", ".join(f"{top}.…" if count > 1 else top for top, count in tops.most_common(4))

@@ -1,10 +1,10 @@
-"""The heads of published checkpoints, and our tasks that hold them."""
+"""The heads of published checkpoints, and the tasks of ours that have them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: A task of ours → the published heads that it holds, and where.
+#: A task of ours → published head → the name of our module for it.
 HEADS: dict[str, dict[str, str]] = {
     "pretraining": {"mlm": "task.mlm", "itm": "task.itm", "itc": "task.itc"},
     "retrieval": {"itm": "task.itm", "itc": "task.itc"},
@@ -14,9 +14,9 @@ HEADS: dict[str, dict[str, str]] = {
 }
 #: Our tasks of one classifier → the published head.
 CLASSIFIERS = {"question_answering": "vqa", "entailment": "snli", "reasoning": "nlvr2"}
-TEMPERATURE = "temperature"  #: the contrastive head's; theirs stands outside of it, and is there without it too
+TEMPERATURE = "temperature"  #: of the contrastive head; in published checkpoints outside of it
 
-#: How the names of a published head's weights start → how they start within ours. Of two, both are read, one written.
+#: Start of a published head's weight names → start within our head; of two for one of ours, the first is written.
 _WITHIN = {
     "mlm_score.transform.dense.": "dense.",
     "mlm_score.transform.LayerNorm.": "norm.",
@@ -32,17 +32,17 @@ _STARTS = {"mlm": "mlm_score.", "itm": "itm_score.", "itc": "cross_modal_itc_"}
 
 
 def names_in_head(names: tuple[str, ...]) -> dict[str, str]:
-    """Name a published head's weights within our head: `mlm_score.transform.dense.bias` → `dense.bias`."""
+    """Map a published head's weight names to those within our head: `mlm_score.transform.dense.bias` → `dense.bias`."""
     found = {}
     for name in names:
         known = next((start for start in _WITHIN if name.startswith(start)), None)
         found[name] = name.partition(".")[2] if known is None else _WITHIN[known] + name.removeprefix(known)
-    single = len(names) == 2  # a classifier of one layer: theirs may be a sequence of one, ours is none
+    single = len(names) == 2  # a classifier of one layer, perhaps in a `Sequential` there, never here
     return {name: own.removeprefix("0.") if single else own for name, own in found.items()}
 
 
 def published_names(kind: str, ours: Iterable[str]) -> tuple[str, ...]:
-    """Name the weights within a head of ours as the published code does; the inverse of `names_in_head`."""
+    """Return the published names of the weights within our head; the inverse of `names_in_head`."""
     own = [name for name in ours if name != TEMPERATURE]
     if kind in CLASSIFIERS.values():
         single = len(own) == 2

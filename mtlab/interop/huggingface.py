@@ -1,4 +1,4 @@
-"""Folders of Hugging Face's BridgeTower: reading them, and writing their configuration."""
+"""Read folders of Hugging Face's BridgeTower, and write their configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -15,16 +15,14 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.interop import lightning
 from mtlab.interop.architecture import CLIP_HEAD, Hyperparameters
-from mtlab.towers.loading import hub
-
-if TYPE_CHECKING:
-    from mtlab.interop.export_source import ExportSource
-    from mtlab.interop.weight_names import CheckpointLayout
+from mtlab.interop.export_source import ExportSource
+from mtlab.interop.weight_names import CheckpointLayout
+from mtlab.towers.loading import hub, text_encoders
 
 KIND = "bridgetower"
 EPS = 1e-5  #: of the LayerNorms in bridges and vision tower, here and in the published code
 
-#: What the text tower's configuration has in common with RoBERTa's in transformers.
+#: Options of the text tower that RoBERTa has too.
 TEXT_OPTIONS = (
     "vocab_size",
     "hidden_size",
@@ -41,7 +39,7 @@ TEXT_OPTIONS = (
     "bos_token_id",
     "eos_token_id",
 )
-#: What our model cannot hold: option of theirs → what it must be, and what that means.
+#: Options that our model fixes: name, the value needed, and its meaning.
 FIXED: tuple[tuple[str, Any, str], ...] = (
     ("share_cross_modal_transformer_layers", True, "one projection per modality, shared by all layers"),
     ("share_link_tower_layers", False, "a bridge of its own for each layer"),
@@ -55,19 +53,19 @@ FIXED: tuple[tuple[str, Any, str], ...] = (
 
 @dataclass(frozen=True)
 class PublishedCheckpoint:
-    """A checkpoint as it was found."""
+    """A published checkpoint's weights and settings."""
 
     tensors: dict[str, Tensor]
-    facts: Hyperparameters  #: what shapes do not tell
-    config: Mapping[str, Any]  #: Hugging Face's configuration, as it stands in the file
-    folder: Path | None  #: where a tokeniser may lie
+    hyperparameters: Hyperparameters  #: what shapes do not tell
+    config: Mapping[str, Any]  #: Hugging Face's configuration file; empty for the authors' checkpoints
+    folder: Path | None  #: may hold a tokeniser
 
 
 def read_folder(path: Path) -> PublishedCheckpoint:
     """Read a folder of Hugging Face's BridgeTower: `config.json`, and safetensors or PyTorch weights in any shards.
 
     Raises:
-        UserError: it is no such folder, of another model, has options that our model cannot hold, or is damaged.
+        UserError: it is no such folder, is of another model, has unsupported options, or is damaged.
 
     """
     if not (path / "config.json").is_file():
@@ -80,15 +78,15 @@ def read_folder(path: Path) -> PublishedCheckpoint:
     weights = weight_files(path)
     if not weights:
         raise UserError("holds no weights (*.safetensors or *.bin)", file=path)
-    _refuse_missing_shards(path, {file.name for file in weights})
-    facts = _hyperparameters(written, path / "config.json")
+    _check_shards(path, {file.name for file in weights})
+    hyperparameters = _hyperparameters(written, path / "config.json")
     tensors: dict[str, Tensor] = {}
     for file in weights:
         tensors |= lightning.read_file(file).tensors
-    return PublishedCheckpoint(tensors, facts, written, path)
+    return PublishedCheckpoint(tensors, hyperparameters, written, path)
 
 
-def _refuse_missing_shards(path: Path, found: set[str]) -> None:
+def _check_shards(path: Path, found: set[str]) -> None:
     for index in path.glob("*.index.json"):
         listed = files.read_json(index)
         wanted = set(listed.get("weight_map", {}).values()) if isinstance(listed, Mapping) else set()
@@ -98,14 +96,12 @@ def _refuse_missing_shards(path: Path, found: set[str]) -> None:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """List the files of weights: safetensors where there are any, else PyTorch's, without those of a trainer."""
+    """List the weight files: safetensors if there are any, else PyTorch's, without a trainer's."""
     return [file for file in hub.weight_files(path) if file.suffix != ".bin" or file.name.startswith("pytorch_model")]
 
 
 def copy_tokeniser(source: Path | None, place: Path) -> bool:
-    """Copy a tokeniser's files beside the text tower; say whether there are any."""
-    from mtlab.towers.loading import text_encoders
-
+    """Copy a tokeniser's files into the text tower's folder; return whether there are any."""
     if source is None or not text_encoders.has_tokeniser(source):
         return False
     for pattern in hub.TEXT_FILES:
@@ -119,7 +115,7 @@ NO_TOKENISER = ("config.json", "preprocessor_config.json", "generation_config.js
 
 
 def configuration(source: ExportSource, layout: CheckpointLayout) -> dict[str, Any]:
-    """Write Hugging Face's configuration for a model of ours that it can hold, see `representable`."""
+    """Return Hugging Face's configuration for a model of ours that has passed `export_layout`."""
     from transformers import BridgeTowerConfig
 
     cross, vision = source.config["model"], source.vision

@@ -1,4 +1,4 @@
-"""`mtlab import`: a published checkpoint becomes a model of ours."""
+"""`mtlab import`: convert a published checkpoint to a model of ours."""
 
 from __future__ import annotations
 
@@ -30,47 +30,48 @@ from mtlab.runs import imported_checkpoint
 from mtlab.runs.imported_checkpoint import TEXT_FOLDER
 from mtlab.tasks.build import build, construct
 from mtlab.towers.build import build_tower, tower_shape
+from mtlab.towers.loading import text_encoders
 from mtlab.towers.loading.disk_cache import file_digest, files_digest
 from mtlab.towers.loading.positions import resize_positions
 
 POSITIONS = "towers.vision.network.pos_embed"
 STANDARDISATION = (".projections.centre_", ".projections.spread_")  #: buffers that published models do not have
-Log = Callable[[str], None]  #: is told each step before it is done
+Log = Callable[[str], None]  #: called with a line before each step
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """What the user says of a checkpoint beyond what it tells itself."""
+    """Options of `mtlab import`."""
 
-    task: str | None = None  #: whose heads the model is to have; None: those of the checkpoint
+    task: str | None = None  #: the task whose heads the model gets; None: the checkpoint's
     image_size: int | None = None  #: pixels; None: the checkpoint's
-    text: str | None = None  #: folder or hub name of the text tower: its settings and its tokeniser
-    facts: architecture.Hyperparameters = architecture.Hyperparameters()
+    text: str | None = None  #: folder or hub name to take the text tower's settings and tokeniser from
+    hyperparameters: architecture.Hyperparameters = architecture.Hyperparameters()
 
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What came of it."""
+    """What was imported, left out and initialised."""
 
     family: str
     task: str
-    weights: int  #: tensors that live on in our model
+    weights: int  #: tensors of the checkpoint that our model holds
     parameters: int
-    dead: tuple[str, ...]  #: weights that nothing reads, by their names
-    other_heads: tuple[str, ...]  #: heads kept for export, which our task does not have
-    drawn: tuple[str, ...]  #: weights of our heads that the checkpoint lacks, drawn at random
+    dead: tuple[str, ...]  #: published names of weights that nothing reads
+    other_heads: tuple[str, ...]  #: heads of other tasks, kept for export
+    initialised: tuple[str, ...]  #: weights of our heads that the checkpoint lacks, initialised at random
     resized: tuple[int, int] | None  #: image size, before and after
     tokeniser: bool
 
 
-def import_checkpoint(source: Path, out: Path, wishes: ImportOptions, told: Log = lambda _: None) -> ImportSummary:
-    """Read a checkpoint, check every weight, and write it as a folder of ours, whole or not at all.
+def import_checkpoint(source: Path, out: Path, options: ImportOptions, log: Log = lambda _: None) -> ImportSummary:
+    """Read a checkpoint, check every weight, and write it as a folder of ours, completely or not at all.
 
     Args:
         source: a `.ckpt` file of METER, BridgeTower or ManagerTower, or a folder of Hugging Face's BridgeTower.
         out: the folder to write, which must not exist.
-        wishes: of the user.
-        told: is told each step.
+        options: see `ImportOptions`.
+        log: called with a line before each step.
 
     Raises:
         UserError: the checkpoint is of another family, damaged or holds code; weights are missing, unknown or of
@@ -78,10 +79,10 @@ def import_checkpoint(source: Path, out: Path, wishes: ImportOptions, told: Log 
 
     """
     with files.new_folder(out) as scratch:
-        told(f"reading {source}")
+        log(f"reading {source}")
         read = huggingface.read_folder(source) if source.is_dir() else _official(source)
         try:
-            return _import(source, scratch, read, wishes, told)
+            return _import(source, scratch, read, options, log)
         except UserError as error:
             raise error.at(file=source) from None
 
@@ -92,36 +93,36 @@ def _official(path: Path) -> huggingface.PublishedCheckpoint:
 
 
 def _import(
-    source: Path, scratch: Path, read: huggingface.PublishedCheckpoint, wishes: ImportOptions, told: Log
+    source: Path, scratch: Path, read: huggingface.PublishedCheckpoint, options: ImportOptions, log: Log
 ) -> ImportSummary:
     shapes = {name: tuple(tensor.shape) for name, tensor in read.tensors.items()}
     layout = detect_layout(shapes)
-    facts = _merge(read.facts, wishes.facts)
+    hyperparameters = _merge(read.hyperparameters, options.hyperparameters)
     sizes = architecture.infer_sizes(layout, shapes)
-    name = wishes.task or architecture.guess_task(layout)
+    name = options.task or architecture.guess_task(layout)
     if name not in HEADS:
         raise UserError(f"no published head goes with the task {name!r}; {nearest(name, HEADS)}", key="--task")
-    tokeniser = _text_folder(scratch, read, wishes, layout, sizes, facts)
-    config, answers = _config(layout, shapes, sizes, facts, name)
+    tokeniser = _text_folder(scratch, read, options, layout, sizes, hyperparameters)
+    config, answers = _config(layout, shapes, sizes, hyperparameters, name)
 
-    told(f"checking {len(shapes)} weights of {architecture.FAMILIES[layout.family]}")
+    log(f"checking {len(shapes)} weights of {architecture.FAMILIES[layout.family]}")
     entries = weight_mappings(layout, name)
     check_names(set(shapes), {each for entry in entries for each in entry.theirs})
     expected = expected_weights(_with_tower_paths(config, scratch), answers)
     check_shapes(read.tensors, expected, entries)
-    ours, aside = to_ours(read.tensors, entries)
-    drawn = _random_weights(ours, expected, _with_tower_paths(config, scratch), answers)
+    ours, unmapped = to_ours(read.tensors, entries)
+    initialised = _random_weights(ours, expected, _with_tower_paths(config, scratch), answers)
 
     before = config["vision"]["image_size"]
-    after = wishes.image_size or before
+    after = options.image_size or before
     if after != before:
         _resize(ours, config["vision"], after)
-    told("writing")
-    imported_checkpoint.write_weights(scratch, ours | drawn | _unstandardised(expected), told)
-    if aside:
-        imported_checkpoint.save_tensors(scratch / imported_checkpoint.DEAD, aside)
+    log("writing")
+    imported_checkpoint.write_weights(scratch, ours | initialised | _unstandardised(expected), log)
+    if unmapped:
+        imported_checkpoint.save_tensors(scratch / imported_checkpoint.DEAD, unmapped)
     files.write_json(scratch / imported_checkpoint.CONFIG, config | {"answers": answers})
-    dead = tuple(sorted(set(aside) & layout.dead))
+    dead = tuple(sorted(set(unmapped) & layout.dead))
     files.write_json(scratch / imported_checkpoint.ORIGIN, _origin(source, layout, read, name, len(ours), dead))
     return ImportSummary(
         family=architecture.FAMILIES[layout.family],
@@ -130,14 +131,14 @@ def _import(
         parameters=sum(tensor.numel() for tensor in ours.values()),
         dead=dead,
         other_heads=tuple(kind for kind in layout.heads if kind not in HEADS[name]),
-        drawn=tuple(drawn),
+        initialised=tuple(initialised),
         resized=None if after == before else (before, after),
         tokeniser=tokeniser,
     )
 
 
 def expected_weights(config: Mapping[str, Any], answers: int) -> dict[str, Tensor]:
-    """Give the names and shapes of a whole model's weights, towers included, as tensors on the meta device."""
+    """Return a model's state dict, towers included, on the meta device: names and shapes only."""
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
     with torch.device("meta"):
         towers = (
@@ -152,17 +153,17 @@ def _config(
     layout: CheckpointLayout,
     shapes: Shapes,
     sizes: architecture.CheckpointSizes,
-    facts: architecture.Hyperparameters,
+    hyperparameters: architecture.Hyperparameters,
     name: str,
 ) -> tuple[dict[str, Any], int]:
-    written = architecture.infer_config(layout, shapes, sizes, facts)
+    written = architecture.infer_config(layout, shapes, sizes, hyperparameters)
     written["task"], answers = architecture.infer_task(layout, shapes, sizes, name)
     whole = fill_defaults(written)
     return {key: whole[key] for key in written}, answers
 
 
 def _with_tower_paths(config: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """Point the towers into the folder that is being written."""
+    """Set the towers' paths to the folder that is being written."""
     places = {
         kind: {**config[kind], option: str(scratch / config[kind][option])}
         for kind, option in imported_checkpoint.TOWER_OPTIONS.items()
@@ -173,77 +174,75 @@ def _with_tower_paths(config: Mapping[str, Any], scratch: Path) -> dict[str, Any
 def _text_folder(
     scratch: Path,
     read: huggingface.PublishedCheckpoint,
-    wishes: ImportOptions,
+    options: ImportOptions,
     layout: CheckpointLayout,
     sizes: architecture.CheckpointSizes,
-    facts: architecture.Hyperparameters,
+    hyperparameters: architecture.Hyperparameters,
 ) -> bool:
-    """Write the text tower's configuration, and its tokeniser if there is one to copy; say whether there was."""
-    place = scratch / TEXT_FOLDER
-    place.mkdir()
-    given = None
-    if wishes.text is not None:
-        from mtlab.towers.loading import text_encoders
-
-        given = text_encoders.find_or_download(wishes.text, weights=False)
-        facts = dataclasses.replace(facts, text=files.read_json(given / "config.json"))
-    files.write_json(place / "config.json", architecture.text_config(layout, sizes, facts))
-    return huggingface.copy_tokeniser(given or read.folder, place)
+    """Write the text tower's configuration and copy its tokeniser; return whether there is one."""
+    folder = scratch / TEXT_FOLDER
+    folder.mkdir()
+    text = None
+    if options.text is not None:
+        text = text_encoders.find_or_download(options.text, weights=False)
+        hyperparameters = dataclasses.replace(hyperparameters, text=files.read_json(text / "config.json"))
+    files.write_json(folder / "config.json", architecture.text_config(layout, sizes, hyperparameters))
+    return huggingface.copy_tokeniser(text or read.folder, folder)
 
 
-def _merge(found: architecture.Hyperparameters, wished: architecture.Hyperparameters) -> architecture.Hyperparameters:
-    """Let what the user says go before what the checkpoint says."""
+def _merge(found: architecture.Hyperparameters, given: architecture.Hyperparameters) -> architecture.Hyperparameters:
+    """Override the checkpoint's settings by those that the user gives."""
     default = architecture.Hyperparameters()
-    said = {
-        field.name: getattr(wished, field.name)
-        for field in dataclasses.fields(wished)
-        if getattr(wished, field.name) != getattr(default, field.name)
+    changed = {
+        field.name: getattr(given, field.name)
+        for field in dataclasses.fields(given)
+        if getattr(given, field.name) != getattr(default, field.name)
     }
-    return dataclasses.replace(found, **said)
+    return dataclasses.replace(found, **changed)
 
 
 def check_shapes(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], entries: list[WeightMapping]) -> None:
-    """Refuse weights of another shape than the rest of the checkpoint asks for.
+    """Check weights against the shapes that the rest of the checkpoint determines.
 
     Args:
-        theirs: their name → tensor.
+        theirs: published name → tensor.
         expected: our name → tensor of the right shape, perhaps on the meta device.
         entries: from `weight_mappings`.
 
     Raises:
-        UserError: it lists them, with both shapes.
+        UserError: shapes differ; lists the weights with both shapes.
 
     """
-    told = []
+    problems = []
     for entry in entries:
         live = [name for name in entry.ours if not name.startswith(UNMAPPED)]
         if any(name not in expected for name in live):
-            told += [f"{name} has no place in the model" for name in entry.theirs]
+            problems += [f"{name} has no place in the model" for name in entry.theirs]
         elif live and len(live) == len(entry.ours):
             fitting = entry.transform.backward([expected[name] for name in entry.ours])
-            told += [
+            problems += [
                 f"{name} is {_shape(theirs[name].shape)}, expected {_shape(fit.shape)}"
                 for name, fit in zip(entry.theirs, fitting, strict=True)
                 if theirs[name].shape != fit.shape
             ]
-        elif live:  # a table of which some rows stay aside
+        elif live:  # a table of which some rows are unmapped
             inner = expected[live[0]].shape[1:]
-            told += [
+            problems += [
                 f"{name}: rows are {_shape(theirs[name].shape[1:])}, expected {_shape(inner)}"
                 for name in entry.theirs
                 if theirs[name].shape[1:] != inner
             ]
-    if told:
-        raise UserError(f"has weights of another shape than the rest: {list_names(told)}")
+    if problems:
+        raise UserError(f"has weights of another shape than the rest: {list_names(problems)}")
 
 
 def _random_weights(
     ours: Mapping[str, Tensor], expected: Mapping[str, Tensor], config: Mapping[str, Any], answers: int
 ) -> dict[str, Tensor]:
-    """Draw the weights of heads that the checkpoint lacks; anything else that is missing is a fault."""
+    """Initialise the weights of heads that the checkpoint lacks; any other missing weight is an error."""
     missing = [name for name in expected if name not in ours and not any(part in name for part in STANDARDISATION)]
     if other := [name for name in missing if not name.startswith("task.")]:
-        raise UserError(f"tells nothing of {list_names(other)}")
+        raise UserError(f"lacks {list_names(other)}")
     if not missing:
         return {}
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
@@ -252,7 +251,7 @@ def _random_weights(
 
 
 def _unstandardised(expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the buffers of standardisation, which published models do without."""
+    """Return the identity for the buffers of standardisation, which published models lack."""
     found = {}
     for name, tensor in expected.items():
         if STANDARDISATION[0] in name:

@@ -1,7 +1,7 @@
-"""Reading PyTorch Lightning's checkpoint files: tensors and plain data; code never runs.
+"""Read PyTorch Lightning's checkpoint files without running code: tensors and plain data only.
 
-Files of Lightning 1.4 and older hold classes of callbacks as keys. A named few of them are read as inert stand-ins;
-everything else that is neither a tensor nor plain data is refused.
+Files of Lightning 1.4 and older hold classes of callbacks as keys. Those listed in `ALLOWED` are replaced by inert
+classes; everything else that is neither a tensor nor plain data is refused.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch import Tensor
 
 from mtlab.errors import UserError
 from mtlab.interop.architecture import Hyperparameters
-from mtlab.towers.loading.weights import is_pickle
+from mtlab.towers.loading.weights import is_pickle, read_tensors
 
-#: What a file may name beside tensors. Each is replaced by a class that does nothing; none is imported.
+#: Classes that a file may name; each is replaced by a class that does nothing, and none is imported.
 ALLOWED = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
@@ -39,14 +39,14 @@ ALLOWED = (
 
 @dataclass(frozen=True)
 class LightningFile:
-    """What a checkpoint file holds that matters here."""
+    """Weights and settings of a checkpoint file."""
 
     tensors: dict[str, Tensor]
-    options: Mapping[str, Any]  #: the training script's settings, where Lightning kept them
+    options: Mapping[str, Any]  #: the training script's settings, if Lightning stored them
 
 
 def read_file(path: Path) -> LightningFile:
-    """Read a `.ckpt` file (Lightning's, or a bare state dict) or a safetensors file, memory-mapped where it can be.
+    """Read a `.ckpt` file (Lightning's, or a bare state dict) or a safetensors file, memory-mapped if possible.
 
     Raises:
         UserError: the file is missing, damaged, holds code, or holds no tensors.
@@ -55,8 +55,6 @@ def read_file(path: Path) -> LightningFile:
     if not path.is_file():
         raise UserError("no such checkpoint" if not path.exists() else "is a folder, not a checkpoint file", file=path)
     if path.suffix == ".safetensors":
-        from mtlab.towers.loading.weights import read_tensors
-
         return LightningFile(read_tensors(path), {})
     data = _unpickle(path)
     state = data.get("state_dict", data) if isinstance(data, Mapping) else {}
@@ -67,7 +65,7 @@ def read_file(path: Path) -> LightningFile:
 
 
 def hyperparameters(options: Mapping[str, Any]) -> Hyperparameters:
-    """Take from the published scripts' settings what shapes do not tell; what is not there is as published."""
+    """Read settings that shapes do not determine from the published scripts' options; absent ones are as published."""
     found = {
         ours: options[theirs] for theirs, ours in _SETTINGS.items() if isinstance(options.get(theirs), int | float)
     }
@@ -99,7 +97,7 @@ def _unpickle(path: Path) -> Any:
 
 
 class _Inert:
-    """Stands for a class that a file names: it can be made, and does nothing."""
+    """Replaces a class that a file names, and does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What a bundle says that the published model gave, beside what ours gives: each quantity under the bundle's own name.
+"""Compute with our model every output of the published model that a bundle holds, under the bundle's own names.
 
 Shapes: B examples, L text tokens, M image tokens, D width.
 """
@@ -26,7 +26,7 @@ from mtlab.towers.loading import timm_models
 Compared = tuple[str, Tensor, Tensor]  #: the quantity's name in the bundle, ours, theirs
 Named = Iterator[tuple[str, Tensor]]
 
-#: Groups of quantities, by how their names start.
+#: Groups of quantities → pattern of the starts of their names; the first that matches counts.
 GROUPS = {
     "towers": r"mid/(text|image)(_layer|_block)?\.",
     "fusion": r"mid/",
@@ -40,12 +40,12 @@ GROUPS = {
 
 
 def quantity_group(name: str) -> str:
-    """Tell which of `GROUPS` a quantity belongs to."""
+    """Return the group of `GROUPS` that a quantity belongs to."""
     return next(group for group, pattern in GROUPS.items() if re.match(pattern, name))
 
 
 def compare_all(ours: RebuiltModel) -> Iterator[Compared]:
-    """Compute everything that a bundle holds, and pair it.
+    """Compute every quantity that a bundle holds, and yield it with the bundle's.
 
     Raises:
         UserError: weights are missing, unknown, or of another shape.
@@ -71,26 +71,26 @@ def compare_all(ours: RebuiltModel) -> Iterator[Compared]:
 
 
 def _towers(model: TaskModel, bundle: Bundle) -> Named:
-    """Every level of both towers; images' before the last norm, as the published code counts them."""
+    """Yield every level of both towers, images' before the last LayerNorm as in the published code."""
     official = bundle.layout.dialect == "official"
     text, vision = (_network(model, kind) for kind in ("text", "vision"))
     states = text(bundle.ids, bundle.mask.long(), output_hidden_states=True).hidden_states
     for number, state in enumerate(states[1:] if official else states):
         yield f"mid/text_layer.{number}" if official else f"mid/text.{number}", state
-    seen: list[Tensor] = []
-    with vision.norm_pre.register_forward_hook(lambda *given: seen.append(given[2])):
+    first: list[Tensor] = []
+    with vision.norm_pre.register_forward_hook(lambda *given: first.append(given[2])):
         levels = timm_models.run(vision, bundle.images, None, norm=False)
     blocks = [
         torch.cat([level.prefix, level.grid.flatten(2).transpose(1, 2)], 1)
         for level in levels
         if level.prefix is not None
     ]
-    for number, block in enumerate(blocks if official else [*seen, *blocks]):
+    for number, block in enumerate(blocks if official else [*first, *blocks]):
         yield f"mid/image_block.{number}" if official else f"mid/image.{number}", block
 
 
 def _fused(model: TaskModel, bundle: Bundle) -> Named:
-    """The fusion, depth by depth, and what comes of it."""
+    """Yield managers' and cross-modal layers' outputs at each depth, and the encoder's outputs."""
     text, image = _features(model, bundle)
     crossed: dict[str, Tensor] = {}
     hooks = [
@@ -111,9 +111,9 @@ def _fused(model: TaskModel, bundle: Bundle) -> Named:
 
 
 def _noisy(model: TaskModel, bundle: Bundle) -> Named:
-    """The fusion with the training noise that the bundle holds."""
+    """Yield the encoder's outputs under the training noise that the bundle holds."""
     keys = {(m, d): f"noise/eps.{m}.{d}" for m in MODALITIES for d in range(bundle.layout.cross_layers)}
-    noise = {place: bundle.io[key] for place, key in keys.items() if key in bundle.io}
+    noise = {at: bundle.io[key] for at, key in keys.items() if key in bundle.io}
     if noise:
         yield from _outputs("noise", bundle, model.encoder(*_features(model, bundle), noise=noise))
 
@@ -126,7 +126,7 @@ def _outputs(start: str, bundle: Bundle, fused: Fused) -> Named:
 
 
 def _pretraining(model: TaskModel, bundle: Bundle) -> Named:
-    """Masked words, matching, contrast, and matching with the negatives that the published model drew."""
+    """Yield logits and losses of masked words, matching, contrast, and matching with the bundle's hard negatives."""
     io, mask, task = bundle.io, bundle.mask, model.task
     assert isinstance(task, Pretraining)
     ids, labels = io.get("mlm/text_ids", bundle.ids), _first(io, "mlm/labels", "in/mlm_labels")
@@ -168,7 +168,7 @@ def _hard_negatives(name: str, model: TaskModel, bundle: Bundle, positives: Tens
     images, texts = (bundle.io.get(f"{name}/neg_{kind}_idx") for kind in ("image", "text"))
     if images is None or texts is None:
         return
-    pairs = objectives.hard_pairs(images, texts)
+    pairs = objectives.pair_hard_negatives(images, texts)
     logits = model(text.at(pairs.texts), image.at(pairs.images)).logits
     yield from ((f"{name}/itm_labels", pairs.labels), (f"{name}/itm_logits", logits))
     yield f"loss/{name}.itm", objectives.classification(logits, pairs.labels)
@@ -188,7 +188,7 @@ def _entailment(model: TaskModel, bundle: Bundle) -> Iterator[Compared]:
 
 
 def _answers(model: TaskModel, bundle: Bundle) -> Iterator[Compared]:
-    """Answers to questions, the score of the chosen ones, and the gradient of the loss, weight by weight."""
+    """Yield logits and loss of question answering, the VQA score, and the gradient norm of every weight."""
     io, targets = bundle.io, bundle.io["vqa/targets"]
     logits = model((bundle.ids, bundle.mask), (bundle.images,)).logits
     loss = model.task.loss(logits, targets)
@@ -210,11 +210,11 @@ def _answers(model: TaskModel, bundle: Bundle) -> Iterator[Compared]:
 
 
 def _their_gradients(model: TaskModel, bundle: Bundle) -> dict[str, Tensor]:
-    """Gradients of our weights under their names; what our model has no place for got none."""
+    """Return our gradients under the checkpoint's names, zero for weights that our model lacks."""
     own = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()}
     entries = weight_mappings(bundle.layout, "question_answering")
-    _, aside = to_ours(bundle.weights, entries)
-    return to_theirs(own, {name: torch.zeros_like(weight) for name, weight in aside.items()}, entries)
+    _, unmapped = to_ours(bundle.weights, entries)
+    return to_theirs(own, {name: torch.zeros_like(weight) for name, weight in unmapped.items()}, entries)
 
 
 def _features(model: TaskModel, bundle: Bundle) -> tuple[Features, Features]:
@@ -226,7 +226,7 @@ def _network(model: TaskModel, kind: str) -> Any:
 
 
 def _loss(name: str, value: Tensor) -> Named:
-    """A loss under the names that both kinds of bundle have for it."""
+    """Yield a loss under the names of both kinds of bundle."""
     yield from ((f"loss/{name}", value), (f"{name}/loss", value))
 
 

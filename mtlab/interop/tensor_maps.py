@@ -1,4 +1,4 @@
-"""How tensors of a checkpoint become ours, and back, without changing a bit.
+"""Invertible maps between tensors of a checkpoint and ours, exact to the bit.
 
 Shapes: D width, N experts.
 """
@@ -16,24 +16,24 @@ Step = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 @dataclass(frozen=True)
 class TensorMap:
-    """Their tensors → ours, and the inverse."""
+    """A map from tensors of a checkpoint to ours, and its inverse."""
 
     forward: Step
     backward: Step
 
 
 def concatenate(count: int) -> TensorMap:
-    """Set `count` tensors of one shape end to end, as keys and values here are one map."""
+    """Concatenate `count` tensors of one shape, as our attention has one projection for keys and values."""
     return TensorMap(lambda parts: [_concatenate(parts)], lambda whole: whole[0].chunk(count))
 
 
 def split_rows(sizes: Sequence[int]) -> TensorMap:
-    """Take the rows of a table apart."""
+    """Split the rows of a table into parts of the given sizes."""
     return TensorMap(lambda whole: torch.split(whole[0], list(sizes)), lambda parts: [torch.cat(list(parts))])
 
 
 def split_scores(experts: int) -> TensorMap:
-    """Part static scores [1, N + 1, 1, 1|D] into the experts' [1, N, 1, 1|D] and the previous state's ω [1|D]."""
+    """Split static scores [1, N + 1, 1, 1|D] into the experts' [1, N, 1, 1|D] and the previous state's ω [1|D]."""
     return TensorMap(
         lambda whole: [whole[0][:, :experts], _one_row(whole[0][:, experts:]).flatten()],
         lambda parts: [torch.cat([parts[0], parts[1].reshape(1, 1, 1, -1)], 1)],
@@ -52,7 +52,7 @@ def _one_row(rows: Tensor) -> Tensor:
     return rows
 
 
-IDENTITY = TensorMap(lambda given: given, lambda given: given)
+IDENTITY = TensorMap(lambda tensors: tensors, lambda tensors: tensors)
 STACK = TensorMap(  # N LayerNorms of [D] → [N, 1, D]
     lambda parts: [torch.stack(list(parts)).unsqueeze(1)], lambda whole: whole[0].squeeze(1).unbind()
 )

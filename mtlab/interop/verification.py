@@ -1,4 +1,4 @@
-"""Does our model, with a published model's weights, give the published model's tensors?"""
+"""`mtlab verify`: compare our model's tensors, given a published model's weights, with the published model's."""
 
 from __future__ import annotations
 
@@ -18,62 +18,62 @@ ATOL = RTOL = 1e-5  #: agreement: |ours − theirs| ≤ ATOL + RTOL · |theirs|,
 
 @dataclass(frozen=True)
 class Quantity:
-    """How far one of our tensors is from theirs."""
+    """The difference of one tensor between the published model and ours."""
 
-    name: str  #: as the bundle calls it
+    name: str  #: in the bundle
     largest: float  #: largest absolute difference; infinite where one of the two is not a number
     ok: bool
 
     @property
     def group(self) -> str:
-        """One of `comparisons.GROUPS`."""
+        """One of `reference_outputs.GROUPS`."""
         return quantity_group(self.name)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of one bundle."""
+    """The result for one bundle."""
 
     folder: Path
     family: str
     quantities: tuple[Quantity, ...]
-    left: tuple[str, ...]  #: outputs in the bundle that nothing of ours is compared with
+    not_compared: tuple[str, ...]  #: outputs in the bundle that nothing is compared with
 
     @property
     def ok(self) -> bool:
-        """Do all quantities agree?"""
+        """Whether all quantities agree."""
         return all(quantity.ok for quantity in self.quantities)
 
     def largest(self, name: str) -> float | None:
-        """Largest difference in a group of quantities; None where there are none."""
+        """Return the largest difference in a group of quantities; None if it is empty."""
         return max((quantity.largest for quantity in self.quantities if quantity.group == name), default=None)
 
     def group_ok(self, name: str) -> bool:
-        """Do all quantities of a group agree?"""
+        """Return whether all quantities of a group agree."""
         return all(quantity.ok for quantity in self.quantities if quantity.group == name)
 
     def to_json(self) -> dict[str, Any]:
-        """Write as plain data."""
+        """Return plain data (docs/json.md)."""
         return {
             "bundle": self.folder.name,
             "folder": str(self.folder),
             "family": self.family,
             "ok": self.ok,
             "quantities": [{**vars(quantity), "group": quantity.group} for quantity in self.quantities],
-            "not_compared": list(self.left),
+            "not_compared": list(self.not_compared),
         }
 
 
 def verify(folder: Path) -> Verification:
-    """Rebuild a bundle's model as one of ours, and compare everything that the bundle holds.
+    """Build a bundle's model as one of ours, and compare all outputs that the bundle holds.
 
     Raises:
-        UserError: it is no bundle, is damaged, its weights are not those of its kind, or it holds nothing to compare.
+        UserError: it is no bundle, is damaged, has other weights than its kind, or holds no outputs.
 
     """
-    given = bundle.read_bundle(folder)
+    stored = bundle.read_bundle(folder)
     quantities: list[Quantity] = []
-    with bundle.rebuild(given) as ours:
+    with bundle.rebuild(stored) as ours:
         try:
             for name, own, theirs in compare_all(ours):
                 quantities.append(_compare(name, own, theirs, folder))
@@ -85,8 +85,8 @@ def verify(folder: Path) -> Verification:
     if not quantities:
         raise UserError("holds nothing that could be compared", file=folder / bundle.IO)
     done = {quantity.name for quantity in quantities}
-    left = [name for name in given.io if name not in done and not name.startswith(_GIVEN) and name not in _LABELS]
-    return Verification(folder, given.layout.family, tuple(quantities), tuple(sorted(left)))
+    rest = [name for name in stored.io if name not in done and not name.startswith(_INPUTS) and name not in _LABELS]
+    return Verification(folder, stored.layout.family, tuple(quantities), tuple(sorted(rest)))
 
 
 def _compare(name: str, ours: Tensor, theirs: Tensor, folder: Path) -> Quantity:
@@ -99,7 +99,7 @@ def _compare(name: str, ours: Tensor, theirs: Tensor, folder: Path) -> Quantity:
     return Quantity(name, float(difference.max()) if difference.numel() else 0.0, ok)
 
 
-_GIVEN = ("in/", "noise/eps.")
+_INPUTS = ("in/", "noise/eps.")
 _LABELS = {
     *("mlm/text_ids", "mlm/labels", "itm/labels", "itm/false_images", "vqa/targets", "snli/labels"),
     *("nlvr2/image_1", "nlvr2/labels", "irtr_itm_itc/img_index"),

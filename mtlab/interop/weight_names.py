@@ -1,8 +1,8 @@
-"""Two sets of names for the same weights: those of the published checkpoints, and ours.
+"""Map the weight names of published checkpoints to ours, and back.
 
-A `CheckpointLayout` says what the names of a checkpoint depend on; `weight_mappings` makes from it the list of correspondences, and
-`to_ours` and `to_theirs` carry a state dict over, bit for bit in both directions. Pure functions: nothing is read, no
-model is built, and the tensors may be on the meta device (then shapes are carried over).
+A `CheckpointLayout` holds what the names of a checkpoint depend on, `weight_mappings` lists the correspondences, and
+`to_ours` and `to_theirs` convert a state dict, bit for bit in both directions. Pure functions: no file is read, no
+model is built, and tensors may be on the meta device, which converts their shapes.
 
 Shapes: D width of the cross-modal layers, D_m width of a tower, N experts of a modality.
 """
@@ -34,7 +34,7 @@ from mtlab.managers.base import MODALITIES, Modality
 Dialect = Literal["official", "huggingface"]
 Family = Literal["meter", "bridgetower", "managertower"]
 Link = Literal["add", "scaled_add", "interpolate"]
-UNMAPPED = "aside/"  #: in an entry's `ours`: no weight of our model, but kept beside it
+UNMAPPED = "unmapped/"  #: prefix in `WeightMapping.ours` of weights that our model lacks; kept for export
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,19 @@ class CheckpointLayout:
     vision_layers: int
     cross_layers: int
     dialect: Dialect = "official"
-    prefix: str = ""  #: before all names but the heads': "bridgetower." in Hugging Face models with a head
+    prefix: str = ""  #: of all names but the heads': "bridgetower." in Hugging Face models with a head
     experts: tuple[int, int] = (0, 0)  #: ManagerTower: managed layers of text and image
     adaptive: bool = False  #: ManagerTower: AAUE, else SAUE
     link: Link = "add"  #: BridgeTower: what its bridges compute
     gate: bool = False  #: METER's fusion gate
     type_rows: int = 2  #: rows of the token-type table; 3 after NLVR²
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: mlm, itm, … → names of its weights
-    dead: frozenset[str] = frozenset()  #: names of weights that nothing reads, as far as they are there
+    dead: frozenset[str] = frozenset()  #: names of the checkpoint's weights that nothing reads
 
 
 @dataclass(frozen=True)
 class WeightMapping:
-    """Some of their weights and what they are here: mostly one to one."""
+    """Some weights of a checkpoint and their counterparts in our model, mostly one to one."""
 
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
@@ -68,12 +68,11 @@ class WeightMapping:
 def weight_mappings(layout: CheckpointLayout, task: str) -> list[WeightMapping]:
     """List all correspondences between a checkpoint and a model of ours with the given task.
 
-    Every weight of the checkpoint stands in exactly one entry. Those that our model has no place for (dead weights,
-    heads of other tasks, the token type of second images where the task has none) are in entries whose `ours` starts
-    with `UNMAPPED`.
+    Every weight of the checkpoint is in exactly one entry. Those that our model lacks (unused weights, heads of other
+    tasks, the token type of second images where the task has none) are in entries whose `ours` starts with `UNMAPPED`.
 
     Args:
-        layout: of the checkpoint.
+        layout: the checkpoint's.
         task: the registered name of our task, one of `HEADS`.
 
     """
@@ -94,17 +93,17 @@ def weight_mappings(layout: CheckpointLayout, task: str) -> list[WeightMapping]:
 
 
 def to_ours(theirs: Mapping[str, Tensor], entries: list[WeightMapping]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Carry a checkpoint's weights over to our names.
+    """Convert a checkpoint's state dict to our names.
 
     Args:
-        theirs: their name → tensor.
+        theirs: published name → tensor.
         entries: from `weight_mappings`.
 
     Returns:
-        Our name → tensor; and what stays aside (their name → tensor).
+        Our name → tensor; and the unmapped weights, published name → tensor.
 
     Raises:
-        UserError: a weight is missing, unknown, or has a shape that cannot be carried over.
+        UserError: a weight is missing, unknown, or has a shape that cannot be converted.
 
     """
     check_names(set(theirs), {name for entry in entries for name in entry.theirs})
@@ -112,46 +111,46 @@ def to_ours(theirs: Mapping[str, Tensor], entries: list[WeightMapping]) -> tuple
 
 
 def to_theirs(
-    ours: Mapping[str, Tensor], aside: Mapping[str, Tensor], entries: list[WeightMapping]
+    ours: Mapping[str, Tensor], unmapped: Mapping[str, Tensor], entries: list[WeightMapping]
 ) -> dict[str, Tensor]:
-    """Carry our weights over to a checkpoint's names: the inverse of `to_ours`, bit for bit.
+    """Convert our state dict to a checkpoint's names: the inverse of `to_ours`, bit for bit.
 
     Args:
-        ours: our name → tensor; more than the table names is let pass.
-        aside: what `to_ours` left aside.
+        ours: our name → tensor; names that are not in `entries` are ignored.
+        unmapped: the unmapped weights that `to_ours` returned.
         entries: from `weight_mappings`.
 
     Raises:
-        UserError: a weight that the table names is missing.
+        UserError: a weight in `entries` is missing.
 
     """
-    given = {**ours, **{UNMAPPED + name: tensor for name, tensor in aside.items()}}
-    missing = [name for entry in entries for name in entry.ours if name not in given]
+    weights = {**ours, **{UNMAPPED + name: tensor for name, tensor in unmapped.items()}}
+    missing = [name for entry in entries for name in entry.ours if name not in weights]
     if missing:
         raise UserError(f"{len(missing)} weights are missing: {list_names(missing)}")
     found: dict[str, Tensor] = {}
     for entry in entries:
-        parts = entry.transform.backward([given[name] for name in entry.ours])
+        parts = entry.transform.backward([weights[name] for name in entry.ours])
         found |= dict(zip(entry.theirs, parts, strict=True))
     return found
 
 
 def check_names(found: set[str], known: set[str]) -> None:
-    """Refuse a state dict that lacks names or has others.
+    """Check that a state dict has exactly the known names.
 
     Raises:
-        UserError: names are missing or unknown; it lists them.
+        UserError: lists the missing and unknown names.
 
     """
     missing, unknown = sorted(known - found), sorted(found - known)
-    told = [f"lacks {list_names(missing)}"] if missing else []
-    told += [f"has the unknown {list_names(unknown)}"] if unknown else []
-    if told:
-        raise UserError(f"does not have the weights of its kind: it {' and '.join(told)}")
+    problems = [f"lacks {list_names(missing)}"] if missing else []
+    problems += [f"has the unknown {list_names(unknown)}"] if unknown else []
+    if problems:
+        raise UserError(f"does not have the weights of its kind: it {' and '.join(problems)}")
 
 
 def list_names(names: list[str], most: int = 4) -> str:
-    """Write names in a line, the first few of many."""
+    """Join names for a message, the first `most` of them."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -167,12 +166,12 @@ def _map_forward(
         except (RuntimeError, ValueError, IndexError):
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
             raise UserError(f"{list_names(list(entry.theirs))}: unexpected shape {shapes}") from None
-    aside = {name.removeprefix(UNMAPPED): ours.pop(name) for name in list(ours) if name.startswith(UNMAPPED)}
-    return ours, aside
+    unmapped = {name.removeprefix(UNMAPPED): ours.pop(name) for name in list(ours) if name.startswith(UNMAPPED)}
+    return ours, unmapped
 
 
 def _both(theirs: str, ours: str) -> Iterator[WeightMapping]:
-    """Pair weight and bias of a module."""
+    """Map weight and bias of a module."""
     for part in ("weight", "bias"):
         yield WeightMapping((f"{theirs}.{part}",), (f"{ours}.{part}",))
 
@@ -205,7 +204,7 @@ def _towers(layout: CheckpointLayout) -> Iterator[WeightMapping]:
 
 
 def _shared(layout: CheckpointLayout, *, second_images: bool) -> Iterator[WeightMapping]:
-    """Give the one table that both modalities share: its rows are text, image and second image."""
+    """Map the token-type table that both modalities share: its rows are text, image and second image."""
     rows = ["encoder.text.embeddings.token_type.weight", "encoder.image.embeddings.token_type.weight"]
     name = f"{layout.prefix}token_type_embeddings.weight"
     sizes = [1, layout.type_rows - 1]

@@ -42,7 +42,7 @@ class ImportedCheckpoint:
     config: dict[str, Any]  #: sections text, vision, model, manager and task; towers by absolute paths
     answers: int  #: of the task's head
     tensors: dict[str, Tensor]  #: our name → tensor: the whole model, towers included
-    aside: dict[str, Tensor]  #: their name → tensor: what our model has no place for
+    unmapped: dict[str, Tensor]  #: published name → tensor: weights that our model lacks
     origin: dict[str, Any]
 
 
@@ -81,8 +81,8 @@ def read_imported_checkpoint(path: Path) -> ImportedCheckpoint:
     tensors: dict[str, Tensor] = {}
     for name in PREFIXES:
         tensors |= read_weights(path, name)
-    aside = _read(path / DEAD) if (path / DEAD).exists() else {}
-    return ImportedCheckpoint(config, answers, tensors, aside, files.read_json(path / ORIGIN))
+    unmapped = _read(path / DEAD) if (path / DEAD).exists() else {}
+    return ImportedCheckpoint(config, answers, tensors, unmapped, files.read_json(path / ORIGIN))
 
 
 def read_weights(path: Path, name: str) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ def loaded(folder: Path) -> VisionLanguageModel:
     return model.eval()
 
 
-def facts(bundle: str) -> Hyperparameters:
+def hyperparameters(bundle: str) -> Hyperparameters:
     """Tell what the authors' code would fix: the tiny bundles have other numbers of heads."""
     config = json.loads((folder_of(bundle) / "config.json").read_text())
     return Hyperparameters(text_heads=config["text"]["num_attention_heads"], vision_heads=config["vision"]["heads"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from bundles import checkpoint, facts, folder_of, folders, hugging_face, loaded, official, weights
+from bundles import checkpoint, folder_of, folders, hugging_face, hyperparameters, loaded, official, weights
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from mtlab.runs.imported_checkpoint import CONFIG
 
 def imported(bundle: str, place: Path, **wishes: Any) -> Path:
     file = checkpoint(bundle, place / "published.ckpt")
-    import_checkpoint(file, place / "ours", ImportOptions(facts=facts(bundle), **wishes))
+    import_checkpoint(file, place / "ours", ImportOptions(hyperparameters=hyperparameters(bundle), **wishes))
     return place / "ours"
 
 
@@ -63,12 +63,14 @@ def test_hugging_face_round_trips_and_crosses_over(bundle: str, tmp_path: Path) 
     assert told.notes == (
         "the cross-modal LayerNorms have epsilon 1e-12 there and 1e-05 here: outputs differ by about 1e-5",
     )
-    import_checkpoint(tmp_path / "over.ckpt", tmp_path / "again", ImportOptions(facts=facts_of(tmp_path / "ours")))
+    import_checkpoint(
+        tmp_path / "over.ckpt", tmp_path / "again", ImportOptions(hyperparameters=hyperparameters_of(tmp_path / "ours"))
+    )
     ours, again = loaded(tmp_path / "ours").state_dict(), loaded(tmp_path / "again").state_dict()
     assert same(again, ours)
 
 
-def facts_of(folder: Path) -> Any:
+def hyperparameters_of(folder: Path) -> Any:
     from mtlab.interop.architecture import Hyperparameters
 
     config = json.loads((folder / CONFIG).read_text())
@@ -97,7 +99,11 @@ def test_transformers_gives_what_ours_gives(eps: float, tolerance: float, tmp_pa
     """To 2e-5 with the authors' epsilon, which Hugging Face's model cannot have; to 1e-5 where the two agree."""
     import_checkpoint(hugging_face("hf_bridgetower_add", tmp_path / "given"), tmp_path / "first", ImportOptions())
     export(tmp_path / "first", "official", tmp_path / "authors.ckpt")
-    import_checkpoint(tmp_path / "authors.ckpt", tmp_path / "ours", ImportOptions(facts=facts_of(tmp_path / "first")))
+    import_checkpoint(
+        tmp_path / "authors.ckpt",
+        tmp_path / "ours",
+        ImportOptions(hyperparameters=hyperparameters_of(tmp_path / "first")),
+    )
     told = export(with_eps(tmp_path / "ours", eps), "huggingface", tmp_path / "hf")
     assert bool(told.notes) == (eps != 1e-5)
     io = load_file(folder_of("hf_bridgetower_add") / "io.safetensors")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from bundles import checkpoint, facts, folder_of, weights
+from bundles import checkpoint, folder_of, hyperparameters, weights
 
 from mtlab.errors import UserError
 from mtlab.interop.exporting import export
@@ -20,7 +20,7 @@ from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.training.transfer import digest, start_from
+from mtlab.training.init_from import digest_checkpoint, load_initial_weights
 
 BUNDLE = "mt_aaue_vector"
 
@@ -52,7 +52,7 @@ def model_folder(folder: Path) -> Path:
 
 def imported(place: Path, **wishes: Any) -> Path:
     file = checkpoint(BUNDLE, place / "published.ckpt")
-    import_checkpoint(file, place / "ours", ImportOptions(facts=facts(BUNDLE), **wishes))
+    import_checkpoint(file, place / "ours", ImportOptions(hyperparameters=hyperparameters(BUNDLE), **wishes))
     return place / "ours"
 
 
@@ -72,7 +72,7 @@ def test_a_model_for_pairs_of_larger_pictures_starts_from_a_folder(tmp_path: Pat
         text_tower=towers["text"],
         vision_tower=towers["vision"],
     )
-    said = list(start_from(model, folder))
+    said = list(load_initial_weights(model, folder))
     assert [line for line in said if "kept" in line and "task.head" not in line] == []
     types = weights(BUNDLE)["token_type_embeddings.weight"]
     assert torch.equal(model.encoder.image.embeddings.token_type.weight, types[[1, 1]])
@@ -88,7 +88,7 @@ def test_a_frozen_towers_weights_are_told_in_one_line(cached: bool, tmp_path: Pa
     towers = [None if cached else build_tower(kind, config[kind]) for kind in ("text", "vision")]
     shapes = [tower_shape(kind, config[kind]) for kind in ("text", "vision")]
     model = build(fill_defaults(config), *shapes, answers=answers, text_tower=towers[0], vision_tower=towers[1])
-    said = list(start_from(model, folder))
+    said = list(load_initial_weights(model, folder))
     assert [line.partition(" weights of ")[2] for line in said[1:]] == [
         f"the {kind} tower: it is frozen, and comes from its own file" for kind in ("text", "vision")
     ]
@@ -122,7 +122,7 @@ def test_a_plan_knows_the_folder_by_content_and_refuses_other_frozen_towers(tmp_
     options = {"init": folder, "text": tmp_path / "words"}
     plan = make_plan(read_study(study(tmp_path, trainable="true", **options), []), CostCache(tmp_path / "costs.json"))
     start = plan.runs[0].cell.config["init_from"]
-    assert start == {"checkpoint": str(folder), "digest": digest(folder)}
+    assert start == {"checkpoint": str(folder), "digest": digest_checkpoint(folder)}
 
     frozen = read_study(study(tmp_path, trainable="false", **options), [])
     with pytest.raises(UserError, match=r"freezes another text tower than the checkpoint's: set text\.trainable"):
@@ -150,8 +150,10 @@ def test_import_fine_tune_export_import(tmp_path: Path) -> None:
     assert "of the model's" in log
     told = export(run, "official", tmp_path / "tuned.ckpt")
     assert (told.family, told.exact) == ("ManagerTower", False)
-    again = import_checkpoint(tmp_path / "tuned.ckpt", tmp_path / "again", ImportOptions(facts=facts(BUNDLE)))
-    assert (again.task, again.dead, again.drawn) == ("question_answering", (), ())
+    again = import_checkpoint(
+        tmp_path / "tuned.ckpt", tmp_path / "again", ImportOptions(hyperparameters=hyperparameters(BUNDLE))
+    )
+    assert (again.task, again.dead, again.initialised) == ("question_answering", (), ())
     tuned = torch.load(tmp_path / "tuned.ckpt", weights_only=True)["state_dict"]
     before = weights(BUNDLE)
     own = ("vqa_classifier.", "token_type_embeddings.")  # drawn anew; without the row of second pictures

@@ -70,10 +70,10 @@ def test_every_weight_of_the_published_size_has_its_place(model: str, tmp_path: 
     theirs = {each: torch.empty(shape, device="meta") for each, shape in shapes.items()}
     expected = expected_weights(fill_defaults(config), answers)
     check_shapes(theirs, expected, entries)
-    ours, aside = to_ours(theirs, entries)
+    ours, unmapped = to_ours(theirs, entries)
     buffers = {each for each in expected if any(part in each for part in STANDARDISATION)}
     assert set(ours) == set(expected) - buffers
-    back = to_theirs(ours, aside, entries)
+    back = to_theirs(ours, unmapped, entries)
     assert {each: tuple(tensor.shape) for each, tensor in back.items()} == shapes
 
 
@@ -113,8 +113,8 @@ def test_dead_weights_are_those_that_are_known() -> None:
     for model, managers in {"METER": 0, "BT": 0, "MT-SAUE-vector": 12, "MT-AAUE-scalar": 12}.items():
         shapes = published()[model]
         layout = detect_layout(shapes)
-        aside = [n for entry in weight_mappings(layout, "pretraining") for n in entry.ours if n.startswith(UNMAPPED)]
-        dead = {name.removeprefix(UNMAPPED) for name in aside}
+        unmapped = [n for entry in weight_mappings(layout, "pretraining") for n in entry.ours if n.startswith(UNMAPPED)]
+        dead = {name.removeprefix(UNMAPPED) for name in unmapped}
         learnt = dead - {"temperature", "text_transformer.embeddings.position_ids"}
         assert sum(torch.Size(shapes[name]).numel() for name in learnt) == DEAD + managers
 
@@ -127,7 +127,7 @@ def test_hugging_faces_own_names_are_ours() -> None:
         state = BridgeTowerForMaskedLM(BridgeTowerConfig()).state_dict()
     layout = detect_layout({name: tuple(tensor.shape) for name, tensor in state.items()})
     assert (layout.dialect, layout.prefix, set(layout.heads)) == ("huggingface", "bridgetower.", {"mlm"})
-    ours, aside = to_ours(state, weight_mappings(layout, "pretraining"))
+    ours, unmapped = to_ours(state, weight_mappings(layout, "pretraining"))
     official = detect_layout(published()["BT"])
     theirs, _ = to_ours(
         {name: torch.empty(shape, device="meta") for name, shape in published()["BT"].items()},
@@ -135,7 +135,7 @@ def test_hugging_faces_own_names_are_ours() -> None:
     )
     itm = heads.HEADS["pretraining"]["itm"]
     assert {n: t.shape for n, t in ours.items()} == {n: t.shape for n, t in theirs.items() if not n.startswith(itm)}
-    assert set(aside) == {f"bridgetower.text_model.pooler.dense.{part}" for part in ("weight", "bias")}
+    assert set(unmapped) == {f"bridgetower.text_model.pooler.dense.{part}" for part in ("weight", "bias")}
 
 
 @pytest.mark.slow

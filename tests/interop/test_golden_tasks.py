@@ -23,7 +23,7 @@ from mtlab.interop.bundle import Bundle, read_bundle, rebuild
 from mtlab.model.forward import ForwardContext, MicroStep, Runtime
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks import objectives
-from mtlab.tasks.ranking import ranks
+from mtlab.tasks.ranking import recall
 from mtlab.training.evaluate import evaluate
 
 GOLDEN = ROOTS[0]
@@ -119,7 +119,7 @@ class Rows:
 )
 @torch.no_grad()
 def test_retrieval_ranks_as_published(root: Path, name: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "BLOCK_BYTES", block)
+    monkeypatch.setattr(recall, "BLOCK_BYTES", block)
     given = load_file(root / "retrieval" / "inputs.safetensors")
     theirs = load_file(root / "retrieval" / f"{name}.safetensors")
     told = json.loads((root / "retrieval" / f"{name}.json").read_text())
@@ -130,13 +130,13 @@ def test_retrieval_ranks_as_published(root: Path, name: str, block: int, monkeyp
     examples = [Example(str(row), str(row), str(image), -1, "") for row, image in enumerate(image_of.tolist())]
     texts, images = Rows(given["in/text_ids"], given["in/text_masks"].bool()), Rows(given["in/images"])
     loader = Loader(examples, texts, images)
-    split = ranks.Split.of(loader)
+    split = recall.RetrievalSplit.of(loader)
     assert split.image_of.tolist() == image_of.tolist(), "the goldens number images as they first occur"
 
     def between() -> None:
         pass
 
-    found = ranks.search(passes(model), task.itc, task.itm, loader, split, told["k_test"], 10, between)
+    found = recall.search(passes(model), task.itc, task.itm, loader, split, told["k_test"], 10, between)
     assert sorted(texts.asked) == sorted(str(row) for row in range(len(examples))), "each text is read once"
     assert sorted(images.asked) == sorted(split.images), "each image is read once"
     own = np.full((len(split.images), len(examples)), UNRANKED)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundles import checkpoint, facts, folder_of, folders, hugging_face, loaded, official, weights
+from bundles import checkpoint, folder_of, folders, hugging_face, hyperparameters, loaded, official, weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from mtlab.towers.loading.positions import resize_positions
 
 def imported(bundle: str, place: Path, **wishes: object) -> ImportSummary:
     file = checkpoint(bundle, place / "published.ckpt")
-    return import_checkpoint(file, place / "ours", ImportOptions(facts=facts(bundle), **wishes))  # type: ignore[arg-type]
+    return import_checkpoint(file, place / "ours", ImportOptions(hyperparameters=hyperparameters(bundle), **wishes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bundle", official())
@@ -46,7 +46,7 @@ def test_a_hugging_face_folder_gives_what_transformers_gives(bundle: str, tmp_pa
 
 def test_what_it_tells(tmp_path: Path) -> None:
     told = imported("mt_aaue_vector", tmp_path)
-    assert (told.family, told.task, told.drawn, told.tokeniser) == ("ManagerTower", "pretraining", (), False)
+    assert (told.family, told.task, told.initialised, told.tokeniser) == ("ManagerTower", "pretraining", (), False)
     assert told.other_heads == ("nlvr2", "snli", "vqa")
     assert "vit_model.ln_final.weight" in told.dead
     folder = read_imported_checkpoint(tmp_path / "ours")
@@ -79,7 +79,7 @@ def test_positions_are_resized_as_published(tmp_path: Path) -> None:
         import_checkpoint(
             tmp_path / "published.ckpt",
             tmp_path / "no",
-            ImportOptions(facts=facts("extra_meter_fusion"), image_size=50),
+            ImportOptions(hyperparameters=hyperparameters("extra_meter_fusion"), image_size=50),
         )
 
 
@@ -89,8 +89,10 @@ def test_a_checkpoint_without_heads_gets_drawn_ones(tmp_path: Path) -> None:
             del state[name]
 
     file = checkpoint("bt", tmp_path / "bare.ckpt", without)
-    told = import_checkpoint(file, tmp_path / "ours", ImportOptions(facts=facts("bt"), task="entailment"))
-    assert told.drawn == tuple(f"task.head.{layer}.{part}" for layer in (0, 1, 3) for part in ("weight", "bias"))
+    told = import_checkpoint(
+        file, tmp_path / "ours", ImportOptions(hyperparameters=hyperparameters("bt"), task="entailment")
+    )
+    assert told.initialised == tuple(f"task.head.{layer}.{part}" for layer in (0, 1, 3) for part in ("weight", "bias"))
     loaded(tmp_path / "ours")
 
 
@@ -134,7 +136,7 @@ def test_one_wrong_weight_is_named_and_nothing_is_written(
 ) -> None:
     file = checkpoint("mt_aaue_vector", tmp_path / "published.ckpt", change)
     with pytest.raises(UserError, match=message) as told:
-        import_checkpoint(file, tmp_path / "ours", ImportOptions(facts=facts("mt_aaue_vector")))
+        import_checkpoint(file, tmp_path / "ours", ImportOptions(hyperparameters=hyperparameters("mt_aaue_vector")))
     assert told.value.file == file
     assert [path.name for path in tmp_path.iterdir()] == ["published.ckpt"]
 
@@ -147,7 +149,7 @@ def test_another_family_is_told_by_what_it_holds(tmp_path: Path) -> None:
 
 def test_heads_that_shapes_do_not_tell_are_asked_for(tmp_path: Path) -> None:
     file = checkpoint("bt", tmp_path / "published.ckpt")
-    with pytest.raises(UserError, match=r"width 48 does not tell the number of heads .* give --text-heads"):
+    with pytest.raises(UserError, match=r"width 48 does not determine the number of heads .* give --text-heads"):
         import_checkpoint(file, tmp_path / "ours", ImportOptions())
 
 
@@ -170,7 +172,11 @@ def test_folders_that_are_no_model(tmp_path: Path) -> None:
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     with pytest.raises(UserError, match="exists already"):
-        import_checkpoint(checkpoint("bt", tmp_path / "x.ckpt"), tmp_path / "ours", ImportOptions(facts=facts("bt")))
+        import_checkpoint(
+            checkpoint("bt", tmp_path / "x.ckpt"),
+            tmp_path / "ours",
+            ImportOptions(hyperparameters=hyperparameters("bt")),
+        )
 
 
 def test_hugging_face_weights_may_lie_in_shards_of_either_kind(tmp_path: Path) -> None:
@@ -181,9 +187,9 @@ def test_hugging_face_weights_may_lie_in_shards_of_either_kind(tmp_path: Path) -
     torch.save({name: state[name] for name in names[:100]}, source / "pytorch_model-00001-of-00002.bin")
     torch.save({name: state[name] for name in names[100:]}, source / "pytorch_model-00002-of-00002.bin")
     (source / "training_args.bin").write_bytes(b"a trainer's, and no weights")
-    assert import_checkpoint(source, tmp_path / "ours", ImportOptions()).drawn == ()
+    assert import_checkpoint(source, tmp_path / "ours", ImportOptions()).initialised == ()
     (source / "pytorch_model-00002-of-00002.bin").unlink()
-    with pytest.raises(UserError, match="no weight tells the"):
+    with pytest.raises(UserError, match="no weight determines the"):
         import_checkpoint(source, tmp_path / "again", ImportOptions())
     index = {"weight_map": {name: f"pytorch_model-0000{1 + (name in names[100:])}-of-00002.bin" for name in names}}
     (source / "pytorch_model.bin.index.json").write_text(json.dumps(index))

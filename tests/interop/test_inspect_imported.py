@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import checkpoint, facts
+from bundles import checkpoint, hyperparameters
 from PIL import Image
 
 from mtlab.cli import main
@@ -19,7 +19,9 @@ def imported(tmp_path: Path) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     bundle, folder = "mt_aaue_vector", tmp_path / "ours"
-    import_checkpoint(checkpoint(bundle, tmp_path / "published.ckpt"), folder, ImportOptions(facts=facts(bundle)))
+    import_checkpoint(
+        checkpoint(bundle, tmp_path / "published.ckpt"), folder, ImportOptions(hyperparameters=hyperparameters(bundle))
+    )
     words = ["<s>", "<pad>", "</s>", "<unk>", "a", "photo", "of", "cat"]
     made = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import checkpoint, facts, loaded
+from bundles import checkpoint, hyperparameters, loaded
 
 import mtlab
 from mtlab.errors import UserError
@@ -15,7 +15,9 @@ from mtlab.interop.importing import ImportOptions, import_checkpoint
 def test_load_takes_the_folder_of_an_imported_checkpoint(tmp_path: Path) -> None:
     bundle = "mt_aaue_vector"
     import_checkpoint(
-        checkpoint(bundle, tmp_path / "published.ckpt"), tmp_path / "ours", ImportOptions(facts=facts(bundle))
+        checkpoint(bundle, tmp_path / "published.ckpt"),
+        tmp_path / "ours",
+        ImportOptions(hyperparameters=hyperparameters(bundle)),
     )
     model, expected = mtlab.load(tmp_path / "ours"), loaded(tmp_path / "ours").state_dict()
     found = model.network.state_dict()

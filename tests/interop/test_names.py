@@ -22,8 +22,8 @@ def layout_of(state: dict[str, Tensor]) -> CheckpointLayout:
 def test_there_and_back_is_the_same_to_the_bit(bundle: str, task: str) -> None:
     state = weights(bundle)
     entries = weight_mappings(layout_of(state), task)
-    ours, aside = to_ours(state, entries)
-    back = to_theirs(ours, aside, entries)
+    ours, unmapped = to_ours(state, entries)
+    back = to_theirs(ours, unmapped, entries)
     assert set(back) == set(state)
     assert all(torch.equal(back[name], state[name]) for name in state)
     placed = [name for entry in entries for name in entry.theirs]

@@ -32,7 +32,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_committed_bundles_agree(name: str) -> None:
     found = verify(ROOTS[0] / name)
     assert not [(quantity.name, quantity.largest) for quantity in found.quantities if not quantity.ok]
-    assert found.left == (), "every output is compared"
+    assert found.not_compared == (), "every output is compared"
     groups = {quantity.group for quantity in found.quantities}
     assert groups >= set(GROUPS) - {"weights", "noise", "grads"}
     assert not name.startswith("mt_") or groups == set(GROUPS)
@@ -44,7 +44,7 @@ def test_committed_bundles_agree(name: str) -> None:
 def test_bundles_elsewhere_agree(name: str) -> None:
     found = verify(folders()[name])
     assert not [(quantity.name, quantity.largest) for quantity in found.quantities if not quantity.ok]
-    assert found.left == ()
+    assert found.not_compared == ()
 
 
 def test_the_noise_has_the_published_deviation() -> None:
@@ -93,7 +93,7 @@ def test_what_is_no_number_disagrees(tmp_path: Path) -> None:
 def test_what_nothing_is_compared_with_is_told(tmp_path: Path) -> None:
     folder = copied(tmp_path)
     rewritten(folder / "io.safetensors", lambda io: io.update({"out/mystery": torch.zeros(2)}))
-    assert verify(folder).left == ("out/mystery",)
+    assert verify(folder).not_compared == ("out/mystery",)
 
 
 TEXT_FACTS = ("hidden_dropout_prob", "layer_norm_eps")
@@ -139,7 +139,7 @@ SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "wrong configuration": (
         lambda folder: (folder / "config.json").write_text("{}"),
-        "lacks 'config', which weights' shapes do not tell",
+        "lacks 'config', which weight shapes do not determine",
     ),
     "configuration of no model": (
         lambda folder: (folder / "config.json").write_text(

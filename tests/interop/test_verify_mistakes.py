@@ -196,7 +196,7 @@ def test_binary_loss_averaged_over_answers_shows(monkeypatch: pytest.MonkeyPatch
 
 
 def test_another_order_of_hard_pairs_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = objectives.hard_pairs
+    right = objectives.pair_hard_negatives
 
     def swapped(hard_images: Tensor, hard_texts: Tensor) -> objectives.Pairs:
         given, count = right(hard_images, hard_texts), len(hard_images)

@@ -42,11 +42,13 @@ def import_(
     ] = None,
     heads: Annotated[
         int | None,
-        typer.Option(min=1, help="Attention heads of the cross-modal layers.", show_default="as told, else width / 64"),
+        typer.Option(
+            min=1, help="Attention heads of the cross-modal layers.", show_default="checkpoint's, else width / 64"
+        ),
     ] = None,
     text_heads: Annotated[
         int | None,
-        typer.Option(min=1, help="Attention heads of the text tower.", show_default="as told, else width / 64"),
+        typer.Option(min=1, help="Attention heads of the text tower.", show_default="checkpoint's, else width / 64"),
     ] = None,
     vision_heads: Annotated[
         int | None, typer.Option(min=1, help="Attention heads of the vision tower.", show_default="width / 64")
@@ -63,14 +65,14 @@ def import_(
     from mtlab.interop.architecture import Hyperparameters
     from mtlab.interop.importing import ImportOptions, import_checkpoint
 
-    wishes = ImportOptions(
+    options = ImportOptions(
         task=task,
         image_size=image_size,
         text=text,
-        facts=Hyperparameters(heads=heads, text_heads=text_heads, vision_heads=vision_heads),
+        hyperparameters=Hyperparameters(heads=heads, text_heads=text_heads, vision_heads=vision_heads),
     )
-    with _steps() as told:
-        done = import_checkpoint(checkpoint, out, wishes, told)
+    with _steps() as log:
+        done = import_checkpoint(checkpoint, out, options, log)
     if as_json:
         import dataclasses
 
@@ -109,8 +111,8 @@ def export(
 
     if not source.exists() and ":" in str(source):
         source = find_run(str(source), store_root(store)).folder
-    with _steps() as told:
-        done = write(source, "official" if to == "official" else "huggingface", out, told)
+    with _steps() as log:
+        done = write(source, "official" if to == "official" else "huggingface", out, log)
     if as_json:
         import dataclasses
 
@@ -138,8 +140,8 @@ def _tell_imported(done: ImportSummary, out: Path) -> None:
         typer.echo(f"  {len(done.dead)} dead weights, which nothing reads, are kept for export: {_some(done.dead)}")
     if done.other_heads:
         typer.echo(f"  heads of other tasks are kept for export: {', '.join(done.other_heads)} (--task makes one live)")
-    if done.drawn:
-        typer.echo(f"  the checkpoint has no such head, drawn at random: {_some(done.drawn)}")
+    if done.initialised:
+        typer.echo(f"  the checkpoint has no such head, initialised at random: {_some(done.initialised)}")
     if done.resized is not None:
         typer.echo(f"  positions resized from {done.resized[0]} to {done.resized[1]} pixels")
     if not done.tokeniser:

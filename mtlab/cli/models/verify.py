@@ -66,8 +66,8 @@ def show(found: list[Verification]) -> None:
                 f"{quantity.name} {quantity.largest:.1e}" for quantity in one.quantities if not quantity.ok
             )
             console.print(f"[red]✗ {one.folder.name}[/]: {wrong}")
-        if one.left:
-            console.print(f"[yellow]not compared[/] in {one.folder.name}: {', '.join(one.left)}")
+        if one.not_compared:
+            console.print(f"[yellow]not compared[/] in {one.folder.name}: {', '.join(one.not_compared)}")
     agreeing, count = sum(one.ok for one in found), sum(len(one.quantities) for one in found)
     colour, sign = ("green", "✓") if agreeing == len(found) else ("red", "✗")
     console.print(
