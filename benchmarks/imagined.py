@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mtlab import files
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 VALIDATIONS = 10
@@ -99,4 +100,4 @@ def _write(directory: Path, config: Mapping[str, Any], scores: Mapping[str, floa
         "cut_texts": None,
         "mixes": {"device": "cpu", "threads": 1, "micro_batch": 32},
     }
-    files.write_json(directory / "result.json", result)
+    write_result(directory, result)

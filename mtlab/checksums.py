@@ -1,7 +1,7 @@
-"""Seals of safetensors files: a checksum over every byte of the file, kept in its own metadata. No torch.
+"""The one checksum of this package: CRC-32 as eight hexadecimal digits, of bytes or of a whole safetensors file.
 
-safetensors notices that a file was cut, but not that a bit in it has changed. The seal stands in our metadata as eight
-hexadecimal digits, and is computed over the whole file with zeros in their place.
+safetensors notices that a file was cut, but not that a bit in it has changed. So the checksum of a safetensors file is
+embedded in its own metadata. It covers every byte of the file, with zeros in place of its own digits. No torch here.
 """
 
 from __future__ import annotations
@@ -15,71 +15,77 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-ABOUT = "mtlab"  #: key of our JSON in a file's metadata
-SEAL = "seal"  #: key of the seal in our JSON, the last one
-EMPTY = "00000000"
+METADATA_KEY = "mtlab"  #: key of our JSON in a file's metadata
+CHECKSUM_KEY = "checksum"  #: key of the checksum in our JSON, the last one
 
-_BEFORE = json.dumps(json.dumps({SEAL: EMPTY}))[2:-12].encode()  # as it stands in the header: JSON within JSON
-_HEADER = 100_000_000  #: bytes that safetensors allows a header at most
+_BLANK = "00000000"
+_PREFIX = json.dumps(json.dumps({CHECKSUM_KEY: _BLANK}))[2:-12].encode()  # in the header: JSON within JSON
+_LARGEST_HEADER = 100_000_000  #: bytes that safetensors allows a header at most
 
 
-def described(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return the metadata of a file that is to be sealed.
+def of_bytes(data: bytes | bytearray | memoryview | mmap.mmap) -> str:
+    """Return the checksum of some bytes."""
+    return f"{zlib.crc32(data):08x}"
+
+
+def safetensors_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata to save a file with, which `embed` then completes.
 
     Raises:
         ValueError: a number is not finite.
 
     """
-    return {ABOUT: json.dumps({**metadata, SEAL: EMPTY}, allow_nan=False)}  # one key: their order would be random
+    return {METADATA_KEY: json.dumps({**metadata, CHECKSUM_KEY: _BLANK}, allow_nan=False)}  # more keys: random order
 
 
-def seal(path: Path) -> str:
-    """Seal a file that was written with what `described` returned; return the seal."""
+def embed(path: Path) -> str:
+    """Write the checksum into a file that was saved with `safetensors_metadata`, and return it."""
     with path.open("r+b") as stream, closing(mmap.mmap(stream.fileno(), 0)) as data:
-        place = _place(data)
-        if place is None:
-            raise ValueError(f"{path} has no place for a seal")
-        found = f"{zlib.crc32(data):08x}"
-        data[place : place + len(EMPTY)] = found.encode()
+        start = _find(data)
+        if start is None:
+            raise ValueError(f"{path} was saved without `safetensors_metadata`")
+        checksum = of_bytes(data)
+        data[start : start + len(_BLANK)] = checksum.encode()
         data.flush()
-    return found
+    return checksum
 
 
 def read(path: Path) -> str | None:
-    """Read the seal that a file bears, right or not; None if it bears none."""
-    with _sealed(path) as (data, place):
-        return None if place is None else data[place : place + len(EMPTY)].decode(errors="replace")
+    """Read the checksum embedded in a file, right or wrong, or None if there is none."""
+    with _mapped(path) as data:
+        start = _find(data)
+        return None if start is None else data[start : start + len(_BLANK)].decode(errors="replace")
 
 
-def broken(path: Path) -> bool | None:
-    """Tell whether a file has changed since it was sealed; None if it bears no seal.
+def verify(path: Path) -> bool | None:
+    """Return whether a file is as it was written, or None if it has no checksum.
 
     Raises:
         OSError: it cannot be read.
 
     """
-    with _sealed(path) as (data, place):
-        if place is None:
+    with _mapped(path) as data:
+        start = _find(data)
+        if start is None:
             return None
-        end = place + len(EMPTY)
+        end = start + len(_BLANK)
         with memoryview(data) as whole:
-            total = zlib.crc32(whole[end:], zlib.crc32(EMPTY.encode(), zlib.crc32(whole[:place])))
-        return data[place:end] != f"{total:08x}".encode()
+            total = zlib.crc32(whole[end:], zlib.crc32(_BLANK.encode(), zlib.crc32(whole[:start])))
+        return data[start:end] == f"{total:08x}".encode()
 
 
 @contextmanager
-def _sealed(path: Path) -> Iterator[tuple[mmap.mmap | bytes, int | None]]:
-    """Map a file into memory, and tell where the digits of its seal start."""
+def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
     with path.open("rb") as stream:
-        if not os.fstat(stream.fileno()).st_size:  # nothing can be mapped
-            yield b"", None
+        if not os.fstat(stream.fileno()).st_size:  # an empty file cannot be mapped
+            yield b""
             return
         with closing(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-            yield data, _place(data)
+            yield data
 
 
-def _place(data: mmap.mmap) -> int | None:
-    """Find where the digits of the seal start."""
-    header = 8 + min(int.from_bytes(data[:8], "little"), _HEADER)
-    place = data.rfind(_BEFORE, 0, header)
-    return None if place < 0 or place + len(_BEFORE) + len(EMPTY) > len(data) else place + len(_BEFORE)
+def _find(data: mmap.mmap | bytes) -> int | None:
+    """Return where the digits of the embedded checksum start."""
+    header = 8 + min(int.from_bytes(data[:8], "little"), _LARGEST_HEADER)
+    start = data.rfind(_PREFIX, 0, header)
+    return None if start < 0 or start + len(_PREFIX) + len(_BLANK) > len(data) else start + len(_PREFIX)

@@ -181,10 +181,18 @@ def read_json(path: Path) -> Any:
         UserError: it is not JSON.
 
     """
+    raw = path.read_bytes()
     try:
-        return json.loads(path.read_bytes())
+        data = json.loads(raw, parse_constant=_refuse_constant)
+        if rb"\u" in raw:
+            json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair could be neither printed nor written
     except ValueError as error:
         raise UserError(f"is not JSON ({error}): it was changed by hand, or the disk is damaged", file=path) from None
+    return data
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def json_line(data: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""The run store, read again and again: what has not changed is not read twice, and damage is told instead of raised."""
+"""A run store that caches what it reads of unchanged files, and reports damaged files instead of raising."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.runs import schemas
-from mtlab.runs.store import State, Store, whole_plan
+from mtlab.runs.results import numeric_rows, read_result
+from mtlab.runs.store import State, Store, read_plan
 
 T = TypeVar("T")
-FileState = tuple[int, int, int]  #: when a file was written, its size, and which file it is: writers replace files
+FileState = tuple[int, int, int]  #: modification time, size and inode: writers replace files
 
 
 def file_state(path: Path) -> FileState | None:
-    """Tell one state of a file from another; None if there is none."""
+    """Return a value that changes when the file does; None if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -28,13 +29,13 @@ def file_state(path: Path) -> FileState | None:
 
 @dataclass
 class FileCache:
-    """What was made of files, for as long as these stay as they are. May be asked from several threads."""
+    """A cache of values computed from files, valid while these do not change. Thread-safe."""
 
     _held: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
-    def of(self, path: Path, read: Callable[[Path], T]) -> T:
-        """Return `read(path)`; what it raises as a `UserError` is kept too, and raised again.
+    def read(self, path: Path, read: Callable[[Path], T]) -> T:
+        """Return `read(path)`; a `UserError` that it raises is cached too, and raised again.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -43,13 +44,10 @@ class FileCache:
         now = file_state(path)
         if now is None:
             raise FileNotFoundError(path)
-        return self.made((path, read), now, lambda: read(path))
+        return self.get((path, read), now, lambda: read(path))
 
-    def made(self, name: Any, state: Any, make: Callable[[], T]) -> T:
-        """Return what was made under `name` in the same `state`, else make it.
-
-        Two threads may make the same at once: each gets a whole one.
-        """
+    def get(self, name: Any, state: Any, make: Callable[[], T]) -> T:
+        """Return the value cached under `name` for this `state`, else make it; two threads may make the same at once."""
         with self._lock:
             held = self._held.get(name)
         if held is None or held[0] != state:
@@ -61,37 +59,37 @@ class FileCache:
                 self._held[name] = held
         if isinstance(held[1], UserError):
             raise held[1]
-        found: T = held[1]
-        return found
+        value: T = held[1]
+        return value
 
 
 @dataclass
 class JsonlTail:
-    """A file of JSON lines that grows."""
+    """A growing file of JSON lines."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     offset: int = 0
     _lock: Lock = field(default_factory=Lock)
 
     def read(self, path: Path) -> list[dict[str, Any]]:
-        """Read what has come since the last reading; return the numbers of all rows that tell their step."""
+        """Read the lines written since the last call; return the numbers of all rows that have a step."""
         with self._lock:
             fresh, offset = files.read_jsonl_from(path, self.offset)
             if offset < self.offset:
                 self.rows.clear()
-            self.rows += schemas.logged(fresh)
+            self.rows += numeric_rows(fresh)
             self.offset = offset
             return list(self.rows)
 
 
 @dataclass(frozen=True)
 class CachedStore(Store):
-    """A store whose files are read when they have changed. A file of a run that cannot be used counts as missing.
+    """A store that reads files again only when they have changed. An unusable file of a run counts as missing.
 
-    `damage` tells of such files. A damaged plan raises, as there is no study without it.
+    `damage` names such files. A damaged plan raises, as there is no study without it.
     """
 
-    kept: FileCache = field(default_factory=FileCache, compare=False, repr=False)
+    cache: FileCache = field(default_factory=FileCache, compare=False, repr=False)
 
     def plan(self, name: str) -> dict[str, Any]:
         """Read the stored plan of a study.
@@ -101,12 +99,12 @@ class CachedStore(Store):
 
         """
         try:
-            return self.kept.of(self.study(name) / "plan.json", _plan)
+            return self.cache.read(self.study(name) / "plan.json", read_plan)
         except FileNotFoundError:
             return super().plan(name)  # raises, and offers the nearest
 
     def state(self, run: str) -> State:
-        """Judge a run by its directory; one whose result is damaged has failed, for whoever compares results."""
+        """Return the state of a run by its directory; a run with a damaged result counts as failed."""
         found = super().state(run)
         return "failed" if found == "done" and self.result(run) is None else found
 
@@ -123,39 +121,39 @@ class CachedStore(Store):
         return self._usable(run, "failure.json", _failure)
 
     def run_state(self, run: str) -> dict[str, Any] | None:
-        """Read on what a run runs; None if it does not yet, or the file is damaged."""
+        """Read the machine and attempt of a run; None if it has not started, or the file is damaged."""
         return self._usable(run, "state.json", _state)
 
     def metrics(self, run: str) -> list[dict[str, Any]]:
-        """Read the metrics so far, going on from where the last reading ended; lines that are none are left out."""
+        """Read the metrics so far, without lines that are no metrics; only new lines are read from the file."""
         path = self.run(run) / "metrics.jsonl"
         now = file_state(path)
         if now is None:
             return []
-        tail = self.kept.made(("tail", path), now[2], JsonlTail)  # a run that resumes replaces the file
+        tail = self.cache.get(("tail", path), now[2], JsonlTail)  # a run that resumes replaces the file
         try:
             return tail.read(path)
         except OSError:
             return []
 
     def damage(self, run: str) -> str | None:
-        """Say which files of a run cannot be used, and why; None if all can."""
-        told = []
+        """Say which files of a run are unusable, and why; None if all are fine."""
+        problems = []
         for name, read in _READERS.items():
             try:
-                self.kept.of(self.run(run) / name, read)
+                self.cache.read(self.run(run) / name, read)
             except FileNotFoundError:
                 if name == "config.json":
-                    told.append("config.json is missing: the folder is half-written, or not mtlab's")
+                    problems.append("config.json is missing: the folder is half-written, or not mtlab's")
             except UserError as error:
-                told.append(f"{name} {error.problem}")
+                problems.append(f"{name} {error.problem}")
             except OSError as error:
-                told.append(f"{name} cannot be read: {error.strerror}")
-        return "; ".join(told) or None
+                problems.append(f"{name} cannot be read: {error.strerror}")
+        return "; ".join(problems) or None
 
     def _usable(self, run: str, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
         try:
-            return self.kept.of(self.run(run) / name, read)
+            return self.cache.read(self.run(run) / name, read)
         except (OSError, UserError):
             return None
 
@@ -173,17 +171,17 @@ def _reader(shape: Any) -> Callable[[Path], dict[str, Any]]:
 
 def _config(path: Path) -> dict[str, Any]:
     data: dict[str, Any] = files.read_json(path)
-    schemas.check(data, schemas.CONFIG | {"config": {}}, path)
+    schemas.check(data, schemas.ConfigFile, path)
     if (data.get("cell"), f"s{data.get('seed')}") != path.parts[-3:-1]:
         raise UserError("is not the configuration of this run", file=path)
     return data
 
 
-def _plan(path: Path) -> dict[str, Any]:
-    return whole_plan(files.read_json(path), path)
+def _result(path: Path) -> dict[str, Any]:
+    return read_result(path.parent)
 
 
-_result, _failure, _state = map(_reader, (schemas.RESULT, schemas.FAILURE, schemas.STATE))
+_failure, _state = map(_reader, (schemas.FailureFile, schemas.StateFile))
 _READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "config.json": _config,
     "state.json": _state,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mtlab.files import read_jsonl_from
 from mtlab.launch.board import Board, Job
-from mtlab.runs.schemas import logged
+from mtlab.runs.results import numeric_rows
 
 
 @dataclass
@@ -24,7 +24,7 @@ class RunProgress:
     def read(self, job: Job, metric: str) -> None:
         """Read on."""
         rows, self.offset = read_jsonl_from(job.directory / "metrics.jsonl", self.offset)
-        for row in logged(rows):
+        for row in numeric_rows(rows):
             self.step = row["step"]
             if metric in row:
                 self.metric = row[metric]
@@ -50,8 +50,8 @@ class LaunchProgress:
         """Read on for all jobs that run, here or elsewhere; return their readings."""
         if self._started is None:
             self._started = time.monotonic()
-            self._before = sum(job.work for job in board.among("done"))
-        running = board.among("running", "elsewhere")
+            self._before = sum(job.work for job in board.in_state("done"))
+        running = board.in_state("running", "elsewhere")
         for job in running:
             self.readings.setdefault(job.id, RunProgress()).read(job, board.metric)
         return {job.id: self.readings[job.id] for job in running}
@@ -63,7 +63,7 @@ class LaunchProgress:
 
     def seconds_left(self, board: Board) -> float | None:
         """Seconds to the end of the study at the pace so far; None before there is a pace."""
-        asked = board.among("done", "running", "elsewhere", "pending", "queued")
+        asked = board.in_state("done", "running", "elsewhere", "pending", "queued")
         done = sum(job.work * self.share(job) for job in asked) - self._before
         left = sum(job.work * (1 - self.share(job)) for job in asked)
         elapsed = time.monotonic() - (self._started or time.monotonic())

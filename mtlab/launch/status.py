@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mtlab.files import read_jsonl, read_jsonl_from
 from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
-from mtlab.runs.schemas import logged
+from mtlab.runs.results import numeric_rows
 from mtlab.runs.store import State, Store, find_blocked
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def _reached(store: Store, run: str, state: RunCondition, choose: str, best: Any
         return 0, None
     path = store.run(run) / "metrics.jsonl"
     size = path.stat().st_size if path.exists() else 0
-    rows = logged(read_jsonl_from(path, max(0, size - TAIL))[0])
+    rows = numeric_rows(read_jsonl_from(path, max(0, size - TAIL))[0])
     values = [row[choose] for row in rows if choose in row]
     return max((row["step"] for row in rows), default=0), best(values) if values else None
 

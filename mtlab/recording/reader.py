@@ -7,7 +7,6 @@ steps, E examples, L tokens, H heads. Depths are counted from 0, levels of a tow
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mtlab import checksums
-from mtlab.checksums import ABOUT, SEAL
 
 Modality = Literal["text", "image"]
 Kind = Literal["contributions", "weights"]
@@ -25,7 +23,6 @@ Array = npt.NDArray[Any]
 
 MODALITIES: tuple[Modality, ...] = ("text", "image")
 LAYERS, TRACE, TOKENS = "layers.safetensors", "trace.safetensors", "tokens.safetensors"
-CHECKSUM = "crc32"  #: of files from before there were seals
 
 
 @dataclass(frozen=True)
@@ -267,26 +264,19 @@ def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[st
     if not path.is_file():
         return Missing(f"{what} was not recorded (`record.{option}` was off, or an older mtlab ran it)")
     try:
-        broken = checksums.broken(path)
+        intact = checksums.verify(path)
         with safe_open(path, framework="np") as file:
             words = file.metadata() or {}
             values = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no iterator
-        about = json.loads(words[ABOUT]) if ABOUT in words else None
+        about = json.loads(words.get(checksums.METADATA_KEY, "null"))
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         return Missing(f"{path}: cannot be read ({' '.join(str(error).split())}): cut off, or damaged")
     if not isinstance(about, dict):
         return Missing(f"{path}: was not written by mtlab")
-    about.pop(SEAL, None)
-    if broken or (broken is None and about.pop(CHECKSUM, None) != _checksum(values)):
+    about.pop(checksums.CHECKSUM_KEY, None)
+    if not intact:
         return Missing(f"{path}: has changed since it was written (its checksum differs)")
     return values, about
-
-
-def _checksum(values: Mapping[str, Array]) -> int:
-    total = 0
-    for name in sorted(values):
-        total = zlib.crc32(np.ascontiguousarray(values[name]).tobytes(), zlib.crc32(name.encode(), total))
-    return total
 
 
 def _told(about: Mapping[str, Any]) -> RecordedExample:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtlab.errors import UserError
-from mtlab.runs import sums
+from mtlab.runs import manifest
 from mtlab.runs.results import costs
 from mtlab.runs.store import Store, store_root
 
@@ -83,7 +82,7 @@ def examples(store: Store, plan: Mapping[str, Any], *, split: str | None = None)
     if not present:
         return pl.DataFrame(schema=dict.fromkeys(["run", "cell", "label", "split", "id", "family"], pl.String))
     for path in present:
-        sums.check(Path(path).parent, Path(path).name, Path(path).read_bytes())
+        manifest.verify(Path(path).parent, Path(path).name, Path(path).read_bytes())
     scanned = pl.scan_parquet(list(present), include_file_paths="file").select("file", *columns)
     if split is not None:
         scanned = scanned.filter(pl.col("split") == split)
@@ -94,12 +93,7 @@ def examples(store: Store, plan: Mapping[str, Any], *, split: str | None = None)
             for run in plan["runs"]
         ]
     )
-    try:
-        return scanned.join(of_run.lazy(), on="file").select("run", "cell", "seed", "label", *columns).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        for path in present:
-            _refuse_damaged(Path(path), columns)
-        raise error
+    return scanned.join(of_run.lazy(), on="file").select("run", "cell", "seed", "label", *columns).collect()
 
 
 def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:
@@ -110,9 +104,6 @@ def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:
     if result is None:
         return row
     row |= {name: float(value) for name, value in result["metrics"].items()}
-    for split in ("val", "test"):  # of runs from before there was another task than answering
-        if f"{split}/accuracy" in result["metrics"]:
-            row.setdefault(f"{split}/primary", float(result["metrics"][f"{split}/accuracy"]))
     row |= {name: result.get(name) for name in ("steps", "best_step", "stopped_early", "cut_texts")}
     return row | costs(result.get("cost", {})) | _mixes(store, run["id"], result)
 
@@ -126,25 +117,6 @@ def _mixes(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:
     mixes |= result.get("mixes") or {}
     mixes |= {"code": config.get("code"), "mtlab": versions.get("mtlab"), "torch": versions.get("torch"), "git": commit}
     return {f"mix/{name}": value for name, value in mixes.items()}
-
-
-def _refuse_damaged(path: Path, columns: Sequence[str]) -> None:
-    """Look whether a file of outcomes can be read at all.
-
-    Raises:
-        UserError: it cannot.
-
-    """
-    import polars as pl
-
-    try:
-        missing = [name for name in columns if name not in pl.read_parquet_schema(path)]
-        pl.read_parquet(path, columns=list(columns) if not missing else [])
-    except (pl.exceptions.PolarsError, OSError) as error:
-        told = str(error).partition("\n")[0]
-        raise UserError(f"cannot be read ({told}): it was changed by hand, or the disk is damaged", file=path) from None
-    if missing:
-        raise UserError(f"holds no outcomes of examples ({missing[0]!r} is missing)", file=path)
 
 
 def _finished(file: Path) -> bool:

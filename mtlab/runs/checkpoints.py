@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtlab import checksums, files
-from mtlab.checksums import ABOUT, SEAL
 
 ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again"  #: for finished runs
 ASIDE = ".corrupt-"  #: what the names of files set aside end with, and a word of chance
-CHECKSUM = "crc32"  #: in files from before there were seals: over the tensors alone
 
 
 class CorruptError(Exception):
@@ -30,7 +27,7 @@ class CorruptError(Exception):
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    """Write tensors and JSON metadata in place of `path`; return the file's seal.
+    """Write tensors and JSON metadata in place of `path`; return the file's checksum.
 
     Raises:
         UserError: the disk is full, or the folder may not be written.
@@ -40,9 +37,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any])
     with files.atomic_write(path) as scratch:
         scratch.touch()
         mode = scratch.stat().st_mode
-        save_file(held, scratch, checksums.described(metadata))
+        save_file(held, scratch, checksums.safetensors_metadata(metadata))
         scratch.chmod(mode)  # safetensors lets nobody but the owner read
-        return checksums.seal(scratch)
+        return checksums.embed(scratch)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -54,20 +51,17 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     """
     try:
-        broken = checksums.broken(path)
+        intact = checksums.verify(path)
         with safe_open(path, framework="pt") as file:
             words = file.metadata() or {}
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no iterator
-        metadata: dict[str, Any] = json.loads(words[ABOUT])
-        if broken is None:
-            broken = metadata.pop(CHECKSUM) != _checksum(tensors)
-        else:
-            del metadata[SEAL]
+        metadata: dict[str, Any] = json.loads(words[checksums.METADATA_KEY])
+        del metadata[checksums.CHECKSUM_KEY]
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise CorruptError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
-    if broken:
+    if not intact:
         raise CorruptError(f"{path.name} has changed since it was written (its checksum differs)")
     return tensors, metadata
 
@@ -113,11 +107,3 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _is_frozen_tower(name: str, module: nn.Module) -> bool:
     return name.startswith("towers.") and name.count(".") == 1 and not any(p.requires_grad for p in module.parameters())
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    total = 0
-    for name in sorted(tensors):
-        total = zlib.crc32(name.encode(), total)
-        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
-    return total

@@ -22,7 +22,7 @@ from typing import Literal
 from mtlab import files
 from mtlab.data.cache import size_limit
 from mtlab.data.cache.locks import LOCKS, QUARANTINE, try_lock
-from mtlab.runs import schemas, sums
+from mtlab.runs import manifest
 from mtlab.runs.lock import PATIENCE, LockWatch, guard, lock_path, lock_state
 from mtlab.runs.store import Store
 
@@ -137,7 +137,7 @@ def _damage_of(run: Path) -> Iterator[Removable]:
     """Find out whether a finished run is still what it was; one that is not is set aside as a whole."""
     if not (run / "result.json").exists():  # first: a run that is finished in this moment is whole
         return
-    bad = sums.damaged(run) if (run / sums.NAME).exists() else schemas.damaged(run)
+    bad = manifest.find_damage(run)
     if bad:
         why = f"{', '.join(f'{name} {what}' for name, what in bad.items())}: kept aside; `mtlab run` trains it again"
         yield Removable("damaged", run, _bytes(run), why, partial(_set_aside, run))

@@ -68,12 +68,10 @@ def find_run(name: str | Path, root: Path) -> FinishedRun:
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        config = files.read_json(folder / "config.json")
+        config: dict[str, Any] = files.read_json(folder / "config.json")
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"belongs to no run (expected {RUN_NAMES})", file=folder) from None
-    if not isinstance(config, dict) or not {"cell", "seed", "config"} <= config.keys():
-        raise UserError("is not the configuration of a run", file=folder / "config.json")
-    schemas.check(config, schemas.CONFIG, folder / "config.json")
+    schemas.check(config, schemas.ConfigFile, folder / "config.json")
     return config
 
 

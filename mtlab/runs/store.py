@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from mtlab import files
+from mtlab import checksums, files
 from mtlab.errors import UserError, nearest
-from mtlab.runs import schemas, sums
+from mtlab.runs import schemas
 from mtlab.runs.lock import guard, lock_state
+from mtlab.runs.results import numeric_rows, read_result
 
 FORMAT = 1
-CHECKSUM = "crc32"  #: of a stored plan, over all else in it; plans of older versions have none
+CHECKSUM = "checksum"  #: key of a stored plan: the checksum of all else in it
 
 State = Literal["new", "running", "done", "failed", "interrupted", "blocked"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -73,13 +74,12 @@ class Store:
                 files.write_json(marker, {"format": FORMAT})
             except FileNotFoundError:  # as /proc says it
                 raise UserError("cannot be made here: choose another --store (or MTLAB_STORE)", file=root) from None
-        written = files.read_json(marker)
-        found = written.get("format") if isinstance(written, dict) else None
-        if not isinstance(found, int):
-            raise UserError("names no store format", file=marker)
-        if found > FORMAT:
+        content = files.read_json(marker)
+        schemas.check(content, schemas.StoreFile, marker)
+        if content["format"] != FORMAT:
             raise UserError(
-                f"the store has format {found}, this mtlab knows {FORMAT}: update mtlab, or choose another --store",
+                f"the store has format {content['format']}, this mtlab knows {FORMAT}: update mtlab, or choose another "
+                "--store",
                 file=marker,
             )
         if create:
@@ -168,7 +168,7 @@ class Store:
             UserError: it is damaged.
 
         """
-        return _read(self.run(run) / "config.json", schemas.CONFIG)
+        return _read(self.run(run) / "config.json", schemas.ConfigFile)
 
     def result(self, run: str) -> dict[str, Any] | None:
         """Read the result of a finished run; None of any other.
@@ -177,7 +177,10 @@ class Store:
             UserError: it has changed since it was written, or is damaged.
 
         """
-        return self._finished(run, "result.json")
+        try:
+            return read_result(self.run(run))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def failure(self, run: str) -> dict[str, Any] | None:
         """Read what went wrong in the last attempt; None if nothing did, or the worker could not say.
@@ -186,7 +189,7 @@ class Store:
             UserError: it is damaged.
 
         """
-        return _read(self.run(run) / "failure.json", schemas.FAILURE)
+        return _read(self.run(run) / "failure.json", schemas.FailureFile)
 
     def run_state(self, run: str) -> dict[str, Any] | None:
         """Read what the worker wrote at its start: attempt, host, device, versions, commit; None before that.
@@ -195,20 +198,11 @@ class Store:
             UserError: it is damaged.
 
         """
-        return _read(self.run(run) / "state.json", schemas.STATE)
+        return _read(self.run(run) / "state.json", schemas.StateFile)
 
     def metrics(self, run: str) -> list[dict[str, Any]]:
         """Read the metrics so far, one row per logged step; what is no number or has no step is left out."""
-        return schemas.logged(files.read_jsonl(self.run(run) / "metrics.jsonl"))
-
-    def _finished(self, run: str, name: str) -> dict[str, Any] | None:
-        directory = self.run(run)
-        try:
-            data = (directory / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        sums.check(directory, name, data)
-        return _read(directory / name, schemas.RESULT, advice=sums.ADVICE)
+        return numeric_rows(files.read_jsonl(self.run(run) / "metrics.jsonl"))
 
     # Studies
 
@@ -258,7 +252,7 @@ class Store:
         """Store the plan of a study; return its path."""
         path = self.study(name) / "plan.json"
         content = {"format": FORMAT, **plan}
-        files.write_json(path, {**content, CHECKSUM: sums.of(files.json_text(content).encode())})
+        files.write_json(path, {**content, CHECKSUM: checksums.of_bytes(files.json_text(content).encode())})
         return path
 
     def plan(self, name: str) -> dict[str, Any]:
@@ -268,29 +262,29 @@ class Store:
             UserError: there is none (the nearest name is offered), or it has changed since it was written.
 
         """
-        plan = _read(self.study(name) / "plan.json")
-        if plan is None:
-            raise UserError(f"no study {name!r} in {self.root}; {nearest(name, self.study_names())}")
-        return whole_plan(plan, self.study(name) / "plan.json")
+        try:
+            return read_plan(self.study(name) / "plan.json")
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"no study {name!r} in {self.root}; {nearest(name, self.study_names())}") from None
 
     def log_launch(self, name: str, event: Mapping[str, Any]) -> None:
         """Append an event to the study's `launch.jsonl`: what workers cannot write themselves."""
         files.append_line(self.study(name) / "launch.jsonl", event)
 
 
-def whole_plan(plan: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return what a plan's file holds, without its checksum; one from before there were checksums is looked over.
+def read_plan(path: Path) -> dict[str, Any]:
+    """Read a `plan.json`, without its checksum.
 
     Raises:
+        FileNotFoundError: there is none.
         UserError: it has changed since it was written, or is no plan.
 
     """
-    known = plan.pop(CHECKSUM, None) if isinstance(plan, dict) else None
-    if known is not None and known != sums.of(files.json_text(plan).encode()):
+    plan = files.read_json(path)
+    checksum = plan.pop(CHECKSUM, None) if isinstance(plan, dict) else None
+    if checksum != checksums.of_bytes(files.json_text(plan).encode()):
         raise UserError("has changed since it was written: `mtlab plan FILE` writes it anew", file=path)
-    if known is None:
-        schemas.check_plan(plan, path, advice="`mtlab plan FILE` writes it anew")
-    return plan
+    return plan  # type: ignore[no-any-return] # a mapping, as it has a checksum
 
 
 def find_blocked(plan: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:
@@ -327,13 +321,10 @@ def _place_config(directory: Path, config: Any) -> None:
     files.sync_folder(directory.parent)
 
 
-def _read(path: Path, shape: Any = None, *, advice: str = "") -> dict[str, Any] | None:
+def _read(path: Path, schema: Any = dict[str, Any]) -> dict[str, Any] | None:
     try:
-        data = files.read_json(path)
+        data: dict[str, Any] = files.read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not isinstance(data, dict):
-        raise UserError("expected a JSON object: it was changed by hand, or the disk is damaged", file=path)
-    if shape is not None:
-        schemas.check(data, shape, path, advice=advice)
+    schemas.check(data, schema, path)
     return data

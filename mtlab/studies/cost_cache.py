@@ -39,7 +39,7 @@ class CostCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, dict[str, Any]] = read_json(path) if path.is_file() else {}
-        schemas.check(self.known, schemas.COSTS, path, advice="remove it, and all is counted anew")
+        schemas.check(self.known, dict[str, CellCost], path, advice="remove it, and all is counted anew")
         self.fresh = 0
 
     def __call__(self, config: Mapping[str, Any]) -> CellCost:

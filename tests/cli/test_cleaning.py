@@ -15,9 +15,10 @@ import pytest
 from mtlab.cli import main
 from mtlab.data.cache.locks import LOCKS, QUARANTINE, SharedLock
 from mtlab.errors import UserError
-from mtlab.runs import cleanup, sums
+from mtlab.runs import cleanup
 from mtlab.runs.cleanup import InUseError, find_in_store
 from mtlab.runs.lock import RunLock
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 from mtlab.runs.unplanned_runs import find_unplanned_runs
 
@@ -54,8 +55,9 @@ def folder(store: Store) -> Callable[..., Path]:
     def make(run: str, *, done: bool = False, old: bool = True) -> Path:
         path = store.run(run)
         (path / "checkpoints").mkdir(parents=True)
-        for name in ("config.json", *(["result.json"] if done else [])):
-            (path / name).write_text('{"steps": 1, "metrics": {}}')
+        (path / "config.json").write_text("{}")
+        if done:
+            write_result(path, {"steps": 1, "metrics": {}})
         return age(path) if old else path
 
     return make
@@ -134,15 +136,14 @@ def test_leftovers_of_a_killed_worker_are_told_first_and_removed_with_yes(
     assert call()[1]["items"] == []
 
 
-@pytest.mark.parametrize("name", ["result.json", "metrics.jsonl", "checkpoints/best.safetensors", "sums.json"])
+@pytest.mark.parametrize("name", ["result.json", "metrics.jsonl", "checkpoints/best.safetensors", "checksums.json"])
 def test_a_damaged_finished_run_is_told_set_aside_and_free_to_be_trained_again(
     call: Call, folder: Any, store: Store, name: str
 ) -> None:
     run = folder("aa/s0")
     for file in ("metrics.jsonl", "checkpoints/best.safetensors"):
         (run / file).write_bytes(b'{"step": 1}\n')
-    sums.write(run, '{"metrics": {}}')
-    (run / "result.json").write_text('{"metrics": {}}')
+    write_result(run, {"metrics": {}})
     assert call()[1]["items"] == []
     damaged = bytearray((run / name).read_bytes())
     damaged[3] ^= 4
@@ -313,7 +314,7 @@ def test_what_cannot_be_removed_is_told_and_the_code_is_1(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(cleanup, "delete", refuse)
+    monkeypatch.setattr(cleanup, "remove_path", refuse)
     code, told = call("--yes")
     assert code == 1
     assert told["items"][0]["problem"] == "Permission denied"

@@ -9,6 +9,7 @@ import recordings
 from fabric import Fabric, write
 
 from mtlab.processes import current_process
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 EVIL = "<img src=x onerror=alert(1)>"  #: what must be shown as it stands wherever it comes from
@@ -65,7 +66,7 @@ def finish(fabric: Fabric, cell: str, seed: int, number: int) -> Path:
     model = {"manager": {"name": cell.partition("-")[0]}, "model": {"cross_layers": 3}, "data": world}
     write(folder / "config.json", {**config, "config": model, "label": cell})
     result = json.loads((folder / "result.json").read_text())
-    write(folder / "result.json", {**result, "interventions": recordings.interventions(seed=number)})
+    write_result(folder, {**result, "interventions": recordings.interventions(seed=number)})
     log(folder, 800)
     (folder / "log.txt").write_text(f"step 800/800: val/accuracy 0.5\n{EVIL}\n")
     recordings.write_layers(folder, seed, pattern=number)

@@ -27,8 +27,7 @@ Draw = Callable[[str], "Drawn"]
 def header(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="np") as file:
         about: dict[str, Any] = json.loads(file.metadata()["mtlab"])
-    about.pop("crc32", None)  # as old files have it
-    about.pop("seal", None)
+    about.pop("checksum", None)
     return about
 
 
@@ -164,7 +163,7 @@ def test_a_finished_run_shows_all_that_it_recorded(draw: Draw) -> None:
         ("adaptive-2/s1", "running 37 %"),
         ("static-3/s1", "goes on from its last checkpoint"),
         ("static-3/s0", "not started yet"),
-        ("bridge-3/s1", "A file of this run cannot be read: result.json is not JSON"),
+        ("bridge-3/s1", "A file of this run cannot be read: result.json has changed since the run was finished"),
         ("bridge-3/s0", "half-written, or not mtlab's"),
         ("stray/s0", "no study of this store asks for it"),
     ],
@@ -305,7 +304,7 @@ def test_a_page_is_drawn_again_only_if_it_would_change(tmp_path: Path) -> None:
     again = render_page(look, first[1])
     assert again is not None
     assert render_page(look, again[1]) is None
-    assert render_page(PageRequest(opened, look.view, dark=True), again[1]) is not None
+    assert render_page(PageRequest(opened, look.address, dark=True), again[1]) is not None
     assert render_page(PageRequest(opened, PageAddress.parse("/study/trial", "")), again[1]) is not None
     opened.close()
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 FAMILIES = ("colour", "count", "existence")
@@ -72,7 +73,7 @@ class Fabric:
         cost |= {"examples_per_second": 700.0, "memory_mib": 500.0}
         mixes = {"device": device, "threads": threads, "micro_batch": 32}
         result = {"format": 1, "steps": 800, "best_step": 600, "stopped_early": False, "metrics": metrics}
-        write(folder / "result.json", result | {"cost": cost, "interventions": None, "mixes": mixes})
+        write_result(folder, result | {"cost": cost, "interventions": None, "mixes": mixes})
         return folder
 
     def outcomes(self, cell: str, seed: int) -> pl.DataFrame:

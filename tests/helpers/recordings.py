@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
+
+from mtlab import checksums
 
 MODALITIES = ("text", "image")
 LEVELS = {"text": [4, 5, 6], "image": [2, 3, 4, 5]}
@@ -20,11 +20,9 @@ WORDS = ("what", "colour", "is", "the", "ring", "?")
 def write(path: Path, values: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write arrays as `mtlab.runs.checkpoints.save` does."""
     held = {name: np.array(value, order="C") for name, value in values.items()}
-    total = 0
-    for name in sorted(held):
-        total = zlib.crc32(held[name].tobytes(), zlib.crc32(name.encode(), total))
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(held, path, {"mtlab": json.dumps({**about, "crc32": total})})
+    save_file(held, path, checksums.safetensors_metadata(about))
+    checksums.embed(path)
 
 
 def layers(

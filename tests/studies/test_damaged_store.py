@@ -1,4 +1,4 @@
-"""A store from before there were checksums, changed by hand: told in one line that names the file."""
+"""Files of a store that were changed by hand: refused in one line that names the file, the key and what is wrong."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from tiny_study import write_study
 
 from mtlab import checksums
 from mtlab.cli import main
-from mtlab.errors import UserError
 from mtlab.recording import reader
-from mtlab.runs import schemas
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 Call = Callable[..., tuple[int, str]]
@@ -25,7 +24,7 @@ ROWS = [{"step": step, "seconds": 1.0, "val/accuracy": 0.1 * step} for step in (
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a store as older versions left it: a planned study, two finished runs, one that failed, one cut off."""
+    """Make a store with a planned study, two finished runs, one that failed and one that was cut off."""
     folder = tmp_path_factory.mktemp("whole")
     study = write_study(folder, "axes: {manager: [bridge, static]}\nbaseline: {manager: bridge}\nseeds: 2", "demo")
     with pytest.MonkeyPatch.context() as patch:
@@ -33,22 +32,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main() == 0
     store = Store.open(folder / "runs")
     plan = store.plan("demo")
-    (store.study("demo") / "plan.json").write_text(json.dumps(plan))
     for number, run in enumerate(plan["runs"]):
         place = store.run(run["id"])
         place.mkdir(parents=True)
         held: dict[str, Any] = {"cell": run["cell"], "seed": run["seed"], "label": run["label"], "config": {}}
-        found: dict[str, Any] = {"config.json": held | {"code": plan["code"], "plugin_code": {}}}
-        found["state.json"] = {"attempt": 1, "host": "h", "device": "cpu", "threads": 1}
+        written: dict[str, Any] = {"config.json": held | {"code": plan["code"], "plugin_code": {}}}
+        written["state.json"] = {"attempt": 1, "host": "h", "device": "cpu", "threads": 1}
         if number < 2:
             metrics = {"val/accuracy": 0.5, "test/accuracy": 0.4 + number / 10}
             cost = {"params": {"head": 10}, "flops_forward": 5.0, "flops": 10**20, "seconds": 1.0, "memory_mib": None}
-            found["result.json"] = {"format": 1, "steps": 6, "best_step": 6, "metrics": metrics, "cost": cost}
+            result = {"format": 1, "steps": 6, "best_step": 6, "metrics": metrics, "cost": cost}
         elif number == 2:
-            found["failure.json"] = {"kind": "nan", "error": "the loss is nan", "where": "loop.py:1", "attempt": 1}
-        for name, data in found.items():
+            written["failure.json"] = {"kind": "nan", "error": "the loss is nan", "where": "loop.py:1", "attempt": 1}
+        for name, data in written.items():
             (place / name).write_text(json.dumps(data))
         (place / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+        if number < 2:
+            write_result(place, result)
     return folder
 
 
@@ -91,43 +91,52 @@ def change(path: Path, at: tuple[Any, ...], value: Any) -> None:
 
 
 DAMAGE: list[tuple[str, tuple[Any, ...], Any, str, str]] = [
-    ("plan.json", ("runs", 0, "seed"), ..., "status demo", "runs[0].seed: is missing"),
-    ("plan.json", ("runs", 0), None, "status", "runs[0]: expected a mapping"),
-    ("plan.json", ("runs", 0, "id"), "../x", "status demo", "runs[0].id: expected the id of a run"),
-    ("plan.json", ("runs", 1, "seed"), 0, "report demo", "runs[1].id: is not that of its cell and seed"),
-    ("plan.json", ("runs",), {}, "clean --runs --only store", "runs: expected a list"),
-    ("plan.json", ("rows", 1, "compare_to"), "abc", "report demo", "rows[1].compare_to: no row is of that cell"),
-    ("plan.json", ("rows", 0, "label"), "\ud83d", "report demo", "rows[0].label: expected a text"),
-    ("plan.json", ("metrics",), [], "status", "metrics: expected a mapping"),
-    ("plan.json", ("alpha",), "5 %", "report demo", "alpha: expected a number between 0 and 1"),
-    ("plan.json", ("published",), None, "report demo", "published: expected a mapping"),
-    ("plan.json", ("correct",), ..., "report demo --format json", "correct: is missing"),
-    ("plan.json", ("kind",), "sweep", "sweep status demo", "objectives: is missing"),
-    ("result.json", ("metrics", "val/accuracy"), "high", "status demo", "metrics.val/accuracy: expected a number"),
-    ("result.json", ("metrics",), None, "report demo", "metrics: expected a mapping"),
-    ("result.json", ("metrics", "test/accuracy"), float("nan"), "report demo", "metrics.test/accuracy: expected a"),
-    ("result.json", ("steps",), 10**30, "report demo", "steps: expected a whole number"),
-    ("result.json", ("cost", "params"), [1], "report demo", "cost.params: expected a mapping"),
-    ("result.json", ("cost", "seconds"), [1], "report demo", "cost.seconds: expected a number"),
-    ("state.json", ("attempt",), {}, "status demo", "attempt: expected a whole number"),
-    ("state.json", ("git",), [1], "report demo", "git: expected a mapping"),
-    ("failure.json", ("kind",), ["bug"], "status demo", "kind: expected a text"),
-    ("failure.json", ("attempt",), "first", "status", "attempt: expected a whole number"),
-    ("config.json", ("plugin_code",), [], "report demo", "plugin_code: expected a mapping"),
+    ("plan.json", ("runs", 0, "seed"), ..., "status demo", "has changed since it was written: `mtlab plan FILE`"),
+    ("plan.json", ("runs",), {}, "clean --runs --only store", "has changed since it was written"),
+    ("plan.json", ("checksum",), ..., "report demo", "has changed since it was written"),
+    ("plan.json", ("kind",), "sweep", "sweep status demo", "has changed since it was written"),
+    ("result.json", ("metrics", "val/accuracy"), 0.6, "status demo", "has changed since the run was finished"),
+    ("result.json", ("metrics",), None, "report demo", "has changed since the run was finished: `mtlab clean --yes`"),
+    ("checksums.json", ("result.json",), "00000000", "report demo", "has changed since the run was finished"),
+    ("checksums.json", ("result.json",), ..., "report demo", "has changed since the run was finished"),
+    ("checksums.json", ("result.json",), 5, "report demo", "is damaged: `mtlab clean --yes` sets the run aside"),
+    ("state.json", ("attempt",), {}, "status demo", "is damaged (attempt: expected int, got object)"),
+    ("state.json", ("git",), [1], "report demo", "is damaged (git: expected object | null, got array)"),
+    (
+        "state.json",
+        ("versions",),
+        {"mtlab": "1", "torch": 2},
+        "report demo",
+        "is damaged (versions.torch: expected str",
+    ),
+    ("state.json", ("threads",), 10**30, "report demo", "is damaged (threads: expected int"),
+    ("state.json", ("host",), "\ud83d", "report demo", "is not JSON ("),
+    ("failure.json", ("kind",), ["bug"], "status demo", "is damaged (kind: expected str, got array)"),
+    ("failure.json", ("attempt",), float("nan"), "status", "is not JSON (NaN is no number)"),
+    ("config.json", ("plugin_code",), [], "report demo", "is damaged (plugin_code: expected object, got array)"),
+    ("config.json", ("cell",), ..., "report demo", "is damaged (object missing required field cell)"),
 ]
 
 
-@pytest.mark.parametrize(("name", "at", "value", "words", "told"), DAMAGE, ids=lambda each: str(each)[:40])
-def test_what_was_changed_is_told(
-    name: str, at: tuple[Any, ...], value: Any, words: str, told: str, store: Store, call: Call
+@pytest.mark.parametrize(("name", "at", "value", "words", "problem"), DAMAGE, ids=lambda each: str(each)[:40])
+def test_a_changed_file_is_refused(
+    name: str, at: tuple[Any, ...], value: Any, words: str, problem: str, store: Store, call: Call
 ) -> None:
     path = place(store, name)
     assert call(*words.split())[0] in ((0,) if not words.startswith("sweep") else (2,))
     change(path, at, value)
     code, said = call(*words.split())
     assert code == 2
-    assert said.startswith(f"error: {path}: is damaged ({told}")
+    named = path.with_name("result.json") if "since the run was finished" in problem else path
+    assert said.startswith(f"error: {named}: {problem}")
     assert "\n" not in said
+
+
+def test_a_finished_run_without_its_checksums_is_refused(store: Store, call: Call) -> None:
+    place(store, "checksums.json").unlink()
+    assert "checksums.json: is lost: `mtlab clean --yes`" in call("report", "demo")[1]
+    assert call("clean", "--only", "store", "--yes")[0] == 0
+    assert call("report", "demo") == (0, "")
 
 
 def test_a_damaged_result_is_set_aside_by_clean_as_it_says(store: Store, call: Call) -> None:
@@ -161,26 +170,34 @@ def test_counted_costs_that_were_changed_are_told(whole: Path, store: Store, cal
     assert "remove it, and all is counted anew" in said
 
 
-def test_interventions_that_were_changed_are_told(tmp_path: Path) -> None:
-    part = {"uniform": 0.5, "token_mean": None, "without": {"1": 0.4}}
-    sound = {"standard": {"metric": "val/accuracy", "text": part, "image": part | {"by": "input"}}}
-    sound |= {"swap/3": {"metric": "val/accuracy", "text": 0.1, "image": None, "both": 0.2}}
-    schemas.check(sound, schemas.INTERVENTIONS, tmp_path)
-    for wrong in ([], {"standard": 1}, {"standard": {"metric": "x"}}, {"swap/3": {"metric": None}}):
-        with pytest.raises(UserError, match="is damaged"):
-            schemas.check(wrong, schemas.INTERVENTIONS, tmp_path)
+@pytest.mark.parametrize(
+    ("stored", "problem"),
+    [
+        ([], "expected object, got array"),
+        ({"standard": 1}, "standard: expected object, got int"),
+        ({"standard": {"metric": "x"}}, "standard: object missing required field text"),
+        ({"swap/3": {"metric": None}}, "swap/3.metric: expected str, got null"),
+    ],
+)
+def test_changed_interventions_are_refused(stored: Any, problem: str, store: Store, call: Call) -> None:
+    run = store.plan("demo")["runs"][0]["id"]
+    path = store.derived(run) / "interventions.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(stored))
+    code, said = call("intervene", str(store.run(run)))
+    assert (code, said.startswith(f"error: {path}: is damaged ({problem}")) == (2, True), said
 
 
-def test_an_empty_file_bears_no_seal(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_checksum(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert checksums.read(tmp_path / "empty") is None
-    assert checksums.broken(tmp_path / "empty") is None
+    assert checksums.verify(tmp_path / "empty") is None
 
 
 def test_levels_and_labels_that_are_none_are_left_out() -> None:
     about: dict[str, Any] = {"levels": {"text": ["high"], "image": [1, 2]}, "labels": {"a": 3, "b": ["x"]}}
     assert reader._levels(about) == {"image": (1, 2)}
     assert reader._labels(about) == {"a": (), "b": ("x",)}
-    worth = reader.worth({"metrics": {}, "interventions": {"text": {"without": {"top": 0.5, "2": 0.4}}}})
+    worth = reader.read_worth({"metrics": {}, "interventions": {"text": {"without": {"top": 0.5, "2": 0.4}}}})
     assert isinstance(worth, reader.Worth)
     assert worth.without["text"] == {2: 0.4}

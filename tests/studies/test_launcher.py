@@ -17,10 +17,12 @@ from standin import make_plan, snapshot
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
+from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.local import LocalPool, default_workers, usable_cpus
+from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.workers import worker_command, worker_environment
 from mtlab.runs.lock import RunLock, lock_state
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 Run = Callable[..., LaunchOutcome]
@@ -59,6 +61,7 @@ def test_all_runs_are_done_and_a_second_launch_starts_nothing(store: Store, run:
     assert (store.run("aaa/s0") / "log.txt").read_text() == "attempt 1\n"
     assert sorted(os.listdir(store.run("aaa/s0"))) == [
         "checkpoints",
+        "checksums.json",
         "config.json",
         "log.txt",
         "metrics.jsonl",
@@ -299,7 +302,7 @@ def test_what_runs_elsewhere_is_waited_for(store: Store) -> None:
         wait_for(lambda: bool(events(store, "elsewhere")))
         time.sleep(0.5)
         assert process.poll() is None
-        files.write_json(directory / "result.json", {"steps": 12})
+        write_result(directory, {"steps": 12})
     assert process.wait(15) == 0
     assert events(store, "start") == []
 

@@ -23,6 +23,7 @@ from mtlab.launch.launcher import launch
 from mtlab.launch.live import LiveView, PlainView, make_view
 from mtlab.launch.local import LocalPool
 from mtlab.launch.progress import LaunchProgress, format_duration
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 
@@ -30,7 +31,7 @@ from mtlab.runs.store import Store
 def board(tmp_path: Path) -> Board:
     store = Store.open(tmp_path / "runs", create=True)
     plan, _ = make_plan({"bridge": {"steps": 100}, "static": {"steps": 100}}, (0, 1))
-    files.write_json(store.run("bridge/s0") / "result.json", {})
+    write_result(store.run("bridge/s0"), {})
     return make_board(store, plan, 2)
 
 

@@ -23,11 +23,13 @@ from mtlab.launch.backends import (
     slurm_options,
 )
 from mtlab.launch.exit_status import ExitStatus
-from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
+from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.local import LocalPool, default_workers
+from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.slurm import pool, queue
 from mtlab.launch.slurm.pool import SlurmPool
 from mtlab.launch.slurm.queue import JobInfo, SlurmError, parse_squeue
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 from mtlab.studies.spec import Resources
 
@@ -249,7 +251,7 @@ def test_a_queue_that_is_silent_for_a_while_loses_no_job(tmp_path: Path, monkeyp
     silent = SlurmError("Unable to contact slurm controller")
     running, done = "7|RUNNING|0:0|0|0:01|1:00|", "7|COMPLETED|0:0|0|0:02|1:00|"
     monkeypatch.setattr(pool, "LATE", 0.02)
-    Queue(monkeypatch, [running, silent, silent, done], lambda run: files.write_json(run / "result.json", {}))
+    Queue(monkeypatch, [running, silent, silent, done], lambda run: write_result(run, {}))
     assert from_queue(tmp_path / "runs").done == ("aaa/s0",)
 
 
@@ -298,7 +300,7 @@ class Played:
         if self.gets_on:
             files.write_text(self.run / "checkpoints" / "last.safetensors", "x")
         if self.end.code == 0:
-            files.write_json(self.run / "result.json", {})
+            write_result(self.run, {})
         return self.end
 
     def stop(self, *, force: bool = False) -> None:

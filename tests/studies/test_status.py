@@ -18,6 +18,7 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.launch.status import StudyStatus, study_status
 from mtlab.runs.lock import RunLock
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 
@@ -41,7 +42,7 @@ def by_id(status: StudyStatus) -> dict[str, dict[str, Any]]:
 
 def test_every_state_is_told(store: Store) -> None:
     metrics(store, "bridge/s0", 0.5, 0.9, 0.7)
-    files.write_json(store.run("bridge/s0") / "result.json", {"steps": 12, "metrics": {"val/accuracy": 0.91}})
+    write_result(store.run("bridge/s0"), {"steps": 12, "metrics": {"val/accuracy": 0.91}})
     metrics(store, "bridge/s1", 0.5, 0.8, 0.6)
     metrics(store, "static/s0", 0.4)
     files.write_json(store.run("static/s0") / "failure.json", {"kind": "nan", "error": "the loss is nan"})
@@ -85,9 +86,7 @@ def test_every_state_is_told(store: Store) -> None:
 def test_table_has_a_line_per_variant_and_a_word_per_seed(store: Store) -> None:
     metrics(store, "bridge/s0", 0.5, 0.8)
     for seed, value in ((0, 0.8), (1, 0.6)):
-        files.write_json(
-            store.run(f"static/s{seed}") / "result.json", {"steps": 12, "metrics": {"val/accuracy": value}}
-        )
+        write_result(store.run(f"static/s{seed}"), {"steps": 12, "metrics": {"val/accuracy": value}})
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(study_status(store, "demo").table())
     lines = [line.split() for line in console.export_text().splitlines() if line.strip()]

@@ -14,6 +14,7 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.processes import current_process
 from mtlab.runs.lock import RunLock, lock_path
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store, run_id, store_root
 
 
@@ -126,7 +127,7 @@ def test_settings_outside_the_identity_reach_unfinished_runs_alone(store: Store)
         assert store.config("abc/s0") == config()
     store.create_run("abc/s0", config(threads=2))
     assert store.config("abc/s0") == config(threads=2)
-    files.write_json(directory / "result.json", {})
+    write_result(directory, {})
     store.create_run("abc/s0", config(threads=4))
     assert store.config("abc/s0") == config(threads=2)
 
@@ -165,7 +166,7 @@ def test_states(store: Store) -> None:
     assert store.result("abc/s0") is None
     files.write_json(lock_path(directory), {**current_process().to_json(), "boot": "earlier", "beat": 1})
     assert store.state("abc/s0") == "failed"
-    files.write_json(directory / "result.json", {"steps": 3, "metrics": {}})
+    write_result(directory, {"steps": 3, "metrics": {}})
     assert store.state("abc/s0") == "done"
     assert store.result("abc/s0") == {"steps": 3, "metrics": {}}
 

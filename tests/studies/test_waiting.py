@@ -18,6 +18,7 @@ from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.launch.slurm import pending
 from mtlab.launch.status import study_status, study_statuses
 from mtlab.processes import current_process
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 Squeue = Callable[[str], Path]
@@ -130,7 +131,7 @@ def test_no_question_is_asked_where_no_job_can_wait(store: Store, squeue: Squeue
     asked = squeue(lines("7|PENDING"))
     study_status(store, "demo")
     submit(store, "bridge/s0", 7)
-    files.write_json(store.run("bridge/s0") / "result.json", {"steps": 12, "metrics": {"val/accuracy": 0.9}})
+    write_result(store.run("bridge/s0"), {"steps": 12, "metrics": {"val/accuracy": 0.9}})
     (store.run("bridge/s1") / "slurm").mkdir()
     (store.run("bridge/s1") / "slurm" / "job.json").write_text("{")
     study_status(store, "demo")

@@ -13,7 +13,7 @@ from tiny_runs import RunMaker, outcome, stopped_at
 from mtlab.errors import UserError
 from mtlab.runs import checkpoints
 from mtlab.training import finish, loop, worker
-from mtlab.training.transfer import start_from
+from mtlab.training.init_from import load_initial_weights
 from mtlab.training.worker import train
 
 LAST, BEST = Path("checkpoints/last.safetensors"), Path("checkpoints/best.safetensors")
@@ -117,7 +117,7 @@ def test_a_damaged_parent_is_refused(make_run: RunMaker) -> None:
     train(run)
     flip(run / BEST, 0.9)
     with pytest.raises(UserError, match=r"has changed since .*`mtlab clean --yes` sets"):
-        list(start_from(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
+        list(load_initial_weights(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
     (run / BEST).unlink()
     with pytest.raises(UserError, match="is lost: `mtlab clean --yes` sets"):
-        list(start_from(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
+        list(load_initial_weights(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]

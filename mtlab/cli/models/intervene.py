@@ -88,7 +88,7 @@ def _measured(found: FinishedRun, seeds: list[int], standard: bool, device: str,
 
 
 def _undisturbed(found: FinishedRun, results: Mapping[str, Any]) -> float:
-    from mtlab.runs.sums import ADVICE
+    from mtlab.runs.manifest import ADVICE
 
     result = found.store.result(found.id) if found.store is not None else None
     metric = next(iter(results.values()))["metric"]

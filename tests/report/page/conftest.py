@@ -11,6 +11,8 @@ import pytest
 import recordings
 from browser import chromium, visit  # noqa: F401 - fixtures
 
+from mtlab.runs.results import write_result
+
 Maker = Callable[..., dict[str, Any]]
 CELLS = ("last", "bridge", "adaptive")
 CONFIG = {"manager": {"name": "last"}, "data": {"name": "shapes", "train": 64, "val": 16, "test": 16}}
@@ -35,7 +37,7 @@ def recorded_study(fabric) -> Maker:  # type: ignore[no-untyped-def]
                     recordings.write_tokens(run, 4, pattern=place)
                     result = json.loads((run / "result.json").read_text())
                     result["interventions"] = recordings.interventions(seed=seed)
-                    (run / "result.json").write_text(json.dumps(result))
+                    write_result(run, result)
         plan: dict[str, Any] = fabric.plan(CELLS, seeds=2, **changes)
         for row in plan["rows"]:
             row["label"] = (labels or {}).get(row["label"], row["label"])

@@ -1,0 +1,74 @@
+"""`checksums.json`: checksums of the files of a finished run, so that a changed file is noticed and never used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mtlab import checksums, files
+from mtlab.errors import UserError
+
+NAME = "checksums.json"
+ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again, with the same result"
+
+_NOT_COVERED = ("lock.json", "log.txt", NAME)  #: they change after the run is finished
+
+
+def write(run: Path, result: str) -> None:
+    """Write the checksums of all files of a run that is about to be finished by a `result.json` with this text."""
+    covered = {
+        str(path.relative_to(run)): checksums.of_bytes(path.read_bytes())
+        for folder in (run, run / "checkpoints")
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name not in _NOT_COVERED and not _is_leftover(path)
+    }
+    covered.pop("checkpoints/last.safetensors", None)  # is removed when the run is finished
+    files.write_json(run / NAME, {**covered, "result.json": checksums.of_bytes(result.encode())})
+
+
+def verify(run: Path, name: str, data: bytes) -> None:
+    """Check that a file of a finished run is as it was when the run was finished.
+
+    Args:
+        run: the run directory.
+        name: of the file in it.
+        data: the file's content.
+
+    Raises:
+        UserError: it is not, or the run's checksums are lost or damaged.
+
+    """
+    if _read(run).get(name) != checksums.of_bytes(data):
+        raise UserError(f"has changed since the run was finished: {ADVICE}", file=run / name)
+
+
+def find_damage(run: Path) -> dict[str, str]:
+    """Return the files of a finished run that are not as they were: name → what is wrong."""
+    try:
+        known = _read(run)
+    except UserError as error:
+        return {NAME: error.problem.partition(":")[0]}
+    problems = {}
+    for name, checksum in known.items():
+        try:
+            if checksums.of_bytes((run / name).read_bytes()) != checksum:
+                problems[name] = "has changed"
+        except FileNotFoundError:
+            problems[name] = "is lost"
+    return problems
+
+
+def _read(run: Path) -> dict[str, str]:
+    try:
+        known = files.read_json(run / NAME)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"is lost: {ADVICE}", file=run / NAME) from None
+    except UserError:
+        known = None
+    if not isinstance(known, dict) or not all(isinstance(checksum, str) for checksum in known.values()):
+        raise UserError(f"is damaged: {ADVICE}", file=run / NAME)
+    return known
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(files.TEMPORARY) or ".corrupt" in path.name
