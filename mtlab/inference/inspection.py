@@ -18,6 +18,7 @@ from mtlab.errors import UserError, nearest
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import Missing, RecordedExample, Tokens
 from mtlab.recording.run_dataset import ImageArray
+from mtlab.recording.token_levels import level_numbers, token_levels
 from mtlab.runs.find_run import FinishedRun, find_run
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _pair(model: Model, pair: Pair, title: str, about: str) -> Inspection:
 
 def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tokens, tuple[str, ...]]:
     """Run the model on one pair and return its managers' outputs in the form that runs record, with remarks."""
-    from mtlab.recording.probe import flat
+    from mtlab.recording.probe import per_token
     from mtlab.towers.build import token_grid, token_strings
 
     encoded = model.encode([image], [example.text], record=True)
@@ -130,7 +131,7 @@ def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tok
     for (modality, depth), each in (encoded.recorded or {}).items():
         for kind, rows in (("weights", each.weights), ("contributions", each.contributions)):
             if rows is not None:
-                values[f"{kind}/{modality}/{depth}"] = flat(rows, each.hidden).numpy().astype(np.float32)
+                values[f"{kind}/{modality}/{depth}"] = per_token(rows, each.hidden).numpy().astype(np.float32)
     if encoded.text_mask is not None:
         values["mask/text"] = encoded.text_mask.bool().numpy()
         length = int(values["mask/text"].sum())
@@ -179,8 +180,6 @@ def _suggestion(wanted: str | None, ids: list[str]) -> str:
 
 def summary(inspected: Inspection, kind: reader.Kind) -> Mapping[str, Any]:
     """Return the requested example as plain data, see docs/json.md."""
-    from mtlab.recording.token_levels import level_numbers, token_levels
-
     tokens, index = inspected.tokens, inspected.example
     example = tokens.examples[index]
     modalities: dict[str, Any] = {}
