@@ -27,10 +27,11 @@ import torch
 from alternating import Seconds, alternate, machine, measure, median, ratio
 from processes import mtlab
 
-from mtlab.data.cache.size_limit import size_of
-from mtlab.resolution import resolve
-from mtlab.training.assemble import Assembled, assemble
-from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.data.cache.size_limit import folder_size
+from mtlab.resolution.resolve import resolve
+from mtlab.training.assemble import AssembledRun, assemble
+from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
 QUICKSTART: Mapping[str, Any] = {
@@ -59,9 +60,9 @@ class Training:
     """A run that trains on, step by step, from where it stands."""
 
     def __init__(self, config: Mapping[str, Any], *, cached: bool) -> None:
-        self.run: Assembled = assemble(resolve.resolve({**config, "cache": {"enabled": cached}}), seed=0)
+        self.run: AssembledRun = assemble(resolve({**config, "cache": {"enabled": cached}}), seed=0)
         run, train = self.run, self.run.train
-        self.optimiser = adamw(run.model, groups(run.model, train, run.tower_scales), train)
+        self.optimiser = adamw(run.model, parameter_groups(run.model, train, run.tower_scales), train)
         self.batches = run.training.steps(0, train.batch, train.batch, 0)
         run.model.train()
 
@@ -91,7 +92,7 @@ def steps(config: Mapping[str, Any], rounds: int, count: int) -> tuple[dict[str,
         filled = measure(lambda: made.append(Training(config, cached=True)))
         cached, recomputed = made[0], Training(config, cached=False)
         sources = cached.run.sources
-        sizes = Cache(filled, len(sources.vision), len(sources.text), size_of(Path(folder)) / 2**20)  # type: ignore[arg-type]
+        sizes = Cache(filled, len(sources.vision), len(sources.text), folder_size(Path(folder)) / 2**20)  # type: ignore[arg-type]
         work: dict[str, Callable[[], object]] = {
             "cached": partial(cached, count),
             "recomputed": partial(recomputed, count),

@@ -125,11 +125,13 @@ def check(
 
     Exit code 2 if something is wrong; each problem is told on a line of its own.
     """
-    from mtlab.data.shards.check import check
+    from mtlab.data.shards.check import check_shards
 
     shards = _opened(location, allow_pipe=allow_pipe)
     with progress_shown() as progress:
-        found = check(shards, images=not quick, progress=lambda done, whole: progress("checking shards", done, whole))
+        found = check_shards(
+            shards, images=not quick, progress=lambda done, whole: progress("checking shards", done, whole)
+        )
     if as_json:
         print_json({"format": 1, "problems": found.problems, "remarks": found.remarks, "samples": found.samples})
         raise typer.Exit(2 if found.problems else 0)

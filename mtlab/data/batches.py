@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mtlab.data.base import Example
-from mtlab.data.inputs import AugmentedImages, TowerInputs, InputSource, map_tensors
+from mtlab.data.inputs import AugmentedImages, InputSource, TowerInputs, map_tensors
 from mtlab.data.masking import MaskedTexts, Masking
 from mtlab.data.matching import draw_negatives
 from mtlab.distributed.ranks import SINGLE_RANK, Ranks
@@ -264,7 +264,9 @@ class Loader:
         for step, rows in enumerate(training_rows(len(self.examples), seed, batch, start), start):
             seeds = training_seeds(self.options, seed, step, batch, [self.examples[row].image for row in rows])
             seeds = replace(seeds, negatives=[None if other is None else rows[other] for other in seeds.negatives])
-            yield tuple(self._batch(rows[part], seeds.at(part), self.augmented) for part in ranks.micro_batches(batch, micro))
+            yield tuple(
+                self._batch(rows[part], seeds.at(part), self.augmented) for part in ranks.micro_batches(batch, micro)
+            )
 
     def evaluation_rows(self, batch: int, rows: Iterable[int] | None = None) -> list[list[int]]:
         """Group all positions (or `rows`) into batches, texts of similar length together to save padding."""

@@ -97,7 +97,7 @@ def find_in_cache(root: Path, limit: int) -> Cleanup:
 
     """
     found, folder = Cleanup(), root / ENTRIES
-    entries = size_limit.by_last_use(folder)
+    entries = size_limit.list_by_last_use(folder)
     excess = sum(size for _, size in entries) - limit
     for path, size in entries:
         aside = path.name == QUARANTINE or path.name.startswith(".evicted-")
@@ -254,6 +254,6 @@ def _changed(path: Path) -> float:
 
 def _bytes(path: Path) -> int:
     try:
-        return size_limit.size_of(path) if path.is_dir() else path.stat().st_size
+        return size_limit.folder_size(path) if path.is_dir() else path.stat().st_size
     except FileNotFoundError:
         return 0

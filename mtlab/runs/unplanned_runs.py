@@ -42,7 +42,7 @@ def find_unplanned_runs(
         elif not is_settled(directory):
             found.kept.append((directory, "changed within the last hour"))
         else:
-            size = size_limit.size_of(directory) + size_limit.size_of(store.derived(run))
+            size = size_limit.folder_size(directory) + size_limit.folder_size(store.derived(run))
             why = "no stored plan asks for it" + _standing(store, run)
             found.items.append(Removable("run", directory, size, why, partial(_remove_run, store, run, plans)))
     return found

@@ -11,7 +11,7 @@ from mtlab.config.check import check_config
 from mtlab.config.schema import CacheConfig, TrainConfig
 from mtlab.data.base import Dataset, Example
 from mtlab.data.batches import BatchOptions, Collator, Loader, TextMasking
-from mtlab.data.cache.expert_cache import expert_cache
+from mtlab.data.cache.expert_cache import open_expert_cache
 from mtlab.data.inputs import AugmentedImages, InputSource, RawImages, RawTexts
 from mtlab.data.masking import Masking
 from mtlab.data.shards.dataset import ShardedDataset
@@ -20,7 +20,7 @@ from mtlab.data.shards.streaming.sample_loader import SampleLoader
 from mtlab.data.transforms.base import build_transform
 from mtlab.data.transforms.tower_preprocessing import AugmentedPreprocessing, TowerPreprocessing
 from mtlab.errors import UserError
-from mtlab.tasks.base import Wants, task_of
+from mtlab.tasks.base import BatchNeeds, lookup_task
 from mtlab.towers.base import Tower
 from mtlab.towers.build import KINDS, TowerKind, is_cached
 
@@ -40,7 +40,7 @@ class Sources:
         return Loader(examples, self.text, self.vision, self.options)
 
 
-def running(config: Mapping[str, Any], cached: Collection[TowerKind]) -> set[TowerKind]:
+def towers_to_run(config: Mapping[str, Any], cached: Collection[TowerKind]) -> set[TowerKind]:
     """Name the towers that run as a task is trained or judged: those that are not cached, and what reads hidden words.
 
     Args:
@@ -48,8 +48,8 @@ def running(config: Mapping[str, Any], cached: Collection[TowerKind]) -> set[Tow
         cached: the towers whose levels come from the expert cache, see `cached_towers`.
 
     """
-    task, options = task_of(config)
-    hides = task.wants(options).mask_share is not None
+    task, options = lookup_task(config)
+    hides = task.batch_needs(options).mask_share is not None
     return {kind for kind in KINDS if kind not in cached or (kind == "text" and hides)}
 
 
@@ -58,7 +58,7 @@ def cached_towers(config: Mapping[str, Any]) -> set[TowerKind]:
     return {kind for kind in KINDS if is_cached(kind, config)}
 
 
-def gather(
+def make_sources(
     config: Mapping[str, Any],
     dataset: Dataset,
     answers: Sequence[str],
@@ -74,7 +74,7 @@ def gather(
         config: the run's resolved configuration.
         dataset: holds the images.
         answers: what the model chooses from.
-        towers: those that run, see `running`.
+        towers: those that run, see `towers_to_run`.
         cached: those whose levels come from the cache.
         progress: tower → what is told how many texts or images are cached, of how many.
         device: where a tower runs whose cache is filled.
@@ -87,7 +87,7 @@ def gather(
     def source(kind: TowerKind) -> InputSource:
         if kind not in cached:
             return RawTexts(towers[kind]) if kind == "text" else RawImages(towers[kind], dataset)
-        return expert_cache(
+        return open_expert_cache(
             kind,
             config[kind],
             config["data"],
@@ -97,8 +97,8 @@ def gather(
             device=device,
         )
 
-    task, options = task_of(config)
-    wants = task.wants(options)
+    task, options = lookup_task(config)
+    wants = task.batch_needs(options)
     batch_options = BatchOptions(
         answers=tuple(answers) if wants.scores and "scores" in dataset.offers(dataset.config) else None,
         masking=None if wants.mask_share is None else _text_masking(wants, towers["text"]),
@@ -109,7 +109,7 @@ def gather(
     return Sources(source("text"), source("vision"), batch_options)
 
 
-def training_batches(
+def make_training_loader(
     train: TrainConfig, dataset: Dataset, sources: Sources, vision: Tower[Any] | None
 ) -> Loader | StreamingLoader:
     """Make the batches of training: streamed, where a tower reads the images of shards in every step.
@@ -137,7 +137,7 @@ def training_batches(
     return Loader(dataset.examples("train"), sources.text, sources.vision, sources.options, augmented)
 
 
-def _text_masking(wants: Wants, tower: Tower[Any]) -> TextMasking:
+def _text_masking(wants: BatchNeeds, tower: Tower[Any]) -> TextMasking:
     vocabulary = tower.vocabulary()
     if vocabulary is None:
         raise UserError("its tokeniser has no mask token: no word can be hidden from it", key="text.name")

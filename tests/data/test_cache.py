@@ -17,12 +17,11 @@ from mtlab.config.options import option
 from mtlab.config.schema import CacheConfig
 from mtlab.data.base import SPLITS, Dataset, Example, register_dataset
 from mtlab.data.cache import build
-from mtlab.data.cache.entry import QUARANTINE
-from mtlab.data.cache.expert_cache import expert_cache
+from mtlab.data.cache.expert_cache import open_expert_cache
 from mtlab.data.cache.extract import extract_features
 from mtlab.data.cache.key import CHUNK, cache_key
-from mtlab.data.cache.locks import LOCKS
-from mtlab.data.cache.size_limit import VARIABLE, evict
+from mtlab.data.cache.locks import LOCKS, QUARANTINE
+from mtlab.data.cache.size_limit import LIMIT_VARIABLE, evict
 from mtlab.errors import UserError
 from mtlab.towers.build import build_tower
 
@@ -61,7 +60,7 @@ class Words(Dataset):
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MTLAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(LIMIT_VARIABLE, raising=False)
 
 
 def words():
@@ -77,7 +76,7 @@ def relative(found, expected):
 
 
 def test_what_is_fetched_is_what_the_tower_gives(tmp_path):
-    cached = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
+    cached = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
     chosen = [texts()[n] for n in (5, 300, 17, 5)]
     found, expected = cached.fetch(chosen), extract_features(build_tower("text", TEXT), chosen)
     assert torch.equal(found.mask, expected.mask)
@@ -90,7 +89,7 @@ def test_what_is_fetched_is_what_the_tower_gives(tmp_path):
 
 
 def test_images_come_without_a_mask(tmp_path):
-    cached = expert_cache("vision", VISION, DATA, FLOAT32, root=tmp_path)
+    cached = open_expert_cache("vision", VISION, DATA, FLOAT32, root=tmp_path)
     found = cached.fetch(["3", "250"])
     expected = extract_features(build_tower("vision", VISION), [words().image("3"), words().image("250")])
     assert found.mask is None
@@ -100,7 +99,7 @@ def test_images_come_without_a_mask(tmp_path):
 
 def test_levels_of_different_width(tmp_path):
     node = {"name": "timm", "model": "test_efficientnet", "weights": "random", "image_size": 64, "layers": [2, 5]}
-    cached = expert_cache("vision", node, {**DATA, "items": 20}, FLOAT32, root=tmp_path)
+    cached = open_expert_cache("vision", node, {**DATA, "items": 20}, FLOAT32, root=tmp_path)
     expected = extract_features(build_tower("vision", node), [words().image("7")])
     found = cached.fetch(["7"])
     assert [level.shape for level in found.levels] == [level.shape for level in expected.levels]
@@ -109,8 +108,8 @@ def test_levels_of_different_width(tmp_path):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("bfloat16", 1e-2)])
 def test_smaller_types_round_and_nothing_else(tmp_path, dtype, tolerance):
-    exact = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
-    small = expert_cache("text", TEXT, DATA, CacheConfig(dtype=dtype), root=tmp_path)
+    exact = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
+    small = open_expert_cache("text", TEXT, DATA, CacheConfig(dtype=dtype), root=tmp_path)
     chosen = texts()[:40]
     assert relative(small.fetch(chosen).levels[0], exact.fetch(chosen).levels[0]) < tolerance
     halved = (small.path / "features.bin").stat().st_size * 2
@@ -118,7 +117,7 @@ def test_smaller_types_round_and_nothing_else(tmp_path, dtype, tolerance):
 
 
 def test_each_text_is_stored_once_and_without_padding(tmp_path):
-    cached = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
+    cached = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
     assert len(cached) == len(texts()) == 600
     tower = build_tower("text", TEXT)
     tokens = sum(int(tower.prepare([text])[1].sum()) for text in texts())
@@ -133,10 +132,10 @@ def test_the_bits_do_not_depend_on_threads_or_on_who_computed_what(tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        one = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "one")
+        one = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "one")
         assert torch.get_num_threads() == 2
         torch.set_num_threads(1)
-        two = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "two")
+        two = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "two")
     finally:
         torch.set_num_threads(before)
     assert one.path.name == two.path.name
@@ -180,16 +179,16 @@ def test_weights_are_known_by_content_not_by_place(tmp_path):
 
 def test_a_trained_tower_is_never_cached(tmp_path):
     with pytest.raises(ValueError, match="trained"):
-        expert_cache("text", {**TEXT, "trainable": True}, DATA, FLOAT32, root=tmp_path)
+        open_expert_cache("text", {**TEXT, "trainable": True}, DATA, FLOAT32, root=tmp_path)
 
 
 def test_progress_counts_items(tmp_path):
     seen = []
-    expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path, progress=lambda *news: seen.append(news))
+    open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path, progress=lambda *news: seen.append(news))
     assert seen[0] == (CHUNK, 600)
     assert seen[-1] == (600, 600)
     seen.clear()
-    expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path, progress=lambda *news: seen.append(news))
+    open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path, progress=lambda *news: seen.append(news))
     assert seen == []
 
 
@@ -199,14 +198,16 @@ def test_building_goes_on_from_whole_chunks(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "cut", progress=stop)
+        open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "cut", progress=stop)
     (cut,) = (path for path in (tmp_path / "cut/experts").iterdir() if path.name != LOCKS)
     kept = {path.name: path.stat().st_mtime_ns for path in cut.glob("chunks/*.safetensors")}
     assert len(kept) == 2
     seen = []
-    resumed = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "cut", progress=lambda *news: seen.append(news))
+    resumed = open_expert_cache(
+        "text", TEXT, DATA, FLOAT32, root=tmp_path / "cut", progress=lambda *news: seen.append(news)
+    )
     assert seen[0] == (3 * CHUNK, 600)
-    whole = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "whole")
+    whole = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "whole")
     assert (resumed.path / "features.bin").read_bytes() == (whole.path / "features.bin").read_bytes()
     assert not (resumed.path / "chunks").exists()
 
@@ -219,20 +220,20 @@ def test_a_damaged_chunk_of_an_unfinished_entry_is_computed_anew(tmp_path, caplo
             data[-5] ^= 1
             path.write_bytes(data)
 
-    cached = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path, progress=damage)
-    good = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "good")
+    cached = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path, progress=damage)
+    good = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path / "good")
     assert (cached.path / "features.bin").read_bytes() == (good.path / "features.bin").read_bytes()
     assert "damaged" in caplog.text
     assert list((tmp_path / "experts" / QUARANTINE).iterdir())
 
 
 def test_a_flipped_bit_is_found_told_and_mended(tmp_path, caplog):
-    path = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path).path
+    path = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path).path
     good = (path / "features.bin").read_bytes()
     bad = bytearray(good)
     bad[len(bad) // 2] ^= 4
     (path / "features.bin").write_bytes(bad)
-    expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
+    open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
     assert (path / "features.bin").read_bytes() == good
     assert "was damaged" in caplog.text
     (kept,) = (tmp_path / "experts" / QUARANTINE).iterdir()
@@ -251,16 +252,16 @@ def test_a_flipped_bit_is_found_told_and_mended(tmp_path, caplog):
     ],
 )
 def test_an_entry_that_lost_more_is_built_anew(tmp_path, damage, caplog):
-    cached = expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
+    cached = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
     good = (cached.path / "features.bin").read_bytes(), (cached.path / "index.json").read_bytes()
     damage(cached.path)
-    expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
+    open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
     assert ((cached.path / "features.bin").read_bytes(), (cached.path / "index.json").read_bytes()) == good
     assert "damaged" in caplog.text
 
 
 def filled(root, seed):
-    cached = expert_cache("text", {**TEXT, "seed": seed}, DATA, FLOAT32, root=root)
+    cached = open_expert_cache("text", {**TEXT, "seed": seed}, DATA, FLOAT32, root=root)
     cached.close()
     return cached.path
 
@@ -269,7 +270,7 @@ def test_the_least_recently_used_go_first_and_none_in_use(tmp_path):
     a, b, c, d = (filled(tmp_path, seed) for seed in range(4))
     for age, path in enumerate((b, a, d, c)):  # b was used longest ago
         os.utime(path / "used", (1000 + age, 1000 + age))
-    held = expert_cache("text", {**TEXT, "seed": 1}, DATA, FLOAT32, root=tmp_path)  # b is open …
+    held = open_expert_cache("text", {**TEXT, "seed": 1}, DATA, FLOAT32, root=tmp_path)  # b is open …
     os.utime(b / "used", (1, 1))
     size = sum(path.stat().st_size for path in a.iterdir())
     assert set(evict(tmp_path / "experts", int(2.5 * size))) == {a.name, d.name}  # … so the next oldest go
@@ -282,7 +283,7 @@ def test_the_least_recently_used_go_first_and_none_in_use(tmp_path):
 def test_the_limit_is_kept_after_each_build(tmp_path, monkeypatch):
     first = filled(tmp_path, 0)
     size = sum(path.stat().st_size for path in first.iterdir())
-    monkeypatch.setenv(VARIABLE, str(1.5 * size / 1e9))
+    monkeypatch.setenv(LIMIT_VARIABLE, str(1.5 * size / 1e9))
     os.utime(first / "used", (1, 1))
     second = filled(tmp_path, 1)
     assert second.exists()
@@ -291,15 +292,15 @@ def test_the_limit_is_kept_after_each_build(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["none", "-1", "0", "nan"])
 def test_a_limit_that_is_no_size(tmp_path, monkeypatch, text):
-    monkeypatch.setenv(VARIABLE, text)
-    with pytest.raises(UserError, match=VARIABLE):
-        expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
+    monkeypatch.setenv(LIMIT_VARIABLE, text)
+    with pytest.raises(UserError, match=LIMIT_VARIABLE):
+        open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)
 
 
 def test_features_too_large_for_the_type_are_refused(tmp_path):
     node = {"name": "planted", "signal": 1e6}
     with pytest.raises(UserError, match="float32"):
-        expert_cache("text", node, PLANTED, CacheConfig(dtype="float16"), root=tmp_path)
+        open_expert_cache("text", node, PLANTED, CacheConfig(dtype="float16"), root=tmp_path)
 
 
 WORKER = textwrap.dedent(
@@ -308,10 +309,10 @@ WORKER = textwrap.dedent(
     from pathlib import Path
     import mtlab.data.cache.extract as extract
     from mtlab.config.schema import CacheConfig
-    from mtlab.data.cache.expert_cache import expert_cache
+    from mtlab.data.cache.expert_cache import open_expert_cache
 
     root, nodes, data, pause = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), float(sys.argv[4])
-    compute = extract.Work.compute
+    compute = extract.FeatureExtractor.compute
 
     def slowly(self, keys):  # there is time to kill us in the middle
         print("at it", flush=True)
@@ -319,8 +320,9 @@ WORKER = textwrap.dedent(
         return compute(self, keys)
 
     if pause:
-        extract.Work.compute = slowly
-    caches = [expert_cache(node.pop("kind"), node, data, CacheConfig(dtype="float32"), root=root) for node in nodes]
+        extract.FeatureExtractor.compute = slowly
+    config = CacheConfig(dtype="float32")
+    caches = [open_expert_cache(node.pop("kind"), node, data, config, root=root) for node in nodes]
     heavy = sorted({"timm", "transformers"} & set(sys.modules))
     print(json.dumps({"items": [len(cached) for cached in caches], "heavy": heavy}), flush=True)
     """
@@ -349,8 +351,8 @@ def test_several_processes_share_one_build_and_a_dead_one_holds_up_nobody(tmp_pa
     computed = sum(lines.count("at it") for lines in told)
     assert computed == -(-1100 // CHUNK)  # every chunk once, by one or the other
     node = {"name": "planted"}
-    shared = expert_cache("text", node, data, FLOAT32, root=tmp_path / "shared")
-    alone = expert_cache("text", node, data, FLOAT32, root=tmp_path / "alone")
+    shared = open_expert_cache("text", node, data, FLOAT32, root=tmp_path / "shared")
+    alone = open_expert_cache("text", node, data, FLOAT32, root=tmp_path / "alone")
     assert (shared.path / "features.bin").read_bytes() == (alone.path / "features.bin").read_bytes()
     assert (shared.path / "index.json").read_bytes() == (alone.path / "index.json").read_bytes()
 
@@ -359,8 +361,8 @@ def test_one_that_hangs_is_overtaken(tmp_path, monkeypatch):
     frozen = worker(tmp_path, PLANTED_TEXT, pause=120.0)
     try:
         assert frozen.stdout.readline() == "at it\n"
-        monkeypatch.setattr(build, "PATIENCE", 0.5)
-        cached = expert_cache("text", {"name": "planted"}, PLANTED, FLOAT32, root=tmp_path)
+        monkeypatch.setattr(build, "STALL_SECONDS", 0.5)
+        cached = open_expert_cache("text", {"name": "planted"}, PLANTED, FLOAT32, root=tmp_path)
         assert len(cached) == 300
     finally:
         frozen.kill()
@@ -382,7 +384,7 @@ def test_a_finished_cache_needs_neither_timm_nor_transformers(tmp_path):
 def test_a_fetch_of_a_batch_is_fast(tmp_path):
     """1000 examples/s are asked for with both modalities; this is far below that limit even on a busy machine."""
     node = {**TEXT, "layers": "all", "depth": 6, "width": 384, "heads": 6}
-    cached = expert_cache("text", node, {**DATA, "items": 100}, CacheConfig(), root=tmp_path)
+    cached = open_expert_cache("text", node, {**DATA, "items": 100}, CacheConfig(), root=tmp_path)
     keys = sorted(cached._rows)[:32]
     best = min(_seconds(lambda: cached.fetch(keys)) for _ in range(20))
     assert best < 0.016

@@ -16,7 +16,7 @@ from mtlab.config.check import check_config, to_plain
 from mtlab.data.base import DATASETS, SPLITS
 from mtlab.data.datasets.questions import Questions
 from mtlab.errors import UserError
-from mtlab.resolution.resolve import forget_digests
+from mtlab.resolution.identity import clear_digests
 from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
@@ -160,7 +160,7 @@ def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
     assert cell(there) == before
     assert cell(there, min_count=2) != before
     write_rows(there / "test.jsonl", [row(9, answer="blue")])
-    forget_digests()
+    clear_digests()
     assert cell(there) != before
 
 

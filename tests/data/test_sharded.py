@@ -12,7 +12,9 @@ from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Example
 from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
-from mtlab.resolution.resolve import identity, resolve, sizes
+from mtlab.resolution.dataset_facts import dataset_facts
+from mtlab.resolution.identity import cell_identity
+from mtlab.resolution.resolve import resolve
 
 NAMES = ("vqav2", "snli_ve", "nlvr2", "flickr30k", "coco", "cc3m", "sbu", "vg")
 
@@ -130,13 +132,13 @@ def written(**data: Any) -> dict[str, Any]:
 def test_ids_rest_on_content_not_on_where_it_lies(folders: dict[str, Path], tmp_path: Path) -> None:
     here = resolve(written(name="vqav2", folder=str(folders["vqav2"])))
     there = resolve(written(name="vqav2", folder=str(shutil.copytree(folders["vqav2"], tmp_path / "moved"))))
-    assert identity(here).cell == identity(there).cell
-    assert not identity(here).unresolved
+    assert cell_identity(here).cell == cell_identity(there).cell
+    assert not cell_identity(here).unresolved
     other = resolve(written(name="vqav2", folder=str(folders["vqav2"]), official=True))
-    assert identity(other).cell != identity(here).cell
-    provisional = identity(resolve(written(name="vqav2")))
+    assert cell_identity(other).cell != cell_identity(here).cell
+    provisional = cell_identity(resolve(written(name="vqav2")))
     assert provisional.unresolved == ("data",)
-    assert provisional.hashed["config"]["data"] == {"name": "vqav2", "official": False}
+    assert provisional.hashed["config"]["data"] == {"name": "vqav2", "folder": "", "official": False}
 
 
 def test_own_data_take_the_task_of_their_kind(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_own_data_take_the_task_of_their_kind(folders: dict[str, Path], tmp_path
         data = made(**node)
         assert kind in data.offers(data.config)
         resolved = resolve(written(**node) | {"task": {"name": task}, "metrics": {"choose": "val/primary"}})
-        assert sizes(resolved["data"]).examples["train"] == len(data.examples("train"))
+        assert dataset_facts(resolved["data"]).examples["train"] == len(data.examples("train"))
     questions = made("shards", folder=folders["vqav2"], test="val")
     assert all(example.scores for example in questions.examples("train")), "what can be answered is trained on"
     assert made("shards", folder=folders["vqav2"], test="test").hidden(

@@ -1,9 +1,11 @@
 """One entry of the expert cache on disk: chunks while it is built, then one file of features and its index.
 
-index.json                 what it was made from and what lies where; the last to be written
+index.json                 what the entry was made from, and the layout of its features; written last
 features.bin               the tokens of all items, all offered levels of a token side by side
-chunks/00007.safetensors   while it is built
-used                       its time of modification says when the entry was last opened
+chunks/00007.safetensors   while the entry is built
+used                       its modification time is the time of last use
+
+Shapes: T tokens of all items together, W the sum of the widths of the offered levels.
 """
 
 from __future__ import annotations
@@ -14,31 +16,107 @@ import logging
 import os
 import secrets
 import shutil
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mtlab import checksums, files
-from mtlab.data.cache.extract import Chunk
-from mtlab.data.cache.index import CacheIndex, as_bytes, checksum, from_data, library_versions, to_text
+from mtlab.data.cache.extract import DTYPES, Chunk
 from mtlab.data.cache.locks import QUARANTINE
 from mtlab.errors import UserError
+
+LIBRARIES = ("torch", "timm", "transformers")  #: that features may depend on
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class CacheIndex:
+    """The index of a finished entry: features are [T, W], items in the order of `keys`, without padding."""
+
+    made_from: dict[str, Any]
+    keys: tuple[str, ...]
+    lengths: tuple[int, ...]  #: tokens of each item
+    widths: tuple[int, ...]  #: D_n of each offered level
+    masked: bool  #: True if the tower gives a mask
+    checksums: tuple[str, ...]  #: of each chunk's bytes
+    versions: dict[str, str]  #: of the libraries that computed the features, for information
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the stored numbers."""
+        return DTYPES[self.made_from["dtype"]]
+
+    @property
+    def chunk(self) -> int:
+        """Items in a chunk."""
+        return int(self.made_from["chunk"])
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """First token of each item, and the end of the last, [items + 1]."""
+        return np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)]).astype(np.int64)
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token's levels."""
+        return sum(self.widths) * self.dtype.itemsize
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file of features."""
+        return int(self.starts[-1]) * self.token_bytes
+
+    def byte_range(self, number: int) -> slice:
+        """Return a chunk's byte range in the file of features."""
+        first, last = number * self.chunk, min((number + 1) * self.chunk, len(self.keys))
+        return slice(int(self.starts[first]) * self.token_bytes, int(self.starts[last]) * self.token_bytes)
+
+    def chunk_keys(self, number: int) -> tuple[str, ...]:
+        """Return the items of a chunk."""
+        return self.keys[number * self.chunk : (number + 1) * self.chunk]
+
+
+def index_to_text(index: CacheIndex) -> str:
+    """Serialise an index as JSON with a checksum of itself."""
+    fields = {field.name: getattr(index, field.name) for field in dataclasses.fields(index)}
+    data = json.loads(json.dumps(fields))
+    return json.dumps({**data, "checksum": _index_checksum(data)})
+
+
+def parse_index(data: Mapping[str, Any]) -> CacheIndex:
+    """Parse the data of an index.
+
+    Raises:
+        ValueError: its checksum differs.
+
+    """
+    fields = {name: value for name, value in data.items() if name != "checksum"}
+    if data.get("checksum") != _index_checksum(fields):
+        raise ValueError("the index does not match its checksum")
+    built: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return CacheIndex(**built)
+
+
+def _index_checksum(data: Mapping[str, Any]) -> str:
+    return checksums.of_bytes(json.dumps(data, sort_keys=True).encode())
+
+
 class _MissingChunkError(Exception):
-    """A chunk that should be there is not."""
+    """A chunk is missing."""
 
 
 @dataclass(frozen=True)
 class EntryFolder:
-    """An entry's folder and what may be done with it; every write is whole or not at all."""
+    """The folder of an entry; every file is written atomically."""
 
     path: Path
 
@@ -54,11 +132,11 @@ class EntryFolder:
 
     @property
     def finished(self) -> bool:
-        """Is the entry complete?"""
+        """True if the entry has an index."""
         return (self.path / "index.json").exists()
 
     def touch(self) -> None:
-        """Note that the entry is used now."""
+        """Set the time of last use."""
         with files.explain_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "used").touch()
@@ -66,26 +144,26 @@ class EntryFolder:
     def index(self) -> CacheIndex | None:
         """Read the index; None if it is missing, damaged, or contradicts the file of features."""
         try:
-            index = from_data(files.read_json(self.path / "index.json"))
+            index = parse_index(files.read_json(self.path / "index.json"))
             return index if self.features.stat().st_size == index.bytes else None
         except (OSError, UserError, ValueError, TypeError, AttributeError):
             return None
 
     def chunk_path(self, number: int) -> Path:
-        """Return where a chunk lies while the entry is built."""
+        """Return the path of a chunk while the entry is built."""
         return self.chunks / f"{number:05d}.safetensors"
 
     def write_chunk(self, number: int, chunk: Chunk) -> None:
-        """Store a chunk."""
+        """Write a chunk."""
         from safetensors.torch import save_file
 
-        held = {"values": chunk.values.contiguous(), "lengths": chunk.lengths}
+        tensors = {"values": chunk.values.contiguous(), "lengths": chunk.lengths}
         with files.atomic_write(self.chunk_path(number)) as scratch:
-            save_file(held, scratch, checksums.safetensors_metadata({"masked": chunk.masked}))
+            save_file(tensors, scratch, checksums.safetensors_metadata({"masked": chunk.masked}))
             checksums.embed(scratch)
 
     def read_chunk(self, number: int) -> Chunk | None:
-        """Read a chunk back; None if it is missing. A damaged one goes into quarantine and counts as missing."""
+        """Read a chunk; None if it is missing. A damaged one is moved to quarantine and counts as missing."""
         from safetensors import SafetensorError, safe_open
 
         path = self.chunk_path(number)
@@ -101,10 +179,10 @@ class EntryFolder:
         self._quarantine(path)
         return None
 
-    def pack(self, made_from: Mapping[str, Any], keys: Sequence[str], widths: Sequence[int], chunks: int) -> None:
-        """Finish the entry: join the chunks, then write the index. Nothing happens if a chunk proves missing."""
+    def finish(self, made_from: Mapping[str, Any], keys: Sequence[str], widths: Sequence[int], chunks: int) -> None:
+        """Concatenate the chunks and write the index; nothing happens if a chunk is missing."""
         lengths: list[int] = []
-        checksums: list[int] = []
+        sums: list[str] = []
         masked = False
         try:
             with files.atomic_write(self.features) as scratch, scratch.open("wb") as stream:
@@ -112,42 +190,40 @@ class EntryFolder:
                     chunk = self.read_chunk(number)
                     if chunk is None:
                         raise _MissingChunkError
-                    stream.write(as_bytes(chunk.values))
+                    data = _tensor_bytes(chunk.values)
+                    stream.write(data)
                     lengths += chunk.lengths.tolist()
-                    checksums.append(checksum(chunk.values))
+                    sums.append(checksums.of_bytes(data))
                     masked = chunk.masked
         except _MissingChunkError:
             return
+        versions = {name: metadata.version(name) for name in LIBRARIES}  # without importing them
         self._write_index(
-            CacheIndex(
-                dict(made_from),
-                tuple(keys),
-                tuple(lengths),
-                tuple(widths),
-                masked,
-                tuple(checksums),
-                library_versions(),
-            )
+            CacheIndex(dict(made_from), tuple(keys), tuple(lengths), tuple(widths), masked, tuple(sums), versions)
         )
         shutil.rmtree(self.chunks, ignore_errors=True)  # another worker may be removing it, too
 
     def map(self, index: CacheIndex) -> NDArray[np.uint8]:
-        """Map the file of features into memory, as bytes; writing to the mapping never reaches the file."""
+        """Map the file of features into memory, as bytes; writes to the mapping do not reach the file."""
         if index.bytes == 0:
             return np.zeros(0, np.uint8)
         return np.memmap(self.features, np.uint8, mode="c")
 
-    def damaged(self, index: CacheIndex) -> list[int]:
+    def damaged_chunks(self, index: CacheIndex) -> list[int]:
         """Compare every chunk with its checksum; return those that differ."""
         data = self.map(index).data
-        return [number for number, known in enumerate(index.checksums) if zlib.crc32(data[index.span(number)]) != known]
+        return [
+            number
+            for number, checksum in enumerate(index.checksums)
+            if checksums.of_bytes(data[index.byte_range(number)]) != checksum
+        ]
 
     def repair(self, index: CacheIndex, number: int, chunk: Chunk) -> CacheIndex:
-        """Put a damaged chunk's bytes into quarantine and a recomputed one into its place; return the new index."""
-        span, data = index.span(number), as_bytes(chunk.values)
+        """Copy a damaged chunk's bytes to quarantine and write a recomputed chunk over them; return the new index."""
+        span, data = index.byte_range(number), _tensor_bytes(chunk.values)
         if len(data) != span.stop - span.start:
             raise RuntimeError(f"chunk {number} of {self.path} has another size than when it was first computed")
-        kept = self._quarantine_name(f"{number:05d}")
+        kept = self._quarantine_path(f"{number:05d}")
         files.write_bytes(kept, self.map(index)[span].tobytes())
         with files.explain_disk_errors(self.features), self.features.open("r+b") as stream:
             stream.seek(span.start)
@@ -155,28 +231,32 @@ class EntryFolder:
             stream.flush()
             os.fsync(stream.fileno())
         logger.warning("expert cache: chunk %d of %s was damaged: recomputed (kept as %s)", number, self.path, kept)
-        known = index.checksums
-        repaired = dataclasses.replace(index, checksums=(*known[:number], checksum(chunk.values), *known[number + 1 :]))
+        sums = (*index.checksums[:number], checksums.of_bytes(data), *index.checksums[number + 1 :])
+        repaired = dataclasses.replace(index, checksums=sums)
         if repaired != index:  # another processor or version of torch: the last bits differ
             self._write_index(repaired)
         return repaired
 
     def discard(self) -> None:
-        """Move a damaged entry into quarantine, so that it is built anew."""
+        """Move a damaged entry to quarantine, so that it is rebuilt."""
         for path in (self.path / "index.json", self.features):
             self._quarantine(path)
 
     def _write_index(self, index: CacheIndex) -> None:
-        files.write_text(self.path / "index.json", to_text(index))
+        files.write_text(self.path / "index.json", index_to_text(index))
 
     def _quarantine(self, path: Path) -> None:
-        place = self._quarantine_name(path.name)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target = self._quarantine_path(path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            path.rename(place)
+            path.rename(target)
         except FileNotFoundError:
-            return  # there is none, or another worker found it first
-        logger.warning("expert cache: %s was damaged: computed anew (kept as %s)", path, place)
+            return  # there is none, or another worker was first
+        logger.warning("expert cache: %s was damaged: computed anew (kept as %s)", path, target)
 
-    def _quarantine_name(self, part: str) -> Path:
-        return self.path.parent / QUARANTINE / f"{self.path.name}-{secrets.token_hex(4)}-{part}"
+    def _quarantine_path(self, name: str) -> Path:
+        return self.path.parent / QUARANTINE / f"{self.path.name}-{secrets.token_hex(4)}-{name}"
+
+
+def _tensor_bytes(values: Tensor) -> memoryview:
+    return values.contiguous().view(-1).view(torch.uint8).numpy().data

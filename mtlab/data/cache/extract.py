@@ -1,4 +1,4 @@
-"""Running a frozen tower on texts or images: one thread and fixed batches, so that the same bits come out again.
+"""Features of a frozen tower: one thread and fixed batches, so that they are bit-identical each time.
 
 Shapes: B items, L tokens, D_n width of offered level n, W the sum of all D_n, T tokens of several items together.
 """
@@ -26,21 +26,21 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Chunk:
-    """The levels of some items, one after the other, without padding."""
+    """The features of some items, concatenated without padding."""
 
     values: Tensor  #: [T, W], all offered levels of a token side by side
     lengths: Tensor  #: tokens of each item, [items], int64
-    masked: bool  #: does the tower mask tokens at all?
+    masked: bool  #: True if the tower gives a mask
 
 
 @dataclass
 class FeatureExtractor:
-    """What it takes to compute features; tower and data are loaded only if something is missing.
+    """Computes features; tower and data are loaded when they are first needed.
 
     Args:
         kind: "text" or "vision".
-        node: the tower.
-        dataset_node: the data set.
+        node: configuration of the tower.
+        dataset_node: configuration of the data set.
         dtype: type in which features are stored.
         device: where the tower runs.
 
@@ -65,24 +65,24 @@ class FeatureExtractor:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """Every text, or every image's key, once and sorted: the same for whoever asks."""
+        """Every text, or every image's key, once and sorted: the same in every process."""
         examples = (example for split in SPLITS for example in self.dataset.examples(split))
         if self.kind == "text":
             return tuple(sorted({example.text for example in examples}))
         return tuple(sorted({key for example in examples for key in example.images}))
 
     def compute(self, keys: Sequence[str]) -> Chunk:
-        """Run the tower on these items.
+        """Run the tower on some items.
 
         Raises:
-            UserError: a feature is too large for the type that it is to be stored in.
+            UserError: a feature is too large for the type in which it is stored.
 
         """
         parts = []
         for at in range(0, len(keys), BATCH):
             batch = keys[at : at + BATCH]
             raw = batch if self.kind == "text" else [self.dataset.image(key) for key in batch]
-            parts.append(_packed(extract_features(self.tower, raw, device=self.device), DTYPES[self.dtype]))
+            parts.append(_pack(extract_features(self.tower, raw, device=self.device), DTYPES[self.dtype]))
         chunk = Chunk(
             torch.cat([part.values for part in parts]),
             torch.cat([part.lengths for part in parts]),
@@ -103,14 +103,14 @@ def extract_features(tower: Tower[Any], raw: Sequence[Any], *, device: str = "cp
 
     """
     with torch.no_grad(), one_thread():
-        found = tower(*(tensor.to(device) for tensor in tower.prepare(raw)))
-        mask = None if found.mask is None else found.mask.cpu()
-        return Features(tuple(level.cpu() for level in found.levels), mask)
+        features = tower(*(tensor.to(device) for tensor in tower.prepare(raw)))
+        mask = None if features.mask is None else features.mask.cpu()
+        return Features(tuple(level.cpu() for level in features.levels), mask)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread inside: with more, sums are taken in another order."""
+    """Limit torch to one thread: with more, sums are computed in another order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -119,9 +119,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _packed(found: Features, dtype: torch.dtype) -> Chunk:
-    values = torch.cat(found.levels, dim=-1).to(dtype)
+def _pack(features: Features, dtype: torch.dtype) -> Chunk:
+    values = torch.cat(features.levels, dim=-1).to(dtype)
     items, tokens, _ = values.shape
-    if found.mask is None:
+    if features.mask is None:
         return Chunk(values.flatten(0, 1), torch.full((items,), tokens), masked=False)
-    return Chunk(values[found.mask], found.mask.sum(1), masked=True)
+    return Chunk(values[features.mask], features.mask.sum(1), masked=True)

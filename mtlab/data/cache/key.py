@@ -1,4 +1,4 @@
-"""What makes two entries of the expert cache the same: everything that can change a stored number."""
+"""The key of an entry of the expert cache: a hash of everything that can change a stored number."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mtlab.towers.build import TowerKind, fetch_tower, tower_digest, tower_node,
 from mtlab.towers.loading.disk_cache import content_hash
 
 FORMAT = 1  #: of the folder of an entry
-CHUNK = 128  #: items in a chunk: the unit of resuming, claiming and checking
-BATCH = 16  #: items in one run of the tower; its outputs' last bits depend on it
+CHUNK = 128  #: items in a chunk: the unit of resuming, locking and checking
+BATCH = 16  #: items in a forward pass of the tower, on which the last bits of its outputs depend
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class CacheKey:
 def cache_key(
     kind: TowerKind, node: Mapping[str, Any], dataset_node: Mapping[str, Any], cache: CacheConfig
 ) -> CacheKey:
-    """Name the entry for what a tower gives on a data set; nothing is loaded or computed.
+    """Return the key of a tower's features on a data set; nothing is loaded or computed.
 
     Raises:
-        UserError: a wrong option, or weights that cannot be had.
+        UserError: an option is wrong, or weights are unavailable.
 
     """
     made_from = {
@@ -52,13 +52,13 @@ def cache_key(
 
 def _tower(kind: TowerKind, node: Mapping[str, Any]) -> dict[str, Any]:
     entry, config = tower_node(kind, node)
-    # What every tower has (layers, training) changes no level; where weights lie does not either: their digest counts.
-    left_out = {field.name for field in dataclasses.fields(TowerOptions)} | entry.cls.location_options
+    # Options of all towers (layers, training) change no level, and the digest stands for the location of the weights.
+    ignored = {field.name for field in dataclasses.fields(TowerOptions)} | entry.cls.location_options
     return {
         "kind": kind,
         "name": entry.name,
         "version": entry.version,
-        "options": {name: value for name, value in _options(config).items() if name not in left_out},
+        "options": {name: value for name, value in _options(config).items() if name not in ignored},
         "levels": list(tower_shape(kind, node).levels),
         "weights": _weights(kind, node),
     }
@@ -70,21 +70,21 @@ def _weights(kind: TowerKind, node: Mapping[str, Any]) -> str:
         fetch_tower(kind, node)
         digest = tower_digest(kind, node)
     if digest is None:
-        raise UserError("the weights cannot be had: there is nothing to compute features with", key=kind)
+        raise UserError("the weights are not available: features cannot be computed", key=kind)
     return digest
 
 
 def _data(node: Mapping[str, Any]) -> dict[str, Any]:
     entry, config = lookup_options(DATASETS, node, "data")
-    elsewhere = entry.cls.location_options
+    ignored = entry.cls.location_options
     return {
         "name": entry.name,
         "version": entry.version,
-        "options": {name: value for name, value in _options(config).items() if name not in elsewhere},
+        "options": {name: value for name, value in _options(config).items() if name not in ignored},
         "digest": entry.cls.digest(config),
     }
 
 
 def _options(config: Any) -> dict[str, Any]:
-    silent = {field.name for field in dataclasses.fields(config) if not option_of(field).identity}
-    return {name: value for name, value in to_plain(config).items() if name not in silent}
+    ignored = {field.name for field in dataclasses.fields(config) if not option_of(field).identity}
+    return {name: value for name, value in to_plain(config).items() if name not in ignored}

@@ -1,4 +1,4 @@
-"""Locks of the expert cache. The kernel holds them: a process that is killed lets go of all of its own at once."""
+"""Locks of the expert cache. The kernel holds them: a process that is killed releases all of its own at once."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from mtlab import files
 
-LOCKS = "locks"  #: beside the entries; lock files are never removed, so that all mean the same file by a name
-QUARANTINE = "quarantine"  #: beside the entries: what was found damaged
+LOCKS = "locks"  #: folder beside the entries; lock files are never removed, so that a name is always the same file
+QUARANTINE = "quarantine"  #: folder beside the entries, of damaged files
 
 
 class SharedLock:
-    """A shared hold on an entry: as long as it lasts, the entry is not evicted."""
+    """A shared lock on an entry, which prevents its eviction."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = None
-        self._descriptor = _opened(path)
+        self._descriptor = _open(path)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def release(self) -> None:
-        """Let go; once is enough."""
+        """Release the lock; more than once does no harm."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -34,8 +34,8 @@ class SharedLock:
 
 @contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Try to hold a lock alone, without waiting: True inside if nobody else holds it in any way."""
-    descriptor = _opened(path)
+    """Try to take an exclusive lock without waiting; yield False if another process has locked it in any way."""
+    descriptor = _open(path)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +47,7 @@ def try_lock(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _opened(path: Path) -> int:
+def _open(path: Path) -> int:
     with files.explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -1,4 +1,4 @@
-"""Looking through a whole folder of shards: is everything there, whole, and what the index says?"""
+"""A complete check of a folder of shards against its index: files, checksums, members, rows, images and splits."""
 
 from __future__ import annotations
 
@@ -11,82 +11,75 @@ from itertools import combinations
 from typing import Any
 
 from mtlab.data.shards.folder import ShardFolder
-from mtlab.data.shards.images import BadImageError
-from mtlab.data.shards.images import check as check_image
+from mtlab.data.shards.images import BadImageError, check_image
 from mtlab.data.shards.index import IMAGES_PER_SAMPLE, KEY, Shard, suspicious_sizes
 from mtlab.data.shards.samples import BLOCK, SampleRow, member_problem
 from mtlab.data.shards.storage import Storage
-from mtlab.data.shards.writing.write import per_text
+from mtlab.data.shards.writing.write import count_per_text
 from mtlab.errors import UserError
 
-PIECE = 2**22  #: bytes read at a time
+READ_SIZE = 2**22  #: bytes
 Progress = Callable[[int, int], None]  #: shards done, shards in all
-
-
 Sizes = dict[str, tuple[int, ...]]  #: key of a sample → bytes of its images
 
 
 @dataclass
-class Seen:
-    """The samples of a part, as far as they were looked at."""
-
-    sizes: Sizes
-    twice: set[str] = field(default_factory=set)  #: keys
-
-    def add(self, key: str, sizes: tuple[int, ...]) -> None:
-        """Take one more."""
-        if key in self.sizes:
-            self.twice.add(key)
-        self.sizes[key] = sizes
-
-
-@dataclass
 class CheckReport:
-    """What was found."""
+    """The result of a check."""
 
-    problems: list[str] = field(default_factory=list)  #: FILE: what is wrong
-    remarks: list[str] = field(default_factory=list)  #: what a user should know, but may be meant so
+    problems: list[str] = field(default_factory=list)  #: FILE: problem
+    remarks: list[str] = field(default_factory=list)  #: what looks wrong, but may be intended
     samples: int = 0
     images: int = 0  #: decoded ones
 
 
-def check(shards: ShardFolder, *, images: bool = True, progress: Progress = lambda _done, _whole: None) -> CheckReport:
+def check_shards(
+    shards: ShardFolder, *, images: bool = True, progress: Progress = lambda _done, _whole: None
+) -> CheckReport:
     """Check a folder: checksums, structure, names and types of members, counts, labels, ids, images, splits.
 
     Args:
         shards: the folder.
-        images: decode every image, too.
+        images: also decode every image.
         progress: called after each shard.
 
     """
-    found = CheckReport()
+    report = CheckReport()
     labels = 0
     try:
         labels = len(shards.answers)
     except UserError as error:
-        found.problems.append(str(error))
+        report.problems.append(str(error))
     keys: dict[str, Sizes] = {}
     whole = sum(len(part.shards) for part in shards.index.parts.values())
     done = 0
     for name, part in shards.index.parts.items():
         if not part.texts():
-            found.problems.append(f"{shards.storage.name}: {name} is empty")
-        seen, ids = Seen(keys.setdefault(name, {})), set[str]()
+            report.problems.append(f"{shards.storage.name}: {name} is empty")
+        sizes, ids, repeated = keys.setdefault(name, {}), set[str](), set[str]()
         for shard in part.shards:
-            for problem in _shard_problems(shards, shard, found, seen, ids, labels, decode=images):
-                found.problems.append(f"{shards.storage.name}/{problem}")
+            for problem in _shard_problems(shards, shard, report, sizes, repeated, ids, labels, decode=images):
+                report.problems.append(f"{shards.storage.name}/{problem}")
             done += 1
             progress(done, whole)
-        if seen.twice:
-            more = f" and {len(seen.twice) - 1:,} more images" if len(seen.twice) > 1 else ""
-            found.problems.append(f"{shards.storage.name}: {name} has {min(seen.twice)}{more} twice")
-    found.remarks += [*suspicious_sizes(shards.index), *_shared(keys)]
-    found.problems += (f"{shards.storage.name}: {problem}" for problem in _contradictions(keys))
-    return found
+        if repeated:
+            more = f" and {len(repeated) - 1:,} more images" if len(repeated) > 1 else ""
+            report.problems.append(f"{shards.storage.name}: {name} has {min(repeated)}{more} twice")
+    report.remarks += [*suspicious_sizes(shards.index), *_shared(keys)]
+    report.problems += (f"{shards.storage.name}: {problem}" for problem in _contradictions(keys))
+    return report
 
 
 def _shard_problems(
-    shards: ShardFolder, shard: Shard, found: CheckReport, seen: Seen, ids: set[str], labels: int, *, decode: bool
+    shards: ShardFolder,
+    shard: Shard,
+    report: CheckReport,
+    sizes: Sizes,
+    repeated: set[str],
+    ids: set[str],
+    labels: int,
+    *,
+    decode: bool,
 ) -> Iterator[str]:
     try:
         rows = shards.rows(shard)
@@ -94,12 +87,14 @@ def _shard_problems(
         yield f"{shard.rows}: {error.problem}"
         return
     for row in rows:
-        seen.add(row.key, tuple(size for _, size in row.images))
+        if row.key in sizes:
+            repeated.add(row.key)
+        sizes[row.key] = tuple(size for _, size in row.images)
         yield from (f"{shard.rows}: {row.key}: {problem}" for problem in _row_problems(row, shards, labels, ids))
-    if per_text(rows) != dict(shard.per_text) or len(rows) != shard.samples:
+    if count_per_text(rows) != dict(shard.per_text) or len(rows) != shard.samples:
         yield f"{shard.rows}: has other counts than the index"
     yield from (
-        f"{shard.file}: {problem}" for problem in _tar_problems(shards.storage, shard, rows, found, decode=decode)
+        f"{shard.file}: {problem}" for problem in _tar_problems(shards.storage, shard, rows, report, decode=decode)
     )
 
 
@@ -125,15 +120,15 @@ def _row_problems(row: SampleRow, shards: ShardFolder, labels: int, ids: set[str
 
 
 def _tar_problems(
-    place: Storage, shard: Shard, rows: list[SampleRow], found: CheckReport, *, decode: bool
+    storage: Storage, shard: Shard, rows: list[SampleRow], report: CheckReport, *, decode: bool
 ) -> Iterator[str]:
     expected = {offset: (row.key, size) for row in rows for offset, size in row.images}
-    stream = _Hashed(place, shard.file, shard.bytes)
+    stream = _HashedStream(storage, shard.file, shard.bytes)
     problems = 0
     try:
-        with tarfile.open(fileobj=io.BufferedReader(stream, PIECE), mode="r|") as archive:
+        with tarfile.open(fileobj=io.BufferedReader(stream, READ_SIZE), mode="r|") as archive:
             while (member := archive.next()) is not None:
-                for problem in _member_problems(archive, member, expected, found, decode=decode):
+                for problem in _member_problems(archive, member, expected, report, decode=decode):
                     problems += 1
                     yield problem
         stream.drain()
@@ -157,7 +152,7 @@ def _member_problems(
     archive: tarfile.TarFile,
     member: tarfile.TarInfo,
     expected: dict[int, tuple[str, int]],
-    found: CheckReport,
+    report: CheckReport,
     *,
     decode: bool,
 ) -> Iterator[str]:
@@ -168,16 +163,16 @@ def _member_problems(
         yield f"member {member.name!r} is no plain file"
         return
     if member.name.endswith(".json"):
-        found.samples += 1
+        report.samples += 1
         return
     if expected.pop(member.offset_data, None) != (member.name.partition(".")[0], member.size):
         yield f"member {member.name!r} is not where the lines say"
         return
     if decode:
-        held = archive.extractfile(member)
-        assert held is not None, "it is a plain file"
-        data = held.read()
-        found.images += 1
+        stream = archive.extractfile(member)
+        assert stream is not None, "it is a plain file"
+        data = stream.read()
+        report.images += 1
         try:
             if len(data) != member.size:
                 raise EOFError("unexpected end of data")
@@ -186,13 +181,13 @@ def _member_problems(
             yield f"{member.name}: {error.problem}"
 
 
-class _Hashed(io.RawIOBase):
-    """A file of a place as a stream, hashed as it goes by."""
+class _HashedStream(io.RawIOBase):
+    """A file of a storage as a stream that hashes what is read."""
 
-    def __init__(self, place: Storage, file: str, size: int) -> None:
+    def __init__(self, storage: Storage, file: str, size: int) -> None:
         super().__init__()
         self.hash = hashlib.sha256()
-        self._place, self._file, self._size, self._at = place, file, size, 0
+        self._storage, self._file, self._size, self._at = storage, file, size, 0
 
     def readable(self) -> bool:
         return True
@@ -201,27 +196,27 @@ class _Hashed(io.RawIOBase):
         stop = min(self._at + len(buffer), self._size)
         if stop == self._at:
             return 0
-        data = self._place.read(self._file, self._at, stop)
+        data = self._storage.read(self._file, self._at, stop)
         buffer[: len(data)] = data
         self.hash.update(data)
         self._at += len(data)
         return len(data)
 
     def drain(self) -> None:
-        """Read what follows the end of the archive."""
+        """Read what follows the end of the archive, for the checksum."""
         while self.read(BLOCK * 64):
             pass
 
 
 def _shared(keys: Mapping[str, Sizes]) -> Iterator[str]:
-    """Tell of images that are in several parts: right in some data, a mistake in most."""
+    """Describe images that are in several parts: intended in some data, a mistake in most."""
     for first, second in combinations(keys, 2):
         if both := keys[first].keys() & keys[second].keys():
             yield f"{len(both):,} images are in {first} and in {second}, such as {min(both)}"
 
 
 def _contradictions(keys: Mapping[str, Sizes]) -> Iterator[str]:
-    """Tell of images that have one key, but are not the same."""
+    """Describe images that share a key but differ in size."""
     for first, second in combinations(keys, 2):
         both = keys[first].keys() & keys[second].keys()
         if other := [key for key in both if keys[first][key] != keys[second][key]]:

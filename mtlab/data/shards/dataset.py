@@ -1,6 +1,6 @@
-"""Data sets that lie in folders of shards: which texts of which folder make which split.
+"""Data sets in folders of shards: which texts of which folder make each split.
 
-No torch here, and no image is read before it is asked for.
+No torch at import, and no image is read before it is needed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mtlab.errors import UserError
 if TYPE_CHECKING:
     from mtlab.data.shards.streaming.sample_loader import StreamedTexts
 
-ALLOW_PIPE = "MTLAB_ALLOW_PIPE"  #: environment variable: 1 lets data sets run the commands that files name
+ALLOW_PIPE = "MTLAB_ALLOW_PIPE"  #: environment variable: 1 allows data sets to run commands that are named in files
 PROVIDES: Mapping[Kind, frozenset[str]] = {
     "questions": frozenset({"answers", "scores"}),
     "entailment": frozenset({"answers"}),
@@ -39,9 +39,11 @@ PROVIDES: Mapping[Kind, frozenset[str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ShardOptions:
-    """Options of whatever lies in one folder of shards."""
+    """Options of a data set in one folder of shards."""
 
-    folder: str = option("", "folder of shards that `mtlab data convert` wrote, or http(s)://… or pipe:COMMAND {}")
+    folder: str = option(
+        "", "folder of shards that `mtlab data convert` wrote, a URL (http, s3, gs, hf, …), or pipe:COMMAND {}"
+    )
     allow_pipe: bool = option(False, "run the command of a `pipe:`, if MTLAB_ALLOW_PIPE is 1", identity=False)
 
     def __post_init__(self) -> None:
@@ -50,46 +52,46 @@ class ShardOptions:
 
 @dataclass(frozen=True)
 class SplitSource:
-    """Some texts of one folder."""
+    """Texts of one folder that belong to a split."""
 
-    name: str  #: of the folder, where a data set has several
+    name: str  #: of the folder; "" where a data set has only one
     shards: ShardFolder
     selection: str  #: `train`, `val/answerable`, `val[:-1000]`
 
 
 class ShardedDataset(Dataset):
-    """A data set of one kind. A subclass says where its folders are, and what its splits are made of."""
+    """A data set of one kind of sample. A subclass names its folders and the selections that make its splits."""
 
-    kind: ClassVar[Kind | None] = None  #: None: whatever the folder holds
-    converter: ClassVar[str]  #: makes its shards
+    kind: ClassVar[Kind | None] = None  #: None: the folder's
+    converter: ClassVar[str]  #: that makes its shards
     location_options: ClassVar[frozenset[str]] = frozenset({"folder"})
 
     @classmethod
     def locations(cls, config: Any) -> Mapping[str, str]:
-        """Name the folders that the options give."""
+        """Return the folders in the options, by name."""
         return {"": config.folder} if config.folder else {}
 
     @classmethod
     def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Mapping[Split, Sequence[tuple[str, str]]]:
-        """Say what each split is made of: names of folders, and selections."""
+        """Return the folders and selections that make each split."""
         raise NotImplementedError
 
     @classmethod
     def split_sources(cls, config: Any) -> Mapping[Split, tuple[SplitSource, ...]]:
-        """Open the folders, and find what each split is made of.
+        """Open the folders and return the sources of each split.
 
         Raises:
-            UserError: there are none, or they hold something else.
+            UserError: no folder is given, or one holds another kind of sample.
 
         """
-        found = cls.locations(config)
-        if not found:
+        locations = cls.locations(config)
+        if not locations:
             raise UserError(
                 f"needs a folder of shards: `mtlab data convert {cls.converter} --root RAW --out FOLDER` makes it",
                 key=next(iter(sorted(cls.location_options))),
             )
-        piped = config.allow_pipe and _commands_may_run(found)
-        opened = {name: _opened(location, piped, _stamp(location)) for name, location in found.items()}
+        allow_pipe = config.allow_pipe and _pipe_allowed(locations)
+        opened = {name: _open(location, allow_pipe, _stamp(location)) for name, location in locations.items()}
         for shards in opened.values():
             if cls.kind not in (None, shards.kind):
                 raise UserError(f"holds {shards.kind}, not {cls.kind}", file=Path(shards.storage.name))
@@ -100,7 +102,7 @@ class ShardedDataset(Dataset):
 
     @classmethod
     def offers(cls, config: Any) -> frozenset[str]:
-        """What samples of the kind hold."""
+        """Return what samples of the kind hold."""
         if cls.kind is not None:
             return PROVIDES[cls.kind]
         return PROVIDES[next(part.shards.kind for parts in cls.split_sources(config).values() for part in parts)]
@@ -112,7 +114,7 @@ class ShardedDataset(Dataset):
 
     @classmethod
     def digest(cls, config: Any) -> str | None:
-        """Identify the shards by their indices, which hold a checksum of each; None where no folder is given."""
+        """Hash the indices of the folders, which hold the checksums of all shards; None where no folder is given."""
         if not cls.locations(config):
             return None
         found = {part.name: part.shards.digest for parts in cls.split_sources(config).values() for part in parts}
@@ -120,16 +122,19 @@ class ShardedDataset(Dataset):
 
     @classmethod
     def hidden(cls, config: Any) -> frozenset[Split]:
-        """Tell the splits whose first text comes without its truth."""
+        """Return the splits whose first text has no label."""
         if not cls.locations(config):
             return frozenset()
-        return frozenset(split for split, parts in cls.split_sources(config).items() if any(map(_untold, parts)))
+        return frozenset(split for split, parts in cls.split_sources(config).items() if any(map(_lacks_labels, parts)))
 
     @classmethod
     def remarks(cls, config: Any) -> Sequence[str]:
-        """Tell what cannot be scored here."""
-        told = "has no right answers here: its server scores what `mtlab eval RUN --split {0} --answers FILE` writes"
-        return tuple(f"{split} {told.format(split)}" for split in sorted(cls.hidden(config)))
+        """Name the splits that cannot be scored here."""
+        return tuple(
+            f"{split} has no right answers here: its server scores what "
+            f"`mtlab eval RUN --split {split} --answers FILE` writes"
+            for split in sorted(cls.hidden(config))
+        )
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -137,12 +142,12 @@ class ShardedDataset(Dataset):
 
     @cached_property
     def sources(self) -> Mapping[Split, tuple[SplitSource, ...]]:
-        """What each split is made of, as it was when first asked for."""
+        """The sources of each split, opened once."""
         return self.split_sources(self.config)
 
     @property
     def answers(self) -> Sequence[str]:
-        """The answers that labels stand for; none for captions."""
+        """The answers that labels index; none for captions."""
         return next(part.shards for parts in self.sources.values() for part in parts).answers
 
     def examples(self, split: Split) -> Sequence[Example]:
@@ -152,11 +157,11 @@ class ShardedDataset(Dataset):
         return self._examples[split]
 
     def texts(self, split: Split) -> Iterator[str]:
-        """Go through the texts of a split; nothing is kept."""
+        """Yield the texts of a split; nothing is kept."""
         return (record.text for part in self.sources[split] for record in part.shards.records(part.selection))
 
     def sample(self, split: Split, at_most: int) -> Sequence[Example]:
-        """The first ones of each part: shards have their images in random order."""
+        """Return the first examples of each source: shards have their images in random order."""
         each = -(-at_most // len(self.sources[split]))
         return tuple(
             self.example(record, split, source.name)
@@ -180,8 +185,8 @@ class ShardedDataset(Dataset):
         """Make an example of a record.
 
         Args:
-            record: as the shards have it.
-            split: what people answered is wanted where answers are judged alone.
+            record: of a text in the shards.
+            split: annotators' answers are kept in val and test.
             name: of the folder, where there are several.
             part: of the folder; ids are unique in it.
 
@@ -208,9 +213,9 @@ class ShardedDataset(Dataset):
 
 @register_dataset("shards")
 class OwnShards(ShardedDataset):
-    """Your own data as shards, of whatever kind: `mtlab data convert jsonl` makes them of JSON lines and images.
+    """Your own data as shards, made by `mtlab data convert jsonl` of JSON lines and images.
 
-    Questions, sentences and pictures, pairs of pictures, or captions; the tasks that can be trained on them follow.
+    Questions, entailment, pairs of images or captions: the kind decides which tasks can be trained.
     """
 
     converter = "jsonl"
@@ -225,35 +230,35 @@ class OwnShards(ShardedDataset):
 
     @classmethod
     def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Mapping[Split, Sequence[tuple[str, str]]]:
-        """Take what the options say."""
+        """Return the selections in the options."""
         part = opened[""].index.parts.get("train")
         learnable = "train/answerable" if part is not None and "answerable" in part.subsets else "train"
         return {"train": [("", config.train or learnable)], "val": [("", config.val)], "test": [("", config.test)]}
 
     @classmethod
     def remarks(cls, config: Any) -> Sequence[str]:
-        """Tell what cannot be scored here, and splits that have images in common."""
-        told = list(super().remarks(config))
+        """Name the splits that cannot be scored here, and those that share images."""
+        remarks = list(super().remarks(config))
         if cls.locations(config):
             for (one, (first,)), (other, (second,)) in combinations(cls.split_sources(config).items(), 2):
                 if count := shared_images(
                     first.shards.index, parse_selection(first.selection), parse_selection(second.selection)
                 ):
-                    told.append(
+                    remarks.append(
                         f"{one} ({first.selection}) and {other} ({second.selection}) have {count:,} images in common"
                     )
-        return told
+        return remarks
 
 
 def absolute(location: str) -> str:
-    """Write a folder so that it is found from anywhere; other locations stay as they are."""
+    """Make a folder's path absolute; URLs and commands are returned unchanged."""
     if not location or "://" in location or location.startswith("pipe:"):
         return location
     return str(Path(location).expanduser().absolute())
 
 
 def _stamp(location: str) -> tuple[int, int] | None:
-    """Tell whether a folder is still the one that was read; None where it lies elsewhere."""
+    """Return size and modification time of a folder's index, to notice changes; None for a remote one."""
     try:
         status = (Path(location) / INDEX).stat()
     except OSError:
@@ -261,11 +266,11 @@ def _stamp(location: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _commands_may_run(locations: Mapping[str, str]) -> bool:
-    """Tell whether the user lets commands run that files name: a recipe or a run of others must not run any by itself.
+def _pipe_allowed(locations: Mapping[str, str]) -> bool:
+    """Say whether there are commands to run, which the user must allow: a recipe of others must not run any by itself.
 
     Raises:
-        UserError: there are such commands, and the user does not.
+        UserError: there are commands, and the user has not allowed them.
 
     """
     commands = [location for location in locations.values() if location.startswith("pipe:")]
@@ -278,12 +283,12 @@ def _commands_may_run(locations: Mapping[str, str]) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _opened(location: str, allow_pipe: bool, _stamp: tuple[int, int] | None) -> ShardFolder:
+def _open(location: str, allow_pipe: bool, _stamp: tuple[int, int] | None) -> ShardFolder:
     return ShardFolder(location, allow_pipe=allow_pipe)
 
 
 def _size(part: SplitSource) -> int:
-    """Count texts; of a cut all lines are read, once."""
+    """Count the texts of a source; of a slice all rows are read, once."""
     if "[" not in part.selection:
         return part.shards.size(part.selection)
     from mtlab.towers.loading.disk_cache import cached  # asked for where plans are made, which have imported torch
@@ -292,7 +297,7 @@ def _size(part: SplitSource) -> int:
     return int(cached("shards-texts", key, lambda: part.shards.size(part.selection)))
 
 
-def _untold(part: SplitSource) -> bool:
+def _lacks_labels(part: SplitSource) -> bool:
     record = next(part.shards.records(part.selection), None)
     if record is None or part.shards.kind == "captions":
         return False

@@ -1,6 +1,6 @@
-"""Looking at image files before they go into a shard: known type, sane size, and whole to the last pixel.
+"""Checks of image files before they are written to a shard: known type, allowed size, and completely decodable.
 
-Original bytes are kept; this only decides whether they may come in.
+The shard keeps the original bytes.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ MAX_BYTES = 2**28  #: of an image file; larger ones are not read at all
 
 
 class BadImageError(UserError):
-    """An image cannot be used."""
+    """An image file is unusable."""
 
 
 class MissingImageError(BadImageError):
-    """There is no such file."""
+    """The file does not exist."""
 
 
-def read(path: Path) -> bytes:
-    """Read an image file and decode it once, to know that it can be.
+def read_checked(path: Path) -> bytes:
+    """Read an image file and decode it once, to check it.
 
     Raises:
         MissingImageError: there is no such file.
@@ -33,22 +33,22 @@ def read(path: Path) -> bytes:
 
     """
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise BadImageError("is not a file")
-        if about.st_size > MAX_BYTES:
-            raise BadImageError(f"has {about.st_size:,} bytes: {MAX_BYTES:,} are allowed")
+        if status.st_size > MAX_BYTES:
+            raise BadImageError(f"has {status.st_size:,} bytes: {MAX_BYTES:,} are allowed")
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise MissingImageError("no such image") from None
     except OSError as error:
         raise BadImageError(f"cannot be read: {error.strerror}") from None
-    check(data)
+    check_image(data)
     return data
 
 
-def check(data: bytes) -> None:
-    """Decode an image and forget its pixels.
+def check_image(data: bytes) -> None:
+    """Decode an image and discard its pixels.
 
     Raises:
         BadImageError: it is no image, too large, damaged or cut off.
@@ -62,7 +62,7 @@ def check(data: bytes) -> None:
         with open_image(io.BytesIO(data), "") as image:
             if image.mode in ("I", "F"):
                 raise BadImageError(f"has pixels of mode {image.mode}: save it with 8 bits a channel")
-            image.draft("RGB", (1, 1))  # of a JPEG every byte is still read, but few pixels are computed
+            image.draft("RGB", (1, 1))  # reads every byte of a JPEG, but computes few pixels
             image.load()
     except BadImageError:
         raise

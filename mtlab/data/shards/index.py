@@ -1,7 +1,7 @@
-"""What a folder of shards holds: counts, checksums and provenance, as one JSON file that can be read before any shard.
+"""The index of a folder of shards: counts, checksums and provenance, in one JSON file that is read before any shard.
 
-The file holds neither times nor absolute paths: the same raw files give the same bytes, and its hash stands for the
-whole data set in a run's identity.
+The file holds neither times nor absolute paths. The same raw files give the same bytes, and its hash identifies the
+whole data set in the id of a run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mtlab.errors import UserError
 
 FORMAT = 1
 INDEX, ANSWERS = "index.json", "answers.json"
-BAD, CONVERSION = "bad.jsonl", "conversion.json"  #: what was left out; when and from where: no part of the data
+BAD, CONVERSION = "bad.jsonl", "conversion.json"  #: rejected rows; date and source: no part of the data
 
 Kind = Literal["questions", "entailment", "pairs", "captions"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -26,7 +26,7 @@ IMAGES_PER_SAMPLE: Mapping[Kind, int] = {
     "pairs": 2,
     "captions": 1,
 }  #: images of a sample
-CLASSES: Mapping[Kind, tuple[str, ...]] = {  #: what the labels of a kind stand for, where the data do not say
+CLASSES: Mapping[Kind, tuple[str, ...]] = {  #: the labels of a kind, where the data do not name them
     "entailment": ("contradiction", "neutral", "entailment"),
     "pairs": ("False", "True"),
 }
@@ -37,19 +37,19 @@ _FILE = re.compile(r"[A-Za-z0-9_-]+-\d{6}\.tar")
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file, and beside it the same samples without images, a line each."""
+    """One tar file, and beside it a JSONL file with the same samples without images."""
 
     file: str  #: PART-NUMBER.tar
     bytes: int
     sha256: str
-    rows_sha256: str  #: of the file of lines
+    rows_sha256: str  #: of the JSONL file
     samples: int
     #: subset ("" is the whole) → at place p the number of samples with more than p texts: the sum is the texts in all
     per_text: Mapping[str, tuple[int, ...]]
 
     @property
     def rows(self) -> str:
-        """Name of the file of lines."""
+        """Name of the JSONL file."""
         return f"{self.file.removesuffix('.tar')}.jsonl"
 
     def texts(self, subset: str = "") -> int:
@@ -59,11 +59,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class Part:
-    """A split of the source, under its own name."""
+    """A split of the source, under the source's name for it."""
 
     shards: tuple[Shard, ...]
-    bad: int = 0  #: texts left out because a row or an image is damaged
-    missing: int = 0  #: texts left out because their image is not there, in sources of which that is expected
+    bad: int = 0  #: texts rejected because a row or an image is damaged
+    missing: int = 0  #: texts whose image is missing, in sources of which that is expected
 
     @property
     def images(self) -> int:
@@ -76,27 +76,27 @@ class Part:
 
     @property
     def subsets(self) -> tuple[str, ...]:
-        """Names of the subsets, without the whole."""
+        """Names of the subsets."""
         return tuple(sorted({name for shard in self.shards for name in shard.per_text if name}))
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """A whole folder."""
+    """The index of a folder."""
 
     name: str  #: of the converter
     kind: Kind
     version: int  #: of the converter
     options: Mapping[str, Any]  #: of the converter
     samples: int  #: in a shard, at most
-    answers: int | None  #: how many there are to choose from; None: captions have none
-    answers_sha256: str | None  #: of the file of answers; None: there is none, as the kind says what labels stand for
+    answers: int | None  #: number of answers; None: captions have none
+    answers_sha256: str | None  #: of the file of answers; None: the kind has fixed labels
     sources: Mapping[str, Mapping[str, Any]]  #: annotation files below the root → bytes and sha256
     parts: Mapping[str, Part] = field(default_factory=dict)
 
 
 def suspicious_sizes(index: ShardIndex) -> list[str]:
-    """Tell what looks as if files were mixed up, though it may be meant so."""
+    """Describe sizes of parts that look as if files were swapped."""
     sizes = {name: part.texts() for name, part in index.parts.items()}
     if "train" not in sizes:
         return []
@@ -108,7 +108,7 @@ def suspicious_sizes(index: ShardIndex) -> list[str]:
 
 
 def index_to_text(index: ShardIndex) -> str:
-    """Write an index as JSON: one line a shard."""
+    """Serialise an index as JSON, one line per shard."""
     head = {
         "format": FORMAT,
         "name": index.name,
@@ -136,24 +136,24 @@ def index_to_text(index: ShardIndex) -> str:
     return text + "\n"
 
 
-def parse_index(text: str | bytes, place: str) -> ShardIndex:
-    """Read an index.
+def parse_index(text: str | bytes, file: str) -> ShardIndex:
+    """Parse an index.
 
     Args:
         text: the file's content.
-        place: where it lies, for errors.
+        file: its path, for errors.
 
     Raises:
-        UserError: it is no index of shards, or of another version of mtlab.
+        UserError: it is no index of shards, has another format, or is damaged.
 
     """
     try:
         data = json.loads(text)
         known = data["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise UserError("is no index of shards: `mtlab data convert` writes one", file=place) from None
+        raise UserError("is no index of shards: `mtlab data convert` writes one", file=file) from None
     if known != FORMAT:
-        raise UserError(f"has format {known!r}, this version of mtlab reads {FORMAT}: convert anew", file=place)
+        raise UserError(f"has format {known!r}, this version of mtlab reads {FORMAT}: convert anew", file=file)
     try:
         parts = {str(name): _part(name, part) for name, part in data["parts"].items()}
         if data["kind"] not in KINDS or not parts:
@@ -171,7 +171,7 @@ def parse_index(text: str | bytes, place: str) -> ShardIndex:
             parts,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"is damaged or was changed by hand ({error!r}): convert anew", file=place) from None
+        raise UserError(f"is damaged or was changed by hand ({error!r}): convert anew", file=file) from None
 
 
 def _part(name: str, data: Mapping[str, Any]) -> Part:
@@ -190,7 +190,7 @@ def _part(name: str, data: Mapping[str, Any]) -> Part:
 
 
 def _file_name(name: str, part: str) -> str:
-    """Refuse a file outside the folder."""
+    """Check that a file is inside the folder."""
     if not _FILE.fullmatch(name) or not name.startswith(f"{part}-"):
         raise ValueError(name)
     return name

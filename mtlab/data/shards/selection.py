@@ -1,4 +1,4 @@
-"""Which texts of a folder of shards are meant: a part, one of its subsets, or a cut of either by images.
+"""Selections of texts in a folder of shards: a part, one of its subsets, or a slice of either by images.
 
 >>> parse_selection("val/answerable[:-1000]")
 Selection(part='val', subset='answerable', first=None, last=-1000)
@@ -18,7 +18,7 @@ _WRITTEN = re.compile(r"([A-Za-z0-9_-]+)(?:/([A-Za-z0-9_-]+))?(?:\[(-?\d+)?:(-?\
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Some texts of a part."""
+    """Some texts of a part of a folder."""
 
     part: str
     subset: str = ""  #: only texts of this subset; "": all
@@ -34,10 +34,10 @@ class Selection:
 
 
 def parse_selection(written: str) -> Selection:
-    """Read a selection as it is written: PART, PART/SUBSET, PART[FIRST:LAST], PART/SUBSET[FIRST:LAST].
+    """Parse a selection: PART, PART/SUBSET, PART[FIRST:LAST] or PART/SUBSET[FIRST:LAST].
 
     Raises:
-        UserError: it is none.
+        UserError: it has none of these forms.
 
     """
     match = _WRITTEN.fullmatch(written)
@@ -51,7 +51,7 @@ def parse_selection(written: str) -> Selection:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Neighbouring samples of one shard."""
+    """Consecutive samples of one shard."""
 
     shard: Shard
     first: int
@@ -59,7 +59,7 @@ class Stretch:
 
     @property
     def whole(self) -> bool:
-        """Is it all of the shard?"""
+        """True if it is the whole shard."""
         return self.first == 0 and self.last == self.shard.samples
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from raw_trees import copied
 
-from mtlab.data.shards.check import check
+from mtlab.data.shards.check import check_shards
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import suspicious_sizes
 from mtlab.data.shards.writing.convert import convert
@@ -305,7 +305,7 @@ def test_swapped_splits_that_no_row_betrays(tmp_path: Path) -> None:
     swap(root, "snli_ve/snli_ve_train.jsonl", "snli_ve/snli_ve_dev.jsonl")
     (remark,) = suspicious_sizes(convert("snli_ve", root, tmp_path / "swapped"))
     assert remark.startswith("dev has more texts than train (12, ")
-    assert remark in check(ShardFolder(tmp_path / "swapped"), images=False).remarks
+    assert remark in check_shards(ShardFolder(tmp_path / "swapped"), images=False).remarks
 
 
 def test_options(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import webdataset
 from tiny_shards import make_shards
 
-from mtlab.data.shards.check import check
+from mtlab.data.shards.check import check_shards
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.samples import member_problem
 from mtlab.data.shards.storage import RetryPolicy
@@ -47,7 +47,7 @@ def read_all(folder: Path) -> None:
 
 def test_sound_shards(folder: Path) -> None:
     read_all(folder)
-    found = check(ShardFolder(folder))
+    found = check_shards(ShardFolder(folder))
     assert found.problems == []
     assert found.samples == found.images == 14
 
@@ -156,7 +156,7 @@ def test_damage_is_told_in_one_line(folder: Path, name: str) -> None:
             read_all(folder)
         assert "\n" not in str(caught.value)
         assert str(folder) in str(caught.value)
-    problems = check(ShardFolder(folder, retries=RetryPolicy(attempts=1))).problems
+    problems = check_shards(ShardFolder(folder, retries=RetryPolicy(attempts=1))).problems
     assert problems
     assert any(re.search(in_checking, each) for each in problems)
 
@@ -191,7 +191,7 @@ def test_a_decompression_bomb(folder: Path) -> None:
     told = "has 9000 × 9000 pixels: 67,108,864 are allowed"
     with pytest.raises(UserError, match=told):
         read_all(folder)
-    assert any(told in problem for problem in check(shards).problems)
+    assert any(told in problem for problem in check_shards(shards).problems)
 
 
 @pytest.mark.parametrize(

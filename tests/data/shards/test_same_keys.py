@@ -18,7 +18,7 @@ from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS
 from mtlab.data.batches import BatchOptions, Collator
 from mtlab.data.datasets.benchmarks import Captions4M
-from mtlab.data.shards.check import check
+from mtlab.data.shards.check import check_shards
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.streaming.batch_loader import StreamingLoader
 from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
@@ -74,14 +74,14 @@ def read_all(folder: Path) -> None:
 def test_shards_that_are_written_anew_as_they_were_are_sound(folder: Path) -> None:
     rewrite(folder, "train-000000", lambda members: members)
     read_all(folder)
-    assert check(ShardFolder(folder)).problems == []
+    assert check_shards(ShardFolder(folder)).problems == []
 
 
 def test_a_member_that_is_there_twice(folder: Path) -> None:
     rewrite(folder, "train-000000", lambda members: [members[0], members[1], members[1], *members[2:]])
     with pytest.raises(UserError, match=r"train-000000\.tar: is damaged \(.*duplicate file name"):
         read_all(folder)
-    assert any("has 2 images, not 1" in problem for problem in check(ShardFolder(folder)).problems)
+    assert any("has 2 images, not 1" in problem for problem in check_shards(ShardFolder(folder)).problems)
 
 
 def test_a_sample_with_two_types_of_image(folder: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_sample_with_two_types_of_image(folder: Path) -> None:
     rewrite(folder, "train-000000", change)
     with pytest.raises(UserError, match=r"train-000000\.tar: \S+ has 2 images, not 1"):
         read_all(folder)
-    assert any("has 2 images, not 1" in problem for problem in check(ShardFolder(folder)).problems)
+    assert any("has 2 images, not 1" in problem for problem in check_shards(ShardFolder(folder)).problems)
 
 
 @pytest.mark.parametrize("gap", [0, 1], ids=["one after the other", "apart"])
@@ -102,7 +102,7 @@ def test_a_sample_that_is_there_twice(folder: Path, gap: int) -> None:
         return [*members[: 2 + 2 * gap], *members[:2], *members[2 + 2 * gap :]]
 
     rewrite(folder, "train-000000", change)
-    problems = check(ShardFolder(folder)).problems
+    problems = check_shards(ShardFolder(folder)).problems
     assert any(" twice" in problem for problem in problems)
     assert any("is taken" in problem for problem in problems)
     shards = ShardFolder(folder)
@@ -114,7 +114,9 @@ def test_a_key_that_is_another_image_in_another_part(folder: Path) -> None:
     with tarfile.open(folder / "train-000000.tar") as archive:
         key = archive.getnames()[0].partition(".")[0]
     rewrite(folder, "val-000000", lambda members: [(f"{key}.{n.partition('.')[2]}", data) for n, data in members])
-    assert any(f"{key} is another image in train than in val" in each for each in check(ShardFolder(folder)).problems)
+    assert any(
+        f"{key} is another image in train than in val" in each for each in check_shards(ShardFolder(folder)).problems
+    )
     with pytest.raises(UserError, match=f"val-000000.tar: calls an image {key} that is another than in train-0"):
         ShardFolder(folder).image(key)
 
@@ -123,7 +125,7 @@ def test_an_image_in_two_parts_is_remarked_on_alone(tmp_path: Path) -> None:
     raw = write_raw(tmp_path / "raw", 3)
     (raw / "val.jsonl").write_text((raw / "train.jsonl").read_text())
     convert("jsonl", raw, tmp_path / "shards", {"kind": "captions"})
-    found = check(ShardFolder(tmp_path / "shards"))
+    found = check_shards(ShardFolder(tmp_path / "shards"))
     assert found.problems == []
     assert any("3 images are in train and in val" in remark for remark in found.remarks)
     assert (

@@ -1,4 +1,4 @@
-"""A contact sheet: some samples of a folder of shards as one picture, to be looked at before anything is trained."""
+"""A contact sheet: some samples of a folder of shards as one image, to be inspected before training."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mtlab.errors import UserError
 from mtlab.seeding import derive
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
+    from PIL.Image import Image as PilImage
 
 SIDE = 224  #: of the box that an image is fitted into, pixels
 GAP = 12
 LETTER = 13  #: height of the letters
 LINE = 17
-LINES = 5  #: of words below an image
+LINES = 5  #: of text below an image
 Colour = tuple[int, int, int]
 GROUND, BOX, INK, FAINT, RIGHT = (255, 255, 255), (238, 238, 238), (20, 20, 20), (110, 110, 110), (0, 90, 170)
 
 
-def contact_sheet(shards: ShardFolder, selection: str, count: int, seed: int = 0) -> Picture:
+def contact_sheet(shards: ShardFolder, selection: str, count: int, seed: int = 0) -> PilImage:
     """Draw some texts with their images.
 
     Args:
         shards: the folder.
         selection: the texts to choose from.
         count: how many; fewer if there are not as many.
-        seed: another one, other texts.
+        seed: of the choice.
 
     Raises:
         UserError: there is no such selection, or a file is damaged.
@@ -41,10 +41,10 @@ def contact_sheet(shards: ShardFolder, selection: str, count: int, seed: int = 0
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    chosen = chosen_records(shards, selection, count, seed)
-    pictures = max(len(record.images) for record in chosen)
-    columns = min(len(chosen), max(1, 6 // pictures))
-    width, height = pictures * SIDE + (pictures - 1) * GAP // 2, SIDE + LINE * LINES
+    chosen = choose_records(shards, selection, count, seed)
+    images = max(len(record.images) for record in chosen)
+    columns = min(len(chosen), max(1, 6 // images))
+    width, height = images * SIDE + (images - 1) * GAP // 2, SIDE + LINE * LINES
     rows = -(-len(chosen) // columns)
     sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP + LINE), GROUND)
     font = ImageFont.load_default(LETTER)
@@ -56,14 +56,14 @@ def contact_sheet(shards: ShardFolder, selection: str, count: int, seed: int = 0
         top = GAP + LINE + at // columns * (height + GAP)
         for number, key in enumerate(record.images):
             _paste(sheet, shards, key, left + number * (SIDE + GAP // 2), top)
-        lines = _words(record, shards.answers, max(12, int(width / font.getlength("n"))))
+        lines = _caption_lines(record, shards.answers, max(12, int(width / font.getlength("n"))))
         for number, (line, colour) in enumerate(lines):
             draw.text((left, top + SIDE + 3 + number * LINE), line, colour, font)
     return sheet
 
 
-def chosen_records(shards: ShardFolder, selection: str, count: int, seed: int) -> list[Record]:
-    """Choose images at random, the same for the same seed, and of each one text.
+def choose_records(shards: ShardFolder, selection: str, count: int, seed: int) -> list[Record]:
+    """Choose images at random by the seed, and one text of each.
 
     Raises:
         UserError: the selection has no text.
@@ -77,8 +77,8 @@ def chosen_records(shards: ShardFolder, selection: str, count: int, seed: int) -
     return [records[place % len(records)] for place, records in found]
 
 
-def _paste(sheet: Picture, shards: ShardFolder, key: str, left: int, top: int) -> None:
-    """Put an image into the middle of its box, as large as it fits."""
+def _paste(sheet: PilImage, shards: ShardFolder, key: str, left: int, top: int) -> None:
+    """Paste an image into the middle of its box, as large as it fits."""
     from PIL import Image, ImageOps
 
     image = Image.fromarray(shards.image(key))
@@ -88,15 +88,15 @@ def _paste(sheet: Picture, shards: ShardFolder, key: str, left: int, top: int) -
     sheet.paste(image, (left + (SIDE - image.width) // 2, top + (SIDE - image.height) // 2))
 
 
-def _words(record: Record, answers: Sequence[str], letters: int) -> list[tuple[str, Colour]]:
-    """Break a text, and what is right of it, into the lines that fit below an image."""
-    truth = textwrap.wrap(told(record, answers), letters, max_lines=2, placeholder=" …")
+def _caption_lines(record: Record, answers: Sequence[str], letters: int) -> list[tuple[str, Colour]]:
+    """Wrap a text and its label into the lines that fit below an image."""
+    truth = textwrap.wrap(describe_label(record, answers), letters, max_lines=2, placeholder=" …")
     text = textwrap.wrap(record.text, letters, max_lines=LINES - len(truth), placeholder=" …")
     return [(line, INK) for line in text] + [(line, RIGHT) for line in truth]
 
 
-def told(record: Record, answers: Sequence[str]) -> str:
-    """Say what is right of a text: its label, or the answers that score."""
+def describe_label(record: Record, answers: Sequence[str]) -> str:
+    """Return a text's label, or the answers that score."""
     if record.label is not None:
         return answers[record.label]
     scored = sorted(record.scores, key=lambda pair: -pair[1])

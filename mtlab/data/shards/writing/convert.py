@@ -1,7 +1,7 @@
-"""From a data set's raw files to a folder of shards: resumable, in parallel, the same for any number of workers.
+"""Converting a data set's raw files to a folder of shards: resumable, and the same for any number of workers.
 
-First all annotations are read and sorted on disk, then the shards are written, each by one process; the index comes
-last. A conversion that was killed goes on where it was when the same command is given again.
+First all annotations are sorted on disk. Then the shards are written, each by one process, and the index last. The same
+command resumes a conversion that was killed.
 """
 
 from __future__ import annotations
@@ -27,26 +27,32 @@ from mtlab.data.cache.locks import try_lock
 from mtlab.data.converters.base import CONVERTERS, Converter
 from mtlab.data.shards import index as indices
 from mtlab.data.shards.index import CLASSES, Part, Shard, ShardIndex
-from mtlab.data.shards.writing.collect import Progress, Staged, collect, left_out_before, staged_before
+from mtlab.data.shards.writing.collect import (
+    Progress,
+    StagedAnnotations,
+    collect_annotations,
+    read_rejects,
+    read_staged,
+)
 from mtlab.data.shards.writing.rejects import RejectLog, reject_log
-from mtlab.data.shards.writing.write import ShardJob, WrittenShard, write
+from mtlab.data.shards.writing.write import ShardJob, WrittenShard, write_shard
 from mtlab.errors import UserError, nearest
 
-STATE = ".converting"  #: below the folder of shards, until all is finished
+STATE = ".converting"  #: folder of an unfinished conversion, in the folder of shards
 SAMPLES = 1000  #: in a shard
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """A conversion, checked."""
+    """A checked conversion."""
 
     converter: Converter
     out: Path
-    made_from: ShardIndex  #: all that decides what comes out: an index without shards
+    made_from: ShardIndex  #: everything that the output depends on: an index without shards
 
     @property
     def state(self) -> Path:
-        """Where the work stands until it is finished."""
+        """Folder of the unfinished conversion."""
         return self.out / STATE
 
 
@@ -62,16 +68,16 @@ def convert(
     samples: int = SAMPLES,
     progress: Progress = lambda _what, _done, _whole: None,
 ) -> ShardIndex:
-    """Convert a data set; one that is converted already is only looked up.
+    """Convert a data set, or return the index of a finished conversion.
 
     Args:
         name: of the converter.
         root: the folder of the raw files.
-        out: the folder of shards; it may not be there, or hold a conversion of the same files.
+        out: the folder of shards: new, or holding a conversion of the same files.
         options: of the converter.
-        parts: those that are wanted; none: all.
+        parts: to convert; none: all.
         workers: processes that write shards.
-        max_bad: share of bad texts above which all is refused. Each is listed in `bad.jsonl`, whatever the share.
+        max_bad: highest share of bad texts. Each is logged in `bad.jsonl`.
         samples: in a shard, at most.
         progress: called now and then.
 
@@ -82,31 +88,31 @@ def convert(
         UserError: files are missing, or of another data set, or too much in them is bad; `out` holds something else.
 
     """
-    asked = _asked(name, root, out, options or {}, parts, samples)
-    finished = _finished(asked)
+    conversion = _check_options(name, root, out, options or {}, parts, samples)
+    finished = _finished(conversion)
     if finished is None:
-        with try_lock(asked.state / "lock") as mine:
-            if not mine:
+        with try_lock(conversion.state / "lock") as locked:
+            if not locked:
                 raise UserError("another process is converting into this folder: wait for it, or stop it", file=out)
-            finished = _finished(asked) or _convert(asked, workers, max_bad, progress)
-    shutil.rmtree(asked.state, ignore_errors=True)
+            finished = _finished(conversion) or _convert(conversion, workers, max_bad, progress)
+    shutil.rmtree(conversion.state, ignore_errors=True)
     return finished
 
 
-def _convert(asked: Conversion, workers: int, max_bad: float, progress: Progress) -> ShardIndex:
-    files.remove_leftovers(asked.out)
-    made_from = indices.index_to_text(asked.made_from)
-    staged = staged_before(asked.state, made_from)
-    with reject_log(asked.out / indices.BAD, max_bad) as left:
+def _convert(conversion: Conversion, workers: int, max_bad: float, progress: Progress) -> ShardIndex:
+    files.remove_leftovers(conversion.out)
+    made_from = indices.index_to_text(conversion.made_from)
+    staged = read_staged(conversion.state, made_from)
+    with reject_log(conversion.out / indices.BAD, max_bad) as rejects:
         if staged is None:
-            staged = collect(asked.converter, asked.state, made_from, left, progress)
+            staged = collect_annotations(conversion.converter, conversion.state, made_from, rejects, progress)
         else:
-            left.add(left_out_before(asked.state))
-        shards = _write_shards(asked, staged, workers, left, progress)
-    return _finish(asked, staged, shards, left)
+            rejects.add(read_rejects(conversion.state))
+        shards = _write_shards(conversion, staged, workers, rejects, progress)
+    return _finish(conversion, staged, shards, rejects)
 
 
-def _asked(
+def _check_options(
     name: str,
     root: Path,
     out: Path,
@@ -140,21 +146,21 @@ def _stamp(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
-def _finished(asked: Conversion) -> ShardIndex | None:
-    """Return the index of a folder that was made from the same files; None: there is work to do.
+def _finished(conversion: Conversion) -> ShardIndex | None:
+    """Return the index of a finished conversion of the same files; None: it is not finished.
 
     Raises:
         UserError: the folder holds something else.
 
     """
-    out, made_from = asked.out, asked.made_from
+    out, made_from = conversion.out, conversion.made_from
     if not out.exists():
         return None
     if not out.is_dir():
         raise UserError("is a file: name a folder for the shards", file=out)
     path = out / indices.INDEX
     if not path.exists():
-        if not asked.state.exists() and any(out.iterdir()):
+        if not conversion.state.exists() and any(out.iterdir()):
             raise UserError("is not empty, and holds no shards: name another folder", file=out)
         return None
     index = indices.parse_index(path.read_bytes(), str(path))
@@ -172,15 +178,15 @@ def _finished(asked: Conversion) -> ShardIndex | None:
 
 
 def _write_shards(
-    asked: Conversion, staged: Staged, workers: int, left: RejectLog, progress: Progress
+    conversion: Conversion, staged: StagedAnnotations, workers: int, rejects: RejectLog, progress: Progress
 ) -> dict[str, list[Shard]]:
-    """Write all shards; those that are there already are looked up."""
-    size, converter = asked.made_from.samples, asked.converter
+    """Write all shards that are not finished, and return all."""
+    size, converter = conversion.made_from.samples, conversion.converter
     base = ShardJob(
         staged=staged.database.absolute(),
         root=converter.root.absolute(),
-        out=asked.out.absolute(),
-        state=asked.state.absolute() / "shards",
+        out=conversion.out.absolute(),
+        state=conversion.state.absolute() / "shards",
         losses_expected=converter.losses_expected,
     )
     jobs = [
@@ -188,25 +194,25 @@ def _write_shards(
         for part, count in staged.samples.items()
         for number, first in enumerate(range(0, count, size))
     ]
-    whole, done = sum(staged.samples.values()), 0
+    total, done = sum(staged.samples.values()), 0
     shards: dict[str, list[Shard]] = {part: [] for part in staged.samples}
     for job, written in zip(jobs, _run(jobs, workers), strict=True):
         shards[job.part].append(written.shard)
         done += job.last - job.first
-        progress("writing shards", done, whole)
-        left.add(written.bad)
-        left.refuse_many(staged.texts)
+        progress("writing shards", done, total)
+        rejects.add(written.bad)
+        rejects.check_share(staged.texts)
     return shards
 
 
 def _run(jobs: Sequence[ShardJob], workers: int) -> Iterator[WrittenShard]:
     if workers == 1 or len(jobs) == 1:
-        yield from map(write, jobs)
+        yield from map(write_shard, jobs)
         return
     # A fresh interpreter each: a copy of this one might hold locks of threads that were not copied.
     with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _end_with_parent) as pool:
         try:
-            yield from pool.map(write, jobs)
+            yield from pool.map(write_shard, jobs)
         except BrokenProcessPool:
             raise UserError(
                 "a process that wrote shards was killed (out of memory?): give the same command again to go on, "
@@ -217,7 +223,7 @@ def _run(jobs: Sequence[ShardJob], workers: int) -> Iterator[WrittenShard]:
 
 
 def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed: it would wait for work for ever."""
+    """End this process when its parent is killed: it would wait for work for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the parent lets each finish its shard
     parent = parent_process()
     assert parent is not None, "only workers call this"
@@ -229,36 +235,38 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _finish(asked: Conversion, staged: Staged, shards: Mapping[str, Sequence[Shard]], left: RejectLog) -> ShardIndex:
-    """Write what lies beside the shards, the index last of all."""
+def _finish(
+    conversion: Conversion, staged: StagedAnnotations, shards: Mapping[str, Sequence[Shard]], rejects: RejectLog
+) -> ShardIndex:
+    """Write the files beside the shards, the index last."""
     parts = {}
     for part, written in shards.items():
         kept = tuple(shard for shard in written if shard.samples)
         if not kept:
-            raise UserError(f"{part}: no image can be used: {left.first(part)}", file=asked.converter.root)
+            raise UserError(f"{part}: no image can be used: {rejects.first(part)}", file=conversion.converter.root)
         for shard in written:
             if not shard.samples:
-                (asked.out / shard.file).unlink()
-                (asked.out / shard.rows).unlink()
-        parts[part] = Part(kept, left.count(part, missing=False), left.count(part, missing=True))
-    index = replace(asked.made_from, parts=parts)
+                (conversion.out / shard.file).unlink()
+                (conversion.out / shard.rows).unlink()
+        parts[part] = Part(kept, rejects.count(part, missing=False), rejects.count(part, missing=True))
+    index = replace(conversion.made_from, parts=parts)
     if staged.answers is not None:
-        path = asked.out / indices.ANSWERS
+        path = conversion.out / indices.ANSWERS
         files.write_json(path, staged.answers)
         index = replace(index, answers=len(staged.answers), answers_sha256=files.sha256(path))
     elif index.kind in CLASSES:
         index = replace(index, answers=len(CLASSES[index.kind]))
-    files.write_json(asked.out / indices.CONVERSION, _circumstances(asked))
-    files.write_text(asked.out / indices.INDEX, indices.index_to_text(index))
+    files.write_json(conversion.out / indices.CONVERSION, _provenance(conversion))
+    files.write_text(conversion.out / indices.INDEX, indices.index_to_text(index))
     return index
 
 
-def _circumstances(asked: Conversion) -> dict[str, Any]:
-    """Tell what makes no difference to the shards, but may be asked for one day."""
+def _provenance(conversion: Conversion) -> dict[str, Any]:
+    """Describe the conversion itself, which makes no difference to the shards."""
     from importlib.metadata import version
 
     return {
         "mtlab": version("mtlab"),
-        "root": str(asked.converter.root.absolute()),
+        "root": str(conversion.converter.root.absolute()),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,4 +1,4 @@
-"""What a conversion leaves out: counted, listed in a file, and refused if it is too much."""
+"""Rows and images that a conversion rejects: counted, logged to a file, and an error if they are too many."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mtlab import files
 from mtlab.data.converters.base import RejectedRow
 from mtlab.errors import UserError
 
-WRONG = 100  #: if the first so many rows of a part are all bad, they are of something else
+WRONG_FILE = 100  #: if so many first rows of a part are all bad, it is the wrong file
 
 
 class RejectLog:
-    """Rows and images that are left out.
+    """The rejected rows and images of a conversion.
 
     Args:
-        path: the list, one JSON object a line.
+        path: of the log, a JSONL file.
         stream: the same, open for writing.
-        max_bad: share of the texts above which all is refused.
+        max_bad: highest share of the texts that may be rejected.
 
     """
 
@@ -34,38 +34,38 @@ class RejectLog:
         self._first: dict[tuple[str, bool], RejectedRow] = {}
 
     def add(self, bad: Iterable[RejectedRow]) -> None:
-        """Take more."""
+        """Count and log rejected rows."""
         for each in bad:
-            sort = (each.part, each.missing)
-            self._counts[sort] += each.texts
-            self._first.setdefault(sort, each)
+            kind = (each.part, each.missing)
+            self._counts[kind] += each.texts
+            self._first.setdefault(kind, each)
             with files.explain_disk_errors(self.path):
-                self._stream.write(to_line(each))
+                self._stream.write(reject_to_line(each))
 
     def count(self, part: str, *, missing: bool) -> int:
-        """Count the texts of a part's bad rows and images, or those whose missing image is no fault."""
+        """Count a part's rejected texts: those with bad rows or images, or those whose image is missing as expected."""
         return self._counts[part, missing]
 
     def first(self, part: str) -> str:
-        """Tell a part's first bad row or image; where there is none, the first missing one."""
+        """Describe a part's first bad row or image; where there is none, its first missing image."""
         found = self._first.get((part, False)) or self._first.get((part, True))
         return "the files have no row for it" if found is None else f"{found.place}: {found.reason}"
 
-    def refuse_many(self, whole: int) -> None:
-        """Refuse too large a share.
+    def check_share(self, total: int) -> None:
+        """Check the share of bad texts.
 
         Args:
-            whole: all texts, bad and missing ones included.
+            total: all texts, bad and missing ones included.
 
         Raises:
-            UserError: tells the share, the list and the first case.
+            UserError: too many are bad; names the share, the log and the first case.
 
         """
         bad = sum(count for (_, missing), count in self._counts.items() if not missing)
-        if bad > self._max_bad * whole:
+        if bad > self._max_bad * total:
             first = next(each for (_, missing), each in self._first.items() if not missing)
             raise UserError(
-                f"{bad:,} of {whole:,} texts cannot be used ({100 * bad / whole:.1f} %), more than --max-bad allows "
+                f"{bad:,} of {total:,} texts cannot be used ({100 * bad / total:.1f} %), more than --max-bad allows "
                 f"({100 * self._max_bad:.4g} %). All are listed here; the first: {first.place}: {first.reason}",
                 file=self.path,
             )
@@ -73,19 +73,19 @@ class RejectLog:
 
 @contextmanager
 def reject_log(path: Path, max_bad: float) -> Iterator[RejectLog]:
-    """Open the list anew; it stays whatever happens, as errors point to it."""
+    """Open an empty log; it is kept in any case, because errors point to it."""
     with files.explain_disk_errors(path):
         stream = path.open("w", encoding="utf-8")
     with stream:
         yield RejectLog(path, stream, max_bad)
 
 
-def to_line(bad: RejectedRow) -> str:
-    """Write a row that is left out as a line."""
-    told = {"part": bad.part, "missing": bad.missing, "texts": bad.texts, "place": bad.place, "reason": bad.reason}
-    return json.dumps(told) + "\n"
+def reject_to_line(bad: RejectedRow) -> str:
+    """Serialise a rejected row as a JSON line."""
+    fields = {"part": bad.part, "missing": bad.missing, "texts": bad.texts, "place": bad.place, "reason": bad.reason}
+    return json.dumps(fields) + "\n"
 
 
-def from_line(line: str) -> RejectedRow:
-    """Read what `to_line` wrote."""
+def parse_reject(line: str) -> RejectedRow:
+    """Parse what `reject_to_line` wrote."""
     return RejectedRow(**json.loads(line))

@@ -1,7 +1,7 @@
-"""What a converter found, sorted on disk: by part, in a fixed random order of samples, cut into shards.
+"""The annotations of a conversion, sorted on disk by part and in a fixed random order of samples.
 
-The order is a hash of the samples' keys, so that neighbours in a shard have nothing to do with each other, and the same
-raw files always give the same shards.
+The order is a hash of the samples' keys. Neighbours in a shard are therefore unrelated, and the same raw files always
+give the same shards.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from mtlab.data.shards.index import KEY
 
 
 @dataclass
-class Sample:
-    """What goes into a shard, but for the bytes of its images."""
+class StagedSample:
+    """A sample of a shard, without the bytes of its images."""
 
     part: str
     key: str
     images: tuple[str, ...]  #: files, relative to the root
-    names: tuple[str, ...]  #: what the source calls them
+    names: tuple[str, ...]  #: the images' names in the source
     texts: list[dict[str, Any]]
-    place: str  #: where the first annotation stands
-    refused: list[RejectedRow]  #: rows that name another image under this key
+    place: str  #: file and line of the first annotation
+    rejected: list[RejectedRow]  #: rows that name another image under this key
 
 
 @dataclass
 class Staging:
-    """Found texts on disk. First `add` all, then `sort`; then shards can be read, by several processes.
+    """Annotations on disk. First `add` all, then `sort`; then several processes can read samples.
 
     Args:
-        scratch: where they are kept.
+        scratch: the database.
 
     """
 
     scratch: ScratchDatabase
-    texts: dict[str, int] = field(default_factory=dict)  #: part → good texts that came in
+    texts: dict[str, int] = field(default_factory=dict)  #: part → accepted texts
 
     def __post_init__(self) -> None:
         self.scratch.execute("create table rows (part text, place int, key text, line text)")
         self.scratch.execute("create table ids (part text, id text, unique (part, id))")
 
     def add(self, rows: Iterator[Annotation | RejectedRow]) -> Iterator[RejectedRow]:
-        """Take rows in; give those that cannot be used."""
+        """Store annotations; yield the rejected rows."""
         database = self.scratch.database
         self.scratch.execute("begin")
         for row in rows:
@@ -58,10 +58,10 @@ class Staging:
                 yield row
                 continue
             texts: list[Any] = []
-            taken: list[Any] = []
+            repeated: list[Any] = []
             for text in row.texts:
-                (taken if self._is_taken(row.part, text) else texts).append(text)
-            for text in taken:
+                (repeated if self._is_repeated(row.part, text) else texts).append(text)
+            for text in repeated:
                 yield RejectedRow(row.part, row.place, f"id {text['id']!r} is taken: another row has it")
             if not KEY.fullmatch(row.key):
                 yield RejectedRow(row.part, row.place, f"{row.key!r} is no name of an image", texts=len(texts))
@@ -72,11 +72,11 @@ class Staging:
                 self.texts[row.part] = self.texts.get(row.part, 0) + len(texts)
         self.scratch.execute("commit")
 
-    def _is_taken(self, part: str, text: Any) -> bool:
+    def _is_repeated(self, part: str, text: Any) -> bool:
         if "id" not in text:
             return False
-        made = self.scratch.database.execute("insert or ignore into ids values (?,?)", (part, text["id"]))
-        return made.rowcount == 0
+        inserted = self.scratch.database.execute("insert or ignore into ids values (?,?)", (part, text["id"]))
+        return inserted.rowcount == 0
 
     def sort(self) -> None:
         """Number the samples of each part in their order."""
@@ -95,7 +95,7 @@ class Staging:
         return int(count)
 
     def shared(self) -> tuple[int, str, tuple[str, ...]] | None:
-        """Find images that are in several parts: how many, one of them, and its parts."""
+        """Find images that are in several parts: their number, one of them, and its parts."""
         twice = "select key from samples group by key having count(*) > 1"
         (count,) = self.scratch.execute(f"select count(*) from ({twice})").fetchone()
         if not count:
@@ -104,11 +104,11 @@ class Staging:
         parts = self.scratch.execute("select part from samples where key = ? order by part", (key,)).fetchall()
         return int(count), str(key), tuple(part for (part,) in parts)
 
-    def torn(self) -> tuple[str, tuple[str, ...]] | None:
-        """Find a sample that is made of other images in one part than in another: its key, and its parts."""
-        told = "select distinct key, part, json_extract(line, '$[0]') as images from rows"
+    def conflicting(self) -> tuple[str, tuple[str, ...]] | None:
+        """Find a key whose images differ between parts: the key, and its parts."""
+        images = "select distinct key, part, json_extract(line, '$[0]') as images from rows"
         found = self.scratch.execute(
-            f"select key from ({told}) group by key having count(distinct part) > 1 and count(distinct images) > 1 "
+            f"select key from ({images}) group by key having count(distinct part) > 1 and count(distinct images) > 1 "
             "order by key limit 1"
         ).fetchone()
         if found is None:
@@ -118,12 +118,12 @@ class Staging:
 
 
 def _place(row: Annotation) -> int:
-    """Draw the place of a sample in the order of its part."""
+    """Hash a sample's key to its position in the order of its part."""
     return int.from_bytes(blake2b(f"{row.part}/{row.key}".encode(), digest_size=8).digest(), signed=True)
 
 
-def read(path: Path, part: str, first: int, last: int) -> Iterator[Sample]:
-    """Read the samples of a part from number `first` to before `last`, from a finished staging."""
+def read_samples(path: Path, part: str, first: int, last: int) -> Iterator[StagedSample]:
+    """Read the samples of a part from number `first` to before `last`, from a sorted database."""
     database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
     try:
         rows = database.execute(
@@ -138,15 +138,15 @@ def read(path: Path, part: str, first: int, last: int) -> Iterator[Sample]:
         database.close()
 
 
-def _sample(part: str, key: str, lines: Sequence[Any]) -> Sample:
+def _sample(part: str, key: str, lines: Sequence[Any]) -> StagedSample:
     images, names, _, place = lines[0]
-    texts, refused = [], []
+    texts, rejected = [], []
     for other, _, more, elsewhere in lines:
         if other == images:
             texts += more
         else:
-            told = f"{key} is {other[0]!r} here, but {images[0]!r} at {place}"
-            refused.append(RejectedRow(part, elsewhere, told, texts=len(more)))
+            reason = f"{key} is {other[0]!r} here, but {images[0]!r} at {place}"
+            rejected.append(RejectedRow(part, elsewhere, reason, texts=len(more)))
     for at, text in enumerate(texts):
         text.setdefault("id", f"{key}#{at}")
-    return Sample(part, key, tuple(images), tuple(names), texts, place, refused)
+    return StagedSample(part, key, tuple(images), tuple(names), texts, place, rejected)

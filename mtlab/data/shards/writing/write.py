@@ -1,7 +1,7 @@
-"""Writing one shard: its tar file, its lines, and what is to be known of both; each there whole or not at all.
+"""Writing one shard atomically: its tar file, its JSONL file, and the shard's entry of the index.
 
-No torch here, and therefore no webdataset, which imports it: a conversion runs many small processes. What makes a tar
-file a WebDataset is its names; that webdataset reads ours is tested.
+No torch here, and therefore no webdataset, which imports it: a conversion runs many small processes. A tar file is a
+WebDataset by the names of its members; a test reads ours by webdataset.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from mtlab import files
 from mtlab.data.converters.base import RejectedRow
-from mtlab.data.shards import images
+from mtlab.data.shards.images import BadImageError, MissingImageError, read_checked
 from mtlab.data.shards.index import Shard
 from mtlab.data.shards.samples import BLOCK, SampleRow, name_members, row_to_line
 from mtlab.data.shards.writing import staging
@@ -24,13 +24,13 @@ from mtlab.data.shards.writing import staging
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Which samples go into which shard."""
+    """The samples of one shard, and where it is written."""
 
-    staged: Path  #: the finished staging
-    root: Path  #: the images' paths start here
+    staged: Path  #: database of sorted samples
+    root: Path  #: of the images' paths
     out: Path
-    state: Path  #: where what is known of the shard is written, last of all
-    losses_expected: bool  #: is an image that is not there no fault?
+    state: Path  #: folder of the finished shards' entries, which are written last
+    losses_expected: bool  #: missing images are expected
     part: str = ""
     number: int = 0
     first: int = 0  #: number of the first sample
@@ -42,29 +42,29 @@ class ShardJob:
         return f"{self.part}-{self.number:06d}.tar"
 
     @property
-    def facts(self) -> Path:
-        """File of what is known of the shard."""
+    def entry(self) -> Path:
+        """File of the finished shard's entry."""
         return self.state / f"{self.part}-{self.number:06d}.json"
 
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """A finished shard, and what was left out of it."""
+    """A finished shard and its rejected rows."""
 
     shard: Shard
     bad: tuple[RejectedRow, ...]
 
 
-def write(job: ShardJob) -> WrittenShard:
-    """Write a shard; one that is there already is only looked up.
+def write_shard(job: ShardJob) -> WrittenShard:
+    """Write a shard, or return the entry of one that is finished.
 
     Raises:
         UserError: the disk is full or may not be written.
 
     """
-    known = read_facts(job.facts)
-    if known is not None:
-        return known
+    finished = read_entry(job.entry)
+    if finished is not None:
+        return finished
     bad: list[RejectedRow] = []
     target, lines = job.out / job.file, job.out / f"{Path(job.file).stem}.jsonl"
     with (
@@ -73,7 +73,7 @@ def write(job: ShardJob) -> WrittenShard:
         target_scratch.open("wb") as archive,
         lines_scratch.open("wb") as listing,
     ):
-        counts = per_text(_rows(job, archive, listing, bad))
+        counts = count_per_text(_rows(job, archive, listing, bad))
         archive.write(bytes(2 * BLOCK))  # ends a tar file
     shard = Shard(
         file=job.file,
@@ -84,28 +84,28 @@ def write(job: ShardJob) -> WrittenShard:
         per_text=counts,
     )
     written = WrittenShard(shard, tuple(bad))
-    files.write_json(job.facts, {"shard": asdict(shard), "bad": [asdict(each) for each in bad]})
+    files.write_json(job.entry, {"shard": asdict(shard), "bad": [asdict(each) for each in bad]})
     return written
 
 
 def _rows(job: ShardJob, archive: BinaryIO, listing: BinaryIO, bad: list[RejectedRow]) -> Iterator[SampleRow]:
-    """Write the samples one by one, into the shard and the list; give each when it is written."""
-    for sample in staging.read(job.staged, job.part, job.first, job.last):
-        bad += sample.refused
+    """Write the samples to the tar file and the JSONL file; yield each row when it is written."""
+    for sample in staging.read_samples(job.staged, job.part, job.first, job.last):
+        bad += sample.rejected
         try:
-            loaded = [images.read(job.root / name) for name in sample.images]
-        except images.BadImageError as error:
-            missing = job.losses_expected and isinstance(error, images.MissingImageError)
-            told = f"{', '.join(sample.images)}: {error}"
-            bad.append(RejectedRow(job.part, sample.place, told, missing=missing, texts=len(sample.texts)))
+            loaded = [read_checked(job.root / name) for name in sample.images]
+        except BadImageError as error:
+            missing = job.losses_expected and isinstance(error, MissingImageError)
+            reason = f"{', '.join(sample.images)}: {error}"
+            bad.append(RejectedRow(job.part, sample.place, reason, missing=missing, texts=len(sample.texts)))
             continue
         row = _append(archive, sample, loaded)
         listing.write(row_to_line(row))
         yield row
 
 
-def read_facts(path: Path) -> WrittenShard | None:
-    """Read what is known of a finished shard; None: it is not finished."""
+def read_entry(path: Path) -> WrittenShard | None:
+    """Read the entry of a finished shard; None: it is not finished."""
     try:
         data = files.read_json(path)
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def read_facts(path: Path) -> WrittenShard | None:
     return WrittenShard(Shard(**{**shard, "per_text": counts}), tuple(RejectedRow(**each) for each in data["bad"]))
 
 
-def per_text(rows: Iterable[SampleRow]) -> Mapping[str, tuple[int, ...]]:
+def count_per_text(rows: Iterable[SampleRow]) -> Mapping[str, tuple[int, ...]]:
     """Count, for the whole and for each subset, the samples with more than 0, 1, 2, … texts."""
     counts: dict[str, Counter[int]] = {"": Counter()}
     for row in rows:
@@ -133,20 +133,20 @@ def _subsets(texts: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         yield from text.get("sets", ())
 
 
-def _append(stream: BinaryIO, sample: staging.Sample, loaded: Sequence[bytes]) -> SampleRow:
-    """Append the members of a sample to a tar file; tell where they lie."""
-    start, places = stream.tell(), []
-    about = json.dumps({"names": sample.names, "texts": sample.texts}, ensure_ascii=False, allow_nan=False)
-    for name, data in name_members(sample.key, about.encode(), loaded):
+def _append(stream: BinaryIO, sample: staging.StagedSample, loaded: Sequence[bytes]) -> SampleRow:
+    """Append the members of a sample to a tar file; return their row."""
+    start, ranges = stream.tell(), []
+    metadata = json.dumps({"names": sample.names, "texts": sample.texts}, ensure_ascii=False, allow_nan=False)
+    for name, data in name_members(sample.key, metadata.encode(), loaded):
         stream.write(_header(name, len(data)))
-        places.append((stream.tell(), len(data)))
+        ranges.append((stream.tell(), len(data)))
         stream.write(data)
         stream.write(bytes(-len(data) % BLOCK))
-    return SampleRow(sample.key, start, stream.tell(), tuple(places[1:]), sample.names, tuple(sample.texts))
+    return SampleRow(sample.key, start, stream.tell(), tuple(ranges[1:]), sample.names, tuple(sample.texts))
 
 
 def _header(name: str, size: int) -> bytes:
-    """Make the header of a member: nothing in it depends on when, where or by whom it is written."""
+    """Make the header of a member, without time or owner: the same data give the same bytes."""
     member = tarfile.TarInfo(name)
     member.size = size
     member.mode = 0o444
