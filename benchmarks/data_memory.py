@@ -46,10 +46,10 @@ def ranking(images: str) -> None:
     from mtlab.data.batches import Loader
     from mtlab.model.forward import ForwardContext, Runtime
     from mtlab.tasks.build import build
-    from mtlab.tasks.ranking import ranks as searched
+    from mtlab.tasks.evaluation import evaluate
+    from mtlab.tasks.ranking import recall as searched
     from mtlab.tasks.ranking import similarity
     from mtlab.towers.base import Features, TowerShape
-    from mtlab.training.evaluate import evaluate
 
     class Drawn:
         def fetch(self, keys: Sequence[str]) -> Features:

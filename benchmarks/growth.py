@@ -30,10 +30,11 @@ from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
 from mtlab.model.forward import Runtime
-from mtlab.resolution import resolve
+from mtlab.resolution.resolve import resolve
 from mtlab.tasks.build import build
 from mtlab.towers.base import Features, TowerShape
-from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
 CPU = Runtime(torch.device("cpu"))
@@ -63,7 +64,7 @@ class Step:
     """A model, and one training step of it on random levels."""
 
     def __init__(self, size: Size, manager: str) -> None:
-        config = resolve.resolve(
+        config = resolve(
             {
                 "manager": manager,
                 "text": {"name": "tiny_text"},
@@ -77,7 +78,7 @@ class Step:
         torch.manual_seed(0)
         self.model = build(config, shape, shape, answers=8).train()
         train = check_config(TrainConfig, config["train"])
-        self.optimiser = adamw(self.model, groups(self.model, train, {}), train)
+        self.optimiser = adamw(self.model, parameter_groups(self.model, train, {}), train)
         text, image = (
             Features(tuple(torch.randn(size.examples, size.tokens, size.width) for _ in numbers)) for _ in range(2)
         )

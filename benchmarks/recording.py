@@ -21,20 +21,21 @@ from alternating import ROUNDS, alternate, machine, median, ratio
 
 from mtlab.config.load import compose, find_study_file, merge
 from mtlab.model.forward import ForwardContext
-from mtlab.recording.trace import recorded_steps
-from mtlab.resolution.resolve import fill_defaults
-from mtlab.training.assemble import Assembled, assemble, trace_of
+from mtlab.recording.trace import Trace, recorded_steps
+from mtlab.resolution.defaults import fill_defaults
+from mtlab.tasks.evaluation import evaluate
+from mtlab.training.assemble import AssembledRun, assemble
 from mtlab.training.environment import keep_freed_memory
-from mtlab.training.evaluate import evaluate, evaluation_batch
 from mtlab.training.finish import record, write_examples
-from mtlab.training.optimisation.optimiser import adamw, gradient_norms, groups
+from mtlab.training.optimisation.optimiser import adamw, gradient_norms
+from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
 TIMED = 25  #: steps
 MANAGERS = ("bridge", "static", "adaptive")
 
 
-def run_of(manager: str) -> Assembled:
+def run_of(manager: str) -> AssembledRun:
     """Assemble a run of the quickstart, with a tenth of its training data."""
     written = merge(compose(find_study_file("quickstart")).data["set"], {"data": {"train": 800}})
     config = fill_defaults(written | {"manager": {"name": manager}})
@@ -42,10 +43,12 @@ def run_of(manager: str) -> Assembled:
     return assemble(config, seed=0)
 
 
-def shares(run: Assembled, folder: Path, rounds: int, steps: int) -> dict[str, tuple[float, float]]:
+def shares(run: AssembledRun, folder: Path, rounds: int, steps: int) -> dict[str, tuple[float, float]]:
     """Measure what looks in training and the end add, CPU and wall, as shares of the time of `steps` steps."""
-    chosen = groups(run.model, run.train, run.tower_scales)
-    optimiser, trace = adamw(run.model, chosen, run.train), trace_of(run, folder)
+    chosen = parameter_groups(run.model, run.train, run.tower_scales)
+    optimiser = adamw(run.model, chosen, run.train)
+    loader = run.loader("val")
+    trace = Trace(folder / "trace.safetensors", run.model, run.runtime, loader, run.evaluation_batch, run.levels)
     batches = run.training.steps(0, run.train.batch, run.train.batch)
     taken = 0
 
@@ -58,7 +61,7 @@ def shares(run: Assembled, folder: Path, rounds: int, steps: int) -> dict[str, t
 
     train()
     run.model.eval()
-    judged = evaluate(ForwardContext(run.model, run.runtime), run.loader("val"), evaluation_batch(run.train))
+    judged = evaluate(ForwardContext(run.model, run.runtime), run.loader("val"), run.evaluation_batch)
 
     def end() -> None:
         run.model.eval()

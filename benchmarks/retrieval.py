@@ -26,10 +26,10 @@ from cache import QUICKSTART
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.model.forward import ForwardContext
-from mtlab.resolution import resolve
-from mtlab.tasks.ranking import ranks
-from mtlab.training.assemble import Assembled, assemble
-from mtlab.training.evaluate import evaluate
+from mtlab.resolution.resolve import resolve
+from mtlab.tasks.evaluation import evaluate
+from mtlab.tasks.ranking import recall
+from mtlab.training.assemble import AssembledRun, assemble
 
 ROUNDS, SAMPLE, BATCH = 7, 64, 64
 TINY: Mapping[str, Any] = {
@@ -39,7 +39,7 @@ TINY: Mapping[str, Any] = {
 }
 
 
-def prepare(size: str, images: int, captions: int, candidates: int) -> tuple[Assembled, Loader]:
+def prepare(size: str, images: int, captions: int, candidates: int) -> tuple[AssembledRun, Loader]:
     """Build a model with both towers, and a split of so many pictures and captions."""
     written = {
         **QUICKSTART,
@@ -49,7 +49,7 @@ def prepare(size: str, images: int, captions: int, candidates: int) -> tuple[Ass
         "metrics": {"choose": "val/recall", "mode": "max"},
         "cache": {"enabled": False},
     }
-    run = assemble(resolve.resolve(written), seed=0)
+    run = assemble(resolve(written), seed=0)
     shown = list(dict.fromkeys(example.image for example in run.dataset.examples("test")))
     said = [example.text for example in run.dataset.examples("test")]
     examples = [
@@ -110,9 +110,9 @@ def main() -> None:
     candidates = (asked.images + texts) * asked.candidates  # at most: some are both
     sampled = Sampled(context, loader, (asked.images + texts + candidates) // BATCH)
     held = memory("VmRSS")
-    kept: list[ranks.Pairs] = []
-    inner = ranks.candidates
-    ranks.candidates = lambda *given: kept.append(inner(*given)) or kept[0]  # type: ignore[func-returns-value]
+    kept: list[recall.CandidatePairs] = []
+    inner = recall.candidates
+    recall.candidates = lambda *given: kept.append(inner(*given)) or kept[0]  # type: ignore[func-returns-value]
     whole = measure(lambda: evaluate(context, loader, BATCH, sampled))
     peak = memory("VmHWM")
     matched = len(kept[0].images)

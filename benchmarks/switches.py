@@ -26,13 +26,14 @@ from mtlab.config.schema import TrainConfig
 from mtlab.data.batches import Batch
 from mtlab.model.forward import Runtime
 from mtlab.model.network import VisionLanguageModel
-from mtlab.resolution.resolve import fill_defaults
+from mtlab.resolution.defaults import fill_defaults
 from mtlab.studies.budget.memory import training_memory
 from mtlab.tasks.build import build
 from mtlab.towers.base import Features
 from mtlab.towers.build import tower_shape
 from mtlab.training.environment import keep_freed_memory
-from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
 TIMED, WORDS = 20, 14  #: steps of the small size, and tokens of its texts
@@ -43,7 +44,7 @@ def small(manager: str) -> tuple[VisionLanguageModel, Callable[[], None]]:
     config = fill_defaults(compose(find_study_file("quickstart")).data["set"] | {"manager": {"name": manager}})
     train, shapes = check_config(TrainConfig, config["train"]), [tower_shape(k, config[k]) for k in ("text", "vision")]
     model = build(config, *shapes, answers=16).train()
-    optimiser = adamw(model, groups(model, train, {}), train)
+    optimiser = adamw(model, parameter_groups(model, train, {}), train)
     mask = torch.ones(train.batch, WORDS, dtype=torch.bool)
     text = Features(tuple(torch.randn(*mask.shape, width) for width in shapes[0].widths), mask)
     image = Features(tuple(torch.randn(train.batch, shapes[1].tokens, width) for width in shapes[1].widths))

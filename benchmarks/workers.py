@@ -101,10 +101,10 @@ def compare(width: int, rounds: int, steps: int) -> None:
 def chosen() -> None:
     """Print what the launcher chooses by default."""
     from mtlab.launch.local import default_workers
-    from mtlab.resolution import resolve
+    from mtlab.resolution.resolve import resolve
 
     for threads in (None, 2):
-        config = resolve.resolve({**QUICKSTART, "train": {} if threads is None else {"threads": threads}})
+        config = resolve({**QUICKSTART, "train": {} if threads is None else {"threads": threads}})
         workers = default_workers({"run": {"config": config}})
         said = "nothing" if threads is None else f"threads: {threads}"
         print(f"launcher, where a study says {said}: {workers} × {config['train']['threads']} thread(s)")

@@ -23,11 +23,11 @@ from mtlab.inference.loading import answer_names, build_model, check_unchanged, 
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.runs.find_run import FinishedRun
 from mtlab.tasks.base import TASKS
-from mtlab.tasks.evaluation import Evaluation
-from mtlab.training.environment import device as find_device
+from mtlab.tasks.evaluation import Evaluation, evaluate
+from mtlab.training.assemble import evaluation_batch_size
+from mtlab.training.environment import choose_device as find_device
 from mtlab.training.environment import device_name
-from mtlab.training.evaluate import evaluate, evaluation_batch
-from mtlab.training.sources import cached_towers, gather, running
+from mtlab.training.sources import cached_towers, make_sources, towers_to_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,7 +80,7 @@ class EvaluatedRun:
         """
         import polars as pl
 
-        listing, predictions = self.evaluation.listing, self.evaluation.predictions
+        listing, predictions = self.evaluation.table, self.evaluation.predictions
         if listing is not None:
             return pl.DataFrame({"split": [self.request.split] * len(listing["id"]), **listing})
         columns: dict[str, Any] = {
@@ -191,9 +191,9 @@ def evaluate_run(
     hidden = request.split in entry.cls.hidden(options)
     mapped = map_targets(examples, tuple(dataset.answers), answers) if task.cls.answering and not hidden else examples
     cached = cached_towers(config) if request.own_data else set()
-    model = build_model(config, answers, seed=run.config["seed"], device=device, towers=running(config, cached))
+    model = build_model(config, answers, seed=run.config["seed"], device=device, towers=towers_to_run(config, cached))
     metadata = restore(model.network, run)
-    loader = gather(
+    loader = make_sources(
         config,
         dataset,
         answers,
@@ -203,7 +203,7 @@ def evaluate_run(
         device=str(runtime.device),
     ).loader(mapped)
     _check_readable(loader, entry.name)
-    size, done = evaluation_batch(train), 0
+    size, done = evaluation_batch_size(train), 0
 
     def before_batch() -> None:
         nonlocal done

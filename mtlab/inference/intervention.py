@@ -27,13 +27,13 @@ from mtlab.runs.store import Store
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.build import KINDS, tower_shape
-from mtlab.training import interventions
-from mtlab.training.environment import device as find_device
-from mtlab.training.evaluate import evaluation_batch
-from mtlab.training.sources import cached_towers, gather, running
+from mtlab.training import intervention_metrics
+from mtlab.training.assemble import evaluation_batch_size
+from mtlab.training.environment import choose_device as find_device
+from mtlab.training.sources import cached_towers, make_sources, towers_to_run
 
 Progress = Callable[[int, int], None]  #: called with the numbers of passes over the validation data done and in all
-STANDARD = "standard"  #: key of the interventions that `record.interventions` measures
+STANDARD = "standard"  #: key of the interventions that `record.intervention_metrics` measures
 
 
 def swap_key(seed: int) -> str:
@@ -105,10 +105,10 @@ def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
     train = check_config(TrainConfig, config["train"])
     runtime = Runtime(find_device(device), bf16=train.precision == "bf16")
     answers = answer_names(config)
-    towers = running(config, cached)
+    towers = towers_to_run(config, cached)
     model = build_model(config, answers, seed=found.config["seed"], device=device, towers=towers).network
     restore(model, found)
-    loader = gather(
+    loader = make_sources(
         config,
         dataset,
         answers,
@@ -117,7 +117,7 @@ def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
         progress=lambda _: lambda _, __: None,
         device=str(runtime.device),
     ).loader(dataset.examples("val"))
-    return LoadedRun(config, model, loader, evaluation_batch(train), runtime)
+    return LoadedRun(config, model, loader, evaluation_batch_size(train), runtime)
 
 
 def measure(
@@ -167,7 +167,7 @@ def measure(
 
     result = known_results(found)
     if standard:
-        result[STANDARD] = interventions.measure(
+        result[STANDARD] = intervention_metrics.measure_interventions(
             run.model, run.loader, run.batch, run.runtime, run.levels, modalities, before_batch
         )
         _write_result(path, STANDARD, result[STANDARD])
@@ -184,7 +184,7 @@ def _swap(
     def value(*modalities: Modality) -> float | None:
         if not weighted.issuperset(modalities):
             return None
-        return interventions.swapped(
+        return intervention_metrics.evaluate_swapped(
             run.model, other.model, run.loader, run.batch, run.runtime, modalities, before_batch
         )
 
@@ -233,9 +233,9 @@ def _read_results(path: Path) -> dict[str, Any]:
 
 def _weighted_modalities(run: LoadedRun) -> set[Modality]:
     """Find the modalities whose managers all return weights, by a forward pass of one example."""
-    seen = probe.look(run.model, run.runtime, run.loader.batch([0]).to(run.runtime.device))
-    names = {name: values for name, _, values in probe.rows_of(seen)}
-    return averages.mixing(names, run.model.encoder.config.cross_layers)
+    seen = probe.record_batch(run.model, run.runtime, run.loader.batch([0]).to(run.runtime.device))
+    names = {name: values for name, _, values in probe.manager_rows(seen)}
+    return averages.weighted_modalities(names, run.model.encoder.config.cross_layers)
 
 
 def _passes(run: LoadedRun, weighted: set[Modality]) -> int:

@@ -12,13 +12,14 @@ from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
 from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
-from mtlab.resolution import resolve
+from mtlab.resolution.defaults import fill_defaults
+from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.runs import checkpoints
 from mtlab.runs.find_run import FinishedRun
 from mtlab.runs.imported_checkpoint import read_imported_checkpoint
 from mtlab.tasks.build import TaskModel, build
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.training.environment import device as find_device
+from mtlab.training.environment import choose_device as find_device
 
 
 def import_run_plugins(found: FinishedRun, *, allowed: bool) -> None:
@@ -45,7 +46,7 @@ def check_unchanged(found: FinishedRun) -> None:
     """
     config, hashed = found.config["config"], found.config.get("identity") or {}
     for node in NODES:
-        used = resolve.entry(node, config[node])
+        used = node_entry(node, config[node])
         trained = hashed.get("versions", {}).get(f"{node}:{used.name}", used.version)
         if trained != used.version:
             problem = (
@@ -53,9 +54,7 @@ def check_unchanged(found: FinishedRun) -> None:
             )
             raise UserError(f"{problem} here", file=found.folder)
     for node, trained in hashed.get("digests", {}).items():
-        if node in NODES and trained != resolve.entry(node, config[node]).cls.digest(
-            resolve.options(node, config[node])
-        ):
+        if node in NODES and trained != node_entry(node, config[node]).cls.digest(node_options(node, config[node])):
             what = "its data" if node == "data" else f"the weights of its {node} tower"
             raise UserError(f"{what} have changed since, or are not here", file=found.folder, key=node)
 
@@ -127,7 +126,7 @@ def load_imported(folder: Path, device: str) -> Model:
 
     """
     found = read_imported_checkpoint(folder)
-    model = build_model(resolve.fill_defaults(found.config), found.answers, device=device)
+    model = build_model(fill_defaults(found.config), found.answers, device=device)
     own = model.network.state_dict()
     unmatched = sorted(set(own) ^ set(found.tensors))
     if unmatched or any(own[name].shape != tensor.shape for name, tensor in found.tensors.items()):

@@ -25,7 +25,7 @@ from mtlab.interop.weight_names import (
     to_ours,
     weight_mappings,
 )
-from mtlab.resolution.resolve import fill_defaults
+from mtlab.resolution.defaults import fill_defaults
 from mtlab.runs import imported_checkpoint
 from mtlab.runs.imported_checkpoint import TEXT_FOLDER
 from mtlab.tasks.build import build, construct

@@ -41,6 +41,7 @@ class Fused:
     image: Tensor  #: [B, M, D]; likewise
     pooled: Tensor  #: [B, 2D], text before image
     recorded: Mapping[Key, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
+    auxiliary: Tensor | None = None  #: sum of the managers' auxiliary losses, weighted; None if there is none
 
 
 def places(model: ModelConfig, modality: Modality, shape: TowerShape) -> Iterator[Place]:

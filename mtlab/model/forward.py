@@ -1,4 +1,4 @@
-"""How a model is run on a batch: device and precision, training noise, interventions, one pass or several.
+"""How a model is run on a batch: device and precision, training noise, interventions, one forward pass or several.
 
 Shapes: B examples, A answers, N experts, L tokens, D width.
 """
@@ -19,14 +19,12 @@ from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Experts, Intervention, Modality
 from mtlab.model.encoder import Fused, Key, draw_noise
 from mtlab.model.layers import full
-from mtlab.model.network import VisionLanguageModel
+from mtlab.model.network import ImageInterventions, Masks, VisionLanguageModel
 from mtlab.seeding import negatives_generator, noise_generator
 from mtlab.towers.base import Features
 from mtlab.towers.build import TowerKind
 
-Masks = Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
 Interventions = Callable[[Masks], Mapping[Key, Intervention]]  #: masks of a pass → what is done to managers' weights
-Intervene = Callable[[int, Masks], Mapping[Key, Intervention]]  #: the same, and which picture of its text it is over
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,13 @@ class Runtime:
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        """Make the context in which the forward pass runs."""
+        """Return the context of the forward pass."""
         with self.attention(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             yield
 
     @contextmanager
     def attention(self) -> Iterator[None]:
-        """Make the context in which attention is run, and run anew where activations are not kept.
+        """Return the context of attention, in the backward pass too, where activations are computed again.
 
         Attention that no fused kernel can take, such as that of a text tower with dropout on a CPU, is left in bfloat16
         like every other product: torch would turn it into float32.
@@ -59,7 +57,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class MicroStep:
-    """A micro-batch of training: it names the random numbers that its passes draw."""
+    """A micro-batch of training, which names the random numbers that its forward passes draw."""
 
     seed: int  #: the run's
     step: int  #: the optimiser step, from 0
@@ -68,15 +66,16 @@ class MicroStep:
 
 @dataclass(frozen=True)
 class ForwardContext:
-    """A model and how it is run: what tasks are trained and judged through, in one pass over a batch or in several.
+    """A model and how it is run: tasks are trained and evaluated through it, in one forward pass or several.
 
     Args:
         model: in training or in evaluation mode.
-        arithmetic: where and how precisely.
-        moment: of training; None: there is no noise.
+        runtime: where and how precisely.
+        micro_step: of training; None: there is no noise.
         intervene: what is done to managers' weights.
         edit: what is done to a tower's levels before they enter the encoder.
         group: the processes that go through the batch together, each with its share.
+        auxiliary: managers' auxiliary losses of the passes so far, filled in training.
 
     """
 
@@ -86,6 +85,7 @@ class ForwardContext:
     intervene: Interventions | None = None
     edit: Mapping[TowerKind, Callable[[Features], Features]] = field(default_factory=dict)
     group: ProcessGroup = SINGLE_PROCESS
+    auxiliary: list[Tensor] = field(default_factory=list)
 
     @property
     def device(self) -> torch.device:
@@ -93,13 +93,13 @@ class ForwardContext:
         return self.runtime.device
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Make the context in which the forward pass runs, heads included."""
+        """Return the context of the forward pass, heads included."""
         return self.runtime.autocast()
 
-    def features(self, kind: TowerKind, given: TowerInputs) -> Features:
-        """Run a tower, unless its levels are there already."""
+    def features(self, kind: TowerKind, inputs: TowerInputs) -> Features:
+        """Run a tower, unless its levels are given."""
         with self.autocast():
-            features = self.model.features(kind, given)
+            features = self.model.features(kind, inputs)
         return self.edit[kind](features) if kind in self.edit else features
 
     def experts(self, modality: Modality, features: Features) -> Experts:
@@ -113,73 +113,64 @@ class ForwardContext:
         image: Features | Experts,
         *,
         name: str = "",
-        image_index: int = 0,
         tokens: tuple[Modality, ...] = MODALITIES,
     ) -> Fused:
-        """Run the encoder.
+        """Run the encoder on texts with one image each.
 
         Args:
             text: of B texts.
             image: of B images.
             name: of the pass, where a batch needs several: noise is drawn anew in each.
-            image_index: which of the images that a text goes with these are.
             tokens: modalities whose last states are read token by token, see `CrossModalEncoder.forward`.
 
         """
+        masks: Masks = {"text": text.mask, "image": image.mask}
         with self.autocast():
             fused: Fused = self.model.encoder(
                 text,
                 image,
-                image_index=image_index,
-                noise=self._noise(text, image, name),
-                intervene=self._interventions({"text": text.mask, "image": image.mask}),
+                noise=self.draw_noise(text, image, name),
+                intervene=None if self.intervene is None else self.intervene(masks),
                 tokens=tokens,
             )
+        self._collect(fused)
         return fused
 
     def answer(self, batch: Batch) -> Tensor:
         """Answer each example of a batch on the model's device → logits [B, A] in float32."""
-        intervening = self.intervening(batch)
         with self.autocast():
             text, image = self.features("text", batch.text), self.features("vision", batch.image)
-            noise = self._noise(text, image)
-            fused: list[Fused] = [
-                self.model.encoder(
-                    text,
-                    seen,
-                    image_index=index,
-                    noise={key: drawn[rows] for key, drawn in noise.items()},
-                    intervene=intervening(index, {"text": text.mask, "image": seen.mask}),
-                    tokens=self.model.task.reads,
-                )
-                for index, (rows, seen) in enumerate(self.model.split_images(image))
-            ]
+            fused = self.model.fuse(
+                text,
+                image,
+                noise=self.draw_noise(text, image),
+                intervene=self.image_interventions(batch),
+                tokens=self.model.task.reads,
+            )
+            for each in fused:
+                self._collect(each)
             return full(self.model.task.answer(fused))
 
-    def intervening(self, batch: Batch) -> Intervene:  # noqa: ARG002 - a subclass reads it
-        """Say what is done to managers' weights as a batch is answered."""
-        return lambda _, masks: self._interventions(masks)
+    def image_interventions(self, batch: Batch) -> ImageInterventions | None:  # noqa: ARG002 - a subclass reads it
+        """Return what is done to managers' weights as a batch is answered."""
+        intervene = self.intervene
+        return None if intervene is None else lambda _, masks: intervene(masks)
 
-    def generator(self) -> torch.Generator:
-        """Make what draws the hard negatives of this moment of training, the same in all processes."""
+    def negatives_generator(self) -> torch.Generator:
+        """Return the generator that draws the hard negatives of this micro-step, the same in all processes."""
         at = self.micro_step
-        assert at is not None, "where nothing is learnt, nothing is drawn"
+        assert at is not None, "negatives are drawn in training alone"
         return negatives_generator(at.seed, at.step, at.micro, device=str(self.device))
 
-    def _noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:
+    def draw_noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:
+        """Draw the training noise of all managers in one pass; none outside training."""
         at = self.micro_step
         if at is None:
             return {}
-        drawn_by = partial(
-            noise_generator,
-            at.seed,
-            at.step,
-            at.micro,
-            rank=self.group.ranks.rank,
-            name=name,
-            device=str(self.device),
-        )
-        return draw_noise(self.model.encoder, text, image, drawn_by)
+        device, rank = str(self.device), self.group.ranks.rank
+        generator = partial(noise_generator, at.seed, at.step, at.micro, rank=rank, name=name, device=device)
+        return draw_noise(self.model.encoder, text, image, generator)
 
-    def _interventions(self, masks: Masks) -> Mapping[Key, Intervention]:
-        return {} if self.intervene is None else self.intervene(masks)
+    def _collect(self, fused: Fused) -> None:
+        if self.micro_step is not None and fused.auxiliary is not None:
+            self.auxiliary.append(fused.auxiliary)

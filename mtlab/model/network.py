@@ -6,7 +6,7 @@ Shapes: B examples, L text tokens, M image tokens, D width of the cross-modal la
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -21,9 +21,13 @@ from mtlab.seeding import derive
 from mtlab.towers.base import Features, Tower
 from mtlab.towers.build import KINDS, TowerKind
 
+Masks = Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
+#: Index of an image among those of its text, and the masks of a pass → what is done to managers' weights.
+ImageInterventions = Callable[[int, Masks], Mapping[Key, Intervention]]
+
 
 @dataclass(frozen=True)
-class Answered:
+class ModelOutput:
     """What the whole model gives."""
 
     logits: Tensor  #: [B, A]
@@ -100,26 +104,40 @@ class VisionLanguageModel(nn.Module):
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
         tokens: tuple[Modality, ...] = MODALITIES,
-    ) -> Answered:
+    ) -> ModelOutput:
         """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`.
 
         Where a text goes with several pictures (`Task.images`), `vision` holds the first ones of all B texts, then
         the second ones, and so on; so does `noise`.
         """
         words, images = self.features("text", text), self.features("vision", vision)
-        fused: list[Fused] = [
+        changed = None if intervene is None else lambda *_: intervene
+        fused = self.fuse(words, images, noise=noise, intervene=changed, record=record, tokens=tokens)
+        return ModelOutput(self.task.answer(fused), fused[0])
+
+    def fuse(
+        self,
+        text: Features,
+        images: Features,
+        *,
+        noise: Mapping[Key, Tensor] | None = None,
+        intervene: ImageInterventions | None = None,
+        record: bool = False,
+        tokens: tuple[Modality, ...] = MODALITIES,
+    ) -> list[Fused]:
+        """Fuse each text with each of its images; arguments as of `forward`, interventions by image."""
+        return [
             self.encoder(
-                words,
-                seen,
+                text,
+                image,
                 image_index=index,
                 noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
-                intervene=intervene,
+                intervene=None if intervene is None else intervene(index, {"text": text.mask, "image": image.mask}),
                 record=record,
                 tokens=tokens,
             )
-            for index, (rows, seen) in enumerate(self.split_images(images))
+            for index, (rows, image) in enumerate(self.split_images(images))
         ]
-        return Answered(self.task.answer(fused), fused[0])
 
     def split_images(self, images: Features) -> Iterator[tuple[slice, Features]]:
         """Go through the first pictures of all texts, with their rows, then the second ones, and so on."""

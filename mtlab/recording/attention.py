@@ -21,27 +21,27 @@ CELLS = 2**22  #: attention weights that stand side by side: more are computed a
 
 
 @dataclass(frozen=True)
-class Spread:
+class EntropySum:
     """Entropies of one attention, to be averaged over batches."""
 
     total: Tensor  #: summed over real queries with two keys or more, each divided by ln of its keys, float64 [H]
     queries: int  #: how many these are
 
-    def __add__(self, other: Spread) -> Spread:
-        return Spread(self.total + other.total, self.queries + other.queries)
+    def __add__(self, other: EntropySum) -> EntropySum:
+        return EntropySum(self.total + other.total, self.queries + other.queries)
 
 
 @dataclass(frozen=True)
-class Entropies:
+class LayerEntropies:
     """Of one cross-modal layer."""
 
-    own: Spread  #: self-attention
-    cross: Spread  #: attention to the other modality
+    own: EntropySum  #: self-attention
+    cross: EntropySum  #: attention to the other modality
 
 
-def entropies(
+def measure_entropies(
     encoder: CrossModalEncoder, hidden: Mapping[Key, Tensor], masks: Mapping[Modality, Tensor | None]
-) -> dict[Key, Entropies]:
+) -> dict[Key, LayerEntropies]:
     """Measure every cross-modal layer.
 
     Args:
@@ -50,7 +50,7 @@ def entropies(
         masks: True at real tokens, [B, L]; None: all are real.
 
     """
-    found: dict[Key, Entropies] = {}
+    found: dict[Key, LayerEntropies] = {}
     for (modality, depth), own in hidden.items():
         other: Modality = MODALITIES[1 - MODALITIES.index(modality)]
         layer = encoder.layer(modality, depth)
@@ -60,25 +60,25 @@ def entropies(
 
 def _of_layer(
     layer: CrossModalLayer, own: Tensor, other: Tensor, own_mask: Tensor | None, other_mask: Tensor | None
-) -> Entropies:
+) -> LayerEntropies:
     batch, length, keys = *own.shape[:2], max(own.shape[1], other.shape[1])
     several = max(1, CELLS // (layer.self_attention.heads * length * keys))
     parts = []
     for at in range(0, batch, several):
         rows = slice(at, at + several)
         mask, seen = (None if each is None else each[rows].bool() for each in (own_mask, other_mask))
-        found, to_own = layer.self_attention.weighed(own[rows], own[rows], mask)
-        _, to_other = layer.cross_attention.weighed(layer.self_norm(own[rows] + found), other[rows], seen)
-        parts.append(Entropies(_spread(to_own, mask, mask), _spread(to_other, mask, seen)))
-    return Entropies(total(part.own for part in parts), total(part.cross for part in parts))
+        found, to_own = layer.self_attention.forward_with_weights(own[rows], own[rows], mask)
+        _, to_other = layer.cross_attention.forward_with_weights(layer.self_norm(own[rows] + found), other[rows], seen)
+        parts.append(LayerEntropies(_spread(to_own, mask, mask), _spread(to_other, mask, seen)))
+    return LayerEntropies(total(part.own for part in parts), total(part.cross for part in parts))
 
 
-def total(parts: Iterable[Spread]) -> Spread:
+def total(parts: Iterable[EntropySum]) -> EntropySum:
     """Add up the parts of one attention."""
-    return functools.reduce(Spread.__add__, parts)
+    return functools.reduce(EntropySum.__add__, parts)
 
 
-def _spread(weights: Tensor, real: Tensor | None, seen: Tensor | None) -> Spread:
+def _spread(weights: Tensor, real: Tensor | None, seen: Tensor | None) -> EntropySum:
     """Measure attention weights, [B, H, L, M], of the `real` queries, [B, L], to the keys that are `seen`, [B, M]."""
     batch, _, length, keys = weights.shape
     visible = torch.full((batch,), keys, device=weights.device) if seen is None else seen.sum(1)
@@ -86,4 +86,4 @@ def _spread(weights: Tensor, real: Tensor | None, seen: Tensor | None) -> Spread
     counts = counts if real is None else counts & real
     entropy = torch.special.entr(weights).sum(-1) / visible.log().view(-1, 1, 1)  # [B, H, L]
     chosen = torch.where(counts.unsqueeze(1), entropy, 0.0)
-    return Spread(chosen.sum((0, 2), dtype=torch.float64).cpu(), int(counts.sum()))
+    return EntropySum(chosen.sum((0, 2), dtype=torch.float64).cpu(), int(counts.sum()))

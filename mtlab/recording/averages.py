@@ -13,22 +13,22 @@ from torch import Tensor
 
 from mtlab.data.batches import Loader
 from mtlab.managers.base import MODALITIES, Modality
-from mtlab.recording.attention import Spread
-from mtlab.recording.probe import Look, Seen, labels, rows_of
-from mtlab.recording.similarity import Similarity
+from mtlab.recording.attention import EntropySum
+from mtlab.recording.layer_similarity import LayerSimilarity
+from mtlab.recording.probe import RecordedBatch, Recorder, labels, manager_rows
 
 EXAMPLES = 256  #: enough for a mean over tokens to stand still
 KINDS = ("weights", "contributions")
 SPREADS = ("", "_tokens", "_examples")  #: what follows a kind in the names of arrays with a row for every expert
 
 
-def averages(
-    look: Look,
+def record_averages(
+    look: Recorder,
     loader: Loader,
     rows: Sequence[int],
     batch: int,
     device: torch.device,
-    experts: Mapping[Modality, int],
+    levels: Mapping[Modality, Sequence[int]],
     between: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
     """Average over some examples of a split.
@@ -39,7 +39,7 @@ def averages(
         rows: the examples.
         batch: how many of them in one pass.
         device: the model's.
-        experts: N, of each modality.
+        levels: the offered levels, N of each modality.
         between: called before each batch (an interruption may raise from here).
 
     Returns:
@@ -48,21 +48,21 @@ def averages(
         attention/M/d/self and …/cross, [H]; cosine/M and cka/M, [K, K]. float32, on the CPU.
 
     """
-    tallies: dict[str, Tally] = {}
-    spreads: dict[str, Spread] = {}
-    similar: dict[Modality, Similarity] = {}
+    tallies: dict[str, RowAverages] = {}
+    spreads: dict[str, EntropySum] = {}
+    similar: dict[Modality, LayerSimilarity] = {}
     found: dict[str, Tensor] = {}
     for chosen in loader.evaluation_batches(batch, rows):
         between()
         seen = look(chosen.to(device))
-        for name, modality, values in rows_of(seen):
-            tallies.setdefault(name, Tally(experts[modality])).add(values, seen.real(modality))
+        for name, modality, values in manager_rows(seen):
+            tallies.setdefault(name, RowAverages(len(levels[modality]))).add(values, seen.real(modality))
         for (modality, depth), entropies in seen.attention.items():
             for kind, spread in (("self", entropies.own), ("cross", entropies.cross)):
                 name = f"attention/{modality}/{depth}/{kind}"
                 spreads[name] = spreads[name] + spread if name in spreads else spread
         for modality in MODALITIES if seen.managers else ():
-            similar.setdefault(modality, Similarity()).add(_outputs(seen, modality))
+            similar.setdefault(modality, LayerSimilarity()).add(_outputs(seen, modality))
         found |= {f"temperature/{modality}/{depth}": held for (modality, depth), held in seen.temperatures.items()}
     for name, tally in tallies.items():
         found |= tally.averages(*name.split("/", 1))
@@ -72,7 +72,7 @@ def averages(
     return {name: values.float().cpu() for name, values in sorted(found.items())}
 
 
-class Tally:
+class RowAverages:
     """Adds up the rows of one manager over batches.
 
     Args:
@@ -118,8 +118,10 @@ class Tally:
         return found
 
 
-def about(found: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]], examples: int) -> dict[str, object]:
-    """Describe what `averages` gave, for the file that holds it.
+def describe_averages(
+    found: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]], examples: int
+) -> dict[str, object]:
+    """Describe what `record_averages` gave, for the file that holds it.
 
     Args:
         found: the arrays; each row of an array stands for an expert or a previous state.
@@ -135,13 +137,13 @@ def about(found: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]],
     }
 
 
-def mixing(found: Mapping[str, Tensor], cross_layers: int) -> set[Modality]:
+def weighted_modalities(found: Mapping[str, Tensor], cross_layers: int) -> set[Modality]:
     """Tell the modalities whose managers all record weights."""
     depths = range(cross_layers)
     return {m for m in MODALITIES if cross_layers and all(f"weights/{m}/{depth}" in found for depth in depths)}
 
 
-def _outputs(seen: Seen, modality: Modality) -> Tensor:
+def _outputs(seen: RecordedBatch, modality: Modality) -> Tensor:
     """Gather what a modality's managers put out at real tokens, float32 [K, T, D]."""
     real = seen.real(modality)
     held = [each.hidden[real].float() for (own, _), each in sorted(seen.managers.items()) if own == modality]

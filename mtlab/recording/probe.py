@@ -17,17 +17,17 @@ from mtlab.data.batches import Batch
 from mtlab.managers.base import MODALITIES, Aggregated, Modality
 from mtlab.model.encoder import Key
 from mtlab.model.forward import Runtime
-from mtlab.model.network import Answered, VisionLanguageModel
-from mtlab.recording.attention import Entropies, entropies
+from mtlab.model.network import ModelOutput, VisionLanguageModel
+from mtlab.recording.attention import LayerEntropies, measure_entropies
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecordedBatch:
     """What one pass over a batch shows."""
 
     managers: Mapping[Key, Aggregated]
     masks: Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
-    attention: Mapping[Key, Entropies]
+    attention: Mapping[Key, LayerEntropies]
     temperatures: Mapping[Key, Tensor]  #: of the managers that have one, scalars
 
     def real(self, modality: Modality) -> Tensor:
@@ -39,30 +39,30 @@ class Seen:
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
 
-Look = Callable[[Batch], Seen]  #: a batch on the model's device → what it shows
+Recorder = Callable[[Batch], RecordedBatch]  #: a batch on the model's device → what it shows
 
 
 @torch.inference_mode()
-def look(model: VisionLanguageModel, runtime: Runtime, batch: Batch) -> Seen:
+def record_batch(model: VisionLanguageModel, runtime: Runtime, batch: Batch) -> RecordedBatch:
     """Run a model, in evaluation mode, on a batch on its device."""
     with runtime.autocast():
         text, image = model.features("text", batch.text), model.features("vision", batch.image)
-        answered: Answered = model(text, image, record=True)
+        answered: ModelOutput = model(text, image, record=True)
     managers = answered.fused.recorded or {}
     _, first = next(
         model.split_images(image)
     )  # what is recorded is of the first picture, where a text goes with several
     masks: dict[Modality, Tensor | None] = {"text": text.mask, "image": first.mask}
-    return Seen(
+    return RecordedBatch(
         managers=managers,
         masks=masks,
-        attention=entropies(model.encoder, {key: each.hidden.float() for key, each in managers.items()}, masks),
+        attention=measure_entropies(model.encoder, {key: each.hidden.float() for key, each in managers.items()}, masks),
         temperatures=_temperatures(model),
     )
 
 
 @contextmanager
-def undisturbed(model: VisionLanguageModel, device: torch.device) -> Iterator[None]:
+def recording_mode(model: VisionLanguageModel, device: torch.device) -> Iterator[None]:
     """Look at a model amid its training: in evaluation mode, uncompiled, and no random number is used up."""
     training = model.training
     model.eval()
@@ -81,7 +81,7 @@ def uncompiled(model: VisionLanguageModel) -> AbstractContextManager[None]:
     return stance
 
 
-def spread(examples: Sequence[Example], count: int) -> list[int]:
+def sample_evenly(examples: Sequence[Example], count: int) -> list[int]:
     """Choose at most `count` examples, by their rows: evenly over the families, and evenly within each.
 
     Data sets put families in turns: every n-th example of a split may well belong to one family alone.
@@ -100,18 +100,18 @@ def _temperatures(model: VisionLanguageModel) -> dict[Key, Tensor]:
     return found
 
 
-def flat(values: Tensor, hidden: Tensor) -> Tensor:
+def per_token(values: Tensor, hidden: Tensor) -> Tensor:
     """Bring recorded rows, [B|1, N + P, L|1, D|1] or [B, N + P, L], to one number per token: float64 [B, N + P, L]."""
     each = values if values.ndim == 3 else values.double().mean(-1)
     return each.double().expand(hidden.shape[0], -1, hidden.shape[1])
 
 
-def rows_of(seen: Seen) -> Iterator[tuple[str, Modality, Tensor]]:
+def manager_rows(seen: RecordedBatch) -> Iterator[tuple[str, Modality, Tensor]]:
     """Go through all weights and contributions: name, modality, float64 [B, N + P, L]."""
     for (modality, depth), aggregated in seen.managers.items():
         for kind, values in (("weights", aggregated.weights), ("contributions", aggregated.contributions)):
             if values is not None:
-                yield f"{kind}/{modality}/{depth}", modality, flat(values, aggregated.hidden)
+                yield f"{kind}/{modality}/{depth}", modality, per_token(values, aggregated.hidden)
 
 
 def labels(

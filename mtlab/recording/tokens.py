@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.managers.base import MODALITIES, Modality
-from mtlab.recording.probe import Look, Seen, labels, rows_of
+from mtlab.recording.probe import RecordedBatch, Recorder, labels, manager_rows
 from mtlab.towers.build import token_grid, token_strings
 
 EXAMPLES = 32
 
 
-def tokens(
-    look: Look,
+def record_tokens(
+    look: Recorder,
     loader: Loader,
     rows: Sequence[int],
     batch: int,
@@ -48,14 +48,14 @@ def tokens(
     }
 
 
-def about(
+def describe_tokens(
     config: Mapping[str, Any],
     levels: Mapping[Modality, Sequence[int]],
     found: Mapping[str, Tensor],
     examples: Sequence[Example],
     told: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
-    """Describe what `tokens` gave, for the file that holds it.
+    """Describe what `record_tokens` gave, for the file that holds it.
 
     Args:
         config: the run's resolved configuration.
@@ -87,10 +87,10 @@ def about(
     }
 
 
-def _of_batch(seen: Seen) -> dict[str, Tensor]:
+def _of_batch(seen: RecordedBatch) -> dict[str, Tensor]:
     found = {
         name: torch.where(seen.real(modality).unsqueeze(1), values, 0.0).float().cpu()
-        for name, modality, values in rows_of(seen)
+        for name, modality, values in manager_rows(seen)
     }
     found |= {f"mask/{m}": mask.bool().cpu() for m in MODALITIES if (mask := seen.masks[m]) is not None}
     return found

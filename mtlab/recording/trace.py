@@ -1,4 +1,4 @@
-"""How what a model draws on evolves: the averages of a few validation examples at a few steps of training.
+"""How the layers' weights evolve: the averages of a few validation examples at a few steps of training.
 
 `trace.safetensors` is written anew at each of these steps, and cut back to the checkpoint when a run resumes, as the
 metrics are. Shapes: S recorded steps.
@@ -7,13 +7,18 @@ metrics are. Shapes: S recorded steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mtlab.data.batches import Loader
 from mtlab.managers.base import Modality
-from mtlab.recording.averages import about
+from mtlab.model.forward import Runtime
+from mtlab.model.network import VisionLanguageModel
+from mtlab.recording import probe
+from mtlab.recording.averages import describe_averages, record_averages
 from mtlab.runs import checkpoints
 
 EXAMPLES = 32  #: few enough to cost three percent of the shortest recipe
@@ -31,49 +36,55 @@ class Trace:
 
     Args:
         path: `trace.safetensors` of the run.
-        measure: looks at the model as it is now, see `averages`; it must leave the training as if it had not.
+        model: what is recorded, amid its training and without a trace on it.
+        runtime: where and how precisely it is run.
+        loader: the validation split; evenly spread examples of it are recorded.
+        batch: examples in one forward pass.
         levels: the offered levels, 1-based.
-        examples: how many each step is averaged over.
 
     """
 
     def __init__(
         self,
         path: Path,
-        measure: Callable[[], Mapping[str, Tensor]],
+        model: VisionLanguageModel,
+        runtime: Runtime,
+        loader: Loader,
+        batch: int,
         levels: Mapping[Modality, Sequence[int]],
-        examples: int,
     ) -> None:
         self.path = path
-        self.measure = measure
+        self.model = model
+        self.runtime = runtime
+        self.loader = loader
+        self.batch = batch
         self.levels = levels
-        self.examples = examples
+        self.examples = probe.sample_evenly(loader.examples, EXAMPLES)
         self.rows: dict[int, dict[str, Tensor]] = {}
 
     def __contains__(self, step: int) -> bool:
         return step in self.rows
 
-    def restore(self, kept: Mapping[str, Tensor], step: int, tell: Callable[[str], None]) -> None:
-        """Forget what came after a checkpoint, and put right what came before.
+    def restore(self, saved: Mapping[str, Tensor], log: Callable[[str], None]) -> None:
+        """Remove the steps after a checkpoint, and repair those before it.
 
         Args:
-            kept: what `tensors` gave when the checkpoint was written; empty: there is none, or it is of an older mtlab.
-            step: of the checkpoint.
-            tell: is told if the file was damaged or lost.
+            saved: what `tensors` returned when the checkpoint was written; empty if there is none.
+            log: prints a line if the file was damaged or lost.
 
         """
-        problem = ""
+        problem, content = "", dict[str, Tensor]()
         try:
-            there, _ = checkpoints.load(self.path)
+            content, _ = checkpoints.load(self.path)
         except FileNotFoundError:
-            there, problem = {}, f"{self.path.name} was lost"
+            problem = f"{self.path.name} was lost"
         except checkpoints.CorruptError as error:
-            there, problem = {}, f"{error}: set aside as {checkpoints.set_aside(self.path).name}"
-        self.rows = _rows(kept or there, step)
-        if self.rows and (problem or there.keys() != kept.keys() or len(there[STEPS]) != len(self.rows)):
+            problem = f"{error}: set aside as {checkpoints.set_aside(self.path).name}"
+        self.rows = _split_steps(saved)
+        if self.rows and (problem or len(content[STEPS]) != len(self.rows)):
             self._write()
         if problem and (self.rows or "lost" not in problem):
-            tell(f"{problem}; " + ("restored from the last checkpoint" if kept else "it is recorded from here on"))
+            log(f"{problem}; " + ("restored from the last checkpoint" if saved else "it is recorded from here on"))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the rows so far as arrays, [S, …] each, with the steps; none if there is no row."""
@@ -86,26 +97,36 @@ class Trace:
         return {STEPS: torch.tensor(steps, dtype=torch.int64), **stacked} if steps else {}
 
     def record(self, step: int, gradients: Mapping[str, Tensor]) -> None:
-        """Add a step with what `measure` gives, and write the file; what is not known at a step is NaN there."""
-        found = {**self.measure(), **gradients}
-        self.rows[step] = _known({name: held.detach().float().cpu() for name, held in found.items()})
+        """Record the model as it is now, and write the file; what is not known at a step is NaN there.
+
+        Args:
+            step: of training.
+            gradients: norms, by part of the model.
+
+        """
+        device = self.runtime.device
+        with probe.recording_mode(self.model, device):
+            recorder = partial(probe.record_batch, self.model, self.runtime)
+            averages = record_averages(recorder, self.loader, self.examples, self.batch, device, self.levels)
+        self.rows[step] = _drop_unknown(
+            {name: held.detach().float().cpu() for name, held in {**averages, **gradients}.items()}
+        )
         self._write()
 
     def _write(self) -> None:
         known = {name: held for step in sorted(self.rows) for name, held in self.rows[step].items()}
-        checkpoints.save(self.path, self.tensors(), about(known, self.levels, self.examples))
+        checkpoints.save(self.path, self.tensors(), describe_averages(known, self.levels, len(self.examples)))
 
 
-def _rows(tensors: Mapping[str, Tensor], last: int) -> dict[int, dict[str, Tensor]]:
-    """Take the rows up to a step out of what `Trace.tensors` gave."""
+def _split_steps(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Undo `Trace.tensors`: step → arrays."""
     steps = tensors[STEPS].tolist() if tensors else []
     arrays = {name: values for name, values in tensors.items() if name != STEPS}
     return {
-        step: _known({name: values[place].clone() for name, values in arrays.items()})
+        step: _drop_unknown({name: values[place].clone() for name, values in arrays.items()})
         for place, step in enumerate(steps)
-        if step <= last
     }
 
 
-def _known(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _drop_unknown(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: held for name, held in values.items() if not held.isnan().all()}

@@ -63,7 +63,7 @@ def _registries(kind: str) -> dict[str, Registry[Any]]:
         from mtlab.data.transforms.base import TRANSFORMS
 
         return {"transform": TRANSFORMS}
-    from mtlab.resolution.resolve import registry
+    from mtlab.resolution.nodes import registry
 
     return {node: registry(node) for node in _NODES[kind]}
 

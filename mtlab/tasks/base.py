@@ -30,7 +30,7 @@ Directions = Mapping[str, Literal["max", "min"]]  #: metric → which way is bet
 
 
 @dataclass(frozen=True)
-class Site:
+class ModelShape:
     """The model that a task is built for: what its heads are sized by."""
 
     width: int  #: D
@@ -41,7 +41,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Wants:
+class BatchNeeds:
     """What a task wants of its batches beside text, picture and right answer."""
 
     scores: bool = False  #: scores of all answers, where the data have them
@@ -53,7 +53,7 @@ class Wants:
 
 
 @dataclass(frozen=True)
-class Work:
+class PassCounts:
     """How often the parts of a model run forward for one training example."""
 
     towers: int = 1  #: published arithmetic: each objective has passes of its own
@@ -80,7 +80,7 @@ class Task(Head):
         self.config = config
 
     @classmethod
-    def build(cls, config: Any, site: Site) -> Self:
+    def build(cls, config: Any, site: ModelShape) -> Self:
         """Build the task for a model; a task whose heads need to know more than width and answers overrides this.
 
         Raises:
@@ -119,9 +119,9 @@ class Task(Head):
         return cls.metrics
 
     @classmethod
-    def wants(cls, config: Any) -> Wants:  # noqa: ARG003 - subclasses read it
+    def batch_needs(cls, config: Any) -> BatchNeeds:  # noqa: ARG003 - subclasses read it
         """Say what batches must hold."""
-        return Wants()
+        return BatchNeeds()
 
     @classmethod
     def contrasts(cls, config: Any, batch: int) -> int | None:  # noqa: ARG003 - subclasses read them
@@ -129,9 +129,9 @@ class Task(Head):
         return None
 
     @classmethod
-    def work(cls, config: Any) -> Work:  # noqa: ARG003 - subclasses read it
+    def pass_counts(cls, config: Any) -> PassCounts:  # noqa: ARG003 - subclasses read it
         """Say how often towers and encoder run for one training example; pictures of one text count as one."""
-        return Work()
+        return PassCounts()
 
     @classmethod
     def fusions_to_evaluate(cls, config: Any, examples: int) -> int:  # noqa: ARG003 - subclasses read it
@@ -195,7 +195,7 @@ TASKS: Registry[Task] = Registry("task", ("mtlab.tasks",), "mtlab.tasks", Task)
 register_task = TASKS.register
 
 
-def task_of(config: Mapping[str, Any]) -> tuple[type[Task], Any]:
+def lookup_task(config: Mapping[str, Any]) -> tuple[type[Task], Any]:
     """Look up the task of a resolved configuration: its class, and its options.
 
     Raises:

@@ -14,7 +14,7 @@ from mtlab.errors import UserError
 from mtlab.model.encoder import CrossModalEncoder
 from mtlab.model.network import VisionLanguageModel, initial_std, initialise
 from mtlab.seeding import derive
-from mtlab.tasks.base import TASKS, Site, Task
+from mtlab.tasks.base import TASKS, ModelShape, Task
 from mtlab.towers.base import Tower, TowerShape
 
 
@@ -78,7 +78,7 @@ def construct(
         raise error.at(key="model") from None
     encoder = CrossModalEncoder(model, config["manager"], text, vision, entry.cls.images)
     try:
-        task = entry.cls.build(options, Site(model.width, answers, text, vision, model.norm_eps))
+        task = entry.cls.build(options, ModelShape(model.width, answers, text, vision, model.norm_eps))
     except UserError as error:
         raise error.at(key="task") from None
     return TaskModel(encoder, task, text_tower, vision_tower)

@@ -15,7 +15,7 @@ from mtlab.config.options import option
 from mtlab.managers.base import Experts, Modality
 from mtlab.model.layers import full
 from mtlab.tasks import objectives
-from mtlab.tasks.base import Work
+from mtlab.tasks.base import PassCounts
 from mtlab.tasks.heads import ContrastiveHead, MatchingHead
 from mtlab.tasks.objectives import Similarities
 from mtlab.towers.base import Features
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mtlab.model.forward import ForwardContext
 
 
-HARD = Work(fusion=3)  #: a pair, and two with a hard negative
+HARD_NEGATIVE_PASSES = PassCounts(fusion=3)  #: a pair, and two with a hard negative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +45,14 @@ class ContrastOptions:
 
 
 @dataclass(frozen=True)
-class Read:
+class TowerOutput:
     """A batch of texts or images that a tower has read."""
 
     features: Features  #: the tower's offered levels
     experts: Experts  #: gated and projected
 
 
-def compared(context: ForwardContext, head: ContrastiveHead, text: Features, image: Features) -> Similarities:
+def compare(context: ForwardContext, head: ContrastiveHead, text: Features, image: Features) -> Similarities:
     """Compare all texts of a batch with all its images, those of all processes, in float32."""
     with context.autocast():
         units: tuple[Tensor, Tensor] = head(text, image)
@@ -60,8 +60,13 @@ def compared(context: ForwardContext, head: ContrastiveHead, text: Features, ima
     return objectives.similarities(texts, images, head.clamped())
 
 
-def matched_hard(
-    context: ForwardContext, head: MatchingHead, text: Read, image: Read, scores: Similarities, positives: Tensor
+def match_hard_negatives(
+    context: ForwardContext,
+    head: MatchingHead,
+    text: TowerOutput,
+    image: TowerOutput,
+    scores: Similarities,
+    positives: Tensor,
 ) -> Tensor:
     """Tell true pairs from pairs with a hard negative: 3B pairs, their mean cross-entropy in nats.
 
@@ -76,18 +81,18 @@ def matched_hard(
         positives: which pairs belong together, [B, B]: never drawn as negatives.
 
     """
-    generator = context.generator()
+    generator = context.negatives_generator()
     hard_images = objectives.draw_negatives(objectives.negative_weights(scores.text_to_image, positives), generator)
     hard_texts = objectives.draw_negatives(objectives.negative_weights(scores.image_to_text, positives), generator)
-    pairs = objectives.hard_pairs(hard_images, hard_texts).at(context.group.ranks.own)
-    texts, images = (of_all(context.group, each.experts) for each in (text, image))
+    pairs = objectives.pair_hard_negatives(hard_images, hard_texts).at(context.group.ranks.own)
+    texts, images = (gather_experts(context.group, each.experts) for each in (text, image))
     with context.autocast():
         fused = context.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives", tokens=())
         logits = full(head(fused.pooled))
     return objectives.classification(logits, pairs.labels)
 
 
-def of_all(group: ProcessGroup, own: Experts) -> Experts:
+def gather_experts(group: ProcessGroup, own: Experts) -> Experts:
     """Put the experts of all processes together, texts padded to the longest, with gradient."""
     if group.world_size == 1:
         return own
@@ -96,7 +101,7 @@ def of_all(group: ProcessGroup, own: Experts) -> Experts:
     return Experts(states, None if own.mask is None else group.all_gather(F.pad(own.mask, (0, missing))))
 
 
-def read(context: ForwardContext, modality: Modality, given: TowerInputs) -> Read:
+def run_tower(context: ForwardContext, modality: Modality, given: TowerInputs) -> TowerOutput:
     """Run a tower, gate and project its levels, once for all passes."""
     features = context.features("text" if modality == "text" else "vision", given)
-    return Read(features, context.experts(modality, features))
+    return TowerOutput(features, context.experts(modality, features))

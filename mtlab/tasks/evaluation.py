@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -44,9 +44,11 @@ class Evaluation:
     scores: Mapping[str, Floats]  #: metric → outcomes; the first is the task's primary metric
     targets: NDArray[np.int64] | None = None  #: right answers by number, −1: cannot be given; None: there are none
     predictions: NDArray[np.int64] | None = None  #: the answers given, by number
-    told: Sequence[tuple[str, str]] | None = None  #: right and given answer of each example, where numbers say nothing
-    further: Mapping[str, float] = field(default_factory=dict)  #: metrics that are no mean over outcomes
-    listing: Mapping[str, Sequence[Any]] | None = None  #: columns of a table that tells more than the outcomes do
+    answer_texts: Sequence[tuple[str, str]] | None = (
+        None  #: right and given answer of each example, where numbers say nothing
+    )
+    extra_metrics: Mapping[str, float] = field(default_factory=dict)  #: metrics that are no mean over outcomes
+    table: Mapping[str, Sequence[Any]] | None = None  #: columns of a table that tells more than the outcomes do
 
     @property
     def primary(self) -> str:
@@ -66,12 +68,12 @@ class Evaluation:
             values[f"{split}/{metric}"] = float(scores.mean())
             for family in sorted(set(self.families)):
                 values[f"{split}/{metric}/{family}"] = float(scores[families == family].mean())
-        return values | {f"{split}/{metric}": value for metric, value in self.further.items()}
+        return values | {f"{split}/{metric}": value for metric, value in self.extra_metrics.items()}
 
-    def words(self, row: int, answers: Sequence[str]) -> tuple[str, str]:
+    def answers_in_words(self, row: int, answers: Sequence[str]) -> tuple[str, str]:
         """Say in words what is right of an example and what was given; `answers` are those that numbers stand for."""
-        if self.told is not None:
-            return self.told[row]
+        if self.answer_texts is not None:
+            return self.answer_texts[row]
         assert self.targets is not None, "who has no numbers tells words"
         assert self.predictions is not None, "who has no numbers tells words"
         right, given = int(self.targets[row]), int(self.predictions[row])
@@ -79,23 +81,23 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Seen:
+class PassOutput:
     """What one pass over some examples gave, left on the device."""
 
     rows: Sequence[int]  #: the examples' positions in the split
     tensors: Mapping[str, Tensor]
     counts: Mapping[str, int] = field(default_factory=dict)
 
-    def to(self, device: torch.device | str) -> Seen:
+    def to(self, device: torch.device | str) -> PassOutput:
         """Move to a device."""
-        return Seen(self.rows, {name: held.to(device) for name, held in self.tensors.items()}, self.counts)
+        return PassOutput(self.rows, {name: held.to(device) for name, held in self.tensors.items()}, self.counts)
 
 
 @dataclass(frozen=True)
-class Gathered:
+class SplitOutput:
     """What all passes over a split gave."""
 
-    seen: Sequence[Seen]
+    seen: Sequence[PassOutput]
 
     @property
     def back(self) -> NDArray[np.int64]:
@@ -106,14 +108,14 @@ class Gathered:
         """Take a tensor of each pass that has it."""
         return [each.tensors[name] for each in self.seen if name in each.tensors]
 
-    def joined(self, name: str) -> Tensor:
+    def in_order(self, name: str) -> Tensor:
         """Put what each pass found of its examples together, in the split's order, [n, …]."""
         whole = torch.cat(self.all(name))
         return whole[torch.from_numpy(self.back).to(whole.device)]
 
     def floats(self, name: str) -> Floats:
         """The same as double precision on the CPU."""
-        found: Floats = self.joined(name).double().cpu().numpy()
+        found: Floats = self.in_order(name).double().cpu().numpy()
         return found
 
     def mean(self, name: str) -> float:
@@ -122,9 +124,13 @@ class Gathered:
         return float(torch.stack(self.all(name)).sum()) / count if count else math.nan
 
 
-def look_through(
-    context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None], look: Callable[[Batch], Seen]
-) -> Gathered:
+def run_split(
+    context: ForwardContext,
+    loader: Loader,
+    batch: int,
+    between: Callable[[], None],
+    look: Callable[[Batch], PassOutput],
+) -> SplitOutput:
     """Look at every example of a split once; several processes share the passes, and all learn everything.
 
     Nothing is read from the device here. Arguments as of `Task.judge`, and:
@@ -139,9 +145,18 @@ def look_through(
     """
     seen = [look(loader.batch(rows)) for rows in context.group.shard(loader.evaluation_rows(batch), between)]
     if context.group.world_size == 1:
-        return Gathered(seen)
+        return SplitOutput(seen)
     joined = context.group.all_gather_objects([each.to("cpu") for each in seen])
-    return Gathered([each.to(context.device) for each in joined])
+    return SplitOutput([each.to(context.device) for each in joined])
+
+
+@torch.inference_mode()
+def evaluate(
+    context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None] = lambda: None
+) -> Evaluation:
+    """Evaluate a model over a whole split, as its task defines it; arguments as of `Task.evaluate`."""
+    task = cast("Task", context.model.task)
+    return task.evaluate(context, loader, batch, between)
 
 
 def evaluate_each(
@@ -149,7 +164,7 @@ def evaluate_each(
 ) -> Evaluation:
     """Judge each example by itself; nothing is read from the device before the end. Arguments as of `Task.judge`."""
 
-    def look(chosen: Batch) -> Seen:
+    def look(chosen: Batch) -> PassOutput:
         held = chosen.to(context.device)
         given = context.answer(held)
         outcome = task.outcome(given, held.targets)
@@ -158,9 +173,9 @@ def evaluate_each(
         found |= {f"score/{name}": scores for name, scores in outcome.scores.items()}
         if count:
             found["loss"] = task.loss(given[known], held.targets[known]).double() * count
-        return Seen(chosen.rows, found, {"loss": count})
+        return PassOutput(chosen.rows, found, {"loss": count})
 
-    gathered = look_through(context, loader, batch, between, look)
+    gathered = run_split(context, loader, batch, between, look)
     examples = loader.examples
     names = [name for name in gathered.seen[0].tensors if name.startswith("score/")]
     return Evaluation(
@@ -169,7 +184,7 @@ def evaluate_each(
         families=[example.family for example in examples],
         scores={name.removeprefix("score/"): gathered.floats(name) for name in names},
         targets=np.array([example.target for example in examples], np.int64),
-        predictions=gathered.joined("prediction").cpu().numpy().astype(np.int64),
+        predictions=gathered.in_order("prediction").cpu().numpy().astype(np.int64),
     )
 
 

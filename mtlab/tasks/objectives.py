@@ -24,7 +24,7 @@ def classification(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets)
 
 
-def soft_targets(targets: Tensor, answers: int) -> Tensor:
+def score_targets(targets: Tensor, answers: int) -> Tensor:
     """Write the one right answer of each question, [B], as scores of all answers, [B, A]; scores stay as they are.
 
     A target of −1 (the right answer cannot be given) becomes a row of zeros: whatever is answered is wrong.
@@ -49,13 +49,13 @@ def binary_answers(logits: Tensor, targets: Tensor) -> Tensor:
         targets: the right answers [B], or a score between 0 and 1 for each answer [B, A].
 
     """
-    scores = soft_targets(targets, logits.shape[-1]).to(logits.dtype)
+    scores = score_targets(targets, logits.shape[-1]).to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits, scores) * logits.shape[-1]
 
 
 def answer_scores(logits: Tensor, targets: Tensor) -> Tensor:
     """Score the likeliest answer of each question, [B]: its target, 1 or 0, or in VQAv2 between."""
-    scores = soft_targets(targets, logits.shape[-1]).to(logits.dtype)
+    scores = score_targets(targets, logits.shape[-1]).to(logits.dtype)
     return scores.gather(-1, logits.argmax(-1, keepdim=True)).squeeze(-1)
 
 
@@ -124,7 +124,7 @@ class Pairs:
         return Pairs(self.texts[rows], self.images[rows], self.labels[rows])
 
 
-def hard_pairs(hard_images: Tensor, hard_texts: Tensor) -> Pairs:
+def pair_hard_negatives(hard_images: Tensor, hard_texts: Tensor) -> Pairs:
     """Pair for matching with hard negatives, 3B in this order: true pairs, texts with hard images, hard texts.
 
     Args:

@@ -14,9 +14,16 @@ from mtlab.errors import UserError, nearest
 from mtlab.managers.base import Experts
 from mtlab.model.encoder import Fused
 from mtlab.model.layers import full
-from mtlab.tasks import objectives, pretraining_evaluation
-from mtlab.tasks.base import Directions, Site, Task, Wants, Work, register_task
-from mtlab.tasks.contrast import HARD, ContrastOptions, Read, compared, matched_hard, read
+from mtlab.tasks import objectives, pretraining_metrics
+from mtlab.tasks.base import BatchNeeds, Directions, ModelShape, PassCounts, Task, register_task
+from mtlab.tasks.contrast import (
+    HARD_NEGATIVE_PASSES,
+    ContrastOptions,
+    TowerOutput,
+    compare,
+    match_hard_negatives,
+    run_tower,
+)
 from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.heads import ContrastiveHead, MaskedLanguageHead, MatchingHead
 
@@ -72,8 +79,8 @@ class Pretraining(Task):
 
     metrics: ClassVar[Directions] = {
         "accuracy": "max",
-        **dict.fromkeys(pretraining_evaluation.ACCURACIES.values(), "max"),
-        **dict.fromkeys(pretraining_evaluation.LOSSES.values(), "min"),
+        **dict.fromkeys(pretraining_metrics.ACCURACIES.values(), "max"),
+        **dict.fromkeys(pretraining_metrics.LOSSES.values(), "min"),
     }
     needs = "captions"
     answering = False
@@ -85,7 +92,7 @@ class Pretraining(Task):
         self.itc: ContrastiveHead | None = None
 
     @classmethod
-    def build(cls, config: Config, site: Site) -> Self:
+    def build(cls, config: Config, site: ModelShape) -> Self:
         """Build the heads that the objectives ask for.
 
         Raises:
@@ -93,7 +100,7 @@ class Pretraining(Task):
 
         """
         task = cls(config, site.width, site.answers)
-        asked = learnt(config)
+        asked = loss_names(config)
         if "mlm" in asked:
             if site.text.vocabulary is None:
                 raise UserError("mlm needs a text tower with a vocabulary", key="objectives")
@@ -107,22 +114,18 @@ class Pretraining(Task):
     @classmethod
     def metric_directions(cls, config: Config, provides: object) -> Directions:  # noqa: ARG003 - whatever the data
         """Mean accuracy over what is learnt, then accuracy and loss of each."""
-        asked = learnt(config)
+        asked = loss_names(config)
         names = {
             "accuracy",
-            *(
-                names[one]
-                for names in (pretraining_evaluation.ACCURACIES, pretraining_evaluation.LOSSES)
-                for one in asked
-            ),
+            *(names[one] for names in (pretraining_metrics.ACCURACIES, pretraining_metrics.LOSSES) for one in asked),
         }
         return {name: way for name, way in cls.metrics.items() if name in names}
 
     @classmethod
-    def wants(cls, config: Config) -> Wants:
+    def batch_needs(cls, config: Config) -> BatchNeeds:
         """What the objectives need."""
-        asked = learnt(config)
-        return Wants(
+        asked = loss_names(config)
+        return BatchNeeds(
             mask_share=config.mask_share if "mlm" in asked else None,
             whole_words=config.whole_words,
             mismatches="itm" in asked,
@@ -133,13 +136,13 @@ class Pretraining(Task):
     @classmethod
     def contrasts(cls, config: Config, batch: int) -> int | None:
         """Pairs of a batch that are contrasted, if any are."""
-        return config.contrasted or batch if "itc" in learnt(config) else None
+        return config.contrasted or batch if "itc" in loss_names(config) else None
 
     @classmethod
-    def work(cls, config: Config) -> Work:
+    def pass_counts(cls, config: Config) -> PassCounts:
         """Each objective has a fusion of its own; for itm half of the texts are shown with one more picture."""
-        published = [HARD if name == "itm_itc" else Work() for name in config.objectives]
-        return Work(
+        published = [HARD_NEGATIVE_PASSES if name == "itm_itc" else PassCounts() for name in config.objectives]
+        return PassCounts(
             towers=sum(one.towers for one in published),
             fusion=sum(one.fusion for one in published),
             texts=int(set(config.objectives) != {"mlm"}),
@@ -150,7 +153,7 @@ class Pretraining(Task):
     @classmethod
     def fusions_to_evaluate(cls, config: Config, examples: int) -> int:
         """One for each that is learnt but the contrast, which needs none."""
-        return examples * len({*learnt(config)} - {"itc"})
+        return examples * len({*loss_names(config)} - {"itc"})
 
     def answer(self, fused: Sequence[Fused]) -> Tensor:
         """Answer whether the pair matches, [B, 2]; where that is not learnt, which word each token is, [B, L, V]."""
@@ -164,24 +167,24 @@ class Pretraining(Task):
     def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
         """Run each objective in a pass of its own; the towers read plain texts and pictures once for all of them."""
         found: dict[str, Tensor] = {}
-        image = read(context, "image", batch.image)
+        image = run_tower(context, "image", batch.image)
         if self.mlm is not None and batch.masked is not None and len(batch.masked.positions):
             found["mlm"] = objectives.classification(
-                self.guessed(context, batch.masked, image.experts), batch.masked.labels
+                self.predict_words(context, batch.masked, image.experts), batch.masked.labels
             )
         if self.itm is None and self.itc is None:
             return found
-        text = read(context, "text", batch.text)
+        text = run_tower(context, "text", batch.text)
         if "itm" in self.config.objectives:
             assert batch.matching is not None, "the task wants them"
-            logits = self.matched(context, batch.matching, text.experts, image.experts)
+            logits = self.match(context, batch.matching, text.experts, image.experts)
             found["itm"] = objectives.classification(logits, batch.matching.labels)
         if self.itc is not None:
             assert batch.image_ids is not None, "the task wants them"
             found |= self._contrasted(context, text, image, batch.image_ids)
         return found
 
-    def guessed(self, context: ForwardContext, masked: MaskedTexts, image: Experts) -> Tensor:
+    def predict_words(self, context: ForwardContext, masked: MaskedTexts, image: Experts) -> Tensor:
         """Tell the hidden words of captions, shown with their pictures → logits [n, V]."""
         assert self.mlm is not None, "asked by who learns it"
         text = context.experts("text", context.features("text", masked.inputs))
@@ -190,33 +193,35 @@ class Pretraining(Task):
             words: Tensor = self.mlm(states.flatten(0, 1)[masked.positions])
         return full(words)
 
-    def matched(self, context: ForwardContext, matching: MatchingPairs, text: Experts, image: Experts) -> Tensor:
+    def match(self, context: ForwardContext, matching: MatchingPairs, text: Experts, image: Experts) -> Tensor:
         """Tell whether captions match the pictures that they are shown with → logits [B, 2]."""
         assert self.itm is not None, "asked by who learns it"
         if matching.negatives is not None:
-            image = image.and_then(context.experts("image", context.features("vision", matching.negatives)))
+            image = image.concatenate(context.experts("image", context.features("vision", matching.negatives)))
         with context.autocast():
             fused = context.fuse(text, image.at(matching.image_index), name="matching", tokens=())
             logits: Tensor = self.itm(fused.pooled)
         return full(logits)
 
-    def _contrasted(self, context: ForwardContext, text: Read, image: Read, identities: Tensor) -> dict[str, Tensor]:
+    def _contrasted(
+        self, context: ForwardContext, text: TowerOutput, image: TowerOutput, identities: Tensor
+    ) -> dict[str, Tensor]:
         assert self.itc is not None, "asked by who learns it"
         identities = context.group.all_gather(identities)
         if self.config.captions == "own":
             identities = torch.arange(len(identities), device=identities.device)
         positives = objectives.same_image(identities)
-        scores = compared(context, self.itc, text.features, image.features)
+        scores = compare(context, self.itc, text.features, image.features)
         found = {"itc": objectives.contrastive(scores, positives)}
         if "itm_itc" in self.config.objectives:
             assert self.itm is not None, "itm_itc is learnt"
-            found["itm"] = matched_hard(context, self.itm, text, image, scores, positives)
+            found["itm"] = match_hard_negatives(context, self.itm, text, image, scores, positives)
         return found
 
     def units(self, batch: Batch) -> dict[str, int]:
         """Hidden tokens; else pairs."""
         hidden = {} if batch.masked is None else {"mlm": len(batch.masked.positions)}
-        return {loss: len(batch) for loss in learnt(self.config) if loss != "mlm"} | hidden
+        return {loss: len(batch) for loss in loss_names(self.config) if loss != "mlm"} | hidden
 
     def weights(self) -> Mapping[str, float]:
         """Weigh each loss as its objective, unless weights are to be ignored."""
@@ -225,11 +230,11 @@ class Pretraining(Task):
         return {loss: weight for name, weight in self.config.objectives.items() for loss in LOSSES[name]}
 
     def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
-        """Judge each caption with its picture, see `pretraining_evaluation`."""
-        return pretraining_evaluation.evaluate(context, self, loader, batch, between)
+        """Judge each caption with its picture, see `pretraining_metrics`."""
+        return pretraining_metrics.evaluate(context, self, loader, batch, between)
 
 
-def learnt(config: Pretraining.Config) -> tuple[str, ...]:
+def loss_names(config: Pretraining.Config) -> tuple[str, ...]:
     """Name the losses that objectives come down to."""
     return tuple(dict.fromkeys(loss for name in OBJECTIVES if name in config.objectives for loss in LOSSES[name]))
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.tasks import objectives
-from mtlab.tasks.base import Directions, Wants, register_task
+from mtlab.tasks.base import BatchNeeds, Directions, register_task
 from mtlab.tasks.classification import Classification, HeadOptions
 from mtlab.tasks.evaluation import Evaluation, Outcome
 from mtlab.tasks.heads import classifier
-from mtlab.tasks.vqa_accuracy import consensus
+from mtlab.tasks.vqa_accuracy import vqa_accuracy
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Loader
@@ -51,9 +51,9 @@ class QuestionAnswering(Classification):
         return {**cls.metrics, "score": "max"} if "scores" in provides else cls.metrics
 
     @classmethod
-    def wants(cls, config: Config) -> Wants:  # noqa: ARG003 - whatever the loss
+    def batch_needs(cls, config: Config) -> BatchNeeds:  # noqa: ARG003 - whatever the loss
         """Scores of all answers, where the data have them."""
-        return Wants(scores=True)
+        return BatchNeeds(scores=True)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss in nats, a scalar; targets are the right answers [B], or scores of all answers [B, A]."""
@@ -76,7 +76,7 @@ class QuestionAnswering(Classification):
             return judged
         accuracy = np.array(
             [
-                consensus(answers[given], example.annotators) if example.annotators else scored
+                vqa_accuracy(answers[given], example.annotators) if example.annotators else scored
                 for given, example, scored in zip(
                     judged.predictions.tolist(), loader.examples, judged.outcomes.tolist(), strict=True
                 )

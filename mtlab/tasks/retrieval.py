@@ -11,11 +11,11 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.model.encoder import Fused
 from mtlab.tasks import objectives
-from mtlab.tasks.base import Directions, Site, Task, Wants, Work, register_task
-from mtlab.tasks.contrast import HARD, ContrastOptions, compared, matched_hard, read
+from mtlab.tasks.base import BatchNeeds, Directions, ModelShape, PassCounts, Task, register_task
+from mtlab.tasks.contrast import HARD_NEGATIVE_PASSES, ContrastOptions, compare, match_hard_negatives, run_tower
 from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.heads import ContrastiveHead, MatchingHead
-from mtlab.tasks.ranking import ranks
+from mtlab.tasks.ranking import recall
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader
@@ -39,7 +39,7 @@ class Retrieval(Task):
             128, "of each picture or caption, how many of the best by contrast are ranked by matching", minimum=10
         )
 
-    metrics: ClassVar[Directions] = {"recall": "max", **dict.fromkeys(ranks.RECALLS, "max")}
+    metrics: ClassVar[Directions] = {"recall": "max", **dict.fromkeys(recall.RECALLS, "max")}
     needs = "captions"
     answering = False
 
@@ -47,7 +47,7 @@ class Retrieval(Task):
     itc: ContrastiveHead
 
     @classmethod
-    def build(cls, config: Config, site: Site) -> Self:
+    def build(cls, config: Config, site: ModelShape) -> Self:
         """Build both heads."""
         task = cls(config, site.width, site.answers)
         task.itm = MatchingHead(site.width)
@@ -55,9 +55,9 @@ class Retrieval(Task):
         return task
 
     @classmethod
-    def wants(cls, config: Config) -> Wants:  # noqa: ARG003 - whatever the options
+    def batch_needs(cls, config: Config) -> BatchNeeds:  # noqa: ARG003 - whatever the options
         """Which texts have the same picture."""
-        return Wants(identities=True)
+        return BatchNeeds(identities=True)
 
     @classmethod
     def contrasts(cls, config: Config, batch: int) -> int:
@@ -65,9 +65,9 @@ class Retrieval(Task):
         return config.contrasted or batch
 
     @classmethod
-    def work(cls, config: Config) -> Work:  # noqa: ARG003 - whatever the options
+    def pass_counts(cls, config: Config) -> PassCounts:  # noqa: ARG003 - whatever the options
         """A pair, and two with a hard negative."""
-        return HARD
+        return HARD_NEGATIVE_PASSES
 
     @classmethod
     def fusions_to_evaluate(cls, config: Config, examples: int) -> int:
@@ -82,12 +82,12 @@ class Retrieval(Task):
     def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
         """Contrast, and matching against hard negatives."""
         assert batch.image_ids is not None, "the task wants them"
-        text, image = read(context, "text", batch.text), read(context, "image", batch.image)
+        text, image = run_tower(context, "text", batch.text), run_tower(context, "image", batch.image)
         positives = objectives.same_image(context.group.all_gather(batch.image_ids))
-        scores = compared(context, self.itc, text.features, image.features)
+        scores = compare(context, self.itc, text.features, image.features)
         return {
             "itc": objectives.contrastive(scores, positives),
-            "itm": matched_hard(context, self.itm, text, image, scores, positives),
+            "itm": match_hard_negatives(context, self.itm, text, image, scores, positives),
         }
 
     def units(self, batch: Batch) -> dict[str, int]:
@@ -95,5 +95,5 @@ class Retrieval(Task):
         return {"itc": len(batch), "itm": len(batch)}
 
     def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
-        """Rank the whole split, see `ranks`. The loss is that of the contrast, over all its pictures and captions."""
-        return ranks.evaluate(context, self.itc, self.itm, loader, self.config.candidates, batch, between)
+        """Rank the whole split, see `recall`. The loss is that of the contrast, over all its pictures and captions."""
+        return recall.evaluate(context, self.itc, self.itm, loader, self.config.candidates, batch, between)

@@ -10,7 +10,7 @@ from mtlab.data.converters.vqa_answers import normalise
 ENOUGH = 3  #: of the other people make an answer wholly right
 
 
-def consensus(answer: str, annotators: Sequence[str]) -> float:
+def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
     """Judge an answer against what people answered: leave out each in turn, and average min(1, agreeing others / 3).
 
     All answers are normalised first. Source: Antol et al., ICCV 2015.

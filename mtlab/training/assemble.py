@@ -1,15 +1,12 @@
-"""From a run's configuration to the things it needs: data, sources of features, model, device."""
+"""Builds from a run's configuration all that it needs: data, sources of features, model, device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mtlab.config.check import check_config
 from mtlab.config.nodes import lookup_options
@@ -22,23 +19,19 @@ from mtlab.data.shards.streaming.batch_loader import StreamingLoader
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import Modality
 from mtlab.model.forward import Runtime
-from mtlab.recording import probe
-from mtlab.recording.averages import averages
-from mtlab.recording.trace import EXAMPLES, Trace
 from mtlab.seeding import derive
 from mtlab.tasks.build import TaskModel, build
 from mtlab.towers.base import Features
 from mtlab.towers.build import TowerKind, build_tower, tower_shape
-from mtlab.training.environment import device
-from mtlab.training.evaluate import evaluation_batch
-from mtlab.training.sources import Sources, cached_towers, gather, running, training_batches
+from mtlab.training.environment import choose_device
+from mtlab.training.sources import Sources, cached_towers, make_sources, make_training_loader, towers_to_run
 
 SAMPLE = 256  #: texts and images that channels are standardised by
 
 
 @dataclass(frozen=True)
-class Assembled:
-    """A run, ready to train."""
+class AssembledRun:
+    """A run that is ready to be trained."""
 
     config: Mapping[str, Any]
     seed: int
@@ -55,24 +48,19 @@ class Assembled:
     cut_texts: str | None  #: which texts are too long for the tower, in words
 
     def loader(self, split: Split) -> Loader:
-        """Make the batches of a split, as it is judged."""
+        """Return the batches of a split, as it is evaluated."""
         return self.sources.loader(self.dataset.examples(split))
 
     @property
     def evaluation_batch(self) -> int:
-        """Examples in one forward pass where nothing is learnt."""
-        return evaluation_batch(self.train, self.group.world_size)
-
-    @property
-    def experts(self) -> dict[Modality, int]:
-        """How many levels each tower offers."""
-        return {modality: len(offered) for modality, offered in self.levels.items()}
+        """Examples in one forward pass without gradients."""
+        return evaluation_batch_size(self.train, self.group.world_size)
 
     @property
     def evaluated_splits(self) -> tuple[Split, ...]:
-        """The splits that a trained model is judged on: those whose right answers are known."""
-        judged: tuple[Split, ...] = ("val", "test")
-        return tuple(split for split in judged if split not in self.dataset.hidden(self.dataset.config))
+        """The splits that a trained model is evaluated on: those whose right answers are known."""
+        splits: tuple[Split, ...] = ("val", "test")
+        return tuple(split for split in splits if split not in self.dataset.hidden(self.dataset.config))
 
     @property
     def tower_scales(self) -> dict[str, float]:
@@ -80,7 +68,7 @@ class Assembled:
         return {kind: self.config[kind]["lr_scale"] for kind in ("text", "vision") if self.config[kind]["trainable"]}
 
 
-def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_PROCESS) -> Assembled:
+def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_PROCESS) -> AssembledRun:
     """Build all that a run needs; caches are filled, unless another worker has done so.
 
     Args:
@@ -93,7 +81,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
 
     """
     train = check_config(TrainConfig, config["train"])
-    chosen = device(train.device, group.local_rank, group.local_world_size)
+    chosen = choose_device(train.device, group.local_rank, group.local_world_size)
     runtime = Runtime(chosen, bf16=train.precision == "bf16")
     entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
@@ -103,14 +91,14 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
     if cut is not None:
         print(f"texts {cut}", flush=True)
     cached = cached_towers(config)
-    towers = {kind: build_tower(kind, config[kind]) for kind in running(config, cached)}
-    sources = gather(
+    towers = {kind: build_tower(kind, config[kind]) for kind in towers_to_run(config, cached)}
+    sources = make_sources(
         config,
         dataset,
         dataset.answers,
         towers,
         cached,
-        progress=lambda kind: told(f"expert cache, {kind}"),
+        progress=lambda kind: progress_logger(f"expert cache, {kind}"),
         device=str(runtime.device),
     )
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
@@ -127,7 +115,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
         calibrate(model, dataset, sources, seed)
     if train.checkpoint_activations:
         model.recompute()
-    return Assembled(
+    return AssembledRun(
         config=config,
         seed=seed,
         train=train,
@@ -135,7 +123,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
         record=check_config(RecordConfig, config["record"]),
         dataset=dataset,
         sources=sources,
-        training=training_batches(train, dataset, sources, None if "vision" in cached else towers["vision"]),
+        training=make_training_loader(train, dataset, sources, None if "vision" in cached else towers["vision"]),
         model=model.to(runtime.device),
         runtime=runtime,
         group=group,
@@ -163,27 +151,19 @@ def calibrate(model: TaskModel, dataset: Dataset, sources: Sources, seed: int) -
         model.encoder.calibrate(levels("text", sources.text, texts), levels("vision", sources.vision, images))
 
 
-def told(what: str) -> Callable[[int, int], None]:
-    """Make a progress that prints a line for every tenth of the whole."""
+def evaluation_batch_size(train: TrainConfig, processes: int = 1) -> int:
+    """Choose the examples of one forward pass without gradients: twice what each process fits with them."""
+    return 2 * min(train.micro_batch or train.batch, train.batch // processes)
+
+
+def progress_logger(title: str) -> Callable[[int, int], None]:
+    """Return a callback that prints a line for every tenth of the whole."""
     tenths = -1
 
-    def tell(done: int, whole: int) -> None:
+    def log(done: int, whole: int) -> None:
         nonlocal tenths
         if whole and done * 10 // whole > tenths:
             tenths = done * 10 // whole
-            print(f"{what}: {done} of {whole}", flush=True)
+            print(f"{title}: {done} of {whole}", flush=True)
 
-    return tell
-
-
-def trace_of(run: Assembled, folder: Path) -> Trace:
-    """Make the trace of a run, on evenly spread validation examples."""
-    loader, device = run.loader("val"), run.runtime.device
-    rows = probe.spread(loader.examples, EXAMPLES)
-    look = partial(probe.look, run.model, run.runtime)
-
-    def measure() -> dict[str, Tensor]:
-        with probe.undisturbed(run.model, device):
-            return averages(look, loader, rows, run.evaluation_batch, device, run.experts)
-
-    return Trace(folder / "trace.safetensors", measure, run.levels, len(rows))
+    return log

@@ -22,8 +22,8 @@ PACKAGES = ("mtlab", "torch", "numpy", "timm", "transformers")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  #: of malloc.h
 
 
-def device(wanted: str, number: int = 0, processes: int = 1) -> torch.device:
-    """Choose the device that `train.device` names: `auto` takes CUDA where there is one.
+def choose_device(wanted: str, number: int = 0, processes: int = 1) -> torch.device:
+    """Choose the device that `train.choose_device` names: `auto` takes CUDA where there is one.
 
     Args:
         wanted: auto, cpu, cuda or cuda:N.
@@ -57,8 +57,8 @@ def device(wanted: str, number: int = 0, processes: int = 1) -> torch.device:
     return chosen
 
 
-def state(attempt: int, chosen: torch.device, threads: int, processes: int = 1) -> dict[str, Any]:
-    """Describe this attempt for `state.json`. Versions are read without importing the packages."""
+def describe_attempt(attempt: int, chosen: torch.device, threads: int, processes: int = 1) -> dict[str, Any]:
+    """Describe this attempt for `describe_attempt.json`. Versions are read without importing the packages."""
     return {
         "attempt": attempt,
         "host": socket.gethostname(),
@@ -73,7 +73,7 @@ def state(attempt: int, chosen: torch.device, threads: int, processes: int = 1) 
             # Its own word tells the build too (+cpu, +cu132), on which sums depend; PyPI's metadata do not.
             "torch": str(torch.__version__),
         },
-        "git": git(Path(__file__).parent),
+        "git": read_git(Path(__file__).parent),
     }
 
 
@@ -82,7 +82,7 @@ def device_name(chosen: torch.device) -> str:
     return f"cuda ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else chosen.type
 
 
-def git(folder: Path) -> dict[str, Any] | None:
+def read_git(folder: Path) -> dict[str, Any] | None:
     """Give commit and dirty flag of the working tree that mtlab runs from; None if it is installed."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")

@@ -15,7 +15,7 @@ class DivergedError(Exception):
     """The loss is not a finite number."""
 
 
-def kind(error: BaseException) -> Kind:
+def classify(error: BaseException) -> Kind:
     """Sort an exception by its type."""
     import torch
 
@@ -26,9 +26,9 @@ def kind(error: BaseException) -> Kind:
     return "input" if isinstance(error, UserError) else "bug"
 
 
-def described(error: BaseException, attempt: int) -> dict[str, Any]:
+def describe_failure(error: BaseException, attempt: int) -> dict[str, Any]:
     """Describe an exception for `failure.json`: kind, one line, place, trace, attempt."""
-    found = kind(error)
+    found = classify(error)
     line = " ".join(str(error).split()) or type(error).__name__
     if found == "bug":
         line = f"{type(error).__name__}: {line}"

@@ -12,13 +12,11 @@ from mtlab.data.base import Split
 from mtlab.model.forward import ForwardContext
 from mtlab.recording import averages, probe, tokens
 from mtlab.runs import checkpoints
-from mtlab.tasks.evaluation import Evaluation
-from mtlab.training import interventions
-from mtlab.training.assemble import Assembled
+from mtlab.tasks.evaluation import Evaluation, evaluate
+from mtlab.training import intervention_metrics
+from mtlab.training.assemble import AssembledRun
 from mtlab.training.environment import device_name, peak_memory_mib
-from mtlab.training.evaluate import evaluate
-from mtlab.training.progress import Progress
-from mtlab.training.resume import chosen
+from mtlab.training.resume import Progress, check_best_checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def finish(
-    run: Assembled, progress: Progress, folder: Path, counted: Mapping[str, Any], check: Callable[[], None]
+    run: AssembledRun, progress: Progress, folder: Path, counted: Mapping[str, Any], check: Callable[[], None]
 ) -> dict[str, Any]:
     """Judge a trained run and write all that it leaves, but for `result.json`, which is returned.
 
@@ -45,7 +43,7 @@ def finish(
 
     """
     best = folder / "checkpoints" / "best.safetensors"
-    if not run.group.broadcast_object(run.group.is_main and chosen(best, progress, print)[0]):
+    if not run.group.broadcast_object(run.group.is_main and check_best_checkpoint(best, progress, print)[0]):
         raise checkpoints.CorruptError(f"the best checkpoint, of step {progress.best_step}, is lost")
     tensors, _ = checkpoints.load(best)
     checkpoints.restore(run.model, tensors)
@@ -83,7 +81,7 @@ def finish(
 
 
 def record(
-    run: Assembled, folder: Path, judged: Evaluation, step: int, check: Callable[[], None]
+    run: AssembledRun, folder: Path, judged: Evaluation, step: int, check: Callable[[], None]
 ) -> dict[str, Any] | None:
     """Write what `run.record` asks for of the best checkpoint, in the model now; return what interventions gave.
 
@@ -98,25 +96,25 @@ def record(
     wanted, loader, device = run.record, run.loader("val"), run.runtime.device
     batch, levels, leads = run.evaluation_batch, run.levels, run.group.is_main
     intervened = None
-    with probe.undisturbed(run.model, device):
-        look = partial(probe.look, run.model, run.runtime)
+    with probe.recording_mode(run.model, device):
+        look = partial(probe.record_batch, run.model, run.runtime)
         if wanted.layers or wanted.interventions:
-            rows = probe.spread(loader.examples, averages.EXAMPLES)
-            found = averages.averages(look, loader, rows, batch, device, run.experts, check)
+            rows = probe.sample_evenly(loader.examples, averages.EXAMPLES)
+            found = averages.record_averages(look, loader, rows, batch, device, levels, check)
             if wanted.layers and leads:
-                described = averages.about(found, levels, len(rows)) | {"step": step}
+                described = averages.describe_averages(found, levels, len(rows)) | {"step": step}
                 checkpoints.save(folder / "layers.safetensors", found, described)
             if wanted.interventions:
-                mixing = averages.mixing(found, run.model.encoder.config.cross_layers)
-                intervened = interventions.measure(
+                mixing = averages.weighted_modalities(found, run.model.encoder.config.cross_layers)
+                intervened = intervention_metrics.measure_interventions(
                     run.model, loader, batch, run.runtime, levels, mixing, check, run.group
                 )
         if wanted.tokens and leads:
-            rows = probe.spread(loader.examples, tokens.EXAMPLES)
-            seen = tokens.tokens(look, loader, rows, batch, device)
+            rows = probe.sample_evenly(loader.examples, tokens.EXAMPLES)
+            seen = tokens.record_tokens(look, loader, rows, batch, device)
             examples = [loader.examples[row] for row in rows]
-            told = [judged.words(row, run.dataset.answers) for row in rows]
-            described = tokens.about(run.config, levels, seen, examples, told) | {"step": step}
+            told = [judged.answers_in_words(row, run.dataset.answers) for row in rows]
+            described = tokens.describe_tokens(run.config, levels, seen, examples, told) | {"step": step}
             checkpoints.save(folder / "tokens.safetensors", seen, described)
     return intervened
 

@@ -5,79 +5,66 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from mtlab.config.schema import MetricsConfig, TrainConfig
-from mtlab.data.batches import Batch, Loader, prefetch
-from mtlab.data.shards.streaming.batch_loader import StreamingLoader
-from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from mtlab.data.batches import Batch, prefetch
 from mtlab.errors import UserError, nearest
-from mtlab.model.forward import ForwardContext, Runtime
+from mtlab.model.forward import ForwardContext
 from mtlab.recording.trace import Trace, recorded_steps
 from mtlab.runs import checkpoints
-from mtlab.tasks.build import TaskModel
-from mtlab.training.evaluate import evaluate, evaluation_batch
+from mtlab.tasks.evaluation import evaluate
+from mtlab.training.assemble import AssembledRun
 from mtlab.training.failures import DivergedError
-from mtlab.training.history import History
 from mtlab.training.interrupt import Interrupted, Interrupts
-from mtlab.training.optimisation.optimiser import adamw, gradient_norms, groups, load_state, set_rate, state_tensors
-from mtlab.training.optimisation.schedule import rate
-from mtlab.training.progress import Progress
-from mtlab.training.resume import ANEW, left
+from mtlab.training.metrics_log import MetricsLog
+from mtlab.training.optimisation.optimiser import adamw, gradient_norms, load_state, set_learning_rate, state_tensors
+from mtlab.training.optimisation.parameter_groups import parameter_groups
+from mtlab.training.optimisation.schedule import learning_rate_factor
+from mtlab.training.resume import FROM_START, Progress, read_last_checkpoint
 from mtlab.training.steps import train_step
 
 LOG_EVERY = 20  #: steps; the loss is read from the device no more often
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a run is trained with."""
-
-    model: TaskModel
-    training: Loader | StreamingLoader
-    validation: Loader
-    train: TrainConfig
-    metrics: MetricsConfig
-    runtime: Runtime
-    seed: int
-    tower_scales: Mapping[str, float]  #: learning-rate multiplier of each trained tower
-    trace: Trace | None = None  #: looks at the model at a few steps; of several processes, the leader's alone
-    group: ProcessGroup = SINGLE_PROCESS  #: the processes that train the model together; the leader writes
-
-
 class Loop:
-    """Trains a model from its last checkpoint on, and leaves metrics and checkpoints in the run directory.
+    """Trains a model from its last checkpoint on, and writes metrics and checkpoints to the run directory.
 
     Args:
-        parts: model, data and settings.
+        run: model, data and settings; of several processes the main one writes.
         folder: the run directory.
-        interrupts: asked between steps whether to stop.
+        interrupts: checked between steps.
 
     """
 
-    def __init__(self, parts: Parts, folder: Path, interrupts: Interrupts) -> None:
-        self.parts = parts
+    def __init__(self, run: AssembledRun, folder: Path, interrupts: Interrupts) -> None:
+        self.run = run
         self.interrupts = interrupts
         self.last = folder / "checkpoints" / "last.safetensors"
         self.best = folder / "checkpoints" / "best.safetensors"
-        self.history = History(folder / "metrics.jsonl")
-        self.groups = groups(parts.model, parts.train, parts.tower_scales)
-        self.optimiser = adamw(parts.model, self.groups, parts.train)
-        self.steps = parts.train.length.steps or 0
+        self.metrics_log = MetricsLog(folder / "metrics.jsonl")
+        self.groups = parameter_groups(run.model, run.train, run.tower_scales)
+        self.optimiser = adamw(run.model, self.groups, run.train)
+        self.validation = run.loader("val")
+        self.steps = run.train.length.steps or 0
         self.progress = Progress()
-        self.saved = 0
-        self.traced = recorded_steps(self.steps) if parts.trace else frozenset()
-        self.gradients: dict[str, torch.Tensor] = {}
-        self.losses = torch.zeros((), device=parts.runtime.device)
+        self.saved = 0  #: step of the last checkpoint
+        self.loss_sum = torch.zeros((), device=run.runtime.device)
+        self.gradients: dict[str, Tensor] = {}  #: norms at a recorded step
+        self.trace: Trace | None = None
+        if run.record.trace and run.group.is_main:
+            path, batch = folder / "trace.safetensors", run.evaluation_batch
+            self.trace = Trace(path, run.model, run.runtime, self.validation, batch, run.levels)
+        self.recorded = recorded_steps(self.steps) if self.trace else frozenset()
 
-    def run(self) -> Progress:
+    def train(self) -> Progress:
         """Train to the end.
 
         Raises:
-            Interrupted: a signal asked for it; the last checkpoint is at the last finished step.
+            Interrupted: by a signal; the last checkpoint is at the last finished step.
             DivergedError: a loss is not a finite number.
 
         """
@@ -85,17 +72,17 @@ class Loop:
         with self.interrupts.deferred():
             try:
                 self._train()
-                if self.parts.group.is_main:
-                    self.history.settle(_say)
             except Interrupted:
-                self._save()
-                self.parts.group.barrier()
+                self._save_checkpoint()
+                self.run.group.barrier()
                 raise
+        if self.run.group.is_main:
+            self.metrics_log.verify(_log)
         return self.progress
 
     def _train(self) -> None:
-        progress, train, batches = self.progress, self.parts.train, self._batches()
-        self.parts.model.train()
+        progress, train, batches = self.progress, self.run.train, self._batches()
+        self.run.model.train()
         self._record(0)
         while True:
             self.interrupts.check()
@@ -106,163 +93,154 @@ class Loop:
             if done:
                 self._record(progress.step)
             if self.saved < progress.step and (done or progress.step % train.checkpoint_every == 0):
-                self._save()
+                self._save_checkpoint()
             if done:
                 return
             self._step(next(batches))
-            # At once, so that no checkpoint is ahead of it: the gradient would be lost.
-            if progress.step in self.traced:
+            # At once, so that no checkpoint is ahead of the trace: the gradient would be lost.
+            if progress.step in self.recorded:
                 self._record(progress.step)
 
-    def _record(self, step: int) -> None:
-        """Look at the model as it is after this step, unless that is known already."""
-        trace = self.parts.trace
-        if trace is not None and step == self.progress.step and step not in trace:
-            trace.record(step, self.gradients)
-
     def _step(self, micro_batches: tuple[Batch, ...]) -> None:
-        progress, train, started = self.progress, self.parts.train, time.perf_counter()
-        factor = rate(progress.step, self.steps, train)
-        set_rate(self.optimiser, self.groups, train.lr * factor)
+        run, progress, started = self.run, self.progress, time.perf_counter()
+        rate = run.train.lr * learning_rate_factor(progress.step, self.steps, run.train)
+        set_learning_rate(self.optimiser, self.groups, rate)
         self.gradients = {}
-        self.losses += train_step(
-            self.parts.model,
+        self.loss_sum += train_step(
+            run.model,
             self.optimiser,
             micro_batches,
-            self.parts.runtime,
-            seed=self.parts.seed,
+            run.runtime,
+            seed=run.seed,
             step=progress.step,
-            clip=train.clip,
-            watch=self._watch if progress.step + 1 in self.traced else lambda: None,
-            group=self.parts.group,
+            clip=run.train.clip,
+            on_gradients=self._measure_gradients if progress.step + 1 in self.recorded else None,
+            group=run.group,
         )
         progress.step += 1
         progress.loss_steps += 1
-        log = progress.step % LOG_EVERY == 0 or progress.step == self.steps
-        if log:
-            self._read_losses()
+        logs = progress.step % LOG_EVERY == 0 or progress.step == self.steps
+        if logs:
+            self._read_loss()
         progress.seconds += time.perf_counter() - started
-        if log:
+        if logs:
             progress.train_loss = progress.loss_sum / progress.loss_steps
             progress.loss_sum, progress.loss_steps = 0.0, 0
-            self.losses.zero_()
-            self._tell({"train/loss": progress.train_loss, "train/lr": train.lr * factor})
-
-    def _tell(self, values: Mapping[str, float]) -> None:
-        if self.parts.group.is_main:
-            self.history.add(self.progress.step, self.progress.seconds, values)
-
-    def _watch(self) -> None:
-        self.gradients = gradient_norms(self.groups, self.optimiser.param_groups)
-
-    def _read_losses(self) -> None:
-        """Wait for the device and check what it summed up."""
-        self.progress.loss_sum = self.losses.item()
-        if not math.isfinite(self.progress.loss_sum):
-            raise DivergedError(f"the training loss is {self.progress.loss_sum} at step {self.progress.step}")
+            self.loss_sum.zero_()
+            self._log_metrics({"train/loss": progress.train_loss, "train/lr": rate})
 
     def _validate(self) -> None:
-        parts, progress = self.parts, self.progress
-        self._read_losses()
-        self._align()
-        parts.model.eval()
-        judged = evaluate(
-            ForwardContext(parts.model, parts.runtime, group=parts.group),
-            parts.validation,
-            evaluation_batch(parts.train, parts.group.world_size),
-            self.interrupts.check,
-        )
-        parts.model.train()
-        values = judged.metrics("val")
-        if not math.isfinite(judged.loss):
-            raise DivergedError(f"the validation loss is {judged.loss} at step {progress.step}")
-        if parts.metrics.choose not in values:
-            advice = nearest(parts.metrics.choose, values)
-            raise UserError(f"no metric {parts.metrics.choose!r}; {advice}", key="metrics.choose")
-        self._tell(values)
-        better = progress.update(values[parts.metrics.choose], parts.metrics.mode, parts.train.patience)
-        if better and parts.group.is_main:
-            chosen = {"step": progress.step, "metric": parts.metrics.choose, "value": progress.best}
-            progress.best_checksum = checkpoints.save(self.best, checkpoints.model_tensors(parts.model), chosen)
-        print(self._line(values), flush=True)
+        run, progress, metrics = self.run, self.progress, self.run.metrics
+        self._read_loss()
+        self._synchronise_buffers()
+        run.model.eval()
+        context = ForwardContext(run.model, run.runtime, group=run.group)
+        evaluation = evaluate(context, self.validation, run.evaluation_batch, self.interrupts.check)
+        run.model.train()
+        values = evaluation.metrics("val")
+        if not math.isfinite(evaluation.loss):
+            raise DivergedError(f"the validation loss is {evaluation.loss} at step {progress.step}")
+        if metrics.choose not in values:
+            raise UserError(f"no metric {metrics.choose!r}; {nearest(metrics.choose, values)}", key="metrics.choose")
+        self._log_metrics(values)
+        better = progress.update(values[metrics.choose], metrics.mode, run.train.patience)
+        if better and run.group.is_main:
+            metadata = {"step": progress.step, "metric": metrics.choose, "value": progress.best}
+            progress.best_checksum = checkpoints.save(self.best, checkpoints.model_tensors(run.model), metadata)
+        _log(self._describe(values))
 
-    def _line(self, values: Mapping[str, float]) -> str:
+    def _describe(self, values: Mapping[str, float]) -> str:
         progress = self.progress
         shown = {"train/loss": progress.train_loss, **headline(values)}
         words = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
         words.append(f"best {progress.best or 0:.4f} at {progress.best_step}")
-        words.append(f"{progress.step * self.parts.train.batch / max(progress.seconds, 1e-9):.0f} examples/s")
+        words.append(f"{progress.step * self.run.train.batch / max(progress.seconds, 1e-9):.0f} examples/s")
         return f"step {progress.step}/{self.steps}: {', '.join(words)}"
 
-    def _save(self) -> None:
-        self._read_losses()
-        self._align()
+    def _log_metrics(self, values: Mapping[str, float]) -> None:
+        if self.run.group.is_main:
+            self.metrics_log.add(self.progress.step, self.progress.seconds, values)
+
+    def _read_loss(self) -> None:
+        """Wait for the device, and check the loss that it has summed."""
+        self.progress.loss_sum = self.loss_sum.item()
+        if not math.isfinite(self.progress.loss_sum):
+            raise DivergedError(f"the training loss is {self.progress.loss_sum} at step {self.progress.step}")
+
+    def _measure_gradients(self) -> None:
+        self.gradients = gradient_norms(self.groups, self.optimiser.param_groups)
+
+    def _record(self, step: int) -> None:
+        """Record the model as it is after this step, unless it has been."""
+        if self.trace is not None and step == self.progress.step and step not in self.trace:
+            self.trace.record(step, self.gradients)
+
+    def _save_checkpoint(self) -> None:
+        self._read_loss()
+        self._synchronise_buffers()
         self.saved = self.progress.step
-        if not self.parts.group.is_main:
+        if not self.run.group.is_main:
             return
-        model = {f"model/{name}": tensor for name, tensor in checkpoints.model_tensors(self.parts.model).items()}
+        model = {f"model/{name}": tensor for name, tensor in checkpoints.model_tensors(self.run.model).items()}
         state = {f"optimiser/{key}": held for key, held in state_tensors(self.optimiser, self.groups).items()}
-        checkpoints.save(self.last, model | state | self._recorded(), asdict(self.progress))
+        # Copies of metrics and trace, so that their files can be repaired.
+        trace = {} if self.trace is None else {f"trace/{name}": held for name, held in self.trace.tensors().items()}
+        lines = {"metrics/lines": self.metrics_log.tensor()}
+        checkpoints.save(self.last, model | state | lines | trace, asdict(self.progress))
 
-    def _align(self) -> None:
-        """Take over what the leader's share taught buffers, such as the statistics of a batch norm that is trained."""
-        self.parts.group.broadcast([*self.parts.model.buffers()])
-
-    def _recorded(self) -> dict[str, torch.Tensor]:
-        """Copy metrics and trace, so that their files can be put right when they were damaged."""
-        trace = self.parts.trace.tensors() if self.parts.trace is not None else {}
-        return {"history/lines": self.history.tensor(), **{f"trace/{name}": held for name, held in trace.items()}}
+    def _synchronise_buffers(self) -> None:
+        """Take over the main process's buffers, such as the statistics of a batch norm that is trained."""
+        self.run.group.broadcast([*self.run.model.buffers()])
 
     def _resume(self) -> None:
-        """Go on from the last checkpoint; from the start if there is none, or none that can be gone on from.
+        """Resume from the last checkpoint; start from the beginning if there is none, or none that is intact.
 
-        Of several processes the leader judges what there is, and the others do as it does.
+        Of several processes the main one decides, and the others follow.
         """
-        group = self.parts.group
+        group = self.run.group
         if group.is_main:
-            self._take_up()
+            self._read_checkpoint()
         self.progress = group.broadcast_object(self.progress)
         if not group.is_main and self.progress.step:
             self._restore(checkpoints.load(self.last)[0])
-        group.broadcast([*checkpoints.model_tensors(self.parts.model).values()])  # to the last bit, whatever drew them
+        group.broadcast([*checkpoints.model_tensors(self.run.model).values()])  # to the last bit, whatever drew them
         self.saved = self.progress.step
-        self.losses.fill_(self.progress.loss_sum)
+        self.loss_sum.fill_(self.progress.loss_sum)
 
-    def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        checkpoints.restore(self.parts.model, checkpoints.under("model", tensors))
+    def _read_checkpoint(self) -> None:
+        """Read what an earlier attempt has written, metrics and trace included."""
+        tensors: Mapping[str, Tensor] = {}
+        if (found := read_last_checkpoint(self.last, self.best, _log)) is not None:
+            try:
+                self._restore(found[0])
+            except checkpoints.CorruptError as error:
+                _log(f"{error}: set aside as {checkpoints.set_aside(self.last).name}; {FROM_START}")
+            else:
+                tensors, self.progress = found
+                _log(f"resuming after step {self.progress.step}/{self.steps}")
+        self.metrics_log.restore(tensors.get("metrics/lines"), _log)
+        if self.trace is not None:
+            self.trace.restore(checkpoints.under("trace", tensors), _log)
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        checkpoints.restore(self.run.model, checkpoints.under("model", tensors))
         load_state(self.optimiser, self.groups, checkpoints.under("optimiser", tensors))
 
-    def _take_up(self) -> None:
-        """Take up what an earlier attempt left, metrics and trace included."""
-        found = left(self.last, self.best, _say)
-        try:
-            if found is not None:
-                self._restore(found.tensors)
-                self.progress = found.progress
-                _say(f"resuming after step {self.progress.step}/{self.steps}")
-        except checkpoints.CorruptError as error:
-            found = None
-            _say(f"{error}: set aside as {checkpoints.set_aside(self.last).name}; {ANEW}")
-        recorded = {} if found is None else found.tensors
-        self.history.restore(recorded.get("history/lines"), self.progress.step, _say)
-        if self.parts.trace is not None:
-            self.parts.trace.restore(checkpoints.under("trace", recorded), self.progress.step, _say)
-
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
-        train, ranks, task = self.parts.train, self.parts.group.ranks, self.parts.model.task
+        train, ranks, task = self.run.train, self.run.group.ranks, self.run.model.task
         micro = train.micro_batch or train.batch
         if task.contrasts(task.config, train.batch) is not None:
             micro //= ranks.world_size  # each process has its share of every contrast
-        steps = self.parts.training.steps(self.parts.seed, train.batch, micro, self.progress.step, ranks)
-        if self.parts.runtime.device.type != "cuda":
+        steps = self.run.training.steps(self.run.seed, train.batch, micro, self.progress.step, ranks)
+        if self.run.runtime.device.type != "cuda":
             return steps
         return prefetch(tuple(batch.pin_memory() for batch in micro_batches) for micro_batches in steps)
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, flush=True)
 
 
 def headline(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Choose the metrics to be shown in a line: of no family, and each by its own name alone."""
+    """Choose the metrics that a line shows: those of no family, each once."""
     return {name: value for name, value in metrics.items() if name.count("/") == 1 and not name.endswith("/primary")}

@@ -1,68 +1,91 @@
-"""What an earlier attempt at a run left to go on from, if it is whole; what is damaged is set aside, told, redone."""
+"""Resuming a run: its progress, and reading its last checkpoint. What is damaged is set aside, logged and redone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from torch import Tensor
 
 from mtlab import checksums
 from mtlab.runs import checkpoints
-from mtlab.training.progress import Progress
 
-ANEW = "training starts from the beginning"
-
-
-@dataclass(frozen=True)
-class Left:
-    """A last checkpoint that can be gone on from."""
-
-    tensors: Mapping[str, Tensor]
-    progress: Progress
+FROM_START = "training starts from the beginning"
 
 
-def left(last: Path, best: Path, tell: Callable[[str], None]) -> Left | None:
-    """Read what there is; None if training must start from the beginning.
+@dataclass
+class Progress:
+    """How far a run has come: the metadata of its last checkpoint."""
 
-    The best checkpoint counts as well: a run that has lost it would be judged with other weights than validation chose.
+    step: int = 0  #: optimiser steps done
+    seconds: float = 0.0  #: time spent in them, validation and start-up left out
+    validated: int = 0  #: step of the last validation
+    best: float | None = None  #: value of the choosing metric at `best_step`
+    best_step: int = 0
+    best_checksum: str | None = None  #: of the file of the best checkpoint; known to the main process alone
+    worse: int = 0  #: validations since `best_step`
+    stopped: bool = False  #: by `train.patience`
+    loss_sum: float = 0.0  #: of the steps since the last logged one
+    loss_steps: int = 0
+    train_loss: float | None = None  #: mean over the last logged steps
+
+    def update(self, value: float, mode: Literal["max", "min"], patience: int | None) -> bool:
+        """Take in a validation at `step`; return whether it is the best so far."""
+        self.validated = self.step
+        better = self.best is None or (value > self.best if mode == "max" else value < self.best)
+        if better:
+            self.best, self.best_step, self.best_checksum, self.worse = value, self.step, None, 0
+        else:
+            self.worse += 1
+            self.stopped = patience is not None and self.worse >= patience
+        return better
+
+    def forget_best(self) -> None:
+        """Let the next validation be the best: the weights of the best so far are gone."""
+        self.best, self.best_step, self.best_checksum, self.worse = None, 0, None, 0
+
+
+def read_last_checkpoint(
+    last: Path, best: Path, log: Callable[[str], None]
+) -> tuple[dict[str, Tensor], Progress] | None:
+    """Read what training resumes from; None if it must start from the beginning.
+
+    Without the best checkpoint it must: the run would be evaluated with other weights than validation chose.
 
     Args:
         last: path of the last checkpoint.
         best: path of the best one.
-        tell: is given a line for the log, if something is not as it should be.
+        log: prints a line if something is damaged or lost.
 
     """
     try:
-        tensors, known = checkpoints.load(last)
+        tensors, metadata = checkpoints.load(last)
     except FileNotFoundError:
         return None
     except checkpoints.CorruptError as error:
-        tell(f"{error}: set aside as {checkpoints.set_aside(last).name}; {ANEW}")
+        log(f"{error}: set aside as {checkpoints.set_aside(last).name}; {FROM_START}")
         return None
-    progress = Progress(**known)
-    found, step = chosen(best, progress, tell)
-    if found:
-        return Left(tensors, progress)
+    progress = Progress(**metadata)
+    intact, step = check_best_checkpoint(best, progress, log)
+    if intact:
+        return tensors, progress
     if step > progress.step or not progress.best_step:
         # Written after the last checkpoint by a process that was killed: chosen anew as the steps repeat.
         progress.forget_best()
-        return Left(tensors, progress)
-    tell(f"the best checkpoint so far, of step {progress.best_step}, is lost: {ANEW}")
+        return tensors, progress
+    log(f"the best checkpoint so far, of step {progress.best_step}, is lost: {FROM_START}")
     return None
 
 
-def chosen(best: Path, progress: Progress, tell: Callable[[str], None]) -> tuple[bool, int]:
-    """Tell whether the best checkpoint is the one that validation chose, and its step (0 if none can be read)."""
+def check_best_checkpoint(best: Path, progress: Progress, log: Callable[[str], None]) -> tuple[bool, int]:
+    """Return whether the best checkpoint is the one that validation chose, and its step (0 if it cannot be read)."""
     try:
-        about: Mapping[str, Any] = checkpoints.load(best)[1]
+        metadata: Mapping[str, int] = checkpoints.load(best)[1]
     except FileNotFoundError:
         return False, 0
     except checkpoints.CorruptError as error:
-        tell(f"{error}: set aside as {checkpoints.set_aside(best).name}")
+        log(f"{error}: set aside as {checkpoints.set_aside(best).name}")
         return False, 0
-    step: int = about["step"]
-    known = progress.best_checksum in (None, checksums.read(best))
-    return known and step == progress.best_step and step > 0, step
+    return checksums.read(best) == progress.best_checksum, metadata["step"]

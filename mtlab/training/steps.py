@@ -1,7 +1,4 @@
-"""Running the model on a batch, and one optimiser step over its micro-batches.
-
-Shapes: B examples, A answers, N experts, L tokens, D width.
-"""
+"""One optimiser step over its micro-batches."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ def train_step(
     seed: int,
     step: int,
     clip: float | None,
-    watch: Callable[[], None] = lambda: None,
+    on_gradients: Callable[[], None] | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """Make one optimiser step; the gradient is that of the mean over all examples, however they are split.
@@ -41,8 +38,8 @@ def train_step(
         runtime: where and how precisely.
         seed: the run's.
         step: the optimiser step, from 0.
-        clip: largest norm of the gradient; None: as it is.
-        watch: called when the gradient is known, before it is clipped.
+        clip: largest norm of the gradient; None: not clipped.
+        on_gradients: called when the gradient is known, before it is clipped.
         group: the processes that make this step together; all end with the same weights.
 
     Returns:
@@ -50,41 +47,46 @@ def train_step(
 
     """
     optimiser.zero_grad(set_to_none=True)
-    task = model.task
-    counted = [task.units(given) for given in micro_batches]
-    whole = sum(map(Counter, group.all_gather_objects(counted)), Counter[str]())
-    total = torch.zeros((), device=runtime.device)
-    for micro, (given, units) in enumerate(zip(micro_batches, counted, strict=True)):
-        batch = given.to(runtime.device)
+    units = [{**model.task.units(batch), "auxiliary": len(batch)} for batch in micro_batches]
+    all_units = sum(map(Counter, group.all_gather_objects(units)), Counter[str]())
+    step_loss = torch.zeros((), device=runtime.device)
+    for micro, batch in enumerate(micro_batches):
         seed_dropout(seed, step, micro, rank=group.ranks.rank)
-        losses = task.losses(ForwardContext(model, runtime, MicroStep(seed, step, micro), group=group), batch)
-        if not losses:  # no word happens to be hidden
+        context = ForwardContext(model, runtime, MicroStep(seed, step, micro), group=group)
+        losses = model.task.losses(context, batch.to(runtime.device))
+        if context.auxiliary:
+            losses["auxiliary"] = torch.stack(context.auxiliary).sum()
+        if not losses:  # no word happens to be masked
             continue
-        loss = combined(losses, {name: units[name] / whole[name] for name in losses}, task.weights())
+        shares = {name: units[micro][name] / all_units[name] for name in losses}
+        loss = combine_losses(losses, shares, model.task.weights())
         with runtime.attention():
             loss.backward()
-        total += loss.detach()
+        step_loss += loss.detach()
     parameters = [parameter for each in optimiser.param_groups for parameter in each["params"]]
-    add_up(group, parameters, total)
-    watch()
+    all_reduce_gradients(group, parameters, step_loss)
+    if on_gradients is not None:
+        on_gradients()
     if clip is not None:
         torch.nn.utils.clip_grad_norm_(parameters, clip, foreach=True)
     optimiser.step()
-    return total
+    return step_loss
 
 
-def add_up(group: ProcessGroup, parameters: Sequence[nn.Parameter], total: Tensor) -> None:
-    """Add up gradients and loss over all processes, in place; what none of them learns from stays without gradient."""
-    learnt = group.all_reduce_any([parameter.grad is not None for parameter in parameters])
-    chosen = [parameter for parameter, some in zip(parameters, learnt, strict=True) if some]
-    for parameter in chosen:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    group.all_reduce([*(parameter.grad for parameter in chosen if parameter.grad is not None), total])
+def all_reduce_gradients(group: ProcessGroup, parameters: Sequence[nn.Parameter], loss: Tensor) -> None:
+    """Sum gradients and loss over all processes, in place; a parameter without gradient in all of them stays so."""
+    has_gradient = group.all_reduce_any([parameter.grad is not None for parameter in parameters])
+    gradients = []
+    for parameter, some in zip(parameters, has_gradient, strict=True):
+        if some:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+    group.all_reduce([*gradients, loss])
 
 
-def combined(losses: Mapping[str, Tensor], shares: Mapping[str, float], weights: Mapping[str, float]) -> Tensor:
-    """Sum up losses: each a mean over its share of a step's units, times its weight (1 where none is given)."""
+def combine_losses(losses: Mapping[str, Tensor], shares: Mapping[str, float], weights: Mapping[str, float]) -> Tensor:
+    """Sum losses: each a mean over its share of a step's units, times its weight (1 by default)."""
     parts = [loss * (shares[name] * weights.get(name, 1.0)) for name, loss in losses.items()]
     total: Tensor = sum(parts[1:], parts[0])
     return total

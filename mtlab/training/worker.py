@@ -26,12 +26,12 @@ from mtlab.runs.checkpoints import CorruptError
 from mtlab.runs.lock import LockedError, RunLock
 from mtlab.runs.results import write_result
 from mtlab.training import environment, failures
-from mtlab.training.assemble import assemble, trace_of
+from mtlab.training.assemble import assemble
 from mtlab.training.finish import finish
+from mtlab.training.init_from import find_checkpoint, load_initial_weights
 from mtlab.training.interrupt import Interrupted, Interrupts
-from mtlab.training.loop import Loop, Parts, headline
-from mtlab.training.resume import ANEW
-from mtlab.training.transfer import source, start_from
+from mtlab.training.loop import Loop, headline
+from mtlab.training.resume import FROM_START
 
 
 def train(run_dir: Path, *, plugins: bool = True) -> int:
@@ -54,7 +54,7 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
         return 0
     try:
         with torch_process_group.init_process_group() as group:
-            return train_in(group, run_dir, plugins=plugins)
+            return train_in_group(group, run_dir, plugins=plugins)
     except UserError as error:
         print(f"mtlab: {error}", file=sys.stderr)
         return EXIT_INPUT_ERROR
@@ -63,7 +63,7 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
         return EXIT_PEER_LOST
 
 
-def train_in(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) -> int:
+def train_in_group(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) -> int:
     """Train with the other processes of a group; only the leader prints."""
     with ExitStack() as stack:
         if not group.is_main:
@@ -73,7 +73,7 @@ def train_in(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) -> int
                 raise UserError(
                     "is no run directory (it has no config.json): `mtlab run FILE` makes them", file=run_dir
                 )
-            with Interrupts(group.all_reduce_max) as interrupts, held(run_dir, group):
+            with Interrupts(group.all_reduce_max) as interrupts, hold_lock(run_dir, group):
                 return _attempt(run_dir, group, interrupts, plugins=plugins)
         except LockedError as error:
             if group.is_main:
@@ -91,7 +91,7 @@ def train_in(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) -> int
 
 
 @contextmanager
-def held(run_dir: Path, group: ProcessGroup) -> Iterator[None]:
+def hold_lock(run_dir: Path, group: ProcessGroup) -> Iterator[None]:
     """Hold a run; of several processes the leader does.
 
     Raises:
@@ -130,12 +130,12 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
         try:
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
         except CorruptError as error:  # the best checkpoint was damaged after it was written: going on notices it
-            print(f"{error}: {ANEW}", flush=True)
+            print(f"{error}: {FROM_START}", flush=True)
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
     except torch_process_group.PeerLostError:
         raise
     except Exception as error:
-        failure = failures.described(error, attempt)
+        failure = failures.describe_failure(error, attempt)
         if group.is_first_to_fail():
             if failure["kind"] == "bug":
                 traceback.print_exc()
@@ -155,12 +155,14 @@ def _train(
     plugins: bool,
 ) -> None:
     config, seed = run_config["config"], run_config["seed"]
-    device = environment.device(config["train"]["device"], group.local_rank, group.local_world_size)
+    device = environment.choose_device(config["train"]["device"], group.local_rank, group.local_world_size)
     threads = config["train"]["threads"]
     torch.set_num_threads(threads)
     environment.keep_freed_memory()
     if group.is_main:
-        files.write_json(run_dir / "state.json", environment.state(attempt, device, threads, group.world_size))
+        files.write_json(
+            run_dir / "state.json", environment.describe_attempt(attempt, device, threads, group.world_size)
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
@@ -170,24 +172,12 @@ def _train(
     if problem := describe_uneven_batch(group.world_size, batch, task.contrasts(task.config, batch)):
         raise UserError(problem, key="train.batch")
     if config["init_from"] is not None:
-        path = source(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
-        for line in start_from(run.model, path):
+        path = find_checkpoint(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
+        for line in load_initial_weights(run.model, path):
             print(line, flush=True)
     if run.train.compile:
         run.model.encoder.compile(dynamic=True)
-    parts = Parts(
-        model=run.model,
-        training=run.training,
-        validation=run.loader("val"),
-        train=run.train,
-        metrics=run.metrics,
-        runtime=run.runtime,
-        seed=seed,
-        tower_scales=run.tower_scales,
-        trace=trace_of(run, run_dir) if run.record.trace and group.is_main else None,
-        group=group,
-    )
-    progress = Loop(parts, run_dir, interrupts).run()
+    progress = Loop(run, run_dir, interrupts).train()
     group.barrier()  # until the best checkpoint lies there, which all read now
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
     if group.is_main:

@@ -10,13 +10,15 @@ import torch
 from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.model.forward import Runtime
-from mtlab.resolution import resolve
+from mtlab.resolution.dataset_facts import dataset_facts
+from mtlab.resolution.resolve import resolve
 from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.studies.budget.memory import training_memory
-from mtlab.tasks.base import task_of
+from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import build
 from mtlab.towers.build import KINDS, build_tower, tower_shape
-from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
 
@@ -25,8 +27,8 @@ def resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-config = resolve.resolve(json.loads(sys.argv[1]))
-answers = resolve.sizes(config["data"]).answers
+config = resolve(json.loads(sys.argv[1]))
+answers = dataset_facts(config["data"]).answers
 rehearsed = training_memory(config, answers=answers)
 torch.set_num_threads(1)
 torch.nn.functional.layer_norm(torch.nn.Linear(8, 8)(torch.randn(4, 8)), (8,)).sum().backward()  # load the kernels
@@ -42,11 +44,11 @@ model = build(
     text_tower=towers.get("text"),
     vision_tower=towers.get("vision"),
 ).train()
-optimiser = adamw(model, groups(model, train, dict.fromkeys(towers, 1.0)), train)
+optimiser = adamw(model, parameter_groups(model, train, dict.fromkeys(towers, 1.0)), train)
 for step in range(2):
-    task, options = task_of(config)
+    task, options = lookup_task(config)
     batch = dummy_batch(
-        config, task.wants(options), towers, set(KINDS) - set(towers), train.batch, None, answers, task.images
+        config, task.batch_needs(options), towers, set(KINDS) - set(towers), train.batch, None, answers, task.images
     )
     arithmetic = Runtime(torch.device("cpu"), bf16=train.precision == "bf16")
     train_step(model, optimiser, (batch,), arithmetic, seed=0, step=step, clip=None)

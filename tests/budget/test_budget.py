@@ -11,7 +11,8 @@ import pytest
 
 from mtlab import cli
 from mtlab.managers.base import MODALITIES
-from mtlab.resolution import resolve
+from mtlab.resolution.dataset_facts import dataset_facts
+from mtlab.resolution.resolve import resolve
 from mtlab.studies.budget.executed_flops import count_executed_flops
 from mtlab.studies.budget.flops import count_cost
 from mtlab.studies.budget.memory import ALLOCATOR, training_memory
@@ -31,11 +32,11 @@ TINY: dict[str, Any] = {
 
 
 def config(**sections: Any) -> dict[str, Any]:
-    return resolve.resolve(TINY | sections)
+    return resolve(TINY | sections)
 
 
 def answers(cell: dict[str, Any]) -> int:
-    return resolve.sizes(cell["data"]).answers
+    return dataset_facts(cell["data"]).answers
 
 
 def test_all_of_an_uncached_model_at_full_length_is_what_the_published_arithmetic_counts(

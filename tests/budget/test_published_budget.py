@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mtlab.resolution import resolve
+from mtlab.resolution.defaults import fill_defaults
 from mtlab.studies.budget.dead_weights import dead_weights
 from mtlab.studies.budget.flops import count_cost
 from mtlab.studies.expand import expand
@@ -87,7 +87,7 @@ def test_forward_flops_are_the_authors_at_other_sizes(name: str, size: int, tmp_
 def test_what_is_no_published_model_has_no_dead_weights(tmp_path: Path) -> None:
     config = published(tmp_path, "BT")
     assert dead_weights(config | {"manager": {"name": "mean"}}) is None
-    tiny = resolve.fill_defaults({"text": {"name": "tiny_text"}, "vision": {"name": "tiny_vision"}})
+    tiny = fill_defaults({"text": {"name": "tiny_text"}, "vision": {"name": "tiny_vision"}})
     assert dead_weights(tiny) is None
 
 

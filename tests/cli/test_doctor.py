@@ -1,6 +1,7 @@
 """`mtlab doctor`: complete where all is well, and never silent or broken where something is missing."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,9 +44,16 @@ def test_json_has_the_documented_keys(doctor: Told) -> None:
     assert {row["name"] for row in found["registered"] if row["kind"] == "manager"} >= {"last", "static"}
 
 
-def test_a_cluster_that_does_not_answer_breaks_nothing_here(doctor: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = {"version": "24.11", "partitions": [], "problem": "Unable to contact slurm controller"}
-    monkeypatch.setattr("mtlab.launch.doctor._slurm", lambda: silent)
+def test_a_cluster_that_does_not_answer_breaks_nothing_here(
+    doctor: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in {
+        "sbatch": "echo slurm-wlm 24.11",
+        "sinfo": "echo 'slurm_load_partitions: Unable to contact slurm controller' >&2; exit 1",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     code, out = doctor()
     assert code == 0
     assert "no jobs can be started: Unable to contact slurm controller" in out
@@ -101,6 +109,6 @@ def test_without_torch_it_still_speaks() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    assert "torch cannot tell its devices" in done.stdout
+    assert "torch cannot list its devices" in done.stdout
     assert "mtlab's own entries" in done.stdout
     assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ from mtlab.inference.intervention import load_run
 from mtlab.model.forward import ForwardContext
 from mtlab.runs.find_run import find_run
 from mtlab.runs.store import Store
-from mtlab.training.evaluate import evaluate
+from mtlab.tasks.evaluation import evaluate
 
 STUDY = """
 kind: ablation

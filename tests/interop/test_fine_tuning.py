@@ -13,7 +13,7 @@ from bundles import checkpoint, folder_of, hyperparameters, weights
 from mtlab.errors import UserError
 from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, import_checkpoint
-from mtlab.resolution.resolve import fill_defaults
+from mtlab.resolution.defaults import fill_defaults
 from mtlab.runs.imported_checkpoint import read_imported_config
 from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan

@@ -16,7 +16,7 @@ from mtlab.interop.exporting import export
 from mtlab.interop.families import detect_layout
 from mtlab.interop.importing import STANDARDISATION, ImportOptions, check_shapes, expected_weights, import_checkpoint
 from mtlab.interop.weight_names import UNMAPPED, to_ours, to_theirs, weight_mappings
-from mtlab.resolution.resolve import fill_defaults
+from mtlab.resolution.defaults import fill_defaults
 
 #: Names and shapes of the official models (see tests/golden/README.md); `#` stands for the numbers of layers.
 NAMES = Path(__file__).parents[1] / "golden" / "state_dict_names_base.json"

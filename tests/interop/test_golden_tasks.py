@@ -23,8 +23,8 @@ from mtlab.interop.bundle import Bundle, read_bundle, rebuild
 from mtlab.model.forward import ForwardContext, MicroStep, Runtime
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks import objectives
+from mtlab.tasks.evaluation import evaluate
 from mtlab.tasks.ranking import recall
-from mtlab.training.evaluate import evaluate
 
 GOLDEN = ROOTS[0]
 NAMES = ("bt", "mt_aaue_vector", "mt_saue_scalar")

@@ -11,9 +11,9 @@ from torch import Tensor
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
 from mtlab.managers.base import Aggregated, Modality
-from mtlab.recording.averages import averages
-from mtlab.recording.probe import Seen, spread
-from mtlab.recording.similarity import Similarity
+from mtlab.recording.averages import record_averages
+from mtlab.recording.layer_similarity import LayerSimilarity
+from mtlab.recording.probe import RecordedBatch, sample_evenly
 from mtlab.recording.trace import recorded_steps
 from mtlab.towers.base import Features
 
@@ -34,7 +34,7 @@ def weight(number: int, length: int) -> Tensor:
     return torch.cat([drawn, torch.full((N + P, length - number - 1), 1000.0)], 1)  # padding must not be read
 
 
-def look(batch: Batch) -> Seen:
+def look(batch: Batch) -> RecordedBatch:
     assert isinstance(batch.text, Features)
     assert batch.text.mask is not None
     numbers = batch.text.levels[0][:, 0, 0].long().tolist()
@@ -47,13 +47,13 @@ def look(batch: Batch) -> Seen:
         ("text", 0): Aggregated(hidden, text.unsqueeze(-1).expand(-1, -1, -1, 2), text),
         ("image", 0): Aggregated(hidden, shared, None),
     }
-    return Seen(managers, masks, {}, {("text", 0): torch.tensor(0.5)})  # type: ignore[arg-type]
+    return RecordedBatch(managers, masks, {}, {("text", 0): torch.tensor(0.5)})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch", [1, 4, 100])
 def test_weights_over_real_tokens_alone(batch: int) -> None:
     count = 6
-    found = averages(look, loader(count), range(count), batch, CPU, {"text": N, "image": 2})
+    found = record_averages(look, loader(count), range(count), batch, CPU, {"text": range(N), "image": range(2)})
     each = [weight(n, n + 1).double().numpy() for n in range(count)]
     tokens = np.concatenate(each, 1)
     by_hand = {
@@ -81,7 +81,7 @@ def test_cosine_and_cka_in_batches() -> None:
     one = torch.randn(50, 8) + 100
     two = one @ torch.randn(8, 8) + torch.randn(50, 8)
     outputs = torch.stack([one, two, 3 * one])
-    similarity = Similarity()
+    similarity = LayerSimilarity()
     for part in outputs.split(7, 1):
         similarity.add(part)
     x, y = (each.double().numpy() - each.double().numpy().mean(0) for each in (one, two))
@@ -97,12 +97,12 @@ def test_cosine_and_cka_in_batches() -> None:
 
 def test_examples_are_spread_over_families_and_within_them() -> None:
     examples = [Example(str(n), "", "", 0, f"f{n % 4}") for n in range(400)]
-    chosen = spread(examples, 40)
+    chosen = sample_evenly(examples, 40)
     assert chosen == sorted(set(chosen))
     families = [examples[row].family for row in chosen]
     assert {families.count(f"f{n}") for n in range(4)} == {10}
     assert max(chosen) - min(chosen) > 350
-    assert spread(examples[:7], 40) == list(range(7))
+    assert sample_evenly(examples[:7], 40) == list(range(7))
 
 
 def test_steps_are_spaced_logarithmically_up_to_the_last() -> None:

@@ -23,7 +23,7 @@ def test_the_weights_are_those_that_the_fused_attention_uses() -> None:
     torch.manual_seed(0)
     layer = Attention(D, H, dropout=0.0)
     queries, context, mask = torch.randn(B, L, D), torch.randn(B, M, D), masked([3, 2, 1, 3, 2], M)
-    found, weights = layer.weighed(queries, context, mask)
+    found, weights = layer.forward_with_weights(queries, context, mask)
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, H, L))
     value = layer.key_value(context).chunk(2, -1)[1].view(B, M, H, -1).transpose(1, 2)
     by_hand = layer.out((weights @ value).transpose(1, 2).flatten(2))
@@ -43,7 +43,7 @@ def test_entropy_by_hand(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     with torch.no_grad():
         found = _of_layer(layer, own, other, own_mask, other_mask)
         attended = layer.self_norm(own + layer.self_attention(own, own, own_mask))
-        weights = layer.cross_attention.weighed(attended, other, other_mask)[1].double().numpy()
+        weights = layer.cross_attention.forward_with_weights(attended, other, other_mask)[1].double().numpy()
     entropies = [
         -(weights[b, :, q, :keys] * np.log(weights[b, :, q, :keys])).sum(-1) / np.log(keys)
         for b, keys in enumerate(other_lengths)

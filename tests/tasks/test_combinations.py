@@ -6,7 +6,8 @@ import pytest
 import toys  # noqa: F401 - registers the data sets
 
 from mtlab.errors import UserError
-from mtlab.resolution.resolve import identity, resolve
+from mtlab.resolution.identity import cell_identity
+from mtlab.resolution.resolve import resolve
 
 TEXT, VISION = {"name": "tiny_text"}, {"name": "tiny_vision"}
 
@@ -85,7 +86,7 @@ def test_what_does_not_go_together_is_told_in_one_line(given: dict[str, Any], to
 def test_the_primary_metric_is_the_tasks_own_and_so_is_the_id(task: Any, data: str, metric: str) -> None:
     found = resolve(written(task, data))
     assert found["metrics"]["choose"] == metric
-    assert identity(found).cell == identity(resolve(written(task, data, metric))).cell
+    assert cell_identity(found).cell == cell_identity(resolve(written(task, data, metric))).cell
     by_family = resolve(written(task, data, "val/primary/some"))
     assert by_family["metrics"]["choose"] == f"{metric}/some"
 
@@ -95,13 +96,13 @@ def test_a_circle_of_pairs_is_part_of_the_id_and_a_list_is_what_weighs_one() -> 
     narrow = resolve(
         written({"name": "retrieval", "contrasted": 4}, "toy_captions", train={"batch": 8, "micro_batch": 4})
     )
-    assert identity(whole).cell != identity(narrow).cell
+    assert cell_identity(whole).cell != cell_identity(narrow).cell
     listed, weighed = (
         resolve(written({"name": "pretraining", "objectives": given}, "toy_captions"))
         for given in (["itm", "mlm"], {"mlm": 1, "itm": 1.0})
     )
     assert (
-        identity(listed).cell
-        == identity(weighed).cell
-        == identity(resolve(written("pretraining", "toy_captions"))).cell
+        cell_identity(listed).cell
+        == cell_identity(weighed).cell
+        == cell_identity(resolve(written("pretraining", "toy_captions"))).cell
     )

@@ -15,7 +15,7 @@ from mtlab.tasks import objectives
 from mtlab.tasks.build import build
 from mtlab.tasks.question_answering import QuestionAnswering
 from mtlab.towers.base import Features, TowerShape
-from mtlab.training.transfer import enlarged
+from mtlab.training.init_from import enlarge
 
 TEXT = TowerShape((12, 12), (3, 4), 4, 7, class_token=True, positions=True, vocabulary=30)
 VISION = TowerShape((8, 8), (1, 2), 2, 5, class_token=True, positions=True)
@@ -140,15 +140,15 @@ class TestGate:
                 resolve(written("question_answering", "shapes") | {"vision": node})
 
     def test_old_runs_keep_their_ids(self) -> None:
-        from mtlab.resolution.resolve import identity
+        from mtlab.resolution.identity import cell_identity
 
-        plain = identity(resolve(written("question_answering", "shapes")))
+        plain = cell_identity(resolve(written("question_answering", "shapes")))
         explicit = written({"name": "question_answering", "loss": "cross_entropy"}, "shapes")
         explicit["text"] = {"name": "tiny_text", "gate": False}
-        assert identity(resolve(explicit)).cell == plain.cell
+        assert cell_identity(resolve(explicit)).cell == plain.cell
         assert "gate" not in plain.hashed["config"]["text"]
         explicit["text"] = {"name": "tiny_text", "gate": True}
-        assert identity(resolve(explicit)).cell != plain.cell
+        assert cell_identity(resolve(explicit)).cell != plain.cell
 
 
 class TestObjectives:
@@ -178,10 +178,10 @@ class TestObjectives:
 
 def test_a_checkpoint_grows_with_the_model() -> None:
     name = "encoder.image.embeddings.token_type.weight"
-    assert torch.equal(enlarged(name, torch.ones(1, 4), torch.zeros(2, 4)), torch.ones(2, 4))
+    assert torch.equal(enlarge(name, torch.ones(1, 4), torch.zeros(2, 4)), torch.ones(2, 4))
     positions = torch.randn(1, 1 + 4, 6)
-    grown = enlarged("towers.vision.network.pos_embed", positions, torch.zeros(1, 1 + 9, 6))
+    grown = enlarge("towers.vision.network.pos_embed", positions, torch.zeros(1, 1 + 9, 6))
     assert grown.shape == (1, 10, 6)
     assert torch.equal(grown[:, 0], positions[:, 0])
     other = torch.zeros(3, 4)
-    assert enlarged("encoder.text.pooler.linear.weight", other, torch.zeros(5, 4)) is other
+    assert enlarge("encoder.text.pooler.linear.weight", other, torch.zeros(5, 4)) is other

@@ -11,10 +11,19 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
 from mtlab.managers.base import Experts
-from mtlab.tasks.ranking import disk_cache
-from mtlab.tasks.ranking.disk_cache import Spill
-from mtlab.tasks.ranking.ranks import IMAGES, NEVER, TEXTS, Pairs, Split, candidates, evaluation, ranked
-from mtlab.tasks.ranking.similarity import contrasted, nearest
+from mtlab.tasks.ranking import scratch_file
+from mtlab.tasks.ranking.recall import (
+    IMAGES,
+    NEVER,
+    TEXTS,
+    CandidatePairs,
+    RetrievalSplit,
+    build_evaluation,
+    candidates,
+    rank_candidates,
+)
+from mtlab.tasks.ranking.scratch_file import ScratchFile
+from mtlab.tasks.ranking.similarity import contrast_split, nearest
 from mtlab.towers.base import Features
 
 CPU = torch.device("cpu")
@@ -35,10 +44,10 @@ def units(seed: int, count: int, width: int = 5) -> torch.Tensor:
     return torch.nn.functional.normalize(drawn, dim=1)
 
 
-def every_pair(scores: torch.Tensor) -> tuple[Pairs, np.ndarray]:
+def every_pair(scores: torch.Tensor) -> tuple[CandidatePairs, np.ndarray]:
     """Make all pairs of images and texts candidates, scored by [I, T]."""
     images, texts = np.indices(scores.shape).reshape(2, -1)
-    return Pairs(images, texts), scores.double().numpy().ravel()
+    return CandidatePairs(images, texts), scores.double().numpy().ravel()
 
 
 def test_candidates_are_the_nearest_of_images_and_of_texts_each_pair_once() -> None:
@@ -61,10 +70,10 @@ def test_the_contrast_of_a_split_is_that_of_a_batch_however_it_is_cut(
 
     monkeypatch.setattr(similarity, "CELLS", cells)
     text, image, own = units(0, 4), units(1, 4), torch.arange(4)
-    found = contrasted(text, image, own, torch.tensor(0.07))
+    found = contrast_split(text, image, own, torch.tensor(0.07))
     batch = objectives.similarities(text, image, torch.tensor(0.07))
     assert found.loss == pytest.approx(float(objectives.contrastive(batch)), rel=1e-5)
-    several = contrasted(torch.cat([text, text]), image, torch.cat([own, own]), torch.tensor(0.07))
+    several = contrast_split(torch.cat([text, text]), image, torch.cat([own, own]), torch.tensor(0.07))
     assert several.of_texts[:4].tolist() == pytest.approx(found.of_texts.tolist(), rel=1e-5)
     assert torch.equal(nearest(text, image, 2), (text @ image.T).topk(2).indices)
 
@@ -72,13 +81,13 @@ def test_the_contrast_of_a_split_is_that_of_a_batch_however_it_is_cut(
 def test_ranks_count_the_first_of_equals_and_what_is_no_candidate() -> None:
     image_of = np.array([0, 0, 1])
     pairs, scores = every_pair(torch.tensor([[3.0, 2.0, 3.0], [3.0, 2.5, 1.0]]))
-    found = ranked(pairs, scores, image_of, 2)
+    found = rank_candidates(pairs, scores, image_of, 2)
     assert found.of_texts.tolist() == [1, 2, 2]  # of equal scores the image of smaller number comes first
     assert found.of_images.tolist() == [1, 3]
     assert found.first_of_texts.tolist() == [0, 1, 0]
     assert found.first_of_images.tolist() == [0, 0]
-    few = Pairs(np.array([0, 1, 1]), np.array([2, 0, 1]))
-    lost = ranked(few, np.array([1.0, 1.0, 1.0]), image_of, 2)
+    few = CandidatePairs(np.array([0, 1, 1]), np.array([2, 0, 1]))
+    lost = rank_candidates(few, np.array([1.0, 1.0, 1.0]), image_of, 2)
     assert lost.of_texts.tolist() == [NEVER] * 3
     assert lost.of_images.tolist() == [NEVER] * 2
 
@@ -86,21 +95,21 @@ def test_ranks_count_the_first_of_equals_and_what_is_no_candidate() -> None:
 def test_the_means_of_outcomes_are_the_recalls_though_pictures_have_unequal_numbers_of_captions() -> None:
     image_of = np.array([0, 0, 0, 1, 2, 2, *range(3, 20)])
     loader = captions(image_of.tolist())
-    split = Split.of(loader)
+    split = RetrievalSplit.of(loader)
     pairs, scores = every_pair(torch.randn(20, len(image_of), generator=torch.Generator().manual_seed(3)))
-    found = ranked(pairs, scores, image_of, 20)
-    losses = contrasted(units(0, len(image_of)), units(1, 20), torch.from_numpy(image_of), torch.tensor(0.1))
-    judged = evaluation(loader, split, found, losses)
+    found = rank_candidates(pairs, scores, image_of, 20)
+    losses = contrast_split(units(0, len(image_of)), units(1, 20), torch.from_numpy(image_of), torch.tensor(0.1))
+    judged = build_evaluation(loader, split, found, losses)
     values = judged.metrics("test")
     by_way = {way: np.mean([values[f"test/{way}@{rank}"] for rank in (1, 5, 10)]) for way in ("IR", "TR")}
     assert values[f"test/recall/{IMAGES}"] == pytest.approx(by_way["IR"])
     assert values[f"test/recall/{TEXTS}"] == pytest.approx(by_way["TR"])
     assert values["test/recall"] == pytest.approx((by_way["IR"] + by_way["TR"]) / 2)
     assert judged.ids == [f"i{image}" for image in range(20) for _ in range(2)], "a picture is one replicate"
-    assert judged.listing is not None
-    assert len(judged.listing["id"]) == len(image_of) + 20
-    assert judged.told is not None
-    assert len(judged.told) == len(image_of)
+    assert judged.table is not None
+    assert len(judged.table["id"]) == len(image_of) + 20
+    assert judged.answer_texts is not None
+    assert len(judged.answer_texts) == len(image_of)
 
 
 class TestSpill:
@@ -111,7 +120,7 @@ class TestSpill:
             Experts(torch.randn(2, 4, 3, 5, generator=draw), mask),
             Experts(torch.randn(1, 4, 2, 5, generator=draw), torch.ones(1, 2, dtype=torch.bool)),
         )
-        with Spill(3, tmp_path) as kept:
+        with ScratchFile(3, tmp_path) as kept:
             kept.add([2, 0], given[0])
             kept.add([1], given[1])
             back = kept.read([1, 2], CPU)
@@ -121,23 +130,23 @@ class TestSpill:
             assert torch.equal(back.states[0, :, :2], given[1].states[0])
             assert not back.states[0, :, 2].any()
             half = Experts(given[0].states.bfloat16())
-        with Spill(2, tmp_path) as kept:
+        with ScratchFile(2, tmp_path) as kept:
             kept.add([0, 1], half)
             again = kept.read([1, 0], CPU)
             assert again.mask is None
             assert torch.equal(again.states, half.states.flip(0))
 
     def test_the_file_has_no_name_and_goes_when_it_is_closed(self, tmp_path: Path) -> None:
-        with Spill(1, tmp_path) as kept:
+        with ScratchFile(1, tmp_path) as kept:
             kept.add([0], Experts(torch.zeros(1, 1, 1, 1)))
             assert not list(kept.folder.iterdir())
         with pytest.raises(ValueError, match="closed"):
             kept.read([0], CPU)
 
     def test_too_small_a_disk_is_told_before_it_is_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with Spill(10**9, tmp_path) as kept, pytest.raises(UserError, match="GB of scratch space") as caught:
+        with ScratchFile(10**9, tmp_path) as kept, pytest.raises(UserError, match="GB of scratch space") as caught:
             kept.add([0], Experts(torch.zeros(1, 6, 577, 768)))
         assert "MTLAB_CACHE" in str(caught.value)
-        monkeypatch.setattr(disk_cache, "SPARE", 2**60)
-        with Spill(1, tmp_path) as kept, pytest.raises(UserError, match="scratch space"):
+        monkeypatch.setattr(scratch_file, "SPARE", 2**60)
+        with ScratchFile(1, tmp_path) as kept, pytest.raises(UserError, match="scratch space"):
             kept.add([0], Experts(torch.zeros(1, 1, 1, 1)))

@@ -13,7 +13,7 @@ from mtlab.data.converters.vqa_answers import normalise
 from mtlab.distributed.process_group import SINGLE_PROCESS
 from mtlab.tasks import objectives
 from mtlab.tasks.question_answering import QuestionAnswering
-from mtlab.tasks.vqa_accuracy import consensus
+from mtlab.tasks.vqa_accuracy import vqa_accuracy
 from mtlab.towers.base import Features
 
 ANSWERS = ("red", "blue", "2", "green")
@@ -37,15 +37,15 @@ def by_hand(answer: str, people: Sequence[str]) -> float:
 @pytest.mark.parametrize("agreeing", range(11))
 def test_consensus_is_the_ten_choose_nine_accuracy(agreeing: int) -> None:
     people = [*["Two."] * agreeing, *["three"] * (10 - agreeing)]
-    assert consensus("2", people) == pytest.approx(by_hand("2", people))
-    assert consensus("2", people) == pytest.approx((0, 0.3, 0.6, 0.9, 1)[min(agreeing, 4)])
+    assert vqa_accuracy("2", people) == pytest.approx(by_hand("2", people))
+    assert vqa_accuracy("2", people) == pytest.approx((0, 0.3, 0.6, 0.9, 1)[min(agreeing, 4)])
 
 
 def test_consensus_normalises_both_sides() -> None:
     people = ["a Dog!", "dog", "the dog", *["cat"] * 7]
-    assert consensus("dog", people) == pytest.approx(0.9)
-    assert consensus("A dog", people) == pytest.approx(0.9)
-    assert consensus("bird", people) == 0.0
+    assert vqa_accuracy("dog", people) == pytest.approx(0.9)
+    assert vqa_accuracy("A dog", people) == pytest.approx(0.9)
+    assert vqa_accuracy("bird", people) == 0.0
 
 
 def test_scores_are_targets() -> None:
@@ -102,4 +102,4 @@ def test_accuracy_is_the_official_one_and_score_looks_targets_up() -> None:
     assert judged.primary == "accuracy"
     assert judged.scores["accuracy"].tolist() == pytest.approx([1.0, 0.0, 0.3])
     assert judged.scores["score"].tolist() == pytest.approx([0.6, 0.0, 0.3])
-    assert judged.words(1, ANSWERS) == ("none of the answers", "green")
+    assert judged.answers_in_words(1, ANSWERS) == ("none of the answers", "green")

@@ -12,27 +12,27 @@ from mtlab.training.interrupt import Interrupted, Interrupts
 
 
 def test_auto_takes_what_there_is() -> None:
-    assert environment.device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert environment.device("cpu") == torch.device("cpu")
+    assert environment.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert environment.choose_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", "cuda:x"])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(UserError) as caught:
-        environment.device(name)
+        environment.choose_device(name)
     assert caught.value.key == "train.device"
     assert name in caught.value.problem
 
 
 def test_the_state_names_versions_without_importing() -> None:
-    state = environment.state(3, torch.device("cpu"), 1)
+    state = environment.describe_attempt(3, torch.device("cpu"), 1)
     assert (state["attempt"], state["pid"], state["device"], state["threads"]) == (3, os.getpid(), "cpu", 1)
     assert state["versions"]["python"] == sys.version.split()[0]
     assert state["versions"]["transformers"]
 
 
 def test_no_commit_is_named_outside_of_a_working_tree(tmp_path: Path) -> None:
-    assert environment.git(tmp_path) is None
+    assert environment.read_git(tmp_path) is None
 
 
 def test_a_signal_raises_at_once_or_waits() -> None:

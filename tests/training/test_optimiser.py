@@ -10,7 +10,8 @@ from mtlab.config.schema import TrainConfig
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.training.optimisation.optimiser import ParameterGroup, adamw, groups, load_state, set_rate, state_tensors
+from mtlab.training.optimisation.optimiser import adamw, load_state, set_learning_rate, state_tensors
+from mtlab.training.optimisation.parameter_groups import ParameterGroup, parameter_groups
 
 TRAIN = TrainConfig(lr=1e-2, lr_head=3.0, lr_cross=2.0, lr_layer_weights=10.0, weight_decay=0.1)
 
@@ -39,7 +40,7 @@ def by_name(chosen: tuple[ParameterGroup, ...]) -> dict[str, ParameterGroup]:
 
 def test_every_trained_parameter_is_in_one_group_and_no_frozen_one() -> None:
     model = model_of({"name": "adaptive"}, trained=("text",))
-    chosen = groups(model, TRAIN, {"text": 0.5})
+    chosen = parameter_groups(model, TRAIN, {"text": 0.5})
     listed = [name for group in chosen for name in group.names]
     assert sorted(listed) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
     assert not any(name.startswith("towers.vision") for name in listed)
@@ -66,21 +67,21 @@ def test_every_trained_parameter_is_in_one_group_and_no_frozen_one() -> None:
 )
 def test_which_group_a_parameter_is_in(name: str, part: str, scale: float, decayed: bool) -> None:
     model = model_of({"name": "static"}, trained=("text", "vision"))
-    group = by_name(groups(model, TRAIN, {"text": 0.5, "vision": 0.25}))[name]
+    group = by_name(parameter_groups(model, TRAIN, {"text": 0.5, "vision": 0.25}))[name]
     assert (group.part, group.scale, group.decayed) == (part, scale, decayed)
 
 
 def test_a_frozen_static_manager_trains_no_scores() -> None:
-    chosen = by_name(groups(model_of({"name": "static", "frozen": True}), TRAIN, {}))
+    chosen = by_name(parameter_groups(model_of({"name": "static", "frozen": True}), TRAIN, {}))
     assert "encoder.text.managers.0.score" not in chosen
     assert "encoder.text.managers.1.previous_weight" in chosen
 
 
 def test_rates_and_decay_reach_the_optimiser() -> None:
     model = model_of({"name": "static"})
-    chosen = groups(model, TRAIN, {})
+    chosen = parameter_groups(model, TRAIN, {})
     optimiser = adamw(model, chosen, TRAIN)
-    set_rate(optimiser, chosen, 0.5)
+    set_learning_rate(optimiser, chosen, 0.5)
     for group, described in zip(optimiser.param_groups, chosen, strict=True):
         assert group["lr"] == 0.5 * described.scale
         assert group["weight_decay"] == (0.1 if described.decayed else 0.0)
@@ -91,7 +92,7 @@ def test_the_update_is_that_of_plain_adamw() -> None:
     """Written out by hand, two steps: decoupled decay, bias correction."""
     model = model_of({"name": "mean"})
     train = replace(TRAIN, eps=1e-6)
-    chosen = groups(model, train, {})
+    chosen = parameter_groups(model, train, {})
     optimiser = adamw(model, chosen, train)
     name = "task.head.3.weight"
     parameter = dict(model.named_parameters())[name]
@@ -102,7 +103,7 @@ def test_the_update_is_that_of_plain_adamw() -> None:
         for other in model.parameters():
             other.grad = None
         parameter.grad = gradient
-        set_rate(optimiser, chosen, train.lr)
+        set_learning_rate(optimiser, chosen, train.lr)
         optimiser.step()
         first = beta1 * first + (1 - beta1) * gradient.double()
         second = beta2 * second + (1 - beta2) * gradient.double() ** 2
@@ -119,7 +120,7 @@ def test_state_goes_out_and_back_by_name() -> None:
 
     train = check_config(TrainConfig, {})
     one, two = model_of({"name": "static"}), model_of({"name": "static"})
-    chosen = groups(one, train, {})
+    chosen = parameter_groups(one, train, {})
     first, second = adamw(one, chosen, train), adamw(two, chosen, train)
     stepped(one, first)
     two.load_state_dict(one.state_dict())

@@ -17,9 +17,10 @@ from mtlab.interop.families import detect_layout
 from mtlab.interop.weight_names import UNMAPPED, CheckpointLayout, weight_mappings
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.training.optimisation.official_groups import decayed, part
-from mtlab.training.optimisation.optimiser import adamw, groups
-from mtlab.training.optimisation.schedule import rate
+from mtlab.training.optimisation.official_grouping import is_decayed, official_part
+from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.parameter_groups import parameter_groups
+from mtlab.training.optimisation.schedule import learning_rate_factor
 
 # The published code's tests, on published names.
 NO_DECAY = [
@@ -78,7 +79,9 @@ def test_every_parameter_is_in_its_published_group(case: str) -> None:
     pairs = correspondences(case)
     assert len(pairs) > 600
     wrong = {
-        theirs: ours for theirs, ours in pairs if (part(ours), decayed(ours, clip=True)) != published_group(theirs)
+        theirs: ours
+        for theirs, ours in pairs
+        if (official_part(ours), is_decayed(ours, clip=True)) != published_group(theirs)
     }
     assert wrong == {}
 
@@ -127,11 +130,11 @@ def test_the_groups_are_as_large_as_in_the_released_model() -> None:
     ],
 )
 def test_the_accidents_by_name(name: str, where: str, decays: bool) -> None:
-    assert (part(name), decayed(name, clip=True)) == (where, decays)
+    assert (official_part(name), is_decayed(name, clip=True)) == (where, decays)
 
 
 def test_norms_of_other_vision_towers_are_spared() -> None:
-    assert not decayed("towers.vision.network.blocks.3.norm1.weight", clip=False)
+    assert not is_decayed("towers.vision.network.blocks.3.norm1.weight", clip=False)
 
 
 def small() -> nn.Module:
@@ -149,7 +152,7 @@ def small() -> nn.Module:
 def test_the_groups_reach_the_optimiser_with_their_rates() -> None:
     train = TrainConfig(lr=1e-3, lr_head=50.0, lr_cross=5.0, lr_layer_weights=10.0, grouping="official")
     model = small()
-    chosen = groups(model, train, {"text": 1.0, "vision": 1.0})
+    chosen = parameter_groups(model, train, {"text": 1.0, "vision": 1.0})
     listed = [name for group in chosen for name in group.names]
     assert sorted(listed) == sorted(name for name, _ in model.named_parameters())
     scales = {name: group.scale for group in chosen for name in group.names}
@@ -169,7 +172,9 @@ def test_the_groups_reach_the_optimiser_with_their_rates() -> None:
 def test_the_default_spares_what_the_published_code_decays_by_accident() -> None:
     model = small()
     by_name = {
-        name: group for group in groups(model, TrainConfig(), {"text": 1.0, "vision": 1.0}) for name in group.names
+        name: group
+        for group in parameter_groups(model, TrainConfig(), {"text": 1.0, "vision": 1.0})
+        for name in group.names
     }
     spared = ("scale", "temperature", "score", "norm", "embeddings")
     assert not any(group.decayed for name, group in by_name.items() if any(word in name for word in spared))
@@ -178,11 +183,13 @@ def test_the_default_spares_what_the_published_code_decays_by_accident() -> None
 def test_the_published_schedule() -> None:
     """Linear warm-up from zero over ⌊share · steps⌋, then a polynomial to zero."""
     train = TrainConfig(warmup=0.1, warmup_from_zero=True)
-    assert [rate(step, 105, train) for step in range(11)] == pytest.approx([step / 10 for step in range(11)])
-    assert rate(57, 105, train) == pytest.approx(1 - 47 / 95)
+    assert [learning_rate_factor(step, 105, train) for step in range(11)] == pytest.approx(
+        [step / 10 for step in range(11)]
+    )
+    assert learning_rate_factor(57, 105, train) == pytest.approx(1 - 47 / 95)
     squared = replace(train, power=2.0, end_lr=0.1)
-    assert rate(57, 105, squared) == pytest.approx(0.1 + 0.9 * (1 - 47 / 95) ** 2)
-    assert rate(0, 5, TrainConfig(warmup=0.1, warmup_from_zero=True)) == 1.0  # too short for a warm-up
+    assert learning_rate_factor(57, 105, squared) == pytest.approx(0.1 + 0.9 * (1 - 47 / 95) ** 2)
+    assert learning_rate_factor(0, 5, TrainConfig(warmup=0.1, warmup_from_zero=True)) == 1.0  # too short for a warm-up
 
 
 def test_a_power_of_a_cosine_is_refused() -> None:
@@ -223,4 +230,4 @@ def test_every_name_of_the_released_models() -> None:
             for ours in entry.ours:
                 if not ours.startswith(UNMAPPED):
                     expected = {published_group(name) for name in entry.theirs}
-                    assert {(part(ours), decayed(ours, clip=True))} == expected, (model, ours)
+                    assert {(official_part(ours), is_decayed(ours, clip=True))} == expected, (model, ours)

@@ -2,7 +2,7 @@ from typing import Literal
 
 import pytest
 
-from mtlab.training.progress import Progress
+from mtlab.training.resume import Progress
 
 
 def judged(values: list[float], mode: Literal["max", "min"] = "max", patience: int | None = None) -> Progress:

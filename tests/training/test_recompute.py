@@ -7,24 +7,25 @@ import torch
 from tiny_runs import tiny_config
 
 from mtlab.errors import UserError
-from mtlab.resolution.resolve import identity
+from mtlab.resolution.identity import cell_identity
 from mtlab.studies.budget.memory import training_memory
-from mtlab.training.assemble import Assembled, assemble
-from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.training.assemble import AssembledRun, assemble
+from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
 CLIP = {"name": "clip_vit", "width": 16, "depth": 3, "heads": 2, "patch": 16, "image_size": 32, "layers": "top2"}
 
 
-def run(*, anew: bool, bf16: bool = False, **sections: Any) -> Assembled:
+def run(*, anew: bool, bf16: bool = False, **sections: Any) -> AssembledRun:
     precision = "bf16" if bf16 else "fp32"
     torch.manual_seed(0)  # a trained tower is calibrated with its dropout on
     return assemble(tiny_config(train={"checkpoint_activations": anew, "precision": precision}, **sections), seed=0)
 
 
-def gradients(of: Assembled) -> dict[str, torch.Tensor]:
+def gradients(of: AssembledRun) -> dict[str, torch.Tensor]:
     of.model.train()
-    optimiser = adamw(of.model, groups(of.model, of.train, of.tower_scales), of.train)
+    optimiser = adamw(of.model, parameter_groups(of.model, of.train, of.tower_scales), of.train)
     batches = next(of.training.steps(0, 16, 8))
     loss = train_step(of.model, optimiser, batches, of.runtime, seed=0, step=0, clip=None)
     return {"loss": loss} | {name: p.grad for name, p in of.model.named_parameters() if p.grad is not None}
@@ -52,7 +53,7 @@ def test_less_is_kept_and_the_id_stays(bert: dict[str, Any]) -> None:
     ]
     kept, anew = (training_memory(cell, answers=5).activations for cell in cells)
     assert anew < 0.7 * kept
-    assert identity(cells[0]).cell == identity(cells[1]).cell
+    assert cell_identity(cells[0]).cell == cell_identity(cells[1]).cell
 
 
 def test_a_trained_tower_that_cannot_is_told() -> None:

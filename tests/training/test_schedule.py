@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 
 from mtlab.config.schema import TrainConfig
-from mtlab.training.optimisation.schedule import rate
+from mtlab.training.optimisation.schedule import learning_rate_factor
 
 
 def rates(steps: int, **options: Any) -> list[float]:
-    return [rate(step, steps, TrainConfig(**options)) for step in range(steps)]
+    return [learning_rate_factor(step, steps, TrainConfig(**options)) for step in range(steps)]
 
 
 def test_warm_up_rises_linearly_and_loses_no_step() -> None:

@@ -16,9 +16,10 @@ from mtlab.data.shards.streaming.batch_loader import StreamingLoader
 from mtlab.data.shards.writing.convert import convert
 from mtlab.distributed.ranks import SINGLE_RANK, Ranks
 from mtlab.errors import UserError
-from mtlab.resolution.resolve import identity, resolve
+from mtlab.resolution.identity import cell_identity
+from mtlab.resolution.resolve import resolve
 from mtlab.training import loop
-from mtlab.training.assemble import Assembled, assemble
+from mtlab.training.assemble import AssembledRun, assemble
 from mtlab.training.worker import train
 
 NAMES = {"vqav2": "question_answering", "nlvr2": "reasoning", "flickr30k": "retrieval"}
@@ -56,7 +57,7 @@ def sections(name: str, folder: Path, **more: Any) -> dict[str, Any]:
     return settings
 
 
-def steps(run: Assembled, count: int, start: int = 0, micro: int = 4) -> list[Batch]:
+def steps(run: AssembledRun, count: int, start: int = 0, micro: int = 4) -> list[Batch]:
     batches = run.training.steps(0, 4, micro, start)
     return [batch for _ in range(count) for batch in next(batches)]
 
@@ -213,14 +214,14 @@ def test_images_elsewhere_are_augmented_too_each_time_otherwise_and_the_same_for
 
 def test_an_augmentation_is_part_of_the_id_with_all_of_its_options() -> None:
     def cell(**settings: Any) -> str:
-        return identity(resolve(toy(length={"steps": 10}, **settings))).cell
+        return cell_identity(resolve(toy(length={"steps": 10}, **settings))).cell
 
     assert cell(augment="albef_randaug") == cell(augment={"name": "albef_randaug", "level": 7, "draws": 2})
     assert cell(augment="albef_randaug") != cell(augment={"name": "albef_randaug", "level": 5}) != cell()
     assert cell() == cell(augment=None) == cell(readers=3)
-    hashed = identity(resolve(toy(augment="albef_randaug"))).hashed
+    hashed = cell_identity(resolve(toy(augment="albef_randaug"))).hashed
     assert "transform:albef_randaug" in hashed["versions"]
-    assert "augment" not in identity(resolve(toy())).hashed["config"]["train"]
+    assert "augment" not in cell_identity(resolve(toy())).hashed["config"]["train"]
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,13 @@ from tiny_runs import RunMaker, lines, outcome, stopped_at, tiny_config
 from mtlab.managers.base import Experts
 from mtlab.model.forward import ForwardContext
 from mtlab.runs import checkpoints
-from mtlab.tasks.ranking import ranks
-from mtlab.tasks.ranking.disk_cache import Spill
-from mtlab.training.assemble import Assembled, assemble
-from mtlab.training.evaluate import Evaluation, evaluate
-from mtlab.training.optimisation.optimiser import adamw, groups
+from mtlab.tasks.evaluation import evaluate
+from mtlab.tasks.ranking import recall
+from mtlab.tasks.ranking.scratch_file import ScratchFile
+from mtlab.training.assemble import AssembledRun, assemble
+from mtlab.training.evaluate import Evaluation
+from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 from mtlab.training.worker import train
 
@@ -57,13 +59,13 @@ def sections(name: str, **more: Any) -> dict[str, Any]:
 SHORT = {"length": {"steps": 12}, "batch": 16, "eval_every": 6, "checkpoint_every": 4, "lr": 1e-3}
 
 
-def opened(name: str, **more: Any) -> Assembled:
+def opened(name: str, **more: Any) -> AssembledRun:
     run = assemble(tiny_config(**sections(name, **more)), seed=0)
     run.model.eval()
     return run
 
 
-def judged(run: Assembled, batch: int = 16) -> Evaluation:
+def judged(run: AssembledRun, batch: int = 16) -> Evaluation:
     return evaluate(ForwardContext(run.model, run.runtime), run.loader("val"), batch)
 
 
@@ -99,13 +101,13 @@ def test_the_metrics_of_each_task(make_run: RunMaker) -> None:
             *("mlm_loss", "itm_loss", "itc_loss"),
         },
     }
-    from mtlab.resolution.resolve import metrics
+    from mtlab.resolution.metrics import metric_names
 
     for name, names in expected.items():
         run = opened(name)
         found = judged(run).metrics("val")
         assert {key.split("/")[1] for key in found} == {*names, "loss", "primary"}
-        known = {metric for metric in metrics(run.config) if metric.startswith("val/")}
+        known = {metric for metric in metric_names(run.config) if metric.startswith("val/")}
         assert known == {f"val/{metric}" for metric in (*names, "loss", "primary")}
 
 
@@ -122,7 +124,7 @@ def test_it_goes_on_in_mid_epoch_as_if_nothing_had_happened(name: str, make_run:
 def gradients(name: str, micro: int, **more: Any) -> tuple[float, dict[str, torch.Tensor]]:
     run = opened(name, manager={"noise": 0.0}, **more)
     run.model.train()
-    optimiser = adamw(run.model, groups(run.model, run.train, {}), run.train)
+    optimiser = adamw(run.model, parameter_groups(run.model, run.train, {}), run.train)
     batches = next(run.loader("train").steps(0, 16, micro))
     loss = train_step(run.model, optimiser, batches, run.runtime, seed=0, step=0, clip=None)
     return loss.item(), {key: p.grad.clone() for key, p in run.model.named_parameters() if p.grad is not None}
@@ -175,7 +177,7 @@ def test_negatives_and_hidden_words_depend_on_seed_and_step_alone() -> None:
     def loss(seed: int, number: int) -> float:
         again = opened("mlm+itm_itc")
         again.model.train()
-        optimiser = adamw(again.model, groups(again.model, again.train, {}), again.train)
+        optimiser = adamw(again.model, parameter_groups(again.model, again.train, {}), again.train)
         batches = next(again.loader("train").steps(0, 16, 16))
         torch.manual_seed(torch.seed())
         return train_step(again.model, optimiser, batches, again.runtime, seed=seed, step=number, clip=None).item()
@@ -188,14 +190,14 @@ def test_ranking_holds_as_few_experts_as_it_may(monkeypatch: pytest.MonkeyPatch)
     run = opened("retrieval", data={"name": "toy_captions", "train": 24, "val": 72, "test": 24})
     whole = judged(run)
     held: list[int] = []
-    real = Spill.read
+    real = ScratchFile.read
 
-    def reading(self: Spill, numbers: Sequence[int], device: torch.device) -> Experts:
+    def reading(self: ScratchFile, numbers: Sequence[int], device: torch.device) -> Experts:
         held.append(len(numbers))
         return real(self, numbers, device)
 
-    monkeypatch.setattr(Spill, "read", reading)
-    monkeypatch.setattr(ranks, "BLOCK_BYTES", 5 * 4 * 2 * 17 * 32)  # five pictures; captions are shorter
+    monkeypatch.setattr(ScratchFile, "read", reading)
+    monkeypatch.setattr(recall, "BLOCK_BYTES", 5 * 4 * 2 * 17 * 32)  # five pictures; captions are shorter
     few = judged(run)
     assert 5 in held
     assert max(held) <= 5 * 17 // 5

@@ -10,7 +10,7 @@ from tiny_runs import RunMaker, lines, tiny_config
 from mtlab.errors import UserError
 from mtlab.runs import checkpoints
 from mtlab.training.assemble import assemble
-from mtlab.training.transfer import source, start_from
+from mtlab.training.init_from import find_checkpoint, load_initial_weights
 from mtlab.training.worker import train
 
 
@@ -22,7 +22,7 @@ def test_what_fits_is_loaded_and_the_rest_is_said(tmp_path: Path) -> None:
     before = pupil.state_dict()[kept].clone()
     del given[kept]
     save_file(given, tmp_path / "given.safetensors")
-    said = list(start_from(pupil, tmp_path / "given.safetensors"))
+    said = list(load_initial_weights(pupil, tmp_path / "given.safetensors"))
     after = pupil.state_dict()
     assert torch.equal(after[kept], before)
     changed = [name for name in given if name in after and name != "task.head.3.weight"]
@@ -39,7 +39,7 @@ def test_what_fits_is_loaded_and_the_rest_is_said(tmp_path: Path) -> None:
 def test_a_file_of_which_nothing_fits_is_refused(tmp_path: Path) -> None:
     save_file({"stranger": torch.zeros(1)}, tmp_path / "given.safetensors")
     with pytest.raises(UserError, match="none of its 1 tensors") as caught:
-        list(start_from(assemble(tiny_config(), seed=0).model, tmp_path / "given.safetensors"))
+        list(load_initial_weights(assemble(tiny_config(), seed=0).model, tmp_path / "given.safetensors"))
     assert caught.value.key == "init_from"
 
 
@@ -51,18 +51,18 @@ class Code:
 def test_a_file_that_holds_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"state_dict": Code()}, tmp_path / "given.pt")
     with pytest.raises(UserError, match="code"):
-        list(start_from(assemble(tiny_config(), seed=0).model, tmp_path / "given.pt"))
+        list(load_initial_weights(assemble(tiny_config(), seed=0).model, tmp_path / "given.pt"))
     assert "run!" not in capsys.readouterr().out
 
 
 def test_a_file_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "given.safetensors"
     save_file({"a": torch.zeros(1)}, path)
-    assert source({"checkpoint": str(path), "digest": None}, [], tmp_path) == path
+    assert find_checkpoint({"checkpoint": str(path), "digest": None}, [], tmp_path) == path
     with pytest.raises(UserError, match="has changed since"):
-        source({"checkpoint": str(path), "digest": "0" * 64}, [], tmp_path)
+        find_checkpoint({"checkpoint": str(path), "digest": "0" * 64}, [], tmp_path)
     with pytest.raises(UserError, match="no such checkpoint"):
-        source({"checkpoint": str(tmp_path / "none"), "digest": None}, [], tmp_path)
+        find_checkpoint({"checkpoint": str(tmp_path / "none"), "digest": None}, [], tmp_path)
 
 
 def test_a_child_starts_from_its_parents_best_checkpoint(make_run: RunMaker) -> None:

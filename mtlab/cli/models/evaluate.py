@@ -177,7 +177,7 @@ def _print(judged: EvaluatedRun) -> None:
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)
-        if further := judged.evaluation.further:
+        if further := judged.evaluation.extra_metrics:
             console.print(" · ".join(f"{escape(name)} {value:.4f}" for name, value in further.items()))
     for line in _remarks(judged):
         console.print(escape(line))

@@ -16,12 +16,13 @@ from mtlab.errors import UserError
 from mtlab.model.forward import Runtime
 from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.studies.budget.memory import Memory
-from mtlab.tasks.base import task_of
+from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import build
 from mtlab.towers.build import KINDS, build_tower, tower_shape
-from mtlab.training.environment import device, device_name
-from mtlab.training.optimisation.optimiser import adamw, groups
-from mtlab.training.sources import cached_towers, running
+from mtlab.training.environment import choose_device, device_name
+from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.parameter_groups import parameter_groups
+from mtlab.training.sources import cached_towers, towers_to_run
 from mtlab.training.steps import train_step
 from mtlab.units import si
 
@@ -53,7 +54,7 @@ def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_t
 
     """
     train = check_config(TrainConfig, config["train"])
-    runtime = Runtime(device(train.device), bf16=train.precision == "bf16")
+    runtime = Runtime(choose_device(train.device), bf16=train.precision == "bf16")
     free = _free_bytes(runtime.device)
     if memory.peak > free:
         raise UserError(
@@ -72,8 +73,8 @@ def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_t
 def _timed(config: Mapping[str, Any], train: TrainConfig, runtime: Runtime, answers: int, text_tokens: int) -> Speed:
     examples = train.micro_batch or train.batch
     cached = cached_towers(config)
-    towers = {kind: build_tower(kind, config[kind], weights=False) for kind in running(config, cached)}
-    task, options = task_of(config)
+    towers = {kind: build_tower(kind, config[kind], weights=False) for kind in towers_to_run(config, cached)}
+    task, options = lookup_task(config)
     model = build(
         config,
         tower_shape("text", config["text"]),
@@ -86,8 +87,10 @@ def _timed(config: Mapping[str, Any], train: TrainConfig, runtime: Runtime, answ
     if train.checkpoint_activations:
         model.recompute()
     scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in KINDS if config[kind]["trainable"]}
-    optimiser = adamw(model, groups(model, train, scales), train)
-    batch = dummy_batch(config, task.wants(options), towers, cached, examples, text_tokens, answers, model.task.images)
+    optimiser = adamw(model, parameter_groups(model, train, scales), train)
+    batch = dummy_batch(
+        config, task.batch_needs(options), towers, cached, examples, text_tokens, answers, model.task.images
+    )
 
     def step(number: int) -> None:
         train_step(model, optimiser, (batch,), runtime, seed=0, step=number, clip=train.clip)

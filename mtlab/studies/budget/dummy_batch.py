@@ -11,14 +11,14 @@ from mtlab.data.batches import Batch, MatchingPairs
 from mtlab.data.inputs import TowerInputs
 from mtlab.data.masking import MaskedTexts
 from mtlab.studies.budget.text_length import cut
-from mtlab.tasks.base import Wants
+from mtlab.tasks.base import BatchNeeds
 from mtlab.towers.base import Features, Tower
 from mtlab.towers.build import TowerKind, tower_shape
 
 
 def dummy_batch(
     config: Mapping[str, Any],
-    wants: Wants,
+    wants: BatchNeeds,
     towers: Mapping[TowerKind, Tower[Any]],
     cached: Collection[TowerKind],
     examples: int,

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.studies.budget.text_length import cut
-from mtlab.tasks.base import task_of
+from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import construct
 from mtlab.towers.base import Features, Tower
 from mtlab.towers.build import KINDS, build_tower, tower_shape
@@ -47,8 +47,8 @@ def count_executed_flops(config: Mapping[str, Any], *, answers: int, text_tokens
     """
     shapes = {kind: tower_shape(kind, config[kind]) for kind in KINDS}
     lengths = {"text": text_tokens, "vision": shapes["vision"].tokens}
-    task, options = task_of(config)
-    often, hidden, cached = task.work(options), task.wants(options).mask_share, cached_towers(config)
+    task, options = lookup_task(config)
+    often, hidden, cached = task.pass_counts(options), task.batch_needs(options).mask_share, cached_towers(config)
     read = {"text": often.texts, "vision": often.images}
     with torch.device("meta"):
         model = construct(config, shapes["text"], shapes["vision"], answers=answers)

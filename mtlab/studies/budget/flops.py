@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlab.tasks.base import task_of
+from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import TaskModel, construct
 from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.towers.build import KINDS, TowerKind, build_tower, tower_digest, tower_node, tower_shape
@@ -108,8 +108,8 @@ def count_cost(config: Mapping[str, Any], *, answers: int) -> ModelCost:
     """
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
     built = json.dumps({part: config[part] for part in ("manager", "model", "task")}, sort_keys=True)
-    task, options = task_of(config)
-    fusion, often = _fusion_cost(built, text, vision, answers), task.work(options)
+    task, options = lookup_task(config)
+    fusion, often = _fusion_cost(built, text, vision, answers), task.pass_counts(options)
     towers = {kind: tower_cost(kind, config[kind]) for kind in KINDS}
     trained = {kind for kind in KINDS if config[kind].get("trainable")}
     inputs: dict[TowerKind, int] = {"text": 1, "vision": fusion.images}
@@ -191,7 +191,7 @@ def fusion_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
     ]
     tokens = {"text": text.tokens, "image": vision.tokens}
     spared = sum(
-        manager.spared_flops(tokens[own], tokens["image" if own == "text" else "text"])
+        manager.skipped_flops(tokens[own], tokens["image" if own == "text" else "text"])
         for (own, _), manager in model.encoder.managers()
     )
     return _counted(lambda: model(*given)) + model.task.images * spared

@@ -22,12 +22,12 @@ from mtlab.managers.base import Experts
 from mtlab.model.encoder import Key
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.studies.budget.dummy_batch import dummy_batch
-from mtlab.tasks.base import task_of
+from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import construct
 from mtlab.towers.base import Features
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.training.sources import cached_towers, running
-from mtlab.training.steps import combined
+from mtlab.training.sources import cached_towers, towers_to_run
+from mtlab.training.steps import combine_losses
 
 MOMENTS = 2  #: tensors that AdamW keeps for each trained parameter
 ALLOCATOR = 1.1  #: measured: gaps between blocks and the kernels' own buffers add about a tenth
@@ -93,9 +93,9 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
     train = config["train"]
     examples = train["micro_batch"] or train["batch"]
     cached = cached_towers(config)
-    task, options = task_of(config)
+    task, options = lookup_task(config)
     with torch.device("meta"):  # some towers ask for numbers as they are built, which fake tensors have not
-        towers = {kind: build_tower(kind, config[kind], weights=False) for kind in running(config, cached)}
+        towers = {kind: build_tower(kind, config[kind], weights=False) for kind in towers_to_run(config, cached)}
         model = construct(
             config,
             tower_shape("text", config["text"]),
@@ -114,11 +114,11 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
         parameters = tally.live
         with tally:
             batch = dummy_batch(
-                config, task.wants(options), towers, cached, examples, text_length, answers, model.task.images
+                config, task.batch_needs(options), towers, cached, examples, text_length, answers, model.task.images
             )
             runtime = Runtime(torch.device("cpu"), bf16=train["precision"] == "bf16")
             losses = model.task.losses(_Rehearsal(model, runtime), batch)
-            loss = combined(losses, dict.fromkeys(losses, 1.0), model.task.weights())
+            loss = combine_losses(losses, dict.fromkeys(losses, 1.0), model.task.weights())
             kept = tally.live - parameters
             with runtime.attention():
                 loss.backward()
@@ -146,10 +146,10 @@ def _to_fake(model: nn.Module) -> None:
 class _Rehearsal(ForwardContext):
     """A forward context whose random numbers are names alone."""
 
-    def generator(self) -> torch.Generator:
+    def negatives_generator(self) -> torch.Generator:
         return torch.Generator()
 
-    def _noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:  # noqa: ARG002 - all passes alike
+    def draw_noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:  # noqa: ARG002 - all passes alike
         return {key: torch.empty(shape) for key, (shape, _) in self.model.encoder.noise_shapes(text, image).items()}
 
 

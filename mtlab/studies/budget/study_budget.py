@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtlab.errors import UserError
-from mtlab.resolution import resolve
+from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.studies.budget.calibration import Speed, calibrate
 from mtlab.studies.budget.dead_weights import dead_weights
@@ -19,7 +19,7 @@ from mtlab.studies.cells import Cell
 from mtlab.studies.cost_cache import architecture_digest
 from mtlab.studies.plan import Plan
 from mtlab.studies.plan_status import CHECKPOINTS
-from mtlab.tasks.base import task_of
+from mtlab.tasks.base import lookup_task
 from mtlab.towers.build import tower_shape
 from mtlab.towers.loading.disk_cache import cached, library_version
 
@@ -117,7 +117,7 @@ def device_hours(executed: float, tflops: float) -> float:
 
 def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | UserError]) -> RowBudget:
     config, train = cell.config, cell.config["train"]
-    size, shape = resolve.sizes(config["data"]), text_length(config)
+    size, shape = dataset_facts(config["data"]), text_length(config)
     key = {
         "architecture": architecture_digest(config),
         "tokens": shape.tokens,
@@ -133,7 +133,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
     )
     speed = _speed(config, memory, shape, size.answers, speeds) if timed else None
     validations = math.ceil(cell.steps / train["eval_every"])
-    task, options = task_of(config)
+    task, options = lookup_task(config)
     judged = validations * size.examples["val"] + size.examples["test"]
     fused = validations * task.fusions_to_evaluate(options, size.examples["val"])
     fused += task.fusions_to_evaluate(options, size.examples["test"])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mtlab.data.batches import training_rows
-from mtlab.resolution import resolve
+from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
 from mtlab.towers.loading.disk_cache import cached
 
@@ -35,8 +35,8 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
 
     """
     longest = tower_shape("text", config["text"]).tokens
-    data = resolve.entry("data", config["data"])
-    if data.cls.digest(resolve.options("data", config["data"])) is None:
+    data = node_entry("data", config["data"])
+    if data.cls.digest(node_options("data", config["data"])) is None:
         return TextLength(longest, "the tower's limit: the data set cannot be read here")
     if tower_digest("text", config["text"]) is None:
         return TextLength(longest, "the tower's limit: its tokeniser is not on this disk")
@@ -49,7 +49,7 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
 
 def _measured(config: Mapping[str, Any]) -> int:
     train = config["train"]
-    dataset = resolve.entry("data", config["data"]).cls(resolve.options("data", config["data"]))
+    dataset = node_entry("data", config["data"]).cls(node_options("data", config["data"]))
     examples = dataset.sample("train", BATCHES * train["batch"])
     with torch.device("meta"):
         tower = build_tower("text", config["text"], weights=False)

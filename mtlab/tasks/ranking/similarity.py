@@ -15,7 +15,7 @@ CELLS = 2**24  #: similarities that are held at once
 
 
 @dataclass(frozen=True)
-class Contrasted:
+class SplitContrast:
     """The contrast of a whole split, in nats, as if it were one batch of training."""
 
     of_texts: Tensor  #: of each text against all images, [T]
@@ -33,7 +33,7 @@ def nearest(queries: Tensor, others: Tensor, count: int) -> Tensor:
     return torch.cat(found)
 
 
-def contrasted(text: Tensor, image: Tensor, image_of: Tensor, temperature: Tensor) -> Contrasted:
+def contrast_split(text: Tensor, image: Tensor, image_of: Tensor, temperature: Tensor) -> SplitContrast:
     """Contrast all texts with all images.
 
     Args:
@@ -47,7 +47,7 @@ def contrasted(text: Tensor, image: Tensor, image_of: Tensor, temperature: Tenso
     of_texts = _log_sums(text, image, temperature) - own
     counts = torch.bincount(image_of, minlength=len(image))
     mean_own = torch.zeros_like(counts, dtype=own.dtype).index_add(0, image_of, own) / counts
-    return Contrasted(of_texts, _log_sums(image, text, temperature) - mean_own)
+    return SplitContrast(of_texts, _log_sums(image, text, temperature) - mean_own)
 
 
 def _log_sums(queries: Tensor, others: Tensor, temperature: Tensor) -> Tensor:

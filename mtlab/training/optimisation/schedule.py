@@ -7,7 +7,7 @@ import math
 from mtlab.config.schema import TrainConfig
 
 
-def rate(step: int, steps: int, train: TrainConfig) -> float:
+def learning_rate_factor(step: int, steps: int, train: TrainConfig) -> float:
     """Give the learning rate of a step as a share of the peak.
 
     It rises linearly over the first `train.warmup` of the steps (none is lost at a rate of 0, unless

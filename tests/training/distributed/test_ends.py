@@ -23,7 +23,7 @@ from mtlab.errors import UserError
 from mtlab.launch.exit_status import ExitStatus, classify_exit
 from mtlab.launch.local import LocalPool, default_workers
 from mtlab.launch.workers import worker_command, worker_environment
-from mtlab.training.environment import device
+from mtlab.training.environment import choose_device
 
 TORCHRUN = {
     "RANK": "0",
@@ -195,13 +195,13 @@ def test_a_launchers_workers_are_none_of_torchruns(monkeypatch: pytest.MonkeyPat
 def test_each_process_takes_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [device("auto", number, 2) for number in (0, 1)] == [torch.device("cuda:0"), torch.device("cuda:1")]
-    assert device("cuda", 1, 2) == torch.device("cuda:1")
-    assert device("cpu", 1, 2) == torch.device("cpu")
+    assert [choose_device("auto", number, 2) for number in (0, 1)] == [torch.device("cuda:0"), torch.device("cuda:1")]
+    assert choose_device("cuda", 1, 2) == torch.device("cuda:1")
+    assert choose_device("cpu", 1, 2) == torch.device("cpu")
     with pytest.raises(UserError, match=r"train.device: 3 processes need 3 GPUs, there are 2 here"):
-        device("auto", 0, 3)
+        choose_device("auto", 0, 3)
     with pytest.raises(UserError, match=r"train.device: cuda:1 is one GPU"):
-        device("cuda:1", 0, 2)
+        choose_device("cuda:1", 0, 2)
 
 
 def test_each_run_gets_as_many_gpus_as_it_has_processes(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_each_run_gets_as_many_gpus_as_it_has_processes(tmp_path: Path) -> None:
     script = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
 
     async def launched() -> list[str]:
-        pool = LocalPool(3, ("0", "1", "2", "3"), lambda _: [sys.executable, "-c", script], each=2)
+        pool = LocalPool(3, ("0", "1", "2", "3"), lambda _: [sys.executable, "-c", script], gpus_per_run=2)
         folders = [tmp_path / name for name in "abc"]
         for folder in folders:
             folder.mkdir()

@@ -22,16 +22,16 @@ from mtlab.data.batches import Batch
 from mtlab.data.inputs import map_tensors
 from mtlab.distributed import torch_process_group
 from mtlab.distributed.process_group import ProcessGroup
-from mtlab.tasks.ranking import ranks
+from mtlab.tasks.ranking import recall
 from mtlab.training import loop, worker
-from mtlab.training.assemble import Assembled
+from mtlab.training.assemble import AssembledRun
 
 
 def double(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def assembled_double(assemble: Callable[..., Assembled], *given: Any) -> Assembled:
+def assembled_double(assemble: Callable[..., AssembledRun], *given: Any) -> AssembledRun:
     run = assemble(*given)
     run.model.double()
     return run
@@ -49,7 +49,7 @@ def step_double(make: Callable[..., Tensor], *given: Any, **named: Any) -> Tenso
 class DoubleLoop(loop.Loop):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.losses = self.losses.double()
+        self.kills = self.kills.double()
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def in_double() -> Iterator[None]:
     with (
         mock.patch.object(loop, "LOG_EVERY", 1),
         mock.patch.object(Batch, "to", lambda self, _: self._each(double)),
-        mock.patch.object(ranks, "moved", lambda given, _: map_tensors(given, double)),
+        mock.patch.object(recall, "moved", lambda given, _: map_tensors(given, double)),
         mock.patch.object(loop, "train_step", partial(step_double, loop.train_step)),
         mock.patch.object(worker, "assemble", partial(assembled_double, worker.assemble)),
         mock.patch.object(worker, "Loop", DoubleLoop),
@@ -89,8 +89,8 @@ def train(group: ProcessGroup, argument: str) -> int:
         return code - 128 - signal.SIGTERM
     if precision == "double":
         with in_double():
-            return worker.train_in(group, Path(folder))
-    return worker.train_in(group, Path(folder))
+            return worker.train_in_group(group, Path(folder))
+    return worker.train_in_group(group, Path(folder))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from mtlab.managers.base import Experts
 SPARE = 2**30  #: bytes that are left free on the disk
 
 
-class Spill:
+class ScratchFile:
     """Items by number, each with its experts. The file has no name: it is gone when it is closed, whatever happens.
 
     Args:

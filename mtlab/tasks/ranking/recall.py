@@ -23,8 +23,8 @@ from mtlab.managers.base import Modality
 from mtlab.model.layers import full
 from mtlab.tasks.evaluation import Evaluation, Floats
 from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
-from mtlab.tasks.ranking.disk_cache import Spill
-from mtlab.tasks.ranking.similarity import Contrasted, contrasted, nearest
+from mtlab.tasks.ranking.scratch_file import ScratchFile
+from mtlab.tasks.ranking.similarity import SplitContrast, contrast_split, nearest
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Loader
@@ -41,7 +41,7 @@ NEVER = np.iinfo(np.int64).max  #: rank of what is no candidate
 
 
 @dataclass(frozen=True)
-class Split:
+class RetrievalSplit:
     """Pictures and captions, by number: pictures as they first occur."""
 
     images: tuple[str, ...]  #: their keys
@@ -49,7 +49,7 @@ class Split:
     image_of: Numbers  #: of each text, [T]
 
     @classmethod
-    def of(cls, loader: Loader) -> Split:
+    def of(cls, loader: Loader) -> RetrievalSplit:
         """Gather those of a split: each example is a caption."""
         numbers: dict[str, int] = {}
         image_of = [numbers.setdefault(example.image, len(numbers)) for example in loader.examples]
@@ -58,7 +58,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class CandidatePairs:
     """The candidates, each once."""
 
     images: Numbers  #: [P]
@@ -66,12 +66,12 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search gave."""
 
     texts: Tensor  #: of the contrast, unit vectors [T, d]
     images: Tensor  #: [I, d]
-    pairs: Pairs
+    pairs: CandidatePairs
     scores: Floats  #: of the pairs, by matching: the logit of "they belong together", [P]
 
 
@@ -106,11 +106,13 @@ def evaluate(
         between: called before each (an interruption may raise from here).
 
     """
-    split = Split.of(loader)
+    split = RetrievalSplit.of(loader)
     found = search(context, contrast, match, loader, split, count, batch, between)
     own = torch.from_numpy(split.image_of).to(context.device)
-    losses = contrasted(found.texts, found.images, own, contrast.temperature.clamp(*TEMPERATURES))
-    return evaluation(loader, split, ranked(found.pairs, found.scores, split.image_of, len(split.images)), losses)
+    losses = contrast_split(found.texts, found.images, own, contrast.temperature.clamp(*TEMPERATURES))
+    return build_evaluation(
+        loader, split, rank_candidates(found.pairs, found.scores, split.image_of, len(split.images)), losses
+    )
 
 
 def search(
@@ -118,13 +120,13 @@ def search(
     contrast: ContrastiveHead,
     match: MatchingHead,
     loader: Loader,
-    split: Split,
+    split: RetrievalSplit,
     count: int,
     batch: int,
     between: Callable[[], None],
-) -> Found:
+) -> SearchResult:
     """Find candidates and look at them; arguments as of `evaluate`."""
-    with Spill(len(split.texts)) as texts, Spill(len(split.images)) as images:
+    with ScratchFile(len(split.texts)) as texts, ScratchFile(len(split.images)) as images:
         by_length = sorted(range(len(split.texts)), key=lambda row: (len(split.texts[row]), row))
         words = [split.texts[row] for row in by_length]
         text = _read(context, "text", words, by_length, loader.text.fetch, contrast, texts, batch, between)
@@ -132,7 +134,7 @@ def search(
         image = _read(context, "image", split.images, rows, loader.image.fetch, contrast, images, batch, between)
         context.group.broadcast([text, image])  # or the last bit of a likeness might give processes other candidates
         pairs = candidates(text, image, count)
-        return Found(text, image, pairs, _matched(context, match, pairs, texts, images, batch, between))
+        return SearchResult(text, image, pairs, _matched(context, match, pairs, texts, images, batch, between))
 
 
 def _read(
@@ -142,7 +144,7 @@ def _read(
     numbers: Sequence[int],
     fetch: Callable[[Sequence[str]], TowerInputs],
     contrast: ContrastiveHead,
-    spill: Spill,
+    spill: ScratchFile,
     batch: int,
     between: Callable[[], None],
 ) -> Tensor:
@@ -164,7 +166,7 @@ def _read(
     return found
 
 
-def candidates(text: Tensor, image: Tensor, count: int) -> Pairs:
+def candidates(text: Tensor, image: Tensor, count: int) -> CandidatePairs:
     """Pair each image with its nearest texts and each text with its nearest images, by unit vectors [T, d], [I, d]."""
     of_images = nearest(image, text, count).cpu().numpy()  # [I, k]
     of_texts = nearest(text, image, count).cpu().numpy()  # [T, k]
@@ -177,15 +179,15 @@ def candidates(text: Tensor, image: Tensor, count: int) -> Pairs:
             ]
         )
     )
-    return Pairs(codes // texts, codes % texts)
+    return CandidatePairs(codes // texts, codes % texts)
 
 
 def _matched(
     context: ForwardContext,
     head: MatchingHead,
-    pairs: Pairs,
-    texts: Spill,
-    images: Spill,
+    pairs: CandidatePairs,
+    texts: ScratchFile,
+    images: ScratchFile,
     batch: int,
     between: Callable[[], None],
 ) -> Floats:
@@ -217,12 +219,12 @@ def _groups(rows: Numbers, keys: Numbers) -> Iterator[Numbers]:
     yield from np.split(rows[order], ends)
 
 
-def _several(spill: Spill) -> int:
+def _several(spill: ScratchFile) -> int:
     """Tell how many items are held at once."""
     return max(1, BLOCK_BYTES // spill.item_bytes)
 
 
-def ranked(pairs: Pairs, scores: Floats, image_of: Numbers, images: int) -> Ranked:
+def rank_candidates(pairs: CandidatePairs, scores: Floats, image_of: Numbers, images: int) -> Ranked:
     """Rank the candidates of each text and each image by their scores, the first of equals by number.
 
     Args:
@@ -256,7 +258,7 @@ def recalls(found: Ranked) -> dict[str, float]:
     return {f"{way}@{rank}": float((ranks[way] <= rank).mean()) for way in ranks for rank in RANKS}
 
 
-def evaluation(loader: Loader, split: Split, found: Ranked, losses: Contrasted) -> Evaluation:
+def build_evaluation(loader: Loader, split: RetrievalSplit, found: Ranked, losses: SplitContrast) -> Evaluation:
     """Write down what came of a split: two outcomes for each image, as its captions are no independent examples.
 
     One is how well the image is found by its captions, weighted so that the mean over images is that over captions; the
@@ -273,9 +275,9 @@ def evaluation(loader: Loader, split: Split, found: Ranked, losses: Contrasted) 
         ids=[key for key in split.images for _ in (IMAGES, TEXTS)],
         families=[IMAGES, TEXTS] * images,
         scores={"recall": outcomes.ravel()},
-        told=[("its image", _came(rank)) for rank in found.of_texts.tolist()],
-        further=recalls(found),
-        listing={
+        answer_texts=[("its image", _came(rank)) for rank in found.of_texts.tolist()],
+        extra_metrics=recalls(found),
+        table={
             "family": [IMAGES] * texts + [TEXTS] * images,
             "id": [example.id for example in examples] + list(split.images),
             "image": [example.image for example in examples] + list(split.images),

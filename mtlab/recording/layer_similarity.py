@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-class Similarity:
+class LayerSimilarity:
     """Adds up over batches what cosine and CKA are made of."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from mtlab.towers.loading.weights import read_tensors
 HEADS = "task."  #: how the names of a task's heads start
 
 
-def source(init_from: Mapping[str, Any], parents: list[Mapping[str, Any]], cells: Path) -> Path:
+def find_checkpoint(init_from: Mapping[str, Any], parents: list[Mapping[str, Any]], cells: Path) -> Path:
     """Find the file, or folder of an imported checkpoint, to start from.
 
     Args:
@@ -43,13 +43,13 @@ def source(init_from: Mapping[str, Any], parents: list[Mapping[str, Any]], cells
     path = Path(init_from["checkpoint"])
     if not path.is_file() and not is_imported_checkpoint(path):
         raise UserError("no such checkpoint", file=path, key="init_from")
-    if init_from.get("digest") not in (None, digest(path)):
+    if init_from.get("digest") not in (None, digest_checkpoint(path)):
         raise UserError("has changed since the study was planned: plan it again", file=path, key="init_from")
     return path
 
 
 @torch.no_grad()
-def start_from(model: VisionLanguageModel, path: Path) -> Iterator[str]:
+def load_initial_weights(model: VisionLanguageModel, path: Path) -> Iterator[str]:
     """Load what has the same name and shape; say, line by line, what was and what was not.
 
     Raises:
@@ -57,7 +57,7 @@ def start_from(model: VisionLanguageModel, path: Path) -> Iterator[str]:
 
     """
     given, own = _read(path), checkpoints.model_tensors(model)
-    given = {name: enlarged(name, tensor, own[name]) if name in own else tensor for name, tensor in given.items()}
+    given = {name: enlarge(name, tensor, own[name]) if name in own else tensor for name, tensor in given.items()}
     fitting = [name for name in own if name in given and given[name].shape == own[name].shape]
     if not fitting:
         example = next(iter(given))
@@ -93,7 +93,7 @@ def _frozen(prefix: str, kind: str, left: list[str]) -> Generator[str, None, lis
     return other
 
 
-def enlarged(name: str, given: Tensor, own: Tensor) -> Tensor:
+def enlarge(name: str, given: Tensor, own: Tensor) -> Tensor:
     """Fit a weight to a model for more: more pictures to a text, or pictures of another size; as published.
 
     The token type of a second picture starts as that of the first; a vision tower's positions are interpolated, see
@@ -107,7 +107,7 @@ def enlarged(name: str, given: Tensor, own: Tensor) -> Tensor:
     return given
 
 
-def digest(path: Path) -> str:
+def digest_checkpoint(path: Path) -> str:
     """Identify a checkpoint by content: a file, or the folder of an imported one.
 
     Raises:

@@ -23,7 +23,7 @@ _EXPERT_NORM = re.compile(r"encoder\.(text|image)\.managers\.\d+\.previous_norm\
 _BASE_RATE = re.compile(r"encoder\.(text|image)\.(embeddings|gate)\.")
 
 
-def part(name: str) -> Part:
+def official_part(name: str) -> Part:
     """Say at which rate a parameter learns: the base rate, or that times the multiplier of head or cross-modal part.
 
     >>> part("encoder.text.managers.1.score"), part("encoder.text.embeddings.layer.weight"), part("task.head.0.weight")
@@ -36,7 +36,7 @@ def part(name: str) -> Part:
     return "head" if name.startswith("task.") else "rest"
 
 
-def decayed(name: str, *, clip: bool) -> bool:
+def is_decayed(name: str, *, clip: bool) -> bool:
     """Say whether the published code decays a parameter.
 
     Args:

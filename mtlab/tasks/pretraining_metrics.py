@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtlab.model.layers import full
-from mtlab.tasks.evaluation import Evaluation, Floats, Gathered, Seen, look_through
+from mtlab.tasks.evaluation import Evaluation, Floats, PassOutput, SplitOutput, run_split
 from mtlab.tasks.heads import TEMPERATURES
-from mtlab.tasks.ranking.similarity import contrasted, nearest
+from mtlab.tasks.ranking.similarity import contrast_split, nearest
 
 if TYPE_CHECKING:
     from mtlab.data.batches import Batch, Loader
@@ -34,7 +34,7 @@ def evaluate(
     context: ForwardContext, task: Pretraining, loader: Loader, batch: int, between: Callable[[], None]
 ) -> Evaluation:
     """Judge a split: accuracy is the mean over what is learnt. Arguments as of `Task.evaluate`."""
-    gathered = look_through(context, loader, batch, between, partial(_look, context, task))
+    gathered = run_split(context, loader, batch, between, partial(_look, context, task))
     looked_at = [loss for loss in ACCURACIES if gathered.all(f"right/{loss}")]
     right = {loss: gathered.floats(f"right/{loss}") for loss in looked_at}
     losses = {loss: gathered.mean(loss) for loss in looked_at}
@@ -49,12 +49,12 @@ def evaluate(
         families=[example.family for example in examples],
         scores={"accuracy": np.mean(list(right.values()), 0)}
         | {name: right[loss] for loss, name in ACCURACIES.items() if loss in right},
-        told=_told(right, len(examples)),
-        further={LOSSES[loss]: value for loss, value in losses.items()},
+        answer_texts=_told(right, len(examples)),
+        extra_metrics={LOSSES[loss]: value for loss, value in losses.items()},
     )
 
 
-def _look(context: ForwardContext, task: Pretraining, chosen: Batch) -> Seen:
+def _look(context: ForwardContext, task: Pretraining, chosen: Batch) -> PassOutput:
     batch = chosen.to(context.device)
     found: dict[str, Tensor] = {}
     units: dict[str, int] = {}
@@ -67,38 +67,38 @@ def _look(context: ForwardContext, task: Pretraining, chosen: Batch) -> Seen:
     pictures = context.experts("image", image)
     if task.mlm is not None:
         assert batch.masked is not None, "the task wants them"
-        words, right = task.guessed(context, batch.masked, pictures), batch.masked.labels
+        words, right = task.predict_words(context, batch.masked, pictures), batch.masked.labels
         caption = batch.masked.positions // batch.masked.inputs[0].shape[1]  # of each hidden word, [n]
         counts = torch.bincount(caption, minlength=len(batch))
         hits = torch.zeros(len(batch), device=context.device).index_add(0, caption, (words.argmax(1) == right).float())
         # A caption without a single word (cut, or of signs alone) has nothing to guess, and nothing wrong.
         add("mlm", F.cross_entropy(words, right, reduction="none"), torch.where(counts > 0, hits / counts, 1.0))
     if task.itm is None and task.itc is None:
-        return Seen(chosen.rows, found, units)
+        return PassOutput(chosen.rows, found, units)
     text = context.features("text", batch.text)
     if task.itm is not None:
         assert batch.matching is not None, "the task wants them"
         matches = batch.matching.labels
-        logits = task.matched(context, batch.matching, context.experts("text", text), pictures)
+        logits = task.match(context, batch.matching, context.experts("text", text), pictures)
         add("itm", F.cross_entropy(logits, matches, reduction="none"), (logits.argmax(1) == matches).float())
     if task.itc is not None:
         with context.autocast():
             unit: tuple[Tensor, Tensor] = task.itc(text, image)
         found |= {"text": full(unit[0]), "image": full(unit[1])}
-    return Seen(chosen.rows, found, units)
+    return PassOutput(chosen.rows, found, units)
 
 
-def _contrast(gathered: Gathered, loader: Loader, temperature: Tensor) -> tuple[float, Floats]:
+def _contrast(gathered: SplitOutput, loader: Loader, temperature: Tensor) -> tuple[float, Floats]:
     """Contrast all captions with all pictures: loss, and how much is right of each caption.
 
     Half of that is that the nearest picture is its own, half that its picture's nearest caption is one of its own.
     """
-    text, image = gathered.joined("text"), gathered.joined("image")
+    text, image = gathered.in_order("text"), gathered.in_order("image")
     numbers: dict[str, int] = {}
     image_of = np.array([numbers.setdefault(example.image, len(numbers)) for example in loader.examples])
     first = np.unique(image_of, return_index=True)[1]  # a caption of each picture
     image, own = image[torch.from_numpy(first).to(text.device)], torch.from_numpy(image_of).to(text.device)
-    found = contrasted(text, image, own, temperature)
+    found = contrast_split(text, image, own, temperature)
     by_text = nearest(text, image, 1).squeeze(1) == own  # [n]
     by_image = own[nearest(image, text, 1).squeeze(1)] == torch.arange(len(image), device=text.device)
     right: Floats = ((by_text.double() + by_image[own].double()) / 2).cpu().numpy()

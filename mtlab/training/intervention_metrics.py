@@ -16,18 +16,19 @@ import torch
 from mtlab.data.batches import Batch, Loader
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Modality
-from mtlab.managers.interventions import replaced, token_mean, uniform, without
-from mtlab.model.encoder import Fused, Key
-from mtlab.model.forward import ForwardContext, Intervene, Masks, Runtime
+from mtlab.managers.interventions import replacement, token_mean, uniform, without
+from mtlab.model.encoder import Key
+from mtlab.model.forward import ForwardContext, Runtime
+from mtlab.model.network import ImageInterventions, Masks
 from mtlab.tasks.build import TaskModel
+from mtlab.tasks.evaluation import evaluate
 from mtlab.towers.base import Features
 from mtlab.towers.build import TowerKind
-from mtlab.training.evaluate import evaluate
 
 _TOWERS: dict[Modality, TowerKind] = {"text": "text", "image": "vision"}
 
 
-def measure(
+def measure_interventions(
     model: TaskModel,
     loader: Loader,
     batch: int,
@@ -77,7 +78,7 @@ def measure(
     return found
 
 
-def swapped(
+def evaluate_swapped(
     model: TaskModel,
     other: TaskModel,
     loader: Loader,
@@ -113,20 +114,17 @@ class _AsAnother(ForwardContext):
     other: TaskModel
     modalities: frozenset[Modality]
 
-    def intervening(self, batch: Batch) -> Intervene:
+    def image_interventions(self, batch: Batch) -> ImageInterventions:
         other = self.other
         with self.autocast():
             text, image = other.features("text", batch.text), other.features("vision", batch.image)
-            seen: list[Fused] = [
-                other.encoder(text, each, image_index=index, record=True)
-                for index, (_, each) in enumerate(other.split_images(image))
-            ]
-        weights = [self._weights(fused.recorded or {}) for fused in seen]
+            outputs = other.fuse(text, image, record=True)
+        weights = [self._weights(fused.recorded or {}) for fused in outputs]
         return lambda index, _: weights[index]
 
     def _weights(self, recorded: Mapping[Key, Aggregated]) -> dict[Key, Intervention]:
         return {
-            (modality, depth): replaced(_of_experts(recorded[modality, depth], manager.place.experts))
+            (modality, depth): replacement(_of_experts(recorded[modality, depth], manager.place.experts))
             for (modality, depth), manager in self.other.encoder.managers()
             if modality in self.modalities
         }

@@ -1,0 +1,135 @@
+"""Checking the values of a cell's configuration together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from mtlab.config.check import check_config
+from mtlab.config.schema import ModelConfig
+from mtlab.errors import UserError, nearest
+from mtlab.resolution.dataset_facts import DatasetFacts
+from mtlab.resolution.metrics import is_metric, metric_names
+from mtlab.resolution.nodes import node_entry, node_options
+
+
+def check_together(config: Mapping[str, Any], dataset: DatasetFacts) -> None:
+    """Check that the values of a whole configuration go together.
+
+    Raises:
+        UserError: they do not; `key` says which.
+
+    """
+    data, task = node_entry("data", config["data"]), node_entry("task", config["task"])
+    _check_batch(config["train"], dataset)
+    task.cls.check(task.name, data.name, dataset.offers, dataset.answer_names)
+    _check_answers_are_known(config)
+    _check_contrast(config)
+    _check_augment(config)
+    _check_mask_token(config)
+    _check_metric(config)
+
+
+def _check_batch(train: Mapping[str, Any], dataset: DatasetFacts) -> None:
+    examples = dataset.examples["train"]
+    if train["batch"] > examples:
+        raise UserError(f"{train['batch']} is more than the {examples} training examples", key="train.batch")
+    if train["micro_batch"] is not None and train["batch"] % train["micro_batch"]:
+        raise UserError(f"{train['micro_batch']} does not divide the batch {train['batch']}", key="train.micro_batch")
+
+
+def _check_answers_are_known(config: Mapping[str, Any]) -> None:
+    data = node_entry("data", config["data"])
+    for split in sorted(data.cls.hidden(node_options("data", config["data"]))):
+        if split != "test":
+            raise UserError(
+                f"{data.name!r} has no right answers in {split}: nothing can be learnt or chosen", key="data"
+            )
+
+
+def _check_contrast(config: Mapping[str, Any]) -> None:
+    """Refuse a micro-batch that would change what is learnt, as it is no part of a run's id."""
+    train, task = config["train"], node_entry("task", config["task"])
+    micro = train["micro_batch"] or train["batch"]
+    pairs = contrasted_pairs(config)
+    if pairs not in (None, micro):
+        raise UserError(
+            f"{task.name!r} contrasts {pairs} pairs with each other: a micro-batch must be as many; "
+            f"set task.contrasted to {micro} if those of a micro-batch alone are meant",
+            key="train.micro_batch" if train["micro_batch"] else "task.contrasted",
+        )
+
+
+def _check_augment(config: Mapping[str, Any]) -> None:
+    from mtlab.towers.build import is_cached
+
+    if config["train"]["augment"] is not None and is_cached("vision", config):
+        raise UserError(
+            "the vision tower's levels are cached, of images as they are: set vision.trainable to true, or "
+            "cache.enabled to false",
+            key="train.augment",
+        )
+
+
+def _check_mask_token(config: Mapping[str, Any]) -> None:
+    from mtlab.towers.build import tower_shape
+
+    task = node_entry("task", config["task"])
+    masks = task.cls.batch_needs(node_options("task", config["task"])).mask_share is not None
+    if masks and not tower_shape("text", config["text"]).mask_token:
+        raise UserError(
+            f"{task.name!r} hides words, and text tower {config['text']['name']!r} has no mask token: take another, or "
+            "leave out mlm",
+            key="task.objectives",
+        )
+
+
+def _check_metric(config: Mapping[str, Any]) -> None:
+    metric, known = config["metrics"]["choose"], metric_names(config)
+    if not is_metric(metric, known):
+        problem = f"task {config['task']['name']!r} has no metric {metric!r}; {nearest(metric, known)}"
+        raise UserError(problem, key="metrics.choose")
+    if not metric.startswith("val/"):
+        raise UserError(
+            f"{metric!r} cannot choose a checkpoint: only validation data (val/…) may", key="metrics.choose"
+        )
+
+
+def contrasted_pairs(config: Mapping[str, Any]) -> int | None:
+    """Return how many examples of a batch one another's loss depends on, or None if each has a loss of its own."""
+    task, batch = node_entry("task", config["task"]), config["train"]["batch"]
+    pairs: int | None = task.cls.contrasts(node_options("task", config["task"]), batch)
+    return pairs
+
+
+def pairing(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
+    """Return which of its tower's levels each manager reads: modality → per cross-modal layer, levels from 1.
+
+    Each distinct manager is tried out once, on small tensors.
+
+    Raises:
+        UserError: the tower lacks a level, or the manager does not work where it is put.
+
+    """
+    found: dict[str, list[list[int]]] = json.loads(
+        _pairing(json.dumps([config[key] for key in ("model", "manager", "text", "vision")]))
+    )
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _pairing(text: str) -> str:
+    from mtlab.contract.trial import try_manager
+    from mtlab.model.encoder import pairing as pair
+    from mtlab.towers.build import tower_shape
+
+    model, manager, words, vision = json.loads(text)
+    shapes = tower_shape("text", words), tower_shape("vision", vision)
+    try_manager(check_config(ModelConfig, model), manager, *shapes)
+    pairs = pair(check_config(ModelConfig, model), manager, *shapes)
+    stacks: dict[str, list[list[int]]] = {"text": [], "image": []}
+    for (modality, _), levels in sorted(pairs.items()):
+        stacks[modality].append(levels)
+    return json.dumps(stacks)

@@ -1,0 +1,51 @@
+"""What a plan must know of a cell's data set before anything is trained on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from mtlab.errors import UserError
+from mtlab.resolution.nodes import node_entry, node_options
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a data set says of itself."""
+
+    examples: Mapping[str, int]  #: split → number of examples
+    answer_names: tuple[str, ...]
+    offers: frozenset[str]  #: what tasks may need it for
+
+    @property
+    def answers(self) -> int:
+        """Number of answers."""
+        return len(self.answer_names)
+
+
+def dataset_facts(data: Mapping[str, Any]) -> DatasetFacts:
+    """Return the facts of a resolved `data` node; remembered.
+
+    Raises:
+        UserError: the data set is not there, or is damaged.
+
+    """
+    return _facts(json.dumps(data, sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _facts(text: str) -> DatasetFacts:
+    data = json.loads(text)
+    try:
+        cls, options = node_entry("data", data).cls, node_options("data", data)
+        return DatasetFacts(dict(cls.sizes(options)), tuple(cls(options).answers), frozenset(cls.offers(options)))
+    except UserError as error:
+        raise error.at(key="data") from None
+
+
+def dataset_remarks(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a user should know of a data set before training on it."""
+    return tuple(node_entry("data", data).cls.remarks(node_options("data", data)))

@@ -1,0 +1,93 @@
+"""Filling in what a cell's YAML leaves out, and checking each value alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from mtlab.config.check import check_and_fill, hints
+from mtlab.config.load import NODES
+from mtlab.config.nodes import lookup_entry, own_options
+from mtlab.config.registry import Entry
+from mtlab.config.schema import RunConfig
+from mtlab.errors import UserError, nearest
+from mtlab.resolution.nodes import registry
+
+DEFAULT_STEPS = 2000  #: where no length is given
+
+
+def fill_defaults(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cell's whole configuration: what is written, and the defaults of all else.
+
+    Raises:
+        UserError: an unknown key or name, a wrong type, or a value out of range.
+
+    """
+    fields = [field.name for field in dataclasses.fields(RunConfig)]
+    for key in written:
+        if key not in fields:
+            raise UserError(f"unknown key; {nearest(key, fields)}", key=key)
+    config: dict[str, Any] = {}
+    for key in fields:
+        given = written.get(key)
+        if key in NODES:
+            config[key] = _fill_node(key, given if given is not None else getattr(RunConfig(), key))
+        elif key == "init_from":
+            config[key] = given
+        else:
+            config[key] = _fill_section(key, given if given is not None else {})
+    train = config["train"]
+    if all(value is None for value in train["length"].values()):
+        train = train | {"length": train["length"] | {"steps": DEFAULT_STEPS}}
+    config["train"] = train | {"augment": _fill_augment(train["augment"])}
+    return config
+
+
+def _fill_section(key: str, given: Any) -> dict[str, Any]:
+    try:
+        return check_and_fill(hints(RunConfig)[key], _mapping(given))
+    except UserError as error:
+        raise error.at(key=key) from None
+
+
+def _fill_node(key: str, given: Any) -> dict[str, Any]:
+    given = {"name": given} if isinstance(given, str) else _mapping(given, key)
+    entry = lookup_entry(registry(key), given, key)
+    try:
+        return _fill_options(entry, given, key)
+    except UserError as error:
+        problem, _, hint = error.problem.partition("; ")
+        if problem != "unknown key":
+            raise
+        raise UserError(f"{entry.kind} {entry.name!r} has no such option; {hint}", key=error.key) from None
+
+
+def _fill_augment(given: Any) -> dict[str, Any] | None:
+    """Fill in the transform of training images, whose size is the vision tower's."""
+    if given is None:
+        return None
+    from mtlab.data.transforms.base import TRANSFORMS
+
+    key = "train.augment"
+    node = {"name": given} if isinstance(given, str) else _mapping(given, key)
+    entry = lookup_entry(TRANSFORMS, node, key)
+    if "size" in node:
+        raise UserError("is the vision tower's: leave it out", key=f"{key}.size")
+    filled = _fill_options(entry, node, key)
+    if not entry.cls.square:
+        raise UserError(f"{entry.name!r} gives images of different shapes, which do not fit into a batch", key=key)
+    return {option: value for option, value in filled.items() if option != "size"}
+
+
+def _fill_options(entry: Entry[Any], node: Mapping[str, Any], key: str) -> dict[str, Any]:
+    try:
+        return {"name": entry.name} | check_and_fill(entry.config, own_options(node))
+    except UserError as error:
+        raise error.at(key=key) from None
+
+
+def _mapping(given: Any, key: str | None = None) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise UserError(f"expected a mapping, found {given!r}", key=key)
+    return given

@@ -1,0 +1,106 @@
+"""The id of a cell: a hash of everything that can change its results.
+
+Hashed: the whole resolved configuration (never the difference from defaults: a changed default must not reuse old
+results) without the seed and without options that cannot change a result. Then the version of each registered class in
+use, the engine's version, and the content of weights and data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from mtlab.config.check import nested_schema
+from mtlab.config.hashing import digest
+from mtlab.config.load import NODES
+from mtlab.config.nodes import lookup_entry, own_options
+from mtlab.config.options import option_of
+from mtlab.config.schema import RunConfig
+from mtlab.errors import UserError
+from mtlab.resolution.nodes import node_entry, node_options
+from mtlab.version import ENGINE_VERSION
+
+UNRESOLVED = "unresolved"  #: stands for the digest of weights that cannot be had yet
+
+_CONTENT = ("text", "vision", "data")  #: nodes that name weights or data outside the configuration
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A cell's id, and what it was made from (stored with every run)."""
+
+    cell: str
+    hashed: dict[str, Any]
+    unresolved: tuple[str, ...] = ()  #: nodes whose content could not be had: the id is provisional
+
+
+def cell_identity(config: Mapping[str, Any]) -> Identity:
+    """Compute the id of a resolved cell whose length is in steps."""
+    entries = {node: node_entry(node, config[node]) for node in NODES}
+    versions = {f"{node}:{entry.name}": entry.version for node, entry in entries.items()} | _augment_version(config)
+    digests = {node: _content_digest(node, json.dumps(config[node], sort_keys=True)) for node in _CONTENT}
+    start = config["init_from"]
+    if isinstance(start, Mapping) and "checkpoint" in start:
+        digests["init_from"] = start["digest"]
+        config = {**config, "init_from": {"checkpoint": start["digest"]}}  # content, not its path
+    kept = _identity_options(config, RunConfig)
+    for node, entry in entries.items():
+        own = _identity_options(own_options(config[node]), entry.config)
+        # Where content with a digest lies is left out: the same weights elsewhere are the same.
+        omitted = entry.cls.location_options if digests.get(node) is not None else ()
+        kept[node] = {"name": entry.name} | {option: value for option, value in own.items() if option not in omitted}
+    hashed = {
+        "config": kept,
+        "versions": dict(sorted(versions.items())),
+        "engine": ENGINE_VERSION,
+        "digests": {name: value if value is not None else UNRESOLVED for name, value in sorted(digests.items())},
+    }
+    return Identity(digest(hashed), hashed, tuple(sorted(name for name, value in digests.items() if value is None)))
+
+
+def plugin_digests(config: Mapping[str, Any]) -> dict[str, str]:
+    """Digest the source of the plug-ins' classes that a resolved cell uses: "manager:NAME" → digest.
+
+    No part of a cell's id, which goes by the class's version. Stored with each run, so that `mtlab plan` can report a
+    change.
+    """
+    entries = {node: node_entry(node, config[node]) for node in NODES}
+    return {f"{node}:{entry.name}": entry.source for node, entry in entries.items() if entry.source is not None}
+
+
+def clear_digests() -> None:
+    """Read the content of weights and data anew: weights that were missing may have been downloaded."""
+    _content_digest.cache_clear()
+
+
+@lru_cache(maxsize=256)
+def _content_digest(node: str, text: str) -> str | None:
+    config = json.loads(text)
+    try:
+        content: str | None = node_entry(node, config).cls.digest(node_options(node, config))
+    except UserError as error:
+        raise error.at(key=node) from None
+    return content
+
+
+def _identity_options(config: Mapping[str, Any], schema: type[Any]) -> dict[str, Any]:
+    """Keep the options of a configuration that can change a result."""
+    kept: dict[str, Any] = {}
+    for field in dataclasses.fields(schema):
+        if option_of(field).identity:
+            inner, value = nested_schema(schema, field.name), config[field.name]
+            kept[field.name] = _identity_options(value, inner) if inner is not None else value
+    return kept
+
+
+def _augment_version(config: Mapping[str, Any]) -> dict[str, int]:
+    node = config["train"].get("augment")
+    if node is None:
+        return {}
+    from mtlab.data.transforms.base import TRANSFORMS
+
+    return {f"transform:{node['name']}": lookup_entry(TRANSFORMS, node, "train.augment").version}
