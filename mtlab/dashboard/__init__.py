@@ -1,5 +1,5 @@
 """`mtlab dashboard`: the whole store in a browser, live while studies run. Needs the extra `mtlab[dashboard]`.
 
-The address of a page holds all that was chosen on it. A page is a function of the store and its address; controls do
-nothing but change the address.
+The address of a page holds all choices made on it. A page is a function of the store and its address; controls only
+change the address.
 """

@@ -1,4 +1,4 @@
-"""Addresses: which page, and what was chosen on it. Whoever opens an address sees the same."""
+"""Addresses of pages: which page, and all choices made on it."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
-Choice = str | Sequence[str] | None
+AddressValue = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
 class PageAddress:
-    """An address, taken apart. What stands in it was written by anybody: ask only for what you know."""
+    """A parsed address. Its values are untrusted: read them against known names with `one` and `many`."""
 
     path: tuple[str, ...] = ()  #: ("study", "managers")
     chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, pathname: str | None, search: str | None) -> PageAddress:
-        """Take an address apart, as the browser gives it."""
+        """Parse an address as the browser gives it."""
         parts = tuple(unquote(part) for part in (pathname or "").split("/") if part)
         found = parse_qs((search or "").removeprefix("?"), keep_blank_values=True)
         return cls(parts, {name: tuple(values) for name, values in found.items()})
 
     def text(self, name: str) -> str:
-        """Return what was written for `name`, as it stands; empty if nothing was."""
+        """Return the raw value of `name`; empty if there is none."""
         return self.chosen.get(name, ("",))[0]
 
     def one(self, name: str, known: Iterable[str], default: str) -> str:
-        """Return what was chosen for `name`, if it is one of `known`, else the default."""
+        """Return the value of `name` if it is one of `known`, else the default."""
         return self.text(name) if self.text(name) in set(known) else default
 
     def many(self, name: str, known: Iterable[str]) -> list[str]:
-        """Return those of `known` that were chosen for `name`, in the order of `known`."""
-        asked = set(self.chosen.get(name, ()))
-        return [value for value in known if value in asked]
+        """Return the values of `name` that are in `known`, in the order of `known`."""
+        values = set(self.chosen.get(name, ()))
+        return [value for value in known if value in values]
 
-    def changed(self, changes: Mapping[str, Choice]) -> PageAddress:
-        """Choose other values; None, an empty text or an empty list leave a name out."""
-        chosen = {**self.chosen, **{name: _listed(value) for name, value in changes.items()}}
+    def changed(self, changes: Mapping[str, AddressValue]) -> PageAddress:
+        """Replace values; None, an empty text or an empty list remove a name."""
+        chosen = {**self.chosen, **{name: _as_tuple(value) for name, value in changes.items()}}
         return PageAddress(self.path, {name: values for name, values in chosen.items() if values})
 
     @property
@@ -48,7 +48,7 @@ class PageAddress:
 
     @property
     def search(self) -> str:
-        """The part of the address from the `?` on; empty where nothing was chosen."""
+        """The part of the address from the `?` on; empty without choices."""
         written = urlencode(self.chosen, doseq=True)
         return f"?{written}" if written else ""
 
@@ -58,7 +58,7 @@ class PageAddress:
         return self.pathname + self.search
 
 
-def page_href(*path: str, **chosen: Choice) -> str:
+def page_href(*path: str, **chosen: AddressValue) -> str:
     """Write the address of a page.
 
     >>> address("study", "a b", tab="layers", runs=["x/s0", "y/s0"])
@@ -67,12 +67,12 @@ def page_href(*path: str, **chosen: Choice) -> str:
     return PageAddress(path).changed(chosen).href
 
 
-def run_href(run: str, **chosen: Choice) -> str:
+def run_href(run: str, **chosen: AddressValue) -> str:
     """Write the address of a run's page, `<cell>/s<seed>`."""
     return page_href("run", *run.split("/"), **chosen)
 
 
-def _listed(value: Choice) -> tuple[str, ...]:
+def _as_tuple(value: AddressValue) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,) if value else ()
     return tuple(value or ())

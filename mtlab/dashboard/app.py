@@ -1,8 +1,8 @@
-"""The application: one frame around all pages, and the few callbacks that draw them.
+"""The Dash application: one layout around all pages, and two callbacks.
 
-`show` draws the page of the address. It is asked again every few seconds, and answers only if the page would change;
-the browser then changes what is different, and leaves the rest as it is (assets/pages.js). `choose` turns what the
-controls say into an address. Nothing else is kept anywhere.
+`show` draws the page of the address. It runs again every few seconds and answers only if the page has changed; the
+browser then replaces the parts that differ (assets/pages.js). `choose` turns the values of controls into an address.
+There is no other state.
 """
 
 from __future__ import annotations
@@ -14,20 +14,26 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
-from mtlab.dashboard import components, missing
+from mtlab.dashboard import components
 from mtlab.dashboard.address import PageAddress
 from mtlab.dashboard.controls import ControlValue
 from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.dashboard.layout import index_html, page_layout
-from mtlab.dashboard.page import Page, PageRequest
+from mtlab.dashboard.page import Page, PageRequest, PageType
 from mtlab.dashboard.pages import run_page, studies_page, tokens_page
 from mtlab.dashboard.study import study_page
 from mtlab.errors import UserError
 
-PAGES = {"": studies_page, "study": study_page, "run": run_page, "tokens": tokens_page}
+#: first part of the address → the pages below it
+PAGES: dict[str, PageType] = {
+    "": PageType(studies_page.draw_studies_page, studies_page.studies_page_state),
+    "study": PageType(study_page.draw_study_page, study_page.study_page_state),
+    "run": PageType(run_page.draw_run_page, run_page.run_page_state),
+    "tokens": PageType(tokens_page.draw_tokens_page, tokens_page.tokens_page_state),
+}
 
 
 def make_app(data: DashboardData) -> Dash:
@@ -63,7 +69,7 @@ def make_app(data: DashboardData) -> Dash:
         running=[(Output("clock", "disabled"), True, False)],
     )
     def show(pathname: str, search: str, scheme: str | None, _beat: Any, seen: Any) -> Any:
-        if scheme is None:  # the browser will tell at once
+        if scheme is None:  # the browser sets it at once
             raise PreventUpdate
         answer = render_page(PageRequest(data, PageAddress.parse(pathname, search), scheme == "dark"), seen)
         if answer is None:
@@ -86,61 +92,85 @@ def make_app(data: DashboardData) -> Dash:
     return app
 
 
-def render_page(look: PageRequest, seen: Any) -> tuple[dict[str, Any], Any] | None:
-    """Draw a page.
+def render_page(request: PageRequest, shown: Any) -> tuple[dict[str, Any], Any] | None:
+    """Draw a page unless the browser shows it already.
 
     Args:
-        look: which page, and how.
-        seen: what this function said of the page that the browser shows.
+        request: the address, and the store that answers.
+        shown: the second value that this function returned for the page in the browser; None for none.
 
     Returns:
-        The page, see `assets/pages.js`, and what is to be said of it; None if the browser shows it already.
+        The page for `assets/pages.js`, and a value that identifies its state; None if nothing has changed.
 
     """
-    now = [look.view.href, look.dark, _digest(_guarded(look, "content"))]
-    if seen == now:
+    page_type = PAGES.get(request.address.path[0] if request.address.path else "", _UNKNOWN)
+    state = [request.address.href, request.dark, _digest(_page_state(page_type, request))]
+    if shown == state:
         return None
-    page: Page = _guarded(look, "draw")
-    parts_of = {
-        "head": components.flatten_components([page.head]),
-        "controls": list(page.controls),
-        "body": components.flatten_components(page.body),
-    }
-    return {"title": page.title, **parts_of}, now
+    page = _draw(page_type, request)
+    flatten = components.flatten_components
+    content = {"head": flatten([page.head]), "controls": list(page.controls), "body": flatten(page.body)}
+    return {"title": page.title, **content}, state
 
 
-def apply_controls(view: PageAddress, values: Iterable[ControlValue], picks: Iterable[ControlValue]) -> PageAddress:
-    """Take what the controls of a page say into its address.
+def apply_controls(address: PageAddress, values: Iterable[ControlValue], picks: Iterable[ControlValue]) -> PageAddress:
+    """Apply the values of a page's controls to its address.
 
     Args:
-        view: the address.
+        address: of the page.
         values: of controls that set a name.
-        picks: boxes, each of which stands for a value in a list: `default` is that value.
+        picks: checkboxes, each for one value of a list, which is its `default`.
 
     """
     for value in values:
-        view = view.changed({value.name: value.written})
+        address = address.changed({value.name: value.address_value})
     for pick in picks:
-        listed = list(view.chosen.get(pick.name, ()))
+        listed = list(address.chosen.get(pick.name, ()))
         if bool(pick.value) != (pick.default in listed):
             kept = [other for other in listed if other != pick.default]
-            view = view.changed({pick.name: [*kept, pick.default] if pick.value else kept})
-    return view
+            address = address.changed({pick.name: [*kept, pick.default] if pick.value else kept})
+    return address
 
 
-def _guarded(look: PageRequest, wanted: str) -> Any:
-    """Draw the page, or tell its content; what goes wrong becomes the page, and the unexpected is printed too."""
-    module = PAGES.get(look.view.path[0] if look.view.path else "", missing)
+def _page_state(page_type: PageType, request: PageRequest) -> object:
     try:
-        return getattr(module, wanted)(look)
-    except UserError as error:
-        told, trace = str(error), ""
+        return page_type.state(request)
     except Exception as error:
-        told, trace = f"This page cannot be drawn: {type(error).__name__}: {error}", traceback.format_exc()
-    if wanted == "content":
-        return told
-    print(trace, file=sys.stderr, end="", flush=True)
-    return missing.broken(told, trace)
+        return _message(error)
+
+
+def _draw(page_type: PageType, request: PageRequest) -> Page:
+    """Draw a page, or the page of the error; an unexpected error is printed too."""
+    try:
+        return page_type.draw(request)
+    except UserError as error:
+        return _error_page(_message(error))
+    except Exception as error:
+        trace = traceback.format_exc()
+        print(trace, file=sys.stderr, end="", flush=True)
+        return _error_page(_message(error), trace)
+
+
+def _message(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"This page cannot be drawn: {type(error).__name__}: {error}"
+
+
+def _error_page(message: str, trace: str = "") -> Page:
+    details = [html.Details([html.Summary("Where it went wrong"), html.Pre(trace)])] if trace else []
+    notice = components.error_notice(message, *details, _link_to_studies())
+    return Page("Something is wrong", html.H1("Something is wrong"), (), [notice])
+
+
+def _unknown_page(request: PageRequest) -> Page:
+    notice = components.error_notice(f"There is no page {request.address.pathname} here.", _link_to_studies())
+    return Page("No such page", html.H1("No such page"), (), [notice])
+
+
+def _link_to_studies() -> components.Component:
+    return html.P(dcc.Link("All studies of this store", href="/"))
+
+
+_UNKNOWN = PageType(_unknown_page, lambda request: request.address.pathname)
 
 
 def _digest(data: Any) -> str:

@@ -47,7 +47,10 @@ class FileCache:
         return self.get((path, read), now, lambda: read(path))
 
     def get(self, name: Any, state: Any, make: Callable[[], T]) -> T:
-        """Return the value cached under `name` for this `state`, else make it; two threads may make the same at once."""
+        """Return the value cached under `name` for this `state`, else make it.
+
+        Two threads may make the same value at once.
+        """
         with self._lock:
             held = self._held.get(name)
         if held is None or held[0] != state:

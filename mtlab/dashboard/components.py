@@ -1,4 +1,4 @@
-"""Pieces that several pages are made of. All text is given as text, never as markup: whatever it holds, it is shown."""
+"""Components that several pages share. Text is always passed as text, never as markup."""
 
 from __future__ import annotations
 
@@ -6,55 +6,73 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dash import dcc, html
 
 from mtlab.dashboard.address import run_href
-from mtlab.dashboard.summaries import DAMAGED, ORDER, RunSummary
+from mtlab.dashboard.summaries import CONDITION_ORDER, DAMAGED, RunSummary
+from mtlab.report.figures import theme
 from mtlab.report.formats import numbers
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 ASSETS = Path(__file__).parent / "assets"
+_GRAPH_CONFIG: Any = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+    "toImageButtonOptions": {"format": "svg"},
+}
 Component = Any  #: what Dash draws: a component, a text, or a list of them
 
-ARIA_HIDDEN: Mapping[str, Any] = {"aria-hidden": "true"}  #: of what says nothing to those who cannot see it
+ARIA_HIDDEN: Mapping[str, Any] = {"aria-hidden": "true"}  #: of components that screen readers skip
 
-#: condition → mark, word, and what it means; the mark tells without colour
-CONDITIONS: Mapping[str, tuple[str, str, str]] = {
-    "done": ("✓", "done", "finished: it never changes again"),
-    "running": ("▶", "running", "a worker is at it"),
-    "queued": ("⋯", "queued", "waits for a place in the cluster's queue"),
-    "interrupted": ("■", "stopped", "cut off: `mtlab run` goes on from its last checkpoint"),
-    "new": ("○", "waiting", "not started yet"),
-    "failed": ("✗", "failed", "its last attempt failed"),
-    "blocked": ("⊘", "blocked", "waits for a run that failed"),
-    DAMAGED: ("⚠", "damaged", "a file of it cannot be read"),
+
+class ConditionLabel(NamedTuple):
+    """How a condition of a run is shown."""
+
+    mark: str  #: tells it without colour
+    word: str
+    meaning: str
+
+
+CONDITIONS: Mapping[str, ConditionLabel] = {
+    "done": ConditionLabel("✓", "done", "finished: it never changes again"),
+    "running": ConditionLabel("▶", "running", "a worker is at it"),
+    "queued": ConditionLabel("⋯", "queued", "waits for a place in the cluster's queue"),
+    "interrupted": ConditionLabel("■", "stopped", "cut off: `mtlab run` goes on from its last checkpoint"),
+    "new": ConditionLabel("○", "waiting", "not started yet"),
+    "failed": ConditionLabel("✗", "failed", "its last attempt failed"),
+    "blocked": ConditionLabel("⊘", "blocked", "waits for a run that failed"),
+    DAMAGED: ConditionLabel("⚠", "damaged", "a file of it cannot be read"),
 }
 
 
-def aria_label(what: str) -> dict[str, Any]:
-    """Name a component for those who cannot see it."""
-    return {"aria-label": what}
+def aria_label(name: str) -> dict[str, Any]:
+    """Name a component for screen readers."""
+    return {"aria-label": name}
 
 
 def flatten_components(content: Iterable[Component]) -> list[Component]:
-    """Put lists of parts within a list into one list, as Dash draws no others."""
-    found: list[Component] = []
-    for part in content:
-        found += flatten_components(part) if isinstance(part, list | tuple) else [part]
-    return found
+    """Flatten nested lists, as Dash takes no others."""
+    flat: list[Component] = []
+    for component in content:
+        flat += flatten_components(component) if isinstance(component, list | tuple) else [component]
+    return flat
 
 
 def badge(condition: str, text: str | None = None) -> Component:
-    """Show in which condition something is: a mark and a word."""
+    """Show a condition: its mark and its word."""
     mark, word, meaning = CONDITIONS[condition]
     shown = html.Span(mark, className="mark", **ARIA_HIDDEN)
     return html.Span([shown, text or word], className=f"badge {condition}", title=meaning)
 
 
 def run_badge(run: RunSummary) -> Component:
-    """Show in which condition a run is; of one under way also how far it is."""
-    word = CONDITIONS[run.condition][1]
+    """Show the condition of a run, and of an unfinished one its progress."""
+    word = CONDITIONS[run.condition].word
     if run.condition == "queued":
         word += f" (job {run.job})"
     if run.condition in ("running", "interrupted") and run.steps:
@@ -62,20 +80,21 @@ def run_badge(run: RunSummary) -> Component:
     return badge(run.condition, word)
 
 
-def condition_counts(found: Mapping[str, int]) -> Component:
-    """Show how many runs are in which condition."""
+def condition_counts(counts: Mapping[str, int]) -> Component:
+    """Show the number of runs in each condition."""
     return html.Span(
-        [badge(name, f"{found[name]} {CONDITIONS[name][1]}") for name in ORDER if found.get(name)], className="counts"
+        [badge(name, f"{counts[name]} {CONDITIONS[name].word}") for name in CONDITION_ORDER if counts.get(name)],
+        className="counts",
     )
 
 
-def progress_bar(found: Mapping[str, int], share: float) -> Component:
-    """Show how far all runs are, as a bar: a segment for each condition, as long as its share of the runs."""
-    total = sum(found.values()) or 1
+def progress_bar(counts: Mapping[str, int], share: float) -> Component:
+    """Show progress as a bar with a segment for each condition, as long as its share of the runs."""
+    total = sum(counts.values()) or 1
     segments = [
-        html.Span(className=f"segment {name}", style={"width": f"{100 * found[name] / total:.2f}%"})
-        for name in ORDER
-        if found.get(name)
+        html.Span(className=f"segment {name}", style={"width": f"{100 * counts[name] / total:.2f}%"})
+        for name in CONDITION_ORDER
+        if counts.get(name)
     ]
     told = f"{100 * share:.0f} % of all steps are made"
     return html.Div(
@@ -88,17 +107,17 @@ def progress_bar(found: Mapping[str, int], share: float) -> Component:
 
 
 def empty_notice(what: str, *how: Component) -> Component:
-    """Say what is missing, and which command makes it."""
+    """Say what is missing and how to make it."""
     return html.Div([html.P(what), *flatten_components(how)], className="empty")
 
 
 def quiet_text(text: str) -> Component:
-    """Add a quieter sentence."""
+    """Write a sentence in quiet type."""
     return html.P(text, className="quiet")
 
 
 def error_notice(what: str, *details: Component) -> Component:
-    """Say what went wrong."""
+    """Show an error."""
     return html.Div([html.P(what, className="what"), *flatten_components(details)], className="trouble", role="status")
 
 
@@ -109,13 +128,13 @@ def command_line(line: str) -> Component:
 
 
 def section(title: str, *content: Component, about: str = "") -> Component:
-    """Make a part of a page with a title of its own."""
+    """Make a section with a title."""
     told = html.P(about, className="about") if about else None
     return html.Section([html.H2(title), told, *flatten_components(content)], className="section")
 
 
 def definition_list(pairs: Iterable[tuple[str, Component]]) -> Component:
-    """Show names and values; those without a value are left out."""
+    """List names and values, without those that are empty."""
     shown = [(name, value) for name, value in pairs if value not in (None, "")]
     return html.Dl([html.Div([html.Dt(name), html.Dd(value)]) for name, value in shown], className="facts")
 
@@ -127,25 +146,25 @@ class TableColumn:
     name: str
     cells: Sequence[Component]
     numeric: bool = False
-    heads: bool = False  #: do its cells name their lines?
+    heads: bool = False  #: its cells are the headings of their lines
     help: str = ""
 
     @property
-    def says(self) -> bool:
-        """Does it say anything?"""
+    def filled(self) -> bool:
+        """Whether any cell is not empty."""
         return any(cell is not None and cell != "" for cell in self.cells)
 
 
 def data_table(
     columns: Sequence[TableColumn], caption: str, classes: Sequence[str] = (), groups: Sequence[str] | None = None
 ) -> Component:
-    """Make a table; on narrow screens each line becomes a card, so every cell knows the name of its column.
+    """Make a table; on narrow screens each line becomes a card, so each cell carries the name of its column.
 
     Args:
         columns: of equal length.
-        caption: what the table shows, for those who cannot see it.
-        classes: of the lines, if they have any.
-        groups: what each line belongs to; where that changes, it is told above the line.
+        caption: what the table shows, for screen readers.
+        classes: CSS classes of the lines.
+        groups: the group of each line; its name stands above its first line.
 
     """
     head = [
@@ -176,22 +195,22 @@ def _cell(column: TableColumn, content: Component) -> Component:
 
 
 def swatch(colour: str) -> Component:
-    """Show the colour that a variant has in figures."""
+    """Show the colour of a variant in figures."""
     return html.Span(className="swatch", style={"background": colour}, **ARIA_HIDDEN)
 
 
-def note_list(told: Sequence[str]) -> Component:
-    """List what a reader must know."""
-    return html.Ul([html.Li(each) for each in told], className="notes") if told else None
+def note_list(notes: Sequence[str]) -> Component:
+    """List notes; None without any."""
+    return html.Ul([html.Li(note) for note in notes], className="notes") if notes else None
 
 
 def run_link(run: str, text: str, study: str = "") -> Component:
-    """Link to the page of a run, remembering the study that it was come upon in."""
+    """Link to the page of a run, seen from a study."""
     return dcc.Link(text, href=run_href(run, study=study))
 
 
 def time_ago(moment: float | None) -> str:
-    """Say how long ago something was, in the roundest words that are true.
+    """Say how long ago a time was, in its largest whole unit.
 
     >>> ago(time.time() - 4000)
     '1 hour ago'
@@ -209,7 +228,7 @@ def time_ago(moment: float | None) -> str:
 
 
 def time_element(moment: float | None) -> Component:
-    """Show how long ago something was; pointed at, when."""
+    """Show how long ago a time was, with the exact time as a tooltip."""
     if moment is None:
         return numbers.NONE
     exact = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
@@ -217,7 +236,7 @@ def time_element(moment: float | None) -> Component:
 
 
 def format_setting(value: Any) -> str:
-    """Write a value of a configuration as one would in YAML, on one line.
+    """Format a value of a configuration as YAML on one line.
 
     >>> shown({"name": "static", "weight": None}), shown([1, 2]), shown(True)
     ('{name: static, weight: null}', '[1, 2]', 'true')
@@ -229,3 +248,34 @@ def format_setting(value: Any) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def figure_component(figure: go.Figure, name: str, dark: bool, *, caption: bool = True) -> Component:
+    """Put a figure on a page: title and caption as text, the plot fitted to the page and its theme.
+
+    Zoom and hidden lines survive a redraw.
+
+    Args:
+        figure: see `theme.finish`.
+        name: of the figure on its page.
+        dark: draw it for a dark background.
+        caption: show the caption; False where the page shows it elsewhere.
+
+    """
+    meta = dict(figure.layout.meta)
+    if not figure.data:  # an annotation says why there is nothing to draw
+        why = " ".join(str(note.text) for note in figure.layout.annotations).replace("<br>", " ")
+        return html.Div([html.H3(meta["title"]), empty_notice(why)], className="figure")
+    fitted = theme.without_title(theme.dark(figure) if dark else figure)
+    fitted.update_layout(uirevision=meta["title"], meta=None)
+    graph = dcc.Graph(
+        figure=fitted,
+        id=f"figure-{name}",
+        config=_GRAPH_CONFIG,
+        responsive=True,
+        style={"height": f"{meta['height']}px"},
+        className="graph wide" if "xaxis2" in fitted.layout else "graph",
+    )
+    text = [html.H3(meta["title"]), html.P(meta["caption"]) if meta["caption"] and caption else None]
+    label = aria_label(f"{meta['title']}. {meta['caption']}")
+    return html.Figure([html.Figcaption(text), html.Div(graph, role="img", **label)], className="figure")

@@ -1,4 +1,4 @@
-"""What is chosen on a page: each control sets one name of the page's address. See `app.chosen`."""
+"""Controls of pages: each sets one name of the page's address, see `app.apply_controls`."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ from dash import dcc, html
 from mtlab.dashboard import components
 from mtlab.dashboard.components import Component
 
-Options = Mapping[str, str]  #: value → words
+Options = Mapping[str, str]  #: value → label
 
 
 @dataclass(frozen=True)
 class ControlValue:
-    """What a control says."""
+    """The value of a control."""
 
-    name: str  #: of the address, that it sets
-    default: str  #: what the address need not mention; of a box the value that it stands for
+    name: str  #: that it sets in the address
+    default: str  #: value that the address leaves out; of a checkbox the value that it stands for
     value: Any
 
     @classmethod
     def of(cls, group: Sequence[Mapping[str, Any]]) -> list[ControlValue]:
-        """Read what Dash tells of all controls of a kind."""
-        return [cls(*_named(each["id"]), each.get("value")) for each in group]
+        """Read the values of all controls of a kind from Dash's callback context."""
+        return [cls(*_name_and_default(each["id"]), each.get("value")) for each in group]
 
     @property
-    def written(self) -> str | list[str] | None:
-        """As it stands in the address; None if it need not."""
+    def address_value(self) -> str | list[str] | None:
+        """The value for the address; None for the default."""
         if isinstance(self.value, list):
             return [str(value) for value in self.value]
         return None if self.value in (None, self.default) else str(self.value)
 
 
-def _named(identity: Mapping[str, str]) -> tuple[str, str]:
+def _name_and_default(identity: Mapping[str, str]) -> tuple[str, str]:
     return (identity["sets"], identity["default"]) if "sets" in identity else (identity["picks"], identity["of"])
 
 
 def control_id(name: str, default: str = "") -> dict[str, str]:
-    """Return the id of a control: the name that it sets, and the value that the address need not mention."""
+    """Return the id of a control: the name that it sets, and the value that the address leaves out."""
     return {"sets": name, "default": default}
 
 
 def radio_buttons(name: str, label: str, options: Options, value: str, default: str | None = None) -> Component:
-    """Choose one of a few: all are seen at once.
+    """Make radio buttons, for a few options that are all visible.
 
     Args:
-        name: what of the address it sets.
-        label: what is chosen.
-        options: what can be.
-        value: what is.
-        default: what the address need not mention; by default the first option. Empty where what is chosen without an
-            address depends on what is in the store: a link must mean the same tomorrow.
+        name: that it sets in the address.
+        label: of the control.
+        options: to choose from.
+        value: the chosen one.
+        default: value that the address leaves out; None: the first option. Empty where the default depends on what is
+            in the store, so that a link means the same tomorrow.
 
     """
-    named = control_id(name, _first(options, default))
+    named = control_id(name, _default_of(options, default))
     buttons = dcc.RadioItems(options=_options(options), value=value, id=named, className="switch", inline=True)
     return html.Div(
         [html.Span(label, className="label", **components.ARIA_HIDDEN), buttons],
@@ -70,8 +70,8 @@ def radio_buttons(name: str, label: str, options: Options, value: str, default: 
 def dropdown(
     name: str, label: str, options: Options, value: str, default: str | None = None, *, wide: bool = False
 ) -> Component:
-    """Choose one of many; see `radio_buttons`. `wide` is for long options."""
-    named = control_id(name, _first(options, default))
+    """Make a menu to choose one of many options, see `radio_buttons`; `wide` for long labels."""
+    named = control_id(name, _default_of(options, default))
     menu = dcc.Dropdown(options=_options(options), value=value, id=named, clearable=False, className="menu")
     return _labelled(label, menu, wide=wide)
 
@@ -79,7 +79,7 @@ def dropdown(
 def multi_dropdown(
     name: str, label: str, options: Options, value: Sequence[str], placeholder: str = "all"
 ) -> Component:
-    """Choose any number of many."""
+    """Make a menu to choose any number of options."""
     menu = dcc.Dropdown(
         options=_options(options),
         value=list(value),
@@ -92,7 +92,7 @@ def multi_dropdown(
 
 
 def search_box(name: str, label: str, value: str, placeholder: str = "") -> Component:
-    """Write a text, such as one that is looked for."""
+    """Make a box for a text to search for."""
     box = dcc.Input(
         value=value, id=control_id(name), type="search", debounce=0.3, placeholder=placeholder, className="box"
     )
@@ -100,7 +100,7 @@ def search_box(name: str, label: str, value: str, placeholder: str = "") -> Comp
 
 
 def checkbox(name: str, value: str, label: str, ticked: bool) -> Component:
-    """Choose whether `value` is in the list `name`; the label is for those who cannot see where the box stands."""
+    """Make a checkbox for whether `value` is in the list `name`; the label is for screen readers."""
     return dcc.Checklist(
         options=[{"value": "yes", "label": html.Span(label, className="unseen")}],
         value=["yes"] if ticked else [],
@@ -109,12 +109,12 @@ def checkbox(name: str, value: str, label: str, ticked: bool) -> Component:
     )
 
 
-def _first(options: Options, default: str | None) -> str:
+def _default_of(options: Options, default: str | None) -> str:
     return next(iter(options), "") if default is None else default
 
 
 def _options(options: Options) -> list[dict[str, str]]:
-    return [{"value": value, "label": words} for value, words in options.items()]
+    return [{"value": value, "label": label} for value, label in options.items()]
 
 
 def _labelled(label: str, control: Component, *, wide: bool = False) -> Component:

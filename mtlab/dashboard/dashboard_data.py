@@ -1,4 +1,4 @@
-"""What the pages show of the store: studies, runs and reports, worked out again only where something has changed."""
+"""The data behind the pages: studies, runs, recordings and reports, computed again only when files have changed."""
 
 from __future__ import annotations
 
@@ -20,95 +20,95 @@ from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import LAYERS, TOKENS, TRACE, Layers, Missing, Tokens, TrainingTrace
 from mtlab.report import recordings
 from mtlab.report.recordings import RunRecordings
+from mtlab.report.study_report import StudyReport, build_report
+from mtlab.report.verdict import verdict_sentence
 from mtlab.runs.store import Store
 
 if TYPE_CHECKING:
     from mtlab.data.base import Dataset
-    from mtlab.report.study_report import StudyReport
 
 T = TypeVar("T")
-FRESH = 0.5  #: seconds, see `DashboardData`
-QUEUE, SILENCE = 10.0, 60.0  #: seconds between questions to a cluster's queue, and to one that did not answer
-PAUSE = 0.3  #: seconds before a verdict is worked out: the page that asked for it goes first
+MAX_AGE = 0.5  #: seconds, see `DashboardData`
+QUEUE_SECONDS, RETRY_SECONDS = 10.0, 60.0  #: between queries of a cluster's queue, and after one that failed
+PAUSE = 0.3  #: seconds before a verdict is computed, so that the page that needs it is served first
 
 
 class DashboardData:
-    """All that pages ask of a store. May be asked from several threads.
+    """What pages read from a store. Thread-safe.
 
     Args:
         root: the folder of the store.
-        fresh: seconds for which what was seen of a study is not looked at again, as one page asks more than once.
+        max_age: seconds for which the summary of a study is reused, as one page reads it more than once.
 
     Raises:
         UserError: it is no store.
 
     """
 
-    def __init__(self, root: Path, *, fresh: float = FRESH) -> None:
+    def __init__(self, root: Path, *, max_age: float = MAX_AGE) -> None:
         self.store = CachedStore.open(root)
-        self._fresh = fresh
-        self._queue = QueueCache(fresh=QUEUE, silence=SILENCE)
-        self._seen: dict[str, tuple[float, StudySummary]] = {}
+        self._max_age = max_age
+        self._queue = QueueCache(max_age=QUEUE_SECONDS, retry_after=RETRY_SECONDS)
+        self._summaries: dict[str, tuple[float, StudySummary]] = {}
         self._verdicts: dict[str, tuple[Any, str]] = {}
-        self._asked: dict[str, tuple[Any, Future[None]]] = {}
+        self._pending: dict[str, tuple[Any, Future[None]]] = {}
         self._building = Lock()
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reports")
         self._background.submit(self._warm)
 
     def close(self) -> None:
-        """Stop what goes on in the background."""
+        """Stop the background thread."""
         self._background.shutdown(wait=False, cancel_futures=True)
 
     def _warm(self) -> None:
-        """Read and import what the first pages would wait for."""
-        with suppress(UserError, OSError):  # the page itself tells
+        """Read what the first page would wait for."""
+        with suppress(UserError, OSError):  # the page shows it
             self.studies()
-        from mtlab.report import study_report  # noqa: F401
-        from mtlab.report.figures.layers import aggregation  # noqa: F401
 
     # Studies
 
     def studies(self) -> list[StudySummary]:
-        """Tell how all studies stand, the one that changed last first."""
-        Store.open(self.store.root)  # raises, if it is gone since
-        found = [self._whatever(name) for name in self.store.study_names()]
-        return sorted(found, key=lambda card: (-(card.changed or 0), card.name))
+        """Summarize all studies, the one that changed last first."""
+        Store.open(self.store.root)  # raises if the store was removed
+        found = [self._study_or_problem(name) for name in self.store.study_names()]
+        return sorted(found, key=lambda summary: (-(summary.changed or 0), summary.name))
 
     def study(self, name: str) -> StudySummary:
-        """Tell how a study stands; one whose plan is damaged says so.
+        """Summarize a study; a damaged plan is its `problem`.
 
         Raises:
             UserError: no such study.
 
         """
-        seen = self._seen.get(name)
-        if seen is not None and time.monotonic() - seen[0] < self._fresh:
+        seen = self._summaries.get(name)
+        if seen is not None and time.monotonic() - seen[0] < self._max_age:
             return seen[1]
         path = self.store.study(name) / "plan.json"
         if not path.is_file():
-            self.store.plan(name)  # raises, and offers the nearest
-        found = self._look_at(name, path)
-        self._seen[name] = (time.monotonic(), found)
+            self.store.plan(name)  # raises and suggests the nearest name
+        found = self._summarize(name, path)
+        self._summaries[name] = (time.monotonic(), found)
         return found
 
-    def _whatever(self, name: str) -> StudySummary:
-        """Tell how a study stands, whatever its folder is called."""
+    def _study_or_problem(self, name: str) -> StudySummary:
+        """Summarize a study; a folder whose name is no study's is a `problem`."""
         try:
             return self.study(name)
         except UserError as error:
             return StudySummary(name, "", "", (), None, f"this study cannot be read: {error}")
 
-    def _look_at(self, name: str, path: Path) -> StudySummary:
+    def _summarize(self, name: str, path: Path) -> StudySummary:
         try:
             plan = self.store.plan(name)
             ((states, jobs),) = run_conditions(self.store, [plan], self._queue)
             ends = last_ends(self.store, name)
             runs = tuple(
-                self._card(name, plan, run, states, ends.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]
+                self._run_summary(name, plan, run, states, ends.get(run["id"]), jobs.get(run["id"]))
+                for run in plan["runs"]
             )
         except (UserError, OSError) as error:
-            return StudySummary(name, "", "", (), _written(path), f"this study cannot be read: {error}")
-        times = [moment for moment in (_written(path), *(run.changed for run in runs)) if moment is not None]
+            return StudySummary(name, "", "", (), _modified(path), f"this study cannot be read: {error}")
+        times = [each for each in (_modified(path), *(run.changed for run in runs)) if each is not None]
         return StudySummary(
             name=name,
             why=str(plan.get("why", "")),
@@ -119,32 +119,30 @@ class DashboardData:
             file=str(plan.get("spec_file") or ""),
         )
 
-    def report(self, card: StudySummary) -> StudyReport:
+    def report(self, summary: StudySummary) -> StudyReport:
         """Compare a study's variants.
 
         Raises:
             UserError: a file that the comparison needs is damaged.
 
         """
-        from mtlab.report.study_report import build_report
-
-        with self._building:  # the second of two that ask at once finds it made
-            return self.store.kept.made(
-                ("report", card.name),
-                self._finished(card),
-                lambda: build_report(self.store, self.store.plan(card.name)),
+        with self._building:  # of two simultaneous requests the second finds it in the cache
+            return self.store.cache.get(
+                ("report", summary.name),
+                self._report_state(summary),
+                lambda: build_report(self.store, self.store.plan(summary.name)),
             )
 
     def layers(self, plan: Mapping[str, Any]) -> RunRecordings[Layers]:
-        """Gather which layers the finished runs of a plan used."""
+        """Read which layers the finished runs of a plan used."""
         return recordings.read_finished_runs(
-            self.store, plan, lambda source: self._recorded(source.run, LAYERS, reader.read_layers)
+            self.store, plan, lambda run: self._recorded(run.run, LAYERS, reader.read_layers)
         )
 
     def traces(self, plan: Mapping[str, Any]) -> RunRecordings[TrainingTrace]:
-        """Gather how the use of layers evolved over training."""
+        """Read how the use of layers evolved over training."""
         return recordings.read_finished_runs(
-            self.store, plan, lambda source: self._recorded(source.run, TRACE, reader.read_trace)
+            self.store, plan, lambda run: self._recorded(run.run, TRACE, reader.read_trace)
         )
 
     def layers_of(self, run: str) -> Layers | Missing:
@@ -165,58 +163,58 @@ class DashboardData:
             return Missing("the run is not finished: single tokens are recorded at its end")
         return self._recorded(run, TOKENS, reader.read_tokens)
 
-    def world(self, run: str) -> Dataset | Missing:
-        """Make the data set of a run; runs on the same data share it."""
+    def dataset(self, run: str) -> Dataset | Missing:
+        """Open the data set of a run; runs on the same data share it."""
         config = self.store.config(run) or {}
         node = json.dumps((config.get("config") or {}).get("data"), sort_keys=True)
-        return self.store.kept.made(("data", node), None, lambda: run_dataset.open_dataset(config))
+        return self.store.cache.get(("data", node), None, lambda: run_dataset.open_dataset(config))
 
     def _recorded(self, run: str, name: str, read: Callable[[Path], T]) -> T:
         folder = self.store.run(run)
-        return self.store.kept.made((read, run), file_state(folder / name), lambda: read(folder))
+        return self.store.cache.get((read, run), file_state(folder / name), lambda: read(folder))
 
-    def verdict(self, card: StudySummary, wait: float = 0.0) -> str | None:
-        """Say what a study has shown. It is worked out in the background; until then the last word stands.
+    def verdict(self, summary: StudySummary, wait: float = 0.0) -> str | None:
+        """Return the verdict of a study in a sentence; None before the first one is there.
+
+        It is computed in the background; until then the last one is returned.
 
         Args:
-            card: the study.
-            wait: seconds that may pass first.
+            summary: the study.
+            wait: seconds to wait for a new verdict.
 
         """
-        if card.problem:
-            return card.problem
-        if card.sweep:  # its trials are not compared with one another, least of all on test data
-            return f"A search: mtlab sweep report {card.name} tells what it has found for each variant."
-        state = self._finished(card)
-        known = self._verdicts.get(card.name)
+        if summary.problem:
+            return summary.problem
+        if summary.sweep:  # trials are not compared with one another, least of all on test data
+            return f"A search: mtlab sweep report {summary.name} tells what it has found for each variant."
+        state = self._report_state(summary)
+        known = self._verdicts.get(summary.name)
         if known is None or known[0] != state:
-            before, going = self._asked.get(card.name, (None, None))
-            if going is None or before != state:
-                going = self._background.submit(self._judge, card, state, 0.0 if wait else PAUSE)
-                self._asked[card.name] = (state, going)
+            before, future = self._pending.get(summary.name, (None, None))
+            if future is None or before != state:
+                future = self._background.submit(self._compute_verdict, summary, state, 0.0 if wait else PAUSE)
+                self._pending[summary.name] = (state, future)
             with suppress(TimeoutError):
-                going.result(timeout=wait)
-            known = self._verdicts.get(card.name)
+                future.result(timeout=wait)
+            known = self._verdicts.get(summary.name)
         return None if known is None else known[1]
 
-    def _judge(self, card: StudySummary, state: Any, pause: float) -> None:
-        from mtlab.report.verdict import verdict_sentence
-
+    def _compute_verdict(self, summary: StudySummary, state: Any, pause: float) -> None:
         time.sleep(pause)
         try:
-            told = verdict_sentence(self.report(card))
+            verdict = verdict_sentence(self.report(summary))
         except UserError as error:
-            told = f"No comparison: {error}"
+            verdict = f"No comparison: {error}"
         except Exception as error:
-            told = f"No comparison: {type(error).__name__}: {error}"
-        self._verdicts[card.name] = (state, told)
+            verdict = f"No comparison: {type(error).__name__}: {error}"
+        self._verdicts[summary.name] = (state, verdict)
 
-    def _finished(self, card: StudySummary) -> Any:
-        """What a report is made of: the plan, and which runs stand how."""
-        plan = file_state(self.store.study(card.name) / "plan.json")
-        return plan, hash(tuple((run.id, run.condition) for run in card.runs))
+    def _report_state(self, summary: StudySummary) -> Any:
+        """Return what a report depends on: the plan, and the condition of each run."""
+        plan = file_state(self.store.study(summary.name) / "plan.json")
+        return plan, hash(tuple((run.id, run.condition) for run in summary.runs))
 
-    def _card(
+    def _run_summary(
         self,
         study: str,
         plan: Mapping[str, Any],
@@ -230,53 +228,53 @@ class DashboardData:
 
         if states[run["id"]] != "done":
             return make()
-        made_of = (
+        depends_on = (
             file_state(self.store.study(study) / "plan.json"),
             file_state(self.store.run(run["id"]) / "result.json"),
         )
-        return self.store.kept.made(("card", study, run["id"]), made_of, make)
+        return self.store.cache.get(("run", study, run["id"]), depends_on, make)
 
     # Runs
 
-    def strays(self) -> list[OrphanRun]:
-        """Tell of the runs that belong to no study, and of folders among the runs that are none."""
-        members, found = self._members(), []
+    def orphans(self) -> list[OrphanRun]:
+        """List the runs that belong to no study, and folders among the runs that are no runs."""
+        members, found = self._studies_by_run(), []
         for folder in sorted((self.store.root / "cells").glob("*/*")):
             name = f"{folder.parent.name}/{folder.name}"
             if not folder.name.startswith(".") and name not in members:
-                found.append(OrphanRun(name, self._alone(name)))
+                found.append(OrphanRun(name, self._orphan(name)))
         return found
 
     def studies_of(self, run: str) -> list[str]:
-        """Name the studies that a run belongs to."""
-        return self._members().get(run, [])
+        """Return the names of the studies that a run belongs to."""
+        return self._studies_by_run().get(run, [])
 
     def run(self, run: str, study: str = "") -> RunSummary:
-        """Tell how a run stands.
+        """Summarize a run.
 
         Args:
             run: `<cell>/s<seed>`.
-            study: the study that it is looked at from, where it belongs to several.
+            study: the preferred one of several that it belongs to.
 
         Raises:
             UserError: no such run.
 
         """
         for name in sorted(self.studies_of(run), key=lambda name: name != study):
-            for card in self.study(name).runs:
-                if card.id == run:
-                    return card
-        found = self._alone(run)
+            for summary in self.study(name).runs:
+                if summary.id == run:
+                    return summary
+        found = self._orphan(run)
         if found is None:
             raise UserError(f"there is no run {run!r} in this store")
         return found
 
-    def _alone(self, run: str) -> RunSummary | None:
-        """Tell how a run of no study stands; None if it is no run's folder."""
+    def _orphan(self, run: str) -> RunSummary | None:
+        """Summarize a run outside of studies; None if the folder is no run's."""
         try:
             if not self.store.run(run).is_dir():
                 return None
-        except (ValueError, OSError):  # no name of a run
+        except (ValueError, OSError):  # not the name of a run
             return None
         config = self.store.config(run) or {}
         cell, seed = run.split("/")
@@ -285,18 +283,18 @@ class DashboardData:
         plan = {"metrics": {"choose": "val/accuracy", "mode": "max"}}
         return summarize_run(self.store, plan, entry | {"cost": length}, {run: self.store.state(run)}, None)
 
-    def _members(self) -> dict[str, list[str]]:
+    def _studies_by_run(self) -> dict[str, list[str]]:
         members: dict[str, list[str]] = {}
         for name in self.store.study_names():
             try:
                 runs = self.store.plan(name)["runs"]
-            except UserError:  # the studies' page tells
+            except UserError:  # the page of studies shows it
                 continue
             for run in runs:
                 members.setdefault(run["id"], []).append(name)
         return members
 
 
-def _written(path: Path) -> float | None:
+def _modified(path: Path) -> float | None:
     found = file_state(path)
     return None if found is None else found[0] / 1e9

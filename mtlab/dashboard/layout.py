@@ -1,4 +1,4 @@
-"""The frame around all pages: the bar at the top, and what the callbacks remember in the browser."""
+"""The layout around all pages: the bar at the top, colours, and what callbacks store in the browser."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from urllib.parse import quote
 from dash import dcc, html
 
 from mtlab.dashboard import components
-from mtlab.dashboard.colours import variables
 from mtlab.dashboard.components import Component
+from mtlab.report.figures import theme
 
-REFRESH = 3.0  #: seconds between two looks at the store
+REFRESH = 3.0  #: seconds between two requests for the page
 
-#: Dash's page, without what it would say to browsers of old; the theme is set before anything is seen.
+#: Dash's HTML without its support for old browsers; the theme is set before anything is drawn.
 INDEX = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -28,7 +28,7 @@ COLOURS</style>
   try {
     const chosen = localStorage.getItem("mtlab-theme");
     if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
-  } catch (error) { /* a browser that keeps nothing */ }
+  } catch (error) { /* a browser without storage */ }
 </script>
 </head>
 <body>
@@ -48,13 +48,13 @@ ICON = (
 
 
 def index_html() -> str:
-    """Write the page that everything is put into, with the colours of the figures."""
-    return INDEX.replace("COLOURS", variables()).replace("ICON", f"data:image/svg+xml,{quote(ICON)}")
+    """Return the HTML that Dash fills, with the colours of the figures."""
+    return INDEX.replace("COLOURS", colour_css()).replace("ICON", f"data:image/svg+xml,{quote(ICON)}")
 
 
 def page_layout(store: Path) -> Component:
-    """Lay the frame out."""
-    theme = dcc.RadioItems(
+    """Lay out the bar, the page and the stores."""
+    theme_switch = dcc.RadioItems(
         id="theme",
         options=[{"value": name, "label": name} for name in ("auto", "light", "dark")],
         value="auto",
@@ -73,24 +73,34 @@ def page_layout(store: Path) -> Component:
             ),
             html.Span(str(store), className="store", title=f"The store: {store}"),
             html.Div(live, title="Look at the store again every few seconds"),
-            html.Div(theme, role="group", **components.aria_label("Colours")),
+            html.Div(theme_switch, role="group", **components.aria_label("Colours")),
         ],
         className="top",
     )
     main = html.Main(
         [html.Div(id="head"), html.Div(id="controls"), html.Div(id="body", className="body")], id="main", tabIndex=-1
     )
-    return html.Div([bar, main, *_memory()])
+    return html.Div([bar, main, *_stores()])
 
 
-def _memory() -> list[Component]:
+def _stores() -> list[Component]:
     return [
         dcc.Location(id="url", refresh=False),
         dcc.Interval(id="clock", interval=int(REFRESH * 1000)),
-        dcc.Store(id="system"),  # is the system's theme dark? Told by pages.js
+        dcc.Store(id="system"),  # whether the system's theme is dark, set by pages.js
         dcc.Store(id="scheme"),  # the theme that is shown
-        dcc.Store(id="beat"),  # the clock, while the page is seen and live
+        dcc.Store(id="beat"),  # the clock, while the page is visible and live
         dcc.Store(id="page"),  # the page, to be drawn by pages.js
-        dcc.Store(id="seen"),  # what `show` said of it
-        *(dcc.Store(id=name) for name in ("left", "drawn")),  # callbacks in the browser must answer to something
+        dcc.Store(id="seen"),  # its state, see `app.render_page`
+        *(dcc.Store(id=name) for name in ("left", "drawn")),  # outputs of callbacks in the browser, which must have one
     ]
+
+
+def colour_css() -> str:
+    """Return the colours of the figures as CSS: those of the system's theme, or of the theme that the reader chooses."""
+    light, dark = theme.css_variables(theme.LIGHT), theme.css_variables(theme.DARK)
+    return (
+        f":root {{ color-scheme: light; {light} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ color-scheme: dark; {dark} }} }}\n"
+        f":root[data-theme=dark] {{ color-scheme: dark; {dark} }}\n"
+    )

@@ -1,4 +1,4 @@
-"""Serving the pages: on this machine alone unless told otherwise, on a port that is free, until Ctrl-C."""
+"""The server of the pages: on the loopback address by default, on a free port, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 PORT = 8050  #: tried first
-TRIES = 50  #: ports that are tried after it
+TRIES = 50  #: ports tried in a row
 
-#: What the pages may ask for: nothing outside. Dash writes its settings and plotly its styles into the page.
+#: Pages may load nothing from outside. Dash writes its settings and plotly its styles into the page.
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -34,14 +34,14 @@ POLICY = "; ".join(
 )
 
 
-def serve(root: Path, host: str, port: int | None, say: Callable[[str], None]) -> None:
+def serve(root: Path, host: str, port: int | None, log: Callable[[str], None]) -> None:
     """Serve the dashboard of a store until it is interrupted.
 
     Args:
         root: the folder of the store.
         host: where to listen.
         port: which port; None: the first that is free from `PORT` on.
-        say: prints a line for the user.
+        log: prints a line for the user.
 
     Raises:
         UserError: no store, an address that is not this machine's, a port that is taken, or Dash is missing.
@@ -60,11 +60,11 @@ def serve(root: Path, host: str, port: int | None, say: Callable[[str], None]) -
     data = DashboardData(root)
     bound = bind(host, port)
     try:
-        app = guarded(make_app(data).server, local=is_local(host))
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request says nothing to anybody
+        app = protect(make_app(data).server, local=is_local(host))
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
         server = make_server(host, bound.getsockname()[1], app, threaded=True, fd=bound.fileno())
         for line in greeting(data, host, server.port):
-            say(line)
+            log(line)
         server.serve_forever()
     finally:
         bound.close()
@@ -72,7 +72,7 @@ def serve(root: Path, host: str, port: int | None, say: Callable[[str], None]) -
 
 
 def greeting(data: Any, host: str, port: int) -> list[str]:
-    """Say where the pages are, of what, and who can see them."""
+    """Return the lines that say where the pages are and who can see them."""
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/"
     studies = data.store.study_names()
@@ -90,7 +90,7 @@ def greeting(data: Any, host: str, port: int) -> list[str]:
 
 
 def bind(host: str, port: int | None) -> socket.socket:
-    """Take hold of a port, and listen.
+    """Bind a socket to a port and listen.
 
     Raises:
         UserError: the port is taken, not allowed, or the address is not this machine's.
@@ -103,34 +103,33 @@ def bind(host: str, port: int | None) -> socket.socket:
             return _listen(host, each)
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise _explained(error, host, each, "") from None
+                raise _bind_error(error, host, each, "") from None
     raise UserError(f"no port from {PORT} to {PORT + TRIES - 1} is free: choose one by --port", key="--port")
 
 
 def is_local(host: str) -> bool:
-    """Tell whether an address is reached from this machine alone."""
+    """Return whether an address is reached from this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def guarded(server: Flask, *, local: bool) -> Flask:
-    """Answer only to our own names, and let the browser ask for nothing outside.
+def protect(server: Flask, *, local: bool) -> Flask:
+    """Protect a server: answer only to local names if `local`, and forbid the browser requests to elsewhere.
 
-    A page of some other site may have its name lead to this machine, to read what only this machine can: it is known
-    by that name.
+    Checking the name prevents DNS rebinding, by which a page of another site reads from this machine.
     """
     from flask import abort, request
 
     @server.before_request
-    def refuse_strangers() -> None:
+    def refuse_foreign_hosts() -> None:
         name = request.host.rpartition(":")[0] if not request.host.endswith("]") else request.host
         if local and not is_local((name or request.host).strip("[]")):
             abort(403)
 
     @server.after_request
-    def keep_inside(response: Any) -> Any:
+    def add_security_headers(response: Any) -> Any:
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
@@ -143,10 +142,10 @@ def _bound(host: str, port: int, advice: Callable[[], str]) -> socket.socket:
     try:
         return _listen(host, port)
     except OSError as error:
-        raise _explained(error, host, port, advice()) from None
+        raise _bind_error(error, host, port, advice()) from None
 
 
-def _explained(error: OSError, host: str, port: int, advice: str) -> UserError:
+def _bind_error(error: OSError, host: str, port: int, advice: str) -> UserError:
     if error.errno == errno.EADDRINUSE:
         return UserError(f"port {port} is in use: {advice}", key="--port")
     if error.errno == errno.EACCES:
@@ -156,19 +155,19 @@ def _explained(error: OSError, host: str, port: int, advice: str) -> UserError:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(64)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(64)
     except OSError:
-        found.close()
+        bound.close()
         raise
-    return found
+    return bound
 
 
 def _free(host: str, port: int) -> int:
-    """Find the next port that is free."""
+    """Return the next free port."""
     for each in range(port + 1, min(port + TRIES, 65_535) + 1):
         try:
             _listen(host, each).close()

@@ -1,4 +1,4 @@
-"""How studies and runs stand, for people: what lists and heads of pages show."""
+"""The state of studies and runs as lists and heads of pages show it."""
 
 from __future__ import annotations
 
@@ -13,77 +13,82 @@ from mtlab.errors import UserError
 from mtlab.launch.status import RunCondition, RunStatus, run_status
 
 DAMAGED = "damaged"
-ORDER = ("done", "running", "queued", "interrupted", "new", "failed", "blocked", DAMAGED)  #: of conditions
+CONDITION_ORDER = ("done", "running", "queued", "interrupted", "new", "failed", "blocked", DAMAGED)
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How one run of a study stands, for people."""
+    """The state of one run of a study."""
 
     id: str
     cell: str
     seed: int
     label: str
-    condition: str  #: see `mtlab.launch.status.Condition`, or `DAMAGED`
+    condition: str  #: see `mtlab.launch.status.RunCondition`, or `DAMAGED`
     step: int
     steps: int
     metric: float | None  #: best value of the choosing metric so far
     attempt: int | None
     host: str | None
-    problem: str | None  #: why it failed, stands still or cannot be read
+    problem: str | None  #: why it failed, was cut off or cannot be read
     changed: float | None  #: when it last wrote something, in seconds since 1970
     job: int | None = None  #: number of the job that waits in a cluster's queue
 
     @property
-    def content(self) -> tuple[Any, ...]:
-        """What makes a page about it worth drawing again: all but the time."""
-        told = self.id, self.label, self.condition, self.step, self.steps, self.metric, self.attempt, self.problem
-        return *told, self.job
+    def title(self) -> str:
+        """Variant and seed."""
+        return f"{self.label}, seed {self.seed}"
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """All that pages show of the run but times: a page is drawn again when it changes."""
+        progress = self.condition, self.step, self.steps, self.metric, self.attempt, self.problem, self.job
+        return self.id, self.label, *progress
 
 
 @dataclass(frozen=True)
 class StudySummary:
-    """How a study stands."""
+    """The state of a study."""
 
     name: str
     why: str
     metric: str  #: that chooses checkpoints
     runs: tuple[RunSummary, ...]
     changed: float | None
-    problem: str | None = None  #: why nothing can be said of it
-    sweep: bool = False  #: does it search, rather than compare?
+    problem: str | None = None  #: why the study cannot be read
+    sweep: bool = False  #: it searches, rather than compares
     file: str = ""  #: that it was planned from
 
     @property
     def command(self) -> str:
-        """What goes on with it."""
+        """The command that starts or resumes it."""
         return f"mtlab {'sweep' if self.sweep else 'run'} {self.file or self.name}"
 
     @property
     def counts(self) -> dict[str, int]:
-        """Runs by condition; those that occur."""
+        """Runs by condition, without conditions that no run is in."""
         counts = Counter(run.condition for run in self.runs)
-        return {name: counts[name] for name in ORDER if counts[name]}
+        return {name: counts[name] for name in CONDITION_ORDER if counts[name]}
 
     @property
     def progress(self) -> float:
-        """Share of all steps that were made."""
+        """Share of all steps that have been made."""
         total = sum(run.steps for run in self.runs)
         made = sum(run.steps if run.condition == "done" else min(run.step, run.steps) for run in self.runs)
         return made / total if total else float(bool(self.runs) and all(run.condition == "done" for run in self.runs))
 
     @property
-    def content(self) -> int:
-        """A number that changes with anything that a page shows of it."""
-        return hash((self.name, self.why, self.problem, tuple(run.content for run in self.runs)))
+    def state(self) -> int:
+        """A hash of all that pages show of the study."""
+        return hash((self.name, self.why, self.problem, tuple(run.state for run in self.runs)))
 
 
 @dataclass(frozen=True)
 class OrphanRun:
-    """What lies among the runs without belonging to a study."""
+    """A folder among the runs that belongs to no study."""
 
     name: str
-    card: RunSummary | None  #: None if it is no run
+    summary: RunSummary | None  #: None if it is no run
 
 
 def summarize_run(
@@ -94,7 +99,7 @@ def summarize_run(
     end: str | None,
     job: int | None = None,
 ) -> RunSummary:
-    """Tell how a run stands, see `run_status`; one whose files cannot be used is damaged, and nothing is raised."""
+    """Summarize a run, see `run_status`; a run with unusable files is `DAMAGED`, and nothing is raised."""
     state = states[run["id"]]
     damage = store.damage(run["id"]) if state != "new" or store.run(run["id"]).is_dir() else None
     try:

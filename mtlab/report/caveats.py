@@ -38,7 +38,7 @@ def collect_caveats(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Map
     """Collect everything that must be said beside the table, most important first.
 
     Args:
-        runs: see `frame.runs`.
+        runs: see `frame.run_frame`.
         rows: see `comparison.compare`.
         plan: the stored plan.
 

@@ -74,8 +74,8 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
     """Compare a study's variants, in the plan's order, on its verdict metric.
 
     Args:
-        runs: see `frame.runs`.
-        outcomes: see `frame.examples`; may be empty.
+        runs: see `frame.run_frame`.
+        outcomes: see `frame.outcome_frame`; may be empty.
         plan: the stored plan.
 
     Raises:

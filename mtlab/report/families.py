@@ -47,8 +47,8 @@ def compare_families(
     """Break the verdict metric down: family → variants in the plan's order, where there is more than one family.
 
     Args:
-        runs: see `frame.runs`.
-        outcomes: see `frame.examples`; may be empty.
+        runs: see `frame.run_frame`.
+        outcomes: see `frame.outcome_frame`; may be empty.
         plan: the stored plan.
 
     """

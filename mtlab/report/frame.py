@@ -23,7 +23,7 @@ def frame(store: Path | str | None = None, study: str | None = None) -> pl.DataF
         study: only this study's runs. Without it, all studies': a run that two of them share has a row in each.
 
     Returns:
-        The columns are those of `mtlab.report.frame.runs`; a run without a value has null there.
+        The columns are those of `mtlab.report.frame.run_frame`; a run without a value has null there.
 
     Raises:
         UserError: there is no store, or no such study.
@@ -33,11 +33,11 @@ def frame(store: Path | str | None = None, study: str | None = None) -> pl.DataF
 
     opened = Store.open(store_root(store))
     names = opened.study_names() if study is None else [study]
-    tables = [runs(opened, opened.plan(name)) for name in names]
+    tables = [run_frame(opened, opened.plan(name)) for name in names]
     return pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
 
 
-def runs(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
+def run_frame(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
     """One row for each run of a plan, in the plan's order; what a run has not (yet) is null.
 
     Columns:
@@ -60,7 +60,7 @@ def runs(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
     return _table([_run(store, run, states[run["id"]]) for run in plan["runs"]])
 
 
-def examples(store: Store, plan: Mapping[str, Any], *, split: str | None = None) -> pl.DataFrame:
+def outcome_frame(store: Store, plan: Mapping[str, Any], *, split: str | None = None) -> pl.DataFrame:
     """One row for each example of each finished run that recorded outcomes.
 
     Columns: run, cell, seed, label, split, id, family, target, prediction, score (the task's first metric).

@@ -67,7 +67,7 @@ def pair_examples(
 
     Args:
         outcomes: see `split_by_cell`.
-        runs: see `frame.runs`.
+        runs: see `frame.run_frame`.
         metric: SPLIT/NAME or SPLIT/NAME/FAMILY.
         cells: variant and baseline.
         seeds: those that both have.

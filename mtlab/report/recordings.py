@@ -1,10 +1,9 @@
-"""What the runs of a study recorded, run by run: found, or missing and why. What every figure of layers starts from."""
+"""What the runs of a study recorded, run by run, or why it is missing: the input of every figure of layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mtlab import files
@@ -14,7 +13,7 @@ from mtlab.recording.reader import Layers, Missing, TrainingTrace, Worth
 from mtlab.runs.store import State, Store
 
 T = TypeVar("T")
-History = list[dict[str, Any]]  #: rows of `metrics.jsonl`: step, seconds, values
+MetricHistory = list[dict[str, Any]]  #: rows of `metrics.jsonl`: step, seconds, values
 
 _STATES: Mapping[State, str] = {
     "new": "has not been started",
@@ -27,9 +26,9 @@ _STATES: Mapping[State, str] = {
 
 @dataclass(frozen=True, order=True)
 class StudyRun:
-    """The run that something was recorded of."""
+    """A run under the label that figures show it by."""
 
-    label: str  #: of the variant
+    label: str  #: of the variant, or of a group of variants
     seed: int
     run: str  #: `<cell>/s<seed>`
 
@@ -40,33 +39,40 @@ class StudyRun:
 
     @property
     def title(self) -> str:
-        """Name it for people."""
+        """Label and seed."""
         return f"{self.label}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class RunRecordings(Generic[T]):
-    """What was found in the runs of a study, in the plan's order, and why the rest was not."""
+    """Recordings of the runs of a study in the plan's order, and the reasons of those that are missing."""
 
     found: Mapping[StudyRun, T]
     missing: Mapping[StudyRun, Missing]
 
     @property
     def why(self) -> str | None:
-        """Say in one sentence what is missing; None if nothing is."""
-        reasons: dict[str, list[StudyRun]] = {}
-        for source, missing in self.missing.items():
-            reasons.setdefault(missing.why, []).append(source)
-        told = [
-            f"{', '.join(each.title for each in sources[:3])}"
-            f"{f' and {len(sources) - 3} more runs' if len(sources) > 3 else ''}: {why}"
-            for why, sources in reasons.items()
+        """What is missing and why, in one sentence; None if nothing is."""
+        by_reason: dict[str, list[StudyRun]] = {}
+        for run, missing in self.missing.items():
+            by_reason.setdefault(missing.why, []).append(run)
+        parts = [
+            f"{', '.join(run.title for run in runs[:3])}"
+            f"{f' and {len(runs) - 3} more runs' if len(runs) > 3 else ''}: {why}"
+            for why, runs in by_reason.items()
         ]
-        return "; ".join(told) or None
+        return "; ".join(parts) or None
+
+    def of_variants(self, *labels: str) -> RunRecordings[T]:
+        """Keep the runs of some variants."""
+        return RunRecordings(
+            {run: value for run, value in self.found.items() if run.label in labels},
+            {run: missing for run, missing in self.missing.items() if run.label in labels},
+        )
 
 
 def study_runs(plan: Mapping[str, Any]) -> tuple[StudyRun, ...]:
-    """Name the runs of a plan that its table shows, in the order of its rows."""
+    """List the runs that the table of a plan shows, in the order of its rows."""
     labels = {row["cell"]: row["label"] for row in reversed(plan["rows"])}
     order = list(dict.fromkeys(row["cell"] for row in plan["rows"]))
     runs = [run for run in plan["runs"] if run["cell"] in labels]
@@ -75,65 +81,65 @@ def study_runs(plan: Mapping[str, Any]) -> tuple[StudyRun, ...]:
 
 
 def study_layers(store: Store, plan: Mapping[str, Any]) -> RunRecordings[Layers]:
-    """Gather which layers the finished runs of a study used."""
-    return read_finished_runs(store, plan, lambda source: reader.read_layers(store.run(source.run)))
+    """Read which layers the finished runs of a study used."""
+    return read_finished_runs(store, plan, lambda run: reader.read_layers(store.run(run.run)))
 
 
 def study_traces(store: Store, plan: Mapping[str, Any]) -> RunRecordings[TrainingTrace]:
-    """Gather how the use of layers evolved over training, in finished runs."""
-    return read_finished_runs(store, plan, lambda source: reader.read_trace(store.run(source.run)))
+    """Read how the use of layers evolved over training in the finished runs of a study."""
+    return read_finished_runs(store, plan, lambda run: reader.read_trace(store.run(run.run)))
 
 
 def study_worths(store: Store, plan: Mapping[str, Any]) -> RunRecordings[Worth]:
-    """Gather what single experts are worth to finished runs."""
-    return read_finished_runs(store, plan, lambda source: run_worth(store, source.run))
+    """Read what single experts are worth to the finished runs of a study."""
+    return read_finished_runs(store, plan, lambda run: run_worth(store, run.run))
 
 
-def study_histories(store: Store, plan: Mapping[str, Any]) -> RunRecordings[History]:
-    """Gather the metrics over training, of running and failed runs too."""
+def study_histories(store: Store, plan: Mapping[str, Any]) -> RunRecordings[MetricHistory]:
+    """Read the metrics over training, of running and failed runs too."""
 
-    def read(source: StudyRun) -> History | Missing:
-        return store.metrics(source.run) or Missing("has logged nothing yet")
+    def read(run: StudyRun) -> MetricHistory | Missing:
+        return store.metrics(run.run) or Missing("has logged nothing yet")
 
-    return _sorted(study_runs(plan), read)
+    return _read_each(study_runs(plan), read)
 
 
 def run_worth(store: Store, run: str) -> Worth | Missing:
-    """Read what single experts are worth to one run."""
+    """Read what single experts are worth to one run, measured in it or on demand later."""
     try:
-        return reader.read_worth(store.result(run), _later(store.derived(run)))
+        return reader.read_worth(store.result(run), _later_interventions(store, run))
     except UserError as error:
         return Missing(str(error))
-
-
-def _later(derived: Path) -> Mapping[str, Any] | None:
-    try:
-        found = files.read_json(derived / "interventions.json")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found if isinstance(found, Mapping) else None
 
 
 def read_finished_runs(
     store: Store, plan: Mapping[str, Any], read: Callable[[StudyRun], T | Missing]
 ) -> RunRecordings[T]:
-    """Read finished runs alone: what lies in others may be that of an attempt that was cut off."""
+    """Read something of each finished run: files of other runs may be those of an attempt that was cut off."""
     states = store.states(plan)
 
-    def read_finished(source: StudyRun) -> T | Missing:
-        state = states[source.run]
-        return read(source) if state == "done" else Missing(_STATES.get(state, state))
+    def read_if_finished(run: StudyRun) -> T | Missing:
+        state = states[run.run]
+        return read(run) if state == "done" else Missing(_STATES.get(state, state))
 
-    return _sorted(study_runs(plan), read_finished)
+    return _read_each(study_runs(plan), read_if_finished)
 
 
-def _sorted(runs: Iterable[StudyRun], read: Callable[[StudyRun], T | Missing]) -> RunRecordings[T]:
+def _later_interventions(store: Store, run: str) -> Mapping[str, Any] | None:
+    try:
+        data = files.read_json(store.derived(run) / "interventions.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return data if isinstance(data, Mapping) else None
+
+
+def _read_each(runs: Iterable[StudyRun], read: Callable[[StudyRun], T | Missing]) -> RunRecordings[T]:
     found: dict[StudyRun, T] = {}
     missing: dict[StudyRun, Missing] = {}
-    for source in runs:
-        value = read(source)
+    for run in runs:
+        value = read(run)
         if isinstance(value, Missing):
-            missing[source] = value
+            missing[run] = value
         else:
-            found[source] = value
+            found[run] = value
     return RunRecordings(found, missing)

@@ -23,6 +23,11 @@ class ReportBlock:
     report: StudyReport
     rows: Mapping[str, ComparisonRow]  #: by variant
 
+    @property
+    def has_comparisons(self) -> bool:
+        """Whether any row is compared with a baseline."""
+        return any(row.compare_to is not None for row in self.rows.values())
+
 
 @dataclass(frozen=True)
 class SideBySide:
@@ -38,7 +43,7 @@ class SideBySide:
         return tuple({id(block.report): block.report for block in self.blocks}.values())
 
 
-def set_lengths_side_by_side(report: StudyReport) -> SideBySide | None:
+def compare_lengths(report: StudyReport) -> SideBySide | None:
     """Set a study's variants side by side by how long they were trained; None where that is no axis."""
     labels = list(dict.fromkeys(row.block for row in report.rows if row.block is not None))
     if len(labels) < 2:
@@ -50,7 +55,7 @@ def set_lengths_side_by_side(report: StudyReport) -> SideBySide | None:
     return SideBySide(report.metric, _variants(blocks), tuple(blocks))
 
 
-def set_studies_side_by_side(reports: Sequence[StudyReport]) -> SideBySide:
+def compare_studies(reports: Sequence[StudyReport]) -> SideBySide:
     """Set several studies side by side, each with its own blocks, row by row of equal names.
 
     Raises:
@@ -70,7 +75,7 @@ def set_studies_side_by_side(reports: Sequence[StudyReport]) -> SideBySide:
         raise UserError(f"{', '.join(names)}: name each study once", file="command line")
     blocks: list[ReportBlock] = []
     for report in reports:
-        own = set_lengths_side_by_side(report)
+        own = compare_lengths(report)
         if own is None:
             blocks.append(ReportBlock(report.study, report, {row.variant: row for row in report.rows}))
         else:

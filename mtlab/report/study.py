@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mtlab.recording.reader import Layers, TrainingTrace, Worth
     from mtlab.report.comparison import ComparisonRow
     from mtlab.report.figures.theme import Style
-    from mtlab.report.recordings import History, RunRecordings
+    from mtlab.report.recordings import MetricHistory, RunRecordings
     from mtlab.report.study_report import StudyReport
 
 
@@ -51,8 +51,8 @@ class StudyResults:
 
     @cached_property
     def runs(self) -> pl.DataFrame:
-        """One row per run, see `mtlab.report.frame.runs`."""
-        return frame.runs(self.store, self.plan)
+        """One row per run, see `mtlab.report.frame.run_frame`."""
+        return frame.run_frame(self.store, self.plan)
 
     @cached_property
     def report(self) -> StudyReport:
@@ -97,7 +97,7 @@ class StudyResults:
         return recordings.study_worths(self.store, self.plan)
 
     @cached_property
-    def histories(self) -> RunRecordings[History]:
+    def histories(self) -> RunRecordings[MetricHistory]:
         """The metrics logged over training, of running and failed runs too."""
         return recordings.study_histories(self.store, self.plan)
 

@@ -61,7 +61,7 @@ class StudyReport:
     @property
     def side_by_side(self) -> blocks.SideBySide | None:
         """The variants at equal steps and at equal FLOPs, where `train.length` is an axis."""
-        return blocks.set_lengths_side_by_side(self)
+        return blocks.compare_lengths(self)
 
     @property
     def further(self) -> tuple[str, ...]:
@@ -120,9 +120,9 @@ class StudyReport:
 
     def to_csv(self, *, by_family: bool = False) -> str:
         """Write as CSV: a line per variant, or with `by_family` per variant and family."""
-        from mtlab.report.formats.csv_table import family_lines, lines, text
+        from mtlab.report.formats.csv_table import family_rows, report_rows, write_csv
 
-        return text(family_lines(self) if by_family else lines(self))
+        return write_csv(family_rows(self) if by_family else report_rows(self))
 
     def to_table(self, width: int = 100, *, by_family: bool = False) -> RenderableType:
         """Draw for a terminal of `width` columns."""
@@ -142,9 +142,9 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         UserError: the plan names a test that does not exist, or a file of the store is damaged.
 
     """
-    runs = frame.runs(store, plan)
+    runs = frame.run_frame(store, plan)
     split = plan["metrics"]["verdict"].partition("/")[0]
-    outcomes = frame.examples(store, plan, split=split)
+    outcomes = frame.outcome_frame(store, plan, split=split)
     rows = compare(runs, outcomes, plan)
     cells = {row.cell for row in rows}
     states = Counter(state for cell, state in runs.select("cell", "state").iter_rows() if cell in cells)

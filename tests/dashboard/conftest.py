@@ -27,7 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(root: Path) -> Iterator[DashboardData]:
     """Open the store as the pages do, without remembering anything for long."""
-    opened = DashboardData(root, fresh=0.0)
+    opened = DashboardData(root, max_age=0.0)
     yield opened
     opened.close()
 
@@ -41,10 +41,10 @@ def serve() -> Iterator[Serve]:
         from werkzeug.serving import make_server
 
         from mtlab.dashboard.app import make_app
-        from mtlab.dashboard.server import guarded
+        from mtlab.dashboard.server import protect
 
         data = DashboardData(root)
-        server = make_server("127.0.0.1", 0, guarded(make_app(data).server, local=True), threaded=True)
+        server = make_server("127.0.0.1", 0, protect(make_app(data).server, local=True), threaded=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         begun.append((server, data))
         return f"http://127.0.0.1:{server.port}"

@@ -10,8 +10,8 @@ pytestmark = pytest.mark.slow
 
 PAGES = {
     "/": "Studies",
-    **{f"/study/trial?tab={tab}": "trial" for tab in study_page.PANES},
-    **{f"/study/real?tab={tab}": "real" for tab in study_page.PANES},
+    **{f"/study/trial?tab={tab}": "trial" for tab in study_page.TABS},
+    **{f"/study/real?tab={tab}": "real" for tab in study_page.TABS},
     "/study/broken": "broken",
     "/study/odd": "odd",
     "/study/nobody": "Something is wrong",

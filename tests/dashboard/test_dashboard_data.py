@@ -37,7 +37,7 @@ def test_studies_that_cannot_be_read_say_so(data: DashboardData) -> None:
 
 
 def test_what_belongs_to_no_study_is_listed(data: DashboardData) -> None:
-    strays = {stray.name: stray.card for stray in data.strays()}
+    strays = {stray.name: stray.summary for stray in data.orphans()}
     assert set(strays) == {"stray/s0", "notes/of mine"}
     assert strays["notes/of mine"] is None
     assert strays["stray/s0"] is not None
@@ -83,7 +83,7 @@ def test_a_damaged_file_of_outcomes_is_told_with_its_place(tmp_path: Path) -> No
 @pytest.fixture
 def growing(tmp_path: Path) -> Iterator[tuple[Fabric, DashboardData]]:
     fabric = mixed(tmp_path / "runs")
-    opened = DashboardData(fabric.store.root, fresh=0.0)
+    opened = DashboardData(fabric.store.root, max_age=0.0)
     yield fabric, opened
     opened.close()
 
@@ -94,7 +94,7 @@ def test_what_changes_is_seen(growing: tuple[Fabric, DashboardData]) -> None:
     log(fabric.store.run("adaptive-2/s1"), 400)
     after = opened.study("trial")
     assert [run.step for run in after.runs if run.id == "adaptive-2/s1"] == [400]
-    assert after.content != before.content
+    assert after.state != before.state
     (fabric.store.run("adaptive-2/s1") / "lock.json").unlink()
     finish(fabric, "adaptive-2", 1, 3)
     assert opened.study("trial").counts["done"] == 11
@@ -137,7 +137,7 @@ def test_metrics_are_read_on_from_where_they_were_left(tmp_path: Path) -> None:
 
 
 def test_what_was_read_is_kept_as_long_as_its_file_stays(tmp_path: Path) -> None:
-    kept, path = FileCache(), tmp_path / "file.json"
+    cache, path = FileCache(), tmp_path / "file.json"
     read: list[str] = []
 
     def reader(file: Path) -> str:
@@ -147,15 +147,15 @@ def test_what_was_read_is_kept_as_long_as_its_file_stays(tmp_path: Path) -> None
         return read[-1]
 
     path.write_text("one")
-    assert [kept.of(path, reader), kept.of(path, reader)] == ["one", "one"]
+    assert [cache.read(path, reader), cache.read(path, reader)] == ["one", "one"]
     path.write_text("bad")
     for _ in range(2):
         with pytest.raises(UserError, match="is bad"):
-            kept.of(path, reader)
+            cache.read(path, reader)
     assert read == ["one", "bad"]
     path.unlink()
     with pytest.raises(FileNotFoundError):
-        kept.of(path, reader)
+        cache.read(path, reader)
 
 
 def test_json_that_is_none_of_ours_counts_as_missing(tmp_path: Path) -> None:

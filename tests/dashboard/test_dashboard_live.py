@@ -9,9 +9,8 @@ import pytest
 from stores import finish, log, mixed
 from visiting import Serve, Visit, drawn, ready
 
-from mtlab.dashboard import layout
-from mtlab.dashboard.page import Page, PageRequest
-from mtlab.dashboard.pages import studies_page
+from mtlab.dashboard import app, layout
+from mtlab.dashboard.page import Page, PageRequest, PageType
 from mtlab.runs.store import Store
 
 pytestmark = pytest.mark.slow
@@ -65,13 +64,13 @@ def test_the_pages_are_live_and_keep_what_is_chosen(tmp_path: Path, serve: Serve
 def test_a_page_that_takes_longer_than_a_tick_is_seen(
     tmp_path: Path, serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw = studies_page.draw_studies_page
+    studies = app.PAGES[""]
 
-    def slowly(look: PageRequest) -> Page:
+    def slowly(request: PageRequest) -> Page:
         time.sleep(1.0)
-        return draw(look)
+        return studies.draw(request)
 
-    monkeypatch.setattr(studies_page, "draw", slowly)
+    monkeypatch.setitem(app.PAGES, "", PageType(slowly, studies.state))
     monkeypatch.setattr(layout, "REFRESH", 0.2)
     mixed(tmp_path / "runs")
     ready(visit(serve(tmp_path / "runs")), "Studies")

@@ -14,10 +14,11 @@ from safetensors import safe_open
 from safetensors.numpy import load
 from stores import EVIL, cells, finish, mixed
 
+from mtlab.dashboard import app
 from mtlab.dashboard.address import PageAddress
 from mtlab.dashboard.app import render_page
 from mtlab.dashboard.dashboard_data import DashboardData
-from mtlab.dashboard.page import PageRequest
+from mtlab.dashboard.page import PageRequest, PageType
 from mtlab.dashboard.study import study_page
 from mtlab.runs.store import Store
 
@@ -84,14 +85,14 @@ def test_the_first_page_shows_all_studies(draw: Draw) -> None:
     assert {"/study/trial", "/study/broken", "/study/odd", "/run/stray/s0"} <= set(page.links)
     assert "10 done" in page.text
     assert "2 damaged" in page.text
-    assert "study: is missing" in page.text
+    assert "has changed since it was written" in page.text
     assert "notes/of mine" in page.text
     assert "not mtlab's" in page.text
     assert draw("/?find=TRI").links[0] == "/study/trial"  # whatever else there is
     assert "has 'nothing such' in its name" in draw("/?find=nothing such").text
 
 
-@pytest.mark.parametrize("tab", study_page.PANES)
+@pytest.mark.parametrize("tab", study_page.TABS)
 @pytest.mark.parametrize(
     "chosen",
     [
@@ -292,19 +293,19 @@ def test_wrong_addresses_are_told(draw: Draw, address: str, words: str) -> None:
 
 def test_a_page_is_drawn_again_only_if_it_would_change(tmp_path: Path) -> None:
     fabric = mixed(tmp_path / "runs")
-    opened = DashboardData(fabric.store.root, fresh=0.0)
-    look = PageRequest(opened, PageAddress.parse("/study/trial", "?tab=runs"))
+    opened = DashboardData(fabric.store.root, max_age=0.0)
+    request = PageRequest(opened, PageAddress.parse("/study/trial", "?tab=runs"))
     opened.verdict(opened.study("trial"), wait=60)
-    first = render_page(look, None)
+    first = render_page(request, None)
     assert first is not None
-    assert render_page(look, first[1]) is None
+    assert render_page(request, first[1]) is None
     fabric.fail("adaptive-2", 0)
     (fabric.store.run("adaptive-2/s0") / "result.json").unlink()
     opened.verdict(opened.study("trial"), wait=60)
-    again = render_page(look, first[1])
+    again = render_page(request, first[1])
     assert again is not None
-    assert render_page(look, again[1]) is None
-    assert render_page(PageRequest(opened, look.address, dark=True), again[1]) is not None
+    assert render_page(request, again[1]) is None
+    assert render_page(PageRequest(opened, request.address, dark=True), again[1]) is not None
     assert render_page(PageRequest(opened, PageAddress.parse("/study/trial", "")), again[1]) is not None
     opened.close()
 
@@ -315,7 +316,7 @@ def test_what_nobody_expected_becomes_a_page_and_is_printed(
     def fail(_: PageRequest) -> None:
         raise RuntimeError("what now?")
 
-    monkeypatch.setattr(study_page, "draw", fail)
+    monkeypatch.setitem(app.PAGES, "study", PageType(fail, lambda _: 0))
     page = Drawn(render_page(PageRequest(data, PageAddress.parse("/study/trial", "")), None))
     assert "This page cannot be drawn: RuntimeError: what now?" in page.texts
     assert "RuntimeError: what now?" in capfd.readouterr().err
@@ -347,14 +348,14 @@ def test_pages_import_no_torch(root: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from mtlab.dashboard.app import answered, make_app
-from mtlab.dashboard.dashboard_data import Data
-from mtlab.dashboard.page import Look
-from mtlab.dashboard.address import View
-data = Data(Path({str(root)!r}))
+from mtlab.dashboard.app import make_app, render_page
+from mtlab.dashboard.dashboard_data import DashboardData
+from mtlab.dashboard.page import PageRequest
+from mtlab.dashboard.address import PageAddress
+data = DashboardData(Path({str(root)!r}))
 make_app(data)
 for path, search in [("/", ""), ("/run/last-2/s0", ""), ("/tokens", "?run=last-2/s0"), ("/study/trial", "?tab=pair")]:
-    answered(Look(data, View.parse(path, search)), None)
+    render_page(PageRequest(data, PageAddress.parse(path, search)), None)
 data.close()
 print("torch" in sys.modules, "pandas" in sys.modules, "transformers" in sys.modules)
 """
@@ -369,7 +370,7 @@ def test_a_search_is_no_comparison(fabric: Fabric) -> None:
     plan = fabric.plan(["bridge", "static"], seeds=1, baseline=None, study="search", kind="sweep")
     fabric.store.write_plan("search", {**plan, "baseline": "bridge"})
     opened = DashboardData(fabric.store.root)
-    for tab in study_page.PANES:
+    for tab in study_page.TABS:
         page = Drawn(render_page(PageRequest(opened, PageAddress.parse("/study/search", f"?tab={tab}")), None))
         assert page.title == "search"
         assert "A search: mtlab sweep report search tells" in page.text

@@ -199,7 +199,7 @@ def test_equal_steps_and_equal_flops_stand_side_by_side(lengths, tmp_path):
 
 def test_two_studies_stand_side_by_side_each_tested_by_itself(four, lengths, tmp_path):
     other = build_report(four.store, four.plan(CELLS))
-    view = side_by_side.set_studies_side_by_side([other, lengths])
+    view = side_by_side.compare_studies([other, lengths])
     assert [block.label for block in view.blocks] == ["trial", "lengths, equal steps", "lengths, equal FLOPs"]
     assert view.variants == ("last", "bridge", "static", "adaptive")
     pdf(tmp_path, latex.studies_latex(view))
@@ -218,9 +218,9 @@ def test_studies_that_cannot_stand_side_by_side_are_told(four):
     one, plan = build_report(four.store, four.plan(CELLS)), four.plan(CELLS, study="other")
     plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
     with pytest.raises(UserError, match="judged by test/accuracy, other by test/loss"):
-        side_by_side.set_studies_side_by_side([one, build_report(four.store, plan)])
+        side_by_side.compare_studies([one, build_report(four.store, plan)])
     with pytest.raises(UserError, match="name each study once"):
-        side_by_side.set_studies_side_by_side([one, one])
+        side_by_side.compare_studies([one, one])
 
 
 def test_old_plans_without_the_new_keys_are_reported_still(four):

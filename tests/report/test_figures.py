@@ -384,7 +384,7 @@ def test_reports_of_nothing_say_so(fabric, made: Any) -> None:  # type: ignore[n
 
 
 def test_disagreements_are_sorted_counted_and_named(four) -> None:  # type: ignore[no-untyped-def]
-    outcomes = frame.examples(four.store, four.plan(["static", "bridge"]), split="test")
+    outcomes = frame.outcome_frame(four.store, four.plan(["static", "bridge"]), split="test")
     texts = {f"q{number}": (f"question {number}?", f"picture {number}") for number in range(300)}
     table = disagreements.find_disagreements(outcomes, ("static", "bridge"), ("S", "B"), ("yes", "no"), texts, limit=7)
     gaps = [abs(row.first - row.second) for row in table.rows]

@@ -12,7 +12,7 @@ from mtlab.report import frame
 
 def test_one_row_per_run_with_everything_known_of_it(four):
     plan = four.plan(["last", "bridge", "static", "adaptive"])
-    runs = frame.runs(four.store, plan)
+    runs = frame.run_frame(four.store, plan)
     assert runs.shape[0] == 20
     row = runs.row(by_predicate=pl.col("run") == "static/s3", named=True)
     assert (row["cell"], row["seed"], row["label"], row["state"], row["axis/manager"]) == (
@@ -30,22 +30,22 @@ def test_unfinished_runs_keep_their_row(fabric):
     fabric.finish("bridge", 0, 0.7)
     fabric.fail("bridge", 1)
     fabric.start("static", 0)
-    runs = frame.runs(fabric.store, fabric.plan(["bridge", "static"], seeds=2))
+    runs = frame.run_frame(fabric.store, fabric.plan(["bridge", "static"], seeds=2))
     assert runs["state"].to_list() == ["done", "failed", "interrupted", "new"]
     assert runs["test/accuracy"].is_null().to_list() == [False, True, True, True]
 
 
 def test_a_plan_of_which_nothing_ran(fabric):
     plan = fabric.plan(["bridge", "static"], seeds=2)
-    assert frame.runs(fabric.store, plan)["state"].to_list() == ["new"] * 4
-    assert frame.examples(fabric.store, plan).is_empty()
+    assert frame.run_frame(fabric.store, plan)["state"].to_list() == ["new"] * 4
+    assert frame.outcome_frame(fabric.store, plan).is_empty()
 
 
 def test_axis_values_of_several_types_are_told_as_json(fabric):
     plan = fabric.plan(["a", "b", "c"], seeds=1, baseline=None)
     for run, layers in zip(plan["runs"], ["all", [1, 2], 3], strict=True):
         run["axes"] = {"vision.layers": layers, "model.width": 64}
-    runs = frame.runs(fabric.store, plan)
+    runs = frame.run_frame(fabric.store, plan)
     assert runs["axis/vision.layers"].to_list() == ["all", "[1, 2]", "3"]
     assert runs["axis/model.width"].to_list() == [64, 64, 64]
 
@@ -54,7 +54,7 @@ def test_examples_are_those_of_finished_runs(four):
     four.finish("bridge", 5, 0.7)
     (four.store.run("bridge/s5") / "result.json").unlink()  # cut off between outcomes and result
     plan = four.plan(["bridge", "static"], seeds=6)
-    outcomes = frame.examples(four.store, plan, split="test")
+    outcomes = frame.outcome_frame(four.store, plan, split="test")
     assert outcomes.height == 10 * four.examples
     assert outcomes.columns == [
         "run",
@@ -71,7 +71,7 @@ def test_examples_are_those_of_finished_runs(four):
     by_run = dict(outcomes.group_by("run").agg(pl.col("score").mean()).iter_rows())
     result = json.loads((four.store.run("static/s1") / "result.json").read_text())
     assert by_run["static/s1"] == result["metrics"]["test/accuracy"]
-    assert frame.examples(four.store, plan).height == 20 * four.examples
+    assert frame.outcome_frame(four.store, plan).height == 20 * four.examples
 
 
 def test_a_thousand_runs_take_less_than_two_seconds(fabric):
@@ -81,9 +81,9 @@ def test_a_thousand_runs_take_less_than_two_seconds(fabric):
             fabric.finish(cell, seed, 0.7)
     plan = fabric.plan(cells, baseline="c000")
     began = time.perf_counter()
-    assert frame.runs(fabric.store, plan).height == 1000
+    assert frame.run_frame(fabric.store, plan).height == 1000
     assert time.perf_counter() - began < 2
-    assert frame.examples(fabric.store, plan, split="test").height == 300_000
+    assert frame.outcome_frame(fabric.store, plan, split="test").height == 300_000
 
 
 def test_a_damaged_file_of_outcomes_is_told_in_one_line(four):
@@ -93,5 +93,5 @@ def test_a_damaged_file_of_outcomes_is_told_in_one_line(four):
     for changed in (b"else", whole[: len(whole) // 2]):
         path.write_bytes(changed)
         with pytest.raises(UserError, match=r"static/s1/examples\.parquet: has changed since") as told:
-            frame.examples(four.store, plan)
+            frame.outcome_frame(four.store, plan)
         assert (told.value.file, "\n" in str(told.value)) == (path, False)

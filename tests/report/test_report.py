@@ -163,8 +163,8 @@ def test_a_report_imports_neither_torch_nor_pandas_and_is_quick(four):
     (four.store.root / "plan.json").write_text(json.dumps(four.plan(CELLS)))
     code = (
         "import json, sys; from pathlib import Path; from mtlab.runs.store import Store;"
-        "from mtlab.report.study_report import build; from rich.console import Console;"
-        "root = Path(sys.argv[1]); report = build(Store.open(root), json.loads((root / 'plan.json').read_text()));"
+        "from mtlab.report.study_report import build_report; from rich.console import Console;"
+        "root = Path(sys.argv[1]); report = build_report(Store.open(root), json.loads((root / 'plan.json').read_text()));"
         "Console().print(report.to_table(80));"
         "print(sorted({'torch', 'pandas', 'statsmodels', 'scipy.stats', 'timm', 'transformers'} & set(sys.modules)))"
     )

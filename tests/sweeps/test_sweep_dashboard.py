@@ -16,7 +16,7 @@ import pytest
 from imagined import Opened, write_sweep
 
 from mtlab.dashboard.sweep import trial_artifacts
-from mtlab.dashboard.sweep.optuna_dashboard import keep_attaching
+from mtlab.dashboard.sweep.optuna_dashboard import attach_figures_until
 from mtlab.errors import UserError
 from mtlab.sweeps.storage.base import open_storage
 from mtlab.sweeps.stored import load_searches
@@ -81,16 +81,20 @@ def test_figures_and_links_are_attached_to_trials_once(tmp_path: Path) -> None:
         drawn.extend(figures)
         return [b"picture"] * len(figures)
 
-    waiting = list(trial_artifacts.pending(opened.storage.optuna_storage, plan, load_searches(opened.storage, plan)))
+    waiting = list(
+        trial_artifacts.pending_trials(opened.storage.optuna_storage, plan, load_searches(opened.storage, plan))
+    )
     assert len(waiting) == 6
-    trial_artifacts.attach(opened.store, opened.storage.optuna_storage, artifacts, waiting, draw)
+    trial_artifacts.attach_artifacts(opened.store, opened.storage.optuna_storage, artifacts, waiting, draw)
     assert len(drawn) == len(list(folder.iterdir())) == 6, "one figure each: imagined runs record no layers"
     assert {path.read_bytes() for path in folder.iterdir()} == {b"picture"}
-    again = list(trial_artifacts.pending(opened.storage.optuna_storage, plan, load_searches(opened.storage, plan)))
+    again = list(
+        trial_artifacts.pending_trials(opened.storage.optuna_storage, plan, load_searches(opened.storage, plan))
+    )
     assert again == []
-    done = next(each for each in waiting if len(each.sources) == 2)
-    text = trial_artifacts.note(done)
-    assert all(f"[seed {source.seed}](/run/{source.run})" in text for source in done.sources)
+    done = next(each for each in waiting if len(each.runs) == 2)
+    text = trial_artifacts.trial_note(done)
+    assert all(f"[seed {source.seed}](/run/{source.run})" in text for source in done.runs)
     assert opened.trials() == Opened(write_sweep(tmp_path, TEXT), tmp_path / "runs").trials(), "no search is changed"
 
 
@@ -100,8 +104,8 @@ def test_without_a_browser_to_draw_it_says_so_once_and_goes_on(opened: Opened, m
     def fail(*_: object) -> None:
         raise UserError("pictures of figures need Chrome or Chromium on this machine")
 
-    monkeypatch.setattr("mtlab.dashboard.sweep.optuna_dashboard.attach_some", fail)
-    keep_attaching(opened.store, "hunt", opened.storage, None, threading.Event(), said.append)  # type: ignore[arg-type]
+    monkeypatch.setattr("mtlab.dashboard.sweep.optuna_dashboard.attach_pending", fail)
+    attach_figures_until(opened.store, "hunt", opened.storage, None, threading.Event(), said.append)  # type: ignore[arg-type]
     assert said == ["no figures at the trials: pictures of figures need Chrome or Chromium on this machine"]
 
 

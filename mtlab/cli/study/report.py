@@ -106,14 +106,14 @@ def written(made: Sequence[StudyReport], wanted: str, by: str | None) -> str:
         if wanted == "csv":
             return one.to_csv(by_family=by_family)
         return one.to_latex(by_family=by_family) if wanted == "tex" else one.to_markdown(by_family=by_family)
-    view = side_by_side.set_studies_side_by_side(made)
+    view = side_by_side.compare_studies(made)
     if wanted == "json":
         import json
 
         data = {"format": 1, "studies": [each.to_dict() for each in made]}
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if wanted == "csv":
-        return csv_table.text([line for each in made for line in csv_table.lines(each)])
+        return csv_table.write_csv([line for each in made for line in csv_table.report_rows(each)])
     return latex.studies_latex(view) if wanted == "tex" else markdown.studies_markdown(view)
 
 
@@ -148,7 +148,7 @@ def drawn(made: Sequence[StudyReport], by: str | None, width: int) -> Renderable
 
     if len(made) == 1:
         return made[0].to_table(width, by_family=by is not None)
-    return terminal.render_studies(side_by_side.set_studies_side_by_side(made), width)
+    return terminal.render_studies(side_by_side.compare_studies(made), width)
 
 
 def picture(made: Sequence[StudyReport], by: str | None = None) -> str:

@@ -24,7 +24,7 @@ from mtlab.cli.sweep import results
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.launch.launcher import LaunchPolicy
+    from mtlab.launch.policy import LaunchPolicy
     from mtlab.runs.store import Store
     from mtlab.studies.cost_cache import CostCache
     from mtlab.sweeps.run import SweepOutcome
@@ -84,7 +84,7 @@ def run(
     """
     from mtlab.cli.study.run import chosen_launcher
     from mtlab.launch.backends import attempt_limit, make_pool
-    from mtlab.launch.launcher import LaunchPolicy
+    from mtlab.launch.policy import LaunchPolicy
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.run import configs_of, open_searches, run_searches
     from mtlab.sweeps.view import make_sweep_view

@@ -1,4 +1,4 @@
-"""The page of a run: how it stands and why, its curves, its layers, what it is configured to, and its log."""
+"""The page of a run: state, curves, layers, results, configuration, log and environment."""
 
 from __future__ import annotations
 
@@ -6,107 +6,111 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+import yaml
 from dash import dcc, html
 
-from mtlab.dashboard import components, controls, drawn
+from mtlab.dashboard import components, controls
 from mtlab.dashboard.address import page_href
 from mtlab.dashboard.cached_store import file_state
 from mtlab.dashboard.components import CONDITIONS, Component, TableColumn
 from mtlab.dashboard.page import Page, PageRequest
-from mtlab.dashboard.pane import chosen_kind, kind_switch
 from mtlab.dashboard.summaries import DAMAGED, RunSummary
 from mtlab.errors import UserError
 from mtlab.launch.exit_status import RunFailure
 from mtlab.recording import reader
 from mtlab.report import recordings
+from mtlab.report.figures.curves import plot_curves
+from mtlab.report.figures.layers.aggregation import plot_aggregation
+from mtlab.report.figures.layers.evolution import plot_evolution
+from mtlab.report.figures.layers.worth import plot_worth
 from mtlab.report.formats import numbers
 from mtlab.report.recordings import StudyRun
 
-TAIL = 24_000  #: bytes at the end of a log that are shown
+LOG_BYTES = 24_000  #: shown of the end of a log
 
 
-def draw_run_page(look: PageRequest) -> Page:
-    """Draw the page.
+def draw_run_page(request: PageRequest) -> Page:
+    """Draw the page of a run.
 
     Raises:
         UserError: no such run.
 
     """
-    card = _card(look)
+    run = _run(request)
     body = [
-        _problem(look, card),
-        _curves(look, card),
-        *_layers(look, card),
-        _results(look, card),
-        _configuration(look, card),
-        _log(look, card),
-        _environment(look, card),
+        _problem(request, run),
+        _curves(request, run),
+        *_layers(request, run),
+        _results(request, run),
+        _configuration(request, run),
+        _log(request, run),
+        _environment(request, run),
     ]
-    logged = _logged(look, card)
-    bar = [kind_switch(look.view)]
+    logged = _logged(request, run)
+    bar = [request.kind_switch()]
     if logged:
         options = {name: name for name in logged}
-        bar.insert(0, controls.dropdown("metric", "curve", options, _metric(look, logged), _start(logged)))
-    return Page(f"{card.label}, seed {card.seed}", _head(look, card), (html.Div(bar, className="filters"),), body)
+        bar.insert(0, controls.dropdown("metric", "curve", options, _metric(request, logged), _default_metric(logged)))
+    return Page(run.title, _head(request, run), (html.Div(bar, className="filters"),), body)
 
 
-def run_page_state(look: PageRequest) -> object:
-    """Give what changes when the page would."""
-    card = _card(look)
-    log = look.data.store.run(card.id) / "log.txt"
+def run_page_state(request: PageRequest) -> object:
+    """Return what the page depends on."""
+    run = _run(request)
+    log = request.data.store.run(run.id) / "log.txt"
     return (
-        card.content,
+        run.state,
         file_state(log),
-        file_state(look.data.store.derived(card.id)),
-        components.time_ago(card.changed),
+        file_state(request.data.store.derived(run.id)),
+        components.time_ago(run.changed),
     )
 
 
-def _card(look: PageRequest) -> RunSummary:
-    return look.data.run("/".join(look.view.path[1:]), look.view.text("study"))
+def _run(request: PageRequest) -> RunSummary:
+    return request.data.run("/".join(request.address.path[1:]), request.address.text("study"))
 
 
-def _head(look: PageRequest, card: RunSummary) -> Component:
-    studies = look.data.studies_of(card.id)
+def _head(request: PageRequest, run: RunSummary) -> Component:
+    studies = request.data.studies_of(run.id)
     links: list[Component] = []
     for name in studies:
         links += [dcc.Link(name, href=page_href("study", name)), " "]
     return [
         html.P("Run", className="kind"),
-        html.H1([card.label, html.Span(f" seed {card.seed}", className="quiet")]),
-        html.Div([components.run_badge(card), _progress(card)], className="summary"),
+        html.H1([run.label, html.Span(f" seed {run.seed}", className="quiet")]),
+        html.Div([components.run_badge(run), _progress(run)], className="summary"),
         components.definition_list(
             [
-                ("id", html.Code(card.id)),
+                ("id", html.Code(run.id)),
                 ("study", html.Span(links) if links else "none: no study of this store asks for it (any more)"),
-                ("attempt", str(card.attempt) if card.attempt else None),
-                ("host", card.host),
-                ("last change", components.time_element(card.changed) if card.changed else None),
-                ("folder", html.Code(str(look.data.store.run(card.id)))),
+                ("attempt", str(run.attempt) if run.attempt else None),
+                ("host", run.host),
+                ("last change", components.time_element(run.changed) if run.changed else None),
+                ("folder", html.Code(str(request.data.store.run(run.id)))),
             ]
         ),
     ]
 
 
-def _progress(card: RunSummary) -> Component:
-    """Show how far it is, as a bar."""
-    if not card.steps:
+def _progress(run: RunSummary) -> Component:
+    """Show the progress of the run as a bar."""
+    if not run.steps:
         return None
-    share = 100 * min(1.0, card.step / card.steps)
-    told = f"step {card.step:,} of {card.steps:,}"
-    made = html.Div(style={"width": f"{share:.1f}%"}, className=f"segment {card.condition}")
-    bar = html.Div(made, className="bar", role="img", **components.aria_label(told))
-    return html.Div([bar, html.Span(told, className="share")], className="progress")
+    share = 100 * min(1.0, run.step / run.steps)
+    text = f"step {run.step:,} of {run.steps:,}"
+    filled = html.Div(style={"width": f"{share:.1f}%"}, className=f"segment {run.condition}")
+    bar = html.Div(filled, className="bar", role="img", **components.aria_label(text))
+    return html.Div([bar, html.Span(text, className="share")], className="progress")
 
 
-def _problem(look: PageRequest, card: RunSummary) -> Component:
-    """Say what is wrong with a run, and what to do about it."""
-    if card.condition == DAMAGED:
+def _problem(request: PageRequest, run: RunSummary) -> Component:
+    """Say what is wrong with the run, and what to do about it."""
+    if run.condition == DAMAGED:
         advice = (
             "Nothing else of it is lost. Where it cannot be mended, remove the run's folder: `mtlab run` makes it anew."
         )
-        return components.error_notice(f"A file of this run cannot be read: {card.problem}", html.P(advice))
-    written = look.data.store.failure(card.id) if card.condition == "failed" else None
+        return components.error_notice(f"A file of this run cannot be read: {run.problem}", html.P(advice))
+    written = request.data.store.failure(run.id) if run.condition == "failed" else None
     if written is not None:
         failure, trace = RunFailure.from_json(written), str(written.get("trace") or "")
         return components.error_notice(
@@ -115,38 +119,36 @@ def _problem(look: PageRequest, card: RunSummary) -> Component:
             components.definition_list([("where", html.Code(failure.where) if failure.where else None)]),
             html.Details([html.Summary("Traceback"), html.Pre(trace)]) if trace else None,
         )
-    if card.problem:
-        return components.error_notice(card.problem)
-    if card.condition in ("new", "interrupted"):
-        study = look.data.studies_of(card.id)
+    if run.problem:
+        return components.error_notice(run.problem)
+    if run.condition in ("new", "interrupted"):
+        study = request.data.studies_of(run.id)
         return components.empty_notice(
-            f"This run is {CONDITIONS[card.condition][1]}: {CONDITIONS[card.condition][2]}.",
+            f"This run is {CONDITIONS[run.condition].word}: {CONDITIONS[run.condition].meaning}.",
             components.command_line(f"mtlab run {study[0] if study else 'FILE'}"),
         )
     return None
 
 
-def _logged(look: PageRequest, card: RunSummary) -> list[str]:
-    rows = look.data.store.metrics(card.id)
+def _logged(request: PageRequest, run: RunSummary) -> list[str]:
+    rows = request.data.store.metrics(run.id)
     return list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds")))
 
 
-def _start(logged: list[str]) -> str:
+def _default_metric(logged: list[str]) -> str:
     return next((name for name in ("val/accuracy", "val/loss") if name in logged), logged[0])
 
 
-def _metric(look: PageRequest, logged: list[str]) -> str:
-    return look.view.one("metric", logged, _start(logged))
+def _metric(request: PageRequest, logged: list[str]) -> str:
+    return request.address.one("metric", logged, _default_metric(logged))
 
 
-def _source(card: RunSummary) -> StudyRun:
-    return StudyRun(f"{card.label}, seed {card.seed}", card.seed, card.id)
+def _labelled(run: RunSummary) -> StudyRun:
+    return StudyRun(run.title, run.seed, run.id)
 
 
-def _curves(look: PageRequest, card: RunSummary) -> Component:
-    from mtlab.report.figures.curves import plot_curves
-
-    logged = _logged(look, card)
+def _curves(request: PageRequest, run: RunSummary) -> Component:
+    logged = _logged(request, run)
     if not logged:
         return components.section(
             "Curves",
@@ -154,43 +156,36 @@ def _curves(look: PageRequest, card: RunSummary) -> Component:
                 "This run has logged nothing yet: its first curve point comes with its first evaluation."
             ),
         )
-    made = plot_curves({_source(card): look.data.store.metrics(card.id)}, _metric(look, logged))
-    return drawn.figure_component(made, "curves", look.dark)
+    figure = plot_curves({_labelled(run): request.data.store.metrics(run.id)}, _metric(request, logged))
+    return request.figure(figure, "curves")
 
 
-def _layers(look: PageRequest, card: RunSummary) -> list[Component]:
-    from mtlab.report.figures.layers.aggregation import plot_aggregation
-    from mtlab.report.figures.layers.evolution import plot_evolution
-    from mtlab.report.figures.layers.worth import plot_worth
-
-    kind, source = chosen_kind(look.view), _source(card)
-    layers, trace = look.data.layers_of(card.id), look.data.trace_of(card.id)
+def _layers(request: PageRequest, run: RunSummary) -> list[Component]:
+    label = _labelled(run)
+    layers, trace = request.data.layers_of(run.id), request.data.trace_of(run.id)
     if isinstance(layers, reader.Missing):
         return [
             components.section(
                 "Layers", components.empty_notice(f"There is nothing to see of its layers: {layers.why}.")
             )
         ]
-    found = {source: layers}
-    value = recordings.run_worth(look.data.store, card.id)
-    worths = {} if isinstance(value, reader.Missing) else {source: value}
+    measured = recordings.run_worth(request.data.store, run.id)
+    worths = {} if isinstance(measured, reader.Missing) else {label: measured}
     figures = [
-        drawn.figure_component(plot_aggregation(found, None, kind), "aggregation", look.dark),
-        drawn.figure_component(plot_worth(found, worths), "worth", look.dark),
+        request.figure(plot_aggregation({label: layers}, None, request.kind), "aggregation"),
+        request.figure(plot_worth({label: layers}, worths), "worth"),
     ]
     if isinstance(trace, reader.TrainingTrace):
-        figures.append(
-            drawn.figure_component(plot_evolution({source: trace}, source.label, kind), "evolution", look.dark)
-        )
-    told = [trace.why] if isinstance(trace, reader.Missing) else []
+        figures.append(request.figure(plot_evolution({label: trace}, label.label, request.kind), "evolution"))
+    missing = [trace.why] if isinstance(trace, reader.Missing) else []
     explorer = dcc.Link(
-        "See it word by word and patch by patch", href=page_href("tokens", run=card.id), className="more"
+        "See it word by word and patch by patch", href=page_href("tokens", run=run.id), className="more"
     )
-    return [components.section("Layers", explorer, *figures, components.note_list(told))]
+    return [components.section("Layers", explorer, *figures, components.note_list(missing))]
 
 
-def _results(look: PageRequest, card: RunSummary) -> Component:
-    result = look.data.store.result(card.id)
+def _results(request: PageRequest, run: RunSummary) -> Component:
+    result = request.data.store.result(run.id)
     if result is None:
         return None
     metrics, splits = result["metrics"], ("train", "val", "test")
@@ -209,64 +204,62 @@ def _results(look: PageRequest, card: RunSummary) -> Component:
     return components.section("Results", components.data_table(columns, "Results of this run"), about=about)
 
 
-def _configuration(look: PageRequest, card: RunSummary) -> Component:
-    import yaml
-
-    config = look.data.store.config(card.id)
+def _configuration(request: PageRequest, run: RunSummary) -> Component:
+    config = request.data.store.config(run.id)
     if config is None:
-        told = "Its configuration is written when `mtlab run` starts the study."
+        message = "Its configuration is written when `mtlab run` starts the study."
         return components.section(
-            "Configuration", components.empty_notice(told if card.condition != DAMAGED else "It cannot be read.")
+            "Configuration", components.empty_notice(message if run.condition != DAMAGED else "It cannot be read.")
         )
     text = yaml.safe_dump(config["config"], sort_keys=False, allow_unicode=True, default_flow_style=None)
     whole = html.Details([html.Summary("The whole configuration"), html.Pre(text, tabIndex=0)], className="long")
-    return components.section("Configuration", _differs(look, card), whole)
+    return components.section("Configuration", _baseline_differences(request, run), whole)
 
 
-def _differs(look: PageRequest, card: RunSummary) -> Component:
-    """Show in what a run differs from the variant that its study compares it with."""
-    rows: list[Mapping[str, Any]] = next((plan["rows"] for plan in _plans(look, card)), [])
-    row = next((row for row in rows if row["cell"] == card.cell), None)
+def _baseline_differences(request: PageRequest, run: RunSummary) -> Component:
+    """Show the settings in which the run differs from its baseline."""
+    rows: list[Mapping[str, Any]] = next((plan["rows"] for plan in _plans(request, run)), [])
+    row = next((row for row in rows if row["cell"] == run.cell), None)
     if row is None or not row.get("differences"):
         return None
-    against = next((each["label"] for each in rows if each["cell"] == row.get("compare_to")), rows[0]["label"])
+    baseline = next((each["label"] for each in rows if each["cell"] == row.get("compare_to")), rows[0]["label"])
     columns = [
         TableColumn("setting", [html.Code(path) for path in row["differences"]], heads=True),
         TableColumn("value", [html.Code(components.format_setting(value)) for value in row["differences"].values()]),
     ]
-    told = f"In these settings it differs from {against}."
-    return [html.P(told, className="about"), components.data_table(columns, told)]
+    caption = f"In these settings it differs from {baseline}."
+    return [html.P(caption, className="about"), components.data_table(columns, caption)]
 
 
-def _plans(look: PageRequest, card: RunSummary) -> Iterator[Mapping[str, Any]]:
-    """Give the plans of the studies that a run belongs to, the one that it is looked at from first."""
-    for study in sorted(look.data.studies_of(card.id), key=lambda name: name != look.view.text("study")):
-        with suppress(UserError):  # the study's own page tells
-            yield look.data.store.plan(study)
+def _plans(request: PageRequest, run: RunSummary) -> Iterator[Mapping[str, Any]]:
+    """Yield the plans of the studies that the run belongs to, the one named in the address first."""
+    for study in sorted(request.data.studies_of(run.id), key=lambda name: name != request.address.text("study")):
+        with suppress(UserError):  # the page of the study shows it
+            yield request.data.store.plan(study)
 
 
-def _log(look: PageRequest, card: RunSummary) -> Component:
-    path = look.data.store.run(card.id) / "log.txt"
+def _log(request: PageRequest, run: RunSummary) -> Component:
+    path = request.data.store.run(run.id) / "log.txt"
     try:
         with path.open("rb") as stream:
             size = stream.seek(0, 2)
-            stream.seek(max(0, size - TAIL))
+            stream.seek(max(0, size - LOG_BYTES))
             text = stream.read().decode("utf-8", errors="replace")
     except OSError:
         return components.section(
             "Log", components.empty_notice("There is no log yet: it begins when a worker starts the run.")
         )
-    lines = (text.partition("\n")[2] if size > TAIL else text).rstrip()
-    about = f"The end of {path}" if size > TAIL else str(path)
+    lines = (text.partition("\n")[2] if size > LOG_BYTES else text).rstrip()
+    about = f"The end of {path}" if size > LOG_BYTES else str(path)
     shown = html.Div(
         html.Pre(lines), className="log", tabIndex=0, role="region", **components.aria_label("The end of the log")
     )
     return components.section("Log", shown if lines else components.empty_notice("The log is empty."), about=about)
 
 
-def _environment(look: PageRequest, card: RunSummary) -> Component:
-    state, result = look.data.store.run_state(card.id), look.data.store.result(card.id)
-    config = look.data.store.config(card.id) or {}
+def _environment(request: PageRequest, run: RunSummary) -> Component:
+    state, result = request.data.store.run_state(run.id), request.data.store.result(run.id)
+    config = request.data.store.config(run.id) or {}
     cost = {**(config.get("cost") or {}), **((result or {}).get("cost") or {})}
     pairs: list[tuple[str, Component]] = [
         ("trained parameters", numbers.format_count(cost.get("trained_params")) if "trained_params" in cost else None),

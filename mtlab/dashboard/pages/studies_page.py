@@ -1,4 +1,4 @@
-"""The first page: all studies of the store, and what lies in it beside them."""
+"""The first page: all studies of the store, and runs that belong to none."""
 
 from __future__ import annotations
 
@@ -13,39 +13,41 @@ from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.dashboard.page import Page, PageRequest
 from mtlab.dashboard.summaries import OrphanRun, StudySummary
 
-STRAYS = 200  #: runs of no study that are listed
+MAX_ORPHANS = 200  #: that are listed
 
 
-def draw_studies_page(look: PageRequest) -> Page:
-    """Draw the page."""
-    cards, strays = look.data.studies(), look.data.strays()
-    wanted = look.view.text("find")
-    found = [card for card in cards if wanted.casefold() in f"{card.name} {card.why}".casefold()]
-    bar = [controls.search_box("find", "Find a study", wanted, "name or question")] if len(cards) > 3 else []
+def draw_studies_page(request: PageRequest) -> Page:
+    """Draw the list of studies."""
+    studies, orphans = request.data.studies(), request.data.orphans()
+    wanted = request.address.text("find")
+    found = [study for study in studies if wanted.casefold() in f"{study.name} {study.why}".casefold()]
+    bar = [controls.search_box("find", "Find a study", wanted, "name or question")] if len(studies) > 3 else []
     body: list[Component] = []
-    if not cards:
+    if not studies:
         body.append(_nothing())
     elif not found:
         body.append(components.empty_notice(f"No study of this store has {wanted!r} in its name or question."))
     else:
-        body.append(_table(look.data, found))
-    if strays:
-        body.append(_strays(strays))
-    return Page("Studies", _head(cards), bar, body)
+        body.append(_table(request.data, found))
+    if orphans:
+        body.append(_orphans(orphans))
+    return Page("Studies", _head(studies), bar, body)
 
 
-def studies_page_state(look: PageRequest) -> object:
-    """Give what changes when the page would."""
-    cards = look.data.studies()
-    strays = [(stray.name, stray.card and stray.card.content) for stray in look.data.strays()]
-    return [(card.content, look.data.verdict(card), components.time_ago(card.changed)) for card in cards], strays
+def studies_page_state(request: PageRequest) -> object:
+    """Return what the page depends on."""
+    studies = request.data.studies()
+    orphans = [(orphan.name, orphan.summary and orphan.summary.state) for orphan in request.data.orphans()]
+    return [
+        (study.state, request.data.verdict(study), components.time_ago(study.changed)) for study in studies
+    ], orphans
 
 
-def _head(cards: Sequence[StudySummary]) -> Component:
-    runs = {run.id: run.condition for card in cards for run in card.runs}
+def _head(studies: Sequence[StudySummary]) -> Component:
+    runs = {run.id: run.condition for study in studies for run in study.runs}
     total = {name: list(runs.values()).count(name) for name in components.CONDITIONS}
-    one = len(cards) == 1
-    told = f"{len(cards)} {'study' if one else 'studies'}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
+    one = len(studies) == 1
+    told = f"{len(studies)} {'study' if one else 'studies'}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
     return [html.H1("Studies"), html.P([html.Span(told), components.condition_counts(total)], className="summary")]
 
 
@@ -62,53 +64,53 @@ def _nothing() -> Component:
     )
 
 
-def _table(data: DashboardData, cards: Sequence[StudySummary]) -> Component:
+def _table(data: DashboardData, studies: Sequence[StudySummary]) -> Component:
     return components.data_table(
         [
-            TableColumn("study", [_name(card) for card in cards], heads=True),
-            TableColumn("progress", [_progress(card) for card in cards]),
-            TableColumn("verdict", [_verdict(data, card) for card in cards]),
-            TableColumn("last change", [components.time_element(card.changed) for card in cards]),
+            TableColumn("study", [_name(study) for study in studies], heads=True),
+            TableColumn("progress", [_progress(study) for study in studies]),
+            TableColumn("verdict", [_verdict(data, study) for study in studies]),
+            TableColumn("last change", [components.time_element(study.changed) for study in studies]),
         ],
         "All studies of the store, the one that changed last first",
     )
 
 
-def _name(card: StudySummary) -> Component:
-    link = dcc.Link(card.name, href=page_href("study", card.name), className="name")
-    return [link, html.P(card.why, className="why")] if card.why else link
+def _name(study: StudySummary) -> Component:
+    link = dcc.Link(study.name, href=page_href("study", study.name), className="name")
+    return [link, html.P(study.why, className="why")] if study.why else link
 
 
-def _progress(card: StudySummary) -> Component:
-    if card.problem:
+def _progress(study: StudySummary) -> Component:
+    if study.problem:
         return components.badge("damaged")
-    return [components.progress_bar(card.counts, card.progress), components.condition_counts(card.counts)]
+    return [components.progress_bar(study.counts, study.progress), components.condition_counts(study.counts)]
 
 
-def _verdict(data: DashboardData, card: StudySummary) -> Component:
-    if card.problem:
-        return html.P(card.problem, className="problem")
-    told = data.verdict(card)
+def _verdict(data: DashboardData, study: StudySummary) -> Component:
+    if study.problem:
+        return html.P(study.problem, className="problem")
+    told = data.verdict(study)
     return html.Span("being worked out …", className="quiet") if told is None else told
 
 
-def _strays(strays: Sequence[OrphanRun]) -> Component:
+def _orphans(orphans: Sequence[OrphanRun]) -> Component:
     told = (
         "Runs that no study of this store asks for (any more), and folders that are none of mtlab's. "
         "Nothing is lost: a study that asks for such a run again finds it."
     )
-    listed = strays[:STRAYS]
-    more = f" The first {STRAYS} of {len(strays)} are listed." if len(strays) > STRAYS else ""
+    listed = orphans[:MAX_ORPHANS]
+    more = f" The first {MAX_ORPHANS} of {len(orphans)} are listed." if len(orphans) > MAX_ORPHANS else ""
     columns = [
         TableColumn(
-            "run", [each.name if each.card is None else components.run_link(each.name, each.name) for each in listed]
+            "run", [each.name if each.summary is None else components.run_link(each.name, each.name) for each in listed]
         ),
-        TableColumn("state", [_stray_state(each) for each in listed]),
-        TableColumn("variant", ["" if each.card is None else each.card.label for each in listed]),
+        TableColumn("state", [_orphan_condition(each) for each in listed]),
+        TableColumn("variant", ["" if each.summary is None else each.summary.label for each in listed]),
     ]
     return html.Details(
         [
-            html.Summary(f"Beside the studies: {len(strays)}"),
+            html.Summary(f"Beside the studies: {len(orphans)}"),
             html.P(told + more, className="about"),
             components.data_table(columns, "Runs that belong to no study"),
         ],
@@ -116,5 +118,7 @@ def _strays(strays: Sequence[OrphanRun]) -> Component:
     )
 
 
-def _stray_state(stray: OrphanRun) -> Component:
-    return html.Span("not mtlab's", className="quiet") if stray.card is None else components.run_badge(stray.card)
+def _orphan_condition(orphan: OrphanRun) -> Component:
+    return (
+        html.Span("not mtlab's", className="quiet") if orphan.summary is None else components.run_badge(orphan.summary)
+    )

@@ -1,4 +1,4 @@
-"""One example in one run: its words and patches, and what the chosen ones draw on in every cross-modal layer."""
+"""The panel of one example in one run: words, patches, and the levels of the selected token in every layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtlab.dashboard import components
 from mtlab.dashboard.components import Component
 from mtlab.dashboard.page import PageRequest
 from mtlab.dashboard.pages import token_marks
-from mtlab.dashboard.pages.token_marks import Marks
+from mtlab.dashboard.pages.token_marks import TokenMarks
 from mtlab.dashboard.summaries import RunSummary
 from mtlab.recording import run_dataset
 from mtlab.recording.reader import Kind, Modality, RecordedExample, Tokens
@@ -25,69 +25,73 @@ OTHERS: dict[Kind, Kind] = {"contributions": "weights", "weights": "contribution
 
 @dataclass(frozen=True)
 class TokenChoice:
-    """What of an example is looked at."""
+    """The choices of the page that concern an example."""
 
-    place: int  #: of the example in the file
+    place: int  #: index of the example in the file
     example: str  #: its id
     depth: int  #: of the cross-modal layer, from 0
     kind: Kind
     modalities: tuple[Modality, ...]
-    level: int | None  #: that the colours tell of; None: whichever is strongest
+    level: int | None  #: that colours show; None: the strongest of each token
 
     def at(self, place: int) -> TokenChoice:
-        """Look at the same in a file where the example has another place."""
+        """Make the same choices in a file where the example has another index."""
         return replace(self, place=place)
 
 
-def draw_panel(look: PageRequest, run: RunSummary, tokens: Tokens, chosen: TokenChoice, *, main: bool) -> Component:
-    """Draw the panel of a run; words and patches are chosen in the main one."""
-    told = tokens.examples[chosen.place]
+def draw_panel(request: PageRequest, run: RunSummary, tokens: Tokens, chosen: TokenChoice, *, main: bool) -> Component:
+    """Draw the panel of a run; tokens are selected in the main one."""
+    example = tokens.examples[chosen.place]
     title = html.H2([components.run_link(run.id, run.label), html.Span(f" seed {run.seed}", className="quiet")])
-    answer = html.P(["predicts ", html.Span(f"{told.prediction} {mark(told)}", className=_judged(told))])
-    heading = html.Div([title, answer if told.prediction is not None else None], className="heading")
-    sides = [_side(look, run, tokens, chosen, modality, main=main) for modality in chosen.modalities]
-    return html.Section([heading, *sides], className="panel", **components.aria_label(f"{run.label}, seed {run.seed}"))
+    answer = html.P(
+        ["predicts ", html.Span(f"{example.prediction} {correctness_mark(example)}", className=_correctness(example))]
+    )
+    heading = html.Div([title, answer if example.prediction is not None else None], className="heading")
+    sides = [_side(request, run, tokens, chosen, modality, main=main) for modality in chosen.modalities]
+    return html.Section([heading, *sides], className="panel", **components.aria_label(run.title))
 
 
-def mark(told: RecordedExample) -> str:
-    """Mark an example that is answered rightly or wrongly; neither where that is not known."""
-    return {"right": "✓", "wrong": "✗"}.get(_judged(told), "")
+def correctness_mark(example: RecordedExample) -> str:
+    """Mark a right or wrong answer; empty where it is not known."""
+    return {"right": "✓", "wrong": "✗"}.get(_correctness(example), "")
 
 
-def _judged(told: RecordedExample) -> str:
-    if told.truth is None or told.prediction is None:
+def _correctness(example: RecordedExample) -> str:
+    if example.truth is None or example.prediction is None:
         return ""
-    return "right" if told.truth == told.prediction else "wrong"
+    return "right" if example.truth == example.prediction else "wrong"
 
 
 def _side(
-    look: PageRequest, run: RunSummary, tokens: Tokens, chosen: TokenChoice, modality: Modality, *, main: bool
+    request: PageRequest, run: RunSummary, tokens: Tokens, chosen: TokenChoice, modality: Modality, *, main: bool
 ) -> Component:
-    """Draw the words, or the patches, and the chosen one in detail."""
+    """Draw the words or the patches, and the selected one in detail."""
     title = html.H3(NAMES[modality])
     found = token_levels(tokens, chosen.place, modality, chosen.depth, chosen.kind)
     experts = tokens.experts(chosen.kind, modality, chosen.depth, chosen.place)
     if not found or experts is None:
-        return html.Section([title, components.empty_notice(_silent(tokens, chosen, modality))], className="side")
-    at = _token(look, modality, found)
-    marks = Marks(found, level_numbers(tokens, modality, experts), at, chosen.level)
-    drawn: list[Component] = [token_marks.row(marks, SETS[modality], choosable=main)]
+        return html.Section(
+            [title, components.empty_notice(_explain_nothing(tokens, chosen, modality))], className="side"
+        )
+    at = _selected_token(request, modality, found)
+    marks = TokenMarks(found, level_numbers(tokens, modality, experts), at, chosen.level)
+    shown: list[Component] = [token_marks.row(marks, SETS[modality], choosable=main)]
     if modality == "image" and tokens.grid is not None and any(each.place for each in found):
-        picture = run_dataset.load_image(look.data.world(run.id), tokens.examples[chosen.place].image)
-        drawn = token_marks.patches(marks, tokens.grid, picture, choosable=main)
+        image = run_dataset.load_image(request.data.dataset(run.id), tokens.examples[chosen.place].image)
+        shown = token_marks.patches(marks, tokens.grid, image, choosable=main)
     detail = _detail(tokens, chosen, modality, at, marks)
-    return html.Section([title, token_marks.key(marks), *drawn, detail], className="side")
+    return html.Section([title, token_marks.legend(marks), *shown, detail], className="side")
 
 
-def _token(look: PageRequest, modality: Modality, found: Sequence[TokenLevels]) -> int:
-    """Tell which token is chosen: the address counts from 1."""
-    written = look.view.text(SETS[modality])
+def _selected_token(request: PageRequest, modality: Modality, found: Sequence[TokenLevels]) -> int:
+    """Return the index of the selected token; the address counts from 1."""
+    written = request.address.text(SETS[modality])
     place = int(written) - 1 if written.isdecimal() else 0
     return place if 0 <= place < len(found) else 0
 
 
-def _silent(tokens: Tokens, chosen: TokenChoice, modality: Modality) -> str:
-    """Say why nothing is known of the tokens."""
+def _explain_nothing(tokens: Tokens, chosen: TokenChoice, modality: Modality) -> str:
+    """Say why nothing is recorded of the tokens."""
     if tokens.depths(chosen.kind, modality):
         return f"Cross-modal layer {chosen.depth + 1} draws on no level: it goes on from the layer before it."
     other = OTHERS[chosen.kind]
@@ -97,8 +101,8 @@ def _silent(tokens: Tokens, chosen: TokenChoice, modality: Modality) -> str:
     )
 
 
-def _detail(tokens: Tokens, chosen: TokenChoice, modality: Modality, at: int, marks: Marks) -> Component:
-    """Show what one token draws on in every cross-modal layer, as bars."""
+def _detail(tokens: Tokens, chosen: TokenChoice, modality: Modality, at: int, marks: TokenMarks) -> Component:
+    """Draw the levels of one token in every cross-modal layer as bars."""
     lines = []
     for depth in tokens.depths(chosen.kind, modality):
         here = token_levels(tokens, chosen.place, modality, depth, chosen.kind)

@@ -1,7 +1,7 @@
-"""The token explorer: the words and the patches of one example, coloured by the level that they draw on.
+"""The token explorer: the words and patches of one example, coloured by the level that they draw on.
 
-Words and patches are choices of the page: whoever chooses one, by mouse or arrow keys, sees what it draws on in every
-cross-modal layer. Two runs may stand side by side, on the same example.
+Selecting a word or patch, by mouse or arrow keys, shows its levels in every cross-modal layer. Two runs can be shown
+side by side on the same example.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from mtlab.dashboard.components import Component
 from mtlab.dashboard.page import Page, PageRequest
 from mtlab.dashboard.pages import token_panels
 from mtlab.dashboard.pages.token_panels import STRONGEST, TokenChoice
-from mtlab.dashboard.pane import KINDS, chosen_kind
 from mtlab.dashboard.summaries import RunSummary
 from mtlab.recording import reader
 from mtlab.recording.reader import TOKENS, Kind, Missing, Modality, RecordedExample, Tokens
@@ -25,32 +24,32 @@ SHOWN = {"both": "words and patches", "text": "words", "image": "patches"}
 SIDES: Mapping[str, tuple[Modality, ...]] = {"both": ("text", "image"), "text": ("text",), "image": ("image",)}
 
 
-def draw_tokens_page(look: PageRequest) -> Page:
-    """Draw the page.
+def draw_tokens_page(request: PageRequest) -> Page:
+    """Draw the token explorer.
 
     Raises:
-        UserError: the run that was asked for is not there.
+        UserError: no such run.
 
     """
-    runs = _runs(look)
-    asked = look.view.text("run")
-    if not asked and not runs:
-        return _page(None, _studies(look), [_nothing(look)])
-    run = look.data.run(asked) if asked else _telling(look, runs)
-    tokens = look.data.tokens(run.id)
+    runs = _runs(request)
+    wanted = request.address.text("run")
+    if not wanted and not runs:
+        return _page(None, _studies(request), [_nothing(request)])
+    run = request.data.run(wanted) if wanted else _default_run(request, runs)
+    tokens = request.data.tokens(run.id)
     bar = [
-        *_studies(look),
+        *_studies(request),
         controls.dropdown("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True),
     ]
     if isinstance(tokens, Tokens) and not tokens.examples:
         tokens = Missing("no example is in its file")
     if isinstance(tokens, Missing):
         return _page(run, bar, [_without(run, tokens)])
-    other = _other(look, run, runs)
-    chosen, more = _controls(look, run, tokens, runs, other)
-    panels = [token_panels.draw_panel(look, run, tokens, chosen, main=True)]
+    other = _other(request, run, runs)
+    chosen, more = _controls(request, run, tokens, runs, other)
+    panels = [token_panels.draw_panel(request, run, tokens, chosen, main=True)]
     if other is not None:
-        panels.append(_beside(look, other, chosen))
+        panels.append(_beside(request, other, chosen))
     body = [
         _example(tokens.examples[chosen.place]),
         html.Div(panels, className="panels two" if other is not None else "panels"),
@@ -62,38 +61,38 @@ def _page(run: RunSummary | None, bar: Sequence[Component], body: Sequence[Compo
     return Page("Token explorer", _head(run), (html.Div(list(bar), className="filters"),), body)
 
 
-def tokens_page_state(look: PageRequest) -> object:
-    """Give what changes when the page would: tokens are those of finished runs, which stay as they are."""
-    return [(run.id, run.condition) for run in _runs(look).values()]
+def tokens_page_state(request: PageRequest) -> object:
+    """Return what the page depends on: its runs, as the recordings of finished runs never change."""
+    return [(run.id, run.condition) for run in _runs(request).values()]
 
 
-def _runs(look: PageRequest) -> dict[str, RunSummary]:
-    """Give the finished runs that recorded single tokens: those of the study that was asked for, else all."""
-    study = look.view.text("study")
-    cards = [card for card in look.data.studies() if study in ("", card.name)]
-    found = {run.id: run for card in cards for run in card.runs if run.condition == "done"}
-    return {name: run for name, run in found.items() if (look.data.store.run(name) / TOKENS).is_file()}
+def _runs(request: PageRequest) -> dict[str, RunSummary]:
+    """Return the finished runs that recorded single tokens, of the chosen study or of all."""
+    study = request.address.text("study")
+    studies = [each for each in request.data.studies() if study in ("", each.name)]
+    found = {run.id: run for each in studies for run in each.runs if run.condition == "done"}
+    return {name: run for name, run in found.items() if (request.data.store.run(name) / TOKENS).is_file()}
 
 
-def _studies(look: PageRequest) -> list[Component]:
-    """Choose a study, where there are several."""
-    names = look.data.store.study_names()
+def _studies(request: PageRequest) -> list[Component]:
+    """Make the menu of studies, where there are several."""
+    names = request.data.store.study_names()
     options = {"": "all studies", **{name: name for name in names}}
-    study = look.view.one("study", names, "")
+    study = request.address.one("study", names, "")
     return [controls.dropdown("study", "study", options, study)] if len(names) > 1 else []
 
 
-def _telling(look: PageRequest, runs: Mapping[str, RunSummary]) -> RunSummary:
-    """Choose a run to begin with: the first that has something to tell, as not every manager's output is a sum."""
+def _default_run(request: PageRequest, runs: Mapping[str, RunSummary]) -> RunSummary:
+    """Return the first run with contributions: not every manager's output is a sum."""
     for name, run in runs.items():
-        tokens = look.data.tokens(name)
+        tokens = request.data.tokens(name)
         if isinstance(tokens, Tokens) and any(tokens.depths("contributions", each) for each in reader.MODALITIES):
             return run
     return next(iter(runs.values()))
 
 
 def _names(runs: Mapping[str, RunSummary]) -> dict[str, str]:
-    return {name: f"{run.label}, seed {run.seed}" for name, run in runs.items()}
+    return {name: run.title for name, run in runs.items()}
 
 
 def _head(run: RunSummary | None) -> Component:
@@ -103,12 +102,12 @@ def _head(run: RunSummary | None) -> Component:
         return title
     return [
         *title,
-        html.P([components.run_link(run.id, f"The run: {run.label}, seed {run.seed}")], className="summary"),
+        html.P([components.run_link(run.id, f"The run: {run.title}")], className="summary"),
     ]
 
 
-def _nothing(look: PageRequest) -> Component:
-    study = look.view.text("study")
+def _nothing(request: PageRequest) -> Component:
+    study = request.address.text("study")
     where = f"study {study!r}" if study else "store"
     return components.empty_notice(
         f"No finished run of this {where} has recorded single tokens.",
@@ -118,27 +117,27 @@ def _nothing(look: PageRequest) -> Component:
 
 
 def _without(run: RunSummary, why: Missing) -> Component:
-    return components.empty_notice(f"There is nothing to see of {run.label}, seed {run.seed}: {why.why}.")
+    return components.empty_notice(f"There is nothing to see of {run.title}: {why.why}.")
 
 
-def _other(look: PageRequest, run: RunSummary, runs: Mapping[str, RunSummary]) -> RunSummary | None:
-    name = look.view.text("other")
+def _other(request: PageRequest, run: RunSummary, runs: Mapping[str, RunSummary]) -> RunSummary | None:
+    name = request.address.text("other")
     return runs[name] if name in runs and name != run.id else None
 
 
 def _controls(
-    look: PageRequest, run: RunSummary, tokens: Tokens, runs: Mapping[str, RunSummary], other: RunSummary | None
+    request: PageRequest, run: RunSummary, tokens: Tokens, runs: Mapping[str, RunSummary], other: RunSummary | None
 ) -> tuple[TokenChoice, list[Component]]:
-    """Read what is chosen, and make what chooses."""
-    view, kind = look.view, chosen_kind(look.view)
-    examples = {told.id: _title(told) for told in tokens.examples}
-    example = view.one("example", examples, tokens.examples[0].id)
+    """Read the choices from the address, and make their controls."""
+    address, kind = request.address, request.kind
+    examples = {each.id: _title(each) for each in tokens.examples}
+    example = address.one("example", examples, tokens.examples[0].id)
     depths = {str(depth + 1): str(depth + 1) for depth in _depths(tokens, kind)}
     last = next(reversed(depths), "1")
-    depth = view.one("layer", depths, last)
-    shown = view.one("modality", SHOWN, "both")
+    depth = address.one("layer", depths, last)
+    shown = address.one("modality", SHOWN, "both")
     levels = sorted({level for offered in tokens.levels.values() for level in offered})
-    colour = view.one("colour", map(str, levels), STRONGEST)
+    colour = address.one("colour", map(str, levels), STRONGEST)
     chosen = TokenChoice(
         place=tokens.find(example) or 0,
         example=example,
@@ -154,7 +153,7 @@ def _controls(
         controls.dropdown("example", "example", examples, example, wide=True),
         controls.radio_buttons("layer", "cross-modal layer", depths, depth, default=last),
         controls.radio_buttons("modality", "modality", SHOWN, shown),
-        controls.radio_buttons("kind", "shown", KINDS, kind),
+        request.kind_switch(),
         controls.radio_buttons("colour", "colour", _colours(levels), colour),
     ]
     return chosen, made
@@ -165,7 +164,7 @@ def _colours(levels: Sequence[int]) -> dict[str, str]:
 
 
 def _depths(tokens: Tokens, kind: Kind) -> list[int]:
-    """Tell the cross-modal layers of which tokens are there, of either kind where this one has none."""
+    """Return the cross-modal layers with recorded tokens, of the other kind where this one has none."""
     kinds: tuple[Kind, ...] = (kind, "contributions", "weights")
     for each in kinds:
         found = {depth for modality in reader.MODALITIES for depth in tokens.depths(each, modality)}
@@ -174,25 +173,25 @@ def _depths(tokens: Tokens, kind: Kind) -> list[int]:
     return [0]
 
 
-def _title(told: RecordedExample) -> str:
-    return f"{token_panels.mark(told)} {told.text}".strip()
+def _title(example: RecordedExample) -> str:
+    return f"{token_panels.correctness_mark(example)} {example.text}".strip()
 
 
-def _example(told: RecordedExample) -> Component:
-    known = [("right answer", told.truth), ("family", told.family), ("example", html.Code(told.id))]
+def _example(example: RecordedExample) -> Component:
+    known = [("right answer", example.truth), ("family", example.family), ("example", html.Code(example.id))]
     return html.Div(
-        [html.P(f"“{told.text}”", className="asked"), components.definition_list(known)], className="example"
+        [html.P(f"“{example.text}”", className="asked"), components.definition_list(known)], className="example"
     )
 
 
-def _beside(look: PageRequest, run: RunSummary, chosen: TokenChoice) -> Component:
-    """Draw the same example of another run."""
-    tokens = look.data.tokens(run.id)
+def _beside(request: PageRequest, run: RunSummary, chosen: TokenChoice) -> Component:
+    """Draw the panel of another run on the same example."""
+    tokens = request.data.tokens(run.id)
     if isinstance(tokens, Missing):
         return _without(run, tokens)
     place = tokens.find(chosen.example)
     if place is None:
         href = page_href("tokens", run=run.id)
-        told = f"{run.label}, seed {run.seed} recorded other examples: {chosen.example} is not among them."
+        told = f"{run.title} recorded other examples: {chosen.example} is not among them."
         return components.empty_notice(told, dcc.Link("See its own examples", href=href))
-    return token_panels.draw_panel(look, run, tokens, chosen.at(place), main=False)
+    return token_panels.draw_panel(request, run, tokens, chosen.at(place), main=False)

@@ -1,19 +1,23 @@
-"""The comparison: the table with its tests, the same as pictures, by family of questions, and cost against quality."""
+"""The tab `Comparison`: the table with its tests, estimates, families of questions, and cost against quality."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dash import html
 
-from mtlab.dashboard import components, controls, tables
-from mtlab.dashboard.components import Component, TableColumn
-from mtlab.dashboard.pane import StudyRequest, StudyTab
+from mtlab.dashboard import components, controls, report_tables
+from mtlab.dashboard.components import Component
+from mtlab.dashboard.page import StudyRequest, StudyTab
 from mtlab.dashboard.selection import StudySelection
 from mtlab.errors import UserError
-from mtlab.report.formats import captions, side_by_side
+from mtlab.report.figures.by_family import plot_families
+from mtlab.report.figures.cost import CostName, plot_cost
+from mtlab.report.figures.estimates import plot_estimates
+from mtlab.report.formats import captions
+from mtlab.report.formats.tables import published_table, side_by_side_table
 
 if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
@@ -28,62 +32,56 @@ COSTS = {
 ORDERS = {"written": "as written", "result": "best first"}
 
 
-def draw_comparison_tab(studied: StudyRequest) -> StudyTab:
-    """Draw the comparison."""
-    from mtlab.report.figures.by_family import plot_families
-    from mtlab.report.figures.cost import plot_cost
-    from mtlab.report.figures.estimates import plot_estimates
-
-    if studied.card.sweep:
-        return StudyTab([_search(studied)])
-    view, scope = studied.view, studied.scope
-    order, axis = view.one("order", ORDERS, "written"), view.one("cost", COSTS, "trained_params")
+def draw_comparison_tab(request: StudyRequest) -> StudyTab:
+    """Draw the comparison of the selected variants; tests are those of the whole study."""
+    if request.summary.sweep:
+        return StudyTab([_sweep_commands(request.summary.name)])
+    selection = request.selection
+    order = request.address.one("order", ORDERS, "written")
+    cost = cast("CostName", request.address.one("cost", COSTS, "trained_params"))
     try:
-        whole = studied.look.data.report(studied.card)
+        whole = request.data.report(request.summary)
     except UserError as error:
         return StudyTab([components.error_notice(f"The comparison cannot be worked out: {error}")])
-    places = ordered(whole, scope, best_first=order == "result")
-    report = part(whole, [scope.kept[place] for place in places])
-    told = html.P(captions.table_caption(whole), className="caption")
-    body: list[Component] = [
-        components.section(
-            "Comparison", tables.comparison_table(report, places, scope), told, components.note_list(whole.notes)
-        )
-    ]
+    places = sort_rows(whole, selection, best_first=order == "result")
+    report = select_rows(whole, [selection.kept[place] for place in places])
+    table = report_tables.comparison_table(report, places, selection)
+    caption = html.P(captions.table_caption(whole), className="caption")
+    body: list[Component] = [components.section("Comparison", table, caption, components.note_list(whole.notes))]
     if any(row.mean is not None for row in report.rows):
-        body.append(studied.figure(plot_estimates(report, scope.variants), "comparison", caption=False))
+        body.append(request.figure(plot_estimates(report, selection.variants), "comparison", caption=False))
         if report.families:
-            body.append(studied.figure(plot_families(report), "families"))
-        body.append(studied.figure(plot_cost(report, axis, scope.variants), "cost"))  # type: ignore[arg-type] # of `COSTS`
+            body.append(request.figure(plot_families(report), "families"))
+        body.append(request.figure(plot_cost(report, cost, selection.variants), "cost"))
     else:
-        body.append(_nothing(studied))
-    switches = [controls.radio_buttons("order", "order", ORDERS, order), controls.dropdown("cost", "cost", COSTS, axis)]
-    return StudyTab([*body, *_blocks(whole), *_published(whole)], switches)
+        message = (
+            "No run of these variants is finished yet. The table fills as they finish; the curves show how far they "
+            "are."
+        )
+        body.append(components.empty_notice(message, components.command_line(request.summary.command)))
+    bar = [controls.radio_buttons("order", "order", ORDERS, order), controls.dropdown("cost", "cost", COSTS, cost)]
+    return StudyTab([*body, *_side_by_side(whole), *_published(whole)], bar)
 
 
-def ordered(report: StudyReport, scope: StudySelection, *, best_first: bool) -> list[int]:
-    """Order the rows that are looked at: places in the scope's part of the plan.
-
-    Groups stay together; those without a result come last.
-    """
-    groups = {label: place for place, label in enumerate(scope.labels)} if scope.group is not None else {}
+def sort_rows(report: StudyReport, selection: StudySelection, *, best_first: bool) -> list[int]:
+    """Order the selected rows: places within the selection. Groups stay together, rows without a result come last."""
+    groups = {label: place for place, label in enumerate(selection.labels)} if selection.group is not None else {}
 
     def key(place: int) -> tuple[int, float, int]:
-        mean = report.rows[scope.kept[place]].mean
+        mean = report.rows[selection.kept[place]].mean
         rank = float("inf") if mean is None else -mean.mean if report.mode == "max" else mean.mean
-        return groups.get(scope.name(scope.rows[place]), 0), rank if best_first else 0.0, place
+        return groups.get(selection.name(selection.rows[place]), 0), rank if best_first else 0.0, place
 
-    return sorted(range(len(scope.rows)), key=key)
+    return sorted(range(len(selection.rows)), key=key)
 
 
-def part(report: StudyReport, places: Sequence[int]) -> StudyReport:
-    """Take some rows of a report, as they were judged among all."""
+def select_rows(report: StudyReport, places: Sequence[int]) -> StudyReport:
+    """Keep some rows of a report, with the verdicts that they have among all rows."""
     families = {name: tuple(rows[place] for place in places) for name, rows in report.families.items()}
     return replace(report, rows=tuple(report.rows[place] for place in places), families=families)
 
 
-def _search(studied: StudyRequest) -> Component:
-    name = studied.card.name
+def _sweep_commands(name: str) -> Component:
     return components.empty_notice(
         "This study searches: its trials are not compared with one another. What it has found for each variant:",
         components.command_line(f"mtlab sweep report {name}"),
@@ -92,32 +90,17 @@ def _search(studied: StudyRequest) -> Component:
     )
 
 
-def _nothing(studied: StudyRequest) -> Component:
-    return components.empty_notice(
-        "No run of these variants is finished yet. The table fills as they finish; the curves show how far they are.",
-        components.command_line(studied.card.command),
-    )
-
-
-def _blocks(report: StudyReport) -> list[Component]:
+def _side_by_side(report: StudyReport) -> list[Component]:
     view = report.side_by_side
     if view is None:
         return []
-    told = html.P(side_by_side.caption(view), className="caption")
-    return [
-        components.section(
-            "Equal lengths side by side", tables.blocks(*side_by_side.grid(view), "Blocks side by side"), told
-        )
-    ]
+    table = report_tables.report_table(side_by_side_table(view), "Blocks side by side")
+    caption = html.P(captions.side_by_side_caption(view), className="caption")
+    return [components.section("Equal lengths side by side", table, caption)]
 
 
 def _published(report: StudyReport) -> list[Component]:
-    told = [html.P(line) for line in captions.published_sentences(report)]
-    header, lines = captions.beside(report)
-    if lines:
-        columns = [
-            TableColumn(name, [line[place] for line in lines], heads=place == 0, numeric=place in (2, 3))
-            for place, name in enumerate(header)
-        ]
-        told.append(components.data_table(columns, "Published results beside ours"))
-    return [components.section("Published", *told, about=captions.PUBLISHED)] if told else []
+    parts = [html.P(line) for line in captions.published_sentences(report)]
+    if report.published_rows:
+        parts.append(report_tables.report_table(published_table(report), "Published results beside ours"))
+    return [components.section("Published", *parts, about=captions.PUBLISHED)] if parts else []

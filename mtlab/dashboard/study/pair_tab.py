@@ -1,4 +1,4 @@
-"""Two variants: where they draw on other levels, are configured differently, and answer otherwise."""
+"""The tab `Two variants`: differences in the levels that they draw on, in their settings, and in their answers."""
 
 from __future__ import annotations
 
@@ -7,145 +7,130 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dash import html
+from PIL import Image
 
-from mtlab.dashboard import components, controls, tables
+from mtlab.dashboard import components, controls, report_tables
 from mtlab.dashboard.components import Component, TableColumn
-from mtlab.dashboard.pane import StudyRequest, StudyTab, chosen_kind, kind_switch
-from mtlab.dashboard.study.layers_tab import missing
+from mtlab.dashboard.page import StudyRequest, StudyTab
+from mtlab.dashboard.study.layers_tabs import missing_note
 from mtlab.errors import UserError
 from mtlab.recording import run_dataset
-from mtlab.recording.reader import Layers, Missing
+from mtlab.recording.reader import Missing
 from mtlab.report import frame
-from mtlab.report.recordings import RunRecordings
+from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
+from mtlab.report.figures.layers.difference import plot_difference
+from mtlab.report.figures.layers.words_and_patches import image_uri
+from mtlab.report.figures.panels import runs_of
+from mtlab.report.provenance import flatten
 
 if TYPE_CHECKING:
     from mtlab.data.base import Dataset
-    from mtlab.report.figures.disagreements import DisagreementTable
 
-LIMIT = 30  #: examples that are listed
-THUMB = 96  #: pixels of the longer side of their pictures
+MAX_EXAMPLES = 30
+THUMBNAIL = 96  #: pixels of the longer side
 
 
-def draw_pair_tab(studied: StudyRequest) -> StudyTab:
-    """Draw the difference between two variants."""
-    from mtlab.report.figures.layers.difference import plot_difference
-    from mtlab.report.figures.panels import runs_of
-
-    rows = {row["label"]: row for row in studied.plan["rows"]}
+def draw_pair_tab(request: StudyRequest) -> StudyTab:
+    """Draw the differences between two variants."""
+    rows = {row["label"]: row for row in request.plan["rows"]}
     if len(rows) < 2:
-        return StudyTab(
-            [components.empty_notice("This study has one variant: there is nothing to set it against.")], whole=True
-        )
-    first = studied.view.one("first", rows, _first(studied, rows))
-    second = studied.view.one("second", rows, _second(rows, first))
-    kind, names = chosen_kind(studied.view), {label: label for label in rows}
-    recorded = studied.look.data.layers(studied.plan)
-    configs = {name: _config(studied, rows[name]) for name in (first, second)}
-    made = plot_difference(runs_of(recorded.found, first), runs_of(recorded.found, second), (first, second), kind)
+        message = "This study has one variant: there is nothing to set it against."
+        return StudyTab([components.empty_notice(message)], whole_study=True)
+    first = request.address.one("first", rows, _default_first(request, rows))
+    second = request.address.one("second", rows, _default_second(rows, first))
+    recorded = request.data.layers(request.plan)
+    sides = runs_of(recorded.found, first), runs_of(recorded.found, second)
     body: list[Component] = [
-        studied.figure(made, "difference"),
-        missing(_of(recorded, first, second).why),
-        components.section("Configured differently", _differences(configs, studied.card.command)),
-        _disagreements(studied, rows[first], rows[second]),
+        request.figure(plot_difference(*sides, (first, second), request.kind), "difference"),
+        missing_note(recorded.of_variants(first, second).why),
+        components.section(
+            "Configured differently", _settings(request, {name: rows[name] for name in (first, second)})
+        ),
+        _disagreements(request, rows[first], rows[second]),
     ]
-    chosen = [
+    names = {label: label for label in rows}
+    bar = [
         controls.dropdown("first", "variant", names, first, default=""),
         controls.dropdown("second", "less", names, second, default=""),
-        kind_switch(studied.view),
+        request.kind_switch(),
     ]
-    return StudyTab(body, chosen, whole=True)
+    return StudyTab(body, bar, whole_study=True)
 
 
-def _of(recorded: RunRecordings[Layers], *labels: str) -> RunRecordings[Layers]:
-    """Take what was found, and what was not, of some variants."""
-    found = {source: each for source, each in recorded.found.items() if source.label in labels}
-    return RunRecordings(found, {source: each for source, each in recorded.missing.items() if source.label in labels})
-
-
-def _first(studied: StudyRequest, rows: Mapping[str, Any]) -> str:
-    """Take the last variant that is compared with another, one with results if there is any."""
-    done = {run.cell for run in studied.card.runs if run.condition == "done"}
+def _default_first(request: StudyRequest, rows: Mapping[str, Any]) -> str:
+    """Return the last variant that is compared with another, preferably one with results."""
+    done = {run.cell for run in request.summary.runs if run.condition == "done"}
     compared = [label for label, row in rows.items() if row.get("compare_to")] or list(rows)
     return ([label for label in compared if rows[label]["cell"] in done] or compared)[-1]
 
 
-def _second(rows: Mapping[str, Any], first: str) -> str:
-    """Take the variant that the first is compared with, else any other."""
-    against = [label for label, row in rows.items() if row["cell"] == rows[first].get("compare_to")]
-    return [*against, *(label for label in rows if label != first)][0]
+def _default_second(rows: Mapping[str, Any], first: str) -> str:
+    """Return the variant that the first is compared with, else any other."""
+    baselines = [label for label, row in rows.items() if row["cell"] == rows[first].get("compare_to")]
+    return [*baselines, *(label for label in rows if label != first)][0]
 
 
-def _config(studied: StudyRequest, row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Give the configuration of the first run of a variant that has one."""
-    for run in studied.plan["runs"]:
-        config = studied.look.data.store.config(run["id"]) if run["cell"] == row["cell"] else None
+def _settings(request: StudyRequest, rows: Mapping[str, Mapping[str, Any]]) -> Component:
+    configs = {name: _flat_config(request, row["cell"]) for name, row in rows.items()}
+    waiting = [name for name, config in configs.items() if config is None]
+    if waiting:
+        message = f"No run of {' and '.join(waiting)} has been made yet: its configuration is written when it starts."
+        return components.empty_notice(message, components.command_line(request.summary.command))
+    return report_tables.config_differences({name: config for name, config in configs.items() if config is not None})
+
+
+def _flat_config(request: StudyRequest, cell: str) -> dict[str, Any] | None:
+    """Return the configuration of the first run of a variant that has one."""
+    for run in request.plan["runs"]:
+        config = request.data.store.config(run["id"]) if run["cell"] == cell else None
         if config is not None:
-            return tables.flat(config["config"])
+            return flatten(config["config"])
     return None
 
 
-def _differences(configs: Mapping[str, dict[str, Any] | None], command: str) -> Component:
-    without = [name for name, config in configs.items() if config is None]
-    if without:
-        told = f"No run of {' and '.join(without)} has been made yet: its configuration is written when it starts."
-        return components.empty_notice(told, components.command_line(command))
-    return tables.config_differences({name: config for name, config in configs.items() if config is not None})
-
-
-def _disagreements(studied: StudyRequest, first: Mapping[str, Any], second: Mapping[str, Any]) -> Component:
-    from mtlab.report.figures.disagreements import find_disagreements
-
-    data, split = studied.look.data, studied.plan["metrics"]["verdict"].partition("/")[0]
+def _disagreements(request: StudyRequest, first: Mapping[str, Any], second: Mapping[str, Any]) -> Component:
+    split = request.plan["metrics"]["verdict"].partition("/")[0]
     cells, names = (first["cell"], second["cell"]), (first["label"], second["label"])
-    part = {**studied.plan, "runs": [run for run in studied.plan["runs"] if run["cell"] in cells]}
+    plan = {**request.plan, "runs": [run for run in request.plan["runs"] if run["cell"] in cells]}
     title = "Where they answer otherwise"
     try:
-        outcomes = frame.examples(data.store, part, split=split)
+        outcomes = frame.outcome_frame(request.data.store, plan, split=split)
     except UserError as error:
         return components.section(title, components.error_notice(str(error)))
-    run = next((run["id"] for run in part["runs"]), "")
-    world = data.world(run)
-    found = find_disagreements(
-        outcomes, cells, names, run_dataset.answer_names(world), run_dataset.example_texts(world, split), LIMIT
-    )
-    if not found.rows:
-        return components.section(title, components.empty_notice(found.caption))
-    return components.section(title, _listed(found, world), about=found.caption)
+    dataset = request.data.dataset(next((run["id"] for run in plan["runs"]), ""))
+    answers, texts = run_dataset.answer_names(dataset), run_dataset.example_texts(dataset, split)
+    table = find_disagreements(outcomes, cells, names, answers, texts, MAX_EXAMPLES)
+    if not table.rows:
+        return components.section(title, components.empty_notice(table.caption))
+    return components.section(title, _example_table(table, dataset), about=table.caption)
 
 
-def _listed(found: DisagreementTable, world: Dataset | Missing) -> Component:
-    rows = found.rows
+def _example_table(table: DisagreementTable, dataset: Dataset | Missing) -> Component:
+    rows, (first, second), seeds = table.rows, table.names, table.seeds
     columns = [
-        TableColumn("picture", [_thumb(world, row.image) for row in rows]),
+        TableColumn("picture", [_thumbnail(dataset, row.image) for row in rows]),
         TableColumn("example", [html.Code(row.id) for row in rows], heads=True),
         TableColumn("asked", [row.text or "" for row in rows]),
         TableColumn("family", [row.family for row in rows]),
         TableColumn("right", [row.truth or "" for row in rows]),
-        *(
-            TableColumn(f"{name} says", [_said(says, score, seeds) for says, score in answers])
-            for name, seeds, answers in (
-                (found.names[0], found.seeds[0], [(row.first_says, row.first) for row in rows]),
-                (found.names[1], found.seeds[1], [(row.second_says, row.second) for row in rows]),
-            )
-        ),
+        TableColumn(f"{first} says", [_answer(row.first_says, row.first, seeds[0]) for row in rows]),
+        TableColumn(f"{second} says", [_answer(row.second_says, row.second, seeds[1]) for row in rows]),
     ]
-    return components.data_table([column for column in columns if column.says], "Examples on which the two differ most")
+    shown = [column for column in columns if column.filled]
+    return components.data_table(shown, "Examples on which the two differ most")
 
 
-def _said(says: str | None, score: float, seeds: int) -> Component:
+def _answer(answer: str | None, score: float, seeds: int) -> Component:
     right = score * seeds
-    told = f"{right:.0f} of {seeds} right" if abs(right - round(right)) < 1e-6 else f"{100 * score:.0f} % right"
-    return [html.Span(f"{says} " if says else ""), html.Span(told, className="quiet")]
+    whole = abs(right - round(right)) < 1e-6
+    text = f"{right:.0f} of {seeds} right" if whole else f"{100 * score:.0f} % right"
+    return [html.Span(f"{answer} " if answer else ""), html.Span(text, className="quiet")]
 
 
-def _thumb(world: Dataset | Missing, key: str | None) -> Component:
-    from PIL import Image
-
-    from mtlab.report.figures.layers.words_and_patches import image_uri
-
-    found = run_dataset.load_image(world, key) if key is not None else Missing("")
-    if isinstance(found, Missing):
+def _thumbnail(dataset: Dataset | Missing, key: str | None) -> Component:
+    pixels = run_dataset.load_image(dataset, key) if key is not None else Missing("")
+    if isinstance(pixels, Missing):
         return None
-    image = Image.fromarray(found)
-    image.thumbnail((THUMB, THUMB))
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
     return html.Img(src=image_uri(np.asarray(image)), alt="", className="thumb")

@@ -1,4 +1,4 @@
-"""The page of a study: its question and verdict, and below them one pane of several, for the part that is looked at."""
+"""The page of a study: its question and verdict, and one of several tabs for the selected part of it."""
 
 from __future__ import annotations
 
@@ -6,80 +6,81 @@ from collections.abc import Callable, Mapping
 
 from dash import html
 
-from mtlab.dashboard import components, controls, selection
+from mtlab.dashboard import components, controls
 from mtlab.dashboard.components import Component
-from mtlab.dashboard.page import Page, PageRequest
-from mtlab.dashboard.pane import StudyRequest, StudyTab
-from mtlab.dashboard.study import comparison_tab, curves, layers_tab, pair_tab, runs_tab, seeds, training_tab
+from mtlab.dashboard.page import Page, PageRequest, StudyRequest, StudyTab
+from mtlab.dashboard.selection import StudySelection, filter_controls
+from mtlab.dashboard.study.comparison_tab import draw_comparison_tab
+from mtlab.dashboard.study.layers_tabs import draw_layers_tab, draw_seeds_tab
+from mtlab.dashboard.study.pair_tab import draw_pair_tab
+from mtlab.dashboard.study.runs_tab import draw_runs_tab
+from mtlab.dashboard.study.training_tabs import draw_curves_tab, draw_evolution_tab
 from mtlab.dashboard.summaries import StudySummary
 from mtlab.errors import UserError
 
-PANES: Mapping[str, tuple[str, Callable[[StudyRequest], StudyTab]]] = {
-    "comparison": ("Comparison", comparison_tab.draw_comparison_tab),
-    "curves": ("Curves", curves.draw_curves_tab),
-    "layers": ("Layers", layers_tab.draw_layers_tab),
-    "training": ("Over training", training_tab.draw_training_tab),
-    "seeds": ("Seeds and layers", seeds.draw_seeds_tab),
-    "pair": ("Two variants", pair_tab.draw_pair_tab),
-    "runs": ("Runs", runs_tab.draw_runs_tab),
+#: name in the address → title, and the function that draws the tab
+TABS: Mapping[str, tuple[str, Callable[[StudyRequest], StudyTab]]] = {
+    "comparison": ("Comparison", draw_comparison_tab),
+    "curves": ("Curves", draw_curves_tab),
+    "layers": ("Layers", draw_layers_tab),
+    "training": ("Over training", draw_evolution_tab),
+    "seeds": ("Seeds and layers", draw_seeds_tab),
+    "pair": ("Two variants", draw_pair_tab),
+    "runs": ("Runs", draw_runs_tab),
 }
-PATIENCE = 1.0  #: seconds that the page waits for its verdict
+VERDICT_SECONDS = 1.0  #: that the page waits for its verdict
 
 
-def draw_study_page(look: PageRequest) -> Page:
-    """Draw the page.
+def draw_study_page(request: PageRequest) -> Page:
+    """Draw the page of a study.
 
     Raises:
         UserError: no such study.
 
     """
-    card = _card(look)
-    if card.problem:
-        again = components.command_line("mtlab plan FILE")
-        told = html.P("Planning the study's file again writes its plan anew; finished runs are kept:")
-        return Page(card.name, html.H1(card.name), (), [components.error_notice(card.problem, told, again)])
-    plan = look.data.store.plan(card.name)
-    studied = StudyRequest(look, card, plan, selection.StudySelection.of(plan, look.view))
-    names = {name: words for name, (words, _) in PANES.items()}
-    pane = PANES[_tab(look)][1](studied)
-    tabs = controls.radio_buttons("tab", "View", names, _tab(look))
-    filters, note = ([], "") if pane.whole else (selection.filter_controls(plan, look.view), studied.scope.told)
-    bar = html.Div([*filters, *pane.controls], className="filters")
-    noted = [html.P(note, className="note")] if note else []
-    return Page(card.name, _head(look, card), (tabs, bar), [*noted, *pane.body])
+    summary = _summary(request)
+    if summary.problem:
+        advice = html.P("Planning the study's file again writes its plan anew; finished runs are kept:")
+        notice = components.error_notice(summary.problem, advice, components.command_line("mtlab plan FILE"))
+        return Page(summary.name, html.H1(summary.name), (), [notice])
+    plan = request.data.store.plan(summary.name)
+    selection = StudySelection.of(plan, request.address)
+    name = request.address.one("tab", TABS, "comparison")
+    study = StudyRequest(request.data, request.address, request.dark, summary=summary, plan=plan, selection=selection)
+    tab = TABS[name][1](study)
+    tabs = controls.radio_buttons("tab", "View", {name: title for name, (title, _) in TABS.items()}, name)
+    filters = [] if tab.whole_study else filter_controls(plan, request.address)
+    note = "" if tab.whole_study else selection.description
+    bar = html.Div([*filters, *tab.controls], className="filters")
+    body = [*([html.P(note, className="note")] if note else []), *tab.body]
+    return Page(summary.name, _head(request, summary), (tabs, bar), body)
 
 
-def study_page_state(look: PageRequest) -> object:
-    """Give what changes when the page would."""
-    card = _card(look)
-    return card.content, look.data.verdict(card), components.time_ago(card.changed)
+def study_page_state(request: PageRequest) -> object:
+    """Return what the page depends on."""
+    summary = _summary(request)
+    return summary.state, request.data.verdict(summary), components.time_ago(summary.changed)
 
 
-def _card(look: PageRequest) -> StudySummary:
-    if len(look.view.path) != 2:
+def _summary(request: PageRequest) -> StudySummary:
+    if len(request.address.path) != 2:
         raise UserError("name one study in the address: /study/NAME")
-    return look.data.study(look.view.path[1])
+    return request.data.study(request.address.path[1])
 
 
-def _tab(look: PageRequest) -> str:
-    return look.view.one("tab", PANES, "comparison")
-
-
-def _head(look: PageRequest, card: StudySummary) -> Component:
-    verdict = look.data.verdict(card, wait=PATIENCE)
-    stands = "running" not in card.counts and card.counts.keys() - {"done"}
+def _head(request: PageRequest, summary: StudySummary) -> Component:
+    verdict = request.data.verdict(summary, wait=VERDICT_SECONDS)
+    idle = "running" not in summary.counts and summary.counts.keys() - {"done"}
+    progress = [
+        components.progress_bar(summary.counts, summary.progress),
+        components.condition_counts(summary.counts),
+        components.time_element(summary.changed),
+    ]
     return [
         html.P("Study", className="kind"),
-        html.H1(card.name),
-        html.P(card.why, className="why") if card.why else None,
+        html.H1(summary.name),
+        html.P(summary.why, className="why") if summary.why else None,
         html.P(verdict or "The verdict is being worked out …", className="verdict"),
-        html.Div(
-            [
-                components.progress_bar(card.counts, card.progress),
-                components.condition_counts(card.counts),
-                components.time_element(card.changed),
-            ],
-            className="summary",
-        ),
-        components.command_line(card.command) if stands else None,
+        html.Div(progress, className="summary"),
+        components.command_line(summary.command) if idle else None,
     ]

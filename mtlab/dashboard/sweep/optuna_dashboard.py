@@ -1,4 +1,4 @@
-"""optuna-dashboard on a sweep's searches, and beside it, under the same address, our pages of the runs behind them."""
+"""Serves optuna-dashboard for a sweep's searches, and our pages of their runs under the same address."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-EVERY = 10.0  #: seconds between looks for trials that have ended since
-#: Where optuna-dashboard answers; everything else is one of our pages.
+EVERY = 10.0  #: seconds between searches for trials that have ended
+#: Paths that optuna-dashboard answers; all others are our pages.
 OPTUNA = ("/dashboard", "/api/", "/static/", "/artifacts/", "/csv/", "/favicon.ico")
 
 
-def serve(root: Path, name: str, host: str, port: int | None, say: Callable[[str], None]) -> None:
+def serve(root: Path, name: str, host: str, port: int | None, log: Callable[[str], None]) -> None:
     """Serve a sweep's dashboard until it is interrupted.
 
     Args:
@@ -33,7 +33,7 @@ def serve(root: Path, name: str, host: str, port: int | None, say: Callable[[str
         name: of the sweep.
         host: where to listen.
         port: which port; None: the first that is free.
-        say: prints a line for the user.
+        log: prints a line for the user.
 
     Raises:
         UserError: a package is missing, the storage cannot be reached, or a port is taken.
@@ -46,33 +46,36 @@ def serve(root: Path, name: str, host: str, port: int | None, say: Callable[[str
 
         from mtlab.dashboard.app import make_app
         from mtlab.dashboard.dashboard_data import DashboardData
-        from mtlab.dashboard.server import bind, guarded, is_local
+        from mtlab.dashboard.server import bind, is_local, protect
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("optuna_dashboard", "dash", "werkzeug", "bottle"):
             raise
         raise UserError("the dashboard of sweeps needs pip install 'mtlab[dashboard]'") from None
     store = Store.open(root)
     plan = store.plan(name)
-    folder = trial_artifacts.folder(store, plan)
+    folder = trial_artifacts.artifact_folder(store, plan)
     folder.mkdir(parents=True, exist_ok=True)
     with open_sweep(store, plan) as (storage, _):
         bound, data, over = bind(host, port), DashboardData(root), threading.Event()
         try:
             artifacts = FileSystemArtifactStore(str(folder))
-            ours = guarded(make_app(data).server, local=is_local(host))
+            ours = protect(make_app(data).server, local=is_local(host))
             add_page(ours, store, name)
-            app = together(wsgi(storage.optuna_storage, artifact_store=artifacts), ours, local=is_local(host))
-            logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request says nothing to anybody
+            app = combine(wsgi(storage.optuna_storage, artifact_store=artifacts), ours, local=is_local(host))
+            logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
             server = make_server(host, bound.getsockname()[1], app, threaded=True, fd=bound.fileno())
             keeper = threading.Thread(
-                target=keep_attaching, args=(store, name, storage, artifacts, over, say), daemon=True, name="figures"
+                target=attach_figures_until,
+                args=(store, name, storage, artifacts, over, log),
+                daemon=True,
+                name="figures",
             )
             keeper.start()
-            say(f"searches of {name}: http://{host}:{server.port}/dashboard")
-            say(
+            log(f"searches of {name}: http://{host}:{server.port}/dashboard")
+            log(
                 f"its page: http://{host}:{server.port}/sweep · runs, studies: http://{host}:{server.port}/study/{name}"
             )
-            say("Ctrl-C stops it")
+            log("Ctrl-C stops it")
             server.serve_forever()
         finally:
             over.set()
@@ -80,8 +83,8 @@ def serve(root: Path, name: str, host: str, port: int | None, say: Callable[[str
             data.close()
 
 
-def together(searches: Application, ours: Any, *, local: bool) -> Application:
-    """Answer by optuna-dashboard where that is asked for, else by our pages; refuse strangers' names at both."""
+def combine(searches: Application, ours: Any, *, local: bool) -> Application:
+    """Combine optuna-dashboard and our pages into one application; if `local`, foreign host names are refused."""
     from mtlab.dashboard.server import is_local
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -98,7 +101,7 @@ def together(searches: Application, ours: Any, *, local: bool) -> Application:
 
 
 def add_page(server: Any, store: Store, name: str) -> None:
-    """Add the sweep's own page, made anew each time it is asked for."""
+    """Add the sweep's own page, which is drawn for each request."""
     from mtlab.report.page.sweep_page import sweep_page
 
     def page() -> str:
@@ -109,36 +112,36 @@ def add_page(server: Any, store: Store, name: str) -> None:
     server.add_url_rule("/sweep", "sweep", page)
 
 
-def keep_attaching(
+def attach_figures_until(
     store: Store,
     name: str,
     storage: Any,
     artifacts: FileSystemArtifactStore,
     over: threading.Event,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
-    """Attach figures to trials as they end, until it is over; without a browser to draw them, say so once."""
+    """Attach figures to trials as they end, until `over` is set; if they cannot be drawn, log it and stop."""
     while not over.is_set():
         try:
-            attach_some(store, store.plan(name), storage, artifacts, over)
+            attach_pending(store, store.plan(name), storage, artifacts, over)
         except UserError as error:
-            say(f"no figures at the trials: {error}")
+            log(f"no figures at the trials: {error}")
             return
         over.wait(EVERY)
 
 
-def attach_some(
+def attach_pending(
     store: Store,
     plan: Mapping[str, Any],
     storage: Any,
     artifacts: FileSystemArtifactStore,
     over: threading.Event,
 ) -> int:
-    """Attach figures to all trials that have ended, a few at a time; return to how many."""
+    """Attach figures to all trials that have ended, in batches; return the number of trials."""
     optuna_storage: BaseStorage = storage.optuna_storage
-    waiting = list(trial_artifacts.pending(optuna_storage, plan, load_searches(storage, plan)))
+    waiting = list(trial_artifacts.pending_trials(optuna_storage, plan, load_searches(storage, plan)))
     for start in range(0, len(waiting), BATCH):
         if over.is_set():
             return start
-        trial_artifacts.attach(store, optuna_storage, artifacts, waiting[start : start + BATCH])
+        trial_artifacts.attach_artifacts(store, optuna_storage, artifacts, waiting[start : start + BATCH])
     return len(waiting)

@@ -1,7 +1,7 @@
-"""What a sweep's dashboard shows of a trial beside its numbers: figures of its runs, and links to them.
+"""Artifacts of trials in optuna-dashboard: figures of their runs, and notes with links to them.
 
-They are made when the dashboard is asked for, of trials that have ended, and kept: pictures in the sweep's folder,
-what belongs to which trial with its Optuna study. No search depends on them.
+They are made while the dashboard runs, for trials that have ended, and kept: images in the sweep's folder, the index in
+the Optuna study. No search depends on them.
 """
 
 from __future__ import annotations
@@ -32,25 +32,27 @@ FOLDER = "artifacts"  #: in the sweep's folder of the store
 BATCH = 8  #: trials whose figures are drawn by one start of the browser
 _ENDED = ("done", "pruned", "failed")
 
-Draw = Callable[[list[tuple["go.Figure", str]]], list[bytes]]
+Renderer = Callable[[list[tuple["go.Figure", str]]], list[bytes]]
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingTrial:
     """A trial that has ended and has no figures yet."""
 
     found: StoredSearch
     trial: FrozenTrial
-    sources: tuple[StudyRun, ...]  #: its runs
+    runs: tuple[StudyRun, ...]
 
     @property
     def name(self) -> str:
-        """Name it for people."""
+        """Variant and number of the trial."""
         return f"{self.found.label} · trial {self.trial.number}"
 
 
-def pending(storage: BaseStorage, plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> Iterator[Pending]:
-    """Go through the trials that have ended and have no figures yet."""
+def pending_trials(
+    storage: BaseStorage, plan: Mapping[str, Any], searches: Sequence[StoredSearch]
+) -> Iterator[PendingTrial]:
+    """Yield the trials that have ended and have no figures yet."""
     for found in searches:
         if found.study is None:
             continue
@@ -59,81 +61,81 @@ def pending(storage: BaseStorage, plan: Mapping[str, Any], searches: Sequence[St
             cell = trial.user_attrs.get(CELL)
             if found.status.states[trial.number] not in _ENDED or cell is None:
                 continue
-            if any(key.startswith(_place(trial, "")) for key in known):
+            if any(key.startswith(_attribute(trial, "")) for key in known):
                 continue
             label = f"{found.label} · trial {trial.number}"
             runs = [run for run in plan["runs"] if run["cell"] == cell]
-            yield Pending(found, trial, tuple(StudyRun(label, run["seed"], run["id"]) for run in runs))
+            yield PendingTrial(found, trial, tuple(StudyRun(label, run["seed"], run["id"]) for run in runs))
 
 
-def figures(store: Store, pending: Pending) -> dict[str, go.Figure]:
-    """Make the figures of a trial: the curves of its seeds, and, where recorded, the layers that its managers use."""
+def trial_figures(store: Store, pending: PendingTrial) -> dict[str, go.Figure]:
+    """Draw the figures of a trial: the curves of its seeds and, where recorded, the layers that its managers use."""
     from mtlab.report.figures import curves
     from mtlab.report.figures.layers import aggregation
 
-    styles = theme.assign_styles([source.label for source in pending.sources])
-    histories = {source: store.metrics(source.run) for source in pending.sources}
-    logged = {source: rows for source, rows in histories.items() if rows}
+    styles = theme.assign_styles([run.label for run in pending.runs])
+    histories = {run: store.metrics(run.run) for run in pending.runs}
+    logged = {run: rows for run, rows in histories.items() if rows}
     metric = next(
         (each.metric for each in pending.found.objectives if not each.metric.startswith("cost/")), "val/accuracy"
     )
     made = {"curves.png": curves.plot_curves(logged, metric, styles)}
-    read = {source: reader.read_layers(store.run(source.run)) for source in pending.sources}
-    layers = {source: each for source, each in read.items() if not isinstance(each, reader.Missing)}
+    read = {run: reader.read_layers(store.run(run.run)) for run in pending.runs}
+    layers = {run: each for run, each in read.items() if not isinstance(each, reader.Missing)}
     if layers:
         made["layers.png"] = aggregation.plot_aggregation(layers, styles)
     return {name: figure for name, figure in made.items() if figure.data}
 
 
-def attach(
+def attach_artifacts(
     store: Store,
     storage: BaseStorage,
     artifacts: FileSystemArtifactStore,
-    waiting: Sequence[Pending],
-    draw: Draw = export.render_images,
+    waiting: Sequence[PendingTrial],
+    draw: Renderer = export.render_images,
 ) -> None:
     """Attach figures and links to trials.
 
     Args:
         store: where their runs are.
         storage: of their searches.
-        artifacts: where pictures are kept.
+        artifacts: where images are kept.
         waiting: the trials.
-        draw: makes pictures of figures.
+        draw: makes images of figures.
 
     Raises:
         UserError: kaleido or a Chromium is missing.
 
     """
-    made = [(each, name, figure) for each in waiting for name, figure in figures(store, each).items()]
+    made = [(each, name, figure) for each in waiting for name, figure in trial_figures(store, each).items()]
     drawn = draw([(figure, "png") for _, _, figure in made])
     for each in waiting:
-        _link(each)
+        _save_note(each)
     for (each, name, _), picture in zip(made, drawn, strict=True):
         assert each.found.study is not None
         artifact = str(uuid.uuid4())
         artifacts.write(artifact, io.BytesIO(picture))
         about = {"artifact_id": artifact, "filename": name, "mimetype": "image/png", "encoding": None}
         study = storage.get_study_id_from_name(each.found.study.study_name)
-        storage.set_study_system_attr(study, _place(each.trial, artifact), json.dumps(about))
+        storage.set_study_system_attr(study, _attribute(each.trial, artifact), json.dumps(about))
 
 
-def note(pending: Pending) -> str:
-    """Write the note of a trial, Markdown: what became of it, and where its runs are."""
+def trial_note(pending: PendingTrial) -> str:
+    """Write the note of a trial as Markdown: its state, and links to its runs."""
     trial, word = pending.trial, pending.found.status.states[pending.trial.number]
     problem = trial.user_attrs.get(PROBLEM)
     why = f": {problem['kind']}, {problem['problem']}" if problem else trial.user_attrs.get(REFUSED, "")
-    runs = " · ".join(f"[seed {source.seed}](/run/{source.run})" for source in pending.sources)
+    runs = " · ".join(f"[seed {run.seed}](/run/{run.run})" for run in pending.runs)
     return f"**{pending.name}** {word}{why}\n\nIts runs: {runs}\n\n[The page of the whole sweep](/sweep)\n"
 
 
-def folder(store: Store, plan: Mapping[str, Any]) -> Path:
-    """Return where the pictures of a sweep are kept."""
+def artifact_folder(store: Store, plan: Mapping[str, Any]) -> Path:
+    """Return the folder of a sweep's images."""
     return store.study(plan["study"]) / FOLDER
 
 
-def _link(pending: Pending) -> None:
-    """Keep the note of a trial, unless somebody has written one."""
+def _save_note(pending: PendingTrial) -> None:
+    """Save the note of a trial, unless it has one."""
     import optuna
     from optuna_dashboard import get_note, save_note
 
@@ -143,9 +145,9 @@ def _link(pending: Pending) -> None:
     with silence_optuna():
         trial = optuna.trial.Trial(study, pending.trial._trial_id)
         if not get_note(trial):
-            save_note(trial, note(pending))
+            save_note(trial, trial_note(pending))
 
 
-def _place(trial: FrozenTrial, artifact: str) -> str:
-    """Name the attribute in which optuna-dashboard keeps an artifact of a trial that can no longer be written."""
+def _attribute(trial: FrozenTrial, artifact: str) -> str:
+    """Return the attribute in which optuna-dashboard keeps an artifact of a finished trial."""
     return f"dashboard:artifacts:{trial._trial_id}:{artifact}"

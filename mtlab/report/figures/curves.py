@@ -11,11 +11,11 @@ from mtlab.recording.reader import Array
 from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
-from mtlab.report.recordings import History, StudyRun
+from mtlab.report.recordings import MetricHistory, StudyRun
 
 
 def plot_curves(
-    found: Mapping[StudyRun, History], metric: str = "val/accuracy", styles: Mapping[str, Style] | None = None
+    found: Mapping[StudyRun, MetricHistory], metric: str = "val/accuracy", styles: Mapping[str, Style] | None = None
 ) -> go.Figure:
     """Draw a logged metric of each variant; a step counts as far as all of a variant's runs have reached."""
     points = numbers.in_points(metric)
@@ -47,13 +47,13 @@ def plot_curves(
     return theme.finish(figure, title, caption, height=380)
 
 
-def logged_metrics(found: Mapping[StudyRun, History]) -> list[str]:
+def logged_metrics(found: Mapping[StudyRun, MetricHistory]) -> list[str]:
     """List what was logged."""
     names = dict.fromkeys(name for history in found.values() for row in history for name in row)
     return [name for name in names if name not in ("step", "seconds")]
 
 
-def _together(histories: list[History], metric: str) -> tuple[list[int], Array] | None:
+def _together(histories: list[MetricHistory], metric: str) -> tuple[list[int], Array] | None:
     """Align runs at the steps that all of them logged: steps [S], values [runs, S]."""
     logged = [{row["step"]: row[metric] for row in history if metric in row} for history in histories]
     logged = [each for each in logged if each]

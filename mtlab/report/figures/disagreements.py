@@ -50,7 +50,7 @@ def find_disagreements(
     """List the examples on which two variants differ most, over all their seeds.
 
     Args:
-        outcomes: see `frame.examples`, of one split.
+        outcomes: see `frame.outcome_frame`, of one split.
         cells: the two variants.
         names: as they are called.
         answers: of the data set, by index; without them truths and answers are left out.

@@ -166,6 +166,21 @@ def axis_label(text: str) -> str:
     return wrap_text(text, 150, 11)
 
 
+def css_variables(template: go.layout.Template) -> str:
+    """Write fonts and colours of a template as CSS variables, so that pages and figures match."""
+    layout = template.layout
+    variables = {
+        "font": FONT,
+        "ink": layout.font.color,
+        "faint": layout.xaxis.tickfont.color,
+        "line": layout.xaxis.linecolor,
+        "grid": layout.xaxis.gridcolor,
+        "paper": layout.paper_bgcolor,
+        "accent": COLOURS[5] if template is DARK else COLOURS[0],
+    }
+    return " ".join(f"--{name}: {value};" for name, value in variables.items())
+
+
 def _channels(colour: str) -> tuple[int, int, int]:
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return red, green, blue

@@ -9,6 +9,7 @@ from mtlab.report.formats import numbers
 from mtlab.statistics import POWER, lookup_test
 
 if TYPE_CHECKING:
+    from mtlab.report.side_by_side import SideBySide
     from mtlab.report.study_report import StudyReport
 
 NAMED = 6  #: baselines that a sentence names before it counts
@@ -127,19 +128,15 @@ def published_sentences(report: StudyReport) -> list[str]:
     return told
 
 
-def beside(report: StudyReport) -> tuple[list[str], list[list[str]]]:
-    """Set results published of single rows beside the same rows here: header and lines."""
-    lines = []
-    for row in report.published_rows:
-        if not row.measured_here:
-            ours = "not measured"
-        elif row.cell is None:
-            ours = "no row of this study"
-        else:
-            ours = "not run" if row.ours is None else numbers.format_mean(row.ours, row.metric)
-        source = row.source if row.note is None else f"{row.source}; {row.note}"
-        lines.append([row.label, row.metric, numbers.format_published(row.value, row.metric), ours, source])
-    return ["variant", "metric", "published", "ours", "source"], lines
+def side_by_side_caption(view: SideBySide, *, differences: bool = True) -> str:
+    """Explain blocks side by side: what is the same in a block, and how each study was tested."""
+    sentences = []
+    for report in view.reports:
+        name = f"{report.study}: " if len(view.reports) > 1 else ""
+        sentences.append(name + paper_caption(report, blocks=len(view.blocks), differences=differences))
+    if len(view.reports) > 1:
+        sentences.append("Each study is tested and corrected by itself.")
+    return " ".join([*sentences, "FLOPs: of one run's whole training, as planned."])
 
 
 def describe_seeds(report: StudyReport) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Line = Mapping[str, Any]
 
 
-def lines(report: StudyReport) -> Iterator[dict[str, Any]]:
+def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
     """Give one line per variant, then one per published method that is no variant (kind `published`)."""
     theirs: dict[str | None, dict[str, Any]] = {}
     names = list(dict.fromkeys(row.metric for row in report.published_rows))
@@ -59,7 +59,7 @@ def lines(report: StudyReport) -> Iterator[dict[str, Any]]:
             }
 
 
-def family_lines(report: StudyReport) -> Iterator[dict[str, Any]]:
+def family_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
     """Give one line per variant and family."""
     for family, rows in report.families.items():
         for row, whole in zip(rows, report.rows, strict=True):
@@ -76,7 +76,7 @@ def family_lines(report: StudyReport) -> Iterator[dict[str, Any]]:
             }
 
 
-def text(rows: Iterator[Line] | Sequence[Line]) -> str:
+def write_csv(rows: Iterator[Line] | Sequence[Line]) -> str:
     """Write lines with one header: the columns of the first line, then what later ones add."""
     found = list(rows)
     columns = list(dict.fromkeys(column for row in found for column in row))

@@ -1,14 +1,13 @@
-"""A report as tables for the terminal, in four layouts from wide to narrow.
+"""A report for the terminal.
 
-One line a variant with a plot; else seeds and smallest detectable difference move to a second line; else the plot goes;
-else costs get a table of their own.
+The main table has four layouts, from wide to narrow: one line a variant with a plot; seeds and smallest detectable
+difference in a second line; the same without the plot; costs in a table of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -16,9 +15,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mtlab.report.formats import captions, numbers, side_by_side, text_plot
+from mtlab.report.formats import captions, numbers, tables, text_plot
 
 if TYPE_CHECKING:
+    from mtlab.report.formats.tables import ReportTable
     from mtlab.report.side_by_side import SideBySide
     from mtlab.report.study_report import StudyReport
 
@@ -31,7 +31,7 @@ _VERDICT = 13  #: narrowest verdict before costs get their own table
 
 @dataclass(frozen=True)
 class TerminalColumn:
-    """A column of a table: its cells, and how narrow it may become by folding words."""
+    """A column of a table, and how narrow it may become by folding words."""
 
     name: str
     cells: Sequence[Text]
@@ -41,124 +41,136 @@ class TerminalColumn:
 
     @property
     def width(self) -> int:
-        """Characters that it would like."""
+        """Characters that it takes without folding."""
         lines = [line for cell in self.cells for line in cell.plain.split("\n")]
         return min(self.widest, max(map(len, (*self.name.split("\n"), *lines))))
 
     @property
     def least(self) -> int:
-        """Characters that it needs."""
+        """Characters that it takes at least."""
         return self.width if self.narrowest is None else max(len(self.name), min(self.width, self.narrowest))
 
 
 def render_report(report: StudyReport, width: int = 100) -> RenderableType:
-    """Draw a report.
-
-    Args:
-        report: what to draw.
-        width: columns of the terminal.
-
-    """
-    title = Text.assemble((report.study, "bold"), (f": {report.why}" if report.why else "", ""))
-    parts: list[RenderableType] = [title, Text(), *_main(report, width), Text()]
-    parts.append(Text(captions.table_caption(report), style="dim"))
+    """Lay a report out for a terminal of `width` columns."""
+    parts: list[RenderableType] = [_title(report), Text(), *_main(report, width), Text()]
+    parts.append(_caption(captions.table_caption(report)))
     view = report.side_by_side
     if view is not None:
-        parts += [Text(), *side_by_side_tables(view, width), Text(), Text(side_by_side.caption(view), style="dim")]
+        parts += [Text(), *_side_by_side(view, width), Text(), _caption(captions.side_by_side_caption(view))]
     if report.published:
-        parts += [Text(), *(Text(line) for line in captions.published_sentences(report))]
+        parts += [Text(), *map(Text, captions.published_sentences(report))]
     if report.published_rows:
-        parts += [Text(), _published(report, width), Text(), Text(captions.PUBLISHED, style="dim")]
-    labels = [row.label for row in report.rows]
-    further = {name: [numbers.format_score(row.metrics[name], name) for row in report.rows] for name in report.further}
-    for block in _blocks("also measured", labels, further, width):
-        parts += [Text(), block]
+        parts += [Text(), _published(report, width), Text(), _caption(captions.PUBLISHED)]
+    if report.further:
+        table = tables.variant_table(report)
+        size = len(table.header)
+        further = table.select((0, *range(size - len(report.further), size)))
+        for part in _split("also measured", further, width):
+            parts += [Text(), part]
     if report.families:
-        parts += [Text(), *_families(report, width), Text(captions.family_caption(report), style="dim")]
+        parts += [Text(), *_families(report, width)]
     if report.notes:
-        parts += [Text(), *(Text(f"! {note}", style="yellow") for note in report.notes)]
+        parts += [Text(), *_notes(report.notes)]
     return Group(*parts)
 
 
 def render_families(report: StudyReport, width: int = 100) -> RenderableType:
-    """Draw the table by family alone."""
+    """Lay out the table by family alone."""
     if not report.families:
         return Text(captions.NO_FAMILIES)
-    title = Text.assemble((report.study, "bold"), ": by family")
-    return Group(title, Text(), *_families(report, width), Text(captions.family_caption(report), style="dim"))
+    return Group(Text.assemble((report.study, "bold"), ": by family"), Text(), *_families(report, width))
 
 
 def render_studies(view: SideBySide, width: int = 100) -> RenderableType:
-    """Draw several studies as one table, each study's notes below."""
-    parts: list[RenderableType] = [
-        Text.assemble((report.study, "bold"), f": {report.why}" if report.why else "") for report in view.reports
-    ]
-    parts += [Text(), *side_by_side_tables(view, width), Text(), Text(side_by_side.caption(view), style="dim")]
+    """Lay out several studies as one table, each study's notes below."""
+    parts: list[RenderableType] = [*map(_title, view.reports), Text(), *_side_by_side(view, width), Text()]
+    parts.append(_caption(captions.side_by_side_caption(view)))
     for report in view.reports:
-        parts += [Text(f"! {report.study}: {note}", style="yellow") for note in report.notes]
+        parts += _notes(f"{report.study}: {note}" for note in report.notes)
     return Group(*parts)
 
 
-def side_by_side_tables(view: SideBySide, width: int) -> list[RenderableType]:
-    """Draw blocks side by side; where the width does not hold them, without differences, else one below the other."""
-    header, lines = side_by_side.grid(view)
-    label = _folding("\nvariant", [Text(line[0].text) for line in lines])
+def simple_table(table: ReportTable) -> Table:
+    """Lay out a table whose columns of text fold as the terminal asks for."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    for at, name in enumerate(table.header):
+        text = at in table.text_columns
+        made.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold")
+    for line in table.lines:
+        made.add_row(*(Text(cell.text) for cell in line))
+    return made
+
+
+def _title(report: StudyReport) -> Text:
+    return Text.assemble((report.study, "bold"), f": {report.why}" if report.why else "")
+
+
+def _caption(text: str) -> Text:
+    return Text(text, style="dim")
+
+
+def _notes(notes: Iterable[str]) -> list[Text]:
+    return [Text(f"! {note}", style="yellow") for note in notes]
+
+
+def _column_texts(table: ReportTable, at: int) -> list[Text]:
+    return [Text(line[at].text, style="bold" if line[at].best else "") for line in table.lines]
+
+
+def _side_by_side(view: SideBySide, width: int) -> list[RenderableType]:
+    """Lay blocks out side by side; where the width is too small, without differences, else one below the other."""
+    table = tables.side_by_side_table(view)
+    label = _folding("\nvariant", _column_texts(table, 0))
     columns: list[tuple[str, str, TerminalColumn]] = []
-    for place, (block, name) in enumerate(header[1:], 1):
-        first = header[place - 1][0] != block
-        cells = [Text(line[place].text, style="bold" if line[place].best else "") for line in lines]
-        columns.append((block, name, TerminalColumn(f"{block if first else ''}\n{name}", cells)))
+    for at, (group, name) in enumerate(zip(table.groups, table.header, strict=True)):
+        if at:
+            heading = f"{group if table.groups[at - 1] != group else ''}\n{name}"
+            columns.append((group, name, TerminalColumn(heading, _column_texts(table, at))))
     for kept in (columns, [each for each in columns if each[1] != "difference"]):
         shown = [label, *(column for _, _, column in kept)]
         if _needed(shown) <= width:
             return [_table(shown, width)]
     stacked: list[RenderableType] = []
-    for block in dict.fromkeys(block for block, _, _ in columns):
-        own = [label, *(column for name, _, column in columns if name == block)]
+    for group in dict.fromkeys(group for group, _, _ in columns):
+        own = [label, *(column for name, _, column in columns if name == group)]
         stacked += [_table(own, width), Text()]
     return stacked[:-1]
 
 
 def _families(report: StudyReport, width: int) -> list[RenderableType]:
-    labels = [row.label for row in report.rows]
-    by_family = {
-        name: [numbers.add_mark(numbers.format_mean(row.mean, report.metric), row.outcome) for row in rows]
-        for name, rows in report.families.items()
-    }
     parts: list[RenderableType] = []
-    for block in _blocks("by family", labels, by_family, width):
-        parts += [block, Text()]
-    return parts
+    for part in _split("by family", tables.family_table(report), width):
+        parts += [part, Text()]
+    return [*parts, _caption(captions.family_caption(report))]
 
 
 def _published(report: StudyReport, width: int) -> Table:
-    header, lines = captions.beside(report)
-    columns = [[Text(line[place]) for line in lines] for place in range(len(header))]
-    return _table(
-        [
-            _folding(header[0], columns[0]),
-            TerminalColumn(header[1], columns[1], left=True),
-            TerminalColumn(header[2], columns[2]),
-            TerminalColumn(header[3], columns[3], narrowest=14),
-            TerminalColumn(header[4], columns[4], narrowest=12, left=True),
-        ],
-        width,
-    )
+    table = tables.published_table(report)
+    variant, metric, published, ours, source = (_column_texts(table, at) for at in range(5))
+    columns = [
+        _folding("variant", variant),
+        TerminalColumn("metric", metric, left=True),
+        TerminalColumn("published", published),
+        TerminalColumn("ours", ours, narrowest=14),
+        TerminalColumn("source", source, narrowest=12, left=True),
+    ]
+    return _table(columns, width)
 
 
 def _main(report: StudyReport, width: int) -> list[RenderableType]:
     label, costs = _labels(report, stacked=False), _costs(report)
-    drawn = sum(row.mean is not None for row in report.rows) > 1  # a dot alone shows nothing
+    plotted = sum(row.mean is not None for row in report.rows) > 1  # a single dot shows nothing
     flat = [label, _seeds(report), _means(report), *_differences(report, stacked=False), *costs]
     room = width - _wanted(flat) - _GAP
-    if not drawn and _wanted(flat) <= width:
+    if not plotted and _wanted(flat) <= width:
         return [_table(flat, width)]
-    if drawn and room >= _PLOT[0]:
+    if plotted and room >= _PLOT[0]:
         return [_table([*flat[:3], _plot(report, room), *flat[3:]], width)]
     label = _labels(report, stacked=True)
     stacked = [label, _means(report), *_differences(report, stacked=True), *costs]
     room = width - _needed(stacked) - _GAP
-    if drawn and room >= _PLOT[0]:
+    if plotted and room >= _PLOT[0]:
         comfortable = max(_PLOT[0], width - _wanted(stacked) - _GAP)
         return [_table([*stacked[:2], _plot(report, comfortable), *stacked[2:]], width)]
     if _needed(stacked) <= width:
@@ -217,25 +229,22 @@ def _plot(report: StudyReport, room: int) -> TerminalColumn:
 def _differences(report: StudyReport, *, stacked: bool) -> list[TerminalColumn]:
     if not report.comparisons:
         return []
-    gaps, detects, verdicts = [], [], []
+    differences, detectables, verdicts = [], [], []
     for row in report.rows:
-        gap = row.difference
-        value = (
-            numbers.NONE
-            if gap is None
-            else numbers.format_interval(gap.difference, gap.interval, report.metric, sign=True)
-        )
         detectable = numbers.format_detectable(row.smallest_detectable, report.metric)
-        cell = Text(value)
+        cell = Text(tables.difference_text(row, report.metric))
         if stacked and row.smallest_detectable is not None:
             cell.append(f"\ndetects {detectable}", style="dim")
-        gaps.append(cell)
-        detects.append(Text(detectable, style="dim"))
-        # Labels may hold brackets too: only what the verdict says last goes to a line of its own.
+        differences.append(cell)
+        detectables.append(Text(detectable, style="dim"))
+        # Labels may hold brackets too: only the last bracket of the verdict goes to a line of its own.
         verdict = "\n(".join(row.verdict.rsplit(" (", 1)) if stacked else row.verdict
         verdicts.append(Text(verdict, _STYLES.get(row.outcome, "")))
-    folding = TerminalColumn("verdict", verdicts, narrowest=_VERDICT, left=True)
-    return [TerminalColumn("difference", gaps), folding, *([] if stacked else [TerminalColumn("detects", detects)])]
+    columns = [
+        TerminalColumn("difference", differences),
+        TerminalColumn("verdict", verdicts, narrowest=_VERDICT, left=True),
+    ]
+    return columns if stacked else [*columns, TerminalColumn("detects", detectables)]
 
 
 def _costs(report: StudyReport) -> list[TerminalColumn]:
@@ -247,21 +256,19 @@ def _costs(report: StudyReport) -> list[TerminalColumn]:
     ]
 
 
-def _blocks(title: str, labels: Sequence[str], columns: Mapping[str, Sequence[str]], width: int) -> list[Table]:
+def _split(title: str, table: ReportTable, width: int) -> list[Table]:
     """Break a table with many columns into as many as the width asks for, each with the labels."""
-    first = _folding(title, [Text(label) for label in labels])
-    made = [TerminalColumn(name, [Text(cell) for cell in cells]) for name, cells in columns.items()]
-    filled, block = first.width, 0
-    placed: list[tuple[int, TerminalColumn]] = []
-    for column in made:
-        if filled + _GAP + column.width > width and placed:
-            filled, block = first.width, block + 1
+    first = _folding(title, _column_texts(table, 0))
+    parts: list[list[TerminalColumn]] = []
+    filled = width + 1
+    for at, name in enumerate(table.header[1:], 1):
+        column = TerminalColumn(name, _column_texts(table, at))
+        if filled + _GAP + column.width > width:
+            filled = first.width
+            parts.append([first])
         filled += _GAP + column.width
-        placed.append((block, column))
-    return [
-        _table([first, *(column for _, column in group)], width)
-        for _, group in groupby(placed, key=lambda pair: pair[0])
-    ]
+        parts[-1].append(column)
+    return [_table(columns, width) for columns in parts]
 
 
 def _wanted(columns: Sequence[TerminalColumn]) -> int:
@@ -273,7 +280,7 @@ def _needed(columns: Sequence[TerminalColumn]) -> int:
 
 
 def _table(columns: Sequence[TerminalColumn], width: int) -> Table:
-    """Make the table; what is missing of the width is taken from the columns that fold."""
+    """Make the table; columns that fold give up what the width lacks."""
     # The box draws one blank between columns; padding makes up the rest of the gap.
     table = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     excess = _wanted(columns) - width

@@ -1,15 +1,14 @@
-"""The frame of a page: one file, styles and scripts within it, and a rule that forbids it to ask for anything else."""
+"""The HTML document around a page: one file with styles and scripts, under a policy that forbids network requests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
 
 from mtlab.report.figures import theme
 from mtlab.report.page.html_writer import Content, Markup, element, json_script
 
-#: Nothing may be fetched: not by us, and not by markup that might slip in.
+#: Nothing may be fetched, not even by markup that is injected.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
 )
@@ -20,9 +19,9 @@ def write_document(title: str, body: Content, *, figures: bool, scripts: Sequenc
 
     Args:
         title: of the window.
-        body: what it shows.
-        figures: does it need plotly.js?
-        scripts: names of our own, run in this order at the end.
+        body: content of the page.
+        figures: include plotly.js.
+        scripts: files in `assets/`, run in this order at the end.
 
     """
     head = element(
@@ -47,7 +46,7 @@ def write_document(title: str, body: Content, *, figures: bool, scripts: Sequenc
 
 
 def kind_switch() -> Markup:
-    """Write the switch between contributions and raw weights, for all that a page shows."""
+    """Write the switch between contributions and raw weights for the whole page."""
     kinds = {"contributions": "contributions", "weights": "raw weights"}
     radios = [
         element("label", element("input", type="radio", name="kind", value=value, checked=place == 0), name)
@@ -61,17 +60,6 @@ def _asset(name: str) -> str:
 
 
 def _colours() -> str:
-    """Hand the theme's colours to the style sheet, so that text and figures match."""
-    light, dark = (_variables(template.layout) for template in (theme.LIGHT, theme.DARK))
+    """Write the theme's colours as CSS, so that text and figures match."""
+    light, dark = theme.css_variables(theme.LIGHT), theme.css_variables(theme.DARK)
     return f":root{{{light}}}@media (prefers-color-scheme: dark){{:root{{{dark}}}}}@media print{{:root{{{light}}}}}"
-
-
-def _variables(layout: Any) -> str:
-    colours = {
-        "ink": layout.font.color,
-        "faint": layout.xaxis.tickfont.color,
-        "line": layout.xaxis.linecolor,
-        "grid": layout.xaxis.gridcolor,
-        "paper": layout.paper_bgcolor,
-    }
-    return "".join(f"--{name}:{colour};" for name, colour in colours.items())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtlab.report.formats.tables import ReportTable
 
 
 class Markup(str):
@@ -59,43 +61,64 @@ def json_script(value: Any, **attributes: str) -> Markup:
     return element("script", Markup(safe), type="application/json", **attributes)
 
 
-@dataclass(frozen=True)
-class HtmlCell:
-    """A cell of a table that is more than its content."""
+def html_table(table: ReportTable, caption: str) -> Markup:
+    """Write a table of a report.
 
-    content: Content
-    class_: str
+    Args:
+        table: what to write.
+        caption: what the table is, for screen readers.
+
+    """
+    lines = []
+    for line in table.lines:
+        cells = [element("strong", cell.text) if cell.best else join(cell.text) for cell in line]
+        if line[0].best:
+            cells[0] = Markup(cells[0] + " ★")
+        lines.append([(cell, source.outcome.replace(" ", "-")) for cell, source in zip(cells, line, strict=True)])
+    return _table(table.flat_header, lines, caption, table.text_columns)
 
 
-def table(
-    header: Iterable[Content],
-    lines: Iterable[Iterable[Content | HtmlCell]],
-    *,
+def plain_table(
+    header: Sequence[Content], lines: Iterable[Iterable[Content]], *, caption: str, text_columns: Collection[int] = ()
+) -> Markup:
+    """Write a table of any content.
+
+    Args:
+        header: of the columns.
+        lines: cell by cell.
+        caption: what the table is, for screen readers.
+        text_columns: columns that do not hold numbers; empty: all.
+
+    """
+    cells = [[(cell, "") for cell in line] for line in lines]
+    return _table(header, cells, caption, text_columns or range(len(header)))
+
+
+def _table(
+    header: Sequence[Content],
+    lines: Iterable[Sequence[tuple[Content, str]]],
     caption: str,
-    left: Collection[int] | None = None,
+    text_columns: Collection[int],
 ) -> Markup:
     """Write a table that scrolls by itself where it is wider than the page; the first column heads its lines.
 
     Args:
         header: of the columns.
-        lines: cell by cell.
-        caption: what the table is, for those who cannot see it at a glance.
-        left: columns of words; None: all are.
+        lines: content and class of each cell.
+        caption: of the table.
+        text_columns: columns that do not hold numbers.
 
     """
-    columns = list(header)
-    words = range(len(columns)) if left is None else left
     head = [
-        element("th", each, scope="col", class_="left" if place in words else None)
-        for place, each in enumerate(columns)
+        element("th", each, scope="col", class_="left" if at in text_columns else None)
+        for at, each in enumerate(header)
     ]
     body = []
-    for line in lines:
-        first, *rest = (each if isinstance(each, HtmlCell) else HtmlCell(each, "") for each in line)
+    for (first, _), *rest in lines:
         cells = []
-        for place, each in enumerate(rest, 1):
-            classes = [*(["left"] if place in words else []), *each.class_.split()]
-            cells.append(element("td", each.content, class_=" ".join(classes) or None))
-        body.append(element("tr", element("th", first.content, scope="row"), cells))
-    made = element("table", element("caption", caption), element("thead", element("tr", head)), element("tbody", body))
-    return element("div", made, class_="scroll", tabindex=0, role="region", aria_label=caption)
+        for at, (content, class_) in enumerate(rest, 1):
+            classes = [*(["left"] if at in text_columns else []), *class_.split()]
+            cells.append(element("td", content, class_=" ".join(classes) or None))
+        body.append(element("tr", element("th", first, scope="row"), cells))
+    table = element("table", element("caption", caption), element("thead", element("tr", head)), element("tbody", body))
+    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=caption)

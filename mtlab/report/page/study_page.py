@@ -12,12 +12,11 @@ from mtlab.recording.reader import Missing
 from mtlab.recording.run_dataset import ImageArray
 from mtlab.report import frame, verdict
 from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
-from mtlab.report.formats import captions, side_by_side, tables
-from mtlab.report.formats.tables import ReportTable, TableCell
-from mtlab.report.page import html_writer, study_figures
+from mtlab.report.formats import captions, tables
+from mtlab.report.page import study_figures
 from mtlab.report.page.document import kind_switch, write_document
 from mtlab.report.page.figure_group import FigureGroup
-from mtlab.report.page.html_writer import Content, Markup, element, table
+from mtlab.report.page.html_writer import Content, Markup, element, html_table, plain_table
 from mtlab.report.page.token_view import RecordedRun, token_view
 from mtlab.report.provenance import FailedRun, Provenance, read_provenance
 from mtlab.report.study import StudyResults
@@ -41,7 +40,7 @@ def study_page(store: Store, plan: Mapping[str, Any]) -> str:
     made = StudyResults(store, plan)
     known = read_provenance(store, plan)
     sections: list[tuple[str, str, Content]] = [
-        ("result", "Result", [_table(made.report), _shown(study_figures.result_figures(made))]),
+        ("result", "Result", [_tables(made.report), _shown(study_figures.result_figures(made))]),
         ("layers", "Layers", [_missing(made), _shown(study_figures.layer_figures(made))]),
         ("words", "Words and patches", _tokens(store, known)),
         ("pairs", "Pairs", [_shown(study_figures.pair_figures(made)), _disagreements(store, made)]),
@@ -84,47 +83,25 @@ def _head(report: StudyReport, known: Provenance) -> Markup:
     )
 
 
-def _table(report: StudyReport) -> Content:
-    parts: list[Content] = [html_table(tables.variant_table(report), f"{report.study}: variants")]
-    parts.append(element("p", captions.table_caption(report), class_="caption"))
+def _tables(report: StudyReport) -> Content:
     view = report.side_by_side
+    parts: list[Content] = [
+        html_table(tables.variant_table(report), f"{report.study}: variants"),
+        element("p", captions.table_caption(report), class_="caption"),
+    ]
     if view is not None:
-        header, lines = side_by_side.grid(view)
-        names = tuple(f"{block}: {name}" if block else name for block, name in header)
-        shown = tuple(tuple(TableCell(cell.text, best=cell.best) for cell in line) for line in lines)
-        parts += [element("h3", "Side by side"), html_table(ReportTable(names, shown, frozenset({0})), "Side by side")]
-        parts.append(element("p", side_by_side.caption(view), class_="caption"))
+        table = html_table(tables.side_by_side_table(view), "Side by side")
+        caption = element("p", captions.side_by_side_caption(view), class_="caption")
+        parts += [element("h3", "Side by side"), table, caption]
     parts += [element("p", line) for line in captions.published_sentences(report)]
     if report.published_rows:
-        header_, lines_ = captions.beside(report)
-        shown = tuple(tuple(map(TableCell, line)) for line in lines_)
-        parts += [
-            element("h3", "Published results"),
-            html_table(ReportTable(tuple(header_), shown, frozenset({0, 1, 4})), "Published"),
-        ]
-        parts.append(element("p", captions.PUBLISHED, class_="caption"))
+        table = html_table(tables.published_table(report), "Published")
+        parts += [element("h3", "Published results"), table, element("p", captions.PUBLISHED, class_="caption")]
     if report.families:
-        parts += [
-            element("h3", "By family of questions"),
-            html_table(tables.family_table(report), "By family of questions"),
-        ]
-        parts.append(element("p", captions.family_caption(report), class_="caption"))
+        table = html_table(tables.family_table(report), "By family of questions")
+        caption = element("p", captions.family_caption(report), class_="caption")
+        parts += [element("h3", "By family of questions"), table, caption]
     return parts
-
-
-def html_table(made: ReportTable, caption: str) -> Markup:
-    """Write a table of a report."""
-    lines: list[list[Content | html_writer.HtmlCell]] = []
-    for line in made.lines:
-        head = Markup(element("strong", line[0].text) + " ★") if line[0].best else line[0].text
-        rest: list[Content | html_writer.HtmlCell] = [
-            html_writer.HtmlCell(
-                element("strong", cell.text) if cell.best else cell.text, cell.outcome.replace(" ", "-")
-            )
-            for cell in line[1:]
-        ]
-        lines.append([head, *rest])
-    return table(made.header, lines, caption=caption, left=made.left)
 
 
 def _shown(of: Sequence[FigureGroup]) -> Content:
@@ -159,7 +136,7 @@ def _tokens(store: Store, known: Provenance) -> Content:
 
 def _disagreements(store: Store, made: StudyResults) -> Content:
     split = made.report.metric.partition("/")[0]
-    outcomes = frame.examples(store, made.plan, split=split)
+    outcomes = frame.outcome_frame(store, made.plan, split=split)
     cells = {row["label"]: row["cell"] for row in reversed(made.plan["rows"])}
     config = next((found for run in made.plan["runs"] if (found := store.config(run["id"])) is not None), None)
     data = run_dataset.open_dataset(config)
@@ -195,7 +172,7 @@ def _disagreeing(made: DisagreementTable) -> Content:
         )
         for row in made.rows
     ]
-    shown = table(header, lines, caption=f"{first} and {second}", left=range(5))
+    shown = plain_table(header, lines, caption=f"{first} and {second}", text_columns=range(5))
     return [element("p", made.caption, class_="caption"), shown]
 
 
@@ -218,7 +195,7 @@ def _differing(known: Provenance) -> Content:
         (element("code", key), *(element("code", values[name]) for name in started))
         for key, values in differing.items()
     ]
-    shown = table(("setting", *started), lines, caption="Settings in which variants differ") if lines else None
+    shown = plain_table(("setting", *started), lines, caption="Settings in which variants differ") if lines else None
     waiting = [name for name, config in known.configurations.items() if config is None]
     whole = [
         element(
@@ -259,7 +236,7 @@ def _again(plan: Mapping[str, Any], known: Provenance) -> Content:
             "The same id is the same experiment.",
             class_="caption",
         ),
-        table(("variant", "id", "seeds"), lines, caption="Runs"),
+        plain_table(("variant", "id", "seeds"), lines, caption="Runs"),
     ]
 
 
@@ -272,7 +249,10 @@ def _environment(known: Provenance) -> Content:
         lines.append((name, ", ".join(told)))
     mixed = [name for name, values in known.environment.items() if len(values) > 1]
     note = f"Runs differ in: {', '.join(mixed)}." if mixed else "The same for all runs that have been started."
-    return [table(("what", "value"), lines, caption="Machines and programs"), element("p", note, class_="caption")]
+    return [
+        plain_table(("what", "value"), lines, caption="Machines and programs"),
+        element("p", note, class_="caption"),
+    ]
 
 
 def _failures(failed: Sequence[FailedRun]) -> Content:
@@ -281,6 +261,6 @@ def _failures(failed: Sequence[FailedRun]) -> Content:
     lines = [(each.source.title, each.kind, each.error, element("code", each.where)) for each in failed]
     return [
         element("h3", "Runs that failed", id="failed"),
-        table(("run", "kind", "what it said", "where"), lines, caption="Runs that failed"),
+        plain_table(("run", "kind", "what it said", "where"), lines, caption="Runs that failed"),
         element("p", "`mtlab run` starts them anew; their logs lie in their folders.", class_="caption"),
     ]

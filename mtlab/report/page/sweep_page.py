@@ -19,8 +19,7 @@ from mtlab.report.figures.theme import Style
 from mtlab.report.formats import captions, sweep_tables, tables
 from mtlab.report.page.document import write_document
 from mtlab.report.page.figure_group import FigureChoice, FigureGroup
-from mtlab.report.page.html_writer import Content, Markup, element, table
-from mtlab.report.page.study_page import html_table
+from mtlab.report.page.html_writer import Content, Markup, element, html_table, plain_table
 from mtlab.report.sweep_report import SweepReport
 from mtlab.runs.store import Store
 from mtlab.studies.axes import plain_label
@@ -75,13 +74,11 @@ def _head(report: SweepReport) -> Markup:
 
 
 def _found(report: SweepReport) -> Content:
-    header, lines = sweep_tables.sweep_table(report)
-    parts: list[Content] = [table(header, lines, caption="What each variant's search has found", left={0})]
+    parts: list[Content] = [html_table(sweep_tables.sweep_table(report), "What each variant's search has found")]
     parts.append(element("p", sweep_tables.sweep_caption(report), class_="caption"))
     if len(report.objectives) > 1:
-        header, lines = sweep_tables.front_table(report)
-        parts += [element("h3", "What no other trial of its variant beats")]
-        parts.append(table(header, lines, caption="Fronts", left={0, len(header) - 1}))
+        front = html_table(sweep_tables.front_table(report), "Fronts")
+        parts += [element("h3", "What no other trial of its variant beats"), front]
     return parts
 
 
@@ -94,7 +91,10 @@ def _best(searches: Sequence[StoredSearch], report: SweepReport) -> Content:
         for path in paths
     ]
     header = ("setting", *(row.label for row in report.rows))
-    return [element("h3", "Settings of the best"), table(header, lines, caption="Settings of the best", left={0})]
+    return [
+        element("h3", "Settings of the best"),
+        plain_table(header, lines, caption="Settings of the best", text_columns={0}),
+    ]
 
 
 def _final(report: SweepReport, styles: Mapping[str, Style]) -> Content:
@@ -144,4 +144,4 @@ def _spaces(searches: Sequence[StoredSearch]) -> Content:
         for path in paths
     ]
     header = ("setting", *(found.label for found in searches))
-    return table(header, lines, caption="What was searched", left=set(range(len(header))))
+    return plain_table(header, lines, caption="What was searched")

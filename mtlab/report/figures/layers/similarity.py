@@ -13,13 +13,13 @@ from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 
-Measure = Literal["cka", "cosine"]
-NAMES: Mapping[Measure, str] = {"cka": "CKA", "cosine": "cosine similarity"}
+SimilarityMeasure = Literal["cka", "cosine"]
+NAMES: Mapping[SimilarityMeasure, str] = {"cka": "CKA", "cosine": "cosine similarity"}
 _NOTHING = "No finished run has recorded how alike the outputs of its managers are."
 
 
 def plot_consecutive(
-    found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None, measure: Measure = "cka"
+    found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None, measure: SimilarityMeasure = "cka"
 ) -> go.Figure:
     """Draw the similarity of each manager's output to that of the layer below, a line per variant."""
     title = f"How alike consecutive managers' outputs are: {NAMES[measure]}"
@@ -44,7 +44,7 @@ def plot_consecutive(
     return theme.finish(figure, title, caption, height=330)
 
 
-def plot_similarity(found: Mapping[StudyRun, Layers], variant: str, measure: Measure = "cka") -> go.Figure:
+def plot_similarity(found: Mapping[StudyRun, Layers], variant: str, measure: SimilarityMeasure = "cka") -> go.Figure:
     """Draw the similarity of every pair of one variant's managers' outputs: means over seeds."""
     title = f"How alike the outputs of {variant} are from layer to layer: {NAMES[measure]}"
     runs = panels.runs_of(found, variant)
@@ -65,13 +65,15 @@ def plot_similarity(found: Mapping[StudyRun, Layers], variant: str, measure: Mea
     return theme.finish(figure, title, _caption(runs, measure, band=False), height=130 + 40 * size)
 
 
-def _matrices(found: Mapping[StudyRun, Layers], variant: str, measure: Measure, modality: Modality) -> Array | None:
+def _matrices(
+    found: Mapping[StudyRun, Layers], variant: str, measure: SimilarityMeasure, modality: Modality
+) -> Array | None:
     return panels.stack_runs(
         each.values.get(f"{measure}/{modality}") for each in panels.runs_of(found, variant).values()
     )
 
 
-def _caption(found: Mapping[StudyRun, Layers], measure: Measure, *, band: bool) -> str:
+def _caption(found: Mapping[StudyRun, Layers], measure: SimilarityMeasure, *, band: bool) -> str:
     shown = "Mean over seeds, band: lowest to highest seed" if band else "Means over seeds"
     return (
         f"{NAMES[measure]} between the outputs of the managers of two cross-modal layers; 1: the same. "

@@ -13,7 +13,7 @@ from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 
-Attention = Literal["self", "cross"]
+AttentionKind = Literal["self", "cross"]
 
 
 def plot_gradients(found: Mapping[StudyRun, TrainingTrace], variant: str) -> go.Figure:
@@ -67,7 +67,7 @@ def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Sty
     return theme.finish(figure, title, caption, height=330)
 
 
-def plot_attention(found: Mapping[StudyRun, Layers], variant: str, of: Attention = "cross") -> go.Figure:
+def plot_attention(found: Mapping[StudyRun, Layers], variant: str, of: AttentionKind = "cross") -> go.Figure:
     """Draw how widely each head of one variant looks: 0 at one token, 1 at all alike."""
     title = f"How widely the heads of {variant} look: {of}-attention"
     runs = panels.runs_of(found, variant)

@@ -1,0 +1,88 @@
+"""The tabs `Layers` and `Seeds and layers`: which levels variants draw on, and whether their seeds agree on it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from dash import dcc, html
+
+from mtlab.dashboard import components, controls
+from mtlab.dashboard.address import page_href
+from mtlab.dashboard.components import Component
+from mtlab.dashboard.page import StudyRequest, StudyTab
+from mtlab.report import recordings
+from mtlab.report.figures.layers.aggregation import plot_aggregation
+from mtlab.report.figures.layers.agreement import plot_agreement
+from mtlab.report.figures.layers.heatmaps import plot_heatmaps
+from mtlab.report.figures.layers.similarity import SimilarityMeasure, plot_consecutive, plot_similarity
+from mtlab.report.figures.layers.specialisation import plot_entropy, plot_specialisation
+from mtlab.report.figures.layers.training_signals import AttentionKind, plot_attention
+from mtlab.report.figures.layers.worth import plot_worth
+
+MEASURES = {"cka": "CKA", "cosine": "cosine"}
+ATTENTIONS = {"cross": "to the other modality", "self": "within the modality"}
+
+
+def draw_layers_tab(request: StudyRequest) -> StudyTab:
+    """Draw which levels each variant draws on, how sharply, and what they are worth."""
+    selection, data, kind = request.selection, request.data, request.kind
+    recorded = data.layers(selection.plan)
+    if not recorded.found:
+        return StudyTab([_nothing_recorded(recorded.why)], [request.kind_switch()])
+    layers = selection.relabel(recorded)
+    worths = selection.relabel(recordings.study_worths(data.store, selection.plan))
+    figures = {
+        "aggregation": plot_aggregation(layers, selection.styles, kind),
+        "worth": plot_worth(layers, worths, selection.styles),
+        "heatmaps": plot_heatmaps(layers, kind),
+        "entropy": plot_entropy(layers, selection.styles, kind),
+        "specialisation": plot_specialisation(layers, selection.styles, kind),
+    }
+    explorer = dcc.Link("See it word by word and patch by patch", href=page_href("tokens", study=request.summary.name))
+    body = [html.P(explorer), *(request.figure(figure, name) for name, figure in figures.items())]
+    return StudyTab([*body, missing_note(recorded.why)], [request.kind_switch()])
+
+
+def draw_seeds_tab(request: StudyRequest) -> StudyTab:
+    """Draw how far seeds agree, how similar consecutive layers are, and how widely attention heads look."""
+    address, selection, data = request.address, request.selection, request.data
+    recorded = data.layers(selection.plan)
+    if not recorded.found:
+        return StudyTab([_nothing_recorded(recorded.why)])
+    layers = selection.relabel(recorded)
+    # Agreement is within variants even where these are grouped: seeds of two variants need not agree.
+    start = {run: trace.layers[0] for run, trace in data.traces(selection.plan).found.items() if trace.layers}
+    names = list(dict.fromkeys(run.label for run in layers))
+    variant = address.one("variant", names, names[-1])
+    measure = cast("SimilarityMeasure", address.one("measure", MEASURES, "cka"))
+    attention = cast("AttentionKind", address.one("side", ATTENTIONS, "cross"))
+    figures = {
+        "agreement": plot_agreement(recorded.found, start or None, selection.variants, request.kind),
+        "consecutive": plot_consecutive(layers, selection.styles, measure),
+        "similarity": plot_similarity(layers, variant, measure),
+        "attention": plot_attention(layers, variant, attention),
+    }
+    bar = [
+        request.kind_switch(),
+        controls.radio_buttons("measure", "similarity", MEASURES, measure),
+        controls.dropdown("variant", "alone", {name: name for name in names}, variant, default=""),
+        controls.radio_buttons("side", "attention", ATTENTIONS, attention),
+    ]
+    body = [request.figure(figure, name) for name, figure in figures.items()]
+    return StudyTab([*body, missing_note(recorded.why)], bar)
+
+
+def missing_note(why: str | None) -> Component:
+    """List the runs that a figure does not show, and why."""
+    return components.note_list([f"Not shown: {why}"] if why else [])
+
+
+def _nothing_recorded(why: str | None) -> Component:
+    return components.empty_notice(
+        "No run of these variants has recorded which layers it used: that happens when a run finishes.",
+        components.note_list([why] if why else []),
+        components.quiet_text(
+            "It is on unless `record.layers: false` was written. `mtlab status` tells how far runs are:"
+        ),
+        components.command_line("mtlab status"),
+    )
