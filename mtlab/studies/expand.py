@@ -9,7 +9,9 @@ from typing import Any
 from mtlab.config.hashing import canonical_json
 from mtlab.config.load import COMMAND_LINE, NODES
 from mtlab.errors import UserError, nearest
-from mtlab.resolution import resolve
+from mtlab.resolution.defaults import fill_defaults
+from mtlab.resolution.nodes import known_paths
+from mtlab.resolution.resolve import ResolvedCell, resolve_cell
 from mtlab.studies.axes import Axis, Value, holds, parse_axes, with_value
 from mtlab.studies.spec import Study
 
@@ -19,19 +21,24 @@ class StudyRow:
     """One variant of a study: a row of its table."""
 
     values: Mapping[str, Value]  #: axis → value, only the axes that it has
-    config: Mapping[str, Any]  #: resolved; `train.length` as written
+    resolved: ResolvedCell
     compare_to: int | None = None  #: index of the row that it is compared with
     baseline: bool = False
     note: str | None = None  #: what the report must say about the comparison
 
     @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved configuration, `train.length` as written."""
+        return self.resolved.config
+
+    @property
     def labels(self) -> Mapping[str, str]:
-        """Axis → how the row's value on it stands in the row's name."""
+        """Axis → the label of the row's value on it."""
         return {axis: _value_label(axis, value) for axis, value in self.values.items()}
 
     @property
     def label(self) -> str:
-        """Name of the row, from the values that make it."""
+        """The row's name, made of the labels of its values."""
         return " · ".join(self.labels.values()) or "base"
 
 
@@ -48,13 +55,13 @@ def expand(study: Study) -> tuple[StudyRow, ...]:
         raise study.error(error.problem, error.key) from None
     shared = _shared(study)
     _check_paths(study, axes)
-    _refuse_wiped(study, axes)
+    _refuse_overwritten(study, axes)
     base = _baseline_values(study, axes)
     if study.keys.design == "grid":
         assignments = list(_grid(study, axes, shared, {}))
     else:
         assignments = list(_one_change(study, axes, shared, base))
-    rows = [StudyRow(values, _resolved(study, shared, axes, values)) for values in assignments]
+    rows = [StudyRow(values, _resolve(study, shared, axes, values)) for values in assignments]
     rows = [row for row in _distinct(rows) if not any(holds(rule, row.config) for rule in study.keys.exclude)]
     if not rows:
         raise study.error("leaves no cell", "exclude")
@@ -78,7 +85,7 @@ def _shared(study: Study) -> dict[str, Any]:
 
 
 def _check_paths(study: Study, axes: Sequence[Axis]) -> None:
-    known = resolve.known_paths()
+    known = known_paths()
 
     def check(path: str, key: str) -> None:
         if path not in known:
@@ -103,7 +110,7 @@ def _check_paths(study: Study, axes: Sequence[Axis]) -> None:
             check(path, f"exclude[{index}].{path}")
 
 
-def _refuse_wiped(study: Study, axes: Sequence[Axis]) -> None:
+def _refuse_overwritten(study: Study, axes: Sequence[Axis]) -> None:
     """Refuse settings of this file or the command line that every cell of a grid would overwrite."""
     if study.keys.design != "grid":
         return
@@ -144,7 +151,7 @@ def _grid(
         yield dict(values)
         return
     axis, rest = axes[0], axes[1:]
-    if (axis.when or axis.unless) and not axis.applies(_filled(study, config, values)):
+    if (axis.when or axis.unless) and not axis.applies(_with_defaults(study, config, values)):
         yield from _grid(study, rest, config, values)
         return
     for value in axis.values:
@@ -155,7 +162,7 @@ def _one_change(
     study: Study, axes: Sequence[Axis], shared: Mapping[str, Any], base: Mapping[str, Value]
 ) -> Iterator[dict[str, Value]]:
     yield dict(base)
-    config = _filled(study, _applied(shared, axes, base), base)
+    config = _with_defaults(study, _with_values(shared, axes, base), base)
     for axis in axes:
         if not axis.applies(config):
             continue
@@ -164,7 +171,7 @@ def _one_change(
                 yield {**base, axis.name: value}
 
 
-def _applied(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]) -> dict[str, Any]:
+def _with_values(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]) -> dict[str, Any]:
     config = dict(shared)
     for axis in axes:
         if axis.name in values:
@@ -172,24 +179,24 @@ def _applied(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[st
     return config
 
 
-def _filled(study: Study, config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+def _with_defaults(study: Study, config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
     try:
-        return resolve.fill_defaults(config)
+        return fill_defaults(config)
     except UserError as error:
-        raise _placed(study, error, values) from None
+        raise _locate(study, error, values) from None
 
 
-def _resolved(
+def _resolve(
     study: Study, shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]
-) -> dict[str, Any]:
+) -> ResolvedCell:
     try:
-        return resolve.resolve(_applied(shared, axes, values))
+        return resolve_cell(_with_values(shared, axes, values))
     except UserError as error:
-        raise _placed(study, error, values) from None
+        raise _locate(study, error, values) from None
 
 
-def _placed(study: Study, error: UserError, values: Mapping[str, Value]) -> UserError:
-    """Name the axis or the line from which a cell's wrong setting came."""
+def _locate(study: Study, error: UserError, values: Mapping[str, Value]) -> UserError:
+    """Return an error that names the axis or the line which a cell's wrong setting comes from."""
     key = error.key or ""
     if error.file is not None:  # what is wrong stands in a file that the setting names
         error = UserError(str(UserError(error.problem, file=error.file, line=error.line)), key=error.key)
@@ -252,9 +259,9 @@ def _against_own_baseline(
 def _by_values(
     rows: Sequence[StudyRow], base: Mapping[str, Value]
 ) -> dict[tuple[str, ...], dict[tuple[int, ...], list[int]]]:
-    """Sort the rows at the baseline's values: the axes that they have → their values (by identity) → their indices.
+    """Index the rows at the baseline's values: their axes → their values (by identity) → their indices.
 
-    Looked up so, each row finds what it is compared with without a look at all others.
+    With this index a row is compared without a search over all rows.
     """
     found: dict[tuple[str, ...], dict[tuple[int, ...], list[int]]] = {}
     for index, row in enumerate(rows):

@@ -12,7 +12,7 @@ from typing import Any
 from mtlab.config.check import to_plain
 from mtlab.distributed.ranks import describe_uneven_batch
 from mtlab.errors import nearest
-from mtlab.resolution import resolve
+from mtlab.resolution.metrics import is_metric
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
 from mtlab.studies.cells import Cell, CostFunction, make_cells
@@ -91,7 +91,7 @@ def runs_of(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[Run, ...]:
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """Write a plan as plain data: the content of `plan.json`."""
-    keys = plan.study.keys
+    keys, rows = plan.study.keys, [cell.row for cell in plan.cells]
     baseline = next((cell.id for cell in plan.cells if cell.row.baseline), None)
     return {
         "format": FORMAT,
@@ -108,9 +108,9 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "published_rows": [result.to_json([cell.id for cell in plan.cells]) for result in plan.published],
         "code": training_code_digest(),
         "tracking": to_plain(keys.tracking),
-        "plugin_code": {name: code for cell in plan.cells for name, code in resolve.plugin_code(cell.config).items()},
+        "plugin_code": {name: code for row in rows for name, code in row.resolved.plugin_digests.items()},
         "unresolved": list(plan.unresolved),
-        "remarks": list(dict.fromkeys(told for cell in plan.cells for told in resolve.remarks(cell.config["data"]))),
+        "remarks": list(dict.fromkeys(remark for row in rows for remark in row.resolved.remarks)),
         **entries(plan),
     }
 
@@ -137,7 +137,7 @@ def _config(plan: Plan, run: Run) -> dict[str, Any]:
         "config": config,
         "identity": run.cell.identity.hashed,
         "code": training_code_digest(),
-        "plugin_code": resolve.plugin_code(config),
+        "plugin_code": dict(run.cell.row.resolved.plugin_digests),
         "parents": [] if parent is None else [{"cell": parent.cell.id, "seed": parent.seed}],
         "cost": asdict(run.cell.cost),
         "plugins": list(plan.study.keys.plugins),
@@ -156,7 +156,7 @@ def _row(plan: Plan, cell: Cell) -> dict[str, Any]:
         "baseline": cell.row.baseline,
         "compare_to": None if against is None else against.id,
         "note": cell.row.note,
-        "pairing": resolve.pairing(cell.config),
+        "pairing": dict(cell.row.resolved.pairing),
         "unresolved": list(cell.unresolved),
     }
 
@@ -230,17 +230,17 @@ def _refuse_uneven(study: Study, cells: Sequence[Cell]) -> None:
     """Each of several processes needs the same share of every batch."""
     for cell in cells:
         batch = cell.config["train"]["batch"]
-        if problem := describe_uneven_batch(study.keys.resources.processes, batch, resolve.contrasted(cell.config)):
+        if problem := describe_uneven_batch(study.keys.resources.processes, batch, cell.row.resolved.contrasted_pairs):
             raise study.error(f"{problem} ({cell.row.label})", "resources.processes")
 
 
 def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:
     metrics = study.keys.metrics
-    known = sorted({name for cell in cells for name in resolve.metrics(cell.config)})
+    known = sorted({name for cell in cells for name in cell.row.resolved.metrics})
     wanted = [("verdict", metrics.verdict), *((f"report[{index}]", name) for index, name in enumerate(metrics.report))]
     for key, name in wanted:
-        if not resolve.is_metric(name, known):
+        if not is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", f"metrics.{key}")
     for name in published_overall(study):
-        if not resolve.is_metric(name, known):
+        if not is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", "published")

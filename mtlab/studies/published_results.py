@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtlab.errors import nearest
-from mtlab.resolution import resolve
+from mtlab.resolution.metrics import is_metric
+from mtlab.resolution.nodes import known_paths
 from mtlab.studies.axes import holds
 from mtlab.studies.expand import StudyRow
 from mtlab.studies.spec import Study
@@ -111,7 +112,7 @@ def _matched(study: Study, rows: Sequence[StudyRow], wanted: Any, key: str) -> i
     if not isinstance(wanted, Mapping) or not wanted:
         raise study.error(f"expected a row's label, or axis → value, found {wanted!r}", key)
     axes = {axis for row in rows for axis in row.values}
-    known = resolve.known_paths()
+    known = known_paths()
     for name in wanted:
         if name not in axes and name not in known:
             raise study.error(f"neither an axis nor a setting; {nearest(name, axes | known)}", f"{key}.{name}")
@@ -131,9 +132,9 @@ def _has(row: StudyRow, name: str, wanted: Any) -> bool:
 
 
 def _check_metrics(study: Study, rows: Sequence[StudyRow], metrics: Sequence[str], key: str) -> None:
-    known = sorted({name for row in rows for name in resolve.metrics(row.config)})
+    known = sorted({name for row in rows for name in row.resolved.metrics})
     for name in metrics:
-        if not resolve.is_metric(name, known):
+        if not is_metric(name, known):
             problem = f"no metric of its task; {nearest(name, known)} (what we do not measure belongs under also)"
             raise study.error(problem, f"{key}.{name}")
 

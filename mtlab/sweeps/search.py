@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
-from mtlab.resolution import resolve
+from mtlab.resolution.defaults import fill_defaults
 from mtlab.studies.axes import plain_label
 from mtlab.sweeps.optuna_helpers import best_trials, silence_optuna, study_name
 from mtlab.sweeps.status import (
@@ -281,7 +281,7 @@ def suggest_parameters(trial: optuna.Trial, variant: Variant) -> dict[str, Any]:
     for each in variant.space:
         if each.conditions:
             try:
-                config = resolve.fill_defaults(with_parameters(variant.cell.row.config, params))
+                config = fill_defaults(with_parameters(variant.cell.row.config, params))
             except UserError:
                 break
             if not each.applies(config):

@@ -8,7 +8,7 @@ from typing import Any
 
 from mtlab.distributed.ranks import describe_uneven_batch
 from mtlab.errors import UserError
-from mtlab.resolution import resolve
+from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import Value, with_value
 from mtlab.studies.cells import Cell, CostFunction, make_cell
 from mtlab.studies.cost_cache import known_costs
@@ -64,12 +64,12 @@ def trial_runs(
 
     """
     study, own = prepared.sweep.study, variant.cell.row
-    config = resolve.resolve(with_parameters(own.config, params))
+    resolved = resolve_cell(with_parameters(own.config, params))
     processes = study.keys.resources.processes
-    if problem := describe_uneven_batch(processes, config["train"]["batch"], resolve.contrasted(config)):
+    if problem := describe_uneven_batch(processes, resolved.config["train"]["batch"], resolved.contrasted_pairs):
         raise UserError(problem, key="resources.processes")
     named = Value({TRIAL: number}, f"trial {number}", named=True)
-    cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, config), price, prepared.families)
+    cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, resolved), price, prepared.families)
     plan = Plan(study, (cell,), runs_of([cell], study.seeds))
     made = entries(plan)
     # Parameters are axes in analyses, and are what distinguishes this row from its variant's.

@@ -13,7 +13,11 @@ from typing import Any
 from mtlab.config.load import COMMAND_LINE
 from mtlab.distributed.ranks import describe_uneven_batch
 from mtlab.errors import UserError, nearest
-from mtlab.resolution import resolve
+from mtlab.resolution.checks import contrasted_pairs
+from mtlab.resolution.defaults import fill_defaults
+from mtlab.resolution.metrics import is_metric
+from mtlab.resolution.nodes import known_paths, node_entry
+from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
 from mtlab.studies.cells import Cell, CostFunction, ParentStudies, make_cell, make_cells
 from mtlab.studies.expand import StudyRow
@@ -99,21 +103,21 @@ def prepare(sweep: Sweep, price: CostFunction) -> PreparedSweep:
 
 
 def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
-    known = sorted({name for cell in cells for name in resolve.metrics(cell.config)})
+    known = sorted({name for cell in cells for name in cell.row.resolved.metrics})
     seen = [name for name in known if not name.startswith("test/")]
     several = isinstance(sweep.keys.objective, list)
     for index, objective in enumerate(sweep.objectives):
-        if not resolve.is_metric(objective.metric, seen):
+        if not is_metric(objective.metric, seen):
             key = f"objective[{index}]" if several else "objective"
             raise sweep.error(f"its task has no metric {objective.metric!r}; {nearest(objective.metric, seen)}", key)
     for metric in sweep.constraints:
-        if not resolve.is_metric(metric, seen):
+        if not is_metric(metric, seen):
             problem = f"its task has no such metric; {nearest(metric, seen)}"
             raise sweep.error(problem, f"constraints.{metric}")
 
 
 def _check_paths(sweep: Sweep) -> None:
-    known = resolve.known_paths()
+    known = known_paths()
 
     def check(path: str, key: str) -> None:
         if path not in known:
@@ -191,7 +195,7 @@ def _own(sweep: Sweep, cell: Cell) -> list[SearchParameter]:
         if key.startswith("set.manager.") and where in (sweep.path, COMMAND_LINE)
     }
     given = set_here | _paths_of(cell) | sweep.space.keys()
-    space = resolve.entry("manager", manager).cls.search_space()
+    space = node_entry("manager", manager).cls.search_space()
     try:
         return [
             parse_parameter(f"manager.{option}", distribution, own=True)
@@ -228,7 +232,7 @@ def _try_ends(
         config = _enabled(sweep, cell, each, space[:index])
         for value in each.values:
             try:
-                tried = resolve.resolve(with_value(config, Value({each.path: value}, "")))
+                tried = resolve_cell(with_value(config, Value({each.path: value}, "")))
                 if cell.parent is not None:
                     make_cell(sweep.study, StudyRow(cell.row.values, tried), price, families)
             except UserError as error:
@@ -250,15 +254,15 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -
     drawn = next((each for each in deciding if overlap(each.path, "train.batch") and not each.conditions), None)
     if drawn is None:  # else the variant's own batch size is never used
         batch = cell.config["train"]["batch"]
-        if problem := describe_uneven_batch(processes, batch, resolve.contrasted(cell.config)):
+        if problem := describe_uneven_batch(processes, batch, cell.row.resolved.contrasted_pairs):
             raise sweep.error(f"{problem} ({cell.row.label})", "resources.processes")
     for each in sorted(deciding, key=lambda each: each is not drawn):
         config = _enabled(sweep, cell, each, space[: space.index(each)])
         if drawn is not None and drawn is not each:
             config = with_value(config, Value({drawn.path: drawn.values[0]}, ""))
         for value in each.grid(processes):
-            tried = resolve.fill_defaults(with_value(config, Value({each.path: value}, "")))
-            if problem := describe_uneven_batch(processes, tried["train"]["batch"], resolve.contrasted(tried)):
+            tried = fill_defaults(with_value(config, Value({each.path: value}, "")))
+            if problem := describe_uneven_batch(processes, tried["train"]["batch"], contrasted_pairs(tried)):
                 problem = f"{cell.row.label} may draw {plain_label(value)}: {problem} (resources.processes)"
                 hint = "" if each.kind == "choice" else "; say choice: […]"
                 if each.kind == "int" and not each.log:
@@ -283,7 +287,7 @@ def _enabled(sweep: Sweep, cell: Cell, each: SearchParameter, earlier: Sequence[
 
 def _filled(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     try:
-        return resolve.fill_defaults(config)
+        return fill_defaults(config)
     except UserError:
         return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from calling import Told, here
 
-from mtlab.resolution.resolve import registries
+from mtlab.resolution.nodes import registries
 
 #: A manager that keeps the contract; tests break it by replacing parts of the text.
 MANAGER = '''

@@ -7,10 +7,10 @@ import pytest
 from tiny_study import write_study
 
 from mtlab.errors import UserError
-from mtlab.resolution import resolve
 from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import Plan, make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
+from mtlab.version import ENGINE_VERSION
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_versions_and_the_engine_are_part_of_ids(plan: Any, monkeypatch: pytest.
     monkeypatch.setitem(MANAGERS.entries, "static", dataclasses.replace(entry, version=entry.version + 1))
     assert ids(plan("axes: {manager: [static]}")) != old
     monkeypatch.undo()
-    monkeypatch.setattr(resolve, "ENGINE", resolve.ENGINE + 1)
+    monkeypatch.setattr("mtlab.resolution.identity.ENGINE_VERSION", ENGINE_VERSION + 1)
     assert ids(plan("axes: {manager: [static]}")) != old
 
 

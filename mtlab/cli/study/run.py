@@ -23,7 +23,8 @@ from mtlab.errors import UserError
 
 if TYPE_CHECKING:
     from mtlab.launch.backends import Settings
-    from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy
+    from mtlab.launch.launcher import LaunchOutcome
+    from mtlab.launch.policy import LaunchPolicy
     from mtlab.runs.store import Store
     from mtlab.studies.plan import Plan
     from mtlab.studies.spec import Study
@@ -49,7 +50,7 @@ def run(
     Ctrl-C stops it cleanly; the same command goes on from there.
     """
     from mtlab.config.load import find_study_file
-    from mtlab.launch.launcher import LaunchPolicy
+    from mtlab.launch.policy import LaunchPolicy
     from mtlab.runs.store import Store, store_root
 
     if fail_fast and keep_going:
@@ -153,7 +154,7 @@ def fetch_weights(plan: Plan) -> None:
         UserError: the hub has no such model, or cannot be reached.
 
     """
-    from mtlab.resolution.resolve import forget_digests
+    from mtlab.resolution.identity import clear_digests
     from mtlab.towers.build import fetch_tower
 
     for cell in {run.cell.id: run.cell for run in plan.runs}.values():  # parents of other studies too
@@ -164,7 +165,7 @@ def fetch_weights(plan: Plan) -> None:
                     fetch_tower(kind, cell.config[kind])
                 except UserError as error:
                     raise plan.study.error(error.problem, f"set.{error.key or kind}") from None
-    forget_digests()
+    clear_digests()
 
 
 def chosen_launcher(study: Study, name: str | None) -> Settings:
@@ -208,7 +209,7 @@ def refuse_unready(plan: Plan, settings: Settings) -> None:
 
 
 def _refuse_missing(device: str, processes: int) -> None:
-    from mtlab.training.environment import device as find
+    from mtlab.training.environment import choose_device as find
 
     find(device, processes=processes)
 
