@@ -36,29 +36,7 @@ class Attention(nn.Module):
         projected: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return F.dropout(projected, self.dropout, self.training)
 
-    def of_one(self, query: Tensor, context: Tensor, mask: Tensor | None, length: int) -> Tensor:
-        """Attend from the first of `length` queries alone, [B, 1, D], as `forward` does: [B, 1, D].
-
-        The maps of keys and values are taken over to the query, W_q q · W_k c = (W_kᵀ W_q q) · c, and to what is found,
-        Σ a W_v c = W_v Σ a c: a single query thus costs no matrix product over the context. (The keys' bias is left
-        out: it shifts all logits of a query alike.)
-        """
-        width, split = query.shape[-1], (self.heads, query.shape[-1] // self.heads)
-        to_key, to_value = self.key_value.weight.view(2, *split, width)
-        asked = self.query(query).view(-1, *split) / split[1] ** 0.5
-        sought = torch.einsum("bhk,hkd->bhd", asked, to_key)
-        logits = sought @ context.transpose(1, 2)  # [B, H, M]
-        if mask is not None:
-            logits = logits.masked_fill(~mask[:, None, :], -torch.inf)
-        weights = logits.softmax(-1)
-        shape = (len(query), self.heads, length, context.shape[1])
-        weights = dropped(weights.unsqueeze(2), self.dropout, self.training, shape).squeeze(2)
-        found = torch.einsum("bhd,hkd->bhk", weights @ context, to_value)
-        bias = self.key_value.bias[width:].view(split)
-        projected = self.out((found + weights.sum(-1, keepdim=True) * bias).flatten(1)).unsqueeze(1)
-        return dropped(projected, self.dropout, self.training, (len(query), length, width))
-
-    def weighed(self, queries: Tensor, context: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward_with_weights(self, queries: Tensor, context: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attend as `forward`, but with the weights in hand, and without dropout: [B, L, D], and them [B, H, L, M]."""
         query = self._split(self.query(queries))
         key, value = (self._split(part) for part in self.key_value(context).chunk(2, -1))
@@ -86,22 +64,3 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
     if seen is not None:
         logits = logits.masked_fill(~seen, -torch.inf)
     return F.dropout(logits.softmax(-1), dropout) @ value
-
-
-def dropped(states: Tensor, probability: float, training: bool, shape: tuple[int, ...]) -> Tensor:
-    """Drop from the first row of what would be a tensor of `shape`, its last dimension but one being rows.
-
-    The random numbers are drawn for all of it, as many as `F.dropout` draws (to the bit on a CPU): what is trained does
-    not depend on which rows are left out.
-
-    Args:
-        states: the first row alone, [..., 1, D].
-        probability: of dropping.
-        training: else nothing is dropped.
-        shape: of the whole.
-
-    """
-    if not training or not probability:
-        return states
-    kept = torch.empty(shape, dtype=states.dtype, device=states.device).bernoulli_(1 - probability)
-    return states * kept[..., :1, :].div(1 - probability)

@@ -1,1 +1,1 @@
-"""The contract that every manager passes, ours or a plug-in's."""
+"""The contract that every manager keeps: its rules, shared by `mtlab plan`, `mtlab check` and `mtlab.testing`."""

@@ -1,115 +1,88 @@
-"""The contract suite over one registered manager, as data: which rules it keeps, which it breaks and how.
-
-The suite itself is `mtlab.testing.ManagerContract`, which plug-in authors run in their own tests; here pytest runs it
-in this process, where the plug-in is registered already.
-"""
+"""All rules of the contract over one registered manager: which it keeps, which it breaks and how."""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from mtlab.errors import UserError
+import torch
 
-Verdict = Literal["kept", "broken", "skipped"]
-SUITE = """
-from mtlab.testing import ManagerContract
+from mtlab.contract.case import Case
+from mtlab.contract.rule import ContractError, NotApplicable, Rule
+from mtlab.contract.rules import RULES
+from mtlab.managers.base import MANAGERS
+from mtlab.plugin_errors import describe_error
 
-class TestContract(ManagerContract):
-    manager = {name!r}
-"""
 Progress = Callable[[int, int], None]  #: cases done, cases in all
 
 
 @dataclass
-class Rule:
-    """One rule of the contract, tried with several options and places."""
+class RuleResult:
+    """How a manager does by one rule, tried with several options and places."""
 
-    test: str  #: name of the test
-    says: str  #: the rule itself
+    rule: Rule
     cases: int = 0
     broken: list[tuple[str, str]] = field(default_factory=list)  #: case, what went wrong in one line
     skipped: list[str] = field(default_factory=list)  #: reasons
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Literal["kept", "broken", "skipped"]:
         """Broken in any case, else skipped in all, else kept."""
         if self.broken:
             return "broken"
         return "skipped" if self.skipped and len(self.skipped) == self.cases else "kept"
 
 
-def hold(name: str, progress: Progress | None = None) -> list[Rule]:
-    """Hold a registered manager to the contract.
+def check_manager(name: str, progress: Progress = lambda *_: None) -> list[RuleResult]:
+    """Try a registered manager by every rule that is not slow.
 
     Raises:
-        UserError: no such manager, or pytest is not installed.
+        UserError: no such manager.
 
     """
-    from mtlab.managers.base import MANAGERS
-
-    MANAGERS.get(name)
-    try:
-        import pytest
-    except ModuleNotFoundError:
-        raise UserError("the contract suite needs pytest: pip install pytest") from None
-
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "pytest.ini").write_text("[pytest]\nmarkers = slow: takes more than a few seconds\n")
-        Path(folder, "contract_suite.py").write_text(SUITE.format(name=name))
-        collector = _Collector(progress)
-        arguments = [f"{folder}/contract_suite.py", "--rootdir", folder, "-c", f"{folder}/pytest.ini"]
-        arguments += ["-q", "-k", "not inductor", "--import-mode=importlib", "--basetemp", f"{folder}/tmp"]
-        arguments += ["-p", "no:cacheprovider"]
-        with contextlib.redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
-            pytest.main(arguments, plugins=[collector])
-        sys.modules.pop("contract_suite", None)
-    if not collector.rules:
-        last = printed.getvalue().strip().rpartition("\n")[2]
-        raise UserError(f"the contract suite could not be started for manager {name!r}: {last}")
-    return list(collector.rules.values())
+    entry = MANAGERS.get(name)
+    tried = [(rule, list(rule.cases(entry))) for rule in RULES if not rule.slow]
+    total, done, results = sum(len(cases) for _, cases in tried), 0, []
+    for rule, cases in tried:
+        result = RuleResult(rule, len(cases))
+        results.append(result)
+        for case_name, case in cases:
+            try:
+                problem = try_rule(rule, case)
+            except NotApplicable as reason:
+                problem = None
+                result.skipped.append(str(reason))
+            if problem is not None:
+                result.broken.append((case_name, problem))
+            done += 1
+            progress(done, total)
+    return results
 
 
-class _Collector:
-    """A pytest plug-in that sorts outcomes by rule."""
+def try_rule(rule: Rule, case: Case) -> str | None:
+    """Try one rule; return what is wrong in one line, None if it is kept. What the manager prints is dropped.
 
-    def __init__(self, progress: Progress | None) -> None:
-        self.progress = progress
-        self.rules: dict[str, Rule] = {}
-        self.cases = self.done = 0
+    Raises:
+        NotApplicable: it says nothing of this manager.
 
-    def pytest_collection_finish(self, session: Any) -> None:
-        """Note the rules, in the suite's order."""
-        for item in session.items:
-            says = (inspect.getdoc(item.function) or "").partition("\n")[0]
-            self.rules.setdefault(item.originalname, Rule(item.originalname, says)).cases += 1
-        self.cases = len(session.items)
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        """Take in the outcome of one case."""
-        test, _, case = report.nodeid.rpartition("::")[2].partition("[")
-        rule = self.rules[test]
-        if report.failed:
-            rule.broken.append((case.rstrip("]"), _line(report)))
-        elif report.skipped:
-            rule.skipped.append(str(report.longrepr[2]).removeprefix("Skipped: "))
-        if report.when == "teardown":
-            self.done += 1
-            if self.progress is not None:
-                self.progress(self.done, self.cases)
-
-
-def _line(report: Any) -> str:
-    crash = getattr(report.longrepr, "reprcrash", None)
-    lines = (crash.message if crash is not None else str(report.longrepr)).strip().splitlines()
-    first = lines[0].removeprefix("AssertionError: ").removeprefix("Failed: ") if lines else "failed"
-    apart = next((line for line in lines if line.startswith("Greatest absolute difference")), "")
-    return f"{first} {apart}".strip()
+    """
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.enable_grad(),
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        torch.manual_seed(0)
+        try:
+            rule.check(case)
+        except NotApplicable:
+            raise
+        except ContractError as broken:
+            return str(broken)
+        except Exception as error:  # a plug-in's code may raise anything
+            return f"raises {describe_error(error)}"
+    return None

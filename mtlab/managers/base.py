@@ -1,6 +1,6 @@
-"""The one interface of every manager and bridge: what it is given, what it hands back, how it is registered.
+"""The one interface of every manager and bridge: what it is given, what it returns, how it is registered.
 
-Shapes: B examples, N experts, P previous states, L own tokens, M tokens of the other modality, D width.
+Shapes: B examples, N experts, P previous states, L own tokens, M tokens of the other modality, D width, H heads.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.config.registry import NoOptions, Registry
+from mtlab.errors import UserError
 
 Modality = Literal["text", "image"]
 MODALITIES: tuple[Modality, ...] = ("text", "image")
@@ -34,8 +35,8 @@ class Experts:
         """Take some examples, by their rows in the batch."""
         return Experts(self.states[rows], None if self.mask is None else self.mask[rows])
 
-    def and_then(self, others: Experts) -> Experts:
-        """Put the examples of others behind these; theirs have as many tokens."""
+    def concatenate(self, others: Experts) -> Experts:
+        """Append the examples of others, which have as many tokens."""
         masks = self.mask, others.mask
         mask = None if masks[0] is None or masks[1] is None else torch.cat([masks[0], masks[1]])
         return Experts(torch.cat([self.states, others.states]), mask)
@@ -44,46 +45,64 @@ class Experts:
     def levels(self) -> tuple[Tensor, ...]:
         """The states one by one, N times [B, L, D].
 
-        Taken apart once for all managers: the gradient of each `states[:, n]` would be as large as all of them.
+        Unbound once for all managers: the gradient of each `states[:, n]` would be as large as all of them.
         """
-        kept = self._levels
-        if kept is None:
-            kept = self.states.unbind(1)
-            object.__setattr__(self, "_levels", kept)
-        return kept
+        levels = self._levels
+        if levels is None:
+            levels = self.states.unbind(1)
+            object.__setattr__(self, "_levels", levels)
+        return levels
 
     @property
     def standardised(self) -> Tensor:
         """Zero mean, unit variance over D, [B, N, L, D].
 
-        Every manager's norm is scale and shift on top of this: computed once for all managers of a modality. (Kept by
+        Every manager's norm is scale and shift on top of this: computed once for all managers of a modality. (Cached by
         hand, as `cached_property` takes a lock in Python 3.11, which `torch.compile` cannot follow.)
         """
-        kept = self._standardised
-        if kept is None:
-            kept = F.layer_norm(self.states, self.states.shape[-1:])
-            object.__setattr__(self, "_standardised", kept)
-        return kept
+        standardised = self._standardised
+        if standardised is None:
+            standardised = F.layer_norm(self.states, self.states.shape[-1:])
+            object.__setattr__(self, "_standardised", standardised)
+        return standardised
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a manager is given: one modality's side of one cross-modal layer."""
+
+    experts: Experts  #: this modality's uni-modal layers
+    other_experts: Experts  #: the other modality's, [B, N', M, D]; at the first cross-modal layer, too
+    history: Sequence[Tensor] = ()  #: this modality's outputs of the cross-modal layers below, P times [B, L, D]
+    other: Tensor | None = None  #: the other modality's output of the layer below, [B, M, D]; None at the first
+    other_mask: Tensor | None = None  #: True at real tokens of `other`, [B, M]; None: all are real
+    noise: Tensor | None = None  #: training noise to add to the scores, [B, N, L, D]; drawn by the encoder
 
 
 @dataclass(frozen=True)
 class Aggregated:
-    """What a manager hands to its cross-modal layer."""
+    """What a manager returns."""
 
-    hidden: Tensor  #: [B, L, D]
+    hidden: Tensor  #: the input of its cross-modal layer, [B, L, D]
     weights: Tensor | None = None  #: [B|1, N + P, L|1, D|1], detached: experts first, then previous states
     contributions: Tensor | None = None  #: share of each term's norm, [B, N + P, L], detached; None if not a sum
+    auxiliary: Tensor | None = None  #: a scalar loss added to the training loss, weighted by an option of the manager
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a manager stands: what it needs to know to be built."""
+    """Which manager of a model this is: what it needs to know to be built."""
 
     width: int  #: D
     experts: int  #: N
     depth: int  #: cross-modal layers below it, 0 at the first
     layers: int  #: K, cross-modal layers in all
     modality: Modality
+
+    @property
+    def paired_expert(self) -> int:
+        """The expert (1-based) of this layer where the top K are paired with the K layers in order: BridgeTower."""
+        return max(1, self.experts - self.layers + self.depth + 1)
 
 
 class Manager(nn.Module):
@@ -94,10 +113,8 @@ class Manager(nn.Module):
     """
 
     Config: ClassVar[type[Any]] = NoOptions
-    weights_sum_to_one: bool = (
-        True  #: do the recorded weights of the experts sum to one over N? An option may decide it
-    )
-    masks_padding: bool = True  #: are real tokens' outputs independent of padded tokens? An option may decide it
+    weights_sum_to_one: bool = True  #: do the recorded weights of the experts sum to one over N?
+    masks_padding: bool = True  #: are real tokens' outputs independent of padded tokens?
     inert: ClassVar[frozenset[str]] = frozenset()  #: parameters that by design may receive no gradient
     not_compilable: ClassVar[str | None] = None  #: why `torch.compile(fullgraph=True)` cannot take it
     layer_weights: ClassVar[frozenset[str]] = frozenset()  #: parameters in the group `train.lr_layer_weights`
@@ -114,7 +131,7 @@ class Manager(nn.Module):
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:
-        """The default space of a sweep, option → distribution in the language of `managers/space.py`.
+        """The default space of a sweep, option → distribution as `managers/search_space.py` describes them.
 
         Empty where nothing is worth searching, or where the range depends on what the towers offer.
         """
@@ -125,10 +142,10 @@ class Manager(nn.Module):
         self.config = config
         self.place = place
 
-    def spared_flops(self, own: int, other: int) -> int:  # noqa: ARG002 - subclasses read them
-        """Count the forward FLOPs of an example that the published formula has and `forward` gets around.
+    def skipped_flops(self, own: int, other: int) -> int:  # noqa: ARG002 - subclasses read them
+        """Count the forward FLOPs of an example that the published formula has and `forward` avoids.
 
-        Budgets of published arithmetic (`length: {flops: …}`) count them: they compare formulas, not code.
+        Budgets of published arithmetic (`length: {flops: …}`) include them: they compare formulas, not code.
 
         Args:
             own: L, this modality's tokens.
@@ -137,25 +154,11 @@ class Manager(nn.Module):
         """
         return 0
 
-    def forward(
-        self,
-        experts: Experts,
-        history: Sequence[Tensor],
-        other: Tensor | None,
-        other_mask: Tensor | None = None,
-        *,
-        noise: Tensor | None = None,
-        intervene: Intervention | None = None,
-        record: bool = False,
-    ) -> Aggregated:
+    def forward(self, inputs: Inputs, *, intervene: Intervention | None = None, record: bool = False) -> Aggregated:
         """Aggregate.
 
         Args:
-            experts: this modality's uni-modal layers.
-            history: this modality's outputs of the cross-modal layers below, each [B, L, D]; empty at the first.
-            other: the other modality's output of the layer below, [B, M, D]; None at the first.
-            other_mask: True at real tokens of `other`, [B, M].
-            noise: added to the scores in training, [B, N, L, D]; drawn by the encoder.
+            inputs: experts, previous states, the other modality, noise.
             intervene: maps the experts' weights to those used instead (uniform, one expert removed, another seed's).
             record: also return weights and contributions.
 
@@ -167,3 +170,33 @@ MANAGERS: Registry[Manager] = Registry(
     "manager", ("mtlab.managers", "mtlab.managers.bridges", "mtlab.managers.mixtures"), "mtlab.managers", Manager
 )
 register_manager = MANAGERS.register
+
+
+@torch.no_grad()
+def stack_weights(experts: Tensor, previous: Tensor | None) -> Tensor:
+    """Stack the weights of experts and previous states as `Aggregated.weights` holds them.
+
+    Args:
+        experts: [B|1, N, L|1, D|1].
+        previous: [B|1, P, L|1, D|1]; None where there are none.
+
+    Returns:
+        [B|1, N + P, L|1, D|1], detached
+
+    """
+    if previous is None:
+        return experts.detach()
+    batch, length, width = (max(experts.shape[d], previous.shape[d]) for d in (0, 2, 3))
+    return torch.cat([part.detach().expand(batch, -1, length, width) for part in (experts, previous)], 1)
+
+
+def check_heads(heads: int, width: int) -> None:
+    """Refuse heads that do not divide the width.
+
+    Raises:
+        UserError: with the key `heads`.
+
+    """
+    if width % heads:
+        allowed = ", ".join(str(number) for number in range(1, width + 1) if width % number == 0)
+        raise UserError(f"{heads} heads do not divide width {width}; allowed: {allowed}", key="heads")

@@ -44,7 +44,7 @@ def token_mean(mask: Tensor | None = None) -> Intervention:
     return intervene
 
 
-def replaced(other: Tensor) -> Intervention:
+def replacement(other: Tensor) -> Intervention:
     """Use other weights, such as another seed's, of a shape that broadcasts to [B, N, L, D]."""
 
     def intervene(weights: Tensor) -> Tensor:

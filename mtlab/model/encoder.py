@@ -5,6 +5,7 @@ Shapes: B examples, L text tokens, M image tokens, N experts, D width of the cro
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from mtlab.managers.base import (
     MODALITIES,
     Aggregated,
     Experts,
+    Inputs,
     Intervention,
     Manager,
     Modality,
@@ -37,8 +39,8 @@ Key = tuple[Modality, int]  #: one manager: its modality, and the number of cros
 class Fused:
     """What the cross-modal encoder makes of a text and an image."""
 
-    text: Tensor  #: [B, L, D]; of a pass that nobody reads tokens of, the class token alone, [B, 1, D]
-    image: Tensor  #: [B, M, D]; likewise
+    text: Tensor  #: [B, L, D]
+    image: Tensor  #: [B, M, D]
     pooled: Tensor  #: [B, 2D], text before image
     recorded: Mapping[Key, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
     auxiliary: Tensor | None = None  #: sum of the managers' auxiliary losses, weighted; None if there is none
@@ -155,7 +157,6 @@ class CrossModalEncoder(nn.Module):
         noise: Mapping[Key, Tensor] | None = None,
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
-        tokens: tuple[Modality, ...] = MODALITIES,
     ) -> Fused:
         """Fuse.
 
@@ -166,12 +167,11 @@ class CrossModalEncoder(nn.Module):
             noise: what is added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
             intervene: what is done to managers' weights.
             record: also return weights and contributions of every manager.
-            tokens: modalities whose last states are read token by token. Of the others the pooled features are all that
-                counts: where these rest on the class token, the last cross-modal layer computes no other.
 
         """
         noise, intervene = noise or {}, intervene or {}
         recorded: dict[Key, Aggregated] = {}
+        auxiliary: list[Tensor] = []
         experts: dict[Modality, Experts] = {
             "text": text if isinstance(text, Experts) else self.text.experts(text),
             "image": vision if isinstance(vision, Experts) else self.image.experts(vision, image_index),
@@ -180,30 +180,28 @@ class CrossModalEncoder(nn.Module):
         for depth in range(self.config.cross_layers):
             hidden: dict[Modality, Tensor] = {}
             for own, other in _PAIRS:
-                aggregated: Aggregated = self._stream(own).managers[depth](
+                inputs = Inputs(
                     experts[own],
-                    history[own],
+                    experts[other],
+                    tuple(history[own]),
                     history[other][-1] if depth else None,
                     experts[other].mask if depth else None,
-                    noise=noise.get((own, depth)),
-                    intervene=intervene.get((own, depth)),
-                    record=record,
+                    noise.get((own, depth)),
                 )
-                hidden[own] = aggregated.hidden
+                manager = self._stream(own).managers[depth]
+                result: Aggregated = manager(inputs, intervene=intervene.get((own, depth)), record=record)
+                hidden[own] = result.hidden
+                if result.auxiliary is not None:
+                    auxiliary.append(result.auxiliary)
                 if record:
-                    recorded[own, depth] = aggregated
+                    recorded[own, depth] = result
             for own, other in _PAIRS:
-                layer = self.layer(own, depth)
-                last = depth + 1 == self.config.cross_layers
-                one = last and own not in tokens and self._stream(own).shape.class_token
-                # Compiled, all tokens are run: of `of_one`, torch 2.13's inductor gets gradients of the experts' scores
-                # wrong (`test_a_compiled_model_learns_the_same`).
-                one = one and not torch.compiler.is_compiling()
-                given = hidden[own], hidden[other], experts[own].mask, experts[other].mask
-                history[own].append(self._run(layer.of_one if one else layer, *given))
+                layer, masks = self.layer(own, depth), (experts[own].mask, experts[other].mask)
+                history[own].append(self._run(layer, hidden[own], hidden[other], *masks))
         out = {m: history[m][-1] if history[m] else experts[m].states[:, -1] for m in MODALITIES}
         pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)
-        return Fused(out["text"], out["image"], pooled, recorded if record else None)
+        loss = functools.reduce(torch.add, auxiliary) if auxiliary else None
+        return Fused(out["text"], out["image"], pooled, recorded if record else None, loss)
 
     def experts(self, modality: Modality, features: Features) -> Experts:
         """Gate and project a tower's levels once, for several fusions."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from mtlab.data.batches import Batch
 from mtlab.data.inputs import TowerInputs
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from mtlab.managers.base import MODALITIES, Experts, Intervention, Modality
+from mtlab.managers.base import Experts, Intervention, Modality
 from mtlab.model.encoder import Fused, Key, draw_noise
 from mtlab.model.layers import full
 from mtlab.model.network import ImageInterventions, Masks, VisionLanguageModel
@@ -113,7 +113,6 @@ class ForwardContext:
         image: Features | Experts,
         *,
         name: str = "",
-        tokens: tuple[Modality, ...] = MODALITIES,
     ) -> Fused:
         """Run the encoder on texts with one image each.
 
@@ -121,7 +120,6 @@ class ForwardContext:
             text: of B texts.
             image: of B images.
             name: of the pass, where a batch needs several: noise is drawn anew in each.
-            tokens: modalities whose last states are read token by token, see `CrossModalEncoder.forward`.
 
         """
         masks: Masks = {"text": text.mask, "image": image.mask}
@@ -131,7 +129,6 @@ class ForwardContext:
                 image,
                 noise=self.draw_noise(text, image, name),
                 intervene=None if self.intervene is None else self.intervene(masks),
-                tokens=tokens,
             )
         self._collect(fused)
         return fused
@@ -145,7 +142,6 @@ class ForwardContext:
                 image,
                 noise=self.draw_noise(text, image),
                 intervene=self.image_interventions(batch),
-                tokens=self.model.task.reads,
             )
             for each in fused:
                 self._collect(each)

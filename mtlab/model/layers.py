@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtlab.attention import Attention, dropped
+from mtlab.attention import Attention
 
 
 def full(tensor: Tensor) -> Tensor:
@@ -34,17 +34,7 @@ class FeedForward(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Map each token, [B, L, D] → [B, L, D]."""
-        return F.dropout(self.mapped(states), self.dropout, self.training)
-
-    def of_one(self, state: Tensor, length: int) -> Tensor:
-        """Map the first of `length` tokens alone, [B, 1, D], as `forward` does."""
-        shape = (len(state), length, state.shape[-1])
-        return dropped(self.mapped(state), self.dropout, self.training, shape)
-
-    def mapped(self, states: Tensor) -> Tensor:
-        """Map each token without dropout, [B, L, D] → [B, L, D]."""
-        mapped: Tensor = self.narrow(F.gelu(self.widen(states)))
-        return mapped
+        return F.dropout(self.narrow(F.gelu(self.widen(states))), self.dropout, self.training)
 
 
 class CrossModalLayer(nn.Module):
@@ -87,17 +77,6 @@ class CrossModalLayer(nn.Module):
         attended = self.self_norm(own + self.self_attention(own, own, own_mask))
         crossed = self.cross_norm(attended + self.cross_attention(attended, other, other_mask))
         out: Tensor = self.out_norm(crossed + self.feed_forward(crossed))
-        return out
-
-    def of_one(self, own: Tensor, other: Tensor, own_mask: Tensor | None, other_mask: Tensor | None) -> Tensor:
-        """Run the layer for the first token alone, such as a class token: [B, 1, D]. Arguments as of `forward`.
-
-        It is what `forward` gives there, to rounding, for next to no work.
-        """
-        length, token = own.shape[1], own[:, :1]
-        attended = self.self_norm(token + self.self_attention.of_one(token, own, own_mask, length))
-        crossed = self.cross_norm(attended + self.cross_attention.of_one(attended, other, other_mask, length))
-        out: Tensor = self.out_norm(crossed + self.feed_forward.of_one(crossed, length))
         return out
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
-from mtlab.managers.base import MODALITIES, Intervention, Modality
+from mtlab.managers.base import Intervention, Modality
 from mtlab.model.encoder import CrossModalEncoder, Fused, Key
 from mtlab.seeding import derive
 from mtlab.towers.base import Features, Tower
@@ -28,10 +28,10 @@ ImageInterventions = Callable[[int, Masks], Mapping[Key, Intervention]]
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What the whole model gives."""
+    """What the whole model returns."""
 
     logits: Tensor  #: [B, A]
-    fused: Fused  #: of the first picture, where a text goes with several
+    fused: Fused  #: of the first image, where a text goes with several
 
 
 class Head(nn.Module):
@@ -40,13 +40,8 @@ class Head(nn.Module):
     images: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
 
     def answer(self, fused: Sequence[Fused]) -> Tensor:
-        """Answer from a text and each of its pictures → logits [B, A]."""
+        """Answer from a text and each of its images → logits [B, A]."""
         raise NotImplementedError
-
-    @property
-    def reads(self) -> tuple[Modality, ...]:
-        """Modalities whose last states `answer` reads token by token."""
-        return MODALITIES
 
 
 class VisionLanguageModel(nn.Module):
@@ -103,16 +98,15 @@ class VisionLanguageModel(nn.Module):
         noise: Mapping[Key, Tensor] | None = None,
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
-        tokens: tuple[Modality, ...] = MODALITIES,
     ) -> ModelOutput:
         """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`.
 
-        Where a text goes with several pictures (`Task.images`), `vision` holds the first ones of all B texts, then
+        Where a text goes with several images (`Task.images`), `vision` holds the first ones of all B texts, then
         the second ones, and so on; so does `noise`.
         """
         words, images = self.features("text", text), self.features("vision", vision)
         changed = None if intervene is None else lambda *_: intervene
-        fused = self.fuse(words, images, noise=noise, intervene=changed, record=record, tokens=tokens)
+        fused = self.fuse(words, images, noise=noise, intervene=changed, record=record)
         return ModelOutput(self.task.answer(fused), fused[0])
 
     def fuse(
@@ -123,7 +117,6 @@ class VisionLanguageModel(nn.Module):
         noise: Mapping[Key, Tensor] | None = None,
         intervene: ImageInterventions | None = None,
         record: bool = False,
-        tokens: tuple[Modality, ...] = MODALITIES,
     ) -> list[Fused]:
         """Fuse each text with each of its images; arguments as of `forward`, interventions by image."""
         return [
@@ -134,16 +127,15 @@ class VisionLanguageModel(nn.Module):
                 noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
                 intervene=None if intervene is None else intervene(index, {"text": text.mask, "image": image.mask}),
                 record=record,
-                tokens=tokens,
             )
             for index, (rows, image) in enumerate(self.split_images(images))
         ]
 
     def split_images(self, images: Features) -> Iterator[tuple[slice, Features]]:
-        """Go through the first pictures of all texts, with their rows, then the second ones, and so on."""
+        """Go through the first images of all texts, with their rows, then the second ones, and so on."""
         texts = len(images.levels[0]) // self.task.images
-        for picture in range(self.task.images):
-            rows = slice(picture * texts, (picture + 1) * texts)
+        for index in range(self.task.images):
+            rows = slice(index * texts, (index + 1) * texts)
             yield rows, images.at(rows) if self.task.images > 1 else images
 
     def features(self, kind: str, given: Features | Sequence[Tensor]) -> Features:
@@ -171,7 +163,7 @@ def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0
 
     Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
     Positions start with deviation 1, as large as the standardised content that they are added to: fainter ones go
-    unread for thousands of steps. All pictures of a text start with one token type, as published. Other parameters,
+    unread for thousands of steps. All images of a text start with one token type, as published. Other parameters,
     such as managers' layer scores, keep what their constructor gave.
 
     Args:

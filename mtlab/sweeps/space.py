@@ -3,7 +3,7 @@
     train.lr: {float: [3e-4, 1e-2], log: true}
     manager.k: {int: [1, 4], when: {manager.name: sparse}}
     vision.layers: {choice: [top3, all, [3, 5]]}
-    manager: default                                    # the manager's own space, see `managers/space.py`
+    manager: default                                    # the manager's own space, see `managers/search_space.py`
 
 A choice may be any value of a configuration; Optuna is given its label where it is no string or number.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.config.hashing import canonical_json
 from mtlab.errors import UserError
-from mtlab.managers.space import ends
+from mtlab.managers.search_space import ends
 from mtlab.studies.axes import CONDITIONS, holds, plain_label, same
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from torch import Tensor
 from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import NoOptions, Registry
 from mtlab.errors import UserError
-from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model.encoder import Fused
 from mtlab.model.network import Head
 from mtlab.tasks.evaluation import Evaluation, Outcome, evaluate_each
@@ -146,11 +145,6 @@ class Task(Head):
         """Answer from a text and each of its pictures → logits [B, A]; unless overridden, from the pooled features."""
         logits: Tensor = self(torch.cat([run.pooled for run in fused], -1))
         return logits
-
-    @property
-    def reads(self) -> tuple[Modality, ...]:
-        """Modalities whose last states `answer` reads token by token; unless it is overridden, pooled features do."""
-        return () if type(self).answer is Task.answer else MODALITIES
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss over the batch, a scalar."""

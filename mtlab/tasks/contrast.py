@@ -87,7 +87,7 @@ def match_hard_negatives(
     pairs = objectives.pair_hard_negatives(hard_images, hard_texts).at(context.group.ranks.own)
     texts, images = (gather_experts(context.group, each.experts) for each in (text, image))
     with context.autocast():
-        fused = context.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives", tokens=())
+        fused = context.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives")
         logits = full(head(fused.pooled))
     return objectives.classification(logits, pairs.labels)
 

@@ -189,7 +189,7 @@ class Pretraining(Task):
         assert self.mlm is not None, "asked by who learns it"
         text = context.experts("text", context.features("text", masked.inputs))
         with context.autocast():
-            states = context.fuse(text, image, name="masked words", tokens=("text",)).text
+            states = context.fuse(text, image, name="masked words").text
             words: Tensor = self.mlm(states.flatten(0, 1)[masked.positions])
         return full(words)
 
@@ -199,7 +199,7 @@ class Pretraining(Task):
         if matching.negatives is not None:
             image = image.concatenate(context.experts("image", context.features("vision", matching.negatives)))
         with context.autocast():
-            fused = context.fuse(text, image.at(matching.image_index), name="matching", tokens=())
+            fused = context.fuse(text, image.at(matching.image_index), name="matching")
             logits: Tensor = self.itm(fused.pooled)
         return full(logits)
 

@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtlab.config.check import check_config
-from mtlab.managers.base import MANAGERS, Manager, Place
+from mtlab.contract.case import EXPERTS, LAYERS, WIDTH
+from mtlab.managers.base import MANAGERS, Inputs, Manager, Place
 from mtlab.model.network import initialise
-from mtlab.testing import EXPERTS, LAYERS, WIDTH, Scene
 
 
 def make(name: str, depth: int, offered: int = EXPERTS, layers: int = LAYERS, **options: object) -> Manager:
@@ -19,7 +19,7 @@ def make(name: str, depth: int, offered: int = EXPERTS, layers: int = LAYERS, **
     return manager.eval()
 
 
-def normed(manager: Manager, given: Scene) -> Tensor:
+def normed(manager: Manager, given: Inputs) -> Tensor:
     """LN_n of every expert, [B, N, L, D]."""
     states = given.experts.states
     parts = [
@@ -28,7 +28,7 @@ def normed(manager: Manager, given: Scene) -> Tensor:
     return torch.stack(parts, 1)
 
 
-def attended(fused: torch.nn.Module, own: Tensor, given: Scene) -> Tensor:
+def attended(fused: torch.nn.Module, own: Tensor, given: Inputs) -> Tensor:
     """What own tokens see in the other modality, padding left out."""
     other = fused.norm(given.other)
     logits = fused.query(own) @ fused.key(other).transpose(1, 2) / WIDTH**0.5

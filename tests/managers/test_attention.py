@@ -1,20 +1,22 @@
 """Managers that attend compute what their docstrings say, written out here head by head."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from by_hand import attended, make, normed
 
+from mtlab.contract.case import BATCH, EXPERTS, LENGTH, WIDTH, draw_inputs, randomise
 from mtlab.managers.base import Experts
 from mtlab.managers.interventions import without
-from mtlab.testing import BATCH, EXPERTS, LENGTH, WIDTH, Scene, randomised, scene
 
 
 @pytest.mark.parametrize("heads", [1, 4])
 @pytest.mark.parametrize("query", ["own", "fused"])
 @pytest.mark.parametrize("depth", [0, 2])
 def test_cross_attention(heads: int, query: str, depth: int) -> None:
-    manager = randomised(make("cross_attention", depth, heads=heads, query=query))
-    given = scene(manager.place)
+    manager = randomise(make("cross_attention", depth, heads=heads, query=query))
+    given = draw_inputs(manager.place)
     experts = normed(manager, given)
     own = manager.previous_norm(given.history[-1]) if depth else experts[:, -1]
     asked = own
@@ -29,14 +31,14 @@ def test_cross_attention(heads: int, query: str, depth: int) -> None:
         expected[..., part] = (logits.softmax(1).unsqueeze(-1) * experts[..., part]).sum(1)
     if depth:
         expected = expected + manager.previous_weight * own
-    torch.testing.assert_close(given.run(manager).hidden, expected)
+    torch.testing.assert_close(manager(given).hidden, expected)
 
 
 @pytest.mark.parametrize("heads", [1, 4])
 @pytest.mark.parametrize(("depth", "first"), [(0, "uniform"), (0, "top"), (2, "uniform")])
 def test_concat_attention(heads: int, depth: int, first: str) -> None:
-    manager = randomised(make("concat_attention", depth, heads=heads, first=first))
-    given = scene(manager.place)
+    manager = randomise(make("concat_attention", depth, heads=heads, first=first))
+    given = draw_inputs(manager.place)
     experts = normed(manager, given)
     own = manager.previous_norm(given.history[-1]) if depth else experts[:, -1]
     if depth or first == "top":
@@ -56,8 +58,8 @@ def test_concat_attention(heads: int, depth: int, first: str) -> None:
         expected, alpha = experts.mean(1), torch.full((1, EXPERTS, 1, 1), 1 / EXPERTS)
     if depth:
         expected = expected + manager.previous_weight * own
-    got = given.run(manager, record=True)
-    torch.testing.assert_close(given.run(manager).hidden, expected)
+    got = manager(given, record=True)
+    torch.testing.assert_close(manager(given).hidden, expected)
     torch.testing.assert_close(got.hidden, expected)
     torch.testing.assert_close(
         got.weights[:, :EXPERTS], alpha[..., : got.weights.shape[-1]].expand_as(got.weights[:, :EXPERTS])
@@ -65,14 +67,12 @@ def test_concat_attention(heads: int, depth: int, first: str) -> None:
 
 
 def test_concat_attention_without_an_expert_is_attention_over_the_others() -> None:
-    manager = randomised(make("concat_attention", 2, heads=2))
-    given = scene(manager.place)
+    manager = randomise(make("concat_attention", 2, heads=2))
+    given = draw_inputs(manager.place)
     fewer = make("concat_attention", 2, EXPERTS - 1, heads=2)
     kept = {name: v[:-1] if name in ("scale", "shift", "embedding") else v for name, v in manager.state_dict().items()}
     fewer.load_state_dict(kept)
-    others = Scene(
-        Experts(given.experts.states[:, :-1], given.experts.mask), given.history, given.other, given.other_mask
-    )
-    got = given.run(manager, intervene=without(EXPERTS), record=True)
-    torch.testing.assert_close(got.hidden, others.run(fewer).hidden)
+    others = replace(given, experts=Experts(given.experts.states[:, :-1], given.experts.mask))
+    got = manager(given, intervene=without(EXPERTS), record=True)
+    torch.testing.assert_close(got.hidden, fewer(others).hidden)
     torch.testing.assert_close(got.contributions[:, EXPERTS - 1], torch.zeros(BATCH, LENGTH))

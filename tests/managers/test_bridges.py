@@ -6,9 +6,9 @@ from by_hand import make
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtlab.contract.case import EXPERTS, WIDTH, draw_inputs, randomise
 from mtlab.managers.base import Manager
 from mtlab.managers.interventions import without
-from mtlab.testing import EXPERTS, WIDTH, randomised, scene
 
 
 def joined(name: str, manager: Manager, u: Tensor, c: Tensor, mask: Tensor) -> Tensor:
@@ -38,22 +38,22 @@ BRIDGES = ["bridge", *(f"bridge_{form}" for form in ("scaled_add", "interpolate"
 @pytest.mark.parametrize("name", BRIDGES)
 def test_bridges(name: str) -> None:
     for depth in (0, 1):
-        manager = randomised(make(name, depth))
-        given = scene(manager.place)
+        manager = randomise(make(name, depth))
+        given = draw_inputs(manager.place)
         u = given.experts.states[:, depth]
         hidden = joined(name, manager, u, given.history[-1], given.experts.mask) if depth else u
-        torch.testing.assert_close(given.run(manager).hidden, manager.norm(hidden))
+        torch.testing.assert_close(manager(given).hidden, manager.norm(hidden))
     own = dict(make(name, 0).named_parameters())
     assert set(own) == {"norm.weight", "norm.bias"}, "at the first cross-modal layer there is nothing to join"
 
 
 @pytest.mark.parametrize("name", BRIDGES)
 def test_bridges_without_their_expert(name: str) -> None:
-    manager = randomised(make(name, 1))
-    given = scene(manager.place)
+    manager = randomise(make(name, 1))
+    given = draw_inputs(manager.place)
     c = given.history[-1]
     neutral = torch.full_like(c, 1.0 if name == "bridge_product" else 0.0)
-    got = given.run(manager, intervene=without(2), record=True)
+    got = manager(given, intervene=without(2), record=True)
     torch.testing.assert_close(got.hidden, manager.norm(joined(name, manager, neutral, c, given.experts.mask)))
     assert not got.weights[:, :EXPERTS].any()
 
@@ -65,7 +65,7 @@ def test_bridges_start_and_record_as_published() -> None:
         ("bridge", (1.0, 1.0)),
     ):
         manager = make(name, 1)
-        weights = scene(manager.place).run(manager, record=True).weights
+        weights = manager(draw_inputs(manager.place), record=True).weights
         torch.testing.assert_close(weights.flatten(), torch.tensor([0.0, factors[0], 0.0, factors[1]]))
 
 
@@ -74,8 +74,8 @@ def test_bridges_start_and_record_as_published() -> None:
 )
 def test_bridge_takes_the_top_experts_in_order(experts: int, layers: int, pairs: list[int]) -> None:
     for depth, expert in enumerate(pairs):
-        manager = randomised(make("bridge", depth, experts, layers))
+        manager = randomise(make("bridge", depth, experts, layers))
         assert list(type(manager).experts_used(manager.config, manager.place)) == [expert]
-        given = scene(manager.place)
+        given = draw_inputs(manager.place)
         below = given.history[-1] if depth else 0
-        torch.testing.assert_close(given.run(manager).hidden, manager.norm(given.experts.states[:, expert - 1] + below))
+        torch.testing.assert_close(manager(given).hidden, manager.norm(given.experts.states[:, expert - 1] + below))

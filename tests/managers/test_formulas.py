@@ -1,30 +1,32 @@
 """Each manager computes what its docstring says, written out here the slow way."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from by_hand import make, normed
 from torch.nn import functional as F
 
+from mtlab.contract.case import BATCH, EXPERTS, LAYERS, LENGTH, WIDTH, draw_inputs, randomise
 from mtlab.errors import UserError
-from mtlab.testing import BATCH, EXPERTS, LAYERS, LENGTH, WIDTH, Scene, randomised, scene
 
 
 @pytest.mark.parametrize("weight", ["scalar", "vector"])
 @pytest.mark.parametrize("depth", [0, 2])
 def test_static(weight: str, depth: int) -> None:
-    manager = randomised(make("static", depth, weight=weight))
-    given = scene(manager.place)
+    manager = randomise(make("static", depth, weight=weight))
+    given = draw_inputs(manager.place)
     alpha = (manager.score / manager.temperature).softmax(1)
     expected = (alpha * normed(manager, given)).sum(1)
     if depth:
         expected = expected + manager.previous_weight * manager.previous_norm(given.history[-1])
-    torch.testing.assert_close(given.run(manager).hidden, expected)
+    torch.testing.assert_close(manager(given).hidden, expected)
 
 
 @pytest.mark.parametrize("query", ["own", "fused"])
 def test_adaptive(query: str) -> None:
-    manager = randomised(make("adaptive", 1, query=query))
-    given = scene(manager.place)
+    manager = randomise(make("adaptive", 1, query=query))
+    given = draw_inputs(manager.place)
     own = manager.previous_norm(given.history[-1])
     asked = own
     if query == "fused":
@@ -34,33 +36,33 @@ def test_adaptive(query: str) -> None:
         asked = torch.cat([attended, own], -1)
     alpha = (manager.controller(asked) / manager.temperature).softmax(-1).transpose(1, 2).unsqueeze(-1)
     expected = (alpha * normed(manager, given)).sum(1) + manager.previous_weight * own
-    torch.testing.assert_close(given.run(manager).hidden, expected)
+    torch.testing.assert_close(manager(given).hidden, expected)
 
 
 def test_adaptive_with_its_own_query_is_blind_to_the_other_modality() -> None:
-    manager = randomised(make("adaptive", 1, query="own"))
-    given = scene(manager.place)
-    blind = Scene(given.experts, given.history, torch.zeros_like(given.other), given.other_mask)
-    assert torch.equal(given.run(manager).hidden, blind.run(manager).hidden)
+    manager = randomise(make("adaptive", 1, query="own"))
+    given = draw_inputs(manager.place)
+    blind = replace(given, other=torch.zeros_like(given.other))
+    assert torch.equal(manager(given).hidden, manager(blind).hidden)
 
 
 @pytest.mark.parametrize("depth", [0, 2])
 def test_managers_start_as_the_mean(depth: int) -> None:
     mean = make("mean", depth)
-    given = scene(mean.place)
+    given = draw_inputs(mean.place)
     expected = normed(mean, given).mean(1)
     if depth:
         expected = expected + F.layer_norm(given.history[-1], (WIDTH,))
     for manager in (mean, make("static", depth), make("static", depth, weight="scalar", frozen=True)):
-        torch.testing.assert_close(given.run(manager).hidden, expected)
+        torch.testing.assert_close(manager(given).hidden, expected)
 
 
 def test_last_enters_once_and_then_passes() -> None:
     for expert, index in ((-1, EXPERTS - 1), (1, 0), (2, 1)):
-        given = scene(make("last", 0).place)
-        assert torch.equal(given.run(make("last", 0, expert=expert)).hidden, given.experts.states[:, index])
-    given = scene(make("last", 2).place)
-    assert torch.equal(given.run(make("last", 2)).hidden, given.history[-1])
+        given = draw_inputs(make("last", 0).place)
+        assert torch.equal(make("last", 0, expert=expert)(given).hidden, given.experts.states[:, index])
+    given = draw_inputs(make("last", 2).place)
+    assert torch.equal(make("last", 2)(given).hidden, given.history[-1])
 
 
 def test_contributions_measure_terms_and_not_weights() -> None:
@@ -68,7 +70,7 @@ def test_contributions_measure_terms_and_not_weights() -> None:
     with torch.no_grad():
         manager.scale[1] = 0.0  # the second expert has a third of the weight, and adds nothing
         manager.previous_weight.fill_(2.0)
-    got = scene(manager.place).run(manager, record=True)
+    got = manager(draw_inputs(manager.place), record=True)
     assert got.weights is not None
     assert got.contributions is not None
     torch.testing.assert_close(got.weights.flatten(), torch.tensor([1 / 3, 1 / 3, 1 / 3, 2.0]))
@@ -110,9 +112,9 @@ def test_options_that_cannot_be(name: str, options: dict[str, object], key: str)
 @pytest.mark.parametrize("depth", [0, 2])
 def test_a_manager_may_start_at_the_top(name: str, depth: int) -> None:
     manager = make(name, depth, start="top")
-    given = scene(manager.place)
+    given = draw_inputs(manager.place)
     if depth and name == "adaptive":
         manager.controller.weight.data.zero_()  # what is left is where it starts
-    weights = given.run(manager, record=True).weights[:, :EXPERTS]
+    weights = manager(given, record=True).weights[:, :EXPERTS]
     lead = weights[:, -1] / weights[:, :-1].amax(1)
     torch.testing.assert_close(lead, torch.full_like(lead, 3.0).exp())

@@ -2,7 +2,7 @@
 
 import torch
 
-from mtlab.managers.interventions import replaced, token_mean, uniform, without
+from mtlab.managers.interventions import replacement, token_mean, uniform, without
 
 WEIGHTS = torch.tensor([0.2, 0.3, 0.5]).view(1, 3, 1, 1)
 ONE = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
@@ -29,4 +29,4 @@ def test_token_mean_leaves_padding_out() -> None:
 
 
 def test_another_seeds_weights() -> None:
-    assert torch.equal(replaced(ONE)(WEIGHTS), ONE)
+    assert torch.equal(replacement(ONE)(WEIGHTS), ONE)

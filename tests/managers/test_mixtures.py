@@ -7,16 +7,16 @@ import torch
 from by_hand import make, normed
 from torch import Tensor
 
+from mtlab.contract.case import BATCH, EXPERTS, LENGTH, WIDTH, draw_inputs, randomise
 from mtlab.managers.interventions import without
-from mtlab.testing import BATCH, EXPERTS, LENGTH, WIDTH, randomised, scene
 
 
 @pytest.mark.parametrize("weight", ["scalar", "vector"])
 @pytest.mark.parametrize("previous", ["raw", "own_softmax", "joint_softmax"])
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_static_all(previous: str, weight: str, depth: int) -> None:
-    manager = randomised(make("static_all", depth, previous=previous, weight=weight, temperature_cross=0.5))
-    given = scene(manager.place)
+    manager = randomise(make("static_all", depth, previous=previous, weight=weight, temperature_cross=0.5))
+    given = draw_inputs(manager.place)
     below = [norm(state) for norm, state in zip(manager.previous_norms, given.history, strict=True)]
     scores = manager.score / manager.temperature
     omega: Tensor | None = None
@@ -33,7 +33,7 @@ def test_static_all(previous: str, weight: str, depth: int) -> None:
     if depth:
         expected = expected + sum(omega[:, i] * state for i, state in enumerate(below))
         rows = torch.cat([alpha, omega.expand(-1, -1, -1, alpha.shape[-1])], 1)
-    got = given.run(manager, record=True)
+    got = manager(given, record=True)
     torch.testing.assert_close(got.hidden, expected)
     torch.testing.assert_close(got.weights, rows)
     assert got.contributions.shape == (BATCH, EXPERTS + depth, LENGTH)
@@ -51,22 +51,22 @@ def test_static_all_has_the_parameters_of_its_definition(weight: str, depth: int
 
 def test_static_all_over_one_layer_below_is_static() -> None:
     one, other = make("static_all", 1), make("static", 1)
-    given = scene(one.place)
-    torch.testing.assert_close(given.run(one).hidden, given.run(other).hidden)
+    given = draw_inputs(one.place)
+    torch.testing.assert_close(one(given).hidden, other(given).hidden)
 
 
 def test_without_an_expert_the_previous_states_keep_their_joint_weights() -> None:
-    manager = randomised(make("static_all", 2, previous="joint_softmax", weight="scalar"))
-    given = scene(manager.place)
-    plain, removed = given.run(manager, record=True), given.run(manager, record=True, intervene=without(1))
+    manager = randomise(make("static_all", 2, previous="joint_softmax", weight="scalar"))
+    given = draw_inputs(manager.place)
+    plain, removed = manager(given, record=True), manager(given, record=True, intervene=without(1))
     torch.testing.assert_close(removed.weights[:, EXPERTS:], plain.weights[:, EXPERTS:])
     torch.testing.assert_close(removed.weights.sum(), torch.tensor(1.0))
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 9])
 def test_sparse(k: int) -> None:
-    manager = randomised(make("sparse", 1, k=k, query="own"))
-    given = scene(manager.place)
+    manager = randomise(make("sparse", 1, k=k, query="own"))
+    given = draw_inputs(manager.place)
     own = manager.previous_norm(given.history[-1])
     dense = (manager.controller(own) / manager.temperature).softmax(-1)
     kept = torch.zeros_like(dense)
@@ -76,7 +76,7 @@ def test_sparse(k: int) -> None:
             kept[b, i, best] = dense[b, i, best] / dense[b, i, best].sum()
     alpha = kept.transpose(1, 2).unsqueeze(-1)
     expected = (alpha * normed(manager, given)).sum(1) + manager.previous_weight * own
-    got = given.run(manager, record=True)
+    got = manager(given, record=True)
     torch.testing.assert_close(got.hidden, expected)
     torch.testing.assert_close(got.weights[:, :EXPERTS], alpha.expand(-1, -1, -1, WIDTH))
     assert ((got.weights[:, :EXPERTS] > 0).sum(1) == min(k, EXPERTS)).all()
@@ -85,18 +85,18 @@ def test_sparse(k: int) -> None:
 def test_sparse_learns_by_the_dense_gradient() -> None:
     """Experts left out by all tokens still move their scores; those that are kept alone would never be left."""
     manager = make("sparse", 1, k=1, query="own")
-    given = scene(manager.place)
+    given = draw_inputs(manager.place)
     with torch.no_grad():
         manager.controller.bias.copy_(torch.tensor([9.0, 0.0, 0.0]))
         manager.temperature.fill_(3.0)
-    torch.autograd.backward(given.run(manager).hidden.square().sum())
+    torch.autograd.backward(manager(given).hidden.square().sum())
     assert (manager.controller.bias.grad.abs() > 1e-4).all()
 
 
 def test_sparse_is_dense_where_no_token_can_ask() -> None:
     manager = make("sparse", 0, k=1)
-    given = scene(manager.place)
-    torch.testing.assert_close(given.run(manager).hidden, normed(manager, given).mean(1))
+    given = draw_inputs(manager.place)
+    torch.testing.assert_close(manager(given).hidden, normed(manager, given).mean(1))
 
 
 @pytest.mark.parametrize(("centre", "starts"), [("paired", [1.0, 2.0, 3.0]), ("middle", [2.0, 2.0, 2.0])])
@@ -104,7 +104,7 @@ def test_window(centre: str, starts: list[float]) -> None:
     for depth, start in enumerate(starts):
         manager = make("window", depth, centre=centre, spread=0.5)
         assert (manager.centre.item(), manager.log_spread.exp().item()) == pytest.approx((start, 0.5 * EXPERTS))
-        given = scene(randomised(manager).place)
+        given = draw_inputs(randomise(manager).place)
         heights = [
             math.exp(-((n - manager.centre.item()) ** 2) / (2 * math.exp(manager.log_spread.item()) ** 2))
             for n in (1, 2, 3)
@@ -113,14 +113,14 @@ def test_window(centre: str, starts: list[float]) -> None:
         expected = (alpha.view(1, -1, 1, 1) * normed(manager, given)).sum(1)
         if depth:
             expected = expected + manager.previous_weight * manager.previous_norm(given.history[-1])
-        torch.testing.assert_close(given.run(manager).hidden, expected)
+        torch.testing.assert_close(manager(given).hidden, expected)
 
 
 def test_window_has_mean_and_one_expert_as_its_limits() -> None:
     mean, wide, narrow = make("mean", 1), make("window", 1, spread=1e3), make("window", 1, spread=0.02)
-    given = scene(mean.place)
-    torch.testing.assert_close(given.run(wide).hidden, given.run(mean).hidden, atol=1e-4, rtol=1e-4)
-    weights = given.run(narrow, record=True).weights
+    given = draw_inputs(mean.place)
+    torch.testing.assert_close(wide(given).hidden, mean(given).hidden, atol=1e-4, rtol=1e-4)
+    weights = narrow(given, record=True).weights
     torch.testing.assert_close(weights[0, :EXPERTS, 0, 0], torch.tensor([0.0, 1.0, 0.0]))
 
 
@@ -128,5 +128,5 @@ def test_window_has_mean_and_one_expert_as_its_limits() -> None:
 def test_of_one_expert_all_weight_is_its_own(name: str) -> None:
     for depth in (0, 1):
         manager = make(name, depth, 1, 2)
-        got = scene(manager.place).run(manager, record=True)
+        got = manager(draw_inputs(manager.place), record=True)
         torch.testing.assert_close(got.weights[:, :1], torch.ones_like(got.weights[:, :1]))

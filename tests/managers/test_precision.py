@@ -4,9 +4,9 @@ import pytest
 import torch
 from by_hand import make
 
+from mtlab.contract.case import draw_inputs
 from mtlab.managers.base import MANAGERS
 from mtlab.model.projection import Embeddings, Projections, project
-from mtlab.testing import scene
 from mtlab.towers.base import Features, TowerShape
 
 
@@ -14,9 +14,9 @@ from mtlab.towers.base import Features, TowerShape
 @pytest.mark.parametrize("depth", [0, 2])
 def test_what_was_half_precision_stays_so(name: str, depth: int) -> None:
     manager = make(name, depth)
-    given = scene(manager.place, dtype=torch.bfloat16)
+    given = draw_inputs(manager.place, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
-        assert given.run(manager).hidden.dtype == torch.bfloat16
+        assert manager(given).hidden.dtype == torch.bfloat16
 
 
 def test_positions_of_our_own_do_not_widen_it() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS
-from mtlab.managers.space import corners
+from mtlab.managers.search_space import corners
 
 SPACE = {
     "temperature": {"float": [0.1, 2.0], "log": True},

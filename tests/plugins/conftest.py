@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from mtlab.config.options import option
-from mtlab.managers.base import Aggregated, Experts, Manager, Place, register_manager
+from mtlab.managers.base import Aggregated, Manager, Place, register_manager
 
 @register_manager("NAME")
 class Mine(Manager):
@@ -30,11 +30,11 @@ class Mine(Manager):
         super().__init__(config, place)
         self.score = nn.Parameter(torch.zeros(1, place.experts, 1, 1))
 
-    def forward(self, experts, history, other, other_mask=None, *, noise=None, intervene=None, record=False):
+    def forward(self, inputs, *, intervene=None, record=False):
         weights = (self.config.sharp * self.score).softmax(1)
         if intervene is not None:
             weights = intervene(weights)
-        hidden = (weights * experts.states).sum(1)
+        hidden = (weights * inputs.experts.states).sum(1)
         return Aggregated(hidden, weights.detach())
 '''
 STUDY = """

@@ -91,7 +91,7 @@ def test_check_tells_rule_by_rule(plugin: Callable[..., Path], told: Told) -> No
 
 
 def test_check_names_what_is_broken(plugin: Callable[..., Path], told: Told) -> None:
-    leaky = plugin("plug_leaky", (".sum(1)\n", ".sum(1) + experts.states.mean((1, 2)).unsqueeze(1)\n"))
+    leaky = plugin("plug_leaky", (".sum(1)\n", ".sum(1) + inputs.experts.states.mean((1, 2)).unsqueeze(1)\n"))
     code, out, _ = told("check", "plug_leaky", "--plugin", leaky)
     assert code == 1
     assert "✗ What stands in padded tokens changes no real token's output." in out

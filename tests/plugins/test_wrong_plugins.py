@@ -32,8 +32,8 @@ AT_IMPORT = {
 }
 
 AT_PLAN = {
-    "narrow": (".sum(1)\n", ".sum(1)[..., :1]\n", "hidden has shape [2, 3, 1] (expected [B, L, D], here [2, 3, 16])"),
-    "bare": ("Aggregated(hidden, weights.detach())", "hidden", "forward hands back Tensor (expected Aggregated(hidden"),
+    "narrow": (".sum(1)\n", ".sum(1)[..., :1]\n", "hidden has shape [3, 5, 1] (expected [B, L, D], here [3, 5, 16])"),
+    "bare": ("Aggregated(hidden, weights.detach())", "hidden", "forward returns Tensor (expected Aggregated(hidden"),
     "heavy": ("weights.detach())", "2 * weights.detach())", "the experts' weights sum to 2 (expected 1 over N"),
     "rows": ("weights.detach())", "weights[:, :1].detach())", "weights have shape [1, 1, 1, 1] (expected [B|1, N + P"),
     "idle": ("self.score =", "self.idle = nn.Parameter(torch.ones(1))\n        self.score =", "idle gets no gradient"),

@@ -1,1 +1,1 @@
-"""Bridges: one expert for each cross-modal layer."""
+"""One expert for each cross-modal layer (bridges), or for the first alone (last)."""

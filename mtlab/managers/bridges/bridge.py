@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mtlab.managers.base import register_manager
-from mtlab.managers.bridges.pairing import Pairing
+from mtlab.managers.base import Inputs, register_manager
+from mtlab.managers.bridges.base import BaseBridge
 
 
 @register_manager("bridge")
-class Bridge(Pairing):
+class Bridge(BaseBridge):
     """Each cross-modal layer gets one uni-modal layer by a bridge: LN(u + c), and LN(u) at the first.
 
     Cross-modal layer ℓ of K takes offered expert max(1, N − K + ℓ), unless `experts` says otherwise. Its output is no
@@ -17,6 +17,6 @@ class Bridge(Pairing):
     state alone, LN(c). Source: BridgeTower (AAAI 2023).
     """
 
-    def join(self, expert: Tensor, previous: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+    def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
         """Add, [B, L, D]."""
-        return expert + previous
+        return expert + inputs.history[-1]

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from mtlab.attention import Attention
 from mtlab.config.options import option
-from mtlab.managers.base import Place, register_manager
-from mtlab.managers.bridges.pairing import Pairing
-from mtlab.managers.mixtures.attending import check_heads
+from mtlab.managers.base import Inputs, Place, check_heads, register_manager
+from mtlab.managers.bridges.base import BaseBridge
 
 
 @register_manager("bridge_cross_attention")
-class BridgeCrossAttention(Pairing):
+class BridgeCrossAttention(BaseBridge):
     """A bridge by which each token reads all tokens of the uni-modal layer: LN(c + MHA(c, u, u)), LN(u) at the first.
 
     Multi-head attention with an output projection, over real tokens. Without its expert all tokens of u are 0, and the
@@ -25,7 +24,7 @@ class BridgeCrossAttention(Pairing):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Pairing.Config):
+    class Config(BaseBridge.Config):
         """Options in the YAML."""
 
         heads: int = option(4, "attention heads; must divide the width", minimum=1)
@@ -45,8 +44,9 @@ class BridgeCrossAttention(Pairing):
         super().__init__(config, place)
         self.attention = Attention(place.width, config.heads, dropout=0.0) if place.depth else None
 
-    def join(self, expert: Tensor, previous: Tensor, mask: Tensor | None) -> Tensor:
+    def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
         """Attend and add, [B, L, D]."""
         assert self.attention is not None
-        attended: Tensor = self.attention(previous, expert, mask)
+        previous = inputs.history[-1]
+        attended: Tensor = self.attention(previous, expert, inputs.experts.mask)
         return previous + attended

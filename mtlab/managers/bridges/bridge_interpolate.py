@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.managers.base import Place, register_manager
-from mtlab.managers.bridges.pairing import Pairing
+from mtlab.managers.base import Inputs, Place, register_manager
+from mtlab.managers.bridges.base import BaseBridge
 
 
 @register_manager("bridge_interpolate")
-class BridgeInterpolate(Pairing):
+class BridgeInterpolate(BaseBridge):
     """A bridge that learns a trade between uni-modal layer and previous state: LN((1−β)·u + β·c), LN(u) at the first.
 
     One number β per cross-modal layer and modality, not held between 0 and 1; both coefficients are recorded as
@@ -24,7 +24,7 @@ class BridgeInterpolate(Pairing):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Pairing.Config):
+    class Config(BaseBridge.Config):
         """Options in the YAML."""
 
         beta: float = option(0.5, "initial share β of the previous state, learned from there")
@@ -41,11 +41,11 @@ class BridgeInterpolate(Pairing):
         super().__init__(config, place)
         self.beta = nn.Parameter(torch.tensor(float(config.beta))) if place.depth else None
 
-    def join(self, expert: Tensor, previous: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+    def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
         """Interpolate, [B, L, D]."""
         assert self.beta is not None
-        return (1 - self.beta) * expert + self.beta * previous
+        return (1 - self.beta) * expert + self.beta * inputs.history[-1]
 
-    def factors(self) -> tuple[Tensor | float, Tensor | float]:
+    def coefficients(self) -> tuple[Tensor | float, Tensor | float]:
         """The expert's 1 − β, and β."""
         return (1.0, 1.0) if self.beta is None else (1 - self.beta, self.beta)

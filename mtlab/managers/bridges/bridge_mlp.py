@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.config.options import option
-from mtlab.managers.base import Place, register_manager
-from mtlab.managers.bridges.pairing import Pairing
+from mtlab.managers.base import Inputs, Place, register_manager
+from mtlab.managers.bridges.base import BaseBridge
 
 
 @register_manager("bridge_mlp")
-class BridgeMlp(Pairing):
+class BridgeMlp(BaseBridge):
     """A bridge that learns any function of a token's two states: LN(W_2 gelu(W_1 [u ; c])), and LN(u) at the first.
 
     Nothing passes by the network, so that training starts from a mixed-up state. Without its expert it reads 0 for u:
@@ -25,7 +25,7 @@ class BridgeMlp(Pairing):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Pairing.Config):
+    class Config(BaseBridge.Config):
         """Options in the YAML."""
 
         ratio: int = option(1, "inner width of the network, in widths", minimum=1)
@@ -41,9 +41,9 @@ class BridgeMlp(Pairing):
         self.widen = nn.Linear(2 * place.width, inner) if place.depth else None
         self.narrow = nn.Linear(inner, place.width) if place.depth else None
 
-    def join(self, expert: Tensor, previous: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+    def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
         """Run the network, [B, L, D]."""
         assert self.widen is not None
         assert self.narrow is not None
-        hidden: Tensor = self.narrow(F.gelu(self.widen(torch.cat([expert, previous], -1))))
+        hidden: Tensor = self.narrow(F.gelu(self.widen(torch.cat([expert, inputs.history[-1]], -1))))
         return hidden

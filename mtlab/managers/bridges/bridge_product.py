@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mtlab.managers.base import register_manager
-from mtlab.managers.bridges.pairing import Pairing
+from mtlab.managers.base import Inputs, register_manager
+from mtlab.managers.bridges.base import BaseBridge
 
 
 @register_manager("bridge_product")
-class BridgeProduct(Pairing):
+class BridgeProduct(BaseBridge):
     """A bridge in which uni-modal layer and previous state gate each other: LN(u ⊙ c), and LN(u) at the first.
 
     No parameters but the norm's. Without its expert 1, not 0, stands in its place, so that the previous state passes
@@ -20,6 +20,6 @@ class BridgeProduct(Pairing):
 
     neutral: ClassVar[float] = 1.0
 
-    def join(self, expert: Tensor, previous: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+    def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
         """Multiply, [B, L, D]."""
-        return expert * previous
+        return expert * inputs.history[-1]

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.managers.base import Place, register_manager
-from mtlab.managers.bridges.pairing import Pairing
+from mtlab.managers.base import Inputs, Place, register_manager
+from mtlab.managers.bridges.base import BaseBridge
 
 
 @register_manager("bridge_scaled_add")
-class BridgeScaledAdd(Pairing):
+class BridgeScaledAdd(BaseBridge):
     """A bridge that learns how loud its uni-modal layer is: LN(s·u + c), and LN(u) at the first.
 
     One number s per cross-modal layer and modality, recorded as the expert's weight. Without its expert it norms the
@@ -23,7 +23,7 @@ class BridgeScaledAdd(Pairing):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Pairing.Config):
+    class Config(BaseBridge.Config):
         """Options in the YAML."""
 
         scale: float = option(1.0, "initial scale s of the uni-modal layer, learned from there")
@@ -40,11 +40,11 @@ class BridgeScaledAdd(Pairing):
         super().__init__(config, place)
         self.scale = nn.Parameter(torch.tensor(float(config.scale))) if place.depth else None
 
-    def join(self, expert: Tensor, previous: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+    def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
         """Scale and add, [B, L, D]."""
         assert self.scale is not None
-        return self.scale * expert + previous
+        return self.scale * expert + inputs.history[-1]
 
-    def factors(self) -> tuple[Tensor | float, Tensor | float]:
+    def coefficients(self) -> tuple[Tensor | float, Tensor | float]:
         """The expert's s, and 1."""
         return (1.0 if self.scale is None else self.scale), 1.0

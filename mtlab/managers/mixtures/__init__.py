@@ -1,1 +1,1 @@
-"""Managers that aggregate several experts."""
+"""Managers: mixtures of several experts for each cross-modal layer."""

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.config.options import option
-from mtlab.managers.base import Place, register_manager
-from mtlab.managers.mixtures.attending import attended, spared
-from mtlab.managers.mixtures.mixture import LearnedMixture
+from mtlab.managers.base import Inputs, Place, register_manager
+from mtlab.managers.mixtures.base import LearnedMixture, single_head_attention, skipped_map_flops
 
 
 @register_manager("adaptive")
@@ -57,25 +56,25 @@ class Adaptive(LearnedMixture):
             self.key = nn.Linear(place.width, place.width)
         self.controller = nn.Linear((2 if self.fused else 1) * place.width, place.experts)
 
-    def scores(self, own: Tensor | None, other: Tensor | None, other_mask: Tensor | None) -> Tensor:
+    def scores(self, inputs: Inputs, own: Tensor | None, /) -> Tensor:
         """Score the experts for each token, [B, N, L, 1]; at the first cross-modal layer alike for all."""
-        if own is None or other is None:
+        if own is None:
             return self.score
-        scores = self._of_fused(own, other, other_mask) if self.fused else self.controller(own)  # [B, L, N]
+        scores = self._score_fused(inputs, own) if self.fused else self.controller(own)  # [B, L, N]
         return scores.transpose(1, 2).unsqueeze(-1)
 
-    def spared_flops(self, own: int, other: int) -> int:
-        """Count what `attended` gets around, and that values have a dimension for each expert in place of D."""
+    def _score_fused(self, inputs: Inputs, own: Tensor) -> Tensor:
+        """Score by [A o ; c], A o what own tokens attend to: W [A o ; c] = A (W₁ o) + W₂ c, [B, L, N]."""
+        other = self.other_norm(inputs.other)
+        width, weight = self.place.width, self.controller.weight
+        values, mask = F.linear(other, weight[:, :width]), inputs.other_mask if self.mask_query else None
+        attended = single_head_attention(own, other, self.query, self.key, values, mask)
+        return attended + F.linear(own, weight[:, width:], self.controller.bias)
+
+    def skipped_flops(self, own: int, other: int) -> int:
+        """Count the key or query maps that are avoided, and that values have N dimensions in place of D."""
         if not self.place.depth or not self.fused:
             return 0
         width, experts = self.place.width, self.place.experts
         values = 2 * own * other * (width - experts) + 2 * width * experts * (own - other)
-        return spared(width, own, other) + values
-
-    def _of_fused(self, own: Tensor, other: Tensor, other_mask: Tensor | None) -> Tensor:
-        """Score by [A o ; c], what own tokens attend to beside themselves: W [A o ; c] = A (W₁ o) + W₂ c, [B, L, N]."""
-        other = self.other_norm(other)
-        width, weight = self.place.width, self.controller.weight
-        values, mask = F.linear(other, weight[:, :width]), other_mask if self.mask_query else None
-        asked = attended(own, other, self.query, self.key, values, mask)
-        return asked + F.linear(own, weight[:, width:], self.controller.bias)
+        return skipped_map_flops(width, own, other) + values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -11,10 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.config.options import option
-from mtlab.managers.base import Experts, Intervention, Place, register_manager
-from mtlab.managers.mixtures.attending import check_heads, sought
-from mtlab.managers.mixtures.mixture import Mixed, Mixture, free_weight
-from mtlab.managers.mixtures.terms import grouped, norms_of, spread, total
+from mtlab.managers.base import Inputs, Intervention, Place, check_heads, register_manager
+from mtlab.managers.mixtures.base import (
+    Mixture,
+    WeightedSum,
+    absorb_key_map,
+    expand_groups,
+    free_weight,
+    split_width,
+    stack_norms,
+)
 
 
 @register_manager("concat_attention")
@@ -70,68 +77,54 @@ class ConcatAttention(Mixture):
         self.value = nn.Linear(width, width, bias=False)
         self.embedding = nn.Parameter(torch.zeros(place.experts, 1, width))
 
-    def weights(
-        self,
-        own: Tensor | None,  # noqa: ARG002
-        other: Tensor | None,  # noqa: ARG002
-        other_mask: Tensor | None,  # noqa: ARG002
-        noise: Tensor | None,  # noqa: ARG002
-    ) -> Tensor:
+    def weights(self, _inputs: Inputs, _own: Tensor | None, /) -> Tensor:
         """Weigh all experts alike where nothing asks, [1, N, 1, 1]."""
         return self.uniform
 
-    def mixed(
-        self,
-        experts: Experts,
-        own: Tensor | None,
-        other: Tensor | None,
-        other_mask: Tensor | None,
-        *,
-        noise: Tensor | None,
-        intervene: Intervention | None,
-        record: bool,
-    ) -> Mixed:
-        """Attend over all tokens of all experts, see `Mixture.mixed`."""
+    def sum_experts(
+        self, inputs: Inputs, own: Tensor | None, *, intervene: Intervention | None, record: bool
+    ) -> WeightedSum:
+        """Attend over all tokens of all experts, see `Mixture.sum_experts`."""
         if not self.asks:
-            return super().mixed(experts, own, other, other_mask, noise=noise, intervene=intervene, record=record)
-        held = torch.addcmul(self.shift, experts.standardised, self.scale)
-        asked, keys, values = self._parts(held[:, -1] if own is None else own, held)
-        seen = self._seen(experts.mask)
+            return super().sum_experts(inputs, own, intervene=intervene, record=record)
+        experts = torch.addcmul(self.shift, inputs.experts.standardised, self.scale)
+        queries, keys, values = self._attention_inputs(experts[:, -1] if own is None else own, experts)
+        mask = inputs.experts.mask
+        if mask is not None:
+            mask = mask.repeat(1, self.place.experts)[:, None, None]  # [B, 1, 1, N · L]
         if intervene is None and not record:
-            found = F.scaled_dot_product_attention(asked, keys, values, attn_mask=seen, scale=1.0)
-            return Mixed(self._out(found))
-        logits = asked @ keys.transpose(2, 3)
-        if seen is not None:
-            logits = logits.masked_fill(~seen, -torch.inf)
-        attention = grouped(logits.softmax(-1), self.place.experts).unbind(3)  # N times [B, H, L, L]
-        weights = spread(torch.stack([part.sum(-1) for part in attention], 1).transpose(2, 3), self.place.width)
-        of_experts = values.chunk(self.place.experts, 2)
-        terms = [self._out(part @ value) for part, value in zip(attention, of_experts, strict=True)]
+            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
+            return WeightedSum(self._merge_heads(attended))
+        logits = queries @ keys.transpose(2, 3)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        attention = split_width(logits.softmax(-1), self.place.experts).unbind(3)  # N times [B, H, L, L]
+        weights = torch.stack([part.sum(-1) for part in attention], 1).transpose(2, 3)
+        weights = expand_groups(weights, self.place.width)
+        values_of = values.chunk(self.place.experts, 2)
+        terms = [self._merge_heads(part @ value) for part, value in zip(attention, values_of, strict=True)]
         if intervene is not None:
-            given = intervene(weights)
-            factor = torch.where(weights > 0, given / weights, torch.zeros_like(weights))
-            terms, weights = [term * part for term, part in zip(terms, factor.unbind(1), strict=True)], given
-        return Mixed(total(terms), weights, norms_of(terms) if record else None)
+            changed = intervene(weights)
+            factors = torch.where(weights > 0, changed / weights, torch.zeros_like(weights))
+            terms, weights = [term * part for term, part in zip(terms, factors.unbind(1), strict=True)], changed
+        return WeightedSum(functools.reduce(torch.add, terms), weights, stack_norms(terms) if record else None)
 
-    def _parts(self, own: Tensor, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _attention_inputs(self, own: Tensor, experts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give queries [B, H, L, E], and keys and values [B, H, N · L, E]; E is D / H, or D with one head.
 
         One head needs no map of its N · L keys and values: W_q c · W_k r = (W_kᵀ W_q c) · r, and W_v comes after the
         sum. With several heads the maps cost less than products over the whole width in each.
         """
-        query, told = self.query(own), held + self.embedding
+        query, embedded = self.query(own), experts + self.embedding
         if self.heads == 1:
-            return sought(query, self.key.weight, 1), told.flatten(1, 2).unsqueeze(1), held.flatten(1, 2).unsqueeze(1)
+            keys, values = (states.flatten(1, 2).unsqueeze(1) for states in (embedded, experts))
+            return absorb_key_map(query, self.key.weight, 1), keys, values
         scale = (self.place.width / self.heads) ** -0.5
-        parts = (query * scale, self.key(told).flatten(1, 2), self.value(held).flatten(1, 2))
-        query, key, value = (grouped(part, self.heads).transpose(1, 2) for part in parts)
+        parts = (query * scale, self.key(embedded).flatten(1, 2), self.value(experts).flatten(1, 2))
+        query, key, value = (split_width(part, self.heads).transpose(1, 2) for part in parts)
         return query, key, value
 
-    def _seen(self, mask: Tensor | None) -> Tensor | None:
-        """Repeat the own mask [B, L] for each expert, [B, 1, 1, N · L]."""
-        return mask.repeat(1, self.place.experts)[:, None, None] if mask is not None else None
-
-    def _out(self, found: Tensor) -> Tensor:
-        """Put together what the heads found, [B, H, L, E] → [B, L, D]."""
-        together = found.transpose(1, 2).flatten(2)
-        return self.value(together) if self.heads == 1 else together
+    def _merge_heads(self, attended: Tensor) -> Tensor:
+        """Concatenate the heads, [B, H, L, E] → [B, L, D]."""
+        merged = attended.transpose(1, 2).flatten(2)
+        return self.value(merged) if self.heads == 1 else merged

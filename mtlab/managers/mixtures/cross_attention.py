@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -10,10 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.managers.base import Experts, Intervention, Place, register_manager
-from mtlab.managers.mixtures.attending import FusedQuery, check_heads, sought, spared
-from mtlab.managers.mixtures.mixture import Mixed, Mixture, free_weight
-from mtlab.managers.mixtures.terms import normed, norms_of, spread, total, weighted
+from mtlab.managers.base import Inputs, Intervention, Place, check_heads, register_manager
+from mtlab.managers.mixtures.base import (
+    Mixture,
+    WeightedSum,
+    absorb_key_map,
+    expand_groups,
+    free_weight,
+    single_head_attention,
+    skipped_map_flops,
+    stack_norms,
+    weigh,
+)
 
 
 @register_manager("cross_attention")
@@ -61,34 +70,47 @@ class CrossAttention(Mixture):
         self.key = nn.Linear(place.width, place.width, bias=False)  # a bias would shift all of a query's logits alike
         self.previous_weight = free_weight(config.weight, place)
 
-    def spared_flops(self, own: int, other: int) -> int:
-        """Count what the fused query gets around."""
-        return spared(self.place.width, own, other) if self.fused is not None else 0
-
-    def mixed(
-        self,
-        experts: Experts,
-        own: Tensor | None,
-        other: Tensor | None,
-        other_mask: Tensor | None,
-        *,
-        noise: Tensor | None,  # noqa: ARG002
-        intervene: Intervention | None,
-        record: bool,
-    ) -> Mixed:
-        """Weigh the experts by their likeness to the query and mix them, see `Mixture.mixed`."""
-        held = normed(experts.standardised, self.scale, self.shift)
-        query = self.query(self._asking(held[-1] if own is None else own, other, other_mask))
-        wanted = sought(query, self.key.weight, self.heads)
-        logits = torch.stack([(wanted * expert.unsqueeze(1)).sum(-1) for expert in held], 1)  # [B, N, H, L]
+    def sum_experts(
+        self, inputs: Inputs, own: Tensor | None, *, intervene: Intervention | None, record: bool
+    ) -> WeightedSum:
+        """Weigh the experts by their likeness to the query and add them up, see `Mixture.sum_experts`."""
+        experts = torch.addcmul(self.shift, inputs.experts.standardised, self.scale).unbind(1)
+        asking = experts[-1] if own is None else own
+        query = self.query(asking if self.fused is None else self.fused(asking, inputs.other, inputs.other_mask))
+        queries = absorb_key_map(query, self.key.weight, self.heads)
+        logits = torch.stack([(queries * expert.unsqueeze(1)).sum(-1) for expert in experts], 1)  # [B, N, H, L]
         weights = logits.softmax(1).transpose(2, 3)
         if intervene is not None:
-            weights = intervene(spread(weights, self.place.width))
-        terms = weighted(held, weights)
-        return Mixed(total(terms), weights, norms_of(terms) if record else None)
+            weights = intervene(expand_groups(weights, self.place.width))
+        terms = weigh(experts, weights)
+        hidden = functools.reduce(torch.add, terms)
+        return WeightedSum(hidden, weights, stack_norms(terms) if record else None)
 
-    def _asking(self, own: Tensor, other: Tensor | None, other_mask: Tensor | None) -> Tensor:
-        if self.fused is None or other is None:
-            return own
-        fused: Tensor = self.fused(own, other, other_mask)
-        return fused
+    def skipped_flops(self, own: int, other: int) -> int:
+        """Count the key or query maps that the fused query avoids."""
+        return skipped_map_flops(self.place.width, own, other) if self.fused is not None else 0
+
+
+class FusedQuery(nn.Module):
+    """[A o ; c]: attended first, own second, with A = softmax(Q c · K o / √D) and o the normalised other modality.
+
+    One head, no value projection; K has no bias, which would shift all of a query's logits alike. Source: the cross-
+    modal fused query of ManagerTower (ACL 2023), section 3.3.
+
+    Args:
+        width: D.
+        masked: keep the attention off padded tokens of the other modality.
+
+    """
+
+    def __init__(self, width: int, *, masked: bool) -> None:
+        super().__init__()
+        self.masked = masked
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width, bias=False)
+
+    def forward(self, own: Tensor, other: Tensor, other_mask: Tensor | None) -> Tensor:
+        """Fuse own [B, L, D] with the other modality [B, M, D], real where `other_mask` [B, M] is True: [B, L, 2D]."""
+        other, mask = self.norm(other), other_mask if self.masked else None
+        return torch.cat([single_head_attention(own, other, self.query, self.key, other, mask), own], -1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtlab.managers.base import Place, register_manager
-from mtlab.managers.mixtures.mixture import Mixture
+from mtlab.managers.base import Inputs, Place, register_manager
+from mtlab.managers.mixtures.base import Mixture
 
 
 @register_manager("mean")
@@ -23,12 +23,6 @@ class Mean(Mixture):
         self.register_buffer("uniform", torch.full((1, place.experts, 1, 1), 1 / place.experts), persistent=False)
         self.register_buffer("previous_weight", torch.ones(1) if place.depth else None, persistent=False)
 
-    def weights(
-        self,
-        own: Tensor | None,  # noqa: ARG002
-        other: Tensor | None,  # noqa: ARG002
-        other_mask: Tensor | None,  # noqa: ARG002
-        noise: Tensor | None,  # noqa: ARG002
-    ) -> Tensor:
+    def weights(self, _inputs: Inputs, _own: Tensor | None, /) -> Tensor:
         """Weigh all experts alike, [1, N, 1, 1]."""
         return self.uniform

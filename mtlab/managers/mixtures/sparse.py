@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtlab.config.options import option
-from mtlab.managers.base import Place, register_manager
+from mtlab.managers.base import Inputs, Place, register_manager
 from mtlab.managers.mixtures.adaptive import Adaptive
 
 
@@ -42,17 +42,15 @@ class Sparse(Adaptive):
         super().__init__(config, place)
         self.k = min(config.k, place.experts)
 
-    def weights(
-        self, own: Tensor | None, other: Tensor | None, other_mask: Tensor | None, noise: Tensor | None
-    ) -> Tensor:
+    def weights(self, inputs: Inputs, own: Tensor | None, /) -> Tensor:
         """Weigh the experts, at most k of them per token above the first cross-modal layer; see `Mixture.weights`."""
         if own is None:
-            return super().weights(own, other, other_mask, noise)
-        dense = super().weights(own, other, other_mask, None if noise is None else noise[..., :1])
-        return keep(dense, self.k)
+            return super().weights(inputs, own)
+        noise = None if inputs.noise is None else inputs.noise[..., :1]
+        return keep_largest(self.softmax(self.scores(inputs, own), noise), self.k)
 
 
-def keep(weights: Tensor, k: int) -> Tensor:
+def keep_largest(weights: Tensor, k: int) -> Tensor:
     """Keep the k largest over N and renormalise; the gradient is that of `weights`, [B, N, L, 1] → the same."""
     values, places = weights.topk(k, 1)
     kept = torch.zeros_like(weights).scatter(1, places, values / values.sum(1, keepdim=True))

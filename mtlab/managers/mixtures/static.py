@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mtlab.config.options import option
-from mtlab.managers.base import Place, register_manager
-from mtlab.managers.mixtures.mixture import LearnedMixture
+from mtlab.managers.base import Inputs, Place, register_manager
+from mtlab.managers.mixtures.base import LearnedMixture
 
 
 @register_manager("static")
@@ -32,6 +32,6 @@ class Static(LearnedMixture):
         self.score.requires_grad_(not config.frozen)
         self.temperature.requires_grad_(not config.frozen)
 
-    def scores(self, own: Tensor | None, other: Tensor | None, other_mask: Tensor | None) -> Tensor:  # noqa: ARG002
+    def scores(self, _inputs: Inputs, _own: Tensor | None, /) -> Tensor:
         """Return the learned scores, blind to the input, [1, N, 1, 1|D]."""
         return self.score

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -10,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.managers.base import Aggregated, Experts, Intervention, Manager, Place, register_manager
-from mtlab.managers.mixtures.mixing import mix
-from mtlab.managers.mixtures.terms import mixed_norms, rows_of, shares, total, weighted
+from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, register_manager, stack_weights
+from mtlab.managers.mixtures.base import share_norms, term_norms, weigh, weighted_sum
 
 
 @register_manager("static_all")
@@ -78,30 +78,21 @@ class StaticAll(Manager):
         own = learned and config.previous == "own_softmax"
         self.temperature_cross = nn.Parameter(torch.tensor(float(config.temperature_cross))) if own else None
 
-    def forward(
-        self,
-        experts: Experts,
-        history: Sequence[Tensor],
-        other: Tensor | None,  # noqa: ARG002
-        other_mask: Tensor | None = None,  # noqa: ARG002
-        *,
-        noise: Tensor | None = None,
-        intervene: Intervention | None = None,
-        record: bool = False,
-    ) -> Aggregated:
+    def forward(self, inputs: Inputs, *, intervene: Intervention | None = None, record: bool = False) -> Aggregated:
         """Aggregate, see `Manager.forward`."""
-        weights, previous = self._weights(noise)
+        weights, previous = self._weights(inputs.noise)
         if intervene is not None:
             whole = weights.sum(1, keepdim=True)  # 1, but for the joint softmax
             weights = intervene(weights / whole) * whole
-        hidden = mix(experts.standardised, weights, self.scale, self.shift)
-        below = [norm(state) for norm, state in zip(self.previous_norms, history, strict=True)]
-        terms = weighted(below, previous) if previous is not None else []
-        hidden = total([hidden.to(experts.standardised.dtype), *terms])  # as `Mixture`
+        standardised = inputs.experts.standardised
+        hidden = weighted_sum(standardised, weights, self.scale, self.shift)
+        below = [norm(state) for norm, state in zip(self.previous_norms, inputs.history, strict=True)]
+        terms = weigh(below, previous) if previous is not None else []
+        hidden = functools.reduce(torch.add, terms, hidden.to(standardised.dtype))  # as `Mixture`
         if not record:
             return Aggregated(hidden)
-        norms = mixed_norms(experts.standardised, weights, self.scale, self.shift)
-        return Aggregated(hidden, rows_of(weights, previous, self.place.width), shares(norms, terms))
+        norms = term_norms(standardised, weights, self.scale, self.shift)
+        return Aggregated(hidden, stack_weights(weights, previous), share_norms(norms, terms))
 
     def _weights(self, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Give α, [B|1, N, L|1, 1|D], and ω, [B|1, P, L|1, 1|D] or None at the first cross-modal layer."""

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.managers.base import Place, register_manager
-from mtlab.managers.bridges.pairing import in_order
-from mtlab.managers.mixtures.mixture import Mixture, free_weight
+from mtlab.managers.base import Inputs, Place, register_manager
+from mtlab.managers.mixtures.base import Mixture, free_weight
 
 
 @register_manager("window")
@@ -57,19 +56,13 @@ class Window(Mixture):
 
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)
-        start = in_order(place) if config.centre == "paired" else (place.experts + 1) / 2
+        start = place.paired_expert if config.centre == "paired" else (place.experts + 1) / 2
         self.register_buffer("numbers", torch.arange(1.0, place.experts + 1).view(1, -1, 1, 1), persistent=False)
         self.centre = nn.Parameter(torch.tensor(float(start)))
         self.log_spread = nn.Parameter(torch.tensor(math.log(config.spread * place.experts)))
         self.previous_weight = free_weight(config.weight, place)
 
-    def weights(
-        self,
-        own: Tensor | None,  # noqa: ARG002
-        other: Tensor | None,  # noqa: ARG002
-        other_mask: Tensor | None,  # noqa: ARG002
-        noise: Tensor | None,  # noqa: ARG002
-    ) -> Tensor:
+    def weights(self, _inputs: Inputs, _own: Tensor | None, /) -> Tensor:
         """Weigh the experts by their distance from the centre, [1, N, 1, 1]."""
         away = (self.numbers - self.centre) / self.log_spread.exp()
         return (-away.square() / 2).softmax(1)

@@ -1,6 +1,5 @@
 """FLOPs as they are really executed: texts at their real length, cached towers not at all, gradients where needed.
 
-Of the last cross-modal layer what is read is counted.
 Counted on the meta device, forward and backward, as `mtlab.studies.budget.flops` counts the published arithmetic:
 matrix products and convolutions alone.
 """
@@ -75,8 +74,7 @@ def count_executed_flops(config: Mapping[str, Any], *, answers: int, text_tokens
             cost = _counted(partial(_levels, tower, inputs), backward=trained)
             forward += cost[0]
             step += (plain + blind) * sum(cost)
-        tokens = model.task.reads
-        fusion = _counted(lambda: (model(levels["text"], levels["vision"], tokens=tokens).logits,), backward=True)
+        fusion = _counted(lambda: (model(levels["text"], levels["vision"]).logits,), backward=True)
         words = max(1, round(text_tokens * (hidden or 0)))
         heads = _counted(lambda: _further_heads(model, levels, words), backward=True)
     return ExecutedFlops(forward, fusion[0], round(step) + often.fusion * sum(fusion) + sum(heads))

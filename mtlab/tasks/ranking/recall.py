@@ -204,7 +204,7 @@ def _matched(
                 image = torch.from_numpy(np.searchsorted(shown, pairs.images[rows])).to(context.device)
                 text = torch.from_numpy(np.searchsorted(said, pairs.texts[rows])).to(context.device)
                 with context.autocast():
-                    logits = head(context.fuse(read.at(text), seen.at(image), tokens=()).pooled)
+                    logits = head(context.fuse(read.at(text), seen.at(image)).pooled)
                 scored.append((rows, logits[:, 1].double().cpu().numpy()))
     scores = np.zeros(len(pairs.images))
     for rows, found in context.group.all_gather_objects(scored):

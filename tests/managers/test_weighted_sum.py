@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtlab.managers.mixtures.mixing import mix
+from mtlab.managers.mixtures.base import weighted_sum
 
 KINDS = {
     "shared": (1, 4, 1, 1),
@@ -31,7 +31,7 @@ def test_value_and_gradients_are_those_of_the_formula(kind: str) -> None:
     toward = torch.randn(3, 6, 5, dtype=torch.float64).transpose(1, 2)  # not contiguous
     found = [
         (hidden, *torch.autograd.grad(hidden, parts, toward))
-        for hidden in (mix(*parts), (weights * (experts * scale + shift)).sum(1))
+        for hidden in (weighted_sum(*parts), (weights * (experts * scale + shift)).sum(1))
     ]
     for ours, formula in zip(*found, strict=True):
         torch.testing.assert_close(ours, formula)
@@ -44,10 +44,10 @@ def test_half_precision_states_and_weights_get_their_gradients(kind: str) -> Non
     for part in parts:
         part.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        hidden = mix(*parts)
+        hidden = weighted_sum(*parts)
         found = torch.autograd.grad(hidden.square().sum(), parts)
     assert [gradient.dtype for gradient in found] == [part.dtype for part in parts]
     exact = [part.detach().double().requires_grad_() for part in parts]
-    expected = torch.autograd.grad(mix(*exact).square().sum(), exact)
+    expected = torch.autograd.grad(weighted_sum(*exact).square().sum(), exact)
     for gradient, true in zip(found, expected, strict=True):
         torch.testing.assert_close(gradient.double(), true, rtol=0.03, atol=0.03 * true.abs().max().item())

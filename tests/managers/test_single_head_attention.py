@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlab.managers.mixtures.attending import attended, spared
+from mtlab.managers.mixtures.base import single_head_attention, skipped_map_flops
 
 WIDTH = 8
 SIZES = [(3, 7), (7, 3), (5, 5), (1, 6)]
@@ -24,7 +24,7 @@ def test_value_and_gradients_are_those_of_the_formula(length: int, others: int, 
     logits = query(own) @ key(other).transpose(1, 2) / WIDTH**0.5
     if mask is not None:
         logits = logits.masked_fill(~mask[:, None], -torch.inf)
-    formula, ours = logits.softmax(-1) @ values, attended(own, other, query, key, values, mask)
+    formula, ours = logits.softmax(-1) @ values, single_head_attention(own, other, query, key, values, mask)
     torch.testing.assert_close(ours, formula)
     parts = [own, other, values, query.weight, query.bias, key.weight]
     toward = torch.randn(formula.shape, generator=generator, dtype=torch.float64)
@@ -40,8 +40,8 @@ def test_what_is_spared_is_what_the_formula_costs_more(length: int, others: int)
     with FlopCounterMode(display=False) as plain:
         (query(own) @ key(other).transpose(1, 2)).softmax(-1) @ values
     with FlopCounterMode(display=False) as ours:
-        attended(own, other, query, key, values, None)
-    assert plain.get_total_flops() - ours.get_total_flops() == spared(WIDTH, length, others)
+        single_head_attention(own, other, query, key, values, None)
+    assert plain.get_total_flops() - ours.get_total_flops() == skipped_map_flops(WIDTH, length, others)
 
 
 def test_nothing_is_found_where_the_other_modality_has_no_real_token() -> None:
@@ -49,7 +49,7 @@ def test_nothing_is_found_where_the_other_modality_has_no_real_token() -> None:
     for length, others in SIZES:
         own, other = torch.randn(2, length, WIDTH), torch.randn(2, others, WIDTH)
         mask = torch.tensor([[True], [False]]).expand(2, others)
-        found = attended(own, other, query, key, other, mask)
+        found = single_head_attention(own, other, query, key, other, mask)
         assert found[0].abs().sum() > 0
         assert torch.equal(found[1], torch.zeros(length, WIDTH))
 
@@ -61,10 +61,10 @@ def test_half_precision_is_as_close_as_that_of_the_formula(length: int, others: 
     query, key = (nn.Linear(wide, wide) for _ in range(2))
     for layer in (query, key):
         nn.init.normal_(layer.weight, std=2 / wide**0.5, generator=generator)
-    exact = attended(own, other, query, key, other, None)
+    exact = single_head_attention(own, other, query, key, other, None)
     with torch.autocast("cpu", torch.bfloat16):
         half = [part.bfloat16() for part in (own, other)]
         plain = nn.functional.scaled_dot_product_attention(query(half[0]), key(half[1]), half[1])
-        ours = attended(*half, query, key, half[1], None)
+        ours = single_head_attention(*half, query, key, half[1], None)
     errors = [(each.float() - exact).norm() / exact.norm() for each in (ours, plain)]
     assert errors[0] < 1.5 * errors[1] + 0.005

@@ -1,0 +1,154 @@
+"""What a rule of the contract is tried on: a manager with some options at some place, and inputs for it.
+
+Shapes: B examples, N experts, P previous states, L own tokens, M tokens of the other modality, D width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor
+
+from mtlab.config.check import check_config
+from mtlab.config.registry import Entry
+from mtlab.config.schema import ModelConfig
+from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, Modality, Place
+from mtlab.model.encoder import CrossModalEncoder
+from mtlab.model.network import initialise
+from mtlab.towers.base import Features, TowerShape
+
+BATCH, EXPERTS, LENGTH, OTHER, WIDTH, LAYERS = 3, 3, 5, 4, 16, 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A registered manager with options, at a place."""
+
+    entry: Entry[Manager]
+    options: Mapping[str, Any] = field(default_factory=dict)  #: as in the YAML; the others at their defaults
+    place: Place = Place(WIDTH, EXPERTS, 0, LAYERS, "text")
+
+    @property
+    def config(self) -> Any:
+        """The checked options."""
+        return check_config(self.entry.config, self.options)
+
+    @cached_property
+    def manager(self) -> Manager:
+        """The manager in evaluation mode, its parameters moved off their initial values."""
+        return self.build()
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What it is called with, training noise included if it asks for some."""
+        inputs = draw_inputs(self.place)
+        if not self.manager.noise_scale:
+            return inputs
+        noise = self.manager.noise_scale * torch.randn(inputs.experts.states.shape)
+        return dataclasses.replace(inputs, noise=noise)
+
+    @cached_property
+    def recorded(self) -> Aggregated:
+        """What it returns for `inputs`, recorded."""
+        aggregated: Aggregated = self.manager(self.inputs, record=True)
+        return aggregated
+
+    def build(self, *, experts: int | None = None, seed: int = 0) -> Manager:
+        """Build the manager anew, with another number of experts if given."""
+        place = self.place if experts is None else dataclasses.replace(self.place, experts=experts)
+        self.entry.cls.check(self.config, place)
+        manager = self.entry.cls(self.config, place)
+        initialise(manager, 0)
+        return randomise(manager, seed).eval()
+
+    def encoder(self) -> CrossModalEncoder:
+        """Build a whole encoder around the manager, for the levels of `draw_features`."""
+        text = TowerShape((8, 8), (5, 6), 6, LENGTH, class_token=True, positions=True)
+        vision = TowerShape((4, 6, 8, 10, 12), (1, 2, 3, 4, 5), 5, OTHER, class_token=False, positions=False)
+        model = ModelConfig(width=WIDTH, heads=2, cross_layers=LAYERS, mlp_ratio=1, dropout=0.0)
+        encoder = CrossModalEncoder(model, {"name": self.entry.name, **self.options}, text, vision)
+        initialise(encoder, 0)
+        return encoder.eval()
+
+
+def draw_inputs(place: Place, *, dtype: torch.dtype = torch.float32, garbage: bool = False) -> Inputs:
+    """Draw what a manager at this place is called with, always the same; example b has b padded tokens.
+
+    Args:
+        place: gives N, P, D.
+        dtype: of all states.
+        garbage: draw the padded tokens, and no others, anew.
+
+    """
+    own, other = padding_mask(LENGTH), padding_mask(OTHER)
+
+    def draw(seed: int, mask: Tensor, *levels: int) -> Tensor:
+        shape = (BATCH, *levels, mask.shape[1], place.width)
+        real = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        padded = 9 * torch.randn(shape, generator=torch.Generator().manual_seed(seed + 1000))
+        where = mask.view(BATCH, *[1] * len(levels), mask.shape[1], 1)
+        return (torch.where(where, real, padded) if garbage else real).to(dtype)
+
+    return Inputs(
+        Experts(draw(0, own, place.experts), own),
+        Experts(draw(200, other, place.experts + 1), other),
+        tuple(draw(1 + depth, own) for depth in range(place.depth)),
+        draw(100, other) if place.depth else None,
+        other if place.depth else None,
+    )
+
+
+def draw_features() -> tuple[Features, Features]:
+    """Draw what the towers of `Case.encoder` offer: they differ in widths, depths, tokens and class token."""
+    generator = torch.Generator().manual_seed(0)
+    text = [torch.randn(BATCH, LENGTH, 8, generator=generator) for _ in range(2)]
+    vision = [torch.randn(BATCH, OTHER, width, generator=generator) for width in (4, 6, 8, 10, 12)]
+    return Features(tuple(text), padding_mask(LENGTH)), Features(tuple(vision))
+
+
+def padding_mask(length: int) -> Tensor:
+    """True at real tokens, [B, length]: example b has b padded ones."""
+    return torch.arange(length) < length - torch.arange(BATCH).unsqueeze(1)
+
+
+def take_example(inputs: Inputs, row: int) -> Inputs:
+    """Take one example, its padding included."""
+    only = slice(row, row + 1)
+    return Inputs(
+        inputs.experts.at(only),
+        inputs.other_experts.at(only),
+        tuple(state[only] for state in inputs.history),
+        None if inputs.other is None else inputs.other[only],
+        None if inputs.other_mask is None else inputs.other_mask[only],
+        None if inputs.noise is None else inputs.noise[only],
+    )
+
+
+def randomise(manager: Manager, seed: int = 0) -> Manager:
+    """Move every trained parameter off its initial value, where gradients may vanish by symmetry."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in manager.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return manager
+
+
+def option_variants(cls: type[Any]) -> Iterator[dict[str, Any]]:
+    """Go through options worth testing: the defaults, and each other value of each `bool` or `Literal` option."""
+    yield {}
+    hints = get_type_hints(cls)
+    for each in dataclasses.fields(cls):
+        hint, default = hints[each.name], getattr(cls(), each.name)
+        values = (True, False) if hint is bool else get_args(hint) if get_origin(hint) is Literal else ()
+        yield from ({each.name: value} for value in values if value != default)
+
+
+def place_at(depth: int, modality: Modality = "text") -> Place:
+    """Return the place with this many cross-modal layers below it."""
+    return Place(WIDTH, EXPERTS, depth, LAYERS, modality)

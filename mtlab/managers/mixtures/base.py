@@ -1,0 +1,382 @@
+"""What the managers of ManagerTower share: a weighted sum of normalised experts beside the previous state.
+
+Shapes: B examples, N experts, P previous states, L own tokens, M tokens of the other modality, D width, H heads (or
+groups of D / H neighbouring dimensions), V width of values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from mtlab.config.options import option
+from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, stack_weights
+
+LEAD = 3.0  #: by which the top expert's score starts ahead: nine tenths of the weight, of three experts
+
+
+class WeightedSum(NamedTuple):
+    """The experts' part of a mixture."""
+
+    hidden: Tensor  #: Σ_n of the experts' terms, [B, L, D]
+    weights: Tensor | None = None  #: α, [B|1, N, L|1, 1|H|D], each of H for D / H neighbouring dimensions
+    norms: Tensor | None = None  #: Euclidean norm over D of each expert's term, [B, N, L]; None unless recorded
+
+
+class Mixture(Manager):
+    """A convex mixture of normalised experts, plus the freely weighted, normalised previous state.
+
+    out = Σ_n α_n ⊙ LN_n(U_n) + ω ⊙ LN(C), without the second term at the first cross-modal layer. A subclass gives α
+    by `weights` and sets `previous_weight`. Source: ManagerTower (ACL 2023), section 3.3.
+    """
+
+    previous_weight: Tensor | None  #: ω, [1|D]; None at the first cross-modal layer
+
+    def __init__(self, config: object, place: Place) -> None:
+        super().__init__(config, place)
+        self.scale = nn.Parameter(torch.ones(place.experts, 1, place.width))
+        self.shift = nn.Parameter(torch.zeros(place.experts, 1, place.width))
+        self.previous_norm = nn.LayerNorm(place.width) if place.depth else None
+
+    def weights(self, inputs: Inputs, own: Tensor | None, /) -> Tensor:
+        """Weigh the experts: α, [B|1, N, L|1, D|1], summing to one over N.
+
+        Args:
+            inputs: as of `forward`.
+            own: the normalised previous state, [B, L, D]; None at the first cross-modal layer.
+
+        """
+        raise NotImplementedError
+
+    def sum_experts(
+        self, inputs: Inputs, own: Tensor | None, *, intervene: Intervention | None, record: bool
+    ) -> WeightedSum:
+        """Weigh and add up the experts; overridden where the weights depend on what the experts hold."""
+        weights = self.weights(inputs, own)
+        if intervene is not None:
+            weights = intervene(weights)
+        parts = inputs.experts.standardised, weights, self.scale, self.shift
+        return WeightedSum(weighted_sum(*parts), weights, term_norms(*parts) if record else None)
+
+    def forward(self, inputs: Inputs, *, intervene: Intervention | None = None, record: bool = False) -> Aggregated:
+        """Aggregate, see `Manager.forward`."""
+        own = self.previous_norm(inputs.history[-1]) if self.previous_norm is not None else None
+        experts = self.sum_experts(inputs, own, intervene=intervene, record=record)
+        # Under autocast weights are float32: so would be the mixture, and all that its cross-modal layer adds to it.
+        # (On CUDA, norms give float32 anyhow.)
+        hidden = experts.hidden.to(inputs.experts.standardised.dtype)
+        previous = None if own is None or self.previous_weight is None else self.previous_weight.to(own.dtype) * own
+        if previous is not None:
+            hidden = hidden + previous
+        if experts.weights is None or experts.norms is None:
+            return Aggregated(hidden)
+        weights = expand_groups(experts.weights, self.place.width)
+        below = None if self.previous_weight is None else self.previous_weight.view(1, 1, 1, -1)
+        shares = share_norms(experts.norms, () if previous is None else (previous,))
+        return Aggregated(hidden, stack_weights(weights, below), shares)
+
+
+def free_weight(weight: Literal["scalar", "vector"], place: Place) -> nn.Parameter | None:
+    """Make the previous state's weight ω, [1|D], 1 at the start; None at the first cross-modal layer."""
+    return nn.Parameter(torch.ones(place.width if weight == "vector" else 1)) if place.depth else None
+
+
+class LearnedMixture(Mixture):
+    """A mixture weighed by the softmax of scores over a learned temperature; subclasses give the scores."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Options in the YAML."""
+
+        weight: Literal["scalar", "vector"] = option(
+            "vector", "one weight per expert, or one per expert and dimension (adaptive: of the previous state alone)"
+        )
+        temperature: float = option(1.0, "initial softmax temperature, learned from there", above=0.0, sizing=False)
+        noise: float = option(
+            0.0,
+            "standard deviation of the training noise on the scores, in units of 1/N (published: 1)",
+            minimum=0.0,
+            sizing=False,
+        )
+        start: Literal["uniform", "top"] = option(
+            "uniform",
+            "weights at the start: all experts alike (published), or the highest ahead by 3 in its score: small models "
+            "trained from scratch find an answer in one level sooner than in the mean of several",
+        )
+
+    layer_weights: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})
+
+    lead: Tensor | None  #: what is added to the scores, [1, N, 1, 1]
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, Any]:
+        """Kind of weights, where they start, temperature and noise."""
+        return {
+            "weight": {"choice": ["scalar", "vector"]},
+            "start": {"choice": ["uniform", "top"]},
+            "temperature": {"float": [0.1, 2.0], "log": True},
+            "noise": {"float": [0.0, 1.0]},
+        }
+
+    def __init__(self, config: Config, place: Place) -> None:
+        super().__init__(config, place)
+        self.cells = place.width if config.weight == "vector" else 1
+        self.noise_scale = config.noise / place.experts
+        self.temperature = nn.Parameter(torch.tensor(float(config.temperature)))
+        self.previous_weight = free_weight(config.weight, place)
+        lead = None
+        if config.start == "top":  # not an initial value: a controller's bias starts at 0 like all biases
+            lead = torch.tensor([0.0] * (place.experts - 1) + [LEAD]).view(1, -1, 1, 1)
+        self.register_buffer("lead", lead, persistent=False)
+
+    def uniform_score(self) -> nn.Parameter:
+        """Make scores that give every expert the same weight, as published: 1/N each, [1, N, 1, 1|D]."""
+        return nn.Parameter(torch.full((1, self.place.experts, 1, self.cells), 1 / self.place.experts))
+
+    def scores(self, inputs: Inputs, own: Tensor | None, /) -> Tensor:
+        """Score the experts, [B|1, N, L|1, D|1]; arguments as of `weights`."""
+        raise NotImplementedError
+
+    def weights(self, inputs: Inputs, own: Tensor | None, /) -> Tensor:
+        """Weigh the experts by the softmax of their scores, see `Mixture.weights`."""
+        return self.softmax(self.scores(inputs, own), inputs.noise)
+
+    def softmax(self, scores: Tensor, noise: Tensor | None) -> Tensor:
+        """Turn scores into weights that sum to one over N; noise is added to the scores."""
+        if self.lead is not None:
+            scores = scores + self.lead
+        if noise is not None:
+            scores = scores + noise
+        return (scores / self.temperature).softmax(1)
+
+
+# The weighted sum, its terms one by one, and what is recorded of them.
+
+
+def weighted_sum(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Compute Σ_n α_n ⊙ (r_n ⊙ γ_n + β_n), one expert after another, so that the N terms never stand side by side.
+
+    Args:
+        standardised: r, [B, N, L, D].
+        weights: α, [B|1, N, L|1, D|1].
+        scale: γ, [N, 1, D].
+        shift: β, [N, 1, D].
+
+    Returns:
+        [B, L, D]. Elementwise work alone: it counts no FLOPs in the published arithmetic.
+
+    """
+    per_token: Tensor | None = None
+    if weights.shape[0] == 1 and weights.shape[2] == 1:  # shared by all tokens: the norm folds into the weights
+        scale, shift = ((weights * part).squeeze(0) for part in (scale, shift))
+    else:
+        per_token = weights.expand(*standardised.shape[:-1], -1)
+    if torch.compiler.is_compiling():  # which fuses by itself
+        return _sum_forward(standardised, per_token, scale, shift)
+    hidden: Tensor = _WeightedSum.apply(standardised, per_token, scale, shift)  # type: ignore[no-untyped-call]  # torch
+    return hidden
+
+
+def weigh(states: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
+    """Compute the terms α_n ⊙ r_n of states normalised before.
+
+    Args:
+        states: r, N times [B, L, D].
+        weights: α, [B|1, N, L|1, 1|H|D], each of H for D / H neighbouring dimensions.
+
+    Returns:
+        N times [B, L, D], of the states' type.
+
+    """
+    parts = [(state, part.to(state.dtype)) for state, part in zip(states, weights.unbind(1), strict=True)]
+    return [(split_width(state, part.shape[-1]) * part.unsqueeze(-1)).flatten(-2) for state, part in parts]
+
+
+def split_width(states: Tensor, groups: int) -> Tensor:
+    """Split the last dimension into H groups of neighbours, [..., D] → [..., H, D / H]."""
+    return states.view(*states.shape[:-1], groups, -1)
+
+
+def expand_groups(weights: Tensor, width: int) -> Tensor:
+    """Repeat weights of groups of dimensions for each dimension: [B|1, N, L|1, H] → [B|1, N, L|1, D]."""
+    groups = weights.shape[-1]
+    return weights if groups in (1, width) else weights.repeat_interleave(width // groups, -1)
+
+
+@torch.no_grad()
+def term_norms(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Measure the terms of `weighted_sum`: Euclidean norms over D, [B, N, L], detached."""
+    norms: Tensor = torch.linalg.vector_norm(weights * (standardised * scale + shift), dim=-1)
+    return norms
+
+
+@torch.no_grad()
+def stack_norms(terms: Sequence[Tensor]) -> Tensor:
+    """Measure terms, N times [B, L, D]: Euclidean norms over D, [B, N, L], detached."""
+    return torch.stack([torch.linalg.vector_norm(term, dim=-1) for term in terms], 1)
+
+
+@torch.no_grad()
+def share_norms(norms: Tensor, previous: Sequence[Tensor]) -> Tensor:
+    """Compute the contributions: each term's share in the sum of norms.
+
+    Args:
+        norms: Euclidean norms over D of the experts' terms, [B, N, L].
+        previous: the previous states' terms, P times [B, L, D].
+
+    Returns:
+        [B, N + P, L], detached.
+
+    """
+    if previous:
+        norms = torch.cat([norms, stack_norms(previous)], 1)
+    return norms / norms.sum(1, keepdim=True)
+
+
+# Attention for fewer products, where queries or keys are few.
+
+
+def single_head_attention(
+    own: Tensor, other: Tensor, query: nn.Linear, key: nn.Linear, values: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Attend by one head from own tokens to the other modality's: softmax_m((Q c + q) · K o_m / √D) v_m.
+
+    The fewer tokens go through both maps, the others through none: Kᵀ (Q c + q) · o or c · Qᵀ K o + q · K o, so that
+    2 min(L, M) tokens are mapped in place of L + M. A bias of the keys would shift all of a query's logits alike: it is
+    left out.
+
+    Args:
+        own: c, [B, L, D].
+        other: o, [B, M, D].
+        query: Q and q, D → D.
+        key: K, D → D.
+        values: v, [B, M, V].
+        mask: True at real tokens of `other`, [B, M]; None: all are real.
+
+    Returns:
+        [B, L, V]
+
+    """
+    attendable = mask.unsqueeze(1) if mask is not None else None
+    if own.shape[1] < other.shape[1]:
+        queries = F.linear(query(own), key.weight.t())
+        return F.scaled_dot_product_attention(queries, other, values, attn_mask=attendable)
+    keys = F.linear(other, key.weight)
+    bias = (keys @ query.bias).unsqueeze(1) / math.sqrt(own.shape[-1])
+    if attendable is not None:
+        bias = bias.masked_fill(~attendable, -torch.inf)
+    return F.scaled_dot_product_attention(own, F.linear(keys, query.weight.t()), values, attn_mask=bias)
+
+
+def skipped_map_flops(width: int, own: int, other: int) -> int:
+    """Count the FLOPs that `single_head_attention` avoids: mapping all L own and M other tokens costs more."""
+    return 2 * width * width * (own + other - 2 * min(own, other))
+
+
+def absorb_key_map(queries: Tensor, key: Tensor, heads: int) -> Tensor:
+    """Take queries through the key map in place of the keys: W_q c · W_k r = (W_kᵀ W_q c) · r, head by head.
+
+    Many keys of few queries thus cost no matrix product each.
+
+    Args:
+        queries: W_q c, [B, L, D].
+        key: W_k, [D, D].
+        heads: H, divides D.
+
+    Returns:
+        [B, H, L, D], over √(D / H): its products with unmapped keys are the logits.
+
+    """
+    split = split_width(queries, heads) / math.sqrt(queries.shape[-1] / heads)
+    return torch.einsum("blhk,hkd->bhld", split, key.view(heads, -1, key.shape[1]))
+
+
+# How `weighted_sum` is computed.
+
+
+def _sum_forward(standardised: Tensor, weights: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
+    """Sum up with weights of each token, [B, N, L, D|1], or with none."""
+    experts = standardised.unbind(1)
+    hidden = shift.sum(0) if weights is None else torch.addcmul(shift[0], experts[0], scale[0]) * weights[:, 0]
+    for number in range(0 if weights is None else 1, len(experts)):
+        if weights is None:
+            hidden = torch.addcmul(hidden, experts[number], scale[number])
+        else:
+            normed = torch.addcmul(shift[number], experts[number], scale[number])
+            hidden = torch.addcmul(hidden, normed, weights[:, number])
+    return hidden
+
+
+class _WeightedSum(torch.autograd.Function):
+    """`_sum_forward`, whose backward pass makes no term twice: autograd's own takes four times as long on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, standardised: Tensor, weights: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(standardised, weights, scale, shift)
+        return _sum_forward(standardised, weights, scale, shift)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        standardised, weights, scale, shift = ctx.saved_tensors
+        gradient, device = gradient.contiguous(), standardised.device.type
+        # where products are only counted, on the meta device, there is no autocast to leave
+        whole = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        with whole:
+            if weights is None:
+                return _of_shared(gradient, standardised, scale)
+            backward = _of_tokens if weights.shape[-1] == 1 else _of_dimensions
+            return backward(gradient, standardised, weights.to(gradient.dtype), scale, shift)
+
+
+def _of_shared(gradient: Tensor, standardised: Tensor, scale: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+    """Differentiate where scale and shift hold the weights, [N, 1, D]."""
+    of_experts, of_scale = torch.empty_like(standardised), torch.empty_like(scale)
+    term = torch.empty_like(gradient)
+    for number, expert in enumerate(standardised.unbind(1)):
+        of_scale[number, 0] = torch.mul(gradient, expert, out=term).sum((0, 1))
+        torch.mul(gradient, scale[number], out=of_experts[:, number])
+    return of_experts, None, of_scale, gradient.sum((0, 1)).expand_as(scale)
+
+
+def _of_tokens(
+    gradient: Tensor, standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Differentiate where a token has one weight for each expert, [B, N, L, 1]: sums are products with vectors."""
+    batch, experts, length, width = standardised.shape
+    flat, weighed = gradient.view(-1, width), weights.transpose(0, 1).reshape(experts, -1)  # [B · L, D], [N, B · L]
+    of_experts, of_scale = torch.empty_like(standardised), torch.empty_like(scale)
+    of_weights, term = shift.squeeze(1) @ flat.t(), torch.empty_like(gradient)
+    for number, expert in enumerate(standardised.unbind(1)):
+        rows = torch.mul(gradient, expert, out=term).view(-1, width)
+        of_weights[number].addmv_(rows, scale[number, 0])
+        of_scale[number, 0] = rows.t().mv(weighed[number])
+        torch.mul(gradient, scale[number], out=term)
+        torch.mul(term, weights[:, number], out=of_experts[:, number])
+    of_shift = (weighed @ flat).unsqueeze(1)
+    return of_experts, of_weights.view(experts, batch, length, 1).transpose(0, 1), of_scale, of_shift
+
+
+def _of_dimensions(
+    gradient: Tensor, standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Differentiate where a token has a weight for each expert and dimension, [B, N, L, D], as under noise."""
+    of_experts, of_weights = torch.empty_like(standardised), torch.empty_like(weights)
+    of_scale, of_shift = torch.empty_like(scale), torch.empty_like(shift)
+    term, normed = torch.empty_like(gradient), torch.empty_like(gradient)
+    for number, expert in enumerate(standardised.unbind(1)):
+        torch.mul(gradient, weights[:, number], out=term)
+        torch.mul(term, scale[number], out=of_experts[:, number])
+        of_shift[number, 0] = term.sum((0, 1))
+        of_scale[number, 0] = term.mul_(expert).sum((0, 1))
+        torch.addcmul(shift[number], expert, scale[number], out=normed)
+        torch.mul(gradient, normed, out=of_weights[:, number])
+    return of_experts, of_weights, of_scale, of_shift
