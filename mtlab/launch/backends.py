@@ -1,4 +1,4 @@
-"""The key `launcher`: where a study's runs are worked on, checked, and made ready."""
+"""The key `launcher` of a study: its settings, and the pool that it names."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from mtlab.studies.spec import Resources
 
 NAMES = ("local", "slurm")
-AT_ONCE = 16  #: jobs that the launcher keeps in a cluster's queue, unless told otherwise
+AT_ONCE = 16  #: default number of jobs at once on a cluster
 
-#: Options of sbatch that mtlab sets itself → what to say instead.
+#: Options of sbatch that mtlab sets itself → the setting to use instead.
 RESERVED_OPTIONS: Mapping[str, str] = {
     "partition": "launcher.partition",
     "account": "launcher.account",
@@ -105,7 +105,7 @@ def _checked(node: Mapping[str, Any]) -> Settings:
 
 
 def attempt_limit(settings: Settings, resources: Resources) -> float:
-    """Return the seconds after which the launcher itself ends an attempt: a cluster does that without it."""
+    """Return the seconds after which the launcher ends an attempt: infinite on a cluster, which does that itself."""
     return 3600 * (resources.hours or math.inf) if isinstance(settings, LocalSettings) else math.inf
 
 
@@ -116,7 +116,7 @@ def make_pool(
     *,
     at_once: int | None = None,
 ) -> Pool:
-    """Make ready where runs are worked on; a cluster is asked whether it would take them.
+    """Make the pool that executes runs; a cluster is asked whether it would accept them.
 
     Args:
         settings: which launcher, see `launcher_settings`.
@@ -125,7 +125,7 @@ def make_pool(
         at_once: runs at once, from the command line.
 
     Raises:
-        UserError: Slurm or submitit is not there, no job of this kind would ever start, or it would have another number
+        UserError: Slurm or submitit is missing, no job of this kind would ever start, or it would have another number
             of GPUs than of processes; the key is named.
 
     """
@@ -133,22 +133,22 @@ def make_pool(
     if isinstance(settings, LocalSettings):
         from mtlab.launch.local import LocalPool, default_workers, takes_gpu
 
-        cards = _cards() if any(map(takes_gpu, configs.values())) else ()
-        fitting = default_workers(configs, cards, resources.processes)
-        return LocalPool(at_once or settings.at_once or fitting, cards, command, resources.processes)
+        gpus = _visible_gpus() if any(map(takes_gpu, configs.values())) else ()
+        fitting = default_workers(configs, gpus, resources.processes)
+        return LocalPool(at_once or settings.at_once or fitting, gpus, command, resources.processes)
     from mtlab.launch.slurm.pool import SlurmPool
 
-    resources = _with_gpus(
+    resources = _request_gpus(
         settings, resources, [config["config"]["train"].get("device") for config in configs.values()]
     )
     cpus = max([resources.cpus, *(resources.processes * threads_of(config) for config in configs.values())])
     options = slurm_options(settings, resources)
-    _refuse_impossible(settings, resources, {**options, "cpus_per_task": cpus})
+    _check_job(settings, resources, {**options, "cpus_per_task": cpus})
     return SlurmPool(at_once or settings.at_once, options, resources.cpus, command, resources.processes)
 
 
 def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, Any]:
-    """Say in sbatch's words what each job asks for; what is not given is left to the cluster."""
+    """Return sbatch's options for each job; what is not given is left to the cluster."""
     return {
         "partition": settings.partition,
         "account": settings.account,
@@ -160,8 +160,8 @@ def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, An
     }
 
 
-def _with_gpus(settings: SlurmSettings, resources: Resources, devices: Sequence[str | None]) -> Resources:
-    """Ask for a GPU for each process where any run is on `cuda`; those on `auto` take what they are given."""
+def _request_gpus(settings: SlurmSettings, resources: Resources, devices: Sequence[str | None]) -> Resources:
+    """Request a GPU for each process where any run is on `cuda`; those on `auto` use what they are given."""
     gpus, processes = resources.gpus, resources.processes
     elsewhere = any(key.startswith(("gres", "gpus", "tres")) for key in settings.extra)
     named = any(str(device).startswith("cuda") for device in devices)
@@ -176,9 +176,9 @@ def _with_gpus(settings: SlurmSettings, resources: Resources, devices: Sequence[
     return resources
 
 
-def _refuse_impossible(settings: SlurmSettings, resources: Resources, options: Mapping[str, Any]) -> None:
+def _check_job(settings: SlurmSettings, resources: Resources, options: Mapping[str, Any]) -> None:
     from mtlab.launch.slurm.job import import_submitit
-    from mtlab.launch.slurm.queue import refuse_impossible
+    from mtlab.launch.slurm.queue import refuse_impossible_job
 
     import_submitit()
     asked = {
@@ -190,11 +190,11 @@ def _refuse_impossible(settings: SlurmSettings, resources: Resources, options: M
             if (value := getattr(resources, field.name)) not in (None, 0)
         },
     }
-    refuse_impossible(options, {key: None if value is None else str(value) for key, value in asked.items()})
+    refuse_impossible_job(options, {key: None if value is None else str(value) for key, value in asked.items()})
 
 
-def _cards() -> tuple[str, ...]:
-    """Return the GPUs of this machine as `CUDA_VISIBLE_DEVICES` names them; none if there is but one to take."""
+def _visible_gpus() -> tuple[str, ...]:
+    """Return the GPUs of this machine as `CUDA_VISIBLE_DEVICES` names them."""
     import os
 
     import torch

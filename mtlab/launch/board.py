@@ -1,4 +1,4 @@
-"""The state of a launch in memory: its jobs, and what a view is told of them."""
+"""The state of a launch in memory: its jobs, and the interfaces of what shows and what extends it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WAITING: frozenset[JobState] = frozenset({"queued", "pending", "running", "elsew
 
 @dataclass
 class Job:
-    """A run of the plan, as the launcher sees it."""
+    """A run of the plan, and the launcher's state of it."""
 
     id: str
     cell: str
@@ -41,22 +41,22 @@ class Job:
     parents: tuple[str, ...]
     directory: Path
     steps: int  #: optimiser steps in all
-    work: float  #: what it costs, in whatever unit the plan has for all runs
+    cost: float  #: FLOPs of the whole run; steps where they are unknown
     state: JobState = "queued"
-    attempt: int = 0  #: starts by this launcher
-    losses: int = 0  #: attempts that were killed
-    begun: int | None = None  #: when its last checkpoint of before this attempt was written, in ns; None: none
-    started: float = 0.0  #: when its last attempt began, on the monotonic clock
-    overdue: bool = False  #: was it asked to stop because its time was up?
-    unwanted: bool = False  #: was it asked to stop because nobody needs more of it? Its state is kept
-    deadline: float | None = None  #: when it is killed, having been asked to stop, on the monotonic clock
+    attempt: int = 0  #: number of the attempt, by this launcher
+    kills: int = 0  #: attempts that were killed
+    last_checkpoint: int | None = None  #: when it was written before this attempt, in ns; None: none
+    started_at: float = 0.0  #: start of the last attempt, on the monotonic clock
+    timed_out: bool = False  #: was it asked to stop because it reached its time limit?
+    pause_requested: bool = False  #: was it asked to stop because no more of it is needed?
+    kill_at: float | None = None  #: when it is killed after being asked to stop, on the monotonic clock
     failure: RunFailure | None = None
-    note: str = ""  #: why it is in this state, in a few words
-    before: Mapping[str, Any] | None = None  #: the `failure.json` of an earlier launch
+    note: str = ""  #: why it is in this state
+    previous_failure: Mapping[str, Any] | None = None  #: the `failure.json` of an earlier launch
 
     @property
     def name(self) -> str:
-        """As it is called in lines for the user."""
+        """Its name in lines for the user."""
         return f"{self.label} seed {self.seed}"
 
 
@@ -68,8 +68,8 @@ class Board:
     metric: str  #: the one that chooses checkpoints
     jobs: dict[str, Job]
     workers: int
-    message: str = ""  #: what goes on with the study as a whole: "stopping", …
-    halted: bool = False  #: is nothing more to be started?
+    message: str = ""  #: on the study as a whole: "stopping", …
+    halted: bool = False  #: no further runs are started
     counts: Counter[JobState] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -79,39 +79,38 @@ class Board:
         """Count the jobs by state."""
         self.counts = Counter(job.state for job in self.jobs.values())
 
-    def among(self, *states: JobState) -> list[Job]:
+    def in_state(self, *states: JobState) -> list[Job]:
         """Return the jobs in one of `states`, in plan order."""
         return [job for job in self.jobs.values() if job.state in states]
 
 
 @dataclass(frozen=True)
 class RunChanges:
-    """What is to change in a launch: see `RunSource`."""
+    """Changes to the runs of a launch: see `RunSource`."""
 
-    add: Sequence[
-        tuple[Mapping[str, Any], Mapping[str, Any]]
-    ] = ()  #: further runs: entry of `plan.json`, `config.json`
-    pause: Sequence[str] = ()  #: runs that need not go on; their state is kept
-    open: bool = False  #: may there be more to come?
+    #: further runs: entry of `plan.json`, `config.json`
+    add: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
+    pause: Sequence[str] = ()  #: runs to be stopped with a checkpoint
+    open: bool = False  #: more changes may follow
 
 
 class RunSource(Protocol):
-    """Where runs come from beside the plan: what a sweep asks for next depends on what came of the last."""
+    """Adds runs to a launch: the next trial of a sweep depends on the results of earlier ones."""
 
     def poll(self, board: Board) -> RunChanges:
-        """Say what is to change; called several times a second, and whenever a run ends."""
+        """Return the changes; called several times a second, and whenever a run ends."""
 
 
 class NoRunSource:
-    """A feed of nothing: the plan says it all."""
+    """Adds no runs to those of the plan."""
 
     def poll(self, board: Board) -> RunChanges:  # noqa: ARG002 - the protocol's
-        """Change nothing."""
+        """Return no changes."""
         return RunChanges()
 
 
 class LaunchView(Protocol):
-    """What shows a launch to the user: entered once, told of every change, and updated several times a second."""
+    """Shows a launch to the user: entered once, called at every change of state, and several times a second."""
 
     def __enter__(self) -> LaunchView: ...
 
@@ -120,7 +119,7 @@ class LaunchView(Protocol):
     ) -> None: ...
 
     def changed(self, job: Job) -> None:
-        """Take note that `job` has come into another state."""
+        """Show that the state of `job` has changed."""
 
     def update(self, board: Board) -> None:
         """Show the board; called about four times a second."""
@@ -143,7 +142,7 @@ class SilentView:
 
 
 def make_board(store: Store, plan: Mapping[str, Any], workers: int) -> Board:
-    """Make the board of a plan (`plan.json`): finished runs are done, all others are queued."""
+    """Make the board of a plan (`plan.json`): finished runs are done, all others queued."""
     runs: Sequence[Mapping[str, Any]] = plan["runs"]
     jobs = {run["id"]: make_job(store, run) for run in runs}
     return Board(plan["study"], plan["metrics"]["choose"], jobs, workers)
@@ -151,8 +150,8 @@ def make_board(store: Store, plan: Mapping[str, Any], workers: int) -> Board:
 
 def make_job(store: Store, run: Mapping[str, Any]) -> Job:
     """Make the job of one run, an entry of `plan.json`."""
-    cost, directory = run.get("cost") or {}, store.run(run["id"])
-    steps = int(cost.get("steps") or 1)
+    estimate, directory = run.get("cost") or {}, store.run(run["id"])
+    steps = int(estimate.get("steps") or 1)
     return Job(
         id=run["id"],
         cell=run["cell"],
@@ -161,7 +160,7 @@ def make_job(store: Store, run: Mapping[str, Any]) -> Job:
         parents=tuple(run["parents"]),
         directory=directory,
         steps=steps,
-        work=float(cost.get("flops") or steps),
+        cost=float(estimate.get("flops") or steps),
         state="done" if (directory / "result.json").exists() else "queued",
-        before=store.failure(run["id"]),
+        previous_failure=store.failure(run["id"]),
     )

@@ -1,4 +1,7 @@
-"""Why a worker ended, sorted by what follows from it: try again, stop the cell, or tell the user what to change."""
+"""Classify how a worker process ended, from its exit code, its `failure.json` and what a cluster says.
+
+The worker itself writes `failure.json` (`mtlab.training.failures`); a killed one cannot.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +48,14 @@ class RunFailure:
 
     @property
     def signature(self) -> tuple[str, str] | None:
-        """Type of an exception and where it was raised: the same in two cells, it is no fault of a cell."""
+        """Type and place of an exception: where two cells have the same, the cells are not its cause."""
         if self.kind not in ("bug", "input") or self.where is None:
             return None
         return (self.error.partition(":")[0] if self.kind == "bug" else self.kind), self.where
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunFailure:
-        """Read `failure.json`, as the worker wrote it; a kind that we do not know counts as a bug."""
+        """Read a worker's `failure.json`; an unknown kind counts as a bug."""
         kind: FailureKind = data["kind"] if data.get("kind") in ADVICE else "bug"
         error = " ".join(str(data.get("error", "")).split()) or "no message"
         return cls(kind, error, data.get("where"), int(data.get("attempt", 1)))
@@ -64,46 +67,48 @@ class RunFailure:
 
 @dataclass(frozen=True)
 class ExitStatus:
-    """How an attempt at a run ended, as seen from outside."""
+    """How an attempt at a run ended, as its pool saw it."""
 
-    code: int | None  #: exit code of its worker; −n if signal n ended it; None if nobody can tell
-    kind: FailureKind | None = None  #: where a cluster knows better than the code
-    cause: str = ""  #: what ended it, in a line, where the code does not say
-    log: str = "log.txt"  #: the file in the run directory that tells more
+    code: int | None  #: exit code of its worker; −n if signal n ended it; None if unknown
+    kind: FailureKind | None = None  #: where the cluster knows more than the code
+    cause: str = ""  #: in a line, where the code does not say it
+    log: str = "log.txt"  #: file in the run directory with the details
 
 
 def classify_exit(
-    end: ExitStatus, written: Mapping[str, Any] | None, finished: bool, attempt: int
+    status: ExitStatus, written: Mapping[str, Any] | None, finished: bool, attempt: int
 ) -> RunFailure | None:
-    """Judge how a worker ended.
+    """Return why a worker did not finish its run.
 
     Args:
-        end: how that looked from outside.
+        status: as its pool saw it.
         written: its `failure.json`.
         finished: is there a `result.json`?
         attempt: the number of the attempt.
 
     Returns:
-        None if the run is finished, or if another process works on it.
+        None if the run is finished, or if another worker holds it.
 
     """
-    code = end.code
+    code = status.code
     if finished or code == EXIT_LOCKED:
         return None
-    if end.kind is not None:
-        return RunFailure(end.kind, end.cause, "the queue" if end.kind == "input" else None, attempt)
+    if status.kind is not None:
+        return RunFailure(status.kind, status.cause, "the queue" if status.kind == "input" else None, attempt)
     if code in (EXIT_INPUT_ERROR, EXIT_FAILED) and written is not None:
         return RunFailure.from_json(written)
     if code == EXIT_INPUT_ERROR:
-        return RunFailure("input", f"the worker refused its input: see {end.log} in the run directory", None, attempt)
+        return RunFailure(
+            "input", f"the worker refused its input: see {status.log} in the run directory", None, attempt
+        )
     if code is None:
-        return RunFailure("killed", end.cause, None, attempt)
+        return RunFailure("killed", status.cause, None, attempt)
     if code in (0, 1, EXIT_FAILED):
-        return RunFailure("bug", f"the worker exited with {code} without a result: see {end.log}", None, attempt)
-    return RunFailure("killed", f"the worker was ended by {_cause(code)}", None, attempt)
+        return RunFailure("bug", f"the worker exited with {code} without a result: see {status.log}", None, attempt)
+    return RunFailure("killed", f"the worker was ended by {_describe_code(code)}", None, attempt)
 
 
-def _cause(code: int) -> str:
+def _describe_code(code: int) -> str:
     number = -code if code < 0 else code - 128 if code > 128 else 0
     try:
         return signal.Signals(number).name

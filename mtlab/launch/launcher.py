@@ -1,20 +1,19 @@
-"""The launcher: runs what a plan asks for and the store lacks, as many at once as its pool takes.
+"""The launcher: executes the unfinished runs of a plan, as many at once as its pool allows.
 
-Each run has a worker of its own (`mtlab train RUN_DIR`), started by a pool: this machine (`mtlab.launch.local`) or
-a cluster (`mtlab.launch.slurm.pool`). A lock protects it: several launchers, on one host or many, may work on one study
-at once. What is worked on by somebody else's worker is waited for; what that worker leaves unfinished is taken over.
+Each run has a worker process of its own (`mtlab train RUN_DIR`), started by a pool: on this machine
+(`mtlab.launch.local`) or on a cluster (`mtlab.launch.slurm.pool`). A lock protects each run, so that several launchers,
+on one host or many, may work on one study at once: a run that the worker of another launcher holds is waited for, and
+taken over if that worker leaves it unfinished.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import signal
 import socket
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,41 +34,30 @@ from mtlab.launch.board import (
 )
 from mtlab.launch.exit_status import ExitStatus, RunFailure, classify_exit
 from mtlab.launch.local import LocalPool, default_workers
+from mtlab.launch.policy import FailureTracker, LaunchPolicy
 from mtlab.launch.pool import Attempt, Pool
 from mtlab.processes import EXIT_LOCKED
-from mtlab.runs.lock import PATIENCE, LockWatch
+from mtlab.runs.lock import LockWatch
 from mtlab.runs.store import Store
 
-POLL = 0.25  #: seconds between looks at locks and updates of the view
+POLL = 0.25  #: seconds between checks of locks and workers, and updates of the view
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
-class LaunchPolicy:
-    """What follows from failures, and how patient the launcher is."""
-
-    retries: int = 2  #: further attempts at a run whose worker was killed
-    fail_fast: bool = False  #: the first failure stops the study
-    keep_going: bool = False  #: no failure stops more than its own run and its descendants
-    grace: float = 60.0  #: seconds that workers have to stop before they are killed
-    limit: float = math.inf  #: seconds that one attempt at a run may take
-    patience: float = PATIENCE  #: seconds without a beat after which a lock from elsewhere is stale
-
-
-@dataclass(frozen=True)
 class LaunchOutcome:
-    """How a launch ended: every run of the plan is in one of these."""
+    """How a launch ended; every run of the plan is in one of these."""
 
     done: tuple[str, ...]
     failed: Mapping[str, RunFailure]
-    blocked: tuple[str, ...]  #: they wait for a run that failed
+    blocked: tuple[str, ...]  #: a run that they start from failed
     skipped: tuple[str, ...]  #: not started, or stopped, because of a failure elsewhere in the study, or of a signal
     interrupted: bool
-    message: str = ""  #: why the study was stopped, "" if it was not
+    message: str = ""  #: why the launch was stopped, "" if it was not
 
     @property
     def exit_code(self) -> int:
-        """0 done; 1 some run is not; 130 interrupted."""
+        """0: all runs are done; 1: some are not; 130: interrupted."""
         if self.interrupted:
             return 130
         return 1 if self.failed or self.blocked or self.skipped else 0
@@ -83,31 +71,33 @@ def launch(
     pool: Pool | None = None,
     policy: LaunchPolicy | None = None,
     view: LaunchView | None = None,
-    feed: RunSource | None = None,
+    source: RunSource | None = None,
 ) -> LaunchOutcome:
-    """Run what is missing of a plan, and return when nothing more can be done.
+    """Execute the unfinished runs of a plan, and return when nothing more can be done.
 
     Args:
-        store: where the runs lie.
+        store: the run store.
         plan: the content of `plan.json`.
         configs: run id → content of its `config.json`.
-        pool: where runs are worked on; by default this machine, with a worker for every CPU.
-        policy: what follows from failures.
-        view: what shows it; by default nothing does.
-        feed: where further runs come from while this goes on; by default from nowhere.
+        pool: where runs are executed; by default on this machine, with a worker for every CPU.
+        policy: retries, time limits and what stops the launch.
+        view: shows the progress; by default nothing does.
+        source: adds and pauses runs during the launch; by default nothing does.
 
     Raises:
-        UserError: the store cannot be written, or a run is there under another configuration.
+        UserError: the store cannot be written, or a run has another configuration there.
 
     """
     pool = pool or LocalPool(default_workers(configs))
     board = make_board(store, plan, pool.at_once)
-    launch = _Launch(store, configs, board, pool, policy or LaunchPolicy(), view or SilentView(), feed or NoRunSource())
+    launch = _Launch(
+        store, configs, board, pool, policy or LaunchPolicy(), view or SilentView(), source or NoRunSource()
+    )
     return asyncio.run(launch.run())
 
 
 class _Launch:
-    """One call of `launch`."""
+    """The state of one call of `launch`."""
 
     def __init__(
         self,
@@ -117,7 +107,7 @@ class _Launch:
         pool: Pool,
         policy: LaunchPolicy,
         view: LaunchView,
-        feed: RunSource,
+        source: RunSource,
     ) -> None:
         self.store = store
         self.configs = dict(configs)
@@ -125,226 +115,211 @@ class _Launch:
         self.pool = pool
         self.policy = policy
         self.view = view
-        self.feed = feed
+        self.source = source
+        self.failures = FailureTracker(policy)
         self.running: dict[asyncio.Task[ExitStatus], Job] = {}
         self.attempts: dict[str, Attempt] = {}
         self.watches: dict[str, LockWatch] = {}
-        self.signatures: dict[tuple[str, str], set[str]] = defaultdict(set)
-        self.closed: dict[str, str] = {}  #: cells of which no further seed is started, and why
         self.signals = 0
         self.aborted = False  #: stop at once, running workers included
 
     async def run(self) -> LaunchOutcome:
-        heard = self._listen()
+        handled = self._handle_signals()
         self._log("launch", runs=len(self.board.jobs), done=self.board.counts["done"], workers=self.board.workers)
         try:
             with self.view:
                 async with self.pool:
                     try:
                         while await self._advance():
-                            await self._tick()
+                            await self._sleep()
                     finally:
                         await self._stop()
                         self.view.update(self.board)
         finally:
-            for number in heard:
+            for number in handled:
                 asyncio.get_running_loop().remove_signal_handler(number)
         outcome = self._outcome()
         self._log("end", **{state: count for state, count in self.board.counts.items() if count})
         return outcome
 
-    # One round
+    # One iteration
 
     async def _advance(self) -> bool:
-        """Take in what has happened and start what can be; False when nothing is left to wait for."""
+        """Process what has happened and start what can be; return False when nothing is left to wait for."""
         for task in [task for task in self.running if task.done()]:
-            self._ended(self.running.pop(task), task.result())
+            self._finish(self.running.pop(task), task.result())
         if self.signals or self.aborted:
             return False
-        for job in self.board.among("elsewhere"):
-            self._look(job)
-        more = self._turn()
-        self._follow()
-        self._expire()
+        for job in self.board.in_state("elsewhere"):
+            self._check_elsewhere(job)
+        more = self._poll_source()
+        self._update_pending()
+        self._enforce_limits()
         self._skip()
         self._block()
-        for job in self.board.among("queued"):
+        for job in self.board.in_state("queued"):
             if len(self.running) >= self.board.workers:
                 break
-            if all(self._done(parent) for parent in job.parents):
+            if self._parents_done(job):
                 await self._start(job)
         self.view.update(self.board)
-        return bool(more or self.running or self.board.counts["elsewhere"] or self._startable())
+        startable = any(map(self._parents_done, self.board.in_state("queued")))
+        return bool(more or self.running or self.board.counts["elsewhere"] or startable)
 
-    def _turn(self) -> bool:
-        """Ask the feed what is to change; tell whether it may have more later."""
-        turn = self.feed.poll(self.board)
-        for run, config in turn.add:
+    def _poll_source(self) -> bool:
+        """Add and pause runs as the source asks; return whether it may add more later."""
+        changes = self.source.poll(self.board)
+        for run, config in changes.add:
             job = self.board.jobs.get(run["id"])
             if job is None:
                 self.board.jobs[run["id"]] = make_job(self.store, run)
                 self.configs[run["id"]] = config
             elif job.state == "paused":
-                job.unwanted = False
-                self._become(job, "queued", "asked for again")
-        for job in [self.board.jobs[run] for run in turn.pause]:
+                job.pause_requested = False
+                self._set_state(job, "queued", "resumed")
+        for job in [self.board.jobs[run] for run in changes.pause]:
             if job.state == "queued":
-                self._become(job, "paused")
-            elif job.state in ("pending", "running") and not job.unwanted:
-                job.unwanted = True
-                self._ask_to_stop(job)
+                self._set_state(job, "paused")
+            elif job.state in ("pending", "running") and not job.pause_requested:
+                job.pause_requested = True
+                self._request_stop(job)
         self.board.recount()
-        return turn.open and not self.board.halted
+        return changes.open and not self.board.halted
 
-    def _startable(self) -> bool:
-        return any(all(self._done(parent) for parent in job.parents) for job in self.board.among("queued"))
-
-    async def _tick(self) -> None:
+    async def _sleep(self) -> None:
+        """Sleep until a worker ends, or `POLL` seconds."""
         pending = [task for task in self.running if not task.done()]
         if pending:
             await asyncio.wait(pending, timeout=POLL, return_when=asyncio.FIRST_COMPLETED)
         else:
             await asyncio.sleep(POLL)
 
-    def _done(self, run: str) -> bool:
+    def _parents_done(self, job: Job) -> bool:
+        return all(map(self._is_done, job.parents))
+
+    def _is_done(self, run: str) -> bool:
         job = self.board.jobs.get(run)
         return job.state == "done" if job is not None else self.store.state(run) == "done"
 
     # Starting
 
     async def _start(self, job: Job) -> None:
-        """Start a run, unless another has finished it or works on it."""
+        """Start a run, unless it is finished or held by another worker."""
         watch = self.watches.setdefault(job.id, LockWatch(job.directory, self.policy.patience))
-        seen = watch.look()
+        lock = watch.look()
         if (job.directory / "result.json").exists():
-            self._become(job, "done", "elsewhere")
-        elif seen in ("live", "unsure"):
+            self._set_state(job, "done", "elsewhere")
+        elif lock in ("live", "unsure"):
             attempt = self.pool.adopt(job.directory)
             if attempt is None:
-                self._become(job, "elsewhere", str(watch.holder or "somebody"))
+                self._set_state(job, "elsewhere", str(watch.holder or "another launcher"))
             else:
                 self._begin(job, attempt)
-        elif seen == "free" or watch.clear():
+        elif lock == "free" or watch.clear():
             self.store.create_run(job.id, self.configs[job.id])
             self._begin(job, await self.pool.start(job.directory, self.configs[job.id]))
 
     def _begin(self, job: Job, attempt: Attempt) -> None:
         job.attempt += 1
-        job.started, job.overdue, job.deadline = time.monotonic(), False, None
-        job.begun = _last_checkpoint(job)
+        job.started_at, job.timed_out, job.kill_at = time.monotonic(), False, None
+        job.last_checkpoint = _checkpoint_time(job)
         self.attempts[job.id] = attempt
         self.running[asyncio.create_task(attempt.wait())] = job
-        self._become(job, "pending" if attempt.pending else "running")
+        self._set_state(job, "pending" if attempt.pending else "running")
 
-    def _follow(self) -> None:
-        """Tell which of the runs that waited for a place have one by now, and which have lost it again."""
+    def _update_pending(self) -> None:
+        """Update which runs wait in the queue of a cluster."""
         for job in self.running.values():
             state: JobState = "pending" if self.attempts[job.id].pending else "running"
             if job.state != state:
-                self._become(job, state, "pre-empted" if state == "pending" else "")
+                self._set_state(job, state, "pre-empted" if state == "pending" else "")
 
-    def _look(self, job: Job) -> None:
-        """Look after a run that somebody else works on."""
+    def _check_elsewhere(self, job: Job) -> None:
+        """Check a run that the worker of another launcher holds."""
         if self.watches[job.id].look() in ("live", "unsure"):
             return
         if (job.directory / "result.json").exists():
-            self._become(job, "done", "elsewhere")
+            self._set_state(job, "done", "elsewhere")
             return
         failure = self.store.failure(job.id)
-        if failure is not None and failure != job.before:
-            self._failed(job, RunFailure.from_json(failure))
+        if failure is not None and failure != job.previous_failure:
+            self._fail(job, RunFailure.from_json(failure))
         else:
-            self._become(job, "queued", "left unfinished by another worker")
+            self._set_state(job, "queued", "left unfinished by another worker")
 
     # Ending
 
-    def _expire(self) -> None:
-        """Stop workers whose time is up, and kill those that were asked to stop and do not listen."""
+    def _enforce_limits(self) -> None:
+        """Stop workers that have used up their time, and kill those that have not stopped within the grace period."""
         now = time.monotonic()
         for job in self.running.values():
-            if now - job.started > self.policy.limit and job.deadline is None:
-                job.overdue = True
-                self._ask_to_stop(job)
-            elif job.deadline is not None and now > job.deadline:
+            if now - job.started_at > self.policy.limit and job.kill_at is None:
+                job.timed_out = True
+                self._request_stop(job)
+            elif job.kill_at is not None and now > job.kill_at:
                 self.attempts[job.id].stop(force=True)
 
-    def _ask_to_stop(self, job: Job) -> None:
-        """Stop a worker politely, so that it keeps its state."""
-        job.deadline = time.monotonic() + self.policy.grace
+    def _request_stop(self, job: Job) -> None:
+        """Ask a worker to write a checkpoint and end."""
+        job.kill_at = time.monotonic() + self.policy.grace
         self.attempts[job.id].stop()
 
-    def _ended(self, job: Job, end: ExitStatus) -> None:
-        """Judge how a worker ended, and what follows."""
-        if job.state == "pending" and end.code is not None:
-            self._become(job, "running")  # it began and ended between two looks
+    def _finish(self, job: Job, status: ExitStatus) -> None:
+        """Set the state of a run whose worker has ended."""
+        if job.state == "pending" and status.code is not None:
+            self._set_state(job, "running")  # it began and ended between two checks
         details = self.attempts.pop(job.id).details
-        finished, code = (job.directory / "result.json").exists(), end.code
-        failure = classify_exit(end, self.store.failure(job.id), finished, job.attempt)
-        if failure is not None and failure.kind == "killed" and job.overdue:
+        finished, code = (job.directory / "result.json").exists(), status.code
+        failure = classify_exit(status, self.store.failure(job.id), finished, job.attempt)
+        if failure is not None and failure.kind == "killed" and job.timed_out:
             failure = RunFailure("timeout", f"not finished after {self.policy.limit / 3600:g} hours", None, job.attempt)
         kind = failure.kind if failure else None
         self._log("exit", run=job.id, attempt=job.attempt, code=code, kind=kind, **details)
         if finished:
-            self._become(job, "done")
+            self._set_state(job, "done")
         elif code == EXIT_LOCKED:
             job.attempt -= 1
-            self._become(job, "elsewhere", "another worker was faster")
+            self._set_state(job, "elsewhere", "another worker was faster")
         elif self.signals or self.aborted:
-            self._become(job, "stopped")
-        elif job.unwanted and (failure is None or failure.kind == "killed"):
-            self._become(job, "paused")
-        elif failure is not None and self._goes_on(job, failure):
-            self._become(job, "queued", f"{failure.error}; attempt {job.attempt + 1} follows")
+            self._set_state(job, "stopped")
+        elif job.pause_requested and (failure is None or failure.kind == "killed"):
+            self._set_state(job, "paused")
         elif failure is not None:
-            self._failed(job, failure)
+            progressed = _checkpoint_time(job) != job.last_checkpoint
+            if self.failures.allows_retry(job, failure, progressed=progressed):
+                self._set_state(job, "queued", f"{failure.error}; attempt {job.attempt + 1} follows")
+            else:
+                self._fail(job, failure)
 
-    def _goes_on(self, job: Job, failure: RunFailure) -> bool:
-        """Is there to be another attempt? For the killed as often as allowed; after its time as long as it gets on."""
-        if failure.kind == "killed":
-            job.losses += 1
-            return job.losses <= self.policy.retries
-        return failure.kind == "timeout" and not job.overdue and _last_checkpoint(job) != job.begun
-
-    def _failed(self, job: Job, failure: RunFailure) -> None:
+    def _fail(self, job: Job, failure: RunFailure) -> None:
         job.failure = failure
-        self._become(job, "failed", failure.error)
-        if self.policy.fail_fast:
-            self.aborted = True
-            self._halt(f"stopped at the first failure: {job.name}")
-            return
-        if self.policy.keep_going:
-            return
-        if failure.stops_cell:
-            self.closed[job.cell] = f"seed {job.seed} failed: {failure}"
-        if failure.signature is not None:
-            cells = self.signatures[failure.signature]
-            cells.add(job.cell)
-            if len(cells) > 1:
-                self._halt(f"stopped: the same failure in two cells, {failure.error} ({failure.where})")
-
-    def _halt(self, message: str) -> None:
-        self.board.halted, self.board.message = True, message
-        self._log("halt", why=message)
+        self._set_state(job, "failed", failure.error)
+        message = self.failures.record(job, failure)
+        if message is not None:
+            self.aborted = self.aborted or self.policy.fail_fast
+            self.board.halted, self.board.message = True, message
+            self._log("halt", why=message)
 
     def _skip(self) -> None:
-        """Give up what is not to be started any more, be it for the first time or again."""
-        for job in self.board.among("queued"):
-            if self.board.halted or job.cell in self.closed:
-                self._become(job, "skipped", self.closed.get(job.cell, "the study was stopped"))
+        """Skip queued runs that are not to be started any more, be it for the first time or again."""
+        closed = self.failures.closed_cells
+        for job in self.board.in_state("queued"):
+            if self.board.halted or job.cell in closed:
+                self._set_state(job, "skipped", closed.get(job.cell, "the study was stopped"))
 
     def _block(self) -> None:
-        """Block what waits for a run that will not finish."""
-        lost = {job.id for job in self.board.among("failed", "blocked", "skipped")}
-        for job in self.board.among("queued"):
+        """Block queued runs whose parents will not finish."""
+        lost = {job.id for job in self.board.in_state("failed", "blocked", "skipped")}
+        for job in self.board.in_state("queued"):
             missing = [
-                run for run in job.parents if run in lost or (run not in self.board.jobs and not self._done(run))
+                run for run in job.parents if run in lost or (run not in self.board.jobs and not self._is_done(run))
             ]
             if missing:
                 lost.add(job.id)
-                self._become(job, "blocked", f"waits for {', '.join(missing)}")
+                self._set_state(job, "blocked", f"waits for {', '.join(missing)}")
 
     async def _stop(self) -> None:
-        """Stop all workers: politely, then, at the end of patience or at a second signal, by force."""
+        """Stop all workers: with a checkpoint, then, after the grace period or a second signal, by force."""
         for attempt in self.attempts.values():
             attempt.stop()
         if self.running:
@@ -352,19 +327,19 @@ class _Launch:
         asked, deadline = self.signals, time.monotonic() + self.policy.grace
         while any(not task.done() for task in self.running):
             self.view.update(self.board)
-            await self._tick()
+            await self._sleep()
             if self.signals > max(asked, 1) or time.monotonic() > deadline:
                 for attempt in self.attempts.values():
                     attempt.stop(force=True)
         for task, job in list(self.running.items()):
-            self._ended(job, task.result())
+            self._finish(job, task.result())
         self.running.clear()
-        for job in self.board.among(*WAITING):
-            self._become(job, "skipped", self.board.message or "the launcher was stopped")
+        for job in self.board.in_state(*WAITING):
+            self._set_state(job, "skipped", self.board.message or "the launcher was stopped")
 
-    # Telling
+    # Reporting
 
-    def _become(self, job: Job, state: JobState, note: str = "") -> None:
+    def _set_state(self, job: Job, state: JobState, note: str = "") -> None:
         job.state, job.note = state, note
         self.board.recount()
         attempt = self.attempts.get(job.id)
@@ -377,30 +352,30 @@ class _Launch:
         who = {"host": socket.gethostname(), "launcher": os.getpid()}
         self.store.log_launch(self.board.study, {"time": now, **who, "event": event, **details})
 
-    def _listen(self) -> list[signal.Signals]:
-        """Take signals, where they can be taken: in the main thread, and unless the user has them ignored (nohup)."""
+    def _handle_signals(self) -> list[signal.Signals]:
+        """Install signal handlers: only in the main thread, and not for signals that the user has ignored (nohup)."""
         if threading.current_thread() is not threading.main_thread():
             return []
-        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        for number in heard:
+        handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in handled:
             asyncio.get_running_loop().add_signal_handler(number, self._interrupt)
-        return heard
+        return handled
 
     def _interrupt(self) -> None:
         self.signals += 1
 
     def _outcome(self) -> LaunchOutcome:
-        ids = {state: tuple(job.id for job in self.board.among(state)) for state in ("done", "blocked")}
+        ids = {state: tuple(job.id for job in self.board.in_state(state)) for state in ("done", "blocked")}
         return LaunchOutcome(
             done=ids["done"],
-            failed={job.id: job.failure for job in self.board.among("failed") if job.failure is not None},
+            failed={job.id: job.failure for job in self.board.in_state("failed") if job.failure is not None},
             blocked=ids["blocked"],
-            skipped=tuple(job.id for job in self.board.among("skipped", "stopped")),
+            skipped=tuple(job.id for job in self.board.in_state("skipped", "stopped")),
             interrupted=self.signals > 0,
             message=self.board.message,
         )
 
 
-def _last_checkpoint(job: Job) -> int | None:
-    """Tell when the checkpoint that the run goes on from was written, in ns; None if there is none."""
+def _checkpoint_time(job: Job) -> int | None:
+    """Return when the checkpoint that the run resumes from was written, in ns; None if there is none."""
     return files.modified_ns(job.directory / "checkpoints" / "last.safetensors")

@@ -1,4 +1,4 @@
-"""What the user sees while a study runs: one live view of all runs on a terminal, plain lines anywhere else."""
+"""Views of a running study: redrawn in place on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
 
-HEARTBEAT = 10.0  #: seconds between plain lines that say how far all is
-BURST = 20  #: plain lines about single runs that may be printed between two of them; failures are always told
-TELLING = frozenset({"running", "done", "failed", "blocked"})
+HEARTBEAT = 10.0  #: seconds between plain lines on the progress
+BURST = 20  #: plain lines on single runs between two of them; failures are always printed
+ANNOUNCED = frozenset({"running", "done", "failed", "blocked"})
 
 
 def make_view(stream: TextIO | None = None) -> LaunchView:
@@ -33,14 +33,14 @@ def make_view(stream: TextIO | None = None) -> LaunchView:
 
 
 def format_counts(board: Board) -> str:
-    """Say how many runs are in which state; the first three always, the others if there are any."""
+    """Format the number of runs by state; the first three always, the others if there are any."""
     words = {"elsewhere": "running elsewhere", "pending": "in the queue"}
     shown = [state for state in ORDER if board.counts[state] or state in ("done", "running", "queued")]
     return ", ".join(f"{board.counts[state]} {words.get(state, state)}" for state in shown)
 
 
 def describe_job(job: Job) -> str:
-    """Say what has become of a job, in one line."""
+    """Describe the state of a job in one line."""
     line = f"{job.state:<8} {job.name}"
     if job.state == "running":
         return f"started  {job.name}" + (f" (attempt {job.attempt})" if job.attempt > 1 else "")
@@ -50,12 +50,12 @@ def describe_job(job: Job) -> str:
 
 
 class PlainView:
-    """Plain lines for pipes and files: what starts, ends and fails, and every ten seconds how far all is.
+    """Plain lines for pipes and files: what starts, ends and fails, and every ten seconds the progress.
 
     Args:
-        stream: where they go.
-        heartbeat: seconds between two lines about the whole.
-        burst: lines about single runs between two of them.
+        stream: the output.
+        heartbeat: seconds between two lines on the progress.
+        burst: lines on single runs between two of them.
 
     """
 
@@ -65,8 +65,8 @@ class PlainView:
         self.burst = burst
         self.progress = LaunchProgress()
         self._last: float | None = None
-        self._said: deque[str] = deque()
-        self._quiet = 0
+        self._printed: deque[str] = deque()
+        self._dropped = 0
         self._message = ""
 
     def __enter__(self) -> PlainView:
@@ -78,18 +78,18 @@ class PlainView:
         pass
 
     def changed(self, job: Job) -> None:
-        """Print a line, unless there were too many lately; failures are always told."""
-        if job.state not in TELLING and not job.note:
+        """Print a line, unless there were too many lately; failures are always printed."""
+        if job.state not in ANNOUNCED and not job.note:
             return
-        if job.state != "failed" and len(self._said) >= self.burst:
-            self._quiet += 1
+        if job.state != "failed" and len(self._printed) >= self.burst:
+            self._dropped += 1
             return
         line = describe_job(job)
-        self._said.append(line)
+        self._printed.append(line)
         self._print(line)
 
     def update(self, board: Board) -> None:
-        """Print how far all is, if it is time to."""
+        """Print the progress, if it is time to."""
         if board.message and board.message != self._message:
             self._message = board.message
             self._print(board.message)
@@ -101,18 +101,18 @@ class PlainView:
         elif now - self._last >= self.heartbeat:
             self._last = now
             self._print(self._summary(board))
-            self._said.clear()
+            self._printed.clear()
 
     def _summary(self, board: Board) -> str:
         readings = self.progress.read(board)
         parts = [f"{board.study}: {format_counts(board)}"]
-        if self._quiet:
-            parts.append(f"{self._quiet} lines left out (see launch.jsonl)")
-            self._quiet = 0
+        if self._dropped:
+            parts.append(f"{self._dropped} lines left out (see launch.jsonl)")
+            self._dropped = 0
         left = self.progress.seconds_left(board)
         if left is not None:
             parts.append(f"about {format_duration(left)} left")
-        running = board.among("running")
+        running = board.in_state("running")
         parts += [_short(job, readings[job.id], board.metric) for job in running[:4]]
         if len(running) > 4:
             parts.append(f"and {len(running) - 4} more")
@@ -128,11 +128,11 @@ def _short(job: Job, reading: RunProgress, metric: str) -> str:
 
 
 class LiveView:
-    """One view of the whole study on a terminal, redrawn in place; failures scroll by above it.
+    """A view of the whole study, redrawn in place on a terminal; failures are printed above it.
 
     Args:
         console: the terminal.
-        every: seconds between two drawings.
+        every: seconds between two refreshes.
 
     """
 
@@ -158,35 +158,35 @@ class LiveView:
         self._screen.__exit__(kind, error, trace)
 
     def changed(self, job: Job) -> None:
-        """Print failures and retries above the view; everything else is seen in it."""
+        """Print failures and retries above the view; everything else is in it."""
         retried = job.state == "queued" and job.attempt
         if job.state == "failed" or retried:
             self.console.print(describe_job(job), style="red" if job.state == "failed" else "yellow", markup=False)
 
     def update(self, board: Board) -> None:
-        """Draw again, if it is time to."""
+        """Refresh, if it is time to."""
         now = time.monotonic()
         if self._last is None or now - self._last >= self.every or self._board is None:
             self._last, self._board = now, board
             self._screen.update(self.render(board), refresh=True)
 
     def render(self, board: Board) -> Group:
-        """Draw the board: a bar for the whole, then a line for each run that goes on."""
+        """Draw the board: a bar for the whole, then a line for each running run."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
         readings = self.progress.read(board)
-        total = sum(job.work for job in board.jobs.values()) or 1.0
-        done = sum(job.work * self.progress.share(job) for job in board.jobs.values())
+        total = sum(job.cost for job in board.jobs.values()) or 1.0
+        done = sum(job.cost * self.progress.fraction_done(job) for job in board.jobs.values())
         whole = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=total, completed=done, width=30)
         left = self.progress.seconds_left(board)
-        remaining = f"about {format_duration(left)} left" if left and board.among("running", "elsewhere") else ""
+        remaining = f"about {format_duration(left)} left" if left and board.in_state("running", "elsewhere") else ""
         whole.add_row(Text(board.study, style="bold"), bar, Text(format_counts(board)), Text(remaining, style="cyan"))
         parts: list[Table | Text] = [whole]
-        running = board.among("running", "elsewhere")
+        running = board.in_state("running", "elsewhere")
         if running:
             parts.append(self._lines(board, running[: max(3, self.console.height - 6)], readings))
         if len(running) > max(3, self.console.height - 6):

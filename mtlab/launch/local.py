@@ -1,4 +1,4 @@
-"""Runs on this machine: a process each, in a process group of its own, stopped politely or by force; a GPU each."""
+"""Executes runs on this machine: a process group for each, and a GPU where it takes one."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def takes_gpu(config: Mapping[str, Any]) -> bool:
-    """Does a run (its `config.json`) take whatever GPU it is given?"""
+    """Does a run (its `config.json`) use the GPU that it is given?"""
     return config["config"]["train"].get("device", "cpu") in ("auto", "cuda")
 
 
-def default_workers(configs: Mapping[str, Mapping[str, Any]], cards: Sequence[str] = (), processes: int = 1) -> int:
-    """As many workers as there are CPUs for their threads; where runs take GPUs, no more than there are.
+def default_workers(configs: Mapping[str, Mapping[str, Any]], gpus: Sequence[str] = (), processes: int = 1) -> int:
+    """Return as many workers as there are CPUs for their threads; where runs use GPUs, no more than there are.
 
     Args:
         configs: run id → content of its `config.json`.
-        cards: the GPUs.
+        gpus: the GPUs of this machine.
         processes: of each run, each with its threads and GPU.
 
     """
     fitting = max(1, usable_cpus() // (processes * max((threads_of(config) for config in configs.values()), default=1)))
-    takes = cards and any(map(takes_gpu, configs.values()))
-    return max(1, min(fitting, len(cards) // processes)) if takes else fitting
+    uses_gpus = gpus and any(map(takes_gpu, configs.values()))
+    return max(1, min(fitting, len(gpus) // processes)) if uses_gpus else fitting
 
 
 class LocalPool:
@@ -52,20 +52,20 @@ class LocalPool:
 
     Args:
         at_once: worker processes at once.
-        cards: the GPUs, as `CUDA_VISIBLE_DEVICES` names them: each run that takes one gets the one with the fewest.
-        command: how to start a worker.
-        each: GPUs of a run that takes any, one for each of its processes.
+        gpus: as `CUDA_VISIBLE_DEVICES` names them; a run gets those with the fewest runs.
+        command: the command line of a worker.
+        gpus_per_run: one for each of its processes.
 
     """
 
     def __init__(
-        self, at_once: int, cards: Sequence[str] = (), command: Command = worker_command, each: int = 1
+        self, at_once: int, gpus: Sequence[str] = (), command: Command = worker_command, gpus_per_run: int = 1
     ) -> None:
         self.at_once = at_once
-        self.cards = tuple(cards)
+        self.gpus = tuple(gpus)
         self.command = command
-        self.each = each
-        self._taken: Counter[str] = Counter()
+        self.gpus_per_run = gpus_per_run
+        self._load: Counter[str] = Counter()  #: runs by GPU
 
     async def __aenter__(self) -> LocalPool:
         return self
@@ -76,17 +76,17 @@ class LocalPool:
         pass
 
     async def start(self, run: Path, config: Mapping[str, Any]) -> Attempt:
-        """Start a worker; see `Pool.start`. It ends if this process does, see `RunLock`."""
+        """Start a worker; see `Pool.start`. It ends when this process does, see `RunLock`."""
         variables = {**worker_environment(threads_of(config)), LAUNCHER: str(os.getpid())}
-        cards = sorted(self.cards, key=self._taken.__getitem__)[: self.each] if takes_gpu(config) else []
-        if cards:
-            variables[VISIBLE_DEVICES] = ",".join(cards)
+        gpus = sorted(self.gpus, key=self._load.__getitem__)[: self.gpus_per_run] if takes_gpu(config) else []
+        if gpus:
+            variables[VISIBLE_DEVICES] = ",".join(gpus)
         process = await start_process(self.command(run), run, variables)
-        self._taken.update(cards)
-        return _Worker(process, cards, self._taken)
+        self._load.update(gpus)
+        return _Worker(process, gpus, self._load)
 
     def adopt(self, run: Path) -> Attempt | None:  # noqa: ARG002 - the protocol's
-        """Adopt nothing: workers end with their launcher."""
+        """Return None: workers end with their launcher."""
         return None
 
 
@@ -95,33 +95,33 @@ class _Worker:
 
     pending = False
 
-    def __init__(self, process: asyncio.subprocess.Process, cards: Sequence[str], taken: Counter[str]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, gpus: Sequence[str], load: Counter[str]) -> None:
         self.process = process
-        self.cards = tuple(cards)
-        self._taken = taken
+        self.gpus = tuple(gpus)
+        self._load = load
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """Its pid, and its GPU, or GPUs, if it was given any."""
-        return {"pid": self.process.pid} | ({"card": ",".join(self.cards)} if self.cards else {})
+        """Its pid, and its GPUs if it has any."""
+        return {"pid": self.process.pid} | ({"gpu": ",".join(self.gpus)} if self.gpus else {})
 
     async def wait(self) -> ExitStatus:
         """Wait for its end."""
         code = await self.process.wait()
-        self._taken.subtract(self.cards)
+        self._load.subtract(self.gpus)
         return ExitStatus(code)
 
     def stop(self, *, force: bool = False) -> None:
-        """Send SIGTERM, or SIGKILL, to it and everything that it started."""
+        """Send SIGTERM, or SIGKILL, to its process group."""
         if self.process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL if force else signal.SIGTERM)
 
 
 async def start_process(command: Sequence[str], run: Path, variables: Mapping[str, str]) -> asyncio.subprocess.Process:
-    """Start a worker; what it prints is appended to `log.txt` of the run.
+    """Start a worker whose output is appended to `log.txt` of the run.
 
-    The worker leads a session of its own: Ctrl-C in the terminal reaches the launcher alone, which passes it on.
+    The worker leads a session of its own: Ctrl-C in the terminal reaches only the launcher, which passes it on.
     """
     path = run / "log.txt"
     with files.explain_disk_errors(path):

@@ -1,4 +1,4 @@
-"""Where runs are worked on: what the launcher asks of a machine or a cluster, and nothing of how it is done there."""
+"""The interface of a pool, which executes runs on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ class Attempt(Protocol):
 
     @property
     def pending(self) -> bool:
-        """Does it still wait for a place, its worker not yet running?"""
+        """Does it wait in the queue of a cluster?"""
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """What `launch.jsonl` should say of it, such as its pid."""
+        """What `launch.jsonl` records of it, such as its pid."""
 
     async def wait(self) -> ExitStatus:
         """Wait for its end."""
 
     def stop(self, *, force: bool = False) -> None:
-        """Ask it to keep its state and end, or end it at once."""
+        """Ask it to write a checkpoint and end, or kill it."""
 
 
 class Pool(Protocol):
-    """A place where attempts at runs are made; entered for as long as there are any."""
+    """Executes attempts at runs; entered for as long as there are any."""
 
-    at_once: int  #: runs at once, those that wait for a place included
+    at_once: int  #: runs at once, those in a queue included
 
     async def __aenter__(self) -> Pool: ...
 
@@ -40,7 +40,7 @@ class Pool(Protocol):
     ) -> None: ...
 
     async def start(self, run: Path, config: Mapping[str, Any]) -> Attempt:
-        """Begin an attempt.
+        """Start an attempt.
 
         Args:
             run: the run directory.
@@ -49,4 +49,4 @@ class Pool(Protocol):
         """
 
     def adopt(self, run: Path) -> Attempt | None:
-        """Take over the attempt at a run that a launcher left which is gone by now; None if there is none."""
+        """Take over the attempt at a run whose launcher is gone; None if there is none."""

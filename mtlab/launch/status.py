@@ -1,4 +1,4 @@
-"""How a study stands, from its stored plan and its run directories alone: fast, and safe while runs go on."""
+"""The status of studies, read from stored plans and run directories: fast, and safe while runs are executed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mtlab.runs.store import State, Store, find_blocked
 if TYPE_CHECKING:
     from rich.table import Table
 
-TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of a run that goes on
+TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of an unfinished run
 
 RunCondition = State | Literal["queued"]  #: `queued`: a job of it waits in a cluster's queue
 ORDER: tuple[RunCondition, ...] = ("done", "running", "queued", "interrupted", "new", "failed", "blocked")
@@ -35,21 +35,21 @@ STYLES: Mapping[RunCondition, str] = {
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How one run stands."""
+    """The status of one run."""
 
     id: str
     cell: str
     seed: int
     label: str
     state: RunCondition
-    attempt: int | None  #: of its last worker
+    attempt: int | None  #: number of its last attempt
     step: int
     steps: int
     metric: float | None  #: best value of the choosing metric so far
     host: str | None
     age: float | None  #: seconds since its worker last wrote something, by this host's clock
-    problem: str | None  #: why it failed or stands still, in one line
-    job: int | None = None  #: number of the job that waits in the queue
+    problem: str | None  #: why it failed or is blocked, in one line
+    job: int | None = None  #: number of its job in the queue
 
     def to_json(self) -> dict[str, Any]:
         """As plain data with stable keys."""
@@ -72,7 +72,7 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """How a study stands."""
+    """The status of a study."""
 
     study: str
     metric: str  #: the one that chooses checkpoints
@@ -80,7 +80,7 @@ class StudyStatus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Runs by state; those that occur."""
+        """Number of runs by state, without zeros."""
         counts = Counter(run.state for run in self.runs)
         return {state: counts[state] for state in ORDER if counts[state]}
 
@@ -130,12 +130,12 @@ class StudyStatus:
         return table
 
     def problems(self) -> list[str]:
-        """A line for each run that failed, stands still or is blocked."""
+        """A line for each run that failed, was killed or is blocked."""
         return [f"{run.label} seed {run.seed} ({run.id}): {run.problem}" for run in self.runs if run.problem]
 
 
 def study_status(store: Store, name: str) -> StudyStatus:
-    """Tell how a study stands.
+    """Return the status of a study.
 
     Raises:
         UserError: no such study.
@@ -145,38 +145,38 @@ def study_status(store: Store, name: str) -> StudyStatus:
 
 
 def study_statuses(store: Store, names: Sequence[str]) -> list[StudyStatus]:
-    """Tell how studies stand; a cluster's queue is asked once for all of them.
+    """Return the status of studies, with one query of a cluster's queue for all of them.
 
     Raises:
         UserError: no such study.
 
     """
     plans = [store.plan(name) for name in names]
-    stand = run_conditions(store, plans, QueueCache())
-    return [_status(store, name, plan, *each) for name, plan, each in zip(names, plans, stand, strict=True)]
+    conditions = run_conditions(store, plans, QueueCache())
+    return [_status(store, name, plan, *each) for name, plan, each in zip(names, plans, conditions, strict=True)]
 
 
 def run_conditions(
     store: Store, plans: Sequence[Mapping[str, Any]], queue: QueueCache
 ) -> list[tuple[dict[str, RunCondition], dict[str, int]]]:
-    """Judge every run of some plans: see `Store.states`, and which of them wait in the queue, as which job."""
-    judged = [{run["id"]: store.state(run["id"]) for run in plan["runs"]} for plan in plans]
-    jobs = [submitted_jobs(store, states) for states in judged]
-    waiting = queue.waiting(job for each in jobs for job in each.values())
-    found = []
-    for plan, states, each in zip(plans, judged, jobs, strict=True):
+    """Return, for each plan, the condition of every run, and the jobs of those that wait in the queue."""
+    states_of = [{run["id"]: store.state(run["id"]) for run in plan["runs"]} for plan in plans]
+    jobs = [submitted_jobs(store, states) for states in states_of]
+    waiting = queue.pending(job for each in jobs for job in each.values())
+    conditions = []
+    for plan, states, each in zip(plans, states_of, jobs, strict=True):
         queued = {run: job for run, job in each.items() if job in waiting}
-        told: dict[str, RunCondition] = {**states, **dict.fromkeys(queued, "queued")}
-        found.append((told | dict.fromkeys(find_blocked(plan, told), "blocked"), queued))
-    return found
+        known: dict[str, RunCondition] = {**states, **dict.fromkeys(queued, "queued")}
+        conditions.append((known | dict.fromkeys(find_blocked(plan, known), "blocked"), queued))
+    return conditions
 
 
 def _status(
     store: Store, name: str, plan: Mapping[str, Any], states: Mapping[str, RunCondition], jobs: Mapping[str, int]
 ) -> StudyStatus:
     killed = last_ends(store, name)
-    found = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
-    return StudyStatus(name, plan["metrics"]["choose"], tuple(found))
+    runs = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
+    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs))
 
 
 def run_status(
@@ -187,22 +187,22 @@ def run_status(
     killed: str | None,
     job: int | None = None,
 ) -> RunStatus:
-    """Tell how one run of a plan stands.
+    """Return the status of one run of a plan.
 
     Args:
-        store: where it is.
+        store: the run store.
         plan: the stored plan.
         run: its entry there.
         states: of all runs of the plan, see `run_conditions`.
-        killed: how the launcher saw its last worker end, see `last_ends`.
-        job: that waits for it in the queue.
+        killed: why the launcher recorded its last attempt as failed, see `last_ends`.
+        job: number of its job in the queue.
 
     """
     state, written = states[run["id"]], {}
     choose, best = plan["metrics"]["choose"], max if plan["metrics"].get("mode", "max") == "max" else min
     if state != "new":
         written = store.run_state(run["id"]) or {}
-    step, metric = _reached(store, run["id"], state, choose, best)
+    step, metric = _progress(store, run["id"], state, choose, best)
     return RunStatus(
         id=run["id"],
         cell=run["cell"],
@@ -221,21 +221,21 @@ def run_status(
 
 
 def last_ends(store: Store, name: str) -> dict[str, str]:
-    """Run → how the study's launcher saw its last worker end, where the worker itself could not say."""
-    found: dict[str, str] = {}
+    """Return, by run, why the launcher recorded the last attempt as failed: a killed worker writes no failure."""
+    reasons: dict[str, str] = {}
     for event in read_jsonl(store.study(name) / "launch.jsonl"):
         run = event.get("run")
         if not isinstance(run, str):
             continue
         if event.get("event") == "start":
-            found.pop(run, None)
+            reasons.pop(run, None)
         elif event.get("event") == "failed":
-            found[run] = str(event.get("why", ""))
-    return found
+            reasons[run] = str(event.get("why", ""))
+    return reasons
 
 
 def _word(run: RunStatus) -> str:
-    """Say in a word how a run stands; those on their way also how far they are."""
+    """Return a run's state in a word, with its progress if it has begun."""
     if run.job is not None:
         return f"{run.state} (job {run.job})"
     if run.state not in ("running", "interrupted") or not run.steps:
@@ -244,8 +244,8 @@ def _word(run: RunStatus) -> str:
     return share if run.state == "running" else f"stopped {share}"
 
 
-def _reached(store: Store, run: str, state: RunCondition, choose: str, best: Any) -> tuple[int, float | None]:
-    """Step reached, and best value so far; of long runs that go on, the best of late."""
+def _progress(store: Store, run: str, state: RunCondition, choose: str, best: Any) -> tuple[int, float | None]:
+    """Return the last step and the best value so far; of long running runs, the best of recent steps."""
     result = store.result(run) if state == "done" else None
     if result is not None:
         return int(result["steps"]), result["metrics"].get(choose)

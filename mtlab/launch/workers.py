@@ -1,4 +1,4 @@
-"""The worker of a run: its command line and its environment, the same on every machine."""
+"""The worker process of a run: its command line and its environment, the same on every machine."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ THREADS = (
     "POLARS_MAX_THREADS",
 )
 
-#: Variables of torchrun: a launcher within a cluster's job may have them, but means none of its workers by them.
+#: Variables of torchrun, which a launcher within a cluster's job may have; they are not for its workers.
 TORCHRUN = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"})
 
 
 def worker_command(run: Path, processes: int = 1) -> list[str]:
-    """Return the command line of the real worker: `mtlab train RUN_DIR`, under this Python.
+    """Return the command line of a worker: `mtlab train RUN_DIR`, with this Python.
 
     Args:
         run: the run directory.
-        processes: that train it together.
+        processes: number of processes that train it together.
 
     """
     together = ["--processes", str(processes)] if processes > 1 else []
@@ -39,18 +39,18 @@ def worker_command(run: Path, processes: int = 1) -> list[str]:
 
 
 def threads_of(config: Mapping[str, Any]) -> int:
-    """Return how many threads a run (its `config.json`) takes."""
+    """Return the number of threads of a run (its `config.json`)."""
     return int(config["config"]["train"]["threads"])
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Return a worker's environment: this process's, with every numerical library held to `threads` threads."""
+    """Return a worker's environment: that of this process, with `threads` threads for every numerical library."""
     own = {name: value for name, value in os.environ.items() if name not in {LAUNCHER, *TORCHRUN}}
     return own | thread_variables(threads)
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """Return the variables that hold every numerical library to `threads` threads."""
+    """Return the variables that limit every numerical library to `threads` threads."""
     return {
         **dict.fromkeys(THREADS, str(threads)),
         "TOKENIZERS_PARALLELISM": "false",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mtlab.errors import UserError
 from mtlab.launch.backends import LocalSettings, make_pool
 from mtlab.launch.board import LaunchView
-from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
+from mtlab.launch.launcher import LaunchOutcome, launch
+from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.pool import Pool
 from mtlab.runs.store import Store
 from mtlab.sweeps.driver import Driver, TrialEvent
@@ -117,7 +118,7 @@ def run_searches(
                 pool=pool or make_pool(LocalSettings(), prepared.sweep.keys.resources, configs_of(prepared)),
                 policy=policy,
                 view=view,
-                feed=driver,
+                source=driver,
             )
             driver.finish()
         except BaseException:

@@ -200,7 +200,7 @@ class LiveSweepView(LiveView):
                 "–" if line.best is None else f"{line.best:.4f}",
                 "" if line.number is None else str(line.number),
             )
-        running = board.among("running", "elsewhere")
+        running = board.in_state("running", "elsewhere")
         room = max(3, self.console.height - len(lines) - 5)
         parts: list[Table | Text] = [head, table]
         if running:

@@ -219,8 +219,8 @@ class Opened:
 
 def launch(path: Path, root: Path, workers: int) -> int:
     """Search as `mtlab sweep` does, with imagined runs in processes of their own."""
-    from mtlab.launch.launcher import LaunchPolicy
     from mtlab.launch.local import LocalPool
+    from mtlab.launch.policy import LaunchPolicy
     from mtlab.sweeps.run import run_searches
 
     opened = Opened(path, root)

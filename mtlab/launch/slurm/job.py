@@ -1,4 +1,4 @@
-"""One job of Slurm for one run: how it is submitted (by submitit), and what it does when it has a place."""
+"""A Slurm job for one run: submitted by submitit, recorded in the run directory, and what it executes on its node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtlab.launch.workers import TORCHRUN
 from mtlab.processes import Process, current_process
 from mtlab.runs.lock import guard
 
-FOLDER = "slurm"  #: in the run directory: submitit's files, what Slurm itself has to say, and which job is ours
+FOLDER = "slurm"  #: in the run directory: submitit's files, Slurm's own log, and the job's number
 
 
 def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str], options: Mapping[str, Any]) -> int:
@@ -23,19 +23,19 @@ def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str
     Args:
         run: the run directory.
         worker: the command line of its worker.
-        variables: the worker's environment, beside what the cluster sets.
+        variables: the worker's environment variables, beside those of the cluster.
         options: of `make_executor`.
 
     Raises:
-        SlurmError: Slurm does not take it now.
+        SlurmError: Slurm does not accept it now.
         UserError: the run directory cannot be written.
 
     """
     with guard(run):
         known = read_job(run)
         if known is not None:
-            seen = query_jobs([known[0]]).get(known[0])
-            if seen is not None and seen.active:
+            info = query_jobs([known[0]]).get(known[0])
+            if info is not None and info.active:
                 return known[0]
         (run / "log.txt").touch()
         job = _submit(run, worker, variables, options)
@@ -57,7 +57,7 @@ def make_executor(folder: Path, options: Mapping[str, Any]) -> Any:
     """Make submitit's executor for one run.
 
     Args:
-        folder: where its files go.
+        folder: for submitit's files.
         options: see `mtlab.launch.backends.slurm_options`.
 
     Raises:
@@ -74,7 +74,7 @@ def make_executor(folder: Path, options: Mapping[str, Any]) -> Any:
             "ntasks_per_node": 1,
             **plain,
             "srun_args": [f"--cpus-per-task={plain.get('cpus_per_task', 1)}"],  # srun does not ask sbatch for them
-            # Warned in time, a worker keeps its state. `exec_worker` replaces the process that knows submitit's own signal.
+            # SIGTERM, as `exec_worker` replaces the process that handles submitit's own signal.
             "additional_parameters": {"signal": f"TERM@{WARNING}", **options.get("extra", {})},
         }
     )
@@ -96,7 +96,7 @@ def import_submitit() -> Any:
 
 
 def read_job(run: Path) -> tuple[int, Process] | None:
-    """Return the job that was last submitted for a run, and who did; None if there was none."""
+    """Return the job that was last submitted for a run, and its launcher; None if there was none."""
     try:
         data = files.read_json(run / FOLDER / "job.json")
         return int(data["job"]), Process.from_json(data["launcher"])
@@ -105,19 +105,19 @@ def read_job(run: Path) -> tuple[int, Process] | None:
 
 
 def forget_job(run: Path, job: int) -> None:
-    """Forget a job of a run that has ended."""
+    """Remove the record of a job that has ended."""
     known = read_job(run)
     if known is not None and known[0] == job:
         (run / FOLDER / "job.json").unlink(missing_ok=True)
 
 
 def exec_worker(worker: Sequence[str], log: str, variables: Mapping[str, str]) -> None:
-    """Become the worker, on the node: signals reach it, and its exit code is the job's.
+    """Replace this process by the worker, on the node: signals reach it, and its exit code is the job's.
 
     Args:
         worker: its command line.
-        log: the file to which it appends what it prints.
-        variables: what its environment has beside the job's.
+        log: the file to which its output is appended.
+        variables: environment variables beside the job's.
 
     """
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)

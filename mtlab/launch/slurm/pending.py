@@ -1,7 +1,7 @@
-"""Which runs wait in a cluster's queue, for those who look on: asked of Slurm only where the store names a job.
+"""Which runs wait in a cluster's queue, for `mtlab status` and the dashboard.
 
-Who looks on is not held up by a cluster: where Slurm is missing, refuses, or takes longer than `PATIENCE`, nothing is
-known to wait.
+Slurm is queried only if a run directory records a job. Where it is missing, refuses, or takes longer than `TIMEOUT`,
+no run counts as waiting.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from mtlab.runs.store import State
 if TYPE_CHECKING:
     from mtlab.runs.store import Store
 
-PATIENCE = 2.0  #: seconds that the queue may take to answer
-#: How runs look from their folders till they begin.
-WAITS: frozenset[State] = frozenset({"new", "interrupted", "failed"})
+TIMEOUT = 2.0  #: seconds that the queue may take to answer
+#: States of runs whose worker has not begun.
+NOT_BEGUN: frozenset[State] = frozenset({"new", "interrupted", "failed"})
 
 
 def submitted_jobs(store: Store, states: Mapping[str, State]) -> dict[str, int]:
-    """Return the jobs that were submitted for runs of which no worker has begun: run → number."""
-    found: dict[str, int] = {}
+    """Return the jobs that were submitted for runs whose worker has not begun: run → job number."""
+    jobs: dict[str, int] = {}
     for run, state in states.items():
         folder = store.run(run)
-        if state in WAITS and (folder / "slurm" / "job.json").exists():
-            from mtlab.launch.slurm.job import read_job  # costs time, which few stores need
+        if state in NOT_BEGUN and (folder / "slurm" / "job.json").exists():
+            from mtlab.launch.slurm.job import read_job  # a slow import, which few stores need
 
             known = read_job(folder)
             if known is not None:
-                found[run] = known[0]
-    return found
+                jobs[run] = known[0]
+    return jobs
 
 
 @dataclass
 class QueueCache:
-    """What Slurm's queue says of jobs. May be asked from several threads.
+    """A cache of the states of jobs in Slurm's queue. May be used from several threads.
 
     Args:
-        fresh: seconds for which an answer holds.
-        silence: seconds for which it is not asked again where it did not answer.
+        max_age: seconds after which a job is queried again.
+        retry_after: seconds without a query after one that failed.
 
     """
 
-    fresh: float = 0.0
-    silence: float = 0.0
+    max_age: float = 0.0
+    retry_after: float = 0.0
     _known: dict[int, tuple[float, bool]] = field(default_factory=dict)
-    _silent: float | None = None  #: when it did not answer
+    _failed_at: float | None = None
     _lock: Lock = field(default_factory=Lock)
 
-    def waiting(self, jobs: Iterable[int]) -> set[int]:
-        """Return those of some jobs that wait for a place, as far as can be known; one question for all of them."""
+    def pending(self, jobs: Iterable[int]) -> set[int]:
+        """Return those of some jobs that wait in the queue, as far as is known, with one query for all of them."""
         wanted = set(jobs)
         if not wanted:
             return set()
@@ -61,14 +61,18 @@ class QueueCache:
 
         with self._lock:
             now = time.monotonic()
-            unknown = {job for job in wanted if job not in self._known or now - self._known[job][0] > self.fresh}
-            if unknown and (self._silent is None or now - self._silent > self.silence):
+            unknown = {job for job in wanted if job not in self._known or now - self._known[job][0] > self.max_age}
+            if unknown and (self._failed_at is None or now - self._failed_at > self.retry_after):
                 try:
-                    seen = query_jobs(unknown, patience=PATIENCE)
-                    self._known |= {job: (now, job in seen and seen[job].pending) for job in unknown}
-                    self._silent = None
+                    infos = query_jobs(unknown, timeout=TIMEOUT)
+                    self._known |= {job: (now, job in infos and infos[job].pending) for job in unknown}
+                    self._failed_at = None
                 except SlurmError:
-                    self._silent = time.monotonic()
+                    self._failed_at = time.monotonic()
             # An old answer is better than none while there is no new one.
-            held = {job: pending for job, (at, pending) in self._known.items() if now - at <= self.fresh + self.silence}
+            held = {
+                job: pending
+                for job, (at, pending) in self._known.items()
+                if now - at <= self.max_age + self.retry_after
+            }
             return {job for job in wanted if held.get(job)}

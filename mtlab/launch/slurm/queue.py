@@ -1,8 +1,7 @@
-"""Slurm's commands: what its queue says of our jobs, in one question for all of them, and what its partitions are."""
+"""Slurm's command-line programs: query and cancel jobs, describe the cluster, test a job's options."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import subprocess
@@ -10,16 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.errors import UserError
+from mtlab.errors import UserError, nearest
 from mtlab.launch.exit_status import ExitStatus
 
-WARNING = 60  #: seconds before the end of its time at which a worker is told to keep its state
-TICK = 60  #: seconds by which Slurm may be early or late with that
-PATIENCE = 60.0  #: seconds that a command of Slurm may take
+WARNING = 60  #: seconds before a job's time limit at which its worker is asked to write a checkpoint
+TICK = 60  #: seconds by which Slurm may be early or late
+TIMEOUT = 60.0  #: seconds that a command of Slurm may take
 
 _FIELDS = ("JobID", "State", "exit_code", "RestartCnt", "TimeUsed", "TimeLimit")
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
-_GOING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"}
+_RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"}
 _LOST = {
     "PREEMPTED": "pre-empted by a more urgent job",
     "NODE_FAIL": "its node failed",
@@ -31,32 +30,32 @@ _LOST = {
 
 
 class SlurmError(Exception):
-    """A command of Slurm failed; its last line says why."""
+    """A command of Slurm failed."""
 
 
 @dataclass(frozen=True)
 class JobInfo:
-    """What the queue says of a job."""
+    """The state of a job in the queue."""
 
     job: int
     state: str
-    code: int  #: of its script, as shells have it: 128 + n if signal n ended it
-    restarts: int  #: how often Slurm has put it back into the queue
-    used: int  #: seconds that it has run
-    limit: int | None  #: seconds that it may run; None: without end
+    code: int  #: exit code of its script; 128 + n if signal n ended it
+    restarts: int  #: number of times that Slurm has requeued it
+    used: int  #: seconds
+    limit: int | None  #: seconds; None: without limit
 
     @property
     def pending(self) -> bool:
-        """Does it wait for a place?"""
+        """Does it wait in the queue?"""
         return self.state in _WAITING
 
     @property
     def active(self) -> bool:
-        """Is it not at its end yet?"""
-        return self.state in _WAITING | _GOING
+        """Does it wait or run?"""
+        return self.state in _WAITING | _RUNNING
 
-    def end(self) -> ExitStatus:
-        """Say how it ended, in the words that all launchers share."""
+    def exit_status(self) -> ExitStatus:
+        """Return how it ended."""
         name = f"job {self.job}"
         if self.state == "TIMEOUT" or (self.code in (130, 143) and self._late()):
             spent = f"{self.limit / 3600:.3g} hours" if self.limit else "its time"
@@ -71,15 +70,15 @@ class JobInfo:
         return self.limit is not None and self.used >= self.limit - WARNING - TICK
 
 
-def query_jobs(jobs: Iterable[int], *, patience: float = PATIENCE) -> dict[int, JobInfo]:
-    """Ask the queue about jobs, in one question; those that it has forgotten are left out.
+def query_jobs(jobs: Iterable[int], *, timeout: float = TIMEOUT) -> dict[int, JobInfo]:
+    """Query the queue for jobs with one command; those that it has forgotten are left out.
 
     Args:
         jobs: their numbers.
-        patience: seconds that it may take.
+        timeout: seconds that the command may take.
 
     Raises:
-        SlurmError: it cannot be asked now.
+        SlurmError: the queue does not answer.
 
     """
     wanted = sorted(set(jobs))
@@ -88,29 +87,24 @@ def query_jobs(jobs: Iterable[int], *, patience: float = PATIENCE) -> dict[int, 
     names = ",".join(map(str, wanted))
     format_ = ",".join(f"{field}:|" for field in _FIELDS)
     try:
-        asked = ("squeue", "--noheader", "--states=all", f"--jobs={names}", f"--Format={format_}")
-        text = run_command(*asked, patience=patience)
+        words = ("squeue", "--noheader", "--states=all", f"--jobs={names}", f"--Format={format_}")
+        text = run_command(*words, timeout=timeout)
     except SlurmError as error:
-        if "Invalid job id" in str(error):  # said only if it has forgotten all of them
+        if "Invalid job id" in str(error):  # only if it has forgotten all of them
             return {}
         raise
-    return {seen.job: seen for seen in parse_squeue(text)}
-
-
-async def query_jobs_async(jobs: Iterable[int]) -> dict[int, JobInfo]:
-    """`query_jobs` in a thread, so that all else goes on."""
-    return await asyncio.to_thread(query_jobs, tuple(jobs))
+    return {info.job: info for info in parse_squeue(text)}
 
 
 def parse_squeue(text: str) -> list[JobInfo]:
-    """Read the lines that `query_jobs` asks for."""
-    found = []
+    """Parse the lines that `query_jobs` asks for."""
+    jobs = []
     for line in text.splitlines():
         words = [word.strip() for word in line.split("|")]
         if len(words) >= len(_FIELDS) and words[0].isdigit():
             code, _, number = words[2].partition(":")
             signal = int(number or 0)
-            found.append(
+            jobs.append(
                 JobInfo(
                     job=int(words[0]),
                     state=words[1].split(" ")[0],
@@ -120,11 +114,11 @@ def parse_squeue(text: str) -> list[JobInfo]:
                     limit=parse_duration(words[5]),
                 )
             )
-    return found
+    return jobs
 
 
 def parse_duration(text: str) -> int | None:
-    """Read Slurm's `days-hours:minutes:seconds`, as far as it is written; None of UNLIMITED and the like.
+    """Parse Slurm's `days-hours:minutes:seconds`, in seconds; None for UNLIMITED and the like.
 
     >>> seconds("1-02:03:04"), seconds("01:30"), seconds("UNLIMITED")
     (93784, 90, None)
@@ -137,29 +131,29 @@ def parse_duration(text: str) -> int | None:
 
 
 def cancel(jobs: Iterable[int], *, force: bool = False) -> None:
-    """End jobs: SIGTERM, then, after the site's KillWait, SIGKILL; with `force` SIGKILL at once.
+    """Cancel jobs: SIGTERM, then, after the site's KillWait, SIGKILL; with `force` SIGKILL at once.
 
     Raises:
-        SlurmError: the queue cannot be asked now.
+        SlurmError: the queue does not answer.
 
     """
     words = ["--signal=KILL"] if force else []
     run_command("scancel", "--quiet", *words, *map(str, sorted(jobs)))
 
 
-def run_command(*words: str, patience: float = PATIENCE) -> str:
-    """Run a command of Slurm; return what it prints.
+def run_command(*words: str, timeout: float = TIMEOUT) -> str:
+    """Run a command of Slurm and return its output.
 
     Args:
         words: the command line.
-        patience: seconds that it may take.
+        timeout: seconds that the command may take.
 
     Raises:
         SlurmError: it failed.
 
     """
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=patience, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SlurmError(f"{words[0]}: {error}") from None
     if done.returncode:
@@ -168,7 +162,7 @@ def run_command(*words: str, patience: float = PATIENCE) -> str:
 
 
 def last_error_line(text: str) -> str:
-    """Return the last thing that a command complained of, without its own name."""
+    """Return the last line of a command's error output, without the command's name."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("Try ")]
     return re.sub(r"^\w+: (error: |fatal: )?", "", lines[-1]) if lines else ""
 
@@ -186,38 +180,36 @@ def partitions() -> list[str]:
 
 
 def describe_cluster() -> dict[str, Any]:
-    """Say what Slurm there is here: `version`, `partitions`, and `problem` if the cluster does not answer."""
-    found: dict[str, Any] = {"version": None, "partitions": [], "problem": None}
+    """Describe the cluster of this machine: `version`, `partitions`, and `problem` if it does not answer."""
+    cluster: dict[str, Any] = {"version": None, "partitions": [], "problem": None}
     if shutil.which("sbatch") is None:
-        return found
+        return cluster
     try:
-        found["version"] = run_command("sbatch", "--version").strip().rpartition(" ")[2]
+        cluster["version"] = run_command("sbatch", "--version").strip().rpartition(" ")[2]
         rows = run_command("sinfo", "--noheader", "--format=%P|%a|%l|%D|%c|%m|%G").splitlines()
     except SlurmError as error:
-        return found | {"problem": str(error)}
+        return cluster | {"problem": str(error)}
     names = ("name", "state", "time_limit", "nodes", "cpus", "memory_mib", "gres")
-    found["partitions"] = [dict(zip(names, (word.strip() for word in row.split("|")), strict=False)) for row in rows]
-    return found
+    cluster["partitions"] = [dict(zip(names, (word.strip() for word in row.split("|")), strict=False)) for row in rows]
+    return cluster
 
 
-def refuse_impossible(options: Mapping[str, Any], asked: Mapping[str, str | None]) -> None:
-    """Ask Slurm whether it would take a job, and start nothing.
+def refuse_impossible_job(options: Mapping[str, Any], given: Mapping[str, str | None]) -> None:
+    """Ask Slurm whether it would accept a job (`sbatch --test-only`).
 
     Args:
         options: of the job, see `mtlab.launch.backends.slurm_options`.
-        asked: the settings to blame: key → value.
+        given: the settings that may be the cause: key → value.
 
     Raises:
-        UserError: it would not; the setting is named where Slurm says enough.
+        UserError: it would not; the setting is named where Slurm says which.
 
     """
-    from mtlab.errors import nearest
-
     if shutil.which("sbatch") is None:
         raise UserError("no sbatch here: Slurm's jobs are submitted from a login node; or use --launcher local")
     try:
         known = partitions()
-        wanted = asked.get("launcher.partition")
+        wanted = given.get("launcher.partition")
         for name in (wanted or "").split(","):
             if name and name not in known:
                 raise UserError(
@@ -231,8 +223,8 @@ def refuse_impossible(options: Mapping[str, Any], asked: Mapping[str, str | None
                 "Slurm's programs are here, but no cluster that they belong to: submit from a login node, or use "
                 "--launcher local"
             ) from None
-        shown = ", ".join(f"{key} {value}" for key, value in asked.items() if value is not None)
-        key = _blamed(why)
+        shown = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
+        key = _blamed_key(why)
         raise UserError(f"Slurm would not take such a job ({shown}): {why}", key=key) from None
 
 
@@ -242,7 +234,7 @@ def _flags(options: Mapping[str, Any]) -> list[str]:
     return [f"--{key}" if value is True else f"--{key}={value}" for key, value in flags]
 
 
-def _blamed(why: str) -> str:
+def _blamed_key(why: str) -> str:
     words = why.lower()
     if "account" in words:
         return "launcher.account"

@@ -1,9 +1,8 @@
-"""Runs whose jobs wait in Slurm's queue, as `status` and the dashboard tell them: asked seldom, never waited for."""
+"""Runs whose jobs wait in Slurm's queue, as `status` and the dashboard show them: queried rarely, never waited for."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -35,20 +34,9 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
-    """Put a `squeue` of a test's own on the path; it returns the file in which each question is a line."""
-    asked = tmp_path / "asked"
-    asked.touch()
-    program = tmp_path / "bin" / "squeue"
-    program.parent.mkdir()
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}/usr/bin{os.pathsep}/bin")
-
-    def says(script: str) -> Path:
-        program.write_text(f'#!/bin/sh\necho "$*" >> {asked}\n{script}\n')
-        program.chmod(0o755)
-        return asked
-
-    return says
+def squeue(program: Callable[[str, str], Path]) -> Squeue:
+    """Put a `squeue` of a test's own on the path; it returns the file in which each query is a line."""
+    return lambda script: program("squeue", script)
 
 
 def submit(store: Store, run: str, job: object) -> None:
@@ -118,7 +106,7 @@ def test_a_queue_that_does_not_answer_changes_nothing(
         monkeypatch.setenv("PATH", "/nowhere")
     else:
         squeue(script)
-    monkeypatch.setattr(pending, "PATIENCE", 0.5)
+    monkeypatch.setattr(pending, "TIMEOUT", 0.5)
     before = states(store)
     submit(store, "bridge/s0", 7)
     submit(store, "bridge/s1", "seven")
@@ -141,7 +129,7 @@ def test_no_question_is_asked_where_no_job_can_wait(store: Store, squeue: Squeue
 def test_the_dashboard_agrees_and_asks_again_only_after_a_while(store: Store, squeue: Squeue) -> None:
     asked = squeue(lines("7|PENDING"))
     submit(store, "bridge/s0", 7)
-    data = DashboardData(store.root, fresh=0.0)
+    data = DashboardData(store.root, max_age=0.0)
     try:
         for _ in range(3):
             card = data.study("demo")

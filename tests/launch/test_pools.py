@@ -1,9 +1,9 @@
-"""Where runs are worked on, without a cluster: settings, what a queue says, GPUs, and what follows from an end."""
+"""Pools without a cluster: settings, states of jobs, GPUs, and what follows from an exit status."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,6 @@ from standin import make_plan
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.launch import backends
 from mtlab.launch.backends import (
     LocalSettings,
     SlurmSettings,
@@ -26,12 +25,14 @@ from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.local import LocalPool, default_workers
 from mtlab.launch.policy import LaunchPolicy
-from mtlab.launch.slurm import pool, queue
+from mtlab.launch.slurm import queue
 from mtlab.launch.slurm.pool import SlurmPool
 from mtlab.launch.slurm.queue import JobInfo, SlurmError, parse_squeue
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 from mtlab.studies.spec import Resources
+
+Program = Callable[[str, str], Path]
 
 # Settings
 
@@ -100,12 +101,14 @@ def test_a_job_asks_for_a_gpu_for_each_process(
     resources: dict[str, Any],
     extra: dict[str, Any],
     asked: int | None,
-    monkeypatch: pytest.MonkeyPatch,
+    program: Program,
 ) -> None:
-    monkeypatch.setattr(backends, "_refuse_impossible", lambda *_: None)
+    program("sinfo", "")
+    tests = program("sbatch", "")
     pool = make_pool(SlurmSettings(extra=extra), Resources(**resources), on_device(device))
     assert isinstance(pool, SlurmPool)
     assert pool.options["gpus_per_node"] == asked
+    assert ("--gpus-per-node" in tests.read_text()) == (asked is not None)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +119,7 @@ def test_a_job_asks_for_a_gpu_for_each_process(
         ("auto", {"gpus": 2}, "2 for 1 process, each of which takes one: say 1, or resources.processes: 2"),
     ],
 )
-def test_another_number_of_gpus_than_of_processes_is_refused(
-    device: str, resources: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backends, "_refuse_impossible", lambda *_: None)
+def test_another_number_of_gpus_than_of_processes_is_refused(device: str, resources: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError) as told:
         make_pool(SlurmSettings(), Resources(**resources), on_device(device))
     assert str(told.value).startswith(f"resources.gpus: {line}")
@@ -146,7 +146,7 @@ def test_where_submitit_is_missing_its_extra_is_named(monkeypatch: pytest.Monkey
         make_pool(SlurmSettings(), Resources(), make_plan({"aaa": {}})[1])
 
 
-# What the queue says
+# States of jobs
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_where_submitit_is_missing_its_extra_is_named(monkeypatch: pytest.Monkey
 def test_the_end_of_a_job(line: str, end: ExitStatus) -> None:
     (seen,) = parse_squeue(line)
     assert not seen.active
-    assert seen.end() == end
+    assert seen.exit_status() == end
 
 
 def test_jobs_that_go_on() -> None:
@@ -183,85 +183,68 @@ def test_jobs_that_go_on() -> None:
     ]
 
 
-def test_one_question_for_all_jobs_and_none_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Sequence[str]] = []
-
-    def answer(*words: str, **_: Any) -> str:
-        asked.append(words)
-        return "4|RUNNING|0:0|0|0:01|1:00|\n"
-
-    monkeypatch.setattr(queue, "command", answer)
+def test_one_query_for_all_jobs_and_none_for_none(program: Program) -> None:
+    calls = program("squeue", "echo '4|RUNNING|0:0|0|0:01|1:00|'")
     assert queue.query_jobs([]) == {}
     assert set(queue.query_jobs([9, 4])) == {4}  # the other is forgotten
-    (words,) = asked
-    assert "--jobs=4,9" in words
+    (line,) = calls.read_text().splitlines()
+    assert "--jobs=4,9 " in line
 
 
-def test_a_queue_that_has_forgotten_all_is_no_error_and_one_that_is_silent_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*words: str, **_: Any) -> str:
-        raise SlurmError(problem)
-
-    monkeypatch.setattr(queue, "command", fail)
-    problem = "slurm_load_jobs error: Invalid job id specified"
+def test_a_queue_that_has_forgotten_all_is_no_error_and_one_that_is_silent_is(program: Program) -> None:
+    program("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert queue.query_jobs([4]) == {}
-    problem = "slurm_load_jobs error: Unable to contact slurm controller"
+    program("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(SlurmError):
         queue.query_jobs([4])
 
 
-class Queue:
-    """A queue that takes one job, and says of it what a test wants; its job does what a test wants, too."""
+class FakeQueue:
+    """A queue with one job, number 7, and a script of what each query of it returns or raises."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, looks: Sequence[Any], work: Any = bool) -> None:
-        self.looks, self.work = list(looks), work
-        monkeypatch.setattr(pool, "SOON", 0.01)
-        monkeypatch.setattr(pool, "submit_or_find", self.submit)
-        monkeypatch.setattr(pool, "look_aside", self.look)
+    def __init__(self, answers: Sequence[str | Exception], work: Callable[[Path], Any] = bool) -> None:
+        self.answers = list(answers)
+        self.work = work  #: what the job does, given the run directory
 
     def submit(self, run: Path, *_: Any) -> int:
         self.work(run)
         return 7
 
-    async def look(self, _: Any) -> dict[int, JobInfo]:
-        said = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        if isinstance(said, Exception):
-            raise said
-        return {seen.job: seen for seen in parse_squeue(said)}
+    def query(self, _: Any) -> dict[int, JobInfo]:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return {info.job: info for info in parse_squeue(answer)}
 
 
-def from_queue(store: Path, **policy: Any) -> LaunchOutcome:
+def launch_on(queue: FakeQueue, store: Path, **policy: Any) -> LaunchOutcome:
     plan, configs = make_plan({"aaa": {}}, (0,))
-    return launch(
-        Store.open(store, create=True), plan, configs, pool=SlurmPool(1, {"extra": {}}), policy=LaunchPolicy(**policy)
-    )
+    pool = SlurmPool(1, {"extra": {}}, submit=queue.submit, query=queue.query, intervals=(0.01, 0.02))
+    return launch(Store.open(store, create=True), plan, configs, pool=pool, policy=LaunchPolicy(**policy))
 
 
-def test_what_a_worker_wrote_counts_where_the_queue_has_forgotten_its_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_worker_wrote_counts_where_the_queue_has_forgotten_its_job(tmp_path: Path) -> None:
     failure = {"kind": "nan", "error": "the loss is nan", "where": "loop.py:1"}
-    Queue(monkeypatch, [""], lambda run: files.write_json(run / "failure.json", failure))
-    assert str(from_queue(tmp_path / "runs").failed["aaa/s0"]) == "nan: the loss is nan"
-    Queue(monkeypatch, [""])  # the same failure is there, but of an earlier attempt
-    outcome = from_queue(tmp_path / "runs", retries=0)
+    writes = FakeQueue([""], lambda run: files.write_json(run / "failure.json", failure))
+    assert str(launch_on(writes, tmp_path / "runs").failed["aaa/s0"]) == "nan: the loss is nan"
+    # The same failure is there, but of an earlier attempt.
+    outcome = launch_on(FakeQueue([""]), tmp_path / "runs", retries=0)
     assert str(outcome.failed["aaa/s0"]) == "killed: job 7: the queue does not know it any more"
 
 
-def test_a_queue_that_is_silent_for_a_while_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_that_is_silent_for_a_while_loses_no_job(tmp_path: Path) -> None:
     silent = SlurmError("Unable to contact slurm controller")
     running, done = "7|RUNNING|0:0|0|0:01|1:00|", "7|COMPLETED|0:0|0|0:02|1:00|"
-    monkeypatch.setattr(pool, "LATE", 0.02)
-    Queue(monkeypatch, [running, silent, silent, done], lambda run: write_result(run, {}))
-    assert from_queue(tmp_path / "runs").done == ("aaa/s0",)
+    queue = FakeQueue([running, silent, silent, done], lambda run: write_result(run, {}))
+    assert launch_on(queue, tmp_path / "runs").done == ("aaa/s0",)
 
 
-def test_a_mistake_in_looking_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Queue(monkeypatch, [ZeroDivisionError()])
+def test_a_bug_in_a_query_is_raised(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
-        from_queue(tmp_path / "runs")
+        launch_on(FakeQueue([ZeroDivisionError()]), tmp_path / "runs")
 
 
-# What follows from an end
+# What follows from an exit status
 
 
 class Scripted:

@@ -133,7 +133,7 @@ def test_progress_is_read_on_and_survives_a_resumed_run(board: Board) -> None:
     progress.read(board)
     become(board, "static/s0", "running", 60)
     assert progress.read(board)["static/s0"].step == 60
-    assert progress.share(job) == 0.6
+    assert progress.fraction_done(job) == 0.6
     files.write_text(job.directory / "metrics.jsonl", '{"step": 30}\n')
     assert progress.read(board)["static/s0"].step == 30
     assert progress.seconds_left(board) is not None

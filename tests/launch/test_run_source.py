@@ -12,8 +12,9 @@ from standin import make_plan
 
 from mtlab import files
 from mtlab.launch.board import Board, RunChanges
-from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
+from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.local import LocalPool
+from mtlab.launch.policy import LaunchPolicy
 from mtlab.runs.store import Store
 
 
@@ -37,7 +38,7 @@ def entries(rows: Any, seeds: Any = (0,)) -> list[tuple[Any, Any]]:
 def fed(store: Store, say: Callable[[Board], RunChanges | None], workers: int = 1, **policy: Any) -> LaunchOutcome:
     plan, _ = make_plan({})
     rules = LaunchPolicy(**{"patience": 5.0, "grace": 5.0, **policy})
-    return launch(store, plan, {}, pool=LocalPool(workers, command=standin.command), policy=rules, feed=Script(say))
+    return launch(store, plan, {}, pool=LocalPool(workers, command=standin.command), policy=rules, source=Script(say))
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from tiny_study import write_study
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.launch.backends import launcher_settings, make_pool
-from mtlab.launch.launcher import LaunchOutcome, LaunchPolicy, launch
+from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.local import LocalPool
+from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.slurm.pool import SlurmPool
 from mtlab.launch.status import study_status
 from mtlab.runs.lock import lock_path
