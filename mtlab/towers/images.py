@@ -26,9 +26,9 @@ class ImagePreprocessing:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Resize an image to a square and normalise it: uint8 [3, H, W] → float32 [3, S, S]."""
-        return self.normalised(_resized(image.permute(1, 2, 0).contiguous().numpy(), self.size, self.mode))
+        return self.normalise(_resize(image.permute(1, 2, 0).contiguous().numpy(), self.size, self.mode))
 
-    def normalised(self, image: Tensor) -> Tensor:
+    def normalise(self, image: Tensor) -> Tensor:
         """Normalise values between 0 and 1, [3, S, S]."""
         return (image - torch.tensor(self.mean).view(3, 1, 1)) / torch.tensor(self.std).view(3, 1, 1)
 
@@ -51,11 +51,11 @@ def preprocess_images(
         float32 [B, 3, S, S].
 
     """
-    scaled = torch.stack([_resized(image, size, mode) for image in images])
+    scaled = torch.stack([_resize(image, size, mode) for image in images])
     return (scaled - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
-def _resized(image: NDArray[np.uint8], size: int, mode: str) -> Tensor:
+def _resize(image: NDArray[np.uint8], size: int, mode: str) -> Tensor:
     tensor = torch.tensor(image).permute(2, 0, 1).float() / 255  # copies: the image may be read-only
     if tensor.shape[1:] == (size, size):
         return tensor

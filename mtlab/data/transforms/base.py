@@ -1,6 +1,6 @@
 """The interface of an image transform.
 
-Shapes: H, W pixels of an image as it came, S side of what a tower takes.
+Shapes: H, W pixels of an image as it came, S side of a tower's input.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 class ImageTransform:
-    """A transform. A subclass registers a name and says how an image is augmented, fitted and normalised.
+    """An image transform. A subclass registers a name and implements `fit`.
 
     Args:
         config: the checked options, an instance of `Config`.
@@ -32,11 +32,11 @@ class ImageTransform:
     class Config:
         """Options in the YAML."""
 
-        size: int = option(224, "S, side of what the tower takes, in pixels", minimum=8, maximum=4096)
+        size: int = option(224, "S, side of the tower's input, in pixels", minimum=8, maximum=4096)
 
     config: Config
-    random: ClassVar[bool] = False  #: are there random numbers in it? Then what a tower gives cannot be cached
-    square: ClassVar[bool] = True  #: is the result S × S? Else images of different shapes do not fit into one batch
+    random: ClassVar[bool] = False  #: uses random numbers, so that the tower's features cannot be cached
+    square: ClassVar[bool] = True  #: the result is S × S; else images of different shapes do not fit into one batch
     moments: ClassVar[tuple[tuple[float, float, float], tuple[float, float, float]]] = CLIP  #: mean and deviation
 
     def __init__(self, config: Any) -> None:
@@ -50,7 +50,7 @@ class ImageTransform:
 
         Args:
             image: uint8 [3, H, W], RGB.
-            generator: draws what is random; None: torch's own.
+            generator: of random draws; None: torch's own.
 
         Returns:
             float32 [3, S, S], normalised.
@@ -60,7 +60,7 @@ class ImageTransform:
         return fitted.float().sub_(self._mean).div_(self._deviation)
 
     def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Augment an image and bring it to its size: uint8 [3, H, W] → uint8 [3, S, S]."""
+        """Augment and resize an image: uint8 [3, H, W] → uint8 [3, S, S]."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""The published pipelines by their published names.
+"""The published pipelines, by their published names.
 
 Shapes: S side of the result.
 """
@@ -14,14 +14,14 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.data.transforms import geometry
 from mtlab.data.transforms.base import HALF, IMAGENET, ImageTransform, register_transform
-from mtlab.data.transforms.policies import HIGHEST, array_policy, pil_policy
+from mtlab.data.transforms.policies import MAX_LEVEL, array_policy, pil_policy
 
 
 @register_transform("clip")
 class Clip(ImageTransform):
-    """Shorter side to S, the middle S × S of it, CLIP's normalisation: corners of long images are lost."""
+    """Shorter side to S, central S × S, CLIP's normalisation: the ends of long images are lost."""
 
-    def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - nothing is random
+    def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - deterministic
         """Resize and crop."""
         return geometry.resize_center_crop(image, self.config.size)
 
@@ -42,9 +42,9 @@ class Vit(Clip):
 
 @register_transform("albef")
 class Albef(ImageTransform):
-    """Resized to S × S whatever the aspect ratio: all of the image stays. Published models are evaluated with it."""
+    """Resized to S × S without keeping the aspect ratio. Published models are evaluated with it."""
 
-    def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - nothing is random
+    def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - deterministic
         """Resize."""
         return geometry.resize_square(image, self.config.size)
 
@@ -56,20 +56,20 @@ class PixelBert(ImageTransform):
     square = False
     moments = HALF
 
-    def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - nothing is random
+    def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - deterministic
         """Resize."""
         return geometry.resize_keep_ratio(image, self.config.size)
 
 
 class _PilAugmented(ImageTransform):
-    """What METER's augmented pipelines share: operations first, on the whole image."""
+    """METER's augmented pipelines: operations on the whole image, then the base pipeline."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ImageTransform.Config):
         """Options in the YAML."""
 
         draws: int = option(2, "operations drawn for an image", minimum=0, maximum=10)
-        level: int = option(9, "their strength, 0 to 30", minimum=0, maximum=HIGHEST["pil"])
+        level: int = option(9, "their strength, 0 to 30", minimum=0, maximum=MAX_LEVEL["pil"])
 
     random = True
     base: ClassVar[type[ImageTransform]]
@@ -77,11 +77,11 @@ class _PilAugmented(ImageTransform):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self._policy = pil_policy(config.level, config.draws)
-        self._fitted = self.base(self.base.Config(size=config.size))
+        self._base = self.base(self.base.Config(size=config.size))
 
     def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Augment, then fit as the base does."""
-        return self._fitted.fit(self._policy(image, generator), generator)
+        """Augment, then resize as the base does."""
+        return self._base.fit(self._policy(image, generator), generator)
 
 
 @register_transform("clip_randaug")
@@ -117,17 +117,17 @@ class PixelBertRandAugment(_PilAugmented):
 
 
 class _ArrayAugmented(ImageTransform):
-    """What ALBEF's augmented pipelines share: a random crop, perhaps mirrored, then operations on S × S."""
+    """ALBEF's augmented pipelines: a random crop, a random flip, then operations on S × S."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ImageTransform.Config):
         """Options in the YAML."""
 
         draws: int = option(2, "operations drawn for an image, each applied one time in two", minimum=0, maximum=10)
-        level: int = option(7, "their strength, 0 to 10", minimum=0, maximum=HIGHEST["array"])
+        level: int = option(7, "their strength, 0 to 10", minimum=0, maximum=MAX_LEVEL["array"])
 
     random = True
-    scale: ClassVar[tuple[float, float]] = (0.5, 1.0)  #: share of the area that is cut out
+    scale: ClassVar[tuple[float, float]] = (0.5, 1.0)  #: share of the area that is cropped
     flip: ClassVar[bool] = True
     colours: ClassVar[bool] = False
 
@@ -136,7 +136,7 @@ class _ArrayAugmented(ImageTransform):
         self._policy = array_policy(config.level, config.draws, colours=self.colours)
 
     def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Crop, mirror, augment."""
+        """Crop, flip and augment."""
         cropped = geometry.random_crop(image, self.config.size, self.scale, generator)
         if self.flip:
             cropped = geometry.random_flip(cropped, generator)
@@ -145,19 +145,19 @@ class _ArrayAugmented(ImageTransform):
 
 @register_transform("albef_randaug")
 class AlbefRandAugment(_ArrayAugmented):
-    """Random crop of half to all of the area, mirrored one time in two, RandomAugment (2 operations, level 7 of 10)."""
+    """Random crop of at least half the area, random flip, RandomAugment (2 operations, level 7 of 10)."""
 
 
 @register_transform("albef_randaug_wc")
 class AlbefRandAugmentColours(_ArrayAugmented):
-    """As `albef_randaug`, with operations on colours, too: SNLI-VE, NLVR² and Flickr30K of ManagerTower."""
+    """As `albef_randaug`, with colour operations: SNLI-VE, NLVR² and Flickr30K of ManagerTower."""
 
     colours = True
 
 
 @register_transform("albef_randaug_wohf")
 class AlbefRandAugmentUnflipped(_ArrayAugmented):
-    """As `albef_randaug`, never mirrored, as questions speak of left and right: VQAv2 of ManagerTower."""
+    """As `albef_randaug`, without the flip, as questions mention left and right: VQAv2 of ManagerTower."""
 
     flip = False
 
@@ -176,7 +176,7 @@ class _Blip(_ArrayAugmented):
     class Config(_ArrayAugmented.Config):
         """Options in the YAML."""
 
-        level: int = option(5, "their strength, 0 to 10", minimum=0, maximum=HIGHEST["array"])
+        level: int = option(5, "their strength, 0 to 10", minimum=0, maximum=MAX_LEVEL["array"])
 
 
 @register_transform("blip_randaug")

@@ -1,6 +1,6 @@
-"""Pixels as a vision tower wants them, of images that are augmented first or not.
+"""A vision tower's own preprocessing as a transform, with or without augmentation.
 
-Shapes: H, W pixels of an image as it came, S side of what a tower takes.
+Shapes: H, W pixels of an original image, S side of the tower's input.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from mtlab.towers.images import ImagePreprocessing
 
 
 class TowerPreprocessing(ImageTransform):
-    """What a tower itself does with an image.
+    """A tower's own preprocessing.
 
     Args:
-        fitting: the tower's.
+        preprocessing: the tower's.
 
     """
 
-    def __init__(self, fitting: ImagePreprocessing) -> None:
-        self.fitting = fitting
+    def __init__(self, preprocessing: ImagePreprocessing) -> None:
+        self.preprocessing = preprocessing
 
-    def __call__(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - no dice
+    def __call__(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - deterministic
         """Make pixels: uint8 [3, H, W] → float32 [3, S, S]."""
-        return self.fitting(image)
+        return self.preprocessing(image)
 
 
 class AugmentedPreprocessing(ImageTransform):
-    """An image augmented by one of the named transforms, then normalised as the tower was trained.
+    """A named transform followed by the tower's own normalisation.
 
     Args:
-        transform: gives S × S.
-        fitting: the tower's.
+        transform: augments and resizes to S × S.
+        preprocessing: the tower's.
 
     """
 
     random = True
 
-    def __init__(self, transform: ImageTransform, fitting: ImagePreprocessing) -> None:
+    def __init__(self, transform: ImageTransform, preprocessing: ImagePreprocessing) -> None:
         self.transform = transform
-        self.fitting = fitting
+        self.preprocessing = preprocessing
 
     def __call__(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Make pixels: uint8 [3, H, W] → float32 [3, S, S]."""
-        return self.fitting.normalised(self.transform.fit(image, generator).float() / 255)
+        return self.preprocessing.normalise(self.transform.fit(image, generator).float() / 255)
