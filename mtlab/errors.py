@@ -1,4 +1,4 @@
-"""What the user did wrong, in one line: what, where, and what would be right."""
+"""`UserError`: wrong input of the user, in one line that says what is wrong, where, and what would be right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """The user's input is wrong. The command line prints it on one line, without a traceback, and exits with 2.
+    """Wrong input of the user. The command line prints it on one line, without a traceback, and exits with 2.
 
     Args:
         problem: what is wrong, and what would be right.
@@ -34,7 +34,7 @@ class UserError(Exception):
         return ": ".join(" ".join(part.split()) for part in (place, self.key or "", self.problem) if part)
 
     def at(self, *, file: Path | str | None = None, key: str | None = None, line: int | None = None) -> UserError:
-        """Add a place that the raiser could not know; what is known already stays."""
+        """Return the same error with a place added; what is known already stays."""
         known_key = ".".join(part for part in (key, self.key) if part) or None
         return type(self)(
             self.problem,
@@ -45,7 +45,7 @@ class UserError(Exception):
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Say what `name` may have meant: the nearest of `known`, or all of them.
+    """Return a hint at what `name` may have meant: the nearest of `known`, or all of them.
 
     >>> nearest("adptive", ["adaptive", "static"])
     "did you mean 'adaptive'?"

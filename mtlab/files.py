@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: atomic writes, lines appended in one piece, and where caches live."""
+"""Reading and writing files: atomic writes, JSON, JSON lines, and the cache folder."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _ADVICE = {
 
 
 def as_user_error(error: BaseException, path: Path) -> BaseException:
-    """Turn what the disk says (full, read-only, forbidden) into a `UserError` for `path`; return others as they are.
+    """Turn a disk's error (full, read-only, forbidden) into a `UserError` with advice; return other errors unchanged.
 
-    Libraries written in Rust (safetensors, polars) give the system's number in their message alone: it is read there.
+    Libraries written in Rust (safetensors, polars) give the system's error number in their message alone.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (match := re.search(r"\(os error (\d+)\)", str(error))):
@@ -48,30 +48,30 @@ def as_user_error(error: BaseException, path: Path) -> BaseException:
 
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Wrap whatever writes `path`, so that a full or read-only disk becomes a `UserError` with advice."""
+    """Raise a full or read-only disk as a `UserError` with advice, whatever writes `path` within the block."""
     try:
         yield
     except Exception as error:
-        told = as_user_error(error, path)
-        if told is error:
+        explained = as_user_error(error, path)
+        if explained is error:
             raise
-        raise told from error
+        raise explained from error
 
 
 def sync(path: Path) -> None:
-    """Make a file's content survive a power cut."""
+    """Flush a file's content to the disk (fsync)."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
 def sha256(path: Path) -> str:
-    """Hash a file's content."""
+    """Return the SHA-256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` survive a power cut."""
+    """Flush renames in a folder to the disk (fsync)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -81,7 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; on success it takes `path`'s place at once, else it is removed.
+    """Yield a path beside `path` to write to; on success it replaces `path` atomically, else it is removed.
 
     The yielded name keeps the suffix, as some libraries go by it. Missing parent folders are made.
 
@@ -105,7 +105,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder beside `path` to fill; on success it becomes `path` at once, else it is removed.
+    """Yield a folder beside `path` to fill; on success it is renamed to `path`, else it is removed.
 
     Raises:
         UserError: `path` exists already, the disk is full or read-only, or the folder may not be written.
@@ -118,9 +118,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         try:
             scratch.mkdir(parents=True)
             yield scratch
-            for written in scratch.rglob("*"):
-                if written.is_file():
-                    sync(written)
+            for file in scratch.rglob("*"):
+                if file.is_file():
+                    sync(file)
             os.rename(scratch, path)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -129,7 +129,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def modified_ns(path: Path) -> int | None:
-    """Tell when a file was last written, in ns; None if it is not there."""
+    """Return when a file was last modified, in ns, or None if there is none."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -137,24 +137,24 @@ def modified_ns(path: Path) -> int | None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers killed half-way left in `folder`; only its one writer may call this."""
+    """Remove temporary files of killed writers from a folder; only its one writer may call this."""
     for leftover in folder.glob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes | bytearray) -> None:
-    """Write a file whole; see `atomic_write`."""
+    """Write a file atomically; see `atomic_write`."""
     with atomic_write(path) as scratch:
         scratch.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole, in UTF-8 and with the line ends of `text`; see `atomic_write`."""
+    """Write a text file atomically, in UTF-8 and with the line ends of `text`; see `atomic_write`."""
     write_bytes(path, text.encode())
 
 
 def json_text(data: Any) -> str:
-    """Write data as our JSON files hold them.
+    """Serialise data as our JSON files hold it.
 
     Raises:
         ValueError: a number is not finite.
@@ -164,10 +164,10 @@ def json_text(data: Any) -> str:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file whole; see `atomic_write`.
+    """Write a JSON file atomically; see `atomic_write`.
 
     Raises:
-        ValueError: a number is not finite, for which JSON has no word.
+        ValueError: a number is not finite.
 
     """
     write_text(path, json_text(data))
@@ -196,7 +196,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def json_line(data: Any) -> bytes:
-    """Write one JSON object as a line of a file.
+    """Serialise one JSON object as a line of a file.
 
     Raises:
         ValueError: a number is not finite.
@@ -208,7 +208,7 @@ def json_line(data: Any) -> bytes:
 def append_line(path: Path, data: Any) -> None:
     """Append one JSON object as a line, in a single write, so that several processes may append to one file.
 
-    A torn last line (its writer was cut off) is left alone: the new one starts on a line of its own.
+    An incomplete last line (its writer was killed) is left alone, and the new one starts on a line of its own.
 
     Raises:
         ValueError: a number is not finite.
@@ -230,15 +230,15 @@ def append_line(path: Path, data: Any) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON lines; none if it is missing. Torn lines (see `append_line`) are left out."""
+    """Read a file of JSON lines, none if it is missing. Incomplete lines are left out, see `append_line`."""
     return read_jsonl_from(path, 0)[0]
 
 
 def read_jsonl_from(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
-    """Read the whole lines after `offset` bytes; return them and the offset to go on from.
+    """Read the complete lines after `offset` bytes, and return them with the offset to continue from.
 
-    A file that has become shorter than `offset` was written anew and is read from its start. An offset within a line
-    passes over the rest of that line.
+    A file that has become shorter than `offset` was replaced and is read from its start. The rest of a line that
+    `offset` lies in is skipped.
     """
     try:
         with path.open("rb") as stream:
@@ -267,9 +267,9 @@ def _parsed(line: bytes) -> Any:
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes that may still be written at `path`, which need not exist yet."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    """Return the free bytes of the disk that `path` is on, which need not exist yet."""
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free
 
 
 def cache_root() -> Path:

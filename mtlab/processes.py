@@ -1,4 +1,4 @@
-"""Which process is that, and does it still live? Exact on one host, by pid and start time; unknown from afar."""
+"""Identifying processes by host, pid and start time, so that others can tell whether one still runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import select
 import signal
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ EXIT_INTERRUPTED = 130  #: Ctrl-C: to be resumed
 
 @dataclass(frozen=True)
 class Process:
-    """A process, so described that another of the same host can tell it from one that got its pid later."""
+    """A process, identified so that it differs from one that gets the same pid later."""
 
     host: str
-    boot: str  #: differs after a restart of the host; "" where it cannot be had
-    space: str  #: the namespace in which `pid` counts: containers on one host have their own
+    boot: str  #: id of the host's boot; "" where there is none
+    space: str  #: the pid namespace, as containers on one host have their own
     pid: int
-    start: int  #: in the kernel's ticks since boot; 0 where it cannot be had
+    start: int  #: in the kernel's ticks since boot; 0 where unknown
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -43,17 +43,16 @@ class Process:
             ValueError: it is something else.
 
         """
-        try:
-            return cls(str(data["host"]), str(data["boot"]), str(data["space"]), int(data["pid"]), int(data["start"]))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a process: {error!r}") from None
+        import msgspec  # lazily: `mtlab --help` need not wait for it
+
+        return msgspec.convert(data, cls)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON data."""
-        return {"host": self.host, "boot": self.boot, "space": self.space, "pid": self.pid, "start": self.start}
+        """Return plain JSON data."""
+        return asdict(self)
 
     def alive(self) -> bool | None:
-        """Does it live? None if that cannot be known from here: another host, or no way to ask the kernel."""
+        """Return whether it runs, or None if that cannot be known, as of a process on another host."""
         us = current_process()
         if not self.boot or self.host != us.host:
             return None
@@ -61,10 +60,10 @@ class Process:
             return False  # this host has been restarted since
         if self.space != us.space:
             return None
-        return _started(self.pid) == self.start
+        return _start_ticks(self.pid) == self.start
 
     def kill(self) -> None:
-        """Kill it if it is known to live here, and wait for its end; never another that has its pid by now."""
+        """Kill it if it is known to run here, and wait for its end; never another process that has its pid by now."""
         if self.pid == os.getpid() or not self.alive():
             return
         with suppress(ProcessLookupError):
@@ -79,13 +78,13 @@ class Process:
 
 def current_process() -> Process:
     """Return this process."""
-    host, boot, space = _place()
-    return Process(host, boot, space, os.getpid(), _started(os.getpid()) or 0)
+    host, boot, space = _location()
+    return Process(host, boot, space, os.getpid(), _start_ticks(os.getpid()) or 0)
 
 
 @cache
-def _place() -> tuple[str, str, str]:
-    """Host, boot and process namespace: they cannot change under a process."""
+def _location() -> tuple[str, str, str]:
+    """Return host, boot and pid namespace, which do not change while a process runs."""
     boot = space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
@@ -93,8 +92,8 @@ def _place() -> tuple[str, str, str]:
     return socket.gethostname(), boot, space
 
 
-def _started(pid: int) -> int | None:
-    """Return when a process started, in ticks since boot; None if it is gone, or dead and not yet reaped."""
+def _start_ticks(pid: int) -> int | None:
+    """Return when a process started, in ticks since boot, or None if it has ended (reaped or not)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,1 +1,1 @@
-"""From YAML to a checked configuration with an identity."""
+"""The schema of a configuration: options, checks, registry, and YAML with file and line."""

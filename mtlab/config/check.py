@@ -1,4 +1,4 @@
-"""Checking plain data against a configuration dataclass: types by OmegaConf, ranges by `option`, one error line."""
+"""Checking plain data against a configuration dataclass: types by OmegaConf, ranges by `option`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ C = TypeVar("C")
 
 
 def check_config(cls: type[C], data: Mapping[str, Any]) -> C:
-    """Make the dataclass `cls` from plain data, with its defaults for what is not given.
+    """Build the dataclass `cls` from plain data, with defaults for what is not given.
 
     Raises:
         UserError: unknown key (nearest offered), wrong type, or a value out of range; `key` says which.
@@ -37,7 +37,7 @@ def check_config(cls: type[C], data: Mapping[str, Any]) -> C:
 
 
 def to_plain(config: Any) -> dict[str, Any]:
-    """Turn a checked dataclass into plain data (lists, not tuples), every default written out."""
+    """Turn a configuration dataclass into plain data (lists, not tuples), defaults included."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 
@@ -45,25 +45,25 @@ def to_plain(config: Any) -> dict[str, Any]:
 def check_and_fill(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """`to_plain(checked(cls, data))`, remembered: a plan of a thousand cells holds few distinct nodes."""
     key: Any = cls
-    text = _remembered(key, json.dumps(data, sort_keys=True, default=repr))
+    text = _cached_plain(key, json.dumps(data, sort_keys=True, default=repr))
     plain: dict[str, Any] = json.loads(text)
     return plain
 
 
 def check_config_once(cls: type[C], data: Mapping[str, Any]) -> C:
-    """`check_config`, remembered: for frozen classes, of which the same one may be given again."""
+    """Return `check_config(cls, data)`, cached, for frozen classes."""
     key: Any = cls
-    found: C = _kept(key, json.dumps(data, sort_keys=True, default=repr))
-    return found
+    config: C = _cached_config(key, json.dumps(data, sort_keys=True, default=repr))
+    return config
 
 
 @lru_cache(maxsize=4096)
-def _kept(cls: Any, data: str) -> Any:
+def _cached_config(cls: Any, data: str) -> Any:
     return check_config(cls, json.loads(data))
 
 
 @lru_cache(maxsize=4096)
-def _remembered(cls: Any, data: str) -> str:
+def _cached_plain(cls: Any, data: str) -> str:
     return json.dumps(to_plain(check_config(cls, json.loads(data))))
 
 
@@ -88,8 +88,8 @@ def _refuse_numbers_out_of_range(cls: type[Any], data: Any, prefix: str) -> None
         inner = nested_schema(cls, field.name)
         if inner is not None and isinstance(value, Mapping):
             _refuse_numbers_out_of_range(inner, value, dotted)
-        elif isinstance(value, int | float) and (complaint := option_of(field).complaint(value)) is not None:
-            raise UserError(complaint, key=dotted)
+        elif isinstance(value, int | float) and (problem := option_of(field).problem(value)) is not None:
+            raise UserError(problem, key=dotted)
 
 
 def _refuse_out_of_range(config: Any, prefix: str) -> None:
@@ -97,12 +97,12 @@ def _refuse_out_of_range(config: Any, prefix: str) -> None:
         dotted, value = f"{prefix}.{field.name}" if prefix else field.name, getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             _refuse_out_of_range(value, dotted)
-        elif (complaint := option_of(field).complaint(value)) is not None:
-            raise UserError(complaint, key=dotted)
+        elif (problem := option_of(field).problem(value)) is not None:
+            raise UserError(problem, key=dotted)
 
 
 def hints(cls: Any) -> dict[str, Any]:
-    """Return the evaluated types of a dataclass's fields; remembered, as evaluating them is slow."""
+    """Return the evaluated types of a dataclass's fields, cached, as evaluating them is slow."""
     return _hints(cls)
 
 

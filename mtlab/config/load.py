@@ -1,4 +1,4 @@
-"""From files to one mapping: `base` composition, deep merging, overrides from the command line.
+"""Composing a YAML file with its bases and the overrides of the command line.
 
 Precedence, lowest first: defaults, `base` from left to right, the file itself, the command line. Mappings merge, lists
 replace. Two things are replaced whole, as half of one makes no sense with half of another: a node whose `name`
@@ -17,8 +17,11 @@ from mtlab.config import yaml
 from mtlab.errors import UserError, nearest
 
 NODES = ("manager", "text", "vision", "task", "data")  #: `{name: …, options…}`: a registered class and its options
-COMMAND_LINE = "command line"  #: where an override was written
+COMMAND_LINE = "command line"  #: stands for the file of an override
 WHOLE = ("train.length",)  #: mappings that replace, never merge
+
+
+Location = tuple[Path | str, int | None]  #: file and line
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,15 @@ class ComposedFile:
 
     path: Path
     data: dict[str, Any]
-    places: dict[str, tuple[Path | str, int | None]] = field(default_factory=dict)  #: key → file, line
+    locations: dict[str, Location] = field(default_factory=dict)  #: where each key was written
 
     def error(self, problem: str, key: str | None = None) -> UserError:
         """Make a `UserError` that names the file and line in which `key`, or its nearest parent, was written."""
-        place: tuple[Path | str, int | None] = (self.path, None)
+        place: Location = (self.path, None)
         at = key
         while at:
-            if at in self.places:
-                place = self.places[at]
+            if at in self.locations:
+                place = self.locations[at]
                 break
             at = at[: max(at.rfind("."), at.rfind("["), 0)]
         if place[0] == COMMAND_LINE and key is not None:
@@ -44,7 +47,7 @@ class ComposedFile:
 
 
 def recipe_folders() -> list[Path]:
-    """Return the folders of shipped recipes: of the checkout, else of the installed package."""
+    """Return the folders of shipped recipes, those of the checkout or of the installed package."""
     package = Path(__file__).resolve().parents[1]
     folders = [package.parent / "experiments", package / "experiments"]
     return [folder for folder in folders if (folder / "presets").is_dir()]
@@ -58,14 +61,14 @@ def sweep_recipe_folders() -> list[Path]:
 
 
 def find_study_file(name: str, folders: Sequence[Path] | None = None) -> Path:
-    """Find a study: a path, else a shipped recipe of that name.
+    """Return the path of a study: a file, or a shipped recipe of that name.
 
     Args:
         name: as the user gives it.
-        folders: of the recipes; by default of those that are studies.
+        folders: where recipes lie, by default those of studies.
 
     Raises:
-        UserError: there is neither.
+        UserError: there is no such file or recipe.
 
     """
     path = Path(name)
@@ -92,11 +95,11 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> ComposedFile:
 
     """
     composed = _compose(path, ())
-    data, places = composed.data, composed.places
+    data, locations = composed.data, composed.locations
     for text in overrides:
         key, value = parse_override(text)
-        _merge_in(data, places, nest(key, value), (COMMAND_LINE, None), "")
-    return ComposedFile(path, data, places)
+        _merge_in(data, locations, nest(key, value), (COMMAND_LINE, None), "")
+    return ComposedFile(path, data, locations)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -111,7 +114,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """Merge two mappings of configuration; `high` wins. Neither is changed."""
-    result: dict[str, Any] = _copied(low)
+    result: dict[str, Any] = _deep_copy(low)
     _merge_in(result, {}, high, (Path(), None), prefix)
     return result
 
@@ -127,16 +130,16 @@ def _compose(path: Path, above: tuple[Path, ...]) -> ComposedFile:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise document.error("expected a file name or a list of file names", "base")
     data: dict[str, Any] = {}
-    places: dict[str, tuple[Path | str, int | None]] = {}
+    locations: dict[str, Location] = {}
     for name in names:
         found = _find_base(name, document)
         part = _compose(found, (*above, resolved))
         for own in ("kind", "name", "why"):
             part.data.pop(own, None)
-        _merge_in(data, places, part.data, (found, None), "", part.places)
+        _merge_in(data, locations, part.data, (found, None), "", part.locations)
     own_places = {key: (document.path, line) for key, line in document.lines.items()}
-    _merge_in(data, places, document.data, (path, None), "", own_places)
-    return ComposedFile(path, data, places)
+    _merge_in(data, locations, document.data, (path, None), "", own_places)
+    return ComposedFile(path, data, locations)
 
 
 def _find_base(name: str, document: yaml.Document) -> Path:
@@ -156,11 +159,11 @@ def _find_base(name: str, document: yaml.Document) -> Path:
 
 def _merge_in(
     low: dict[str, Any],
-    places: dict[str, tuple[Path | str, int | None]],
+    locations: dict[str, Location],
     high: Mapping[str, Any],
-    place: tuple[Path | str, int | None],
+    place: Location,
     prefix: str,
-    high_places: Mapping[str, tuple[Path | str, int | None]] | None = None,
+    high_places: Mapping[str, Location] | None = None,
 ) -> None:
     for key, value in high.items():
         dotted = f"{prefix}.{key}" if prefix else key
@@ -170,15 +173,15 @@ def _merge_in(
             value = {"name": value}  # noqa: PLW2901 - the short form of a node
         old = low.get(key)
         if isinstance(old, dict) and isinstance(value, Mapping) and not _replaces(setting, old, value):
-            places[dotted] = here
-            _merge_in(old, places, value, place, dotted, high_places)
+            locations[dotted] = here
+            _merge_in(old, locations, value, place, dotted, high_places)
             continue
-        for stale in [known for known in places if known.startswith((f"{dotted}.", f"{dotted}["))]:
-            del places[stale]
-        low[key] = _copied(value)
-        places[dotted] = here
+        for stale in [known for known in locations if known.startswith((f"{dotted}.", f"{dotted}["))]:
+            del locations[stale]
+        low[key] = _deep_copy(value)
+        locations[dotted] = here
         inner = (f"{dotted}.", f"{dotted}[")
-        places.update({known: where for known, where in (high_places or {}).items() if known.startswith(inner)})
+        locations.update({known: where for known, where in (high_places or {}).items() if known.startswith(inner)})
 
 
 def _replaces(setting: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -196,7 +199,7 @@ def nest(path: str, value: Any) -> dict[str, Any]:
     return result
 
 
-def _copied(value: Any) -> Any:
+def _deep_copy(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+        return {key: _deep_copy(item) for key, item in value.items()}
+    return [_deep_copy(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""From a node of the configuration, `{name: …, options…}`, to the registered class and its checked options."""
+"""Looking up a node of the configuration, `{name: …, options…}`: its registered class and its checked options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def own_options(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lookup_entry(registry: Registry[T], node: Mapping[str, Any], key: str) -> Entry[T]:
-    """Look up what a node names.
+    """Return the registered entry that a node names.
 
     Raises:
         UserError: no name, or an unknown one (the nearest is offered); the key is below `key`.
@@ -34,7 +34,7 @@ def lookup_entry(registry: Registry[T], node: Mapping[str, Any], key: str) -> En
 
 
 def lookup_options(registry: Registry[T], node: Mapping[str, Any], key: str) -> tuple[Entry[T], Any]:
-    """Look up what a node names, and make its options the dataclass that the class declares.
+    """Return the registered entry that a node names, and the node's options as the dataclass that it declares.
 
     Raises:
         UserError: as `lookup_entry`; unknown option, wrong type, value out of range.

@@ -1,4 +1,4 @@
-"""One option of a configuration: default, explanation, range and role in a run's identity, declared in one place."""
+"""Declaring an option of a configuration: its default, help, range, and role in a run's id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Option:
-    """What a field declares beside its type and default."""
+    """What `option` declares of a field beside its type and default."""
 
     help: str
     minimum: float | None = None
@@ -22,12 +22,12 @@ class Option:
     identity: bool = True
     sizing: bool = True
 
-    def complaint(self, value: Any) -> str | None:
-        """Say why `value` is refused, or return None. Lists are checked item by item."""
+    def problem(self, value: Any) -> str | None:
+        """Return why `value` is not allowed, or None. Lists are checked item by item."""
         if value is None:
             return None
         if isinstance(value, list | tuple):
-            return next((text for item in value if (text := self.complaint(item))), None)
+            return next((text for item in value if (text := self.problem(item))), None)
         if self.choices is not None and value not in self.choices:
             return f"{value!r} is not one of {', '.join(map(str, self.choices))}"
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -73,14 +73,14 @@ def option(
         sizing: False if neither parameters nor FLOPs depend on it, so that a search over it need not count them anew.
 
     """
-    declared = Option(help, minimum, maximum, above, below, choices, identity, sizing)
+    metadata = {"option": Option(help, minimum, maximum, above, below, choices, identity, sizing)}
     if callable(default):
         factory: Callable[[], Any] = default
-        return dataclasses.field(default_factory=factory, metadata={"option": declared})
-    return dataclasses.field(default=default, metadata={"option": declared})
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def option_of(field: dataclasses.Field[Any]) -> Option:
-    """Return what `option` declared for a field, or a bare declaration."""
-    found = field.metadata.get("option")
-    return found if isinstance(found, Option) else Option("")
+    """Return what `option` declared for a field, or an empty declaration."""
+    declared = field.metadata.get("option")
+    return declared if isinstance(declared, Option) else Option("")

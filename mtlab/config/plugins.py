@@ -1,4 +1,4 @@
-"""Modules that a study or a command names: imported, so that they can register managers, towers, tasks, data sets.
+"""Importing the plug-ins that a study or a command names, so that they can register managers, towers, tasks, data sets.
 
 Installed packages need not be named: the registries find them by their entry points.
 """
@@ -20,16 +20,16 @@ REFUSED = "--no-plugins"  #: the option that allows no plug-in
 
 @dataclass(frozen=True)
 class PluginModule:
-    """A plug-in as a command line names it."""
+    """A plug-in that a command line names."""
 
     module: str
-    folder: Path  #: where it is looked for, beside what is installed
+    folder: Path  #: where it is searched for, beside installed packages
 
 
 def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True) -> None:
     """Import the modules that a study names; they may lie beside its file.
 
-    Each is told before it is imported: importing runs its code.
+    Each is named on stderr before it is imported, as importing runs its code.
 
     Raises:
         UserError: plug-ins are not allowed, or one cannot be imported.
@@ -47,14 +47,14 @@ def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True
 
 
 def try_import(plugin: PluginModule) -> PluginFailure | None:
-    """Import a plug-in after telling so; return what went wrong, or None."""
+    """Import a plug-in after naming it on stderr; return what went wrong, or None."""
     if str(plugin.folder) not in sys.path:
         sys.path.append(str(plugin.folder))
     print(f"importing plug-in {plugin.module}", file=sys.stderr)
     try:
         importlib.invalidate_caches()  # the file may be younger than this process
         _refuse_namesake(plugin, importlib.import_module(plugin.module))
-    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything
         missing = isinstance(error, ModuleNotFoundError) and error.name == plugin.module.partition(".")[0]
         failure = PluginFailure.of(plugin.module, error)
         return PluginFailure(plugin.module, _missing(plugin), failure.trace) if missing else failure
@@ -62,7 +62,7 @@ def try_import(plugin: PluginModule) -> PluginFailure | None:
 
 
 def parse_plugin_names(names: Sequence[str]) -> list[PluginModule]:
-    """Understand what a user gives as plug-ins: modules, Python files, or studies, whose `plugins:` are meant.
+    """Parse what a user names as plug-ins: modules, Python files, or studies, whose `plugins:` are meant.
 
     Raises:
         UserError: a file that is not there, or cannot be read.
@@ -100,7 +100,7 @@ def import_named_plugins(names: Sequence[str]) -> None:
 
 
 def _refuse_namesake(plugin: PluginModule, module: ModuleType) -> None:
-    """Refuse a plug-in that Python never looks at, as a module of its name is found before it."""
+    """Refuse a plug-in that Python does not import, as it finds another module of the same name first."""
     beside = plugin.folder / f"{plugin.module.replace('.', '/')}.py"
     found = getattr(module, "__file__", None)
     if beside.is_file() and (found is None or Path(found).resolve() != beside.resolve()):

@@ -33,7 +33,7 @@ class NoOptions:
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """A registered class, with what the rest of mtlab may know of it without building it."""
+    """A registered class and what is known of it before it is built."""
 
     name: str
     kind: str
@@ -56,15 +56,15 @@ class Entry(Generic[T]):
         return self.cls.__module__
 
     @property
-    def ours(self) -> bool:
-        """Does it come with mtlab? If not, it is a plug-in's."""
+    def is_builtin(self) -> bool:
+        """Whether it comes with mtlab rather than with a plug-in."""
         return self.origin.partition(".")[0] == "mtlab"
 
     @property
     def source(self) -> str | None:
-        """Digest of the file that a plug-in's class stands in, to tell that it has changed; None of ours."""
+        """Digest of the source file of a plug-in's class, so that a change is noticed; None if it comes with mtlab."""
         file = getattr(sys.modules.get(self.origin), "__file__", None)
-        if self.ours or file is None:
+        if self.is_builtin or file is None:
             return None
         try:
             return hashlib.blake2b(Path(file).read_bytes(), digest_size=6).hexdigest()
@@ -74,7 +74,7 @@ class Entry(Generic[T]):
 
 @dataclass(frozen=True)
 class PluginFailure:
-    """A plug-in that could not be imported: kept, so that `mtlab doctor` can show it and a lookup can name it."""
+    """A plug-in that could not be imported, kept for `mtlab doctor` and for messages of lookups."""
 
     plugin: str
     error: str  #: one line
@@ -82,7 +82,7 @@ class PluginFailure:
 
     @classmethod
     def of(cls, plugin: str, error: BaseException) -> PluginFailure:
-        """Describe what importing a plug-in raised."""
+        """Make one from the error that importing a plug-in raised."""
         return cls(
             plugin,
             str(error) if isinstance(error, RegistrationError) else describe_error(error),
@@ -92,11 +92,11 @@ class PluginFailure:
 
 @dataclass
 class Registry(Generic[T]):
-    """Names to classes: filled by a decorator, from our own package and from third parties' entry points.
+    """Maps names to classes, which a decorator registers: built-in ones, and those of installed plug-ins.
 
     Args:
-        kind: what an entry is called in messages: "manager".
-        packages: the packages whose modules register our own entries, imported on the first lookup.
+        kind: the word for an entry in messages, such as "manager".
+        packages: the packages whose modules register the built-in entries, imported on the first lookup.
         group: the entry-point group through which an installed package adds its own.
         base: what a registered class must inherit from.
 
@@ -108,8 +108,8 @@ class Registry(Generic[T]):
     base: type[Any] = object
     entries: dict[str, Entry[T]] = field(default_factory=dict)
     failures: list[PluginFailure] = field(default_factory=list)
-    filled: bool = False
-    complete: bool = False  #: our own entries are there
+    has_plugins: bool = False  #: the entries of installed plug-ins are imported
+    has_builtin: bool = False  #: the built-in entries are imported
 
     def register(self, name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
         """Register the decorated class under `name`.
@@ -129,7 +129,7 @@ class Registry(Generic[T]):
         def register(cls: type[T]) -> type[T]:
             if not cls.__module__.startswith("mtlab."):
                 self._refuse_unfit(name, cls)
-                self.fill_own()  # or a stranger could take the name of an entry that is not there yet
+                self.import_builtin()  # or a plug-in could take the name of an entry that is not imported yet
             known = self.entries.get(name)
             if known is not None and (known.origin, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise RegistrationError(
@@ -142,7 +142,7 @@ class Registry(Generic[T]):
         return register
 
     def _refuse_unfit(self, name: str, cls: Any) -> None:
-        """Refuse a class that could not be used, while its author looks at it."""
+        """Refuse a class that could not be used, with a message for its author."""
         what = f"{self.kind} {name!r} ({getattr(cls, '__qualname__', cls)} of {getattr(cls, '__module__', '?')})"
         if not isinstance(cls, type) or not issubclass(cls, self.base):
             raise RegistrationError(f"{what} must be a subclass of {self.base.__module__}.{self.base.__qualname__}")
@@ -167,37 +167,37 @@ class Registry(Generic[T]):
                 f"{what}: Config does not work with its defaults: {describe_error(error)}"
             ) from error
 
-    def fill_own(self) -> None:
-        """Import the entries that come with mtlab."""
-        if self.complete:
+    def import_builtin(self) -> None:
+        """Import the built-in entries."""
+        if self.has_builtin:
             return
-        self.complete = True
+        self.has_builtin = True
         for package in self.packages:
             for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
                 importlib.import_module(f"{package}.{module.name}")
 
-    def own(self, name: str) -> Entry[T] | None:
-        """Look up an entry that comes with mtlab by importing the module that is called like it, and nothing else.
+    def builtin(self, name: str) -> Entry[T] | None:
+        """Look up a built-in entry by importing the module of its name alone.
 
-        For those who must not wait for torch, which other modules of the package may need; None if there is none.
+        This avoids torch, which other modules of the package may import. None if there is no such module.
         """
         if name not in self.entries and re.fullmatch(r"[a-z][a-z0-9_]*", name):
             modules = (f"{package}.{name}" for package in self.packages)
             for module in filter(importlib.util.find_spec, modules):
                 importlib.import_module(module)
-        found = self.entries.get(name)
-        return found if found is not None and found.ours else None
+        entry = self.entries.get(name)
+        return entry if entry is not None and entry.is_builtin else None
 
-    def fill(self) -> None:
-        """Import our own entries and every installed plug-in; a plug-in that fails is remembered, never dropped."""
-        if self.filled:
+    def import_all(self) -> None:
+        """Import the built-in entries and every installed plug-in; one that fails is kept in `failures`."""
+        if self.has_plugins:
             return
-        self.filled = True
-        self.fill_own()
+        self.has_plugins = True
+        self.import_builtin()
         for point in metadata.entry_points(group=self.group):
             try:
                 self._check_registered(point.load())
-            except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+            except (Exception, SystemExit) as error:  # a plug-in may raise anything
                 self.failures.append(PluginFailure.of(point.value, error))
 
     def _check_registered(self, loaded: Any) -> None:
@@ -208,7 +208,7 @@ class Registry(Generic[T]):
 
     @property
     def decorator(self) -> str:
-        """What the decorator is called: `register_manager`."""
+        """The name of the decorator, such as `register_manager`."""
         return f"register_{self.kind.replace(' ', '_')}"
 
     def get(self, name: str) -> Entry[T]:
@@ -218,17 +218,17 @@ class Registry(Generic[T]):
             UserError: no such entry; the nearest name is offered, and plug-ins that failed to load are named.
 
         """
-        self.fill()
+        self.import_all()
         if name in self.entries:
             return self.entries[name]
-        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{self.failed}")
+        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{self.failure_note}")
 
     @property
-    def failed(self) -> str:
-        """Name the plug-ins that failed to load: what is looked up in vain may be one of theirs."""
-        told_of = "".join(f" (plug-in {failure.plugin} failed: {failure.error})" for failure in self.failures)
-        return f"{told_of}; see `mtlab doctor`" if told_of else ""
+    def failure_note(self) -> str:
+        """The plug-ins that failed to load, for messages of lookups that fail."""
+        note = "".join(f" (plug-in {failure.plugin} failed: {failure.error})" for failure in self.failures)
+        return f"{note}; see `mtlab doctor`" if note else ""
 
     def __iter__(self) -> Iterator[Entry[T]]:
-        self.fill()
+        self.import_all()
         return iter(sorted(self.entries.values(), key=lambda entry: entry.name))

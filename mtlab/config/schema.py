@@ -1,4 +1,4 @@
-"""What a run is made of: the configuration of one cell, every key of it.
+"""The configuration of one cell: every key of it.
 
 A cell's configuration is plain data with these sections. Four of them (`manager`, `text`, `vision`, `task`, `data`)
 are *nodes*: `{name: …, options…}`, where the options are those of the registered class of that name. The others are
@@ -84,7 +84,7 @@ class TrainConfig:
     augment: Any = option(
         None,
         "transform of training images, a name or {name, options} (`mtlab list transforms`), if the vision tower runs "
-        "in every step; null: images as they are judged",
+        "in every step; null: images as in evaluation",
     )
     micro_batch: int | None = option(
         None, "examples in one forward pass (accumulates to batch); null: batch", minimum=1, identity=False
@@ -128,7 +128,7 @@ class MetricsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordConfig:
-    """What a run writes beside its metrics. It cannot change a result."""
+    """What a run writes beside its metrics, which cannot change a result."""
 
     layers: bool = option(
         True,

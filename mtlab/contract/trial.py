@@ -29,7 +29,7 @@ def try_manager(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, v
 
     """
     entry, config = lookup_options(MANAGERS, node, "manager")
-    if entry.ours:
+    if entry.is_builtin:
         return
     for modality, shape in zip(MODALITIES, (text, vision), strict=True):
         offered = list(places(model, modality, shape))

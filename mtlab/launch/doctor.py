@@ -232,8 +232,8 @@ def _registered() -> tuple[list[Part], list[PluginFailure]]:
             "name": entry.name,
             "version": entry.version,
             "origin": entry.origin,
-            "package": None if entry.ours else _distribution(entry.origin),
-            "plugin": not entry.ours,
+            "package": None if entry.is_builtin else _distribution(entry.origin),
+            "plugin": not entry.is_builtin,
         }
         for entry in entries
     ]

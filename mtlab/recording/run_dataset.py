@@ -28,7 +28,7 @@ def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
     name = node.get("name") if isinstance(node, Mapping) else None
     if not isinstance(node, Mapping) or not isinstance(name, str):
         return Missing("the run's configuration names no data set")
-    entry = DATASETS.own(name)
+    entry = DATASETS.builtin(name)
     if entry is None:
         return Missing(
             f"the data set {name!r} is not opened here: it is a plug-in's, whose code is not run, or needs torch"

@@ -44,7 +44,7 @@ def catalogue(kind: Kind, name: str | None = None) -> list[dict[str, Any]]:
 
 def _failed(kind: str) -> str:
     """Name the plug-ins of this kind that failed to load."""
-    return "" if kind == "presets" else "".join(registry.failed for registry in _registries(kind).values())
+    return "" if kind == "presets" else "".join(registry.failure_note for registry in _registries(kind).values())
 
 
 def _registered(kind: str) -> Iterator[dict[str, Any]]:

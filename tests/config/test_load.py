@@ -22,9 +22,9 @@ def test_later_bases_win_and_lists_replace(tmp_path: Path) -> None:
     assert composed.data["set"] == {"train": {"lr": 2.0, "batch": 8, "clip": None}, "data": {"families": ["colour"]}}
     assert composed.data["seeds"] == 3
     assert "kind" not in composed.data
-    assert composed.places["set.train.lr"] == (tmp_path / "high.yaml", 1)
-    assert composed.places["set.train.batch"] == (tmp_path / "low.yaml", 2)
-    assert composed.places["set.train.clip"] == (tmp_path / "study.yaml", 3)
+    assert composed.locations["set.train.lr"] == (tmp_path / "high.yaml", 1)
+    assert composed.locations["set.train.batch"] == (tmp_path / "low.yaml", 2)
+    assert composed.locations["set.train.clip"] == (tmp_path / "study.yaml", 3)
 
 
 def test_overrides_come_last(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_overrides_come_last(tmp_path: Path) -> None:
         "set": {"train": {"lr": 2e-3}, "manager": {"name": "static"}},
         "seeds": [4, 5],
     }
-    assert composed.places["set.train.lr"] == ("command line", None)
+    assert composed.locations["set.train.lr"] == ("command line", None)
 
 
 def test_what_merges_and_what_is_replaced_whole() -> None:

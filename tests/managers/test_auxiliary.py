@@ -39,7 +39,7 @@ class Balanced(Static):
 
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
-    MANAGERS.fill()
+    MANAGERS.import_all()
     MANAGERS.register("balanced")(Balanced)
     yield
     del MANAGERS.entries["balanced"]

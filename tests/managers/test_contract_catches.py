@@ -180,7 +180,7 @@ class Mutters(Honest):
 
 @pytest.fixture
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
-    MANAGERS.fill()
+    MANAGERS.import_all()
     MANAGERS.register("on_trial")(request.param)
     yield Case(MANAGERS.get("on_trial"))
     del MANAGERS.entries["on_trial"]

@@ -11,7 +11,7 @@ NODES = yaml.read(Path(recipe_folders()[0]) / "managers_all.yaml").data["axes"][
 
 
 def test_names_every_manager_of_ours() -> None:
-    assert {node["name"] for node in NODES} == {entry.name for entry in MANAGERS if entry.ours}
+    assert {node["name"] for node in NODES} == {entry.name for entry in MANAGERS if entry.is_builtin}
 
 
 def test_every_row_has_options_that_its_manager_takes_and_a_label_of_its_own() -> None:

@@ -10,7 +10,7 @@ from mtlab.model.projection import Embeddings, Projections, project
 from mtlab.towers.base import Features, TowerShape
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in MANAGERS if entry.ours])
+@pytest.mark.parametrize("name", [entry.name for entry in MANAGERS if entry.is_builtin])
 @pytest.mark.parametrize("depth", [0, 2])
 def test_what_was_half_precision_stays_so(name: str, depth: int) -> None:
     manager = make(name, depth)

@@ -69,7 +69,7 @@ def forgetful() -> Iterator[None]:
 def map_filled() -> list:
     found = registries()
     for registry in found:
-        registry.fill()
+        registry.import_all()
     return found
 
 
