@@ -7,33 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import NoOptions, Registry
+from mtlab.data.batches import Batch, Loader
 from mtlab.errors import UserError
 from mtlab.model.encoder import Fused
+from mtlab.model.forward import ForwardContext
 from mtlab.model.network import Head
 from mtlab.tasks.evaluation import Evaluation, Outcome, evaluate_each
 from mtlab.towers.base import TowerShape
-
-if TYPE_CHECKING:
-    from mtlab.data.batches import Batch, Loader
-    from mtlab.model.forward import ForwardContext
-
 
 Directions = Mapping[str, Literal["max", "min"]]  #: metric → which way is better
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The model that a task is built for: what its heads are sized by."""
+    """The sizes that a task's heads depend on."""
 
     width: int  #: D
-    answers: int  #: A, what the data set can answer
+    answers: int  #: A, of the data set
     text: TowerShape
     image: TowerShape
     norm_eps: float  #: of the cross-modal layers' LayerNorms
@@ -41,14 +38,14 @@ class ModelShape:
 
 @dataclass(frozen=True)
 class BatchNeeds:
-    """What a task wants of its batches beside text, picture and right answer."""
+    """What a task needs in its batches beside text, image and right answer."""
 
     scores: bool = False  #: scores of all answers, where the data have them
     mask_share: float | None = None  #: texts with this share of their tokens masked
     whole_words: bool | None = None  #: mask all pieces of a word; None: where the text tower's vocabulary tells
-    mismatches: bool = False  #: pictures that belong to other texts, where a split is judged
-    mismatches_in_training: bool = False  #: the same in training
-    identities: bool = False  #: which texts have the same picture
+    negatives: bool = False  #: pairs of a text and another text's image, in evaluation
+    negatives_in_training: bool = False  #: the same in training
+    image_ids: bool = False  #: which texts have the same image
 
 
 @dataclass(frozen=True)
@@ -63,16 +60,16 @@ class PassCounts:
 
 
 class Task(Head):
-    """A task on what the cross-modal encoder makes of a text and one or more pictures: a module that holds the heads.
+    """A task on the cross-modal encoder's output for a text and one or more images: a module that holds the heads.
 
-    A plain task answers each example from its pooled features: it needs `forward`, `loss` and `outcome` alone.
+    A plain task answers each example from its pooled features and overrides `forward`, `loss` and `outcome` alone.
     """
 
     Config: ClassVar[type[Any]] = NoOptions
-    metrics: ClassVar[Directions] = {}  #: what it is judged by; the first is its primary metric
+    metrics: ClassVar[Directions] = {}  #: its metrics; the first is the primary one
     needs: ClassVar[str] = "answers"  #: what a data set must hold to train it, one of its `Dataset.provides`
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
-    answering: ClassVar[bool] = True  #: is it trained and judged by `answer`? Else it has passes of its own
+    answering: ClassVar[bool] = True  #: is it trained and evaluated by `answer`? Else it has forward passes of its own
 
     def __init__(self, config: Any, width: int, answers: int) -> None:  # noqa: ARG002 - subclasses size the head by them
         super().__init__()
@@ -105,45 +102,45 @@ class Task(Head):
         if cls.needs not in provides:
             raise UserError(f"data set {data!r} has no {cls.needs}, which {name!r} is trained on", key="task.name")
         if cls.classes is not None and [answer.casefold() for answer in answers] != list(cls.classes):
-            told = ", ".join(cls.classes)
-            found = ", ".join(answers[:4]) + (" …" if len(answers) > 4 else "")
+            own = ", ".join(cls.classes)
+            given = ", ".join(answers[:4]) + (" …" if len(answers) > 4 else "")
             raise UserError(
-                f"{name!r} has {len(cls.classes)} answers ({told}); data set {data!r} has {len(answers)} ({found})",
+                f"{name!r} has {len(cls.classes)} answers ({own}); data set {data!r} has {len(answers)} ({given})",
                 key="task.name",
             )
 
     @classmethod
     def metric_directions(cls, config: Any, provides: Collection[str]) -> Directions:  # noqa: ARG003 - subclasses read them
-        """Name the metrics with these options on a data set that provides this; the first is the primary one."""
+        """Return the metrics with these options on a data set that provides this; the first is the primary one."""
         return cls.metrics
 
     @classmethod
     def batch_needs(cls, config: Any) -> BatchNeeds:  # noqa: ARG003 - subclasses read it
-        """Say what batches must hold."""
+        """Return what batches must hold."""
         return BatchNeeds()
 
     @classmethod
     def contrasts(cls, config: Any, batch: int) -> int | None:  # noqa: ARG003 - subclasses read them
-        """Say how many examples of a batch one another's loss depends on; None: each has a loss of its own."""
+        """Return how many examples of a batch share a contrastive loss; None if each has a loss of its own."""
         return None
 
     @classmethod
     def pass_counts(cls, config: Any) -> PassCounts:  # noqa: ARG003 - subclasses read it
-        """Say how often towers and encoder run for one training example; pictures of one text count as one."""
+        """Return how often towers and encoder run for one training example; images of one text count as one."""
         return PassCounts()
 
     @classmethod
     def fusions_to_evaluate(cls, config: Any, examples: int) -> int:  # noqa: ARG003 - subclasses read it
-        """Say how often the encoder runs to judge a split of so many examples, about."""
+        """Estimate how often the encoder runs to evaluate a split of so many examples."""
         return examples
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Pooled features [B, 2D · pictures] → logits [B, A]."""
+        """Pooled features [B, 2D · images] → logits [B, A]."""
         raise NotImplementedError
 
     def answer(self, fused: Sequence[Fused]) -> Tensor:
-        """Answer from a text and each of its pictures → logits [B, A]; unless overridden, from the pooled features."""
-        logits: Tensor = self(torch.cat([run.pooled for run in fused], -1))
+        """Answer from a text and each of its images → logits [B, A]; unless overridden, from the pooled features."""
+        logits: Tensor = self(torch.cat([each.pooled for each in fused], -1))
         return logits
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -151,11 +148,11 @@ class Task(Head):
         raise NotImplementedError
 
     def outcome(self, logits: Tensor, targets: Tensor) -> Outcome:
-        """Judge each example."""
+        """Score each example."""
         raise NotImplementedError
 
     def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
-        """Compute what is learnt from a batch: the mean of each loss over the `units` that it is over.
+        """Compute the losses of a batch, each a mean over its `units`.
 
         Args:
             context: the model, and how it is run.
@@ -173,7 +170,7 @@ class Task(Head):
         return {}
 
     def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
-        """Judge a whole split, every example once; the model is in evaluation mode.
+        """Evaluate a whole split, every example once; the model is in evaluation mode.
 
         Args:
             context: the model, and how it is run.

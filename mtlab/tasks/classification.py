@@ -1,4 +1,4 @@
-"""What tasks share that choose one of several answers from the pooled features.
+"""Base of tasks that choose one of several answers from the pooled features.
 
 Shapes: B examples, D width, A answers.
 """
@@ -25,13 +25,13 @@ class HeadOptions:
 
 
 class Classification(Task):
-    """Choose one answer; the loss is cross-entropy, the metric accuracy. A subclass gives the head."""
+    """Choose one answer; the loss is cross-entropy, the metric accuracy. A subclass defines the head."""
 
     metrics: ClassVar[Directions] = {"accuracy": "max"}
     head: nn.Module
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Pooled features [B, 2D · pictures] → logits [B, A]."""
+        """Pooled features [B, 2D · images] → logits [B, A]."""
         logits: Tensor = self.head(pooled)
         return logits
 
@@ -40,5 +40,5 @@ class Classification(Task):
         return objectives.classification(logits, targets)
 
     def outcome(self, logits: Tensor, targets: Tensor) -> Outcome:
-        """Judge each example by the target of the most likely answer: 1 or 0, or its score where answers have some."""
+        """Score each example by the target of the most likely answer: 1 or 0, or its score where answers have some."""
         return Outcome(logits.argmax(-1), {"accuracy": objectives.answer_scores(logits, targets)})

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.managers.base import Experts, Modality
-from mtlab.model.layers import full
+from mtlab.model.layers import to_full_precision
 from mtlab.tasks import objectives
 from mtlab.tasks.base import PassCounts
 from mtlab.tasks.heads import ContrastiveHead, MatchingHead
@@ -56,7 +56,7 @@ def compare(context: ForwardContext, head: ContrastiveHead, text: Features, imag
     """Compare all texts of a batch with all its images, those of all processes, in float32."""
     with context.autocast():
         units: tuple[Tensor, Tensor] = head(text, image)
-    texts, images = (context.group.all_gather(full(unit)) for unit in units)
+    texts, images = (context.group.all_gather(to_full_precision(unit)) for unit in units)
     return objectives.similarities(texts, images, head.clamped())
 
 
@@ -88,7 +88,7 @@ def match_hard_negatives(
     texts, images = (gather_experts(context.group, each.experts) for each in (text, image))
     with context.autocast():
         fused = context.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives")
-        logits = full(head(fused.pooled))
+        logits = to_full_precision(head(fused.pooled))
     return objectives.classification(logits, pairs.labels)
 
 

@@ -1,4 +1,4 @@
-"""Visual entailment: does a picture entail a sentence?"""
+"""Visual entailment: does an image entail a sentence?"""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mtlab.tasks.heads import classifier
 
 @register_task("entailment")
 class Entailment(Classification):
-    """Tell whether a picture contradicts a sentence, says nothing of it, or entails it (SNLI-VE).
+    """Classify whether an image contradicts a sentence, is neutral to it, or entails it (SNLI-VE).
 
-    Cross-entropy; the picture stands in for the premise. Source: the SNLI-VE head of METER, BridgeTower and
+    Cross-entropy; the image stands in for the premise. Source: the SNLI-VE head of METER, BridgeTower and
     ManagerTower.
     """
 

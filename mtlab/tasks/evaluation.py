@@ -1,4 +1,4 @@
-"""What became of a split: judged example by example, or as its task will have it.
+"""Evaluating a model on a split: example by example, or as its task defines it.
 
 Shapes: n examples of a split, B of a batch.
 """
@@ -15,17 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtlab.data.batches import Batch, Loader
+from mtlab.model.forward import ForwardContext
+
 if TYPE_CHECKING:
-    from mtlab.data.batches import Batch, Loader
-    from mtlab.model.forward import ForwardContext
-    from mtlab.tasks.base import Task
+    from mtlab.tasks.base import Task  # which imports this module
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of each example of a batch; the mean of `scores[m]` over examples is metric `m`."""
+    """Predictions and scores of the examples of a batch; metric `m` is the mean of `scores[m]` over examples."""
 
     predictions: Tensor  #: [B], index of the chosen answer
     scores: Mapping[str, Tensor]  #: metric → [B], float
@@ -33,9 +34,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What became of a split. An outcome is that of one example, in the split's order, unless the task says otherwise.
+    """Loss and outcomes of a split; one outcome per example, in the split's order, unless the task says otherwise.
 
-    The mean of `scores[m]` over all outcomes is metric `m`, and over those of a family the family's.
+    Metric `m` is the mean of `scores[m]` over all outcomes, and that of a family the mean over its outcomes.
     """
 
     loss: float
@@ -44,15 +45,14 @@ class Evaluation:
     scores: Mapping[str, Floats]  #: metric → outcomes; the first is the task's primary metric
     targets: NDArray[np.int64] | None = None  #: right answers by number, −1: cannot be given; None: there are none
     predictions: NDArray[np.int64] | None = None  #: the answers given, by number
-    answer_texts: Sequence[tuple[str, str]] | None = (
-        None  #: right and given answer of each example, where numbers say nothing
-    )
+    #: Right and given answer of each example in words, where it has no numbers.
+    answer_texts: Sequence[tuple[str, str]] | None = None
     extra_metrics: Mapping[str, float] = field(default_factory=dict)  #: metrics that are no mean over outcomes
-    table: Mapping[str, Sequence[Any]] | None = None  #: columns of a table that tells more than the outcomes do
+    table: Mapping[str, Sequence[Any]] | None = None  #: columns of a table with more than the outcomes
 
     @property
     def primary(self) -> str:
-        """Name the primary metric."""
+        """The name of the primary metric."""
         return next(iter(self.scores))
 
     @property
@@ -71,18 +71,18 @@ class Evaluation:
         return values | {f"{split}/{metric}": value for metric, value in self.extra_metrics.items()}
 
     def answers_in_words(self, row: int, answers: Sequence[str]) -> tuple[str, str]:
-        """Say in words what is right of an example and what was given; `answers` are those that numbers stand for."""
+        """Return right and given answer of an example in words; `answers` are the names of the numbers."""
         if self.answer_texts is not None:
             return self.answer_texts[row]
-        assert self.targets is not None, "who has no numbers tells words"
-        assert self.predictions is not None, "who has no numbers tells words"
+        assert self.targets is not None, "without texts there are numbers"
+        assert self.predictions is not None, "without texts there are numbers"
         right, given = int(self.targets[row]), int(self.predictions[row])
         return answers[right] if right >= 0 else "none of the answers", answers[given]
 
 
 @dataclass(frozen=True)
 class PassOutput:
-    """What one pass over some examples gave, left on the device."""
+    """Results of one forward pass over some examples of a split, left on the device."""
 
     rows: Sequence[int]  #: the examples' positions in the split
     tensors: Mapping[str, Tensor]
@@ -95,32 +95,28 @@ class PassOutput:
 
 @dataclass(frozen=True)
 class SplitOutput:
-    """What all passes over a split gave."""
+    """Results of all forward passes over a split."""
 
-    seen: Sequence[PassOutput]
-
-    @property
-    def back(self) -> NDArray[np.int64]:
-        """Where each example of the split is among those that were seen, [n]."""
-        return np.argsort(np.array([row for each in self.seen for row in each.rows]))
+    passes: Sequence[PassOutput]
 
     def all(self, name: str) -> list[Tensor]:
-        """Take a tensor of each pass that has it."""
-        return [each.tensors[name] for each in self.seen if name in each.tensors]
+        """Return a tensor of each pass that has it."""
+        return [each.tensors[name] for each in self.passes if name in each.tensors]
 
     def in_order(self, name: str) -> Tensor:
-        """Put what each pass found of its examples together, in the split's order, [n, …]."""
+        """Concatenate a tensor of all passes in the split's order, [n, …]."""
+        order = np.argsort(np.array([row for each in self.passes for row in each.rows]))
         whole = torch.cat(self.all(name))
-        return whole[torch.from_numpy(self.back).to(whole.device)]
+        return whole[torch.from_numpy(order).to(whole.device)]
 
     def floats(self, name: str) -> Floats:
-        """The same as double precision on the CPU."""
-        found: Floats = self.in_order(name).double().cpu().numpy()
-        return found
+        """Return the same in double precision on the CPU."""
+        values: Floats = self.in_order(name).double().cpu().numpy()
+        return values
 
     def mean(self, name: str) -> float:
-        """Sum up a scalar over all passes, divided by its count; NaN if that is 0."""
-        count = sum(each.counts.get(name, 0) for each in self.seen)
+        """Sum a scalar over all passes and divide it by its count; NaN if that is 0."""
+        count = sum(each.counts.get(name, 0) for each in self.passes)
         return float(torch.stack(self.all(name)).sum()) / count if count else math.nan
 
 
@@ -129,32 +125,33 @@ def run_split(
     loader: Loader,
     batch: int,
     between: Callable[[], None],
-    look: Callable[[Batch], PassOutput],
+    run_batch: Callable[[Batch], PassOutput],
 ) -> SplitOutput:
-    """Look at every example of a split once; several processes share the passes, and all learn everything.
+    """Run every example of a split once; several processes share the passes, and all get all results.
 
-    Nothing is read from the device here. Arguments as of `Task.judge`, and:
+    Nothing is read from the device here.
 
     Args:
         context: the model, and how it is run.
         loader: the split.
         batch: examples in one forward pass.
         between: called before each pass.
-        look: runs one pass, over a batch that is still on the CPU.
+        run_batch: runs one pass, over a batch that is still on the CPU.
 
     """
-    seen = [look(loader.batch(rows)) for rows in context.group.shard(loader.evaluation_rows(batch), between)]
+    rounds = context.group.shard(loader.evaluation_rows(batch), between)
+    outputs = [run_batch(loader.batch(rows)) for rows in rounds]
     if context.group.world_size == 1:
-        return SplitOutput(seen)
-    joined = context.group.all_gather_objects([each.to("cpu") for each in seen])
-    return SplitOutput([each.to(context.device) for each in joined])
+        return SplitOutput(outputs)
+    gathered = context.group.all_gather_objects([each.to("cpu") for each in outputs])
+    return SplitOutput([each.to(context.device) for each in gathered])
 
 
 @torch.inference_mode()
 def evaluate(
     context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None] = lambda: None
 ) -> Evaluation:
-    """Evaluate a model over a whole split, as its task defines it; arguments as of `Task.evaluate`."""
+    """Evaluate a model on a whole split, as its task defines it; arguments as of `Task.evaluate`."""
     task = cast("Task", context.model.task)
     return task.evaluate(context, loader, batch, between)
 
@@ -162,34 +159,34 @@ def evaluate(
 def evaluate_each(
     task: Task, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None] = lambda: None
 ) -> Evaluation:
-    """Judge each example by itself; nothing is read from the device before the end. Arguments as of `Task.judge`."""
+    """Evaluate each example by itself, reading from the device at the end alone; arguments as of `Task.evaluate`."""
 
-    def look(chosen: Batch) -> PassOutput:
-        held = chosen.to(context.device)
-        given = context.answer(held)
-        outcome = task.outcome(given, held.targets)
-        known, count = _answerable(chosen.targets)
-        found = {"prediction": outcome.predictions}
-        found |= {f"score/{name}": scores for name, scores in outcome.scores.items()}
+    def run_batch(batch: Batch) -> PassOutput:
+        on_device = batch.to(context.device)
+        logits = context.answer(on_device)
+        outcome = task.outcome(logits, on_device.targets)
+        rows, count = _answerable(batch.targets)
+        tensors = {"prediction": outcome.predictions}
+        tensors |= {f"score/{name}": scores for name, scores in outcome.scores.items()}
         if count:
-            found["loss"] = task.loss(given[known], held.targets[known]).double() * count
-        return PassOutput(chosen.rows, found, {"loss": count})
+            tensors["loss"] = task.loss(logits[rows], on_device.targets[rows]).double() * count
+        return PassOutput(batch.rows, tensors, {"loss": count})
 
-    gathered = run_split(context, loader, batch, between, look)
+    output = run_split(context, loader, batch, between, run_batch)
     examples = loader.examples
-    names = [name for name in gathered.seen[0].tensors if name.startswith("score/")]
+    names = [name for name in output.passes[0].tensors if name.startswith("score/")]
     return Evaluation(
-        loss=gathered.mean("loss"),
+        loss=output.mean("loss"),
         ids=[example.id for example in examples],
         families=[example.family for example in examples],
-        scores={name.removeprefix("score/"): gathered.floats(name) for name in names},
+        scores={name.removeprefix("score/"): output.floats(name) for name in names},
         targets=np.array([example.target for example in examples], np.int64),
-        predictions=gathered.in_order("prediction").cpu().numpy().astype(np.int64),
+        predictions=output.in_order("prediction").cpu().numpy().astype(np.int64),
     )
 
 
 def _answerable(targets: Tensor) -> tuple[slice | Tensor, int]:
-    """Tell which examples of a batch, still on the CPU, have a right answer that can be given, and how many."""
+    """Select the examples of a batch, still on the CPU, whose right answer can be given; return how many they are."""
     known = targets != -1 if targets.ndim == 1 else (targets > 0).any(1)
     if known.all():
         return slice(None), len(targets)

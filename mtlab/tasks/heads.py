@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtlab.model.layers import summary
+from mtlab.model.layers import pool_tokens
 from mtlab.towers.base import Features, TowerShape
 
 TEMPERATURES = (0.001, 0.5)  #: the contrastive temperature is kept within
@@ -90,12 +90,12 @@ class ContrastiveHead(nn.Module):
 
     def of_texts(self, text: Features) -> Tensor:
         """Map texts alone, [B, d]."""
-        own = summary(text.levels[-1], text.mask, class_token=self.class_tokens[0])
+        own = pool_tokens(text.levels[-1], text.mask, class_token=self.class_tokens[0])
         return F.normalize(self.text(own), dim=-1)
 
     def of_images(self, image: Features) -> Tensor:
         """Map images alone, [B, d]."""
-        own = summary(image.levels[-1], image.mask, class_token=self.class_tokens[1])
+        own = pool_tokens(image.levels[-1], image.mask, class_token=self.class_tokens[1])
         return F.normalize(self.image(own), dim=-1)
 
     def clamped(self) -> Tensor:

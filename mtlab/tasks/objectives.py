@@ -91,7 +91,7 @@ def contrastive(scores: Similarities, positives: Tensor | None = None) -> Tensor
 
 
 def same_image(images: Tensor) -> Tensor:
-    """Tell which pairs belong together when texts share images: equal numbers in [B] → [B, B]."""
+    """Return which pairs belong together when texts share images: equal numbers in [B] → [B, B]."""
     return images.unsqueeze(0) == images.unsqueeze(1)
 
 

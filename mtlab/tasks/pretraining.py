@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from mtlab.config.options import option
+from mtlab.data.batches import Batch, Loader, MatchingPairs
+from mtlab.data.masking import MaskedTexts
 from mtlab.errors import UserError, nearest
 from mtlab.managers.base import Experts
 from mtlab.model.encoder import Fused
-from mtlab.model.layers import full
+from mtlab.model.forward import ForwardContext
+from mtlab.model.layers import to_full_precision
 from mtlab.tasks import objectives, pretraining_metrics
 from mtlab.tasks.base import BatchNeeds, Directions, ModelShape, PassCounts, Task, register_task
 from mtlab.tasks.contrast import (
@@ -27,22 +30,17 @@ from mtlab.tasks.contrast import (
 from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.heads import ContrastiveHead, MaskedLanguageHead, MatchingHead
 
-if TYPE_CHECKING:
-    from mtlab.data.batches import Batch, Loader, MatchingPairs
-    from mtlab.data.masking import MaskedTexts
-    from mtlab.model.forward import ForwardContext
-
 OBJECTIVES = ("mlm", "itm", "itc", "itm_itc")
 #: Objective → the losses that it is made of.
 LOSSES: Mapping[str, tuple[str, ...]] = {"mlm": ("mlm",), "itm": ("itm",), "itc": ("itc",), "itm_itc": ("itm", "itc")}
 
 
-@register_task("pretraining", version=2)  # 2: what is hidden of a caption no longer depends on its batch's padding
+@register_task("pretraining")
 class Pretraining(Task):
-    """Learn from pictures and their captions: predict masked words, tell true pairs from others, draw pairs together.
+    """Learn from images and their captions: predict masked words, match pairs, contrast the towers.
 
-    Objectives, whose losses are weighted and summed: mlm (masked words, with the picture), itm (does the pair match?
-    half of the pictures are another caption's), itc (contrast of the towers' own summaries), itm_itc (itc, and matching
+    Objectives, whose losses are weighted and summed: mlm (masked words, with the image), itm (does the pair match?
+    half of the images are another caption's), itc (contrast of the towers' own summaries), itm_itc (itc, and matching
     against negatives that itc finds hard). Source: METER, BridgeTower and ManagerTower, which publish mlm + itm; ALBEF
     (NeurIPS 2021) for the hard negatives.
     """
@@ -63,7 +61,7 @@ class Pretraining(Task):
             None, "mlm: mask all pieces of a word or none; null: where the tokeniser marks pieces (BERT), as published"
         )
         captions: Literal["all", "own"] = option(
-            "all", "itc, itm_itc: all captions of a picture in a batch are right, or each pair's own alone (published)"
+            "all", "itc, itm_itc: all captions of an image in a batch are right, or each pair's own alone (published)"
         )
 
         def __post_init__(self) -> None:
@@ -92,45 +90,45 @@ class Pretraining(Task):
         self.itc: ContrastiveHead | None = None
 
     @classmethod
-    def build(cls, config: Config, site: ModelShape) -> Self:
-        """Build the heads that the objectives ask for.
+    def build(cls, config: Config, shape: ModelShape) -> Self:
+        """Build the heads of the objectives.
 
         Raises:
-            UserError: masked words with a text tower that does not tell its vocabulary.
+            UserError: masked words with a text tower without a vocabulary.
 
         """
-        task = cls(config, site.width, site.answers)
-        asked = loss_names(config)
-        if "mlm" in asked:
-            if site.text.vocabulary is None:
+        task = cls(config, shape.width, shape.answers)
+        names = loss_names(config)
+        if "mlm" in names:
+            if shape.text.vocabulary is None:
                 raise UserError("mlm needs a text tower with a vocabulary", key="objectives")
-            task.mlm = MaskedLanguageHead(site.width, site.text.vocabulary, site.norm_eps)
-        if "itm" in asked:
-            task.itm = MatchingHead(site.width)
-        if "itc" in asked:
-            task.itc = ContrastiveHead(site.text, site.image, config.contrastive_width, config.temperature)
+            task.mlm = MaskedLanguageHead(shape.width, shape.text.vocabulary, shape.norm_eps)
+        if "itm" in names:
+            task.itm = MatchingHead(shape.width)
+        if "itc" in names:
+            task.itc = ContrastiveHead(shape.text, shape.image, config.contrastive_width, config.temperature)
         return task
 
     @classmethod
     def metric_directions(cls, config: Config, provides: object) -> Directions:  # noqa: ARG003 - whatever the data
-        """Mean accuracy over what is learnt, then accuracy and loss of each."""
-        asked = loss_names(config)
+        """Return mean accuracy over the losses, then accuracy and loss of each."""
+        losses = loss_names(config)
         names = {
             "accuracy",
-            *(names[one] for names in (pretraining_metrics.ACCURACIES, pretraining_metrics.LOSSES) for one in asked),
+            *(names[one] for names in (pretraining_metrics.ACCURACIES, pretraining_metrics.LOSSES) for one in losses),
         }
         return {name: way for name, way in cls.metrics.items() if name in names}
 
     @classmethod
     def batch_needs(cls, config: Config) -> BatchNeeds:
-        """What the objectives need."""
-        asked = loss_names(config)
+        """Return what the objectives need."""
+        losses = loss_names(config)
         return BatchNeeds(
-            mask_share=config.mask_share if "mlm" in asked else None,
+            mask_share=config.mask_share if "mlm" in losses else None,
             whole_words=config.whole_words,
-            mismatches="itm" in asked,
-            mismatches_in_training="itm" in config.objectives,
-            identities="itc" in asked,
+            negatives="itm" in losses,
+            negatives_in_training="itm" in config.objectives,
+            image_ids="itc" in losses,
         )
 
     @classmethod
@@ -140,7 +138,7 @@ class Pretraining(Task):
 
     @classmethod
     def pass_counts(cls, config: Config) -> PassCounts:
-        """Each objective has a fusion of its own; for itm half of the texts are shown with one more picture."""
+        """Each objective has a fusion of its own; for itm half of the texts are shown with one more image."""
         published = [HARD_NEGATIVE_PASSES if name == "itm_itc" else PassCounts() for name in config.objectives]
         return PassCounts(
             towers=sum(one.towers for one in published),
@@ -152,76 +150,76 @@ class Pretraining(Task):
 
     @classmethod
     def fusions_to_evaluate(cls, config: Config, examples: int) -> int:
-        """One for each that is learnt but the contrast, which needs none."""
+        """Count one for each loss but the contrast, which needs none."""
         return examples * len({*loss_names(config)} - {"itc"})
 
     def answer(self, fused: Sequence[Fused]) -> Tensor:
-        """Answer whether the pair matches, [B, 2]; where that is not learnt, which word each token is, [B, L, V]."""
+        """Answer whether the pair matches, [B, 2]; without itm, which word each token is, [B, L, V]."""
         if self.itm is not None:
             matching: Tensor = self.itm(fused[0].pooled)
             return matching
-        assert self.mlm is not None, "the options ask for one of them"
+        assert self.mlm is not None, "the options demand one of them"
         words: Tensor = self.mlm(fused[0].text)
         return words
 
     def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
-        """Run each objective in a pass of its own; the towers read plain texts and pictures once for all of them."""
-        found: dict[str, Tensor] = {}
+        """Run each objective in a pass of its own; the towers read plain texts and images once for all of them."""
+        losses: dict[str, Tensor] = {}
         image = run_tower(context, "image", batch.image)
         if self.mlm is not None and batch.masked is not None and len(batch.masked.positions):
-            found["mlm"] = objectives.classification(
+            losses["mlm"] = objectives.classification(
                 self.predict_words(context, batch.masked, image.experts), batch.masked.labels
             )
         if self.itm is None and self.itc is None:
-            return found
+            return losses
         text = run_tower(context, "text", batch.text)
         if "itm" in self.config.objectives:
             assert batch.matching is not None, "the task wants them"
             logits = self.match(context, batch.matching, text.experts, image.experts)
-            found["itm"] = objectives.classification(logits, batch.matching.labels)
+            losses["itm"] = objectives.classification(logits, batch.matching.labels)
         if self.itc is not None:
             assert batch.image_ids is not None, "the task wants them"
-            found |= self._contrasted(context, text, image, batch.image_ids)
-        return found
+            losses |= self._contrast(context, text, image, batch.image_ids)
+        return losses
 
     def predict_words(self, context: ForwardContext, masked: MaskedTexts, image: Experts) -> Tensor:
-        """Tell the hidden words of captions, shown with their pictures → logits [n, V]."""
-        assert self.mlm is not None, "asked by who learns it"
+        """Predict the masked words of captions, shown with their images → logits [n, V]."""
+        assert self.mlm is not None, "the objectives have no such loss"
         text = context.experts("text", context.features("text", masked.inputs))
         with context.autocast():
             states = context.fuse(text, image, name="masked words").text
             words: Tensor = self.mlm(states.flatten(0, 1)[masked.positions])
-        return full(words)
+        return to_full_precision(words)
 
     def match(self, context: ForwardContext, matching: MatchingPairs, text: Experts, image: Experts) -> Tensor:
-        """Tell whether captions match the pictures that they are shown with → logits [B, 2]."""
-        assert self.itm is not None, "asked by who learns it"
+        """Match captions with the images that they are shown with → logits [B, 2]."""
+        assert self.itm is not None, "the objectives have no such loss"
         if matching.negatives is not None:
             image = image.concatenate(context.experts("image", context.features("vision", matching.negatives)))
         with context.autocast():
             fused = context.fuse(text, image.at(matching.image_index), name="matching")
             logits: Tensor = self.itm(fused.pooled)
-        return full(logits)
+        return to_full_precision(logits)
 
-    def _contrasted(
+    def _contrast(
         self, context: ForwardContext, text: TowerOutput, image: TowerOutput, identities: Tensor
     ) -> dict[str, Tensor]:
-        assert self.itc is not None, "asked by who learns it"
+        assert self.itc is not None, "the objectives have no such loss"
         identities = context.group.all_gather(identities)
         if self.config.captions == "own":
             identities = torch.arange(len(identities), device=identities.device)
         positives = objectives.same_image(identities)
         scores = compare(context, self.itc, text.features, image.features)
-        found = {"itc": objectives.contrastive(scores, positives)}
+        losses = {"itc": objectives.contrastive(scores, positives)}
         if "itm_itc" in self.config.objectives:
-            assert self.itm is not None, "itm_itc is learnt"
-            found["itm"] = match_hard_negatives(context, self.itm, text, image, scores, positives)
-        return found
+            assert self.itm is not None, "itm_itc needs it"
+            losses["itm"] = match_hard_negatives(context, self.itm, text, image, scores, positives)
+        return losses
 
     def units(self, batch: Batch) -> dict[str, int]:
-        """Hidden tokens; else pairs."""
-        hidden = {} if batch.masked is None else {"mlm": len(batch.masked.positions)}
-        return {loss: len(batch) for loss in loss_names(self.config) if loss != "mlm"} | hidden
+        """Count masked tokens; else pairs."""
+        masked = {} if batch.masked is None else {"mlm": len(batch.masked.positions)}
+        return {loss: len(batch) for loss in loss_names(self.config) if loss != "mlm"} | masked
 
     def weights(self) -> Mapping[str, float]:
         """Weigh each loss as its objective, unless weights are to be ignored."""
@@ -230,12 +228,12 @@ class Pretraining(Task):
         return {loss: weight for name, weight in self.config.objectives.items() for loss in LOSSES[name]}
 
     def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
-        """Judge each caption with its picture, see `pretraining_metrics`."""
+        """Evaluate each caption with its image, see `pretraining_metrics`."""
         return pretraining_metrics.evaluate(context, self, loader, batch, between)
 
 
 def loss_names(config: Pretraining.Config) -> tuple[str, ...]:
-    """Name the losses that objectives come down to."""
+    """Return the losses of the objectives."""
     return tuple(dict.fromkeys(loss for name in OBJECTIVES if name in config.objectives for loss in LOSSES[name]))
 
 

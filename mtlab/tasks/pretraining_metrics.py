@@ -1,6 +1,6 @@
-"""How well pre-training goes: each caption of a split with its picture, the same words hidden in every run.
+"""How well pre-training goes: each caption of a split with its image, the same words hidden in every run.
 
-Matching is judged with pictures of other captions, the same in every run, however its negatives are found in training.
+Matching is judged with images of other captions, the same in every run, however its negatives are found in training.
 The contrast is judged over the whole split. Shapes: n captions, d width of the contrastive space.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtlab.model.layers import full
+from mtlab.model.layers import to_full_precision
 from mtlab.tasks.evaluation import Evaluation, Floats, PassOutput, SplitOutput, run_split
 from mtlab.tasks.heads import TEMPERATURES
 from mtlab.tasks.ranking.similarity import contrast_split, nearest
@@ -64,10 +64,10 @@ def _look(context: ForwardContext, task: Pretraining, chosen: Batch) -> PassOutp
         found[f"right/{loss}"], found[loss], units[loss] = right, losses.double().sum(), len(losses)
 
     image = context.features("vision", batch.image)
-    pictures = context.experts("image", image)
+    images = context.experts("image", image)
     if task.mlm is not None:
         assert batch.masked is not None, "the task wants them"
-        words, right = task.predict_words(context, batch.masked, pictures), batch.masked.labels
+        words, right = task.predict_words(context, batch.masked, images), batch.masked.labels
         caption = batch.masked.positions // batch.masked.inputs[0].shape[1]  # of each hidden word, [n]
         counts = torch.bincount(caption, minlength=len(batch))
         hits = torch.zeros(len(batch), device=context.device).index_add(0, caption, (words.argmax(1) == right).float())
@@ -79,24 +79,24 @@ def _look(context: ForwardContext, task: Pretraining, chosen: Batch) -> PassOutp
     if task.itm is not None:
         assert batch.matching is not None, "the task wants them"
         matches = batch.matching.labels
-        logits = task.match(context, batch.matching, context.experts("text", text), pictures)
+        logits = task.match(context, batch.matching, context.experts("text", text), images)
         add("itm", F.cross_entropy(logits, matches, reduction="none"), (logits.argmax(1) == matches).float())
     if task.itc is not None:
         with context.autocast():
             unit: tuple[Tensor, Tensor] = task.itc(text, image)
-        found |= {"text": full(unit[0]), "image": full(unit[1])}
+        found |= {"text": to_full_precision(unit[0]), "image": to_full_precision(unit[1])}
     return PassOutput(chosen.rows, found, units)
 
 
 def _contrast(gathered: SplitOutput, loader: Loader, temperature: Tensor) -> tuple[float, Floats]:
-    """Contrast all captions with all pictures: loss, and how much is right of each caption.
+    """Contrast all captions with all images: loss, and how much is right of each caption.
 
-    Half of that is that the nearest picture is its own, half that its picture's nearest caption is one of its own.
+    Half of that is that the nearest image is its own, half that its image's nearest caption is one of its own.
     """
     text, image = gathered.in_order("text"), gathered.in_order("image")
     numbers: dict[str, int] = {}
     image_of = np.array([numbers.setdefault(example.image, len(numbers)) for example in loader.examples])
-    first = np.unique(image_of, return_index=True)[1]  # a caption of each picture
+    first = np.unique(image_of, return_index=True)[1]  # a caption of each image
     image, own = image[torch.from_numpy(first).to(text.device)], torch.from_numpy(image_of).to(text.device)
     found = contrast_split(text, image, own, temperature)
     by_text = nearest(text, image, 1).squeeze(1) == own  # [n]

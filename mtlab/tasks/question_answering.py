@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
 from mtlab.config.options import option
+from mtlab.data.batches import Loader
+from mtlab.model.forward import ForwardContext
 from mtlab.tasks import objectives
 from mtlab.tasks.base import BatchNeeds, Directions, register_task
 from mtlab.tasks.classification import Classification, HeadOptions
 from mtlab.tasks.evaluation import Evaluation, Outcome
 from mtlab.tasks.heads import classifier
 from mtlab.tasks.vqa_accuracy import vqa_accuracy
-
-if TYPE_CHECKING:
-    from mtlab.data.batches import Loader
-    from mtlab.model.forward import ForwardContext
 
 
 @register_task("question_answering")
@@ -62,24 +60,24 @@ class QuestionAnswering(Classification):
         return objectives.classification(logits, objectives.shares(targets))
 
     def outcome(self, logits: Tensor, targets: Tensor) -> Outcome:
-        """Judge each example by the target of the likeliest answer; where targets are scores, that is `score` too."""
+        """Score each example by the target of the likeliest answer; where targets are scores, that is `score` too."""
         outcome = super().outcome(logits, targets)
         if targets.ndim == 1:
             return outcome
         return replace(outcome, scores={**outcome.scores, "score": outcome.scores["accuracy"]})
 
     def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
-        """Judge each example; where annotators answered it, accuracy is how far they agree."""
-        judged = super().evaluate(context, loader, batch, between)
+        """Evaluate each example; where annotators answered it, accuracy is how far they agree."""
+        evaluation = super().evaluate(context, loader, batch, between)
         answers = loader.options.answers
-        if answers is None or judged.predictions is None:
-            return judged
+        if answers is None or evaluation.predictions is None:
+            return evaluation
         accuracy = np.array(
             [
                 vqa_accuracy(answers[given], example.annotators) if example.annotators else scored
                 for given, example, scored in zip(
-                    judged.predictions.tolist(), loader.examples, judged.outcomes.tolist(), strict=True
+                    evaluation.predictions.tolist(), loader.examples, evaluation.outcomes.tolist(), strict=True
                 )
             ]
         )
-        return replace(judged, scores={**judged.scores, "accuracy": accuracy})
+        return replace(evaluation, scores={**evaluation.scores, "accuracy": accuracy})

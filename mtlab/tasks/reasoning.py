@@ -1,4 +1,4 @@
-"""Reasoning over pairs of pictures: is a sentence true of both together?"""
+"""Reasoning over pairs of images: is a sentence true of both together?"""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mtlab.tasks.heads import classifier
 
 @register_task("reasoning")
 class Reasoning(Classification):
-    """Tell whether a sentence is true of two pictures together (NLVR²); cross-entropy.
+    """Classify whether a sentence is true of two images together (NLVR²); cross-entropy.
 
-    The sentence is fused with each picture by the same encoder, the second under a token type of its own; the head
+    The sentence is fused with each image by the same encoder, the second under a token type of its own; the head
     sees both pooled features side by side. Source: the NLVR² head of METER, BridgeTower and ManagerTower.
     """
 
@@ -24,7 +24,7 @@ class Reasoning(Classification):
     class Config:
         """Options of the head."""
 
-        head_scale: float = option(1.0, "inner width of the head, in pooled widths 2D of one picture", above=0.0)
+        head_scale: float = option(1.0, "inner width of the head, in pooled widths 2D of one image", above=0.0)
         dropout: float = option(
             0.0, "dropout before the head (published: 0.1 for BridgeTower, 0 for ManagerTower)", minimum=0.0, below=1.0
         )
@@ -40,5 +40,5 @@ class Reasoning(Classification):
         self.head = classifier(4 * width, inner, answers)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Pooled features of both pictures, the first before the second, [B, 4D] → logits [B, 2]."""
+        """Pooled features of both images, the first before the second, [B, 4D] → logits [B, 2]."""
         return super().forward(self.dropout(pooled))

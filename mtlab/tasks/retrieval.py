@@ -1,15 +1,17 @@
-"""Retrieval: which caption goes with a picture, and which picture with a caption?"""
+"""Retrieval: which caption goes with an image, and which image with a caption?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from torch import Tensor
 
 from mtlab.config.options import option
+from mtlab.data.batches import Batch, Loader
 from mtlab.model.encoder import Fused
+from mtlab.model.forward import ForwardContext
 from mtlab.tasks import objectives
 from mtlab.tasks.base import BatchNeeds, Directions, ModelShape, PassCounts, Task, register_task
 from mtlab.tasks.contrast import HARD_NEGATIVE_PASSES, ContrastOptions, compare, match_hard_negatives, run_tower
@@ -17,18 +19,14 @@ from mtlab.tasks.evaluation import Evaluation
 from mtlab.tasks.heads import ContrastiveHead, MatchingHead
 from mtlab.tasks.ranking import recall
 
-if TYPE_CHECKING:
-    from mtlab.data.batches import Batch, Loader
-    from mtlab.model.forward import ForwardContext
-
 
 @register_task("retrieval")
 class Retrieval(Task):
-    """Rank captions for pictures and pictures for captions: the contrast finds candidates, matching ranks them.
+    """Rank captions for images and images for captions: the contrast finds candidates, matching ranks them.
 
-    Trained by itc and by matching against hard negatives, where captions of one picture are all positives. Judged by
-    recall: how often what belongs together is among the first 1, 5 and 10, in both directions; an outcome is that of a
-    picture and its captions. Source: BridgeTower and ManagerTower on Flickr30K; ALBEF (NeurIPS 2021).
+    Trained by itc and by matching against hard negatives, where captions of one image are all positives. The metric
+    is recall: how often what belongs together is among the first 1, 5 and 10, in both directions; an outcome is that of
+    an image and its captions. Source: BridgeTower and ManagerTower on Flickr30K; ALBEF (NeurIPS 2021).
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,7 @@ class Retrieval(Task):
         """Options of the heads and of ranking."""
 
         candidates: int = option(
-            128, "of each picture or caption, how many of the best by contrast are ranked by matching", minimum=10
+            128, "of each image or caption, how many of the best by contrast are ranked by matching", minimum=10
         )
 
     metrics: ClassVar[Directions] = {"recall": "max", **dict.fromkeys(recall.RECALLS, "max")}
@@ -47,17 +45,17 @@ class Retrieval(Task):
     itc: ContrastiveHead
 
     @classmethod
-    def build(cls, config: Config, site: ModelShape) -> Self:
+    def build(cls, config: Config, shape: ModelShape) -> Self:
         """Build both heads."""
-        task = cls(config, site.width, site.answers)
-        task.itm = MatchingHead(site.width)
-        task.itc = ContrastiveHead(site.text, site.image, config.contrastive_width, config.temperature)
+        task = cls(config, shape.width, shape.answers)
+        task.itm = MatchingHead(shape.width)
+        task.itc = ContrastiveHead(shape.text, shape.image, config.contrastive_width, config.temperature)
         return task
 
     @classmethod
     def batch_needs(cls, config: Config) -> BatchNeeds:  # noqa: ARG003 - whatever the options
-        """Which texts have the same picture."""
-        return BatchNeeds(identities=True)
+        """Return that it needs to know which texts have the same image."""
+        return BatchNeeds(image_ids=True)
 
     @classmethod
     def contrasts(cls, config: Config, batch: int) -> int:
@@ -95,5 +93,5 @@ class Retrieval(Task):
         return {"itc": len(batch), "itm": len(batch)}
 
     def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
-        """Rank the whole split, see `recall`. The loss is that of the contrast, over all its pictures and captions."""
+        """Rank the whole split, see `recall`. The loss is that of the contrast, over all its images and captions."""
         return recall.evaluate(context, self.itc, self.itm, loader, self.config.candidates, batch, between)

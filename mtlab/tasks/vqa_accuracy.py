@@ -11,15 +11,15 @@ ENOUGH = 3  #: of the other people make an answer wholly right
 
 
 def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
-    """Judge an answer against what people answered: leave out each in turn, and average min(1, agreeing others / 3).
+    """Score an answer against annotators': leave out each in turn, and average min(1, agreeing others / 3).
 
     All answers are normalised first. Source: Antol et al., ICCV 2015.
 
     >>> consensus("2", ["two", "Two.", "2"] + ["three"] * 7)
     0.9
     """
-    given = [_normalised(each) for each in annotators]
-    agreeing, people = given.count(_normalised(answer)), len(given)
+    answers = [_normalised(each) for each in annotators]
+    agreeing, people = answers.count(_normalised(answer)), len(answers)
     without_one, without_another = min(agreeing - 1, ENOUGH), min(agreeing, ENOUGH)
     return (agreeing * without_one + (people - agreeing) * without_another) / (ENOUGH * people)
 

@@ -102,9 +102,9 @@ def make_sources(
     batch_options = BatchOptions(
         answers=tuple(answers) if wants.scores and "scores" in dataset.offers(dataset.config) else None,
         masking=None if wants.mask_share is None else _text_masking(wants, towers["text"]),
-        negatives=wants.mismatches,
-        negatives_in_training=wants.mismatches_in_training,
-        image_ids=wants.identities,
+        negatives=wants.negatives,
+        negatives_in_training=wants.negatives_in_training,
+        image_ids=wants.image_ids,
     )
     return Sources(source("text"), source("vision"), batch_options)
 

@@ -12,14 +12,14 @@ import torch
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.tasks.build import build
-from mtlab.tasks import ranking
+from mtlab.tasks.ranking import recall
 from mtlab.towers.base import Features, TowerShape
-from mtlab.training.evaluate import evaluate
+from mtlab.tasks.evaluation import evaluate
 from mtlab.model.forward import ForwardContext, Runtime
 
 images = int(sys.argv[1])
 torch.set_num_threads(1)
-ranking.BLOCK_BYTES = 2**22
+recall.BLOCK_BYTES = 2**22
 shape = TowerShape((64,) * 3, (1, 2, 3), 3, 48, class_token=True, positions=True, vocabulary=30)
 task = {"name": "retrieval", "contrastive_width": 16, "candidates": 10}
 settings = {"manager": {"name": "mean"}, "model": {"width": 64, "cross_layers": 1, "mlp_ratio": 1}, "task": task}

@@ -14,11 +14,10 @@ from tiny_runs import RunMaker, lines, outcome, stopped_at, tiny_config
 from mtlab.managers.base import Experts
 from mtlab.model.forward import ForwardContext
 from mtlab.runs import checkpoints
-from mtlab.tasks.evaluation import evaluate
+from mtlab.tasks.evaluation import Evaluation, evaluate
 from mtlab.tasks.ranking import recall
 from mtlab.tasks.ranking.scratch_file import ScratchFile
 from mtlab.training.assemble import AssembledRun, assemble
-from mtlab.training.evaluate import Evaluation
 from mtlab.training.optimisation.optimiser import adamw
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step

@@ -55,7 +55,7 @@ def dummy_batch(
         words = cut(towers["text"].dummy_inputs(examples), tokens)
         hidden = torch.arange(0, examples * tokens, max(1, round(1 / wants.mask_share)))
         masked = MaskedTexts(words, hidden, torch.zeros(len(hidden), dtype=torch.long))
-    if wants.mismatches_in_training:
+    if wants.negatives_in_training:
         wrong, own = -(-examples // 2), torch.arange(examples)
         shown = torch.where(own < wrong, own + examples, own)
         matching = MatchingPairs(inputs("vision", wrong), shown, (own >= wrong).long())
@@ -66,5 +66,5 @@ def dummy_batch(
         targets=torch.zeros(examples, answers) if wants.scores else torch.zeros(examples, dtype=torch.long),
         masked=masked,
         matching=matching,
-        image_ids=torch.arange(examples) if wants.identities else None,
+        image_ids=torch.arange(examples) if wants.image_ids else None,
     )

@@ -1,8 +1,8 @@
-"""Ranking captions for pictures and pictures for captions, and how often the right ones come first.
+"""Ranking captions for images and images for captions, and how often the right ones come first.
 
-Each picture and each caption is read once. The contrast of the towers finds candidates; matching looks at these pairs
+Each image and each caption is read once. The contrast of the towers finds candidates; matching looks at these pairs
 alone, block by block, with the experts of all others on disk: memory does not grow with the split, but for a few
-numbers per picture, caption and pair. Source: ALBEF (NeurIPS 2021), BridgeTower, ManagerTower.
+numbers per image, caption and pair. Source: ALBEF (NeurIPS 2021), BridgeTower, ManagerTower.
 
 Shapes: I images, T texts, d width of the contrastive space, P pairs.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mtlab.data.inputs import to_device
 from mtlab.managers.base import Modality
-from mtlab.model.layers import full
+from mtlab.model.layers import to_full_precision
 from mtlab.tasks.evaluation import Evaluation, Floats
 from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
 from mtlab.tasks.ranking.scratch_file import ScratchFile
@@ -42,7 +42,7 @@ NEVER = np.iinfo(np.int64).max  #: rank of what is no candidate
 
 @dataclass(frozen=True)
 class RetrievalSplit:
-    """Pictures and captions, by number: pictures as they first occur."""
+    """Images and captions, by number: images as they first occur."""
 
     images: tuple[str, ...]  #: their keys
     texts: tuple[str, ...]
@@ -156,7 +156,7 @@ def _read(
         features = context.features("text" if modality == "text" else "vision", given)
         with context.autocast():
             unit = contrast.of_texts(features) if modality == "text" else contrast.of_images(features)
-        unit = full(unit)
+        unit = to_full_precision(unit)
         if found is None:
             found = unit.new_empty(len(keys), unit.shape[1])
         rows = numbers[at : at + batch]
