@@ -14,7 +14,7 @@ from mtlab.managers.base import Experts
 from mtlab.tasks.ranking import scratch_file
 from mtlab.tasks.ranking.recall import (
     IMAGES,
-    NEVER,
+    NO_RANK,
     TEXTS,
     CandidatePairs,
     RetrievalSplit,
@@ -88,8 +88,8 @@ def test_ranks_count_the_first_of_equals_and_what_is_no_candidate() -> None:
     assert found.first_of_images.tolist() == [0, 0]
     few = CandidatePairs(np.array([0, 1, 1]), np.array([2, 0, 1]))
     lost = rank_candidates(few, np.array([1.0, 1.0, 1.0]), image_of, 2)
-    assert lost.of_texts.tolist() == [NEVER] * 3
-    assert lost.of_images.tolist() == [NEVER] * 2
+    assert lost.of_texts.tolist() == [NO_RANK] * 3
+    assert lost.of_images.tolist() == [NO_RANK] * 2
 
 
 def test_the_means_of_outcomes_are_the_recalls_though_pictures_have_unequal_numbers_of_captions() -> None:

@@ -1,6 +1,6 @@
-"""Ranking captions for images and images for captions, and how often the right ones come first.
+"""Recall of retrieval: captions ranked for images and images for captions.
 
-Each image and each caption is read once. The contrast of the towers finds candidates; matching looks at these pairs
+Each image and each caption is encoded once. The contrast of the towers finds candidates; matching scores these pairs
 alone, block by block, with the experts of all others on disk: memory does not grow with the split, but for a few
 numbers per image, caption and pair. Source: ALBEF (NeurIPS 2021), BridgeTower, ManagerTower.
 
@@ -11,25 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlab.data.inputs import to_device
+from mtlab.data.batches import Loader
+from mtlab.data.inputs import TowerInputs, to_device
 from mtlab.managers.base import Modality
+from mtlab.model.forward import ForwardContext
 from mtlab.model.layers import to_full_precision
 from mtlab.tasks.evaluation import Evaluation, Floats
 from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
 from mtlab.tasks.ranking.scratch_file import ScratchFile
 from mtlab.tasks.ranking.similarity import SplitContrast, contrast_split, nearest
-
-if TYPE_CHECKING:
-    from mtlab.data.batches import Loader
-    from mtlab.data.inputs import TowerInputs
-    from mtlab.model.forward import ForwardContext
 
 Numbers = NDArray[np.int64]
 
@@ -37,7 +33,7 @@ RANKS = (1, 5, 10)  #: how many of the first count
 RECALLS = tuple(f"{way}@{rank}" for way in ("IR", "TR") for rank in RANKS)
 IMAGES, TEXTS = "image retrieval", "text retrieval"  #: families of outcomes: the image of a text, the texts of an image
 BLOCK_BYTES = 2**28  #: of experts that are held at once, of images and of texts
-NEVER = np.iinfo(np.int64).max  #: rank of what is no candidate
+NO_RANK = np.iinfo(np.int64).max  #: rank of what is no candidate
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class RetrievalSplit:
 
     @classmethod
     def of(cls, loader: Loader) -> RetrievalSplit:
-        """Gather those of a split: each example is a caption."""
+        """Read the images and captions of a loader: each example is a caption."""
         numbers: dict[str, int] = {}
         image_of = [numbers.setdefault(example.image, len(numbers)) for example in loader.examples]
         texts = tuple(example.text for example in loader.examples)
@@ -67,9 +63,9 @@ class CandidatePairs:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search gave."""
+    """Candidate pairs and their scores."""
 
-    texts: Tensor  #: of the contrast, unit vectors [T, d]
+    texts: Tensor  #: unit vectors of the contrast, [T, d]
     images: Tensor  #: [I, d]
     pairs: CandidatePairs
     scores: Floats  #: of the pairs, by matching: the logit of "they belong together", [P]
@@ -77,7 +73,7 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Where the right ones came, from 1; `NEVER` if they are no candidates."""
+    """Ranks of the right ones, from 1; `NO_RANK` if they are no candidates."""
 
     of_texts: Numbers  #: rank of each text's image, [T]
     of_images: Numbers  #: rank of the first of each image's texts, [I]
@@ -107,11 +103,11 @@ def evaluate(
 
     """
     split = RetrievalSplit.of(loader)
-    found = search(context, contrast, match, loader, split, count, batch, between)
+    result = search(context, contrast, match, loader, split, count, batch, between)
     own = torch.from_numpy(split.image_of).to(context.device)
-    losses = contrast_split(found.texts, found.images, own, contrast.temperature.clamp(*TEMPERATURES))
+    losses = contrast_split(result.texts, result.images, own, contrast.temperature.clamp(*TEMPERATURES))
     return build_evaluation(
-        loader, split, rank_candidates(found.pairs, found.scores, split.image_of, len(split.images)), losses
+        loader, split, rank_candidates(result.pairs, result.scores, split.image_of, len(split.images)), losses
     )
 
 
@@ -125,45 +121,45 @@ def search(
     batch: int,
     between: Callable[[], None],
 ) -> SearchResult:
-    """Find candidates and look at them; arguments as of `evaluate`."""
+    """Find candidates and score them; arguments as of `evaluate`."""
     with ScratchFile(len(split.texts)) as texts, ScratchFile(len(split.images)) as images:
         by_length = sorted(range(len(split.texts)), key=lambda row: (len(split.texts[row]), row))
         words = [split.texts[row] for row in by_length]
-        text = _read(context, "text", words, by_length, loader.text.fetch, contrast, texts, batch, between)
+        text = _encode(context, "text", words, by_length, loader.text.fetch, contrast, texts, batch, between)
         rows = range(len(split.images))
-        image = _read(context, "image", split.images, rows, loader.image.fetch, contrast, images, batch, between)
-        context.group.broadcast([text, image])  # or the last bit of a likeness might give processes other candidates
+        image = _encode(context, "image", split.images, rows, loader.image.fetch, contrast, images, batch, between)
+        context.group.broadcast([text, image])  # or the last bit of a similarity might give processes other candidates
         pairs = candidates(text, image, count)
-        return SearchResult(text, image, pairs, _matched(context, match, pairs, texts, images, batch, between))
+        return SearchResult(text, image, pairs, _match(context, match, pairs, texts, images, batch, between))
 
 
-def _read(
+def _encode(
     context: ForwardContext,
     modality: Modality,
     keys: Sequence[str],
     numbers: Sequence[int],
     fetch: Callable[[Sequence[str]], TowerInputs],
     contrast: ContrastiveHead,
-    spill: ScratchFile,
+    scratch: ScratchFile,
     batch: int,
     between: Callable[[], None],
 ) -> Tensor:
-    """Read each text or image once: keep its experts, and give what the contrast makes of it, by number, [·, d]."""
-    found: Tensor | None = None  # written in place: to join batches would take their memory twice more
+    """Encode each text or image once: store its experts, and return its unit vector by number, [·, d]."""
+    units: Tensor | None = None  # written in place: concatenating batches would take their memory twice more
     for at in range(0, len(keys), batch):
         between()
-        given = to_device(fetch(keys[at : at + batch]), context.device)
-        features = context.features("text" if modality == "text" else "vision", given)
+        inputs = to_device(fetch(keys[at : at + batch]), context.device)
+        features = context.features("text" if modality == "text" else "vision", inputs)
         with context.autocast():
             unit = contrast.of_texts(features) if modality == "text" else contrast.of_images(features)
         unit = to_full_precision(unit)
-        if found is None:
-            found = unit.new_empty(len(keys), unit.shape[1])
+        if units is None:
+            units = unit.new_empty(len(keys), unit.shape[1])
         rows = numbers[at : at + batch]
-        found[torch.tensor(rows, device=unit.device)] = unit
-        spill.add(rows, context.experts(modality, features))
-    assert found is not None, "a split has examples"
-    return found
+        units[torch.tensor(rows, device=unit.device)] = unit
+        scratch.add(rows, context.experts(modality, features))
+    assert units is not None, "a split has examples"
+    return units
 
 
 def candidates(text: Tensor, image: Tensor, count: int) -> CandidatePairs:
@@ -182,7 +178,7 @@ def candidates(text: Tensor, image: Tensor, count: int) -> CandidatePairs:
     return CandidatePairs(codes // texts, codes % texts)
 
 
-def _matched(
+def _match(
     context: ForwardContext,
     head: MatchingHead,
     pairs: CandidatePairs,
@@ -193,22 +189,22 @@ def _matched(
 ) -> Floats:
     """Score each pair, [P], with as many experts in memory as `BLOCK_BYTES` allows; processes share the pairs."""
     scored: list[tuple[Numbers, Floats]] = []
-    for block in _groups(np.arange(len(pairs.images)), pairs.images // _several(images)):
-        shown = np.unique(pairs.images[block])
-        seen = images.read(shown.tolist(), context.device)
-        for part in _groups(block, pairs.texts[block] // _several(texts)):
-            said = np.unique(pairs.texts[part])
-            read = texts.read(said.tolist(), context.device)
-            several = [part[at : at + batch] for at in range(0, len(part), batch)]
-            for rows in context.group.shard(several, between):
-                image = torch.from_numpy(np.searchsorted(shown, pairs.images[rows])).to(context.device)
-                text = torch.from_numpy(np.searchsorted(said, pairs.texts[rows])).to(context.device)
+    for block in _groups(np.arange(len(pairs.images)), pairs.images // _items_in_memory(images)):
+        image_numbers = np.unique(pairs.images[block])
+        image_experts = images.read(image_numbers.tolist(), context.device)
+        for part in _groups(block, pairs.texts[block] // _items_in_memory(texts)):
+            text_numbers = np.unique(pairs.texts[part])
+            text_experts = texts.read(text_numbers.tolist(), context.device)
+            batches = [part[at : at + batch] for at in range(0, len(part), batch)]
+            for rows in context.group.shard(batches, between):
+                image = torch.from_numpy(np.searchsorted(image_numbers, pairs.images[rows])).to(context.device)
+                text = torch.from_numpy(np.searchsorted(text_numbers, pairs.texts[rows])).to(context.device)
                 with context.autocast():
-                    logits = head(context.fuse(read.at(text), seen.at(image)).pooled)
+                    logits = head(context.fuse(text_experts.at(text), image_experts.at(image)).pooled)
                 scored.append((rows, logits[:, 1].double().cpu().numpy()))
     scores = np.zeros(len(pairs.images))
-    for rows, found in context.group.all_gather_objects(scored):
-        scores[rows] = found
+    for rows, values in context.group.all_gather_objects(scored):
+        scores[rows] = values
     return scores
 
 
@@ -219,9 +215,9 @@ def _groups(rows: Numbers, keys: Numbers) -> Iterator[Numbers]:
     yield from np.split(rows[order], ends)
 
 
-def _several(spill: ScratchFile) -> int:
-    """Tell how many items are held at once."""
-    return max(1, BLOCK_BYTES // spill.item_bytes)
+def _items_in_memory(scratch: ScratchFile) -> int:
+    """Return how many items are held at once."""
+    return max(1, BLOCK_BYTES // scratch.item_bytes)
 
 
 def rank_candidates(pairs: CandidatePairs, scores: Floats, image_of: Numbers, images: int) -> Ranked:
@@ -241,60 +237,62 @@ def rank_candidates(pairs: CandidatePairs, scores: Floats, image_of: Numbers, im
 
 
 def _first(
-    asking: Numbers, candidate: Numbers, scores: Floats, right: NDArray[np.bool_], count: int
+    query: Numbers, candidate: Numbers, scores: Floats, right: NDArray[np.bool_], count: int
 ) -> tuple[Numbers, Numbers]:
-    """Tell for each of those who ask the rank of the first right candidate, and the candidate that came first."""
-    order = np.lexsort((candidate, -scores, asking))
-    starts = np.searchsorted(asking[order], np.arange(count))
-    ranks = np.arange(len(order)) - starts[asking[order]] + 1
-    found = np.full(count, NEVER)
-    np.minimum.at(found, asking[order][right[order]], ranks[right[order]])
-    return found, candidate[order][starts]
+    """Return for each query the rank of the first right candidate, and the candidate that came first."""
+    order = np.lexsort((candidate, -scores, query))
+    starts = np.searchsorted(query[order], np.arange(count))
+    ranks = np.arange(len(order)) - starts[query[order]] + 1
+    first = np.full(count, NO_RANK)
+    np.minimum.at(first, query[order][right[order]], ranks[right[order]])
+    return first, candidate[order][starts]
 
 
-def recalls(found: Ranked) -> dict[str, float]:
-    """Say how often the right one is among the first, by `RECALLS`."""
-    ranks = {"IR": found.of_texts, "TR": found.of_images}
+def recalls(ranked: Ranked) -> dict[str, float]:
+    """Return how often the right one is among the first, by `RECALLS`."""
+    ranks = {"IR": ranked.of_texts, "TR": ranked.of_images}
     return {f"{way}@{rank}": float((ranks[way] <= rank).mean()) for way in ranks for rank in RANKS}
 
 
-def build_evaluation(loader: Loader, split: RetrievalSplit, found: Ranked, losses: SplitContrast) -> Evaluation:
-    """Write down what came of a split: two outcomes for each image, as its captions are no independent examples.
+def build_evaluation(loader: Loader, split: RetrievalSplit, ranked: Ranked, losses: SplitContrast) -> Evaluation:
+    """Build the evaluation of a split: two outcomes for each image, as its captions are no independent examples.
 
     One is how well the image is found by its captions, weighted so that the mean over images is that over captions; the
     other how well its captions are found. Both are means over `RANKS`, and have the image's key as id.
     """
-    hits = {way: np.mean([ranks <= rank for rank in RANKS], 0) for way, ranks in _ways(found)}
+    hits = {way: np.mean([ranks <= rank for rank in RANKS], 0) for way, ranks in _ways(ranked)}
     per_image = np.bincount(split.image_of, hits[IMAGES], len(split.images)) * len(split.images) / len(split.texts)
     outcomes = np.stack([per_image, hits[TEXTS]], 1)
     examples = loader.examples
     texts, images = len(split.texts), len(split.images)
-    first_text = [split.texts[text] for text in found.first_of_images]
+    first_text = [split.texts[text] for text in ranked.first_of_images]
     return Evaluation(
         loss=losses.loss,
         ids=[key for key in split.images for _ in (IMAGES, TEXTS)],
         families=[IMAGES, TEXTS] * images,
         scores={"recall": outcomes.ravel()},
-        answer_texts=[("its image", _came(rank)) for rank in found.of_texts.tolist()],
-        extra_metrics=recalls(found),
+        answer_texts=[("its image", _describe(rank)) for rank in ranked.of_texts.tolist()],
+        extra_metrics=recalls(ranked),
         table={
             "family": [IMAGES] * texts + [TEXTS] * images,
             "id": [example.id for example in examples] + list(split.images),
             "image": [example.image for example in examples] + list(split.images),
             "text": [*split.texts, *[None] * images],
-            "prediction": [*(split.images[image] for image in found.first_of_texts), *first_text],
-            "rank": [None if rank == NEVER else rank for rank in [*found.of_texts.tolist(), *found.of_images.tolist()]],
+            "prediction": [*(split.images[image] for image in ranked.first_of_texts), *first_text],
+            "rank": [
+                None if rank == NO_RANK else rank for rank in [*ranked.of_texts.tolist(), *ranked.of_images.tolist()]
+            ],
             "score": [*hits[IMAGES].tolist(), *hits[TEXTS].tolist()],
         },
     )
 
 
-def _ways(found: Ranked) -> tuple[tuple[str, Numbers], tuple[str, Numbers]]:
-    return (IMAGES, found.of_texts), (TEXTS, found.of_images)
+def _ways(ranked: Ranked) -> tuple[tuple[str, Numbers], tuple[str, Numbers]]:
+    return (IMAGES, ranked.of_texts), (TEXTS, ranked.of_images)
 
 
-def _came(rank: int) -> str:
-    """Say what came first for a text; in the words of what is right, if it is."""
+def _describe(rank: int) -> str:
+    """Describe what came first for a text; as the right answer if it is right."""
     if rank == 1:
         return "its image"
-    return "another image; its own is no candidate" if rank == NEVER else f"another image; its own is number {rank}"
+    return "another image; its own is no candidate" if rank == NO_RANK else f"another image; its own is number {rank}"

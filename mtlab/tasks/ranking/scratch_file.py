@@ -1,4 +1,4 @@
-"""Experts of a whole split, kept on disk: what memory need not hold while pairs are ranked.
+"""Experts of a whole split, on disk rather than in memory while pairs are ranked.
 
 Shapes: B items, N experts, L tokens, D width.
 """
@@ -21,11 +21,11 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.managers.base import Experts
 
-SPARE = 2**30  #: bytes that are left free on the disk
+RESERVE = 2**30  #: bytes that are left free on the disk
 
 
 class ScratchFile:
-    """Items by number, each with its experts. The file has no name: it is gone when it is closed, whatever happens.
+    """Experts of items by number, in a file without a name: it is gone when it is closed, whatever happens.
 
     Args:
         items: how many there will be.
@@ -55,10 +55,10 @@ class ScratchFile:
         return max(_bytes(shape, self._dtype) for _, shape in self._places.values())
 
     def add(self, numbers: Sequence[int], experts: Experts) -> None:
-        """Keep the experts of some items, [B, N, L, D].
+        """Write the experts of some items, [B, N, L, D].
 
         Raises:
-            UserError: the disk has not enough room for all items, judged by these, or is full.
+            UserError: the disk has not enough room for all items, as these are, or is full.
 
         """
         states = experts.states.cpu().contiguous()
@@ -77,7 +77,7 @@ class ScratchFile:
             self._end += len(data)
 
     def read(self, numbers: Sequence[int], device: torch.device) -> Experts:
-        """Bring the experts of some items back: [B, N, L, D], L the longest of them, zero behind shorter ones."""
+        """Read the experts of some items: [B, N, L, D], L the longest of them, zero behind shorter ones."""
         longest = max(self._places[number][1][1] for number in numbers)
         parts = [self._read(number) for number in numbers]
         states = torch.stack([F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts])
@@ -106,7 +106,7 @@ class ScratchFile:
 
     def _refuse_too_large(self, item: int) -> None:
         free = shutil.disk_usage(self.folder).free
-        if item * self.items + SPARE > free:
+        if item * self.items + RESERVE > free:
             raise UserError(
                 f"ranking needs {item * self.items / 1e9:.1f} GB of scratch space, {free / 1e9:.1f} GB are free: "
                 "set MTLAB_CACHE to a folder on a larger disk",

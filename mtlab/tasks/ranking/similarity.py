@@ -1,4 +1,4 @@
-"""Comparing all texts of a split with all its images by the contrast alone, a block of rows at a time.
+"""Contrast of all texts of a split with all its images, a block of rows at a time.
 
 Shapes: I images, T texts, Q queries, O others, d width of the contrastive space.
 """
@@ -29,8 +29,10 @@ class SplitContrast:
 
 def nearest(queries: Tensor, others: Tensor, count: int) -> Tensor:
     """Find the nearest others of each query: unit vectors [Q, d] and [O, d] → int64 [Q, min(count, O)]."""
-    found = [(queries[rows] @ others.T).topk(min(count, len(others)), dim=1).indices for rows in _rows(queries, others)]
-    return torch.cat(found)
+    indices = [
+        (queries[rows] @ others.T).topk(min(count, len(others)), dim=1).indices for rows in _rows(queries, others)
+    ]
+    return torch.cat(indices)
 
 
 def contrast_split(text: Tensor, image: Tensor, image_of: Tensor, temperature: Tensor) -> SplitContrast:
@@ -56,5 +58,5 @@ def _log_sums(queries: Tensor, others: Tensor, temperature: Tensor) -> Tensor:
 
 
 def _rows(queries: Tensor, others: Tensor) -> Iterator[slice]:
-    several = max(1, CELLS // len(others))
-    return (slice(at, at + several) for at in range(0, len(queries), several))
+    size = max(1, CELLS // len(others))
+    return (slice(start, start + size) for start in range(0, len(queries), size))
