@@ -37,7 +37,7 @@ class Attention(nn.Module):
         return F.dropout(projected, self.dropout, self.training)
 
     def forward_with_weights(self, queries: Tensor, context: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Attend as `forward`, but with the weights in hand, and without dropout: [B, L, D], and them [B, H, L, M]."""
+        """Attend as `forward`, without dropout; return [B, L, D], and the attention weights [B, H, L, M]."""
         query = self._split(self.query(queries))
         key, value = (self._split(part) for part in self.key_value(context).chunk(2, -1))
         logits = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
@@ -54,13 +54,13 @@ class Attention(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
     """Attend by H heads, each [B, H, L or M, D / H], where `mask` [B, M] is True, with dropout on the weights.
 
-    Fused, but with dropout on a CPU, for which torch has no fused kernel: what it falls back on computes in float32
-    whatever it is given, looks for rows without a single key, and scales queries and keys apart.
+    By torch's fused kernel, except with dropout on a CPU, where it has none: its fallback computes in float32 whatever
+    the input, checks for rows without a single key, and scales queries and keys separately.
     """
-    seen = mask[:, None, None, :] if mask is not None else None
+    mask = mask[:, None, None, :] if mask is not None else None
     if not dropout or query.device.type != "cpu":
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=dropout)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     logits = (query / query.shape[-1] ** 0.5) @ key.transpose(2, 3)
-    if seen is not None:
-        logits = logits.masked_fill(~seen, -torch.inf)
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf)
     return F.dropout(logits.softmax(-1), dropout) @ value

@@ -80,7 +80,7 @@ def require(condition: object, problem: str) -> None:
         raise ContractError(problem)
 
 
-def require_close(actual: Any, expected: Any, **tolerance: float) -> None:
+def require_close(actual: Any, expected: Any, **tolerance: Any) -> None:
     """Raise `ContractError` unless tensors are close."""
     try:
         torch.testing.assert_close(actual, expected, **tolerance)

@@ -29,15 +29,17 @@ from mtlab.managers.base import (
     Place,
 )
 from mtlab.model.layers import CrossModalLayer, Pooler
-from mtlab.model.projection import Embeddings, Projections, gated, project
+from mtlab.model.projection import Embeddings, Projections, apply_gate, project
 from mtlab.towers.base import Features, TowerShape
+
+_PAIRS: tuple[tuple[Modality, Modality], ...] = (("text", "image"), ("image", "text"))
 
 Key = tuple[Modality, int]  #: one manager: its modality, and the number of cross-modal layers below it
 
 
 @dataclass(frozen=True)
 class Fused:
-    """What the cross-modal encoder makes of a text and an image."""
+    """The output of the cross-modal encoder for a text and an image."""
 
     text: Tensor  #: [B, L, D]
     image: Tensor  #: [B, M, D]
@@ -47,13 +49,13 @@ class Fused:
 
 
 def places(model: ModelConfig, modality: Modality, shape: TowerShape) -> Iterator[Place]:
-    """Go through the places of a modality's managers, lowest first."""
+    """Yield the places of a modality's managers, lowest first."""
     for depth in range(model.cross_layers):
         yield Place(model.width, len(shape.levels), depth, model.cross_layers, modality)
 
 
 def pairing(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, vision: TowerShape) -> dict[Key, list[int]]:
-    """Say which levels of its tower (1-based) each manager reads; nothing is built.
+    """Return which levels of its tower (1-based) each manager reads; nothing is built.
 
     Raises:
         UserError: unknown manager or option, wrong type, value out of range; or the manager refuses its place, as a
@@ -61,26 +63,27 @@ def pairing(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, visio
 
     """
     entry, config = lookup_options(MANAGERS, node, "manager")
-    read: dict[Key, list[int]] = {}
+    levels: dict[Key, list[int]] = {}
     for modality, shape in zip(MODALITIES, (text, vision), strict=True):
         for place in places(model, modality, shape):
             try:
                 entry.cls.check(config, place)
             except UserError as error:
                 raise error.at(key="manager") from None
-            read[modality, place.depth] = [shape.levels[expert - 1] for expert in entry.cls.experts_used(config, place)]
-    return read
+            used = entry.cls.experts_used(config, place)
+            levels[modality, place.depth] = [shape.levels[expert - 1] for expert in used]
+    return levels
 
 
 class Stream(nn.Module):
-    """All that one modality owns: its gate, projections, embeddings, managers, cross-modal layers and pooler.
+    """The modules of one modality: its gate, projections, embeddings, managers, cross-modal layers and pooler.
 
     Args:
         model: the encoder's options.
         manager: the manager node, `{name: …, options…}`.
         modality: "text" or "image".
         shape: what the modality's tower offers.
-        kinds: inputs that are told apart by a token type of their own, such as the two pictures of a pair.
+        token_types: how many inputs have a token type of their own, such as the two images of a pair.
 
     """
 
@@ -90,29 +93,32 @@ class Stream(nn.Module):
         manager: Mapping[str, Any],
         modality: Modality,
         shape: TowerShape,
-        kinds: int = 1,
+        token_types: int = 1,
     ) -> None:
         super().__init__()
         entry, config = lookup_options(MANAGERS, manager, "manager")
-        where = list(places(model, modality, shape))
-        used = {expert for place in where for expert in entry.cls.experts_used(config, place)} or {len(shape.levels)}
+        stack = list(places(model, modality, shape))
+        used = {expert for place in stack for expert in entry.cls.experts_used(config, place)} or {len(shape.levels)}
         self.shape = shape
         self.gate = nn.Linear(shape.widths[-1], shape.widths[-1]) if shape.gate else None
         self.projections = Projections(shape, model.width, used)
-        self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings, kinds=kinds)
-        self.managers = nn.ModuleList(entry.cls(config, place) for place in where)
+        self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings, token_types=token_types)
+        self.managers = nn.ModuleList(entry.cls(config, place) for place in stack)
         self.layers = nn.ModuleList(
-            CrossModalLayer(model.width, model.heads, model.mlp_ratio, model.dropout, model.norm_eps) for _ in where
+            CrossModalLayer(model.width, model.heads, model.mlp_ratio, model.dropout, model.norm_eps) for _ in stack
         )
         self.pooler = Pooler(model.width, shape.class_token)
 
-    def experts(self, features: Features, kind: int = 0) -> Experts:
+    def experts(self, features: Features, token_type: int = 0) -> Experts:
         """Gate and project the tower's levels, see `project`."""
-        return project(self.gated(features), self.projections, self.embeddings, kind)
+        return project(self._apply_gate(features), self.projections, self.embeddings, token_type)
 
-    def gated(self, features: Features) -> Features:
-        """Pass the levels through the gate, if there is one."""
-        return features if self.gate is None else gated(features, self.gate)
+    def calibrate(self, features: Features) -> None:
+        """Standardise the channels of the levels by these, see `Projections.calibrate`."""
+        self.projections.calibrate(self._apply_gate(features))
+
+    def _apply_gate(self, features: Features) -> Features:
+        return features if self.gate is None else apply_gate(features, self.gate)
 
 
 class CrossModalEncoder(nn.Module):
@@ -123,10 +129,10 @@ class CrossModalEncoder(nn.Module):
         manager: the manager node, `{name: …, options…}`.
         text: what the text tower offers.
         vision: what the vision tower offers; widths, depths and numbers of levels may all differ from the text's.
-        pictures: images that one text goes with; each has a token type of its own.
+        images: how many images one text goes with; each has a token type of its own.
 
     Attributes:
-        recompute: run each cross-modal layer anew in the backward pass rather than keep what it computed.
+        recompute: compute the activations of each cross-modal layer again in the backward pass instead of keeping them.
 
     Raises:
         UserError: the manager is unknown, its options are wrong, or it cannot stand where it is put.
@@ -146,7 +152,7 @@ class CrossModalEncoder(nn.Module):
         self.config = model
         self.recompute = False
         self.text = Stream(model, manager, "text", text)
-        self.image = Stream(model, manager, "image", vision, kinds=images)
+        self.image = Stream(model, manager, "image", vision, token_types=images)
 
     def forward(
         self,
@@ -158,14 +164,14 @@ class CrossModalEncoder(nn.Module):
         intervene: Mapping[Key, Intervention] | None = None,
         record: bool = False,
     ) -> Fused:
-        """Fuse.
+        """Fuse texts with one image each.
 
         Args:
-            text: the text tower's offered levels, each [B, L, D_n], and their mask; or what `experts` makes of them.
+            text: the text tower's offered levels, each [B, L, D_n], and their mask; or their `experts`.
             vision: the vision tower's, each [B, M, D_n]; likewise.
             image_index: which of the images that a text goes with these are, from 0.
-            noise: what is added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
-            intervene: what is done to managers' weights.
+            noise: added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
+            intervene: maps managers' weights to those used instead.
             record: also return weights and contributions of every manager.
 
         """
@@ -181,12 +187,12 @@ class CrossModalEncoder(nn.Module):
             hidden: dict[Modality, Tensor] = {}
             for own, other in _PAIRS:
                 inputs = Inputs(
-                    experts[own],
-                    experts[other],
-                    tuple(history[own]),
-                    history[other][-1] if depth else None,
-                    experts[other].mask if depth else None,
-                    noise.get((own, depth)),
+                    experts=experts[own],
+                    other_experts=experts[other],
+                    history=tuple(history[own]),
+                    other=history[other][-1] if depth else None,
+                    other_mask=experts[other].mask if depth else None,
+                    noise=noise.get((own, depth)),
                 )
                 manager = self._stream(own).managers[depth]
                 result: Aggregated = manager(inputs, intervene=intervene.get((own, depth)), record=record)
@@ -209,29 +215,11 @@ class CrossModalEncoder(nn.Module):
 
     def calibrate(self, text: Features, vision: Features) -> None:
         """Standardise the channels of both towers' levels by a sample of the training data, see `Projections`."""
-        self.text.projections.calibrate(self.text.gated(text))
-        self.image.projections.calibrate(self.image.gated(vision))
-
-    def noise_shapes(
-        self, text: Features | Experts, vision: Features | Experts
-    ) -> dict[Key, tuple[tuple[int, int, int, int], float]]:
-        """Give shape [B, N, L, D] and standard deviation of the noise of each manager that wants some.
-
-        Where a text goes with several images, B counts images: each is fused with the text anew.
-        """
-        found: dict[Key, tuple[tuple[int, int, int, int], float]] = {}
-        batch = _size(vision)[0]
-        for modality, given in zip(MODALITIES, (text, vision), strict=True):
-            _, experts, length = _size(given)
-            for depth, manager in enumerate(self._stream(modality).managers):
-                assert isinstance(manager, Manager)
-                if manager.noise_scale:
-                    shape = (batch, experts, length, self.config.width)
-                    found[modality, depth] = (shape, manager.noise_scale)
-        return found
+        self.text.calibrate(text)
+        self.image.calibrate(vision)
 
     def managers(self) -> Iterator[tuple[Key, Manager]]:
-        """Go through all managers with their places."""
+        """Yield all managers with their modality and depth."""
         for modality in MODALITIES:
             for depth, manager in enumerate(self._stream(modality).managers):
                 assert isinstance(manager, Manager)
@@ -239,12 +227,12 @@ class CrossModalEncoder(nn.Module):
 
     def layer(self, modality: Modality, depth: int) -> CrossModalLayer:
         """Return the cross-modal layer of a modality with `depth` layers below it."""
-        found = self._stream(modality).layers[depth]
-        assert isinstance(found, CrossModalLayer)
-        return found
+        layer = self._stream(modality).layers[depth]
+        assert isinstance(layer, CrossModalLayer)
+        return layer
 
     def layer_weights(self) -> set[str]:
-        """Name the parameters that weigh layers: they train in a group of their own."""
+        """Return the names of the parameters that weigh layers: they train in a parameter group of their own."""
         return {
             f"{modality}.managers.{depth}.{name}"
             for (modality, depth), manager in self.managers()
@@ -252,25 +240,33 @@ class CrossModalEncoder(nn.Module):
             if name in manager.layer_weights
         }
 
-    def _run(self, layer: Callable[..., Tensor], *given: Tensor | None) -> Tensor:
+    def _run(self, layer: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
         if not self.recompute or not torch.is_grad_enabled():
-            return layer(*given)
-        out: Tensor = checkpoint(layer, *given, use_reentrant=False)
+            return layer(*inputs)
+        out: Tensor = checkpoint(layer, *inputs, use_reentrant=False)
         return out
 
     def _stream(self, modality: Modality) -> Stream:
         return self.text if modality == "text" else self.image
 
 
-_PAIRS: tuple[tuple[Modality, Modality], ...] = (("text", "image"), ("image", "text"))
+def noise_shapes(
+    encoder: CrossModalEncoder, text: Features | Experts, vision: Features | Experts
+) -> dict[Key, tuple[int, ...]]:
+    """Return the shape [B, N, L, D] of the training noise of each manager that asks for some.
 
-
-def _size(given: Features | Experts) -> tuple[int, int, int]:
-    """Tell examples, experts and tokens: B, N, L."""
-    if isinstance(given, Experts):
-        batch, experts, length, _ = given.states.shape
-        return batch, experts, length
-    return given.levels[0].shape[0], len(given.levels), given.levels[0].shape[1]
+    Where a text goes with several images, B counts images: each is fused with the text in a pass of its own.
+    """
+    levels = {
+        modality: given.levels if isinstance(given, Features) else given.states.unbind(1)
+        for modality, given in (("text", text), ("image", vision))
+    }
+    images, width = len(levels["image"][0]), encoder.config.width
+    return {
+        (modality, depth): (images, len(levels[modality]), levels[modality][0].shape[1], width)
+        for (modality, depth), manager in encoder.managers()
+        if manager.noise_scale
+    }
 
 
 def draw_noise(
@@ -279,18 +275,19 @@ def draw_noise(
     vision: Features | Experts,
     generator_for: Callable[[Modality, int], torch.Generator],
 ) -> dict[Key, Tensor]:
-    """Draw the training noise, outside of compiled regions: normal, [B, N, L, D] for each manager that wants some.
+    """Draw the training noise of all managers, outside of compiled regions: normal, of `noise_shapes`.
 
     Args:
         encoder: whose managers it is for.
         text: the batch's text levels or experts, for their sizes and device.
         vision: the batch's image levels or experts.
-        generator_for: gives the generator of a modality and depth; noise is drawn on its device, then moved.
+        generator_for: returns the generator of a modality and depth; noise is drawn on its device, then moved.
 
     """
-    noise, device = {}, (text.states if isinstance(text, Experts) else text.levels[0]).device
-    for (modality, depth), (shape, scale) in encoder.noise_shapes(text, vision).items():
-        generator = generator_for(modality, depth)
+    noise, managers = {}, dict(encoder.managers())
+    device = (text.states if isinstance(text, Experts) else text.levels[0]).device
+    for key, shape in noise_shapes(encoder, text, vision).items():
+        generator = generator_for(*key)
         drawn = torch.randn(shape, generator=generator, device=generator.device)
-        noise[modality, depth] = (drawn * scale).to(device)
+        noise[key] = (drawn * managers[key].noise_scale).to(device)
     return noise

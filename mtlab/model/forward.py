@@ -18,7 +18,7 @@ from mtlab.data.inputs import TowerInputs
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import Experts, Intervention, Modality
 from mtlab.model.encoder import Fused, Key, draw_noise
-from mtlab.model.layers import full
+from mtlab.model.layers import to_full_precision
 from mtlab.model.network import ImageInterventions, Masks, VisionLanguageModel
 from mtlab.seeding import negatives_generator, noise_generator
 from mtlab.towers.base import Features
@@ -145,7 +145,7 @@ class ForwardContext:
             )
             for each in fused:
                 self._collect(each)
-            return full(self.model.task.answer(fused))
+            return to_full_precision(self.model.task.answer(fused))
 
     def image_interventions(self, batch: Batch) -> ImageInterventions | None:  # noqa: ARG002 - a subclass reads it
         """Return what is done to managers' weights as a batch is answered."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mtlab.attention import Attention
 
 
-def full(tensor: Tensor) -> Tensor:
+def to_full_precision(tensor: Tensor) -> Tensor:
     """Turn half precision, as autocast gives it, into float32; float64 stays."""
     return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 
@@ -85,7 +85,7 @@ class Pooler(nn.Module):
 
     Args:
         width: D.
-        class_token: is token 0 a summary of the whole?
+        class_token: whether token 0 is a class token.
 
     """
 
@@ -96,11 +96,11 @@ class Pooler(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
         """Pool [B, L, D] to [B, D]; `mask` [B, L] is True at real tokens, None where all are."""
-        pooled: Tensor = self.linear(summary(states, mask, class_token=self.class_token)).tanh()
+        pooled: Tensor = self.linear(pool_tokens(states, mask, class_token=self.class_token)).tanh()
         return pooled
 
 
-def summary(states: Tensor, mask: Tensor | None, *, class_token: bool) -> Tensor:
+def pool_tokens(states: Tensor, mask: Tensor | None, *, class_token: bool) -> Tensor:
     """Take the class token of [B, L, D], or else the mean of the real tokens (`mask` [B, L]; None: all are): [B, D]."""
     if class_token:
         return states[:, 0]

@@ -35,7 +35,7 @@ class ModelOutput:
 
 
 class Head(nn.Module):
-    """What answers from the encoder's output: every task is one, see `mtlab.tasks.base.Task`."""
+    """The heads on the encoder's output: every task is one, see `mtlab.tasks.base.Task`."""
 
     images: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
 
@@ -74,7 +74,7 @@ class VisionLanguageModel(nn.Module):
         return {kind: cast("Tower[Any]", self.towers[kind]) for kind in KINDS if kind in self.towers}
 
     def recompute(self) -> None:
-        """Have trained towers and cross-modal layers run anew in the backward pass rather than keep all they computed.
+        """Compute activations of trained towers and cross-modal layers again in the backward pass, not to keep them.
 
         Results stay the same: dropout draws the same numbers again.
 
@@ -86,7 +86,7 @@ class VisionLanguageModel(nn.Module):
         for tower in self.running_towers.values():
             if tower.config.trainable:
                 try:
-                    tower.recompute()
+                    tower.enable_gradient_checkpointing()
                 except UserError as error:
                     raise error.at(key="train.checkpoint_activations") from None
 
@@ -132,7 +132,7 @@ class VisionLanguageModel(nn.Module):
         ]
 
     def split_images(self, images: Features) -> Iterator[tuple[slice, Features]]:
-        """Go through the first images of all texts, with their rows, then the second ones, and so on."""
+        """Yield the first images of all texts, with their rows, then the second ones, and so on."""
         texts = len(images.levels[0]) // self.task.images
         for index in range(self.task.images):
             rows = slice(index * texts, (index + 1) * texts)
@@ -149,7 +149,7 @@ class VisionLanguageModel(nn.Module):
 
 
 def initial_std(model: ModelConfig) -> float:
-    """Give the deviation of initial weights.
+    """Return the standard deviation of initial weights.
 
     The published 0.02 goes with width 768. Layers of width 64 started there pass so little from one modality to the
     other that training stands still for thousands of steps; 1 / √width starts at once.

@@ -1,4 +1,4 @@
-"""From a tower's levels to the experts: gated, projected to one width, told their modality, level and position.
+"""From a tower's levels to the experts: gate, projection to one width, embeddings of modality, level and position.
 
 Shapes: B examples, N experts, L tokens, D_n width of level n, D width of the cross-modal layers.
 """
@@ -18,7 +18,7 @@ from mtlab.towers.base import Features, TowerShape
 class Projections(nn.Module):
     """One linear map for all offered levels if they have one width, else one for each, of standardised channels.
 
-    Each level's centre and spread are 0 and 1 until `calibrate` has seen data.
+    Each level's centre and spread are 0 and 1 until `calibrate` is given data.
 
     Args:
         shape: the tower's offered levels.
@@ -41,7 +41,7 @@ class Projections(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, features: Features) -> None:
-        """Standardise the channels of each level by what they are on `features`: a sample of the training data.
+        """Standardise the channels of each level by their mean and deviation on a sample of the training data.
 
         Towers' channels differ by orders of magnitude, and the largest are almost constant: unless they are
         standardised, what tells one input from another is lost in training's first thousands of steps.
@@ -54,7 +54,7 @@ class Projections(nn.Module):
             spread.copy_(real.std(0).clamp_min(1e-3))
 
     def affine(self, expert: int) -> tuple[Tensor, Tensor]:
-        """Give weight [D, D_n] and bias [D] of an offered expert's map (1-based), standardisation folded in."""
+        """Return weight [D, D_n] and bias [D] of an offered expert's map (1-based), standardisation folded in."""
         linear, (centre, spread) = self.linear(expert), self._channels(expert)
         weight = linear.weight / spread
         return weight, linear.bias - weight @ centre
@@ -67,12 +67,12 @@ class Projections(nn.Module):
         """Return the map of an offered expert, 1-based."""
         if self.shared is not None:
             return self.shared
-        found = self.levels[self.names[expert - 1]]
-        assert isinstance(found, nn.Linear)
-        return found
+        linear = self.levels[self.names[expert - 1]]
+        assert isinstance(linear, nn.Linear)
+        return linear
 
 
-def gated(features: Features, gate: nn.Linear) -> Features:
+def apply_gate(features: Features, gate: nn.Linear) -> Features:
     """Add to the top level a gated sum of those below it: h_N + Σ_{j<N} softmax_j(G h_j) ⊙ h_j, per dimension.
 
     Args:
@@ -89,37 +89,37 @@ def gated(features: Features, gate: nn.Linear) -> Features:
 
 
 class Embeddings(nn.Module):
-    """What is added to each projected level: its modality, its level in the tower, and positions if the tower has none.
+    """Embeddings added to each projected level: its modality, its level in the tower, positions if the tower has none.
 
     Args:
         shape: the tower's offered levels.
         width: D.
         layers: embed the level (ManagerTower): a table of all the tower's levels, of which the offered are used.
-        kinds: rows of the token type: 2 where the modality has two inputs, as the pictures of a pair.
+        token_types: how many inputs have a token type of their own, such as the two images of a pair.
 
     """
 
-    def __init__(self, shape: TowerShape, width: int, *, layers: bool, kinds: int = 1) -> None:
+    def __init__(self, shape: TowerShape, width: int, *, layers: bool, token_types: int = 1) -> None:
         super().__init__()
         self.rows = [level - 1 for level in shape.levels]
-        self.token_type = nn.Embedding(kinds, width)
+        self.token_type = nn.Embedding(token_types, width)
         self.layer = nn.Embedding(shape.depth, width) if layers else None
         self.position = None if shape.positions else nn.Embedding(shape.tokens, width)
 
-    def level(self, expert: int, kind: int = 0) -> Tensor:
-        """Sum what all tokens of an offered expert (1-based) of an input of this kind get, [D]."""
-        added = self.token_type.weight[kind]
+    def level(self, expert: int, token_type: int = 0) -> Tensor:
+        """Add up the embeddings that all tokens of an offered expert (1-based) share, [D]."""
+        added = self.token_type.weight[token_type]
         return added if self.layer is None else added + self.layer.weight[self.rows[expert - 1]]
 
 
-def project(features: Features, projections: Projections, embeddings: Embeddings, kind: int = 0) -> Experts:
-    """Make the experts of a modality. One that no manager reads is left at zero: it costs nothing.
+def project(features: Features, projections: Projections, embeddings: Embeddings, token_type: int = 0) -> Experts:
+    """Project the levels of a modality. A level that no manager reads is left at zero: it costs nothing.
 
     Args:
         features: the offered levels, each [B, L, D_n], and their mask.
         projections: the maps to D.
-        embeddings: what is added.
-        kind: row of the token type.
+        embeddings: added to the projected levels.
+        token_type: row of their token type.
 
     Returns:
         states [B, N, L, D] and the mask
@@ -128,7 +128,7 @@ def project(features: Features, projections: Projections, embeddings: Embeddings
     mapped = {}
     for expert in sorted(projections.used):
         weight, bias = projections.affine(expert)
-        mapped[expert] = F.linear(features.levels[expert - 1], weight, bias + embeddings.level(expert, kind))
+        mapped[expert] = F.linear(features.levels[expert - 1], weight, bias + embeddings.level(expert, token_type))
     blank = torch.zeros_like(next(iter(mapped.values())))
     stacked = torch.stack([mapped.get(expert, blank) for expert in range(1, len(features.levels) + 1)], 1)
     if embeddings.position is not None:

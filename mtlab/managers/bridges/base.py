@@ -37,7 +37,7 @@ class BaseBridge(Manager):
     neutral: ClassVar[float] = 0.0  #: joined in place of an expert that an intervention removes
 
     @classmethod
-    def check(cls, config: Config, place: Place) -> None:
+    def check(cls, config: Any, place: Place) -> None:
         """Refuse a pairing that is not K offered experts."""
         paired_expert(config.experts, place)
 

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mtlab.managers.base import Experts
-from mtlab.model.encoder import Key
+from mtlab.model.encoder import Key, noise_shapes
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.tasks.base import lookup_task
@@ -150,7 +150,7 @@ class _Rehearsal(ForwardContext):
         return torch.Generator()
 
     def draw_noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:  # noqa: ARG002 - all passes alike
-        return {key: torch.empty(shape) for key, (shape, _) in self.model.encoder.noise_shapes(text, image).items()}
+        return {key: torch.empty(shape) for key, shape in noise_shapes(self.model.encoder, text, image).items()}
 
 
 def _bytes(tensor: Tensor) -> int:
