@@ -82,7 +82,7 @@ def recomputed(rounds: int, batch: int) -> None:
         model.encoder.recompute = anew
         for tower in model.running_towers.values():
             if anew:
-                tower.recompute()
+                tower.enable_gradient_checkpointing()
             elif hasattr(tower.network, "set_grad_checkpointing"):
                 tower.network.set_grad_checkpointing(enable=False)
             else:

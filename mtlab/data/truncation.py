@@ -43,7 +43,7 @@ def _counted(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
         texts = iter(dataset.texts(split))
         count = 0
         while batch := list(islice(texts, BATCH)):
-            count += tower.overlong(batch)
+            count += tower.count_truncated(batch)
         if count:
             found[split] = count
     return found

@@ -79,7 +79,7 @@ def _towers(model: TaskModel, bundle: Bundle) -> Named:
         yield f"mid/text_layer.{number}" if official else f"mid/text.{number}", state
     first: list[Tensor] = []
     with vision.norm_pre.register_forward_hook(lambda *given: first.append(given[2])):
-        levels = timm_models.run(vision, bundle.images, None, norm=False)
+        levels = timm_models.run_levels(vision, bundle.images, None, norm=False)
     blocks = [
         torch.cat([level.prefix, level.grid.flatten(2).transpose(1, 2)], 1)
         for level in levels

@@ -1,4 +1,4 @@
-"""The interface of a uni-modal tower: what it offers, known before its weights are loaded, and how it is run.
+"""The interface of a uni-modal tower: its description, available without weights, and its forward pass.
 
 Shapes: B examples, L tokens, D_n width of level n. Levels are counted from 1 at the bottom.
 """
@@ -37,77 +37,77 @@ class TowerOptions:
 
 @dataclass(frozen=True)
 class TowerInfo:
-    """What can be told of a tower without its weights."""
+    """The description of a tower, available without its weights."""
 
-    depth: int  #: levels in all
+    depth: int  #: number of levels
     widths: tuple[int, ...]  #: width of each level, lowest first
     tokens: int  #: tokens of an image, or the longest text
-    class_token: bool  #: is token 0 a summary of the whole?
-    positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
-    vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
-    mask_token: bool = False  #: has a text tower an id that stands for a hidden word?
+    class_token: bool  #: token 0 summarises the whole input
+    positions: bool  #: outputs depend on token positions; if not, the encoder adds learned ones
+    vocabulary: int | None = None  #: number of a text tower's token ids, which a masked-language head predicts
+    mask_token: bool = False  #: a text tower has a mask token
 
 
 @dataclass(frozen=True)
 class TowerShape:
-    """What the encoder must know of a tower to be built: the levels on offer and their sizes."""
+    """The offered levels and their sizes, from which the encoder is built."""
 
     widths: tuple[int, ...]  #: width of each offered level, lowest first
     levels: tuple[int, ...]  #: the offered levels, 1-based from the bottom, ascending
-    depth: int  #: levels of the tower in all
+    depth: int  #: number of levels of the tower
     tokens: int  #: tokens of an image, or the longest text
-    class_token: bool  #: is token 0 a summary of the whole?
-    positions: bool  #: do its outputs know where a token stands? If not, the encoder adds learned positions
-    vocabulary: int | None = None  #: a text tower's token ids lie below it: what a masked-language head predicts
-    gate: bool = False  #: does the encoder gate the levels below the top one into it?
-    mask_token: bool = False  #: has a text tower an id that stands for a hidden word?
+    class_token: bool  #: token 0 summarises the whole input
+    positions: bool  #: outputs depend on token positions; if not, the encoder adds learned ones
+    vocabulary: int | None = None  #: number of a text tower's token ids, which a masked-language head predicts
+    gate: bool = False  #: the encoder adds a gated sum of the lower levels to the top one
+    mask_token: bool = False  #: a text tower has a mask token
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What one must know of a text tower's token ids to hide words from it."""
+    """The token ids of a text tower, as masking needs them."""
 
-    size: int  #: ids lie below it
-    mask: int  #: stands for a hidden token
-    special: frozenset[int]  #: are never hidden: class token, separators, padding
-    continuing: frozenset[int]  #: go on with the word that the token before belongs to; empty where none tells
+    size: int  #: number of ids
+    mask: int  #: the mask token
+    special: frozenset[int]  #: never masked: class token, separators, padding
+    continuing: frozenset[int]  #: continue the word of the token before; empty if the tokeniser does not mark them
 
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How the tokens of an image lie in it: row by row from its top left corner, the whole image evenly divided."""
+    """The grid of an image's tokens: row by row from the top left corner, over the whole image."""
 
     rows: int
     columns: int
-    prefix: int = 0  #: tokens before those of the grid, that belong to no place: class token, registers
+    prefix: int = 0  #: tokens before those of the grid: class token, registers
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a tower gives for a batch: the offered levels, lowest first."""
+    """The output of a tower for a batch: the offered levels, lowest first."""
 
     levels: tuple[Tensor, ...]  #: each [B, L, D_n]
     mask: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
 
     def at(self, rows: Tensor | slice) -> Features:
-        """Take some examples, by their rows in the batch."""
+        """Select some examples by their rows in the batch."""
         return Features(tuple(level[rows] for level in self.levels), None if self.mask is None else self.mask[rows])
 
 
 class Tower(nn.Module, Generic[Raw]):
-    """A uni-modal tower. Subclasses register as text or vision towers and say how raw input becomes tensors.
+    """A uni-modal tower. Subclasses register as text or vision towers.
 
     Args:
         config: the checked options, an instance of `Config`.
-        weights: load (or draw) the weights; False gives the architecture alone, also under `torch.device("meta")`.
+        weights: load or initialise the weights; False builds the architecture alone, also under `torch.device("meta")`.
 
     Raises:
-        UserError: the weights cannot be found or read, or `layers` names a level that the tower lacks.
+        UserError: the weights cannot be found or read, or `layers` names a missing level.
 
     """
 
     Config: ClassVar[type[Any]] = TowerOptions
-    location_options: ClassVar[frozenset[str]] = frozenset()  #: options that only say where the digested weights lie
+    location_options: ClassVar[frozenset[str]] = frozenset()  #: options that only locate the weights
 
     def __init__(self, config: Any, *, weights: bool = True) -> None:  # noqa: ARG002 - subclasses read it
         super().__init__()
@@ -117,7 +117,7 @@ class Tower(nn.Module, Generic[Raw]):
 
     @classmethod
     def describe(cls, config: Any) -> TowerInfo:
-        """Tell depth, widths and tokens without loading weights.
+        """Describe depth, widths and tokens without loading weights.
 
         Raises:
             UserError: the options contradict each other, or the model cannot be found.
@@ -127,21 +127,21 @@ class Tower(nn.Module, Generic[Raw]):
 
     @classmethod
     def digest(cls, config: Any) -> str | None:
-        """Identify the weights by content: part of a run's id. None where they cannot be had yet (a hub, offline)."""
+        """Hash the weights, for a run's id; None if they are not available yet (a hub, offline)."""
         raise NotImplementedError
 
     @classmethod
     def fetch(cls, config: Any) -> None:
-        """Download what `digest` and the constructor need, if it comes from a hub and is not on this disk.
+        """Download what `digest` and the constructor need from a hub, unless it is on this disk.
 
         Raises:
-            UserError: no such model, or the hub cannot be reached; never a hang.
+            UserError: there is no such model, or the hub cannot be reached in time.
 
         """
 
     @classmethod
-    def pieces(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:  # noqa: ARG003 - subclasses read them
-        """Name the tokens of texts, in order and without padding: words, or pieces of them. None: there are no words.
+    def token_strings(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:  # noqa: ARG003 - subclasses read them
+        """Return the tokens of texts as strings, without padding; None if tokens have no strings.
 
         Raises:
             UserError: the tokeniser cannot be read.
@@ -151,44 +151,44 @@ class Tower(nn.Module, Generic[Raw]):
 
     @classmethod
     def grid(cls, config: Any) -> TokenGrid | None:  # noqa: ARG003 - subclasses read it
-        """Say how the tokens of an image lie in it. None: they have no place there."""
+        """Return the grid of an image's tokens; None if they have no positions in it."""
         return None
 
-    def overlong(self, raw: Sequence[Raw]) -> int:  # noqa: ARG002 - subclasses read them
-        """Count the texts that `prepare` cuts; 0 for a tower that takes all as they are."""
+    def count_truncated(self, raw: Sequence[Raw]) -> int:  # noqa: ARG002 - subclasses read them
+        """Count the texts that `prepare` truncates."""
         return 0
 
-    def fitting(self) -> ImagePreprocessing | None:
-        """Say how a vision tower's `prepare` makes pixels; None: otherwise than by resizing and normalising."""
+    def preprocessing(self) -> ImagePreprocessing | None:
+        """Return the preprocessing of a vision tower; None if it is not resizing and normalising."""
         return None
 
     def vocabulary(self) -> Vocabulary | None:
-        """Describe a text tower's token ids, the first of what `prepare` gives; None: no word can be hidden from it."""
+        """Describe a text tower's token ids, the first tensor of `prepare`; None if it has no mask token."""
         return None
 
     def prepare(self, raw: Sequence[Raw]) -> tuple[Tensor, ...]:
-        """Turn raw inputs into the tensors that `forward` takes (token ids and mask; pixels). Runs in data workers."""
+        """Convert raw inputs to the tensors of `forward`: token ids and mask, or pixels. Runs in data workers."""
         raise NotImplementedError
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
-        """Blank inputs for `forward` at full size (the longest text, a whole image): for counting FLOPs."""
+        """Return blank inputs of `forward` at full size, for counting FLOPs."""
         raise NotImplementedError
 
     def forward(self, *inputs: Tensor) -> Features:
         """Run the tower and return the offered levels."""
         raise NotImplementedError
 
-    def recompute(self) -> None:
-        """Run the tower's layers anew in the backward pass rather than keep what they computed.
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass instead of storing them.
 
         Raises:
-            UserError: it cannot.
+            UserError: the tower does not support it.
 
         """
-        raise UserError(f"{type(self).__name__} keeps its activations: it cannot compute them anew")
+        raise UserError(f"{type(self).__name__} has no gradient checkpointing")
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training; a frozen tower stays in evaluation, whatever the model around it does."""
+        """Switch to training mode; a frozen tower stays in evaluation mode."""
         return super().train(mode and self.config.trainable)
 
 

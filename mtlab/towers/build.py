@@ -1,4 +1,4 @@
-"""Uni-modal towers: pre-trained apart, each of their levels an expert."""
+"""Looking up, describing and building the tower that a configuration node names."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ KINDS: tuple[TowerKind, ...] = ("text", "vision")
 
 
 def is_cached(kind: TowerKind, config: Mapping[str, Any]) -> bool:
-    """Tell whether a run's tower is read from the expert cache; else it runs in every step."""
+    """Return True if a run reads the tower's features from the expert cache; else the tower runs in every step."""
     return bool(config["cache"]["enabled"]) and not config[kind]["trainable"]
 
 
 def tower_node(kind: TowerKind, node: Mapping[str, Any]) -> tuple[Entry[Tower[Any]], Any]:
-    """Look up the registered tower that the node names, and check its options.
+    """Look up the registered tower of a node and check its options.
 
     Raises:
         UserError: no tower of that name, unknown option, wrong type, value out of range; the key says where.
@@ -31,11 +31,11 @@ def tower_node(kind: TowerKind, node: Mapping[str, Any]) -> tuple[Entry[Tower[An
 
 
 def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
-    """Tell the offered levels and their sizes without loading weights.
+    """Return the offered levels and their sizes without loading weights.
 
     Raises:
-        UserError: as `tower_node`; the model cannot be found; `layers` names a level that it lacks; `gate` with levels
-            of several widths, or with a single one.
+        UserError: as `tower_node`; the model cannot be found; `layers` names a missing level; `gate` needs several
+            levels of one width.
 
     """
     entry, config = tower_node(kind, node)
@@ -46,8 +46,8 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
         raise error.at(key=kind) from None
     widths = tuple(info.widths[level - 1] for level in levels)
     if config.gate and (len(levels) < 2 or len(set(widths)) > 1):
-        found = f"widths {', '.join(map(str, widths))}" if len(levels) > 1 else "one level"
-        raise UserError(f"needs at least two offered levels, all of one width; found {found}", key=f"{kind}.gate")
+        offer = f"widths {', '.join(map(str, widths))}" if len(levels) > 1 else "one level"
+        raise UserError(f"needs at least two offered levels, all of one width; found {offer}", key=f"{kind}.gate")
     return TowerShape(
         widths=widths,
         levels=levels,
@@ -62,7 +62,7 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
 
 
 def tower_digest(kind: TowerKind, node: Mapping[str, Any]) -> str | None:
-    """Identify the tower's weights by content; None where they cannot be had yet.
+    """Hash the tower's weights; None if they are not available yet.
 
     Raises:
         UserError: as `tower_node`; a weights file is missing or unreadable.
@@ -76,10 +76,10 @@ def tower_digest(kind: TowerKind, node: Mapping[str, Any]) -> str | None:
 
 
 def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:
-    """Download the tower's weights if they come from a hub and are not on this disk: then they have a digest.
+    """Download the tower's weights from a hub, unless they are on this disk.
 
     Raises:
-        UserError: as `tower_node`; no such model, or the hub cannot be reached.
+        UserError: as `tower_node`; there is no such model, or the hub cannot be reached.
 
     """
     entry, config = tower_node(kind, node)
@@ -90,24 +90,24 @@ def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:
 
 
 def token_strings(node: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]] | None:
-    """Name the tokens of texts as the text tower of a node reads them, see `Tower.pieces`."""
+    """Return the tokens of texts as strings, see `Tower.token_strings`."""
     entry, config = tower_node("text", node)
-    return entry.cls.pieces(config, texts)
+    return entry.cls.token_strings(config, texts)
 
 
 def token_grid(node: Mapping[str, Any]) -> TokenGrid | None:
-    """Say how the image tokens of a node's vision tower lie in the image, see `Tower.grid`."""
+    """Return the grid of the image tokens of a node's vision tower, see `Tower.grid`."""
     entry, config = tower_node("vision", node)
     return entry.cls.grid(config)
 
 
 def build_tower(kind: TowerKind, node: Mapping[str, Any], *, weights: bool = True) -> Tower[Any]:
-    """Build the tower of a node: a frozen one in evaluation mode and without gradients.
+    """Build the tower of a node; a frozen one is in evaluation mode and without gradients.
 
     Args:
         kind: "text" or "vision".
         node: `{name: …, options…}`.
-        weights: load the weights; False gives the architecture alone, also under `torch.device("meta")`.
+        weights: load the weights; False builds the architecture alone, also under `torch.device("meta")`.
 
     Raises:
         UserError: as `tower_shape`; the weights cannot be read, or hold code.

@@ -66,7 +66,7 @@ class ClipViT(TimmBased):
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
-        """Tell depth, widths and tokens."""
+        """Describe depth, widths and tokens."""
         side = config.image_size // config.patch
         return TowerInfo(config.depth, (config.width,) * config.depth, 1 + side**2, class_token=True, positions=True)
 
@@ -80,7 +80,7 @@ class ClipViT(TimmBased):
         except UserError as error:
             raise error.at(key="weights") from None
 
-    def fitting(self) -> ImagePreprocessing:
+    def preprocessing(self) -> ImagePreprocessing:
         """Squares, normalised as in CLIP's pre-training."""
         return ImagePreprocessing(self.config.image_size, MEAN, STD, "bicubic")
 

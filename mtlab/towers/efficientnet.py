@@ -16,7 +16,7 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
-from mtlab.towers.loading import timm_models as networks
+from mtlab.towers.loading import timm_models
 from mtlab.towers.loading.disk_cache import file_digest
 from mtlab.towers.loading.weights import package_folder, read_tensors
 from mtlab.towers.vision import TimmBased
@@ -50,18 +50,18 @@ class EfficientNetLite0(TimmBased):
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
         self.own_norm = False
-        self.network = networks.create(MODEL, config.image_size)
+        self.network = timm_models.create(MODEL, config.image_size)
         if weights:
             file = _file()
-            networks.load(self.network, _renamed(read_tensors(file)), file)
+            timm_models.load(self.network, _rename(read_tensors(file)), file)
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
-        """Tell depth, widths and tokens."""
+        """Describe depth, widths and tokens."""
         return TowerInfo(len(WIDTHS), WIDTHS, config.grid**2, class_token=False, positions=False)
 
     @classmethod
-    def digest(cls, config: Any) -> str:  # noqa: ARG003 - there is one file of weights
+    def digest(cls, config: Any) -> str:  # noqa: ARG003 - the options do not matter
         """Hash the package's weights file."""
         return file_digest(_file())
 
@@ -74,7 +74,7 @@ def _file() -> Path:
     return found[0]
 
 
-def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for key, value in tensors.items() if (name := _timm_name(key)) is not None}
 
 

@@ -1,4 +1,4 @@
-"""Images on their way into a tower, and the grids of tokens that come out.
+"""Preprocessing of images for a tower, and pooling of its levels to one token grid.
 
 Shapes: H, W pixels, S side of a tower's input, G side of a grid, C channels.
 """
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class ImagePreprocessing:
-    """How a tower wants its pixels."""
+    """A tower's preprocessing: resizing to a square and normalisation."""
 
     size: int  #: S
     mean: tuple[float, float, float]  #: of each colour channel, for values between 0 and 1
@@ -36,9 +36,9 @@ class ImagePreprocessing:
 def preprocess_images(
     images: Sequence[NDArray[np.uint8]], size: int, mean: Sequence[float], std: Sequence[float], mode: str
 ) -> Tensor:
-    """Resize images to a square and normalise them, each by itself: the batch makes no difference.
+    """Resize images to a square and normalise them, independently of each other.
 
-    The whole image is kept and its aspect ratio given up: a question may be about a corner.
+    The aspect ratio is not kept, so that no part of the image is lost: a question may be about a corner.
 
     Args:
         images: uint8 [H, W, 3], of any sizes.
@@ -63,7 +63,7 @@ def _resize(image: NDArray[np.uint8], size: int, mode: str) -> Tensor:
 
 
 def pool_to_grid(level: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring a level [B, C, h, w] to one grid and lay it out as tokens in reading order, [B, G², C]."""
+    """Pool a level [B, C, h, w] to a grid and flatten it to tokens in reading order, [B, G², C]."""
     if level.shape[-2:] != grid:
         level = F.adaptive_avg_pool2d(level, grid)
     return level.flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Which levels of a tower are offered to the managers: `all`, `top3`, or a list of levels."""
+"""The levels of a tower that are offered to the managers: `all`, `top3`, or a list of levels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXPECTED = "expected all, topN (as in top3), or a list of levels (1 is the lowes
 
 
 def offered_levels(layers: Any, depth: int) -> tuple[int, ...]:
-    """Turn the setting `layers` into absolute levels, 1-based and ascending.
+    """Convert the option `layers` to absolute levels, 1-based and ascending.
 
     >>> offered("top3", 6)
     (4, 5, 6)
@@ -19,7 +19,7 @@ def offered_levels(layers: Any, depth: int) -> tuple[int, ...]:
     (2, 6)
 
     Raises:
-        UserError: not of these forms, a level that the tower lacks, or one level twice; its key is `layers`.
+        UserError: it has another form, or names a missing level or one level twice; its key is `layers`.
 
     """
     if layers == "all":

@@ -1,6 +1,6 @@
 """Towers without weights for the data set `planted`: levels of noise, one of which carries a code.
 
-They go the way of every tower (prepared, run, cached), so that a run on planted experts tests the whole path.
+They are prepared, run and cached like every tower, so that a run on planted experts tests the whole path.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Raw, Tower, TowerInfo, TowerOptions, register_text_tower, register_vision_tower
-from mtlab.towers.planted_codes import Planted, from_image, from_text
+from mtlab.towers.planted_codes import PlantedCode, from_image, from_text
 
 CODES = 256  #: codes that the towers know: as many as the data set can have
 
@@ -49,18 +49,18 @@ class PlantedTower(Tower[Raw]):
 
     @classmethod
     def describe(cls, config: Any) -> TowerInfo:
-        """Tell depth, widths and tokens."""
+        """Describe depth, widths and tokens."""
         return TowerInfo(
             depth=config.depth,
             widths=(config.width,) * config.depth,
             tokens=config.tokens,
             class_token=False,
-            positions=True,  # where a token stands says nothing here: learned positions would be in the way
+            positions=True,  # positions carry no information here: learned ones would only add noise
         )
 
     @classmethod
-    def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - the options say it all
-        """No weights."""
+    def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - there are no weights
+        """Return "": there are no weights."""
         return ""
 
     def __init__(self, config: Any, *, weights: bool = True) -> None:
@@ -72,8 +72,8 @@ class PlantedTower(Tower[Raw]):
         self.directions: Tensor
 
     @abstractmethod
-    def read(self, raw: Raw) -> Planted:
-        """Read the code and the example's number from a text or an image."""
+    def read(self, raw: Raw) -> PlantedCode:
+        """Decode the code and the example's number from a text or an image."""
 
     def prepare(self, raw: Sequence[Raw]) -> tuple[Tensor, ...]:
         """Texts or images → codes [B] and numbers [B].
@@ -107,23 +107,23 @@ class PlantedTower(Tower[Raw]):
 
 @register_text_tower("planted")
 class PlantedText(PlantedTower[str]):
-    """Planted levels for the text's code; for the data set `planted`."""
+    """PlantedCode levels for the text's code; for the data set `planted`."""
 
     modality = "text"
 
-    def read(self, raw: str) -> Planted:
-        """Read the code and the example's number from a text."""
+    def read(self, raw: str) -> PlantedCode:
+        """Decode a text."""
         return from_text(raw)
 
 
 @register_vision_tower("planted")
 class PlantedVision(PlantedTower[NDArray[np.uint8]]):
-    """Planted levels for the image's code; for the data set `planted`."""
+    """PlantedCode levels for the image's code; for the data set `planted`."""
 
     modality = "vision"
 
-    def read(self, raw: NDArray[np.uint8]) -> Planted:
-        """Read the code and the example's number from an image's pixels."""
+    def read(self, raw: NDArray[np.uint8]) -> PlantedCode:
+        """Decode an image."""
         return from_image(raw)
 
 

@@ -1,21 +1,20 @@
-"""Codes of the data set `planted` as texts and images, which the towers `planted` read back. No torch."""
+"""Codes of the data set `planted`, encoded in texts and images and decoded by the towers `planted`. No torch."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: what a tower gets to know of an example: its modality's code, and a number that names it
-Planted = tuple[int, int]
+PlantedCode = tuple[int, int]  #: code of the modality, and number of the example
 
 
 def to_text(code: int, item: int) -> str:
-    """Write a code and the example's number as a text."""
+    """Encode a code and the example's number as a text."""
     return f"code {code} of item {item}"
 
 
-def from_text(text: str) -> Planted:
-    """Read what `to_text` wrote.
+def from_text(text: str) -> PlantedCode:
+    """Decode a text of `to_text`.
 
     Raises:
         ValueError: another text.
@@ -28,12 +27,12 @@ def from_text(text: str) -> Planted:
 
 
 def to_image(code: int, item: int) -> NDArray[np.uint8]:
-    """Write a code and the example's number as two pixels, [1, 2, 3]: the code in one, the number in the other."""
+    """Encode a code and the example's number as two pixels, [1, 2, 3]: the code in one, the number in the other."""
     return np.array([[[code, 0, 0], [item >> 16 & 255, item >> 8 & 255, item & 255]]], np.uint8)
 
 
-def from_image(image: NDArray[np.uint8]) -> Planted:
-    """Read what `to_image` wrote.
+def from_image(image: NDArray[np.uint8]) -> PlantedCode:
+    """Decode an image of `to_image`.
 
     Raises:
         ValueError: another image.

@@ -24,42 +24,42 @@ from mtlab.towers.loading.weights import package_folder, seeded_init
 
 
 class EncoderBased(Tower[str]):
-    """What all towers on a transformers encoder share: hidden states are the levels, the embeddings are none."""
+    """A tower on a transformers encoder: its hidden states, without the embeddings, are the levels."""
 
     network: Any  #: the transformers model
-    folder: Path  #: where configuration, tokeniser and weights lie
+    folder: Path  #: of configuration, tokeniser and weights
     adapter_norm = False  #: standardise every level over its width
     _tokeniser: Any = None
 
     @classmethod
-    def pieces(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:
-        """Pieces as the tokeniser cuts them; None where the model is not on this disk, or has no fast tokeniser."""
-        folder = cls.on_disk(config)
-        return None if folder is None else text_encoders.pieces(folder, texts, config.max_length)
+    def token_strings(cls, config: Any, texts: Sequence[str]) -> list[list[str]] | None:
+        """Return the tokeniser's tokens; None if the model is not on this disk or has no fast tokeniser."""
+        folder = cls.local_folder(config)
+        return None if folder is None else text_encoders.token_strings(folder, texts, config.max_length)
 
     @classmethod
-    def on_disk(cls, config: Any) -> Path | None:
+    def local_folder(cls, config: Any) -> Path | None:
         """Return the folder of the model, if it is on this disk."""
         raise NotImplementedError
 
     @property
     def tokeniser(self) -> Any:
-        """The tokeniser of transformers, read when it is first asked for: a tower that only counts needs none."""
+        """The tokeniser, loaded on first use: counting FLOPs needs none."""
         if self._tokeniser is None:
-            self._tokeniser = text_encoders.tokeniser(self.folder)
+            self._tokeniser = text_encoders.load_tokeniser(self.folder)
         return self._tokeniser
 
-    def overlong(self, raw: Sequence[str]) -> int:
+    def count_truncated(self, raw: Sequence[str]) -> int:
         """Count the texts of more tokens than `max_length`."""
         ids = self.tokeniser(list(raw), truncation=False, verbose=False)["input_ids"]
         return sum(len(text) > self.config.max_length for text in ids)
 
     def vocabulary(self) -> Vocabulary | None:
-        """Ask the tokeniser; None if it has no mask token."""
-        return text_encoders.vocabulary(self.tokeniser, self.network.config.vocab_size)
+        """Describe the tokeniser's ids; None if it has no mask token."""
+        return text_encoders.describe_vocabulary(self.tokeniser, self.network.config.vocab_size)
 
     def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
-        """Texts → ids and mask, both [B, L]: L is the longest text of the batch; longer than max_length is cut."""
+        """Texts → ids and mask, both [B, L]: L is the longest text of the batch, at most max_length."""
         encoded = self.tokeniser(
             list(raw), padding=True, truncation=True, max_length=self.config.max_length, return_tensors="pt"
         )
@@ -74,27 +74,27 @@ class EncoderBased(Tower[str]):
         """Ids and mask, both [B, L] → offered levels, each [B, L, D]."""
         ids, mask = inputs
         blank = ids.is_meta or isinstance(ids, FakeTensor)
-        given = self._blank_inputs(ids) if blank else {"input_ids": ids, "attention_mask": mask.long()}
-        states = self.network(**given, output_hidden_states=True).hidden_states
+        inputs_by_name = self._blank_inputs(ids) if blank else {"input_ids": ids, "attention_mask": mask.long()}
+        states = self.network(**inputs_by_name, output_hidden_states=True).hidden_states
         if len(states) != self.info.depth + 1:
             raise RuntimeError(f"{type(self.network).__name__} gave {len(states)} states for {self.info.depth} levels")
-        return Features(tuple(self._normed(states[level]) for level in self.levels), mask)
+        return Features(tuple(self._normalise(states[level]) for level in self.levels), mask)
 
-    def recompute(self) -> None:
-        """Leave it to transformers."""
+    def enable_gradient_checkpointing(self) -> None:
+        """Enable it in transformers."""
         if not self.network.supports_gradient_checkpointing:
-            raise UserError(f"transformers cannot compute the activations of {type(self.network).__name__} anew")
-        self.network.config.use_cache = False  # transformers would do so at every step, and say it
+            raise UserError(f"transformers has no gradient checkpointing for {type(self.network).__name__}")
+        self.network.config.use_cache = False  # transformers would warn and do so at every step
         newer = getattr(self.network, "activation_checkpointing_enable", None)
         (newer or self.network.gradient_checkpointing_enable)({"use_reentrant": False})
 
     def _blank_inputs(self, ids: Tensor) -> dict[str, Tensor]:
-        """Keep transformers from looking into ids and mask where there is nothing to see: costs are being counted."""
+        """Return inputs without values, for counting FLOPs: transformers would read ids and mask."""
         if "inputs_embeds" in inspect.signature(self.network.forward).parameters:
             return {"inputs_embeds": self.network.get_input_embeddings()(ids)}
         return {"input_ids": ids}
 
-    def _normed(self, level: Tensor) -> Tensor:
+    def _normalise(self, level: Tensor) -> Tensor:
         return F.layer_norm(level, level.shape[-1:]) if self.adapter_norm else level
 
 
@@ -120,9 +120,9 @@ class TransformersTower(EncoderBased):
         super().__init__(config, weights=weights)
         pretrained = weights and config.weights == "pretrained"
         self.adapter_norm = config.adapter_norm
-        facts = None if weights else _only_published(config.model)
-        if facts is not None:
-            self.network = text_encoders.architecture(published_configs.configuration(facts))
+        published = None if weights else _published_config(config.model)
+        if published is not None:
+            self.network = text_encoders.build_architecture(published_configs.make_config(published))
             return
         self.folder = text_encoders.find_or_download(config.model, weights=pretrained)
         if pretrained:
@@ -133,10 +133,10 @@ class TransformersTower(EncoderBased):
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
-        """Tell depth, widths and tokens; of a hub model the configuration is downloaded if it is not on this disk."""
-        facts = _only_published(config.model)
-        if facts is not None:
-            return published_configs.info(facts, config.max_length)
+        """Describe depth, widths and tokens; downloads the configuration of a hub model if necessary."""
+        published = _published_config(config.model)
+        if published is not None:
+            return published_configs.describe(published, config.max_length)
         return text_encoders.describe(text_encoders.find_or_download(config.model, weights=False), config.max_length)
 
     @classmethod
@@ -146,7 +146,7 @@ class TransformersTower(EncoderBased):
         return None if folder is None else text_encoders.digest(folder, weights=config.weights == "pretrained")
 
     @classmethod
-    def on_disk(cls, config: Config) -> Path | None:
+    def local_folder(cls, config: Config) -> Path | None:
         """Return the user's folder, or the hub's cached one."""
         return text_encoders.find(config.model)
 
@@ -156,9 +156,9 @@ class TransformersTower(EncoderBased):
         text_encoders.find_or_download(config.model, weights=config.weights == "pretrained")
 
 
-def _only_published(model: str) -> Mapping[str, Any] | None:
-    """Return the architecture of a published model that is not on this disk: told without a network."""
-    return published_configs.known(model) if text_encoders.find(model) is None else None
+def _published_config(model: str) -> Mapping[str, Any] | None:
+    """Return the configuration of a published model that is not on this disk."""
+    return published_configs.find_config(model) if text_encoders.find(model) is None else None
 
 
 @register_text_tower("minilm")
@@ -178,16 +178,16 @@ class MiniLM(EncoderBased):
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
-        """Tell depth, widths and tokens."""
+        """Describe depth, widths and tokens."""
         return TowerInfo(6, (384,) * 6, config.max_length, True, True, vocabulary=30522, mask_token=True)
 
     @classmethod
-    def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - there is one MiniLM
+    def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - the options do not matter
         """Hash the package's files."""
         return text_encoders.digest(_minilm_folder(), weights=True)
 
     @classmethod
-    def on_disk(cls, config: Any) -> Path:  # noqa: ARG003 - there is one MiniLM
+    def local_folder(cls, config: Any) -> Path:  # noqa: ARG003 - the options do not matter
         """Return the package's folder."""
         return _minilm_folder()
 

@@ -1,4 +1,4 @@
-"""Small random towers that need no file and run in milliseconds: for tests and first steps.
+"""Small random towers for tests and first steps: no files, milliseconds per batch.
 
 Shapes: B examples, L tokens, D width.
 """
@@ -64,14 +64,14 @@ class TransformerBlock(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, L, D] → [B, L, D]; tokens attend where `mask`, [B, L], is True."""
         query, key, value = self.qkv(hidden).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = None if mask is None else mask[:, None, None, :]
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen).transpose(1, 2).flatten(2)
+        attn_mask = None if mask is None else mask[:, None, None, :]
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask).transpose(1, 2).flatten(2)
         hidden = self.norm1(hidden + self.out(attended))
         result: Tensor = self.norm2(hidden + self.mlp(hidden))
         return result
 
 
-def run(blocks: nn.ModuleList, hidden: Tensor, mask: Tensor | None, levels: Sequence[int]) -> tuple[Tensor, ...]:
+def run_blocks(blocks: nn.ModuleList, hidden: Tensor, mask: Tensor | None, levels: Sequence[int]) -> tuple[Tensor, ...]:
     """Run the blocks up to the highest level asked for; return the levels asked for."""
     states = []
     for level, block in enumerate(blocks[: max(levels)], 1):
@@ -102,7 +102,7 @@ class TinyText(Tower[str]):
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
-        """Tell depth, widths and tokens."""
+        """Describe depth, widths and tokens."""
         return TowerInfo(
             depth=config.depth,
             widths=(config.width,) * config.depth,
@@ -115,20 +115,20 @@ class TinyText(Tower[str]):
 
     @classmethod
     def digest(cls, config: Any) -> str:  # noqa: ARG003 - the seed is among the options
-        """Random: the options say it all."""
+        """Return "random": the weights follow from the options."""
         return "random"
 
     @classmethod
-    def pieces(cls, config: Config, texts: Sequence[str]) -> list[list[str]]:
-        """A start token, then words and marks."""
-        return [["[START]", *_words(text)[: config.max_length - 1]] for text in texts]
+    def token_strings(cls, config: Config, texts: Sequence[str]) -> list[list[str]]:
+        """Return a start token, then words and punctuation."""
+        return [["[START]", *_split_words(text)[: config.max_length - 1]] for text in texts]
 
-    def overlong(self, raw: Sequence[str]) -> int:
-        """Count the texts of more words and marks than fit behind the start token."""
-        return sum(len(_words(text)) >= self.config.max_length for text in raw)
+    def count_truncated(self, raw: Sequence[str]) -> int:
+        """Count the texts with more words and punctuation than fit behind the start token."""
+        return sum(len(_split_words(text)) >= self.config.max_length for text in raw)
 
     def vocabulary(self) -> Vocabulary:
-        """Words alone are hidden; the id of padding, which is never read, stands for them."""
+        """Only words are masked; the id of padding, which is never read, is the mask token."""
         return Vocabulary(self.config.vocabulary, PAD, frozenset({PAD, START}), frozenset())
 
     def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
@@ -146,13 +146,13 @@ class TinyText(Tower[str]):
     def forward(self, *inputs: Tensor) -> Features:
         """Ids and mask, both [B, L] → offered levels, each [B, L, D]."""
         ids, mask = inputs
-        places = torch.arange(ids.shape[1], device=ids.device)
-        hidden = self.norm(self.words(ids) + self.positions(places))
-        return Features(run(self.blocks, hidden, mask, self.levels), mask)
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        hidden = self.norm(self.words(ids) + self.positions(positions))
+        return Features(run_blocks(self.blocks, hidden, mask, self.levels), mask)
 
     def _ids(self, text: str) -> list[int]:
-        words = _words(text)[: self.config.max_length - 1]
-        return [START, *(FIRST_WORD + _hashed(word) % (self.config.vocabulary - FIRST_WORD) for word in words)]
+        words = _split_words(text)[: self.config.max_length - 1]
+        return [START, *(FIRST_WORD + _hash_word(word) % (self.config.vocabulary - FIRST_WORD) for word in words)]
 
 
 @register_vision_tower("tiny_vision")
@@ -182,29 +182,29 @@ class TinyVision(Tower[NDArray[np.uint8]]):
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
-        """Tell depth, widths and tokens."""
+        """Describe depth, widths and tokens."""
         tokens = 1 + (config.image_size // config.patch) ** 2
         return TowerInfo(config.depth, (config.width,) * config.depth, tokens, True, True)
 
     @classmethod
     def digest(cls, config: Any) -> str:  # noqa: ARG003 - the seed is among the options
-        """Random: the options say it all."""
+        """Return "random": the weights follow from the options."""
         return "random"
 
     @classmethod
     def grid(cls, config: Config) -> TokenGrid:
-        """Patches behind a class token."""
+        """Return a grid of patches behind a class token."""
         side = config.image_size // config.patch
         return TokenGrid(side, side, prefix=1)
 
-    def fitting(self) -> ImagePreprocessing:
-        """Squares."""
+    def preprocessing(self) -> ImagePreprocessing:
+        """Resize to a square."""
         return ImagePreprocessing(self.config.image_size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
 
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S]."""
-        about = self.fitting()
-        return (preprocess_images(raw, about.size, about.mean, about.std, about.mode),)
+        own = self.preprocessing()
+        return (preprocess_images(raw, own.size, own.mean, own.std, own.mode),)
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return blank images."""
@@ -215,12 +215,12 @@ class TinyVision(Tower[NDArray[np.uint8]]):
         patches = self.patches(inputs[0]).flatten(2).transpose(1, 2)
         summary = self.summary.expand(len(patches), -1, -1)
         hidden = self.norm(torch.cat([summary, patches], 1) + self.positions)
-        return Features(run(self.blocks, hidden, None, self.levels))
+        return Features(run_blocks(self.blocks, hidden, None, self.levels))
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
-def _hashed(word: str) -> int:
+def _hash_word(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")

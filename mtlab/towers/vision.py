@@ -21,34 +21,34 @@ from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.images import ImagePreprocessing, pool_to_grid, preprocess_images
-from mtlab.towers.loading import timm_models as networks
+from mtlab.towers.loading import timm_models
 from mtlab.towers.loading.disk_cache import cached_tower_info, file_digest
 from mtlab.towers.loading.weights import read_tensors, seeded_init
 
 
 class TimmBased(Tower[NDArray[np.uint8]]):
-    """What all towers on a timm network share: pixels in, levels pooled to one grid, normalised, out as tokens."""
+    """A tower on a timm network: its levels are pooled to one grid and normalised."""
 
     network: Any  #: the timm model
-    own_norm: bool  #: is the model's last norm applied to every level? Else each token is standardised over channels
+    own_norm: bool  #: apply the model's last norm to every level; else each token is standardised over channels
 
     @classmethod
     def grid(cls, config: Any) -> TokenGrid:
-        """A square, behind as many tokens as do not fit in it: a class token, registers (at most 2 · side)."""
+        """Return a square grid behind the remaining tokens: a class token, registers (at most 2 · side)."""
         tokens = cls.describe(config).tokens
         side = isqrt(tokens)
         return TokenGrid(side, side, prefix=tokens - side**2)
 
-    def fitting(self) -> ImagePreprocessing:
-        """Squares, normalised as in the model's pre-training."""
-        about = self.network.pretrained_cfg
-        mode = "bilinear" if about["interpolation"] == "bilinear" else "bicubic"
-        return ImagePreprocessing(self.config.image_size, tuple(about["mean"]), tuple(about["std"]), mode)
+    def preprocessing(self) -> ImagePreprocessing:
+        """Resize to a square and normalise as in pre-training."""
+        pretrained = self.network.pretrained_cfg
+        mode = "bilinear" if pretrained["interpolation"] == "bilinear" else "bicubic"
+        return ImagePreprocessing(self.config.image_size, tuple(pretrained["mean"]), tuple(pretrained["std"]), mode)
 
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S], normalised as in the model's pre-training."""
-        about = self.fitting()
-        return (preprocess_images(raw, about.size, about.mean, about.std, about.mode),)
+        own = self.preprocessing()
+        return (preprocess_images(raw, own.size, own.mean, own.std, own.mode),)
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return blank images."""
@@ -58,17 +58,17 @@ class TimmBased(Tower[NDArray[np.uint8]]):
         """Pixels [B, 3, S, S] → offered levels, each [B, P + G², C]."""
         # Convolutions on the CPU are up to twice as fast when the channels of a pixel lie side by side.
         images = inputs[0].contiguous(memory_format=torch.channels_last)
-        levels = networks.run(self.network, images, [level - 1 for level in self.levels], norm=self.own_norm)
+        levels = timm_models.run_levels(self.network, images, [level - 1 for level in self.levels], norm=self.own_norm)
         return Features(tuple(self._tokens(level) for level in levels))
 
-    def recompute(self) -> None:
-        """Leave it to timm."""
+    def enable_gradient_checkpointing(self) -> None:
+        """Enable it in timm."""
         try:
             self.network.set_grad_checkpointing()
         except (AttributeError, AssertionError, NotImplementedError):
-            raise UserError(f"timm cannot compute the activations of {type(self.network).__name__} anew") from None
+            raise UserError(f"timm has no gradient checkpointing for {type(self.network).__name__}") from None
 
-    def _tokens(self, level: networks.Level) -> Tensor:
+    def _tokens(self, level: timm_models.LevelOutput) -> Tensor:
         prefix = 0 if level.prefix is None else level.prefix.shape[1]
         side = isqrt(self.info.tokens - prefix)
         tokens = pool_to_grid(level.grid, (side, side))
@@ -113,28 +113,28 @@ class TimmTower(TimmBased):
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
         with seeded_init(config.seed):
-            self.network = networks.create(config.model, config.image_size, config.blocks)
-        if not config.antialias and not networks.resizes_plainly(self.network):
+            self.network = timm_models.create(config.model, config.image_size, config.blocks)
+        if not config.antialias and not timm_models.can_disable_antialias(self.network):
             raise UserError(f"timm has no other way to resize positions of {config.model!r}", key="antialias")
         if weights and config.weights != "random":
             _load(self.network, config)
-        alike = networks.has_own_norm(self.network, self.info.widths)
+        alike = timm_models.has_own_norm(self.network, self.info.widths)
         self.own_norm = config.norm == "own" or (config.norm == "auto" and alike)
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
-        """Tell depth, widths and tokens, from a run on the meta device."""
+        """Describe depth, widths and tokens, from a run on the meta device."""
         key = {"model": config.model, "image_size": config.image_size, "grid": config.grid}
         key |= {} if config.blocks is None else {"blocks": config.blocks}
         return cached_tower_info("timm", key, ["timm"], lambda: _describe(config))
 
     @classmethod
     def digest(cls, config: Config) -> str | None:
-        """Hash the weights file; None for timm's own weights while they are not on this disk."""
+        """Hash the weights file; None while timm's own weights are not on this disk."""
         if config.weights == "random":
             return "random"
         if config.weights == "pretrained":
-            file = networks.hub_file(config.model)
+            file = timm_models.hub_file(config.model)
             return None if file is None else file_digest(file)
         try:
             return file_digest(_weights_file(config))
@@ -143,34 +143,34 @@ class TimmTower(TimmBased):
 
     @classmethod
     def fetch(cls, config: Config) -> None:
-        """Download timm's own weights if they are asked for and not on this disk."""
+        """Download timm's own weights, unless they are on this disk."""
         if config.weights == "pretrained":
-            networks.download(config.model)
+            timm_models.download(config.model)
 
 
 def _weights_file(config: TimmTower.Config) -> Path:
-    return networks.download(config.model) if config.weights == "pretrained" else Path(config.weights).expanduser()
+    return timm_models.download(config.model) if config.weights == "pretrained" else Path(config.weights).expanduser()
 
 
 def _load(network: Any, config: TimmTower.Config) -> None:
     file = _weights_file(config)
     try:
-        networks.load(network, read_tensors(file), file, antialias=config.antialias)
+        timm_models.load(network, read_tensors(file), file, antialias=config.antialias)
     except UserError as error:
         raise error.at(key="weights") from None
 
 
 def _describe(config: TimmTower.Config) -> TowerInfo:
-    levels = networks.shapes(config.model, config.image_size, config.blocks)
+    levels = timm_models.level_shapes(config.model, config.image_size, config.blocks)
     prefix = 0 if levels[0].prefix is None else levels[0].prefix.shape[1]
     side = config.grid or min(min(level.grid.shape[-2:]) for level in levels)
     with torch.device("meta"):
-        network = networks.create(config.model, config.image_size, config.blocks)
+        network = timm_models.create(config.model, config.image_size, config.blocks)
     return TowerInfo(
         depth=len(levels),
         widths=tuple(level.grid.shape[1] for level in levels),
         tokens=prefix + side**2,
-        # registers are no summary: only a model's own class token, which comes first, is
+        # registers do not count: only a model's class token, which comes first, summarises the image
         class_token=prefix > 0 and getattr(network, "cls_token", None) is not None,
         positions=getattr(network, "pos_embed", None) is not None,
     )

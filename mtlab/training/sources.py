@@ -124,14 +124,16 @@ def make_training_loader(
         UserError: images are to be augmented that no tower reads, or that this tower reads otherwise.
 
     """
-    node, fitting = train.augment, None if vision is None else vision.fitting()
-    if node is not None and fitting is None:
+    node, preprocessing = train.augment, None if vision is None else vision.preprocessing()
+    if node is not None and preprocessing is None:
         raise UserError("the vision tower makes its pixels in a way of its own", key="train.augment")
     transform = None
-    if node is not None and fitting is not None:
-        transform = AugmentedPreprocessing(build_transform({**node, "size": fitting.size}), fitting)
-    if fitting is not None and isinstance(dataset, ShardedDataset):
-        reader = SampleLoader(dataset.stream("train"), transform or TowerPreprocessing(fitting), workers=train.readers)
+    if node is not None and preprocessing is not None:
+        transform = AugmentedPreprocessing(build_transform({**node, "size": preprocessing.size}), preprocessing)
+    if preprocessing is not None and isinstance(dataset, ShardedDataset):
+        reader = SampleLoader(
+            dataset.stream("train"), transform or TowerPreprocessing(preprocessing), workers=train.readers
+        )
         return StreamingLoader(reader, dataset, Collator(sources.text, sources.options))
     augmented = None if transform is None else AugmentedImages(transform, dataset)
     return Loader(dataset.examples("train"), sources.text, sources.vision, sources.options, augmented)

@@ -1,4 +1,4 @@
-"""What is slow to learn of a tower (a file's digest, a model's shape), kept in the cache folder by content."""
+"""A cache on disk of facts that are slow to compute, such as a file's digest or a model's shape."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ def content_hash(data: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def cached(subject: str, key: Any, learn: Callable[[], Any]) -> Any:
-    """Return `learn()`, plain data, or what it returned last time for the same `key`.
+def cached(subject: str, key: Any, compute: Callable[[], Any]) -> Any:
+    """Return `compute()`, which is plain data, or its cached result for the same `key`.
 
-    One small file per fact, so that processes that learn different facts at once do not undo each other.
+    Each fact has a file of its own, so that concurrent processes do not overwrite each other's.
     """
     path = files.cache_root() / "facts" / f"{subject}-{content_hash(key)}.json"
     try:
-        kept = files.read_json(path)
-        if kept["key"] == key:
-            return kept["fact"]
+        stored = files.read_json(path)
+        if stored["key"] == key:
+            return stored["fact"]
     except (OSError, UserError, KeyError, TypeError):
-        pass  # not known yet, or damaged: learnt anew
-    fact = learn()
+        pass  # missing or damaged: computed again
+    fact = compute()
     with suppress(UserError):  # a cache that cannot be written costs time, not the answer
         files.write_json(path, {"key": key, "fact": fact})
     return fact
 
 
-def cached_tower_info(subject: str, key: Any, libraries: Iterable[str], learn: Callable[[], TowerInfo]) -> TowerInfo:
-    """`cached` for a tower's description, which also depends on the versions of `libraries`."""
+def cached_tower_info(subject: str, key: Any, libraries: Iterable[str], compute: Callable[[], TowerInfo]) -> TowerInfo:
+    """Cache a tower's description, which also depends on the versions of `libraries`."""
     versioned = {"options": key, "versions": {library: library_version(library) for library in libraries}}
-    fact = cached(subject, versioned, lambda: vars(learn()))
+    fact = cached(subject, versioned, lambda: vars(compute()))
     return TowerInfo(**{**fact, "widths": tuple(fact["widths"])})
 
 
@@ -52,7 +52,7 @@ def library_version(library: str) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, remembered by path, size and modification time.
+    """Return the SHA-256 of a file, cached by path, size and modification time.
 
     Raises:
         UserError: it is missing or cannot be read.
@@ -67,5 +67,5 @@ def file_digest(path: Path) -> str:
 
 
 def files_digest(paths: Iterable[Path]) -> str:
-    """One digest for several files, by name and content."""
+    """Return one digest of several files, by name and content."""
     return content_hash({path.name: file_digest(path) for path in paths})

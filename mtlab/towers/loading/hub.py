@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: what is on this disk already, and downloads that never hang without a network."""
+"""Models from the Hugging Face hub: the local cache, and downloads that do not hang without a network."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from mtlab.errors import UserError
 
-REACH_SECONDS = 20.0  #: a hub that has not answered by then counts as out of reach
+TIMEOUT_SECONDS = 20.0  #: after which the hub counts as unreachable
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
 TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  #: configuration and tokeniser
 
 
-def on_disk(repository: str) -> Path | None:
-    """Return the folder of a model in the hub's local cache, or None. No network is asked."""
+def find_cached(repository: str) -> Path | None:
+    """Return the folder of a model in the hub's local cache, or None, without using the network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -39,16 +39,18 @@ def download(repository: str, *, weights: bool) -> Path:
     """Download a model, or only its configuration and tokeniser; return its folder.
 
     Raises:
-        UserError: no such model, or the hub cannot be reached (told within `REACH_SECONDS`, never a hang).
+        UserError: there is no such model, or the hub cannot be reached within `TIMEOUT_SECONDS`.
 
     """
-    names = _files(repository)
+    names = _list_files(repository)
     patterns = list(TEXT_FILES)
     if weights:
-        suffix = next((suffix for suffix in WEIGHT_SUFFIXES if any(_top(name, suffix) for name in names)), None)
+        suffix = next(
+            (suffix for suffix in WEIGHT_SUFFIXES if any(_is_top_level(name, suffix) for name in names)), None
+        )
         if suffix is None:
             raise UserError(f"{repository!r} on the hub holds no weights ({' or '.join(WEIGHT_SUFFIXES)})", key="model")
-        patterns += [name for name in names if _top(name, suffix)]
+        patterns += [name for name in names if _is_top_level(name, suffix)]
     from huggingface_hub import snapshot_download
 
     try:
@@ -57,12 +59,12 @@ def download(repository: str, *, weights: bool) -> Path:
         raise _unreachable(repository, error) from error
 
 
-def _top(name: str, suffix: str) -> bool:
+def _is_top_level(name: str, suffix: str) -> bool:
     return name.endswith(suffix) and "/" not in name
 
 
-def _files(repository: str) -> Sequence[str]:
-    """Ask the hub what a model holds. In a thread: a name server may be silent for longer than any socket's timeout."""
+def _list_files(repository: str) -> Sequence[str]:
+    """List a model's files on the hub, in a thread: a name server may take longer than any socket's timeout."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -70,15 +72,15 @@ def _files(repository: str) -> Sequence[str]:
 
     def ask() -> None:
         try:
-            info = HfApi().model_info(repository, timeout=REACH_SECONDS / 2)
+            info = HfApi().model_info(repository, timeout=TIMEOUT_SECONDS / 2)
             answer.append([file.rfilename for file in info.siblings or ()])
         except Exception as error:  # handed to the asking thread
             answer.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(REACH_SECONDS)
-    result = answer[0] if answer else TimeoutError(f"no answer in {REACH_SECONDS:.0f} s")
+    thread.join(TIMEOUT_SECONDS)
+    result = answer[0] if answer else TimeoutError(f"no answer in {TIMEOUT_SECONDS:.0f} s")
     if isinstance(result, RepositoryNotFoundError):
         raise UserError(f"no model {repository!r} on the hub that you may read", key="model") from result
     if isinstance(result, Exception):

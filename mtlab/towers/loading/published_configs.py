@@ -1,7 +1,7 @@
-"""Architectures of the text encoders of published models, known without a network or a file.
+"""Configurations of published text encoders, available without a network or a file.
 
-They let a plan or a budget describe `roberta-base` on a machine that has never seen it. Only the architecture: training
-needs the model's own tokeniser and weights.
+With them a plan or a budget can describe `roberta-base` on a machine that does not have it. Training needs the model's
+tokeniser and weights.
 """
 
 from __future__ import annotations
@@ -43,40 +43,40 @@ ENCODERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "bert-large-uncased": _BERT | _LARGE,
     }
 )
-_OWNERS = ("FacebookAI/", "google-bert/")  #: the hub's newer names put these before the older ones
+_OWNERS = ("FacebookAI/", "google-bert/")  #: prefixes in the hub's newer names
 
 
-def known(model: str) -> Mapping[str, Any] | None:
+def find_config(model: str) -> Mapping[str, Any] | None:
     """Return the configuration of a published text encoder by its hub name, or None."""
     for owner in _OWNERS:
         model = model.removeprefix(owner)
     return ENCODERS.get(model)
 
 
-def configuration(facts: Mapping[str, Any]) -> Any:
+def make_config(config: Mapping[str, Any]) -> Any:
     """Make the transformers configuration of a published encoder."""
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(**facts)
+    return AutoConfig.for_model(**config)
 
 
-def info(facts: Mapping[str, Any], max_length: int) -> TowerInfo:
+def describe(config: Mapping[str, Any], max_length: int) -> TowerInfo:
     """Describe a published encoder as a tower.
 
     Raises:
         UserError: `max_length` is more than it has positions for (RoBERTa spends its first rows on padding).
 
     """
-    usable = facts["max_position_embeddings"] - (2 if facts["model_type"] == "roberta" else 0)
+    usable = config["max_position_embeddings"] - (2 if config["model_type"] == "roberta" else 0)
     if max_length > usable:
         raise UserError(f"{max_length} is more than the {usable} tokens that the model takes", key="max_length")
-    depth = facts["num_hidden_layers"]
+    depth = config["num_hidden_layers"]
     return TowerInfo(
         depth=depth,
-        widths=(facts["hidden_size"],) * depth,
+        widths=(config["hidden_size"],) * depth,
         tokens=max_length,
         class_token=True,
         positions=True,
-        vocabulary=facts["vocab_size"],
+        vocabulary=config["vocab_size"],
         mask_token=True,
     )

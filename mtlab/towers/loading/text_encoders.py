@@ -1,6 +1,6 @@
 """Finding, building and loading transformers text encoders.
 
-A model is a folder here: the user's own, that of a hub model on this disk, or a package's.
+A model is a folder: the user's own, a hub model's in the local cache, or a package's.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def find(model: str) -> Path | None:
         raise UserError("is no model folder (it has no config.json)", file=folder, key="model")
     if model.startswith((".", "/", "~")):
         raise UserError("no such model folder", file=folder, key="model")
-    return hub.on_disk(model)
+    return hub.find_cached(model)
 
 
 def find_or_download(model: str, *, weights: bool) -> Path:
-    """Return the model's folder, downloaded from the hub if need be, with or without the weights.
+    """Return the model's folder, downloaded from the hub if necessary, with or without the weights.
 
     Raises:
         UserError: no such model, or the hub cannot be reached.
@@ -63,13 +63,13 @@ def digest(folder: Path, *, weights: bool) -> str | None:
 
 
 def describe(folder: Path, max_length: int) -> TowerInfo:
-    """Tell depth, widths and tokens from configuration and tokeniser.
+    """Describe depth, widths and tokens from configuration and tokeniser.
 
     Raises:
-        UserError: not a text encoder, or `max_length` is more than it has positions for.
+        UserError: it is not a text encoder, or `max_length` is more than it has positions for.
 
     """
-    key = {"files": files_digest(_text_files(folder)), "max_length": max_length, "told": "with mask token"}
+    key = {"files": files_digest(_text_files(folder)), "max_length": max_length}
     return cached_tower_info("transformers", key, ["transformers"], lambda: _describe(folder, max_length))
 
 
@@ -80,12 +80,12 @@ def build(folder: Path) -> Any:
         UserError: not a model that transformers can build, or none for texts.
 
     """
-    config = _configuration(folder)
-    with _explained(folder):
-        return architecture(config)
+    config = _read_config(folder)
+    with _explain_errors(folder):
+        return build_architecture(config)
 
 
-def architecture(config: Any) -> Any:
+def build_architecture(config: Any) -> Any:
     """Build the model of a transformers configuration, with random weights, in evaluation mode."""
     with _quiet():
         return _encoder(_auto_class(config).from_config(config, dtype=torch.float32)).eval()
@@ -98,11 +98,11 @@ def load(folder: Path) -> Any:
         UserError: the weights are damaged, hold code, or are another model's.
 
     """
-    config = _configuration(folder)
-    with torch.device("meta"), _explained(folder), _quiet():
+    config = _read_config(folder)
+    with torch.device("meta"), _explain_errors(folder), _quiet():
         kind = type(_auto_class(config).from_config(config))
     options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
-    with _explained(folder), _quiet():
+    with _explain_errors(folder), _quiet():
         network, report = kind.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options
         )
@@ -116,7 +116,7 @@ def load(folder: Path) -> Any:
     return _encoder(network).eval()
 
 
-def tokeniser(folder: Path) -> Any:
+def load_tokeniser(folder: Path) -> Any:
     """Load the tokeniser, set to pad on the right (most encoders go wrong with padding on the left).
 
     Raises:
@@ -127,15 +127,15 @@ def tokeniser(folder: Path) -> Any:
 
     if not has_tokeniser(folder):
         raise UserError("holds no tokeniser: copy the files of the model's own here", file=folder, key="model")
-    with _explained(folder), _quiet():
-        found = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
-    if found.pad_token is None:  # padding is masked: any token will do
-        found.pad_token = found.eos_token
-    return found
+    with _explain_errors(folder), _quiet():
+        tokeniser = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
+    if tokeniser.pad_token is None:  # padding is masked: any token will do
+        tokeniser.pad_token = tokeniser.eos_token
+    return tokeniser
 
 
 def has_tokeniser(folder: Path) -> bool:
-    """Tell whether the files of a tokeniser are there."""
+    """Return True if the folder has the files of a tokeniser."""
     return any((folder / name).is_file() for name in _TOKENISER_FILES)
 
 
@@ -144,7 +144,7 @@ def _text_files(folder: Path) -> list[Path]:
 
 
 def _describe(folder: Path, max_length: int) -> TowerInfo:
-    config = _configuration(folder)
+    config = _read_config(folder)
     with torch.device("meta"):
         network = build(folder)
     usable = _positions(network, config)
@@ -157,52 +157,51 @@ def _describe(folder: Path, max_length: int) -> TowerInfo:
         class_token=_starts_with_class_token(folder, config),
         positions=True,
         vocabulary=getattr(config, "vocab_size", None),
-        mask_token=has_tokeniser(folder) and tokeniser(folder).mask_token is not None,
+        mask_token=has_tokeniser(folder) and load_tokeniser(folder).mask_token is not None,
     )
 
 
 def _starts_with_class_token(folder: Path, config: Any) -> bool:
-    """Ask the tokeniser; a folder without one holds the tower of an imported checkpoint, or a test's."""
+    """Ask the tokeniser; a folder without one is an imported checkpoint's tower, or a test's."""
     if not has_tokeniser(folder):
         return config.model_type in ("bert", "roberta")
-    words = tokeniser(folder)
-    return words.cls_token_id is not None and words("a").input_ids[0] == words.cls_token_id
+    tokeniser = load_tokeniser(folder)
+    return tokeniser.cls_token_id is not None and tokeniser("a").input_ids[0] == tokeniser.cls_token_id
 
 
-def vocabulary(words: Any, size: int) -> Vocabulary | None:
+def describe_vocabulary(tokeniser: Any, size: int) -> Vocabulary | None:
     """Describe the ids of a tokeniser, below `size`; None if it has no mask token.
 
-    Which tokens go on with a word is known of WordPiece alone (BERT and its kin), which marks them by `##`.
+    Only WordPiece (BERT and its relatives) marks tokens that continue a word, by `##`.
     """
-    if words.mask_token_id is None:
+    if tokeniser.mask_token_id is None:
         return None
     return Vocabulary(
         size=size,
-        mask=words.mask_token_id,
-        special=frozenset(words.all_special_ids),
-        continuing=frozenset(number for token, number in words.get_vocab().items() if token.startswith("##")),
+        mask=tokeniser.mask_token_id,
+        special=frozenset(tokeniser.all_special_ids),
+        continuing=frozenset(number for token, number in tokeniser.get_vocab().items() if token.startswith("##")),
     )
 
 
-def pieces(folder: Path, texts: Sequence[str], max_length: int) -> list[list[str]] | None:
-    """Cut texts into the words and pieces that the model reads; None if its folder has no `tokenizer.json`.
+def token_strings(folder: Path, texts: Sequence[str], max_length: int) -> list[list[str]] | None:
+    """Return the tokens of texts as strings; None if the folder has no `tokenizer.json`.
 
-    Read by the tokeniser's own library: transformers takes seconds to import. A piece is shown as it stands in the
-    text, a token that stands for none, such as a class token, by its name.
+    Uses the library `tokenizers`, because transformers takes seconds to import. A token is shown as in the text, a
+    special token by its name.
     """
     from tokenizers import Tokenizer
 
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None
-    reader = Tokenizer.from_file(str(file))
-    reader.no_padding()
-    reader.enable_truncation(max_length)
-    found = []
-    for text, read in zip(texts, reader.encode_batch(list(texts)), strict=True):
-        parts = zip(read.tokens, read.offsets, strict=True)
-        found.append([text[start:end].strip() or token for token, (start, end) in parts])
-    return found
+    tokeniser = Tokenizer.from_file(str(file))
+    tokeniser.no_padding()
+    tokeniser.enable_truncation(max_length)
+    return [
+        [text[start:end].strip() or token for token, (start, end) in zip(encoded.tokens, encoded.offsets, strict=True)]
+        for text, encoded in zip(texts, tokeniser.encode_batch(list(texts)), strict=True)
+    ]
 
 
 _TOKENISER_FILES = (
@@ -217,7 +216,7 @@ _TOKENISER_FILES = (
 
 
 def _positions(network: nn.Module, config: Any) -> int | None:
-    """Count the tokens that there are positions for; RoBERTa and its kin spend the first rows on padding."""
+    """Count the positions for tokens; RoBERTa and its relatives reserve the first rows for padding."""
     for name, module in network.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             padding = module.padding_idx
@@ -226,10 +225,10 @@ def _positions(network: nn.Module, config: Any) -> int | None:
     return limit if limit and limit > 0 else None
 
 
-def _configuration(folder: Path) -> Any:
+def _read_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
-    with _explained(folder):
+    with _explain_errors(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if not isinstance(getattr(config, "hidden_size", None), int) or not hasattr(config, "num_hidden_layers"):
         raise UserError(f"a model of type {config.model_type!r} is no text encoder", file=folder, key="model")
@@ -240,7 +239,7 @@ def _auto_class(config: Any) -> Any:
     from transformers import AutoModel, AutoModelForTextEncoding
     from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
-    # For T5 and its kin this is the encoder without the decoder's weights.
+    # For T5 and its relatives this is the encoder without the decoder's weights.
     return AutoModelForTextEncoding if config.model_type in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES else AutoModel
 
 
@@ -255,7 +254,7 @@ def _encoder(network: Any) -> Any:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _explain_errors(folder: Path) -> Iterator[None]:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
@@ -266,19 +265,19 @@ def _explained(folder: Path) -> Iterator[None]:
             "the weights hold code, or are damaged, and are refused: save them as safetensors", file=folder, key="model"
         ) from error
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
-        raise _unreadable(error, folder) from error
+        raise _unreadable_error(error, folder) from error
     except (SafetensorError, StrictDataclassError) as error:
-        raise _unreadable(error, folder) from error
+        raise _unreadable_error(error, folder) from error
 
 
-def _unreadable(error: Exception, folder: Path) -> UserError:
+def _unreadable_error(error: Exception, folder: Path) -> UserError:
     first = " ".join(str(error).split())[:200]
     return UserError(f"transformers cannot read the model: {first}", file=folder, key="model")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence progress bars and loading reports: what is amiss is raised here."""
+    """Silence progress bars and loading reports; problems are raised as errors."""
     from transformers.utils import logging
 
     level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()

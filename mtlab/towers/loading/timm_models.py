@@ -24,8 +24,8 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")  #: how the hub names tim
 
 
 @dataclass(frozen=True)
-class Level:
-    """What a network gives at one level."""
+class LevelOutput:
+    """The output of a network at one level."""
 
     grid: Tensor  #: [B, C, h, w]
     prefix: Tensor | None  #: class token and registers, [B, P, C]
@@ -40,18 +40,18 @@ def create(model: str, image_size: int, blocks: int | None = None) -> Any:
         blocks: keep so many of its levels, the lowest; None: all.
 
     Raises:
-        UserError: unknown model (the nearest is offered), or a size or number of blocks that it cannot have.
+        UserError: the model is unknown (the error names the nearest), or cannot have that size or number of blocks.
 
     """
     import timm
 
-    _refuse_unknown(model)
-    about = timm.models.get_pretrained_cfg(model)
-    size = {"img_size": image_size} if about and about.fixed_input_size else {}
+    _check_model_name(model)
+    pretrained = timm.models.get_pretrained_cfg(model)
+    size = {"img_size": image_size} if pretrained and pretrained.fixed_input_size else {}
     try:
         network = timm.create_model(model, pretrained=False, num_classes=0, **size)
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        raise _unfit(model, image_size, error) from error
+        raise _build_error(model, image_size, error) from error
     if not hasattr(network, "forward_intermediates"):
         raise UserError(f"timm's {model!r} gives no levels between input and output", key="model")
     if blocks is not None:
@@ -67,7 +67,7 @@ def _prune(network: Any, model: str, blocks: int) -> None:
         raise UserError(f"timm's {model!r} cannot be cut to {blocks} blocks", key="blocks") from error
 
 
-def run(network: Any, images: Tensor, indices: Sequence[int] | None, *, norm: bool) -> list[Level]:
+def run_levels(network: Any, images: Tensor, indices: Sequence[int] | None, *, norm: bool) -> list[LevelOutput]:
     """Run the network up to the highest level asked for.
 
     Args:
@@ -83,7 +83,7 @@ def run(network: Any, images: Tensor, indices: Sequence[int] | None, *, norm: bo
         "stop_early": True,
         "output_fmt": "NCHW",
         "intermediates_only": True,
-        # asked for only where there are any: some families break when they have none to return
+        # only if there are any: some families fail otherwise
         "return_prefix_tokens": getattr(network, "num_prefix_tokens", 0) > 0,
     }
     found = network.forward_intermediates(
@@ -91,39 +91,39 @@ def run(network: Any, images: Tensor, indices: Sequence[int] | None, *, norm: bo
         indices=None if indices is None else list(indices),
         **{name: value for name, value in wanted.items() if name in accepted},
     )
-    return [Level(*level) if isinstance(level, tuple | list) else Level(level, None) for level in found]
+    return [LevelOutput(*level) if isinstance(level, tuple | list) else LevelOutput(level, None) for level in found]
 
 
-def shapes(model: str, image_size: int, blocks: int | None = None) -> list[Level]:
-    """Run the model on the meta device: every level's shape, and no arithmetic."""
+def level_shapes(model: str, image_size: int, blocks: int | None = None) -> list[LevelOutput]:
+    """Run the model on the meta device, for the shape of every level."""
     with torch.device("meta"):
         network = create(model, image_size, blocks)
         try:
-            return run(network, torch.zeros(1, 3, image_size, image_size), None, norm=False)
+            return run_levels(network, torch.zeros(1, 3, image_size, image_size), None, norm=False)
         except (RuntimeError, AssertionError, ValueError) as error:
-            raise _unfit(model, image_size, error) from error
+            raise _build_error(model, image_size, error) from error
 
 
 def has_own_norm(network: Any, widths: Sequence[int]) -> bool:
-    """Say whether the model ends in a norm that fits every level: a ViT does, a pyramid does not."""
+    """Return True if the model ends in a norm that fits every level: a ViT does, a pyramid does not."""
     last = getattr(network, "norm", None)
     return len(set(widths)) == 1 and isinstance(last, nn.Module) and not isinstance(last, nn.Identity)
 
 
 def load(network: Any, tensors: dict[str, Tensor], file: Path, *, antialias: bool = True) -> None:
-    """Load weights; what belongs to a classifier is left out.
+    """Load weights, without those of a classifier.
 
     Args:
         network: from `create`.
         tensors: what `file` holds.
         file: named if they do not fit.
-        antialias: smooth positions of another image size as they are resized (timm's way).
+        antialias: antialias positions when they are resized from another image size, as timm does.
 
     Raises:
         UserError: they are not this model's weights, or its positions cannot be resized otherwise than in timm's way.
 
     """
-    convert = _conversion(network)
+    convert = _checkpoint_filter(network)
     options = {} if antialias else {"antialias": False}
     try:
         result = network.load_state_dict(convert(tensors, network, **options) if convert else tensors, strict=False)
@@ -134,13 +134,13 @@ def load(network: Any, tensors: dict[str, Tensor], file: Path, *, antialias: boo
         raise UserError(f"does not fit the model: {len(result.missing_keys)} tensors are missing ({some})", file=file)
 
 
-def resizes_plainly(network: Any) -> bool:
-    """Can the model's positions be resized without antialiasing?"""
-    convert = _conversion(network)
+def can_disable_antialias(network: Any) -> bool:
+    """Return True if the model's positions can be resized without antialiasing."""
+    convert = _checkpoint_filter(network)
     return convert is not None and "antialias" in inspect.signature(convert).parameters
 
 
-def _conversion(network: Any) -> Callable[..., dict[str, Tensor]] | None:
+def _checkpoint_filter(network: Any) -> Callable[..., dict[str, Tensor]] | None:
     """Return timm's own conversion of other formats and image sizes for the model's family, if it has one."""
     found: Callable[..., dict[str, Tensor]] | None = getattr(
         sys.modules[type(network).__module__], "checkpoint_filter_fn", None
@@ -150,7 +150,7 @@ def _conversion(network: Any) -> Callable[..., dict[str, Tensor]] | None:
 
 def hub_file(model: str) -> Path | None:
     """Return the file of timm's own weights if it is on this disk."""
-    folder = hub.on_disk(_hub_name(model))
+    folder = hub.find_cached(_hub_name(model))
     return None if folder is None else next((folder / name for name in HUB_FILES if (folder / name).exists()), None)
 
 
@@ -170,11 +170,11 @@ def download(model: str) -> Path:
     return file
 
 
-def _refuse_unknown(model: str) -> None:
+def _check_model_name(model: str) -> None:
     names = _model_names()
     if model.partition(".")[0] not in names:
-        told = nearest(model, names)
-        advice = told if told.startswith("did") else "see timm.list_models()"
+        suggestion = nearest(model, names)
+        advice = suggestion if suggestion.startswith("did") else "see timm.list_models()"
         raise UserError(f"timm has no model {model!r}; {advice}", key="model")
 
 
@@ -186,19 +186,19 @@ def _model_names() -> frozenset[str]:
 
 
 def _hub_name(model: str) -> str:
-    def learn() -> str:
+    def compute() -> str:
         import timm
 
-        _refuse_unknown(model)
-        about = timm.models.get_pretrained_cfg(model)
-        return (about and about.hf_hub_id) or ""
+        _check_model_name(model)
+        pretrained = timm.models.get_pretrained_cfg(model)
+        return (pretrained and pretrained.hf_hub_id) or ""
 
-    name = str(cached("timm-hub", [model, library_version("timm")], learn))
+    name = str(cached("timm-hub", [model, library_version("timm")], compute))
     if not name:
         raise UserError(f"timm has no pre-trained weights of {model!r}; use `weights: random` or a file", key="weights")
     return name
 
 
-def _unfit(model: str, image_size: int, error: Exception) -> UserError:
+def _build_error(model: str, image_size: int, error: Exception) -> UserError:
     first = str(error).partition("\n")[0]
     return UserError(f"timm cannot build {model!r} for images of {image_size} pixels: {first}", key="image_size")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtlab.errors import UserError
 
-WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_state_dict")  #: where trainers put the tensors
+WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_state_dict")  #: keys under which trainers store tensors
 
 SIGNS_OF_CODE = ("Unsupported global", "Unsupported class", "GLOBAL")  #: in PyTorch's refusal to unpickle
 
@@ -42,10 +42,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def package_folder(module: str, distribution: str) -> Path:
-    """Find the folder of an installed package that carries weights, without importing it.
+    """Return the folder of an installed package, without importing it.
 
     Raises:
-        UserError: it is not installed; the message says how to install it.
+        UserError: it is not installed; says how to install it.
 
     """
     spec = importlib.util.find_spec(module)
@@ -56,14 +56,14 @@ def package_folder(module: str, distribution: str) -> Path:
 
 @contextmanager
 def seeded_init(seed: int) -> Iterator[None]:
-    """Draw the initial values inside from a generator of their own; the caller's generator is left as it was."""
+    """Initialise weights from a seed, without changing torch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 def is_pickle(path: Path) -> bool:
-    """Tell a pickle by its first byte: nothing else that weights are kept in starts so."""
+    """Return True if a file is a pickle, by its first byte, which no other format of weights has."""
     with path.open("rb") as stream:
         return stream.read(1) == pickle.PROTO
 
