@@ -1,4 +1,4 @@
-"""On what a run runs: device, versions, commit, memory. Stored with the run, never part of its id."""
+"""The environment of a run: device, versions, commit, memory. Stored with the run, never part of its id."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def describe_attempt(attempt: int, chosen: torch.device, threads: int, processes
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in PACKAGES},
-            # Its own word tells the build too (+cpu, +cu132), on which sums depend; PyPI's metadata do not.
+            # With the build (+cpu, +cu132), on which sums depend; PyPI's metadata lack it.
             "torch": str(torch.__version__),
         },
         "git": read_git(Path(__file__).parent),
@@ -102,7 +102,7 @@ def peak_memory_mib(chosen: torch.device) -> float:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to reuse what a step frees (up to 256 MiB) rather than to hand it back and fetch it blank again.
+    """Make glibc reuse the memory that a step frees, up to 256 MiB, rather than return it to the kernel.
 
     By default every block of more than 128 KiB comes from the kernel, zeroed page by page: gathering a batch from the
     cache took six times as long. Elsewhere than on glibc nothing happens.

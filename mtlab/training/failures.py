@@ -1,4 +1,4 @@
-"""What went wrong in a run, sorted by what to do about it: `failure.json`."""
+"""Failures of a run, classified by what to do about them: `failure.json`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DivergedError(Exception):
 
 
 def classify(error: BaseException) -> Kind:
-    """Sort an exception by its type."""
+    """Classify an exception by its type."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
@@ -28,14 +28,14 @@ def classify(error: BaseException) -> Kind:
 
 def describe_failure(error: BaseException, attempt: int) -> dict[str, Any]:
     """Describe an exception for `failure.json`: kind, one line, place, trace, attempt."""
-    found = classify(error)
+    kind = classify(error)
     line = " ".join(str(error).split()) or type(error).__name__
-    if found == "bug":
+    if kind == "bug":
         line = f"{type(error).__name__}: {line}"
-    elif found == "oom":
+    elif kind == "oom":
         line = f"{OOM_ADVICE} ({line})"
     return {
-        "kind": found,
+        "kind": kind,
         "error": line,
         "where": _where(error),
         "trace": "".join(traceback.format_exception(error)),
@@ -44,6 +44,6 @@ def describe_failure(error: BaseException, attempt: int) -> dict[str, Any]:
 
 
 def _where(error: BaseException) -> str | None:
-    """Name the innermost place, so that the same bug in two cells can be recognised as one."""
+    """Return file and line of the innermost frame, so that the same bug in two cells can be recognised as one."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None

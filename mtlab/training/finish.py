@@ -1,4 +1,4 @@
-"""The end of a run: the best checkpoint is judged on validation and test data, and all of it written down."""
+"""The end of a run: its best checkpoint is evaluated on validation and test data, and recorded."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mtlab.model.forward import ForwardContext
 from mtlab.recording import averages, probe, tokens
 from mtlab.runs import checkpoints
 from mtlab.tasks.evaluation import Evaluation, evaluate
-from mtlab.training import intervention_metrics
 from mtlab.training.assemble import AssembledRun
 from mtlab.training.environment import device_name, peak_memory_mib
+from mtlab.training.intervention_metrics import measure_interventions
 from mtlab.training.resume import Progress, check_best_checkpoint
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 def finish(
-    run: AssembledRun, progress: Progress, folder: Path, counted: Mapping[str, Any], check: Callable[[], None]
+    run: AssembledRun, progress: Progress, folder: Path, cost: Mapping[str, Any], check: Callable[[], None]
 ) -> dict[str, Any]:
-    """Judge a trained run and write all that it leaves, but for `result.json`, which is returned.
+    """Evaluate a trained run and write all its files but `result.json`, whose content is returned.
 
-    Of several processes all judge, each its share, and the leader writes.
+    Several processes share the evaluation, and the main one writes.
 
     Args:
         run: model and data.
         progress: how training ended.
         folder: the run directory.
-        counted: parameters and FLOPs, as the plan counted them: counting needs the towers, which may be cached here.
+        cost: parameters and FLOPs, as planned: counting them needs the towers, which may be cached here.
         check: called between batches; an interruption may raise from here.
 
     Raises:
@@ -45,18 +45,18 @@ def finish(
     best = folder / "checkpoints" / "best.safetensors"
     if not run.group.broadcast_object(run.group.is_main and check_best_checkpoint(best, progress, print)[0]):
         raise checkpoints.CorruptError(f"the best checkpoint, of step {progress.best_step}, is lost")
-    tensors, _ = checkpoints.load(best)
-    checkpoints.restore(run.model, tensors)
+    checkpoints.restore(run.model, checkpoints.load(best)[0])
     run.model.eval()
-    batch = run.evaluation_batch
     context = ForwardContext(run.model, run.runtime, group=run.group)
-    judged = {split: evaluate(context, run.loader(split), batch, check) for split in run.evaluated_splits}
+    evaluations = {
+        split: evaluate(context, run.loader(split), run.evaluation_batch, check) for split in run.evaluated_splits
+    }
     metrics: dict[str, float] = {} if progress.train_loss is None else {"train/loss": progress.train_loss}
-    for split, found in judged.items():
-        metrics |= found.metrics(split)
+    for split, evaluation in evaluations.items():
+        metrics |= evaluation.metrics(split)
     if run.record.examples and run.group.is_main:
-        write_examples(folder / "examples.parquet", judged)
-    measured = record(run, folder, judged["val"], progress.best_step, check)
+        write_examples(folder / "examples.parquet", evaluations)
+    interventions = record(run, folder, evaluations["val"], progress.best_step, check)
     return {
         "format": 1,
         "steps": progress.step,
@@ -64,12 +64,12 @@ def finish(
         "stopped_early": progress.stopped,
         "metrics": metrics,
         "cost": {
-            **counted,
+            **cost,
             "seconds": progress.seconds,
             "examples_per_second": progress.step * run.train.batch / progress.seconds,
             "memory_mib": max(run.group.all_gather_objects([peak_memory_mib(run.runtime.device)])),  # of one process
         },
-        "interventions": measured,
+        "interventions": interventions,
         "cut_texts": run.cut_texts,
         "mixes": {
             "device": device_name(run.runtime.device),
@@ -81,45 +81,45 @@ def finish(
 
 
 def record(
-    run: AssembledRun, folder: Path, judged: Evaluation, step: int, check: Callable[[], None]
+    run: AssembledRun, folder: Path, evaluation: Evaluation, step: int, check: Callable[[], None]
 ) -> dict[str, Any] | None:
-    """Write what `run.record` asks for of the best checkpoint, in the model now; return what interventions gave.
+    """Write what `run.record` asks for of the best checkpoint, and return the metrics under interventions.
 
     Args:
-        run: model and data.
+        run: data, and the model with the weights of the checkpoint.
         folder: the run directory.
-        judged: the model on validation data.
+        evaluation: of the model on validation data.
         step: of the checkpoint.
         check: called between batches.
 
     """
-    wanted, loader, device = run.record, run.loader("val"), run.runtime.device
-    batch, levels, leads = run.evaluation_batch, run.levels, run.group.is_main
-    intervened = None
+    options, loader, device = run.record, run.loader("val"), run.runtime.device
+    batch, levels, is_main = run.evaluation_batch, run.levels, run.group.is_main
+    interventions = None
     with probe.recording_mode(run.model, device):
-        look = partial(probe.record_batch, run.model, run.runtime)
-        if wanted.layers or wanted.interventions:
+        recorder = partial(probe.record_batch, run.model, run.runtime)
+        if options.layers or options.interventions:
             rows = probe.sample_evenly(loader.examples, averages.EXAMPLES)
-            found = averages.record_averages(look, loader, rows, batch, device, levels, check)
-            if wanted.layers and leads:
-                described = averages.describe_averages(found, levels, len(rows)) | {"step": step}
-                checkpoints.save(folder / "layers.safetensors", found, described)
-            if wanted.interventions:
-                mixing = averages.weighted_modalities(found, run.model.encoder.config.cross_layers)
-                intervened = intervention_metrics.measure_interventions(
-                    run.model, loader, batch, run.runtime, levels, mixing, check, run.group
+            layers = averages.record_averages(recorder, loader, rows, batch, device, levels, check)
+            if options.layers and is_main:
+                metadata = averages.describe_averages(layers, levels, len(rows)) | {"step": step}
+                checkpoints.save(folder / "layers.safetensors", layers, metadata)
+            if options.interventions:
+                weighted = averages.weighted_modalities(layers, run.model.encoder.config.cross_layers)
+                interventions = measure_interventions(
+                    run.model, loader, batch, run.runtime, levels, weighted, check, run.group
                 )
-        if wanted.tokens and leads:
+        if options.tokens and is_main:
             rows = probe.sample_evenly(loader.examples, tokens.EXAMPLES)
-            seen = tokens.record_tokens(look, loader, rows, batch, device)
+            arrays = tokens.record_tokens(recorder, loader, rows, batch, device)
             examples = [loader.examples[row] for row in rows]
-            told = [judged.answers_in_words(row, run.dataset.answers) for row in rows]
-            described = tokens.describe_tokens(run.config, levels, seen, examples, told) | {"step": step}
-            checkpoints.save(folder / "tokens.safetensors", seen, described)
-    return intervened
+            answers = [evaluation.answers_in_words(row, run.dataset.answers) for row in rows]
+            metadata = tokens.describe_tokens(run.config, levels, arrays, examples, answers) | {"step": step}
+            checkpoints.save(folder / "tokens.safetensors", arrays, metadata)
+    return interventions
 
 
-def write_examples(path: Path, judged: Mapping[Split, Evaluation]) -> None:
+def write_examples(path: Path, evaluations: Mapping[Split, Evaluation]) -> None:
     """Write one row per outcome: split, id, family, target, prediction, and its score in the task's primary metric.
 
     Raises:
@@ -128,22 +128,22 @@ def write_examples(path: Path, judged: Mapping[Split, Evaluation]) -> None:
     """
     import polars
 
-    parts = [_table(split, found) for split, found in judged.items()]
+    parts = [_table(split, evaluation) for split, evaluation in evaluations.items()]
     with files.atomic_write(path) as scratch:
         polars.concat(parts).write_parquet(scratch)
 
 
-def _table(split: Split, judged: Evaluation) -> polars.DataFrame:
+def _table(split: Split, evaluation: Evaluation) -> polars.DataFrame:
     import polars
 
     return polars.DataFrame(
         {
-            "split": [split] * len(judged.ids),
-            "id": list(judged.ids),
-            "family": list(judged.families),
-            "target": _numbers(judged.targets, len(judged.ids)),
-            "prediction": _numbers(judged.predictions, len(judged.ids)),
-            "score": judged.outcomes,
+            "split": [split] * len(evaluation.ids),
+            "id": list(evaluation.ids),
+            "family": list(evaluation.families),
+            "target": _numbers(evaluation.targets, len(evaluation.ids)),
+            "prediction": _numbers(evaluation.predictions, len(evaluation.ids)),
+            "score": evaluation.outcomes,
         }
     )
 

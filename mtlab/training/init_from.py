@@ -50,61 +50,62 @@ def find_checkpoint(init_from: Mapping[str, Any], parents: list[Mapping[str, Any
 
 @torch.no_grad()
 def load_initial_weights(model: VisionLanguageModel, path: Path) -> Iterator[str]:
-    """Load what has the same name and shape; say, line by line, what was and what was not.
+    """Load the weights with the same name and shape; yield log lines of what was loaded and what was not.
 
     Raises:
         UserError: the file cannot be read, holds code, or nothing in it fits.
 
     """
-    given, own = _read(path), checkpoints.model_tensors(model)
-    given = {name: enlarge(name, tensor, own[name]) if name in own else tensor for name, tensor in given.items()}
-    fitting = [name for name in own if name in given and given[name].shape == own[name].shape]
+    loaded, own = _read(path), checkpoints.model_tensors(model)
+    loaded = {name: enlarge(name, tensor, own[name]) if name in own else tensor for name, tensor in loaded.items()}
+    fitting = [name for name in own if name in loaded and loaded[name].shape == own[name].shape]
     if not fitting:
-        example = next(iter(given))
+        example = next(iter(loaded))
         raise UserError(
-            f"none of its {len(given)} tensors (such as {example!r}) fits the model", file=path, key="init_from"
+            f"none of its {len(loaded)} tensors (such as {example!r}) fits the model", file=path, key="init_from"
         )
     for name in fitting:
-        own[name].copy_(given[name])
+        own[name].copy_(loaded[name])
     yield f"{len(fitting)} of the model's {len(own)} tensors are from {path}"
     for name, tensor in own.items():
-        if name in given and name not in fitting:
-            yield f"  kept {name}: {tuple(tensor.shape)} here, {tuple(given[name].shape)} there"
-    missing = [name for name in own if name not in given]
+        if name in loaded and name not in fitting:
+            yield f"  kept {name}: {tuple(tensor.shape)} here, {tuple(loaded[name].shape)} there"
+    missing = [name for name in own if name not in loaded]
     if heads := [name for name in missing if name.startswith(HEADS)]:
         yield f"  new: {len(heads)} weights of the task's own heads, such as {heads[0]}"
     yield from (f"  kept {name}: not there" for name in missing if not name.startswith(HEADS))
-    left = [name for name in given if name not in own]
-    if others := [name for name in left if name.startswith(HEADS)]:
+    unused = [name for name in loaded if name not in own]
+    if others := [name for name in unused if name.startswith(HEADS)]:
         yield f"  left {len(others)} weights of another task's heads, such as {others[0]}"
-    left = [name for name in left if not name.startswith(HEADS)]
+    unused = [name for name in unused if not name.startswith(HEADS)]
     for kind in ("text", "vision"):
         trained = kind in model.towers and any(p.requires_grad for p in model.towers[kind].parameters())
         if not trained:  # or not there at all, as its levels come from the cache
-            left = yield from _frozen(f"towers.{kind}.", kind, left)
-    yield from (f"  left {name}: not in this model" for name in left)
+            unused = yield from _skip_frozen(f"towers.{kind}.", kind, unused)
+    yield from (f"  left {name}: not in this model" for name in unused)
 
 
-def _frozen(prefix: str, kind: str, left: list[str]) -> Generator[str, None, list[str]]:
-    """Tell in one line of a frozen tower's weights, which come from its own file; return the other names."""
-    other = [name for name in left if not name.startswith(prefix)]
-    if len(other) < len(left):
-        yield f"  left {len(left) - len(other)} weights of the {kind} tower: it is frozen, and comes from its own file"
+def _skip_frozen(prefix: str, kind: str, unused: list[str]) -> Generator[str, None, list[str]]:
+    """Yield one log line for a frozen tower's weights, which come from its own file; return the other names."""
+    other = [name for name in unused if not name.startswith(prefix)]
+    if len(other) < len(unused):
+        count = len(unused) - len(other)
+        yield f"  left {count} weights of the {kind} tower: it is frozen, and comes from its own file"
     return other
 
 
-def enlarge(name: str, given: Tensor, own: Tensor) -> Tensor:
-    """Fit a weight to a model for more: more pictures to a text, or pictures of another size; as published.
+def enlarge(name: str, loaded: Tensor, own: Tensor) -> Tensor:
+    """Fit a weight to a model with more images to a text, or images of another size, as published.
 
-    The token type of a second picture starts as that of the first; a vision tower's positions are interpolated, see
+    The token type of a second image starts as that of the first; a vision tower's positions are interpolated, see
     `resize_positions`. Everything else is returned as it is.
     """
-    if name == "encoder.image.embeddings.token_type.weight" and len(given) < len(own):
-        return torch.cat([given, given[-1:].expand(len(own) - len(given), -1)])
-    if name == "towers.vision.network.pos_embed" and given.shape != own.shape and given.shape[2:] == own.shape[2:]:
-        with suppress(ValueError):  # no class token and square grid: kept, and told
-            return resize_positions(given, own.shape[1])
-    return given
+    if name == "encoder.image.embeddings.token_type.weight" and len(loaded) < len(own):
+        return torch.cat([loaded, loaded[-1:].expand(len(own) - len(loaded), -1)])
+    if name == "towers.vision.network.pos_embed" and loaded.shape != own.shape and loaded.shape[2:] == own.shape[2:]:
+        with suppress(ValueError):  # no class token and square grid: kept, and logged
+            return resize_positions(loaded, own.shape[1])
+    return loaded
 
 
 def digest_checkpoint(path: Path) -> str:
@@ -120,16 +121,16 @@ def digest_checkpoint(path: Path) -> str:
 def _read(path: Path) -> dict[str, Tensor]:
     if is_imported_checkpoint(path):
         return read_imported_checkpoint(path).tensors
-    if _of_run(path):
+    if _is_of_run(path):
         try:
             return checkpoints.load(path)[0]
         except (FileNotFoundError, checkpoints.CorruptError) as error:
-            told = "is lost" if isinstance(error, FileNotFoundError) else str(error)
-            raise UserError(f"{told}: {checkpoints.ADVICE}", file=path, key="init_from") from None
+            problem = "is lost" if isinstance(error, FileNotFoundError) else str(error)
+            raise UserError(f"{problem}: {checkpoints.ADVICE}", file=path, key="init_from") from None
     if path.is_file() and checksums.verify(path) is False:
         raise UserError("has changed since it was written (its checksum differs)", file=path, key="init_from")
     return {name: tensor for name, tensor in read_tensors(path).items() if isinstance(tensor, Tensor)}
 
 
-def _of_run(path: Path) -> bool:
+def _is_of_run(path: Path) -> bool:
     return path.parent.name == "checkpoints" and (path.parent.parent / "config.json").is_file()

@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop. No failure: it goes on from its last checkpoint.
+    """A signal stopped the run. No failure: it resumes from its last checkpoint.
 
     Args:
         number: the signal.
@@ -41,7 +41,7 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
-            return self  # Python delivers signals to the main thread alone: in a notebook's thread, nobody asks
+            return self  # Python delivers signals to the main thread alone: in a notebook's thread there are none
         self.before = {number: signal.signal(number, self._take) for number in SIGNALS}
         return self
 

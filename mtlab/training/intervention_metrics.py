@@ -1,4 +1,4 @@
-"""What the managers' weights are worth: validation with other weights, and without each expert.
+"""Validation metrics under interventions: with other weights of the managers, and without each expert.
 
 An expert is removed from every manager of its modality at once: its weight is 0 and the rest renormalised. Managers
 whose output is no mixture cannot do that: there the expert's level is set to 0 before it enters the model.
@@ -34,7 +34,7 @@ def measure_interventions(
     batch: int,
     runtime: Runtime,
     levels: Mapping[Modality, tuple[int, ...]],
-    mixing: set[Modality],
+    weighted: set[Modality],
     between: Callable[[], None] = lambda: None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def measure_interventions(
         batch: examples in one forward pass.
         runtime: where and how precisely.
         levels: the offered levels, 1-based.
-        mixing: the modalities whose managers all have weights.
+        weighted: the modalities whose managers all have weights.
         between: called before each batch.
         group: the processes that share the validation examples.
 
@@ -60,22 +60,24 @@ def measure_interventions(
     def value(context: ForwardContext) -> float:
         return float(evaluate(replace(context, group=group), loader, batch, between).outcomes.mean())
 
-    found: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
+    measured: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:
-        mixes = modality in mixing
-        weighed = partial(_weighed, model, runtime, modality, layers)
-        found[modality] = {
-            "by": "weights" if mixes else "input",
-            "uniform": value(weighed(lambda _: uniform)) if mixes else None,
-            "token_mean": value(weighed(token_mean)) if mixes else None,
+        is_weighted = modality in weighted
+        with_weights = partial(_with_weights, model, runtime, modality, layers)
+        measured[modality] = {
+            "by": "weights" if is_weighted else "input",
+            "uniform": value(with_weights(lambda _: uniform)) if is_weighted else None,
+            "token_mean": value(with_weights(token_mean)) if is_weighted else None,
             "without": {
                 str(level): value(
-                    weighed(partial(_without, expert)) if mixes else _blind(model, runtime, modality, expert)
+                    with_weights(partial(_without, expert))
+                    if is_weighted
+                    else _without_level(model, runtime, modality, expert)
                 )
                 for expert, level in enumerate(levels[modality], 1)
             },
         }
-    return found
+    return measured
 
 
 def evaluate_swapped(
@@ -87,7 +89,7 @@ def evaluate_swapped(
     modalities: Collection[Modality],
     between: Callable[[], None] = lambda: None,
 ) -> float:
-    """Measure a trained model that weighs experts as another of the same kind does, of another seed.
+    """Evaluate a trained model with the weights that another seed's managers give the experts.
 
     Args:
         model: in evaluation mode; its task is one of answering each example (`Task.answering`).
@@ -103,13 +105,13 @@ def evaluate_swapped(
         The task's primary metric.
 
     """
-    run = _AsAnother(model, runtime, other=other, modalities=frozenset(modalities))
-    return float(evaluate(run, loader, batch, between).outcomes.mean())
+    context = _SwappedContext(model, runtime, other=other, modalities=frozenset(modalities))
+    return float(evaluate(context, loader, batch, between).outcomes.mean())
 
 
 @dataclass(frozen=True, kw_only=True)
-class _AsAnother(ForwardContext):
-    """A model that weighs its experts as another does on the same batch."""
+class _SwappedContext(ForwardContext):
+    """The context of a model that weighs its experts as another model does on the same batch."""
 
     other: TaskModel
     modalities: frozenset[Modality]
@@ -124,21 +126,21 @@ class _AsAnother(ForwardContext):
 
     def _weights(self, recorded: Mapping[Key, Aggregated]) -> dict[Key, Intervention]:
         return {
-            (modality, depth): replacement(_of_experts(recorded[modality, depth], manager.place.experts))
+            (modality, depth): replacement(_expert_weights(recorded[modality, depth], manager.place.experts))
             for (modality, depth), manager in self.other.encoder.managers()
             if modality in self.modalities
         }
 
 
-def _of_experts(aggregated: Aggregated, experts: int) -> torch.Tensor:
-    """Take the experts' weights of what a manager recorded, so that they sum to one: [B|1, N, L|1, D|1]."""
+def _expert_weights(aggregated: Aggregated, experts: int) -> torch.Tensor:
+    """Return a manager's recorded weights of the experts, so that they sum to one: [B|1, N, L|1, D|1]."""
     assert aggregated.weights is not None
     weights = aggregated.weights[:, :experts]
     whole = weights.sum(1, keepdim=True)
     return torch.where(whole == 0, weights, weights / whole)
 
 
-def _weighed(
+def _with_weights(
     model: TaskModel,
     runtime: Runtime,
     modality: Modality,
@@ -157,12 +159,12 @@ def _without(expert: int, _mask: torch.Tensor | None) -> Intervention:
     return without(expert)
 
 
-def _blind(model: TaskModel, runtime: Runtime, modality: Modality, expert: int) -> ForwardContext:
+def _without_level(model: TaskModel, runtime: Runtime, modality: Modality, expert: int) -> ForwardContext:
     """Set an expert's level to 0 before it enters the model."""
-    return ForwardContext(model, runtime, edit={_TOWERS[modality]: partial(_zeroed, expert)})
+    return ForwardContext(model, runtime, edit={_TOWERS[modality]: partial(_zero_level, expert)})
 
 
-def _zeroed(expert: int, features: Features) -> Features:
+def _zero_level(expert: int, features: Features) -> Features:
     levels = list(features.levels)
     levels[expert - 1] = torch.zeros_like(levels[expert - 1])
     return Features(tuple(levels), features.mask)

@@ -220,11 +220,11 @@ class Loop:
                 _log(f"resuming after step {self.progress.step}/{self.steps}")
         self.metrics_log.restore(tensors.get("metrics/lines"), _log)
         if self.trace is not None:
-            self.trace.restore(checkpoints.under("trace", tensors), _log)
+            self.trace.restore(checkpoints.with_prefix("trace", tensors), _log)
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        checkpoints.restore(self.run.model, checkpoints.under("model", tensors))
-        load_state(self.optimiser, self.groups, checkpoints.under("optimiser", tensors))
+        checkpoints.restore(self.run.model, checkpoints.with_prefix("model", tensors))
+        load_state(self.optimiser, self.groups, checkpoints.with_prefix("optimiser", tensors))
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         train, ranks, task = self.run.train, self.run.group.ranks, self.run.model.task

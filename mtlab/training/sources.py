@@ -1,4 +1,4 @@
-"""Where a run's inputs come from: the expert cache for frozen towers, raw data for those that run in every step."""
+"""The sources of a run's inputs: the expert cache for frozen towers, raw data for those that run in every step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Sources:
-    """What the batches of a run are made of."""
+    """The sources of a run's batches."""
 
     text: InputSource
     vision: InputSource
@@ -41,7 +41,7 @@ class Sources:
 
 
 def towers_to_run(config: Mapping[str, Any], cached: Collection[TowerKind]) -> set[TowerKind]:
-    """Name the towers that run as a task is trained or judged: those that are not cached, and what reads hidden words.
+    """Return the towers that run in training and evaluation: those not cached, and what reads masked words.
 
     Args:
         config: a resolved configuration.
@@ -54,7 +54,7 @@ def towers_to_run(config: Mapping[str, Any], cached: Collection[TowerKind]) -> s
 
 
 def cached_towers(config: Mapping[str, Any]) -> set[TowerKind]:
-    """Name the towers whose levels come from the expert cache, on the data that a run is trained on."""
+    """Return the towers whose levels come from the expert cache, on the data that a run is trained on."""
     return {kind for kind in KINDS if is_cached(kind, config)}
 
 
@@ -76,11 +76,11 @@ def make_sources(
         answers: what the model chooses from.
         towers: those that run, see `towers_to_run`.
         cached: those whose levels come from the cache.
-        progress: tower → what is told how many texts or images are cached, of how many.
+        progress: tower → callback that gets how many texts or images are cached, of how many.
         device: where a tower runs whose cache is filled.
 
     Raises:
-        UserError: weights or data cannot be read, or no word can be hidden from the text tower.
+        UserError: weights or data cannot be read, or no word can be masked for the text tower.
 
     """
 
@@ -98,13 +98,13 @@ def make_sources(
         )
 
     task, options = lookup_task(config)
-    wants = task.batch_needs(options)
+    needs = task.batch_needs(options)
     batch_options = BatchOptions(
-        answers=tuple(answers) if wants.scores and "scores" in dataset.offers(dataset.config) else None,
-        masking=None if wants.mask_share is None else _text_masking(wants, towers["text"]),
-        negatives=wants.negatives,
-        negatives_in_training=wants.negatives_in_training,
-        image_ids=wants.image_ids,
+        answers=tuple(answers) if needs.scores and "scores" in dataset.offers(dataset.config) else None,
+        masking=None if needs.mask_share is None else _text_masking(needs, towers["text"]),
+        negatives=needs.negatives,
+        negatives_in_training=needs.negatives_in_training,
+        image_ids=needs.image_ids,
     )
     return Sources(source("text"), source("vision"), batch_options)
 
@@ -139,14 +139,14 @@ def make_training_loader(
     return Loader(dataset.examples("train"), sources.text, sources.vision, sources.options, augmented)
 
 
-def _text_masking(wants: BatchNeeds, tower: Tower[Any]) -> TextMasking:
+def _text_masking(needs: BatchNeeds, tower: Tower[Any]) -> TextMasking:
     vocabulary = tower.vocabulary()
     if vocabulary is None:
         raise UserError("its tokeniser has no mask token: no word can be hidden from it", key="text.name")
-    if wants.whole_words and not vocabulary.continuing:
+    if needs.whole_words and not vocabulary.continuing:
         raise UserError(
             "the text tower's tokeniser does not tell which pieces make a word (BERT's do)", key="task.whole_words"
         )
-    whole = bool(vocabulary.continuing) if wants.whole_words is None else wants.whole_words
-    assert wants.mask_share is not None, "asked for by who hides words"
-    return TextMasking(Masking(vocabulary, wants.mask_share, whole), RawTexts(tower))
+    whole = bool(vocabulary.continuing) if needs.whole_words is None else needs.whole_words
+    assert needs.mask_share is not None, "only tasks with masked words get here"
+    return TextMasking(Masking(vocabulary, needs.mask_share, whole), RawTexts(tower))

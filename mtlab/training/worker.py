@@ -35,9 +35,9 @@ from mtlab.training.resume import FROM_START
 
 
 def train(run_dir: Path, *, plugins: bool = True) -> int:
-    """Train one run to its end, going on from its last checkpoint; a finished run is never touched.
+    """Train one run to its end, resuming from its last checkpoint; a finished run is never touched.
 
-    Under `torchrun`, several processes call this for one run, and train it together.
+    Under `torchrun` several processes call this for one run, and train it together.
 
     Args:
         run_dir: the run's folder, with its `config.json`.
@@ -45,7 +45,7 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
 
     Returns:
         The exit code: 0 finished; 2 the user's input is wrong and 3 failed, both with `failure.json`; 130 or 143
-        interrupted, to be continued; 75 another process works on the run; 76 another process of this run has ended.
+        interrupted, to be resumed; 75 another process works on the run; 76 another process of this run has ended.
 
     """
     if (run_dir / "result.json").exists():
@@ -64,7 +64,7 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
 
 
 def train_in_group(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) -> int:
-    """Train with the other processes of a group; only the leader prints."""
+    """Train with the other processes of a group; only the main one prints. Returns the exit code."""
     with ExitStack() as stack:
         if not group.is_main:
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
@@ -92,7 +92,7 @@ def train_in_group(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) 
 
 @contextmanager
 def hold_lock(run_dir: Path, group: ProcessGroup) -> Iterator[None]:
-    """Hold a run; of several processes the leader does.
+    """Lock a run; of several processes the main one does.
 
     Raises:
         LockedError: another process works on the run.
@@ -112,16 +112,14 @@ def hold_lock(run_dir: Path, group: ProcessGroup) -> Iterator[None]:
 
 
 def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plugins: bool) -> int:
-    if group.broadcast_object(
-        (run_dir / "result.json").exists()
-    ):  # finished by another worker while we waited for the lock
+    if group.broadcast_object((run_dir / "result.json").exists()):  # another worker finished it before we had the lock
         return 0
     attempt = 1
     if group.is_main:
-        with suppress(FileNotFoundError, UserError):  # no attempt yet; or damaged: they are counted anew
-            known = files.read_json(run_dir / "state.json")
-            schemas.check(known, schemas.StateFile, run_dir / "state.json")
-            attempt += known["attempt"]
+        with suppress(FileNotFoundError, UserError):  # no attempt yet, or damaged: counted anew
+            state = files.read_json(run_dir / "state.json")
+            schemas.check(state, schemas.StateFile, run_dir / "state.json")
+            attempt += state["attempt"]
         (run_dir / "failure.json").unlink(missing_ok=True)
     attempt = group.broadcast_object(attempt)
     try:
@@ -129,7 +127,7 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
         schemas.check(config, schemas.ConfigFile, run_dir / "config.json")
         try:
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
-        except CorruptError as error:  # the best checkpoint was damaged after it was written: going on notices it
+        except CorruptError as error:  # the best checkpoint was damaged meanwhile: resuming notices it
             print(f"{error}: {FROM_START}", flush=True)
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
     except torch_process_group.PeerLostError:
@@ -166,7 +164,7 @@ def _train(
     if device.type == "cuda":
         torch.cuda.set_device(device)
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
-    _refuse_changed_data(config["data"], run_config["identity"])
+    _check_data(config["data"], run_config["identity"])
     run = assemble(config, seed, group)
     task, batch = run.model.task, run.train.batch
     if problem := describe_uneven_batch(group.world_size, batch, task.contrasts(task.config, batch)):
@@ -178,17 +176,17 @@ def _train(
     if run.train.compile:
         run.model.encoder.compile(dynamic=True)
     progress = Loop(run, run_dir, interrupts).train()
-    group.barrier()  # until the best checkpoint lies there, which all read now
+    group.barrier()  # until the best checkpoint is there, which all read now
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
     if group.is_main:
         write_result(run_dir, result)
-    group.barrier()  # an early end of one would look like the end of all
+    group.barrier()  # if one ended early, torchrun would end the others
     shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
     print(f"finished after {progress.step} steps: {shown}", flush=True)
 
 
-def _refuse_changed_data(node: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """The run's id names the content of its data: results on another must not carry it."""
+def _check_data(node: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Raise a UserError if the data are no longer those that the run's id names."""
     entry, options = lookup_options(DATASETS, node, "data")
     planned = identity.get("digests", {}).get("data")
     if planned is not None and entry.cls.digest(options) != planned:
