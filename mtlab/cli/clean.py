@@ -50,9 +50,9 @@ def clean(
     opened = None if only == "cache" else _store(store, needed=runs or only == "store")
     with _told("looking") as seen:
         if opened is not None:
-            _add(found, find_in_store(opened, seen=seen))
+            _add(found, find_in_store(opened, progress=seen))
         if opened is not None and runs:
-            _add(found, find_unplanned_runs(opened, studies or (), seen=seen))
+            _add(found, find_unplanned_runs(opened, studies or (), progress=seen))
         if only != "store":
             _add(found, _cache(find_in_cache))
         problems = _removed(found.items, seen) if yes else {}

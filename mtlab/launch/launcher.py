@@ -206,7 +206,7 @@ class _Launch:
     async def _start(self, job: Job) -> None:
         """Start a run, unless it is finished or held by another worker."""
         watch = self.watches.setdefault(job.id, LockWatch(job.directory, self.policy.patience))
-        lock = watch.look()
+        lock = watch.observe()
         if (job.directory / "result.json").exists():
             self._set_state(job, "done", "elsewhere")
         elif lock in ("live", "unsure"):
@@ -236,7 +236,7 @@ class _Launch:
 
     def _check_elsewhere(self, job: Job) -> None:
         """Check a run that the worker of another launcher holds."""
-        if self.watches[job.id].look() in ("live", "unsure"):
+        if self.watches[job.id].observe() in ("live", "unsure"):
             return
         if (job.directory / "result.json").exists():
             self._set_state(job, "done", "elsewhere")

@@ -1,6 +1,6 @@
-"""Checkpoints: one safetensors file each, written whole or not at all, and never pickled.
+"""Checkpoints: one safetensors file each, written atomically and never pickled.
 
-`last.safetensors` holds all that resuming needs; `best.safetensors` the model alone, as validation chose it.
+`last.safetensors` holds all that resuming needs, `best.safetensors` the model with the best validation metric.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from mtlab import checksums, files
 
 ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again"  #: for finished runs
-ASIDE = ".corrupt-"  #: what the names of files set aside end with, and a word of chance
+ASIDE = ".corrupt-"  #: ends the names of files set aside, before random digits
 
 
 class CorruptError(Exception):
-    """A checkpoint cannot be read, or is not what was written."""
+    """A checkpoint cannot be read, or has changed since it was written."""
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    """Write tensors and JSON metadata in place of `path`; return the file's checksum.
+    """Write tensors and JSON metadata atomically to `path`; return the file's checksum.
 
     Raises:
         UserError: the disk is full, or the folder may not be written.
@@ -38,12 +38,12 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any])
         scratch.touch()
         mode = scratch.stat().st_mode
         save_file(held, scratch, checksums.safetensors_metadata(metadata))
-        scratch.chmod(mode)  # safetensors lets nobody but the owner read
+        scratch.chmod(mode)  # safetensors makes it readable by the owner alone
         return checksums.embed(scratch)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save` wrote: tensors on the CPU, and the metadata.
+    """Read the tensors, on the CPU, and the metadata that `save` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -67,14 +67,14 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a corrupt file, so that nothing reads it again and nothing is lost; return its new name."""
+    """Rename a corrupt file, so that it is neither read again nor lost, and return its new path."""
     aside = path.with_name(f"{path.name}{ASIDE}{secrets.token_hex(3)}")
     path.replace(aside)
     return aside
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Give the parameters and buffers worth keeping, each under one name: all but those of frozen towers."""
+    """Return all parameters and buffers but those of frozen towers, tied ones under one name."""
     kept: dict[str, Tensor] = {}
     seen: set[int] = set()
     frozen = tuple(f"{name}." for name, module in model.named_modules() if _is_frozen_tower(name, module))
@@ -87,7 +87,7 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy what `model_tensors` gave back into the model.
+    """Copy tensors of `model_tensors` into a model.
 
     Raises:
         CorruptError: names or shapes are those of another model.
@@ -100,8 +100,8 @@ def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         tensor.copy_(tensors[name])
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the tensors whose names start with `prefix/`, without it."""
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `prefix/`, with the prefix removed."""
     return {name.removeprefix(f"{prefix}/"): held for name, held in tensors.items() if name.startswith(f"{prefix}/")}
 
 

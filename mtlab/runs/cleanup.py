@@ -1,8 +1,8 @@
-"""What may be removed from a store and a cache, found without touching anything, and removed only if it is still so.
+"""Finding what may be removed from a store and a cache, and removing it only if that still holds.
 
-Nothing that a live worker or launcher may use is ever listed: a run's files are its worker's, so they are judged by the
-run's lock and removed below its guard; files that anybody may be writing are left alone until they have stood still for
-`SETTLED`; entries of the expert cache are held by the kernel's locks.
+Nothing that a live worker or launcher may use is listed. A run's files are its worker's: its lock is checked, and they
+are removed under its guard. Files that anybody may be writing are left alone until they have not changed for `SETTLED`
+seconds. Entries of the expert cache are held by file locks.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from mtlab.runs import manifest
 from mtlab.runs.lock import PATIENCE, LockWatch, guard, lock_path, lock_state
 from mtlab.runs.store import Store
 
-SETTLED = 3600.0  #: seconds after which a file that nobody has changed is nobody's work in progress
-ASIDE = ".corrupt-"  #: how the names of damaged runs start that were set aside
+SETTLED = 3600.0  #: seconds without a change after which nobody is writing a file any more
+ASIDE = ".corrupt-"  #: prefix of the names of damaged runs that were set aside
 ENTRIES = "experts"  #: folder of the expert cache's entries, below the cache's root
 
 Kind = Literal["stale lock", "temporary", "set aside", "damaged", "cache", "run"]
 
 
 class InUseError(Exception):
-    """It is in use by now, or was changed since it was found: left alone."""
+    """The file is in use by now, or has changed since it was listed, and is left alone."""
 
 
 @dataclass(frozen=True)
 class Removable:
-    """Something that may go."""
+    """A file or folder that may be removed."""
 
     kind: Kind
     path: Path
@@ -50,42 +50,44 @@ class Removable:
 
 @dataclass
 class Cleanup:
-    """What may go, and what looks like it but stays."""
+    """What may be removed, and what is kept although it is old."""
 
     items: list[Removable] = field(default_factory=list)
     kept: list[tuple[Path, str]] = field(default_factory=list)  #: path, why
 
 
-def find_in_store(store: Store, *, patience: float = PATIENCE, seen: Callable[[str], None] = lambda _: None) -> Cleanup:
+def find_in_store(
+    store: Store, *, patience: float = PATIENCE, progress: Callable[[str], None] = lambda _: None
+) -> Cleanup:
     """Find stale locks, temporary files, corrupt files set aside, and finished runs that were damaged.
 
-    Locks of other hosts are watched for `patience` seconds, as whoever takes one over would.
+    Locks of other hosts are watched for `patience` seconds.
 
     Args:
-        store: where to look.
+        store: where to search.
         patience: seconds without a beat after which a lock is stale.
-        seen: told what is looked at, for progress.
+        progress: called with what is being checked.
 
     """
-    found, watches = Cleanup(), []
+    cleanup, watches = Cleanup(), []
     for run in run_directories(store):
-        seen(f"{run.parent.name}/{run.name}")
-        held = lock_state(run)
-        if held == "live":
+        progress(f"{run.parent.name}/{run.name}")
+        lock = lock_state(run)
+        if lock == "live":
             continue
-        if held != "free":
+        if lock != "free":
             watches.append(LockWatch(run, patience))
-        if held == "unsure":
+        if lock == "unsure":
             continue
-        found.items += _leftovers_of(run)
-        found.items += _damage_of(run)
-    _judge(watches, found, seen)
+        cleanup.items += _find_leftovers(run)
+        cleanup.items += _find_damage(run)
+    _watch(watches, cleanup, progress)
     for aside in sorted(store.root.glob(f"cells/*/{ASIDE}*")):
-        found.items.append(Removable("set aside", aside, _bytes(aside), "a damaged run", partial(remove_path, aside)))
+        cleanup.items.append(Removable("set aside", aside, _bytes(aside), "a damaged run", partial(remove_path, aside)))
     for shared in ("", "cells/*/", "studies/*/", "studies/*/report/", "derived/*/*/"):
         for scratch in sorted(store.root.glob(f"{shared}{files.TEMPORARY}*")):
-            _add_settled(found, scratch)
-    return found
+            _add_if_settled(cleanup, scratch)
+    return cleanup
 
 
 def find_in_cache(root: Path, limit: int) -> Cleanup:
@@ -96,50 +98,53 @@ def find_in_cache(root: Path, limit: int) -> Cleanup:
         limit: bytes that may stay.
 
     """
-    found, folder = Cleanup(), root / ENTRIES
+    cleanup, folder = Cleanup(), root / ENTRIES
     entries = size_limit.list_by_last_use(folder)
     excess = sum(size for _, size in entries) - limit
     for path, size in entries:
         aside = path.name == QUARANTINE or path.name.startswith(".evicted-")
         if not size or (excess <= 0 and not aside):
             continue
-        if _held(folder / LOCKS / path.name):
-            found.kept.append((path, "in use"))
+        if _is_locked(folder / LOCKS / path.name):
+            cleanup.kept.append((path, "in use"))
             continue
         excess -= size
         why = "was found damaged, or half removed" if aside else "least recently used, beyond the cache's limit"
-        found.items.append(Removable("set aside" if aside else "cache", path, size, why, partial(_evict, path)))
-    going = {item.path for item in found.items}
+        cleanup.items.append(Removable("set aside" if aside else "cache", path, size, why, partial(_evict, path)))
+    listed = {item.path for item in cleanup.items}
     for scratch in root.glob(f"**/{files.TEMPORARY}*"):
-        if not going.intersection(scratch.parents):
-            _add_settled(found, scratch)
-    return found
+        if not listed.intersection(scratch.parents):
+            _add_if_settled(cleanup, scratch)
+    return cleanup
 
 
 def run_directories(store: Store) -> Iterator[Path]:
-    """Give the run directories of a store."""
+    """Yield the run directories of a store."""
     for directory in sorted((store.root / "cells").glob("*/s*")):
         if directory.is_dir() and re.fullmatch(r"s\d+", directory.name):
             yield directory
 
 
-def _leftovers_of(run: Path) -> Iterator[Removable]:
-    """Find what killed workers left in a run that nobody works on."""
+def _find_leftovers(run: Path) -> Iterator[Removable]:
+    """Find files of killed workers in a run that nobody works on."""
     for folder in (run, run / "checkpoints"):
         for path in sorted(folder.glob(f"{files.TEMPORARY}*")):
-            yield Removable("temporary", path, _bytes(path), "its writer was killed", partial(_remove_of, run, path))
+            yield Removable(
+                "temporary", path, _bytes(path), "its writer was killed", partial(_remove_of_run, run, path)
+            )
         for path in sorted(folder.glob("*.corrupt*")):
             why = "was damaged"
-            yield Removable("set aside", path, _bytes(path), why, partial(_remove_of, run, path))
+            yield Removable("set aside", path, _bytes(path), why, partial(_remove_of_run, run, path))
 
 
-def _damage_of(run: Path) -> Iterator[Removable]:
-    """Find out whether a finished run is still what it was; one that is not is set aside as a whole."""
-    if not (run / "result.json").exists():  # first: a run that is finished in this moment is whole
+def _find_damage(run: Path) -> Iterator[Removable]:
+    """Find a finished run whose files have changed, which is set aside as a whole."""
+    if not (run / "result.json").exists():  # first, as its checksums are written before it
         return
-    bad = manifest.find_damage(run)
-    if bad:
-        why = f"{', '.join(f'{name} {what}' for name, what in bad.items())}: kept aside; `mtlab run` trains it again"
+    damage = manifest.find_damage(run)
+    if damage:
+        problems = ", ".join(f"{name} {problem}" for name, problem in damage.items())
+        why = f"{problems}: kept aside; `mtlab run` trains it again"
         yield Removable("damaged", run, _bytes(run), why, partial(_set_aside, run))
 
 
@@ -148,41 +153,41 @@ def _set_aside(run: Path) -> None:
         run.rename(run.with_name(f"{ASIDE}{run.name}-{secrets.token_hex(3)}"))
 
 
-def _judge(watches: list[LockWatch], found: Cleanup, seen: Callable[[str], None]) -> None:
-    """Tell stale locks from those that beat."""
+def _watch(watches: list[LockWatch], cleanup: Cleanup, progress: Callable[[str], None]) -> None:
+    """Watch locks until each is known to be stale or live."""
     waiting = list(watches)
     while waiting:
         still = []
         for watch in waiting:
-            held = watch.look()
-            if held == "stale":
-                path, why = lock_path(watch.run), f"{watch.holder or 'whoever held it'} is gone"
-                found.items.append(Removable("stale lock", path, _bytes(path), why, partial(_clear, watch)))
-            elif held == "live":
-                found.kept.append((lock_path(watch.run), f"held by {watch.holder}"))
-            elif held == "unsure":
+            lock = watch.observe()
+            if lock == "stale":
+                path, why = lock_path(watch.run), f"{watch.holder or 'its holder'} is gone"
+                cleanup.items.append(Removable("stale lock", path, _bytes(path), why, partial(_clear, watch)))
+            elif lock == "live":
+                cleanup.kept.append((lock_path(watch.run), f"held by {watch.holder}"))
+            elif lock == "unsure":
                 still.append(watch)
         waiting = still
         if waiting:
-            seen(f"watching {len(waiting)} locks of other hosts for {PATIENCE:.0f} s")
+            progress(f"watching {len(waiting)} locks of other hosts for {PATIENCE:.0f} s")
             time.sleep(min(0.5, waiting[0].patience / 4))
 
 
-def _add_settled(found: Cleanup, path: Path) -> None:
+def _add_if_settled(cleanup: Cleanup, path: Path) -> None:
     if not is_settled(path):
-        found.kept.append((path, "may still be written"))
+        cleanup.kept.append((path, "may still be written"))
         return
-    found.items.append(
+    cleanup.items.append(
         Removable("temporary", path, _bytes(path), "its writer was killed", partial(_remove_settled, path))
     )
 
 
-# Removing: each looks again first
+# Removing, each after checking again
 
 
 @contextmanager
 def hold_idle_run(run: Path) -> Iterator[None]:
-    """Hold the guard of a run that nobody works on.
+    """Hold the guard of a run that nobody works on, as a context manager.
 
     Raises:
         InUseError: a worker may hold it.
@@ -202,7 +207,7 @@ def _clear(watch: LockWatch) -> None:
         raise InUseError("another holds it by now")
 
 
-def _remove_of(run: Path, path: Path) -> None:
+def _remove_of_run(run: Path, path: Path) -> None:
     with hold_idle_run(run):
         remove_path(path)
 
@@ -226,10 +231,10 @@ def remove_path(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-# Looking
+# Checking
 
 
-def _held(lock: Path) -> bool:
+def _is_locked(lock: Path) -> bool:
     if not lock.exists():
         return False
     with try_lock(lock) as free:
@@ -237,7 +242,7 @@ def _held(lock: Path) -> bool:
 
 
 def is_settled(path: Path) -> bool:
-    """Has nobody changed a file, or anything below a folder, for long?"""
+    """Return whether nobody has changed a file, or anything below a folder, for `SETTLED` seconds."""
     newest = 0.0
     for place, folders, names in os.walk(path):
         for name in (*folders, *names, ""):

@@ -1,4 +1,4 @@
-"""Which finished run is meant: by its folder, its id, its checkpoint, or as `STUDY:VARIANT:SEED`. No torch here."""
+"""Finding a finished run by its folder, its id, its checkpoint, or as `STUDY:VARIANT:SEED`. No torch here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FinishedRun:
 
     @property
     def title(self) -> str:
-        """Name it for people."""
+        """The run's name in messages."""
         return f"{self.config['label']}, seed {self.config['seed']}"
 
     @property
@@ -44,8 +44,8 @@ def find_run(name: str | Path, root: Path) -> FinishedRun:
     """Find a finished run.
 
     Args:
-        name: see `RUN_NAMES`. What is unique may be left out: the seed, the label, `/sSEED`.
-        root: the store in which studies and ids are looked up.
+        name: see `RUN_NAMES`. What is unique may be omitted: the seed, the label, `/sSEED`.
+        root: the store in which studies and ids are searched.
 
     Raises:
         UserError: no such run, several that it could be, or one that is not finished.

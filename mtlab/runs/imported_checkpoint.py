@@ -1,13 +1,13 @@
-"""The folder of an imported checkpoint: a model of ours that can be loaded, fine-tuned and exported.
+"""The folder of an imported checkpoint, from which a model can be loaded, fine-tuned and exported.
 
     config.json          sections text, vision, model, manager, task of a configuration, and `answers`
     model.safetensors    the cross-modal encoder and the task's heads, under our names
     text/                the text tower as a transformers folder: config.json, model.safetensors, perhaps a tokeniser
     vision.safetensors   the vision tower, under timm's names
-    dead.safetensors     what the published checkpoint holds and our model does not, for `mtlab export`
+    dead.safetensors     weights of the published checkpoint that our model lacks, for `mtlab export`
     origin.json          where it comes from: family, digest, counts of weights
 
-The towers lie apart, so that a study may take either by itself: `text: {name: transformers, model: DIR/text}`.
+The towers are separate files, so that a study may use either by itself: `text: {name: transformers, model: DIR/text}`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TOWER_OPTIONS = {"text": "model", "vision": "weights"}
 
 @dataclass(frozen=True)
 class ImportedCheckpoint:
-    """What an imported checkpoint's folder holds."""
+    """The content of an imported checkpoint's folder."""
 
     config: dict[str, Any]  #: sections text, vision, model, manager and task; towers by absolute paths
     answers: int  #: of the task's head
@@ -47,7 +47,7 @@ class ImportedCheckpoint:
 
 
 def is_imported_checkpoint(path: Path) -> bool:
-    """Tell whether a path is the folder of an imported checkpoint."""
+    """Return whether a path is the folder of an imported checkpoint."""
     return (path / ORIGIN).is_file() and (path / CONFIG).is_file()
 
 
@@ -96,22 +96,22 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """List the files that hold the weights of the model: what identifies it."""
+    """Return the files that hold the model's weights, which identify it."""
     return [path / name for name in PREFIXES]
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], told: Callable[[str], None] = lambda _: None) -> None:
-    """Write the weights of a whole model into a folder, each tower apart.
+def write_weights(path: Path, tensors: Mapping[str, Tensor], log: Callable[[str], None] = lambda _: None) -> None:
+    """Write the weights of a whole model into a folder, each tower to a file of its own.
 
     Args:
         path: the folder, which may hold other files.
         tensors: our name → tensor.
-        told: is told each file before it is written.
+        log: called with the name of each file before it is written.
 
     """
     left = dict(tensors)
     for name, prefix in PREFIXES.items():
-        told(name)
+        log(name)
         part = {key.removeprefix(prefix): left.pop(key) for key in list(left) if key.startswith(prefix)}
         save_tensors(path / name, part)
 
@@ -119,7 +119,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], told: Callable[[str
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, as transformers and timm read it; tensors that share memory are written twice.
 
-    What the disk says is left to `files.new_folder`, which knows the folder's name to be.
+    Errors of the disk are described by `files.new_folder`, which the folder is made with.
     """
     seen: set[int] = set()
     held = {}

@@ -1,11 +1,11 @@
-"""One worker per run: a lock whose heartbeat others watch on their own clock.
+"""The lock of a run, held by its one worker, whose heartbeat others watch on their own clock.
 
-`lock.json` in the run directory says who holds the run, and counts. Nobody compares wall clocks: an observer calls a
-lock stale when it sees the same bytes for `patience` seconds on its own monotonic clock, or at once when the holder's
-process is known to be gone (same host, same boot, same process namespace). Taking, taking over and releasing happen
-under a file lock on a guard file beside the run directory, so that of two that take over at once exactly one wins; the
-kernel drops the guard when its holder dies. The holder beats in place, into the file that it made itself: one that was
-taken for dead and wakes up writes into a file that nobody reads any more, notices, and ends.
+`lock.json` in the run directory names its holder and counts heartbeats. No wall clocks are compared: a lock is stale
+for an observer that sees the same bytes for `patience` seconds on its own monotonic clock, or at once when the holder's
+process is known to have ended (same host, same boot, same pid namespace). Acquiring and releasing happen under a file
+lock on a guard file beside the run directory, so that of two that take over at once exactly one wins. The kernel drops
+the guard when its holder dies. The holder writes heartbeats in place, into the file that it created: a holder that was
+taken for dead and wakes up writes into a file that nobody reads any more, notices that, and ends.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def lock_path(run: Path) -> Path:
 
 
 def parse_holder(raw: bytes | None) -> Process | None:
-    """Read who holds a lock from its bytes; None if there is none or it cannot be read."""
+    """Parse the holder from a lock's bytes; None if there is none, or it cannot be parsed."""
     if raw is None:
         return None
     try:
@@ -63,11 +63,11 @@ def read_lock(run: Path) -> bytes | None:
 
 
 class LockWatch:
-    """What one observer has seen of one run's lock; call `look` every so often.
+    """One observer's view of one run's lock; call `observe` regularly.
 
     Args:
         run: the run directory.
-        patience: seconds for which the lock's bytes must stand still to make it stale.
+        patience: seconds without a change of the lock's bytes after which it is stale.
 
     """
 
@@ -80,11 +80,11 @@ class LockWatch:
 
     @property
     def holder(self) -> Process | None:
-        """Who held the run at the last look."""
+        """The holder at the last observation."""
         return parse_holder(self.raw)
 
-    def look(self) -> LockState:
-        """Look again: free, live (seen to beat), unsure (not yet seen for long enough), or stale."""
+    def observe(self) -> LockState:
+        """Read the lock: free, live (its heartbeat was seen), unsure (not yet observed for long enough), or stale."""
         raw, now = read_lock(self.run), time.monotonic()
         if raw is None:
             self.raw, self._since, self._beaten = None, None, False
@@ -102,10 +102,9 @@ class LockWatch:
         return "live" if self._beaten else "unsure"
 
     def clear(self) -> bool:
-        """Remove the lock that the last look found stale; False if it is another by now.
+        """Remove the lock that was stale at the last observation; False if it is another by now.
 
-        A holder of this very host that stands still (stopped, hung) is killed first: it must not wake up and write
-        beside its successor.
+        A holder of this host that hangs or is stopped is killed first, so that it never writes beside its successor.
         """
         with guard(self.run):
             return self._clear()
@@ -120,7 +119,7 @@ class LockWatch:
 
 
 def lock_state(run: Path) -> LockState:
-    """Judge a lock by a single look: a holder of another host cannot be judged so, and is `unsure`."""
+    """Return a lock's state by one reading, in which a holder of another host is `unsure`."""
     raw = read_lock(run)
     if raw is None:
         return "free"
@@ -131,7 +130,7 @@ def lock_state(run: Path) -> LockState:
 
 @contextmanager
 def guard(run: Path) -> Iterator[None]:
-    """Hold the guard of a run for a moment, waiting for others who do.
+    """Hold the guard of a run within the block, after waiting for others who hold it.
 
     Raises:
         UserError: the file system has no file locks, or may not be written.
@@ -143,7 +142,7 @@ def guard(run: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-        # Unlock by word: a process forked meanwhile shares the descriptor, and would keep the guard.
+        # Unlock explicitly: a process forked meanwhile shares the descriptor, and would keep the guard.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
@@ -159,18 +158,18 @@ def _die(run: Path) -> None:
 
 
 class RunLock:
-    """Hold a run for as long as the `with` block lasts, beating in a daemon thread.
+    """Hold a run within the `with` block, with heartbeats from a daemon thread.
 
-    On entry it waits until it is clear whether another holder lives (one beat, or `patience` seconds without), and
-    removes half-written files of a dead predecessor. If the launcher that started this worker dies (its pid is in the
-    environment), the worker is told to stop by SIGTERM, so that nothing goes on unseen.
+    On entry it waits until it is known whether another holder lives (one beat, or `patience` seconds without), and
+    removes temporary files of a dead predecessor. If the launcher that started this worker dies (its pid is in the
+    environment), the worker gets SIGTERM, so that no worker goes on without a launcher.
 
     Args:
         run: the run directory.
         interval: seconds between beats.
         patience: seconds without a beat after which another's lock is stale.
-        lost: called from the beating thread if the run was taken over, as happens to a process stopped for long;
-            by default it ends the process at once.
+        lost: called from the heartbeat's thread if the run was taken over, as happens to a process that was stopped
+            for long; by default it ends the process at once.
 
     Raises:
         LockedError: another process works on the run.
@@ -193,11 +192,11 @@ class RunLock:
         self._thread: threading.Thread | None = None
         self._descriptor = -1
         self._beat = 0
-        self._me = {**current_process().to_json(), "token": secrets.token_hex(8)}
+        self._content = {**current_process().to_json(), "token": secrets.token_hex(8)}
 
     def __enter__(self) -> RunLock:
         watch = LockWatch(self.run, self.patience)
-        while not self._take(watch):
+        while not self._acquire(watch):
             time.sleep(self.interval / 4)
         for folder in (self.run, self.run / "checkpoints"):
             files.remove_leftovers(folder)
@@ -219,7 +218,7 @@ class RunLock:
         self._descriptor = -1
 
     def held(self) -> bool:
-        """Is the lock still ours? Ask before writing what a successor must not find."""
+        """Return whether the lock is still ours; to be checked before writing what a successor must not find."""
         try:
             there = lock_path(self.run).stat()
         except FileNotFoundError:
@@ -227,18 +226,18 @@ class RunLock:
         mine = os.fstat(self._descriptor)
         return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
-    def _take(self, watch: LockWatch) -> bool:
-        """Take the lock if it is free or stale; False if that is not clear yet."""
+    def _acquire(self, watch: LockWatch) -> bool:
+        """Acquire the lock if it is free or stale; False if its state is not known yet."""
         with guard(self.run):
-            seen = watch.look()
-            if seen == "live":
+            state = watch.observe()
+            if state == "live":
                 who = watch.holder
                 raise LockedError(
                     f"is being worked on{f' by {who}' if who else ''}: wait for it, or stop it", file=self.run
                 )
-            if seen == "unsure" or (seen == "stale" and not watch._clear()):
+            if state == "unsure" or (state == "stale" and not watch._clear()):
                 return False
-            scratch = self.run / f"{files.TEMPORARY}{self._me['token']}-lock.json"
+            scratch = self.run / f"{files.TEMPORARY}{self._content['token']}-lock.json"
             with files.explain_disk_errors(lock_path(self.run)):
                 self._descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
                 self._write()
@@ -246,21 +245,21 @@ class RunLock:
             return True
 
     def _write(self) -> None:
-        """Write the next beat in place: the same number of bytes each time, so that a full disk cannot stop it."""
+        """Write the next beat in place, always the same number of bytes, so that a full disk cannot stop it."""
         self._beat += 1
-        text = json.dumps({**self._me, "beat": self._beat})
+        text = json.dumps({**self._content, "beat": self._beat})
         os.pwrite(self._descriptor, text.ljust(400).encode() + b"\n", 0)
         os.fsync(self._descriptor)  # makes it visible to other hosts at once
 
     def _keep_beating(self) -> None:
         launcher = os.environ.get(LAUNCHER)
-        told = False
+        terminated = False
         while not self._stop.wait(self.interval):
             if not self.held():
                 self._lost(self.run)
                 return
             with suppress(OSError):  # a beat missed is made up by the next; others give us `patience`
                 self._write()
-            if launcher and not told and os.getppid() != int(launcher):
-                told = True
+            if launcher and not terminated and os.getppid() != int(launcher):
+                terminated = True
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -1,10 +1,10 @@
-"""The run store: where cells, runs and studies lie on disk, format 1.
+"""The run store on disk: cells, runs and studies (format 1).
 
 ```
 store.json                   {"format": 1}
 cells/<cell>/s<seed>/        one run: created whole with its config.json by the launcher, then written by its worker
 studies/<name>/              spec.yaml, plan.json, launch.jsonl, report/
-derived/<cell>/s<seed>/      what is computed from a finished run later
+derived/<cell>/s<seed>/      results computed from a finished run later
 ```
 """
 
@@ -45,7 +45,7 @@ def run_id(cell: str, seed: int) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """An opened store. Make one by `Store.open`."""
+    """An open store. Make one by `Store.open`."""
 
     root: Path
 
@@ -63,8 +63,8 @@ class Store:
         """
         marker = root / "store.json"
         if not marker.is_file():
-            there = [entry.name for entry in root.iterdir()] if root.is_dir() else []
-            if any(not name.startswith(files.TEMPORARY) for name in there):  # those are of makers killed half-way
+            names = [entry.name for entry in root.iterdir()] if root.is_dir() else []
+            if any(not name.startswith(files.TEMPORARY) for name in names):  # left by processes that were killed
                 raise UserError("is a folder, but not a store: choose another --store (or MTLAB_STORE)", file=root)
             if not create:
                 raise UserError(
@@ -88,14 +88,14 @@ class Store:
                 probe.flush()
         return cls(root)
 
-    # Places
+    # Paths
 
     def run(self, run: str) -> Path:
         """Return the directory of the run `<cell>/s<seed>`."""
         return self._run(self.root / "cells", run)
 
     def derived(self, run: str) -> Path:
-        """Return where results computed from a finished run go."""
+        """Return the folder of results that are computed from a finished run later."""
         return self._run(self.root / "derived", run)
 
     def study(self, name: str) -> Path:
@@ -119,27 +119,27 @@ class Store:
     # Runs
 
     def create_run(self, run: str, config: Mapping[str, Any]) -> Path:
-        """Make the directory of a run with its `config.json`, in one step; leave one that is there.
+        """Make the directory of a run with its `config.json` atomically; keep one that exists.
 
-        What a run may change without becoming another (threads, micro-batch, recording) is taken over into one that is
-        there, as long as it is neither finished nor being worked on.
+        Options that are no part of the run's id (threads, micro-batch, recording) are updated in it, unless it is
+        finished or being worked on.
 
         Raises:
-            UserError: the run that is there has another identity.
+            UserError: the existing run has another identity.
 
         """
         directory, wanted = self.run(run), json.loads(json.dumps(config))
         path = directory / "config.json"
-        there = _read(path)
-        if there == wanted:
+        existing = _read(path)
+        if existing == wanted:
             return directory
         with files.explain_disk_errors(directory):
             directory.parent.mkdir(parents=True, exist_ok=True)
         with guard(directory):
-            there = _read(path)
-            if there is not None and there.get("identity") != wanted.get("identity"):
-                raise UserError(f"run {run} is there with another configuration: the store was changed", file=path)
-            if there is None or (there != wanted and self.state(run) not in ("done", "running")):
+            existing = _read(path)
+            if existing is not None and existing.get("identity") != wanted.get("identity"):
+                raise UserError(f"run {run} exists with another configuration: the store was changed", file=path)
+            if existing is None or (existing != wanted and self.state(run) not in ("done", "running")):
                 _place_config(directory, wanted)
         return directory
 
@@ -158,11 +158,11 @@ class Store:
 
     def states(self, plan: Mapping[str, Any]) -> dict[str, State]:
         """Judge every run of a plan; those that wait for a failed run are `find_blocked`."""
-        found = {run["id"]: self.state(run["id"]) for run in plan["runs"]}
-        return found | dict.fromkeys(find_blocked(plan, found), "blocked")
+        states = {run["id"]: self.state(run["id"]) for run in plan["runs"]}
+        return states | dict.fromkeys(find_blocked(plan, states), "blocked")
 
     def config(self, run: str) -> dict[str, Any] | None:
-        """Read what the launcher wrote: resolved configuration, identity, label, parents; None if there is none.
+        """Read a run's `config.json`: resolved configuration, identity, label, parents; None if there is none.
 
         Raises:
             UserError: it is damaged.
@@ -183,7 +183,7 @@ class Store:
             return None
 
     def failure(self, run: str) -> dict[str, Any] | None:
-        """Read what went wrong in the last attempt; None if nothing did, or the worker could not say.
+        """Read the failure of a run's last attempt; None if it has not failed, or its worker was killed.
 
         Raises:
             UserError: it is damaged.
@@ -192,7 +192,7 @@ class Store:
         return _read(self.run(run) / "failure.json", schemas.FailureFile)
 
     def run_state(self, run: str) -> dict[str, Any] | None:
-        """Read what the worker wrote at its start: attempt, host, device, versions, commit; None before that.
+        """Read a run's `state.json`: attempt, host, device, versions, commit; None before it has started.
 
         Raises:
             UserError: it is damaged.
@@ -201,7 +201,7 @@ class Store:
         return _read(self.run(run) / "state.json", schemas.StateFile)
 
     def metrics(self, run: str) -> list[dict[str, Any]]:
-        """Read the metrics so far, one row per logged step; what is no number or has no step is left out."""
+        """Read the metrics so far, one row per logged step."""
         return numeric_rows(files.read_jsonl(self.run(run) / "metrics.jsonl"))
 
     # Studies
@@ -211,7 +211,7 @@ class Store:
         return sorted(path.parent.name for path in (self.root / "studies").glob("*/plan.json"))
 
     def check_claim(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> bool:
-        """Tell whether a study's name belongs to another file, which may be replaced.
+        """Return whether a study's name belongs to another file, which `replace` allows.
 
         A study belongs to one file: that of its stored plan. The same text under another path is the same study.
 
@@ -234,7 +234,7 @@ class Store:
         return foreign
 
     def claim_study(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> Path:
-        """Take a study's name for a file, and store the file's text; return the study's folder.
+        """Assign a study's name to a file, and store the file's text; return the study's folder.
 
         Raises:
             UserError: as `check_claim`.
@@ -289,26 +289,26 @@ def read_plan(path: Path) -> dict[str, Any]:
 
 def find_blocked(plan: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:
     """Return the runs of a plan that have not begun, or were cut off, and wait for a run that has failed."""
-    found: set[str] = set()
+    blocked: set[str] = set()
     changed = True
     while changed:
         changed = False
         for run in plan["runs"]:
             if (
-                run["id"] not in found
+                run["id"] not in blocked
                 and states[run["id"]] in ("new", "interrupted")
-                and any(parent in found or states.get(parent) == "failed" for parent in run["parents"])
+                and any(parent in blocked or states.get(parent) == "failed" for parent in run["parents"])
             ):
-                found.add(run["id"])
+                blocked.add(run["id"])
                 changed = True
-    return found
+    return blocked
 
 
 def _place_config(directory: Path, config: Any) -> None:
-    """Put `config.json` into a run directory, which is made with it if it is missing; below the run's guard.
+    """Put `config.json` into a run directory, which is made if it is missing; called under the run's guard.
 
-    It is written beside the run directory, then renamed: nobody but a run's worker may leave half a file in it. What an
-    earlier launcher left there when it was killed is removed.
+    It is written beside the run directory, then renamed, as only a run's worker may leave temporary files in it. The
+    temporary files of a launcher that was killed are removed.
     """
     staging = directory.parent / f"{files.TEMPORARY}{directory.name}"
     shutil.rmtree(staging, ignore_errors=True)

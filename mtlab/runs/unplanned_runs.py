@@ -1,4 +1,4 @@
-"""Run directories that no stored plan asks for any more: found, and removed only if that is still so."""
+"""Finding run directories that no stored plan asks for any more, and removing them only if that still holds."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from mtlab.runs.store import Store
 
 
 def find_unplanned_runs(
-    store: Store, studies: Collection[str] = (), *, seen: Callable[[str], None] = lambda _: None
+    store: Store, studies: Collection[str] = (), *, progress: Callable[[str], None] = lambda _: None
 ) -> Cleanup:
     """Find run directories that no stored plan asks for.
 
     Args:
-        store: where to look.
+        store: where to search.
         studies: only runs that these have started; by default of any.
-        seen: told what is looked at, for progress.
+        progress: called with what is being checked.
 
     Raises:
-        UserError: a plan is damaged or missing, so that nobody can tell what it asks for.
+        UserError: a plan is damaged or missing, so that its runs are unknown.
 
     """
-    plans, found = PlannedRuns(store), Cleanup()
-    started = {run for name in studies for run in _started(store, name)}
+    planned, cleanup = PlannedRuns(store), Cleanup()
+    started = {run for name in studies for run in _started_runs(store, name)}
     for directory in run_directories(store):
         run = f"{directory.parent.name}/{directory.name}"
-        seen(run)
-        if run in plans.asked() or (studies and run not in started):
+        progress(run)
+        if run in planned.ids() or (studies and run not in started):
             continue
         if lock_state(directory) in ("live", "unsure"):
-            found.kept.append((directory, "a worker holds it"))
+            cleanup.kept.append((directory, "a worker holds it"))
         elif not is_settled(directory):
-            found.kept.append((directory, "changed within the last hour"))
+            cleanup.kept.append((directory, "changed within the last hour"))
         else:
             size = size_limit.folder_size(directory) + size_limit.folder_size(store.derived(run))
-            why = "no stored plan asks for it" + _standing(store, run)
-            found.items.append(Removable("run", directory, size, why, partial(_remove_run, store, run, plans)))
-    return found
+            why = "no stored plan asks for it" + _state_note(store, run)
+            cleanup.items.append(Removable("run", directory, size, why, partial(_remove_run, store, run, planned)))
+    return cleanup
 
 
 class PlannedRuns:
-    """The runs that the stored plans of a store ask for, read again whenever one of them changes."""
+    """The runs of all stored plans of a store, read again whenever a plan changes."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self._signature: Any = None
-        self._asked: frozenset[str] = frozenset()
+        self._ids: frozenset[str] = frozenset()
 
-    def asked(self) -> frozenset[str]:
-        """Return the runs that are asked for now, parents of other studies included.
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all planned runs, parents of other studies included.
 
         Raises:
             UserError: a plan is damaged or missing.
@@ -68,20 +68,20 @@ class PlannedRuns:
         if signature != self._signature:
             for folder, (_, stamp) in zip(folders, signature, strict=True):
                 if stamp is None and (folder / "spec.yaml").exists():
-                    problem = "has no plan, so nobody can tell which runs it asks for: `mtlab plan` its spec.yaml first"
+                    problem = "has no plan, so its runs are unknown: `mtlab plan` its spec.yaml first"
                     raise UserError(problem, file=folder)
             plans = [self.store.plan(name) for name, stamp in signature if stamp is not None]
-            self._asked = frozenset(run["id"] for plan in plans for run in plan["runs"])
+            self._ids = frozenset(run["id"] for plan in plans for run in plan["runs"])
             self._signature = signature
-        return self._asked
+        return self._ids
 
 
-def _remove_run(store: Store, run: str, plans: PlannedRuns) -> None:
-    """Rename, then delete: nobody may come upon half a run. The empty guard stays, so that all mean the same file."""
+def _remove_run(store: Store, run: str, planned: PlannedRuns) -> None:
+    """Rename, then delete, so that nobody finds half a run. The guard's file stays, as others may be waiting for it."""
     directory = store.run(run)
     doomed = directory.with_name(f"{files.TEMPORARY}removed-{secrets.token_hex(4)}")
     with hold_idle_run(directory):
-        if run in plans.asked():
+        if run in planned.ids():
             raise InUseError("a plan asks for it by now")
         if not is_settled(directory):
             raise InUseError("was changed since")
@@ -98,7 +98,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return there.st_ino, there.st_mtime_ns, there.st_size
 
 
-def _started(store: Store, name: str) -> set[str]:
+def _started_runs(store: Store, name: str) -> set[str]:
     """Return the runs that a study's launchers have started."""
     folder = store.study(name)
     if not folder.is_dir():
@@ -106,5 +106,5 @@ def _started(store: Store, name: str) -> set[str]:
     return {str(event["run"]) for event in files.read_jsonl(folder / "launch.jsonl") if "run" in event}
 
 
-def _standing(store: Store, run: str) -> str:
+def _state_note(store: Store, run: str) -> str:
     return {"done": ", finished", "failed": ", failed", "new": ", never begun"}.get(store.state(run), ", unfinished")

@@ -200,7 +200,7 @@ def test_a_lock_of_another_host_is_watched_and_only_then_stale(folder: Any, stor
         beats += 1
         (beating / "lock.json").write_text(json.dumps({**who, "beat": beats}))
 
-    found = find_in_store(store, patience=1.0, seen=seen)
+    found = find_in_store(store, patience=1.0, progress=seen)
     assert [item.path for item in found.items] == [still / "lock.json"]
     assert found.kept == [(beating / "lock.json", "held by process 1 on elsewhere")]
     (still / "lock.json").write_text(json.dumps({**who, "beat": 1}))  # it wakes up

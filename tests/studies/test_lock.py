@@ -86,7 +86,7 @@ def test_a_dead_holder_is_stale_at_once(run: Path, hold: Hold) -> None:
     holder.kill()
     holder.wait()
     assert lock_state(run) == "stale"
-    assert LockWatch(run).look() == "stale"
+    assert LockWatch(run).observe() == "stale"
     begin = time.monotonic()
     with RunLock(run, patience=60):
         assert time.monotonic() - begin < 2
@@ -119,13 +119,13 @@ def test_a_holder_elsewhere_is_judged_by_its_beat(run: Path) -> None:
     watch = LockWatch(run, patience=0.2)
     for beat in range(5):
         files.write_json(lock.lock_path(run), {**elsewhere, "beat": beat})
-        assert watch.look() == ("live" if beat else "unsure")
+        assert watch.observe() == ("live" if beat else "unsure")
         time.sleep(0.05)
     assert lock_state(run) == "unsure"
     time.sleep(0.2)
-    assert watch.look() == "stale"
+    assert watch.observe() == "stale"
     assert watch.clear()
-    assert watch.look() == "free"
+    assert watch.observe() == "free"
 
 
 def test_other_namespaces_on_this_host_are_judged_by_their_beat() -> None:
@@ -137,7 +137,7 @@ def test_clearing_leaves_a_lock_that_is_not_the_one_seen(run: Path) -> None:
     path = lock.lock_path(run)
     files.write_json(path, {**current_process().to_json(), "boot": "earlier", "beat": 7})
     watch = LockWatch(run)
-    assert watch.look() == "stale"
+    assert watch.observe() == "stale"
     files.write_json(path, {**current_process().to_json(), "beat": 1})
     assert not watch.clear()
     assert path.exists()
@@ -156,9 +156,9 @@ def test_clock_jumps_are_harmless(run: Path, monkeypatch: pytest.MonkeyPatch) ->
     watch = LockWatch(run, patience=5)
     files.write_json(lock.lock_path(run), {**current_process().to_json(), "host": "far-away", "beat": 1})
     os.utime(lock.lock_path(run), (0, 0))
-    assert watch.look() == "unsure"
+    assert watch.observe() == "unsure"
     monkeypatch.setattr(time, "time", lambda: 1e12)
-    assert watch.look() == "unsure"
+    assert watch.observe() == "unsure"
 
 
 def test_a_stopped_holder_is_killed_when_its_run_is_taken_over(run: Path, hold: Hold) -> None:
