@@ -51,3 +51,9 @@ def test_commands_and_links_in_the_docs_exist(page: Path) -> None:
                 assert words[1] in COMMANDS | GROUPS, line
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_the_docs_name_exist(name: str) -> None:
+    for target in re.findall(r"`([a-z_\d/.]+(?:\.py|/))`", (ROOT / name).read_text()):
+        assert any((folder / target).exists() for folder in (ROOT, ROOT / "mtlab", ROOT / "mtlab/data")), target
