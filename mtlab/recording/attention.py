@@ -1,7 +1,8 @@
-"""How widely the cross-modal layers attend: the entropy of their attention, as a share of the most that it can be.
+"""Entropy of the cross-modal layers' attention, as a share of its maximum.
 
-The fused attention of training gives no weights: they are computed here again, from what the managers hand to each
-layer. Shapes: B examples, H heads, L queries, M keys.
+The fused attention of training gives no weights: they are computed here again from the managers' outputs.
+
+Shapes: B examples, H heads, L queries, M keys.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from mtlab.managers.base import MODALITIES, Modality
 from mtlab.model.encoder import CrossModalEncoder, Key
 from mtlab.model.layers import CrossModalLayer
 
-CELLS = 2**22  #: attention weights that stand side by side: more are computed a few examples at a time
+CELLS = 2**22  #: attention weights held at once: more are computed a few examples at a time
 
 
 @dataclass(frozen=True)
 class EntropySum:
-    """Entropies of one attention, to be averaged over batches."""
+    """Sum of the entropies of one attention, to be averaged over batches."""
 
     total: Tensor  #: summed over real queries with two keys or more, each divided by ln of its keys, float64 [H]
     queries: int  #: how many these are
@@ -33,7 +34,7 @@ class EntropySum:
 
 @dataclass(frozen=True)
 class LayerEntropies:
-    """Of one cross-modal layer."""
+    """Entropies of one cross-modal layer."""
 
     own: EntropySum  #: self-attention
     cross: EntropySum  #: attention to the other modality
@@ -46,7 +47,7 @@ def measure_entropies(
 
     Args:
         encoder: in evaluation mode.
-        hidden: what each manager hands to its layer, float32 [B, L, D].
+        hidden: the output of each manager, float32 [B, L, D].
         masks: True at real tokens, [B, L]; None: all are real.
 
     """
@@ -74,7 +75,7 @@ def _of_layer(
 
 
 def total(parts: Iterable[EntropySum]) -> EntropySum:
-    """Add up the parts of one attention."""
+    """Sum the parts of one attention."""
     return functools.reduce(EntropySum.__add__, parts)
 
 

@@ -1,4 +1,4 @@
-"""What a model draws on, averaged over examples and their real tokens, with how far tokens and examples differ.
+"""Managers' weights, averaged over examples and their real tokens, with their spread over tokens and examples.
 
 Shapes: B examples of a batch, N experts, R = N + P rows (experts, then previous states), L tokens, K cross-modal
 layers, H heads.
@@ -17,13 +17,13 @@ from mtlab.recording.attention import EntropySum
 from mtlab.recording.layer_similarity import LayerSimilarity
 from mtlab.recording.probe import RecordedBatch, Recorder, labels, manager_rows
 
-EXAMPLES = 256  #: enough for a mean over tokens to stand still
+EXAMPLES = 256  #: enough for a mean over tokens to settle
 KINDS = ("weights", "contributions")
-SPREADS = ("", "_tokens", "_examples")  #: what follows a kind in the names of arrays with a row for every expert
+SPREADS = ("", "_tokens", "_examples")  #: suffixes of a kind in the names of arrays with a row for every expert
 
 
 def record_averages(
-    look: Recorder,
+    recorder: Recorder,
     loader: Loader,
     rows: Sequence[int],
     batch: int,
@@ -34,7 +34,7 @@ def record_averages(
     """Average over some examples of a split.
 
     Args:
-        look: runs the model.
+        recorder: runs the model.
         loader: the split.
         rows: the examples.
         batch: how many of them in one pass.
@@ -51,29 +51,29 @@ def record_averages(
     tallies: dict[str, RowAverages] = {}
     spreads: dict[str, EntropySum] = {}
     similar: dict[Modality, LayerSimilarity] = {}
-    found: dict[str, Tensor] = {}
+    arrays: dict[str, Tensor] = {}
     for chosen in loader.evaluation_batches(batch, rows):
         between()
-        seen = look(chosen.to(device))
-        for name, modality, values in manager_rows(seen):
-            tallies.setdefault(name, RowAverages(len(levels[modality]))).add(values, seen.real(modality))
-        for (modality, depth), entropies in seen.attention.items():
+        recorded = recorder(chosen.to(device))
+        for name, modality, values in manager_rows(recorded):
+            tallies.setdefault(name, RowAverages(len(levels[modality]))).add(values, recorded.real(modality))
+        for (modality, depth), entropies in recorded.attention.items():
             for kind, spread in (("self", entropies.own), ("cross", entropies.cross)):
                 name = f"attention/{modality}/{depth}/{kind}"
                 spreads[name] = spreads[name] + spread if name in spreads else spread
-        for modality in MODALITIES if seen.managers else ():
-            similar.setdefault(modality, LayerSimilarity()).add(_outputs(seen, modality))
-        found |= {f"temperature/{modality}/{depth}": held for (modality, depth), held in seen.temperatures.items()}
+        for modality in MODALITIES if recorded.managers else ():
+            similar.setdefault(modality, LayerSimilarity()).add(_outputs(recorded, modality))
+        arrays |= {f"temperature/{modality}/{depth}": held for (modality, depth), held in recorded.temperatures.items()}
     for name, tally in tallies.items():
-        found |= tally.averages(*name.split("/", 1))
-    found |= {name: spread.total / spread.queries for name, spread in spreads.items() if spread.queries}
+        arrays |= tally.averages(*name.split("/", 1))
+    arrays |= {name: spread.total / spread.queries for name, spread in spreads.items() if spread.queries}
     for modality, similarity in similar.items():
-        found |= {f"cosine/{modality}": similarity.cosine(), f"cka/{modality}": similarity.cka()}
-    return {name: values.float().cpu() for name, values in sorted(found.items())}
+        arrays |= {f"cosine/{modality}": similarity.cosine(), f"cka/{modality}": similarity.cka()}
+    return {name: values.float().cpu() for name, values in sorted(arrays.items())}
 
 
 class RowAverages:
-    """Adds up the rows of one manager over batches.
+    """Accumulates the rows of one manager over batches.
 
     Args:
         experts: N, how many of the rows are experts; the rest are previous states.
@@ -86,10 +86,10 @@ class RowAverages:
         self.means: list[Tensor] = []  #: over each example's real tokens, [B, R]
         self.deviations: list[Tensor] = []  #: over each example's real tokens, [B, R]
         self.entropy = 0.0
-        self.weighed = 0  #: tokens of which some expert has a part
+        self.weighed = 0  #: tokens with a weight on some expert
 
     def add(self, values: Tensor, real: Tensor) -> None:
-        """Take in a batch: float64 [B, R, L] and bool [B, L]."""
+        """Add a batch: float64 [B, R, L] and bool [B, L]."""
         counted = real.sum(1, keepdim=True)  # [B, 1]
         mask = real.unsqueeze(1)
         means = torch.where(mask, values, 0.0).sum(2) / counted
@@ -97,7 +97,7 @@ class RowAverages:
         self.tokens.append(counted.squeeze(1).cpu())
         self.means.append(means.cpu())
         self.deviations.append((squares / counted).sqrt().cpu())
-        parts = values[:, : self.experts].abs()  # a bridge may subtract: its part is as large
+        parts = values[:, : self.experts].abs()  # a bridge may subtract: its share is as large
         whole = parts.sum(1, keepdim=True)
         entropy = torch.special.entr(parts / whole).sum(1)  # [B, L]
         weighed = real & (whole.squeeze(1) > 0)
@@ -107,29 +107,29 @@ class RowAverages:
     def averages(self, kind: str, where: str) -> dict[str, Tensor]:
         """Average under the names KIND…/WHERE; deviations are over all tokens or examples, not estimates from some."""
         tokens, means = torch.cat(self.tokens).unsqueeze(1), torch.cat(self.means)
-        found = {
+        arrays = {
             f"{kind}/{where}": (means * tokens).sum(0) / tokens.sum(),
             f"{kind}_tokens/{where}": torch.cat(self.deviations).mean(0),
             f"{kind}_examples/{where}": means.std(0, correction=0),
         }
         if self.experts > 1 and self.weighed:
             most = torch.tensor(float(self.experts), dtype=torch.float64).log()
-            found[f"{kind}_entropy/{where}"] = self.entropy / self.weighed / most
-        return found
+            arrays[f"{kind}_entropy/{where}"] = self.entropy / self.weighed / most
+        return arrays
 
 
 def describe_averages(
-    found: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]], examples: int
+    arrays: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]], examples: int
 ) -> dict[str, object]:
-    """Describe what `record_averages` gave, for the file that holds it.
+    """Describe the arrays of `record_averages`, for the metadata of their file.
 
     Args:
-        found: the arrays; each row of an array stands for an expert or a previous state.
+        arrays: each row stands for an expert or a previous state.
         levels: the offered levels, 1-based.
         examples: how many were averaged over.
 
     """
-    named = {name: len(held) for name, held in found.items() if name.split("/")[0] in _ROWED}
+    named = {name: len(held) for name, held in arrays.items() if name.split("/")[0] in _ROWED}
     return {
         "levels": {modality: list(offered) for modality, offered in levels.items()},
         "labels": labels(list(named), named, levels),
@@ -137,16 +137,16 @@ def describe_averages(
     }
 
 
-def weighted_modalities(found: Mapping[str, Tensor], cross_layers: int) -> set[Modality]:
-    """Tell the modalities whose managers all record weights."""
+def weighted_modalities(arrays: Mapping[str, Tensor], cross_layers: int) -> set[Modality]:
+    """Return the modalities whose managers all record weights."""
     depths = range(cross_layers)
-    return {m for m in MODALITIES if cross_layers and all(f"weights/{m}/{depth}" in found for depth in depths)}
+    return {m for m in MODALITIES if cross_layers and all(f"weights/{m}/{depth}" in arrays for depth in depths)}
 
 
-def _outputs(seen: RecordedBatch, modality: Modality) -> Tensor:
-    """Gather what a modality's managers put out at real tokens, float32 [K, T, D]."""
-    real = seen.real(modality)
-    held = [each.hidden[real].float() for (own, _), each in sorted(seen.managers.items()) if own == modality]
+def _outputs(recorded: RecordedBatch, modality: Modality) -> Tensor:
+    """Stack the outputs of a modality's managers at real tokens, float32 [K, T, D]."""
+    real = recorded.real(modality)
+    held = [each.hidden[real].float() for (own, _), each in sorted(recorded.managers.items()) if own == modality]
     return torch.stack(held)
 
 

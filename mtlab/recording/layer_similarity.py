@@ -1,4 +1,4 @@
-"""How alike the outputs of a modality's managers are from cross-modal layer to layer: cosine and linear CKA.
+"""Similarity of managers' outputs between cross-modal layers: cosine and linear CKA.
 
 Shapes: K cross-modal layers, T real tokens, D width.
 """
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class LayerSimilarity:
-    """Adds up over batches what cosine and CKA are made of."""
+    """Accumulates over batches the sums that cosine and CKA need."""
 
     def __init__(self) -> None:
         self.tokens = 0
@@ -21,7 +21,7 @@ class LayerSimilarity:
         self.products: dict[tuple[int, int], Tensor] = {}
 
     def add(self, outputs: Tensor) -> None:
-        """Take in the outputs of all K managers at the same real tokens, float32 [K, T, D]."""
+        """Add the outputs of all K managers at the same real tokens, float32 [K, T, D]."""
         if not self.tokens:
             self.shift = outputs.mean(1, keepdim=True)  # near the mean of all: sums of squares stay exact
         directions = F.normalize(outputs, dim=-1)

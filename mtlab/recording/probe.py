@@ -1,4 +1,4 @@
-"""One pass over a batch that looks inside: what managers weigh and put out, and where cross-modal layers attend.
+"""One forward pass that records managers' weights and outputs, and the attention of the cross-modal layers.
 
 Shapes: B examples, N experts, P previous states, L tokens, D width.
 """
@@ -23,7 +23,7 @@ from mtlab.recording.attention import LayerEntropies, measure_entropies
 
 @dataclass(frozen=True)
 class RecordedBatch:
-    """What one pass over a batch shows."""
+    """Recordings of one forward pass over a batch."""
 
     managers: Mapping[Key, Aggregated]
     masks: Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
@@ -31,7 +31,7 @@ class RecordedBatch:
     temperatures: Mapping[Key, Tensor]  #: of the managers that have one, scalars
 
     def real(self, modality: Modality) -> Tensor:
-        """Tell the real tokens of a modality, bool [B, L]."""
+        """Return which tokens of a modality are real, bool [B, L]."""
         mask = self.masks[modality]
         if mask is not None:
             return mask.bool()
@@ -39,7 +39,7 @@ class RecordedBatch:
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
 
-Recorder = Callable[[Batch], RecordedBatch]  #: a batch on the model's device → what it shows
+Recorder = Callable[[Batch], RecordedBatch]  #: a batch on the model's device → its recordings
 
 
 @torch.inference_mode()
@@ -49,9 +49,8 @@ def record_batch(model: VisionLanguageModel, runtime: Runtime, batch: Batch) -> 
         text, image = model.features("text", batch.text), model.features("vision", batch.image)
         answered: ModelOutput = model(text, image, record=True)
     managers = answered.fused.recorded or {}
-    _, first = next(
-        model.split_images(image)
-    )  # what is recorded is of the first picture, where a text goes with several
+    # What is recorded is of the first image, where a text goes with several.
+    _, first = next(model.split_images(image))
     masks: dict[Modality, Tensor | None] = {"text": text.mask, "image": first.mask}
     return RecordedBatch(
         managers=managers,
@@ -63,7 +62,7 @@ def record_batch(model: VisionLanguageModel, runtime: Runtime, batch: Batch) -> 
 
 @contextmanager
 def recording_mode(model: VisionLanguageModel, device: torch.device) -> Iterator[None]:
-    """Look at a model amid its training: in evaluation mode, uncompiled, and no random number is used up."""
+    """Record a model amid its training: in evaluation mode, uncompiled, and without using up random numbers."""
     training = model.training
     model.eval()
     try:
@@ -74,8 +73,8 @@ def recording_mode(model: VisionLanguageModel, device: torch.device) -> Iterator
 
 
 def uncompiled(model: VisionLanguageModel) -> AbstractContextManager[None]:
-    """Run a compiled encoder as it was written: compiling it anew for a few passes would take longer than they do."""
-    if model.encoder._compiled_call_impl is None:  # torch has no public word for it
+    """Run a compiled encoder eagerly: compiling it again for a few passes would take longer than they do."""
+    if model.encoder._compiled_call_impl is None:  # torch has no public name for it
         return nullcontext()
     stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
     return stance
@@ -92,23 +91,23 @@ def sample_evenly(examples: Sequence[Example], count: int) -> list[int]:
 
 
 def _temperatures(model: VisionLanguageModel) -> dict[Key, Tensor]:
-    found = {}
+    temperatures = {}
     for key, manager in model.encoder.managers():
         temperature = getattr(manager, "temperature", None)
         if isinstance(temperature, Tensor) and temperature.numel() == 1:
-            found[key] = temperature.detach().float().reshape(()).clone()  # training changes it in place
-    return found
+            temperatures[key] = temperature.detach().float().reshape(()).clone()  # training changes it in place
+    return temperatures
 
 
 def per_token(values: Tensor, hidden: Tensor) -> Tensor:
-    """Bring recorded rows, [B|1, N + P, L|1, D|1] or [B, N + P, L], to one number per token: float64 [B, N + P, L]."""
+    """Reduce recorded rows, [B|1, N + P, L|1, D|1] or [B, N + P, L], to one number per token: float64 [B, N + P, L]."""
     each = values if values.ndim == 3 else values.double().mean(-1)
     return each.double().expand(hidden.shape[0], -1, hidden.shape[1])
 
 
-def manager_rows(seen: RecordedBatch) -> Iterator[tuple[str, Modality, Tensor]]:
-    """Go through all weights and contributions: name, modality, float64 [B, N + P, L]."""
-    for (modality, depth), aggregated in seen.managers.items():
+def manager_rows(recorded: RecordedBatch) -> Iterator[tuple[str, Modality, Tensor]]:
+    """Iterate over all weights and contributions: name, modality, float64 [B, N + P, L]."""
+    for (modality, depth), aggregated in recorded.managers.items():
         for kind, values in (("weights", aggregated.weights), ("contributions", aggregated.contributions)):
             if values is not None:
                 yield f"{kind}/{modality}/{depth}", modality, per_token(values, aggregated.hidden)
@@ -117,7 +116,7 @@ def manager_rows(seen: RecordedBatch) -> Iterator[tuple[str, Modality, Tensor]]:
 def labels(
     names: Sequence[str], rows: Mapping[str, int], levels: Mapping[Modality, Sequence[int]]
 ) -> dict[str, list[str]]:
-    """Say what the rows of arrays stand for: the offered levels (1-based), lowest first, then previous states.
+    """Name the rows of arrays: the offered levels (1-based), lowest first, then previous states.
 
     Args:
         names: `KIND/MODALITY/DEPTH`.
@@ -125,9 +124,9 @@ def labels(
         levels: the offered levels.
 
     """
-    found = {}
+    named = {}
     for name in names:
         modality = next(each for each in MODALITIES if each == name.split("/")[1])
         experts = [f"level {level}" for level in levels[modality]]
-        found[name] = experts + [f"previous {number}" for number in range(1, rows[name] - len(experts) + 1)]
-    return found
+        named[name] = experts + [f"previous {number}" for number in range(1, rows[name] - len(experts) + 1)]
+    return named

@@ -1,4 +1,4 @@
-"""What a run recorded of its layers, as plain numpy arrays: nothing that is missing is an error, it says why. No torch.
+"""Reads a run's recordings of its layers as numpy arrays; what is missing is returned as `Missing`. No torch.
 
 Shapes: R rows of a manager (N offered experts, lowest first, then P previous states), K cross-modal layers, S recorded
 steps, E examples, L tokens, H heads. Depths are counted from 0, levels of a tower from 1.
@@ -37,7 +37,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Layers:
-    """What the managers of one run did, averaged over examples and their real tokens."""
+    """Managers' weights and contributions in one run, averaged over examples and their real tokens."""
 
     values: Mapping[str, Array]  #: as recorded: `contributions/text/0` [R], `cka/text` [K, K], …
     levels: Mapping[Modality, tuple[int, ...]]  #: the offered levels of each tower
@@ -46,28 +46,28 @@ class Layers:
     step: int | None = None  #: of training
 
     def rows(self, kind: Kind, modality: Modality, depth: int, what: str = "") -> Array | None:
-        """Give what was recorded of each row, [R]: the mean, or what = "tokens", "examples" for its spread."""
+        """Return the recorded value of each row, [R]: the mean, or what = "tokens", "examples" for its spread."""
         return self.values.get(f"{kind}{f'_{what}' if what else ''}/{modality}/{depth}")
 
     def experts(self, kind: Kind, modality: Modality, depth: int, what: str = "") -> Array | None:
-        """Give the rows of the offered experts alone, [N]."""
+        """Return the rows of the offered experts alone, [N]."""
         rows = self.rows(kind, modality, depth, what)
         return None if rows is None else rows[: self.offered(modality, rows)]
 
     def previous(self, kind: Kind, modality: Modality, depth: int) -> float | None:
-        """Give the previous states' part, all of them together; None where there is none."""
+        """Return the sum over the previous states; None where there are none."""
         rows = self.rows(kind, modality, depth)
         if rows is None or len(rows) <= (n := self.offered(modality, rows)):
             return None
         return float(rows[n:].sum())
 
     def one(self, name: str, modality: Modality, depth: int) -> float | None:
-        """Give a single number, such as `temperature` or `contributions_entropy`."""
+        """Return a single number, such as `temperature` or `contributions_entropy`."""
         value = self.values.get(f"{name}/{modality}/{depth}")
         return None if value is None else float(value)
 
     def depths(self, name: str, modality: Modality) -> tuple[int, ...]:
-        """Tell the cross-modal layers of which something was recorded, from 0."""
+        """Return the cross-modal layers of which something was recorded, from 0."""
         prefix = f"{name}/{modality}/"
         found = {key.removeprefix(prefix).partition("/")[0] for key in self.values if key.startswith(prefix)}
         return tuple(sorted(int(depth) for depth in found if depth.isdecimal()))
@@ -85,7 +85,7 @@ class Layers:
 
 @dataclass(frozen=True)
 class TrainingTrace:
-    """The same at some steps of training, on a fixed set of probe examples."""
+    """`Layers` at some steps of training, on a fixed set of examples."""
 
     layers: tuple[Layers, ...]  #: one a step, in order
     gradients: Mapping[str, Array]  #: part of the model → norm before clipping, [S]; not a number where none was taken
@@ -111,7 +111,7 @@ class RecordedExample:
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """How the image tokens lie in the picture; the prefix tokens come first and lie nowhere."""
+    """How the image tokens lie in the image; the prefix tokens come first and have no place."""
 
     rows: int
     columns: int
@@ -120,7 +120,7 @@ class PatchGrid:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What the managers of one run did with every token of some examples."""
+    """Managers' weights and contributions in one run for every token of some examples."""
 
     values: Mapping[str, Array]  #: `contributions/text/0` [E, R, L], `mask/text` [E, L], …
     levels: Mapping[Modality, tuple[int, ...]]
@@ -129,10 +129,10 @@ class Tokens:
     step: int | None = None  #: of training
 
     def experts(self, kind: Kind, modality: Modality, depth: int, example: int) -> Array | None:
-        """Give the experts' rows at the real tokens of one example, [N, tokens].
+        """Return the experts' rows at the real tokens of one example, [N, tokens].
 
-        None where nothing was recorded, or where only the previous state is handed on: no token of any example draws on
-        a level there, and the largest of zeros would be no answer.
+        None where nothing was recorded, or where all weight is on the previous state: the largest of zeros would be no
+        answer.
         """
         rows = self.values.get(f"{kind}/{modality}/{depth}")
         if rows is None or example >= len(rows):
@@ -148,18 +148,18 @@ class Tokens:
         return own
 
     def depths(self, kind: Kind, modality: Modality) -> tuple[int, ...]:
-        """Tell the cross-modal layers in which tokens draw on levels, from 0."""
+        """Return the cross-modal layers in which tokens have weights on levels, from 0."""
         recorded = Layers(self.values, self.levels).depths(kind, modality)
         return tuple(depth for depth in recorded if self.experts(kind, modality, depth, 0) is not None)
 
     def find(self, example: str) -> int | None:
-        """Give the place of an example by its id."""
+        """Return the place of an example by its id."""
         return next((place for place, told in enumerate(self.examples) if told.id == example), None)
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What experts are worth: validation with one removed, or with other weights than those learned."""
+    """Validation with an expert removed, or with other weights than those learned."""
 
     metric: str
     undisturbed: float | None
@@ -170,13 +170,13 @@ class Worth:
     swapped: Mapping[int, Mapping[str, float]]  #: seed whose weights were used → "text", "image", "both" → value
 
     def drop(self, modality: Modality, level: int) -> float | None:
-        """Tell how much is lost without a level."""
+        """Return how much is lost without a level."""
         value = self.without.get(modality, {}).get(level)
         return None if value is None or self.undisturbed is None else self.undisturbed - value
 
 
 def read_layers(folder: Path) -> Layers | Missing:
-    """Read `read_layers.safetensors` of a run."""
+    """Read `layers.safetensors` of a run."""
     read = _read(folder / LAYERS, "which levels it draws on", "layers")
     if isinstance(read, Missing):
         return read
@@ -185,7 +185,7 @@ def read_layers(folder: Path) -> Layers | Missing:
 
 
 def read_trace(folder: Path) -> TrainingTrace | Missing:
-    """Read `read_trace.safetensors` of a run: `Layers` for each recorded step."""
+    """Read `trace.safetensors` of a run: `Layers` for each recorded step."""
     read = _read(folder / TRACE, "how that evolved over training", "trace")
     if isinstance(read, Missing):
         return read
@@ -204,7 +204,7 @@ def read_trace(folder: Path) -> TrainingTrace | Missing:
 
 
 def read_tokens(folder: Path) -> Tokens | Missing:
-    """Read `read_tokens.safetensors` of a run."""
+    """Read `tokens.safetensors` of a run."""
     read = _read(folder / TOKENS, "what single words and patches draw on", "tokens")
     if isinstance(read, Missing):
         return read
@@ -219,7 +219,7 @@ def read_tokens(folder: Path) -> Tokens | Missing:
 
 
 def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = None) -> Worth | Missing:
-    """Understand the interventions of a run's `result.json`, and those made later.
+    """Read the interventions of a run's `result.json`, and those measured later.
 
     Args:
         result: see `Store.result`; None of a run that is not finished.
@@ -262,7 +262,7 @@ def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[st
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        return Missing(f"{what} was not recorded (`record.{option}` was off, or an older mtlab ran it)")
+        return Missing(f"{what} was not recorded (`record.{option}` was off)")
     try:
         intact = checksums.verify(path)
         with safe_open(path, framework="np") as file:

@@ -1,4 +1,4 @@
-"""What a run was asked: its data set, as far as it can be had without torch and without anybody else's code."""
+"""The data set of a run, where it can be opened without torch and without a plug-in's code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ImageArray = npt.NDArray[np.uint8]  #: [H, W, 3] RGB
 
 
 def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
-    """Make the data set of a run.
+    """Open the data set of a run.
 
     Args:
-        config: what its `config.json` holds, see `Store.config`.
+        config: content of its `config.json`, see `Store.config`.
 
     """
     node = ((config or {}).get("config") or {}).get("data")
@@ -42,26 +42,26 @@ def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
 
 
 def load_image(data: Dataset | Missing, key: str) -> ImageArray | Missing:
-    """Read or draw the picture of an example."""
+    """Read or draw the image of an example."""
     if isinstance(data, Missing):
         return data
     try:
-        found = np.asarray(data.image(key), dtype=np.uint8)
+        image = np.asarray(data.image(key), dtype=np.uint8)
     except NotImplementedError:
-        return Missing("this data set has no pictures")
+        return Missing("this data set has no images")
     except KeyError:
-        return Missing(f"the data set has no picture {key!r} (any more)")
+        return Missing(f"the data set has no image {key!r} (any more)")
     except UserError as error:
-        return Missing(f"the picture cannot be read: {error}")
+        return Missing(f"the image cannot be read: {error}")
     except Exception as error:  # as above
-        return Missing(f"the picture cannot be read: {type(error).__name__}: {error}")
-    if found.ndim != 3 or found.shape[2] != 3 or not found.size:
-        return Missing(f"the picture is no picture (its shape is {found.shape})")
-    return found
+        return Missing(f"the image cannot be read: {type(error).__name__}: {error}")
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        return Missing(f"the image has an unexpected shape: {image.shape}")
+    return image
 
 
 def answer_names(data: Dataset | Missing) -> tuple[str, ...]:
-    """Give the answers that can be given, by index; none where they are not known."""
+    """Return the answers by index; none where they are not known."""
     if isinstance(data, Missing):
         return ()
     try:
@@ -71,7 +71,7 @@ def answer_names(data: Dataset | Missing) -> tuple[str, ...]:
 
 
 def example_texts(data: Dataset | Missing, split: str) -> dict[str, tuple[str, str]]:
-    """Give each example of a split by its id: its text, and the key of its picture; none where they cannot be had."""
+    """Return text and image key of each example of a split by its id; none where they cannot be read."""
     known: Any = split
     if isinstance(data, Missing) or split not in SPLITS:
         return {}

@@ -1,4 +1,4 @@
-"""Which level each token of one example draws on, as data: for figures, tables and the terminal."""
+"""The level with the largest weight for each token of one example: for figures, tables and the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mtlab.recording.reader import Array, Kind, Modality, PatchGrid, Tokens
 
 @dataclass(frozen=True)
 class TokenLevels:
-    """What one token draws on."""
+    """Shares of the levels for one token."""
 
     token: str  #: the word, or the name of the patch
     shares: tuple[float, ...]  #: of the levels, lowest first
@@ -19,7 +19,7 @@ class TokenLevels:
 
     @property
     def strength(self) -> float:
-        """How far the level leads: 0 where all levels are alike, 1 where there is no other."""
+        """How much larger the level's share is than the others': 0 where all are alike, 1 where there is no other."""
         total, number = sum(self.shares), len(self.shares)
         if number < 2 or total <= 0:
             return 1.0
@@ -27,14 +27,14 @@ class TokenLevels:
 
     @property
     def colour_strength(self) -> float:
-        """How strongly the level's colour is shown, 0 to 1: by how far it leads, whatever other tokens do."""
+        """Opacity of the level's colour, 0 to 1, by its strength alone."""
         return math.sqrt(max(0.0, min(1.0, self.strength)))
 
 
 def token_levels(
     tokens: Tokens, example: int, modality: Modality, depth: int, kind: Kind = "contributions"
 ) -> list[TokenLevels]:
-    """Say for each real token of an example which level it draws on; none where nothing is recorded.
+    """Return shares and main level of each real token of an example; empty where nothing is recorded.
 
     Args:
         tokens: what a run recorded.

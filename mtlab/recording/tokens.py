@@ -1,4 +1,4 @@
-"""Which expert each word and each patch of some examples draws on, and what the model answers.
+"""Weights of the experts for each word and each patch of some examples, and the model's answers.
 
 Shapes: E examples, R rows (experts, then previous states), L tokens.
 """
@@ -23,7 +23,7 @@ EXAMPLES = 32
 
 
 def record_tokens(
-    look: Recorder,
+    recorder: Recorder,
     loader: Loader,
     rows: Sequence[int],
     batch: int,
@@ -40,7 +40,7 @@ def record_tokens(
     parts: list[dict[str, Tensor]] = []
     for at in range(0, len(rows), batch):
         between()
-        parts.append(_of_batch(look(loader.batch(rows[at : at + batch]).to(device))))
+        parts.append(_of_batch(recorder(loader.batch(rows[at : at + batch]).to(device))))
     longest = {name: max(part[name].shape[-1] for part in parts) for name in parts[0]}
     return {
         name: torch.cat([F.pad(part[name], (0, length - part[name].shape[-1])) for part in parts])
@@ -51,23 +51,23 @@ def record_tokens(
 def describe_tokens(
     config: Mapping[str, Any],
     levels: Mapping[Modality, Sequence[int]],
-    found: Mapping[str, Tensor],
+    arrays: Mapping[str, Tensor],
     examples: Sequence[Example],
-    told: Sequence[tuple[str, str]],
+    answers: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
-    """Describe what `record_tokens` gave, for the file that holds it.
+    """Describe the arrays of `record_tokens`, for the metadata of their file.
 
     Args:
         config: the run's resolved configuration.
         levels: the offered levels, 1-based.
-        found: the arrays.
-        examples: what they are of, [E].
-        told: right and given answer of each, in words.
+        arrays: of the examples.
+        examples: [E].
+        answers: right and given answer of each, in words.
 
     """
-    rowed = {name: held.shape[1] for name, held in found.items() if name.startswith(("weights/", "contributions/"))}
+    rowed = {name: held.shape[1] for name, held in arrays.items() if name.startswith(("weights/", "contributions/"))}
     grid = token_grid(config["vision"])
-    pieces = _pieces(config, [example.text for example in examples], found)
+    pieces = _pieces(config, [example.text for example in examples], arrays)
     return {
         "levels": {modality: list(offered) for modality, offered in levels.items()},
         "labels": labels(list(rowed), rowed, levels),
@@ -81,25 +81,25 @@ def describe_tokens(
                 "truth": right,
                 "prediction": given,
             }
-            for example, words, (right, given) in zip(examples, pieces, told, strict=True)
+            for example, words, (right, given) in zip(examples, pieces, answers, strict=True)
         ],
         "grid": None if grid is None else asdict(grid),
     }
 
 
-def _of_batch(seen: RecordedBatch) -> dict[str, Tensor]:
-    found = {
-        name: torch.where(seen.real(modality).unsqueeze(1), values, 0.0).float().cpu()
-        for name, modality, values in manager_rows(seen)
+def _of_batch(recorded: RecordedBatch) -> dict[str, Tensor]:
+    arrays = {
+        name: torch.where(recorded.real(modality).unsqueeze(1), values, 0.0).float().cpu()
+        for name, modality, values in manager_rows(recorded)
     }
-    found |= {f"mask/{m}": mask.bool().cpu() for m in MODALITIES if (mask := seen.masks[m]) is not None}
-    return found
+    arrays |= {f"mask/{m}": mask.bool().cpu() for m in MODALITIES if (mask := recorded.masks[m]) is not None}
+    return arrays
 
 
-def _pieces(config: Mapping[str, Any], texts: Sequence[str], found: Mapping[str, Tensor]) -> list[list[str]]:
-    """Name the real tokens of each text; by their numbers where the tower has no words for them."""
-    mask = found.get("mask/text")
-    whole = next((held.shape[-1] for name, held in found.items() if name.split("/")[1:2] == ["text"]), 0)
+def _pieces(config: Mapping[str, Any], texts: Sequence[str], arrays: Mapping[str, Tensor]) -> list[list[str]]:
+    """Name the real tokens of each text; by their numbers where the tower has no names for them."""
+    mask = arrays.get("mask/text")
+    whole = next((held.shape[-1] for name, held in arrays.items() if name.split("/")[1:2] == ["text"]), 0)
     lengths = [whole] * len(texts) if mask is None else mask.sum(1).tolist()
     named = token_strings(config["text"], texts) or [[]] * len(texts)
     return [
