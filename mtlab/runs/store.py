@@ -144,20 +144,20 @@ class Store:
         return directory
 
     def state(self, run: str) -> State:
-        """Judge a run by its directory alone. `find_blocked` depends on parents: see `states`."""
+        """Return a run's state by its directory alone; whether it is `blocked` depends on its parents, see `states`."""
         directory = self.run(run)
         if (directory / "result.json").exists():
             return "done"
         if lock_state(directory) in ("live", "unsure"):
             return "running"
-        if (directory / "result.json").exists():  # finished between the two looks
+        if (directory / "result.json").exists():  # finished in the meantime
             return "done"
         if (directory / "failure.json").exists():
             return "failed"
         return "interrupted" if (directory / "state.json").exists() else "new"
 
     def states(self, plan: Mapping[str, Any]) -> dict[str, State]:
-        """Judge every run of a plan; those that wait for a failed run are `find_blocked`."""
+        """Return the state of every run of a plan; those that wait for a failed run are `blocked`."""
         states = {run["id"]: self.state(run["id"]) for run in plan["runs"]}
         return states | dict.fromkeys(find_blocked(plan, states), "blocked")
 

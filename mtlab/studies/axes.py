@@ -1,4 +1,4 @@
-"""The axes of an ablation: what varies, under which conditions, and how each value is called."""
+"""The axes of an ablation: what varies, under which conditions, and the label of each value."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from mtlab.config.hashing import canonical_json
 from mtlab.config.load import NODES, merge, nest
 from mtlab.errors import UserError, nearest
 
-WHOLE_AXES = (*NODES, "init_from")  #: axes on these replace the whole of it
+WHOLE_AXES = (*NODES, "init_from")  #: axes on these replace, never merge
 CONDITIONS = ("when", "unless")
 
 
 @dataclass(frozen=True)
 class Value:
-    """One value of an axis: what it sets, and its name in tables."""
+    """One value of an axis: its settings, and its label in tables."""
 
     settings: Mapping[str, Any]  #: dotted path → value
     label: str
-    named: bool = False  #: does the label tell it all, so that the axis need not be named beside it?
+    named: bool = False  #: whether the label is clear without the axis's name
 
     def matches(self, wanted: Any) -> bool:
-        """Tell whether a user's `wanted` (a label, a plain value or a mapping) means this value."""
+        """Return whether `wanted` of a YAML file (a label, a plain value or a mapping) names this value."""
         if isinstance(wanted, str) and wanted == self.label:
             return True
         if isinstance(wanted, Mapping) and "label" in wanted:
             return bool(wanted["label"] == self.label)
         if len(self.settings) > 1:
             return isinstance(wanted, Mapping) and all(
-                path in self.settings and same(self.settings[path], value) for path, value in wanted.items()
+                path in self.settings and equal(self.settings[path], value) for path, value in wanted.items()
             )
         value = next(iter(self.settings.values()))
         if isinstance(value, Mapping) and isinstance(wanted, str):
             return bool(value.get("name") == wanted)
-        return same(value, wanted)
+        return equal(value, wanted)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its values, and the cells that have it."""
+    """One axis: its values, and the conditions under which a cell has it."""
 
     name: str
     values: tuple[Value, ...]
@@ -49,7 +49,7 @@ class Axis:
 
     @property
     def whole(self) -> bool:
-        """Does it replace a whole node?"""
+        """Whether it replaces a whole node."""
         return self.name in WHOLE_AXES
 
     @property
@@ -58,19 +58,19 @@ class Axis:
         return tuple(self.values[0].settings)
 
     def applies(self, config: Mapping[str, Any]) -> bool:
-        """Tell whether a cell with this configuration has the axis."""
+        """Return whether a cell with this configuration has the axis."""
         return holds(self.when, config) and not (self.unless and holds(self.unless, config))
 
 
-def same(left: Any, right: Any) -> bool:
-    """Compare two plain values: 1 and 1.0 are the same, 1 and true are not."""
+def equal(left: Any, right: Any) -> bool:
+    """Return whether two plain values are equal, as 1 and 1.0 are, but not 1 and true."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return bool(left == right)
 
 
 def lookup(config: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path, or None where a cell has no such field."""
+    """Return the value at a dotted path, or None if the configuration has no such key."""
     found: Any = config
     for part in path.split("."):
         if not isinstance(found, Mapping) or part not in found:
@@ -80,19 +80,19 @@ def lookup(config: Mapping[str, Any], path: str) -> Any:
 
 
 def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Tell whether every path of `conditions` has its value (or one of a list of values) in `config`."""
+    """Return whether every path of `conditions` has its value (or one of a list of values) in `config`."""
     for path, wanted in conditions.items():
         value = lookup(config, path)
         options = wanted if isinstance(wanted, list) and not isinstance(value, list) else [wanted]
         if isinstance(value, Mapping) and "name" in value:
             value = value["name"]
-        if not any(same(value, option) for option in options):
+        if not any(equal(value, option) for option in options):
             return False
     return True
 
 
 def with_value(config: Mapping[str, Any], value: Value) -> dict[str, Any]:
-    """Return `config` with a value's settings in place; whole nodes are replaced, not merged."""
+    """Return `config` with a value's settings applied; whole nodes are replaced, not merged."""
     result = dict(config)
     for path, setting in value.settings.items():
         if path in WHOLE_AXES:
@@ -103,19 +103,19 @@ def with_value(config: Mapping[str, Any], value: Value) -> dict[str, Any]:
 
 
 def parse_axes(axes: Mapping[str, Any]) -> tuple[Axis, ...]:
-    """Read the `axes:` of a study, whole-node axes first, as dotted ones apply on top of them.
+    """Parse the `axes:` of a study, whole-node axes first, as dotted ones apply on top of them.
 
     Raises:
         UserError: an axis is empty, malformed, zipped unevenly, or names the same path as another.
 
     """
     parsed = [_axis(name, given) for name, given in axes.items()]
-    taken: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for axis in parsed:
         for path in axis.paths:
-            if path in taken:
-                raise UserError(f"axis {taken[path]!r} sets {path} too", key=f"axes.{axis.name}")
-            taken[path] = axis.name
+            if path in owners:
+                raise UserError(f"axis {owners[path]!r} sets {path} too", key=f"axes.{axis.name}")
+            owners[path] = axis.name
     return tuple(sorted(parsed, key=lambda axis: not axis.whole))
 
 
@@ -171,8 +171,8 @@ def _zipped(columns: Any, labels: Any, key: str) -> tuple[Value, ...]:
         raise UserError("expected path → list of values, lists of one length", key=f"{key}.zip")
     lengths = {path: len(column) for path, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{path} has {length}" for path, length in lengths.items())
-        raise UserError(f"lists of unequal length: {told}", key=f"{key}.zip")
+        counts = ", ".join(f"{path} has {length}" for path, length in lengths.items())
+        raise UserError(f"lists of unequal length: {counts}", key=f"{key}.zip")
     if not next(iter(lengths.values())):
         raise UserError("has no values", key=f"{key}.zip")
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -209,7 +209,7 @@ def _node_label(node: Mapping[str, Any]) -> str:
 
 
 def plain_label(value: Any) -> str:
-    """Write a value as it should stand in a table."""
+    """Format a value for a table."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:

@@ -16,7 +16,7 @@ from mtlab.config.hashing import canonical_json
 from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.identity import Identity, cell_identity
-from mtlab.studies.axes import lookup, same
+from mtlab.studies.axes import equal, lookup
 from mtlab.studies.cost_cache import CellCost
 from mtlab.studies.expand import StudyRow, expand
 from mtlab.studies.spec import Study, read_study
@@ -189,7 +189,7 @@ def _parent(
 
 def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any]) -> bool:
     if isinstance(match, Mapping):
-        return all(same(_node_name(lookup(cell.config, path)), value) for path, value in match.items())
+        return all(equal(_node_name(lookup(cell.config, path)), value) for path, value in match.items())
     if canonical_json(row.config["manager"]) != canonical_json(cell.config["manager"]):
         return False
     own, theirs = _settings(row), _settings(cell.row)

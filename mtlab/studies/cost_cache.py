@@ -1,4 +1,4 @@
-"""What an example costs in each cell, counted once per architecture and remembered in the store.
+"""The cost of an example in each cell, counted once per architecture and cached in the store.
 
 Counting builds the model on the meta device, which takes a second; a plan of a thousand cells has few architectures.
 """
@@ -21,7 +21,7 @@ from mtlab.resolution.nodes import node_entry
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs import schemas
 
-COUNT = 2  #: raise it when `mtlab.studies.budget.flops` counts otherwise
+COUNT = 1  #: raise it when `mtlab.studies.budget.flops` counts otherwise
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class CellCost:
 
 
 class CostCache:
-    """Costs by architecture, kept in one file of the store."""
+    """Costs by architecture, cached in one file of the store."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known: dict[str, dict[str, Any]] = read_json(path) if path.is_file() else {}
-        schemas.check(self.known, dict[str, CellCost], path, advice="remove it, and all is counted anew")
+        self.known: dict[str, Any] = read_json(path) if path.is_file() else {}
+        schemas.check(self.known, dict[str, CellCost], path, advice="remove it, and all costs are counted again")
         self.fresh = 0
 
     def __call__(self, config: Mapping[str, Any]) -> CellCost:
-        """Return what an example costs in a cell with this resolved configuration."""
+        """Return the cost of an example in a cell with this resolved configuration."""
         key = architecture_digest(config)
         if key not in self.known:
             from mtlab.studies.budget.flops import count_cost
@@ -62,25 +62,25 @@ class CostCache:
 
 
 def architecture_digest(config: Mapping[str, Any]) -> str:
-    """Digest all that the cost of an example depends on."""
+    """Digest everything that the cost of an example depends on."""
     entries = {node: node_entry(node, config[node]) for node in NODES}
     versions = {node: entry.version for node, entry in entries.items()}
     parts = {node: _sizing(config[node], entries[node].config) for node in ("manager", "text", "vision", "task")}
     parts |= {"model": _sizing(config["model"], ModelConfig), "cache": config["cache"]}
-    answers = dataset_facts(config["data"]).answers  # all that the architecture takes from the data
+    answers = dataset_facts(config["data"]).answers  # the architecture depends on no more of the data
     return digest(
         {"parts": parts, "answers": answers, "versions": versions, "code": training_code_digest(), "count": COUNT}
     )
 
 
 def _sizing(node: Mapping[str, Any], schema: type[Any]) -> dict[str, Any]:
-    """Leave out what neither parameters nor FLOPs depend on."""
+    """Return the options that parameters or FLOPs depend on."""
     without = {field.name for field in dataclasses.fields(schema) if not option_of(field).sizing}
     return {option: value for option, value in node.items() if option not in without}
 
 
 def known_costs(cost: CellCost) -> dict[str, float]:
-    """Return the costs that are known before a run, by the same names."""
+    """Return the costs that are known before a run, named as metrics."""
     return {
         "cost/params": float(sum(cost.params.values())),
         "cost/trained_params": float(cost.trained_params),

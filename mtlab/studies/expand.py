@@ -24,7 +24,7 @@ class StudyRow:
     resolved: ResolvedCell
     compare_to: int | None = None  #: index of the row that it is compared with
     baseline: bool = False
-    note: str | None = None  #: what the report must say about the comparison
+    note: str | None = None  #: of the report about the comparison
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -111,7 +111,7 @@ def _check_paths(study: Study, axes: Sequence[Axis]) -> None:
 
 
 def _refuse_overwritten(study: Study, axes: Sequence[Axis]) -> None:
-    """Refuse settings of this file or the command line that every cell of a grid would overwrite."""
+    """Refuse settings of this file or the command line that an axis overwrites in every cell of a grid."""
     if study.keys.design != "grid":
         return
     own_places = (study.path, COMMAND_LINE)
@@ -119,7 +119,7 @@ def _refuse_overwritten(study: Study, axes: Sequence[Axis]) -> None:
         if axis.when or axis.unless:
             continue
         for path in axis.paths:
-            for key, (where, _) in study.source.places.items():
+            for key, (where, _) in study.source.locations.items():
                 setting = key.removeprefix("set.")
                 inside = setting == path or (axis.whole and setting.startswith(f"{path}."))
                 if key != setting and inside and where in own_places:

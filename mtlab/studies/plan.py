@@ -1,6 +1,6 @@
-"""The plan of a study: every run, its parents and its cost, as one readable file that later commands go by.
+"""The plan of a study: every run, its parents and its cost, written to one readable file.
 
-`status` and `report` read the stored plan and never expand the YAML again.
+Later commands such as `status` and `report` read the stored plan and never expand the YAML again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Its folder below `runs/cells`."""
+        """The run's id, which is its folder below `cells/`."""
         return run_id(self.cell.id, self.seed)
 
     @property
@@ -49,23 +49,23 @@ class Plan:
     study: Study
     cells: tuple[Cell, ...]
     runs: tuple[Run, ...]
-    published: tuple[PublishedResult, ...] = ()  #: what papers say of single rows
+    published: tuple[PublishedResult, ...] = ()  #: results of papers for single rows
 
     @property
     def unresolved(self) -> tuple[str, ...]:
-        """Names of models whose weights cannot be had yet: ids are provisional, and `mtlab run` insists."""
+        """Names of models whose weights are not available here: ids are provisional, and `mtlab run` refuses."""
         return tuple(sorted({name for cell in self.cells for name in cell.unresolved}))
 
 
 def make_plan(study: Study, price: CostFunction) -> Plan:
-    """Plan a study: nothing is started and nothing written.
+    """Plan a study, without starting or writing anything.
 
     Raises:
         UserError: anything in the study is wrong, or it is larger than its budget.
 
     """
     cells = make_cells(study, price)
-    _refuse_twins(study, cells)
+    _refuse_duplicates(study, cells)
     _check_metrics(study, cells)
     _refuse_uneven(study, cells)
     known = published_by_row(study, [cell.row for cell in cells])
@@ -84,13 +84,13 @@ def runs_of(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[Run, ...]:
     ordered: dict[str, Run] = {}
     for cell in cells:
         for seed in seeds:
-            for ancestor in _lineage(Run(cell, seed)):
+            for ancestor in _with_ancestors(Run(cell, seed)):
                 ordered.setdefault(ancestor.id, ancestor)
     return tuple(ordered.values())
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
-    """Write a plan as plain data: the content of `plan.json`."""
+    """Return a plan as plain data, the content of `plan.json`."""
     keys, rows = plan.study.keys, [cell.row for cell in plan.cells]
     baseline = next((cell.id for cell in plan.cells if cell.row.baseline), None)
     return {
@@ -121,7 +121,7 @@ def entries(plan: Plan) -> dict[str, list[dict[str, Any]]]:
 
 
 def run_configs(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return what `config.json` of each run holds: everything that its worker needs to know."""
+    """Return the content of each run's `config.json`: everything that its worker needs."""
     return {run.id: _config(plan, run) for run in plan.runs}
 
 
@@ -202,32 +202,34 @@ def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
-def _lineage(run: Run) -> list[Run]:
+def _with_ancestors(run: Run) -> list[Run]:
     above = run.parent
-    return [*(_lineage(above) if above is not None else []), run]
+    return [*(_with_ancestors(above) if above is not None else []), run]
 
 
-def _refuse_twins(study: Study, cells: Sequence[Cell]) -> None:
-    """Two rows with one id would be one run under two names.
+def _refuse_duplicates(study: Study, cells: Sequence[Cell]) -> None:
+    """Refuse two rows with one id, which would be one run under two names.
 
-    That is allowed where they differ in how their length is written: the FLOPs of an axis on `train.length` may well be
+    It is allowed where they differ in how their length is written: the FLOPs of an axis on `train.length` may well be
     those that one variant needs for its other value, the steps.
     """
     seen: dict[str, Cell] = {}
     for cell in cells:
-        twin = seen.setdefault(cell.id, cell)
-        if twin is not cell and _besides_length(twin) != _besides_length(cell):
-            problem = f"{twin.row.label!r} and {cell.row.label!r} are the same cell: they differ in nothing that counts"
+        other = seen.setdefault(cell.id, cell)
+        if other is not cell and _labels_but_length(other) != _labels_but_length(cell):
+            problem = (
+                f"{other.row.label!r} and {cell.row.label!r} are the same cell: they differ in nothing that counts"
+            )
             raise study.error(problem, "axes")
 
 
-def _besides_length(cell: Cell) -> dict[str, str]:
+def _labels_but_length(cell: Cell) -> dict[str, str]:
     values = cell.row.values.items()
     return {axis: value.label for axis, value in values if set(value.settings) != {"train.length"}}
 
 
 def _refuse_uneven(study: Study, cells: Sequence[Cell]) -> None:
-    """Each of several processes needs the same share of every batch."""
+    """Refuse a batch that the processes of a run cannot share evenly."""
     for cell in cells:
         batch = cell.config["train"]["batch"]
         if problem := describe_uneven_batch(study.keys.resources.processes, batch, cell.row.resolved.contrasted_pairs):

@@ -1,4 +1,4 @@
-"""What a plan asks for beside what the store has: new, done, running, failed, blocked, no longer asked for."""
+"""Comparing a plan with its store: which runs are new, done, running, failed, blocked or no longer planned."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ CHECKPOINTS = 5  #: parameters' worth of checkpoints in one run: best (1), last 
 
 @dataclass(frozen=True)
 class PlanStatus:
-    """A plan beside its store."""
+    """The state of a plan's runs in its store."""
 
     states: Mapping[str, State]  #: run → state
-    dropped: tuple[str, ...]  #: runs of the stored plan that this one no longer asks for
-    other_code: tuple[str, ...]  #: finished runs that other code of loop or models produced
-    other_plugins: Mapping[str, int] = field(default_factory=dict)  #: "manager:NAME" → those of another source of it
+    dropped: tuple[str, ...]  #: runs of the stored plan that this one has no more
+    other_code: tuple[str, ...]  #: finished runs that other versions of the training code produced
+    other_plugins: Mapping[str, int] = field(
+        default_factory=dict
+    )  #: "manager:NAME" → finished runs with another source of it
 
     @property
     def counts(self) -> dict[str, int]:
@@ -50,10 +52,10 @@ def plan_status(plan: Mapping[str, Any], store: Store) -> PlanStatus:
 
 
 def refuse_full_disk(plan: Mapping[str, Any], states: Mapping[str, State], store: Store) -> None:
-    """Refuse to start what the disk cannot hold.
+    """Refuse to start runs whose checkpoints do not fit on the disk.
 
     Raises:
-        UserError: the checkpoints of the missing runs need more than is free; both are told.
+        UserError: the checkpoints of the missing runs need more than is free.
 
     """
     missing = [run for run in plan["runs"] if states[run["id"]] != "done"]

@@ -1,4 +1,4 @@
-"""Results from the literature beside a study's rows: what the YAML says of them, checked, and which row each is of."""
+"""Published results to show beside a study's rows: parsed from the YAML, checked, and matched with rows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ KEYS = ("match", "label", "also", "source", "note")  #: of an entry, beside metr
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """What one paper says of one row, or of a method that is no row of the study."""
+    """The result of one paper for one row, or for a method that is no row of the study."""
 
     row: int | None  #: index; None for a method that the study does not have
     label: str
-    values: Mapping[str, float]  #: metric of ours → value as the paper prints it
-    also: Mapping[str, float]  #: numbers that have no counterpart here, by free names
+    values: Mapping[str, float]  #: our metric → value as printed in the paper
+    also: Mapping[str, float]  #: further numbers that we do not measure, by free names
     source: str
     note: str | None
 
     def to_json(self, cells: Sequence[str]) -> dict[str, Any]:
-        """As plain data, the row by the id of its cell."""
+        """Return plain data, with the row by the id of its cell."""
         given = asdict(self)
         row = given.pop("row")
         return {"cell": None if row is None else cells[row], **given}
@@ -103,7 +103,7 @@ def _entry(study: Study, rows: Sequence[StudyRow], entry: Any, key: str) -> Publ
 
 
 def _matched(study: Study, rows: Sequence[StudyRow], wanted: Any, key: str) -> int:
-    """Find the one row that is meant, by its label or by values of its axes and settings."""
+    """Return the index of the one row with this label, or with these values of axes and settings."""
     if isinstance(wanted, str):
         labels = [row.label for row in rows]
         if wanted not in labels:
@@ -118,14 +118,16 @@ def _matched(study: Study, rows: Sequence[StudyRow], wanted: Any, key: str) -> i
             raise study.error(f"neither an axis nor a setting; {nearest(name, axes | known)}", f"{key}.{name}")
     found = [index for index, row in enumerate(rows) if all(_has(row, *item) for item in wanted.items())]
     if len(found) != 1:
-        told = ", ".join(repr(rows[index].label) for index in found or range(len(rows)))
-        problem = f"matches {len(found)} rows: {told}; say which" if found else f"matches no row; rows: {told}"
+        candidates = ", ".join(repr(rows[index].label) for index in found or range(len(rows)))
+        problem = (
+            f"matches {len(found)} rows: {candidates}; say which" if found else f"matches no row; rows: {candidates}"
+        )
         raise study.error(problem, key)
     return found[0]
 
 
 def _has(row: StudyRow, name: str, wanted: Any) -> bool:
-    """Tell whether a row has a value on an axis, or a setting."""
+    """Return whether a row has a value on an axis, or a setting."""
     if name in row.values:
         return row.values[name].label == wanted or row.values[name].matches(wanted)
     return holds({name: wanted}, row.config)

@@ -1,4 +1,4 @@
-"""A study as its YAML declares it: every key of the ablation language, checked, nothing expanded yet."""
+"""The keys of an ablation file, checked; nothing is expanded yet."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ReportRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one run gets from a cluster; the local launcher gives each run its threads, and keeps to `hours`."""
+    """Resources of one run on a cluster; the local launcher gives each run its threads, and obeys `hours`."""
 
     cpus: int = option(1, "CPU cores of one run", minimum=1)
     gpus: int | None = option(
@@ -57,7 +57,7 @@ class Resources:
     )
     memory_gb: float | None = option(None, "memory of one run, in GiB", above=0.0)
     hours: float | None = option(
-        None, "time limit of one attempt at a run, in hours; it can be gone on with", above=0.0
+        None, "time limit of one attempt at a run, in hours; a run that is stopped resumes", above=0.0
     )
 
 

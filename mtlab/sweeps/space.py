@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mtlab.config.hashing import canonical_json
 from mtlab.errors import UserError
 from mtlab.managers.search_space import ends
-from mtlab.studies.axes import CONDITIONS, holds, plain_label, same
+from mtlab.studies.axes import CONDITIONS, equal, holds, plain_label
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -81,7 +81,7 @@ class SearchParameter:
         """Convert what Optuna suggests into the setting's value."""
         if self.kind != "choice":
             return suggested
-        return next(value for value, name in zip(self.values, self.names, strict=True) if same(name, suggested))
+        return next(value for value, name in zip(self.values, self.names, strict=True) if equal(name, suggested))
 
     def encode(self, value: Any) -> Any:
         """Convert a value of the setting into what Optuna would suggest.

@@ -168,7 +168,7 @@ def test_counted_costs_that_were_changed_are_told(whole: Path, store: Store, cal
     code, said = call("plan", str(whole / "demo.yaml"))
     assert code == 2
     assert said.startswith(f"error: {path}: is damaged (")
-    assert "remove it, and all is counted anew" in said
+    assert "remove it, and all costs are counted again" in said
 
 
 @pytest.mark.parametrize(
