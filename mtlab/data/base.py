@@ -1,6 +1,6 @@
-"""The interface of a data set: examples that pair a text with an image, and the images by key.
+"""The interface of a data set: examples of a text with one or more images, and the images by key.
 
-No torch here: `mtlab status` and the analyses may read it.
+No torch here: `mtlab status` and reports read it.
 """
 
 from __future__ import annotations
@@ -20,83 +20,81 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example. Texts and images may be shared between examples; the expert cache stores each once."""
+    """One example. Examples may share texts and images, which the expert cache stores once."""
 
     id: str  #: unique in the data set
     text: str
-    image: str  #: key for `Dataset.image`; captions of one picture have the same
-    target: int  #: index into `Dataset.answers`; −1: there are none, or in val and test the right one is not among them
-    family: str  #: the kind of question, for reports by family
-    more_images: tuple[str, ...] = ()  #: keys of the other pictures, where a text goes with several
-    scores: tuple[
-        tuple[int, float], ...
-    ] = ()  #: (answer, score) of all that are right to some degree; `target`: the best
-    annotators: tuple[str, ...] = ()  #: what each of several people answered, as written; in val and test alone
+    image: str  #: key for `Dataset.image`, shared by the captions of an image
+    target: int  #: index into `Dataset.answers`; −1: there are none, or the right one is not among them (val and test)
+    family: str  #: the kind of question, by which reports group
+    more_images: tuple[str, ...] = ()  #: keys of further images of the text
+    scores: tuple[tuple[int, float], ...] = ()  #: (answer, score) of all answers with a score; `target` is the best
+    annotators: tuple[str, ...] = ()  #: raw answers of several annotators; in val and test only
 
     @property
     def images(self) -> tuple[str, ...]:
-        """The keys of all its pictures."""
+        """The keys of all its images."""
         return (self.image, *self.more_images)
 
 
 class Dataset:
-    """A data set. A subclass registers a name, a nested `Config`, and says what it holds.
+    """A data set. A subclass registers a name and a nested `Config`.
 
-    What tasks may need, by the words of `provides`: `answers` (of `Example.target`), `scores` beside them (soft
-    targets, and what annotators answered), `pairs of images` (with answers), `captions` (a text and its picture alone).
+    `provides` names what tasks need: `answers` (of `Example.target`), `scores` beside them (soft targets and
+    annotators' answers), `pairs of images` (with answers), `captions` (a text and its image, without a target).
     """
 
     Config: ClassVar[type[Any]] = NoOptions
-    provides: ClassVar[frozenset[str]] = frozenset({"answers"})  #: what tasks may need: see `Task.needs`
-    location_options: ClassVar[frozenset[str]] = frozenset()  #: options that only say where the digested files lie
+    provides: ClassVar[frozenset[str]] = frozenset({"answers"})  #: see `Task.needs`
+    location_options: ClassVar[frozenset[str]] = frozenset()  #: options that only locate the files
 
     def __init__(self, config: Any) -> None:
         self.config = config
 
     @classmethod
     def sizes(cls, config: Any) -> Mapping[Split, int]:
-        """Number of examples of each split, cheaply: asked for at plan time."""
+        """Return the number of examples of each split; must be fast, because plans need it."""
         raise NotImplementedError
 
     @classmethod
-    def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - worlds are identified by name, version and options
-        """Identify what lies outside the options (files on disk): part of a run's id; None where it cannot be had."""
+    def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - subclasses read it
+        """Hash the data outside the options (files on disk), for a run's id; None if they are not available."""
         return ""
 
     @classmethod
-    def offers(cls, config: Any) -> frozenset[str]:  # noqa: ARG003 - a subclass whose options decide reads them
-        """Say what tasks may need it for, see `provides`."""
+    def offers(cls, config: Any) -> frozenset[str]:  # noqa: ARG003 - subclasses read it
+        """Return what tasks may need, see `provides`."""
         return cls.provides
 
     @classmethod
-    def hidden(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003 - most data sets are whole
-        """Name the splits whose right answers are not public: they are answered for their server, never scored."""
+    def hidden(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003 - subclasses read it
+        """Return the splits without public answers, which a server scores."""
         return frozenset()
 
     @classmethod
-    def remarks(cls, config: Any) -> Sequence[str]:  # noqa: ARG003 - most data sets are as they should be
-        """Tell what a user should know of the data before training on it, a line each: shown with a plan."""
+    def remarks(cls, config: Any) -> Sequence[str]:  # noqa: ARG003 - subclasses read it
+        """Return notes for the user that are shown with a plan, a line each."""
         return ()
 
     @property
     def answers(self) -> Sequence[str]:
-        """The answers that can be given, in the order of `Example.target`."""
+        """The possible answers, in the order of `Example.target`."""
         raise NotImplementedError
 
     def examples(self, split: Split) -> Sequence[Example]:
-        """All examples of a split, always in the same order."""
+        """Return all examples of a split, always in the same order."""
         raise NotImplementedError
 
     def texts(self, split: Split) -> Iterator[str]:
-        """Go through the texts of a split; one that is too large to be held overrides this."""
+        """Yield the texts of a split; a data set that does not fit into memory overrides this."""
         return (example.text for example in self.examples(split))
 
-    def sample(self, split: Split, at_most: int) -> Sequence[Example]:  # noqa: ARG002 - a subclass reads it
-        """Give examples to measure by: all, or where these are too many to be held at most so many, of all kinds."""
+    def sample(self, split: Split, at_most: int) -> Sequence[Example]:  # noqa: ARG002 - subclasses read it
+        """Return examples for measurements: all, or a sample of at most `at_most` if they do not fit into memory."""
         return self.examples(split)
 
     def image(self, key: str) -> NDArray[np.uint8]:
-        """The pixels of an image, [H, W, 3] RGB."""
+        """Return an image, [H, W, 3] RGB."""
         raise NotImplementedError
 
 

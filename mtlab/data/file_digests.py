@@ -1,4 +1,4 @@
-"""The content of a folder's files as one digest; files that have not changed are not read again."""
+"""One digest of the contents of a folder's files; unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from mtlab import files
 from mtlab.config.hashing import digest
 from mtlab.errors import UserError
 
-MANY = 500  #: so many files take more than a second or two: progress is shown
+SHOW_PROGRESS_FROM = 500  #: files, which take a second or two
 
 
 def content_digest(folder: Path, names: Collection[str], check: Callable[[Path], None] = lambda _: None) -> str:
-    """Hash files by name and content; where the folder lies makes no difference.
+    """Hash files by name and content, independently of the folder's path.
 
-    A file's own hash is kept in the cache folder by path, size and time of modification, so that only new and changed
-    files are read.
+    A file's own hash is cached by path, size and modification time, so that only new and changed files are read.
 
     Args:
-        folder: where they lie.
+        folder: of the files.
         names: their paths below it.
         check: called with the path of each file that is new or changed; may raise.
 
@@ -30,33 +29,33 @@ def content_digest(folder: Path, names: Collection[str], check: Callable[[Path],
         UserError: a file is missing or cannot be read, or what `check` raises.
 
     """
-    store = files.cache_root() / "facts" / f"files-{digest(str(folder.resolve()), 32)}.json"
-    known = _known(store)
+    cache = files.cache_root() / "facts" / f"files-{digest(str(folder.resolve()), 32)}.json"
+    cached = _read_cache(cache)
     index: dict[str, list[Any]] = {}
     fresh: list[str] = []
     for name in sorted(names):
         stamp = _stamp(folder / name)
-        entry = known.get(name)
+        entry = cached.get(name)
         if isinstance(entry, list) and entry[:2] == stamp and len(entry) == 3:
             index[name] = entry
         else:
             index[name] = [*stamp, ""]
             fresh.append(name)
-    for name in _shown(fresh, f"reading files of {folder.name}"):
+    for name in _with_progress(fresh, f"reading files of {folder.name}"):
         check(folder / name)
         index[name][2] = _hash(folder / name)
     if fresh:
         with suppress(UserError):  # a cache that cannot be written costs time, not the answer
-            files.write_json(store, {"folder": str(folder), "files": {**known, **index}})
+            files.write_json(cache, {"folder": str(folder), "files": {**cached, **index}})
     return digest({name: entry[2] for name, entry in index.items()}, 32)
 
 
-def _known(store: Path) -> Mapping[str, Any]:
+def _read_cache(cache: Path) -> Mapping[str, Any]:
     try:
-        found = files.read_json(store)["files"]
+        stored = files.read_json(cache)["files"]
     except (OSError, UserError, KeyError, TypeError):
-        return {}  # not known yet, or damaged: learnt anew
-    return found if isinstance(found, dict) else {}
+        return {}  # missing or damaged: computed again
+    return stored if isinstance(stored, dict) else {}
 
 
 def _stamp(path: Path) -> list[int]:
@@ -75,9 +74,9 @@ def _hash(path: Path) -> str:
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None
 
 
-def _shown(names: Sequence[str], what: str) -> Sequence[str]:
-    """Show progress over many files, on the error stream: what a command prints stays clean."""
-    if len(names) < MANY:
+def _with_progress(names: Sequence[str], what: str) -> Sequence[str]:
+    """Show progress over many files, on stderr, which keeps a command's output clean."""
+    if len(names) < SHOW_PROGRESS_FROM:
         return names
     from rich.console import Console
     from rich.progress import track

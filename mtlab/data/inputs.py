@@ -1,6 +1,6 @@
-"""Where a modality's inputs come from: the expert cache, or raw data that a tower is still to read.
+"""Sources of a modality's inputs: the expert cache, or raw data for a tower that runs in every step.
 
-Shapes: B texts or images, S side of what a vision tower takes.
+Shapes: B texts or images, S side of a vision tower's input.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class InputSource(Protocol):
 
 @dataclass(frozen=True)
 class RawTexts:
-    """Texts made ready for a tower that runs in every step."""
+    """Texts, tokenised for a tower that runs in every step."""
 
     tower: Tower[str]
 
@@ -39,29 +39,28 @@ class RawTexts:
 
 @dataclass(frozen=True)
 class RawImages:
-    """Images made ready for a tower that runs in every step."""
+    """Images, preprocessed for a tower that runs in every step."""
 
     tower: Tower[Any]
     dataset: Dataset
 
     def fetch(self, keys: Sequence[str]) -> tuple[Tensor, ...]:
-        """Read the images and turn them into pixels as the tower wants them."""
+        """Read and preprocess the images."""
         return self.tower.prepare([self.dataset.image(key) for key in keys])
 
 
 @dataclass(frozen=True)
 class AugmentedImages:
-    """Training images, changed at random before a tower reads them."""
+    """Training images with random augmentation."""
 
     transform: ImageTransform
     dataset: Dataset
 
     def fetch(self, keys: Sequence[str], seeds: Sequence[int]) -> tuple[Tensor, ...]:
-        """Read the images and change each by a seed of its own: [B, 3, S, S]."""
-        made = [self._made(key, seed) for key, seed in zip(keys, seeds, strict=True)]
-        return (torch.stack(made),)
+        """Read the images and augment each with a seed of its own: [B, 3, S, S]."""
+        return (torch.stack([self._augment(key, seed) for key, seed in zip(keys, seeds, strict=True)]),)
 
-    def _made(self, key: str, seed: int) -> Tensor:
+    def _augment(self, key: str, seed: int) -> Tensor:
         image = torch.tensor(self.dataset.image(key)).permute(2, 0, 1)  # copies: the image may be read-only
         return self.transform(image, torch.Generator().manual_seed(seed))
 
@@ -72,7 +71,7 @@ def to_device(inputs: TowerInputs, device: torch.device) -> TowerInputs:
 
 
 def map_tensors(inputs: TowerInputs, change: Callable[[Tensor], Tensor]) -> TowerInputs:
-    """Change every tensor."""
+    """Apply a function to every tensor."""
     if isinstance(inputs, Features):
         return Features(tuple(map(change, inputs.levels)), None if inputs.mask is None else change(inputs.mask))
     return tuple(map(change, inputs))

@@ -1,4 +1,4 @@
-"""Texts that are longer than the text tower takes: they are cut, counted and told."""
+"""Counting the texts that the text tower truncates."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
 from mtlab.towers.loading.disk_cache import cached
 
-BATCH = 4096  #: texts that are measured at once
+BATCH = 4096  #: texts tokenised at once
 
 
 def count_truncated_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
-    """Count the texts of each split that the text tower of a resolved configuration cuts: split → texts, if any.
+    """Count the texts of each split that the text tower of a resolved configuration truncates: split → texts, if any.
 
-    Counted once for a tower and a data set: measuring texts takes about half a minute for a million.
+    The result is cached for a tower and a data set: a million texts take about half a minute.
     """
     entry, options = lookup_options(DATASETS, config["data"], "data")
     key = {"text": config["text"], "weights": tower_digest("text", config["text"])}
     key |= {"data": config["data"], "version": entry.version, "digest": entry.cls.digest(options)}
-    return dict(cached("cut-texts", key, lambda: _counted(config, dataset)))
+    return dict(cached("cut-texts", key, lambda: _count(config, dataset)))
 
 
 def describe_truncation(config: Mapping[str, Any], cut: Mapping[Split, int], sizes: Mapping[Split, int]) -> str | None:
-    """Say how many texts are cut; None where none is."""
+    """Describe how many texts are truncated; None if none is."""
     if not cut:
         return None
     counts = ", ".join(f"{count:,} of {sizes[split]:,} {split} texts" for split, count in cut.items())
     return f"longer than {tower_shape('text', config['text']).tokens} tokens, and cut: {counts}"
 
 
-def _counted(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
+def _count(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
     with torch.device("meta"):  # the tokeniser alone is needed
         tower = build_tower("text", config["text"], weights=False)
-    found: dict[Split, int] = {}
+    counts: dict[Split, int] = {}
     for split in SPLITS:
         texts = iter(dataset.texts(split))
         count = 0
         while batch := list(islice(texts, BATCH)):
             count += tower.count_truncated(batch)
         if count:
-            found[split] = count
-    return found
+            counts[split] = count
+    return counts

@@ -57,5 +57,5 @@ def test_less_is_kept_and_the_id_stays(bert: dict[str, Any]) -> None:
 
 
 def test_a_trained_tower_that_cannot_is_told() -> None:
-    with pytest.raises(UserError, match=r"^train\.checkpoint_activations: TinyText keeps its activations"):
+    with pytest.raises(UserError, match=r"^train\.checkpoint_activations: TinyText has no gradient checkpointing"):
         run(anew=True, text={"trainable": True}, cache={"enabled": False})

@@ -1,4 +1,4 @@
-"""Annotation files read piece by piece: JSON lists, JSON lines, and fields that are there and of the right kind."""
+"""Streaming annotation files (JSON lists, JSON lines, text), and reading fields of a required type."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import ijson
 from mtlab.data.converters.base import BadRowError
 from mtlab.errors import UserError
 
-LONGEST_LINE = 2**24  #: bytes; a longer one is no line of annotations, and would fill the memory
+LONGEST_LINE = 2**24  #: bytes; a longer line is no annotation, and could fill the memory
 
 
-def items(path: Path, *inside: str) -> Iterator[tuple[str, Any]]:
-    """Give the elements of a list in a JSON file one by one, each with its place: `FILE: annotations[17]`.
+def stream_list(path: Path, *inside: str) -> Iterator[tuple[str, Any]]:
+    """Yield the elements of a list in a JSON file, each with its place: `FILE: annotations[17]`.
 
     Args:
         path: the file.
@@ -27,21 +27,21 @@ def items(path: Path, *inside: str) -> Iterator[tuple[str, Any]]:
 
     """
     wanted, number = ".".join(inside), -1
-    with _read(path) as stream:
+    with _open(path) as stream:
         try:
             for number, item in enumerate(ijson.items(stream, ".".join((*inside, "item")), use_float=True)):
                 yield f"{path.name}: {wanted}[{number}]", item
         except (ijson.JSONError, ValueError) as error:
-            told = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"is not whole JSON ({told[:120]}): damaged, or cut off?", file=path) from None
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"is not whole JSON ({reason[:120]}): damaged, or cut off?", file=path) from None
     if number < 0:
         missing = f"has no list {wanted!r} with anything in it" if wanted else "is no list with anything in it"
-        raise UserError(f"{missing}{_instead(path)}", file=path)
+        raise UserError(f"{missing}{_top_keys(path)}", file=path)
 
 
-def head(path: Path, key: str) -> Any:
-    """Return a plain value at the top of a JSON file, if it stands before all lists; else None."""
-    with _read(path) as stream:
+def read_top_value(path: Path, key: str) -> Any:
+    """Return a plain value at the top level of a JSON file, if it comes before all lists; else None."""
+    with _open(path) as stream:
         try:
             for prefix, event, value in ijson.parse(stream, use_float=True):
                 if event == "start_array":
@@ -49,21 +49,21 @@ def head(path: Path, key: str) -> Any:
                 if prefix == key and event in ("string", "number", "boolean"):
                     return value
         except (ijson.JSONError, ValueError):
-            return None  # told by whoever reads the whole
+            return None  # reading the whole file raises the error
     return None
 
 
-def lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """Give what stands on each line of a file of JSON lines, with its place: `FILE:LINE`. Blank lines are passed over.
+def stream_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield each value of a file of JSON lines with its place, `FILE:LINE`. Blank lines are skipped.
 
-    A line that is no JSON is given as it stands: whoever looks for a key in it says that it is no object.
+    A line that is no JSON is yielded as text: looking for a key in it raises the error.
 
     Raises:
         UserError: the file is empty, or no text.
 
     """
     empty = True
-    for number, raw in text_lines(path):
+    for number, raw in stream_text_lines(path):
         if not raw.strip():
             continue
         empty = False
@@ -76,14 +76,14 @@ def lines(path: Path) -> Iterator[tuple[str, Any]]:
         raise UserError("is empty (expected a JSON object on each line)", file=path)
 
 
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Give the lines of a text file with their numbers from 1, without line ends.
+def stream_text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text file with their numbers from 1, without line ends.
 
     Raises:
         UserError: it is not UTF-8, or has no lines.
 
     """
-    with _read(path) as stream:
+    with _open(path) as stream:
         number = 0
         while raw := stream.readline(LONGEST_LINE):
             number += 1
@@ -96,16 +96,16 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, text.rstrip("\r\n")
 
 
-def text(row: Any, key: str) -> str:
-    """Return a text of a row, without blanks around it.
+def text_field(row: Any, key: str) -> str:
+    """Return a text field of a row, stripped.
 
     Raises:
-        BadRowError: it is missing, empty, no text, or cannot be written as UTF-8.
+        BadRowError: it is missing, empty, no text, or not encodable as UTF-8.
 
     """
-    value = present(row, key)
+    value = field(row, key)
     if not isinstance(value, str):
-        raise BadRowError(f"{key}: expected text, found {_shown(value)}")
+        raise BadRowError(f"{key}: expected text, found {_shorten(value)}")
     value = value.strip()
     if not value:
         raise BadRowError(f"{key}: is empty")
@@ -116,58 +116,58 @@ def text(row: Any, key: str) -> str:
     return value
 
 
-def number(row: Any, key: str) -> int:
-    """Return a whole number of a row, also one written as text.
+def number_field(row: Any, key: str) -> int:
+    """Return an integer field of a row, also if it is written as text.
 
     Raises:
         BadRowError: it is missing or no whole number.
 
     """
-    value = present(row, key)
+    value = field(row, key)
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
-        raise BadRowError(f"{key}: expected a whole number, found {_shown(value)}")
+        raise BadRowError(f"{key}: expected a whole number, found {_shorten(value)}")
     return value
 
 
-def listed(row: Any, key: str) -> list[Any]:
-    """Return a list of a row.
+def list_field(row: Any, key: str) -> list[Any]:
+    """Return a list field of a row.
 
     Raises:
         BadRowError: it is missing or no list.
 
     """
-    value = present(row, key)
+    value = field(row, key)
     if not isinstance(value, list):
-        raise BadRowError(f"{key}: expected a list, found {_shown(value)}")
+        raise BadRowError(f"{key}: expected a list, found {_shorten(value)}")
     return value
 
 
-def present(row: Any, key: str) -> Any:
-    """Return what a row has under a key.
+def field(row: Any, key: str) -> Any:
+    """Return a field of a row.
 
     Raises:
         BadRowError: the row is no object, or lacks the key.
 
     """
     if not isinstance(row, dict):
-        raise BadRowError(f"expected an object with {key!r}, found {_shown(row)}")
+        raise BadRowError(f"expected an object with {key!r}, found {_shorten(row)}")
     if key not in row:
         has = ", ".join(map(repr, list(row)[:6])) or "nothing"
         raise BadRowError(f"lacks {key!r} (has {has})")
     return row[key]
 
 
-def _read(path: Path) -> Any:
+def _open(path: Path) -> Any:
     try:
         return path.open("rb")
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None
 
 
-def _instead(path: Path) -> str:
-    """Say what a JSON file has at its top."""
+def _top_keys(path: Path) -> str:
+    """Describe the top level of a JSON file."""
     keys: list[str] = []
     with path.open("rb") as stream:
         for prefix, event, value in ijson.parse(stream):
@@ -178,8 +178,8 @@ def _instead(path: Path) -> str:
     return f" (found: {', '.join(keys[:8])}); is it of another data set?" if keys else ""
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
-    told = json.dumps(value, default=str)
-    return told if len(told) <= 40 else told[:37] + "…"
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 40 else text[:37] + "…"

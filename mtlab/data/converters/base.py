@@ -1,4 +1,4 @@
-"""The interface of a converter: it reads annotation files piece by piece, and says what belongs to which image."""
+"""The interface of a converter, which streams annotation files and yields the texts of each image."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Some texts that go with an image, or with a pair. The same key may come again with more texts."""
+    """Texts of an image or a pair of images. The same key may come again with more texts."""
 
     part: str
     key: str  #: of the sample: letters, digits, _ and -
     images: tuple[str, ...]  #: files, relative to the root
-    texts: tuple[Mapping[str, Any], ...]  #: docs/data.md says what each kind has; without `id` they are numbered
-    place: str  #: where the annotation stands, for the list of what was left out
-    names: tuple[str, ...] = ()  #: what the source calls the images, if not by their files' names
+    texts: tuple[Mapping[str, Any], ...]  #: fields by kind: see docs/data.md; without `id` they are numbered
+    place: str  #: file and line of the annotation, for the log of rejected rows
+    names: tuple[str, ...] = ()  #: the images' names in the source, if not their files' names
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row of an annotation file that cannot be used."""
+    """A row of an annotation file that cannot be converted."""
 
     part: str
     place: str
     reason: str
-    missing: bool = False  #: its image is not there, and in this source that is to be expected
+    missing: bool = False  #: its image is missing, as some are expected to be in this source
     texts: int = 1
 
 
 class BadRowError(Exception):
-    """A row lacks something or has it wrong; whoever reads rows makes a `RejectedRow` of it."""
+    """A field of a row is missing or wrong; the caller makes a `RejectedRow` of it."""
 
 
 class Converter:
-    """A converter. A subclass registers a name and says what it reads and what it makes of it.
+    """A converter. A subclass registers a name.
 
     Args:
         root: the folder of the raw files.
         config: the checked options.
-        parts: those that are wanted; none: all.
+        parts: to convert; none: all.
 
     """
 
     Config: ClassVar[type[Any]] = NoOptions
     kind: ClassVar[Kind]
-    all_parts: ClassVar[tuple[str, ...]]  #: the source's own splits, in its own words
-    layout: ClassVar[str]  #: the files below the root, for `--help` and errors
-    disjoint: ClassVar[bool] = True  #: an image in two parts means that files were mixed up
+    all_parts: ClassVar[tuple[str, ...]]  #: the source's splits, by their own names
+    layout: ClassVar[str]  #: files below the root, for `--help` and errors
+    disjoint: ClassVar[bool] = True  #: an image in two parts is an error: files were swapped
     losses_expected: ClassVar[bool] = (
-        False  #: images are behind links, of which some are dead: missing ones are no fault
+        False  #: images were downloaded from links, some of them dead: missing ones are expected
     )
 
     def __init__(self, root: Path, config: Any, parts: Sequence[str] = ()) -> None:
@@ -67,25 +67,25 @@ class Converter:
         self.parts = tuple(part for part in self.all_parts if part in parts) if parts else self.all_parts
 
     def kind_of(self) -> Kind:
-        """Tell the kind of samples; an option may choose it."""
+        """Return the kind of samples; an option may choose it."""
         return self.kind
 
     def sources(self) -> Sequence[str]:
-        """Name the annotation files, relative to the root: all must be there, and are hashed."""
+        """Return the annotation files, relative to the root; all must exist, and are hashed."""
         raise NotImplementedError
 
     def prepare(self, scratch: ScratchDatabase) -> None:
-        """Read what must be known before the first row, such as a vocabulary."""
+        """Read what is needed before the first row, such as a vocabulary."""
 
     def answers(self) -> Sequence[str] | None:
-        """Return the answers that labels stand for, once prepared; None: the kind says it, or there are none."""
+        """Return the answers that labels index, once prepared; None: the kind has fixed labels or none."""
         return None
 
     def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:
         """Read the annotation files from start to end, in constant memory.
 
         Raises:
-            UserError: a file is not what it should be.
+            UserError: a file is damaged or of another data set.
 
         """
         raise NotImplementedError
@@ -94,7 +94,7 @@ class Converter:
         """Return the path of a file below the root.
 
         Raises:
-            UserError: it is not there; the error names the layout.
+            UserError: it does not exist; the error names the layout.
 
         """
         path = self.root / name

@@ -1,11 +1,11 @@
-"""Conceptual Captions (CC3M): pictures behind links, of which some are dead."""
+"""Conceptual Captions (CC3M): images downloaded from links, some of them dead."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from mtlab.data.converters.annotation_files import text, text_lines
+from mtlab.data.converters.annotation_files import stream_text_lines, text_field
 from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
 from mtlab.data.converters.scratch_database import ScratchDatabase
 
@@ -14,7 +14,7 @@ CAPTIONS = {"train": "utils/Train_GCC-training.tsv", "val": "utils/Validation_GC
 
 @register_converter("cc3m")
 class Cc3mConverter(Converter):
-    """Conceptual Captions. Parts train, val. Rows whose picture was not downloaded are counted as missing, not as bad.
+    """Conceptual Captions. Parts train, val. Rows whose image was not downloaded count as missing, not as bad.
 
     An image is named by the row of its caption, from 0: train_image/17.jpg.
     """
@@ -28,19 +28,19 @@ class Cc3mConverter(Converter):
     losses_expected = True
 
     def sources(self) -> Sequence[str]:
-        """Name captions and lists of images."""
+        """Return captions and lists of images."""
         return [name for part in self.parts for name in (CAPTIONS[part], _images(part))]
 
     def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:
         """Match captions and images by the number of the row."""
         for part in self.parts:
-            captions = ((number - 1, line) for number, line in text_lines(self.root / CAPTIONS[part]))
-            images = _named(self.root / _images(part))
-            for row, line, image in scratch.matched(captions, images):
-                yield _found(part, row, line, image)
+            captions = ((number - 1, line) for number, line in stream_text_lines(self.root / CAPTIONS[part]))
+            images = _images_by_row(self.root / _images(part))
+            for row, line, image in scratch.match(captions, images):
+                yield _annotation(part, row, line, image)
 
 
-def _found(part: str, row: int | str, line: str | None, image: str | None) -> Annotation | RejectedRow:
+def _annotation(part: str, row: int | str, line: str | None, image: str | None) -> Annotation | RejectedRow:
     place = f"{Path(CAPTIONS[part]).name}: row {row}"
     try:
         if line is None:
@@ -49,17 +49,21 @@ def _found(part: str, row: int | str, line: str | None, image: str | None) -> An
         if not tab or "://" not in link:
             raise BadRowError("is not CAPTION, tab, LINK")
         if image is None:
-            return RejectedRow(part, place, "no picture was downloaded", missing=True)
+            return RejectedRow(part, place, "no image was downloaded", missing=True)
         return Annotation(
-            part, f"{part}_{row}", (f"{part}_image/{image}",), ({"text": text({"caption": caption}, "caption")},), place
+            part,
+            f"{part}_{row}",
+            (f"{part}_image/{image}",),
+            ({"text": text_field({"caption": caption}, "caption")},),
+            place,
         )
     except BadRowError as error:
         return RejectedRow(part, place, str(error))
 
 
-def _named(path: Path) -> Iterator[tuple[int | str, str]]:
-    """Give the images that were downloaded, by the row that their names tell."""
-    for _, line in text_lines(path):
+def _images_by_row(path: Path) -> Iterator[tuple[int | str, str]]:
+    """Yield the downloaded images by the row number in their names."""
+    for _, line in stream_text_lines(path):
         name = PurePosixPath(line.strip()).name
         row = name.partition(".")[0]
         yield (int(row) if row.isascii() and row.isdecimal() else name), name

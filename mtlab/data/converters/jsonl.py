@@ -13,21 +13,21 @@ from typing import Any
 
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Split
-from mtlab.data.converters.annotation_files import lines, listed, text
+from mtlab.data.converters.annotation_files import list_field, stream_json_lines, text_field
 from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
 from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.data.datasets.questions_file import drawn_split, inner_path, jsonl_files
 from mtlab.data.shards.index import CLASSES, IMAGES_PER_SAMPLE, KINDS, Kind
 from mtlab.errors import UserError, nearest
 
-SAID: Mapping[Kind, str] = {  #: under which key each kind has its text
+TEXT_KEY: Mapping[Kind, str] = {  #: key of the text of each kind
     "questions": "question",
     "entailment": "hypothesis",
     "pairs": "statement",
     "captions": "caption",
 }
 OPTIONAL = ("id", "family", "split", "premise")
-OWN: Mapping[Kind, tuple[str, ...]] = {
+KEYS: Mapping[Kind, tuple[str, ...]] = {
     "questions": ("question", "image", "answer"),
     "entailment": ("hypothesis", "image", "label"),
     "pairs": ("statement", "images", "label"),
@@ -65,14 +65,14 @@ class JsonlConverter(Converter):
         self._labels: dict[str, int] = {}
 
     def kind_of(self) -> Kind:
-        """Return the kind that was asked for."""
+        """Return the kind in the options."""
         return next(kind for kind in KINDS if kind == self.config.kind)
 
     def sources(self) -> Sequence[str]:
-        """Name the files of lines."""
+        """Return the files of lines."""
         return [path.name for path in jsonl_files(self.root)]
 
-    def prepare(self, scratch: ScratchDatabase) -> None:  # noqa: ARG002 - the counts of a vocabulary fit into memory
+    def prepare(self, scratch: ScratchDatabase) -> None:  # noqa: ARG002 - the counts fit into memory
         """Count the answers of the training questions."""
         if self.kind_of() != "questions":
             return
@@ -101,21 +101,23 @@ class JsonlConverter(Converter):
         """Return the answers of the training questions, the commonest first."""
         return tuple(self._labels) if self.kind_of() == "questions" else None
 
-    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - nothing is to be joined
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - no join is needed
         """Read the lines one by one."""
         for line in self._lines():
             if isinstance(line, RejectedRow):
                 yield line
                 continue
             files = tuple(str(PurePosixPath(self.config.images, image)) for image in line.images)
-            yield Annotation(line.part, _key(line.images), files, tuple(self._texts(line.row)), line.place, line.images)
+            yield Annotation(
+                line.part, _sample_key(line.images), files, tuple(self._texts(line.row)), line.place, line.images
+            )
 
     def _texts(self, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         kind = self.kind_of()
-        said = row[SAID[kind]]
+        texts = row[TEXT_KEY[kind]]
         kept = {key: row[key] for key in ("id", "family", "premise") if key in row}
-        for at, each in enumerate(said if isinstance(said, list) else [said]):
-            if "id" in row and isinstance(said, list):
+        for at, each in enumerate(texts if isinstance(texts, list) else [texts]):
+            if "id" in row and isinstance(texts, list):
                 kept["id"] = f"{row['id']}#{at}"
             if kind == "questions":
                 label = self._labels.get(row["answer"])
@@ -127,12 +129,12 @@ class JsonlConverter(Converter):
                 yield {**kept, "text": each}
 
     def _lines(self) -> Iterator[_Line | RejectedRow]:
-        first: dict[bool, str] = {}  # does a line name its split? → the first one that does, and that does not
+        first: dict[bool, str] = {}  # whether a line names its split → the first such line
         for path, of_file in jsonl_files(self.root).items():
-            for place, row in lines(path):
+            for place, row in stream_json_lines(path):
                 try:
-                    checked = _checked(row, self.kind_of())
-                    images = _images(checked)
+                    checked = _check_row(row, self.kind_of())
+                    images = _image_paths(checked)
                 except BadRowError as error:
                     yield RejectedRow(of_file or "train", place, str(error))
                     continue
@@ -158,59 +160,61 @@ class _Line:
     row: Mapping[str, Any]
 
 
-def _checked(row: Any, kind: Kind) -> dict[str, Any]:
-    """Read a line's keys, each of its own kind."""
-    known = (*OWN[kind], *OPTIONAL)
-    required = OWN[kind][0]
-    found: dict[str, Any] = {required: _said(row, required)}
+def _check_row(row: Any, kind: Kind) -> dict[str, Any]:
+    """Check and convert the fields of a line."""
+    known = (*KEYS[kind], *OPTIONAL)
+    required = KEYS[kind][0]
+    fields: dict[str, Any] = {required: _read_text(row, required)}
     for key in row:
         if key not in known:
             raise BadRowError(f"unknown key {key!r}; {nearest(key, known)}")
-    found |= {key: text(row, key) for key in ("image", "answer", "premise", "family") if key in known and key in row}
-    for key in OWN[kind]:
+    fields |= {
+        key: text_field(row, key) for key in ("image", "answer", "premise", "family") if key in known and key in row
+    }
+    for key in KEYS[kind]:
         if key not in row:
-            text(row, key)
+            text_field(row, key)
     if "id" in row:
-        found["id"] = str(row["id"]) if isinstance(row["id"], int) else text(row, "id")
+        fields["id"] = str(row["id"]) if isinstance(row["id"], int) else text_field(row, "id")
     if "images" in row:
-        found["images"] = [text({"images": name}, "images") for name in listed(row, "images")]
-        if len(found["images"]) != IMAGES_PER_SAMPLE[kind]:
-            raise BadRowError(f"images: expected {IMAGES_PER_SAMPLE[kind]}, found {len(found['images'])}")
+        fields["images"] = [text_field({"images": name}, "images") for name in list_field(row, "images")]
+        if len(fields["images"]) != IMAGES_PER_SAMPLE[kind]:
+            raise BadRowError(f"images: expected {IMAGES_PER_SAMPLE[kind]}, found {len(fields['images'])}")
     if "label" in row:
-        found["label"] = _label(row["label"], kind)
+        fields["label"] = _read_label(row["label"], kind)
     if row.get("split") is not None:
         if row["split"] not in SPLITS:
             raise BadRowError(f"split: {row['split']!r} is none of {', '.join(SPLITS)}")
-        found["split"] = row["split"]
-    if "/" in found.get("family", ""):
-        raise BadRowError(f"family: {found['family']!r} has a /, which separates the parts of a metric's name")
-    return found
+        fields["split"] = row["split"]
+    if "/" in fields.get("family", ""):
+        raise BadRowError(f"family: {fields['family']!r} has a /, which separates the parts of a metric's name")
+    return fields
 
 
-def _said(row: Any, key: str) -> Any:
-    """Return the text; of captions there may be several."""
+def _read_text(row: Any, key: str) -> Any:
+    """Return the text, or the list of captions."""
     if key == "caption" and isinstance(row, dict) and isinstance(row.get(key), list):
         if not row[key]:
             raise BadRowError("caption: is empty")
-        return [text({key: each}, key) for each in row[key]]
-    return text(row, key)
+        return [text_field({key: each}, key) for each in row[key]]
+    return text_field(row, key)
 
 
-def _label(value: Any, kind: Kind) -> str:
+def _read_label(value: Any, kind: Kind) -> str:
     label = json.dumps(value).capitalize() if isinstance(value, bool) else value
     if label not in CLASSES[kind]:
         raise BadRowError(f"label: {value!r} is none of {', '.join(CLASSES[kind])}")
     return str(label)
 
 
-def _images(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _image_paths(row: Mapping[str, Any]) -> tuple[str, ...]:
     try:
         return tuple(inner_path(image) for image in row.get("images", [row.get("image")]))
     except ValueError as error:
         raise BadRowError(f"image: {error}") from None
 
 
-def _key(images: Sequence[str]) -> str:
-    """Name a sample by its image, readable and yet unlike any other's."""
+def _sample_key(images: Sequence[str]) -> str:
+    """Make a readable and unique key from a sample's images."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", images[0].rpartition(".")[0])[-48:].strip("-")
     return f"{name}-{blake2b('|'.join(images).encode(), digest_size=6).hexdigest()}"

@@ -1,11 +1,11 @@
-"""NLVR²: is a sentence true of two pictures?"""
+"""NLVR²: is a sentence true of two images?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mtlab.data.converters.annotation_files import lines, number, present, text
+from mtlab.data.converters.annotation_files import field, number_field, stream_json_lines, text_field
 from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
 from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.data.shards.index import CLASSES
@@ -25,9 +25,9 @@ class Nlvr2Converter(Converter):
     )
 
     def sources(self) -> Sequence[str]:
-        """Name the files of sentences; those of subsets if they are there."""
-        found = [name for part in self.parts for name in _subsets(part).values() if (self.root / name).is_file()]
-        return [_file(part) for part in self.parts] + found
+        """Return the files of sentences; those of subsets if they are there."""
+        subsets = [name for part in self.parts for name in _subsets(part).values() if (self.root / name).is_file()]
+        return [_file(part) for part in self.parts] + subsets
 
     def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:
         """Match the sentences with those of the subsets."""
@@ -36,7 +36,7 @@ class Nlvr2Converter(Converter):
             in_sets = (
                 (row["identifier"], name)
                 for name, file in sets.items()
-                for _, row in lines(self.root / file)
+                for _, row in stream_json_lines(self.root / file)
                 if isinstance(row.get("identifier"), str)
             )
             yield from self._part(part, scratch, in_sets)
@@ -46,31 +46,31 @@ class Nlvr2Converter(Converter):
     ) -> Iterator[Annotation | RejectedRow]:
         table = scratch.store("id, name", in_sets)
         scratch.execute(f"create index {table}_id on {table} (id)")
-        for place, row in lines(self.root / _file(part)):
+        for place, row in stream_json_lines(self.root / _file(part)):
             try:
-                identifier = text(row, "identifier")
-                found = scratch.execute(f"select name from {table} where id = ? order by name", (identifier,))
-                yield _found(part, place, row, [name for (name,) in found])
+                identifier = text_field(row, "identifier")
+                names = scratch.execute(f"select name from {table} where id = ? order by name", (identifier,))
+                yield _annotation(part, place, row, [name for (name,) in names])
             except BadRowError as error:
                 yield RejectedRow(part, place, str(error))
 
 
-def _found(part: str, place: str, row: Mapping[str, Any], sets: list[str]) -> Annotation:
-    identifier, label = text(row, "identifier"), str(present(row, "label"))
+def _annotation(part: str, place: str, row: Mapping[str, Any], sets: list[str]) -> Annotation:
+    identifier, label = text_field(row, "identifier"), str(field(row, "label"))
     pair, _, sentence = identifier.rpartition("-")
     if not pair.startswith(f"{part}-") or not sentence:
         raise BadRowError(f"identifier: {identifier!r} is not {part}-SET-PAIR-SENTENCE")
     if label not in CLASSES["pairs"]:
         raise BadRowError(f"label: {label!r} is neither True nor False")
-    folder = f"images/train/{number(row, 'directory')}" if part == "train" else part
-    asked: dict[str, Any] = {
+    folder = f"images/train/{number_field(row, 'directory')}" if part == "train" else part
+    fields: dict[str, Any] = {
         "id": identifier,
-        "text": text(row, "sentence"),
+        "text": text_field(row, "sentence"),
         "label": CLASSES["pairs"].index(label),
     }
     if sets:
-        asked |= {"sets": sets, "family": "+".join(sets)}
-    return Annotation(part, pair, tuple(f"{folder}/{pair}-img{at}.png" for at in range(2)), (asked,), place)
+        fields |= {"sets": sets, "family": "+".join(sets)}
+    return Annotation(part, pair, tuple(f"{folder}/{pair}-img{at}.png" for at in range(2)), (fields,), place)
 
 
 def _file(part: str) -> str:

@@ -1,4 +1,4 @@
-"""Joining annotation files of any size: on disk, not in memory."""
+"""A temporary database, which joins annotation files of any size on disk."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CHUNK = 10_000  #: rows in one statement
 
 
 class ScratchDatabase:
-    """A database on disk that is thrown away after the conversion.
+    """A database on disk for the time of a conversion.
 
     Args:
-        path: where it is made; what is there is overwritten.
+        path: of the file, which is overwritten.
 
     """
 
@@ -46,10 +46,10 @@ class ScratchDatabase:
         self._tables += 1
         name = f"t{self._tables}"
         self.execute(f"create table {name} ({columns})")
-        given = iter(rows)
-        while chunk := list(islice(given, CHUNK)):
+        remaining = iter(rows)
+        while chunk := list(islice(remaining, CHUNK)):
             marks = ",".join("?" * len(chunk[0]))
-            with _told(self.path):
+            with _explain_full_disk(self.path):
                 self.database.execute("begin")
                 self.database.executemany(f"insert into {name} values ({marks})", chunk)
                 self.database.execute("commit")
@@ -57,15 +57,15 @@ class ScratchDatabase:
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         """Run one statement."""
-        with _told(self.path):
+        with _explain_full_disk(self.path):
             return self.database.execute(statement, values)
 
-    def matched(
+    def match(
         self, left: Iterable[tuple[Any, Any]], right: Iterable[tuple[Any, Any]]
     ) -> Iterator[tuple[Any, Any | None, Any | None]]:
-        """Match two lists of (id, data) by id: all of `left` in their order, then what of `right` is left over.
+        """Join two lists of (id, data) by id: all of `left` in their order, then the unmatched rest of `right`.
 
-        Of several in `right` with one id the first is matched; the others are left over. Data are what JSON can hold.
+        Of several in `right` with one id, the first is matched and the others belong to the rest. Data are JSON.
         """
         first = self.store("id, data text", ((key, json.dumps(data)) for key, data in left))
         second = self.store("id, data text", ((key, json.dumps(data)) for key, data in right))
@@ -77,23 +77,23 @@ class ScratchDatabase:
         )
         for key, data, other in matches:
             yield key, json.loads(data), None if other is None else json.loads(other)
-        left_over = self.execute(
+        rest = self.execute(
             f"select r.id, r.data from {second} r where not exists (select 1 from {first} l where l.id = r.id) "
             f"or exists (select 1 from {second} s where s.id = r.id and s.rowid < r.rowid) order by r.rowid"
         )
-        for key, data in left_over:
+        for key, data in rest:
             yield key, None, json.loads(data)
         self.execute(f"drop table {first}")
         self.execute(f"drop table {second}")
 
     def close(self) -> None:
-        """Close the database; its file stays."""
+        """Close the database without deleting its file."""
         self.database.close()
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Wrap writing, so that a full disk is told in one line."""
+def _explain_full_disk(path: Path) -> Iterator[None]:
+    """Turn SQLite's error for a full disk into an `OSError`, which becomes a `UserError`."""
     with files.explain_disk_errors(path):
         try:
             yield

@@ -1,10 +1,10 @@
-"""SNLI-VE: does a picture of Flickr30K entail a sentence?"""
+"""SNLI-VE: does an image of Flickr30K entail a sentence?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mtlab.data.converters.annotation_files import lines, text
+from mtlab.data.converters.annotation_files import stream_json_lines, text_field
 from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
 from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.data.shards.index import CLASSES
@@ -20,26 +20,26 @@ class SnliVeConverter(Converter):
     layout = "snli_ve/snli_ve_{train,dev,test}.jsonl, flickr30k-images/"
 
     def sources(self) -> Sequence[str]:
-        """Name the three files of sentences."""
+        """Return the three files of sentences."""
         return [_file(part) for part in self.parts]
 
-    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - nothing is to be joined
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - no join is needed
         """Read the sentences line by line."""
         labels = {name: at for at, name in enumerate(CLASSES["entailment"])}
         for part in self.parts:
-            for place, row in lines(self.root / _file(part)):
+            for place, row in stream_json_lines(self.root / _file(part)):
                 try:
-                    label = text(row, "gold_label")
+                    label = text_field(row, "gold_label")
                     if label not in labels:
                         raise BadRowError(f"gold_label: {label!r} is no label; {nearest(label, labels)}")
-                    image = text(row, "Flickr30K_ID").removesuffix(".jpg")
-                    asked = {
-                        "id": text(row, "pairID"),
-                        "text": text(row, "sentence2"),
+                    image = text_field(row, "Flickr30K_ID").removesuffix(".jpg")
+                    fields = {
+                        "id": text_field(row, "pairID"),
+                        "text": text_field(row, "sentence2"),
                         "label": labels[label],
-                        "premise": text(row, "sentence1"),
+                        "premise": text_field(row, "sentence1"),
                     }
-                    yield Annotation(part, image, (f"flickr30k-images/{image}.jpg",), (asked,), place)
+                    yield Annotation(part, image, (f"flickr30k-images/{image}.jpg",), (fields,), place)
                 except BadRowError as error:
                     yield RejectedRow(part, place, str(error))
 

@@ -1,11 +1,11 @@
-"""Visual Genome: phrases that describe regions of a picture."""
+"""Visual Genome: phrases that describe regions of an image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mtlab.data.converters.annotation_files import items, listed, number, text
+from mtlab.data.converters.annotation_files import list_field, number_field, stream_list, text_field
 from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
 from mtlab.data.converters.scratch_database import ScratchDatabase
 
@@ -22,15 +22,17 @@ class VisualGenomeConverter(Converter):
     layout = f"{FILE}, images/VG_100K/, images/VG_100K_2/"
 
     def sources(self) -> Sequence[str]:
-        """Name the file."""
+        """Return the file."""
         return [FILE]
 
-    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - nothing is to be joined
-        """Read the pictures one by one, and of each the phrases."""
-        for place, row in items(self.root / FILE):
+    def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - no join is needed
+        """Read the images one by one, and of each the phrases."""
+        for place, row in stream_list(self.root / FILE):
             try:
-                regions = listed(row, "regions")
-                image = number(row, "id") if "id" in row else number(regions[0] if regions else {}, "image_id")
+                regions = list_field(row, "regions")
+                image = (
+                    number_field(row, "id") if "id" in row else number_field(regions[0] if regions else {}, "image_id")
+                )
             except BadRowError as error:
                 yield RejectedRow("train", place, str(error))
                 continue
@@ -49,6 +51,9 @@ class VisualGenomeConverter(Converter):
 
 
 def _phrase(image: int, region: Any) -> Mapping[str, Any]:
-    if number(region, "image_id") != image:
+    if number_field(region, "image_id") != image:
         raise BadRowError(f"image_id: {region['image_id']} among the regions of {image}")
-    return {"text": text(region, "phrase"), "box": [number(region, key) for key in ("x", "y", "width", "height")]}
+    return {
+        "text": text_field(region, "phrase"),
+        "box": [number_field(region, key) for key in ("x", "y", "width", "height")],
+    }

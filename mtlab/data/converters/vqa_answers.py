@@ -1,7 +1,6 @@
-"""Answers of VQAv2: how they are normalised, which make the vocabulary, and how ten people's answers become scores.
+"""Answers of VQAv2: normalisation, the vocabulary, and soft scores of ten annotators.
 
-The rules are those of the benchmark's evaluation, oddities included: scores can only be compared if every answer goes
-through the same ones.
+The rules are those of the benchmark's evaluation, including its oddities, so that scores are comparable.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _NUMBERS = {
     )
 } | {"none": "0"}
 _ARTICLES = frozenset({"a", "an", "the"})
-_CONTRACTIONS_SPELT_RIGHT = """
+_CORRECT_CONTRACTIONS = """
     ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd
     he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've
     needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've
@@ -29,46 +28,46 @@ _CONTRACTIONS_SPELT_RIGHT = """
     weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll
     why're why's won't would've wouldn't wouldn't've y'all y'all'd've y'all'll you'd you'd've you'll you're you've
 """
-_SCORES = (0.0, 0.3, 0.6, 0.9)  #: of an answer that 0, 1, 2 or 3 people gave; from four on it is 1
+_SCORES = (0.0, 0.3, 0.6, 0.9)  #: of an answer given by 0, 1, 2 or 3 annotators; from four on it is 1
 
 
-def _misspelt() -> dict[str, str]:
-    """Each contraction by what it is when just one of its apostrophes is left out."""
+def _contractions() -> dict[str, str]:
+    """Map each contraction without one of its apostrophes to the contraction."""
     table = {
         word[:at] + word[at + 1 :]: word
-        for word in _CONTRACTIONS_SPELT_RIGHT.split()
+        for word in _CORRECT_CONTRACTIONS.split()
         for at, letter in enumerate(word)
         if letter == "'"
     }
-    return table | {"somebody'd": "somebodyd"}  # a slip of the evaluation's own
+    return table | {"somebody'd": "somebodyd"}  # an error of the evaluation itself
 
 
-_CONTRACTIONS = _misspelt()
+_CONTRACTIONS = _contractions()
 
 
 def normalise(answer: str) -> str:
-    """Bring an answer to the form in which the evaluation compares it.
+    """Normalise an answer as the evaluation does.
 
     >>> normalise("The cat."), normalise("Two"), normalise("t-shirt"), normalise("1,000 dont")
     ('cat', '2', 't shirt', "1000 don't")
     """
     with_comma = _DIGITS_WITH_COMMA.search(answer) is not None
-    found = answer
+    normalised = answer
     for mark in _PUNCTUATION:
         beside_space = f"{mark} " in answer or f" {mark}" in answer
-        found = found.replace(mark, "" if beside_space or with_comma else " ")
-    found = _LONELY_PERIOD.sub("", found).lower()
-    words = [_NUMBERS.get(word, word) for word in found.split()]
+        normalised = normalised.replace(mark, "" if beside_space or with_comma else " ")
+    normalised = _LONELY_PERIOD.sub("", normalised).lower()
+    words = [_NUMBERS.get(word, word) for word in normalised.split()]
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES).replace(",", "")
 
 
-def vocabulary(answers: Iterable[str], min_count: int) -> tuple[str, ...]:
-    """Choose the answers that can be given: those that occur often, in the order in which they first do."""
+def choose_vocabulary(answers: Iterable[str], min_count: int) -> tuple[str, ...]:
+    """Return the answers that occur at least `min_count` times, in the order of their first occurrence."""
     counts = Counter(answers)
     return tuple(answer for answer, count in counts.items() if count >= min_count)
 
 
 def soft_scores(given: Sequence[str], labels: Mapping[str, int]) -> list[tuple[int, float]]:
-    """Score the answers of a question by how many people gave them; answers outside the vocabulary are dropped."""
+    """Score the answers of a question by their number of annotators, without those outside the vocabulary."""
     counts = Counter(answer for answer in given if answer in labels)
     return [(labels[answer], _SCORES[count] if count < len(_SCORES) else 1.0) for answer, count in counts.items()]

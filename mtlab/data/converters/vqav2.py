@@ -1,4 +1,4 @@
-"""VQAv2: questions about pictures of COCO, each answered by ten people."""
+"""VQAv2: questions about COCO images, each answered by ten annotators."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config.options import option
-from mtlab.data.converters.annotation_files import head, items, listed, number, present, text
+from mtlab.data.converters.annotation_files import (
+    field,
+    list_field,
+    number_field,
+    read_top_value,
+    stream_list,
+    text_field,
+)
 from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
 from mtlab.data.converters.scratch_database import ScratchDatabase
-from mtlab.data.converters.vqa_answers import normalise, soft_scores, vocabulary
+from mtlab.data.converters.vqa_answers import choose_vocabulary, normalise, soft_scores
 from mtlab.errors import UserError
 
 FOLDERS = {"train": "train2014", "val": "val2014", "test": "test2015", "test-dev": "test-dev2015"}
-JUDGED = ("train", "val")  #: parts of which the answers are known; the vocabulary comes from both
+ANNOTATED = ("train", "val")  #: parts with public answers, which both make the vocabulary
 
 
 @register_converter("vqav2")
 class VQAv2Converter(Converter):
     """VQAv2. Parts train, val, test; subsets train/answerable, val/answerable, test/test-dev.
 
-    No question is dropped: those with an answer of the vocabulary, on which the published code trains and validates,
+    All questions are kept. Those with an answer in the vocabulary, on which the published code trains and validates,
     are the subset `answerable`. Families: yes-no, number, other.
     """
 
@@ -32,7 +39,8 @@ class VQAv2Converter(Converter):
 
         min_count: int = option(9, "an answer given less often in train + val cannot be chosen", minimum=1)
         normalise: bool = option(
-            True, "normalise people's answers before counting them; false: count raw ones, as the first published files"
+            True,
+            "normalise annotators' answers before counting them; false: count raw ones, as the first published files",
         )
 
     config: Config
@@ -48,17 +56,19 @@ class VQAv2Converter(Converter):
         self._labels: dict[str, int] = {}
 
     def sources(self) -> Sequence[str]:
-        """Name the files of questions and of annotations."""
-        return [_questions(part) for part in self._asked()] + [_annotations(part) for part in JUDGED]
+        """Return the files of questions and of annotations."""
+        return [_questions(part) for part in self._question_files()] + [_annotations(part) for part in ANNOTATED]
 
-    def prepare(self, scratch: ScratchDatabase) -> None:  # noqa: ARG002 - the counts of a vocabulary fit into memory
+    def prepare(self, scratch: ScratchDatabase) -> None:  # noqa: ARG002 - the counts fit into memory
         """Choose the vocabulary, from train and val together."""
-        for part in self._asked():
-            for name in (_questions(part), *([_annotations(part)] if part in JUDGED else [])):
-                subset = head(self.require(name), "data_subtype")
+        for part in self._question_files():
+            for name in (_questions(part), *([_annotations(part)] if part in ANNOTATED else [])):
+                subset = read_top_value(self.require(name), "data_subtype")
                 if subset not in (None, FOLDERS[part]):
                     raise UserError(f"holds {subset}, not {FOLDERS[part]}: swapped?", file=self.root / name)
-        self._labels = {answer: at for at, answer in enumerate(vocabulary(self._right(), self.config.min_count))}
+        self._labels = {
+            answer: at for at, answer in enumerate(choose_vocabulary(self._majority_answers(), self.config.min_count))
+        }
         if not self._labels:
             raise UserError(f"{self.config.min_count} leaves no answer to choose from", key="min_count")
 
@@ -68,55 +78,57 @@ class VQAv2Converter(Converter):
 
     def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:
         """Match questions with their annotations, and those of test with those of test-dev."""
-        for part in (part for part in JUDGED if part in self.parts):
-            asked, told = (_by_question(self.root / name) for name in (_questions(part), _annotations(part)))
-            for question, row, annotation in scratch.matched(asked, told):
-                yield self._found(part, question, row, annotation)
+        for part in (part for part in ANNOTATED if part in self.parts):
+            questions, annotations = (
+                _rows_by_question(self.root / name) for name in (_questions(part), _annotations(part))
+            )
+            for question, row, annotation in scratch.match(questions, annotations):
+                yield self._annotation(part, question, row, annotation)
         if "test" in self.parts:
-            asked, again = (_by_question(self.root / _questions(part)) for part in ("test", "test-dev"))
-            for question, row, same in scratch.matched(asked, again):
-                yield self._tested(question, row, same)
+            questions, dev = (_rows_by_question(self.root / _questions(part)) for part in ("test", "test-dev"))
+            for question, row, same in scratch.match(questions, dev):
+                yield self._test_annotation(question, row, same)
 
-    def _asked(self) -> list[str]:
+    def _question_files(self) -> list[str]:
         return [
-            *(part for part in JUDGED if part in self.parts),
+            *(part for part in ANNOTATED if part in self.parts),
             *(("test", "test-dev") if "test" in self.parts else ()),
         ]
 
-    def _right(self) -> Iterator[str]:
-        for part in JUDGED:
-            for place, row in items(self.root / _annotations(part), "annotations"):
+    def _majority_answers(self) -> Iterator[str]:
+        for part in ANNOTATED:
+            for place, row in stream_list(self.root / _annotations(part), "annotations"):
                 try:
-                    answer = present(row, "multiple_choice_answer")
+                    answer = field(row, "multiple_choice_answer")
                 except BadRowError as error:
                     raise UserError(
                         f"{place.partition(': ')[2]} {error}", file=self.root / _annotations(part)
                     ) from None
                 yield normalise(str(answer))
 
-    def _found(self, part: str, question: Any, row: Any, annotation: Any) -> Annotation | RejectedRow:
+    def _annotation(self, part: str, question: Any, row: Any, annotation: Any) -> Annotation | RejectedRow:
         place = f"{Path(_questions(part) if row else _annotations(part)).name}: question {question}"
         try:
             if row is None:
                 raise BadRowError("is annotated twice, or not asked")
             if annotation is None:
                 raise BadRowError("is asked, but not annotated")
-            image = number(row, "image_id")
-            if number(annotation, "image_id") != image:
+            image = number_field(row, "image_id")
+            if number_field(annotation, "image_id") != image:
                 raise BadRowError(f"is asked about image {image}, but annotated for {annotation['image_id']}")
-            people = [str(present(answer, "answer")) for answer in listed(annotation, "answers")]
-            given = [normalise(answer) for answer in people] if self.config.normalise else people
+            annotators = [str(field(answer, "answer")) for answer in list_field(annotation, "answers")]
+            given = [normalise(answer) for answer in annotators] if self.config.normalise else annotators
             scores = soft_scores(given, self._labels)
             return _sample(
                 part,
                 image,
                 {
-                    "id": str(number(row, "question_id")),
-                    "text": text(row, "question"),
+                    "id": str(number_field(row, "question_id")),
+                    "text": text_field(row, "question"),
                     "family": str(annotation.get("answer_type", "other")).replace("/", "-"),
                     "labels": [label for label, _ in scores],
                     "scores": [score for _, score in scores],
-                    "annotators": people,
+                    "annotators": annotators,
                     **({"sets": ["answerable"]} if scores else {}),
                 },
                 place,
@@ -124,26 +136,28 @@ class VQAv2Converter(Converter):
         except BadRowError as error:
             return RejectedRow(part, place, str(error))
 
-    def _tested(self, question: Any, row: Any, same: Any) -> Annotation | RejectedRow:
+    def _test_annotation(self, question: Any, row: Any, same: Any) -> Annotation | RejectedRow:
         place = f"{Path(_questions('test' if row else 'test-dev')).name}: question {question}"
         try:
             if row is None:
                 raise BadRowError("is in test-dev twice, or not in test")
-            asked = {"id": str(number(row, "question_id")), "text": text(row, "question")}
-            return _sample("test", number(row, "image_id"), asked | ({"sets": ["test-dev"]} if same else {}), place)
+            fields = {"id": str(number_field(row, "question_id")), "text": text_field(row, "question")}
+            return _sample(
+                "test", number_field(row, "image_id"), fields | ({"sets": ["test-dev"]} if same else {}), place
+            )
         except BadRowError as error:
             return RejectedRow("test", place, str(error))
 
 
-def _sample(part: str, image: int, asked: Mapping[str, Any], place: str) -> Annotation:
+def _sample(part: str, image: int, fields: Mapping[str, Any], place: str) -> Annotation:
     name = f"COCO_{FOLDERS[part]}_{image:012d}"
-    return Annotation(part, name, (f"{FOLDERS[part]}/{name}.jpg",), (asked,), place)
+    return Annotation(part, name, (f"{FOLDERS[part]}/{name}.jpg",), (fields,), place)
 
 
-def _by_question(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Give the rows of a file by their question's number; a row without one stands alone, and is found to be bad."""
+def _rows_by_question(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Yield the rows of a file by question number; a row without one has its place as key, and is rejected later."""
     inside = "annotations" if "annotations" in path.name else "questions"
-    for place, row in items(path, inside):
+    for place, row in stream_list(path, inside):
         key = row.get("question_id") if isinstance(row, dict) else None
         yield (key if isinstance(key, int | str) else place), row
 

@@ -17,7 +17,7 @@ from mtlab.data.shards.folder import ShardFolder
 from mtlab.errors import UserError
 
 Selections = Mapping[Split, Sequence[tuple[str, str]]]
-CHOOSING = 2000  #: pictures of VQAv2's val that choose
+CHOOSING = 2000  #: images of VQAv2's val that choose
 
 
 class PublishedDataset(ShardedDataset):
@@ -67,9 +67,9 @@ def _official(config: Any) -> bool:
 
 @register_dataset("vqav2")
 class VQAv2(PublishedDataset):
-    """VQAv2: questions about pictures of COCO, ten answers each; the commonest 3129 can be given.
+    """VQAv2: questions about images of COCO, ten answers each; the commonest 3129 can be given.
 
-    Trained on train; the last 2,000 pictures of val choose, the others judge, since the answers of test are not public.
+    Trained on train; the last 2,000 images of val choose, the others judge, since the answers of test are not public.
     `official`: trained on train and val, chosen by val, tested on test-dev: 107,394 questions whose answers
     `mtlab eval --answers` writes for the server (Goyal et al., CVPR 2017). Questions that none of the 3129 answers are
     left out of training, and of `official` val.
@@ -92,7 +92,7 @@ class VQAv2(PublishedDataset):
 
     @classmethod
     def selections(cls, config: Config, opened: Mapping[str, ShardFolder]) -> Selections:
-        """Cut val in two, in the fixed random order in which shards have their pictures."""
+        """Cut val in two, in the fixed random order in which shards have their images."""
         if config.official:
             return super().selections(config, opened)
         last = min(CHOOSING, opened[""].index.parts["val"].images // 2)  # where only some of the data are here, half
@@ -106,7 +106,7 @@ class VQAv2(PublishedDataset):
 
 @register_dataset("snli_ve")
 class SnliVe(PublishedDataset):
-    """SNLI-VE: does a picture of Flickr30K entail a sentence? Sizes: Xie et al. 2019, table 1."""
+    """SNLI-VE: does an image of Flickr30K entail a sentence? Sizes: Xie et al. 2019, table 1."""
 
     kind = "entailment"
     converter = "snli_ve"
@@ -121,7 +121,7 @@ class SnliVe(PublishedDataset):
 
 @register_dataset("nlvr2")
 class Nlvr2(PublishedDataset):
-    """NLVR²: is a sentence true of two pictures? Val is dev, test is test-P. Sizes: Suhr et al., ACL 2019."""
+    """NLVR²: is a sentence true of two images? Val is dev, test is test-P. Sizes: Suhr et al., ACL 2019."""
 
     kind = "pairs"
     converter = "nlvr2"
@@ -136,7 +136,7 @@ class Nlvr2(PublishedDataset):
 
 @register_dataset("flickr30k")
 class Flickr30K(PublishedDataset):
-    """Flickr30K, Karpathy's split: 29,000, 1,014 and 1,000 pictures with five captions each.
+    """Flickr30K, Karpathy's split: 29,000, 1,014 and 1,000 images with five captions each.
 
     `official`: trained on train and val, chosen and judged by test.
     """
@@ -159,7 +159,7 @@ class Flickr30K(PublishedDataset):
 
 @register_dataset("coco")
 class Coco(PublishedDataset):
-    """COCO's captions, Karpathy's split: 113,287, 5,000 and 5,000 pictures with five captions each.
+    """COCO's captions, Karpathy's split: 113,287, 5,000 and 5,000 images with five captions each.
 
     Trained on train and restval. `official`: chosen and judged by test.
     """
@@ -182,7 +182,7 @@ class Coco(PublishedDataset):
 
 @register_dataset("captions4m")
 class Captions4M(PublishedDataset):
-    """The pre-training corpus of four million pictures: COCO, Visual Genome, SBU and Conceptual Captions.
+    """The pre-training corpus of four million images: COCO, Visual Genome, SBU and Conceptual Captions.
 
     A folder of shards for each; those that are not given are left out. Captions, about: 567 thousand of COCO, 4.8
     million of Visual Genome, 860 thousand of SBU, 2.9 million of Conceptual Captions (BridgeTower, AAAI 2023).

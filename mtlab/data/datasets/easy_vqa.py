@@ -1,4 +1,4 @@
-"""`easy_vqa`: small pictures of one shape each with simple questions, from a PyPI package; made elsewhere."""
+"""`easy_vqa`: small images of one shape each with simple questions, from a PyPI package; made elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mtlab.data.image_files import read_image
 from mtlab.errors import UserError
 
 PARTS = ("train", "test")  #: what the package has
-FIRST_VALIDATION = 3500  #: pictures of its training part from this number on are validated on
+FIRST_VALIDATION = 3500  #: images of its training part from this number on are validated on
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class EasyVqaQuestion:
     id: str  #: "train/17": the part and its place there
     text: str
     answer: str
-    image: str  #: "train/3": the part and the picture's number
+    image: str  #: "train/3": the part and the image's number
 
     @property
     def split(self) -> Split:
-        """Which split it belongs to: all questions about one picture are in the same."""
+        """Which split it belongs to: all questions about one image are in the same."""
         part, _, number = self.image.partition("/")
         if part == "test":
             return "test"
@@ -42,9 +42,9 @@ class EasyVqaQuestion:
 
 @register_dataset("easy_vqa")
 class EasyVqa(Dataset):
-    """easy-VQA: 5,000 pictures of 64 × 64 pixels with one shape each, 48,248 questions, 13 answers. Needs `easy-vqa`.
+    """easy-VQA: 5,000 images of 64 × 64 pixels with one shape each, 48,248 questions, 13 answers. Needs `easy-vqa`.
 
-    The package has 4,000 pictures for training and 1,000 for testing. Of the former, the last 500 (numbers 3500 to
+    The package has 4,000 images for training and 1,000 for testing. Of the former, the last 500 (numbers 3500 to
     3999, with all of their questions) are set aside for validation. Families: colour (what colour is the circle?),
     shape (what is the blue shape?), presence (is there a circle?), absence (is there no circle?). Words alone answer
     67 %. A first set of real data, but too easy to tell managers apart. Source: V. Zhou, github.com/vzhou842/easy-VQA.
@@ -58,7 +58,7 @@ class EasyVqa(Dataset):
 
     @classmethod
     def digest(cls, config: Any) -> str:  # noqa: ARG003 - there is one easy-VQA
-        """Hash the package's questions, answers and pictures."""
+        """Hash the package's questions, answers and images."""
         pictures = [f"{image}.png" for image in sorted({_file(asked.image) for asked in _asked(_folder())})]
         return content_digest(_folder(), ["answers.txt", *(f"{part}/questions.json" for part in PARTS), *pictures])
 
@@ -77,10 +77,10 @@ class EasyVqa(Dataset):
         )
 
     def image(self, key: str) -> NDArray[np.uint8]:
-        """Read a picture, `train/NUMBER` or `test/NUMBER`, [64, 64, 3] RGB.
+        """Read an image, `train/NUMBER` or `test/NUMBER`, [64, 64, 3] RGB.
 
         Raises:
-            KeyError: no such picture.
+            KeyError: no such image.
             UserError: the package's file is damaged.
 
         """

@@ -1,4 +1,4 @@
-"""The layout of Flickr30K with Karpathy's split: one JSON file with all captions, and a folder of pictures."""
+"""The layout of Flickr30K with Karpathy's split: one JSON file with all captions, and a folder of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mtlab.data.raw.numbered_images import Progress, numbered_images, with_progr
 
 
 def write(data: Dataset, root: Path, progress: Progress) -> None:
-    """Write captions and pictures.
+    """Write captions and images.
 
     Args:
         data: has captions.

@@ -1,4 +1,4 @@
-"""The layout of NLVR²: JSON lines of sentences, and two PNGs for each pair of pictures."""
+"""The layout of NLVR²: JSON lines of sentences, and two PNGs for each pair of images."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from mtlab.data.raw.numbered_images import (
 )
 
 PARTS: Mapping[Split, str] = {"train": "train", "val": "dev", "test": "test1"}
-FOLDERS = 100  #: over which training pictures are spread
+FOLDERS = 100  #: over which training images are spread
 
 
 def write(data: Dataset, root: Path, progress: Progress) -> None:
-    """Write sentences with their labels, and the pictures, without loss.
+    """Write sentences with their labels, and the images, without loss.
 
     A pair is a set of its own in its identifier. All pairs of dev and test1 count as balanced.
 
     Args:
-        data: has pairs of pictures, and the answers false and true.
+        data: has pairs of images, and the answers false and true.
         root: folder to write to.
         progress: is told how far it is.
 

@@ -1,4 +1,4 @@
-"""What all layouts share: pictures get numbers, as public data sets have them, and become files."""
+"""What all layouts share: images get numbers, as public data sets have them, and become files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCK = 10_000_000  #: numbers of one split
 
 @dataclass(frozen=True)
 class NumberedImage:
-    """A picture (of pairs: the first one) with all texts about it."""
+    """An image (of pairs: the first one) with all texts about it."""
 
     number: int  #: unique in the data set
     examples: tuple[Example, ...]
@@ -32,7 +32,7 @@ class NumberedImage:
 
 
 def numbered_images(data: Dataset, split: Split) -> list[NumberedImage]:
-    """Collect the examples of a split by picture, in the order of the data set, and number the pictures."""
+    """Collect the examples of a split by image, in the order of the data set, and number the images."""
     grouped: dict[tuple[str, ...], list[Example]] = {}
     for example in data.examples(split):
         grouped.setdefault(example.images, []).append(example)
@@ -49,12 +49,12 @@ def with_progress(items: Sequence[T], what: str, progress: Progress) -> Iterator
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a picture without loss; folders are made."""
+    """Write an image without loss; folders are made."""
     _write(path, pixels, "PNG")
 
 
 def write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a picture with little loss: a few grey levels at edges. For layouts whose files must be JPEG."""
+    """Write an image with little loss: a few grey levels at edges. For layouts whose files must be JPEG."""
     _write(path, pixels, "JPEG", quality=95, subsampling=0)
 
 

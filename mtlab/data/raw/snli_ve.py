@@ -1,4 +1,4 @@
-"""The layout of SNLI-VE: JSON lines of premise, hypothesis and label, and Flickr30K's folder of pictures."""
+"""The layout of SNLI-VE: JSON lines of premise, hypothesis and label, and Flickr30K's folder of images."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PARTS: Mapping[Split, str] = {"train": "train", "val": "dev", "test": "test"}
 
 @runtime_checkable
 class WithPremises(Protocol):
-    """A data set that can say in words what a picture shows."""
+    """A data set that can say in words what an image shows."""
 
     def premise(self, key: str) -> str:
-        """Describe a picture."""
+        """Describe an image."""
 
 
 def write(data: Dataset, root: Path, progress: Progress) -> None:
-    """Write hypotheses with their labels, the premises where the data set has some, and the pictures.
+    """Write hypotheses with their labels, the premises where the data set has some, and the images.
 
     Args:
         data: has the answers contradiction, neutral and entailment.

@@ -1,4 +1,4 @@
-"""The layout of VQAv2: questions and annotations in JSON, pictures as COCO names them."""
+"""The layout of VQAv2: questions and annotations in JSON, images as COCO names them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANNOTATORS = 10  #: all of one mind
 
 
 def write(data: Dataset, root: Path, progress: Progress) -> None:
-    """Write questions, pictures, and annotations of train and val; as published, test has questions alone.
+    """Write questions, images, and annotations of train and val; as published, test has questions alone.
 
     Args:
         data: has questions and answers.

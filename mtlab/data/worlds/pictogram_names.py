@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 
 SKIN_TONES = frozenset(f"{point:X}" for point in range(0x1F3FB, 0x1F400))
-PLAIN = "FE0F"  #: says that a character is shown as a picture: no part of what it shows
+PLAIN = "FE0F"  #: says that a character is shown as an image: no part of what it shows
 OLDEST_UNICODE = 14  #: known to every Python that this package runs on: newer characters have no name in some
 
 #: words of typography, not of colours, in the names that Unicode gives

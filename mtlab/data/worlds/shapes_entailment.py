@@ -13,7 +13,7 @@ from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.worlds.scenes.entailment import FAMILIES, FEWEST, LABELS, LidScene
 from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_few_shapes, refuse_odd_choice
 
-VERSION = 1  #: raise it when the same options give other pictures or sentences
+VERSION = 1  #: raise it when the same options give other images or sentences
 
 
 @register_dataset("shapes_entailment", version=VERSION)
@@ -21,8 +21,8 @@ class ShapesEntailment(ShapesWorld):
     """Coloured shapes, one of them under a lid with a hole, and sentences: contradicted, left open (neutral), entailed.
 
     Of what lies under the lid nothing but its colour shows; its shape was never even drawn. "There is a red circle" is
-    neutral where none is seen but the hole shows red: no closer look could tell. Each picture goes with one sentence of
-    each label, and colours, shapes and wordings are drawn without regard to it, so that neither pictures nor words
+    neutral where none is seen but the hole shows red: no closer look could tell. Each image goes with one sentence of
+    each label, and colours, shapes and wordings are drawn without regard to it, so that neither images nor words
     alone tell more than a third.
     """
 
@@ -50,35 +50,35 @@ class ShapesEntailment(ShapesWorld):
         return LABELS
 
     def family(self, index: int) -> str:
-        """Return the family of the picture of this index: they take turns."""
+        """Return the family of the image of this index: they take turns."""
         return self.config.families[index % len(self.config.families)]
 
     def scene(self, split: str, index: int) -> LidScene:
-        """Return what a picture shows and what is said of it."""
+        """Return what an image shows and what is said of it."""
         return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
 
     def premise(self, key: str) -> str:
-        """Say in words what a picture shows, lid included: what SNLI-VE calls the premise.
+        """Say in words what an image shows, lid included: what SNLI-VE calls the premise.
 
         Raises:
-            KeyError: no such picture.
+            KeyError: no such image.
 
         """
         split, index = parts(key, 2)
         return self.scene(split, int(index)).premise
 
     def image(self, key: str) -> NDArray[np.uint8]:
-        """Draw a picture, `split/index`, [S, S, 3] RGB.
+        """Draw an image, `split/index`, [S, S, 3] RGB.
 
         Raises:
-            KeyError: no such picture.
+            KeyError: no such image.
 
         """
         split, index = parts(key, 2)
         return self.draw(self.scene(split, int(index)).things, split, index)
 
     def told(self, split: Split) -> list[Example]:
-        """Go through the sentences picture by picture."""
+        """Go through the sentences image by image."""
         total = self.sizes(self.config)[split]
         found: list[Example] = []
         for picture in range(-(-total // len(LABELS))):

@@ -1,4 +1,4 @@
-"""`shapes_pairs`: two pictures of coloured shapes and a statement about both together, true or false."""
+"""`shapes_pairs`: two images of coloured shapes and a statement about both together, true or false."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.worlds.scenes.statements import FAMILIES, StatementQuad
 from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_odd_choice
 
-VERSION = 1  #: raise it when the same options give other pictures or statements
+VERSION = 1  #: raise it when the same options give other images or statements
 STATEMENTS = 4  #: of a four: two statements, each about two pairs
 
 
 @register_dataset("shapes_pairs", version=VERSION)
 class ShapesPairs(ShapesWorld):
-    """Two pictures of coloured shapes and a statement that is true or false of them together, as in NLVR².
+    """Two images of coloured shapes and a statement that is true or false of them together, as in NLVR².
 
-    Each statement stands with two pairs of pictures, once true and once false, and each pair with a true and a false
-    statement: neither words nor pictures alone tell. Families: something is in `both` pictures; in just `one` of them,
-    where a look at one picture alone does not help either; or there is `more` of it in one picture than in the other.
+    Each statement stands with two pairs of images, once true and once false, and each pair with a true and a false
+    statement: neither words nor images alone tell. Families: something is in `both` images; in just `one` of them,
+    where a look at one image alone does not help either; or there is `more` of it in one image than in the other.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class ShapesPairs(ShapesWorld):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._kept = lru_cache(maxsize=8)(self._drawn)  # the four pictures of a four are asked for one after the other
+        self._kept = lru_cache(maxsize=8)(self._drawn)  # the four images of a four are asked for one after the other
 
     @property
     def answers(self) -> Sequence[str]:
@@ -58,7 +58,7 @@ class ShapesPairs(ShapesWorld):
         return self.config.families[index % len(self.config.families)]
 
     def four(self, split: str, index: int) -> StatementQuad:
-        """Return two pairs of pictures and the two statements about them."""
+        """Return two pairs of images and the two statements about them."""
         return self._kept(split, index)
 
     def _drawn(self, split: str, index: int) -> StatementQuad:
@@ -79,10 +79,10 @@ class ShapesPairs(ShapesWorld):
         return found[:total]
 
     def image(self, key: str) -> NDArray[np.uint8]:
-        """Draw a picture, `split/four/pair/side`, [S, S, 3] RGB; side 0 is the left one.
+        """Draw an image, `split/four/pair/side`, [S, S, 3] RGB; side 0 is the left one.
 
         Raises:
-            KeyError: no such picture.
+            KeyError: no such image.
 
         """
         split, index, pair, side = parts(key, 4)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from raw_trees import GOLDEN, expected, raw, samples
 
-from mtlab.data.converters.vqa_answers import normalise, soft_scores, vocabulary
+from mtlab.data.converters.vqa_answers import choose_vocabulary, normalise, soft_scores
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.writing.convert import convert
 
@@ -193,4 +193,4 @@ def test_scores_of_ten_people() -> None:
 
 
 def test_a_vocabulary_is_in_the_order_of_first_appearance() -> None:
-    assert vocabulary(["b", "a", "c", "a", "b", "a"], 2) == ("b", "a")
+    assert choose_vocabulary(["b", "a", "c", "a", "b", "a"], 2) == ("b", "a")

@@ -1,6 +1,6 @@
-"""How a picture of coloured shapes is described: every caption says all that there is, and that it does.
+"""How an image of coloured shapes is described: every caption says all that there is, and that it does.
 
-So a caption is true of the pictures that show just these things, and of no other.
+So a caption is true of the images that show just these things, and of no other.
 """
 
 from __future__ import annotations

@@ -52,14 +52,14 @@ SAID = {
 
 @dataclass(frozen=True, slots=True)
 class LidScene:
-    """A picture's things, the lid last, and the sentences about it with their labels."""
+    """An image's things, the lid last, and the sentences about it with their labels."""
 
     things: tuple[Thing, ...]
     sentences: tuple[tuple[str, str], ...]
 
     @property
     def premise(self) -> str:
-        """What the picture shows, in words."""
+        """What the image shows, in words."""
         *seen, lid = self.things
         return (
             f"There are {', '.join(f'a {it.colour} {it.shape}' for it in seen)} and something {lid.colour} under a lid."
@@ -119,7 +119,7 @@ def number(dice: Dice, world: SceneOptions) -> LidScene:
 
 
 FAMILIES: Mapping[str, Family] = {"existence": existence, "shape": shape, "number": number}
-FEWEST = {"number": 3}  #: shapes in a picture, beside the lid
+FEWEST = {"number": 3}  #: shapes in an image, beside the lid
 
 
 def _scene(

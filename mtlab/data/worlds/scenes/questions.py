@@ -2,12 +2,12 @@
 
 How the answers are kept from leaking:
 
-- *From the picture*: each scene is asked questions whose answers are spread evenly over the family's answers (four
-  ways: each once; yes and no: twice each). Whoever sees only the picture gets exactly the majority's share right.
+- *From the image*: each scene is asked questions whose answers are spread evenly over the family's answers (four
+  ways: each once; yes and no: twice each). Whoever sees only the image gets exactly the majority's share right.
 - *From the words*: which answer a question gets, its wording, and which colours and shapes it names are drawn
   independently; colours are exchangeable, and so are shapes.
 
-A picture that shows three colours rules out the fourth as an answer to "what colour is …?": so pictures of the colour
+An image that shows three colours rules out the fourth as an answer to "what colour is …?": so images of the colour
 and shape families show all four. Sizes and places are drawn without regard to colour and shape.
 """
 
@@ -34,7 +34,7 @@ class ShapesQuestion:
 
 @dataclass(frozen=True, slots=True)
 class ShapesScene:
-    """A picture's things and what is asked about them."""
+    """An image's things and what is asked about them."""
 
     things: tuple[Thing, ...]
     questions: tuple[ShapesQuestion, ...]
@@ -91,7 +91,7 @@ def shape(dice: Dice, world: SceneOptions) -> ShapesScene:
 
 
 def spatial(dice: Dice, world: SceneOptions) -> ShapesScene:
-    """Ask where a thing is, seen from the picture's middle or from another; left, right, above and below once each."""
+    """Ask where a thing is, seen from the image's middle or from another; left, right, above and below once each."""
     middle = dice.chance(world.difficulty.middles) and world.objects[1] >= 4
     return _around(dice, world) if middle else _beside(dice, world)
 
@@ -113,7 +113,7 @@ FAMILIES: Mapping[str, Family] = {
     "spatial": spatial,
     "comparison": comparison,
 }
-FEWEST = {"existence": 2, "count": 3, "colour": 4, "shape": 4, "spatial": 3, "comparison": 2}  #: things in a picture
+FEWEST = {"existence": 2, "count": 3, "colour": 4, "shape": 4, "spatial": 3, "comparison": 2}  #: things in an image
 ANSWERS = ("yes", "no", "0", "1", "2", "3", *COLOURS, *SHAPES, "left", "right", "above", "below")
 
 

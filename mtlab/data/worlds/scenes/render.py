@@ -32,7 +32,7 @@ def render(dice: Dice, things: Sequence[Thing], *, size: int, clutter: float, ti
     Args:
         dice: what is not part of the scene: ground, clutter, tints, tilts.
         things: drawn in this order; they do not overlap.
-        size: side of the picture S, in pixels.
+        size: side of the image S, in pixels.
         clutter: how busy the ground is, 0 to 1.
         tint: how far a colour may stray from its paint, 0 to 1.
 
@@ -134,7 +134,7 @@ def _cross(dx: Pixels, dy: Pixels, size: float) -> Pixels:
 
 
 class _Window:
-    """The part of a picture around a point, with each pixel's offset from the point."""
+    """The part of an image around a point, with each pixel's offset from the point."""
 
     def __init__(self, picture: Pixels, x: float, y: float, reach: float) -> None:
         size = len(picture)

@@ -16,7 +16,7 @@ from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Description, Difficu
 class SceneOptions:
     """What the families may draw on."""
 
-    objects: tuple[int, int]  #: fewest and most things in a picture
+    objects: tuple[int, int]  #: fewest and most things in an image
     difficulty: Difficulty
 
 

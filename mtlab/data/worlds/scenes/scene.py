@@ -1,6 +1,6 @@
-"""What stands in a picture of the shapes world, and where.
+"""What stands in an image of the shapes world, and where.
 
-Lengths are shares of the picture's side; y grows downwards.
+Lengths are shares of the image's side; y grows downwards.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("circle", "square", "triangle", "star")
 LID = "lid"  #: a board with a hole in it, on top of a thing of which nothing but its colour can be seen
 REACH = {"circle": 1.13, "square": 1.36, "triangle": 1.6, "star": 1.6, LID: 1.9}  #: circumradius at size 1
-BORDER = 0.02  #: free ground at the picture's edges
+BORDER = 0.02  #: free ground at the image's edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class Difficulty:
     tint: float  #: spread of a colour
     near_misses: float  #: share of absent things whose colour and shape are both there, on other things
     full_names: float  #: share of scenes that name "the red circle" where others say "the circle" or "the red one"
-    middles: float  #: share of spatial scenes that relate things to the picture's middle; the others, to each other
+    middles: float  #: share of spatial scenes that relate things to the image's middle; the others, to each other
     extremes: float  #: share of comparisons with all other things ("the largest")
     amounts: float  #: share of comparisons of amounts; the rest compare two things' sizes
     opposites: float  #: share of comparisons that ask for the smaller or the fewer, and of sentences that deny
-    pairs_in_full: float  #: share of statements about pairs of pictures that name colour and shape, not one of them
+    pairs_in_full: float  #: share of statements about pairs of images that name colour and shape, not one of them
 
 
 DIFFICULTIES = {
@@ -125,7 +125,7 @@ def before(low: float, high: float, across: float, across_other: float, level: D
 
 
 def sides(level: Difficulty) -> Mapping[str, Zone]:
-    """Say where things stand that are clearly left of, right of, above or below the picture's middle."""
+    """Say where things stand that are clearly left of, right of, above or below the image's middle."""
     share = 0.75  # there is half as much room on either side of the middle as between two things
     return {
         "left": lambda x, y: before(x, 0.5, y, 0.5, level, share),

@@ -1,7 +1,7 @@
-"""Pairs of pictures of coloured shapes, and statements that are true or false of both together.
+"""Pairs of images of coloured shapes, and statements that are true or false of both together.
 
-They come in fours, as in NLVR²: two statements, two pairs of pictures; each statement is true of one pair and false of
-the other, each pair makes one true and one false. So neither statements nor pictures alone tell. What a statement
+They come in fours, as in NLVR²: two statements, two pairs of images; each statement is true of one pair and false of
+the other, each pair makes one true and one false. So neither statements nor images alone tell. What a statement
 names is drawn independently of its truth.
 """
 
@@ -38,13 +38,13 @@ STATED = {
     ),
 }
 
-ONE = ((True, False), (False, True))  #: what is in just one picture is in the left one, or in the right one
-Pair = tuple[tuple[Thing, ...], tuple[Thing, ...]]  #: of the left picture, of the right one
+ONE = ((True, False), (False, True))  #: what is in just one image is in the left one, or in the right one
+Pair = tuple[tuple[Thing, ...], tuple[Thing, ...]]  #: of the left image, of the right one
 
 
 @dataclass(frozen=True, slots=True)
 class StatementQuad:
-    """Two pairs of pictures and two statements: the first is true of the first pair alone, the second of the second."""
+    """Two pairs of images and two statements: the first is true of the first pair alone, the second of the second."""
 
     pairs: tuple[Pair, Pair]
     statements: tuple[str, str]
@@ -54,7 +54,7 @@ Family = Callable[[Dice, SceneOptions], StatementQuad]
 
 
 def both(dice: Dice, world: SceneOptions) -> StatementQuad:
-    """Say that something is in both pictures: it is, or it is in one of them."""
+    """Say that something is in both images: it is, or it is in one of them."""
     first, second = _two(dice, world)
 
     def pair(everywhere: Description, once: Description) -> Pair:
@@ -64,9 +64,9 @@ def both(dice: Dice, world: SceneOptions) -> StatementQuad:
 
 
 def one(dice: Dice, world: SceneOptions) -> StatementQuad:
-    """Say that something is in just one picture: it is; or it is in both, or in none.
+    """Say that something is in just one image: it is; or it is in both, or in none.
 
-    Who sees one picture of the two knows nothing of the truth.
+    Who sees one image of the two knows nothing of the truth.
     """
     first, second = _two(dice, world)
 
@@ -78,11 +78,11 @@ def one(dice: Dice, world: SceneOptions) -> StatementQuad:
 
 
 def more(dice: Dice, world: SceneOptions) -> StatementQuad:
-    """Say of which picture it shows more of something: it shows more, or fewer."""
+    """Say of which image it shows more of something: it shows more, or fewer."""
     first, second, *_ = dice.shuffled(_single(dice))
 
     def pair(many: Description, few: Description) -> Pair:
-        """Draw a pair of which the left picture shows more of one and fewer of the other."""
+        """Draw a pair of which the left image shows more of one and fewer of the other."""
         while True:
             left, right = (various(dice, world, how_many(dice, world, 2)) for _ in range(2))
             if many.count(left) > many.count(right) and few.count(left) < few.count(right):
@@ -110,7 +110,7 @@ def _two(dice: Dice, world: SceneOptions) -> tuple[Description, Description]:
 
 
 def _pair(dice: Dice, world: SceneOptions, where: Mapping[Description, tuple[bool, bool]]) -> Pair:
-    """Draw two pictures that do, or do not, show what is described."""
+    """Draw two images that do, or do not, show what is described."""
     left, right = (_showing(dice, world, {it: places[picture] for it, places in where.items()}) for picture in range(2))
     return left, right
 

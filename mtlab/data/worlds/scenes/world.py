@@ -1,4 +1,4 @@
-"""What all worlds of coloured shapes have in common: options, dice, pictures drawn on demand, examples kept."""
+"""What all worlds of coloured shapes have in common: options, dice, images drawn on demand, examples kept."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def refuse_odd_choice(names: Sequence[str], key: str) -> None:
 
 
 def refuse_few_shapes(families: Sequence[str], most: int, fewest: Mapping[str, int]) -> None:
-    """Refuse families whose pictures have more shapes than a picture may have.
+    """Refuse families whose images have more shapes than an image may have.
 
     Args:
         families: their names; an unknown one is refused by its choices.
-        most: shapes in a picture.
-        fewest: shapes that pictures of a family have at least.
+        most: shapes in an image.
+        fewest: shapes that images of a family have at least.
 
     Raises:
         UserError: names the family.
@@ -66,9 +66,9 @@ def refuse_few_shapes(families: Sequence[str], most: int, fewest: Mapping[str, i
 
 
 class ShapesWorld(Dataset):
-    """A world of coloured shapes. Pictures depend on its name, version, options, split and number alone.
+    """A world of coloured shapes. Images depend on its name, version, options, split and number alone.
 
-    So a larger split begins with the smaller one. A subclass says what it tells (`told`) and draws its pictures.
+    So a larger split begins with the smaller one. A subclass says what it tells (`told`) and draws its images.
     """
 
     world: ClassVar[tuple[str, int]]  #: name and version: another version may show and tell something else
@@ -85,7 +85,7 @@ class ShapesWorld(Dataset):
         return {split: getattr(config, split) for split in SPLITS}
 
     def examples(self, split: Split) -> Sequence[Example]:
-        """All examples of a split, picture by picture."""
+        """All examples of a split, image by image."""
         if split not in self._examples:
             self._examples[split] = tuple(self.told(split))
         return self._examples[split]
@@ -99,17 +99,17 @@ class ShapesWorld(Dataset):
         return Dice(*self.world, self.config.seed, *key)
 
     def draw(self, things: Sequence[Thing], *key: str | int) -> NDArray[np.uint8]:
-        """Draw things, [S, S, 3] RGB; `key` names the picture, for what is not part of the scene."""
+        """Draw things, [S, S, 3] RGB; `key` names the image, for what is not part of the scene."""
         settings = self.config
         tint = self.difficulty.tint
         return render(self.dice(*key, "picture"), things, size=settings.image_size, clutter=settings.clutter, tint=tint)
 
 
 def parts(key: str, number: int) -> tuple[str, ...]:
-    """Take a picture's key apart: `split/…` of this many parts, numbers from the second on.
+    """Take an image's key apart: `split/…` of this many parts, numbers from the second on.
 
     Raises:
-        KeyError: it names no picture.
+        KeyError: it names no image.
 
     """
     split, *numbers = key.split("/")
