@@ -1,6 +1,6 @@
-"""The command line: `mtlab plan | run | status | report | list | train`.
+"""The command line: one module a command, which parses arguments and prints messages.
 
-Each command is a module of its own, and imports what it needs inside: `mtlab --help` must not wait for torch.
+A command imports what it needs inside its function: `mtlab --help` must not import torch.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli import check, clean, dashboard, data, doctor, list_, make_raw, track, train
-from mtlab.cli.models import checkpoints, evaluate, inspect, intervene, verify
+from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, sweep, track, train
+from mtlab.cli.models import evaluate, export_checkpoint, import_checkpoint, inspect, intervene, verify
 from mtlab.cli.study import budget, figures, new, plan, report, run, status
-from mtlab.cli.sweep import run as sweep
 from mtlab.errors import UserError
 
 app = typer.Typer(
@@ -39,11 +38,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "dashboard": dashboard.dashboard,
     "eval": evaluate.evaluate,
     "intervene": intervene.intervene,
-    "import": checkpoints.import_,
-    "export": checkpoints.export,
+    "import": import_checkpoint.import_,
+    "export": export_checkpoint.export,
     "verify": verify.verify,
     "inspect": inspect.inspect,
-    "list": list_.list_entries,
+    "list": list_entries.list_entries,
     "check": check.check,
     "doctor": doctor.doctor,
     "clean": clean.clean,
@@ -60,7 +59,6 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Data": ("data",),
     "What there is": ("list", "check", "doctor", "clean", "train"),
 }
-data.app.command("make")(make_raw.make)
 for _panel, _names in PANELS.items():
     for _name in _names:
         if _name in GROUPS:
@@ -69,7 +67,7 @@ for _panel, _names in PANELS.items():
             app.command(_name, rich_help_panel=_panel)(COMMANDS[_name])
 
 
-def _version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
@@ -80,7 +78,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -88,7 +86,7 @@ def _options(
 
 def main() -> int:
     """Run the command line and return its exit code: 0, 1 a run failed, 2 wrong input, 130 interrupted."""
-    # Python's last act would be to look for cycles in all that torch has made: a quarter of a second for every command.
+    # Else Python collects garbage at its end, in all that torch has made: a quarter of a second for every command.
     atexit.register(gc.freeze)
     try:
         code = app(standalone_mode=False)
@@ -107,7 +105,7 @@ def main() -> int:
         if usage is None:
             raise
         problem = " ".join(usage().replace("Value error, ", "").split())
-        if problem:  # else no command was given, and the help is on the screen
+        if problem:  # else no command was given, and the help was printed
             print(
                 f"error: {problem} (see `{' '.join(['mtlab', *_command_given(sys.argv[1:3])])} --help`)",
                 file=sys.stderr,
@@ -117,7 +115,7 @@ def main() -> int:
 
 
 def _command_given(words: Sequence[str]) -> list[str]:
-    """Find the command in the first words of the command line, with the group that it is in."""
+    """Return the command in the first words of the command line, with its group."""
     if not words or words[0] not in COMMANDS | GROUPS:
         return []
     inside = GROUPS[words[0]].registered_commands if words[0] in GROUPS else []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from mtlab.config.load import compose
 from mtlab.config.registry import PluginFailure
 from mtlab.errors import UserError, nearest
 
@@ -72,8 +73,6 @@ def parse_plugin_names(names: Sequence[str]) -> list[PluginModule]:
     for name in names:
         path = Path(name)
         if path.suffix in (".yaml", ".yml"):
-            from mtlab.config.load import compose
-
             listed = compose(path).data.get("plugins", [])
             if not isinstance(listed, list) or not all(isinstance(module, str) for module in listed):
                 raise UserError(f"expected a list of modules, found {listed!r}", file=path, key="plugins")

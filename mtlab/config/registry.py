@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
+from mtlab.config.check import check_config, to_plain
 from mtlab.errors import UserError, nearest
 from mtlab.plugin_errors import describe_error, format_traceback
 
@@ -158,8 +159,6 @@ class Registry(Generic[T]):
             get_type_hints(config)
         except Exception as error:  # any expression may stand in an annotation
             raise RegistrationError(f"{what}: the types of Config cannot be read: {describe_error(error)}") from error
-        from mtlab.config.check import check_config, to_plain
-
         try:
             to_plain(check_config(config, {}))
         except Exception as error:  # so may any code in __post_init__, and any value be a default

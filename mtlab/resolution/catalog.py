@@ -1,4 +1,4 @@
-"""What can be named in the YAML and on the command line, as plain data: for `mtlab list`, the docs and the tests."""
+"""Everything that can be named in the YAML and on the command line, as plain data for `mtlab list`, docs and tests."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from mtlab.config import yaml
 from mtlab.config.check import hints
 from mtlab.config.load import recipe_folders
 from mtlab.config.options import option_of
 from mtlab.config.registry import Entry, Registry
 from mtlab.errors import UserError, nearest
+from mtlab.resolution.nodes import registry
 
 Kind = Literal["managers", "towers", "tasks", "datasets", "transforms", "converters", "presets"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -43,18 +45,18 @@ def catalogue(kind: Kind, name: str | None = None) -> list[dict[str, Any]]:
 
 
 def _failed(kind: str) -> str:
-    """Name the plug-ins of this kind that failed to load."""
-    return "" if kind == "presets" else "".join(registry.failure_note for registry in _registries(kind).values())
+    """Return a note on plug-ins of this kind that failed to load."""
+    return "" if kind == "presets" else "".join(entries.failure_note for entries in _registries(kind).values())
 
 
 def _registered(kind: str) -> Iterator[dict[str, Any]]:
-    for node, registry in _registries(kind).items():
-        for entry in registry:
+    for node, entries in _registries(kind).items():
+        for entry in entries:
             yield _entry(entry, node)
 
 
 def _registries(kind: str) -> dict[str, Registry[Any]]:
-    """Find the registries of a kind, each with the node of the configuration that names its entries."""
+    """Return the registries of a kind, each with the node of the configuration that names its entries."""
     if kind == "converters":
         from mtlab.data.converters.base import CONVERTERS
 
@@ -63,8 +65,6 @@ def _registries(kind: str) -> dict[str, Registry[Any]]:
         from mtlab.data.transforms.base import TRANSFORMS
 
         return {"transform": TRANSFORMS}
-    from mtlab.resolution.nodes import registry
-
     return {node: registry(node) for node in _NODES[kind]}
 
 
@@ -120,7 +120,7 @@ def literals(hint: Any) -> list[Any]:
 
 
 def type_name(hint: Any) -> str:
-    """Write a type as a user would say it."""
+    """Return the name of a type in messages."""
     if hint is Any:
         return "any"
     if get_origin(hint) is Literal:
@@ -132,8 +132,6 @@ def type_name(hint: Any) -> str:
 
 
 def _presets() -> Iterator[dict[str, Any]]:
-    from mtlab.config import yaml
-
     for folder in recipe_folders()[:1]:
         for path in sorted(Path(folder).rglob("*.yaml")):
             data = yaml.read(path).data
