@@ -16,7 +16,7 @@ from mtlab.data.base import SPLITS, Split
 from mtlab.data.converters.annotation_files import list_field, stream_json_lines, text_field
 from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
 from mtlab.data.converters.scratch_database import ScratchDatabase
-from mtlab.data.datasets.questions_file import drawn_split, inner_path, jsonl_files
+from mtlab.data.datasets.questions_file import draw_split, inner_path, jsonl_files
 from mtlab.data.shards.index import CLASSES, IMAGES_PER_SAMPLE, KINDS, Kind
 from mtlab.errors import UserError, nearest
 
@@ -148,7 +148,7 @@ class JsonlConverter(Converter):
                 if of_file is not None and named not in (None, of_file):
                     yield RejectedRow(of_file, place, f"split: {named!r} in the file of {of_file!r}")
                     continue
-                part = of_file or named or drawn_split(images[0], self.config.shares)
+                part = of_file or named or draw_split(images[0], self.config.shares)
                 yield _Line(part, place, images, checked)
 
 

@@ -1,6 +1,6 @@
-"""The data sets of the published results, as shards of their files; without them, what a plan must know of each.
+"""The data sets of the published results, as shards of their files.
 
-A plan and a budget need no files: sizes are known here, and ids are provisional. `official: true` makes splits as the
+Plans and budgets need no files: sizes are known here, and ids are provisional. `official: true` makes splits as the
 released code of METER, BridgeTower and ManagerTower does, which trains on validation data, or chooses by test data.
 """
 
@@ -17,46 +17,46 @@ from mtlab.data.shards.folder import ShardFolder
 from mtlab.errors import UserError
 
 Selections = Mapping[Split, Sequence[tuple[str, str]]]
-CHOOSING = 2000  #: images of VQAv2's val that choose
+VALIDATION_IMAGES = 2000  #: of VQAv2's val; the others test
 
 
 class PublishedDataset(ShardedDataset):
-    """A data set whose sizes and number of answers are known without its files."""
+    """A data set whose sizes and answers are known without its files."""
 
-    placeholders: ClassVar[Sequence[str]] = ()  #: answers, where the files are not here
+    placeholders: ClassVar[Sequence[str]] = ()  #: answers, without the files
     texts_of: ClassVar[Mapping[Split, int]]  #: number of texts of each split, as published
     official_texts_of: ClassVar[Mapping[Split, int]]  #: with `official`
     parts_of: ClassVar[Mapping[Split, Sequence[str]]]  #: selections of its folder that make each split
     official_parts_of: ClassVar[Mapping[Split, Sequence[str]]]
 
     @classmethod
-    def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Selections:  # noqa: ARG003 - there is one folder
-        """Take them of the one folder."""
+    def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Selections:  # noqa: ARG003 - the folder does not matter
+        """Return the selections of the one folder."""
         parts = cls.official_parts_of if _official(config) else cls.parts_of
         return {split: [("", part) for part in own] for split, own in parts.items()}
 
     @classmethod
-    def offers(cls, config: Any) -> frozenset[str]:  # noqa: ARG003 - whatever the files
-        """What samples of the kind hold."""
+    def offers(cls, config: Any) -> frozenset[str]:  # noqa: ARG003 - known without files
+        """Return what samples of the kind hold."""
         assert cls.kind is not None, "a published data set is of one kind"
         return PROVIDES[cls.kind]
 
     @classmethod
     def sizes(cls, config: Any) -> Mapping[Split, int]:
-        """Number of texts of each split: of the files, or as published."""
+        """Return the number of texts of each split: of the files, or as published."""
         if cls.locations(config):
             return super().sizes(config)
         return cls.official_texts_of if _official(config) else cls.texts_of
 
     @property
     def answers(self) -> Sequence[str]:
-        """The answers; without the files, as many as there are."""
+        """The answers; without the files, as many placeholders."""
         return super().answers if self.locations(self.config) else self.placeholders
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialOptions(ShardOptions):
-    """Options of data sets that the published code splits otherwise."""
+    """Options of data sets whose official splits differ."""
 
     official: bool = option(False, "splits as in the released code, which trains or chooses on what belongs apart")
 
@@ -92,15 +92,17 @@ class VQAv2(PublishedDataset):
 
     @classmethod
     def selections(cls, config: Config, opened: Mapping[str, ShardFolder]) -> Selections:
-        """Cut val in two, in the fixed random order in which shards have their images."""
+        """Split val in two, in the fixed random order of the shards."""
         if config.official:
             return super().selections(config, opened)
-        last = min(CHOOSING, opened[""].index.parts["val"].images // 2)  # where only some of the data are here, half
+        last = min(
+            VALIDATION_IMAGES, opened[""].index.parts["val"].images // 2
+        )  # where only some of the data are here, half
         return {"train": [("", "train/answerable")], "val": [("", f"val[-{last}:]")], "test": [("", f"val[:-{last}]")]}
 
     @classmethod
     def hidden(cls, config: Config) -> frozenset[Split]:
-        """Nobody but the server knows the answers of test."""
+        """Return test, whose answers only the server has."""
         return frozenset({"test"}) if config.official else frozenset()
 
 
@@ -216,12 +218,12 @@ class Captions4M(PublishedDataset):
 
     @classmethod
     def locations(cls, config: Any) -> Mapping[str, str]:
-        """The folders that are given."""
+        """Return the folders in the options."""
         return {name: getattr(config, name) for name in _FOLDERS if getattr(config, name)}
 
     @classmethod
-    def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Selections:  # noqa: ARG003 - those opened
-        """All that there is for training."""
+    def selections(cls, config: Any, opened: Mapping[str, ShardFolder]) -> Selections:  # noqa: ARG003 - as opened
+        """Return all training data."""
         train = [(name, "train") for name in opened] + [("coco", "restval")] * ("coco" in opened)
         if "coco" in opened:
             return {"train": train, "val": [("coco", "val")], "test": [("coco", "test")]}
@@ -230,7 +232,7 @@ class Captions4M(PublishedDataset):
 
     @classmethod
     def remarks(cls, config: Any) -> Sequence[str]:
-        """Tell what Visual Genome shares with COCO."""
+        """Describe what Visual Genome shares with COCO."""
         if not (config.vg and config.coco):
             return ()
         return (

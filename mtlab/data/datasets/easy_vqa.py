@@ -1,4 +1,4 @@
-"""`easy_vqa`: small images of one shape each with simple questions, from a PyPI package; made elsewhere."""
+"""`easy_vqa`: small images of one shape each with simple questions, from a PyPI package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST_VALIDATION = 3500  #: images of its training part from this number on are 
 
 @dataclass(frozen=True)
 class EasyVqaQuestion:
-    """A question as the package holds it."""
+    """A question of the package."""
 
     id: str  #: "train/17": the part and its place there
     text: str
@@ -33,7 +33,7 @@ class EasyVqaQuestion:
 
     @property
     def split(self) -> Split:
-        """Which split it belongs to: all questions about one image are in the same."""
+        """Its split, which all questions about an image share."""
         part, _, number = self.image.partition("/")
         if part == "test":
             return "test"
@@ -53,14 +53,16 @@ class EasyVqa(Dataset):
     @classmethod
     def sizes(cls, config: Any) -> Mapping[Split, int]:  # noqa: ARG003 - there is nothing to choose
         """Number of questions of each split."""
-        found = _asked(_folder())
-        return {split: sum(asked.split == split for asked in found) for split in SPLITS}
+        questions = _read_questions(_folder())
+        return {split: sum(question.split == split for question in questions) for split in SPLITS}
 
     @classmethod
     def digest(cls, config: Any) -> str:  # noqa: ARG003 - there is one easy-VQA
         """Hash the package's questions, answers and images."""
-        pictures = [f"{image}.png" for image in sorted({_file(asked.image) for asked in _asked(_folder())})]
-        return content_digest(_folder(), ["answers.txt", *(f"{part}/questions.json" for part in PARTS), *pictures])
+        images = [
+            f"{image}.png" for image in sorted({_file(question.image) for question in _read_questions(_folder())})
+        ]
+        return content_digest(_folder(), ["answers.txt", *(f"{part}/questions.json" for part in PARTS), *images])
 
     @cached_property
     def answers(self) -> Sequence[str]:
@@ -71,9 +73,9 @@ class EasyVqa(Dataset):
         """All questions of a split, in the package's order."""
         target = {answer: index for index, answer in enumerate(self.answers)}
         return tuple(
-            Example(asked.id, asked.text, asked.image, target[asked.answer], family(asked.text))
-            for asked in _asked(_folder())
-            if asked.split == split
+            Example(question.id, question.text, question.image, target[question.answer], family(question.text))
+            for question in _read_questions(_folder())
+            if question.split == split
         )
 
     def image(self, key: str) -> NDArray[np.uint8]:
@@ -90,7 +92,7 @@ class EasyVqa(Dataset):
 
 
 def family(question: str) -> str:
-    """Tell the kind of question by its words.
+    """Classify a question by its words.
 
     >>> family("what is the color of the circle?"), family("what shape is present?")
     ('colour', 'shape')
@@ -120,7 +122,7 @@ def _answers(folder: Path) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
-def _asked(folder: Path) -> tuple[EasyVqaQuestion, ...]:
+def _read_questions(folder: Path) -> tuple[EasyVqaQuestion, ...]:
     """Read the questions of both parts.
 
     Raises:
@@ -133,13 +135,13 @@ def _asked(folder: Path) -> tuple[EasyVqaQuestion, ...]:
         path = folder / part / "questions.json"
         try:
             rows = enumerate(json.loads(path.read_text()))
-            asked = [
+            questions = [
                 EasyVqaQuestion(f"{part}/{at}", text, answer, f"{part}/{int(image)}")
                 for at, (text, answer, image) in rows
             ]
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"cannot be read ({error}): install the package easy-vqa anew", file=path) from None
-        if not {one.answer for one in asked} <= known:
+        if not {one.answer for one in questions} <= known:
             raise UserError("has answers that answers.txt lacks: install the package easy-vqa anew", file=path)
-        found += asked
+        found += questions
     return tuple(found)

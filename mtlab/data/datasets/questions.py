@@ -1,4 +1,4 @@
-"""`questions`: users' own questions about their own images, from JSON lines and a folder of images."""
+"""`questions`: your own questions about your own images, from JSON lines and a folder of images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
-from mtlab.data.datasets.questions_file import QuestionLine, jsonl_files, read_all
+from mtlab.data.datasets.questions_file import QuestionLine, jsonl_files, read_questions
 from mtlab.data.file_digests import content_digest
 from mtlab.data.image_files import check_header, read_image
 from mtlab.errors import UserError, nearest
 
-MANY_FILES = 5000  #: in a folder with more, no nearest name is sought
+MAX_SUGGEST = 5000  #: files in a folder; with more, no similar name is suggested
 
 
 @register_dataset("questions")
@@ -59,43 +59,43 @@ class Questions(Dataset):
 
     @classmethod
     def sizes(cls, config: Any) -> Mapping[Split, int]:
-        """Number of questions of each split. All questions are read and all images looked for, once."""
-        return {split: len(found) for split, found in _corpus(config).questions.items()}
+        """Number of questions of each split. The first call reads all questions and checks that all images exist."""
+        return {split: len(questions) for split, questions in _load(config).questions.items()}
 
     @classmethod
     def digest(cls, config: Any) -> str:
-        """Hash questions and images by content, and look at the header of each image that is new or changed."""
-        corpus, folder = _corpus(config), Path(config.folder)
-        images = {asked.image for found in corpus.questions.values() for asked in found}
+        """Hash questions and images by content, and check the header of each new or changed image."""
+        loaded, folder = _load(config), Path(config.folder)
+        images = {question.image for questions in loaded.questions.values() for question in questions}
         return digest(
             {
                 "questions": content_digest(folder, [path.name for path in jsonl_files(folder)]),
-                "images": content_digest(corpus.images, images, check_header),
+                "images": content_digest(loaded.images, images, check_header),
             },
             32,
         )
 
     @classmethod
     def remarks(cls, config: Any) -> Sequence[str]:
-        """Tell of questions that are left out or cannot be answered rightly, and of images that splits share."""
-        return _corpus(config).remarks
+        """Describe questions that are left out or cannot be answered correctly, and images that splits share."""
+        return _load(config).remarks
 
     @cached_property
-    def _asked(self) -> QuestionSet:
-        """What the folder holds now: files that change while a run goes on do not change the run."""
-        return _corpus(self.config)
+    def _question_set(self) -> QuestionSet:
+        """The questions, loaded once: files that change later do not change a run."""
+        return _load(self.config)
 
     @property
     def answers(self) -> Sequence[str]:
         """The answers of the training questions, the commonest first, equally common ones by alphabet."""
-        return self._asked.answers
+        return self._question_set.answers
 
     def examples(self, split: Split) -> Sequence[Example]:
         """All questions of a split, in the order of their lines."""
         target = {answer: index for index, answer in enumerate(self.answers)}
         return tuple(
-            Example(asked.id, asked.text, asked.image, target.get(asked.answer, -1), asked.family)
-            for asked in self._asked.questions[split]
+            Example(each.id, each.text, each.image, target.get(each.answer, -1), each.family)
+            for each in self._question_set.questions[split]
         )
 
     def image(self, key: str) -> NDArray[np.uint8]:
@@ -105,12 +105,12 @@ class Questions(Dataset):
             UserError: it is missing, damaged, or lies outside the folder.
 
         """
-        return read_image(_inside(self._asked.images, key))
+        return read_image(_inside(self._question_set.images, key))
 
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """The questions of a folder, ready to be asked."""
+    """The checked questions of a folder."""
 
     questions: Mapping[Split, tuple[QuestionLine, ...]]
     answers: tuple[str, ...]
@@ -118,8 +118,8 @@ class QuestionSet:
     remarks: tuple[str, ...]
 
 
-def _corpus(config: Questions.Config) -> QuestionSet:
-    """Read the folder, or return what was read if its files of questions have not changed.
+def _load(config: Questions.Config) -> QuestionSet:
+    """Read the folder, or return the cached questions if their files have not changed.
 
     Raises:
         UserError: anything in the options, the questions or the folder of images is wrong.
@@ -141,29 +141,29 @@ def _corpus(config: Questions.Config) -> QuestionSet:
 @lru_cache(maxsize=4)
 def _read(folder: str, images: str, min_count: int, shares: tuple[float, float], _stamps: Any) -> QuestionSet:
     config = Questions.Config(folder=folder, images=images, min_count=min_count, shares=shares)
-    asked = read_all(Path(folder), shares)
-    by_split = {split: tuple(one for one in asked if one.split == split) for split in SPLITS}
+    questions = read_questions(Path(folder), shares)
+    by_split = {split: tuple(one for one in questions if one.split == split) for split in SPLITS}
     for split, found in by_split.items():
         if not found:
-            raise UserError(f"no question is for {split}: {_advice(split, len(asked))}", file=Path(folder))
-    place = _images_folder(config)
-    _refuse_missing(asked, place)
+            raise UserError(f"no question is for {split}: {_advice(split, len(questions))}", file=Path(folder))
+    image_folder = _images_folder(config)
+    _check_images(questions, image_folder)
     counts = Counter(one.answer for one in by_split["train"])
     answers = tuple(sorted((a for a, count in counts.items() if count >= min_count), key=lambda a: (-counts[a], a)))
-    _refuse_few(answers, counts, min_count, Path(folder))
+    _check_answers(answers, counts, min_count, Path(folder))
     known = set(answers)
     kept = {**by_split, "train": tuple(one for one in by_split["train"] if one.answer in known)}
     for split, found in kept.items():
         if not any(one.answer in known for one in found):
             raise UserError(f"no {split} question has an answer that training has, too", file=Path(folder))
-    return QuestionSet(kept, answers, place, tuple(_remarks(by_split, kept, known, min_count)))
+    return QuestionSet(kept, answers, image_folder, tuple(_remarks(by_split, kept, known, min_count)))
 
 
 def _advice(split: Split, questions: int) -> str:
     return f"give more than these {questions}, or say `split` in each line" if questions < 100 else f"add {split} ones"
 
 
-def _refuse_few(answers: Sequence[str], counts: Mapping[str, int], min_count: int, folder: Path) -> None:
+def _check_answers(answers: Sequence[str], counts: Mapping[str, int], min_count: int, folder: Path) -> None:
     if len(answers) >= 2:
         return
     if len(counts) < 2:
@@ -203,22 +203,22 @@ def _inside(folder: Path, image: str) -> Path:
     return Path(path)
 
 
-def _refuse_missing(asked: Sequence[QuestionLine], folder: Path) -> None:
+def _check_images(questions: Sequence[QuestionLine], folder: Path) -> None:
     seen: set[str] = set()
-    for one in asked:
+    for one in questions:
         if one.image in seen:
             continue
         seen.add(one.image)
         try:
             mode = _inside(folder, one.image).stat().st_mode
         except UserError as error:
-            raise one.place.error(f"image: {one.image!r} {error.problem}") from None
+            raise one.source.error(f"image: {one.image!r} {error.problem}") from None
         except (FileNotFoundError, NotADirectoryError):
-            raise one.place.error(f"image: no {one.image!r} in {folder}{_hint(folder, one.image)}") from None
+            raise one.source.error(f"image: no {one.image!r} in {folder}{_hint(folder, one.image)}") from None
         except OSError as error:
-            raise one.place.error(f"image: {one.image!r} cannot be read: {error.strerror}") from None
+            raise one.source.error(f"image: {one.image!r} cannot be read: {error.strerror}") from None
         if not stat.S_ISREG(mode):
-            raise one.place.error(f"image: {one.image!r} is not a file")
+            raise one.source.error(f"image: {one.image!r} is not a file")
 
 
 def _hint(folder: Path, image: str) -> str:
@@ -227,10 +227,10 @@ def _hint(folder: Path, image: str) -> str:
         beside = [path.name for path in (folder / image).parent.iterdir()]
     except OSError:
         return f": there is no folder {Path(image).parent}"
-    if len(beside) > MANY_FILES:
+    if len(beside) > MAX_SUGGEST:
         return ""
-    told = nearest(Path(image).name, beside)
-    return f"; {told}" if told.startswith("did you mean") else ""
+    suggestion = nearest(Path(image).name, beside)
+    return f"; {suggestion}" if suggestion.startswith("did you mean") else ""
 
 
 def _remarks(
@@ -239,22 +239,22 @@ def _remarks(
     known: set[str],
     min_count: int,
 ) -> list[str]:
-    told = []
+    remarks = []
     if left := len(read["train"]) - len(kept["train"]):
-        told.append(f"{left:,} training questions are left out: their answers occur less than {min_count} times")
+        remarks.append(f"{left:,} training questions are left out: their answers occur less than {min_count} times")
     for split in SPLITS[1:]:
         if unknown := [one.answer for one in kept[split] if one.answer not in known]:
             whole = len(kept[split])
             commonest = Counter(unknown).most_common(1)[0][0]
-            told.append(
+            remarks.append(
                 f"{len(unknown):,} of {whole:,} {split} questions ({100 * len(unknown) / whole:.1f} %) have an answer "
                 f"that cannot be chosen, such as {commonest!r}: they count as wrong"
             )
         if shared := {one.image for one in kept[split]} & {one.image for one in kept["train"]}:
-            told.append(f"{len(shared):,} images of {split} are in train, too: its scores may be flattering")
+            remarks.append(f"{len(shared):,} images of {split} are in train, too: its scores may be flattering")
     folded: dict[str, list[str]] = {}
     for answer in sorted(known):
         folded.setdefault(answer.casefold(), []).append(answer)
     if alike := next((same for same in folded.values() if len(same) > 1), None):
-        told.append(f"answers {' and '.join(map(repr, alike))} differ in case alone, and are two answers")
-    return told
+        remarks.append(f"answers {' and '.join(map(repr, alike))} differ in case alone, and are two answers")
+    return remarks

@@ -1,4 +1,4 @@
-"""Users' own questions as they lie on disk: JSON lines, read strictly. Every mistake is told with its file and line."""
+"""Files of users' own questions: JSON lines, checked strictly. Every error names its file and line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, cast
 from mtlab.data.base import SPLITS, Split
 from mtlab.errors import UserError, nearest
 
-WHOLE = "questions.jsonl"  #: one file for all splits, or one file for each:
+WHOLE = "questions.jsonl"  #: one file for all splits; else one for each:
 BY_SPLIT: Mapping[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
 KEYS = ("id", "image", "question", "answer", "family", "split")
 FAMILY = "other"  #: of questions that name none
@@ -24,7 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class SourceLine:
-    """Where a question was written."""
+    """File and line of a question."""
 
     file: Path
     line: int  #: from 1
@@ -36,7 +36,7 @@ class SourceLine:
 
 @dataclass(frozen=True, slots=True)
 class QuestionLine:
-    """A line of a file of questions, checked."""
+    """A checked line of a file of questions."""
 
     id: str
     text: str
@@ -44,22 +44,22 @@ class QuestionLine:
     image: str  #: path below the image folder, with /, without `.` and `..`
     family: str
     split: Split | None
-    place: SourceLine
+    source: SourceLine
 
 
 def jsonl_files(folder: Path) -> dict[Path, Split | None]:
-    """Find the files of questions in a folder, and the split that each is for; None: its lines say so, or a hash does.
+    """Find the files of questions in a folder, with the split of each; None: its lines or a hash decide.
 
     Raises:
-        UserError: none are there, or too many.
+        UserError: there are none, or too many.
 
     """
     named = {folder / name: split for split, name in BY_SPLIT.items() if (folder / name).exists()}
     whole = folder / WHOLE
     if whole.exists():
         if named:
-            told = ", ".join(path.name for path in named)
-            raise UserError(f"holds {WHOLE} and {told}: keep one file for all, or one for each split", file=folder)
+            reason = ", ".join(path.name for path in named)
+            raise UserError(f"holds {WHOLE} and {reason}: keep one file for all, or one for each split", file=folder)
         return {whole: None}
     missing = [name for name in BY_SPLIT.values() if folder / name not in named]
     if len(missing) == len(BY_SPLIT):
@@ -75,8 +75,8 @@ def jsonl_files(folder: Path) -> dict[Path, Split | None]:
     return dict(named)
 
 
-def read_all(folder: Path, shares: tuple[float, float]) -> list[QuestionLine]:
-    """Read all questions of a folder, each with its split.
+def read_questions(folder: Path, shares: tuple[float, float]) -> list[QuestionLine]:
+    """Read all questions of a folder with their splits.
 
     Args:
         folder: holds `questions.jsonl`, or `train.jsonl`, `val.jsonl` and `test.jsonl`.
@@ -87,21 +87,21 @@ def read_all(folder: Path, shares: tuple[float, float]) -> list[QuestionLine]:
 
     """
     found: list[QuestionLine] = []
-    places: dict[str, SourceLine] = {}
+    sources: dict[str, SourceLine] = {}
     for path, split in jsonl_files(folder).items():
-        for question in read(path):
-            if question.id in places:
-                first = places[question.id]
-                raise question.place.error(f"id {question.id!r} is taken: {first.file.name}:{first.line} has it")
-            places[question.id] = question.place
+        for question in read_questions_file(path):
+            if question.id in sources:
+                first = sources[question.id]
+                raise question.source.error(f"id {question.id!r} is taken: {first.file.name}:{first.line} has it")
+            sources[question.id] = question.source
             if split is not None and question.split not in (None, split):
-                raise question.place.error(f"split: {question.split!r} in the file of {split!r}")
+                raise question.source.error(f"split: {question.split!r} in the file of {split!r}")
             found.append(question if split is None else replace(question, split=split))
-    return _split(found, shares)
+    return _assign_splits(found, shares)
 
 
-def read(path: Path) -> Iterator[QuestionLine]:
-    """Read one file, line by line; blank lines are passed over.
+def read_questions_file(path: Path) -> Iterator[QuestionLine]:
+    """Read one file line by line; blank lines are skipped.
 
     Raises:
         UserError: a line is not UTF-8, no JSON object, or lacks a key, has an unknown one or one of the wrong kind; or
@@ -109,61 +109,61 @@ def read(path: Path) -> Iterator[QuestionLine]:
 
     """
     empty = True
-    for number, raw in enumerate(_content(path).split(b"\n"), 1):
+    for number, raw in enumerate(_read_content(path).split(b"\n"), 1):
         if raw.strip():
             empty = False
-            yield _question(raw, SourceLine(path, number))
+            yield _parse_question(raw, SourceLine(path, number))
     if empty:
         raise UserError("is empty (expected a JSON object a line, one for each question)", file=path)
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     if not path.is_file():
         raise UserError("is not a file", file=path)
     try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # the mark that some editors start UTF-8 with
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # the byte order mark of some editors
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None
 
 
-def _question(raw: bytes, place: SourceLine) -> QuestionLine:
-    row = _object(raw, place)
+def _parse_question(raw: bytes, source: SourceLine) -> QuestionLine:
+    row = _parse_object(raw, source)
     for key in row:
         if key not in KEYS:
-            raise place.error(f"unknown key {key!r}; {nearest(key, KEYS)}")
-    text, answer, image = (_text(row, key, place) for key in ("question", "answer", "image"))
+            raise source.error(f"unknown key {key!r}; {nearest(key, KEYS)}")
+    text, answer, image = (_read_text(row, key, source) for key in ("question", "answer", "image"))
     try:
         image = inner_path(image)
     except ValueError as error:
-        raise place.error(f"image: {error}") from None
-    family = _text(row, "family", place) if row.get("family") is not None else FAMILY
+        raise source.error(f"image: {error}") from None
+    family = _read_text(row, "family", source) if row.get("family") is not None else FAMILY
     if "/" in family:
-        raise place.error(f"family: {family!r} has a /, which separates the parts of a metric's name")
+        raise source.error(f"family: {family!r} has a /, which separates the parts of a metric's name")
     return QuestionLine(
-        id=_id(row, place),
+        id=_read_id(row, source),
         text=text,
         answer=answer,
         image=image,
         family=family,
-        split=_split_of(row, place),
-        place=place,
+        split=_read_split(row, source),
+        source=source,
     )
 
 
-def _object(raw: bytes, place: SourceLine) -> dict[str, Any]:
+def _parse_object(raw: bytes, source: SourceLine) -> dict[str, Any]:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        raise place.error(f"is not UTF-8 text (byte {error.start + 1}): save the file as UTF-8") from None
+        raise source.error(f"is not UTF-8 text (byte {error.start + 1}): save the file as UTF-8") from None
     try:
-        row = json.loads(text, object_pairs_hook=_unique)
+        row = json.loads(text, object_pairs_hook=_reject_repeated_keys)
     except _RepeatedKeyError as error:
-        raise place.error(f"key {error.args[0]!r} is given twice") from None
+        raise source.error(f"key {error.args[0]!r} is given twice") from None
     except (ValueError, RecursionError) as error:
-        told = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise place.error(f"is not a JSON object on one line: {told}") from None
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise source.error(f"is not a JSON object on one line: {reason}") from None
     if not isinstance(row, dict):
-        raise place.error(f"expected a JSON object, found {_shown(row)}")
+        raise source.error(f"expected a JSON object, found {_shorten(row)}")
     return row
 
 
@@ -171,7 +171,7 @@ class _RepeatedKeyError(Exception):
     """A JSON object has a key twice."""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for key, value in pairs:
         if key in row:
@@ -180,43 +180,43 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _text(row: Mapping[str, Any], key: str, place: SourceLine) -> str:
+def _read_text(row: Mapping[str, Any], key: str, source: SourceLine) -> str:
     if key not in row:
-        raise place.error(f"lacks the key {key!r}")
+        raise source.error(f"lacks the key {key!r}")
     value = row[key]
     if not isinstance(value, str):
-        raise place.error(f"{key}: expected text in quotes, found {_shown(value)}")
+        raise source.error(f"{key}: expected text in quotes, found {_shorten(value)}")
     value = value.strip()
     if not value:
-        raise place.error(f"{key}: is empty")
+        raise source.error(f"{key}: is empty")
     if _CONTROL.search(value) and key != "question":
-        raise place.error(f"{key}: {value!r} has a line break, tab or other control character")
+        raise source.error(f"{key}: {value!r} has a line break, tab or other control character")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise place.error(f"{key}: holds half a character (an unpaired surrogate)")
+        raise source.error(f"{key}: holds half a character (an unpaired surrogate)")
     return value
 
 
-def _id(row: Mapping[str, Any], place: SourceLine) -> str:
+def _read_id(row: Mapping[str, Any], source: SourceLine) -> str:
     value = row.get("id")
     if value is None:
-        return f"{place.file.stem}:{place.line}"
+        return f"{source.file.stem}:{source.line}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return str(value)
-    return _text(row, "id", place)
+    return _read_text(row, "id", source)
 
 
-def _split_of(row: Mapping[str, Any], place: SourceLine) -> Split | None:
+def _read_split(row: Mapping[str, Any], source: SourceLine) -> Split | None:
     value = row.get("split")
     if value is not None and value not in SPLITS:
-        raise place.error(f"split: {_shown(value)} is none of {', '.join(SPLITS)}")
+        raise source.error(f"split: {_shorten(value)} is none of {', '.join(SPLITS)}")
     return cast("Split | None", value)
 
 
 def inner_path(value: str) -> str:
-    """Bring an image's path below the image folder to its one form.
+    """Normalise an image's path below the image folder.
 
     Raises:
-        ValueError: it leaves the folder, or is no path of an image; says which.
+        ValueError: it leaves the folder, or is no path of a file.
 
     """
     if value.startswith(("/", "~/")) or re.match(r"[A-Za-z]:", value):
@@ -231,28 +231,28 @@ def inner_path(value: str) -> str:
     return path
 
 
-def _split(questions: list[QuestionLine], shares: tuple[float, float]) -> list[QuestionLine]:
-    """Keep the splits that lines name; where none does, split by image, so that no image is in two splits."""
+def _assign_splits(questions: list[QuestionLine], shares: tuple[float, float]) -> list[QuestionLine]:
+    """Keep the splits in the lines; if there are none, split by image, so that no image is in two splits."""
     unnamed = next((question for question in questions if question.split is None), None)
     if unnamed is None:
         return questions
     named = next((question for question in questions if question.split is not None), None)
     if named is not None:
-        raise unnamed.place.error(
-            f"lacks the key 'split', which line {named.place.line} has: give all lines one, or none"
+        raise unnamed.source.error(
+            f"lacks the key 'split', which line {named.source.line} has: give all lines one, or none"
         )
 
-    return [replace(question, split=drawn_split(question.image, shares)) for question in questions]
+    return [replace(question, split=draw_split(question.image, shares)) for question in questions]
 
 
-def drawn_split(image: str, shares: tuple[float, float]) -> Split:
-    """Draw a split for an image by a hash of its path: images that are added later move no other."""
+def draw_split(image: str, shares: tuple[float, float]) -> Split:
+    """Choose the split of an image by a hash of its path, so that images added later do not move others."""
     val, test = shares
     drawn = int.from_bytes(blake2b(image.encode(), digest_size=8).digest()) / 2**64
     return "test" if drawn < test else "val" if drawn < test + val else "train"
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     text = json.dumps(value)

@@ -15,21 +15,21 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
     Args:
         data: has captions.
         root: folder to write to.
-        progress: is told how far it is.
+        progress: called now and then.
 
     """
     images: list[dict[str, Any]] = []
     said = 0
     for split in SPLITS:
-        found = numbered_images(data, split)
-        for picture in with_progress(found, f"{split} pictures", progress):
-            write_jpeg(root / "flickr30k-images" / f"{picture.number}.jpg", data.image(*picture.keys))
-        for picture in found:
-            number, ids = len(images), list(range(said, said + len(picture.examples)))
+        grouped = numbered_images(data, split)
+        for entry in with_progress(grouped, f"{split} pictures", progress):
+            write_jpeg(root / "flickr30k-images" / f"{entry.number}.jpg", data.image(*entry.keys))
+        for entry in grouped:
+            number, ids = len(images), list(range(said, said + len(entry.examples)))
             said += len(ids)
             images.append(
                 {
-                    "filename": f"{picture.number}.jpg",
+                    "filename": f"{entry.number}.jpg",
                     "imgid": number,
                     "split": split,
                     "sentids": ids,
@@ -40,7 +40,7 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
                             "imgid": number,
                             "sentid": sentence,
                         }
-                        for sentence, example in zip(ids, picture.examples, strict=True)
+                        for sentence, example in zip(ids, entry.examples, strict=True)
                     ],
                 }
             )

@@ -24,8 +24,8 @@ ENTAILMENT = ("contradiction", "neutral", "entailment")
 
 
 @dataclass(frozen=True)
-class Made:
-    """What was written."""
+class RawDataset:
+    """A data set that was written."""
 
     layout: str  #: the public data set whose layout it has, and the converter that reads it
     sizes: Mapping[Split, int]  #: texts of each split
@@ -40,14 +40,14 @@ def layout_of(data: Dataset) -> str:
     return "snli_ve" if tuple(map(str.lower, data.answers)) == ENTAILMENT else "vqav2"
 
 
-def make(name: str, options: Mapping[str, Any], out: Path, progress: Progress) -> Made:
-    """Write a data set to a new folder, which is there whole or not at all.
+def make(name: str, options: Mapping[str, Any], out: Path, progress: Progress) -> RawDataset:
+    """Write a data set to a new folder, atomically.
 
     Args:
         name: of the registered data set.
         options: of the data set, as in the YAML.
         out: the folder.
-        progress: is told how far it is.
+        progress: called now and then.
 
     Raises:
         UserError: unknown data set or options; the folder exists already or cannot be written; data cannot be had.
@@ -59,4 +59,4 @@ def make(name: str, options: Mapping[str, Any], out: Path, progress: Progress) -
     sizes = entry.cls.sizes(config)
     with files.new_folder(out) as folder:
         LAYOUTS[layout](data, folder, progress)
-    return Made(layout, sizes)
+    return RawDataset(layout, sizes)

@@ -29,16 +29,16 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
     Args:
         data: has pairs of images, and the answers false and true.
         root: folder to write to.
-        progress: is told how far it is.
+        progress: called now and then.
 
     """
     for split, part in PARTS.items():
-        found = numbered_images(data, split)
-        for pair in with_progress(found, f"{part} pictures", progress):
+        grouped = numbered_images(data, split)
+        for pair in with_progress(grouped, f"{part} pictures", progress):
             folder = root / "images" / "train" / str(_directory(pair)) if split == "train" else root / part
             for side, key in enumerate(pair.keys):
                 write_png(folder / f"{_name(part, pair)}-img{side}.png", data.image(key))
-        rows = [row for pair in found for row in _rows(data, part, pair)]
+        rows = [row for pair in grouped for row in _rows(data, part, pair)]
         sentences = root / "nlvr2" / "data"
         write_lines(sentences / f"{part}.json", rows)
         if split != "train":

@@ -1,4 +1,4 @@
-"""What all layouts share: images get numbers, as public data sets have them, and become files."""
+"""Numbering images as public data sets do, and writing them as files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mtlab.data.base import SPLITS, Dataset, Example, Split
 
 T = TypeVar("T")
-Progress = Callable[[str, int, int | None], None]  #: what is written, how many are done, of how many
+Progress = Callable[[str, int, int | None], None]  #: activity, amount done, total
 BLOCK = 10_000_000  #: numbers of one split
 
 
@@ -32,16 +32,16 @@ class NumberedImage:
 
 
 def numbered_images(data: Dataset, split: Split) -> list[NumberedImage]:
-    """Collect the examples of a split by image, in the order of the data set, and number the images."""
-    grouped: dict[tuple[str, ...], list[Example]] = {}
+    """Group the examples of a split by image, in the order of the data set, and number the images."""
+    by_image: dict[tuple[str, ...], list[Example]] = {}
     for example in data.examples(split):
-        grouped.setdefault(example.images, []).append(example)
+        by_image.setdefault(example.images, []).append(example)
     start = BLOCK * (1 + SPLITS.index(split))
-    return [NumberedImage(start + at, tuple(examples)) for at, examples in enumerate(grouped.values())]
+    return [NumberedImage(start + at, tuple(examples)) for at, examples in enumerate(by_image.values())]
 
 
 def with_progress(items: Sequence[T], what: str, progress: Progress) -> Iterator[T]:
-    """Pass items on, and tell how far it is."""
+    """Yield items and report progress."""
     for done, item in enumerate(items):
         progress(what, done, len(items))
         yield item
@@ -49,23 +49,23 @@ def with_progress(items: Sequence[T], what: str, progress: Progress) -> Iterator
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write an image without loss; folders are made."""
+    """Write an image losslessly, making its folders."""
     _write(path, pixels, "PNG")
 
 
 def write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write an image with little loss: a few grey levels at edges. For layouts whose files must be JPEG."""
+    """Write an image as a JPEG of high quality, for layouts whose files must be JPEG; makes its folders."""
     _write(path, pixels, "JPEG", quality=95, subsampling=0)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write one JSON value; folders are made."""
+    """Write a JSON file, making its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON lines; folders are made."""
+    """Write a JSON lines file, making its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

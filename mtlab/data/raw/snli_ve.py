@@ -16,13 +16,13 @@ from mtlab.data.raw.numbered_images import (
     write_lines,
 )
 
-NO_PREMISE = "A picture."  #: models do not see premises, but the layout asks for one
+NO_PREMISE = "A entry."  #: models do not see premises, but the layout asks for one
 PARTS: Mapping[Split, str] = {"train": "train", "val": "dev", "test": "test"}
 
 
 @runtime_checkable
 class WithPremises(Protocol):
-    """A data set that can say in words what an image shows."""
+    """A data set that describes its images in words."""
 
     def premise(self, key: str) -> str:
         """Describe an image."""
@@ -34,25 +34,25 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
     Args:
         data: has the answers contradiction, neutral and entailment.
         root: folder to write to.
-        progress: is told how far it is.
+        progress: called now and then.
 
     """
     for split, part in PARTS.items():
-        found = numbered_images(data, split)
-        for picture in with_progress(found, f"{part} pictures", progress):
-            write_jpeg(root / "flickr30k-images" / f"{picture.number}.jpg", data.image(*picture.keys))
-        rows = (row for picture in found for row in _rows(data, picture))
+        grouped = numbered_images(data, split)
+        for entry in with_progress(grouped, f"{part} pictures", progress):
+            write_jpeg(root / "flickr30k-images" / f"{entry.number}.jpg", data.image(*entry.keys))
+        rows = (row for entry in grouped for row in _rows(data, entry))
         write_lines(root / "snli_ve" / f"snli_ve_{part}.jsonl", rows)
 
 
-def _rows(data: Dataset, picture: NumberedImage) -> Iterator[dict[str, Any]]:
-    premise = data.premise(*picture.keys) if isinstance(data, WithPremises) else NO_PREMISE
-    for at, example in enumerate(picture.examples):
+def _rows(data: Dataset, entry: NumberedImage) -> Iterator[dict[str, Any]]:
+    premise = data.premise(*entry.keys) if isinstance(data, WithPremises) else NO_PREMISE
+    for at, example in enumerate(entry.examples):
         label = data.answers[example.target].lower()
         yield {
-            "Flickr30K_ID": str(picture.number),
-            "captionID": f"{picture.number}.jpg#0",
-            "pairID": f"{picture.number}.jpg#0r{at}",
+            "Flickr30K_ID": str(entry.number),
+            "captionID": f"{entry.number}.jpg#0",
+            "pairID": f"{entry.number}.jpg#0r{at}",
             "sentence1": premise,
             "sentence2": example.text,
             "gold_label": label,

@@ -26,39 +26,39 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
     Args:
         data: has questions and answers.
         root: folder to write to.
-        progress: is told how far it is.
+        progress: called now and then.
 
     """
     for split, part in PARTS.items():
-        found = numbered_images(data, split)
-        for picture in with_progress(found, f"{part} pictures", progress):
-            write_jpeg(root / part / f"COCO_{part}_{picture.number:012d}.jpg", data.image(*picture.keys))
+        grouped = numbered_images(data, split)
+        for entry in with_progress(grouped, f"{part} pictures", progress):
+            write_jpeg(root / part / f"COCO_{part}_{entry.number:012d}.jpg", data.image(*entry.keys))
         questions = [
-            {"image_id": picture.number, "question_id": _id(picture, at), "question": example.text}
-            for picture in found
-            for at, example in enumerate(picture.examples)
+            {"image_id": entry.number, "question_id": _id(entry, at), "question": example.text}
+            for entry in grouped
+            for at, example in enumerate(entry.examples)
         ]
         for name in (part, *(["test-dev2015"] if split == "test" else [])):
             file = root / "vqav2" / f"v2_OpenEnded_mscoco_{name}_questions.json"
             write_json(file, {"data_subtype": name, "questions": questions})
         if split != "test":
             annotations = [
-                _annotated(picture, at, data.answers) for picture in found for at in range(len(picture.examples))
+                _annotated(entry, at, data.answers) for entry in grouped for at in range(len(entry.examples))
             ]
             file = root / "vqav2" / f"v2_mscoco_{part}_annotations.json"
             write_json(file, {"data_subtype": part, "annotations": annotations})
 
 
-def _id(picture: NumberedImage, at: int) -> int:
-    return picture.number * 1000 + at
+def _id(entry: NumberedImage, at: int) -> int:
+    return entry.number * 1000 + at
 
 
-def _annotated(picture: NumberedImage, at: int, answers: Sequence[str]) -> dict[str, Any]:
-    answer = answers[picture.examples[at].target]
+def _annotated(entry: NumberedImage, at: int, answers: Sequence[str]) -> dict[str, Any]:
+    answer = answers[entry.examples[at].target]
     return {
-        "question_id": _id(picture, at),
-        "image_id": picture.number,
-        "question_type": " ".join(picture.examples[at].text.lower().split()[:2]),
+        "question_id": _id(entry, at),
+        "image_id": entry.number,
+        "question_type": " ".join(entry.examples[at].text.lower().split()[:2]),
         "answer_type": "yes/no" if answer in ("yes", "no") else "number" if answer.isdecimal() else "other",
         "multiple_choice_answer": answer,
         "answers": [

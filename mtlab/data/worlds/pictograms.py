@@ -1,4 +1,4 @@
-"""`pictograms`: OpenMoji's pictograms and their names, from PyPI packages; drawn by designers, named by Unicode."""
+"""`pictograms`: OpenMoji's pictograms and their Unicode names, from PyPI packages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHARES = {"val": 0.15, "test": 0.30}  #: of the concepts that are no family of p
 
 @dataclass(frozen=True)
 class Pictogram:
-    """A pictogram with all that is known of it."""
+    """A pictogram with its names, concept and split."""
 
     code: str
     names: tuple[str, ...]
@@ -108,7 +108,7 @@ class Pictograms(Dataset):
 
 
 def split_of(concept: str) -> Split:
-    """Assign a concept to a split, by a hash of its name: those to come move none."""
+    """Assign a concept to a split by a hash of its name, so that new concepts move no other."""
     if concept in ALIKE:
         return "train"
     drawn = int.from_bytes(blake2b(concept.encode(), digest_size=8).digest(), "big") / 2**64

@@ -1,4 +1,4 @@
-"""`planted`: synthetic experts of which one known level per modality carries what the answer depends on."""
+"""`planted`: synthetic experts, of which one known level per modality determines the answer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mtlab.towers.planted_codes import to_image, to_text
 class PlantedCodes(Dataset):
     """A code in the text, a code in the image; the answer is their sum modulo `classes`.
 
-    One code alone says nothing of the answer. The towers named `planted` turn text and image into levels of noise of
-    which one, known, carries the code: a sound manager must find it. All pairs of codes occur equally often.
+    One code alone says nothing about the answer. The towers `planted` turn text and image into levels of noise, of
+    which one known level carries the code: a manager must find it. All pairs of codes occur equally often.
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Example, Split, register_dataset
 from mtlab.data.worlds.scenes.captions import KINDS, list_caption, place_caption
 from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Thing, place
-from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_odd_choice
+from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, check_choices, parse_image_key
 
 VERSION = 1  #: raise it when the same options give other images or captions
 CAPTIONS = 4  #: of an image
@@ -47,25 +47,25 @@ class ShapesCaptions(ShapesWorld):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            refuse_odd_choice(self.kinds, "kinds")
+            check_choices(self.kinds, "kinds")
 
     config: Config
-    world = ("shapes_captions", VERSION)
+    seed_key = ("shapes_captions", VERSION)
     provides = frozenset({"captions"})
 
     @classmethod
     def remarks(cls, config: Config) -> Sequence[str]:
         """Tell of images that show the same things as another, whose captions fit both."""
         available = _shared_out(len(sets_of_things(config.objects)))
-        told = []
+        remarks = []
         for split in SPLITS:
             pictures = -(-getattr(config, split) // CAPTIONS)
             if pictures > available[split]:
-                told.append(
+                remarks.append(
                     f"{split} has {pictures:,} pictures of {available[split]:,} sets of things: the rest show "
                     "what another shows, and their captions fit both"
                 )
-        return told
+        return remarks
 
     @property
     def answers(self) -> Sequence[str]:
@@ -90,7 +90,7 @@ class ShapesCaptions(ShapesWorld):
         things = [Thing(*kind, dice.between(*sizes)) for kind in these[index % len(these)]]
         return place(dice, things, self.difficulty.gap)
 
-    def told(self, split: Split) -> list[Example]:
+    def make_examples(self, split: Split) -> list[Example]:
         """Describe one image after the other; an image's captions differ."""
         total = self.sizes(self.config)[split]
         found: list[Example] = []
@@ -112,7 +112,7 @@ class ShapesCaptions(ShapesWorld):
             KeyError: no such image.
 
         """
-        split, index = parts(key, 2)
+        split, index = parse_image_key(key, 2)
         return self.draw(self.scene(split, int(index)), split, index)
 
 

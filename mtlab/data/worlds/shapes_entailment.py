@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.worlds.scenes.entailment import FAMILIES, FEWEST, LABELS, LidScene
-from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_few_shapes, refuse_odd_choice
+from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, check_choices, check_objects, parse_image_key
 
 VERSION = 1  #: raise it when the same options give other images or sentences
 
@@ -38,11 +38,11 @@ class ShapesEntailment(ShapesWorld):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            refuse_odd_choice(self.families, "families")
-            refuse_few_shapes(self.families, self.objects[1], FEWEST)
+            check_choices(self.families, "families")
+            check_objects(self.families, self.objects[1], FEWEST)
 
     config: Config
-    world = ("shapes_entailment", VERSION)
+    seed_key = ("shapes_entailment", VERSION)
 
     @property
     def answers(self) -> Sequence[str]:
@@ -55,7 +55,7 @@ class ShapesEntailment(ShapesWorld):
 
     def scene(self, split: str, index: int) -> LidScene:
         """Return what an image shows and what is said of it."""
-        return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
+        return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.scene_options)
 
     def premise(self, key: str) -> str:
         """Say in words what an image shows, lid included: what SNLI-VE calls the premise.
@@ -64,7 +64,7 @@ class ShapesEntailment(ShapesWorld):
             KeyError: no such image.
 
         """
-        split, index = parts(key, 2)
+        split, index = parse_image_key(key, 2)
         return self.scene(split, int(index)).premise
 
     def image(self, key: str) -> NDArray[np.uint8]:
@@ -74,10 +74,10 @@ class ShapesEntailment(ShapesWorld):
             KeyError: no such image.
 
         """
-        split, index = parts(key, 2)
+        split, index = parse_image_key(key, 2)
         return self.draw(self.scene(split, int(index)).things, split, index)
 
-    def told(self, split: Split) -> list[Example]:
+    def make_examples(self, split: Split) -> list[Example]:
         """Go through the sentences image by image."""
         total = self.sizes(self.config)[split]
         found: list[Example] = []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.worlds.scenes.statements import FAMILIES, StatementQuad
-from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, parts, refuse_odd_choice
+from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, check_choices, parse_image_key
 
 VERSION = 1  #: raise it when the same options give other images or statements
 STATEMENTS = 4  #: of a four: two statements, each about two pairs
@@ -38,10 +38,10 @@ class ShapesPairs(ShapesWorld):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            refuse_odd_choice(self.families, "families")
+            check_choices(self.families, "families")
 
     config: Config
-    world = ("shapes_pairs", VERSION)
+    seed_key = ("shapes_pairs", VERSION)
     provides = frozenset({"pairs of images"})
 
     def __init__(self, config: Config) -> None:
@@ -62,9 +62,9 @@ class ShapesPairs(ShapesWorld):
         return self._kept(split, index)
 
     def _drawn(self, split: str, index: int) -> StatementQuad:
-        return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.drawn_from)
+        return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.scene_options)
 
-    def told(self, split: Split) -> list[Example]:
+    def make_examples(self, split: Split) -> list[Example]:
         """State two things about each pair, one pair after the other."""
         total = self.sizes(self.config)[split]
         found: list[Example] = []
@@ -85,7 +85,7 @@ class ShapesPairs(ShapesWorld):
             KeyError: no such image.
 
         """
-        split, index, pair, side = parts(key, 4)
+        split, index, pair, side = parse_image_key(key, 4)
         if pair not in ("0", "1") or side not in ("0", "1"):
             raise KeyError(key)
         return self.draw(self.four(split, int(index)).pairs[int(pair)][int(side)], key)

@@ -1,6 +1,6 @@
-"""How an image of coloured shapes is described: every caption says all that there is, and that it does.
+"""Captions of images of coloured shapes: each names everything in the image, and says that it is everything.
 
-So a caption is true of the images that show just these things, and of no other.
+A caption is therefore true of the images of exactly these things, and of no other.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ SIDES = {"left": "to the left of", "right": "to the right of", "above": "above",
 
 def list_caption(dice: Dice, things: Sequence[Thing]) -> str:
     """Name all things, in one of several wordings."""
-    return _sentence(dice.pick(LISTS).format(_listed(_names(dice, things)), NUMBERS[len(things)]))
+    return _sentence(dice.pick(LISTS).format(_join(_name_all(dice, things)), NUMBERS[len(things)]))
 
 
 def place_caption(dice: Dice, things: Sequence[Thing], level: Difficulty) -> str | None:
     """Name all things, and say where one stands beside another; None where no two stand clearly apart."""
-    related = _related(things, level)
+    related = _find_pairs(things, level)
     if not related:
         return None
     one, other, side = dice.pick(related)
-    rest = _names(dice, [it for it in things if it is not one and it is not other])
+    rest = _name_all(dice, [it for it in things if it is not one and it is not other])
     placed = f"{_name(one)} {SIDES[side]} {_name(other)}"
-    more = f", with {_listed(rest)}" if rest else ""
+    more = f", with {_join(rest)}" if rest else ""
     return _sentence(dice.pick(PLACES).format(placed, more, NUMBERS[len(things)]))
 
 
@@ -54,7 +54,7 @@ def _name(thing: Thing) -> str:
     return f"a {thing.colour} {thing.shape}"
 
 
-def _names(dice: Dice, things: Sequence[Thing]) -> list[str]:
+def _name_all(dice: Dice, things: Sequence[Thing]) -> list[str]:
     """Name the things in random order, twins together."""
     counted = Counter((it.colour, it.shape) for it in things)
     return [
@@ -63,11 +63,11 @@ def _names(dice: Dice, things: Sequence[Thing]) -> list[str]:
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
-def _related(things: Sequence[Thing], level: Difficulty) -> list[tuple[Thing, Thing, str]]:
+def _find_pairs(things: Sequence[Thing], level: Difficulty) -> list[tuple[Thing, Thing, str]]:
     """Find the things without a twin that stand clearly apart, with the side of the first."""
     counted = Counter((it.colour, it.shape) for it in things)
     single = [it for it in things if counted[it.colour, it.shape] == 1]

@@ -1,4 +1,4 @@
-"""Chance for the procedural worlds: the same draws on every platform, Python and numpy."""
+"""Random numbers of the procedural worlds: the same on every platform, with every version of Python and NumPy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 class Dice:
-    """Draws named by a key: equal keys give equal draws, different keys unrelated ones.
+    """A random number generator that is seeded by a key.
 
-    Built on nothing but `random.Random(int).random()`, the one stream that Python promises not to change. (numpy
-    promises it for its bit generators only, not for `Generator`.)
+    It uses only `random.Random(int).random()`, which Python promises not to change. (NumPy promises it for its bit
+    generators, not for `Generator`.)
     """
 
     def __init__(self, *key: str | int) -> None:
@@ -33,7 +33,7 @@ class Dice:
         return low + int(self._draw() * (high - low + 1))
 
     def chance(self, probability: float) -> bool:
-        """Tell whether something of this probability happens."""
+        """Draw True with a probability."""
         return self._draw() < probability
 
     def pick(self, items: Sequence[T]) -> T:
@@ -49,7 +49,7 @@ class Dice:
         return pool
 
     def grain(self, *shape: int) -> NDArray[np.float32]:
-        """Draw independent noise, uniform in [0, 1] in steps of 1/255. Equal each time it is asked for."""
+        """Return noise, uniform in [0, 1] in steps of 1/255; the same at each call."""
         count = int(np.prod(shape))
         raw = np.frombuffer(shake_128(self._key).digest(count), np.uint8)
         return (raw.astype(np.float32) / np.float32(255)).reshape(shape)

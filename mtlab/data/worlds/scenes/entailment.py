@@ -69,12 +69,12 @@ class LidScene:
 Family = Callable[[Dice, SceneOptions], LidScene]
 
 
-def existence(dice: Dice, world: SceneOptions) -> LidScene:
+def existence(dice: Dice, options: SceneOptions) -> LidScene:
     """Say that something is there: it is seen; the lid may hide it; it is not seen, nor of the colour under the lid."""
     hole = dice.pick(COLOURS)
     while True:
-        things = various(dice, world, how_many(dice, world, 2))
-        missing = absent(dice, world, things)["both"]
+        things = various(dice, options, how_many(dice, options, 2))
+        missing = absent(dice, options, things)["both"]
         elsewhere = [it for it in missing if it.colour != hole]
         under = [it for s in SHAPES if not (it := Description(hole, s)).count(things)]
         if elsewhere and under:
@@ -85,27 +85,27 @@ def existence(dice: Dice, world: SceneOptions) -> LidScene:
         "neutral": dice.pick(under),
         "contradiction": dice.pick(elsewhere),
     }
-    return _scene(dice, world, "existence", things, hole, about)
+    return _scene(dice, options, "existence", things, hole, about)
 
 
-def shape(dice: Dice, world: SceneOptions) -> LidScene:
+def shape(dice: Dice, options: SceneOptions) -> LidScene:
     """Say which shape the thing of a colour has: one that is seen, truly and falsely, and the one under the lid."""
-    number = min(how_many(dice, world, 2), len(COLOURS) - 1)
+    number = min(how_many(dice, options, 2), len(COLOURS) - 1)
     hole, *colours = dice.shuffled(COLOURS)
-    things = [Thing(colour, dice.pick(SHAPES), dice.between(*world.difficulty.sizes)) for colour in colours[:number]]
+    things = [Thing(colour, dice.pick(SHAPES), dice.between(*options.difficulty.sizes)) for colour in colours[:number]]
     true, false = dice.pick(things), dice.pick(things)
     about = {
         "entailment": Description(true.colour, true.shape),
         "neutral": Description(hole, dice.pick(SHAPES)),
         "contradiction": Description(false.colour, dice.pick([s for s in SHAPES if s != false.shape])),
     }
-    return _scene(dice, world, "shape", things, hole, about)
+    return _scene(dice, options, "shape", things, hole, about)
 
 
-def number(dice: Dice, world: SceneOptions) -> LidScene:
+def number(dice: Dice, options: SceneOptions) -> LidScene:
     """Say that there are two of a shape: two are seen; one is, and the other may lie under the lid; none is."""
     while True:
-        things = various(dice, world, how_many(dice, world, 3))
+        things = various(dice, options, how_many(dice, options, 3))
         counted = {s: Description(shape=s).count(things) for s in SHAPES}
         fitting = {
             "entailment": [s for s, count in counted.items() if count >= 2],
@@ -115,7 +115,7 @@ def number(dice: Dice, world: SceneOptions) -> LidScene:
         if all(fitting.values()):
             break
     about = {label: Description(shape=dice.pick(shapes)) for label, shapes in fitting.items()}
-    return _scene(dice, world, "number", things, dice.pick(COLOURS), about)
+    return _scene(dice, options, "number", things, dice.pick(COLOURS), about)
 
 
 FAMILIES: Mapping[str, Family] = {"existence": existence, "shape": shape, "number": number}
@@ -123,12 +123,12 @@ FEWEST = {"number": 3}  #: shapes in an image, beside the lid
 
 
 def _scene(
-    dice: Dice, world: SceneOptions, family: str, things: Sequence[Thing], hole: str, about: Mapping[str, Description]
+    dice: Dice, options: SceneOptions, family: str, things: Sequence[Thing], hole: str, about: Mapping[str, Description]
 ) -> LidScene:
     sentences = []
     for label, it in dice.shuffled(list(about.items())):
-        denied = dice.chance(world.difficulty.opposites)
+        denied = dice.chance(options.difficulty.opposites)
         text = dice.pick(SAID[f"{family}, denied" if denied else family])
         sentences.append((text.format(colour=it.colour, shape=it.shape), DENIED[label] if denied else label))
-    lid = Thing(hole, LID, world.difficulty.sizes[1])  # as large as the largest thing, which it covers
-    return LidScene(tuple(place(dice, [*things, lid], world.difficulty.gap)), tuple(sentences))
+    lid = Thing(hole, LID, options.difficulty.sizes[1])  # as large as the largest thing, which it covers
+    return LidScene(tuple(place(dice, [*things, lid], options.difficulty.gap)), tuple(sentences))

@@ -43,66 +43,66 @@ class ShapesScene:
 Family = Callable[[Dice, SceneOptions], ShapesScene]
 
 
-def existence(dice: Dice, world: SceneOptions) -> ShapesScene:
+def existence(dice: Dice, options: SceneOptions) -> ShapesScene:
     """Ask what is there: "Is there a red circle?"; twice yes, twice no."""
     kinds = [dice.pick(("colour", "shape", "both", "both")) for _ in range(QUESTIONS // 2)]
     while True:
-        things = various(dice, world, how_many(dice, world, 2))
-        there, missing = present(things), absent(dice, world, things)
+        things = various(dice, options, how_many(dice, options, 2))
+        there, missing = present(things), absent(dice, options, things)
         if all(there[kind] and missing[kind] for kind in kinds):
             break
     questions = []
     for kind in kinds:
         questions.append(ShapesQuestion(ask(dice, "existence", dice.pick(there[kind])), "yes"))
         questions.append(ShapesQuestion(ask(dice, "existence", dice.pick(missing[kind])), "no"))
-    return _scene(dice, world, things, questions)
+    return _scene(dice, options, things, questions)
 
 
-def count(dice: Dice, world: SceneOptions) -> ShapesScene:
+def count(dice: Dice, options: SceneOptions) -> ShapesScene:
     """Ask how many: "How many circles are there?"; the answers 0, 1, 2 and 3 once each."""
     kinds = dice.shuffled(("colour", "colour", "shape", "shape"))
     single = {"colour": [Description(colour=c) for c in COLOURS], "shape": [Description(shape=s) for s in SHAPES]}
     while True:
-        things = various(dice, world, how_many(dice, world, 3))
+        things = various(dice, options, how_many(dice, options, 3))
         asked = [[it for it in single[kind] if it.count(things) == number] for number, kind in enumerate(kinds)]
         if all(asked):
             break
     chosen = [dice.pick(these) for these in asked]
     questions = [ShapesQuestion(ask(dice, "count", it, plural=True), str(number)) for number, it in enumerate(chosen)]
-    return _scene(dice, world, things, questions)
+    return _scene(dice, options, things, questions)
 
 
-def colour(dice: Dice, world: SceneOptions) -> ShapesScene:
+def colour(dice: Dice, options: SceneOptions) -> ShapesScene:
     """Ask for the colour of a shape: "What colour is the circle?"; each colour once."""
-    things = _paired(dice, world)
+    things = _paired(dice, options)
     questions = [
         ShapesQuestion(_of(dice, "colour", Description(shape=it.shape), things), it.colour) for it in things[:4]
     ]
-    return _scene(dice, world, things, questions)
+    return _scene(dice, options, things, questions)
 
 
-def shape(dice: Dice, world: SceneOptions) -> ShapesScene:
+def shape(dice: Dice, options: SceneOptions) -> ShapesScene:
     """Ask for the shape of what has a colour: "What shape is the red thing?"; each shape once."""
-    things = _paired(dice, world)
+    things = _paired(dice, options)
     questions = [
         ShapesQuestion(_of(dice, "shape", Description(colour=it.colour), things), it.shape) for it in things[:4]
     ]
-    return _scene(dice, world, things, questions)
+    return _scene(dice, options, things, questions)
 
 
-def spatial(dice: Dice, world: SceneOptions) -> ShapesScene:
+def spatial(dice: Dice, options: SceneOptions) -> ShapesScene:
     """Ask where a thing is, seen from the image's middle or from another; left, right, above and below once each."""
-    middle = dice.chance(world.difficulty.middles) and world.objects[1] >= 4
-    return _around(dice, world) if middle else _beside(dice, world)
+    middle = dice.chance(options.difficulty.middles) and options.objects[1] >= 4
+    return _around(dice, options) if middle else _beside(dice, options)
 
 
-def comparison(dice: Dice, world: SceneOptions) -> ShapesScene:
+def comparison(dice: Dice, options: SceneOptions) -> ShapesScene:
     """Compare a thing's size with all others' or another's, or how many there are of two kinds; twice yes, twice no."""
-    level, drawn = world.difficulty, dice.between(0, 1)
+    level, drawn = options.difficulty, dice.between(0, 1)
     if drawn < level.extremes:
-        return _extreme(dice, world)
-    amounts = drawn < level.extremes + level.amounts and world.objects[1] >= 3
-    return _amounts(dice, world) if amounts else _sizes(dice, world)
+        return _extreme(dice, options)
+    amounts = drawn < level.extremes + level.amounts and options.objects[1] >= 3
+    return _amounts(dice, options) if amounts else _sizes(dice, options)
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -117,19 +117,19 @@ FEWEST = {"existence": 2, "count": 3, "colour": 4, "shape": 4, "spatial": 3, "co
 ANSWERS = ("yes", "no", "0", "1", "2", "3", *COLOURS, *SHAPES, "left", "right", "above", "below")
 
 
-def _around(dice: Dice, world: SceneOptions) -> ShapesScene:
-    things, names = _named(dice, world, 4)
-    zones = sides(world.difficulty)
+def _around(dice: Dice, options: SceneOptions) -> ShapesScene:
+    things, names = _named(dice, options, 4)
+    zones = sides(options.difficulty)
     chosen = dict(zip(dice.shuffled(list(names)), zones, strict=False))
-    things = place(dice, things, world.difficulty.gap, {index: zones[side] for index, side in chosen.items()})
+    things = place(dice, things, options.difficulty.gap, {index: zones[side] for index, side in chosen.items()})
     questions = [ShapesQuestion(ask(dice, "middle", dice.pick(names[index])), side) for index, side in chosen.items()]
     return ShapesScene(tuple(things), tuple(questions))
 
 
-def _beside(dice: Dice, world: SceneOptions) -> ShapesScene:
-    level = world.difficulty
+def _beside(dice: Dice, options: SceneOptions) -> ShapesScene:
+    level = options.difficulty
     while True:
-        things, names = _named(dice, world, 3)
+        things, names = _named(dice, options, 3)
         things = place(dice, things, level.gap)
         pairs = [(things[i], things[j], names[i], names[j]) for i in names for j in names if i != j]
         aside = [pair for pair in pairs if before(pair[0].x, pair[1].x, pair[0].y, pair[1].y, level)]
@@ -144,9 +144,13 @@ def _beside(dice: Dice, world: SceneOptions) -> ShapesScene:
     return ShapesScene(tuple(things), tuple(questions))
 
 
-def _extreme(dice: Dice, world: SceneOptions) -> ShapesScene:
-    things, names = _named(dice, world, 2)
-    kind, (low, high), ratio = _way(dice, world, "largest", "smallest"), world.difficulty.sizes, world.difficulty.ratio
+def _extreme(dice: Dice, options: SceneOptions) -> ShapesScene:
+    things, names = _named(dice, options, 2)
+    kind, (low, high), ratio = (
+        _way(dice, options, "largest", "smallest"),
+        options.difficulty.sizes,
+        options.difficulty.ratio,
+    )
     chosen = dice.pick(list(names))
     if kind == "largest":
         sizes = [dice.between(low, high / ratio) for _ in things]
@@ -160,62 +164,62 @@ def _extreme(dice: Dice, world: SceneOptions) -> ShapesScene:
     for _ in range(QUESTIONS // 2):
         questions.append(ShapesQuestion(ask(dice, kind, dice.pick(names[chosen])), "yes"))
         questions.append(ShapesQuestion(ask(dice, kind, dice.pick(names[dice.pick(others)])), "no"))
-    return _scene(dice, world, things, questions)
+    return _scene(dice, options, things, questions)
 
 
-def _sizes(dice: Dice, world: SceneOptions) -> ShapesScene:
-    ratio = world.difficulty.ratio
+def _sizes(dice: Dice, options: SceneOptions) -> ShapesScene:
+    ratio = options.difficulty.ratio
     while True:
-        things, names = _named(dice, world, 2)
+        things, names = _named(dice, options, 2)
         pairs = [(i, j) for i in names for j in names if things[i].size >= ratio * things[j].size]
         if pairs:
             break
     questions = []
     for _ in range(QUESTIONS // 2):
-        kind = _way(dice, world, "larger", "smaller")
+        kind = _way(dice, options, "larger", "smaller")
         answers = ("yes", "no") if kind == "larger" else ("no", "yes")
         large, small = dice.pick(pairs)
         for (one, other), answer in zip(((large, small), (small, large)), answers, strict=True):
             questions.append(ShapesQuestion(ask(dice, kind, dice.pick(names[one]), dice.pick(names[other])), answer))
-    return _scene(dice, world, things, questions)
+    return _scene(dice, options, things, questions)
 
 
-def _amounts(dice: Dice, world: SceneOptions) -> ShapesScene:
+def _amounts(dice: Dice, options: SceneOptions) -> ShapesScene:
     kinds = [Description(colour=c) for c in COLOURS] if dice.chance(0.5) else [Description(shape=s) for s in SHAPES]
     while True:
-        things = various(dice, world, how_many(dice, world, 3))
+        things = various(dice, options, how_many(dice, options, 3))
         numbers = [it.count(things) for it in kinds]
         pairs = [(i, j) for i in range(4) for j in range(4) if numbers[i] > numbers[j] > 0]
         if pairs:
             break
     questions = []
     for _ in range(QUESTIONS // 2):
-        kind = _way(dice, world, "more", "fewer")
+        kind = _way(dice, options, "more", "fewer")
         answers = ("yes", "no") if kind == "more" else ("no", "yes")
         many, few = dice.pick(pairs)
         for (one, other), answer in zip(((many, few), (few, many)), answers, strict=True):
             questions.append(ShapesQuestion(ask(dice, kind, kinds[one], kinds[other], plural=True), answer))
-    return _scene(dice, world, things, questions)
+    return _scene(dice, options, things, questions)
 
 
-def _way(dice: Dice, world: SceneOptions, usual: str, opposite: str) -> str:
-    return opposite if dice.chance(world.difficulty.opposites) else usual
+def _way(dice: Dice, options: SceneOptions, usual: str, opposite: str) -> str:
+    return opposite if dice.chance(options.difficulty.opposites) else usual
 
 
-def _paired(dice: Dice, world: SceneOptions) -> list[Thing]:
+def _paired(dice: Dice, options: SceneOptions) -> list[Thing]:
     """Draw four things of four colours and four shapes; any more are twins of the first ones."""
     kinds = list(zip(dice.shuffled(COLOURS), dice.shuffled(SHAPES), strict=True))
-    number = how_many(dice, world, 4)
-    return [Thing(*kinds[index % 4], dice.between(*world.difficulty.sizes)) for index in range(number)]
+    number = how_many(dice, options, 4)
+    return [Thing(*kinds[index % 4], dice.between(*options.difficulty.sizes)) for index in range(number)]
 
 
-def _named(dice: Dice, world: SceneOptions, fewest: int) -> tuple[list[Thing], dict[int, list[Description]]]:
+def _named(dice: Dice, options: SceneOptions, fewest: int) -> tuple[list[Thing], dict[int, list[Description]]]:
     """Draw things of which at least `fewest` can be named; with them, the names of each."""
-    number = how_many(dice, world, fewest)
-    full = dice.chance(world.difficulty.full_names)
+    number = how_many(dice, options, fewest)
+    full = dice.chance(options.difficulty.full_names)
     while True:
         kinds = zip(_mixed(dice, COLOURS, number), _mixed(dice, SHAPES, number), strict=True)
-        things = [Thing(*kind, dice.between(*world.difficulty.sizes)) for kind in kinds]
+        things = [Thing(*kind, dice.between(*options.difficulty.sizes)) for kind in kinds]
         names: dict[int, list[Description]] = {}
         for index, it in enumerate(things):
             single = [Description(colour=it.colour), Description(shape=it.shape)]
@@ -240,6 +244,6 @@ def _of(dice: Dice, kind: str, it: Description, things: Sequence[Thing]) -> str:
 
 
 def _scene(
-    dice: Dice, world: SceneOptions, things: Sequence[Thing], questions: Sequence[ShapesQuestion]
+    dice: Dice, options: SceneOptions, things: Sequence[Thing], questions: Sequence[ShapesQuestion]
 ) -> ShapesScene:
-    return ShapesScene(tuple(place(dice, things, world.difficulty.gap)), tuple(questions))
+    return ShapesScene(tuple(place(dice, things, options.difficulty.gap)), tuple(questions))

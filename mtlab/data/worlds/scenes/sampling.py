@@ -1,4 +1,4 @@
-"""What the scenes of all worlds of coloured shapes are drawn from: how many things, of which colours and shapes.
+"""Random draws of a scene's things: how many, of which colours and shapes.
 
 Colours are exchangeable, and so are shapes: no draw favours one of them.
 """
@@ -14,20 +14,20 @@ from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Description, Difficu
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """What the families may draw on."""
+    """The options of a scene."""
 
     objects: tuple[int, int]  #: fewest and most things in an image
     difficulty: Difficulty
 
 
-def how_many(dice: Dice, world: SceneOptions, fewest: int) -> int:
+def how_many(dice: Dice, options: SceneOptions, fewest: int) -> int:
     """Draw a number of things, at least `fewest`."""
-    return dice.integer(max(fewest, world.objects[0]), world.objects[1])
+    return dice.integer(max(fewest, options.objects[0]), options.objects[1])
 
 
-def various(dice: Dice, world: SceneOptions, number: int) -> list[Thing]:
+def various(dice: Dice, options: SceneOptions, number: int) -> list[Thing]:
     """Draw things whose colours and shapes are independent."""
-    sizes = world.difficulty.sizes
+    sizes = options.difficulty.sizes
     return [Thing(dice.pick(COLOURS), dice.pick(SHAPES), dice.between(*sizes)) for _ in range(number)]
 
 
@@ -40,11 +40,11 @@ def present(things: Sequence[Thing]) -> dict[str, list[Description]]:
     }
 
 
-def absent(dice: Dice, world: SceneOptions, things: Sequence[Thing]) -> dict[str, list[Description]]:
+def absent(dice: Dice, options: SceneOptions, things: Sequence[Thing]) -> dict[str, list[Description]]:
     """Describe what is not there, likewise; some scenes of harder worlds name near misses alone."""
     colours, shapes = {it.colour for it in things}, {it.shape for it in things}
     both = [Description(c, s) for c in COLOURS for s in SHAPES if not Description(c, s).count(things)]
-    if dice.chance(world.difficulty.near_misses):
+    if dice.chance(options.difficulty.near_misses):
         both = [it for it in both if it.colour in colours and it.shape in shapes]
     return {
         "colour": [Description(colour=c) for c in COLOURS if c not in colours],

@@ -53,40 +53,40 @@ class StatementQuad:
 Family = Callable[[Dice, SceneOptions], StatementQuad]
 
 
-def both(dice: Dice, world: SceneOptions) -> StatementQuad:
+def both(dice: Dice, options: SceneOptions) -> StatementQuad:
     """Say that something is in both images: it is, or it is in one of them."""
-    first, second = _two(dice, world)
+    first, second = _two(dice, options)
 
     def pair(everywhere: Description, once: Description) -> Pair:
-        return _pair(dice, world, {everywhere: (True, True), once: dice.pick(ONE)})
+        return _pair(dice, options, {everywhere: (True, True), once: dice.pick(ONE)})
 
     return _four(dice, "both", (first, second), (pair(first, second), pair(second, first)))
 
 
-def one(dice: Dice, world: SceneOptions) -> StatementQuad:
+def one(dice: Dice, options: SceneOptions) -> StatementQuad:
     """Say that something is in just one image: it is; or it is in both, or in none.
 
     Who sees one image of the two knows nothing of the truth.
     """
-    first, second = _two(dice, world)
+    first, second = _two(dice, options)
 
     def pair(once: Description, alike: Description) -> Pair:
         there = dice.chance(0.5)
-        return _pair(dice, world, {once: dice.pick(ONE), alike: (there, there)})
+        return _pair(dice, options, {once: dice.pick(ONE), alike: (there, there)})
 
     return _four(dice, "one", (first, second), (pair(first, second), pair(second, first)))
 
 
-def more(dice: Dice, world: SceneOptions) -> StatementQuad:
+def more(dice: Dice, options: SceneOptions) -> StatementQuad:
     """Say of which image it shows more of something: it shows more, or fewer."""
     first, second, *_ = dice.shuffled(_single(dice))
 
     def pair(many: Description, few: Description) -> Pair:
         """Draw a pair of which the left image shows more of one and fewer of the other."""
         while True:
-            left, right = (various(dice, world, how_many(dice, world, 2)) for _ in range(2))
+            left, right = (various(dice, options, how_many(dice, options, 2)) for _ in range(2))
             if many.count(left) > many.count(right) and few.count(left) < few.count(right):
-                return _placed(dice, world, left), _placed(dice, world, right)
+                return _placed(dice, options, left), _placed(dice, options, right)
 
     kind = dice.pick(("more", "fewer"))
     pairs = pair(first, second), pair(second, first)
@@ -102,28 +102,30 @@ def _single(dice: Dice) -> list[Description]:
     return [Description(shape=shape) for shape in SHAPES]
 
 
-def _two(dice: Dice, world: SceneOptions) -> tuple[Description, Description]:
+def _two(dice: Dice, options: SceneOptions) -> tuple[Description, Description]:
     """Draw two descriptions of which neither takes in the other."""
     full = [Description(colour, shape) for colour in COLOURS for shape in SHAPES]
-    first, second, *_ = dice.shuffled(full if dice.chance(world.difficulty.pairs_in_full) else _single(dice))
+    first, second, *_ = dice.shuffled(full if dice.chance(options.difficulty.pairs_in_full) else _single(dice))
     return first, second
 
 
-def _pair(dice: Dice, world: SceneOptions, where: Mapping[Description, tuple[bool, bool]]) -> Pair:
+def _pair(dice: Dice, options: SceneOptions, where: Mapping[Description, tuple[bool, bool]]) -> Pair:
     """Draw two images that do, or do not, show what is described."""
-    left, right = (_showing(dice, world, {it: places[picture] for it, places in where.items()}) for picture in range(2))
+    left, right = (
+        _showing(dice, options, {it: places[picture] for it, places in where.items()}) for picture in range(2)
+    )
     return left, right
 
 
-def _showing(dice: Dice, world: SceneOptions, there: Mapping[Description, bool]) -> tuple[Thing, ...]:
+def _showing(dice: Dice, options: SceneOptions, there: Mapping[Description, bool]) -> tuple[Thing, ...]:
     while True:
-        things = various(dice, world, how_many(dice, world, 2))
+        things = various(dice, options, how_many(dice, options, 2))
         if all(bool(it.count(things)) == shown for it, shown in there.items()):
-            return _placed(dice, world, things)
+            return _placed(dice, options, things)
 
 
-def _placed(dice: Dice, world: SceneOptions, things: Sequence[Thing]) -> tuple[Thing, ...]:
-    return tuple(place(dice, things, world.difficulty.gap))
+def _placed(dice: Dice, options: SceneOptions, things: Sequence[Thing]) -> tuple[Thing, ...]:
+    return tuple(place(dice, things, options.difficulty.gap))
 
 
 def _four(

@@ -1,7 +1,7 @@
-"""How the shapes world asks: several wordings of each question, chosen without regard to its answer.
+"""Several wordings of each question of the shapes world, chosen independently of its answer.
 
-A wording names things by one noun of its own ("the red one", "the red shape"), so that the number of different
-questions stays small: towers read each once.
+A wording has one noun for things ("the red one", "the red shape"), which keeps the number of different questions small:
+towers read each once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all worlds of coloured shapes have in common: options, dice, images drawn on demand, examples kept."""
+"""The base of all worlds of coloured shapes: options, random draws, images drawn on demand, cached examples."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ class ShapesOptions:
             raise UserError(f"at least {fewest} shapes, but at most {most}: swap them", key="objects")
 
 
-def refuse_odd_choice(names: Sequence[str], key: str) -> None:
-    """Refuse a list of kinds of question, caption or the like with nothing in it, or with one twice.
+def check_choices(names: Sequence[str], key: str) -> None:
+    """Check that a list of kinds of question, caption or the like is not empty and has no duplicates.
 
     Raises:
-        UserError: says so, at `key`.
+        UserError: it does not; names `key`.
 
     """
     if not names or len(set(names)) < len(names):
         raise UserError("name at least one, and each once", key=key)
 
 
-def refuse_few_shapes(families: Sequence[str], most: int, fewest: Mapping[str, int]) -> None:
-    """Refuse families whose images have more shapes than an image may have.
+def check_objects(families: Sequence[str], most: int, fewest: Mapping[str, int]) -> None:
+    """Check that images may have as many shapes as each family needs.
 
     Args:
-        families: their names; an unknown one is refused by its choices.
+        families: their names.
         most: shapes in an image.
-        fewest: shapes that images of a family have at least.
+        fewest: family → shapes that its images need.
 
     Raises:
-        UserError: names the family.
+        UserError: a family needs more.
 
     """
     for family in families:
@@ -66,47 +66,47 @@ def refuse_few_shapes(families: Sequence[str], most: int, fewest: Mapping[str, i
 
 
 class ShapesWorld(Dataset):
-    """A world of coloured shapes. Images depend on its name, version, options, split and number alone.
+    """A world of coloured shapes. Images depend on seed key, options, split and number alone.
 
-    So a larger split begins with the smaller one. A subclass says what it tells (`told`) and draws its images.
+    A larger split therefore begins with the smaller one. A subclass implements `make_examples` and `image`.
     """
 
-    world: ClassVar[tuple[str, int]]  #: name and version: another version may show and tell something else
+    seed_key: ClassVar[tuple[str, int]]  #: part of every random draw's seed
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.difficulty = DIFFICULTIES[config.difficulty]
-        self.drawn_from = SceneOptions(config.objects, self.difficulty)
+        self.scene_options = SceneOptions(config.objects, self.difficulty)
         self._examples: dict[Split, tuple[Example, ...]] = {}
 
     @classmethod
     def sizes(cls, config: Any) -> Mapping[Split, int]:
-        """Number of examples of each split."""
+        """Return the number of examples of each split."""
         return {split: getattr(config, split) for split in SPLITS}
 
     def examples(self, split: Split) -> Sequence[Example]:
-        """All examples of a split, image by image."""
+        """Return all examples of a split, image by image."""
         if split not in self._examples:
-            self._examples[split] = tuple(self.told(split))
+            self._examples[split] = tuple(self.make_examples(split))
         return self._examples[split]
 
-    def told(self, split: Split) -> Sequence[Example]:
+    def make_examples(self, split: Split) -> Sequence[Example]:
         """Make the examples of a split."""
         raise NotImplementedError
 
     def dice(self, *key: str | int) -> Dice:
-        """Return the dice for one draw of this world."""
-        return Dice(*self.world, self.config.seed, *key)
+        """Return the random draws of one purpose."""
+        return Dice(*self.seed_key, self.config.seed, *key)
 
     def draw(self, things: Sequence[Thing], *key: str | int) -> NDArray[np.uint8]:
-        """Draw things, [S, S, 3] RGB; `key` names the image, for what is not part of the scene."""
+        """Render things, [S, S, 3] RGB; `key` names the image, for random details outside the scene."""
         settings = self.config
         tint = self.difficulty.tint
         return render(self.dice(*key, "picture"), things, size=settings.image_size, clutter=settings.clutter, tint=tint)
 
 
-def parts(key: str, number: int) -> tuple[str, ...]:
-    """Take an image's key apart: `split/…` of this many parts, numbers from the second on.
+def parse_image_key(key: str, number: int) -> tuple[str, ...]:
+    """Split an image's key `split/…` into `number` parts, numbers from the second on.
 
     Raises:
         KeyError: it names no image.
