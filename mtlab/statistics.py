@@ -1,4 +1,4 @@
-"""Intervals and tests over seeds: what a report may claim, and what it may not.
+"""Intervals and tests over seeds.
 
 The claim is about a method, so the *seed* is the replicate. Two variants are compared on the seeds that both have, by
 the differences of one seed's two results. Pooling test examples over seeds would treat 5 trainings as 10,000
@@ -234,7 +234,7 @@ TESTS: Mapping[str, SeedTest] = {
 
 
 def lookup_test(test: str) -> SeedTest:
-    """Look a test up.
+    """Return the test of this name.
 
     Raises:
         UserError: no such test.
@@ -265,7 +265,7 @@ def _from_t(n: int, mean: float, error: float, critical: float, p: float) -> Dif
 
 
 def _without_spread(n: int, mean: float) -> Difference:
-    """Judge differences that are the same in every seed.
+    """Return the result for differences that are the same in every seed.
 
     A t test would divide by zero and call a constant difference certain, however few the seeds. What n equal signs do
     support is the exact sign-flip test, p = 2 / 2ⁿ.

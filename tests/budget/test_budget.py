@@ -80,7 +80,7 @@ def test_real_texts_are_shorter_than_the_limit() -> None:
     cell = config()
     found = text_length(cell)
     assert 4 < found.tokens < 24
-    assert found.told == "mean over 8 training batches"
+    assert found.origin == "mean over 8 training batches"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_real_texts_are_shorter_than_the_limit() -> None:
 def test_texts_that_cannot_be_read_count_as_long_as_the_tower_allows(section: dict[str, Any], told: str) -> None:
     found = text_length(config(**section))
     assert found.tokens == 24
-    assert told in found.told
+    assert told in found.origin
 
 
 def test_a_rehearsal_counts_parameters_gradients_and_moments_exactly() -> None:

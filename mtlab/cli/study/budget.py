@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlab.cli.common import (
-    File,
-    JsonOption,
-    Overrides,
-    PluginsOption,
-    StoreOption,
-    planned,
-    print_json,
-)
+from mtlab.cli.options import File, JsonOption, Overrides, PluginsOption, StoreOption
+from mtlab.cli.output import print_json
 
 if TYPE_CHECKING:
     from mtlab.studies.budget.study_budget import RowBudget
@@ -52,14 +45,14 @@ def budget(
     from rich.console import Console
 
     from mtlab.config.load import find_study_file
+    from mtlab.launch.prepare import plan_study
     from mtlab.runs.store import Store, store_root
-    from mtlab.studies.budget.study_budget import device_hours, totals
-    from mtlab.studies.budget.study_budget import study_budget as work_out
+    from mtlab.studies.budget.study_budget import device_hours, study_budget, totals
 
     opened = Store.open(store_root(store), create=True)
-    plan = planned(find_study_file(file), overrides or [], opened, plugins=not no_plugins)
+    plan = plan_study(find_study_file(file), overrides or [], opened, plugins=not no_plugins)
     with Console(stderr=True).status("counting") as status:
-        rows = work_out(plan, timed=calibrate, told=lambda label: status.update(f"counting {label}"))
+        rows = study_budget(plan, timed=calibrate, progress=lambda label: status.update(f"counting {label}"))
     whole = totals(rows)
     if as_json:
         assumed = (

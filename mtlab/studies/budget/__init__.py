@@ -1,1 +1,1 @@
-"""What a study costs before it runs: parameters, arithmetic, memory, time and disk."""
+"""The cost of a study before it runs: parameters, FLOPs, memory, time and disk."""

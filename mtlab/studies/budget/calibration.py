@@ -1,4 +1,4 @@
-"""How fast a run trains on this device: a few timed steps on blank inputs, with random weights."""
+"""The training speed on this device: a few timed steps on dummy inputs, with random weights."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from mtlab.training.sources import cached_towers, towers_to_run
 from mtlab.training.steps import train_step
 from mtlab.units import si
 
-LEAST, SECONDS = 3, 5.0  #: timed steps at least, and how long to go on
+MIN_STEPS, MIN_SECONDS = 3, 5.0  #: of timing
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was timed."""
+    """The measured speed of training."""
 
     seconds_per_example: float  #: training, without loading data
-    steps: int  #: timed, after one that was not
+    steps: int  #: timed, after one for warm-up
     examples: int  #: in each
     device: str
     threads: int
@@ -45,12 +45,12 @@ def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_t
 
     Args:
         config: the run's resolved configuration.
-        memory: what training it takes, see `training_memory`.
+        memory: what training takes, see `training_memory`.
         answers: classes of the task's head.
         text_tokens: length of the texts.
 
     Raises:
-        UserError: the device is not there or has too little memory free, or the task has no training loop.
+        UserError: the device does not exist, or has too little free memory.
 
     """
     train = check_config(TrainConfig, config["train"])
@@ -99,7 +99,7 @@ def _timed(config: Mapping[str, Any], train: TrainConfig, runtime: Runtime, answ
 
     step(0)
     started, done = time.perf_counter(), 0
-    while done < LEAST or time.perf_counter() - started < SECONDS:
+    while done < MIN_STEPS or time.perf_counter() - started < MIN_SECONDS:
         done += 1
         step(done)
     seconds = (time.perf_counter() - started) / (done * examples)

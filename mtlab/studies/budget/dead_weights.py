@@ -1,4 +1,4 @@
-"""Weights that the published models carry and never use: what our count lacks against theirs, by name."""
+"""Weights that the published models contain but never use, by which their parameter counts exceed ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from mtlab.towers.build import tower_shape
 
-#: Of CLIP's text tower, which is dropped, two things stay behind: positions of 77 tokens, and its last norm.
+#: Of CLIP's text tower, which is dropped, the position embeddings of 77 tokens and the last norm remain.
 _CLIP_TOKENS = 77
 _CLIP_TEXT_WIDTHS = {768: 512, 1024: 768}  #: width of CLIP's vision tower → of its text tower
 _MANAGERS = {"static", "adaptive"}
@@ -15,7 +15,7 @@ _FAMILIES = {"last", "bridge", *_MANAGERS}
 
 
 def dead_weights(config: Mapping[str, Any]) -> dict[str, int] | None:
-    """Name the dead weights of the published model that a configuration is of; None where it is of none.
+    """Return the dead weights, by name, of the published model that a configuration matches, or None.
 
     Live parameters and these are together what METER, BridgeTower and ManagerTower count. Found by running their code
     and looking for parameters without a gradient.

@@ -1,4 +1,4 @@
-"""Blank batches of a run's true size: for rehearsing and timing what it does with them."""
+"""Dummy batches of a run's true size, for measuring memory and time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mtlab.towers.build import TowerKind, tower_shape
 
 def dummy_batch(
     config: Mapping[str, Any],
-    wants: BatchNeeds,
+    needs: BatchNeeds,
     towers: Mapping[TowerKind, Tower[Any]],
     cached: Collection[TowerKind],
     examples: int,
@@ -26,13 +26,13 @@ def dummy_batch(
     answers: int,
     images: int,
 ) -> Batch:
-    """Make a batch as training gets it.
+    """Return a batch of zeros with the shapes that training gets.
 
     Args:
         config: the run's resolved configuration.
-        wants: what the task wants of its batches.
-        towers: those that run.
-        cached: those whose levels come from the cache.
+        needs: what the task needs in its batches.
+        towers: the towers that run.
+        cached: kinds of tower whose levels come from the cache.
         examples: texts.
         text_tokens: of each; None: as many as the tower takes.
         answers: classes of the task's head.
@@ -46,16 +46,16 @@ def dummy_batch(
         if kind in cached:
             mask = torch.ones(amount, length, dtype=torch.bool) if kind == "text" else None
             return Features(tuple(torch.zeros(amount, length, width) for width in shape.widths), mask)
-        blank = towers[kind].dummy_inputs(amount)
-        return cut(blank, length) if kind == "text" else blank
+        zeros = towers[kind].dummy_inputs(amount)
+        return cut(zeros, length) if kind == "text" else zeros
 
     masked = matching = None
-    if wants.mask_share is not None:
+    if needs.mask_share is not None:
         tokens = text_tokens or tower_shape("text", config["text"]).tokens
         words = cut(towers["text"].dummy_inputs(examples), tokens)
-        hidden = torch.arange(0, examples * tokens, max(1, round(1 / wants.mask_share)))
+        hidden = torch.arange(0, examples * tokens, max(1, round(1 / needs.mask_share)))
         masked = MaskedTexts(words, hidden, torch.zeros(len(hidden), dtype=torch.long))
-    if wants.negatives_in_training:
+    if needs.negatives_in_training:
         wrong, own = -(-examples // 2), torch.arange(examples)
         shown = torch.where(own < wrong, own + examples, own)
         matching = MatchingPairs(inputs("vision", wrong), shown, (own >= wrong).long())
@@ -63,8 +63,8 @@ def dummy_batch(
         rows=tuple(range(examples)),
         text=inputs("text", examples),
         image=inputs("vision", examples * images),
-        targets=torch.zeros(examples, answers) if wants.scores else torch.zeros(examples, dtype=torch.long),
+        targets=torch.zeros(examples, answers) if needs.scores else torch.zeros(examples, dtype=torch.long),
         masked=masked,
         matching=matching,
-        image_ids=torch.arange(examples) if wants.image_ids else None,
+        image_ids=torch.arange(examples) if needs.image_ids else None,
     )

@@ -1,4 +1,4 @@
-"""FLOPs as they are really executed: texts at their real length, cached towers not at all, gradients where needed.
+"""FLOPs as they are executed: texts at their real length, no cached towers, gradients only where they are needed.
 
 Counted on the meta device, forward and backward, as `mtlab.studies.budget.flops` counts the published arithmetic:
 matrix products and convolutions alone.
@@ -25,20 +25,20 @@ from mtlab.training.sources import cached_towers
 
 @dataclass(frozen=True)
 class ExecutedFlops:
-    """FLOPs for one example."""
+    """Executed FLOPs for one example."""
 
-    towers: int  #: forward, those that run
+    towers: int  #: forward, of the towers that run
     fusion: int  #: forward, one pass of encoder and head
     step: int  #: training: all forward and backward passes
 
     @property
     def forward(self) -> int:
-        """One pass through all that runs."""
+        """FLOPs of one forward pass."""
         return self.towers + self.fusion
 
 
 def count_executed_flops(config: Mapping[str, Any], *, answers: int, text_tokens: int) -> ExecutedFlops:
-    """Count what one example costs in training, with texts of `text_tokens` tokens.
+    """Count the executed FLOPs of one example, with texts of `text_tokens` tokens.
 
     Raises:
         UserError: the configuration is wrong; the key says where.
@@ -51,7 +51,7 @@ def count_executed_flops(config: Mapping[str, Any], *, answers: int, text_tokens
     read = {"text": often.texts, "vision": often.images}
     with torch.device("meta"):
         model = construct(config, shapes["text"], shapes["vision"], answers=answers)
-        # Eval all through: dropout is elementwise, and attention with it takes another path that is counted alike.
+        # Eval mode: dropout is elementwise, and attention without it has the same FLOPs.
         model.eval()
         levels: dict[str, Features] = {}
         forward, step = 0, 0.0
@@ -86,7 +86,7 @@ def _levels(tower: Tower[Any], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _further_heads(model: Any, levels: Mapping[str, Features], hidden_words: int) -> tuple[Tensor, ...]:
-    """Run the heads that a forward pass leaves out: those of pre-training and retrieval."""
+    """Run the heads of pre-training and retrieval, which are no part of the model's forward pass."""
     words, contrast = getattr(model.task, "mlm", None), getattr(model.task, "itc", None)
     found: list[Tensor] = []
     if words is not None and getattr(model.task, "itm", None) is not None:
@@ -97,7 +97,7 @@ def _further_heads(model: Any, levels: Mapping[str, Features], hidden_words: int
 
 
 def _counted(run: Callable[[], tuple[Tensor, ...]], *, backward: bool) -> tuple[int, int]:
-    """Count the FLOPs of a run forward and, if asked for, backward."""
+    """Count the FLOPs of a function's forward pass and, optionally, of its backward pass."""
     with torch.set_grad_enabled(backward):
         with FlopCounterMode(display=False) as forth:
             outputs = run()

@@ -1,8 +1,8 @@
-"""What a run costs, known before it starts: parameters by part and FLOPs, counted on the meta device.
+"""Parameters by part and FLOPs of a model, counted on the meta device before anything runs.
 
 *Published arithmetic*: all tokens of all layers, one example, matrix products and convolutions alone (a multiplication
-and an addition count as two); elementwise work counts nothing. On the meta device, since torch counts attention on CPU
-tensors as nothing.
+and an addition count as two); elementwise operations are not counted. The meta device is used because torch counts
+attention on CPU tensors as zero.
 """
 
 from __future__ import annotations
@@ -46,29 +46,29 @@ _OF_STREAM = {
 
 @dataclass(frozen=True)
 class Flops:
-    """Forward FLOPs for one example, by what becomes of the part in training."""
+    """Forward FLOPs for one example, of trained and of frozen parts."""
 
     trained: int
     frozen: int
 
     @property
     def total(self) -> int:
-        """Sum them up."""
+        """FLOPs of all parts."""
         return self.trained + self.frozen
 
 
 @dataclass(frozen=True)
 class ModelCost:
-    """What a run costs."""
+    """Parameters and FLOPs of a model."""
 
     params: Mapping[str, int]  #: by part, see `PARTS`
     trained_params: int
     flops_forward: Flops  #: one example, full token counts
-    flops_step: int  #: training on one example, all passes: 3 × trained parts, 1 × frozen ones that no cache spares
+    flops_step: int  #: training on one example: 3 × trained parts, 1 × frozen parts that are not cached
 
 
 def part_of(name: str) -> str:
-    """Tell which of `PARTS` a parameter of the whole model belongs to, by its name.
+    """Return which of `PARTS` a parameter of the whole model belongs to, by its name.
 
     >>> part("encoder.text.layers.0.self_norm.weight")
     'cross-modal layers'
@@ -89,14 +89,14 @@ def count_params(model: TaskModel) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class TowerCost:
-    """What a tower costs, whatever is done with its levels."""
+    """Parameters and FLOPs of a tower."""
 
     params: int
     flops: int  #: forward, one input of full size
 
 
 def count_cost(config: Mapping[str, Any], *, answers: int) -> ModelCost:
-    """Count what a run of this resolved configuration costs; no weights are loaded.
+    """Count parameters and FLOPs of a resolved configuration; no weights are loaded.
 
     Args:
         config: the run's resolved configuration.
@@ -120,7 +120,7 @@ def count_cost(config: Mapping[str, Any], *, answers: int) -> ModelCost:
     )
     step = often.fusion * fusion.flops + fusion.further_heads
     step += often.towers * sum(work[kind] for kind in trained)
-    # A cache spares frozen towers their work, but for texts with words masked, which are never the same.
+    # A cache replaces frozen towers, except for texts with masked words, which differ in every epoch.
     live = often.masked_texts * (0 if "text" in trained else work["text"])
     return ModelCost(
         params=dict(fusion.params) | {f"{kind} tower": towers[kind].params for kind in KINDS},
@@ -132,7 +132,7 @@ def count_cost(config: Mapping[str, Any], *, answers: int) -> ModelCost:
 
 @dataclass(frozen=True)
 class _FusionCost:
-    """What encoder and heads cost: the same on all towers of one shape."""
+    """Parameters and FLOPs of encoder and heads, which depend on the towers' shapes alone."""
 
     params: Mapping[str, int]
     trained_params: int
@@ -155,7 +155,7 @@ def _fusion_cost(built: str, text: TowerShape, vision: TowerShape, answers: int)
 
 
 def tower_cost(kind: TowerKind, node: Mapping[str, Any]) -> TowerCost:
-    """Count a tower's parameters and FLOPs; kept in the cache folder, as building a large one takes seconds.
+    """Count a tower's parameters and FLOPs, cached on disk, as building a large tower takes seconds.
 
     Raises:
         UserError: as `build_tower`.
@@ -184,7 +184,7 @@ def tower_flops(tower: Tower[Any]) -> int:
 
 
 def fusion_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
-    """Count encoder and head for one example, from the towers' levels on, as published; the model is on meta."""
+    """Count the FLOPs of encoder and head for one example, as published; the model is on the meta device."""
     given = [
         Features(tuple(torch.empty(inputs, shape.tokens, width, device="meta") for width in shape.widths))
         for shape, inputs in ((text, 1), (vision, model.task.images))
@@ -198,7 +198,7 @@ def fusion_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
 
 
 def head_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
-    """Count what the heads of pre-training and retrieval cost beside what answers, for one example, on meta."""
+    """Count the FLOPs of the heads of pre-training and retrieval for one example; the model is on the meta device."""
     words, contrast = getattr(model.task, "mlm", None), getattr(model.task, "itc", None)
     total = 0
     if words is not None and getattr(model.task, "itm", None) is not None:

@@ -1,8 +1,8 @@
-"""How much memory training takes, from a rehearsal in which every tensor is allocated in name only.
+"""The memory that training takes, measured by a training step on fake tensors.
 
-One forward and backward pass runs on fake tensors: shapes and lifetimes are those of real ones, no number is computed
-and no memory taken. What is alive is summed up as storages come and go; parameters, and AdamW's two moments of each
-trained one, are there throughout.
+Shapes and lifetimes of fake tensors are those of real ones, but nothing is computed or allocated. The sizes of living
+storages are summed as they are created and freed. Parameters, and AdamW's two moments of each trained one, are there
+all the time.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ ALLOCATOR = 1.1  #: measured: gaps between blocks and the kernels' own buffers a
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes in training, tensors alone: Python and its libraries come on top."""
+    """Bytes of tensors in training, without Python and its libraries."""
 
     parameters: int  #: all, trained or not, and buffers
     gradients: int  #: of the trained ones
     optimiser: int  #: AdamW's moments
-    activations: int  #: alive after the forward pass, inputs included: what the backward pass needs
-    peak: int  #: the most that is taken at once (gradients arise as activations go), with the allocator's tenth
+    activations: int  #: alive after the forward pass, inputs included
+    peak: int  #: the maximum at one time, with the allocator's overhead of a tenth
 
 
 class StorageTally(TorchDispatchMode):
-    """Sums up the storages that are alive while it is entered, and remembers the most."""
+    """Sums the sizes of living storages within the block, and keeps the maximum."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch types no constructor of it
@@ -54,7 +54,7 @@ class StorageTally(TorchDispatchMode):
         self._sizes: dict[int, int] = {}
 
     def add(self, tensor: Tensor) -> None:
-        """Count a tensor's storage, once, until it goes."""
+        """Count a tensor's storage once, until it is freed."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key not in self._sizes:
@@ -77,9 +77,9 @@ class StorageTally(TorchDispatchMode):
 
 
 def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int | None = None) -> Memory:
-    """Rehearse a training step of a resolved configuration at its micro-batch and precision; no weights are read.
+    """Measure a training step of a resolved configuration at its micro-batch and precision; no weights are read.
 
-    Attention is taken to run as it does on a CPU. On a GPU fused kernels keep less of it, so that this is the most.
+    Attention is that of a CPU. Fused kernels of a GPU keep fewer activations, so that this is an upper bound.
 
     Args:
         config: the run's resolved configuration.
@@ -94,7 +94,7 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
     examples = train["micro_batch"] or train["batch"]
     cached = cached_towers(config)
     task, options = lookup_task(config)
-    with torch.device("meta"):  # some towers ask for numbers as they are built, which fake tensors have not
+    with torch.device("meta"):  # some towers read values as they are built, which fake tensors lack
         towers = {kind: build_tower(kind, config[kind], weights=False) for kind in towers_to_run(config, cached)}
         model = construct(
             config,
@@ -117,7 +117,7 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
                 config, task.batch_needs(options), towers, cached, examples, text_length, answers, model.task.images
             )
             runtime = Runtime(torch.device("cpu"), bf16=train["precision"] == "bf16")
-            losses = model.task.losses(_Rehearsal(model, runtime), batch)
+            losses = model.task.losses(_FakeContext(model, runtime), batch)
             loss = combine_losses(losses, dict.fromkeys(losses, 1.0), model.task.weights())
             kept = tally.live - parameters
             with runtime.attention():
@@ -128,7 +128,7 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
 
 
 def _to_fake(model: nn.Module) -> None:
-    """Put a fake tensor of the CPU in place of each parameter and buffer; shared ones stay shared."""
+    """Replace each parameter and buffer by a fake CPU tensor; shared ones stay shared."""
     made: dict[int, Tensor] = {}
     for module in model.modules():
         tables: tuple[Any, ...] = (module._parameters, module._buffers)
@@ -143,8 +143,8 @@ def _to_fake(model: nn.Module) -> None:
                 held[name] = made[id(tensor)]
 
 
-class _Rehearsal(ForwardContext):
-    """A forward context whose random numbers are names alone."""
+class _FakeContext(ForwardContext):
+    """A forward context that draws no random numbers."""
 
     def negatives_generator(self) -> torch.Generator:
         return torch.Generator()

@@ -1,4 +1,4 @@
-"""The budget of a whole study: what each row costs, and all runs together."""
+"""The budget of a whole study: the cost of each row, and of all runs together."""
 
 from __future__ import annotations
 
@@ -28,22 +28,24 @@ BYTES = 4  #: of a parameter
 
 @dataclass(frozen=True)
 class RowBudget:
-    """What one row costs; FLOPs of one example unless said otherwise."""
+    """The cost of one row; FLOPs are of one example unless noted."""
 
     label: str
     cell: str
-    study: str  #: this one's name, or that of the parent that pre-trains
+    study: str  #: its name, or that of the parent study
     runs: int
-    params: Mapping[str, int]  #: live ones, by part
+    params: Mapping[str, int]  #: by part
     trained_params: int
-    dead: Mapping[str, int] | None  #: of the published model that this is, by name; None: it is of none
+    dead: (
+        Mapping[str, int] | None
+    )  #: weights that the matching published model never uses, by name; None: no such model
     image_size: int | None  #: pixels
     text_tokens: int  #: longest text
     real_tokens: int  #: what batches are padded to
     real_tokens_from: str
     flops_forward: float  #: published arithmetic: all tokens
     flops_training: float
-    executed_forward: int  #: as executed: real text lengths, cached towers not at all
+    executed_forward: int  #: real text lengths, no cached towers
     executed_training: int
     batch: int
     micro_batch: int
@@ -55,7 +57,7 @@ class RowBudget:
     run_seconds: float | None  #: training one run, if calibrated
     run_disk: int  #: bytes of checkpoints at most
     speed: Speed | None
-    not_timed: str | None = None  #: why a calibration was left out
+    not_timed: str | None = None  #: why there is no calibration
 
     @property
     def live(self) -> int:
@@ -63,20 +65,20 @@ class RowBudget:
         return sum(self.params.values())
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data; sums beside their parts."""
+        """Return plain data with totals."""
         totals = {"live_params": self.live}
         if self.dead is not None:
             totals |= {"dead_params": sum(self.dead.values()), "published_params": self.live + sum(self.dead.values())}
         return asdict(self) | totals
 
 
-def study_budget(plan: Plan, *, timed: bool, told: Callable[[str], None]) -> tuple[RowBudget, ...]:
-    """Work out the budget of every cell of a plan, its parents' cells included.
+def study_budget(plan: Plan, *, timed: bool, progress: Callable[[str], None]) -> tuple[RowBudget, ...]:
+    """Compute the budget of every cell of a plan, parents' cells included.
 
     Args:
         plan: from `make_plan`.
         timed: also time a few steps of each kind of cell on this device.
-        told: told what is being worked on.
+        progress: called with the label of the cell that is being computed.
 
     Raises:
         UserError: a configuration is wrong.
@@ -87,13 +89,13 @@ def study_budget(plan: Plan, *, timed: bool, told: Callable[[str], None]) -> tup
     speeds: dict[str, Speed | UserError] = {}
     found = []
     for cell in cells.values():
-        told(cell.row.label)
+        progress(cell.row.label)
         found.append(_of_cell(cell, counts[cell.id], timed=timed, speeds=speeds))
     return tuple(found)
 
 
 def totals(rows: Sequence[RowBudget]) -> dict[str, Any]:
-    """Sum up all runs: what is unknown of one is unknown of all."""
+    """Sum the budgets of all runs; a total is None if it is unknown of one row."""
     timed = [row.run_seconds * row.runs for row in rows if row.run_seconds is not None]
     return {
         "runs": sum(row.runs for row in rows),
@@ -150,7 +152,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         image_size=config["vision"].get("image_size"),
         text_tokens=tower_shape("text", config["text"]).tokens,
         real_tokens=shape.tokens,
-        real_tokens_from=shape.told,
+        real_tokens_from=shape.origin,
         flops_forward=cell.cost.flops_forward,
         flops_training=cell.cost.flops_training,
         executed_forward=work["towers"] + work["fusion"],
@@ -176,7 +178,7 @@ def _speed(
     answers: int,
     speeds: dict[str, Speed | UserError],
 ) -> Speed | UserError:
-    """Time a configuration, or take what was timed for one like it; why it cannot be timed is no reason to stop."""
+    """Return the speed of a configuration, measured once for configurations of equal cost, or why it has none."""
     train = config["train"]
     like = [
         architecture_digest(config),

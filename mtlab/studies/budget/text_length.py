@@ -1,4 +1,4 @@
-"""How long texts really are: what decides the cost of a step, where no batch is as long as the tower allows."""
+"""The real length of texts, on which the cost of a step depends."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
 from mtlab.towers.loading.disk_cache import cached
 
-BATCHES = 8  #: of which the padded length is averaged
-TEXTS = 512  #: of one batch that are looked at, at most
+BATCHES = 8  #: whose padded length is averaged
+TEXTS = 512  #: used of one batch at most
 
 
 @dataclass(frozen=True)
 class TextLength:
-    """Tokens of a batch's longest text, to which the others are padded."""
+    """The padded length of a batch, that of its longest text."""
 
     tokens: int
-    told: str  #: where the number comes from
+    origin: str  #: how the number was found
 
 
 def text_length(config: Mapping[str, Any]) -> TextLength:
-    """Average the padded length of training batches; the tower's limit where texts or tokeniser are not here.
+    """Return the mean padded length of training batches, or the tower's limit where texts or tokeniser are missing.
 
     Raises:
         UserError: the configuration is wrong; the key says where.
@@ -43,11 +43,11 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
     train = config["train"]
     key = {"text": config["text"], "data": config["data"], "version": data.version}
     key |= {"batch": train["batch"], "micro": train["micro_batch"]}
-    found = cached("text-length", key, lambda: _measured(config))  # drawing a whole world takes seconds
+    found = cached("text-length", key, lambda: _measure(config))  # generating a whole world takes seconds
     return TextLength(int(found), f"mean over {BATCHES} training batches")
 
 
-def _measured(config: Mapping[str, Any]) -> int:
+def _measure(config: Mapping[str, Any]) -> int:
     train = config["train"]
     dataset = node_entry("data", config["data"]).cls(node_options("data", config["data"]))
     examples = dataset.sample("train", BATCHES * train["batch"])
