@@ -1,5 +1,6 @@
 """What the docs show is what the tool does: studies can be planned, commands exist, links lead somewhere."""
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -57,3 +58,27 @@ def test_commands_and_links_in_the_docs_exist(page: Path) -> None:
 def test_files_that_the_docs_name_exist(name: str) -> None:
     for target in re.findall(r"`([a-z_\d/.]+(?:\.py|/))`", (ROOT / name).read_text()):
         assert any((folder / target).exists() for folder in (ROOT, ROOT / "mtlab", ROOT / "mtlab/data")), target
+
+
+ENTRY_POINT_GROUPS = {  #: of plug-ins: they are no modules, though some are called like one
+    f"mtlab.{kind}" for kind in ("converters", "datasets", "managers", "tasks", "text_towers", "vision_towers")
+}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "analysis/README.md"], ids=lambda path: path.name)
+def test_python_names_and_files_in_the_docs_exist(page: Path) -> None:
+    text = page.read_text()
+    for name in set(re.findall(r"(?<![\w/.])mtlab(?:\.[A-Za-z_]\w*)+(?!\w*\.(?:md|yaml))", text)):
+        assert name in ENTRY_POINT_GROUPS or resolves(name), name
+    for file in set(re.findall(r"(?<![\w/.])(?:mtlab|tests|benchmarks|analysis|examples)/[\w/]+\.(?:py|csv)", text)):
+        assert (ROOT / file).is_file(), file
+
+
+def resolves(name: str) -> bool:
+    """Is it a module, or an attribute of one?"""
+    module, _, attribute = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return hasattr(importlib.import_module(module), attribute)
+    return True
