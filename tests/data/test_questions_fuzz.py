@@ -12,7 +12,7 @@ from question_folders import row, write_folder
 
 from mtlab.data.base import SPLITS
 from mtlab.data.datasets.questions import Questions
-from mtlab.data.datasets.questions_file import KEYS, read
+from mtlab.data.datasets.questions_file import KEYS, read_questions_file
 from mtlab.errors import UserError
 
 SETTINGS = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -60,7 +60,7 @@ def read_or_refused(folder: Path, content: bytes) -> None:
     path = folder / "other.jsonl"
     path.write_bytes(content)
     try:
-        questions = list(read(path))
+        questions = list(read_questions_file(path))
     except UserError as error:
         one_line(error, path)
         return

@@ -248,8 +248,8 @@ def test_models_without_words_for_their_tokens(tmp_path):
     assert token_strings({"name": "planted"}, ["a"]) is None
 
 
-def test_naming_pieces_does_not_take_seconds():
+def test_token_strings_does_not_take_seconds():
     """Workers do it on cached features: neither transformers nor the model is loaded."""
-    program = "import sys; from mtlab.towers.build import text_pieces; text_pieces({'name': 'minilm'}, ['a'])"
+    program = "import sys; from mtlab.towers.build import token_strings; token_strings({'name': 'minilm'}, ['a'])"
     program += "; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -7,6 +7,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from servers import Plain, Ranged, serving
 from tiny_shards import make_shards
@@ -96,6 +97,7 @@ def test_a_command(folder: Path, tmp_path: Path) -> None:
 def test_names_that_are_no_place() -> None:
     for name, problem in {
         "s3://bucket/data": "Install s3fs to access S3",
+        "nope://bucket/data": "shards are read from folders, .* other protocols of fsspec, or by pipe:COMMAND",
         "pipe:cat /data/train.tar": "write {} where the name of a file goes",
     }.items():
         with pytest.raises(UserError, match=problem):
@@ -209,3 +211,37 @@ def test_a_command_that_fails(folder: Path, command: str, problem: str) -> None:
         written = f"case {{}} in *.tar) {written};; *) cat {folder}/{{}};; esac"
     with pytest.raises(UnreadableError, match=problem):
         steps(ShardFolder(f"pipe:{written}", allow_pipe=True, retries=QUICK))
+
+
+def test_object_storage_through_fsspec(folder: Path) -> None:
+    """fsspec's file system in memory stands for the others, which need accounts."""
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/bucket/data", recursive=True)
+    here, there = ShardFolder(folder), ShardFolder("memory://bucket/data", retries=QUICK)
+    assert there.digest == here.digest
+    assert steps(there) == steps(here)
+    key = next(there.records("val")).images[0]
+    assert there.image_bytes(key) == here.image_bytes(key)
+    shard = there.index.parts["train"].shards[0]
+    with pytest.raises(UserError, match="it is cut off"):
+        there.read_range(shard, 0, shard.bytes + 1)
+    memory.rm("/bucket/data", recursive=True)
+    with pytest.raises(UserError, match="is missing"):
+        there.read_range(shard, 0, 512)
+    with pytest.raises(UserError, match=r"holds no index\.json"):
+        ShardFolder("memory://bucket/data")
+
+
+class Broken(fsspec.AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
+    """A client whose reads fail with an exception of its own."""
+
+    protocol = "broken"
+
+    def cat_file(self, *_: Any, **__: Any) -> bytes:
+        raise RuntimeError("no credentials")
+
+
+def test_a_client_that_fails_in_its_own_way() -> None:
+    fsspec.register_implementation("broken", Broken, clobber=True)
+    with pytest.raises(UnreadableError, match="cannot be read, 3 times: RuntimeError: no credentials"):
+        ShardFolder("broken://bucket/data", retries=QUICK)
