@@ -22,7 +22,7 @@ from mtlab.config.options import option_of
 from mtlab.config.schema import RunConfig
 from mtlab.errors import UserError
 from mtlab.resolution.nodes import node_entry, node_options
-from mtlab.version import ENGINE_VERSION
+from mtlab.resolution.training_code import ENGINE_VERSION
 
 UNRESOLVED = "unresolved"  #: stands for the digest of weights that cannot be had yet
 

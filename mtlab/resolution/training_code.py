@@ -1,4 +1,7 @@
-"""The source code that trains: its digest is stored with each run, to tell that it has changed since."""
+"""The version and the digest of the source code that trains.
+
+The version is part of a run's id. The digest is not: it is stored with each run, so that a change is reported.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-#: What trains, below the package: the source that `training_code_digest` covers, files and whole rooms.
+ENGINE_VERSION = 1  #: raise it when the same configuration and seed give other results
+
+#: The files and folders of the package that train a model.
 TRAINING_CODE = (
     *("attention.py", "seeding.py", "distributed", "managers", "model", "tasks", "training"),
     *(
@@ -21,7 +26,7 @@ TRAINING_CODE = (
 
 @lru_cache(maxsize=1)
 def training_code_digest() -> str:
-    """Digest of the source that trains: stored with each run, so that `mtlab plan` can tell that it has changed."""
+    """Return the digest of the source that trains."""
     package = Path(__file__).resolve().parents[1]
     paths = [package / name for name in TRAINING_CODE]
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))]

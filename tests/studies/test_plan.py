@@ -7,10 +7,10 @@ import pytest
 from tiny_study import write_study
 
 from mtlab.errors import UserError
+from mtlab.resolution.training_code import ENGINE_VERSION
 from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import Plan, make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
-from mtlab.version import ENGINE_VERSION
 
 
 @pytest.fixture

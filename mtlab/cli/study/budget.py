@@ -95,7 +95,7 @@ def _table(title: str, columns: Sequence[str]) -> Any:
 
 
 def _parameters(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
-    from mtlab.units import si
+    from mtlab.units import format_si
 
     published = any(row.dead is not None for row in rows)
     table = _table("parameters", ["live", *(["with dead ones"] if published else []), "trained"])
@@ -104,13 +104,13 @@ def _parameters(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
         values = [f"{row.live:,}"]
         if published:
             values.append("" if row.dead is None else f"{row.live + sum(row.dead.values()):,}")
-        parts = " · ".join(f"{part} {si(count)}" for part, count in row.params.items() if count)
-        table.add_row(names[row.cell], *values, si(row.trained_params), parts)
+        parts = " · ".join(f"{part} {format_si(count)}" for part, count in row.params.items() if count)
+        table.add_row(names[row.cell], *values, format_si(row.trained_params), parts)
     return table
 
 
 def _costs(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
-    from mtlab.units import si
+    from mtlab.units import format_si
 
     columns = ["forward", "(here)", "training", "(here)", "memory", "steps", "a run", "runs"]
     if any(row.run_seconds is not None for row in rows):
@@ -118,9 +118,9 @@ def _costs(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
     title = "FLOPs of an example as published (as executed here), peak memory in training, FLOPs of a run"
     table = _table(title, columns)
     for row in rows:
-        values = [si(value) for value in (row.flops_forward, row.executed_forward)]
-        values += [si(value) for value in (row.flops_training, row.executed_training)]
-        values += [si(row.memory.peak, "B"), f"{row.steps:,}", si(row.run_executed), str(row.runs)]
+        values = [format_si(value) for value in (row.flops_forward, row.executed_forward)]
+        values += [format_si(value) for value in (row.flops_training, row.executed_training)]
+        values += [format_si(row.memory.peak, "B"), f"{row.steps:,}", format_si(row.run_executed), str(row.runs)]
         if row.run_seconds is not None:
             values.append(_duration(row.run_seconds))
         table.add_row(names[row.cell], *values)
@@ -128,11 +128,13 @@ def _costs(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
 
 
 def _remarks(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, Any], *, calibrated: bool) -> list[str]:
-    from mtlab.units import si
+    from mtlab.units import format_si
 
     time = "" if whole["seconds"] is None else f" · {_duration(whole['seconds'])} one after another"
-    runs = f"{whole['runs']} runs, {whole['steps']:,} steps{time} · at most {si(whole['disk'], 'B')} of checkpoints"
-    published, here = (si(whole[key], "FLOP") for key in ("flops", "executed"))
+    runs = (
+        f"{whole['runs']} runs, {whole['steps']:,} steps{time} · at most {format_si(whole['disk'], 'B')} of checkpoints"
+    )
+    published, here = (format_si(whole[key], "FLOP") for key in ("flops", "executed"))
     lines = [f"in all: {runs}", f"        {published} of training as published, {here} as executed with validation"]
     sizes = {(row.image_size, row.text_tokens, row.real_tokens, row.real_tokens_from) for row in rows}
     for size, limit, real, told in sorted(sizes, key=str):

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mtlab.cli.common import (
-    File,
-    JsonOption,
-    Overrides,
-    PluginsOption,
-    ReplaceOption,
-    StoreOption,
-    planned,
-    print_json,
-)
+from mtlab.cli.options import File, JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption
+from mtlab.cli.output import print_json
 
 if TYPE_CHECKING:
     from mtlab.studies.plan_status import PlanStatus
@@ -39,13 +31,14 @@ def plan(
     the plan that is there would fall out of its reports.
     """
     from mtlab.config.load import find_study_file
+    from mtlab.launch.prepare import plan_study
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.plan import to_json
     from mtlab.studies.plan_status import plan_status
 
     path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)
-    made = planned(path, overrides or [], opened, plugins=not no_plugins)
+    made = plan_study(path, overrides or [], opened, plugins=not no_plugins)
     data = to_json(made)
     found = plan_status(data, opened)
     name, text = made.study.name, path.read_text()
@@ -75,7 +68,7 @@ def print_plan(data: dict[str, Any], found: PlanStatus) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mtlab.units import si
+    from mtlab.units import format_si
 
     console = Console(highlight=False, soft_wrap=False)
     console.print(f"[bold]{data['study']}[/]  {data['why']}")
@@ -97,9 +90,9 @@ def print_plan(data: dict[str, Any], found: PlanStatus) -> None:
             row["cell"] + ("?" if row.get("unresolved") else ""),
             ", ".join(f"{count} {state}" for state, count in states.items()),
             f"{cost['steps']:,}",
-            si(cost["trained_params"]),
-            si(cost["flops_forward"], "FLOP"),
-            si(cost["flops"] * len(runs), "FLOP"),
+            format_si(cost["trained_params"]),
+            format_si(cost["flops_forward"], "FLOP"),
+            format_si(cost["flops"] * len(runs), "FLOP"),
         )
     console.print(table)
     for line in _remarks(data, found):
@@ -127,12 +120,12 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     from rich.markup import escape
 
     from mtlab.statistics import POWER
-    from mtlab.units import si
+    from mtlab.units import format_si
 
-    total = si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
+    total = format_si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     lines = [f"{len(data['runs'])} runs ({counts}) · {total} of training · params: trained ones; per example: forward"]
-    lines += _pairings(data["rows"])
+    lines += describe_pairings(data["rows"])
     seeds = len(data["seeds"])
     if seeds > 1 and any(row["compare_to"] for row in data["rows"]):
         effect = _detectable(seeds, data["alpha"])
@@ -147,7 +140,7 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     if found.other_code:
         lines.append(
             f"[yellow]{len(found.other_code)} finished runs come from other code of loop or models than this: "
-            "where it changes results, raise mtlab.version.ENGINE[/]"
+            "where it changes results, raise mtlab.resolution.training_code.ENGINE_VERSION[/]"
         )
     lines += [
         f"[yellow]the source of plug-in {name} has changed since {count} of the finished runs: "
@@ -157,8 +150,8 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     return lines
 
 
-def _pairings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Tell which levels rows read whose managers read single ones: a line for each such pairing."""
+def describe_pairings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Describe which single levels the managers of rows read: a line for each such pairing."""
     of_pairs: dict[str, list[str]] = {}
     for row in rows:
         if any(len(levels) == 1 for stack in row["pairing"].values() for levels in stack):

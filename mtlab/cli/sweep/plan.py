@@ -1,12 +1,47 @@
-"""What `mtlab sweep plan` prints: what each variant searches, at which cost, and what follows."""
+"""`mtlab sweep plan`: what each variant searches, at which cost, and what follows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from mtlab.cli.options import JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption, SweepFile
+from mtlab.cli.output import print_json
+
 if TYPE_CHECKING:
     from mtlab.sweeps.stored import StoredSearch
+
+
+def plan(
+    file: SweepFile,
+    overrides: Overrides = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    no_plugins: PluginsOption = False,
+    replace: ReplaceOption = False,
+) -> None:
+    """Show what would be searched: spaces, budgets, costs, and the progress so far. Starts nothing."""
+    from mtlab.config.load import find_study_file, sweep_recipe_folders
+    from mtlab.runs.store import Store, store_root
+    from mtlab.sweeps.plan import PlanFile, to_json
+    from mtlab.sweeps.run import claim_storage, prepare_file
+    from mtlab.sweeps.stored import load_searches
+
+    opened = Store.open(store_root(store), create=True)
+    path = find_study_file(file, sweep_recipe_folders())
+    prepared, _ = prepare_file(path, overrides or [], opened, plugins=not no_plugins)
+    with claim_storage(prepared, opened, replace=replace) as storage:
+        data = PlanFile(opened, to_json(prepared)).plan
+        searches = load_searches(storage, data)
+        if as_json:
+            counts = [dict(each.status.counts) for each in searches]
+            print_json(data | {"variants": [v | {"trials": c} for v, c in zip(data["variants"], counts, strict=True)]})
+            return
+        print_plan(data, searches)
+    typer.echo(f"written to {opened.study(prepared.sweep.name) / 'plan.json'}")
+    typer.echo(f"next: mtlab sweep {file}" + "".join(f" {text}" for text in overrides or []))
 
 
 def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> None:
@@ -16,7 +51,7 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> Non
     from rich.markup import escape
     from rich.table import Table
 
-    from mtlab.units import si
+    from mtlab.units import format_si
 
     console = Console(highlight=False, soft_wrap=False)
     console.print(f"[bold]{escape(plan['study'])}[/]  {escape(plan['why'])}")
@@ -33,9 +68,9 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> Non
             ", ".join(f"{count} {word}" for word, count in found.status.counts.items()) or "none yet",
             f"{len(variant['space'])} settings",
             f"{variant['steps']:,}",
-            si(cost["trained_params"]),
-            si(cost["flops"] * seeds, "FLOP"),
-            si(cost["flops"] * seeds * trials, "FLOP"),
+            format_si(cost["trained_params"]),
+            format_si(cost["flops"] * seeds, "FLOP"),
+            format_si(cost["flops"] * seeds * trials, "FLOP"),
         )
     console.print(table)
     for found in searches:
@@ -50,7 +85,7 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> Non
 def _lines(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> list[str]:
     from rich.markup import escape
 
-    from mtlab.units import si
+    from mtlab.units import format_si
 
     seeds, trials = plan["seed_rules"]["n"], plan["budget"]["trials"]
     total = sum(variant["cost"]["flops"] for variant in plan["variants"]) * seeds * trials
@@ -62,7 +97,7 @@ def _lines(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> list[st
         + "".join(f"; only where {escape(metric)} is {_bound(bound)}" for metric, bound in plan["constraints"].items()),
         f"budget: {trials} trials of each variant"
         + (f", none begun after {hours:g} training hours" if hours else "")
-        + f": {len(searches) * trials * seeds} runs, {si(total, 'FLOP')} of training at most, as the variants are"
+        + f": {len(searches) * trials * seeds} runs, {format_si(total, 'FLOP')} of training at most, as the variants are"
         " without a search",
         f"sampler {_options(plan['sampler'])} · pruner {_options(plan['pruner'])} · storage {escape(plan['storage'])}",
         _finally(plan, searches),
@@ -77,7 +112,7 @@ def _finally(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> str:
         return "finally: none"
     what = "the best of each variant" if final["retrain"] == "best" else "what no other trial of its variant beats"
     count = f" ({len(searches) * final['seeds']} runs)" if final["retrain"] == "best" else ""
-    return f"finally: {what}, retrained on {final['seeds']} fresh seeds{count}, judged on {final['evaluate']}"
+    return f"finally: {what}, retrained on {final['seeds']} fresh seeds{count}, evaluated on {final['evaluate']}"
 
 
 def _bound(bound: Mapping[str, float | None]) -> str:

@@ -24,7 +24,7 @@ from mtlab.training.optimisation.optimiser import adamw
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.sources import cached_towers, towers_to_run
 from mtlab.training.steps import train_step
-from mtlab.units import si
+from mtlab.units import format_si
 
 MIN_STEPS, MIN_SECONDS = 3, 5.0  #: of timing
 
@@ -58,7 +58,7 @@ def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_t
     free = _free_bytes(runtime.device)
     if memory.peak > free:
         raise UserError(
-            f"a step needs about {si(memory.peak, 'B')}, {device_name(runtime.device)} has {si(free, 'B')} free: "
+            f"a step needs about {format_si(memory.peak, 'B')}, {device_name(runtime.device)} has {format_si(free, 'B')} free: "
             "lower it, or calibrate where it fits",
             key="train.micro_batch",
         )
