@@ -43,9 +43,7 @@ def test_the_script_shows_a_new_model(folder: Path) -> None:
 
 
 def test_data_tower_and_task_are_trained(folder: Path) -> None:
-    assert "1/1 seeds" in run(
-        folder, "-m", "mtlab", "run", "traffic_lights.yaml", *SHORT, "axes.manager=[last, static]"
-    )
+    assert "1/1 seeds" in run(folder, "-m", "mtlab", "run", "traffic_lights.yaml", *SHORT)
 
 
 @pytest.mark.slow
