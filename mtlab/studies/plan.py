@@ -16,7 +16,7 @@ from mtlab.resolution.metrics import is_metric
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
 from mtlab.studies.cells import Cell, CostFunction, make_cells
-from mtlab.studies.published_results import PublishedResult, published_by_row, published_overall
+from mtlab.studies.published_entries import PublishedEntry, parse_entries, parse_overall
 from mtlab.studies.spec import Study
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Plan:
     study: Study
     cells: tuple[Cell, ...]
     runs: tuple[Run, ...]
-    published: tuple[PublishedResult, ...] = ()  #: results of papers for single rows
+    published: tuple[PublishedEntry, ...] = ()  #: results of papers for single rows
 
     @property
     def unresolved(self) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def make_plan(study: Study, price: CostFunction) -> Plan:
     _refuse_duplicates(study, cells)
     _check_metrics(study, cells)
     _refuse_uneven(study, cells)
-    known = published_by_row(study, [cell.row for cell in cells])
+    known = parse_entries(study, [cell.row for cell in cells])
     limit = study.keys.budget.max_runs
     distinct = len({Run(cell, seed).id for cell in cells for seed in study.seeds})
     if limit is not None and distinct > limit:
@@ -104,7 +104,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "seeds": list(plan.study.seeds),
         "metrics": asdict(keys.metrics),
         **asdict(keys.report),
-        "published": published_overall(plan.study),
+        "published": parse_overall(plan.study),
         "published_rows": [result.to_json([cell.id for cell in plan.cells]) for result in plan.published],
         "code": training_code_digest(),
         "tracking": to_plain(keys.tracking),
@@ -243,6 +243,6 @@ def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:
     for key, name in wanted:
         if not is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", f"metrics.{key}")
-    for name in published_overall(study):
+    for name in parse_overall(study):
         if not is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", "published")

@@ -9,7 +9,7 @@ from mtlab.errors import UserError
 from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.expand import expand
 from mtlab.studies.plan import Plan, make_plan, to_json
-from mtlab.studies.published_results import published_by_row, published_overall
+from mtlab.studies.published_entries import parse_entries, parse_overall
 from mtlab.studies.spec import read_study
 
 STUDY = """
@@ -52,7 +52,7 @@ def test_a_row_is_found_by_label_axis_or_setting(tmp_path: Path, match: str, lab
     (tmp_path / "study.yaml").write_text(f"{STUDY}published: [{entry}]\n")
     study = read_study(tmp_path / "study.yaml")
     rows = expand(study)
-    (found,) = published_by_row(study, rows)
+    (found,) = parse_entries(study, rows)
     assert found.label == label == rows[found.row or 0].label
     assert (found.values, found.also) == ({"test/accuracy": 78.66}, {"test-std": 78.73})
 
@@ -119,7 +119,7 @@ def test_bad_entries_are_told_in_one_line(tmp_path: Path, published: str, told: 
     (tmp_path / "study.yaml").write_text(f"{STUDY}published: {published}\n")
     study = read_study(tmp_path / "study.yaml")
     with pytest.raises(UserError) as caught:
-        published_overall(study), published_by_row(study, expand(study))
+        parse_overall(study), parse_entries(study, expand(study))
     assert told in str(caught.value)
     assert "study.yaml:" in str(caught.value)
     assert "\n" not in str(caught.value)

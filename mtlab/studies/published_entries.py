@@ -1,4 +1,4 @@
-"""Published results to show beside a study's rows: parsed from the YAML, checked, and matched with rows."""
+"""The `published:` key of a study: parsed, checked, and matched with the study's rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS = ("match", "label", "also", "source", "note")  #: of an entry, beside metr
 
 
 @dataclass(frozen=True)
-class PublishedResult:
+class PublishedEntry:
     """The result of one paper for one row, or for a method that is no row of the study."""
 
     row: int | None  #: index; None for a method that the study does not have
@@ -35,8 +35,8 @@ class PublishedResult:
         return {"cell": None if row is None else cells[row], **given}
 
 
-def published_overall(study: Study) -> dict[str, float]:
-    """Return the results for a study as a whole: those of `published:` written as a mapping.
+def parse_overall(study: Study) -> dict[str, float]:
+    """Return the results of a study as a whole: those of `published:` written as a mapping.
 
     Raises:
         UserError: a value is no number.
@@ -48,8 +48,8 @@ def published_overall(study: Study) -> dict[str, float]:
     return {str(name): _number(study, value, f"published.{name}") for name, value in given.items()}
 
 
-def published_by_row(study: Study, rows: Sequence[StudyRow]) -> tuple[PublishedResult, ...]:
-    """Return the results for single rows: those of `published:` written as a list.
+def parse_entries(study: Study, rows: Sequence[StudyRow]) -> tuple[PublishedEntry, ...]:
+    """Return the results of single rows: those of `published:` written as a list.
 
     Raises:
         UserError: an entry is malformed, names a metric that its task has not, or matches no row or several.
@@ -69,7 +69,7 @@ def published_by_row(study: Study, rows: Sequence[StudyRow]) -> tuple[PublishedR
     return found
 
 
-def _entry(study: Study, rows: Sequence[StudyRow], entry: Any, key: str) -> PublishedResult:
+def _entry(study: Study, rows: Sequence[StudyRow], entry: Any, key: str) -> PublishedEntry:
     if not isinstance(entry, Mapping):
         raise study.error(f"expected {{match or label, metrics, source}}, found {entry!r}", key)
     metrics = [name for name in entry if "/" in name]
@@ -92,7 +92,7 @@ def _entry(study: Study, rows: Sequence[StudyRow], entry: Any, key: str) -> Publ
     if "source" not in entry:
         raise study.error("needs a source: which paper, which table", key)
     _check_metrics(study, rows if row is None else [rows[row]], metrics, key)
-    return PublishedResult(
+    return PublishedEntry(
         row=row,
         label=label,
         values={name: _number(study, entry[name], f"{key}.{name}") for name in metrics},
