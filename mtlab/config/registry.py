@@ -211,7 +211,7 @@ class Registry(Generic[T]):
         return f"register_{self.kind.replace(' ', '_')}"
 
     def get(self, name: str) -> Entry[T]:
-        """Look an entry up.
+        """Return the entry of this name.
 
         Raises:
             UserError: no such entry; the nearest name is offered, and plug-ins that failed to load are named.

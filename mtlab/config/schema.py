@@ -112,7 +112,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheConfig:
-    """The expert cache: what frozen towers give for each text and image, computed once and shared by all runs."""
+    """The expert cache: the levels of frozen towers for each text and image, computed once and shared by all runs."""
 
     enabled: bool = option(True, "cache the layers of frozen towers; towers that are trained are never cached")
     dtype: Literal["float32", "float16", "bfloat16"] = option("float16", "type in which layers are stored")

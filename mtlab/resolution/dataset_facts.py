@@ -27,7 +27,7 @@ class DatasetFacts:
 
 
 def dataset_facts(data: Mapping[str, Any]) -> DatasetFacts:
-    """Return the facts of a resolved `data` node; remembered.
+    """Return the facts of a resolved `data` node, cached.
 
     Raises:
         UserError: the data set is not there, or is damaged.

@@ -73,7 +73,7 @@ def plugin_digests(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def clear_digests() -> None:
-    """Read the content of weights and data anew: weights that were missing may have been downloaded."""
+    """Forget the digests of weights and data, as missing weights may have been downloaded."""
     _content_digest.cache_clear()
 
 

@@ -1,4 +1,4 @@
-"""The metrics that a cell's task and data set give."""
+"""The names of a cell's metrics, which depend on its task and data set."""
 
 from __future__ import annotations
 

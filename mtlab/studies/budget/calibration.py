@@ -57,9 +57,10 @@ def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_t
     runtime = Runtime(choose_device(train.device), bf16=train.precision == "bf16")
     free = _free_bytes(runtime.device)
     if memory.peak > free:
+        needed, available = format_si(memory.peak, "B"), format_si(free, "B")
         raise UserError(
-            f"a step needs about {format_si(memory.peak, 'B')}, {device_name(runtime.device)} has {format_si(free, 'B')} free: "
-            "lower it, or calibrate where it fits",
+            f"a step needs about {needed}, {device_name(runtime.device)} has {available} free: lower it, or calibrate "
+            "where it fits",
             key="train.micro_batch",
         )
     threads = torch.get_num_threads()

@@ -109,7 +109,7 @@ def totals(rows: Sequence[RowBudget]) -> dict[str, Any]:
 
 
 def device_hours(executed: float, tflops: float) -> float:
-    """Return the hours that one device takes for `count_executed_flops` FLOPs at `tflops` · 10¹² of them a second.
+    """Return the hours that one device needs for `executed` FLOPs at `tflops` · 10¹² of them a second.
 
     >>> device_hours(3.6e18, 100.0)
     10.0
