@@ -70,7 +70,7 @@ def shares(run: AssembledRun, folder: Path, rounds: int, steps: int) -> dict[str
 
     def look() -> None:
         run.model.train()
-        trace.record(len(trace.rows), gradient_norms(chosen, optimiser.param_groups))
+        trace.record(len(trace.rows), gradient_norms(optimiser, chosen))
 
     found = alternate({"steps": train, "look": look, "end": end}, rounds)
     often = {"look": len(recorded_steps(steps)), "end": 1}

@@ -1,7 +1,7 @@
-"""Every random number of a run comes from its seed and the name of what it is for, never from what was drawn before.
+"""Seeds: every random number of a run comes from its seed and its purpose, never from what was drawn before.
 
 So no generator's state needs storing, a resumed run draws what an undisturbed one would have drawn, and two variants
-with one seed share all that they have in common. No torch at import: the analyses may derive seeds too.
+with one seed share all that they have in common. No torch at import: reports derive seeds too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def derive(seed: int, *parts: Part) -> int:
 def order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
     """Shuffle the examples for one epoch: the same for every variant at one seed, [examples].
 
-    It rests on raw random bits alone, which NumPy keeps from version to version; `Generator.permutation` it may change.
+    It uses raw random bits alone, which NumPy keeps from version to version, unlike `Generator.permutation`.
     """
     import numpy as np
 
@@ -53,7 +53,7 @@ def noise_generator(
     name: str = "",
     device: str = "cpu",
 ) -> torch.Generator:
-    """Draw the training noise on one manager's scores.
+    """Return the generator of the training noise on one manager's scores.
 
     Args:
         seed: the run's.
@@ -73,7 +73,7 @@ def noise_generator(
 
 
 def negatives_generator(seed: int, step: int, micro: int, *, device: str = "cpu") -> torch.Generator:
-    """Draw the hard negatives of a micro-batch, over all processes; arguments as of `noise_generator`."""
+    """Return the generator of a micro-batch's hard negatives, over all processes; arguments as of `noise_generator`."""
     import torch
 
     return torch.Generator(device).manual_seed(derive(seed, "negatives", step, micro, 0))

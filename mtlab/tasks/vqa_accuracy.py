@@ -15,7 +15,7 @@ def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
 
     All answers are normalised first. Source: Antol et al., ICCV 2015.
 
-    >>> consensus("2", ["two", "Two.", "2"] + ["three"] * 7)
+    >>> vqa_accuracy("2", ["two", "Two.", "2"] + ["three"] * 7)
     0.9
     """
     answers = [_normalised(each) for each in annotators]

@@ -168,7 +168,7 @@ class Loop:
             raise DivergedError(f"the training loss is {self.progress.loss_sum} at step {self.progress.step}")
 
     def _measure_gradients(self) -> None:
-        self.gradients = gradient_norms(self.groups, self.optimiser.param_groups)
+        self.gradients = gradient_norms(self.optimiser, self.groups)
 
     def _record(self, step: int) -> None:
         """Record the model as it is after this step, unless it has been."""

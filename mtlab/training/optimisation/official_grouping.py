@@ -15,7 +15,7 @@ from typing import Literal
 Part = Literal["rest", "head", "cross-modal"]
 
 #: A name that holds one of these is not decayed; bridges, cross-modal layers and text towers name their norms so.
-_SPARED = ("bias", "norm.weight", "LayerNorm.weight", "norm1.weight", "norm2.weight")
+_NOT_DECAYED = ("bias", "norm.weight", "LayerNorm.weight", "norm1.weight", "norm2.weight")
 #: Norms that go by other names in the published code, which therefore decays them.
 _CLIP_NORM = re.compile(r"towers\.vision\.network\.(norm|norm_pre|blocks\.\d+\.norm[12])\.weight")
 _EXPERT_NORM = re.compile(r"encoder\.(text|image)\.managers\.\d+\.previous_norm\.weight")
@@ -24,10 +24,10 @@ _BASE_RATE = re.compile(r"encoder\.(text|image)\.(embeddings|gate)\.")
 
 
 def official_part(name: str) -> Part:
-    """Say at which rate a parameter learns: the base rate, or that times the multiplier of head or cross-modal part.
+    """Return at which rate a parameter learns: the base rate, or that times the multiplier of head or cross-modal part.
 
-    >>> part("encoder.text.managers.1.score"), part("encoder.text.embeddings.layer.weight"), part("task.head.0.weight")
-    ('cross-modal', 'rest', 'head')
+    >>> official_part("encoder.text.managers.1.score"), official_part("encoder.text.embeddings.layer.weight")
+    ('cross-modal', 'rest')
     """
     if name.startswith("encoder."):
         return "rest" if _BASE_RATE.match(name) else "cross-modal"
@@ -37,20 +37,20 @@ def official_part(name: str) -> Part:
 
 
 def is_decayed(name: str, *, clip: bool) -> bool:
-    """Say whether the published code decays a parameter.
+    """Return whether the published code decays a parameter.
 
     Args:
         name: in the whole model.
-        clip: is the vision tower CLIP's, see `is_clip`? The norms of other towers are spared.
+        clip: is the vision tower CLIP's, see `is_clip`? The norms of other towers are not decayed.
 
     """
     if name.endswith(".shift") and ".managers." in name:  # the biases of the experts' norms
         return False
     if _EXPERT_NORM.fullmatch(name) or (clip and _CLIP_NORM.fullmatch(name)):
         return True
-    return not any(spared in name for spared in _SPARED)
+    return not any(part in name for part in _NOT_DECAYED)
 
 
 def is_clip(names: Collection[str]) -> bool:
-    """Tell from a model's parameter names whether its vision tower is CLIP's: it alone has a norm before the blocks."""
+    """Return whether a model's vision tower is CLIP's, by parameter names: it alone has a norm before the blocks."""
     return "towers.vision.network.norm_pre.weight" in names

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,8 @@ from mtlab.config.schema import TrainConfig
 from mtlab.training.optimisation.parameter_groups import ParameterGroup
 
 
-def adamw(model: nn.Module, chosen: Sequence[ParameterGroup], train: TrainConfig) -> torch.optim.AdamW:
-    """Make the optimiser; its groups are `chosen`, in this order."""
+def adamw(model: nn.Module, groups: Sequence[ParameterGroup], train: TrainConfig) -> torch.optim.AdamW:
+    """Make the optimiser; its groups are `groups`, in this order."""
     named = dict(model.named_parameters())
     return torch.optim.AdamW(
         [
@@ -22,7 +21,7 @@ def adamw(model: nn.Module, chosen: Sequence[ParameterGroup], train: TrainConfig
                 "lr": train.lr * group.scale,
                 "weight_decay": train.weight_decay if group.decayed else 0.0,
             }
-            for group in chosen
+            for group in groups
         ],
         betas=train.betas,
         eps=train.eps,
@@ -30,51 +29,47 @@ def adamw(model: nn.Module, chosen: Sequence[ParameterGroup], train: TrainConfig
     )
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, chosen: Sequence[ParameterGroup], rate: float) -> None:
+def set_learning_rate(optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup], rate: float) -> None:
     """Set the learning rate of every group: `rate` times its multiplier."""
-    for group, described in zip(optimiser.param_groups, chosen, strict=True):
-        group["lr"] = rate * described.scale
+    for param_group, group in zip(optimiser.param_groups, groups, strict=True):
+        param_group["lr"] = rate * group.scale
 
 
-def state_tensors(optimiser: torch.optim.Optimizer, chosen: Sequence[ParameterGroup]) -> dict[str, Tensor]:
+def state_tensors(optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup]) -> dict[str, Tensor]:
     """Return the optimiser's state as `kind/parameter name` → tensor; parameters without gradient so far have none."""
     return {
         f"{kind}/{name}": tensor
-        for name, parameter in _grouped(optimiser, chosen)
+        for name, parameter in _named_parameters(optimiser, groups)
         for kind, tensor in optimiser.state.get(parameter, {}).items()
     }
 
 
 def load_state(
-    optimiser: torch.optim.Optimizer, chosen: Sequence[ParameterGroup], tensors: Mapping[str, Tensor]
+    optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Restore what `state_tensors` gave.
+    """Restore the result of `state_tensors`.
 
     Raises:
         KeyError: the state is of another model.
 
     """
-    named = dict(_grouped(optimiser, chosen))
+    named = dict(_named_parameters(optimiser, groups))
     for key, tensor in tensors.items():
         kind, _, name = key.partition("/")
         optimiser.state[named[name]][kind] = tensor.to(named[name].device)
 
 
-def _grouped(optimiser: torch.optim.Optimizer, chosen: Sequence[ParameterGroup]) -> Iterator[tuple[str, Tensor]]:
-    for group, described in zip(optimiser.param_groups, chosen, strict=True):
-        yield from zip(described.names, group["params"], strict=True)
+def _named_parameters(
+    optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup]
+) -> Iterator[tuple[str, Tensor]]:
+    for param_group, group in zip(optimiser.param_groups, groups, strict=True):
+        yield from zip(group.names, param_group["params"], strict=True)
 
 
-def gradient_norms(groups: Sequence[ParameterGroup], held: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Measure the gradient of each part of the model, `gradient/PART` → a scalar on its device.
-
-    Args:
-        groups: the optimiser's.
-        held: their parameters, as `optimiser.param_groups`.
-
-    """
+def gradient_norms(optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup]) -> dict[str, Tensor]:
+    """Measure the norm of the gradient of each part of the model, `gradient/PART` → a scalar on its device."""
     gradients: dict[str, list[Tensor]] = {}
-    for group, parameters in zip(groups, held, strict=True):
-        found = [each.grad for each in parameters["params"] if each.grad is not None]
-        gradients.setdefault(f"gradient/{group.part}", []).extend(found)
-    return {name: torch.nn.utils.get_total_norm(found).float() for name, found in gradients.items() if found}
+    for param_group, group in zip(optimiser.param_groups, groups, strict=True):
+        known = [parameter.grad for parameter in param_group["params"] if parameter.grad is not None]
+        gradients.setdefault(f"gradient/{group.part}", []).extend(known)
+    return {name: torch.nn.utils.get_total_norm(known).float() for name, known in gradients.items() if known}

@@ -8,7 +8,7 @@ from mtlab.config.schema import TrainConfig
 
 
 def learning_rate_factor(step: int, steps: int, train: TrainConfig) -> float:
-    """Give the learning rate of a step as a share of the peak.
+    """Return the learning rate of a step as a share of the peak.
 
     It rises linearly over the first `train.warmup` of the steps (none is lost at a rate of 0, unless
     `train.warmup_from_zero` asks for it, as the published code does), is 1 right after, and would reach `train.end_lr`
@@ -24,5 +24,5 @@ def learning_rate_factor(step: int, steps: int, train: TrainConfig) -> float:
     if step < warm:
         return step / warm if train.warmup_from_zero else (step + 1) / (warm + 1)
     done = (step - warm) / max(1, steps - warm)
-    left = {"linear": math.pow(1 - done, train.power), "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}
-    return train.end_lr + (1 - train.end_lr) * left[train.decay]
+    decay = {"linear": math.pow(1 - done, train.power), "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}
+    return train.end_lr + (1 - train.end_lr) * decay[train.decay]

@@ -8,18 +8,21 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mtlab.training import loop
 
 FATAL = "kill"
-make = loop.Loop._step
+train_step = loop.train_step
 
 
-def step(self: loop.Loop, *given: Any) -> None:
-    make(self, *given)
+def step_and_die(*args: Any, **kwargs: Any) -> Tensor:
+    loss = train_step(*args, **kwargs)
     file = Path(os.environ["TO_BE_KILLED"]) / FATAL
-    if self.progress.step == 13 and self.parts.group.ranks.rank == 1 and file.exists():
+    if kwargs["step"] == 12 and kwargs["group"].ranks.rank == 1 and file.exists():
         file.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
+    return loss
 
 
-loop.Loop._step = step  # type: ignore[method-assign]
+loop.train_step = step_and_die

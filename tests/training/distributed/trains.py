@@ -4,6 +4,7 @@ For `torchrun` too. Each argument is `single:RUN_DIR` or `double:RUN_DIR`; `@17`
 process after step 17. Ends with the largest exit code that was not asked for.
 """
 
+import dataclasses
 import os
 import signal
 import sys
@@ -18,8 +19,8 @@ import torch
 import toys  # noqa: F401 - registers the data sets
 from torch import Tensor
 
+from mtlab.data import inputs
 from mtlab.data.batches import Batch
-from mtlab.data.inputs import map_tensors
 from mtlab.distributed import torch_process_group
 from mtlab.distributed.process_group import ProcessGroup
 from mtlab.tasks.ranking import recall
@@ -27,29 +28,24 @@ from mtlab.training import loop, worker
 from mtlab.training.assemble import AssembledRun
 
 
-def double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+def double(value: Any) -> Any:
+    """Turn the floating-point tensors of a tensor, tuple or dataclass into double precision."""
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    if isinstance(value, tuple):
+        return tuple(map(double, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: double(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    return value
 
 
-def assembled_double(assemble: Callable[..., AssembledRun], *given: Any) -> AssembledRun:
-    run = assemble(*given)
+def assemble_double(assemble: Callable[..., AssembledRun], *args: Any) -> AssembledRun:
+    """Also what the run creates from here on is of double precision."""
+    run = assemble(*args)
     run.model.double()
-    return run
-
-
-def step_double(make: Callable[..., Tensor], *given: Any, **named: Any) -> Tensor:
-    """Also what a step creates itself is of double precision."""
     torch.set_default_dtype(torch.float64)
-    try:
-        return make(*given, **named)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-class DoubleLoop(loop.Loop):
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.kills = self.kills.double()
+    return run
 
 
 @contextmanager
@@ -57,26 +53,28 @@ def in_double() -> Iterator[None]:
     """Within, runs are in double precision, and log the loss of every step."""
     with (
         mock.patch.object(loop, "LOG_EVERY", 1),
-        mock.patch.object(Batch, "to", lambda self, _: self._each(double)),
-        mock.patch.object(recall, "moved", lambda given, _: map_tensors(given, double)),
-        mock.patch.object(loop, "train_step", partial(step_double, loop.train_step)),
-        mock.patch.object(worker, "assemble", partial(assembled_double, worker.assemble)),
-        mock.patch.object(worker, "Loop", DoubleLoop),
+        mock.patch.object(Batch, "to", lambda batch, _: double(batch)),
+        mock.patch.object(recall, "to_device", lambda given, device: double(inputs.to_device(given, device))),
+        mock.patch.object(worker, "assemble", partial(assemble_double, worker.assemble)),
     ):
-        yield
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(torch.float32)
 
 
 @contextmanager
 def stopping(group: ProcessGroup, step: int) -> Iterator[None]:
     """Within, the last process of a group gets SIGTERM after a step."""
-    make = loop.Loop._step
+    train_step = loop.train_step
 
-    def stop(self: loop.Loop, *given: Any) -> None:
-        make(self, *given)
-        if self.progress.step == step and group.ranks.rank == group.world_size - 1:
+    def step_and_stop(*args: Any, **kwargs: Any) -> Tensor:
+        loss = train_step(*args, **kwargs)
+        if kwargs["step"] == step - 1 and group.ranks.rank == group.world_size - 1:
             os.kill(os.getpid(), signal.SIGTERM)
+        return loss
 
-    with mock.patch.object(loop.Loop, "_step", stop):
+    with mock.patch.object(loop, "train_step", step_and_stop):
         yield
 
 
