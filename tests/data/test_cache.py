@@ -247,7 +247,7 @@ def test_a_flipped_bit_is_found_told_and_mended(tmp_path, caplog):
         lambda path: (path / "features.bin").unlink(),
         lambda path: (path / "index.json").write_text("{"),
         lambda path: (path / "index.json").write_text(
-            (path / "index.json").read_text().replace('"masked": true', '"masked": false')
+            (path / "index.json").read_text().replace('"masked":true', '"masked":false')
         ),
     ],
 )

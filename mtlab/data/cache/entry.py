@@ -23,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,7 +32,6 @@ from torch import Tensor
 from mtlab import checksums, files
 from mtlab.data.cache.extract import DTYPES, Chunk
 from mtlab.data.cache.locks import QUARANTINE
-from mtlab.errors import UserError
 
 LIBRARIES = ("torch", "timm", "transformers")  #: that features may depend on
 
@@ -85,29 +85,27 @@ class CacheIndex:
         return self.keys[number * self.chunk : (number + 1) * self.chunk]
 
 
-def index_to_text(index: CacheIndex) -> str:
+def encode_index(index: CacheIndex) -> bytes:
     """Serialise an index as JSON with a checksum of itself."""
-    fields = {field.name: getattr(index, field.name) for field in dataclasses.fields(index)}
-    data = json.loads(json.dumps(fields))
-    return json.dumps({**data, "checksum": _index_checksum(data)})
+    data = msgspec.json.encode(index)
+    return msgspec.json.encode({"checksum": checksums.of_bytes(data), "index": msgspec.Raw(data)})
 
 
-def parse_index(data: Mapping[str, Any]) -> CacheIndex:
-    """Parse the data of an index.
+def decode_index(data: bytes) -> CacheIndex:
+    """Parse an index.
 
     Raises:
-        ValueError: its checksum differs.
+        ValueError: it is damaged.
 
     """
-    fields = {name: value for name, value in data.items() if name != "checksum"}
-    if data.get("checksum") != _index_checksum(fields):
-        raise ValueError("the index does not match its checksum")
-    built: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return CacheIndex(**built)
-
-
-def _index_checksum(data: Mapping[str, Any]) -> str:
-    return checksums.of_bytes(json.dumps(data, sort_keys=True).encode())
+    try:
+        stored = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        checksum = msgspec.json.decode(stored["checksum"])
+        if checksum != checksums.of_bytes(stored["index"]):
+            raise ValueError("the index does not match its checksum")
+        return msgspec.json.decode(stored["index"], type=CacheIndex)
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise ValueError(str(error)) from None
 
 
 class _MissingChunkError(Exception):
@@ -144,9 +142,9 @@ class EntryFolder:
     def index(self) -> CacheIndex | None:
         """Read the index; None if it is missing, damaged, or contradicts the file of features."""
         try:
-            index = parse_index(files.read_json(self.path / "index.json"))
+            index = decode_index((self.path / "index.json").read_bytes())
             return index if self.features.stat().st_size == index.bytes else None
-        except (OSError, UserError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError):
             return None
 
     def chunk_path(self, number: int) -> Path:
@@ -243,7 +241,7 @@ class EntryFolder:
             self._quarantine(path)
 
     def _write_index(self, index: CacheIndex) -> None:
-        files.write_text(self.path / "index.json", index_to_text(index))
+        files.write_bytes(self.path / "index.json", encode_index(index))
 
     def _quarantine(self, path: Path) -> None:
         target = self._quarantine_path(path.name)

@@ -89,7 +89,7 @@ class ShardFolder:
             UserError: the file of rows is missing or was changed.
 
         """
-        return list(parse_rows(self._read_checked(shard.rows, shard.rows_sha256)))
+        return parse_rows(self._read_checked(shard.rows, shard.rows_sha256))
 
     def stretches(self, selection: str) -> list[Stretch]:
         """Find the samples of a selection, shard by shard."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
 
+import msgspec
+
+from mtlab import files
 from mtlab.errors import UserError
 
 FORMAT = 1
@@ -32,14 +35,14 @@ CLASSES: Mapping[Kind, tuple[str, ...]] = {  #: the labels of a kind, where the 
 }
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")  #: the key of a sample: no dot, as a member's type starts at the first one
-_FILE = re.compile(r"[A-Za-z0-9_-]+-\d{6}\.tar")
+FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+-\d{6}\.tar$")]  #: of a shard: never outside the folder
 
 
 @dataclass(frozen=True)
 class Shard:
     """One tar file, and beside it a JSONL file with the same samples without images."""
 
-    file: str  #: PART-NUMBER.tar
+    file: FileName  #: PART-NUMBER.tar
     bytes: int
     sha256: str
     rows_sha256: str  #: of the JSONL file
@@ -92,7 +95,7 @@ class ShardIndex:
     answers: int | None  #: number of answers; None: captions have none
     answers_sha256: str | None  #: of the file of answers; None: the kind has fixed labels
     sources: Mapping[str, Mapping[str, Any]]  #: annotation files below the root → bytes and sha256
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Annotated[Mapping[str, Part], msgspec.Meta(min_length=1)]
 
 
 def suspicious_sizes(index: ShardIndex) -> list[str]:
@@ -108,32 +111,8 @@ def suspicious_sizes(index: ShardIndex) -> list[str]:
 
 
 def index_to_text(index: ShardIndex) -> str:
-    """Serialise an index as JSON, one line per shard."""
-    head = {
-        "format": FORMAT,
-        "name": index.name,
-        "kind": index.kind,
-        "converter": {"version": index.version, "options": dict(index.options), "samples": index.samples},
-        "answers": index.answers,
-        "answers_sha256": index.answers_sha256,
-        "sources": index.sources,
-        "parts": {
-            name: {
-                "images": part.images,
-                "texts": part.texts(),
-                "subsets": {subset: part.texts(subset) for subset in part.subsets},
-                "bad": part.bad,
-                "missing": part.missing,
-                "shards": f"@{name}@",
-            }
-            for name, part in index.parts.items()
-        },
-    }
-    text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False)
-    for name, part in index.parts.items():
-        lines = ",\n".join(f"        {json.dumps(asdict(shard))}" for shard in part.shards)
-        text = text.replace(f'"@{name}@"', f"[\n{lines}\n      ]")
-    return text + "\n"
+    """Serialise an index as JSON."""
+    return files.json_text({"format": FORMAT, **msgspec.to_builtins(index)})
 
 
 def parse_index(text: str | bytes, file: str) -> ShardIndex:
@@ -149,48 +128,12 @@ def parse_index(text: str | bytes, file: str) -> ShardIndex:
     """
     try:
         data = json.loads(text)
-        known = data["format"]
+        found = data["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError("is no index of shards: `mtlab data convert` writes one", file=file) from None
-    if known != FORMAT:
-        raise UserError(f"has format {known!r}, this version of mtlab reads {FORMAT}: convert anew", file=file)
+    if found != FORMAT:
+        raise UserError(f"has format {found!r}, this version of mtlab reads {FORMAT}: convert anew", file=file)
     try:
-        parts = {str(name): _part(name, part) for name, part in data["parts"].items()}
-        if data["kind"] not in KINDS or not parts:
-            raise ValueError(data["kind"])
-        converter = data["converter"]
-        return ShardIndex(
-            str(data["name"]),
-            data["kind"],
-            int(converter["version"]),
-            dict(converter["options"]),
-            int(converter["samples"]),
-            None if data["answers"] is None else int(data["answers"]),
-            data["answers_sha256"],
-            dict(data["sources"]),
-            parts,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"is damaged or was changed by hand ({error!r}): convert anew", file=file) from None
-
-
-def _part(name: str, data: Mapping[str, Any]) -> Part:
-    shards = tuple(
-        Shard(
-            file=_file_name(shard["file"], name),
-            bytes=int(shard["bytes"]),
-            sha256=str(shard["sha256"]),
-            rows_sha256=str(shard["rows_sha256"]),
-            samples=int(shard["samples"]),
-            per_text={str(subset): tuple(map(int, counts)) for subset, counts in shard["per_text"].items()},
-        )
-        for shard in data["shards"]
-    )
-    return Part(shards, int(data["bad"]), int(data["missing"]))
-
-
-def _file_name(name: str, part: str) -> str:
-    """Check that a file is inside the folder."""
-    if not _FILE.fullmatch(name) or not name.startswith(f"{part}-"):
-        raise ValueError(name)
-    return name
+        return msgspec.convert(data, ShardIndex)
+    except msgspec.ValidationError as error:
+        raise UserError(f"is damaged or was changed by hand ({error}): convert anew", file=file) from None

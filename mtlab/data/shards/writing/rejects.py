@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+import msgspec
 
 from mtlab import files
 from mtlab.data.converters.base import RejectedRow
@@ -82,10 +83,9 @@ def reject_log(path: Path, max_bad: float) -> Iterator[RejectLog]:
 
 def reject_to_line(bad: RejectedRow) -> str:
     """Serialise a rejected row as a JSON line."""
-    fields = {"part": bad.part, "missing": bad.missing, "texts": bad.texts, "place": bad.place, "reason": bad.reason}
-    return json.dumps(fields) + "\n"
+    return msgspec.json.encode(bad).decode() + "\n"
 
 
 def parse_reject(line: str) -> RejectedRow:
     """Parse what `reject_to_line` wrote."""
-    return RejectedRow(**json.loads(line))
+    return msgspec.json.decode(line, type=RejectedRow)

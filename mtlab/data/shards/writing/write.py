@@ -10,9 +10,11 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import msgspec
 
 from mtlab import files
 from mtlab.data.converters.base import RejectedRow
@@ -84,7 +86,7 @@ def write_shard(job: ShardJob) -> WrittenShard:
         per_text=counts,
     )
     written = WrittenShard(shard, tuple(bad))
-    files.write_json(job.entry, {"shard": asdict(shard), "bad": [asdict(each) for each in bad]})
+    files.write_bytes(job.entry, msgspec.json.encode(written))
     return written
 
 
@@ -107,12 +109,9 @@ def _rows(job: ShardJob, archive: BinaryIO, listing: BinaryIO, bad: list[Rejecte
 def read_entry(path: Path) -> WrittenShard | None:
     """Read the entry of a finished shard; None: it is not finished."""
     try:
-        data = files.read_json(path)
+        return msgspec.json.decode(path.read_bytes(), type=WrittenShard)
     except FileNotFoundError:
         return None
-    shard = data["shard"]
-    counts = {subset: tuple(numbers) for subset, numbers in shard["per_text"].items()}
-    return WrittenShard(Shard(**{**shard, "per_text": counts}), tuple(RejectedRow(**each) for each in data["bad"]))
 
 
 def count_per_text(rows: Iterable[SampleRow]) -> Mapping[str, tuple[int, ...]]:
