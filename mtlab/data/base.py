@@ -67,7 +67,7 @@ class Dataset:
         return cls.provides
 
     @classmethod
-    def hidden(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003 - subclasses read it
+    def unlabelled_splits(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003 - subclasses read it
         """Return the splits without public answers, which a server scores."""
         return frozenset()
 

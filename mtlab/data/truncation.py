@@ -11,7 +11,7 @@ import torch
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
-from mtlab.towers.loading.disk_cache import cached
+from mtlab.towers.loading.disk_cache import load_or_compute
 
 BATCH = 4096  #: texts tokenised at once
 
@@ -24,7 +24,7 @@ def count_truncated_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[S
     entry, options = lookup_options(DATASETS, config["data"], "data")
     key = {"text": config["text"], "weights": tower_digest("text", config["text"])}
     key |= {"data": config["data"], "version": entry.version, "digest": entry.cls.digest(options)}
-    return dict(cached("cut-texts", key, lambda: _count(config, dataset)))
+    return dict(load_or_compute("cut-texts", key, lambda: _count(config, dataset)))
 
 
 def describe_truncation(config: Mapping[str, Any], cut: Mapping[Split, int], sizes: Mapping[Split, int]) -> str | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import check_config, to_plain
+from mtlab.config.hashing import digest
 from mtlab.config.nodes import lookup_entry as entry_of
 from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import Registry
@@ -19,6 +21,7 @@ from mtlab.config.yaml import scalar
 from mtlab.data.base import DATASETS, Example, Split
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
+from mtlab.files import atomic_write
 from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.runs.find_run import FinishedRun
@@ -121,6 +124,16 @@ class EvaluatedRun:
             for own, index in zip(ids, predictions.tolist(), strict=True)
         ]
 
+    def default_path(self) -> Path:
+        """Return the file of the outcomes in the run's store: `derived/<cell>/s<seed>/eval/DATA-SPLIT.parquet`."""
+        store, name = self.run.store, str(self.request.data["name"])
+        assert store is not None
+        if not self.request.own_data or self.request.task != self.run.config["config"]["task"]:
+            name += f"-{digest([self.request.data, self.request.task], 6)}"
+        if self.run.checkpoint.stem != "best":
+            name += f"-{self.run.checkpoint.stem}"
+        return store.derived(self.run.id) / "eval" / f"{name}-{self.request.split}.parquet"
+
     def summary(self) -> dict[str, Any]:
         """Return what was evaluated, on what, and its metrics, as plain data (docs/json.md)."""
         return {
@@ -137,6 +150,17 @@ class EvaluatedRun:
             "device": self.device,
             "metrics": self.metrics,
         }
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write outcomes of examples in the format that the file's suffix names, see `SUFFIXES`."""
+    with atomic_write(path) as scratch:
+        if path.suffix == ".csv":
+            table.write_csv(scratch)
+        elif path.suffix == ".jsonl":
+            table.write_ndjson(scratch)
+        else:
+            table.write_parquet(scratch)
 
 
 def parse_request(run: FinishedRun, task: str | None, data: str | None, split: Split) -> EvaluationRequest:
@@ -188,7 +212,7 @@ def evaluate_run(
         raise UserError(f"data set {entry.name!r} has no {request.split} examples", key="split")
     task = entry_of(TASKS, config["task"], "task")
     task.cls.check(task.name, entry.name, entry.cls.offers(options), dataset.answers)
-    hidden = request.split in entry.cls.hidden(options)
+    hidden = request.split in entry.cls.unlabelled_splits(options)
     mapped = map_targets(examples, tuple(dataset.answers), answers) if task.cls.answering and not hidden else examples
     cached = cached_towers(config) if request.own_data else set()
     model = build_model(config, answers, seed=run.config["seed"], device=device, towers=towers_to_run(config, cached))

@@ -42,7 +42,7 @@ def _check_batch(train: Mapping[str, Any], dataset: DatasetFacts) -> None:
 
 def _check_answers_are_known(config: Mapping[str, Any]) -> None:
     data = node_entry("data", config["data"])
-    for split in sorted(data.cls.hidden(node_options("data", config["data"]))):
+    for split in sorted(data.cls.unlabelled_splits(node_options("data", config["data"]))):
         if split != "test":
             raise UserError(
                 f"{data.name!r} has no right answers in {split}: nothing can be learnt or chosen", key="data"

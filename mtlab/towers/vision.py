@@ -22,7 +22,7 @@ from mtlab.errors import UserError
 from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.images import ImagePreprocessing, pool_to_grid, preprocess_images
 from mtlab.towers.loading import timm_models
-from mtlab.towers.loading.disk_cache import cached_tower_info, file_digest
+from mtlab.towers.loading.disk_cache import file_digest, load_or_describe
 from mtlab.towers.loading.weights import read_tensors, seeded_init
 
 
@@ -126,7 +126,7 @@ class TimmTower(TimmBased):
         """Describe depth, widths and tokens, from a run on the meta device."""
         key = {"model": config.model, "image_size": config.image_size, "grid": config.grid}
         key |= {} if config.blocks is None else {"blocks": config.blocks}
-        return cached_tower_info("timm", key, ["timm"], lambda: _describe(config))
+        return load_or_describe("timm", key, ["timm"], lambda: _describe(config))
 
     @classmethod
     def digest(cls, config: Config) -> str | None:

@@ -60,7 +60,7 @@ class AssembledRun:
     def evaluated_splits(self) -> tuple[Split, ...]:
         """The splits that a trained model is evaluated on: those whose right answers are known."""
         splits: tuple[Split, ...] = ("val", "test")
-        return tuple(split for split in splits if split not in self.dataset.hidden(self.dataset.config))
+        return tuple(split for split in splits if split not in self.dataset.unlabelled_splits(self.dataset.config))
 
     @property
     def tower_scales(self) -> dict[str, float]:

@@ -55,7 +55,7 @@ def test_splits_are_whole_and_apart(name: str, folders: dict[str, Path]) -> None
         for key in example.images:
             assert data.image(key).shape[2] == 3
     assert [example.text for example in found["val"]] == list(data.texts("val"))
-    assert data.hidden(data.config) == frozenset()
+    assert data.unlabelled_splits(data.config) == frozenset()
     stream = data.stream("train")
     assert stream is not None
     assert sum(stream.texts) == len(found["train"])
@@ -77,7 +77,7 @@ def test_official_trains_and_chooses_as_published(folders: dict[str, Path]) -> N
     train = {example.id for example in official.examples("train")}
     assert train > {example.id for example in sane.examples("train")}
     assert train >= {example.id for example in official.examples("val")}, "what chooses is trained on"
-    assert official.hidden(official.config) == {"test"}
+    assert official.unlabelled_splits(official.config) == {"test"}
     (told,) = official.remarks(official.config)
     assert "`mtlab eval RUN --split test --answers FILE`" in told
     assert all(example.target == -1 for example in official.examples("test"))
@@ -156,7 +156,7 @@ def test_own_data_take_the_task_of_their_kind(folders: dict[str, Path], tmp_path
         assert dataset_facts(resolved["data"]).examples["train"] == len(data.examples("train"))
     questions = made("shards", folder=folders["vqav2"], test="val")
     assert all(example.scores for example in questions.examples("train")), "what can be answered is trained on"
-    assert made("shards", folder=folders["vqav2"], test="test").hidden(
+    assert made("shards", folder=folders["vqav2"], test="test").unlabelled_splits(
         made("shards", folder=folders["vqav2"], test="test").config
     ) == {"test"}
 

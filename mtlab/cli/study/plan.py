@@ -109,10 +109,10 @@ def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
 def _detectable(seeds: int, alpha: float) -> float | None:
     """Tell the smallest detectable difference in standard deviations: remembered, as scipy takes long to import."""
     from mtlab.statistics import POWER, smallest_detectable
-    from mtlab.towers.loading.disk_cache import cached, library_version
+    from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
     key = [seeds, alpha, POWER, library_version("scipy")]
-    found: float | None = cached("detectable", key, lambda: smallest_detectable(1.0, seeds, alpha))
+    found: float | None = load_or_compute("detectable", key, lambda: smallest_detectable(1.0, seeds, alpha))
     return found
 
 

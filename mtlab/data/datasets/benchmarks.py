@@ -101,7 +101,7 @@ class VQAv2(PublishedDataset):
         return {"train": [("", "train/answerable")], "val": [("", f"val[-{last}:]")], "test": [("", f"val[:-{last}]")]}
 
     @classmethod
-    def hidden(cls, config: Config) -> frozenset[Split]:
+    def unlabelled_splits(cls, config: Config) -> frozenset[Split]:
         """Return test, whose answers only the server has."""
         return frozenset({"test"}) if config.official else frozenset()
 

@@ -121,7 +121,7 @@ class ShardedDataset(Dataset):
         return digest(found, 32)
 
     @classmethod
-    def hidden(cls, config: Any) -> frozenset[Split]:
+    def unlabelled_splits(cls, config: Any) -> frozenset[Split]:
         """Return the splits whose first text has no label."""
         if not cls.locations(config):
             return frozenset()
@@ -133,7 +133,7 @@ class ShardedDataset(Dataset):
         return tuple(
             f"{split} has no right answers here: its server scores what "
             f"`mtlab eval RUN --split {split} --answers FILE` writes"
-            for split in sorted(cls.hidden(config))
+            for split in sorted(cls.unlabelled_splits(config))
         )
 
     def __init__(self, config: Any) -> None:
@@ -291,10 +291,12 @@ def _size(part: SplitSource) -> int:
     """Count the texts of a source; of a slice all rows are read, once."""
     if "[" not in part.selection:
         return part.shards.size(part.selection)
-    from mtlab.towers.loading.disk_cache import cached  # asked for where plans are made, which have imported torch
+    from mtlab.towers.loading.disk_cache import (
+        load_or_compute,  # asked for where plans are made, which have imported torch
+    )
 
     key = [part.shards.digest, part.selection]
-    return int(cached("shards-texts", key, lambda: part.shards.size(part.selection)))
+    return int(load_or_compute("shards-texts", key, lambda: part.shards.size(part.selection)))
 
 
 def _lacks_labels(part: SplitSource) -> bool:

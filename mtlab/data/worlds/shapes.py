@@ -48,10 +48,6 @@ class Shapes(ShapesWorld):
         """The answers of all families: the same whatever the options."""
         return ANSWERS
 
-    def family(self, index: int) -> str:
-        """Return the family of the image of this index: they take turns."""
-        return self.config.families[index % len(self.config.families)]
-
     def scene(self, split: str, index: int) -> ShapesScene:
         """Return what an image shows and what is asked about it."""
         return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.scene_options)

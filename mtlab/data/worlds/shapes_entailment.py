@@ -49,10 +49,6 @@ class ShapesEntailment(ShapesWorld):
         """The labels, in the order that visual entailment has them."""
         return LABELS
 
-    def family(self, index: int) -> str:
-        """Return the family of the image of this index: they take turns."""
-        return self.config.families[index % len(self.config.families)]
-
     def scene(self, split: str, index: int) -> LidScene:
         """Return what an image shows and what is said of it."""
         return FAMILIES[self.family(index)](self.dice(split, index, "scene"), self.scene_options)

@@ -53,10 +53,6 @@ class ShapesPairs(ShapesWorld):
         """False and true, in the order of NLVR²."""
         return ("False", "True")
 
-    def family(self, index: int) -> str:
-        """Return the family of the four of this index: they take turns."""
-        return self.config.families[index % len(self.config.families)]
-
     def four(self, split: str, index: int) -> StatementQuad:
         """Return two pairs of images and the two statements about them."""
         return self._kept(split, index)

@@ -21,7 +21,7 @@ from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import TaskModel, construct
 from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.towers.build import KINDS, TowerKind, build_tower, tower_digest, tower_node, tower_shape
-from mtlab.towers.loading.disk_cache import cached, library_version
+from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
 _NO_COST = ("trainable", "lr_scale", "gate")  #: a tower's options that change neither its size nor its work
 PARTS = (
@@ -174,7 +174,7 @@ def _tower_cost(kind: TowerKind, key: str) -> TowerCost:
             tower = build_tower(kind, json.loads(key)[0], weights=False).eval()
         return {"params": sum(p.numel() for p in tower.parameters()), "flops": tower_flops(tower)}
 
-    return TowerCost(**cached("tower-cost", [kind, key], learn))
+    return TowerCost(**load_or_compute("tower-cost", [kind, key], learn))
 
 
 def tower_flops(tower: Tower[Any]) -> int:

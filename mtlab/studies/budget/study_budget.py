@@ -21,7 +21,7 @@ from mtlab.studies.plan import Plan
 from mtlab.studies.plan_status import CHECKPOINTS
 from mtlab.tasks.base import lookup_task
 from mtlab.towers.build import tower_shape
-from mtlab.towers.loading.disk_cache import cached, library_version
+from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
 BYTES = 4  #: of a parameter
 
@@ -126,12 +126,14 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         "torch": library_version("torch"),
         "code": training_code_digest(),
     }
-    work = cached(
+    work = load_or_compute(
         "executed", key, lambda: asdict(count_executed_flops(config, answers=size.answers, text_tokens=shape.tokens))
     )
     key |= {"batch": train["batch"], "micro": train["micro_batch"], "precision": train["precision"]}
     memory = Memory(
-        **cached("memory", key, lambda: asdict(training_memory(config, answers=size.answers, text_length=shape.tokens)))
+        **load_or_compute(
+            "memory", key, lambda: asdict(training_memory(config, answers=size.answers, text_length=shape.tokens))
+        )
     )
     speed = _speed(config, memory, shape, size.answers, speeds) if timed else None
     validations = math.ceil(cell.steps / train["eval_every"])

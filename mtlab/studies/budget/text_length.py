@@ -13,7 +13,7 @@ from torch import Tensor
 from mtlab.data.batches import training_rows
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
-from mtlab.towers.loading.disk_cache import cached
+from mtlab.towers.loading.disk_cache import load_or_compute
 
 BATCHES = 8  #: whose padded length is averaged
 TEXTS = 512  #: used of one batch at most
@@ -43,7 +43,7 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
     train = config["train"]
     key = {"text": config["text"], "data": config["data"], "version": data.version}
     key |= {"batch": train["batch"], "micro": train["micro_batch"]}
-    found = cached("text-length", key, lambda: _measure(config))  # generating a whole world takes seconds
+    found = load_or_compute("text-length", key, lambda: _measure(config))  # generating a whole world takes seconds
     return TextLength(int(found), f"mean over {BATCHES} training batches")
 
 

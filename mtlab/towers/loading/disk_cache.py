@@ -21,7 +21,7 @@ def content_hash(data: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def cached(subject: str, key: Any, compute: Callable[[], Any]) -> Any:
+def load_or_compute(subject: str, key: Any, compute: Callable[[], Any]) -> Any:
     """Return `compute()`, which is plain data, or its cached result for the same `key`.
 
     Each fact has a file of its own, so that concurrent processes do not overwrite each other's.
@@ -39,10 +39,10 @@ def cached(subject: str, key: Any, compute: Callable[[], Any]) -> Any:
     return fact
 
 
-def cached_tower_info(subject: str, key: Any, libraries: Iterable[str], compute: Callable[[], TowerInfo]) -> TowerInfo:
+def load_or_describe(subject: str, key: Any, libraries: Iterable[str], compute: Callable[[], TowerInfo]) -> TowerInfo:
     """Cache a tower's description, which also depends on the versions of `libraries`."""
     versioned = {"options": key, "versions": {library: library_version(library) for library in libraries}}
-    fact = cached(subject, versioned, lambda: vars(compute()))
+    fact = load_or_compute(subject, versioned, lambda: vars(compute()))
     return TowerInfo(**{**fact, "widths": tuple(fact["widths"])})
 
 
@@ -61,7 +61,7 @@ def file_digest(path: Path) -> str:
     try:
         status = path.stat()
         key = [str(path.resolve()), status.st_size, status.st_mtime_ns]
-        return str(cached("digest", key, lambda: files.sha256(path)))
+        return str(load_or_compute("digest", key, lambda: files.sha256(path)))
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None
 

@@ -18,7 +18,7 @@ from torch import nn
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, Vocabulary
 from mtlab.towers.loading import hub
-from mtlab.towers.loading.disk_cache import cached_tower_info, files_digest
+from mtlab.towers.loading.disk_cache import files_digest, load_or_describe
 
 
 def find(model: str) -> Path | None:
@@ -70,7 +70,7 @@ def describe(folder: Path, max_length: int) -> TowerInfo:
 
     """
     key = {"files": files_digest(_text_files(folder)), "max_length": max_length}
-    return cached_tower_info("transformers", key, ["transformers"], lambda: _describe(folder, max_length))
+    return load_or_describe("transformers", key, ["transformers"], lambda: _describe(folder, max_length))
 
 
 def build(folder: Path) -> Any:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mtlab.errors import UserError, nearest
 from mtlab.towers.loading import hub
-from mtlab.towers.loading.disk_cache import cached, library_version
+from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  #: how the hub names timm's weights
 
@@ -193,7 +193,7 @@ def _hub_name(model: str) -> str:
         pretrained = timm.models.get_pretrained_cfg(model)
         return (pretrained and pretrained.hf_hub_id) or ""
 
-    name = str(cached("timm-hub", [model, library_version("timm")], compute))
+    name = str(load_or_compute("timm-hub", [model, library_version("timm")], compute))
     if not name:
         raise UserError(f"timm has no pre-trained weights of {model!r}; use `weights: random` or a file", key="weights")
     return name

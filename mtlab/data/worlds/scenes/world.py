@@ -94,6 +94,11 @@ class ShapesWorld(Dataset):
         """Make the examples of a split."""
         raise NotImplementedError
 
+    def family(self, index: int) -> str:
+        """Return the family of the scene of this index: families take turns."""
+        families: Sequence[str] = self.config.families
+        return families[index % len(families)]
+
     def dice(self, *key: str | int) -> Dice:
         """Return the random draws of one purpose."""
         return Dice(*self.seed_key, self.config.seed, *key)
