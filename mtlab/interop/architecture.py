@@ -13,6 +13,7 @@ from mtlab.errors import UserError
 from mtlab.interop.families import Shapes
 from mtlab.interop.heads import CLASSIFIERS
 from mtlab.interop.weight_names import CheckpointLayout, Link
+from mtlab.runs.imported_checkpoint import TEXT_FOLDER, VISION_FILE
 
 BRIDGES: dict[Link, str] = {  #: what the published bridge computes → our manager
     "add": "bridge",
@@ -21,7 +22,6 @@ BRIDGES: dict[Link, str] = {  #: what the published bridge computes → our mana
 }
 FAMILIES = {"meter": "METER", "bridgetower": "BridgeTower", "managertower": "ManagerTower"}
 CLIP_HEAD = 64  #: width of an attention head, fixed in CLIP's code and in the published sizes of the others
-TEXT_FOLDER, VISION_FILE = "text", "vision.safetensors"  #: the towers, within the folder of an imported checkpoint
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.interop import architecture
 from mtlab.interop.families import detect_layout
+from mtlab.interop.huggingface import TEXT_OPTIONS
 from mtlab.interop.weight_names import CheckpointLayout, list_names, to_ours, weight_mappings
 from mtlab.tasks.build import TaskModel, construct
 from mtlab.towers.base import Tower
-from mtlab.towers.build import TowerKind, build_tower, tower_shape
+from mtlab.towers.build import KINDS, build_tower, tower_shape
 from mtlab.towers.loading.weights import read_tensors
 from mtlab.training.init_from import enlarge
 
@@ -126,7 +127,7 @@ def hyperparameters(bundle: Bundle) -> architecture.Hyperparameters:
     for what, count in (("num_heads", heads), ("num_attention_heads", text_heads), ("vision.heads", vision_heads)):
         if (count is not None or what != "vision.heads") and (type(count) is not int or count < 1):
             raise UserError(f"expected a number of heads, found {count!r}", file=bundle.folder / CONFIG, key=what)
-    invalid = [key for key in _TEXT if key in text and isinstance(text[key], str) != (key == "hidden_act")]
+    invalid = [key for key in TEXT_OPTIONS if key in text and isinstance(text[key], str) != (key == "hidden_act")]
     if invalid:
         raise UserError(f"the text tower's {invalid[0]} cannot be {text[invalid[0]]!r}", file=bundle.folder / CONFIG)
     return architecture.Hyperparameters(
@@ -136,7 +137,7 @@ def hyperparameters(bundle: Bundle) -> architecture.Hyperparameters:
         dropout=dropout,
         max_length=bundle.ids.shape[1],
         norm_eps=eps,
-        text={key: text[key] for key in _TEXT if key in text},
+        text={key: text[key] for key in TEXT_OPTIONS if key in text},
     )
 
 
@@ -160,7 +161,7 @@ def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
         sections["text"] |= {"model": folder}
         sections["vision"] |= {"weights": "random"}
         try:
-            text, vision = (build_tower(kind, sections[kind], weights=False) for kind in _KINDS)
+            text, vision = (build_tower(kind, sections[kind], weights=False) for kind in KINDS)
         except UserError as error:
             raise UserError(f"{error.key or 'towers'}: {error.problem}", file=bundle.folder / CONFIG) from None
         except TypeError as error:  # transformers checks the types of a configuration
@@ -240,23 +241,3 @@ def load_parameters(
             shapes = f"{tuple(fitted[name].shape)}, expected {tuple(parameter.shape)}"
             raise UserError(f"does not fit the model: {called.get(name, name)} has shape {shapes}")
         parameter.copy_(fitted[name])
-
-
-_KINDS: tuple[TowerKind, ...] = ("text", "vision")
-#: Settings of the text tower that both dialects share.
-_TEXT = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "vocab_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "layer_norm_eps",
-    "hidden_act",
-    "pad_token_id",
-    "bos_token_id",
-    "eos_token_id",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-)

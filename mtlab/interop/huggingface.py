@@ -56,7 +56,7 @@ class PublishedCheckpoint:
     """A published checkpoint's weights and settings."""
 
     tensors: dict[str, Tensor]
-    hyperparameters: Hyperparameters  #: what shapes do not tell
+    hyperparameters: Hyperparameters  #: settings that shapes do not determine
     config: Mapping[str, Any]  #: Hugging Face's configuration file; empty for the authors' checkpoints
     folder: Path | None  #: may hold a tokeniser
 

@@ -59,7 +59,7 @@ class ImportSummary:
     parameters: int
     dead: tuple[str, ...]  #: published names of weights that nothing reads
     other_heads: tuple[str, ...]  #: heads of other tasks, kept for export
-    initialised: tuple[str, ...]  #: weights of our heads that the checkpoint lacks, initialised at random
+    drawn: tuple[str, ...]  #: weights of our heads that the checkpoint lacks, initialised at random
     resized: tuple[int, int] | None  #: image size, before and after
     tokeniser: bool
 
@@ -111,14 +111,14 @@ def _import(
     expected = expected_weights(_with_tower_paths(config, scratch), answers)
     check_shapes(read.tensors, expected, entries)
     ours, unmapped = to_ours(read.tensors, entries)
-    initialised = _random_weights(ours, expected, _with_tower_paths(config, scratch), answers)
+    drawn = _random_weights(ours, expected, _with_tower_paths(config, scratch), answers)
 
     before = config["vision"]["image_size"]
     after = options.image_size or before
     if after != before:
         _resize(ours, config["vision"], after)
     log("writing")
-    imported_checkpoint.write_weights(scratch, ours | initialised | _unstandardised(expected), log)
+    imported_checkpoint.write_weights(scratch, ours | drawn | _unstandardised(expected), log)
     if unmapped:
         imported_checkpoint.save_tensors(scratch / imported_checkpoint.DEAD, unmapped)
     files.write_json(scratch / imported_checkpoint.CONFIG, config | {"answers": answers})
@@ -131,7 +131,7 @@ def _import(
         parameters=sum(tensor.numel() for tensor in ours.values()),
         dead=dead,
         other_heads=tuple(kind for kind in layout.heads if kind not in HEADS[name]),
-        initialised=tuple(initialised),
+        drawn=tuple(drawn),
         resized=None if after == before else (before, after),
         tokeniser=tokeniser,
     )

@@ -39,7 +39,7 @@ UNMAPPED = "unmapped/"  #: prefix in `WeightMapping.ours` of weights that our mo
 
 @dataclass(frozen=True)
 class CheckpointLayout:
-    """What the names of a checkpoint depend on. `families.recognise` reads it off a state dict's names and shapes."""
+    """What the names of a checkpoint depend on; `families.detect_layout` finds it from a state dict."""
 
     family: Family
     text_layers: int

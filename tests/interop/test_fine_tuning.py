@@ -153,7 +153,7 @@ def test_import_fine_tune_export_import(tmp_path: Path) -> None:
     again = import_checkpoint(
         tmp_path / "tuned.ckpt", tmp_path / "again", ImportOptions(hyperparameters=hyperparameters(BUNDLE))
     )
-    assert (again.task, again.dead, again.initialised) == ("question_answering", (), ())
+    assert (again.task, again.dead, again.drawn) == ("question_answering", (), ())
     tuned = torch.load(tmp_path / "tuned.ckpt", weights_only=True)["state_dict"]
     before = weights(BUNDLE)
     own = ("vqa_classifier.", "token_type_embeddings.")  # drawn anew; without the row of second pictures

@@ -46,7 +46,7 @@ def test_a_hugging_face_folder_gives_what_transformers_gives(bundle: str, tmp_pa
 
 def test_what_it_tells(tmp_path: Path) -> None:
     told = imported("mt_aaue_vector", tmp_path)
-    assert (told.family, told.task, told.initialised, told.tokeniser) == ("ManagerTower", "pretraining", (), False)
+    assert (told.family, told.task, told.drawn, told.tokeniser) == ("ManagerTower", "pretraining", (), False)
     assert told.other_heads == ("nlvr2", "snli", "vqa")
     assert "vit_model.ln_final.weight" in told.dead
     folder = read_imported_checkpoint(tmp_path / "ours")
@@ -92,7 +92,7 @@ def test_a_checkpoint_without_heads_gets_drawn_ones(tmp_path: Path) -> None:
     told = import_checkpoint(
         file, tmp_path / "ours", ImportOptions(hyperparameters=hyperparameters("bt"), task="entailment")
     )
-    assert told.initialised == tuple(f"task.head.{layer}.{part}" for layer in (0, 1, 3) for part in ("weight", "bias"))
+    assert told.drawn == tuple(f"task.head.{layer}.{part}" for layer in (0, 1, 3) for part in ("weight", "bias"))
     loaded(tmp_path / "ours")
 
 
@@ -187,7 +187,7 @@ def test_hugging_face_weights_may_lie_in_shards_of_either_kind(tmp_path: Path) -
     torch.save({name: state[name] for name in names[:100]}, source / "pytorch_model-00001-of-00002.bin")
     torch.save({name: state[name] for name in names[100:]}, source / "pytorch_model-00002-of-00002.bin")
     (source / "training_args.bin").write_bytes(b"a trainer's, and no weights")
-    assert import_checkpoint(source, tmp_path / "ours", ImportOptions()).initialised == ()
+    assert import_checkpoint(source, tmp_path / "ours", ImportOptions()).drawn == ()
     (source / "pytorch_model-00002-of-00002.bin").unlink()
     with pytest.raises(UserError, match="no weight determines the"):
         import_checkpoint(source, tmp_path / "again", ImportOptions())
