@@ -1,1 +1,1 @@
-"""What a run tells of its model beside its metrics: arrays in the run directory. Nothing here can change a result."""
+"""Recordings of a run's model beside its metrics: arrays in the run directory. They never change a result."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +30,6 @@ class Missing:
     """Something that is not there, and why, in words for people."""
 
     why: str
-
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,7 @@ class Tokens:
 
     def find(self, example: str) -> int | None:
         """Return the place of an example by its id."""
-        return next((place for place, told in enumerate(self.examples) if told.id == example), None)
+        return next((place for place, each in enumerate(self.examples) if each.id == example), None)
 
 
 @dataclass(frozen=True)
@@ -210,7 +207,7 @@ def read_tokens(folder: Path) -> Tokens | Missing:
         return read
     values, about = read
     try:
-        examples, grid = tuple(map(_told, about["examples"])), _grid(about.get("grid"))
+        examples, grid = tuple(map(_example, about["examples"])), _grid(about.get("grid"))
     except (TypeError, KeyError, ValueError, AttributeError):
         return Missing(
             f"{folder / TOKENS}: does not say which examples it holds: not written by mtlab, or by a newer one"
@@ -279,7 +276,7 @@ def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[st
     return values, about
 
 
-def _told(about: Mapping[str, Any]) -> RecordedExample:
+def _example(about: Mapping[str, Any]) -> RecordedExample:
     return RecordedExample(
         id=str(about["id"]),
         family=str(about["family"]),

@@ -37,7 +37,7 @@ def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
         return entry.cls(check_config(entry.config, own_options(node)))
     except UserError as error:
         return Missing(f"the data set {name!r} cannot be opened: {error}")
-    except Exception as error:  # what it reads lies outside the store, and may be anything by now
+    except Exception as error:  # it reads files outside the store, which may have changed
         return Missing(f"the data set {name!r} cannot be opened: {type(error).__name__}: {error}")
 
 

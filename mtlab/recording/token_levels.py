@@ -50,16 +50,16 @@ def token_levels(
     levels = level_numbers(tokens, modality, experts)
     grid = tokens.grid if modality == "image" else None
     words = tokens.examples[example].tokens if modality == "text" else ()
-    found = []
+    result = []
     for number, shares in enumerate(experts.T):
         place = _place(number, grid)
         word = words[number] if number < len(words) else _name(number, place)
-        found.append(TokenLevels(word, tuple(map(float, shares)), levels[int(shares.argmax())], place))
-    return found
+        result.append(TokenLevels(word, tuple(map(float, shares)), levels[int(shares.argmax())], place))
+    return result
 
 
 def level_numbers(tokens: Tokens, modality: Modality, experts: Array) -> tuple[int, ...]:
-    """Name the levels of the experts' rows."""
+    """Return the levels of the experts' rows; 1, 2, … where they are not recorded."""
     levels = tokens.levels.get(modality, ())
     return levels if len(levels) == len(experts) else tuple(range(1, len(experts) + 1))
 

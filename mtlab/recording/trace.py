@@ -1,6 +1,6 @@
 """How the layers' weights evolve: the averages of a few validation examples at a few steps of training.
 
-`trace.safetensors` is written anew at each of these steps, and cut back to the checkpoint when a run resumes, as the
+`trace.safetensors` is rewritten at each of these steps, and cut back to the checkpoint when a run resumes, as the
 metrics are. Shapes: S recorded steps.
 """
 

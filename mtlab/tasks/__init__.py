@@ -1,1 +1,1 @@
-"""Tasks: what is asked of the pooled features of a text and an image."""
+"""Tasks: heads, losses, metrics and the outcome of each example."""

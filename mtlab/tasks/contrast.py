@@ -1,4 +1,4 @@
-"""Matching against negatives that the contrast finds hard: what retrieval and pre-training share.
+"""Contrast of the towers and matching against its hard negatives, for retrieval and pre-training.
 
 Shapes: B pairs of a text and an image, d width of the contrastive space.
 """
@@ -6,13 +6,15 @@ Shapes: B pairs of a text and an image, d width of the contrastive space.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from mtlab.config.options import option
+from mtlab.data.inputs import TowerInputs
+from mtlab.distributed.process_group import ProcessGroup
 from mtlab.managers.base import Experts, Modality
+from mtlab.model.forward import ForwardContext
 from mtlab.model.layers import to_full_precision
 from mtlab.tasks import objectives
 from mtlab.tasks.base import PassCounts
@@ -20,18 +22,12 @@ from mtlab.tasks.heads import ContrastiveHead, MatchingHead
 from mtlab.tasks.objectives import Similarities
 from mtlab.towers.base import Features
 
-if TYPE_CHECKING:
-    from mtlab.data.inputs import TowerInputs
-    from mtlab.distributed.process_group import ProcessGroup
-    from mtlab.model.forward import ForwardContext
-
-
 HARD_NEGATIVE_PASSES = PassCounts(fusion=3)  #: a pair, and two with a hard negative
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastOptions:
-    """Options of whatever is contrasted."""
+    """Options of tasks with a contrast."""
 
     contrastive_width: int = option(256, "width of the space in which towers are contrasted", minimum=1)
     temperature: float = option(
@@ -46,14 +42,14 @@ class ContrastOptions:
 
 @dataclass(frozen=True)
 class TowerOutput:
-    """A batch of texts or images that a tower has read."""
+    """A tower's output for a batch of texts or images."""
 
     features: Features  #: the tower's offered levels
     experts: Experts  #: gated and projected
 
 
 def compare(context: ForwardContext, head: ContrastiveHead, text: Features, image: Features) -> Similarities:
-    """Compare all texts of a batch with all its images, those of all processes, in float32."""
+    """Compare all texts of a batch with all its images, over all processes, in float32."""
     with context.autocast():
         units: tuple[Tensor, Tensor] = head(text, image)
     texts, images = (context.group.all_gather(to_full_precision(unit)) for unit in units)
@@ -68,12 +64,12 @@ def match_hard_negatives(
     scores: Similarities,
     positives: Tensor,
 ) -> Tensor:
-    """Tell true pairs from pairs with a hard negative: 3B pairs, their mean cross-entropy in nats.
+    """Match true pairs and pairs with a hard negative: mean cross-entropy of 3B pairs, in nats.
 
-    Of several processes each draws the negatives of all, and looks at those of its own texts and images.
+    Each process draws the negatives of all processes, and matches every world_size-th pair.
 
     Args:
-        context: in training: it draws the negatives, first an image for each text, then a text for each image.
+        context: in training; its generator draws the negatives, first an image for each text, then a text for each.
         head: of matching.
         text: the texts of this process's share of the batch.
         image: its images.
@@ -93,7 +89,7 @@ def match_hard_negatives(
 
 
 def gather_experts(group: ProcessGroup, own: Experts) -> Experts:
-    """Put the experts of all processes together, texts padded to the longest, with gradient."""
+    """Gather the experts of all processes, texts padded to the longest, with gradient."""
     if group.world_size == 1:
         return own
     missing = 0 if own.mask is None else group.all_reduce_max(own.mask.shape[1]) - own.mask.shape[1]
@@ -101,7 +97,7 @@ def gather_experts(group: ProcessGroup, own: Experts) -> Experts:
     return Experts(states, None if own.mask is None else group.all_gather(F.pad(own.mask, (0, missing))))
 
 
-def run_tower(context: ForwardContext, modality: Modality, given: TowerInputs) -> TowerOutput:
-    """Run a tower, gate and project its levels, once for all passes."""
-    features = context.features("text" if modality == "text" else "vision", given)
+def run_tower(context: ForwardContext, modality: Modality, inputs: TowerInputs) -> TowerOutput:
+    """Run a tower, gate and project its levels, once for all forward passes."""
+    features = context.features("text" if modality == "text" else "vision", inputs)
     return TowerOutput(features, context.experts(modality, features))

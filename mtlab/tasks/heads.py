@@ -64,7 +64,7 @@ class MatchingHead(nn.Module):
 
 
 class ContrastiveHead(nn.Module):
-    """Map the summaries that both towers give of their own to unit vectors of one space; hold their temperature.
+    """Map the summaries of both towers to unit vectors of one space, and hold the contrastive temperature.
 
     A tower's summary is its class token, or else its mean, at the top offered level as it leaves the tower: before
     gate, projection and embeddings.

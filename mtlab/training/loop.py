@@ -106,7 +106,7 @@ class Loop:
         rate = run.train.lr * learning_rate_factor(progress.step, self.steps, run.train)
         set_learning_rate(self.optimiser, self.groups, rate)
         self.gradients = {}
-        self.loss_sum += train_step(
+        self.loss_sum = self.loss_sum + train_step(
             run.model,
             self.optimiser,
             micro_batches,

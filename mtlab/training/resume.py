@@ -72,7 +72,7 @@ def read_last_checkpoint(
     if intact:
         return tensors, progress
     if step > progress.step or not progress.best_step:
-        # Written after the last checkpoint by a process that was killed: chosen anew as the steps repeat.
+        # Written after the last checkpoint by a process that was killed: chosen again as the steps repeat.
         progress.forget_best()
         return tensors, progress
     log(f"the best checkpoint so far, of step {progress.best_step}, is lost: {FROM_START}")

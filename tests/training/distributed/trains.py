@@ -41,11 +41,18 @@ def double(value: Any) -> Any:
 
 
 def assemble_double(assemble: Callable[..., AssembledRun], *args: Any) -> AssembledRun:
-    """Also what the run creates from here on is of double precision."""
     run = assemble(*args)
     run.model.double()
-    torch.set_default_dtype(torch.float64)
     return run
+
+
+def step_double(train_step: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """Also what a step creates itself is of double precision."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        return train_step(*args, **kwargs)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @contextmanager
@@ -55,12 +62,10 @@ def in_double() -> Iterator[None]:
         mock.patch.object(loop, "LOG_EVERY", 1),
         mock.patch.object(Batch, "to", lambda batch, _: double(batch)),
         mock.patch.object(recall, "to_device", lambda given, device: double(inputs.to_device(given, device))),
+        mock.patch.object(loop, "train_step", partial(step_double, loop.train_step)),
         mock.patch.object(worker, "assemble", partial(assemble_double, worker.assemble)),
     ):
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(torch.float32)
+        yield
 
 
 @contextmanager
