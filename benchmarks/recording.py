@@ -61,12 +61,12 @@ def shares(run: AssembledRun, folder: Path, rounds: int, steps: int) -> dict[str
 
     train()
     run.model.eval()
-    judged = evaluate(ForwardContext(run.model, run.runtime), run.loader("val"), run.evaluation_batch)
+    evaluation = evaluate(ForwardContext(run.model, run.runtime), run.loader("val"), run.evaluation_batch)
 
     def end() -> None:
         run.model.eval()
-        record(run, folder, judged, taken, lambda: None)
-        write_examples(folder / "examples.parquet", {"val": judged})
+        record(run, folder, evaluation, taken, lambda: None)
+        write_examples(folder / "examples.parquet", {"val": evaluation})
 
     def look() -> None:
         run.model.train()

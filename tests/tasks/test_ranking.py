@@ -99,17 +99,17 @@ def test_the_means_of_outcomes_are_the_recalls_though_pictures_have_unequal_numb
     pairs, scores = every_pair(torch.randn(20, len(image_of), generator=torch.Generator().manual_seed(3)))
     found = rank_candidates(pairs, scores, image_of, 20)
     losses = contrast_split(units(0, len(image_of)), units(1, 20), torch.from_numpy(image_of), torch.tensor(0.1))
-    judged = build_evaluation(loader, split, found, losses)
-    values = judged.metrics("test")
+    evaluation = build_evaluation(loader, split, found, losses)
+    values = evaluation.metrics("test")
     by_way = {way: np.mean([values[f"test/{way}@{rank}"] for rank in (1, 5, 10)]) for way in ("IR", "TR")}
     assert values[f"test/recall/{IMAGES}"] == pytest.approx(by_way["IR"])
     assert values[f"test/recall/{TEXTS}"] == pytest.approx(by_way["TR"])
     assert values["test/recall"] == pytest.approx((by_way["IR"] + by_way["TR"]) / 2)
-    assert judged.ids == [f"i{image}" for image in range(20) for _ in range(2)], "a picture is one replicate"
-    assert judged.table is not None
-    assert len(judged.table["id"]) == len(image_of) + 20
-    assert judged.answer_texts is not None
-    assert len(judged.answer_texts) == len(image_of)
+    assert evaluation.ids == [f"i{image}" for image in range(20) for _ in range(2)], "a picture is one replicate"
+    assert evaluation.table is not None
+    assert len(evaluation.table["id"]) == len(image_of) + 20
+    assert evaluation.answer_texts is not None
+    assert len(evaluation.answer_texts) == len(image_of)
 
 
 class TestSpill:

@@ -32,7 +32,7 @@ class Drawn:
 examples = [Example(str(n), f"text {n:09}", f"image {n // 2:09}", -1, "") for n in range(2 * images)]
 model = build(settings, shape, shape, answers=0).eval()
 context = ForwardContext(model, Runtime(torch.device("cpu")))
-judged = evaluate(context, Loader(examples, Drawn(), Drawn()), 32)
+evaluation = evaluate(context, Loader(examples, Drawn(), Drawn()), 32)
 kept = 3 * images * 3 * 48 * 64 * 4
 print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "kept": kept}))
 """

@@ -98,8 +98,8 @@ def test_accuracy_is_the_official_one_and_score_looks_targets_up() -> None:
             rows = batch.rows  # type: ignore[attr-defined]
             return torch.nn.functional.one_hot(torch.tensor([(0, 3, 2)[row] for row in rows]), 4).float()
 
-    judged = task.evaluate(Scripted(), loader, 2, lambda: None)  # type: ignore[arg-type]
-    assert judged.primary == "accuracy"
-    assert judged.scores["accuracy"].tolist() == pytest.approx([1.0, 0.0, 0.3])
-    assert judged.scores["score"].tolist() == pytest.approx([0.6, 0.0, 0.3])
-    assert judged.answers_in_words(1, ANSWERS) == ("none of the answers", "green")
+    evaluation = task.evaluate(Scripted(), loader, 2, lambda: None)  # type: ignore[arg-type]
+    assert evaluation.primary == "accuracy"
+    assert evaluation.scores["accuracy"].tolist() == pytest.approx([1.0, 0.0, 0.3])
+    assert evaluation.scores["score"].tolist() == pytest.approx([0.6, 0.0, 0.3])
+    assert evaluation.answers_in_words(1, ANSWERS) == ("none of the answers", "green")

@@ -93,7 +93,7 @@ def test_metrics_that_are_damaged_while_it_trains_are_put_right(
     assert outcome(broken) == outcome(whole)
 
 
-def test_a_best_checkpoint_that_is_damaged_before_it_is_judged_is_trained_anew(
+def test_a_best_checkpoint_that_is_damaged_before_it_is_evaluated_is_trained_anew(
     make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, broken = make_run("whole"), make_run("broken")

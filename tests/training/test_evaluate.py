@@ -57,13 +57,13 @@ def evaluate(
 @pytest.mark.parametrize("batch", [1, 7, 100])
 def test_outcomes_come_in_the_order_of_the_split(batch: int) -> None:
     split = loader(25)
-    judged = evaluate(right_below_ten, TASK, split, batch)
-    assert judged.scores["accuracy"].tolist() == [1.0] * 10 + [0.0] * 15
-    assert judged.predictions is not None
-    assert judged.predictions.tolist() == [n % 3 if n < 10 else (n + 1) % 3 for n in range(25)]
+    evaluation = evaluate(right_below_ten, TASK, split, batch)
+    assert evaluation.scores["accuracy"].tolist() == [1.0] * 10 + [0.0] * 15
+    assert evaluation.predictions is not None
+    assert evaluation.predictions.tolist() == [n % 3 if n < 10 else (n + 1) % 3 for n in range(25)]
     likely = np.exp(5) / (np.exp(5) + 2)
     unlikely = 1 / (np.exp(5) + 2)
-    assert judged.loss == pytest.approx(-(10 * np.log(likely) + 15 * np.log(unlikely)) / 25, rel=1e-5)
+    assert evaluation.loss == pytest.approx(-(10 * np.log(likely) + 15 * np.log(unlikely)) / 25, rel=1e-5)
 
 
 def test_metrics_come_whole_and_by_family() -> None:
@@ -81,10 +81,10 @@ def test_metrics_come_whole_and_by_family() -> None:
 def test_an_answer_that_cannot_be_given_is_wrong_and_no_part_of_the_loss(loss: str, batch: int) -> None:
     task = QuestionAnswering(check_config(QuestionAnswering.Config, {"loss": loss}), width=2, answers=3)
     unknown = (1, 2, 20)
-    judged = evaluate(right_below_ten, task, loader(25, unknown), batch)
-    assert judged.scores["accuracy"].tolist() == [float(n < 10 and n not in unknown) for n in range(25)]
-    assert judged.predictions is not None
-    assert judged.predictions[1] == 1
+    evaluation = evaluate(right_below_ten, task, loader(25, unknown), batch)
+    assert evaluation.scores["accuracy"].tolist() == [float(n < 10 and n not in unknown) for n in range(25)]
+    assert evaluation.predictions is not None
+    assert evaluation.predictions[1] == 1
     known, whole = (evaluate(right_below_ten, task, loader(10, given), 7) for given in ((3,), ()))
     assert known.loss == pytest.approx(whole.loss, rel=1e-6)  # all of these ten have the same loss
 

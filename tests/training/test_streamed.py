@@ -207,9 +207,9 @@ def test_images_elsewhere_are_augmented_too_each_time_otherwise_and_the_same_for
     whole, halves = pixels(steps(changed, 1))[0], pixels(steps(changed, 1, micro=2))
     assert torch.equal(whole, torch.cat(halves))
     assert torch.equal(pixels(steps(changed, 1, start=5))[0], other[5])
-    judged = changed.loader("val").batch([0, 1]).image
-    assert isinstance(judged, tuple)
-    assert torch.equal(judged[0], plain.loader("val").batch([0, 1]).image[0]), "images are judged as they are"
+    evaluated = changed.loader("val").batch([0, 1]).image
+    assert isinstance(evaluated, tuple)
+    assert torch.equal(evaluated[0], plain.loader("val").batch([0, 1]).image[0]), "images are evaluated as they are"
 
 
 def test_an_augmentation_is_part_of_the_id_with_all_of_its_options() -> None:

@@ -64,7 +64,7 @@ def opened(name: str, **more: Any) -> AssembledRun:
     return run
 
 
-def judged(run: AssembledRun, batch: int = 16) -> Evaluation:
+def evaluate_run(run: AssembledRun, batch: int = 16) -> Evaluation:
     return evaluate(ForwardContext(run.model, run.runtime), run.loader("val"), batch)
 
 
@@ -104,7 +104,7 @@ def test_the_metrics_of_each_task(make_run: RunMaker) -> None:
 
     for name, names in expected.items():
         run = opened(name)
-        found = judged(run).metrics("val")
+        found = evaluate_run(run).metrics("val")
         assert {key.split("/")[1] for key in found} == {*names, "loss", "primary"}
         known = {metric for metric in metric_names(run.config) if metric.startswith("val/")}
         assert known == {f"val/{metric}" for metric in (*names, "loss", "primary")}
@@ -154,7 +154,7 @@ def test_weights_weigh_objectives_unless_they_are_to_be_ignored() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_validation_is_the_same_every_time_and_in_batches_of_any_size(name: str) -> None:
     run = opened(name)
-    first, again, others = judged(run), judged(run), judged(run, batch=7)
+    first, again, others = evaluate_run(run), evaluate_run(run), evaluate_run(run, batch=7)
     assert first.metrics("val") == again.metrics("val")
     assert others.ids == first.ids
     for metric, scores in first.scores.items():
@@ -187,7 +187,7 @@ def test_negatives_and_hidden_words_depend_on_seed_and_step_alone() -> None:
 
 def test_ranking_holds_as_few_experts_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     run = opened("retrieval", data={"name": "toy_captions", "train": 24, "val": 72, "test": 24})
-    whole = judged(run)
+    whole = evaluate_run(run)
     held: list[int] = []
     real = ScratchFile.read
 
@@ -197,7 +197,7 @@ def test_ranking_holds_as_few_experts_as_it_may(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(ScratchFile, "read", reading)
     monkeypatch.setattr(recall, "BLOCK_BYTES", 5 * 4 * 2 * 17 * 32)  # five pictures; captions are shorter
-    few = judged(run)
+    few = evaluate_run(run)
     assert 5 in held
     assert max(held) <= 5 * 17 // 5
     assert few.scores["recall"].tolist() == whole.scores["recall"].tolist()

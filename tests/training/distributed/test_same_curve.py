@@ -79,7 +79,7 @@ def test_the_curve_is_that_of_one_process(name: str, trained: Trained) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_every_example_is_judged_once(name: str, trained: Trained) -> None:
+def test_every_example_is_evaluated_once(name: str, trained: Trained) -> None:
     alone, together = (polars.read_parquet(trained[f"{name} {n}"] / "examples.parquet") for n in (1, 2))
     assert together.select("split", "id", "family").is_unique().all()
     assert alone["id"].to_list() == together["id"].to_list()
