@@ -23,7 +23,7 @@ quickstart: $(VENV)/.quickstart
 	@$(BIN)/mtlab run quickstart
 
 test: lint types
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow" --durations=10
 
 test-all: lint types
 	$(BIN)/python -m pytest -n auto

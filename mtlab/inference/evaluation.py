@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import check_config, to_plain
 from mtlab.config.hashing import digest
-from mtlab.config.nodes import lookup_entry as entry_of
-from mtlab.config.nodes import lookup_options
+from mtlab.config.nodes import lookup_entry, lookup_options
 from mtlab.config.registry import Registry
 from mtlab.config.schema import TrainConfig
 from mtlab.config.yaml import scalar
@@ -28,8 +27,7 @@ from mtlab.runs.find_run import FinishedRun
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.evaluation import Evaluation, evaluate
 from mtlab.training.assemble import evaluation_batch_size
-from mtlab.training.environment import choose_device as find_device
-from mtlab.training.environment import device_name
+from mtlab.training.environment import choose_device, device_name
 from mtlab.training.sources import cached_towers, make_sources, towers_to_run
 
 if TYPE_CHECKING:
@@ -203,14 +201,14 @@ def evaluate_run(
     config = {**run.config["config"], "task": request.task}
     _check_head(config["task"], run.config["config"]["task"])
     train = check_config(TrainConfig, config["train"])
-    runtime = Runtime(find_device(device), bf16=train.precision == "bf16")
+    runtime = Runtime(choose_device(device), bf16=train.precision == "bf16")
     answers = answer_names(config)
     entry, options = lookup_options(DATASETS, request.data, "data")
     dataset = entry.cls(options)
     examples = dataset.examples(request.split)
     if not examples:
         raise UserError(f"data set {entry.name!r} has no {request.split} examples", key="split")
-    task = entry_of(TASKS, config["task"], "task")
+    task = lookup_entry(TASKS, config["task"], "task")
     task.cls.check(task.name, entry.name, entry.cls.offers(options), dataset.answers)
     hidden = request.split in entry.cls.unlabelled_splits(options)
     mapped = map_targets(examples, tuple(dataset.answers), answers) if task.cls.answering and not hidden else examples

@@ -23,17 +23,18 @@ from mtlab.model.forward import Runtime
 from mtlab.recording import averages, probe
 from mtlab.runs import schemas
 from mtlab.runs.find_run import FinishedRun, find_run
+from mtlab.runs.manifest import ADVICE
 from mtlab.runs.store import Store
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.build import KINDS, tower_shape
 from mtlab.training import intervention_metrics
 from mtlab.training.assemble import evaluation_batch_size
-from mtlab.training.environment import choose_device as find_device
+from mtlab.training.environment import choose_device
 from mtlab.training.sources import cached_towers, make_sources, towers_to_run
 
 Progress = Callable[[int, int], None]  #: called with the numbers of passes over the validation data done and in all
-STANDARD = "standard"  #: key of the interventions that `record.intervention_metrics` measures
+STANDARD = "standard"  #: key of the interventions that `record.interventions` measures
 
 
 def swap_key(seed: int) -> str:
@@ -62,6 +63,20 @@ def known_results(found: FinishedRun) -> dict[str, Any]:
     if recorded is not None:
         kept = {STANDARD: recorded} | kept
     return kept
+
+
+def baseline_value(found: FinishedRun, results: Mapping[str, Any]) -> float:
+    """Return the metric of the run without interventions.
+
+    Raises:
+        UserError: its `result.json` lacks the metric.
+
+    """
+    result = found.store.result(found.id) if found.store is not None else None
+    metric = next(iter(results.values()))["metric"]
+    if result is None or metric not in result["metrics"]:
+        raise UserError(f"is damaged (metrics.{metric}: is missing): {ADVICE}", file=found.folder / "result.json")
+    return float(result["metrics"][metric])
 
 
 def other_seeds(found: FinishedRun) -> list[int]:
@@ -103,7 +118,7 @@ def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
     dataset = entry.cls(options)
     cached = cached_towers(config)
     train = check_config(TrainConfig, config["train"])
-    runtime = Runtime(find_device(device), bf16=train.precision == "bf16")
+    runtime = Runtime(choose_device(device), bf16=train.precision == "bf16")
     answers = answer_names(config)
     towers = towers_to_run(config, cached)
     model = build_model(config, answers, seed=found.config["seed"], device=device, towers=towers).network

@@ -19,7 +19,7 @@ from mtlab.runs.find_run import FinishedRun
 from mtlab.runs.imported_checkpoint import read_imported_checkpoint
 from mtlab.tasks.build import TaskModel, build
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.training.environment import choose_device as find_device
+from mtlab.training.environment import choose_device
 
 
 def import_run_plugins(found: FinishedRun, *, allowed: bool) -> None:
@@ -96,7 +96,7 @@ def build_model(
         text_tower=build_tower("text", config["text"]) if "text" in included else None,
         vision_tower=build_tower("vision", config["vision"]) if "vision" in included else None,
     )
-    return Model(network.to(find_device(device)).eval(), config, () if isinstance(answers, int) else tuple(answers))
+    return Model(network.to(choose_device(device)).eval(), config, () if isinstance(answers, int) else tuple(answers))
 
 
 def restore(network: TaskModel, found: FinishedRun) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def restore(network: TaskModel, found: FinishedRun) -> dict[str, Any]:
     try:
         tensors, metadata = checkpoints.load(found.checkpoint)
         if "model" in metadata or any(name.startswith("model/") for name in tensors):  # written for resuming
-            tensors = checkpoints.under("model", tensors)
+            tensors = checkpoints.with_prefix("model", tensors)
         checkpoints.restore(network, tensors)
     except FileNotFoundError:
         raise UserError(f"the checkpoint is missing: {checkpoints.ADVICE}", file=found.checkpoint) from None
