@@ -24,7 +24,7 @@ from fitted import exponent
 from imagined import finish, write_study
 from processes import mtlab, mtlab_peak, peak, python
 
-from mtlab.cli.common import planned
+from mtlab.launch.prepare import plan_study
 from mtlab.runs.store import Store
 from mtlab.studies.plan import run_configs
 
@@ -55,7 +55,7 @@ def prepare(root: Path, runs: int, *, done: bool) -> list[str]:
     words = [str(path), "--store", str(store.root)]
     mtlab("plan", *words)()
     if done:
-        finish(store, run_configs(planned(path, [], store, plugins=False)))
+        finish(store, run_configs(plan_study(path, [], store, plugins=False)))
     return words
 
 

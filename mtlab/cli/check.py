@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtlab.cli.common import JsonOption, PluginOption, print_json
+from mtlab.cli.options import JsonOption, PluginOption
+from mtlab.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from mtlab.contract.check import RuleResult
@@ -25,11 +25,13 @@ def check(
     One line a rule; exit code 1 if one is broken. The same rules run in your own tests: mtlab.testing.ManagerContract.
     """
     from mtlab.config.plugins import import_named_plugins
+    from mtlab.contract.check import check_manager
     from mtlab.managers.base import MANAGERS
 
     import_named_plugins(plugin or [])
     entry = MANAGERS.get(name)
-    results = _check(name)
+    with progress_bar(f"checking {name}") as progress:
+        results = check_manager(name, progress)
     broken = sum(result.verdict == "broken" for result in results)
     if as_json:
         print_json(
@@ -42,18 +44,6 @@ def check(
         if broken:
             typer.echo("a case is the options, then the cross-modal layers below; see docs/your-own-manager.md")
     raise typer.Exit(1 if broken else 0)
-
-
-def _check(name: str) -> list[RuleResult]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from mtlab.contract.check import check_manager
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(f"holding {name} to the contract", total=None)
-        return check_manager(name, lambda done, cases: bar.update(task, completed=done, total=cases))
 
 
 def _print(title: str, results: list[RuleResult]) -> None:

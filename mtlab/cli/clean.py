@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mtlab.cli.common import JsonOption, StoreOption, print_json, size
+from mtlab.cli.options import JsonOption, StoreOption
+from mtlab.cli.output import format_bytes, print_json
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -138,9 +139,9 @@ def _print(found: Cleanup, problems: dict[Path, str], store: Store | None, *, ye
     kinds = dict.fromkeys(item.kind for item in found.items)
     for kind in kinds:
         items = [item for item in found.items if item.kind == kind]
-        typer.echo(f"{kind}: {len(items)}, {size(sum(item.bytes for item in items))}")
+        typer.echo(f"{kind}: {len(items)}, {format_bytes(sum(item.bytes for item in items))}")
         for item in items[:SHOWN]:
-            typer.echo(f"  {item.path}  {size(item.bytes)}  {item.why}")
+            typer.echo(f"  {item.path}  {format_bytes(item.bytes)}  {item.why}")
         if len(items) > SHOWN:
             typer.echo(f"  … and {len(items) - SHOWN} more (--json lists all)")
     for path, why in found.kept[:SHOWN]:
@@ -152,7 +153,7 @@ def _print(found: Cleanup, problems: dict[Path, str], store: Store | None, *, ye
         typer.echo(f"nothing to remove in {places}")
         return
     gone = [item for item in found.items if item.path not in problems]
-    total = size(sum(item.bytes for item in gone))
+    total = format_bytes(sum(item.bytes for item in gone))
     if yes:
         typer.echo(f"removed {len(gone)} of {len(found.items)}, {total}")
     else:

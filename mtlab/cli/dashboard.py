@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import typer
 
-from mtlab.cli.common import THIS_MACHINE, HostOption, PortOption, StoreOption
+from mtlab.cli.options import THIS_MACHINE, HostOption, PortOption, StoreOption
 
 
 def dashboard(

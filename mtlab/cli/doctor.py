@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mtlab.cli.common import JsonOption, PluginOption, StoreOption, print_json
+from mtlab.cli.options import JsonOption, PluginOption, StoreOption
+from mtlab.cli.output import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlab.cli.common import StoreOption
+from mtlab.cli.options import StoredStudy, StoreOption
+from mtlab.cli.output import progress_bar
+from mtlab.cli.stored import stored_study_name
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from mtlab.report.sync.process import SyncProcess, SyncProgress
+    from mtlab.report.sync.process import SyncProcess
     from mtlab.runs.store import Store
     from mtlab.tracking.settings import TrackingSettings
 
@@ -27,7 +28,7 @@ app = typer.Typer(
 
 @app.command()
 def sync(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Study file, recipe, or name of a study in the store.")],
+    file: StoredStudy,
     project: Annotated[
         str | None, typer.Option("--project", help="W&B project.", show_default="the study's, else mtlab")
     ] = None,
@@ -39,29 +40,31 @@ def sync(
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Send the finished runs of a study and their comparison to W&B: what is there already stays, what is not is sent.
+    """Send the finished runs of a study and their comparison to W&B, except what is there already.
 
     Works from the store alone: for studies that ran offline, were cut off, or never had a tracker.
 
     mtlab track sync quickstart · mtlab track sync quickstart --offline
     """
-    from mtlab.cli.study.status import study_name
     from mtlab.report.sync.process import SyncProcess, tracking_settings
     from mtlab.runs.store import Store, store_root
 
     opened = Store.open(store_root(store))
-    name = study_name(file, opened)
+    name = stored_study_name(file, opened)
     plan = opened.plan(name)
     keys = _keys(tracking_settings(plan), project, entity, offline=offline)
     if not any(opened.state(run["id"]) == "done" for run in plan["runs"]):
         raise UserError(f"no run of {name!r} is finished yet: `mtlab run {file}`", file="command line")
-    with _bar(name) as shown, SyncProcess(opened, name, keys, typer.echo, shown) as following:
-        following.finish(quiet=True)
-    _conclude(following, opened, name, offline=offline)
+    with (
+        progress_bar(f"{name}: to W&B") as update,
+        SyncProcess(opened, name, keys, typer.echo, lambda sent: update(sent.done, sent.of)) as sync,
+    ):
+        sync.finish(quiet=True)
+    _conclude(sync, opened, name, offline=offline)
 
 
-def tracked(store: Store, plan: Mapping[str, Any]) -> AbstractContextManager[SyncProcess | None]:
-    """Follow a study while it runs, if its file says so; what trackers say is printed as it comes."""
+def sync_while_running(store: Store, plan: Mapping[str, Any]) -> AbstractContextManager[SyncProcess | None]:
+    """Send a study to its trackers while it runs, if it has any; their messages are printed."""
     from mtlab.report.sync.process import NICE, SyncProcess, tracking_settings
 
     keys = tracking_settings(plan)
@@ -70,11 +73,11 @@ def tracked(store: Store, plan: Mapping[str, Any]) -> AbstractContextManager[Syn
     return SyncProcess(store, plan["study"], keys, typer.echo, nice=NICE)
 
 
-def told(following: SyncProcess, store: Store, study: str) -> str:
-    """Say in a line what became of a study's runs."""
+def describe_sync(sync: SyncProcess, store: Store, study: str) -> str:
+    """Describe in a line what was sent."""
     from mtlab.tracking.weights_and_biases import FOLDER
 
-    sent = following.sent
+    sent = sync.sent
     counted = f"W&B: {sent.done} of {sent.of} ({sent.new} new), the comparison counted as one"
     if sent.offline:
         return f"{counted}, in {store.study(study) / FOLDER}; `mtlab track sync {study}` sends them"
@@ -97,23 +100,8 @@ def _keys(known: TrackingSettings, project: str | None, entity: str | None, *, o
     return replace(known, wandb=wanted)
 
 
-def _conclude(following: SyncProcess, store: Store, study: str, *, offline: bool) -> None:
-    sent = following.sent
-    typer.echo(told(following, store, study))
+def _conclude(sync: SyncProcess, store: Store, study: str, *, offline: bool) -> None:
+    sent = sync.sent
+    typer.echo(describe_sync(sync, store, study))
     if (sent.offline and not offline) or not sent.done:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _bar(study: str) -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        row = bar.add_task(f"{study}: to W&B", total=None)
-
-        def shown(sent: SyncProgress) -> None:
-            bar.update(row, completed=sent.done, total=sent.of)
-
-        yield shown

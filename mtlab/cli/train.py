@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli.common import PluginsOption
+from mtlab.cli.options import PluginsOption
 
 
 def train(

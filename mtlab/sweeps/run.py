@@ -6,24 +6,29 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.launch.backends import LocalSettings, make_pool
 from mtlab.launch.board import LaunchView
 from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.pool import Pool
+from mtlab.launch.prepare import choose_launcher, fetch_weights, refuse_unavailable, refuse_unreadable_data
 from mtlab.runs.store import Store
+from mtlab.studies.cost_cache import CostCache
 from mtlab.sweeps.driver import Driver, TrialEvent
 from mtlab.sweeps.plan import PlanFile, to_json
 from mtlab.sweeps.search import Search, check_search, open_search
+from mtlab.sweeps.spec import read_sweep
 from mtlab.sweeps.status import SearchStatus
-from mtlab.sweeps.storage.base import SweepStorage
+from mtlab.sweeps.storage.base import SweepStorage, open_storage
+from mtlab.sweeps.variants import PreparedSweep, prepare
 
 if TYPE_CHECKING:
     from mtlab.studies.cells import CostFunction
-    from mtlab.sweeps.variants import PreparedSweep
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,78 @@ class SweepOutcome:
         if self.launch.interrupted:
             return 130
         return 0 if self.complete and not self.external_failures else 1
+
+
+def prepare_file(
+    path: Path, overrides: Sequence[str], store: Store, *, plugins: bool
+) -> tuple[PreparedSweep, CostCache]:
+    """Read, expand and price a sweep.
+
+    Args:
+        path: the sweep's file.
+        overrides: KEY=VALUE each.
+        store: the run store, in which costs are cached.
+        plugins: may the sweep's plug-ins be imported?
+
+    Raises:
+        UserError: anything in the file is wrong.
+
+    """
+    sweep = read_sweep(path, overrides)
+    try:
+        import_plugins(sweep.keys.plugins, sweep.study.plugin_folder, allowed=plugins)
+    except UserError as error:
+        raise sweep.error(error.problem, error.key) from error.__cause__
+    costs = CostCache(store.root / "costs.json")
+    prepared = prepare(sweep, costs)
+    costs.save()
+    return prepared, costs
+
+
+def check_runnable(
+    prepared: PreparedSweep, costs: CostCache, launcher: str | None, log: Callable[[str], None]
+) -> PreparedSweep:
+    """Fetch missing weights, and refuse what cannot be run here.
+
+    Args:
+        prepared: the sweep.
+        costs: the cost of an example.
+        launcher: a launcher that the command line names, if it does.
+        log: prints a line.
+
+    Raises:
+        UserError: data, weights or a device are not available.
+
+    """
+    refuse_unreadable_data(prepared.as_plan)
+    if prepared.as_plan.unresolved:
+        fetch_weights(prepared.as_plan, log)
+        prepared = prepare(prepared.sweep, costs)
+        costs.save()
+    refuse_unavailable(prepared.as_plan, choose_launcher(prepared.sweep.study, launcher))
+    return prepared
+
+
+@contextmanager
+def claim_storage(prepared: PreparedSweep, store: Store, *, replace: bool) -> Iterator[SweepStorage]:
+    """Open a sweep's storage, and claim its name in the store for its file.
+
+    Raises:
+        UserError: the name belongs to another file, the storage cannot be opened, or a search has another definition.
+
+    """
+    sweep, text = prepared.sweep, prepared.sweep.path.read_text()
+    store.check_claim(sweep.name, sweep.path, text, replace=replace)
+    try:
+        storage = open_storage(sweep.keys.storage, sweep.name, store.study(sweep.name))
+    except UserError as error:
+        raise (sweep.error(error.problem, error.key) if error.file is None else error) from None
+    try:
+        check_searches(prepared, storage)
+        store.claim_study(sweep.name, sweep.path, text, replace=replace)
+        yield storage
+    finally:
+        storage.close()
 
 
 def open_searches(prepared: PreparedSweep, storage: SweepStorage) -> tuple[Search, ...]:

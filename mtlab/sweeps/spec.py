@@ -200,7 +200,7 @@ def _as_ablation(source: ComposedFile, data: Mapping[str, Any], seeds: int, over
     shared = {field.name for field in dataclasses.fields(StudyKeys)} & data.keys()
     written = {key: data[key] for key in shared - {"budget"}}
     written |= {"kind": "ablation", "axes": data.get("over"), "seeds": seeds}
-    return make_study(_Source(source.path, written, source.places), overrides)
+    return make_study(_Source(source.path, written, source.locations), overrides)
 
 
 def _seeds(given: Any) -> SeedRules:
@@ -321,3 +321,8 @@ def rules_to_json(sweep: Sweep) -> dict[str, Any]:
         "pruner": sweep.pruner.to_json(),
         "start_from": list(sweep.start_from),
     }
+
+
+def final_name(sweep: str) -> str:
+    """Return the name of the study that compares a sweep's winners."""
+    return f"{sweep}-final"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +13,8 @@ from mtlab.errors import UserError
 from mtlab.runs.store import Store
 from mtlab.sweeps.optuna_helpers import best_trials, silence_optuna
 from mtlab.sweeps.space import SearchParameter
-from mtlab.sweeps.spec import Objective, SearchBudget
-from mtlab.sweeps.status import SearchStatus, search_status
+from mtlab.sweeps.spec import Objective, SearchBudget, final_name
+from mtlab.sweeps.status import CELL, PROBLEM, REFUSED, SearchStatus, search_status
 from mtlab.sweeps.storage.base import SweepStorage, open_storage
 
 if TYPE_CHECKING:
@@ -107,3 +107,48 @@ def load_searches(storage: SweepStorage, plan: Mapping[str, Any]) -> tuple[Store
             )
             for variant in plan["variants"]
         )
+
+
+def describe_sweep(
+    store: Store, plan: Mapping[str, Any], storage: SweepStorage, searches: Sequence[StoredSearch]
+) -> dict[str, Any]:
+    """Describe the status of a sweep as plain data with stable keys."""
+    name = final_name(plan["study"])
+    return {
+        "sweep": plan["study"],
+        "objectives": plan["objectives"],
+        "budget": plan["budget"],
+        "complete": all(search.status.complete for search in searches),
+        "variants": [_describe_search(search, storage) for search in searches],
+        "final": name if name in store.study_names() else None,
+    }
+
+
+def _describe_search(search: StoredSearch, storage: SweepStorage) -> dict[str, Any]:
+    status, best = search.status, search.best
+    orphans = [number for number, owner in status.owners.items() if owner is None or storage.launcher_is_gone(owner)]
+    trials = []
+    for trial in search.trials:
+        problem = trial.user_attrs.get(PROBLEM)
+        trials.append(
+            {
+                "trial": trial.number,
+                "state": "left behind" if trial.number in orphans else status.states[trial.number],
+                "cell": trial.user_attrs.get(CELL),
+                "values": trial.values,
+                "step": trial.last_step,
+                "params": search.params(trial),
+                "problem": f"{problem['kind']}: {problem['problem']}" if problem else trial.user_attrs.get(REFUSED),
+            }
+        )
+    return {
+        "label": search.label,
+        "search": search.variant["search"],
+        "trials": dict(status.counts),
+        "ended": status.ended,
+        "seconds": status.seconds,
+        "left_behind": orphans,
+        "complete": status.complete,
+        "best": None if best is None else {"trial": best.number, "values": best.values, "params": search.params(best)},
+        "all": trials,
+    }

@@ -153,7 +153,7 @@ def _decides(path: str, sweep: Sweep, condition: str) -> bool:
 def _refuse_set(sweep: Sweep) -> None:
     """Refuse a space that would overwrite a setting of this file or the command line."""
     for path, written in sweep.space.items():
-        for key, (where, _) in sweep.study.source.places.items():
+        for key, (where, _) in sweep.study.source.locations.items():
             setting = key.removeprefix("set.")
             inside = setting == path or setting.startswith(f"{path}.")
             if written != DEFAULT and key != setting and inside and where in (sweep.path, COMMAND_LINE):
@@ -191,7 +191,7 @@ def _own(sweep: Sweep, cell: Cell) -> list[SearchParameter]:
     manager = cell.row.config["manager"]
     set_here = {
         key.removeprefix("set.")
-        for key, (where, _) in sweep.study.source.places.items()
+        for key, (where, _) in sweep.study.source.locations.items()
         if key.startswith("set.manager.") and where in (sweep.path, COMMAND_LINE)
     }
     given = set_here | _paths_of(cell) | sweep.space.keys()

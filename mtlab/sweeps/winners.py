@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mtlab.config.load import NODES
 from mtlab.errors import UserError
+from mtlab.files import write_text
+from mtlab.runs.store import Store
 from mtlab.studies.axes import Value, lookup, with_value
-from mtlab.sweeps.spec import FIRST_FINAL_SEED, FinalRules
+from mtlab.sweeps.spec import FIRST_FINAL_SEED, FinalRules, final_name
 from mtlab.sweeps.status import CELL
-from mtlab.sweeps.stored import StoredSearch
+from mtlab.sweeps.stored import StoredSearch, open_sweep
 
 AXIS = "variant"  #: of the ablation: a name for the tuned settings, which move together
 
@@ -34,11 +37,6 @@ class Winner:
         for path, value in {**self.variant["settings"], **self.params}.items():
             written = with_value(written, Value({path: value}, ""))
         return written
-
-
-def final_name(sweep: str) -> str:
-    """Return the name of the study that compares a sweep's winners."""
-    return f"{sweep}-final"
 
 
 def winners(searches: Sequence[StoredSearch], retrain: str = "best") -> list[Winner]:
@@ -103,6 +101,22 @@ def to_yaml(study: Mapping[str, Any], plan: Mapping[str, Any], chosen: Sequence[
     return head + yaml.dump(
         dict(study), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
     )
+
+
+def write_final_study(sweep: str, final: FinalRules, store: Store) -> Path:
+    """Write the ablation of a stored sweep's winners into its folder; return the file.
+
+    Raises:
+        UserError: a variant has no finished trial that keeps all constraints.
+
+    """
+    plan = store.plan(sweep)
+    with open_sweep(store, plan) as (_, searches):
+        chosen = winners(searches, final.retrain)
+    path = store.study(sweep) / "final.yaml"
+    study = winners_study(plan, chosen, name=final_name(sweep), final=final)
+    write_text(path, to_yaml(study, plan, chosen))
+    return path
 
 
 class _Dumper(yaml.SafeDumper):

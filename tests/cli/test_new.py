@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from mtlab.cli import main
-from mtlab.cli.study.new import rebased, recipes_by_name, renamed
 from mtlab.config import yaml
 from mtlab.config.load import compose
 from mtlab.errors import UserError
+from mtlab.studies.recipes import list_recipes, rebase, rename
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -27,22 +27,22 @@ def test_the_new_study_is_the_recipe_under_its_name_and_plans(
     assert code == 0
     assert "written to mine.yaml" in out
     assert "mtlab plan mine.yaml · mtlab run mine.yaml" in out
-    source = recipes_by_name()["quickstart"].read_text()
+    source = list_recipes()["quickstart"].read_text()
     assert (tmp_path / "mine.yaml").read_text() == source.replace("name: quickstart", "name: mine")
     monkeypatch.setattr(sys, "argv", ["mtlab", "plan", "mine.yaml"])
     assert main() == 0
     assert (tmp_path / "mine.yaml").read_text().startswith("# Shows the tool in minutes")
 
 
-@pytest.mark.parametrize("recipe", sorted(recipes_by_name()))
+@pytest.mark.parametrize("recipe", sorted(list_recipes()))
 def test_every_recipe_can_be_copied_and_means_the_same(recipe: str, tmp_path: Path) -> None:
-    source = recipes_by_name()[recipe]
+    source = list_recipes()[recipe]
     copy = tmp_path / "copy.yaml"
-    copy.write_text(rebased(renamed(source.read_text(), "copy", source), source))
+    copy.write_text(rebase(rename(source.read_text(), "copy", source), source))
     copied, original = compose(copy).data, {**compose(source).data, "name": "copy"}
     start = original.get("init_from")
     if isinstance(start, dict) and "study" in start:  # the same file, called so that it is found from anywhere
-        assert recipes_by_name()[copied.pop("init_from")["study"]] == source.parent / f"{start['study']}.yaml"
+        assert list_recipes()[copied.pop("init_from")["study"]] == source.parent / f"{start['study']}.yaml"
         del original["init_from"]
     assert copied == original
 
@@ -58,7 +58,7 @@ def test_every_recipe_can_be_copied_and_means_the_same(recipe: str, tmp_path: Pa
     ],
 )
 def test_only_the_studys_own_name_changes(line: str, expected: str) -> None:
-    assert renamed(f"kind: ablation\n{line}\n", "mine", Path("x.yaml")) == f"kind: ablation\n{expected}\n"
+    assert rename(f"kind: ablation\n{line}\n", "mine", Path("x.yaml")) == f"kind: ablation\n{expected}\n"
 
 
 def test_what_lies_beside_a_recipe_is_found_from_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_what_lies_beside_a_recipe_is_found_from_elsewhere(monkeypatch: pytest.M
     source.write_text(
         "name: second\nbase:\n  - presets/small\n  - common  # ours\nwhy: common sense\ninit_from: {study: first}\n"
     )
-    monkeypatch.setattr("mtlab.config.load.recipe_folders", lambda: [shipped])
-    text = rebased(source.read_text(), source)
+    monkeypatch.setattr("mtlab.studies.recipes.recipe_folders", lambda: [shipped])
+    text = rebase(source.read_text(), source)
     data = yaml.parse(text, source).data
     assert data["base"] == ["presets/small", "paper/common"]
     assert data["init_from"] == {"study": "paper/first"}
@@ -113,4 +113,4 @@ def test_wrong_input_writes_nothing(
 
 def test_a_recipe_without_a_name_is_told() -> None:
     with pytest.raises(UserError, match="has no line"):
-        renamed("kind: ablation\n", "mine", Path("x.yaml"))
+        rename("kind: ablation\n", "mine", Path("x.yaml"))

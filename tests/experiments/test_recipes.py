@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from offline import no_network  # noqa: F401 - a fixture
 
-from mtlab.cli.study.run import refuse_unread
 from mtlab.config import yaml
 from mtlab.config.load import compose, recipe_folders
 from mtlab.errors import UserError
+from mtlab.launch.prepare import refuse_unreadable_data
 from mtlab.studies.cost_cache import CellCost
 from mtlab.studies.plan import Plan, make_plan, to_json
 from mtlab.studies.spec import read_study
@@ -87,4 +87,4 @@ def test_fine_tuning_starts_from_its_own_pre_training_and_knows_the_published_re
 
 def test_a_published_data_set_is_refused_before_anything_is_downloaded() -> None:
     with pytest.raises(UserError, match=r"set\.data: captions4m, snli_ve: .* without the files"):
-        refuse_unread(planned(FOLDER / "paper" / "snli_ve.yaml"))
+        refuse_unreadable_data(planned(FOLDER / "paper" / "snli_ve.yaml"))

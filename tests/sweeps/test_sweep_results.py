@@ -12,9 +12,9 @@ from mtlab.report import sweep_report
 from mtlab.report.formats import sweep_tables
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
-from mtlab.sweeps.spec import FinalRules
+from mtlab.sweeps.spec import FinalRules, final_name
 from mtlab.sweeps.stored import open_sweep as reading
-from mtlab.sweeps.winners import final_name, to_yaml, winners, winners_study
+from mtlab.sweeps.winners import to_yaml, winners, winners_study
 
 TEXT = """
 why: Which is better, each tuned alike?

@@ -1,20 +1,18 @@
-"""`mtlab eval`: judge a finished run again, on its own data or on other."""
+"""`mtlab eval`: evaluate a finished run again, on its own data or on other."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mtlab.cli.common import JsonOption, PluginOption, PluginsOption, StoreOption, print_json
+from mtlab.cli.options import JsonOption, PluginOption, PluginsOption, StoreOption, blame_option
+from mtlab.cli.output import print_json, progress_bar
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from mtlab.inference.evaluation import EvaluatedRun
     from mtlab.runs.find_run import FinishedRun
 
@@ -61,7 +59,7 @@ def evaluate(
     no_plugins: PluginsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a finished run: metrics per family, and what became of every example. Nothing in the run changes.
+    """Evaluate a finished run: metrics per family, and the outcome of every example. Nothing in the run changes.
 
     Answers are matched by name. A question whose right answer the model does not know counts as wrong, and is counted.
     Where right answers are not public, questions are answered for their server, and nothing is scored.
@@ -79,11 +77,13 @@ def evaluate(
     found = find_run(run, store_root(store))
     if out is None and found.store is None:
         raise UserError("lies in no store: say by --out where the outcomes go", file=found.folder)
-    judged = _judged(found, task, data, split, device, plugin or [], plugins=not no_plugins)
-    for_server = None if answers is None else judged.answer_file()
-    path = out or _place(judged)
-    _write(judged.table(), path)
-    summary = judged.summary() | {"outcomes": str(path)}
+    from mtlab.inference.evaluation import write_table  # imports torch
+
+    evaluated = _evaluate(found, task, data, split, device, plugin or [], plugins=not no_plugins)
+    for_server = None if answers is None else evaluated.answer_file()
+    path = out or evaluated.default_path()
+    write_table(evaluated.table(), path)
+    summary = evaluated.summary() | {"outcomes": str(path)}
     if answers is not None:
         write_json(answers, for_server)
         summary["answers"] = str(answers)
@@ -92,14 +92,14 @@ def evaluate(
     if as_json:
         print_json(summary)
         return
-    _print(judged)
+    _print(evaluated)
     typer.echo(f"written to {path}" + ("" if out is not None else f" and {path.with_suffix('.json').name}"))
     if answers is not None:
-        typer.echo(f"{len(judged.examples):,} answers for the evaluation server: {answers}")
+        typer.echo(f"{len(evaluated.examples):,} answers for the evaluation server: {answers}")
 
 
-def _judged(
-    found: FinishedRun,
+def _evaluate(
+    run: FinishedRun,
     task: str | None,
     data: str | None,
     split: SplitName,
@@ -108,109 +108,76 @@ def _judged(
     *,
     plugins: bool,
 ) -> EvaluatedRun:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from mtlab.config.plugins import import_named_plugins
     from mtlab.inference.evaluation import evaluate_run, parse_request
     from mtlab.inference.loading import import_run_plugins
 
-    import_run_plugins(found, allowed=plugins)
+    import_run_plugins(run, allowed=plugins)
     import_named_plugins(plugin)
     try:
-        asked = parse_request(found, task, data, split)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-            row = bar.add_task(f"{found.title} on {split} data", total=None)
-            return evaluate_run(
-                found, asked, device=device, progress=lambda n, of: bar.update(row, completed=n, total=of)
-            )
+        request = parse_request(run, task, data, split)
+        with blame_option("--device", "train.device"), progress_bar(f"{run.title} on {split} data") as progress:
+            return evaluate_run(run, request, device=device, progress=progress)
     except UserError as error:
-        if error.key == "train.device":
-            raise UserError(error.problem, file="command line", key="--device") from None
         raise error.at(file="command line") from None
 
 
-def _place(judged: EvaluatedRun) -> Path:
-    """Name the file in the store: `derived/<cell>/s<seed>/eval/DATA-SPLIT.parquet`."""
-    from mtlab.config.hashing import digest
-
-    store = judged.run.store
-    assert store is not None
-    name = str(judged.request.data["name"])
-    if not judged.request.own_data or judged.request.task != judged.run.config["config"]["task"]:
-        name += f"-{digest([judged.request.data, judged.request.task], 6)}"
-    if judged.run.checkpoint.stem != "best":
-        name += f"-{judged.run.checkpoint.stem}"
-    return store.derived(judged.run.id) / "eval" / f"{name}-{judged.request.split}.parquet"
-
-
-def _write(table: pl.DataFrame, path: Path) -> None:
-    from mtlab.files import atomic_write
-
-    with atomic_write(path) as scratch:
-        if path.suffix == ".csv":
-            table.write_csv(scratch)
-        elif path.suffix == ".jsonl":
-            table.write_ndjson(scratch)
-        else:
-            table.write_parquet(scratch)
-
-
-def _print(judged: EvaluatedRun) -> None:
+def _print(evaluated: EvaluatedRun) -> None:
     from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False, emoji=False)
-    asked, split = judged.request, judged.request.split
-    own = "the run's own" if asked.own_data else "not what it was trained on"
-    step = "" if judged.step is None else f", checkpoint of step {judged.step}"
-    console.print(f"[bold]{escape(judged.run.title)}[/] ({judged.run.id}{step})")
-    console.print(f"{escape(asked.data['name'])} ({own}) · {split} · {len(judged.examples)} examples · {judged.device}")
-    if not judged.hidden:
-        columns, *rows = _by_family(judged)
+    request, split = evaluated.request, evaluated.request.split
+    own = "the run's own" if request.own_data else "not what it was trained on"
+    step = "" if evaluated.step is None else f", checkpoint of step {evaluated.step}"
+    console.print(f"[bold]{escape(evaluated.run.title)}[/] ({evaluated.run.id}{step})")
+    console.print(
+        f"{escape(request.data['name'])} ({own}) · {split} · {len(evaluated.examples)} examples · {evaluated.device}"
+    )
+    if not evaluated.hidden:
+        columns, *rows = _by_family(evaluated)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for column in columns:
             table.add_column(column, justify="left" if column == "family" else "right")
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)
-        if further := judged.evaluation.extra_metrics:
+        if further := evaluated.evaluation.extra_metrics:
             console.print(" · ".join(f"{escape(name)} {value:.4f}" for name, value in further.items()))
-    for line in _remarks(judged):
+    for line in _remarks(evaluated):
         console.print(escape(line))
 
 
-def _by_family(judged: EvaluatedRun) -> list[list[str]]:
-    """Lay out the metrics: a head, all examples, then family by family."""
-    split, metrics = judged.request.split, judged.metrics
-    names = list(judged.evaluation.scores)
-    counts = Counter(judged.evaluation.families)
+def _by_family(evaluated: EvaluatedRun) -> list[list[str]]:
+    """Return the rows of the table: header, all examples, then family by family."""
+    split, metrics = evaluated.request.split, evaluated.metrics
+    names = list(evaluated.evaluation.scores)
+    counts = Counter(evaluated.evaluation.families)
 
     def cells(suffix: str) -> list[str]:
         return [f"{metrics[f'{split}/{name}{suffix}']:.4f}" for name in names]
 
-    rows = [["all", f"{len(judged.evaluation.ids):,}", *cells(""), f"{metrics[f'{split}/loss']:.4f}"]]
+    rows = [["all", f"{len(evaluated.evaluation.ids):,}", *cells(""), f"{metrics[f'{split}/loss']:.4f}"]]
     rows += [[family, f"{counts[family]:,}", *cells(f"/{family}"), ""] for family in sorted(counts)]
     return [["family", "n", *names, "loss"], *rows]
 
 
-def _remarks(judged: EvaluatedRun) -> list[str]:
+def _remarks(evaluated: EvaluatedRun) -> list[str]:
     lines: list[str] = []
-    if judged.hidden:
+    if evaluated.hidden:
         lines.append("the right answers are not public: their server scores what --answers FILE writes")
-    unknown = judged.unknown
+    unknown = evaluated.unknown
     if unknown:
         some = ", ".join(f"{answer} ({count})" for answer, count in unknown.most_common(5))
         more = ", …" if len(unknown) > 5 else ""
         lines.append(
-            f"{unknown.total()} of {len(judged.examples)} questions have a right answer that the model does not know, "
-            f"and count as wrong (the loss leaves them out): {some}{more}"
+            f"{unknown.total()} of {len(evaluated.examples)} questions have a right answer that the model does not "
+            f"know, and count as wrong (the loss leaves them out): {some}{more}"
         )
-    if judged.request.split == "test":
+    if evaluated.request.split == "test":
         lines.append("test data was read, since --split test asks for it: choose nothing by these numbers")
-    if judged.request.split == "train":
+    if evaluated.request.split == "train":
         lines.append("training data: these numbers say what was learned by heart, too")
     return lines

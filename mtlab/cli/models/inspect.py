@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtlab.cli.common import JsonOption, PluginOption, PluginsOption, StoreOption, print_json
+from mtlab.cli.options import JsonOption, PluginOption, PluginsOption, StoreOption, blame_option
+from mtlab.cli.output import print_json
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def inspect(
     ],
     image: Annotated[
         Path | None,
-        typer.Option("--image", metavar="FILE", help="A picture of yours; with --text.", show_default=False),
+        typer.Option("--image", metavar="FILE", help="An image of yours; with --text.", show_default=False),
     ] = None,
     text: Annotated[
         str | None,
@@ -67,18 +68,13 @@ def inspect(
 
     if (image is None) != (text is None):
         given, other = ("--image", "--text SENTENCE") if text is None else ("--text", "--image FILE")
-        raise UserError(f"goes with {other}: a model reads a picture and a sentence together", key=given)
+        raise UserError(f"goes with {other}: a model reads an image and a sentence together", key=given)
     if image is not None and example is not None:
-        raise UserError("names an example, which has a picture and a sentence of its own", key="--example")
+        raise UserError("names an example, which has an image and a sentence of its own", key="--example")
     pair = None if image is None or text is None else (image.expanduser(), text)
     import_named_plugins(plugin or [])
-    try:
-        with Console(stderr=True).status("looking into the model"):
-            found = look(target, store_root(store), pair=pair, example=example, device=device, plugins=not no_plugins)
-    except UserError as error:
-        if error.key == "train.device":
-            raise UserError(error.problem, key="--device") from None
-        raise
+    with blame_option("--device", "train.device"), Console(stderr=True).status("running the model"):
+        found = look(target, store_root(store), pair=pair, example=example, device=device, plugins=not no_plugins)
     if as_json:
         print_json(summary(found, "weights" if weights else "contributions"))
     elif html is not None:
@@ -97,17 +93,16 @@ def _print(found: Inspection, *, weights: bool) -> None:
     console.print(render_tokens(found.tokens, found.example, "weights" if weights else "contributions", console.width))
     for remark in found.remarks:
         console.print(f"! {remark}", markup=False, style="yellow")
-    others = [told.id for told in found.tokens.examples if told.id and told is not found.tokens.examples[found.example]]
+    others = [each.id for each in found.tokens.examples if each.id and each is not found.tokens.examples[found.example]]
     if others:
         number = len(found.tokens.examples)
-        told = f"{len(others)} more examples are recorded: --example 1 to {number}, or by id, such as {others[0]}"
-        console.print(f"{told}; all on a page: --html OUT", markup=False, style="dim")
+        hint = f"{len(others)} more examples are recorded: --example 1 to {number}, or by id, such as {others[0]}"
+        console.print(f"{hint}; all on a page: --html OUT", markup=False, style="dim")
 
 
 def _write(found: Inspection, path: Path) -> None:
     from mtlab.files import write_text
-    from mtlab.report.page.token_page import token_page
-    from mtlab.report.page.token_view import RecordedRun
+    from mtlab.report.page.token_page import RecordedRun, token_page
 
     write_text(path, token_page(RecordedRun(found.title, found.tokens, found.load_image, found.example), found.about))
     typer.echo(f"written to {path}: open it in a browser, it needs no network")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlab.cli.common import JsonOption, PluginsOption, StoreOption, print_json
-from mtlab.errors import UserError
+from mtlab.cli.options import JsonOption, PluginsOption, StoreOption, blame_option
+from mtlab.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from mtlab.runs.find_run import FinishedRun
@@ -43,16 +42,23 @@ def intervene(
 
     mtlab intervene quickstart:static:0 · mtlab intervene quickstart:static:0 --swap 1
     """
-    from mtlab.inference.intervention import STANDARD, known_results, other_seeds, results_path, swap_key
+    from mtlab.inference.intervention import (
+        STANDARD,
+        baseline_value,
+        known_results,
+        other_seeds,
+        results_path,
+        swap_key,
+    )
     from mtlab.runs.find_run import find_run
     from mtlab.runs.store import store_root
 
     found = find_run(run, store_root(store))
-    path, there = results_path(found), {} if again else known_results(found)
-    seeds = [seed for seed in (swap or other_seeds(found)) if swap_key(seed) not in there]
-    standard = swap is None and STANDARD not in there
-    results = _measured(found, seeds, standard, device, plugins=not no_plugins) if seeds or standard else there
-    value = _undisturbed(found, results)
+    path, known = results_path(found), {} if again else known_results(found)
+    seeds = [seed for seed in (swap or other_seeds(found)) if swap_key(seed) not in known]
+    standard = swap is None and STANDARD not in known
+    results = _measure(found, seeds, standard, device, plugins=not no_plugins) if seeds or standard else known
+    value = baseline_value(found, results)
     if as_json:
         print_json({"format": 1, "run": found.id, "label": found.config["label"], "value": value, **results})
         return
@@ -62,39 +68,16 @@ def intervene(
     typer.echo(f"written to {path}" if path.exists() else f"measured by the run itself: {found.folder / 'result.json'}")
 
 
-def _measured(found: FinishedRun, seeds: list[int], standard: bool, device: str, *, plugins: bool) -> dict[str, Any]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+def _measure(run: FinishedRun, seeds: list[int], standard: bool, device: str, *, plugins: bool) -> dict[str, Any]:
     from mtlab.inference.intervention import measure
     from mtlab.inference.loading import import_run_plugins
 
-    import_run_plugins(found, allowed=plugins)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-            row = bar.add_task(f"{found.title}: passes over validation data", total=None)
-            return measure(
-                found,
-                seeds,
-                standard=standard,
-                device=device,
-                progress=lambda n, of: bar.update(row, completed=n, total=of),
-            )
-    except UserError as error:
-        if error.key == "train.device":
-            raise UserError(error.problem, file="command line", key="--device") from None
-        raise
-
-
-def _undisturbed(found: FinishedRun, results: Mapping[str, Any]) -> float:
-    from mtlab.runs.manifest import ADVICE
-
-    result = found.store.result(found.id) if found.store is not None else None
-    metric = next(iter(results.values()))["metric"]
-    if result is None or metric not in result["metrics"]:
-        raise UserError(f"is damaged (metrics.{metric}: is missing): {ADVICE}", file=found.folder / "result.json")
-    return float(result["metrics"][metric])
+    import_run_plugins(run, allowed=plugins)
+    with (
+        blame_option("--device", "train.device"),
+        progress_bar(f"{run.title}: passes over validation data") as progress,
+    ):
+        return measure(run, seeds, standard=standard, device=device, progress=progress)
 
 
 def _print(found: FinishedRun, value: float, results: Mapping[str, Any]) -> None:
@@ -116,7 +99,7 @@ def _print(found: FinishedRun, value: float, results: Mapping[str, Any]) -> None
 
 
 def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, float | None, float | None, float | None]]:
-    """Lay out what is known: a name, then text, image, both."""
+    """Yield the rows of the table: a name, then text, image, both."""
     from mtlab.inference.intervention import STANDARD
 
     standard = results.get(STANDARD)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtlab.cli.common import print_json
+from mtlab.cli.output import print_json
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mtlab.cli.common import StoreOption
+from mtlab.cli.options import StoredStudy, StoreOption
+from mtlab.cli.stored import stored_study_name
 from mtlab.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Format = Literal["png", "svg", "pdf"]
 
 
 def figures(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Study file, recipe, or name of a study in the store.")],
+    file: StoredStudy,
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="[FIGURE]...", help="Only these, such as aggregation; `--list` tells all."),
@@ -42,14 +43,13 @@ def figures(
     A figure with selectors on the page of `mtlab report --format html` becomes a file for each choice. What cannot be
     drawn, since runs did not record it, is told.
     """
-    from mtlab.cli.study.status import study_name
     from mtlab.report.figures import export, theme
     from mtlab.report.page import study_figures
     from mtlab.report.study import StudyResults
     from mtlab.runs.store import Store, store_root
 
     opened = Store.open(store_root(store))
-    plan = opened.plan(study_name(file, opened))
+    plan = opened.plan(stored_study_name(file, opened))
     if plan.get("kind") == "sweep":
         raise UserError(f"is a sweep: its figures are in `mtlab sweep report {file}`", file=file)
     drawn = study_figures.all_figures(StudyResults(opened, plan))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mtlab.cli.common import StoreOption
+from mtlab.cli.options import StoreOption
+from mtlab.cli.stored import note_changed, stored_study_name
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ def report(
     Several studies stand side by side, variant by variant. Where `train.length` is an axis, so do equal steps and equal
     FLOPs.
     """
-    from mtlab.cli.study.status import note_changed, study_name
     from mtlab.files import write_text
     from mtlab.report.study_report import build_report
     from mtlab.runs.store import Store, store_root
@@ -57,7 +57,7 @@ def report(
     opened = Store.open(store_root(store))
     if by is not None and len(files) > 1:
         raise UserError("--by family takes one study at a time", file="command line")
-    plans = [opened.plan(study_name(file, opened)) for file in files]
+    plans = [opened.plan(stored_study_name(file, opened)) for file in files]
     for file, plan in zip(files, plans, strict=True):
         if plan.get("kind") == "sweep":
             raise UserError(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mtlab.cli.data.shared import parse_options, show_progress
+
 
 def make(
     world: Annotated[
@@ -33,11 +35,10 @@ def make(
     converters, loaders and tasks do with the public data can so be tried without them. The folder is there whole or
     not at all.
     """
-    from mtlab.cli.data import options_given, progress_shown
     from mtlab.data.raw.make import make
 
-    with progress_shown() as progress:
-        made = make(world, options_given(options or []), out.expanduser(), progress)
+    with show_progress() as progress:
+        made = make(world, parse_options(options or []), out.expanduser(), progress)
     sizes = ", ".join(f"{size:,} {split}" for split, size in made.sizes.items())
     typer.echo(f"{world}: {sizes}, in the layout of {made.layout}")
     typer.echo(f"raw files: {out}")

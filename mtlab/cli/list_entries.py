@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mtlab.cli.common import JsonOption, PluginOption, print_json
+from mtlab.cli.options import JsonOption, PluginOption
+from mtlab.cli.output import print_json
 from mtlab.resolution.catalog import KINDS, Kind, catalogue
 
 

@@ -1,0 +1,61 @@
+"""Stored studies and sweeps, as the command line names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from mtlab.runs.store import Store
+
+
+def stored_study_name(file: str, store: Store) -> str:
+    """Return the name of the stored study that a file, a recipe or a name means; the file is not expanded.
+
+    Raises:
+        UserError: the store has no plan of it.
+
+    """
+    from mtlab.config.load import recipe_folders
+
+    return _stored_name(file, store, recipe_folders(), "study {!r} has no plan in {}: `mtlab plan {}` makes one")
+
+
+def stored_sweep_name(file: str, store: Store) -> str:
+    """Return the name of the stored sweep that a file, a recipe or a name means; see `stored_study_name`."""
+    from mtlab.config.load import sweep_recipe_folders
+
+    return _stored_name(
+        file, store, sweep_recipe_folders(), "sweep {!r} has not begun in {}: `mtlab sweep {}` begins it"
+    )
+
+
+def _stored_name(file: str, store: Store, folders: list[Path], missing: str) -> str:
+    from mtlab.config import yaml
+    from mtlab.config.load import find_study_file
+
+    known = store.study_names()
+    if file in known and not Path(file).is_file():
+        return file
+    path = find_study_file(file, folders)
+    name = str(yaml.read(path).data.get("name", ""))
+    if name not in known:
+        raise UserError(missing.format(name, store.root, file), file=path)
+    return name
+
+
+def note_changed(file: str, store: Store) -> None:
+    """Print a note where a study's file is no longer what its stored plan was made from."""
+    from mtlab.config.load import find_study_file
+
+    try:
+        path = find_study_file(file)
+    except UserError:  # given by its name in the store
+        return
+    stored = store.study(stored_study_name(file, store)) / "spec.yaml"
+    if stored.is_file() and path.is_file() and stored.read_text() != path.read_text():
+        typer.echo(f"note: {path} has changed since it was planned; `mtlab plan {file}` takes it in", err=True)
