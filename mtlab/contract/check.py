@@ -14,6 +14,7 @@ import torch
 from mtlab.contract.case import Case
 from mtlab.contract.rule import ContractError, NotApplicable, Rule
 from mtlab.contract.rules import RULES
+from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS
 from mtlab.plugin_errors import describe_error
 
@@ -56,6 +57,8 @@ def check_manager(name: str, progress: Progress = lambda *_: None) -> list[RuleR
             except NotApplicable as reason:
                 problem = None
                 result.skipped.append(str(reason))
+            except UserError as error:
+                problem = str(error)
             if problem is not None:
                 result.broken.append((case_name, problem))
             done += 1
@@ -68,6 +71,7 @@ def try_rule(rule: Rule, case: Case) -> str | None:
 
     Raises:
         NotApplicable: it says nothing of this manager.
+        UserError: the manager refuses its options or its place.
 
     """
     with (
@@ -79,7 +83,7 @@ def try_rule(rule: Rule, case: Case) -> str | None:
         torch.manual_seed(0)
         try:
             rule.check(case)
-        except NotApplicable:
+        except (NotApplicable, UserError):
             raise
         except ContractError as broken:
             return str(broken)

@@ -28,18 +28,18 @@ def try_manager(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, v
             though it says so, or has a parameter without a gradient that is not listed in `inert`.
 
     """
-    entry, config = lookup_options(MANAGERS, node, "manager")
+    entry, _ = lookup_options(MANAGERS, node, "manager")
     if entry.is_builtin:
         return
     for modality, shape in zip(MODALITIES, (text, vision), strict=True):
         offered = list(places(model, modality, shape))
         for place in [*offered[:1], *offered[1:][-1:]]:
             case = Case(entry, own_options(node), place)
+            problems = (try_rule(rule, case) for rule in RULES if rule.quick)
             try:
-                entry.cls.check(config, place)
+                problem = next((problem for problem in problems if problem is not None), None)
             except UserError as error:
                 raise error.at(key="manager") from None
-            problems = (try_rule(rule, case) for rule in RULES if rule.quick)
-            if problem := next((problem for problem in problems if problem is not None), None):
+            if problem is not None:
                 where = f"{modality}, cross-modal layer {place.depth + 1} of {place.layers}"
                 raise UserError(f"manager {entry.name!r} of {entry.origin}, {where}: {problem}", key="manager")

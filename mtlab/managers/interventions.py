@@ -1,4 +1,4 @@
-"""What may be done to a trained manager's weights, to see what they are worth: measured without training again.
+"""Interventions in a trained manager's weights, whose effect on the metric is measured without training again.
 
 Each maps the weights α of the experts, [B|1, N, L|1, D|1], to those used instead. The previous state's weight stays.
 """
@@ -12,13 +12,13 @@ from mtlab.managers.base import Intervention
 
 
 def uniform(weights: Tensor) -> Tensor:
-    """Weigh all experts alike that have any weight; what a manager never reads stays unread."""
+    """Give all experts that have any weight the same; what a manager never reads stays unread."""
     read = (weights > 0).to(weights)
     return read / read.sum(1, keepdim=True).clamp_min(1.0)
 
 
 def without(expert: int) -> Intervention:
-    """Remove one expert (1-based among those offered) and renormalise the rest; none is left where it stood alone."""
+    """Remove one expert (1-based among those offered) and renormalise the others; if it was the only one, all are 0."""
 
     def intervene(weights: Tensor) -> Tensor:
         kept = torch.ones(weights.shape[1], dtype=weights.dtype, device=weights.device)

@@ -1,4 +1,4 @@
-"""The language in which a manager says what of it is worth searching: option → distribution, as plain data.
+"""Search spaces as managers declare them: option → distribution, as plain data.
 
     {"float": [0.1, 2.0], "log": True}    a number between the bounds; with `log`, uniform in its logarithm
     {"int": [1, 8]}                       a whole number, bounds included; `log` as above
@@ -19,7 +19,7 @@ KINDS = ("float", "int", "choice")
 
 
 def corners(space: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Go through what is worth trying before a space is searched: each option at each of its ends, the rest at default.
+    """Yield options to try before a space is searched: each option at each of its ends, the rest at their defaults.
 
     Raises:
         UserError: a distribution is not one; its key is the option.

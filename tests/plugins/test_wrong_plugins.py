@@ -56,6 +56,21 @@ AT_PLAN = {
     def forward""",
         "experts_used names [99] (expected numbers from 1 to",
     ),
+    "checks": (
+        "    def forward",
+        """
+    @classmethod
+    def check(cls, config, place):
+        return 1 / 0
+
+    def forward""",
+        "raises ZeroDivisionError: division by zero (plug_checks.py:24)",
+    ),
+    "vector": (
+        "weights.detach())",
+        "weights.detach(), auxiliary=hidden.square().mean(-1))",
+        "auxiliary has shape [3, 5] (expected a scalar)",
+    ),
 }
 
 
