@@ -8,8 +8,9 @@ Shapes: B examples, H heads, L queries, M keys.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import add
 
 import torch
 from torch import Tensor
@@ -51,40 +52,38 @@ def measure_entropies(
         masks: True at real tokens, [B, L]; None: all are real.
 
     """
-    found: dict[Key, LayerEntropies] = {}
+    entropies: dict[Key, LayerEntropies] = {}
     for (modality, depth), own in hidden.items():
         other: Modality = MODALITIES[1 - MODALITIES.index(modality)]
         layer = encoder.layer(modality, depth)
-        found[modality, depth] = _of_layer(layer, own, hidden[other, depth], masks[modality], masks[other])
-    return found
+        entropies[modality, depth] = measure_layer(layer, own, hidden[other, depth], masks[modality], masks[other])
+    return entropies
 
 
-def _of_layer(
+def measure_layer(
     layer: CrossModalLayer, own: Tensor, other: Tensor, own_mask: Tensor | None, other_mask: Tensor | None
 ) -> LayerEntropies:
-    batch, length, keys = *own.shape[:2], max(own.shape[1], other.shape[1])
-    several = max(1, CELLS // (layer.self_attention.heads * length * keys))
-    parts = []
-    for at in range(0, batch, several):
-        rows = slice(at, at + several)
-        mask, seen = (None if each is None else each[rows].bool() for each in (own_mask, other_mask))
-        found, to_own = layer.self_attention.forward_with_weights(own[rows], own[rows], mask)
-        _, to_other = layer.cross_attention.forward_with_weights(layer.self_norm(own[rows] + found), other[rows], seen)
-        parts.append(LayerEntropies(_spread(to_own, mask, mask), _spread(to_other, mask, seen)))
-    return LayerEntropies(total(part.own for part in parts), total(part.cross for part in parts))
+    """Measure one cross-modal layer; arguments as of `CrossModalLayer.forward`."""
+    examples, length, keys = *own.shape[:2], max(own.shape[1], other.shape[1])
+    size = max(1, CELLS // (layer.self_attention.heads * length * keys))
+    self_parts, cross_parts = [], []
+    for start in range(0, examples, size):
+        rows = slice(start, start + size)
+        queries, keys_mask = (None if mask is None else mask[rows].bool() for mask in (own_mask, other_mask))
+        output, weights = layer.self_attention.forward_with_weights(own[rows], own[rows], queries)
+        self_parts.append(_sum_entropies(weights, queries, queries))
+        attended = layer.self_norm(own[rows] + output)
+        _, weights = layer.cross_attention.forward_with_weights(attended, other[rows], keys_mask)
+        cross_parts.append(_sum_entropies(weights, queries, keys_mask))
+    return LayerEntropies(functools.reduce(add, self_parts), functools.reduce(add, cross_parts))
 
 
-def total(parts: Iterable[EntropySum]) -> EntropySum:
-    """Sum the parts of one attention."""
-    return functools.reduce(EntropySum.__add__, parts)
-
-
-def _spread(weights: Tensor, real: Tensor | None, seen: Tensor | None) -> EntropySum:
-    """Measure attention weights, [B, H, L, M], of the `real` queries, [B, L], to the keys that are `seen`, [B, M]."""
-    batch, _, length, keys = weights.shape
-    visible = torch.full((batch,), keys, device=weights.device) if seen is None else seen.sum(1)
+def _sum_entropies(weights: Tensor, queries: Tensor | None, keys: Tensor | None) -> EntropySum:
+    """Sum the entropies of attention weights, [B, H, L, M], over real queries, [B, L], with masked keys, [B, M]."""
+    batch, _, length, whole = weights.shape
+    visible = torch.full((batch,), whole, device=weights.device) if keys is None else keys.sum(1)
     counts = (visible > 1).view(-1, 1).expand(-1, length)
-    counts = counts if real is None else counts & real
+    counts = counts if queries is None else counts & queries
     entropy = torch.special.entr(weights).sum(-1) / visible.log().view(-1, 1, 1)  # [B, H, L]
     chosen = torch.where(counts.unsqueeze(1), entropy, 0.0)
     return EntropySum(chosen.sum((0, 2), dtype=torch.float64).cpu(), int(counts.sum()))

@@ -10,7 +10,7 @@ from torch import Tensor
 from mtlab.attention import Attention
 from mtlab.model.layers import CrossModalLayer
 from mtlab.recording import attention
-from mtlab.recording.attention import _of_layer
+from mtlab.recording.attention import measure_layer
 
 B, L, M, D, H = 5, 4, 3, 8, 2
 
@@ -23,17 +23,17 @@ def test_the_weights_are_those_that_the_fused_attention_uses() -> None:
     torch.manual_seed(0)
     layer = Attention(D, H, dropout=0.0)
     queries, context, mask = torch.randn(B, L, D), torch.randn(B, M, D), masked([3, 2, 1, 3, 2], M)
-    found, weights = layer.forward_with_weights(queries, context, mask)
+    measured, weights = layer.forward_with_weights(queries, context, mask)
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, H, L))
     value = layer.key_value(context).chunk(2, -1)[1].view(B, M, H, -1).transpose(1, 2)
     by_hand = layer.out((weights @ value).transpose(1, 2).flatten(2))
-    torch.testing.assert_close(by_hand, found)
-    torch.testing.assert_close(layer(queries, context, mask), found)
+    torch.testing.assert_close(by_hand, measured)
+    torch.testing.assert_close(layer(queries, context, mask), measured)
 
 
 @pytest.mark.parametrize("cells", [1, 2**22])
 def test_entropy_by_hand(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
-    """One example has a single key: it has no entropy to speak of, and does not count. Nor do padded queries."""
+    """One example has a single key: it has no entropy, and does not count. Nor do padded queries."""
     monkeypatch.setattr(attention, "CELLS", cells)
     torch.manual_seed(0)
     layer = CrossModalLayer(D, H, 2, 0.0, 1e-5).eval()
@@ -41,7 +41,7 @@ def test_entropy_by_hand(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     own_lengths, other_lengths = [4, 3, 2, 4, 1], [3, 2, 1, 3, 2]
     own_mask, other_mask = masked(own_lengths, L), masked(other_lengths, M)
     with torch.no_grad():
-        found = _of_layer(layer, own, other, own_mask, other_mask)
+        measured = measure_layer(layer, own, other, own_mask, other_mask)
         attended = layer.self_norm(own + layer.self_attention(own, own, own_mask))
         weights = layer.cross_attention.forward_with_weights(attended, other, other_mask)[1].double().numpy()
     entropies = [
@@ -50,9 +50,9 @@ def test_entropy_by_hand(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
         for q in range(own_lengths[b])
         if keys > 1
     ]
-    assert found.cross.queries == len(entropies) == 12
-    np.testing.assert_allclose(found.cross.total.numpy(), np.sum(entropies, 0), rtol=1e-5)
-    assert found.own.queries == sum(length for length in own_lengths if length > 1)
+    assert measured.cross.queries == len(entropies) == 12
+    np.testing.assert_allclose(measured.cross.total.numpy(), np.sum(entropies, 0), rtol=1e-5)
+    assert measured.own.queries == sum(length for length in own_lengths if length > 1)
 
 
 def test_without_masks_all_tokens_are_seen() -> None:
@@ -61,6 +61,6 @@ def test_without_masks_all_tokens_are_seen() -> None:
     torch.nn.init.zeros_(layer.self_attention.query.weight)
     torch.nn.init.zeros_(layer.self_attention.query.bias)
     with torch.no_grad():
-        found = _of_layer(layer, torch.randn(B, L, D), torch.randn(B, M, D), None, masked([1] * B, M))
-    assert (found.own.total / found.own.queries).tolist() == pytest.approx([1.0] * H)  # nothing asked: all alike
-    assert found.cross.queries == 0
+        measured = measure_layer(layer, torch.randn(B, L, D), torch.randn(B, M, D), None, masked([1] * B, M))
+    assert (measured.own.total / measured.own.queries).tolist() == pytest.approx([1.0] * H)  # no query: all alike
+    assert measured.cross.queries == 0
