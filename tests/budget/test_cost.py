@@ -12,7 +12,7 @@ from mtlab.studies.budget.flops import count_cost, count_params, fusion_flops
 from mtlab.tasks.build import construct
 from mtlab.towers.base import TowerShape
 
-BASE = json.loads((Path(__file__).parent / "golden" / "base_size.json").read_text())
+BASE = json.loads((Path(__file__).parents[1] / "golden" / "base_size.json").read_text())
 ANSWERS = 3129
 VARIANTS: dict[str, dict[str, Any]] = {
     "METER": {"name": "last"},
