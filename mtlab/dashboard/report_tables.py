@@ -101,7 +101,7 @@ def _variant(row: ComparisonRow, selection: StudySelection) -> Component:
 
 def _seeds(report: StudyReport, row: ComparisonRow, planned: Mapping[str, Any]) -> Component:
     href = page_href("study", report.study, tab="runs", **row_filters(planned))
-    return dcc.Link(f"{row.n}/{row.asked}", href=href, title=f"The runs of {row.label}")
+    return dcc.Link(f"{row.n}/{row.planned}", href=href, title=f"The runs of {row.label}")
 
 
 def _setting(config: Mapping[str, Any], path: str) -> Component:

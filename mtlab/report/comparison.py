@@ -1,4 +1,4 @@
-"""Variants side by side: mean over seeds, difference to the baseline, and what may be said of it."""
+"""Compares a study's variants: means over seeds, differences to the baseline, p-values and verdicts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 Outcome = Literal["better", "worse", "identical", "undecided", "too few", "baseline", "not compared"]
-Seeds = Mapping[int, float]  #: seed → result
+SeedResults = Mapping[int, float]  #: seed → result
 
 
 @dataclass(frozen=True)
 class VariantCost:
-    """What a variant costs; None where nothing is known."""
+    """The cost of a variant; None where it is not known."""
 
     params: float | None = None  #: of all parts, frozen towers included
     trained_params: float | None = None
@@ -35,7 +35,7 @@ class VariantCost:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One variant."""
+    """One variant of a study, compared with its baseline."""
 
     label: str
     cell: str
@@ -44,7 +44,7 @@ class ComparisonRow:
     axes: Mapping[str, Any]
     config_differences: Mapping[str, Any]  #: from the variant that it is compared with
     is_baseline: bool
-    asked: int  #: seeds
+    planned: int  #: seeds that the study asks for
     seeds: tuple[int, ...]  #: that have the metric
     mean: MeanInterval | None
     cost: VariantCost
@@ -66,7 +66,7 @@ class ComparisonRow:
 
 
 def hardest_level(plan: Mapping[str, Any], comparisons: int) -> float:
-    """Return the level at the correction's hardest step: the one that what a table can detect goes by."""
+    """Return the level at the hardest step of the correction, which decides what a table can detect."""
     return float(plan["alpha"]) / (comparisons if plan["correct"] == "holm" and comparisons else 1)
 
 
@@ -84,35 +84,34 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
     """
     metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
     results = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
-    rows = [_alone(runs, plan, row, results[row["cell"]]) for row in plan["rows"]]
-    of_cell = split_by_cell(outcomes)
-    compared = [row if row.compare_to is None else _against(row, rows, runs, of_cell, results, plan) for row in rows]
-    corrected = correct_p_values([row.difference for row in compared if row.compare_to is not None], plan["correct"])
-    remaining = iter(corrected)
-    alpha = hardest_level(plan, len(corrected))
-    best = _best(compared, mode)
-    judged = []
-    for index, row in enumerate(compared):
+    measured = [_measure(runs, plan, row, results[row["cell"]]) for row in plan["rows"]]
+    by_cell = split_by_cell(outcomes)
+    tested = [row if row.compare_to is None else _test(row, measured, runs, by_cell, results, plan) for row in measured]
+    p_values = correct_p_values([row.difference for row in tested if row.compare_to is not None], plan["correct"])
+    remaining = iter(p_values)
+    alpha, best = hardest_level(plan, len(p_values)), _best(tested, mode)
+    rows = []
+    for index, row in enumerate(tested):
         p = next(remaining) if row.compare_to is not None else None
-        done = replace(row, best=index in best, p_corrected=p)
-        difference = row.difference
-        if difference is not None and difference.error is not None:
-            spread = difference.error * math.sqrt(difference.n)
-            done = replace(done, smallest_detectable=smallest_detectable(spread, difference.n, alpha, POWER))
+        detectable = _smallest_detectable(row.difference, alpha)
+        done = replace(row, best=index in best, p_corrected=p, smallest_detectable=detectable)
         outcome, verdict = _verdict(done, plan, mode)
-        judged.append(replace(done, outcome=outcome, verdict=verdict))
-    return tuple(judged)
+        rows.append(replace(done, outcome=outcome, verdict=verdict))
+    return tuple(rows)
 
 
 def results_by_seed(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, float]:
-    """Return the results of a cell's finished runs, by seed; a result that is no number is none."""
+    """Return the finite results of a cell's finished runs by seed."""
     if metric not in runs.columns:
         return {}
     rows = runs.filter(cell=cell).select("seed", metric).sort("seed").iter_rows()
     return {seed: value for seed, value in rows if value is not None and math.isfinite(value)}
 
 
-def _alone(runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], results: Seeds) -> ComparisonRow:
+def _measure(
+    runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], results: SeedResults
+) -> ComparisonRow:
+    """Describe one variant without comparing it."""
     cell = row["cell"]
     return ComparisonRow(
         label=row["label"],
@@ -122,7 +121,7 @@ def _alone(runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], 
         axes=row["axes"],
         config_differences=row["differences"],
         is_baseline=row["baseline"],
-        asked=sum(run["cell"] == cell for run in plan["runs"]),
+        planned=sum(run["cell"] == cell for run in plan["runs"]),
         seeds=tuple(results),
         mean=seed_mean(results, plan["alpha"]),
         cost=_cost(runs, plan, cell),
@@ -132,40 +131,40 @@ def _alone(runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], 
     )
 
 
-def _against(
+def _test(
     row: ComparisonRow,
     rows: Sequence[ComparisonRow],
     runs: pl.DataFrame,
     outcomes: Mapping[str, pl.DataFrame],
-    results: Mapping[str, Seeds],
+    results: Mapping[str, SeedResults],
     plan: Mapping[str, Any],
 ) -> ComparisonRow:
+    """Add the difference of a variant to its baseline."""
     other = str(row.compare_to)
     # Two rows may be one cell, at equal steps and at equal FLOPs: the one trained as long is meant.
-    named_so = sorted((each for each in rows if each.cell == other), key=lambda each: each.block != row.block)
-    label = named_so[0].label if named_so else other
+    candidates = sorted((each for each in rows if each.cell == other), key=lambda each: each.block != row.block)
+    label = candidates[0].label if candidates else other
     difference, note = paired_difference(results, (row.cell, other), runs, outcomes, plan["metrics"]["verdict"], plan)
     notes = [*row.notes, *([note] if note else [])]
     shared = sorted(set(results[row.cell]) & set(results.get(other, {})))
     if results[row.cell] and len(shared) < max(row.n, len(results.get(other, {}))):
-        told = (
-            f"on the seeds that both have ({', '.join(map(str, shared))})" if shared else "not possible: no shared seed"
-        )
-        notes.append(f"comparison with {label} {told}")
+        seeds = ", ".join(map(str, shared))
+        where = f"on the seeds that both have ({seeds})" if shared else "not possible: no shared seed"
+        notes.append(f"comparison with {label} {where}")
     if difference is not None and difference.difference != 0 and difference.note and difference.n > 1:
         notes.append(difference.note)
     return replace(row, compare_label=label, difference=difference, notes=tuple(notes))
 
 
 def paired_difference(
-    results: Mapping[str, Seeds],
+    results: Mapping[str, SeedResults],
     cells: tuple[str, str],
     runs: pl.DataFrame,
     outcomes: Mapping[str, pl.DataFrame],
     metric: str,
     plan: Mapping[str, Any],
 ) -> tuple[Difference | None, str | None]:
-    """Test variant − baseline on the seeds that both have; also tell what to say of the outcomes."""
+    """Test variant − baseline on the seeds that both have; also return a note on the outcomes of single examples."""
     variant, baseline = (results.get(cell, {}) for cell in cells)
     shared = sorted(set(variant) & set(baseline))
     test = lookup_test(plan["test"])
@@ -177,18 +176,24 @@ def paired_difference(
         return Difference(len(shared), mean, None, None, None, f"{plan['test']} needs {test.seeds} seeds"), None
     if plan["test"] != "paired_t_examples":
         return test.run(differences, None, plan["alpha"]), None
-    found = pair_examples(outcomes, runs, metric, cells, shared)
-    return test.run(differences, found.differences, plan["alpha"]), found.note
+    examples = pair_examples(outcomes, runs, metric, cells, shared)
+    return test.run(differences, examples.differences, plan["alpha"]), examples.note
 
 
 def correct_p_values(differences: Sequence[Difference | None], correct: str) -> list[float | None]:
-    """Correct all planned comparisons at once: those that are not there yet count too, as if they found nothing.
+    """Correct the p-values of all planned comparisons together; those without results count as p = 1.
 
-    So a p-value of half a study is not rosier than the same p-value of the whole one.
+    So a p-value of an unfinished study is not smaller than the same p-value of the finished one.
     """
-    raw = [1.0 if found is None or found.p is None else found.p for found in differences]
+    raw = [1.0 if each is None or each.p is None else each.p for each in differences]
     corrected = holm(raw) if correct == "holm" else raw
-    return [None if found is None or found.p is None else p for found, p in zip(differences, corrected, strict=True)]
+    return [None if each is None or each.p is None else p for each, p in zip(differences, corrected, strict=True)]
+
+
+def _smallest_detectable(difference: Difference | None, alpha: float) -> float | None:
+    if difference is None or difference.error is None:
+        return None
+    return smallest_detectable(difference.error * math.sqrt(difference.n), difference.n, alpha, POWER)
 
 
 def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Outcome, str]:
@@ -208,7 +213,7 @@ def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Ou
 
 
 def classify_outcome(difference: Difference | None, p: float | None, alpha: float, mode: str) -> Outcome:
-    """Judge a difference by its corrected p-value."""
+    """Classify a difference by its corrected p-value."""
     if difference is None or p is None:
         return "too few"
     if difference.difference == 0 and difference.error == 0:
@@ -219,28 +224,28 @@ def classify_outcome(difference: Difference | None, p: float | None, alpha: floa
 
 
 def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
-    """Find the row with the best mean, among those trained equally long if that is an axis."""
-    found = set()
+    """Return the indices of the rows with the best mean, one for each length of training."""
+    best = set()
     for block in {row.block for row in rows}:
         means = {i: row.mean.mean for i, row in enumerate(rows) if row.mean is not None and row.block == block}
         if len(means) > 1:
-            found.add((max if mode == "max" else min)(means, key=means.__getitem__))
-    return found
+            best.add((max if mode == "max" else min)(means, key=means.__getitem__))
+    return best
 
 
-def seed_mean(results: Seeds, alpha: float) -> MeanInterval | None:
-    """Mean and interval of a cell's results."""
+def seed_mean(results: SeedResults, alpha: float) -> MeanInterval | None:
+    """Return mean and interval of a cell's results."""
     return mean_interval(list(results.values()), alpha) if results else None
 
 
 def column_mean(runs: pl.DataFrame, cell: str, column: str) -> float | None:
-    """Mean of a column over a cell's finished runs; None where none has it."""
+    """Return the mean of a column over a cell's finished runs; None where none has it."""
     values = list(results_by_seed(runs, cell, column).values())
     return sum(values) / len(values) if values else None
 
 
 def _cost(runs: pl.DataFrame, plan: Mapping[str, Any], cell: str) -> VariantCost:
-    """Take what runs measured, else what the plan expects."""
+    """Return the costs that runs measured, else those that the plan expects."""
     planned: Mapping[str, Any] = next((run["cost"] for run in plan["runs"] if run["cell"] == cell), {})
     measured = {name: column_mean(runs, cell, f"cost/{name}") for name in ("params", "trained_params", "flops")}
     return VariantCost(

@@ -1,7 +1,6 @@
-"""Variants on each family of questions, by the same statistics as the whole table.
+"""Compares variants on each family of questions, by the same statistics as the main table.
 
-All comparisons of all families are corrected together: whoever looks at six families of seven variants looks at 36
-comparisons, not at six times six.
+The comparisons of all families are corrected together: six families of seven variants are 36 comparisons.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class FamilyRow:
 def compare_families(
     runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
 ) -> dict[str, tuple[FamilyRow, ...]]:
-    """Break the verdict metric down: family → variants in the plan's order, where there is more than one family.
+    """Compare variants on each family: family → variants in the plan's order; empty with fewer than two families.
 
     Args:
         runs: see `frame.run_frame`.
@@ -63,42 +62,44 @@ def compare_families(
     columns = sorted(name for name in runs.columns if name.startswith(f"{metric}/") and runs[name].count())
     if len(columns) < 2:
         return {}
-    of_cell, sizes = split_by_cell(outcomes), count_family_examples(outcomes)
-    found: dict[str, list[FamilyRow]] = {}
+    by_cell, sizes = split_by_cell(outcomes), count_family_examples(outcomes)
+    tested: dict[str, list[FamilyRow]] = {}
     for column in columns:
         family = column.removeprefix(f"{metric}/")
         results = {row["cell"]: results_by_seed(runs, row["cell"], column) for row in plan["rows"]}
-        found[family] = []
+        tested[family] = []
         for row in plan["rows"]:
-            mean, difference, other = seed_mean(results[row["cell"]], plan["alpha"]), None, row["compare_to"]
+            cell, other, difference = row["cell"], row["compare_to"], None
             if other is not None:
-                difference = paired_difference(results, (row["cell"], other), runs, of_cell, column, plan)[0]
+                difference, _ = paired_difference(results, (cell, other), runs, by_cell, column, plan)
+            mean = seed_mean(results[cell], plan["alpha"])
             outcome: Outcome = "baseline" if row["baseline"] else "not compared"
-            found[family].append(
-                FamilyRow(row["label"], row["cell"], mean, difference, other, sizes.get(family), outcome=outcome)
+            tested[family].append(
+                FamilyRow(row["label"], cell, mean, difference, other, sizes.get(family), outcome=outcome)
             )
-    return _judged(found, plan)
+    return _classify(tested, plan)
 
 
-def _judged(found: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
-    tested = [row.difference for rows in found.values() for row in rows if row.compare_to is not None]
-    corrected = iter(correct_p_values(tested, plan["correct"]))
-    judged = {}
-    for family, rows in found.items():
-        done = []
-        for row in rows:
-            if row.compare_to is None:
-                done.append(row)
-                continue
-            p = next(corrected)
-            outcome = classify_outcome(row.difference, p, plan["alpha"], plan["metrics"]["mode"])
-            done.append(replace(row, p_corrected=p, outcome=outcome))
-        judged[family] = tuple(done)
-    return judged
+def _classify(tested: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
+    """Correct the p-values over all families together, and classify the differences by them."""
+    differences = [row.difference for rows in tested.values() for row in rows if row.compare_to is not None]
+    corrected = iter(correct_p_values(differences, plan["correct"]))
+
+    def classify(row: FamilyRow) -> FamilyRow:
+        if row.compare_to is None:
+            return row
+        p = next(corrected)
+        outcome = classify_outcome(row.difference, p, plan["alpha"], plan["metrics"]["mode"])
+        return replace(row, p_corrected=p, outcome=outcome)
+
+    return {family: tuple(map(classify, rows)) for family, rows in tested.items()}
 
 
 def _with_families(runs: pl.DataFrame, outcomes: pl.DataFrame, metric: str) -> pl.DataFrame:
-    """Add what tasks do not report themselves: means over each family's outcomes, if their mean is the metric."""
+    """Add means over the outcomes of each family where the task reports none.
+
+    They are added only if the mean over all outcomes is the metric.
+    """
     import polars as pl
 
     split, _, name = metric.partition("/")

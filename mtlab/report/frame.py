@@ -1,4 +1,4 @@
-"""The run store as tables: one row per run, one row per example. What every figure, table and report starts from."""
+"""The run store as data frames: one row per run, and one row per example of each run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def frame(store: Path | str | None = None, study: str | None = None) -> pl.DataFrame:
-    """Read a store as a table: one row per run, with axis values, every metric, costs and what it ran on.
+    """Read a store into a data frame: one row per run, with axis values, metrics, costs and environment.
 
     Args:
         store: its folder; None: `MTLAB_STORE`, else `./runs`.
-        study: only this study's runs. Without it, all studies': a run that two of them share has a row in each.
+        study: name of a study; None: all studies. A run that several studies share has a row for each of them.
 
     Returns:
-        The columns are those of `mtlab.report.frame.run_frame`; a run without a value has null there.
+        The columns of `run_frame`; null where a run has no value.
 
     Raises:
         UserError: there is no store, or no such study.
@@ -33,23 +33,23 @@ def frame(store: Path | str | None = None, study: str | None = None) -> pl.DataF
 
     opened = Store.open(store_root(store))
     names = opened.study_names() if study is None else [study]
-    tables = [run_frame(opened, opened.plan(name)) for name in names]
-    return pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
+    frames = [run_frame(opened, opened.plan(name)) for name in names]
+    return pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
 
 
 def run_frame(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
-    """One row for each run of a plan, in the plan's order; what a run has not (yet) is null.
+    """Read the runs of a plan: one row per run in the plan's order, null where a run has no value yet.
 
     Columns:
         run, study, cell, seed, label, state: as in the plan; state is that of `Store.states`.
         axis/PATH: the axis values; as JSON where values of one axis are of several types.
         train/…, val/…, test/…: every metric of the result, at the best checkpoint; val/primary and test/primary are
-        the task's primary metric, whatever it is.
-        steps, best_step, stopped_early; cut_texts: which texts were too long for the tower, in words, if any.
+        the primary metric of the task.
+        steps, best_step, stopped_early; cut_texts: a sentence on texts that were too long for the tower, if any.
         cost/params, cost/params/PART, cost/trained_params, cost/flops (forward, of one example), cost/flops_training
         (of one example), cost/seconds, cost/examples_per_second, cost/memory (MiB).
-        mix/NAME: what is no part of a run's id but may shift its last bits or its time: device, threads, processes,
-        micro_batch, host, code (digest of the training code), mtlab, torch and git (commit, `+` if the tree was dirty).
+        mix/NAME: settings that are no part of a run's id, but may change its last bits or its time: device, threads,
+        processes, micro_batch, host, code (digest of the training code), mtlab, torch, git (commit, `+` if dirty).
 
     Args:
         store: where the runs are.
@@ -57,11 +57,11 @@ def run_frame(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
 
     """
     states = store.states(plan)
-    return _table([_run(store, run, states[run["id"]]) for run in plan["runs"]])
+    return _to_frame([_run(store, run, states[run["id"]]) for run in plan["runs"]])
 
 
 def outcome_frame(store: Store, plan: Mapping[str, Any], *, split: str | None = None) -> pl.DataFrame:
-    """One row for each example of each finished run that recorded outcomes.
+    """Read the outcomes of single examples: one row per example of each finished run that recorded them.
 
     Columns: run, cell, seed, label, split, id, family, target, prediction, score (the task's first metric).
 
@@ -105,27 +105,27 @@ def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:
         return row
     row |= {name: float(value) for name, value in result["metrics"].items()}
     row |= {name: result.get(name) for name in ("steps", "best_step", "stopped_early", "cut_texts")}
-    return row | costs(result.get("cost", {})) | _mixes(store, run["id"], result)
+    return row | costs(result.get("cost", {})) | _environment(store, run["id"], result)
 
 
-def _mixes(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:
+def _environment(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:
     state, config = store.run_state(run) or {}, store.config(run) or {}
     versions, git = state.get("versions") or {}, state.get("git") or {}
     commit = str(git["commit"])[:10] + ("+" if git.get("dirty") else "") if git.get("commit") else None
-    mixes = {name: state.get(name) for name in ("host", "device", "threads")}
-    mixes |= {"processes": state.get("processes", 1)}  # unless said otherwise, there was one
-    mixes |= result.get("mixes") or {}
-    mixes |= {"code": config.get("code"), "mtlab": versions.get("mtlab"), "torch": versions.get("torch"), "git": commit}
-    return {f"mix/{name}": value for name, value in mixes.items()}
+    mixed = {name: state.get(name) for name in ("host", "device", "threads")}
+    mixed |= {"processes": state.get("processes", 1)}
+    mixed |= result.get("mixes") or {}
+    mixed |= {"code": config.get("code"), "mtlab": versions.get("mtlab"), "torch": versions.get("torch"), "git": commit}
+    return {f"mix/{name}": value for name, value in mixed.items()}
 
 
 def _finished(file: Path) -> bool:
-    """Outcomes are written before the result: without it they may be those of an attempt that was cut off."""
+    """Return whether a run is finished: outcomes without a result may be those of an attempt that was cut off."""
     return (file.parent / "result.json").is_file()
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Make a table of rows that have different columns: first those of all, then axes, metrics and the rest by name."""
+def _to_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Make a data frame of rows with different columns."""
     import polars as pl
 
     names = dict.fromkeys(name for row in rows for name in row)
@@ -133,7 +133,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 
 
 def _uniform(values: Iterable[Any]) -> list[Any]:
-    """Give values of one type: as they are, or as JSON if they are of several types or nested."""
+    """Return the values as they are, or as JSON if they are nested or of several types."""
     values = list(values)
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:

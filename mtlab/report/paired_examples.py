@@ -1,4 +1,4 @@
-"""Outcomes of single test examples, as the tests over seeds use them."""
+"""Outcomes of single examples, paired between two variants for the tests over seeds."""
 
 from __future__ import annotations
 
@@ -13,35 +13,32 @@ from mtlab.statistics import Floats
 if TYPE_CHECKING:
     import polars as pl
 
-PAIRED = ("run", "seed", "split", "id", "family", "score")  #: columns of outcomes by which variants are paired
+COLUMNS = ("run", "seed", "split", "id", "family", "score")  #: of outcomes that pairing needs
 
 
 @dataclass(frozen=True)
 class PairedExamples:
-    """Per example, outcome of one variant − outcome of another, averaged over seeds."""
+    """Differences of outcomes between two variants, example by example, averaged over seeds."""
 
-    differences: Floats | None  #: [m]; None where there are none to use
+    differences: Floats | None  #: [m]; None where there are none
     note: str | None = None  #: why not, or what is odd about them
 
 
 def split_by_cell(outcomes: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Sort outcomes into cells once, so that a large table is not searched again for every comparison.
-
-    Only the columns that `pair_examples` reads are copied.
-    """
+    """Split outcomes by cell once, instead of filtering a large table for every comparison."""
     if outcomes.is_empty():
         return {}
-    parts = outcomes.select("cell", *PAIRED).partition_by("cell", as_dict=True, include_key=False)
-    return {key[0]: rows for key, rows in parts.items()}
+    groups = outcomes.select("cell", *COLUMNS).partition_by("cell", as_dict=True, include_key=False)
+    return {key[0]: rows for key, rows in groups.items()}
 
 
 def count_examples(outcomes: pl.DataFrame) -> int | None:
-    """Count the examples that variants are judged on; None where there are none, or variants have different ones."""
+    """Count the examples of each variant; None without any, or where variants have different numbers."""
     import polars as pl
 
     if outcomes.is_empty():
         return None
-    return _one(outcomes.group_by("cell").agg(pl.col("id").n_unique())["id"].to_list())
+    return _if_equal(outcomes.group_by("cell").agg(pl.col("id").n_unique())["id"].to_list())
 
 
 def count_family_examples(outcomes: pl.DataFrame) -> dict[str, int | None]:
@@ -51,10 +48,10 @@ def count_family_examples(outcomes: pl.DataFrame) -> dict[str, int | None]:
     if outcomes.is_empty():
         return {}
     counted = outcomes.group_by("family", "cell").agg(pl.col("id").n_unique())
-    return {str(family): _one(counts) for family, counts in counted.group_by("family").agg("id").iter_rows()}
+    return {str(family): _if_equal(counts) for family, counts in counted.group_by("family").agg("id").iter_rows()}
 
 
-def _one(counts: Sequence[int]) -> int | None:
+def _if_equal(counts: Sequence[int]) -> int | None:
     return counts[0] if len(set(counts)) == 1 else None
 
 
@@ -63,7 +60,7 @@ def pair_examples(
 ) -> PairedExamples:
     """Pair the examples of two variants.
 
-    Only outcomes whose mean *is* the metric count: those of accuracy say nothing about the variance of a loss.
+    Only outcomes whose mean is the metric are used: those of accuracy say nothing about the variance of a loss.
 
     Args:
         outcomes: see `split_by_cell`.

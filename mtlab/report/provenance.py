@@ -1,4 +1,4 @@
-"""Where a study's numbers come from: in what its variants differ, what ran them, what went wrong."""
+"""The provenance of a study: configurations of its variants, machines and versions, failures, and its file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mtlab.errors import UserError
 from mtlab.report.recordings import StudyRun, study_runs
 from mtlab.runs.store import State, Store
 
-#: What is told of the machines and programs that made the runs: where it stands in `state.json` → how it is called.
-_OF_STATE = {
+#: dotted key in `state.json` → name of the fact
+_STATE_FACTS = {
     "host": "machine",
     "device": "device",
     "threads": "threads",
@@ -29,9 +29,9 @@ _OF_STATE = {
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A run that failed, and what it said."""
+    """A run that failed, and its error."""
 
-    source: StudyRun
+    run: StudyRun
     kind: str
     error: str
     where: str
@@ -39,61 +39,63 @@ class FailedRun:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a study's numbers come from."""
+    """The provenance of a study."""
 
-    configurations: Mapping[str, Mapping[str, Any] | None]  #: variant → its whole configuration; None: never started
-    environment: Mapping[str, Counter[str]]  #: what → value → runs
+    configurations: Mapping[str, Mapping[str, Any] | None]  #: by variant; None: never started
+    environment: Mapping[str, Counter[str]]  #: fact → value → number of runs
     states: Mapping[StudyRun, State]
     failed: tuple[FailedRun, ...]
     spec: str | None  #: the text of the study's file
 
     @property
     def differing(self) -> dict[str, dict[str, str]]:
-        """Settings in which variants differ: dotted key → variant → value, "—" where it has no such setting."""
+        """Settings in which variants differ: dotted key → variant → value, "—" where a variant has no such setting."""
         known = {name: flatten(config) for name, config in self.configurations.items() if config is not None}
         keys = dict.fromkeys(key for config in known.values() for key in config)
-        table = {key: {name: _written(config.get(key, _ABSENT)) for name, config in known.items()} for key in keys}
+        table = {key: {name: _format(config.get(key, _ABSENT)) for name, config in known.items()} for key in keys}
         return {key: values for key, values in table.items() if len(set(values.values())) > 1}
 
 
 def read_provenance(store: Store, plan: Mapping[str, Any]) -> Provenance:
-    """Gather what is known of all runs of a study, whatever their state."""
+    """Read the provenance of a study from all its runs, whatever their state."""
     runs, states = study_runs(plan), store.states(plan)
     configurations: dict[str, Mapping[str, Any] | None] = {}
     environment: dict[str, Counter[str]] = {}
     failed = []
-    for source in runs:
-        config, state = _read(store.config, source.run), _read(store.run_state, source.run)
+    for run in runs:
+        config, state = _read(store.config, run.run), _read(store.run_state, run.run)
         known = config.get("config")
-        if configurations.get(source.label) is None:
-            configurations[source.label] = known if isinstance(known, Mapping) else None
+        if configurations.get(run.label) is None:
+            configurations[run.label] = known if isinstance(known, Mapping) else None
         for name, value in _environment(config, state).items():
             environment.setdefault(name, Counter())[value] += 1
-        if states[source.run] == "failed":
-            told = _read(store.failure, source.run)
-            failed.append(FailedRun(source, *(str(told.get(name) or "unknown") for name in ("kind", "error", "where"))))
+        if states[run.run] == "failed":
+            error = _read(store.failure, run.run)
+            failed.append(FailedRun(run, *(str(error.get(name) or "unknown") for name in ("kind", "error", "where"))))
     path = store.study(plan["study"]) / "spec.yaml"
-    by_source = {source: states[source.run] for source in runs}
-    return Provenance(configurations, environment, by_source, tuple(failed), _text(path))
+    by_run = {run: states[run.run] for run in runs}
+    return Provenance(configurations, environment, by_run, tuple(failed), _text(path))
 
 
-def flatten(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Write nested settings with dotted keys.
+def flatten(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+    """Flatten nested settings, joining keys by a separator.
 
-    >>> flat({"a": {"b": 1, "c": {}}, "d": [2]})
+    >>> flatten({"a": {"b": 1, "c": {}}, "d": [2]})
     {'a.b': 1, 'a.c': {}, 'd': [2]}
     """
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
-        path = f"{above}{key}"
-        found |= flatten(value, f"{path}.") if isinstance(value, Mapping) and value else {path: value}
-    return found
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{key}{separator}{path}": each for path, each in flatten(value, separator).items()}
+        else:
+            flat[str(key)] = value
+    return flat
 
 
 _ABSENT = object()
 
 
-def _written(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is _ABSENT:
         return "—"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -101,7 +103,7 @@ def _written(value: Any) -> str:
 
 def _environment(config: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, str]:
     known = flatten(state)
-    found = {name: str(known[key]) for key, name in _OF_STATE.items() if known.get(key) is not None}
+    found = {name: str(known[key]) for key, name in _STATE_FACTS.items() if known.get(key) is not None}
     if known.get("git.commit"):
         found["commit"] = str(known["git.commit"])[:10] + (" and uncommitted changes" if known.get("git.dirty") else "")
     if config.get("code") and state:
@@ -110,7 +112,7 @@ def _environment(config: Mapping[str, Any], state: Mapping[str, Any]) -> dict[st
 
 
 def _read(read: Any, run: str) -> Mapping[str, Any]:
-    """Read a file of a run; one that is damaged is as one that is missing."""
+    """Read a file of a run; a damaged one counts as missing."""
     try:
         return read(run) or {}
     except UserError:

@@ -1,4 +1,4 @@
-"""Results from the literature beside ours. They are not ours: nothing is tested against them."""
+"""Results from the literature beside ours; nothing is tested against them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """A result for the study as a whole, beside our best."""
+    """A published result for the whole study, beside our best."""
 
     metric: str
     value: float  #: as the paper prints it
@@ -25,12 +25,12 @@ class PublishedResult:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One number that a paper reports of one row, or of a method that is no row of the study."""
+    """A published result of one row, or of a method that is no row of the study."""
 
     label: str
     cell: str | None  #: None: the study has no such row
     metric: str
-    measured_here: bool  #: is it a metric that runs of this study have?
+    measured_here: bool  #: whether runs of this study have the metric
     value: float  #: as the paper prints it
     source: str
     note: str | None
@@ -40,36 +40,36 @@ class PublishedRow:
 def published_overall(
     runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any]
 ) -> tuple[PublishedResult, ...]:
-    """Set what is published for the whole study beside our best."""
+    """Return the results published for the whole study, each beside our best."""
     return tuple(_best_of(runs, rows, plan, metric, value) for metric, value in plan["published"].items())
 
 
 def published_by_row(
     runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any]
 ) -> tuple[PublishedRow, ...]:
-    """Set what is published of single rows beside the same rows here, in the plan's order, other methods last."""
+    """Return the results published of single rows, each beside ours, in the plan's order; other methods come last."""
     entries = plan.get("published_rows") or []
     order = {row.label: index for index, row in enumerate(rows)}
     entries = sorted(entries, key=lambda entry: order.get(entry["label"], len(order)))
-    found = []
+    results = []
     for entry in entries:
         for group, measured in (("values", True), ("also", False)):
             for metric, value in entry[group].items():
                 ours = None
                 if measured and entry["cell"] is not None:
                     ours = seed_mean(results_by_seed(runs, entry["cell"], metric), plan["alpha"])
-                about = (entry["label"], entry["cell"], metric, measured, value, entry["source"], entry["note"], ours)
-                found.append(PublishedRow(*about))
-    return tuple(found)
+                fields = (entry["label"], entry["cell"], metric, measured, value, entry["source"], entry["note"], ours)
+                results.append(PublishedRow(*fields))
+    return tuple(results)
 
 
 def _best_of(
     runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any], metric: str, value: float
 ) -> PublishedResult:
-    ours = {row.label: found for row in rows if (found := column_mean(runs, row.cell, metric)) is not None}
-    # Of the verdict metric the mode is known; of others, that losses and costs are better small.
-    small = plan["metrics"]["mode"] == "min" if metric == plan["metrics"]["verdict"] else _is_cost(metric)
-    label = (min if small else max)(ours, key=ours.__getitem__) if ours else None
+    ours = {row.label: mean for row in rows if (mean := column_mean(runs, row.cell, metric)) is not None}
+    # The plan knows the mode of the verdict metric alone; losses and costs are better small.
+    smaller_is_better = plan["metrics"]["mode"] == "min" if metric == plan["metrics"]["verdict"] else _is_cost(metric)
+    label = (min if smaller_is_better else max)(ours, key=ours.__getitem__) if ours else None
     return PublishedResult(metric, value, label, None if label is None else ours[label])
 
 

@@ -1,4 +1,4 @@
-"""The same variants side by side: trained for equal steps and for equal FLOPs, or in two studies."""
+"""Sets variants side by side that were trained for different lengths, or in several studies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTH = "train.length"
 
 @dataclass(frozen=True)
 class ReportBlock:
-    """Variants that were trained alike."""
+    """Variants that were trained equally long, in one study."""
 
     label: str
     report: StudyReport
@@ -31,7 +31,7 @@ class ReportBlock:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Blocks that share their variants, where they have them."""
+    """Blocks of variants; a variant may be missing in some of them."""
 
     metric: str
     variants: tuple[str, ...]
@@ -39,12 +39,12 @@ class SideBySide:
 
     @property
     def reports(self) -> tuple[StudyReport, ...]:
-        """The reports that the blocks are of, each once."""
+        """The reports of the blocks, each once."""
         return tuple({id(block.report): block.report for block in self.blocks}.values())
 
 
 def compare_lengths(report: StudyReport) -> SideBySide | None:
-    """Set a study's variants side by side by how long they were trained; None where that is no axis."""
+    """Set a study's variants side by side by length of training; None where that is no axis."""
     labels = list(dict.fromkeys(row.block for row in report.rows if row.block is not None))
     if len(labels) < 2:
         return None
@@ -56,10 +56,10 @@ def compare_lengths(report: StudyReport) -> SideBySide | None:
 
 
 def compare_studies(reports: Sequence[StudyReport]) -> SideBySide:
-    """Set several studies side by side, each with its own blocks, row by row of equal names.
+    """Set several studies side by side, each with its own blocks; rows of the same name share a line.
 
     Raises:
-        UserError: their verdicts are on different metrics, or one of them is there twice.
+        UserError: their verdict metrics differ, or a study is named twice.
 
     """
     first = reports[0]
@@ -84,13 +84,13 @@ def compare_studies(reports: Sequence[StudyReport]) -> SideBySide:
 
 
 def block_label(row: Mapping[str, Any]) -> str | None:
-    """Tell how a row of a plan says how long it is trained; None where that is no axis."""
-    said = [label for axis, label in (row.get("axis_labels") or {}).items() if _is_length(axis, row["axes"][axis])]
-    return " · ".join(label.removeprefix("length ") for label in said) or None
+    """Return the label of a row's length of training; None where that is no axis."""
+    labels = [label for axis, label in (row.get("axis_labels") or {}).items() if _is_length(axis, row["axes"][axis])]
+    return " · ".join(label.removeprefix("length ") for label in labels) or None
 
 
 def variant_label(row: Mapping[str, Any]) -> str:
-    """Name a row of a plan without how long it is trained."""
+    """Return the label of a row without its length of training."""
     labels = row.get("axis_labels")
     if not labels:
         return str(row["label"])

@@ -1,4 +1,4 @@
-"""The report of a study: one object, written as JSON, Markdown or a table for the terminal."""
+"""The report of a study, and its output as JSON, Markdown, LaTeX, CSV and for the terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class StudyReport:
-    """All that a report says, as data."""
+    """The results of a study as data."""
 
     study: str
     why: str
@@ -36,11 +36,11 @@ class StudyReport:
     mode: str
     choose: str  #: metric that chose the checkpoints, on validation data
     choose_mode: str
-    examples: int | None  #: that the verdict metric is over; None where none were recorded, or variants differ in them
+    examples: int | None  #: of the verdict metric; None where none were recorded, or variants differ in them
     test: str
     alpha: float
     correct: str
-    comparisons: int  #: with a baseline, in this table: what the correction corrects for
+    comparisons: int  #: with a baseline, which the correction counts
     runs: Mapping[str, int]  #: state → runs of this study
     rows: tuple[ComparisonRow, ...]
     families: Mapping[str, tuple[FamilyRow, ...]]
@@ -55,7 +55,7 @@ class StudyReport:
 
     @property
     def family_comparisons(self) -> int:
-        """Comparisons over all families: what the correction of the table by family corrects for."""
+        """Comparisons over all families, which the correction of the table by family counts."""
         return sum(row.compare_to is not None for rows in self.families.values() for row in rows)
 
     @property
@@ -65,11 +65,11 @@ class StudyReport:
 
     @property
     def further(self) -> tuple[str, ...]:
-        """Metrics that the study asks to see beside the verdict's."""
+        """Metrics that the study reports beside the verdict's."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.metrics))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data; its keys are documented in docs/report-json.md and stable."""
+        """Return plain data with the stable keys of docs/report-json.md."""
         return {
             "format": FORMAT,
             "study": self.study,
@@ -99,11 +99,11 @@ class StudyReport:
         }
 
     def to_json(self) -> str:
-        """Write as JSON text."""
+        """Return JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_markdown(self, *, by_family: bool = False) -> str:
-        """Write as Markdown, tables included; with `by_family` the table by family alone."""
+        """Return Markdown with all tables, or with `by_family` the table by family alone."""
         from mtlab.report.formats.markdown import family_markdown, report_markdown
 
         return family_markdown(self) if by_family else report_markdown(self)
@@ -113,26 +113,26 @@ class StudyReport:
         return self.to_markdown()
 
     def to_latex(self, *, by_family: bool = False) -> str:
-        r"""Write as LaTeX tables, ready to `\input`; needs booktabs."""
+        r"""Return LaTeX tables, ready to `\input`; needs booktabs."""
         from mtlab.report.formats.latex import family_latex, report_latex
 
         return family_latex(self) if by_family else report_latex(self)
 
     def to_csv(self, *, by_family: bool = False) -> str:
-        """Write as CSV: a line per variant, or with `by_family` per variant and family."""
+        """Return CSV: a line per variant, or with `by_family` per variant and family."""
         from mtlab.report.formats.csv_table import family_rows, report_rows, write_csv
 
         return write_csv(family_rows(self) if by_family else report_rows(self))
 
     def to_table(self, width: int = 100, *, by_family: bool = False) -> RenderableType:
-        """Draw for a terminal of `width` columns."""
+        """Return rich tables for a terminal of `width` columns."""
         from mtlab.report.formats.terminal import render_families, render_report
 
         return render_families(self, width) if by_family else render_report(self, width)
 
 
 def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
-    """Report on a study, however much of it has run.
+    """Compare the variants of a study, however much of it has run.
 
     Args:
         store: where its runs are.
@@ -171,7 +171,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
 
 
 def _examples(outcomes: pl.DataFrame, metric: str) -> int | None:
-    """Count the examples that the verdict is over."""
+    """Count the examples of the verdict metric."""
     family = metric.split("/")[2] if metric.count("/") == 2 else None
     rows = outcomes.filter(family=family) if family is not None and outcomes.height else outcomes
     return count_examples(rows)
@@ -188,7 +188,7 @@ def _row(row: ComparisonRow) -> dict[str, Any]:
         "axes": dict(row.axes),
         "config_differences": dict(row.config_differences),
         "n": row.n,
-        "asked": row.asked,
+        "asked": row.planned,
         "seeds": list(row.seeds),
         **_mean(row.mean),
         **_difference(row.difference),

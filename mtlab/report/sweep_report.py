@@ -1,4 +1,4 @@
-"""The result of a sweep: what each variant's search has found, at which budget, and what became of it on test."""
+"""The report of a sweep: the best trials of each variant's search, and the tuned variants on test data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mtlab.report import study_report as reports
 from mtlab.runs.store import Store
 from mtlab.studies.axes import plain_label
-from mtlab.sweeps.spec import Objective
+from mtlab.sweeps.spec import Objective, final_name
 from mtlab.sweeps.status import CELL, PROBLEM, VALUES
 from mtlab.sweeps.stored import StoredSearch
-from mtlab.sweeps.winners import final_name, winners
+from mtlab.sweeps.winners import winners
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -25,7 +25,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class BestTrial:
-    """A trial that is worth naming."""
+    """A best trial of a search, or one on its Pareto front."""
 
     number: int
     cell: str
@@ -35,31 +35,27 @@ class BestTrial:
 
     @property
     def settings(self) -> str:
-        """Its parameters in a line."""
+        """Its parameters in one line."""
         return format_settings(self.params)
 
 
 @dataclass(frozen=True)
 class SweepVariant:
-    """One variant's search."""
+    """The search of one variant."""
 
     label: str
     baseline: bool
     counts: Mapping[str, int]  #: state → trials
-    ended: int  #: trials of the budget that need no more work
+    ended: int  #: trials of the budget that have ended
     seconds: float  #: training time of all trials
     best: BestTrial | None
-    front: tuple[BestTrial, ...]  #: with several objectives: what no other trial beats
+    front: tuple[BestTrial, ...]  #: Pareto front, with several objectives
     problems: Mapping[str, int]  #: why trials failed → how many
-
-    def count(self, word: str) -> int:
-        """Trials in a state."""
-        return self.counts.get(word, 0)
 
 
 @dataclass(frozen=True)
 class SweepReport:
-    """All that a sweep's report says, as data."""
+    """The results of a sweep as data."""
 
     study: str
     why: str
@@ -74,7 +70,7 @@ class SweepReport:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data; its keys are documented in docs/json.md and stable."""
+        """Return plain data with the stable keys of docs/json.md."""
         return {
             "format": FORMAT,
             "sweep": self.study,
@@ -91,17 +87,17 @@ class SweepReport:
         }
 
     def to_json(self) -> str:
-        """Write as JSON text."""
+        """Return JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def format_settings(params: Mapping[str, Any]) -> str:
-    """Write parameters in a line, by the last part of their paths."""
+    """Format parameters in one line, by the last part of their paths."""
     return ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in params.items())
 
 
 def build_sweep_report(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> SweepReport:
-    """Report on a sweep, however far it is.
+    """Build the report of a sweep, however far it is.
 
     Args:
         store: where its runs are.
@@ -186,7 +182,7 @@ def _notes(rows: Sequence[SweepVariant], searches: Sequence[StoredSearch], plan:
 
 
 def _stale(final: StudyReport | None, searches: Sequence[StoredSearch], plan: Mapping[str, Any]) -> list[str]:
-    """Say so where the tuned variants that were judged are no longer those that lead."""
+    """Say if the tuned variants that were retrained are no longer the best ones."""
     if final is None or not all(found.front for found in searches):
         return []
     lead = {winner.cell for winner in winners(searches, plan["finally"]["retrain"])}

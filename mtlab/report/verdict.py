@@ -1,4 +1,4 @@
-"""What a study has shown, in a sentence or two."""
+"""The verdict of a study in a sentence or two."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NAMED = 4  #: variants that a sentence names before it counts
 
 
 def verdict_sentence(report: StudyReport) -> str:
-    """Say which variants were shown to be better or worse than what they are compared with, and how far that goes."""
-    done, asked = report.runs.get("done", 0), report.runs["asked"]
+    """Say which variants were shown to be better or worse than their baseline, on how many finished runs."""
+    done, planned = report.runs.get("done", 0), report.runs["asked"]
     if not any(row.n for row in report.rows):
-        return f"No result yet: {done} of {asked} runs are finished."
-    told = _compared(report) if report.comparisons else _best(report.rows, report.metric)
-    return told if done == asked else f"So far, with {done} of {asked} runs finished. {told}"
+        return f"No result yet: {done} of {planned} runs are finished."
+    verdict = _compared(report) if report.comparisons else _best(report.rows, report.metric)
+    return verdict if done == planned else f"So far, with {done} of {planned} runs finished. {verdict}"
 
 
 def _compared(report: StudyReport) -> str:
@@ -31,14 +31,14 @@ def _compared(report: StudyReport) -> str:
         names = [row.label for row in compared if row.outcome == outcome]
         if names:
             verb, word = "is" if len(names) == 1 else "are", "to" if outcome == "identical" else "than"
-            shown.append(f"{_listed(names)} {verb} {outcome} {word} {against}")
+            shown.append(f"{_list_names(names)} {verb} {outcome} {word} {against}")
     undecided = [row.label for row in compared if row.outcome == "undecided"]
     if undecided:
         what = "" if shown else f" to {against}"
-        shown.append(f"no difference{what} is shown for {_listed(undecided)}")
+        shown.append(f"no difference{what} is shown for {_list_names(undecided)}")
     few = [row.label for row in compared if row.outcome == "too few"]
     if few:
-        shown.append(f"too few seeds to tell of {_listed(few)}")
+        shown.append(f"too few seeds to tell of {_list_names(few)}")
     corrected = " after Holm" if report.correct == "holm" and report.comparisons > 1 else ""
     tested = f" (p ≤ {report.alpha:g}{corrected})" if len(few) < len(compared) else ""
     return f"On {report.metric}{tested}: {'; '.join(shown)}."
@@ -46,11 +46,11 @@ def _compared(report: StudyReport) -> str:
 
 def _best(rows: Sequence[ComparisonRow], metric: str) -> str:
     best = [row for row in rows if row.best] or [row for row in rows if row.mean is not None][:1]
-    told = ", ".join(f"{row.label} with {numbers.format_mean(row.mean, metric)}" for row in best)
-    return f"Best mean {metric}: {told}; nothing is compared." if len(rows) > 1 else f"{metric}: {told}."
+    listed = ", ".join(f"{row.label} with {numbers.format_mean(row.mean, metric)}" for row in best)
+    return f"Best mean {metric}: {listed}; nothing is compared." if len(rows) > 1 else f"{metric}: {listed}."
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     if len(names) > NAMED:
         return f"{len(names)} variants"
     return " and ".join((", ".join(names[:-1]), names[-1]) if len(names) > 1 else names)

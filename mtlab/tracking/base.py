@@ -1,4 +1,4 @@
-"""The interface of a tracker, and the fan-out to several: one that fails is left out, and nothing else stops."""
+"""The interface of sinks and their trackers, and a group of trackers of which single ones may fail."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Receipt = dict[str, Any]  #: what a tracker says of a run that it has taken whole: plain data
+Receipt = dict[str, Any]  #: plain data that a tracker returns for a run that it has received completely
 
 
 class UnreachableError(BaseException):
-    """A server cannot be had: no run of the study will get there now. No `Exception`, as more than one run is lost."""
+    """A server cannot be reached, so that no run of the study can be sent now.
+
+    It is no `Exception`: `TrackerGroup` must not catch it as the failure of one run.
+    """
 
 
 @dataclass(frozen=True)
 class TrackerTable:
-    """A table of numbers and words."""
+    """A table of numbers and texts."""
 
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Any]]
@@ -27,9 +30,9 @@ class TrackerTable:
 
 @dataclass(frozen=True)
 class TrackerFigure:
-    """A figure, and the same as a picture where one was drawn."""
+    """A figure, and its image where one was rendered."""
 
-    figure: go.Figure  #: of plain lists, no arrays
+    figure: go.Figure  #: with plain lists instead of arrays
     png: bytes | None = None
 
 
@@ -38,9 +41,9 @@ TrackerMedia = TrackerFigure | TrackerTable
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is to call a run."""
+    """The names of a run in a tracker."""
 
-    id: str  #: the same whenever this run is sent
+    id: str  #: the same each time the run is sent
     study: str
     name: str
     kind: Literal["run", "comparison"]
@@ -48,51 +51,54 @@ class TrackedRun:
 
 
 class Tracker(Protocol):
-    """Takes one run: started, told its parameters, logged to step by step, closed. Any of it may raise."""
+    """Receives one run: start, parameters, log step by step, close. Any method may raise."""
 
-    def start(self, about: TrackedRun) -> None:
-        """Begin with a run, or go on with one that was begun before."""
+    def start(self, run: TrackedRun) -> None:
+        """Start a run, or continue one that was started before."""
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Take the whole configuration, nested plain data."""
+        """Set the parameters, nested plain data."""
 
     def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
-        """Take all that there is at a step; steps only rise, and one that is there already is left as it is."""
+        """Log all values of a step; steps increase, and a step that was logged before is left as it is."""
 
     def close(self, summary: Mapping[str, Any], files: Mapping[str, Path], *, failed: bool = False) -> Receipt:
-        """End: the final numbers, and files to keep. Return what to remember of it."""
+        """End the run with its final numbers and files to keep; return a receipt."""
 
 
 class Sink(Protocol):
-    """Where runs go: makes a tracker for each."""
+    """A destination of runs, which makes a tracker for each."""
 
     name: str
-    live: bool  #: does it want steps while a run goes on? Else finished runs alone
+
+    @property
+    def live(self) -> bool:
+        """Whether the sink takes the steps of running runs, not finished runs alone."""
 
     def tracker(self) -> Tracker:
         """Make a tracker for a run."""
 
     def holds(self, receipt: Receipt) -> bool:
-        """Is a run with this receipt where it would go now?"""
+        """Return whether the run of a receipt is where it would be sent now."""
 
 
 class TrackerGroup:
-    """Hands a run on to several trackers. One that raises gets no more of this run.
+    """Sends a run to several trackers; one that raises is left out for the rest of the run.
 
     Args:
-        trackers: name → tracker.
-        failed: is given the name of a tracker, and what it raised.
+        trackers: by name.
+        failed: is called with the name of a tracker and its error.
 
     """
 
     def __init__(self, trackers: Mapping[str, Tracker], failed: Callable[[str, Exception], None]) -> None:
         self.trackers = dict(trackers)
-        self.names = frozenset(trackers)  #: of all that were there at the start
+        self.names = frozenset(trackers)  #: of all trackers at the start
         self.failed = failed
 
-    def start(self, about: TrackedRun) -> None:
+    def start(self, run: TrackedRun) -> None:
         """See `Tracker.start`."""
-        self._each(lambda tracker: tracker.start(about))
+        self._each(lambda tracker: tracker.start(run))
 
     def params(self, values: Mapping[str, Any]) -> None:
         """See `Tracker.params`."""
@@ -105,15 +111,15 @@ class TrackerGroup:
     def close(
         self, summary: Mapping[str, Any], files: Mapping[str, Path], *, failed: bool = False
     ) -> dict[str, Receipt]:
-        """See `Tracker.close`; receipts by the name of the tracker, of those that took it all."""
+        """See `Tracker.close`; return the receipts of trackers that received everything, by name."""
         return self._each(lambda tracker: tracker.close(summary, files, failed=failed))
 
     def _each(self, call: Callable[[Tracker], Any]) -> dict[str, Any]:
-        given = {}
+        results = {}
         for name, tracker in list(self.trackers.items()):
             try:
-                given[name] = call(tracker)
+                results[name] = call(tracker)
             except Exception as error:
                 del self.trackers[name]
                 self.failed(name, error)
-        return given
+        return results

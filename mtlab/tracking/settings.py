@@ -1,4 +1,4 @@
-"""What a study says about trackers: the keys below `tracking:`. No part of a run's identity."""
+"""The tracking settings of a study, below `tracking:`; no part of a run's identity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORBIDDEN = set("/\\#?%:")  #: in names of W&B projects
 
 @dataclass(frozen=True, kw_only=True)
 class WandbSettings:
-    """Weights & Biases."""
+    """Settings of Weights & Biases."""
 
     mode: Mode = option("offline", "offline: files in the store, to be sent later; online: sent while runs go on")
     project: str | None = option(None, "W&B project; null: $WANDB_PROJECT, else mtlab")
@@ -37,11 +37,11 @@ class WandbSettings:
             raise UserError(f"{wrong[0]!r}: a W&B tag has 1 to 64 letters", key="tracking.wandb.tags")
 
     def filled(self) -> WandbSettings:
-        """Fill in what the environment says: names where the study has none; `WANDB_MODE` may only hold back."""
-        held = os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
+        """Fill in the environment: names that the study leaves out; `WANDB_MODE` can turn online into offline alone."""
+        offline = os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
         return replace(
             self,
-            mode="offline" if held else self.mode,
+            mode="offline" if offline else self.mode,
             project=self.project or os.environ.get("WANDB_PROJECT") or PROJECT,
             entity=self.entity or os.environ.get("WANDB_ENTITY"),
         )
@@ -49,6 +49,6 @@ class WandbSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingSettings:
-    """Where metrics and figures go besides the run folder."""
+    """Trackers of a study."""
 
     wandb: WandbSettings | None = option(None, "Weights & Biases; off unless it is there")

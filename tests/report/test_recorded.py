@@ -155,7 +155,7 @@ def test_neither_readers_nor_figures_import_torch(tmp_path: Path) -> None:
         "from mtlab.report import figures;"
         "names = [each.name for each in pkgutil.walk_packages(figures.__path__, 'mtlab.report.figures.')];"
         "[importlib.import_module(name) for name in names];"
-        "reader.layers(Path(sys.argv[1])); heavy = {'torch', 'pandas', 'kaleido', 'transformers', 'scipy.stats'};"
+        "reader.read_layers(Path(sys.argv[1])); heavy = {'torch', 'pandas', 'kaleido', 'transformers', 'scipy.stats'};"
         "print(json.dumps([names, sorted(heavy & set(sys.modules))]))"
     )
     shown = subprocess.run(

@@ -1,4 +1,4 @@
-"""Variants on each family of questions: means, coloured by the difference to the baseline."""
+"""Plots the means of variants on each family of questions, coloured by the difference to the baseline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mtlab.report.study_report import StudyReport
 
 
 def plot_families(report: StudyReport) -> go.Figure:
-    """Draw variants × families; the colour is the difference to the baseline, marks say where one was shown."""
+    """Plot variants × families; the colour is the difference to the baseline, marks say where one was shown."""
     title = f"{report.study}: {report.metric} by family of questions"
     if not report.families:
         return theme.empty(title, captions.NO_FAMILIES)

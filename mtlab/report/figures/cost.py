@@ -1,4 +1,4 @@
-"""Cost against quality: what a variant's points cost in parameters, FLOPs, time or memory."""
+"""Plots the metric of each variant over its cost in parameters, FLOPs, time or memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COSTS: Mapping[CostName, str] = {
 def plot_cost(
     report: StudyReport, of: CostName = "trained_params", styles: Mapping[str, Style] | None = None
 ) -> go.Figure:
-    """Draw each variant's mean and interval over what it costs."""
+    """Plot each variant's mean and interval over its cost."""
     points = numbers.in_points(report.metric)
     title = f"Cost against quality: {report.metric} by {COSTS[of]}"
     rows = [row for row in report.rows if row.mean is not None and getattr(row.cost, of) is not None]
@@ -37,24 +37,23 @@ def plot_cost(
         assert row.mean is not None
         style, interval = theme.find_style(styles, row.label, names), row.mean.interval
         half = None if interval is None else {"array": [scale * (interval[1] - row.mean.mean)], "thickness": 1.5}
-        told = (
-            numbers.format_duration(getattr(row.cost, of))
-            if of == "seconds"
-            else numbers.format_count(getattr(row.cost, of))
-        )
+        value = getattr(row.cost, of)
+        cost = numbers.format_duration(value) if of == "seconds" else numbers.format_count(value)
+        hover = f"{numbers.format_mean(row.mean, report.metric)} at {cost}"
         figure.add_trace(
             go.Scatter(
-                x=[getattr(row.cost, of)],
+                x=[value],
                 y=[scale * row.mean.mean],
                 error_y=None if half is None else {"type": "data", "color": style.colour, "width": 4, **half},
                 mode="markers",
                 marker={"color": style.colour, "symbol": style.symbol, "size": 11},
                 name=theme.escape_markup(row.label),
-                hovertemplate=f"%{{fullData.name}}: {numbers.format_mean(row.mean, report.metric)} at {told}<extra></extra>",
+                hovertemplate=f"%{{fullData.name}}: {hover}<extra></extra>",
             )
         )
     caption = (
-        f"Mean over seeds with its {numbers.format_level(report.alpha)} t interval; {_seeds(report)}. Cost: {COSTS[of]}, "
+        f"Mean over seeds with its {numbers.format_level(report.alpha)} t interval; {_seeds(report)}. "
+        f"Cost: {COSTS[of]}, "
         f"{'mean over seeds' if of in ('seconds', 'memory_mib') else 'the same for all seeds'}."
     )
     return theme.finish(figure, title, caption, height=400)

@@ -1,4 +1,4 @@
-"""Learning curves: a metric over the steps of training, mean over seeds with a band."""
+"""Plots a logged metric over the steps of training: mean over seeds with a band."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mtlab.report.recordings import MetricHistory, StudyRun
 def plot_curves(
     found: Mapping[StudyRun, MetricHistory], metric: str = "val/accuracy", styles: Mapping[str, Style] | None = None
 ) -> go.Figure:
-    """Draw a logged metric of each variant; a step counts as far as all of a variant's runs have reached."""
+    """Plot a logged metric of each variant, at the steps that all runs of the variant logged."""
     points = numbers.in_points(metric)
     title = f"Learning curves: {metric}"
     names = panels.variant_labels(found)
@@ -25,7 +25,7 @@ def plot_curves(
     drawn = []
     for variant in names:
         runs = panels.runs_of(found, variant)
-        made = _together(list(runs.values()), metric)
+        made = _align(list(runs.values()), metric)
         if made is None:
             continue
         steps, values = made
@@ -41,19 +41,19 @@ def plot_curves(
         )
     data = "validation data" if metric.startswith("val/") else "training batches" if metric.startswith("train/") else ""
     caption = (
-        f"Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(found)}{f'; on {data}' if data else ''}. "
-        "A mean over seeds may rise smoothly where single seeds jump."
+        f"Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(found)}"
+        f"{f'; on {data}' if data else ''}. A mean over seeds may rise smoothly where single seeds jump."
     ) + panels.hide_beyond_limit(figure, names)
     return theme.finish(figure, title, caption, height=380)
 
 
 def logged_metrics(found: Mapping[StudyRun, MetricHistory]) -> list[str]:
-    """List what was logged."""
+    """Return the names of the logged metrics."""
     names = dict.fromkeys(name for history in found.values() for row in history for name in row)
     return [name for name in names if name not in ("step", "seconds")]
 
 
-def _together(histories: list[MetricHistory], metric: str) -> tuple[list[int], Array] | None:
+def _align(histories: list[MetricHistory], metric: str) -> tuple[list[int], Array] | None:
     """Align runs at the steps that all of them logged: steps [S], values [runs, S]."""
     logged = [{row["step"]: row[metric] for row in history if metric in row} for history in histories]
     logged = [each for each in logged if each]

@@ -1,4 +1,4 @@
-"""Examples on which two variants disagree: where one is right over seeds and the other is not."""
+"""Finds the examples on which two variants differ most, over all their seeds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One example, and how often the seeds of two variants are right on it."""
+    """One example, with the mean score of two variants on it."""
 
     id: str
     family: str
     first: float  #: mean score over the first variant's seeds
     second: float
-    truth: str | None = None  #: in words, where the answers are known
+    truth: str | None = None  #: name of the answer, where it is known
     first_says: str | None = None  #: the answer that most of its seeds give
     second_says: str | None = None
     text: str | None = None
@@ -27,13 +27,13 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class DisagreementTable:
-    """The examples that differ most, and how many there are in all."""
+    """The examples that differ most, and the number of all that differ."""
 
     names: tuple[str, str]
     seeds: tuple[int, int]
     split: str
-    examples: int  #: that both were judged on
-    first_better: int  #: on how many the first is right more often
+    examples: int  #: of both variants
+    first_better: int  #: on how many examples the first is right more often
     second_better: int
     rows: tuple[Disagreement, ...]
     caption: str
@@ -52,10 +52,10 @@ def find_disagreements(
     Args:
         outcomes: see `frame.outcome_frame`, of one split.
         cells: the two variants.
-        names: as they are called.
-        answers: of the data set, by index; without them truths and answers are left out.
-        texts: example id → (text, image key), where the data set is at hand.
-        limit: rows at most, those that differ most first.
+        names: their labels.
+        answers: names of the data set's answers by index; empty: they are left out.
+        texts: example id → (text, image key); None where the data set cannot be opened.
+        limit: maximal number of rows.
 
     """
     import polars as pl
@@ -87,7 +87,7 @@ def find_disagreements(
 
 
 def _row(row: Mapping[str, Any], answers: Sequence[str], texts: Mapping[str, tuple[str, str]]) -> Disagreement:
-    def named(index: int | None) -> str | None:
+    def answer_name(index: int | None) -> str | None:
         return answers[index] if index is not None and 0 <= index < len(answers) else None
 
     text, image = texts.get(row["id"], (None, None))
@@ -96,9 +96,9 @@ def _row(row: Mapping[str, Any], answers: Sequence[str], texts: Mapping[str, tup
         family=row["family"],
         first=row["score"],
         second=row["score_other"],
-        truth=named(row["target"]),
-        first_says=named(row["prediction"]),
-        second_says=named(row["prediction_other"]),
+        truth=answer_name(row["target"]),
+        first_says=answer_name(row["prediction"]),
+        second_says=answer_name(row["prediction_other"]),
         text=text,
         image=image,
     )

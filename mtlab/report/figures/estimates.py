@@ -1,4 +1,4 @@
-"""The table as a picture: every variant's estimate and interval, and its difference to the baseline."""
+"""Plots each variant's mean and interval, and its difference to the baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mtlab.statistics import lookup_test
 
 
 def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = None) -> go.Figure:
-    """Draw mean and interval of each row; beside it, where there is a baseline, the difference on shared seeds."""
+    """Plot mean and interval of each row and, with a baseline, the difference on shared seeds beside it."""
     title = f"{report.study}: {report.metric}{', in points' if numbers.in_points(report.metric) else ''}"
     rows = [row for row in report.rows if row.mean is not None]
     if not rows:
@@ -40,17 +40,17 @@ def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = Non
 
 def _caption(report: StudyReport, *, compared: bool) -> str:
     level = numbers.format_level(report.alpha)
-    told = f"Mean over seeds and its {level} t interval; {captions.describe_seeds(report)}"
-    told += "" if report.examples is None else f", {report.examples} examples"
+    mean = f"Mean over seeds and its {level} t interval; {captions.describe_seeds(report)}"
+    mean += "" if report.examples is None else f", {report.examples} examples"
     if not compared:
-        return f"{told}."
-    against = captions.common_baseline(report) or "the row named in the verdict"
+        return f"{mean}."
+    baseline = captions.common_baseline(report) or "the row named in the verdict"
     number = report.comparisons
-    corrected = f", corrected by Holm for {number} comparison{'s' if number > 1 else ''}"
+    holm = f", corrected by Holm for {number} comparison{'s' if number > 1 else ''}"
+    level_of_test = f"p ≤ {report.alpha:g}{holm if report.correct == 'holm' else ''}"
     return (
-        f"{told}. Right: difference to {against} on shared seeds and its {level} interval. Filled: a difference was "
-        f"shown ({lookup_test(report.test).words}, p ≤ {report.alpha:g}{corrected if report.correct == 'holm' else ''}); "
-        "hollow: none was shown."
+        f"{mean}. Right: difference to {baseline} on shared seeds and its {level} interval. Filled: a difference was "
+        f"shown ({lookup_test(report.test).words}, {level_of_test}); hollow: none was shown."
     )
 
 

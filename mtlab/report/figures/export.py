@@ -1,4 +1,4 @@
-"""Figures as PNG, SVG or PDF files, for papers and for trackers: drawn by this machine's Chromium, without network."""
+"""Renders figures as PNG, SVG or PDF with kaleido and the local Chromium, without network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCALE = 2  #: pixels of a PNG for one of the figure's: sharp on today's screens 
 
 
 def write_figures(figures: Mapping[Path, go.Figure]) -> None:
-    """Write figures, each in its own size, in the format that its file's ending names; one browser draws all.
+    """Write figures to files, each in its own size and in the format of the file's suffix.
 
     Raises:
         UserError: kaleido or a Chromium is missing, a file's ending is no format, or the folder may not be written.
@@ -31,7 +31,7 @@ def write_figures(figures: Mapping[Path, go.Figure]) -> None:
 
 
 def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
-    """Draw (figure, format) pairs.
+    """Render (figure, format) pairs with one start of the browser.
 
     Raises:
         UserError: kaleido or a Chromium is missing.
@@ -42,8 +42,8 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
     except ImportError:
         raise UserError("pictures of figures need kaleido: pip install 'mtlab[images]'") from None
 
-    async def draw() -> list[bytes]:
-        # Without this, the page would fetch a library for formulas from elsewhere.
+    async def render() -> list[bytes]:
+        # With mathjax, the page would fetch it from the network.
         async with kaleido.Kaleido(n=1, mathjax=False) as browser:
             return [await browser.calc_fig(figure.to_dict(), opts=_options(figure, kind)) for figure, kind in figures]
 
@@ -51,8 +51,8 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
     from concurrent.futures import ThreadPoolExecutor
 
     try:
-        with ThreadPoolExecutor(1) as thread:  # in a notebook, this one runs an event loop already
-            return thread.submit(asyncio.run, draw()).result()
+        with ThreadPoolExecutor(1) as thread:  # in a notebook, this thread runs an event loop already
+            return thread.submit(asyncio.run, render()).result()
     except Exception as error:
         if type(error).__name__ == "ChromeNotFoundError":
             raise UserError("pictures of figures need Chrome or Chromium on this machine") from None

@@ -1,4 +1,4 @@
-"""What several figures are made of: panels of modalities and layers, lines with a band over seeds, words for n."""
+"""Parts that figures share: panels, lines with a band over seeds, heatmaps, and phrases of captions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mtlab.report.recordings import StudyRun
 
 T = TypeVar("T")
 
-MAX_LINES = 8  #: lines that one panel can hold
+MAX_LINES = 8  #: shown in one panel at first
 KINDS: Mapping[Kind, str] = {"contributions": "contribution", "weights": "weight"}
 KIND_MEANINGS: Mapping[Kind, str] = {
     "contributions": "Contribution: share of what a manager hands on that comes from this level, by norm",
@@ -24,23 +24,23 @@ KIND_MEANINGS: Mapping[Kind, str] = {
 }
 
 
-def variant_labels(sources: Iterable[StudyRun]) -> list[str]:
-    """Name the variants once each, in order."""
-    return list(dict.fromkeys(source.label for source in sources))
+def variant_labels(runs: Iterable[StudyRun]) -> list[str]:
+    """Return the labels of the variants, in order."""
+    return list(dict.fromkeys(run.label for run in runs))
 
 
 def runs_of(found: Mapping[StudyRun, T], variant: str) -> dict[StudyRun, T]:
-    """Take the runs of one variant."""
-    return {source: value for source, value in found.items() if source.label == variant}
+    """Return the recordings of one variant."""
+    return {run: value for run, value in found.items() if run.label == variant}
 
 
-def describe_seeds(sources: Collection[StudyRun]) -> str:
+def describe_seeds(runs: Collection[StudyRun]) -> str:
     """Say how many seeds each variant has.
 
     >>> seeds([Source("a", 0, "x/s0"), Source("a", 1, "x/s1"), Source("b", 0, "y/s0")])
     'n = 1 to 2 seeds a variant'
     """
-    counts = [sum(source.label == variant for source in sources) for variant in variant_labels(sources)]
+    counts = [sum(run.label == variant for run in runs) for variant in variant_labels(runs)]
     if not counts:
         return "n = 0 seeds"
     low, high = min(counts), max(counts)
@@ -49,7 +49,7 @@ def describe_seeds(sources: Collection[StudyRun]) -> str:
 
 
 def describe_averaging(layers: Iterable[Layers]) -> str:
-    """Say over what recorded numbers are averaged."""
+    """Say over how many examples recorded numbers are averaged."""
     counts = sorted({each.examples for each in layers if each.examples is not None})
     if not counts:
         return "averaged over validation examples and their real tokens"
@@ -57,23 +57,28 @@ def describe_averaging(layers: Iterable[Layers]) -> str:
     return f"averaged over {number} validation examples and their real tokens"
 
 
+def describe_sample(layers: Mapping[StudyRun, Layers]) -> str:
+    """Say how many seeds each variant has, and over how many examples their numbers are averaged."""
+    return f"{describe_seeds(layers)}; {describe_averaging(layers.values())}"
+
+
 def shared_steps(traces: Iterable[TrainingTrace]) -> list[int]:
-    """List the steps that all of some runs recorded: those that stopped early have another last one."""
+    """Return the steps that all runs recorded: runs that stopped early have another last step."""
     steps = [set(trace.steps) for trace in traces]
     return sorted(set.intersection(*steps)) if steps else []
 
 
 def recorded_depths(found: Iterable[Layers], name: str) -> list[int]:
-    """List the cross-modal layers of which something is recorded in any run and modality, from 0."""
+    """Return the cross-modal layers with a recording in any run and modality, from 0."""
     return sorted({depth for each in found for modality in MODALITIES for depth in each.depths(name, modality)})
 
 
 def stack_runs(rows: Iterable[Array | None]) -> Array | None:
-    """Stack the runs that have something of one size, [runs, …]; None without any."""
-    there = [row for row in rows if row is not None]
-    if not there:
+    """Stack the arrays of runs that have the shape of the first, [runs, …]; None without any."""
+    arrays = [row for row in rows if row is not None]
+    if not arrays:
         return None
-    return np.stack([row for row in there if row.shape == there[0].shape]).astype(float)
+    return np.stack([array for array in arrays if array.shape == arrays[0].shape]).astype(float)
 
 
 def make_panels(
@@ -85,7 +90,7 @@ def make_panels(
     shared_y: bool | str = "all",
     shared_x: bool | str = False,
 ) -> go.Figure:
-    """Make a grid of panels with titles above the columns and names of the rows at their left."""
+    """Make a grid of panels with column titles above and row names on the left."""
     gap = {"horizontal_spacing": 0.16 / max(4, len(columns)), "vertical_spacing": 0.22 / max(2, len(rows))}
     figure = make_subplots(
         len(rows),
@@ -113,16 +118,16 @@ def band_traces(
     hover: str = "%{y:.3f}",
     rank: int = 0,
 ) -> list[go.Scatter]:
-    """Draw the mean over runs, [runs, len(x)], and a band from the lowest to the highest of them.
+    """Draw the mean over runs as a line, and a band from the lowest to the highest run.
 
     Args:
-        x: where the values stand.
-        runs: the values.
+        x: positions of the values.
+        runs: the values, [runs, len(x)].
         variant: the name of the line.
-        style: how it is drawn.
-        legend: does this panel put it into the legend?
-        hover: what is told of a point.
-        rank: of its place in the legend.
+        style: of the line.
+        legend: add the line to the legend.
+        hover: template of a point's tooltip.
+        rank: place in the legend.
 
     """
     with np.errstate(invalid="ignore"):
@@ -160,13 +165,13 @@ def band_traces(
 
 
 def legend_entry(name: str, colour: str, symbol: str, size: int = 10) -> go.Scatter:
-    """Make an entry of the legend that belongs to no single trace."""
+    """Make an entry of the legend without a trace of its own."""
     marker = {"color": colour, "symbol": symbol, "size": size}
     return go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
 
 
 def hide_beyond_limit(figure: go.Figure, names: Sequence[str]) -> str:
-    """Show the first variants of many, the others once they are chosen in the legend; say so."""
+    """Show `MAX_LINES` variants, the others on a click in the legend; return a sentence for the caption."""
     if len(names) <= MAX_LINES:
         return ""
     for trace in figure.data:
@@ -185,9 +190,9 @@ def heatmap_trace(
     bar: bool = False,
     diverging: bool = False,
 ) -> go.Heatmap:
-    """Draw a heatmap, [rows, columns]: from 0 to 1, or on the shared axis of colours that diverges at 0.
+    """Draw a heatmap of values [rows, columns], from 0 to 1 or on the shared colour axis that diverges at 0.
 
-    Numbers stand in the cells where there is room for them.
+    Cells hold their numbers where there is room.
     """
     roomy = len(columns) <= 8
     scale = {"coloraxis": "coloraxis"} if diverging else {"zmin": 0, "zmax": 1, "showscale": bar}
@@ -203,7 +208,7 @@ def heatmap_trace(
 
 
 def layer_names(found: Sequence[int]) -> list[str]:
-    """Name cross-modal layers for people, from 1."""
+    """Return the names of cross-modal layers, from 1."""
     return [f"layer {depth + 1}" for depth in found]
 
 
@@ -215,5 +220,5 @@ def explain_missing(found: Collection[StudyRun], kind: Kind) -> str:
 
 
 def list_without(silent: Sequence[str], kind: Kind) -> str:
-    """Name the variants that a figure cannot show."""
+    """Return a sentence on variants that a figure cannot show; empty without any."""
     return f" Without {kind}: {', '.join(silent)}." if silent else ""

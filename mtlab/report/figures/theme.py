@@ -1,7 +1,7 @@
-"""How every figure looks: one pair of templates, one colour per variant, sizes that stay readable when small.
+"""The theme of all figures: a light and a dark template, the styles of variants, titles, captions and sizes.
 
-Figures carry no colour of a background: whatever is drawn is told apart on white and on near-black, so that switching
-to the dark template alone makes a dark figure.
+Figures set no background colour, and their colours are readable on white and on near-black: switching the template
+makes a dark figure.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-#: Told apart under the three kinds of colour blindness, on white and on near-black (tests/report/test_theme.py).
+#: Distinguishable under three kinds of colour blindness, on white and on near-black (tests/report/test_theme.py).
 COLOURS = ("#085EDF", "#D8A101", "#FF68BF", "#329E7C", "#814097", "#5EAEFF", "#BD7500", "#5C6B59")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  #: tell variants of one colour apart
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  #: of variants that share a colour
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
 #: From low to high levels of a tower: cold to warm, and ever lighter.
 LEVELS = ("#2B4FC7", "#7A4BC0", "#BF4A9E", "#E8636A", "#F08A3C", "#D39C12")
-NEUTRAL = "#848B95"  #: of what belongs to no variant: reference lines, chance, previous states
+NEUTRAL = "#848B95"  #: of reference lines, chance and previous states
 
 FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"  #: nearly as wide on every system
-WIDTH = 760  #: pixels that a figure is made for; `resize` makes it fit others
+WIDTH = 760  #: pixels of a figure, see `resize`
 _LETTER = 0.49  #: mean width of a letter, in font sizes
 _TITLE, _CAPTION, _EDGE = 16, 12, 14  #: font sizes; pixels left of the title
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a variant is drawn, everywhere."""
+    """The style of a variant in all figures."""
 
     colour: str
     dash: str = "solid"
@@ -38,12 +38,12 @@ class Style:
 
 
 def assign_styles(variants: Iterable[str]) -> dict[str, Style]:
-    """Give every variant its style, by its place among *all* variants of a study.
+    """Assign a style to each variant by its place among all variants of a study.
 
-    Make it once of the whole study (`study_styles`) and hand it to every figure, so that a variant keeps its colour
-    whatever subset a figure shows.
+    Assign them once for the whole study (`study_styles`) and pass them to each figure, so that a variant keeps its
+    colour whatever subset a figure shows.
 
-    >>> styles(["last", "bridge"])["bridge"].colour
+    >>> assign_styles(["last", "bridge"])["bridge"].colour
     '#D8A101'
     """
     unique = list(dict.fromkeys(variants))
@@ -55,21 +55,21 @@ def assign_styles(variants: Iterable[str]) -> dict[str, Style]:
 
 
 def study_styles(plan: Mapping[str, Any]) -> dict[str, Style]:
-    """Give every variant of a study's stored plan its style."""
+    """Assign a style to each variant of a stored plan."""
     return assign_styles(row["label"] for row in plan["rows"])
 
 
 def find_style(of: Mapping[str, Style] | None, variant: str, shown: Sequence[str]) -> Style:
-    """Look a variant's style up; without a study's styles, by its place among those shown."""
+    """Return a variant's style; without a study's styles, by its place among the shown variants."""
     if of is not None and variant in of:
         return of[variant]
     return assign_styles([*(of or {}), *shown])[variant]
 
 
 def with_opacity(colour: str, opacity: float = 0.18) -> str:
-    """Make a colour see-through, for bands.
+    """Return a colour with an opacity.
 
-    >>> see_through("#FF8000", 0.5)
+    >>> with_opacity("#FF8000", 0.5)
     'rgba(255, 128, 0, 0.5)'
     """
     red, green, blue = _channels(colour)
@@ -77,28 +77,25 @@ def with_opacity(colour: str, opacity: float = 0.18) -> str:
 
 
 def level_colours(number: int) -> list[str]:
-    """Give one colour to each of `number` levels, lowest first."""
+    """Return the colours of `number` levels, lowest first."""
     places = [index / max(1, number - 1) * (len(LEVELS) - 1) for index in range(number)]
     return [_between(LEVELS[int(at)], LEVELS[min(int(at) + 1, len(LEVELS) - 1)], at % 1) for at in places]
 
 
 def finish(figure: go.Figure, title: str, caption: str, height: int = 420) -> go.Figure:
-    """Put the last hand to a figure: theme, title, and the caption that says n and what is averaged.
-
-    Both are kept in `layout.meta` too, for pages that set them as text.
-    """
+    """Apply theme, title and caption to a figure; `layout.meta` keeps both for pages that show them as text."""
     figure.update_layout(template=LIGHT, meta={"title": title, "caption": caption, "height": height})
     return resize(figure)
 
 
 def resize(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> go.Figure:
-    """Fit a finished figure to a width in pixels: its title and caption are broken into as many lines as that takes."""
+    """Fit a finished figure to a width in pixels, wrapping its title and caption."""
     meta = dict(figure.layout.meta)
     title = wrap_text(meta["title"], width - 2 * _EDGE, _TITLE)
     caption = wrap_text(meta["caption"], width - 2 * _EDGE, _CAPTION)
     lines = [title.count("<br>") + 1, caption.count("<br>") + 1 if caption else 0]
     if lines[1] == 1:
-        caption += "<br> "  # plotly sets a single line lower than the first of several
+        caption += "<br> "  # plotly places a single line lower than the first of several
     head = round(1.3 * (lines[0] * _TITLE + lines[1] * _CAPTION)) + 2 * _EDGE
     extra = head - (round(1.3 * _TITLE) + 2 * _EDGE)
     figure.update_layout(
@@ -118,25 +115,25 @@ def resize(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> 
 
 
 def without_title(figure: go.Figure) -> go.Figure:
-    """Take off title, caption and fixed width, for a page that shows them as text and fits the figure itself."""
-    made = go.Figure(figure)
-    made.update_layout(title=None, width=None, height=figure.layout.meta["height"], autosize=True)
-    made.update_layout(margin_t=bare_top(figure))
-    return made
+    """Copy a figure without title, caption and fixed width, for a page that shows them as text."""
+    copy = go.Figure(figure)
+    copy.update_layout(title=None, width=None, height=figure.layout.meta["height"], autosize=True)
+    copy.update_layout(margin_t=top_margin(figure))
+    return copy
 
 
-def bare_top(figure: go.Figure) -> int:
-    """Tell the pixels above a figure without its title: those of the names of its panels."""
+def top_margin(figure: go.Figure) -> int:
+    """Return the pixels above a figure without title: those of its column titles."""
     return 30 if figure.layout.annotations else 10
 
 
 def dark(figure: go.Figure) -> go.Figure:
-    """Make a dark copy."""
+    """Return a dark copy of a figure."""
     return go.Figure(figure).update_layout(template=DARK)
 
 
 def empty(title: str, why: str) -> go.Figure:
-    """Say in the figure's place why there is none."""
+    """Make a figure that says why there is nothing to plot."""
     figure = go.Figure()
     figure.update_xaxes(visible=False).update_yaxes(visible=False)
     finish(figure, title, "", 200)
@@ -148,21 +145,21 @@ def empty(title: str, why: str) -> go.Figure:
 
 
 def escape_markup(text: str) -> str:
-    """Keep plotly from reading markup in a text: labels and questions are anybody's.
+    """Escape markup in a text: labels and questions are untrusted.
 
-    >>> plain("a<b & c")
+    >>> escape_markup("a<b & c")
     'a&lt;b &amp; c'
     """
     return html.escape(text, quote=False)
 
 
 def wrap_text(text: str, width: float, size: float) -> str:
-    """Break a plain text into lines of about `width` pixels in a font size, which plotly itself never does."""
+    """Wrap a text into lines of about `width` pixels, which plotly does not."""
     return "<br>".join(map(escape_markup, textwrap.wrap(text, max(10, int(width / (_LETTER * size))))))
 
 
 def axis_label(text: str) -> str:
-    """Write a plain text beside an axis, in lines of moderate length."""
+    """Wrap a text for the label of an axis."""
     return wrap_text(text, 150, 11)
 
 
@@ -194,7 +191,7 @@ def _between(first: str, second: str, at: float) -> str:
 def _template(
     ink: str, faint: str, line: str, grid: str, paper: str, rising: Sequence[str], turning: Sequence[str]
 ) -> go.layout.Template:
-    """Make a template: colours of text, faint text, axes, grid and ground, and the scales of heatmaps."""
+    """Make a template from its colours: text, faint text, axes, grid, background, and colour scales of heatmaps."""
     axis = {
         "automargin": True,
         "zeroline": False,

@@ -1,4 +1,4 @@
-"""The sentences under a table: how many seeds, which interval, which test, what the columns mean."""
+"""Captions of tables: number of seeds, interval, test and correction, meaning of the columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUBLISHED = "Published: from the literature, not measured here and not tested ag
 
 
 def table_caption(report: StudyReport) -> str:
-    """Explain the table in one paragraph: everything that its numbers need to be quoted."""
+    """Explain the main table: all that its numbers need to be quoted."""
     unit = ", in points (100 × share)" if numbers.in_points(report.metric) else ""
     level = numbers.format_level(report.alpha)
     sentences = [
@@ -59,7 +59,7 @@ def family_caption(report: StudyReport) -> str:
 
 
 def explain_marks(report: StudyReport, comparisons: int, scope: str = "") -> str:
-    """Explain the marks of what was shown."""
+    """Explain the marks of differences that were shown."""
     names = [
         *report.baselines[:NAMED],
         *([f"{len(report.baselines) - NAMED} more"] if report.baselines[NAMED:] else []),
@@ -70,14 +70,18 @@ def explain_marks(report: StudyReport, comparisons: int, scope: str = "") -> str
         if report.correct == "holm"
         else "not corrected for several comparisons"
     )
+    better, worse = numbers.MARKS["better"], numbers.MARKS["worse"]
     return (
-        f"{numbers.MARKS['better']} better, {numbers.MARKS['worse']} worse than {other}: {lookup_test(report.test).words}, "
+        f"{better} better, {worse} worse than {other}: {lookup_test(report.test).words}, "
         f"p ≤ {report.alpha:g}, {correction}; no mark: no difference shown."
     )
 
 
 def common_baseline(report: StudyReport) -> str | None:
-    """Name the one baseline: its row, or its variant where every row is compared with the one trained as long."""
+    """Return the label of the common baseline; None if there are several.
+
+    It is a row, or a variant where each row is compared with that variant trained equally long.
+    """
     if len(report.baselines) == 1:
         return report.baselines[0]
     blocks = {row.label: row.block for row in report.rows}
@@ -88,12 +92,12 @@ def common_baseline(report: StudyReport) -> str | None:
 
 
 def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = True) -> str:
-    """Explain a table that leaves for a paper: all that its numbers need to be quoted.
+    """Explain a table for a paper: all that its numbers need to be quoted.
 
     Args:
         report: what is reported.
-        blocks: of variants that stand side by side.
-        differences: does the table show them?
+        blocks: number of blocks side by side.
+        differences: the table has a column of differences.
 
     """
     unit = ", in points" if numbers.in_points(report.metric) else ""
@@ -115,8 +119,8 @@ def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = T
 
 
 def published_sentences(report: StudyReport) -> list[str]:
-    """Set results published for the whole study beside ours, clearly apart."""
-    told = []
+    """Write a sentence for each result published for the whole study, with our best."""
+    sentences = []
     for item in report.published:
         value = numbers.format_published(item.value, item.metric)
         ours = (
@@ -124,8 +128,8 @@ def published_sentences(report: StudyReport) -> list[str]:
             if item.best_label is None
             else f"; our best, {item.best_label}: {numbers.format_score(item.best, item.metric)}"
         )
-        told.append(f"Published {item.metric}: {value} (not run here, not tested against){ours}")
-    return told
+        sentences.append(f"Published {item.metric}: {value} (not run here, not tested against){ours}")
+    return sentences
 
 
 def side_by_side_caption(view: SideBySide, *, differences: bool = True) -> str:
@@ -140,11 +144,10 @@ def side_by_side_caption(view: SideBySide, *, differences: bool = True) -> str:
 
 
 def describe_seeds(report: StudyReport) -> str:
-    """Say how many seeds the variants have."""
+    """Say how many seeds the variants have of those planned."""
     counts = sorted({row.n for row in report.rows})
-    asked = max((row.asked for row in report.rows), default=0)
-    if not counts or counts == [asked]:
-        return f"n = {asked} seed{'s' if asked != 1 else ''}"
-    return (
-        f"n = {counts[0]} to {counts[-1]} of {asked} seeds" if len(counts) > 1 else f"n = {counts[0]} of {asked} seeds"
-    )
+    planned = max((row.planned for row in report.rows), default=0)
+    if not counts or counts == [planned]:
+        return f"n = {planned} seed{'s' if planned != 1 else ''}"
+    span = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    return f"n = {span} of {planned} seeds"

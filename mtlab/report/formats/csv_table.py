@@ -1,35 +1,26 @@
-"""A report as CSV: stable columns, numbers in the metric's own unit, nothing rounded, empty where nothing is known."""
+"""A report as CSV: stable columns, values in the metric's own unit and not rounded, empty where unknown."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
     from mtlab.statistics import Difference, MeanInterval
 
-Line = Mapping[str, Any]
-
 
 def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
-    """Give one line per variant, then one per published method that is no variant (kind `published`)."""
-    theirs: dict[str | None, dict[str, Any]] = {}
+    """Yield a row per variant, then one per published method that is no variant (kind `published`)."""
     names = list(dict.fromkeys(row.metric for row in report.published_rows))
-    for found in report.published_rows:
-        key = found.label if found.cell is None else found.cell
-        line = theirs.setdefault(key, {"label": found.label, "cell": found.cell, "source": []})
-        line[found.metric] = found.value
-        line["source"] = [*line["source"], *([found.source] if found.source not in line["source"] else [])]
+    published = _published_by_cell(report)
     for row in report.rows:
-        published = theirs.get(row.cell, {})
+        values, sources = published.get(row.cell, ({}, []))
         yield {
-            **_about(report, row.label, row.cell, "measured", row.variant, row.block),
+            **_names(report, row.label, row.cell, "measured", row.variant, row.block),
             "baseline": row.is_baseline,
             "n": row.n,
-            "asked": row.asked,
+            "asked": row.planned,
             "examples": report.examples,
             **_mean(row.mean),
             "compare_to": row.compare_label,
@@ -45,26 +36,27 @@ def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
             "flops": row.cost.flops,
             "seconds": row.cost.seconds,
             "memory_mib": row.cost.memory_mib,
-            "published_source": "; ".join(published.get("source", [])),
+            "published_source": "; ".join(sources) or None,
             **{f"metric/{name}": row.metrics.get(name) for name in report.further},
-            **{f"published/{name}": published.get(name) for name in names},
+            **{f"published/{name}": values.get(name) for name in names},
         }
-    for line in theirs.values():
-        if line["cell"] is None:
-            values = {f"published/{name}": line.get(name) for name in names}
-            source = "; ".join(line["source"])
-            yield _about(report, line["label"], None, "published", line["label"], None) | {
-                "published_source": source,
-                **values,
-            }
+    others = dict.fromkeys(row.label for row in report.published_rows if row.cell is None)
+    for label in others:
+        values, sources = published[label]
+        source = {"published_source": "; ".join(sources)}
+        yield (
+            _names(report, label, None, "published", label, None)
+            | source
+            | {f"published/{name}": values.get(name) for name in names}
+        )
 
 
 def family_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
-    """Give one line per variant and family."""
+    """Yield a row per variant and family."""
     for family, rows in report.families.items():
         for row, whole in zip(rows, report.rows, strict=True):
             yield {
-                **_about(report, row.label, row.cell, "measured", whole.variant, whole.block),
+                **_names(report, row.label, row.cell, "measured", whole.variant, whole.block),
                 "family": family,
                 "n": 0 if row.mean is None else row.mean.n,
                 "examples": row.examples,
@@ -76,42 +68,43 @@ def family_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
             }
 
 
-def write_csv(rows: Iterator[Line] | Sequence[Line]) -> str:
-    """Write lines with one header: the columns of the first line, then what later ones add."""
-    found = list(rows)
-    columns = list(dict.fromkeys(column for row in found for column in row))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _written(value) for key, value in row.items()} for row in found)
-    return stream.getvalue()
+def write_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write rows as CSV: the columns of the first row, then those that later rows add."""
+    import polars as pl
+
+    listed = list(rows)
+    columns = dict.fromkeys(column for row in listed for column in row)
+    return pl.DataFrame({name: [row.get(name) for row in listed] for name in columns}, strict=False).write_csv()
 
 
-def _about(
+def _published_by_cell(report: StudyReport) -> dict[str, tuple[dict[str, float], list[str]]]:
+    """Return the published values by metric, and their sources, of each cell; methods without a cell by label."""
+    published: dict[str, tuple[dict[str, float], list[str]]] = {}
+    for row in report.published_rows:
+        values, sources = published.setdefault(row.label if row.cell is None else row.cell, ({}, []))
+        values[row.metric] = row.value
+        if row.source not in sources:
+            sources.append(row.source)
+    return published
+
+
+def _names(
     report: StudyReport, label: str, cell: str | None, kind: str, variant: str, block: str | None
 ) -> dict[str, Any]:
-    named = {"study": report.study, "label": label, "variant": variant, "block": block, "cell": cell, "kind": kind}
-    return named | {"metric": report.metric}
+    names = {"study": report.study, "label": label, "variant": variant, "block": block, "cell": cell, "kind": kind}
+    return names | {"metric": report.metric}
 
 
-def _mean(found: MeanInterval | None) -> dict[str, Any]:
-    low, high = found.interval if found is not None and found.interval is not None else (None, None)
+def _mean(mean: MeanInterval | None) -> dict[str, Any]:
+    low, high = mean.interval if mean is not None and mean.interval is not None else (None, None)
     half = None if low is None or high is None else (high - low) / 2
-    mean, sd = (None, None) if found is None else (found.mean, found.sd)
-    return {"mean": mean, "half_width": half, "low": low, "high": high, "sd": sd}
+    value, sd = (None, None) if mean is None else (mean.mean, mean.sd)
+    return {"mean": value, "half_width": half, "low": low, "high": high, "sd": sd}
 
 
-def _difference(found: Difference | None) -> dict[str, Any]:
-    low, high = found.interval if found is not None and found.interval is not None else (None, None)
-    value, p = (None, None) if found is None else (found.difference, found.p)
-    return {
-        "pairs": 0 if found is None else found.n,
-        "difference": value,
-        "difference_low": low,
-        "difference_high": high,
-        "p": p,
-    }
-
-
-def _written(value: Any) -> Any:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
+def _difference(difference: Difference | None) -> dict[str, Any]:
+    if difference is None:
+        return {"pairs": 0, "difference": None, "difference_low": None, "difference_high": None, "p": None}
+    low, high = difference.interval or (None, None)
+    interval = {"difference_low": low, "difference_high": high}
+    return {"pairs": difference.n, "difference": difference.difference, **interval, "p": difference.p}

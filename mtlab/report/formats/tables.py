@@ -148,7 +148,7 @@ def _variant_line(report: StudyReport, row: ComparisonRow) -> tuple[TableCell, .
     )
     return (
         TableCell(row.label, best=row.best),
-        TableCell(f"{row.n}/{row.asked}"),
+        TableCell(f"{row.n}/{row.planned}"),
         TableCell(numbers.format_mean(row.mean, metric)),
         TableCell(difference_text(row, metric)),
         TableCell(row.verdict, outcome=row.outcome),

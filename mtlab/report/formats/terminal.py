@@ -185,7 +185,7 @@ def _labels(report: StudyReport, *, stacked: bool) -> TerminalColumn:
         if row.best:
             cell.append(" ★")
         if stacked:
-            cell.append(f"\n{row.n}/{row.asked} seeds", style="not bold dim")
+            cell.append(f"\n{row.n}/{row.planned} seeds", style="not bold dim")
         cells.append(cell)
     return _folding("variant", cells)
 
@@ -200,7 +200,7 @@ def _folding(name: str, cells: Sequence[Text]) -> TerminalColumn:
 def _seeds(report: StudyReport) -> TerminalColumn:
     return TerminalColumn(
         "seeds",
-        [Text(f"{row.n}/{row.asked}", style="yellow" if row.n < row.asked else "") for row in report.rows],
+        [Text(f"{row.n}/{row.planned}", style="yellow" if row.n < row.planned else "") for row in report.rows],
     )
 
 

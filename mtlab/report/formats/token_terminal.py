@@ -1,4 +1,4 @@
-"""Words and patches of an example in the terminal, coloured by the level that they draw on, which is also written."""
+"""Words and patches of an example for the terminal, coloured and numbered by the level that they draw on."""
 
 from __future__ import annotations
 
@@ -9,67 +9,66 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mtlab.recording.reader import MODALITIES, Kind, Modality, PatchGrid, Tokens
+from mtlab.recording.reader import MODALITIES, Kind, Modality, PatchGrid, RecordedExample, Tokens
 from mtlab.recording.token_levels import TokenLevels, level_numbers, token_levels
 from mtlab.report.figures import theme
 from mtlab.report.figures.panels import KIND_MEANINGS, KINDS
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-_GROUND = (128, 128, 128)  #: what weak choices fade into, on light and on dark terminals
+_GREY = (128, 128, 128)  #: colour that weak levels fade into, readable on light and dark terminals
 
 
 def render_tokens(tokens: Tokens, example: int, kind: Kind = "contributions", width: int = 100) -> RenderableType:
-    """Draw one example: each cross-modal layer's words and patches, and the mean parts of all levels.
+    """Lay out one example: words and patches of each cross-modal layer, and the mean shares of all levels.
 
     Args:
-        tokens: what was recorded.
-        example: its place in `tokens.examples`.
+        tokens: the recording.
+        example: index in `tokens.examples`.
         kind: contributions or weights.
         width: columns of the terminal.
 
     """
-    parts: list[RenderableType] = [_told(tokens, example), Text(f"{KIND_MEANINGS[kind]}.", style="dim")]
+    parts: list[RenderableType] = [_heading(tokens.examples[example]), Text(f"{KIND_MEANINGS[kind]}.", style="dim")]
     for modality in MODALITIES:
         parts += [Text(), Text(f"{modality}", style="bold"), *_modality(tokens, example, modality, kind, width)]
     return Group(*parts)
 
 
-def _told(tokens: Tokens, example: int) -> Text:
-    told = tokens.examples[example]
-    line = Text.assemble((f"“{told.text}”", "bold"), f"  {told.id}" if told.id else "")
-    if told.prediction is not None:
-        right = None if told.truth is None else told.prediction == told.truth
+def _heading(example: RecordedExample) -> Text:
+    line = Text.assemble((f"“{example.text}”", "bold"), f"  {example.id}" if example.id else "")
+    if example.prediction is not None:
+        right = None if example.truth is None else example.prediction == example.truth
         style = "" if right is None else "green" if right else "red"
         mark = "" if right is None else "✓ " if right else "✗ "
-        line.append(f"\n{mark}answers {told.prediction}", style=style)
-        line.append(f", right: {told.truth}" if right is False else "")
-    elif told.truth is not None:
-        line.append(f"\nright: {told.truth}")
+        line.append(f"\n{mark}answers {example.prediction}", style=style)
+        line.append(f", right: {example.truth}" if right is False else "")
+    elif example.truth is not None:
+        line.append(f"\nright: {example.truth}")
     return line
 
 
 def _modality(tokens: Tokens, example: int, modality: Modality, kind: Kind, width: int) -> list[RenderableType]:
     depths = [depth for depth in tokens.depths(kind, modality) if token_levels(tokens, example, modality, depth, kind)]
     if not depths:
-        return [Text(_without(tokens, modality, kind), style="yellow")]
+        return [Text(_explain_nothing(tokens, modality, kind), style="yellow")]
     layers = {depth: token_levels(tokens, example, modality, depth, kind) for depth in depths}
     rows = tokens.experts(kind, modality, depths[0], example)
     assert rows is not None
     levels = level_numbers(tokens, modality, rows)
     colours = dict(zip(levels, theme.level_colours(len(levels)), strict=True))
     grid = tokens.grid if modality == "image" else None
-    drawn: list[RenderableType] = []
+    parts: list[RenderableType] = []
     for depth, found in layers.items():
         loose = [each for each in found if grid is None or each.place is None]
         if loose:
             head = Text(f"layer {depth + 1:<3}", style="dim")
-            drawn.append(_side([head, _line(loose, colours)]))
+            parts.append(_columns([head, _line(loose, colours)]))
     if grid is not None:
-        drawn += _grids(layers, grid, colours, width)
-    return [*drawn, _legend(colours), _means(layers, levels, kind)]
+        parts += _grids(layers, grid, colours, width)
+    return [*parts, _legend(colours), _means(layers, levels, kind)]
 
 
-def _without(tokens: Tokens, modality: Modality, kind: Kind) -> str:
+def _explain_nothing(tokens: Tokens, modality: Modality, kind: Kind) -> str:
     other: Kind = "weights" if kind == "contributions" else "contributions"
     if tokens.depths(other, modality):
         way = " (--weights shows them)" if other == "weights" else ""
@@ -89,7 +88,7 @@ def _line(found: Sequence[TokenLevels], colours: dict[int, str]) -> Text:
 def _grids(
     layers: dict[int, list[TokenLevels]], grid: PatchGrid, colours: dict[int, str], width: int
 ) -> list[RenderableType]:
-    """Draw one grid of patches a layer, as many side by side as the terminal holds."""
+    """Lay out one grid of patches per layer, as many side by side as fit."""
     digits = max(len(str(level)) for level in colours)
     cell = digits + 2 if grid.columns <= 10 else digits + 1
     size = cell * grid.columns
@@ -97,7 +96,7 @@ def _grids(
     for depth, found in layers.items():
         blocks.append(Text.assemble((f"layer {depth + 1}\n", "dim"), _patches(found, grid, colours, cell)))
     at_once = max(1, (width + 3) // (size + 3))
-    return [_side(blocks[start : start + at_once], size) for start in range(0, len(blocks), at_once)]
+    return [_columns(blocks[start : start + at_once], size) for start in range(0, len(blocks), at_once)]
 
 
 def _patches(found: Sequence[TokenLevels], grid: PatchGrid, colours: dict[int, str], cell: int) -> Text:
@@ -122,7 +121,7 @@ def _legend(colours: dict[int, str]) -> Text:
 
 
 def _means(layers: dict[int, list[TokenLevels]], levels: Sequence[int], kind: Kind) -> Table:
-    """Average the parts over the tokens of the example."""
+    """Average the shares over the tokens of the example."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     table.add_column(f"mean {KINDS[kind]} of level")
     for level in levels:
@@ -138,7 +137,7 @@ def _means(layers: dict[int, list[TokenLevels]], levels: Sequence[int], kind: Ki
     return table
 
 
-def _side(parts: Sequence[RenderableType], width: int | None = None) -> Table:
+def _columns(parts: Sequence[RenderableType], width: int | None = None) -> Table:
     grid = Table.grid(padding=(0, 3, 0, 0))
     for _ in parts:
         grid.add_column(min_width=width, no_wrap=width is not None)
@@ -147,10 +146,10 @@ def _side(parts: Sequence[RenderableType], width: int | None = None) -> Table:
 
 
 def _style(colour: str, strength: float) -> str:
-    """Write on a colour that is the fainter the weaker the choice is, in black or white, whichever is readable."""
+    """Return a background that is the fainter the weaker the level leads, with readable text in black or white."""
     share = 0.2 + 0.8 * strength
     channels = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
-    mixed = [round(share * own + (1 - share) * ground) for own, ground in zip(channels, _GROUND, strict=True)]
+    mixed = [round(share * own + (1 - share) * ground) for own, ground in zip(channels, _GREY, strict=True)]
     linear = [(channel / 255) ** 2.2 for channel in mixed]
-    bright = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return f"{'#000000' if bright > 0.18 else '#ffffff'} on #{mixed[0]:02x}{mixed[1]:02x}{mixed[2]:02x}"
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return f"{'#000000' if luminance > 0.18 else '#ffffff'} on #{mixed[0]:02x}{mixed[1]:02x}{mixed[2]:02x}"

@@ -1,1 +1,1 @@
-"""A study as one page that opens from the file system: table, figures, where it all comes from. Needs no network."""
+"""Static HTML pages of studies and sweeps: one file each, which opens without a network."""

@@ -45,6 +45,34 @@ def write_document(title: str, body: Content, *, figures: bool, scripts: Sequenc
     return f"<!doctype html>\n{page}\n"
 
 
+def write_page(
+    name: str,
+    header: Content,
+    sections: Sequence[tuple[str, str, Content]],
+    *,
+    scripts: Sequence[str],
+    kinds: bool = False,
+) -> str:
+    """Write a page with figures, made of sections and links to them.
+
+    Args:
+        name: of the study.
+        header: above the sections.
+        sections: id, title and content of each.
+        scripts: see `write_document`.
+        kinds: add the switch between contributions and raw weights.
+
+    """
+    links = [element("li", element("a", title, href=f"#{id_}")) for id_, title, _ in sections]
+    bar = element("nav", element("ul", links), kind_switch() if kinds else None, aria_label="Sections")
+    content = []
+    for id_, title, section in sections:
+        heading = element("h2", title, id=f"{id_}-heading")
+        content.append(element("section", heading, section, id=id_, aria_labelledby=f"{id_}-heading"))
+    body = [header, bar, element("main", content, id="content")]
+    return write_document(f"{name} – mtlab", body, figures=True, scripts=scripts)
+
+
 def kind_switch() -> Markup:
     """Write the switch between contributions and raw weights for the whole page."""
     kinds = {"contributions": "contributions", "weights": "raw weights"}

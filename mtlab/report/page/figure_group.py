@@ -1,4 +1,4 @@
-"""A place on the page that shows one of several figures, as its selectors say."""
+"""A place on a page that shows one of several figures, chosen by selectors."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mtlab.report.page.html_writer import Markup, element, json_script
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-KIND = "kind"  #: the choice that one switch makes for the whole page
-_PANEL = 130  #: pixels below which a panel is scrolled to rather than squeezed
+KIND = "kind"  #: the choice that one switch makes for all figures of a page
+_PANEL = 130  #: minimal width of a panel in pixels; narrower pages scroll
 
 
 @dataclass(frozen=True)
 class FigureChoice:
-    """A selector: what is chosen, and what there is, value → how it is called."""
+    """A selector of figures."""
 
     key: str
     label: str
-    options: Mapping[str, str]
-    last: bool = False  #: is the last of those that have a figure shown first? Else the first of them
+    options: Mapping[str, str]  #: value → label
+    last: bool = False  #: start with the last option that has a figure, not the first
 
 
 @dataclass(frozen=True)
 class FigureGroup:
-    """Figures of one idea."""
+    """Figures of one kind, for each combination of choices."""
 
     id: str
     title: str
@@ -37,20 +37,20 @@ class FigureGroup:
     choices: tuple[FigureChoice, ...] = ()
 
     def _start(self) -> dict[str, str]:
-        """Choose what is shown first: something that there is a figure of, at the page's first kind if possible."""
-        there = [key for key, figure in self.figures.items() if figure.data]
+        """Return the choices at first: those of a figure with data, of the page's first kind if possible."""
+        keys = [key for key, figure in self.figures.items() if figure.data]
         for place, choice in enumerate(self.choices):
             if choice.key == KIND:
-                there = [key for key in there if key[place] == next(iter(choice.options))] or there
+                keys = [key for key in keys if key[place] == next(iter(choice.options))] or keys
         chosen: dict[str, str] = {}
         for place, choice in enumerate(self.choices):
-            value = there[-1 if choice.last else 0][place]
-            there = [key for key in there if key[place] == value]
+            value = keys[-1 if choice.last else 0][place]
+            keys = [key for key in keys if key[place] == value]
             chosen[choice.key] = value
         return chosen
 
-    def markup(self) -> Markup:
-        """Write the place, its selectors, and its figures as data; the page's script draws them."""
+    def to_html(self) -> Markup:
+        """Write the selectors, and the figures as data that the page's script draws."""
         heading = element("h3", self.title, id=f"{self.id}-title")
         reasons = dict.fromkeys(str(each.layout.meta.get("why")) for each in self.figures.values() if not each.data)
         if not any(each.data for each in self.figures.values()):
@@ -73,12 +73,12 @@ class FigureGroup:
             for choice in self.choices
             if choice.key != KIND and len(choice.options) > 1
         ]
-        height = self.figures[tuple(start.values())].layout.meta["height"]  # no jumps once it is drawn
+        height = self.figures[tuple(start.values())].layout.meta["height"]  # the page does not jump once it is drawn
         plot = {"class_": "plot", "role": "img", "aria_labelledby": f"{self.id}-title", "style": f"height:{height}px"}
         known = {
             "choices": [{"key": choice.key, "options": list(choice.options)} for choice in self.choices],
             "figures": {
-                json.dumps(key, separators=(",", ":"), ensure_ascii=False): _drawn(figure)
+                json.dumps(key, separators=(",", ":"), ensure_ascii=False): _figure_data(figure)
                 for key, figure in self.figures.items()
             },
         }
@@ -97,19 +97,19 @@ class FigureGroup:
         )
 
 
-def _drawn(figure: go.Figure) -> dict[str, Any]:
-    """Give what plotly.js needs, without the theme: the page has both themes once."""
+def _figure_data(figure: go.Figure) -> dict[str, Any]:
+    """Return the data for plotly.js without a template: the page holds both templates once."""
     meta = figure.layout.meta
     if not figure.data:
         return {"why": meta.get("why", "")}
-    made = json.loads(figure.to_json())  # `theme.bare` would check every number once more
-    layout = {key: value for key, value in made["layout"].items() if key not in ("template", "meta", "title", "width")}
-    layout |= {"height": meta["height"], "margin": {**layout.get("margin", {}), "t": theme.bare_top(figure)}}
-    return {"data": made["data"], "layout": layout, "caption": meta["caption"], "width": _width(figure)}
+    plain = json.loads(figure.to_json())  # `theme.without_title` would validate every number again
+    layout = {key: value for key, value in plain["layout"].items() if key not in ("template", "meta", "title", "width")}
+    layout |= {"height": meta["height"], "margin": {**layout.get("margin", {}), "t": theme.top_margin(figure)}}
+    return {"data": plain["data"], "layout": layout, "caption": meta["caption"], "width": _width(figure)}
 
 
 def _width(figure: go.Figure) -> int:
-    """Tell the pixels that a figure needs: for its panels with their titles, and for the names beside them."""
+    """Return the pixels that a figure needs for its panels, their titles, and the names beside them."""
     starts = {round((axis.domain or (0.0,))[0], 3) for axis in figure.select_xaxes()}
     titles = [axis.title.text for axis in figure.select_xaxes()] + [each.text for each in figure.layout.annotations]
     names = [str(name) for trace in figure.data if trace.y is not None for name in trace.y if isinstance(name, str)]

@@ -1,4 +1,4 @@
-"""The figures of a study's page: which there are, and what can be chosen in each."""
+"""The figures of a study's page, and the choices of each."""
 
 from __future__ import annotations
 
@@ -26,138 +26,142 @@ if TYPE_CHECKING:
     from mtlab.report.study import StudyResults
 
 KINDS = FigureChoice(KIND, "", {"contributions": "contributions", "weights": "raw weights"})
-MANY = 6  #: variants of which all pairs are set against each other; of more, each against its baseline alone
+MAX_PAIRED = 6  #: variants of which all pairs are compared; of more, each is compared with its baseline alone
 
 
-def all_figures(made: StudyResults) -> list[FigureGroup]:
-    """Draw all figures, in the order of the page."""
+def all_figures(study: StudyResults) -> list[FigureGroup]:
+    """Plot all figures, in the order of the page."""
     return [
-        *result_figures(made),
-        *layer_figures(made),
-        *pair_figures(made),
-        *training_figures(made),
-        *model_figures(made),
+        *result_figures(study),
+        *layer_figures(study),
+        *pair_figures(study),
+        *training_figures(study),
+        *model_figures(study),
     ]
 
 
-def result_figures(made: StudyResults) -> list[FigureGroup]:
-    """Draw what the table says."""
+def result_figures(study: StudyResults) -> list[FigureGroup]:
+    """Plot the results of the table."""
     costs = FigureChoice("cost", "Cost", dict(cost.COSTS.items()))
     return [
         FigureGroup(
-            "comparison", "Estimates and differences", {(): estimates.plot_estimates(made.report, made.styles)}
+            "comparison", "Estimates and differences", {(): estimates.plot_estimates(study.report, study.styles)}
         ),
-        FigureGroup("by-family", "By family of questions", {(): by_family.plot_families(made.report)}),
-        _gallery("cost", "Cost against quality", [costs], lambda of: cost.plot_cost(made.report, of, made.styles)),
+        FigureGroup("by-family", "By family of questions", {(): by_family.plot_families(study.report)}),
+        _group("cost", "Cost against quality", [costs], lambda of: cost.plot_cost(study.report, of, study.styles)),
     ]
 
 
-def layer_figures(made: StudyResults) -> list[FigureGroup]:
-    """Draw which layers the managers use, and whether that is real and worth something."""
-    found, styles = made.layers.found, made.styles
-    start = {source: trace.layers[0] for source, trace in made.traces.found.items() if trace.layers}
+def layer_figures(study: StudyResults) -> list[FigureGroup]:
+    """Plot which layers the managers use, whether seeds agree on it, and what it is worth."""
+    found, styles = study.layers.found, study.styles
+    start = {run: trace.layers[0] for run, trace in study.traces.found.items() if trace.layers}
     since = FigureChoice("since", "Pattern", {"end": "at the end", "change": "what training changed"})
     measures = FigureChoice(
         "measure",
         "What",
         {"entropy": "how sharply", "specialisation": "how differently by token", "previous": "how much from below"},
     )
-    drawn = {
+    plots = {
         "entropy": specialisation.plot_entropy,
         "specialisation": specialisation.plot_specialisation,
         "previous": specialisation.plot_previous,
     }
     return [
-        _gallery(
+        _group(
             "aggregation",
             "Which layers the managers draw on",
             [KINDS],
             lambda kind: aggregation.plot_aggregation(found, styles, kind),
         ),
-        _gallery(
+        _group(
             "heatmaps",
             "The same as heatmaps",
             [_variants(panels.variant_labels(found)), KINDS],
             lambda variant, kind: heatmaps.plot_heatmaps(panels.runs_of(found, variant), kind),
         ),
-        FigureGroup("worth", "What levels are given, and what they are worth", {(): _worth(made)}),
+        FigureGroup(
+            "worth",
+            "What levels are given, and what they are worth",
+            {(): worth.plot_worth(found, study.worths.found, styles)},
+        ),
         FigureGroup(
             "replaced",
             "What it is worth to choose",
-            {(): replaced_weights.plot_replaced_weights(made.worths.found, styles)},
+            {(): replaced_weights.plot_replaced_weights(study.worths.found, styles)},
         ),
-        _gallery(
+        _group(
             "agreement",
             "Is the pattern real? Agreement between seeds",
             [since, KINDS],
             lambda which, kind: agreement.plot_agreement(found, start if which == "change" else None, styles, kind),
         ),
-        _gallery(
+        _group(
             "choosing",
             "How managers choose",
             [measures, KINDS],
-            lambda measure, kind: drawn[measure](found, styles, kind),
+            lambda measure, kind: plots[measure](found, styles, kind),
         ),
     ]
 
 
-def training_figures(made: StudyResults) -> list[FigureGroup]:
-    """Draw how training went."""
-    histories, traces = made.histories.found, made.traces.found
+def training_figures(study: StudyResults) -> list[FigureGroup]:
+    """Plot curves, gradients and the use of layers over training."""
+    histories, traces = study.histories.found, study.traces.found
     logged = curves.logged_metrics(histories)
-    first = [name for name in (made.plan["metrics"]["choose"], "train/loss") if name in logged]
+    first = [name for name in (study.plan["metrics"]["choose"], "train/loss") if name in logged]
     metrics = FigureChoice("metric", "Metric", {name: name for name in dict.fromkeys([*first, *logged])} or {"": ""})
-    varied = _variants(panels.variant_labels(traces))
+    variants = _variants(panels.variant_labels(traces))
     return [
-        _gallery("curves", "Learning curves", [metrics], lambda of: curves.plot_curves(histories, of, made.styles)),
-        _gallery(
+        _group("curves", "Learning curves", [metrics], lambda of: curves.plot_curves(histories, of, study.styles)),
+        _group(
             "evolution",
             "How the use of layers evolved",
-            [varied, KINDS],
+            [variants, KINDS],
             lambda variant, kind: evolution.plot_evolution(traces, variant, kind),
         ),
-        _gallery("gradients", "Gradients", [varied], lambda variant: training_signals.plot_gradients(traces, variant)),
+        _group("gradients", "Gradients", [variants], lambda variant: training_signals.plot_gradients(traces, variant)),
     ]
 
 
-def model_figures(made: StudyResults) -> list[FigureGroup]:
-    """Draw what else was recorded of the finished models."""
-    found = made.layers.found
-    varied, measures = (
+def model_figures(study: StudyResults) -> list[FigureGroup]:
+    """Plot similarity of layers, attention and temperatures of the finished models."""
+    found = study.layers.found
+    variants, measures = (
         _variants(panels.variant_labels(found)),
-        FigureChoice("measure", "Measure", dict(similarity.NAMES.items())),
+        FigureChoice("measure", "Measure", dict(similarity.MEASURE_NAMES.items())),
     )
     attentions = FigureChoice("of", "Attention", {"cross": "to the other modality", "self": "to the own modality"})
     return [
-        _gallery(
+        _group(
             "consecutive",
             "How alike consecutive layers' inputs are",
             [measures],
-            lambda measure: similarity.plot_consecutive(found, made.styles, measure),
+            lambda measure: similarity.plot_consecutive(found, study.styles, measure),
         ),
-        _gallery(
+        _group(
             "similarity",
             "All pairs of layers",
-            [varied, measures],
+            [variants, measures],
             lambda variant, measure: similarity.plot_similarity(found, variant, measure),
         ),
-        _gallery(
+        _group(
             "attention",
             "How widely heads look",
-            [varied, attentions],
+            [variants, attentions],
             lambda variant, of: training_signals.plot_attention(found, variant, of),
         ),
-        FigureGroup("temperatures", "Temperatures", {(): training_signals.plot_temperatures(found, made.styles)}),
+        FigureGroup("temperatures", "Temperatures", {(): training_signals.plot_temperatures(found, study.styles)}),
     ]
 
 
-def pair_figures(made: StudyResults) -> list[FigureGroup]:
-    """Draw how pairs of variants differ, and variants from themselves before training."""
-    found, traces = made.layers.found, made.traces.found
-    start = {source: trace.layers[0] for source, trace in traces.items() if trace.layers}
+def pair_figures(study: StudyResults) -> list[FigureGroup]:
+    """Plot the differences of pairs of variants, and of variants from before their training."""
+    found, traces = study.layers.found, study.traces.found
+    start = {run: trace.layers[0] for run, trace in traces.items() if trace.layers}
     sides: dict[str, tuple[str, str | None]] = {
         f"{first} less {second}": (first, second)
-        for first, second in variant_pairs(made)
+        for first, second in variant_pairs(study)
         if panels.runs_of(found, first)
     }
     sides |= {f"{name}: what training changed": (name, None) for name in panels.variant_labels(start)}
@@ -169,32 +173,26 @@ def pair_figures(made: StudyResults) -> list[FigureGroup]:
         return difference.plot_difference(own, other, (first, second or f"{first} before training"), kind)
 
     choice = FigureChoice("pair", "Difference", {name: name for name in sides})
-    return (
-        [_gallery("difference", "Two variants, or before and after training", [choice, KINDS], draw)] if sides else []
-    )
+    return [_group("difference", "Two variants, or before and after training", [choice, KINDS], draw)] if sides else []
 
 
-def variant_pairs(made: StudyResults) -> list[tuple[str, str]]:
-    """Choose the pairs of variants that are set against each other: each and its baseline; all pairs of a few."""
-    labels = {row["cell"]: row["label"] for row in reversed(made.plan["rows"])}
-    planned = [(row["label"], labels.get(row["compare_to"])) for row in made.plan["rows"]]
+def variant_pairs(study: StudyResults) -> list[tuple[str, str]]:
+    """Return the pairs of variants to compare: each with its baseline, and all pairs of a few variants."""
+    labels = {row["cell"]: row["label"] for row in reversed(study.plan["rows"])}
+    planned = [(row["label"], labels.get(row["compare_to"])) for row in study.plan["rows"]]
     chosen = [(first, second) for first, second in planned if second is not None]
-    if len(made.variants) <= MANY:
-        rest = [(second, first) for at, first in enumerate(made.variants) for second in made.variants[at + 1 :]]
+    if len(study.variants) <= MAX_PAIRED:
+        rest = [(second, first) for at, first in enumerate(study.variants) for second in study.variants[at + 1 :]]
         chosen += [pair for pair in rest if pair not in chosen and pair[::-1] not in chosen]
     return chosen
-
-
-def _worth(made: StudyResults) -> go.Figure:
-    return worth.plot_worth(made.layers.found, made.worths.found, made.styles)
 
 
 def _variants(names: Iterable[str]) -> FigureChoice:
     return FigureChoice("variant", "Variant", {name: name for name in names} or {"": ""}, last=True)
 
 
-def _gallery(name: str, title: str, choices: list[FigureChoice], draw: Callable[..., go.Figure]) -> FigureGroup:
-    """Draw a figure for every combination of the choices."""
+def _group(name: str, title: str, choices: list[FigureChoice], draw: Callable[..., go.Figure]) -> FigureGroup:
+    """Plot a figure for every combination of the choices."""
     keys: list[tuple[str, ...]] = [()]
     for choice in choices:
         keys = [(*key, value) for key in keys for value in choice.options]

@@ -1,4 +1,4 @@
-"""`mtlab report --format html`: what a study asked, found, and shows of its layers, on one page."""
+"""The page of a study (`mtlab report --format html`): results, layers, words, pairs, training, provenance."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mtlab.report import frame, verdict
 from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
 from mtlab.report.formats import captions, tables
 from mtlab.report.page import study_figures
-from mtlab.report.page.document import kind_switch, write_document
+from mtlab.report.page.document import write_page
 from mtlab.report.page.figure_group import FigureGroup
 from mtlab.report.page.html_writer import Content, Markup, element, html_table, plain_table
-from mtlab.report.page.token_view import RecordedRun, token_view
+from mtlab.report.page.token_page import RecordedRun, token_section
 from mtlab.report.provenance import FailedRun, Provenance, read_provenance
 from mtlab.report.study import StudyResults
 from mtlab.report.study_report import StudyReport
 from mtlab.runs.store import Store
 
-LIMIT = 20  #: examples that two variants disagree on
+MAX_DISAGREEMENTS = 20  #: examples listed for a pair of variants
 
 
 def study_page(store: Store, plan: Mapping[str, Any]) -> str:
@@ -37,35 +37,27 @@ def study_page(store: Store, plan: Mapping[str, Any]) -> str:
         UserError: the plan names a test that does not exist, or a file of the store is damaged.
 
     """
-    made = StudyResults(store, plan)
-    known = read_provenance(store, plan)
+    study = StudyResults(store, plan)
+    provenance = read_provenance(store, plan)
     sections: list[tuple[str, str, Content]] = [
-        ("result", "Result", [_tables(made.report), _shown(study_figures.result_figures(made))]),
-        ("layers", "Layers", [_missing(made), _shown(study_figures.layer_figures(made))]),
-        ("words", "Words and patches", _tokens(store, known)),
-        ("pairs", "Pairs", [_shown(study_figures.pair_figures(made)), _disagreements(store, made)]),
-        ("training", "Training", _shown(study_figures.training_figures(made))),
-        ("inside", "Inside", _shown(study_figures.model_figures(made))),
-        ("origins", "Where it comes from", _origins(plan, known)),
+        ("result", "Result", [_tables(study.report), _figures(study_figures.result_figures(study))]),
+        ("layers", "Layers", [_missing(study), _figures(study_figures.layer_figures(study))]),
+        ("words", "Words and patches", _tokens(store, provenance)),
+        ("pairs", "Pairs", [_figures(study_figures.pair_figures(study)), _disagreements(study)]),
+        ("training", "Training", _figures(study_figures.training_figures(study))),
+        ("inside", "Inside", _figures(study_figures.model_figures(study))),
+        ("origins", "Where it comes from", _provenance(plan, provenance)),
     ]
-    links = [element("li", element("a", title, href=f"#{name}")) for name, title, _ in sections]
-    bar = element("nav", element("ul", links), kind_switch(), aria_label="Sections")
-    content = [
-        element(
-            "section", element("h2", title, id=f"{name}-heading"), shown, id=name, aria_labelledby=f"{name}-heading"
-        )
-        for name, title, shown in sections
-    ]
-    body = [_head(made.report, known), bar, element("main", content, id="content")]
-    return write_document(f"{plan['study']} – mtlab", body, figures=True, scripts=("page.js", "tokens.js"))
+    header = _head(study.report, provenance)
+    return write_page(plan["study"], header, sections, kinds=True, scripts=("page.js", "tokens.js"))
 
 
-def _head(report: StudyReport, known: Provenance) -> Markup:
+def _head(report: StudyReport, provenance: Provenance) -> Markup:
     done, all_runs = report.runs.get("done", 0), report.runs["asked"]
     others = [f"{number} {state}" for state, number in report.runs.items() if state not in ("asked", "done")]
     facts = [
         f"{done} of {all_runs} runs finished" + (f" ({', '.join(others)})" if others else ""),
-        f"judged by {report.metric}",
+        f"verdict by {report.metric}",
         captions.describe_seeds(report),
         *([] if report.examples is None else [f"{report.examples} examples"]),
     ]
@@ -77,8 +69,8 @@ def _head(report: StudyReport, known: Provenance) -> Markup:
         element("p", verdict.verdict_sentence(report), class_="verdict"),
         element("ul", [element("li", fact) for fact in facts], class_="facts"),
         element("ul", [element("li", note) for note in report.notes], class_="notes") if report.notes else None,
-        element("p", element("a", f"{len(known.failed)} failed: what they said", href="#failed"))
-        if known.failed
+        element("p", element("a", f"{len(provenance.failed)} failed: their errors", href="#failed"))
+        if provenance.failed
         else None,
     )
 
@@ -104,61 +96,56 @@ def _tables(report: StudyReport) -> Content:
     return parts
 
 
-def _shown(of: Sequence[FigureGroup]) -> Content:
-    return [gallery.markup() for gallery in of]
+def _figures(groups: Sequence[FigureGroup]) -> Content:
+    return [group.to_html() for group in groups]
 
 
-def _missing(made: StudyResults) -> Content:
-    return element("p", f"Not shown: {made.layers.why}.", class_="missing") if made.layers.why else None
+def _missing(study: StudyResults) -> Content:
+    return element("p", f"Not shown: {study.layers.why}.", class_="missing") if study.layers.why else None
 
 
-def _tokens(store: Store, known: Provenance) -> Content:
-    """Show the words and patches of each variant's first run that recorded them."""
+def _tokens(store: Store, provenance: Provenance) -> Content:
+    """Write the words and patches of each variant's first run that recorded them."""
     runs: dict[str, RecordedRun] = {}
-    albums: dict[str, Callable[[str], ImageArray | Missing]] = {}
+    image_loaders: dict[str, Callable[[str], ImageArray | Missing]] = {}
     reasons: dict[str, None] = {}
-    for source, state in known.states.items():
-        if state != "done" or source.label in runs:
+    for run, state in provenance.states.items():
+        if state != "done" or run.label in runs:
             continue
-        found = reader.read_tokens(store.run(source.run))
-        if isinstance(found, Missing):
-            reasons[found.why] = None
-        elif found.examples:
-            config = store.config(source.run) or {}
+        tokens = reader.read_tokens(store.run(run.run))
+        if isinstance(tokens, Missing):
+            reasons[tokens.why] = None
+        elif tokens.examples:
+            config = store.config(run.run) or {}
             key = json.dumps(config.get("config", {}).get("data"), sort_keys=True)
-            album = albums.setdefault(key, partial(run_dataset.load_image, run_dataset.open_dataset(config)))
-            runs[source.label] = RecordedRun(source.title, found, album)
+            load_image = image_loaders.setdefault(
+                key, partial(run_dataset.load_image, run_dataset.open_dataset(config))
+            )
+            runs[run.label] = RecordedRun(run.title, tokens, load_image)
     if not runs:
-        told = "; ".join(reasons) or "no run is finished"
-        return element("p", f"Words and patches cannot be shown: {told}.", class_="missing")
-    return token_view(list(runs.values()))
+        why = "; ".join(reasons) or "no run is finished"
+        return element("p", f"Words and patches cannot be shown: {why}.", class_="missing")
+    return token_section(list(runs.values()))
 
 
-def _disagreements(store: Store, made: StudyResults) -> Content:
-    split = made.report.metric.partition("/")[0]
-    outcomes = frame.outcome_frame(store, made.plan, split=split)
-    cells = {row["label"]: row["cell"] for row in reversed(made.plan["rows"])}
-    config = next((found for run in made.plan["runs"] if (found := store.config(run["id"])) is not None), None)
-    data = run_dataset.open_dataset(config)
-    answers, texts = run_dataset.answer_names(data), run_dataset.example_texts(data, split)
-    tables = [
-        find_disagreements(outcomes, (cells[first], cells[second]), (first, second), answers, texts, LIMIT)
-        for first, second in study_figures.variant_pairs(made)
-    ]
-    tables = [each for each in tables if each.rows]
-    if not tables:
-        return None
-    return [
-        element("h3", "Examples on which variants disagree"),
-        [
-            element("details", element("summary", f"{each.names[0]} and {each.names[1]}"), _disagreeing(each))
-            for each in tables
-        ],
-    ]
+def _disagreements(study: StudyResults) -> Content:
+    split = study.report.metric.partition("/")[0]
+    outcomes = frame.outcome_frame(study.store, study.plan, split=split)
+    cells = {row["label"]: row["cell"] for row in reversed(study.plan["rows"])}
+    configs = (study.store.config(run["id"]) for run in study.plan["runs"])
+    dataset = run_dataset.open_dataset(next((config for config in configs if config is not None), None))
+    answers, texts = run_dataset.answer_names(dataset), run_dataset.example_texts(dataset, split)
+    details = []
+    for first, second in study_figures.variant_pairs(study):
+        pair = cells[first], cells[second]
+        table = find_disagreements(outcomes, pair, (first, second), answers, texts, MAX_DISAGREEMENTS)
+        if table.rows:
+            details.append(element("details", element("summary", f"{first} and {second}"), _disagreement_table(table)))
+    return [element("h3", "Examples on which variants disagree"), details] if details else None
 
 
-def _disagreeing(made: DisagreementTable) -> Content:
-    first, second = made.names
+def _disagreement_table(table: DisagreementTable) -> Content:
+    first, second = table.names
     header = ("example", "question", "right", f"{first} says", f"{second} says", f"{first} right", f"{second} right")
     lines = [
         (
@@ -170,40 +157,40 @@ def _disagreeing(made: DisagreementTable) -> Content:
             f"{row.first:.0%}",
             f"{row.second:.0%}",
         )
-        for row in made.rows
+        for row in table.rows
     ]
     shown = plain_table(header, lines, caption=f"{first} and {second}", text_columns=range(5))
-    return [element("p", made.caption, class_="caption"), shown]
+    return [element("p", table.caption, class_="caption"), shown]
 
 
-def _origins(plan: Mapping[str, Any], known: Provenance) -> Content:
+def _provenance(plan: Mapping[str, Any], provenance: Provenance) -> Content:
     return [
         element("h3", "How the variants differ"),
-        _differing(known),
+        _differences(provenance),
         element("h3", "How to make it again"),
-        _again(plan, known),
+        _reproduction(plan, provenance),
         element("h3", "What ran it"),
-        _environment(known),
-        _failures(known.failed),
+        _environment(provenance),
+        _failures(provenance.failed),
     ]
 
 
-def _differing(known: Provenance) -> Content:
-    started = [name for name, config in known.configurations.items() if config is not None]
-    differing = known.differing
+def _differences(provenance: Provenance) -> Content:
+    started = [name for name, config in provenance.configurations.items() if config is not None]
+    differing = provenance.differing
     lines = [
         (element("code", key), *(element("code", values[name]) for name in started))
         for key, values in differing.items()
     ]
     shown = plain_table(("setting", *started), lines, caption="Settings in which variants differ") if lines else None
-    waiting = [name for name, config in known.configurations.items() if config is None]
+    waiting = [name for name, config in provenance.configurations.items() if config is None]
     whole = [
         element(
             "details",
             element("summary", f"Whole configuration of {name}"),
             element("pre", json.dumps(config, indent=2, ensure_ascii=False)),
         )
-        for name, config in known.configurations.items()
+        for name, config in provenance.configurations.items()
         if config is not None
     ]
     return [
@@ -213,13 +200,13 @@ def _differing(known: Provenance) -> Content:
     ]
 
 
-def _again(plan: Mapping[str, Any], known: Provenance) -> Content:
+def _reproduction(plan: Mapping[str, Any], provenance: Provenance) -> Content:
     file = f"{plan['study']}.yaml"
     command = " ".join(["mtlab run", file, *map(str, plan.get("overrides") or [])])
     cells: dict[tuple[str, str], list[str]] = {}
-    for source, state in known.states.items():
-        told = str(source.seed) if state == "done" else f"{source.seed} ({state})"
-        cells.setdefault((source.label, source.cell), []).append(told)
+    for run, state in provenance.states.items():
+        seed = str(run.seed) if state == "done" else f"{run.seed} ({state})"
+        cells.setdefault((run.label, run.cell), []).append(seed)
     lines = [(label, element("code", cell), ", ".join(seeds)) for (label, cell), seeds in cells.items()]
     return [
         element(
@@ -228,11 +215,11 @@ def _again(plan: Mapping[str, Any], known: Provenance) -> Content:
             element("code", file),
             " and run it: what is in the store already is not run again.",
         ),
-        element("pre", known.spec) if known.spec is not None else None,
+        element("pre", provenance.spec) if provenance.spec is not None else None,
         element("pre", f"{command}\nmtlab report {plan['study']} --format html"),
         element(
             "p",
-            "The id of a variant's runs tells everything that can change their results: settings, data, weights, code. "
+            "The id of a variant's runs is made from all that can change their results: settings, data, weights, code. "
             "The same id is the same experiment.",
             class_="caption",
         ),
@@ -240,14 +227,14 @@ def _again(plan: Mapping[str, Any], known: Provenance) -> Content:
     ]
 
 
-def _environment(known: Provenance) -> Content:
-    if not known.environment:
+def _environment(provenance: Provenance) -> Content:
+    if not provenance.environment:
         return element("p", "No run has been started yet.", class_="missing")
     lines = []
-    for name, values in known.environment.items():
-        told = [f"{value} ({count} runs)" if len(values) > 1 else value for value, count in values.most_common()]
-        lines.append((name, ", ".join(told)))
-    mixed = [name for name, values in known.environment.items() if len(values) > 1]
+    for name, values in provenance.environment.items():
+        texts = [f"{value} ({count} runs)" if len(values) > 1 else value for value, count in values.most_common()]
+        lines.append((name, ", ".join(texts)))
+    mixed = [name for name, values in provenance.environment.items() if len(values) > 1]
     note = f"Runs differ in: {', '.join(mixed)}." if mixed else "The same for all runs that have been started."
     return [
         plain_table(("what", "value"), lines, caption="Machines and programs"),
@@ -258,9 +245,9 @@ def _environment(known: Provenance) -> Content:
 def _failures(failed: Sequence[FailedRun]) -> Content:
     if not failed:
         return None
-    lines = [(each.source.title, each.kind, each.error, element("code", each.where)) for each in failed]
+    lines = [(each.run.title, each.kind, each.error, element("code", each.where)) for each in failed]
     return [
         element("h3", "Runs that failed", id="failed"),
-        plain_table(("run", "kind", "what it said", "where"), lines, caption="Runs that failed"),
+        plain_table(("run", "kind", "error", "where"), lines, caption="Runs that failed"),
         element("p", "`mtlab run` starts them anew; their logs lie in their folders.", class_="caption"),
     ]

@@ -1,4 +1,4 @@
-"""A sweep as one page: what was searched and found, how the searches went, and the tuned variants on test."""
+"""The page of a sweep: best trials, tuned variants on test data, progress of the searches, settings and spaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mtlab.report.figures.sweep import (
 )
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import captions, sweep_tables, tables
-from mtlab.report.page.document import write_document
+from mtlab.report.page.document import write_page
 from mtlab.report.page.figure_group import FigureChoice, FigureGroup
 from mtlab.report.page.html_writer import Content, Markup, element, html_table, plain_table
 from mtlab.report.sweep_report import SweepReport
@@ -38,22 +38,13 @@ def sweep_page(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredS
     report = sweep_report.build_sweep_report(store, plan, searches)
     styles = theme.assign_styles(found.label for found in searches)
     sections: list[tuple[str, str, Content]] = [
-        ("result", "What was found", [_found(report), _best(searches, report)]),
+        ("result", "What was found", [_results(report), _best_settings(searches, report)]),
         ("test", "Tuned against tuned", _final(report, styles)),
-        ("search", "How the searches went", [each.markup() for each in _search(store, searches, styles)]),
-        ("settings", "Which settings matter", [each.markup() for each in _settings(searches, styles)]),
+        ("search", "How the searches went", [each.to_html() for each in _search_figures(store, searches, styles)]),
+        ("settings", "Which settings matter", [each.to_html() for each in _setting_figures(searches, styles)]),
         ("space", "What was searched", _spaces(searches)),
     ]
-    links = [element("li", element("a", title, href=f"#{name}")) for name, title, _ in sections]
-    content = [
-        element(
-            "section", element("h2", title, id=f"{name}-heading"), shown, id=name, aria_labelledby=f"{name}-heading"
-        )
-        for name, title, shown in sections
-    ]
-    bar = element("nav", element("ul", links), aria_label="Sections")
-    body = [_head(report), bar, element("main", content, id="content")]
-    return write_document(f"{plan['study']} – mtlab", body, figures=True, scripts=("page.js",))
+    return write_page(plan["study"], _head(report), sections, scripts=("page.js",))
 
 
 def _head(report: SweepReport) -> Markup:
@@ -73,7 +64,7 @@ def _head(report: SweepReport) -> Markup:
     )
 
 
-def _found(report: SweepReport) -> Content:
+def _results(report: SweepReport) -> Content:
     parts: list[Content] = [html_table(sweep_tables.sweep_table(report), "What each variant's search has found")]
     parts.append(element("p", sweep_tables.sweep_caption(report), class_="caption"))
     if len(report.objectives) > 1:
@@ -82,8 +73,8 @@ def _found(report: SweepReport) -> Content:
     return parts
 
 
-def _best(searches: Sequence[StoredSearch], report: SweepReport) -> Content:
-    """Show the best settings of all variants side by side."""
+def _best_settings(searches: Sequence[StoredSearch], report: SweepReport) -> Content:
+    """Write the best settings of all variants side by side."""
     paths = list(dict.fromkeys(path for found in searches for path in found.space))
     best = [row.best.params if row.best is not None else {} for row in report.rows]
     lines = [
@@ -105,24 +96,24 @@ def _final(report: SweepReport, styles: Mapping[str, Style]) -> Content:
     return [
         html_table(tables.variant_table(final), "Tuned against tuned"),
         element("p", captions.table_caption(final), class_="caption"),
-        shown.markup(),
+        shown.to_html(),
     ]
 
 
-def _search(store: Store, searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[FigureGroup]:
-    made = [FigureGroup("progress", "Best so far", {(): best_so_far.plot_best_so_far(searches, styles)})]
+def _search_figures(store: Store, searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[FigureGroup]:
+    groups = [FigureGroup("progress", "Best so far", {(): best_so_far.plot_best_so_far(searches, styles)})]
     if searches and len(searches[0].objectives) > 1:
-        made.append(
+        groups.append(
             FigureGroup("front", "What no other trial beats", {(): pareto_front.plot_pareto_front(searches, styles)})
         )
-    drawn: dict[tuple[str, ...], Any] = {
+    curves: dict[tuple[str, ...], Any] = {
         (found.label,): trial_curves.plot_trial_curves(found, trial_curves.read_trial_curves(store, found), styles)
         for found in searches
     }
-    return [*made, FigureGroup("curves", "Curves of the trials", drawn, (_variants(searches),))]
+    return [*groups, FigureGroup("curves", "Curves of the trials", curves, (_variants(searches),))]
 
 
-def _settings(searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[FigureGroup]:
+def _setting_figures(searches: Sequence[StoredSearch], styles: Mapping[str, Style]) -> list[FigureGroup]:
     lines: dict[tuple[str, ...], Any] = {
         (found.label,): parallel_coordinates.plot_parallel_coordinates(found, styles) for found in searches
     }

@@ -1,1 +1,1 @@
-"""Sends what runs log, and figures of it, to trackers."""
+"""Sends the runs of a study, and figures of them, from the store to trackers (`mtlab.tracking`)."""

@@ -1,4 +1,4 @@
-"""What is sent as tables, for a tracker to plot: the layers that managers draw on, and the comparison. No torch."""
+"""The tables that are sent to trackers: the layers that managers draw on, and the comparison."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.recording.reader import MODALITIES, Kind, Layers, Modality, Worth
 from mtlab.report.recordings import StudyRun
-from mtlab.report.sync.step_metrics import row_labels
+from mtlab.report.sync.run_data import row_labels
 from mtlab.tracking.base import TrackerTable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LAYERS_COLUMNS = (
 
 
 def layers_table(found: Mapping[StudyRun, Layers], worths: Mapping[StudyRun, Worth]) -> TrackerTable | None:
-    """List which layers managers draw on, a line per run, modality, cross-modal layer and row; None without any.
+    """List the layers that managers draw on: a line per run, modality, cross-modal layer and row; None without any.
 
     Spreads over tokens and examples are those of contributions, or of weights where a manager has no contributions.
     """
@@ -31,12 +31,12 @@ def layers_table(found: Mapping[StudyRun, Layers], worths: Mapping[StudyRun, Wor
         for source, layers in found.items()
         for modality in MODALITIES
         for depth in sorted({*layers.depths("weights", modality), *layers.depths("contributions", modality)})
-        for line in _of_manager(layers, worths.get(source), modality, depth)
+        for line in _manager_lines(layers, worths.get(source), modality, depth)
     ]
     return TrackerTable(LAYERS_COLUMNS, lines) if lines else None
 
 
-def _of_manager(layers: Layers, worth: Worth | None, modality: Modality, depth: int) -> Iterator[list[Any]]:
+def _manager_lines(layers: Layers, worth: Worth | None, modality: Modality, depth: int) -> Iterator[list[Any]]:
     weights, shares = (layers.rows(kind, modality, depth) for kind in ("weights", "contributions"))
     kind: Kind = "weights" if shares is None else "contributions"
     spreads = (layers.rows(kind, modality, depth, what) for what in ("tokens", "examples"))
@@ -52,7 +52,7 @@ def _of_manager(layers: Layers, worth: Worth | None, modality: Modality, depth: 
 
 
 def comparison_table(report: StudyReport) -> TrackerTable:
-    """List the variants as the report does, a line each."""
+    """List the variants of a report, a line each."""
     columns = (
         "variant", "seeds", report.metric, "low", "high", "compared with", "difference", "difference low",
         "difference high", "p", "p corrected", "smallest detectable", "verdict", "trained parameters",

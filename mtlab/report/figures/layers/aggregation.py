@@ -1,4 +1,4 @@
-"""Which levels each manager draws on, as papers print it: a panel per cross-modal layer, a line per variant."""
+"""Plots the levels that managers draw on: a panel per cross-modal layer and modality, a line per variant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mtlab.report.recordings import StudyRun
 def plot_aggregation(
     found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None, kind: Kind = "contributions"
 ) -> go.Figure:
-    """Draw the mean over seeds and a band from the lowest to the highest seed; rows: text, image; x: level."""
+    """Plot the mean over seeds and a band from the lowest to the highest seed; rows: text, image; x: level."""
     title = f"Which layers the managers draw on: {panels.KINDS[kind]} of each level"
     depths, names = panels.recorded_depths(found.values(), kind), panels.variant_labels(found)
     if not depths:
@@ -37,9 +37,9 @@ def plot_aggregation(
                 shown.add(variant)
                 figure.add_traces(drawn, rows=row, cols=column)
     figure.update_xaxes(dtick=1, tickformat="d").update_yaxes(rangemode="tozero")
-    silent = [name for name in names if name not in shown]
+    missing = [name for name in names if name not in shown]
     caption = (
-        f"{panels.KIND_MEANINGS[kind]}. Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(found)}; "
-        f"{panels.describe_averaging(found.values())}.{panels.list_without(silent, kind)}{panels.hide_beyond_limit(figure, names)}"
+        f"{panels.KIND_MEANINGS[kind]}. Mean over seeds, band: lowest to highest seed; {panels.describe_sample(found)}."
+        f"{panels.list_without(missing, kind)}{panels.hide_beyond_limit(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=430)

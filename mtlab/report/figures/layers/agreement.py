@@ -1,4 +1,4 @@
-"""Do seeds agree on which levels to use? Correlation of their patterns, against what chance gives."""
+"""Correlation between seeds of the levels that they draw on, against a permutation baseline."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 
 SHUFFLES = 1000
-LEVEL = 0.95  #: of what chance gives, this much lies within the grey bar
+LEVEL = 0.95  #: share of the means by chance within the grey bar
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the seeds of one variant agree, in one modality."""
+    """The correlation between the seeds of one variant, in one modality."""
 
     variant: str
     modality: Modality
     seeds: int
     pairs: tuple[float, ...]  #: correlation of each pair of seeds
     mean: float | None
-    chance: tuple[float, float] | None  #: within which the mean lies by chance
+    chance: tuple[float, float] | None  #: range of the mean by chance
     note: str | None = None
 
 
@@ -36,13 +36,13 @@ def seed_agreements(
 ) -> list[Agreement]:
     """Correlate the patterns of each variant's seeds, pair by pair.
 
-    A pattern is a level's part less the mean of its cross-modal layer, over all levels and layers: what is common to
-    all levels, and to all layers, is no agreement. Chance: the levels of each seed and layer in a random order.
+    A pattern is the part of each level less the mean of its cross-modal layer, over all levels and layers. Chance: the
+    levels of each seed and layer in a random order.
 
     Args:
         found: the runs' best checkpoints.
-        start: the same before training (`Trace.layers[0]`): agreement is then that of what training changed, as seeds
-            that start alike agree before they have learned anything.
+        start: the same before training (`TrainingTrace.layers[0]`). Given it, changes by training are correlated:
+            seeds that start alike agree before they have learned anything.
         kind: contributions or weights.
 
     """
@@ -59,7 +59,7 @@ def plot_agreement(
     styles: Mapping[str, Style] | None = None,
     kind: Kind = "contributions",
 ) -> go.Figure:
-    """Draw each variant's mean correlation between seeds, every pair as a dot, and the range that chance gives."""
+    """Plot each variant's mean correlation between seeds, each pair as a dot, and the range by chance."""
     title = "Is the pattern real? Agreement between seeds on which levels to use"
     computed = [each for each in seed_agreements(found, start, kind) if each.mean is not None]
     if not computed:
@@ -71,7 +71,7 @@ def plot_agreement(
     for column, modality in enumerate(MODALITIES, 1):
         for each in (each for each in computed if each.modality == modality):
             style = theme.find_style(styles, each.variant, names)
-            figure.add_traces(_drawn(each, style), rows=1, cols=column)
+            figure.add_traces(_traces(each, style), rows=1, cols=column)
     for name, symbol, size in (
         ("chance", "square", 12),
         ("a pair of seeds", "circle", 6),
@@ -84,12 +84,13 @@ def plot_agreement(
     caption = (
         f"Correlation between two seeds' {panels.KINDS[kind]}s{changed}, over all levels and cross-modal layers, "
         f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
-        f"each seed's levels are shuffled ({SHUFFLES:,} times). {panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}."
+        f"each seed's levels are shuffled ({SHUFFLES:,} times). "
+        f"{panels.describe_sample(found)}."
     )
     return theme.finish(figure, title, caption, height=160 + 34 * len(names))
 
 
-def _drawn(each: Agreement, style: Style) -> list[go.Scatter]:
+def _traces(each: Agreement, style: Style) -> list[go.Scatter]:
     low, high = each.chance or (0.0, 0.0)
     return [
         go.Scatter(
@@ -122,7 +123,7 @@ def _drawn(each: Agreement, style: Style) -> list[go.Scatter]:
 def _patterns(
     runs: Mapping[StudyRun, Layers], start: Mapping[StudyRun, Layers] | None, kind: Kind, modality: Modality
 ) -> list[list[Array]]:
-    """Give each seed's layers, [N] each; less the start's where that is asked for."""
+    """Return the layers of each seed, [N] each, less those before training if these are given."""
     depths = panels.recorded_depths(runs.values(), kind)
     patterns = []
     for source, layers in runs.items():
@@ -153,8 +154,8 @@ def _agreement(variant: str, modality: Modality, patterns: list[list[Array]]) ->
         return Agreement(variant, modality, len(patterns), (), None, None, "the levels are all alike")
     unit = flat / norms
     pairs = tuple(float(unit[one] @ unit[other]) for one, other in combinations(range(len(unit)), 2))
-    dice = np.random.default_rng(0)
-    shuffled = [dice.permuted(np.repeat(row[None], SHUFFLES, axis=0), axis=2) for row in centred]
+    generator = np.random.default_rng(0)
+    shuffled = [generator.permuted(np.repeat(row[None], SHUFFLES, axis=0), axis=2) for row in centred]
     by_chance = _mean_correlation(np.concatenate(shuffled, axis=2) / norms)
     outside = (1 - LEVEL) / 2
     low, high = np.quantile(by_chance, [outside, 1 - outside])
@@ -162,7 +163,7 @@ def _agreement(variant: str, modality: Modality, patterns: list[list[Array]]) ->
 
 
 def _mean_correlation(unit: Array) -> Array:
-    """Average over all pairs of rows of length one, [shuffles, seeds, numbers] → [shuffles]."""
+    """Average the products of all pairs of unit rows, [shuffles, seeds, numbers] → [shuffles]."""
     seeds = unit.shape[1]
     whole: Array = np.square(unit.sum(1)).sum(1)  # every pair twice, and each row with itself
     mean: Array = (whole - seeds) / (seeds * (seeds - 1))

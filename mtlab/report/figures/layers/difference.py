@@ -1,4 +1,4 @@
-"""How two variants differ in the levels that they draw on, or one variant from itself before its training."""
+"""Plots how two variants differ in the levels that they draw on, or one variant before and after training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ def plot_difference(
     names: tuple[str, str],
     kind: Kind = "contributions",
 ) -> go.Figure:
-    """Draw first − second, means over seeds; cells are marked in which all seeds of one lie above all of the other.
+    """Plot first − second as heatmaps of means over seeds.
+
+    Cells are marked where all seeds of one side lie above all of the other.
 
     Args:
-        first: the runs of one side.
-        second: those of the other.
-        names: of the two sides, as the figure calls them.
+        first: layers of one side.
+        second: layers of the other.
+        names: of the two sides.
         kind: contributions or weights.
 
     """
@@ -41,7 +43,7 @@ def plot_difference(
         levels, depths, values, apart = found
         depth = max(depth, len(depths))
         text = [
-            [_signed(value, mark=mark) for value, mark in zip(row, marks, strict=True)]
+            [_format_difference(value, mark=mark) for value, mark in zip(row, marks, strict=True)]
             for row, marks in zip(values, apart, strict=True)
         ]
         drawn = panels.heatmap_trace(
@@ -57,7 +59,7 @@ def plot_difference(
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest})
     caption = (
         f"{panels.KIND_MEANINGS[kind]}. Differences of means over seeds ({names[0]}: n = {len(first)}, {names[1]}: n = "
-        f"{len(second)}); *: all seeds of one lie above all of the other (told from 3 seeds each on). "
+        f"{len(second)}); *: all seeds of one lie above all of the other (marked from 3 seeds each on). "
         f"{panels.describe_averaging([*first.values(), *second.values()]).capitalize()}."
     )
     return theme.finish(figure, title, caption, height=120 + 34 * depth)
@@ -76,10 +78,10 @@ def _nothing(
     return f"{names[0]} and {names[1]} draw on different numbers of levels: there is nothing to subtract."
 
 
-def _signed(value: float, *, mark: bool) -> str:
-    """Write a difference; one that rounds to nothing has no sign, and no mark.
+def _format_difference(value: float, *, mark: bool) -> str:
+    """Format a difference; one that rounds to zero has no sign and no mark.
 
-    >>> _signed(-0.123, mark=True), _signed(-0.001, mark=True)
+    >>> _format_difference(-0.123, mark=True), _format_difference(-0.001, mark=True)
     ('−0.12*', '0.00')
     """
     if abs(value) < 0.005:
@@ -90,7 +92,7 @@ def _signed(value: float, *, mark: bool) -> str:
 def _matrix(
     first: Mapping[StudyRun, Layers], second: Mapping[StudyRun, Layers], kind: Kind, modality: Modality
 ) -> tuple[tuple[int, ...], list[int], Array, Array] | None:
-    """Give levels [N], depths [K], differences [K, N], and whether the seeds are apart, [K, N]."""
+    """Return levels [N], depths [K], differences [K, N], and whether the seeds are apart [K, N]."""
     depths, differences, marks = [], [], []
     for depth in panels.recorded_depths([*first.values(), *second.values()], kind):
         one, other = (

@@ -1,4 +1,4 @@
-"""How the use of levels evolves over training: a panel per cross-modal layer, a line per level."""
+"""Plots the levels that managers draw on over training: a panel per cross-modal layer, a line per level."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mtlab.report.recordings import StudyRun
 
 
 def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: Kind = "contributions") -> go.Figure:
-    """Draw one variant's levels over the recorded steps; rows: text, image."""
+    """Plot one variant's levels over the recorded steps; rows: text, image."""
     title = f"How {variant} came to draw on its levels: {panels.KINDS[kind]} over training"
     runs = panels.runs_of(found, variant)
     first = [trace.layers[0] for trace in runs.values() if trace.layers]
@@ -52,20 +52,21 @@ def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: 
     figure.update_xaxes(tickvals=ticks, ticktext=[f"{steps[place]:,}" for place in ticks])
     figure.update_yaxes(rangemode="tozero")
     caption = (
-        f"{panels.KIND_MEANINGS[kind]}. Steps are those recorded, logarithmically spaced. Mean over seeds, band: lowest to "
-        f"highest seed; {panels.describe_seeds(runs)}; {panels.describe_averaging(first)}."
+        f"{panels.KIND_MEANINGS[kind]}. Steps are those recorded, logarithmically spaced. "
+        f"Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(runs)}; "
+        f"{panels.describe_averaging(first)}."
     )
     return theme.finish(figure, title, caption, height=430)
 
 
 def _over_steps(trace: TrainingTrace, steps: Sequence[int], kind: Kind, modality: Modality, depth: int) -> Array | None:
-    """Give the levels' parts at some steps, [S, N]."""
+    """Return the parts of the levels at some steps, [S, N]."""
     return panels.stack_runs(
         layers.experts(kind, modality, depth) for layers in trace.layers if (layers.step or 0) in steps
     )
 
 
 def _ticks(steps: int, panels: int) -> list[int]:
-    """Choose the recorded steps that are named below a panel."""
+    """Return the indices of the recorded steps that are labelled below a panel."""
     stride = max(1, -(-steps * panels // 18))
     return list(range(steps - 1, -1, -stride))[::-1]

@@ -1,4 +1,4 @@
-"""Which levels each manager draws on, as heatmaps: rows are cross-modal layers, columns are levels."""
+"""Plots the levels that managers draw on as heatmaps: rows are cross-modal layers, columns are levels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mtlab.report.recordings import StudyRun
 
 
 def plot_heatmaps(found: Mapping[StudyRun, Layers], kind: Kind = "contributions") -> go.Figure:
-    """Draw a pair of heatmaps, text and image, for each variant: means over seeds."""
+    """Plot a pair of heatmaps, text and image, for each variant: means over seeds."""
     title = f"Which layers the managers draw on: {panels.KINDS[kind]} of each level"
     names = [name for name in panels.variant_labels(found) if _any(panels.runs_of(found, name), kind)]
     if not names:
@@ -34,7 +34,7 @@ def plot_heatmaps(found: Mapping[StudyRun, Layers], kind: Kind = "contributions"
             )
             figure.add_trace(drawn, row=row, col=column)
     figure.update_xaxes(type="category")
-    caption = f"{panels.KIND_MEANINGS[kind]}. Means over seeds; {panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}."
+    caption = f"{panels.KIND_MEANINGS[kind]}. Means over seeds; {panels.describe_sample(found)}."
     depth = max(len(panels.recorded_depths(panels.runs_of(found, name).values(), kind)) for name in names)
     return theme.finish(figure, title, caption, height=90 + len(names) * (60 + 26 * depth))
 
@@ -42,7 +42,7 @@ def plot_heatmaps(found: Mapping[StudyRun, Layers], kind: Kind = "contributions"
 def level_matrix(
     runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality
 ) -> tuple[tuple[int, ...], list[int], Array] | None:
-    """Average one variant's runs: levels [N], depths [K], means [K, N]; None where nothing is recorded."""
+    """Average the runs of one variant: levels [N], depths [K], means [K, N]; None where nothing is recorded."""
     depths = [
         depth for depth in panels.recorded_depths(runs.values(), kind) if _rows(runs, kind, modality, depth) is not None
     ]

@@ -1,4 +1,4 @@
-"""What it is worth to choose: validation with other weights than those learned."""
+"""Plots the metric that is lost with other weights than those learned."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mtlab.report.recordings import StudyRun
 
 
 def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str, Style] | None = None) -> go.Figure:
-    """Draw what is lost with uniform weights, with those of an example made alike, and with another seed's."""
+    """Plot the loss with uniform weights, with their mean over an example's tokens, and with another seed's."""
     title = "What it is worth to choose: other weights instead of those learned"
     names = panels.variant_labels(worths)
     metric = next((each.metric for each in worths.values()), "val/accuracy")
     scale, unit = (100, ", points") if numbers.in_points(metric) else (1, "")
     figure = panels.make_panels([""], list(MODALITIES), x=f"lost{unit}", shared_y="rows")
     shown: list[str] = []
-    used: dict[str, str] = {}
+    legend: dict[str, str] = {}
     for column, modality in enumerate(MODALITIES, 1):
         for variant in names:
             style = theme.find_style(styles, variant, names)
@@ -29,8 +29,8 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
                 losses = _losses(panels.runs_of(worths, variant), value, modality, scale)
                 if not losses:
                     continue
-                figure.add_traces(_drawn(variant, name, symbol, losses, style), 1, column)
-                used[name] = symbol
+                figure.add_traces(_traces(variant, name, symbol, losses, style), 1, column)
+                legend[name] = symbol
                 shown += [variant] if variant not in shown else []
     if not shown:
         return theme.empty(
@@ -38,7 +38,7 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
             "It was not measured. `mtlab intervene RUN` measures it; `record.interventions: true` does so in runs to "
             "come. Managers that are no mixture have no weights to replace.",
         )
-    for name, symbol in used.items():
+    for name, symbol in legend.items():
         figure.add_trace(panels.legend_entry(name, theme.NEUTRAL, symbol), row=1, col=1)
     figure.add_vline(x=0, line_width=1, line_dash="dot")
     figure.update_yaxes(categoryorder="array", categoryarray=[theme.axis_label(name) for name in shown][::-1])
@@ -71,7 +71,7 @@ def _losses(
     return [scale * (whole - other) for whole, other in found if whole is not None and other is not None]
 
 
-def _drawn(variant: str, name: str, symbol: str, losses: list[float], style: Style) -> list[go.Scatter]:
+def _traces(variant: str, name: str, symbol: str, losses: list[float], style: Style) -> list[go.Scatter]:
     label, middle = theme.axis_label(variant), sum(losses) / len(losses)
     return [
         go.Scatter(

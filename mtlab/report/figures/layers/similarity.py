@@ -1,4 +1,4 @@
-"""How alike the outputs of the managers are from layer to layer: cosine, and CKA, which no rotation changes."""
+"""Plots the similarity of managers' outputs between cross-modal layers: cosine, or CKA (rotation-invariant)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 
 SimilarityMeasure = Literal["cka", "cosine"]
-NAMES: Mapping[SimilarityMeasure, str] = {"cka": "CKA", "cosine": "cosine similarity"}
+MEASURE_NAMES: Mapping[SimilarityMeasure, str] = {"cka": "CKA", "cosine": "cosine similarity"}
 _NOTHING = "No finished run has recorded how alike the outputs of its managers are."
 
 
 def plot_consecutive(
     found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None, measure: SimilarityMeasure = "cka"
 ) -> go.Figure:
-    """Draw the similarity of each manager's output to that of the layer below, a line per variant."""
-    title = f"How alike consecutive managers' outputs are: {NAMES[measure]}"
+    """Plot the similarity of each manager's output to that of the layer below, a line per variant."""
+    title = f"How alike consecutive managers' outputs are: {MEASURE_NAMES[measure]}"
     names = panels.variant_labels(found)
-    figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layers", y=NAMES[measure])
+    figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layers", y=MEASURE_NAMES[measure])
     shown: set[str] = set()
     for column, modality in enumerate(MODALITIES, 1):
         for variant in names:
@@ -45,8 +45,8 @@ def plot_consecutive(
 
 
 def plot_similarity(found: Mapping[StudyRun, Layers], variant: str, measure: SimilarityMeasure = "cka") -> go.Figure:
-    """Draw the similarity of every pair of one variant's managers' outputs: means over seeds."""
-    title = f"How alike the outputs of {variant} are from layer to layer: {NAMES[measure]}"
+    """Plot the similarity of all pairs of outputs of one variant's managers: means over seeds."""
+    title = f"How alike the outputs of {variant} are from layer to layer: {MEASURE_NAMES[measure]}"
     runs = panels.runs_of(found, variant)
     figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layer", y="cross-modal layer", shared_y="rows")
     size = 0
@@ -76,6 +76,6 @@ def _matrices(
 def _caption(found: Mapping[StudyRun, Layers], measure: SimilarityMeasure, *, band: bool) -> str:
     shown = "Mean over seeds, band: lowest to highest seed" if band else "Means over seeds"
     return (
-        f"{NAMES[measure]} between the outputs of the managers of two cross-modal layers; 1: the same. "
-        f"{shown}; {panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}."
+        f"{MEASURE_NAMES[measure]} between the outputs of the managers of two cross-modal layers; 1: the same. "
+        f"{shown}; {panels.describe_sample(found)}."
     )

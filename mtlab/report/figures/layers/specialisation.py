@@ -1,4 +1,4 @@
-"""How sharply managers choose, and whether they choose anew for each token and example."""
+"""Plots how sharply managers choose, how much by token, and how much comes from the layers below."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 
-Measure = Callable[[Layers, Kind, Modality, int], float | None]
+LayerMeasure = Callable[[Layers, Kind, Modality, int], float | None]
 
 
 def plot_entropy(
     found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None, kind: Kind = "contributions"
 ) -> go.Figure:
-    """Draw each variant's entropy over levels at each cross-modal layer: 0 one level, 1 all levels alike."""
+    """Plot each variant's entropy over levels at each cross-modal layer: 0 one level, 1 all levels alike."""
     caption = (
-        f"Entropy of the levels' {panels.KINDS[kind]}s at a token, without the previous state's, divided by that of all "
-        "levels alike"
+        f"Entropy of the levels' {panels.KINDS[kind]}s at a token, without the previous state's, divided by that of "
+        "all levels alike"
     )
     return _by_layer(found, styles, kind, "How sharply managers choose", _entropy, "entropy", caption, top=1.0)
 
@@ -29,7 +29,7 @@ def plot_entropy(
 def plot_specialisation(
     found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None, kind: Kind = "contributions"
 ) -> go.Figure:
-    """Draw how far a level's part changes from token to token of an example: 0 where all tokens are treated alike."""
+    """Plot the spread of a level's part over the tokens of an example: 0 where all tokens are treated alike."""
     caption = (
         f"Standard deviation of a level's {panels.KINDS[kind]} over the real tokens of an example, mean over levels: 0 "
         "where all tokens are treated alike"
@@ -40,7 +40,7 @@ def plot_specialisation(
 def plot_previous(
     found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None, kind: Kind = "contributions"
 ) -> go.Figure:
-    """Draw how much of what each manager hands on comes from the cross-modal layers below, not from the towers."""
+    """Plot the share of each manager's output that comes from the cross-modal layers below."""
     caption = f"{panels.KINDS[kind].capitalize()} of the previous cross-modal states, all of them together"
     return _by_layer(
         found, styles, kind, "How much comes from the layers below", _previous, panels.KINDS[kind], caption
@@ -65,9 +65,9 @@ def _by_layer(
     styles: Mapping[str, Style] | None,
     kind: Kind,
     title: str,
-    measure: Measure,
+    measure: LayerMeasure,
     name: str,
-    meant: str,
+    meaning: str,
     top: float | None = None,
 ) -> go.Figure:
     names, depths = panels.variant_labels(found), panels.recorded_depths(found.values(), kind)
@@ -93,9 +93,9 @@ def _by_layer(
         return theme.empty(title, panels.explain_missing(found, kind))
     figure.update_xaxes(dtick=1, tickformat="d")
     figure.update_yaxes(rangemode="tozero", range=None if top is None else [0, 1.04 * top])
-    silent = [variant for variant in names if variant not in shown]
+    missing = [variant for variant in names if variant not in shown]
     caption = (
-        f"{meant}. Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(found)}; "
-        f"{panels.describe_averaging(found.values())}.{panels.list_without(silent, kind)}{panels.hide_beyond_limit(figure, names)}"
+        f"{meaning}. Mean over seeds, band: lowest to highest seed; {panels.describe_sample(found)}."
+        f"{panels.list_without(missing, kind)}{panels.hide_beyond_limit(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=330)

@@ -1,4 +1,4 @@
-"""What else was recorded over training and of attention: gradient norms, temperatures, entropy of the heads."""
+"""Plots gradient norms over training, learned temperatures, and the entropy of attention heads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AttentionKind = Literal["self", "cross"]
 
 
 def plot_gradients(found: Mapping[StudyRun, TrainingTrace], variant: str) -> go.Figure:
-    """Draw the norm of the gradient of each part of one variant over the recorded steps."""
+    """Plot the norm of the gradient of each part of one variant over the recorded steps."""
     title = f"Gradients of {variant} by part"
     runs = panels.runs_of(found, variant)
     names = list(dict.fromkeys(part for trace in runs.values() for part in trace.gradients))
@@ -43,7 +43,7 @@ def _at(trace: TrainingTrace, part: str, steps: Sequence[int]) -> Array | None:
 
 
 def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None) -> go.Figure:
-    """Draw the temperature that each manager learned, by cross-modal layer: below 1 it sharpens its choice."""
+    """Plot the temperature that each manager learned, by cross-modal layer: below 1 it sharpens its choice."""
     title = "Temperature of each manager's choice"
     names, depths = panels.variant_labels(found), panels.recorded_depths(found.values(), "temperature")
     if not depths:
@@ -68,7 +68,7 @@ def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Sty
 
 
 def plot_attention(found: Mapping[StudyRun, Layers], variant: str, of: AttentionKind = "cross") -> go.Figure:
-    """Draw how widely each head of one variant looks: 0 at one token, 1 at all alike."""
+    """Plot the entropy of each attention head of one variant: 0 one token, 1 all tokens alike."""
     title = f"How widely the heads of {variant} look: {of}-attention"
     runs = panels.runs_of(found, variant)
     means = {
@@ -98,14 +98,13 @@ def plot_attention(found: Mapping[StudyRun, Layers], variant: str, of: Attention
     figure.update_xaxes(type="category")
     caption = (
         "Entropy of a head's attention divided by that of looking at all tokens alike. Heads are sorted, as their "
-        f"order means nothing from seed to seed. Means over seeds; {panels.describe_seeds(runs)}; "
-        f"{panels.describe_averaging(runs.values())}."
+        f"order means nothing from seed to seed. Means over seeds; {panels.describe_sample(runs)}."
     )
     return theme.finish(figure, title, caption, height=300)
 
 
 def _decades(figure: go.Figure) -> dict[str, list[Any]]:
-    """Name 1, 2 and 5 of each decade that a figure's lines reach."""
+    """Return ticks at 1, 2 and 5 of each decade that a figure's lines reach."""
     values = np.concatenate([np.array(trace.y, dtype=float) for trace in figure.data])
     values = values[np.isfinite(values) & (values > 0)]
     if not values.size:

@@ -1,4 +1,4 @@
-"""One example's words and patches, coloured by the level that they draw on."""
+"""Plots the words and patches of one example, coloured by the level that they draw on."""
 
 from __future__ import annotations
 
@@ -8,48 +8,50 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mtlab.recording.reader import Kind, Modality, PatchGrid, Tokens
+from mtlab.recording.run_dataset import ImageArray
 from mtlab.recording.token_levels import TokenLevels, level_numbers, token_levels
 from mtlab.report.figures import panels, theme
 
-ImageArray = npt.NDArray[np.uint8]  #: [H, W, 3] RGB
 _ONE = "One example, one run: a mean over nothing"
 
 
 def plot_words(tokens: Tokens, example: int, depth: int, kind: Kind = "contributions") -> go.Figure:
-    """Draw, for each word of an example, a bar of the levels' parts at one cross-modal layer."""
+    """Plot a bar of the levels' parts for each word of an example, at one cross-modal layer."""
     found = token_levels(tokens, example, "text", depth, kind)
     title = f"Levels that each word draws on, cross-modal layer {depth + 1}"
-    return _bars(found, _levels(tokens, example, "text", depth, kind), title, _told(tokens, example, kind), kind)
+    return _bars(found, _levels(tokens, example, "text", depth, kind), title, _caption(tokens, example, kind), kind)
 
 
 def plot_patches(
-    tokens: Tokens, example: int, depth: int, kind: Kind = "contributions", picture: ImageArray | None = None
+    tokens: Tokens, example: int, depth: int, kind: Kind = "contributions", image: ImageArray | None = None
 ) -> go.Figure:
-    """Draw the level that each patch draws on most: its number, its colour, and the stronger the further it leads.
+    """Plot the level that each patch draws on most, by number and colour, stronger the further it leads.
 
-    Without a grid, image tokens are drawn as words are.
+    Without a grid, image tokens are plotted as words are.
 
     Args:
         tokens: what a run recorded.
         example: its place in `tokens.examples`.
         depth: of the cross-modal layer, from 0.
         kind: contributions or weights.
-        picture: what the patches lie over; None where it cannot be had.
+        image: [H, W, 3] RGB to draw the patches over; None where it is not available.
 
     """
     found, levels = (
         token_levels(tokens, example, "image", depth, kind),
         _levels(tokens, example, "image", depth, kind),
     )
-    title, told = f"Level that each patch draws on most, cross-modal layer {depth + 1}", _told(tokens, example, kind)
+    title, caption = (
+        f"Level that each patch draws on most, cross-modal layer {depth + 1}",
+        _caption(tokens, example, kind),
+    )
     if tokens.grid is None or not any(each.place for each in found):
-        return _bars(found, levels, title.replace(" most", "").replace("patch", "image token"), told, kind)
-    return _over(found, tokens.grid, levels, title, told, picture)
+        return _bars(found, levels, title.replace(" most", "").replace("patch", "image token"), caption, kind)
+    return _over(found, tokens.grid, levels, title, caption, image)
 
 
 def _over(
@@ -57,16 +59,16 @@ def _over(
     grid: PatchGrid,
     levels: Sequence[int],
     title: str,
-    told: str,
-    picture: ImageArray | None,
+    caption: str,
+    image: ImageArray | None,
 ) -> go.Figure:
     colours = dict(zip(levels, theme.level_colours(len(levels)), strict=True))
-    figure = make_subplots(1, 2, horizontal_spacing=0.04) if picture is not None else make_subplots(1, 1)
-    last = 1 if picture is None else 2
-    if picture is not None:
-        figure.add_layout_image(_laid(picture, grid), row=1, col=1)
+    figure = make_subplots(1, 2, horizontal_spacing=0.04) if image is not None else make_subplots(1, 1)
+    last = 1 if image is None else 2
+    if image is not None:
+        figure.add_layout_image(_layout_image(image, grid), row=1, col=1)
         figure.add_trace(_corners(grid), row=1, col=1)
-    figure.add_layout_image(_laid(_tinted(found, grid, colours, picture), grid), row=1, col=last)
+    figure.add_layout_image(_layout_image(_tint_patches(found, grid, colours, image), grid), row=1, col=last)
     named = [each for each in found if each.place is not None]
     figure.add_trace(
         go.Scatter(
@@ -96,11 +98,11 @@ def _over(
         figure.update_yaxes(scaleanchor=axis, scaleratio=1, selector={"anchor": axis})
     prefix = [f"{each.token}: level {each.level}" for each in found if each.place is None]
     without = f" Tokens that lie nowhere in the picture: {', '.join(prefix)}." if prefix else ""
-    caption = f"{told} Stronger colour: the level leads the others further.{without}"
+    caption = f"{caption} Stronger colour: the level leads the others further.{without}"
     return theme.finish(figure, title, caption, height=350)
 
 
-def _bars(found: Sequence[TokenLevels], levels: Sequence[int], title: str, told: str, kind: Kind) -> go.Figure:
+def _bars(found: Sequence[TokenLevels], levels: Sequence[int], title: str, caption: str, kind: Kind) -> go.Figure:
     if not found:
         return theme.empty(title, f"No {kind} of single tokens were recorded for this layer.")
     figure = go.Figure()
@@ -112,7 +114,7 @@ def _bars(found: Sequence[TokenLevels], levels: Sequence[int], title: str, told:
     figure.update_layout(barmode="stack", bargap=0.12, legend_traceorder="normal")
     figure.update_xaxes(tickvals=list(range(len(found))), ticktext=[theme.escape_markup(each.token) for each in found])
     figure.update_yaxes(title_text=panels.KINDS[kind], rangemode="tozero")
-    return theme.finish(figure, title, told, height=340)
+    return theme.finish(figure, title, caption, height=340)
 
 
 def _bar(found: Sequence[TokenLevels], values: Sequence[float], name: str, colour: str) -> go.Bar:
@@ -131,10 +133,10 @@ def _levels(tokens: Tokens, example: int, modality: Modality, depth: int, kind: 
     return () if experts is None else level_numbers(tokens, modality, experts)
 
 
-def _told(tokens: Tokens, example: int, kind: Kind) -> str:
-    told = tokens.examples[example]
-    judged = [f"{name}: {value}" for name, value in (("predicted", told.prediction), ("right", told.truth)) if value]
-    return f"“{told.text}” ({', '.join([told.id, *judged])}). {panels.KIND_MEANINGS[kind]}. {_ONE}."
+def _caption(tokens: Tokens, example: int, kind: Kind) -> str:
+    shown = tokens.examples[example]
+    answers = [f"{name}: {value}" for name, value in (("predicted", shown.prediction), ("right", shown.truth)) if value]
+    return f"“{shown.text}” ({', '.join([shown.id, *answers])}). {panels.KIND_MEANINGS[kind]}. {_ONE}."
 
 
 def _shares(each: TokenLevels, levels: Sequence[int]) -> str:
@@ -143,7 +145,7 @@ def _shares(each: TokenLevels, levels: Sequence[int]) -> str:
 
 
 def _corners(grid: PatchGrid) -> go.Scatter:
-    """Give the axes something to hold on to where there are pictures alone."""
+    """Make an invisible trace that spans the axes, which images alone do not."""
     return go.Scatter(
         x=[-0.5, grid.columns - 0.5],
         y=[-0.5, grid.rows - 0.5],
@@ -154,10 +156,10 @@ def _corners(grid: PatchGrid) -> go.Scatter:
     )
 
 
-def _laid(picture: ImageArray, grid: PatchGrid) -> Mapping[str, Any]:
-    """Lay a picture under a grid of patches."""
+def _layout_image(image: ImageArray, grid: PatchGrid) -> Mapping[str, Any]:
+    """Return a layout image that fills a grid of patches."""
     return {
-        "source": image_uri(picture),
+        "source": image_uri(image),
         "x": -0.5,
         "y": -0.5,
         "sizex": grid.columns,
@@ -167,21 +169,21 @@ def _laid(picture: ImageArray, grid: PatchGrid) -> Mapping[str, Any]:
     }
 
 
-def _tinted(
+def _tint_patches(
     found: Sequence[TokenLevels],
     grid: PatchGrid,
     colours: Mapping[int, str],
-    picture: ImageArray | None,
+    image: ImageArray | None,
     cell: int = 40,
 ) -> ImageArray:
-    """Colour the patches, over the greyed picture or over grey."""
+    """Return an image of the coloured patches over the greyed image, or over grey."""
     size = (grid.columns * cell, grid.rows * cell)
-    if picture is None:
+    if image is None:
         ground = np.full((size[1], size[0], 3), 128.0)
     else:
         from PIL import Image
 
-        grey = np.asarray(Image.fromarray(picture).convert("L").resize(size), dtype=float)
+        grey = np.asarray(Image.fromarray(image).convert("L").resize(size), dtype=float)
         ground = np.repeat(grey[:, :, None], 3, axis=2) * 0.75
     for each in found:
         if each.place is None:
@@ -194,10 +196,10 @@ def _tinted(
     return ground.round().astype(np.uint8)
 
 
-def image_uri(picture: ImageArray) -> str:
-    """Write a picture into a URI, as PNG."""
+def image_uri(image: ImageArray) -> str:
+    """Encode an image as PNG in a data URI."""
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
+    Image.fromarray(image).save(stream, "PNG")
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Weight against contribution against worth: what a level is given, what comes of it, and what is lost without it."""
+"""Plots weight, contribution and worth of each level: its worth is the metric that is lost without it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mtlab.report.recordings import StudyRun
 def plot_worth(
     found: Mapping[StudyRun, Layers], worths: Mapping[StudyRun, Worth], styles: Mapping[str, Style] | None = None
 ) -> go.Figure:
-    """Draw weight, contribution (means over cross-modal layers) and the drop without it, level by level."""
+    """Plot weight, contribution (means over cross-modal layers) and the loss without it, for each level."""
     title = "What levels are given, and what they are worth"
     names = panels.variant_labels([*found, *worths])
     if not worths:
@@ -59,12 +59,11 @@ def plot_worth(
         "weights": "its weight set to 0 at every layer and the rest renormalised",
         "input": "the level set to 0 before it enters the model, where a manager is no mixture",
     }
-    of_layers = (
-        f"means over cross-modal layers, {panels.describe_averaging(found.values())}; {panels.describe_seeds(found)}"
-    )
+    averaging = f"{panels.describe_averaging(found.values())}; {panels.describe_seeds(found)}"
+    used = f"Weight and contribution: means over cross-modal layers, {averaging}. " if found else ""
     removed = "; ".join(how[each] for each in by if each in how)
     caption = (
-        f"{f'Weight and contribution: {of_layers}. ' if found else ''}Lost without it: {metric} (all of validation) "
+        f"{used}Lost without it: {metric} (all of validation) "
         f"less that with the level removed ({removed}); {panels.describe_seeds(worths)}. "
         f"Mean over seeds, band: lowest to highest seed.{panels.hide_beyond_limit(figure, names)}"
     )

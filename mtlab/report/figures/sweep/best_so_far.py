@@ -1,4 +1,4 @@
-"""How each variant's search came along: the best value so far, over the trials of equal budgets."""
+"""Plots the best value so far of each variant's search, trial by trial."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from mtlab.report.figures import panels, theme
-from mtlab.report.figures.sweep import trials as searching
+from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.sweeps.stored import StoredSearch
 
 
 def plot_best_so_far(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None) -> go.Figure:
-    """Draw the best value so far of each variant, and its trials as points: crosses were stopped early."""
-    metric = searching.objective_metric(searches)
+    """Plot the best value so far of each variant, and its trials as points: crosses were pruned."""
+    metric = search_trials.objective_metric(searches)
     title = f"Best so far: {metric}"
-    if not any(searching.finished_trials(found) for found in searches):
-        return theme.empty(title, searching.NONE_YET)
-    scale, best_of = searching.display_scale(metric), max if searches[0].objectives[0].mode == "max" else min
-    figure = panels.make_panels([""], [""], x="trial", y=searching.axis_title(metric))
+    if not any(search_trials.finished_trials(found) for found in searches):
+        return theme.empty(title, search_trials.NONE_YET)
+    scale, best_of = search_trials.display_scale(metric), max if searches[0].objectives[0].mode == "max" else min
+    figure = panels.make_panels([""], [""], x="trial", y=search_trials.axis_title(metric))
     for rank, found in enumerate(searches):
-        style, best, line = searching.search_style(searches, styles, found.label), None, []
-        finished = {each.number: each.values[0] for each in searching.finished_trials(found)}
+        style, best, line = search_trials.search_style(searches, styles, found.label), None, []
+        finished = {each.number: each.values[0] for each in search_trials.finished_trials(found)}
         for number in range(len(found.trials)):
             if number in finished:
                 best = finished[number] if best is None else best_of(best, finished[number])
@@ -40,8 +40,8 @@ def plot_best_so_far(searches: Sequence[StoredSearch], styles: Mapping[str, Styl
             )
         )
         for trials, symbol in (
-            (searching.finished_trials(found, allowed=False), style.symbol),
-            (searching.pruned_trials(found), "x-thin"),
+            (search_trials.finished_trials(found, allowed=False), style.symbol),
+            (search_trials.pruned_trials(found), "x-thin"),
         ):
             figure.add_trace(
                 go.Scatter(
@@ -60,9 +60,9 @@ def plot_best_so_far(searches: Sequence[StoredSearch], styles: Mapping[str, Styl
                     hovertemplate="%{fullData.name}, trial %{x}: %{y:.4g}<extra></extra>",
                 )
             )
+    counts = search_trials.describe_trial_counts(searches)
     caption = (
         f"Lines: the best value of all trials so far. Points: single trials; crosses were stopped early and stand at "
-        f"their last value. {searching.describe_trial_counts(searches).capitalize()}. The best of many trials flatters: validation "
-        "data chose it."
-    ) + panels.hide_beyond_limit(figure, searching.search_labels(searches))
+        f"their last value. {counts.capitalize()}. The best of many trials flatters: validation data chose it."
+    ) + panels.hide_beyond_limit(figure, search_trials.search_labels(searches))
     return theme.finish(figure, title, caption, height=380)

@@ -1,4 +1,4 @@
-"""Which settings a search depended on: parameter importances, by an evaluator that is named."""
+"""Plots the importance of each setting in a search, by Optuna's PED-ANOVA."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from mtlab.report.figures import theme
-from mtlab.report.figures.sweep import trials as searching
+from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import Style
 from mtlab.sweeps.optuna_helpers import silence_optuna
 from mtlab.sweeps.stored import StoredSearch
 
-EVALUATOR = "PED-ANOVA"  #: Optuna's own choice: how unlike the better trials are to all, parameter by parameter
+EVALUATOR = "PED-ANOVA"  #: Optuna's default: how the better trials differ from all, parameter by parameter
 FEWEST = 4  #: finished trials below which importances say nothing
 
 
 def plot_importances(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None) -> go.Figure:
-    """Draw the importance of each setting in each variant's search, most important first."""
-    metric = searching.objective_metric(searches)
+    """Plot the importance of each setting in each variant's search, most important first."""
+    metric = search_trials.objective_metric(searches)
     title = f"Importance of settings for {metric} ({EVALUATOR})"
     measured = {found.label: shares for found in searches if (shares := measure_importances(found)) is not None}
     if not measured:
@@ -29,7 +29,7 @@ def plot_importances(searches: Sequence[StoredSearch], styles: Mapping[str, Styl
     )
     figure = go.Figure()
     for label, shares in measured.items():
-        style = searching.search_style(searches, styles, label)
+        style = search_trials.search_style(searches, styles, label)
         own = [path for path in paths if path in shares]
         figure.add_trace(
             go.Bar(
@@ -44,19 +44,20 @@ def plot_importances(searches: Sequence[StoredSearch], styles: Mapping[str, Styl
     figure.update_xaxes(title_text="share of importance, within a variant", tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(categoryorder="array", categoryarray=paths)
     figure.update_layout(barmode="group", showlegend=len(measured) > 1)
-    silent = [found.label for found in searches if found.label not in measured]
+    missing = [found.label for found in searches if found.label not in measured]
+    counts = search_trials.describe_trial_counts(searches)
     caption = (
         f"{EVALUATOR} of Optuna: how far the settings of the better trials differ from those of all; the shares of one "
-        f"variant sum to one. {searching.describe_trial_counts(searches).capitalize()}. From few trials it is a hint, no more."
-    ) + (f" Too few trials: {', '.join(silent)}." if silent else "")
+        f"variant sum to one. {counts.capitalize()}. From few trials it is a hint, no more."
+    ) + (f" Too few trials: {', '.join(missing)}." if missing else "")
     return theme.finish(figure, title, caption, height=160 + 22 * len(paths) * max(1, len(measured)))
 
 
 def measure_importances(found: StoredSearch) -> dict[str, float] | None:
-    """Measure the importances of one variant's settings; None where there is too little to go by."""
+    """Return the importances of one variant's settings; None with too few or equal trials."""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-    trials = searching.finished_trials(found)
+    trials = search_trials.finished_trials(found)
     if found.study is None or len(trials) < FEWEST or len({trial.values[0] for trial in trials}) < 2:
         return None
     with silence_optuna():

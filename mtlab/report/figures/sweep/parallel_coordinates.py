@@ -1,4 +1,4 @@
-"""All settings of a variant's trials at once: Optuna's parallel coordinates, in our looks."""
+"""Plots all settings of a variant's trials: Optuna's parallel coordinates in our theme."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from mtlab.report.figures import theme
-from mtlab.report.figures.sweep import trials as searching
+from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import NEUTRAL, Style, with_opacity
 from mtlab.sweeps.optuna_helpers import silence_optuna
 from mtlab.sweeps.stored import StoredSearch
 
 
 def plot_parallel_coordinates(found: StoredSearch, styles: Mapping[str, Style] | None = None) -> go.Figure:
-    """Draw a line for each finished trial of one variant through all of its settings, the best one bold."""
+    """Plot a line for each finished trial of one variant through all of its settings, the best one bold."""
     metric = found.objectives[0].metric
     title = f"All settings at once: {found.label}"
-    trials = searching.finished_trials(found, allowed=False)
+    trials = search_trials.finished_trials(found, allowed=False)
     if found.study is None or len(trials) < 2:
         return theme.empty(title, "It takes two finished trials.")
     from optuna.visualization import plot_parallel_coordinate
@@ -25,8 +25,8 @@ def plot_parallel_coordinates(found: StoredSearch, styles: Mapping[str, Style] |
     with silence_optuna():
         figure = plot_parallel_coordinate(
             found.study,
-            target=lambda trial: searching.display_scale(metric) * trial.values[0],
-            target_name=searching.axis_title(metric),
+            target=lambda trial: search_trials.display_scale(metric) * trial.values[0],
+            target_name=search_trials.axis_title(metric),
         )
     figure.data = [trace for trace in figure.data if trace.mode == "lines" and not trace.showlegend]
     if not figure.data:

@@ -1,4 +1,4 @@
-"""Two objectives at once: all trials, and the front that no other trial beats."""
+"""Plots two objectives of all trials, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from mtlab.report.figures import panels, theme
-from mtlab.report.figures.sweep import trials as searching
+from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.sweeps.stored import StoredSearch
 
@@ -15,12 +15,12 @@ from mtlab.sweeps.stored import StoredSearch
 def plot_pareto_front(
     searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None, places: tuple[int, int] = (1, 0)
 ) -> go.Figure:
-    """Draw one objective over another: the trials of each variant, and a line through its front.
+    """Plot one objective over another: the trials of each variant, and a line through its Pareto front.
 
     Args:
         searches: one for each variant.
-        styles: how variants are drawn.
-        places: of the objectives on x and y.
+        styles: of the variants.
+        places: indices of the objectives on x and y.
 
     """
     names = [objective.metric for objective in searches[0].objectives] if searches else []
@@ -29,13 +29,13 @@ def plot_pareto_front(
     x, y = (names[place] for place in places)
     title = f"What no other trial beats: {y} by {x}"
     if not any(found.front for found in searches):
-        return theme.empty(title, searching.NONE_YET)
-    figure = panels.make_panels([""], [""], x=searching.axis_title(x), y=searching.axis_title(y))
-    scales = [searching.display_scale(names[place]) for place in places]
+        return theme.empty(title, search_trials.NONE_YET)
+    figure = panels.make_panels([""], [""], x=search_trials.axis_title(x), y=search_trials.axis_title(y))
+    scales = [search_trials.display_scale(names[place]) for place in places]
     for rank, found in enumerate(searches):
-        style = searching.search_style(searches, styles, found.label)
+        style = search_trials.search_style(searches, styles, found.label)
         best = {trial.number for trial in found.front}
-        rest = [trial for trial in searching.finished_trials(found, allowed=False) if trial.number not in best]
+        rest = [trial for trial in search_trials.finished_trials(found, allowed=False) if trial.number not in best]
         line = sorted(found.front, key=lambda trial: trial.values[places[0]])
         for trials, on_front in ((rest, False), (line, True)):
             figure.add_trace(
@@ -59,6 +59,6 @@ def plot_pareto_front(
             )
     caption = (
         "One point a finished trial; the line joins those that no other trial of the variant beats in all objectives. "
-        f"{searching.describe_trial_counts(searches).capitalize()}."
+        f"{search_trials.describe_trial_counts(searches).capitalize()}."
     )
     return theme.finish(figure, title, caption, height=420)

@@ -1,4 +1,4 @@
-"""Every setting by itself: where on its range the trials were good."""
+"""Plots the results of trials over each setting by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mtlab.report.figures import theme
-from mtlab.report.figures.sweep import trials as searching
+from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.sweeps.stored import StoredSearch
 
@@ -17,12 +17,12 @@ COLUMNS = 3  #: panels in a row
 
 
 def plot_slices(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None) -> go.Figure:
-    """Draw a panel for each setting: its value in each trial, and what the trial reached."""
-    metric = searching.objective_metric(searches)
+    """Plot a panel for each setting: the results of trials over its value."""
+    metric = search_trials.objective_metric(searches)
     title = f"Setting by setting: {metric}"
     paths = list(dict.fromkeys(path for found in searches for path in found.space))
-    if not any(searching.finished_trials(found, allowed=False) for found in searches):
-        return theme.empty(title, searching.NONE_YET)
+    if not any(search_trials.finished_trials(found, allowed=False) for found in searches):
+        return theme.empty(title, search_trials.NONE_YET)
     rows, columns = math.ceil(len(paths) / COLUMNS), min(COLUMNS, len(paths))
     figure = make_subplots(
         rows, columns, shared_yaxes="all", horizontal_spacing=0.05, vertical_spacing=0.32 / max(rows, 2)
@@ -39,22 +39,25 @@ def plot_slices(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | 
         elif spaces[0].kind == "int" and spaces[0].values[1] - spaces[0].values[0] <= 8:
             figure.update_xaxes(dtick=1, **at)
         for rank, found in enumerate(searches):
-            for trace in _points(found, path, searching.search_style(searches, styles, found.label), place == 0, rank):
+            for trace in _points(
+                found, path, search_trials.search_style(searches, styles, found.label), place == 0, rank
+            ):
                 figure.add_trace(trace, **at)
-    figure.update_yaxes(title_text=searching.axis_title(metric), col=1)
+    figure.update_yaxes(title_text=search_trials.axis_title(metric), col=1)
+    counts = search_trials.describe_trial_counts(searches)
     caption = (
         f"One point a trial; crosses were stopped early and stand at their last value. "
-        f"{searching.describe_trial_counts(searches).capitalize()}. Trials were not drawn evenly: a search looks where it is good."
+        f"{counts.capitalize()}. Trials were not drawn evenly: a search looks where it is good."
     )
     return theme.finish(figure, title, caption, height=90 + 210 * rows)
 
 
 def _points(found: StoredSearch, path: str, style: Style, legend: bool, rank: int) -> list[go.Scatter]:
-    scale, made = searching.display_scale(found.objectives[0].metric), []
+    scale, made = search_trials.display_scale(found.objectives[0].metric), []
     of = found.space.get(path)
     for trials, symbol in (
-        (searching.finished_trials(found, allowed=False), style.symbol),
-        (searching.pruned_trials(found), "x-thin"),
+        (search_trials.finished_trials(found, allowed=False), style.symbol),
+        (search_trials.pruned_trials(found), "x-thin"),
     ):
         drawn = [trial for trial in trials if path in trial.params]
         values = [trial.params[path] for trial in drawn]

@@ -1,4 +1,4 @@
-"""The learning curves of a variant's trials: those that ran to their end, and where the others were stopped."""
+"""Plots the learning curves of a variant's trials, and where trials were pruned."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from mtlab.report.figures import panels, theme
-from mtlab.report.figures.sweep import trials as searching
+from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import NEUTRAL, Style, with_opacity
 from mtlab.runs.store import Store
 from mtlab.sweeps.status import CELL
 from mtlab.sweeps.stored import StoredSearch
 from mtlab.sweeps.trial_metrics import LearningCurve
 
-Curves = Mapping[int, Sequence[tuple[int, float]]]  #: trial → step, value
+TrialCurves = Mapping[int, Sequence[tuple[int, float]]]  #: trial → step, value
 
 
-def read_trial_curves(store: Store, found: StoredSearch) -> Curves:
-    """Read the curve of each trial's first seed: what the pruner saw, else what its run has logged."""
+def read_trial_curves(store: Store, found: StoredSearch) -> TrialCurves:
+    """Read the curve of each trial's first seed, of a pruned trial up to its last step."""
     objective, curves = found.objectives[0], {}
     for trial in found.trials:
         cell = trial.user_attrs.get(CELL)
@@ -31,16 +31,16 @@ def read_trial_curves(store: Store, found: StoredSearch) -> Curves:
     return curves
 
 
-def plot_trial_curves(found: StoredSearch, of: Curves, styles: Mapping[str, Style] | None = None) -> go.Figure:
-    """Draw the curve of each trial of one variant; the best one is bold, those stopped early end in a cross."""
+def plot_trial_curves(found: StoredSearch, of: TrialCurves, styles: Mapping[str, Style] | None = None) -> go.Figure:
+    """Plot the curve of each trial of one variant; the best one is bold, pruned ones end in a cross."""
     metric = found.objectives[0].metric
     title = f"Curves of the trials of {found.label}: {metric}"
     shown = {number: points for number, points in of.items() if points}
     if not shown:
         return theme.empty(title, "No trial has logged it yet.")
-    style, scale = theme.find_style(styles, found.label, [found.label]), searching.display_scale(metric)
+    style, scale = theme.find_style(styles, found.label, [found.label]), search_trials.display_scale(metric)
     best = None if found.best is None else found.best.number
-    figure = panels.make_panels([""], [""], x="step of training", y=searching.axis_title(metric))
+    figure = panels.make_panels([""], [""], x="step of training", y=search_trials.axis_title(metric))
     for number in sorted(shown, key=lambda number: number == best):  # the best one on top
         word, points = found.status.states[number], shown[number]
         leads, stopped = number == best, word == "pruned"
@@ -61,8 +61,9 @@ def plot_trial_curves(found: StoredSearch, of: Curves, styles: Mapping[str, Styl
                 hovertemplate="%{fullData.name}: %{y:.4g} at step %{x:,}<extra></extra>",
             )
         )
+    counts = search_trials.describe_trial_counts([found])
     caption = (
         f"First seed of each trial, on validation data. Bold: the best one{'' if best is None else f', trial {best}'}; "
-        f"dotted, with a cross: stopped early by the pruner. {searching.describe_trial_counts([found]).capitalize()}."
+        f"dotted, with a cross: stopped early by the pruner. {counts.capitalize()}."
     )
     return theme.finish(figure, title, caption, height=380)

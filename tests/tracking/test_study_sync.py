@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 import pytest
 from tracked_study import run_id
 
-from mtlab.report.sync.plain import with_plain_lists
-from mtlab.report.sync.step_metrics import read_complete_steps, read_step_metrics
+from mtlab.report.sync.figures import with_plain_lists
+from mtlab.report.sync.run_data import read_complete_steps, read_step_metrics
 from mtlab.report.sync.study_sync import StudySync
 from mtlab.report.sync.tables import LAYERS_COLUMNS
 from mtlab.runs.store import Store
@@ -80,7 +80,7 @@ class Page:
         return {"id": self.run.about.id}
 
 
-def follower(store: Store, *sinks: Notebook, **options: Any) -> tuple[StudySync, list[str], list[dict[str, Any]]]:
+def make_sync(store: Store, *sinks: Notebook, **options: Any) -> tuple[StudySync, list[str], list[dict[str, Any]]]:
     told: list[str] = []
     progress: list[dict[str, Any]] = []
     options = {"images": False, **options}
@@ -93,8 +93,8 @@ def follower(store: Store, *sinks: Notebook, **options: Any) -> tuple[StudySync,
 
 def test_finished_runs_are_handed_on_whole(store: Store) -> None:
     notebook = Notebook()
-    following, told, progress = follower(store, notebook, checkpoints=True)
-    following.end()
+    sync, told, progress = make_sync(store, notebook, checkpoints=True)
+    sync.finish()
     assert told == []
     assert {run.about.name for run in notebook.runs.values()} == {
         "bridge, seed 0", "bridge, seed 1", "static, seed 0", "static, seed 1", "comparison",
@@ -124,7 +124,7 @@ def test_finished_runs_are_handed_on_whole(store: Store) -> None:
 
 def test_the_table_of_layers_lets_variants_be_compared_across_layers(store: Store) -> None:
     notebook = Notebook()
-    follower(store, notebook)[0].end()
+    make_sync(store, notebook)[0].finish()
     table = notebook.named("comparison").shown["layers/table"]
     assert isinstance(table, TrackerTable)
     assert table.columns == LAYERS_COLUMNS
@@ -140,16 +140,16 @@ def test_the_table_of_layers_lets_variants_be_compared_across_layers(store: Stor
 
 def test_what_was_taken_is_not_sent_again_but_what_is_new_is(store: Store) -> None:
     notebook = Notebook()
-    follower(store, notebook)[0].end()
+    make_sync(store, notebook)[0].finish()
     before = {name: list(run.steps) for name, run in notebook.runs.items()}
-    again, told, progress = follower(store, notebook)
-    again.end()
+    again, told, progress = make_sync(store, notebook)
+    again.finish()
     assert (told, progress[-1]["new"]) == ([], 0)
     assert {name: run.steps for name, run in notebook.runs.items()} == before
     lost = notebook.named("static, seed 0")
     del notebook.runs[lost.about.id]
-    third, _, progress = follower(store, notebook)
-    third.end()
+    third, _, progress = make_sync(store, notebook)
+    third.finish()
     assert progress[-1]["new"] == 1
     assert notebook.named("static, seed 0").steps == lost.steps
 
@@ -158,10 +158,10 @@ def test_a_comparison_that_has_changed_is_sent_anew_under_its_name(store: Store)
     held = (store.run(run_id(store, "static", 1)) / "result.json").read_text()
     (store.run(run_id(store, "static", 1)) / "result.json").unlink()
     notebook = Notebook()
-    follower(store, notebook)[0].end()
+    make_sync(store, notebook)[0].finish()
     assert notebook.named("comparison").summary["runs"] == 3
     (store.run(run_id(store, "static", 1)) / "result.json").write_text(held)
-    follower(store, notebook)[0].end()
+    make_sync(store, notebook)[0].finish()
     compared = notebook.named("comparison")
     assert (compared.steps, compared.summary["runs"]) == ([1, 2], 4)
 
@@ -179,17 +179,17 @@ def unfinished(store: Store, steps: int) -> tuple[Path, list[str]]:
 def test_steps_of_a_run_that_goes_on_are_sent_as_soon_as_they_are_complete(store: Store) -> None:
     folder, later = unfinished(store, 20)
     notebook = Notebook(live=True)
-    following, told, _ = follower(store, notebook)
-    following.look()
+    sync, told, _ = make_sync(store, notebook)
+    sync.poll()
     run = notebook.named("static, seed 0")
     assert run.steps == [0, 1, 2, 5, 10]  # of step 20, validation may still be to come
     assert run.failed is None
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.writelines(later)
-    following.look()
+    sync.poll()
     assert run.steps == [0, 1, 2, 5, 10, 20]
     (folder / "result.json.later").rename(folder / "result.json")
-    following.end()
+    sync.finish()
     assert run.steps == [0, 1, 2, 5, 10, 20, 30]
     assert (run.failed, "layers" in run.shown, told) == (False, True, [])
 
@@ -198,61 +198,61 @@ def test_a_run_that_is_killed_and_resumed_loses_and_doubles_no_step(store: Store
     """The worker falls back behind what was sent, as its checkpoint is older; the follower is killed, too."""
     folder, later = unfinished(store, 20)
     notebook = Notebook(live=True)
-    follower(store, notebook)[0].look()
+    make_sync(store, notebook)[0].poll()
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "metrics.jsonl").write_text(lines[0])  # cut back to step 10
-    second, _, _ = follower(store, notebook)
-    second.look()
+    second, _, _ = make_sync(store, notebook)
+    second.poll()
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.writelines([*lines[1:], *later])
-    second.look()
+    second.poll()
     (folder / "result.json.later").rename(folder / "result.json")
-    second.end()
+    second.finish()
     assert notebook.named("static, seed 0").steps == [0, 1, 2, 5, 10, 20, 30]
 
 
 def test_a_run_that_did_not_finish_is_ended_as_failed_and_goes_on_later(store: Store) -> None:
     folder, later = unfinished(store, 20)
     notebook = Notebook(live=True)
-    follower(store, notebook)[0].end()
+    make_sync(store, notebook)[0].finish()
     run = notebook.named("static, seed 0")
     assert run.failed is True
     assert not (store.derived(run_id(store, "static", 0)) / "tracking").exists()
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.writelines(later)
     (folder / "result.json.later").rename(folder / "result.json")
-    follower(store, notebook)[0].end()
+    make_sync(store, notebook)[0].finish()
     assert (run.failed, run.steps) == (False, [0, 1, 2, 5, 10, 20, 30])
 
 
 @pytest.mark.parametrize("call", ["start", "log", "close"])
 def test_a_tracker_that_fails_is_told_and_left_out_and_the_others_go_on(store: Store, call: str) -> None:
     broken, fine = Notebook(fails=call, name="broken"), Notebook()
-    following, told, progress = follower(store, broken, fine)
-    following.end()
+    sync, told, progress = make_sync(store, broken, fine)
+    sync.finish()
     assert told == [
-        f"broken: bridge, seed 0 was not taken: no {call} today",
-        f"broken: 4 more not taken: no {call} today",
+        f"broken: bridge, seed 0 was not sent: no {call} today",
+        f"broken: 4 more not sent: no {call} today",
     ]
     assert len(fine.runs) == 5
     assert fine.named("static, seed 1").failed is False
     assert progress[-1]["done"] == 0
     broken.fails = ""
-    second, told, progress = follower(store, broken, fine)
-    second.end()
+    second, told, progress = make_sync(store, broken, fine)
+    second.finish()
     assert (told, progress[-1]["done"], len(broken.runs)) == ([], 5, 5)
 
 
 def test_a_run_that_went_on_live_in_one_place_gets_whole_to_the_others(store: Store) -> None:
     unfinished(store, 20)
     live, patient = Notebook(live=True, name="live"), Notebook(name="patient")
-    following, told, progress = follower(store, live, patient)
-    following.look()
+    sync, told, progress = make_sync(store, live, patient)
+    sync.poll()
     assert [run.about.name for run in live.runs.values()].count("static, seed 0") == 1
     assert "static, seed 0" not in [run.about.name for run in patient.runs.values()]
     folder = store.run(run_id(store, "static", 0))
     (folder / "result.json.later").rename(folder / "result.json")
-    following.end()
+    sync.finish()
     assert live.named("static, seed 0").steps == patient.named("static, seed 0").steps
     assert (told, progress[-1]["done"]) == ([], 5)
 
@@ -284,8 +284,8 @@ def test_runs_that_recorded_nothing_are_handed_on_as_they_are(store: Store) -> N
         for name in ("layers", "trace", "tokens"):
             (run / f"{name}.safetensors").unlink()
     notebook = Notebook()
-    following, told, _ = follower(store, notebook)
-    following.end()
+    sync, told, _ = make_sync(store, notebook)
+    sync.finish()
     assert told == []
     run = notebook.named("static, seed 0")
     assert (run.steps, run.shown) == ([10, 20, 30], {})
@@ -312,12 +312,12 @@ def test_without_a_browser_figures_are_sent_without_pictures(store: Store, monke
 
     monkeypatch.setattr(export, "render_images", none)
     notebook = Notebook()
-    following, told, _ = follower(store, notebook, images=True)
-    following.end()
+    sync, told, _ = make_sync(store, notebook, images=True)
+    sync.finish()
     assert told == ["figures are sent without pictures: pictures of figures need Chrome or Chromium on this machine"]
     drawn = notebook.named("static, seed 0").shown["layers"]
     assert isinstance(drawn, TrackerFigure)
     assert drawn.png is None
-    unasked, told, _ = follower(store, Notebook(), images=None)
-    unasked.end()
+    unasked, told, _ = make_sync(store, Notebook(), images=None)
+    unasked.finish()
     assert told == []

@@ -1,4 +1,4 @@
-"""What figures of searches are made of: trials as points, told apart by what became of them."""
+"""Helpers of the figures of sweeps: trials by state, axes of metrics, and counts for captions."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ NONE_YET = "No trial has finished yet."
 
 
 def objective_metric(searches: Sequence[StoredSearch], place: int = 0) -> str:
-    """Name an objective."""
+    """Return the metric of an objective."""
     return searches[0].objectives[place].metric if searches else ""
 
 
 def display_scale(name: str) -> float:
-    """Tell by what values are multiplied to be shown: shares are shown in points."""
+    """Return the factor of shown values: 100 for shares, which are shown in points."""
     return 100.0 if numbers.in_points(name) else 1.0
 
 
 def axis_title(name: str) -> str:
-    """Name an axis of a metric."""
+    """Return the title of a metric's axis."""
     return f"{name}, points" if numbers.in_points(name) else name
 
 
 def search_labels(searches: Sequence[StoredSearch]) -> list[str]:
-    """Name the variants."""
+    """Return the labels of the variants."""
     return [found.label for found in searches]
 
 
 def search_style(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None, label: str) -> Style:
-    """Look up how a variant is drawn."""
+    """Return the style of a variant."""
     return theme.find_style(styles, label, search_labels(searches))
 
 
 def satisfies_constraints(trial: FrozenTrial) -> bool:
-    """Does a trial keep all limits?"""
+    """Return whether a trial satisfies all constraints."""
     return all(excess <= 0 for excess in trial.constraints.values())
 
 
 def finished_trials(found: StoredSearch, *, allowed: bool = True) -> list[FrozenTrial]:
-    """Take the trials that finished; with `allowed`, only those that keep all limits."""
+    """Return the finished trials; with `allowed`, only those that satisfy all constraints."""
     words_ = found.status.states
     return [
         each for each in found.trials if words_[each.number] == "done" and (satisfies_constraints(each) or not allowed)
@@ -55,14 +55,14 @@ def finished_trials(found: StoredSearch, *, allowed: bool = True) -> list[Frozen
 
 
 def pruned_trials(found: StoredSearch) -> list[FrozenTrial]:
-    """Take the trials that were stopped early and had a value by then."""
+    """Return the pruned trials that had a value by then."""
     return [each for each in found.trials if found.status.states[each.number] == "pruned" and each.values]
 
 
 def describe_trial_counts(searches: Sequence[StoredSearch]) -> str:
-    """Say how many trials a figure shows.
+    """Say how many trials a figure shows by state.
 
-    >>> counted([])
+    >>> describe_trial_counts([])
     'no trials'
     """
     totals: dict[str, int] = {}

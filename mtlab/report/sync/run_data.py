@@ -1,0 +1,123 @@
+"""What is sent of a run: its parameters, its metrics and recorded layers step by step, and its summary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mtlab.recording import reader
+from mtlab.recording.reader import MODALITIES, Layers, Missing, Worth
+from mtlab.report import recordings
+from mtlab.report.provenance import flatten
+from mtlab.runs.store import Store
+
+StepMetrics = dict[int, dict[str, float]]  #: step → name → value
+
+
+def run_params(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a run: its resolved configuration, its place in the study, and its environment."""
+    stored, state = store.config(run["id"]) or {}, store.run_state(run["id"]) or {}
+    return {
+        **stored.get("config", {}),
+        "study": plan["study"],
+        "variant": run["label"],
+        "seed": run["seed"],
+        "cell": run["cell"],
+        "axes": run["axes"],
+        "environment": {key: state[key] for key in ("device", "threads", "versions", "git") if key in state},
+    }
+
+
+def run_summary(store: Store, run: str) -> dict[str, Any]:
+    """Return the final numbers of a finished run: metrics of the best checkpoint, cost, layers, interventions."""
+    result = store.result(run) or {}
+    summary: dict[str, Any] = {**result.get("metrics", {}), "best_step": result.get("best_step")}
+    summary |= {"steps": result.get("steps"), "stopped_early": result.get("stopped_early")}
+    summary |= {f"cost/{name}": value for name, value in flatten(result.get("cost", {}), separator="/").items()}
+    layers, worth = reader.read_layers(store.run(run)), recordings.run_worth(store, run)
+    if isinstance(layers, Layers):
+        summary |= {f"layers/{name}": value for name, value in layer_metrics(layers).items()}
+    if isinstance(worth, Worth):
+        summary |= _worth_metrics(worth)
+    return {name: value for name, value in summary.items() if value is not None}
+
+
+def _worth_metrics(worth: Worth) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for modality in MODALITIES:
+        for level in worth.without.get(modality, {}):
+            if (drop := worth.drop(modality, level)) is not None:
+                metrics[f"worth/{modality}/level {level}"] = drop
+        for name, values in (("uniform", worth.uniform), ("token mean", worth.token_mean)):
+            if modality in values:
+                metrics[f"worth/{modality}/with {name} weights"] = values[modality]
+    for seed, by_place in worth.swapped.items():
+        metrics |= {f"worth/{where}/with weights of seed {seed}": value for where, value in by_place.items()}
+    return metrics
+
+
+def read_step_metrics(store: Store, run: str) -> StepMetrics:
+    """Join all that a run has logged so far, by step, in order.
+
+    `metrics.jsonl` is read before `read_trace.safetensors`: of every step before the newest metric, both are complete.
+    """
+    steps: StepMetrics = {}
+    for line in store.metrics(run):
+        steps.setdefault(int(line["step"]), {}).update(_numbers(line))
+    trace = reader.read_trace(store.run(run))
+    if not isinstance(trace, Missing):
+        for place, (step, layers) in enumerate(zip(trace.steps, trace.layers, strict=True)):
+            norms = {f"gradient/{part}": float(values[place]) for part, values in trace.gradients.items()}
+            steps.setdefault(step, {}).update(_finite({**layer_metrics(layers), **norms}))
+    return dict(sorted(steps.items()))
+
+
+def read_complete_steps(store: Store, run: str) -> StepMetrics:
+    """Read the steps of an unfinished run that are complete: those before its newest metric."""
+    newest = max((int(line["step"]) for line in store.metrics(run)), default=None)
+    if newest is None:
+        return {}
+    return {step: values for step, values in read_step_metrics(store, run).items() if step < newest}
+
+
+def layer_metrics(layers: Layers) -> dict[str, float]:
+    """Return the recorded numbers of a run's layers, each under a name for a tracker's chart.
+
+    `contribution/text/layer 1/level 4` (or `weight/…` of managers that are no sum), `entropy/…`, `temperature/…`,
+    `attention/text/layer 1/cross` and `alike/text/layers 1 and 2` (CKA). Layers are counted from 1.
+    """
+    metrics: dict[str, float] = {}
+    for modality in MODALITIES:
+        for kind, name in (("weights", "weight"), ("contributions", "contribution")):
+            for depth in layers.depths(kind, modality):
+                values = layers.values[f"{kind}/{modality}/{depth}"].tolist()
+                labels = row_labels(layers, f"{kind}/{modality}/{depth}", len(values))
+                where = f"{name}/{modality}/layer {depth + 1}"
+                metrics |= {f"{where}/{label}": value for label, value in zip(labels, values, strict=True)}
+        for key, name in (("contributions_entropy", "entropy"), ("temperature", "temperature")):
+            for depth in layers.depths(key, modality):
+                metrics[f"{name}/{modality}/layer {depth + 1}"] = float(layers.values[f"{key}/{modality}/{depth}"])
+        for depth in layers.depths("attention", modality):
+            for kind in ("self", "cross"):
+                if (heads := layers.values.get(f"attention/{modality}/{depth}/{kind}")) is not None:
+                    metrics[f"attention/{modality}/layer {depth + 1}/{kind}"] = float(heads.mean())
+        if (alike := layers.values.get(f"cka/{modality}")) is not None:
+            for depth in range(len(alike) - 1):
+                metrics[f"alike/{modality}/layers {depth + 1} and {depth + 2}"] = float(alike[depth, depth + 1])
+    return _finite(metrics)
+
+
+def row_labels(layers: Layers, key: str, rows: int) -> list[str]:
+    """Return the labels of a manager's rows: its levels, then previous states."""
+    known = layers.labels.get(key, ())
+    return list(known) if len(known) == rows else [f"row {number}" for number in range(1, rows + 1)]
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    held = ((name, value) for name, value in line.items() if name != "step")
+    return _finite({name: float(value) for name, value in held if isinstance(value, int | float)})
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
