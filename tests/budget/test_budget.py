@@ -200,7 +200,7 @@ def test_the_command_works_out_hours_at_an_assumed_speed(
 def test_the_command_tells_what_it_timed(
     command: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mtlab.studies.budget.calibration.SECONDS", 0.0)
+    monkeypatch.setattr("mtlab.studies.budget.calibration.MIN_SECONDS", 0.0)
     assert command("--calibrate", "train.device=cpu") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "timed: bridge: 3 steps of 8 examples on cpu, threads 1" in told
