@@ -5,20 +5,15 @@ Shapes: B images, S side of the input, G side of the token grid, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
-from mtlab.towers.images import ImagePreprocessing, preprocess_images
+from mtlab.towers.images import ImagePreprocessing
 from mtlab.towers.loading.disk_cache import file_digest
 from mtlab.towers.loading.positions import resize_positions
 from mtlab.towers.loading.weights import read_tensors, seeded_init
@@ -83,10 +78,6 @@ class ClipViT(TimmBased):
     def preprocessing(self) -> ImagePreprocessing:
         """Squares, normalised as in CLIP's pre-training."""
         return ImagePreprocessing(self.config.image_size, MEAN, STD, "bicubic")
-
-    def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
-        """Images → pixels [B, 3, S, S], normalised as in CLIP's pre-training."""
-        return (preprocess_images(raw, self.config.image_size, MEAN, STD, "bicubic"),)
 
 
 def _network(config: ClipViT.Config) -> Any:

@@ -29,7 +29,7 @@ from mtlab.towers.base import (
     register_text_tower,
     register_vision_tower,
 )
-from mtlab.towers.images import ImagePreprocessing, preprocess_images
+from mtlab.towers.images import ImagePreprocessing
 from mtlab.towers.loading.weights import seeded_init
 
 PAD, START, FIRST_WORD = 0, 1, 2  #: token ids
@@ -203,8 +203,7 @@ class TinyVision(Tower[NDArray[np.uint8]]):
 
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S]."""
-        own = self.preprocessing()
-        return (preprocess_images(raw, own.size, own.mean, own.std, own.mode),)
+        return (self.preprocessing().batch(raw),)
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return blank images."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
-from mtlab.towers.images import ImagePreprocessing, pool_to_grid, preprocess_images
+from mtlab.towers.images import ImagePreprocessing, pool_to_grid
 from mtlab.towers.loading import timm_models
 from mtlab.towers.loading.disk_cache import file_digest, load_or_describe
 from mtlab.towers.loading.weights import read_tensors, seeded_init
@@ -47,8 +47,7 @@ class TimmBased(Tower[NDArray[np.uint8]]):
 
     def prepare(self, raw: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
         """Images → pixels [B, 3, S, S], normalised as in the model's pre-training."""
-        own = self.preprocessing()
-        return (preprocess_images(raw, own.size, own.mean, own.std, own.mode),)
+        return (self.preprocessing().batch(raw),)
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return blank images."""

@@ -183,7 +183,7 @@ def test_files_that_change_while_a_run_goes_on_do_not_change_the_run(tmp_path: P
         ("[]", "expected a JSON object, found a list"),
         ('{"image": "0.png", "image": "1.png"}', "key 'image' is given twice"),
         (b"\xff\xfe{\x00", "is not UTF-8 text (byte 1): save the file as UTF-8"),
-        ('{"image": "0.png", "question": "what?"}', "lacks the key 'answer'"),
+        ('{"image": "0.png", "question": "what?"}', "lacks 'answer'"),
         ('{"image": "0.png", "qestion": "what?"}', "unknown key 'qestion'; did you mean 'question'?"),
         (row(0, answer=3), "answer: expected text in quotes, found 3"),
         (row(0, answer=["yes", "no"]), "answer: expected text in quotes, found a list"),

@@ -105,7 +105,7 @@ def text_field(row: Any, key: str) -> str:
     """
     value = field(row, key)
     if not isinstance(value, str):
-        raise BadRowError(f"{key}: expected text, found {_shorten(value)}")
+        raise BadRowError(f"{key}: expected text in quotes, found {shorten(value)}")
     value = value.strip()
     if not value:
         raise BadRowError(f"{key}: is empty")
@@ -127,7 +127,7 @@ def number_field(row: Any, key: str) -> int:
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
-        raise BadRowError(f"{key}: expected a whole number, found {_shorten(value)}")
+        raise BadRowError(f"{key}: expected a whole number, found {shorten(value)}")
     return value
 
 
@@ -140,7 +140,7 @@ def list_field(row: Any, key: str) -> list[Any]:
     """
     value = field(row, key)
     if not isinstance(value, list):
-        raise BadRowError(f"{key}: expected a list, found {_shorten(value)}")
+        raise BadRowError(f"{key}: expected a list, found {shorten(value)}")
     return value
 
 
@@ -152,7 +152,7 @@ def field(row: Any, key: str) -> Any:
 
     """
     if not isinstance(row, dict):
-        raise BadRowError(f"expected an object with {key!r}, found {_shorten(row)}")
+        raise BadRowError(f"expected an object with {key!r}, found {shorten(row)}")
     if key not in row:
         has = ", ".join(map(repr, list(row)[:6])) or "nothing"
         raise BadRowError(f"lacks {key!r} (has {has})")
@@ -178,7 +178,8 @@ def _top_keys(path: Path) -> str:
     return f" (found: {', '.join(keys[:8])}); is it of another data set?" if keys else ""
 
 
-def _shorten(value: Any) -> str:
+def shorten(value: Any) -> str:
+    """Describe a value of a row, for errors."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     text = json.dumps(value, default=str)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from mtlab.data.base import SPLITS, Split
+from mtlab.data.converters.annotation_files import shorten, text_field
+from mtlab.data.converters.base import BadRowError
 from mtlab.errors import UserError, nearest
 
 WHOLE = "questions.jsonl"  #: one file for all splits; else one for each:
@@ -163,7 +165,7 @@ def _parse_object(raw: bytes, source: SourceLine) -> dict[str, Any]:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise source.error(f"is not a JSON object on one line: {reason}") from None
     if not isinstance(row, dict):
-        raise source.error(f"expected a JSON object, found {_shorten(row)}")
+        raise source.error(f"expected a JSON object, found {shorten(row)}")
     return row
 
 
@@ -181,18 +183,12 @@ def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_text(row: Mapping[str, Any], key: str, source: SourceLine) -> str:
-    if key not in row:
-        raise source.error(f"lacks the key {key!r}")
-    value = row[key]
-    if not isinstance(value, str):
-        raise source.error(f"{key}: expected text in quotes, found {_shorten(value)}")
-    value = value.strip()
-    if not value:
-        raise source.error(f"{key}: is empty")
+    try:
+        value = text_field(row, key)
+    except BadRowError as error:
+        raise source.error(str(error)) from None
     if _CONTROL.search(value) and key != "question":
         raise source.error(f"{key}: {value!r} has a line break, tab or other control character")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise source.error(f"{key}: holds half a character (an unpaired surrogate)")
     return value
 
 
@@ -208,7 +204,7 @@ def _read_id(row: Mapping[str, Any], source: SourceLine) -> str:
 def _read_split(row: Mapping[str, Any], source: SourceLine) -> Split | None:
     value = row.get("split")
     if value is not None and value not in SPLITS:
-        raise source.error(f"split: {_shorten(value)} is none of {', '.join(SPLITS)}")
+        raise source.error(f"split: {shorten(value)} is none of {', '.join(SPLITS)}")
     return cast("Split | None", value)
 
 
@@ -250,10 +246,3 @@ def draw_split(image: str, shares: tuple[float, float]) -> Split:
     val, test = shares
     drawn = int.from_bytes(blake2b(image.encode(), digest_size=8).digest()) / 2**64
     return "test" if drawn < test else "val" if drawn < test + val else "train"
-
-
-def _shorten(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "an object"
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "…"

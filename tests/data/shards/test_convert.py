@@ -172,7 +172,7 @@ class TestYourOwn:
             ({"image": "/etc/passwd"}, "is an absolute path"),
             ({"image": "sub\\1.png"}, "has a backslash"),
             ({"answer": ""}, "answer: is empty"),
-            ({"answer": 3}, "answer: expected text, found 3"),
+            ({"answer": 3}, "answer: expected text in quotes, found 3"),
             ({"anwser": "x"}, "unknown key 'anwser'; did you mean 'answer'?"),
             ({"split": "dev"}, "split: 'dev' is none of train, val, test"),
             ({"split": "val"}, "split: 'val' in the file of 'train'"),
