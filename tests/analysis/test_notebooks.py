@@ -31,7 +31,7 @@ STUDIES = {  #: notebook → the study that it opens, as small as its claim allo
     "pretraining": lambda folder: shrink_study("pretraining", folder, listed=2),
     "planted": lambda folder: shrink_study("planted", folder),
 }
-QUICK = {"managers", "planted"}  #: the others take longer, and show the same of the code
+QUICK = {"planted"}  #: the others take longer, and show little more of the code
 
 
 def run_study(file: Path, store: Store) -> None:
