@@ -67,8 +67,8 @@ for _panel, _names in PANELS.items():
             app.command(_name, rich_help_panel=_panel)(COMMANDS[_name])
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"mtlab {version('mtlab')}")

@@ -27,7 +27,7 @@ def clean(
         list[str] | None,
         typer.Argument(metavar="[STUDY]...", help="With --runs: only runs that these started.", show_default=False),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it; without this, only tell.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it; without this, only list it.")] = False,
     runs: Annotated[bool, typer.Option("--runs", help="Also run folders that no stored plan asks for.")] = False,
     only: Annotated[Place | None, typer.Option(help="Look in the store or in the cache alone.")] = None,
     store: StoreOption = None,
@@ -65,7 +65,7 @@ def clean(
 
 
 def _store(option: Path | None, *, needed: bool) -> Store | None:
-    """Open the store; without one, nothing is to be cleaned there, unless it was asked for."""
+    """Open the store; return None where there is none and none is required."""
     from mtlab.runs.store import Store, store_root
 
     root = store_root(option)

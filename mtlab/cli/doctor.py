@@ -1,4 +1,4 @@
-"""`mtlab doctor`: what mtlab stands on here, and what of it is broken."""
+"""`mtlab doctor`: the installation, and what of it is broken."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ def doctor(store: StoreOption = None, plugin: PluginOption = None, as_json: Json
     from mtlab.launch.doctor import diagnose
     from mtlab.runs.store import store_root
 
-    found = diagnose(store_root(store), plugin or [])
+    diagnosis = diagnose(store_root(store), plugin or [])
     if as_json:
-        print_json(found)
+        print_json(diagnosis)
     else:
-        _print(found)
-    raise typer.Exit(1 if found["problems"] else 0)
+        _print(diagnosis)
+    raise typer.Exit(1 if diagnosis["problems"] else 0)
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(diagnosis: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
     console = Console(highlight=False, emoji=False)
-    python = found["python"]
+    python = diagnosis["python"]
     console.print(f"[bold]Python[/] {python['version']} · {escape(python['executable'])} · {python['platform']}")
-    _section(console, "Packages", ("package", "version", ""), map(_package, found["packages"]))
-    for extra in found["extras"]:
+    _section(console, "Packages", ("package", "version", ""), map(_package, diagnosis["packages"]))
+    for extra in diagnosis["extras"]:
         missing = f"missing: {', '.join(extra['missing'])}" if extra["missing"] else "complete"
         console.print(f"extra {escape(extra['name'])}: {missing}")
-    _section(console, "Devices", ("", ""), _devices(found["devices"]))
-    _section(console, "Slurm", ("", ""), _slurm(found["slurm"]))
-    _section(console, "Places", ("", "folder", "size", "free", ""), map(_place, found["places"]))
-    _section(console, "Weights without a hub", ("tower", "package", ""), map(_weights, found["weights"]))
-    _print_registered(console, found["registered"])
-    for failure in found["failed"]:
+    _section(console, "Devices", ("", ""), _devices(diagnosis["devices"]))
+    _section(console, "Slurm", ("", ""), _slurm(diagnosis["slurm"]))
+    _section(console, "Places", ("", "folder", "size", "free", ""), map(_place, diagnosis["places"]))
+    _section(console, "Weights without a hub", ("tower", "package", ""), map(_weights, diagnosis["weights"]))
+    _print_registered(console, diagnosis["registered"])
+    for failure in diagnosis["failed"]:
         console.print(f"\n[red bold]plug-in {escape(failure['plugin'])} failed to load[/]")
         console.print(escape(failure["trace"].rstrip()), style="dim")
     console.print()
-    for problem in found["problems"]:
+    for problem in diagnosis["problems"]:
         console.print(f"[red]✗[/] {escape(problem)}")
-    if not found["problems"]:
+    if not diagnosis["problems"]:
         console.print("[green]✓[/] nothing is broken")
 
 
@@ -86,8 +86,8 @@ def _devices(devices: dict[str, Any]) -> list[tuple[str, str]]:
         ("CPU", f"{devices['cpu']} · {usable} of {devices['cores']} cores usable{memory}"),
         ("threads", f"torch {devices['threads']} (OMP_NUM_THREADS {set_to or 'unset'}); a run takes train.threads"),
     ]
-    cards = [(card["device"], f"{card['name']} · {card['memory_gib']:.1f} GiB") for card in devices["cuda"]]
-    rows += cards or [("CUDA", "none")]
+    gpus = [(gpu["device"], f"{gpu['name']} · {gpu['memory_gib']:.1f} GiB") for gpu in devices["cuda"]]
+    rows += gpus or [("CUDA", "none")]
     return [*rows, ("MPS", "there, but not used")] if devices["mps"] else rows
 
 
@@ -98,8 +98,8 @@ def _slurm(slurm: dict[str, Any]) -> list[tuple[str, str]]:
     if slurm["problem"]:
         rows.append(("", f"does not answer, so no jobs can be started: {slurm['problem']}"))
     for each in slurm["partitions"]:
-        cards = "" if each["gres"] in ("", "(null)") else f" · {each['gres']}"
-        size = f"{each['nodes']} nodes of {each['cpus']} cores, {each['memory_mib']} MiB{cards}"
+        gpus = "" if each["gres"] in ("", "(null)") else f" · {each['gres']}"
+        size = f"{each['nodes']} nodes of {each['cpus']} cores, {each['memory_mib']} MiB{gpus}"
         rows.append((each["name"], f"{each['state']} · up to {each['time_limit']} · {size}"))
     return rows
 

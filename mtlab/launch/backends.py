@@ -116,7 +116,7 @@ def make_pool(
     *,
     at_once: int | None = None,
 ) -> Pool:
-    """Make the pool that executes runs; a cluster is asked whether it would accept them.
+    """Make the pool that executes runs, and test whether a cluster would accept their jobs.
 
     Args:
         settings: which launcher, see `launcher_settings`.
@@ -181,7 +181,7 @@ def _check_job(settings: SlurmSettings, resources: Resources, options: Mapping[s
     from mtlab.launch.slurm.queue import refuse_impossible_job
 
     import_submitit()
-    asked = {
+    given = {
         "launcher.partition": settings.partition,
         "launcher.account": settings.account,
         **{
@@ -190,7 +190,7 @@ def _check_job(settings: SlurmSettings, resources: Resources, options: Mapping[s
             if (value := getattr(resources, field.name)) not in (None, 0)
         },
     }
-    refuse_impossible_job(options, {key: None if value is None else str(value) for key, value in asked.items()})
+    refuse_impossible_job(options, {key: None if value is None else str(value) for key, value in given.items()})
 
 
 def _visible_gpus() -> tuple[str, ...]:

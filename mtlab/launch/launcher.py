@@ -324,11 +324,11 @@ class _Launch:
             attempt.stop()
         if self.running:
             self.board.message = self.board.message or "stopping: workers write their state (again: at once)"
-        asked, deadline = self.signals, time.monotonic() + self.policy.grace
+        signals, deadline = self.signals, time.monotonic() + self.policy.grace
         while any(not task.done() for task in self.running):
             self.view.update(self.board)
             await self._sleep()
-            if self.signals > max(asked, 1) or time.monotonic() > deadline:
+            if self.signals > max(signals, 1) or time.monotonic() > deadline:
                 for attempt in self.attempts.values():
                     attempt.stop(force=True)
         for task, job in list(self.running.items()):

@@ -42,7 +42,7 @@ def convert(
     mtlab data convert flickr30k --root ~/raw --out shards/flickr30k
 
     Which files are expected below --root: docs/data.md, or `mtlab list converters NAME`. Memory stays the same however
-    large the data are; Ctrl-C and the same command again: it goes on. The shards are the same whatever the number of
+    large the data are; after Ctrl-C the same command resumes. The shards are the same whatever the number of
     workers. Images keep their bytes. What cannot be used is counted, and listed in bad.jsonl with its place and the
     reason.
     """

@@ -42,8 +42,10 @@ def verify(
     if as_json and as_markdown:
         raise UserError("--json and --markdown exclude each other: choose one")
     quiet = as_json or as_markdown or len(folders) == 1
-    told = Console(stderr=True)
-    found = [verify_one(folder) for folder in track(folders, "verifying", console=told, transient=True, disable=quiet)]
+    console = Console(stderr=True)
+    found = [
+        verify_one(folder) for folder in track(folders, "verifying", console=console, transient=True, disable=quiet)
+    ]
     if as_json:
         print_json({"ok": all(one.ok for one in found), "bundles": [one.to_json() for one in found]})
     elif as_markdown:

@@ -13,7 +13,7 @@ from mtlab.cli.output import print_json
 if TYPE_CHECKING:
     from mtlab.studies.budget.study_budget import RowBudget
 
-NAMES = 13  #: columns that a variant's name has at least: numbers that nobody can assign tell nothing
+NAMES = 13  #: minimum width of a variant's name
 
 
 def budget(
@@ -27,7 +27,7 @@ def budget(
         typer.Option(
             "--tflops",
             min=1e-6,
-            help="Work out device hours at so many 10¹² FLOPs a second, sustained.",
+            help="Compute device hours at so many 10¹² FLOPs a second, sustained.",
             show_default=False,
         ),
     ] = None,
@@ -35,10 +35,10 @@ def budget(
     as_json: JsonOption = False,
     no_plugins: PluginsOption = False,
 ) -> None:
-    """Tell what a study costs: parameters by part, FLOPs, memory, time and disk. Starts nothing, needs no weights.
+    """Show what a study costs: parameters by part, FLOPs, memory, time and disk. Starts nothing, needs no weights.
 
-    FLOPs are told twice. Published arithmetic counts all tokens of all levels: it compares with what papers print. As
-    executed counts what runs here: texts at their real length, cached towers not at all.
+    FLOPs are counted twice. "Published" counts all tokens of all levels, as papers do. "As executed" counts what runs
+    here: texts at their real length, cached towers not at all.
 
     Other sizes by override: mtlab budget paper/vqav2 vision.image_size=384 text.max_length=40
     """
@@ -137,9 +137,9 @@ def _remarks(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, 
     published, here = (format_si(whole[key], "FLOP") for key in ("flops", "executed"))
     lines = [f"in all: {runs}", f"        {published} of training as published, {here} as executed with validation"]
     sizes = {(row.image_size, row.text_tokens, row.real_tokens, row.real_tokens_from) for row in rows}
-    for size, limit, real, told in sorted(sizes, key=str):
+    for size, limit, real, origin in sorted(sizes, key=str):
         images = "" if size is None else f"images of {size} pixels, "
-        lines.append(f"counted at: {images}texts of {limit} tokens; as executed: {real} ({told})")
+        lines.append(f"counted at: {images}texts of {limit} tokens; as executed: {real} ({origin})")
     settings = sorted({(row.micro_batch, row.precision) for row in rows})
     lines.append(
         "memory: tensors of a forward and backward pass on "
@@ -150,8 +150,8 @@ def _remarks(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, 
     for row in rows:
         dead |= row.dead or {}
     if dead:
-        told = ", ".join(f"{name} {count:,}" for name, count in dead.items())
-        lines.append(f"dead ones, which the published models carry and never use: {told}")
+        dead_names = ", ".join(f"{name} {count:,}" for name, count in dead.items())
+        lines.append(f"dead ones, which the published models carry and never use: {dead_names}")
     for row in rows:
         if row.speed is not None:
             speed = row.speed
@@ -167,7 +167,7 @@ def _remarks(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, 
 
 
 def _assumed(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, Any], tflops: float) -> list[str]:
-    """Say what the FLOPs would take on devices that do so many of them a second."""
+    """Return the device hours at so many FLOPs a second."""
     from mtlab.studies.budget.study_budget import device_hours
 
     each = ", ".join(f"{names[row.cell]} {device_hours(row.run_executed, tflops):,.1f} h" for row in rows)

@@ -25,7 +25,7 @@ def figures(
     file: StoredStudy,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FIGURE]...", help="Only these, such as aggregation; `--list` tells all."),
+        typer.Argument(metavar="[FIGURE]...", help="Only these, such as aggregation; `--list` shows all."),
     ] = None,
     format: Annotated[  # noqa: A002 - the option is called so
         Format, typer.Option("--format", help="What the files are.")
@@ -35,13 +35,13 @@ def figures(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder.", show_default="the study's folder in the store")
     ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Say which figures there are, and write none.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the figures, and write none.")] = False,
     store: StoreOption = None,
 ) -> None:
     """Write the figures of a study as PNG, SVG or PDF: which layers managers use, curves, comparisons, costs.
 
     A figure with selectors on the page of `mtlab report --format html` becomes a file for each choice. What cannot be
-    drawn, since runs did not record it, is told.
+    drawn, since runs did not record it, is listed.
     """
     from mtlab.report.figures import export, theme
     from mtlab.report.page import study_figures

@@ -14,7 +14,7 @@ from mtlab.cli.output import print_json
 if TYPE_CHECKING:
     from mtlab.studies.plan_status import PlanStatus
 
-NAMED = 2  #: rows that a remark names before it counts
+NAMED = 2  #: rows that a remark names; further ones are counted
 
 
 def plan(
@@ -100,14 +100,14 @@ def print_plan(data: dict[str, Any], found: PlanStatus) -> None:
 
 
 def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Cells of other studies that runs of this one start from."""
+    """Return the cells of other studies that runs of this one start from."""
     own = {row["cell"] for row in data["rows"]}
     found = {run["cell"]: run for run in data["runs"] if run["cell"] not in own}
     return [{"label": run["label"], "cell": cell, "compare_to": None} for cell, run in found.items()]
 
 
 def _detectable(seeds: int, alpha: float) -> float | None:
-    """Tell the smallest detectable difference in standard deviations: remembered, as scipy takes long to import."""
+    """Return the smallest detectable difference in standard deviations, from a cache: importing scipy is slow."""
     from mtlab.statistics import POWER, smallest_detectable
     from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 

@@ -19,7 +19,7 @@ def status(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far studies are: runs by state, step, metric, failures. Reads stored plans, never expands a file."""
+    """Show the progress of studies: runs by state, step, metric, failures. Reads stored plans, never expands a file."""
     from mtlab.launch.status import study_statuses
     from mtlab.runs.store import Store, store_root
 

@@ -97,8 +97,8 @@ def _lines(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> list[st
         + "".join(f"; only where {escape(metric)} is {_bound(bound)}" for metric, bound in plan["constraints"].items()),
         f"budget: {trials} trials of each variant"
         + (f", none begun after {hours:g} training hours" if hours else "")
-        + f": {len(searches) * trials * seeds} runs, {format_si(total, 'FLOP')} of training at most, as the variants are"
-        " without a search",
+        + f": {len(searches) * trials * seeds} runs, {format_si(total, 'FLOP')} of training at most, as the variants"
+        " are without a search",
         f"sampler {_options(plan['sampler'])} · pruner {_options(plan['pruner'])} · storage {escape(plan['storage'])}",
         _finally(plan, searches),
     ]
