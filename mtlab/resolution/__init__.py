@@ -1,1 +1,1 @@
-"""From what a cell's YAML says to its whole checked configuration and its id."""
+"""From what is written for a cell to its checked configuration (`resolve`) and its id (`identity`)."""

@@ -71,6 +71,8 @@ def _config(folder: Path) -> dict[str, Any]:
         config: dict[str, Any] = files.read_json(folder / "config.json")
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"belongs to no run (expected {RUN_NAMES})", file=folder) from None
+    if isinstance(config, dict) and "cell" not in config:
+        raise UserError("is not the configuration of a run", file=folder / "config.json")
     schemas.check(config, schemas.ConfigFile, folder / "config.json")
     return config
 

@@ -1,1 +1,1 @@
-"""From a study file to finished runs: spec, expansion, plan, store, launcher."""
+"""The ablation language: a study file (`spec`) becomes rows (`expand`), cells with an id (`cells`) and a plan (`plan`)."""
