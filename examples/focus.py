@@ -37,7 +37,6 @@ class Focus(Manager):
         self.norm = nn.LayerNorm(place.width)
         self.register_buffer("depths", torch.linspace(0, 1, place.experts).view(1, -1, 1, 1), persistent=False)
         self.depths: Tensor
-        self.inert = frozenset({"centre", "log_spread"}) if place.experts == 1 else frozenset()  # nothing to choose
 
     def forward(self, inputs: Inputs, *, intervene: Intervention | None = None, record: bool = False) -> Aggregated:
         """Mix the experts, [B, N, L, D] → [B, L, D]."""

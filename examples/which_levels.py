@@ -24,21 +24,25 @@ def main() -> None:
         model = mtlab.build("planted", ["manager=static"])
     else:
         model = mtlab.load(arguments.run)
-        print(mtlab.frame(study=arguments.run.partition(":")[0]) if ":" in arguments.run else arguments.run)
+        if ":" in arguments.run:  # the results of its study
+            print(mtlab.frame(study=arguments.run.partition(":")[0]).select("label", "seed", "test/accuracy"))
 
     entry, options = lookup_options(DATASETS, model.config["data"], "data")
     data = entry.cls(options)
     few = data.examples("val")[: arguments.examples]
     states = model.encode([data.image(each.image) for each in few], [each.text for each in few], record=True)
 
+    assert states.recorded is not None  # asked for above
     for (modality, depth), manager in states.recorded.items():
-        if manager.contributions is None:
+        if manager.contributions is not None:  # [B, N + P, L]; only of managers whose output is a sum
+            kind, shares = "contributions", manager.contributions.mean((0, 2)).tolist()
+        elif manager.weights is not None:  # [B or 1, N + P, L or 1, D or 1]
+            kind, shares = "weights", manager.weights.mean((0, 2, 3)).tolist()
+        else:
             continue
-        shares = manager.contributions.mean((0, 2)).tolist()  # [B, N + P, L] → the mean of each term
         levels = model.levels[modality]
         shown = "  ".join(f"level {level}: {share:.2f}" for level, share in zip(levels, shares, strict=False))
-        previous = sum(shares[len(levels) :])
-        print(f"{modality:5} layer {depth + 1}  {shown}  previous states: {previous:.2f}")
+        print(f"{modality:5} layer {depth + 1}  {kind}: {shown}  previous states: {sum(shares[len(levels) :]):.2f}")
 
 
 if __name__ == "__main__":
