@@ -1,1 +1,1 @@
-"""The ablation language: a study file (`spec`) becomes rows (`expand`), cells with an id (`cells`) and a plan (`plan`)."""
+"""The ablation language: a study file (`spec`) becomes rows (`expand`), cells with ids (`cells`), a plan (`plan`)."""
