@@ -96,11 +96,11 @@ def progress_bar(counts: Mapping[str, int], share: float) -> Component:
         for name in CONDITION_ORDER
         if counts.get(name)
     ]
-    told = f"{100 * share:.0f} % of all steps are made"
+    text = f"{100 * share:.0f} % of all steps are made"
     return html.Div(
         [
-            html.Div(segments, className="bar", role="img", **aria_label(told)),
-            html.Span(f"{100 * share:.0f} %", className="share", title=told),
+            html.Div(segments, className="bar", role="img", **aria_label(text)),
+            html.Span(f"{100 * share:.0f} %", className="share", title=text),
         ],
         className="progress",
     )
@@ -129,8 +129,8 @@ def command_line(line: str) -> Component:
 
 def section(title: str, *content: Component, about: str = "") -> Component:
     """Make a section with a title."""
-    told = html.P(about, className="about") if about else None
-    return html.Section([html.H2(title), told, *flatten_components(content)], className="section")
+    text = html.P(about, className="about") if about else None
+    return html.Section([html.H2(title), text, *flatten_components(content)], className="section")
 
 
 def definition_list(pairs: Iterable[tuple[str, Component]]) -> Component:

@@ -97,7 +97,7 @@ def _stores() -> list[Component]:
 
 
 def colour_css() -> str:
-    """Return the colours of the figures as CSS: those of the system's theme, or of the theme that the reader chooses."""
+    """Return the colours of the figures as CSS, of the system's theme or of the one that the reader chooses."""
     light, dark = theme.css_variables(theme.LIGHT), theme.css_variables(theme.DARK)
     return (
         f":root {{ color-scheme: light; {light} }}\n"

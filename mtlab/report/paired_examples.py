@@ -93,7 +93,7 @@ def pair_examples(
     if both.height == first.height == second.height:
         note = None
     elif both.is_empty():
-        return PairedExamples(None, "judged on other examples than the baseline: pairing by seed means little here")
+        return PairedExamples(None, "evaluated on other examples than the baseline: pairing by seed means little here")
     else:
         note = f"only {both.height} examples are shared with the baseline ({first.height} and {second.height})"
     return PairedExamples((both["score"] - both["score_other"]).to_numpy(), note)

@@ -66,7 +66,7 @@ def compare_studies(reports: Sequence[StudyReport]) -> SideBySide:
     for other in reports[1:]:
         if other.metric != first.metric:
             raise UserError(
-                f"{first.study} is judged by {first.metric}, {other.study} by {other.metric}: "
+                f"the verdict of {first.study} is on {first.metric}, that of {other.study} on {other.metric}: "
                 "side by side they need one metric",
                 key="metrics.verdict",
             )

@@ -158,8 +158,8 @@ def _notes(rows: Sequence[SweepVariant], searches: Sequence[StoredSearch], plan:
     notes = []
     ended = {row.ended for row in rows}
     if len(ended) > 1:
-        told = ", ".join(f"{row.label} {row.ended}" for row in rows)
-        notes.append(f"the variants have not had the same number of trials yet: {told}")
+        listed = ", ".join(f"{row.label} {row.ended}" for row in rows)
+        notes.append(f"the variants have not had the same number of trials yet: {listed}")
     for found in searches:
         if found.status.given_up:
             refused = found.status.counts.get("refused", 0)
@@ -170,8 +170,8 @@ def _notes(rows: Sequence[SweepVariant], searches: Sequence[StoredSearch], plan:
             )
     for row in rows:
         if row.problems:
-            told = ", ".join(f"{count} {kind}" for kind, count in row.problems.items())
-            notes.append(f"{row.label}: trials that failed: {told}")
+            listed = ", ".join(f"{count} {kind}" for kind, count in row.problems.items())
+            notes.append(f"{row.label}: trials that failed: {listed}")
     startup = int(plan["sampler"].get("n_startup_trials", 0))
     if plan["sampler"]["name"] in ("tpe", "gp") and startup >= plan["budget"]["trials"]:
         notes.append(

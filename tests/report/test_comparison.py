@@ -87,7 +87,7 @@ def test_other_examples_than_the_baseline_are_told(fabric):
         fabric.finish("bridge", seed, 0.70 + 0.01 * seed)
         fabric.finish("static", seed, 0.75 + 0.02 * seed, ids="other")
     rows = rows_of(fabric, fabric.plan(["bridge", "static"], seeds=3))
-    assert "judged on other examples" in rows["static"].notes[0]
+    assert "evaluated on other examples" in rows["static"].notes[0]
 
 
 def test_seeds_are_paired_by_number(fabric):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from test_report import drawn
 
-from mtlab.cli.study.report import picture, written
 from mtlab.errors import UserError
 from mtlab.report import side_by_side
+from mtlab.report.export import render_svg, render_text
 from mtlab.report.formats import latex, markdown
 from mtlab.report.study_report import build_report
 
@@ -209,15 +209,15 @@ def test_two_studies_stand_side_by_side_each_tested_by_itself(four, lengths, tmp
     assert "corrected by Holm for 3 comparisons" in text
     assert "corrected by Holm for 4 comparisons" in text
     assert "Each study is tested and corrected by itself" in text
-    lines = list(csv.DictReader(io.StringIO(written([other, lengths], "csv", None))))
+    lines = list(csv.DictReader(io.StringIO(render_text([other, lengths], "csv"))))
     assert [line["study"] for line in lines] == ["trial"] * 4 + ["lengths"] * 6
-    assert picture([other, lengths]).startswith("<svg")
+    assert render_svg([other, lengths]).startswith("<svg")
 
 
 def test_studies_that_cannot_stand_side_by_side_are_told(four):
     one, plan = build_report(four.store, four.plan(CELLS)), four.plan(CELLS, study="other")
     plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
-    with pytest.raises(UserError, match="judged by test/accuracy, other by test/loss"):
+    with pytest.raises(UserError, match="on test/accuracy, that of other on test/loss"):
         side_by_side.compare_studies([one, build_report(four.store, plan)])
     with pytest.raises(UserError, match="name each study once"):
         side_by_side.compare_studies([one, one])

@@ -164,7 +164,8 @@ def test_a_report_imports_neither_torch_nor_pandas_and_is_quick(four):
     code = (
         "import json, sys; from pathlib import Path; from mtlab.runs.store import Store;"
         "from mtlab.report.study_report import build_report; from rich.console import Console;"
-        "root = Path(sys.argv[1]); report = build_report(Store.open(root), json.loads((root / 'plan.json').read_text()));"
+        "root = Path(sys.argv[1]); plan = json.loads((root / 'plan.json').read_text());"
+        "report = build_report(Store.open(root), plan);"
         "Console().print(report.to_table(80));"
         "print(sorted({'torch', 'pandas', 'statsmodels', 'scipy.stats', 'timm', 'transformers'} & set(sys.modules)))"
     )

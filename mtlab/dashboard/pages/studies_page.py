@@ -47,8 +47,8 @@ def _head(studies: Sequence[StudySummary]) -> Component:
     runs = {run.id: run.condition for study in studies for run in study.runs}
     total = {name: list(runs.values()).count(name) for name in components.CONDITIONS}
     one = len(studies) == 1
-    told = f"{len(studies)} {'study' if one else 'studies'}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
-    return [html.H1("Studies"), html.P([html.Span(told), components.condition_counts(total)], className="summary")]
+    text = f"{len(studies)} {'study' if one else 'studies'}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
+    return [html.H1("Studies"), html.P([html.Span(text), components.condition_counts(total)], className="summary")]
 
 
 def _nothing() -> Component:
@@ -90,12 +90,12 @@ def _progress(study: StudySummary) -> Component:
 def _verdict(data: DashboardData, study: StudySummary) -> Component:
     if study.problem:
         return html.P(study.problem, className="problem")
-    told = data.verdict(study)
-    return html.Span("being worked out …", className="quiet") if told is None else told
+    text = data.verdict(study)
+    return html.Span("being worked out …", className="quiet") if text is None else text
 
 
 def _orphans(orphans: Sequence[OrphanRun]) -> Component:
-    told = (
+    text = (
         "Runs that no study of this store asks for (any more), and folders that are none of mtlab's. "
         "Nothing is lost: a study that asks for such a run again finds it."
     )
@@ -111,7 +111,7 @@ def _orphans(orphans: Sequence[OrphanRun]) -> Component:
     return html.Details(
         [
             html.Summary(f"Beside the studies: {len(orphans)}"),
-            html.P(told + more, className="about"),
+            html.P(text + more, className="about"),
             components.data_table(columns, "Runs that belong to no study"),
         ],
         className="section",

@@ -96,8 +96,8 @@ def _names(runs: Mapping[str, RunSummary]) -> dict[str, str]:
 
 
 def _head(run: RunSummary | None) -> Component:
-    told = "Which level of its tower each word and each patch draws on, where, and how strongly."
-    title = [html.H1("Token explorer"), html.P(told, className="why")]
+    message = "Which level of its tower each word and each patch draws on, where, and how strongly."
+    title = [html.H1("Token explorer"), html.P(message, className="why")]
     if run is None:
         return title
     return [
@@ -192,6 +192,6 @@ def _beside(request: PageRequest, run: RunSummary, chosen: TokenChoice) -> Compo
     place = tokens.find(chosen.example)
     if place is None:
         href = page_href("tokens", run=run.id)
-        told = f"{run.title} recorded other examples: {chosen.example} is not among them."
-        return components.empty_notice(told, dcc.Link("See its own examples", href=href))
+        message = f"{run.title} recorded other examples: {chosen.example} is not among them."
+        return components.empty_notice(message, dcc.Link("See its own examples", href=href))
     return token_panels.draw_panel(request, run, tokens, chosen.at(place), main=False)

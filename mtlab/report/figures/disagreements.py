@@ -79,8 +79,8 @@ def find_disagreements(
     rows = tuple(_row(row, answers, texts or {}) for row in differ.head(limit).iter_rows(named=True))
     better = int((both["gap"] > 0).sum()), int((both["gap"] < 0).sum())
     caption = (
-        f"{both.height} {split} examples judged by both ({names[0]}: n = {counts[0]} seeds, {names[1]}: n = {counts[1]}"
-        f"): {names[0]} is right more often on {better[0]}, {names[1]} on {better[1]}. Shown: the "
+        f"{both.height} {split} examples answered by both ({names[0]}: n = {counts[0]} seeds, {names[1]}: n = "
+        f"{counts[1]}): {names[0]} is right more often on {better[0]}, {names[1]} on {better[1]}. Shown: the "
         f"{len(rows)} that differ most. Seeds of one variant differ from each other, too."
     )
     return DisagreementTable(names, (counts[0], counts[1]), split, both.height, *better, rows, caption)
