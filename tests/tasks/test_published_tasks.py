@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlab.errors import UserError
+from mtlab.model.encoder import noise_shapes
 from mtlab.model.network import VisionLanguageModel
 from mtlab.resolution.resolve import resolve
 from mtlab.studies.budget.flops import count_cost
@@ -117,17 +118,17 @@ class TestReasoning:
             types[1] += torch.arange(16.0)  # not alike in all dimensions, which a norm would undo
         assert not torch.allclose(plain, asked(first, second))
 
-    def test_noise_is_drawn_for_each_picture(self) -> None:
+    def test_noise_is_drawn_for_each_image(self) -> None:
         whole = build(
             config({"name": "reasoning"}) | {"manager": {"name": "static", "noise": 1.0}}, TEXT, VISION, answers=2
         ).eval()
         text, images = features(TEXT, 2), features(VISION, 4)
-        shapes = whole.encoder.noise_shapes(text, images)
-        assert {shape[0] for shape, _ in shapes.values()} == {4}
-        noise = {key: torch.zeros(shape) for key, (shape, _) in shapes.items()}
+        shapes = noise_shapes(whole.encoder, text, images)
+        assert {shape[0] for shape in shapes.values()} == {4}
+        noise = {key: torch.zeros(shape) for key, shape in shapes.items()}
         quiet = whole(text, images).logits
         assert torch.equal(whole(text, images, noise=noise).logits, quiet)
-        noise["image", 0][3, 0] = 5.0  # the second example's second picture
+        noise["image", 0][3, 0] = 5.0  # the second example's second image
         changed = (whole(text, images, noise=noise).logits != quiet).any(1)
         assert changed.tolist() == [False, True]
 
@@ -139,14 +140,13 @@ class TestGate:
             with pytest.raises(UserError, match=r"vision\.gate: needs at least two offered levels, all of one width"):
                 resolve(written("question_answering", "shapes") | {"vision": node})
 
-    def test_old_runs_keep_their_ids(self) -> None:
+    def test_a_default_that_is_given_changes_no_id(self) -> None:
         from mtlab.resolution.identity import cell_identity
 
         plain = cell_identity(resolve(written("question_answering", "shapes")))
         explicit = written({"name": "question_answering", "loss": "cross_entropy"}, "shapes")
         explicit["text"] = {"name": "tiny_text", "gate": False}
         assert cell_identity(resolve(explicit)).cell == plain.cell
-        assert "gate" not in plain.hashed["config"]["text"]
         explicit["text"] = {"name": "tiny_text", "gate": True}
         assert cell_identity(resolve(explicit)).cell != plain.cell
 

@@ -112,7 +112,7 @@ def test_the_means_of_outcomes_are_the_recalls_though_pictures_have_unequal_numb
     assert len(evaluation.answer_texts) == len(image_of)
 
 
-class TestSpill:
+class TestScratchFile:
     def test_what_is_kept_comes_back(self, tmp_path: Path) -> None:
         draw = torch.Generator().manual_seed(0)
         mask = torch.tensor([[True, True, False], [True, True, True]])
@@ -147,6 +147,6 @@ class TestSpill:
         with ScratchFile(10**9, tmp_path) as kept, pytest.raises(UserError, match="GB of scratch space") as caught:
             kept.add([0], Experts(torch.zeros(1, 6, 577, 768)))
         assert "MTLAB_CACHE" in str(caught.value)
-        monkeypatch.setattr(scratch_file, "SPARE", 2**60)
+        monkeypatch.setattr(scratch_file, "RESERVE", 2**60)
         with ScratchFile(1, tmp_path) as kept, pytest.raises(UserError, match="scratch space"):
             kept.add([0], Experts(torch.zeros(1, 1, 1, 1)))
