@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report import frame
@@ -89,10 +89,7 @@ class StudyReport:
             "rows": [_row(row) for row in self.rows],
             "family_comparisons": self.family_comparisons,
             "families": {name: [_family(row) for row in rows] for name, rows in self.families.items()},
-            "published": [
-                {"metric": p.metric, "value": p.value, "best_label": p.best_label, "best": p.best}
-                for p in self.published
-            ],
+            "published": [asdict(result) for result in self.published],
             "published_rows": [_published_row(row) for row in self.published_rows],
             "side_by_side": _side_by_side(self),
             "notes": list(self.notes),
@@ -197,16 +194,7 @@ def _row(row: ComparisonRow) -> dict[str, Any]:
         "verdict": row.verdict,
         "smallest_detectable": row.smallest_detectable,
         "best": row.best,
-        "cost": {
-            "params": row.cost.params,
-            "trained_params": row.cost.trained_params,
-            "flops": row.cost.flops,
-            "flops_training": row.cost.flops_training,
-            "steps": row.cost.steps,
-            "training_flops": row.cost.training_flops,
-            "seconds": row.cost.seconds,
-            "memory_mib": row.cost.memory_mib,
-        },
+        "cost": asdict(row.cost),
         "metrics": dict(row.metrics),
         "notes": list(row.notes),
     }
@@ -227,17 +215,8 @@ def _family(row: FamilyRow) -> dict[str, Any]:
 
 
 def _published_row(row: PublishedRow) -> dict[str, Any]:
-    return {
-        "label": row.label,
-        "cell": row.cell,
-        "metric": row.metric,
-        "measured_here": row.measured_here,
-        "value": row.value,
-        "source": row.source,
-        "note": row.note,
-        "n": 0 if row.ours is None else row.ours.n,
-        **_mean(row.ours),
-    }
+    fields = {name: value for name, value in asdict(row).items() if name != "ours"}
+    return fields | {"n": 0 if row.ours is None else row.ours.n, **_mean(row.ours)}
 
 
 def _side_by_side(report: StudyReport) -> dict[str, Any] | None:

@@ -101,5 +101,9 @@ def test_every_figure_is_documented_by_its_name_and_its_function(store: Path) ->
             returns = getattr(function, "__annotations__", {}).get("return")
             own = inspect.isfunction(function) and function.__module__ == made.__name__ and not name.startswith("_")
             short = module.name.rpartition(".")[2]
-            if own and returns in ("go.Figure", "DisagreementTable") and short not in ("panels", "search_trials", "theme", "export"):
+            if (
+                own
+                and returns in ("go.Figure", "DisagreementTable")
+                and short not in ("panels", "search_trials", "theme", "export")
+            ):
                 assert f"`{short}.{name}(" in page, f"{short}.{name}"

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mtlab.errors import UserError
-from mtlab.report.figures import export, theme
+from mtlab.report.figures import render, theme
 
 
 def made() -> go.Figure:
@@ -21,8 +21,8 @@ def made() -> go.Figure:
 @pytest.mark.slow
 def test_files_have_the_figures_size_and_the_endings_format(tmp_path: Path) -> None:
     pytest.importorskip("kaleido")
-    figures = {tmp_path / f"a{ending}": theme.resize(made(), 500) for ending in export.FORMATS}
-    export.write_figures(figures)
+    figures = {tmp_path / f"a{ending}": theme.resize(made(), 500) for ending in render.FORMATS}
+    render.write_figures(figures)
     height = figures[tmp_path / "a.png"].layout.height
     assert Image.open(tmp_path / "a.png").size == (1000, 2 * height)
     assert (tmp_path / "a.svg").read_text(encoding="utf-8").startswith("<svg")
@@ -34,7 +34,7 @@ def test_a_notebook_runs_a_loop_already(tmp_path: Path) -> None:
     pytest.importorskip("kaleido")
 
     async def cell() -> None:
-        export.write_figures({tmp_path / "a.png": made()})
+        render.write_figures({tmp_path / "a.png": made()})
 
     asyncio.run(cell())
     assert (tmp_path / "a.png").stat().st_size > 1000
@@ -42,11 +42,11 @@ def test_a_notebook_runs_a_loop_already(tmp_path: Path) -> None:
 
 def test_another_ending_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.gif: \.gif: expected one of \.png, \.svg, \.pdf"):
-        export.write_figures({tmp_path / "a.gif": made()})
+        render.write_figures({tmp_path / "a.gif": made()})
 
 
 def test_a_missing_package_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kaleido", None)
     with pytest.raises(UserError, match=r"pip install 'mtlab\[images\]'"):
-        export.write_figures({tmp_path / "a.png": made()})
+        render.write_figures({tmp_path / "a.png": made()})
     assert not list(tmp_path.iterdir())

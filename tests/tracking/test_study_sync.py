@@ -305,12 +305,12 @@ def test_figures_hold_lists_that_every_reader_understands() -> None:
 
 def test_without_a_browser_figures_are_sent_without_pictures(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from mtlab.errors import UserError
-    from mtlab.report.figures import export
+    from mtlab.report.figures import render
 
     def none(_: object) -> list[bytes]:
         raise UserError("pictures of figures need Chrome or Chromium on this machine")
 
-    monkeypatch.setattr(export, "render_images", none)
+    monkeypatch.setattr(render, "render_images", none)
     notebook = Notebook()
     sync, told, _ = make_sync(store, notebook, images=True)
     sync.finish()

@@ -43,7 +43,7 @@ def figures(
     A figure with selectors on the page of `mtlab report --format html` becomes a file for each choice. What cannot be
     drawn, since runs did not record it, is listed.
     """
-    from mtlab.report.figures import export, theme
+    from mtlab.report.figures import render, theme
     from mtlab.report.page import study_figures
     from mtlab.report.study import StudyResults
     from mtlab.runs.store import Store, store_root
@@ -65,7 +65,7 @@ def figures(
     ready = {path: theme.resize(figure, width) for path, figure in found.items() if figure.data}
     if ready:
         typer.echo(f"drawing {len(ready)} figures")
-    export.write_figures({path: theme.dark(figure) if dark else figure for path, figure in ready.items()})
+    render.write_figures({path: theme.dark(figure) if dark else figure for path, figure in ready.items()})
     for path in ready:
         typer.echo(f"written to {path}")
     if not ready:

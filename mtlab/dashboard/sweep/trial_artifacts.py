@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab.recording import reader
-from mtlab.report.figures import export, theme
+from mtlab.report.figures import render, theme
+from mtlab.report.figures.curves import plot_curves
+from mtlab.report.figures.layers.aggregation import plot_aggregation
 from mtlab.report.recordings import StudyRun
 from mtlab.runs.store import Store
 from mtlab.sweeps.optuna_helpers import silence_optuna
@@ -70,20 +72,17 @@ def pending_trials(
 
 def trial_figures(store: Store, pending: PendingTrial) -> dict[str, go.Figure]:
     """Draw the figures of a trial: the curves of its seeds and, where recorded, the layers that its managers use."""
-    from mtlab.report.figures import curves
-    from mtlab.report.figures.layers import aggregation
-
     styles = theme.assign_styles([run.label for run in pending.runs])
     histories = {run: store.metrics(run.run) for run in pending.runs}
     logged = {run: rows for run, rows in histories.items() if rows}
     metric = next(
         (each.metric for each in pending.found.objectives if not each.metric.startswith("cost/")), "val/accuracy"
     )
-    made = {"curves.png": curves.plot_curves(logged, metric, styles)}
+    made = {"curves.png": plot_curves(logged, metric, styles)}
     read = {run: reader.read_layers(store.run(run.run)) for run in pending.runs}
     layers = {run: each for run, each in read.items() if not isinstance(each, reader.Missing)}
     if layers:
-        made["layers.png"] = aggregation.plot_aggregation(layers, styles)
+        made["layers.png"] = plot_aggregation(layers, styles)
     return {name: figure for name, figure in made.items() if figure.data}
 
 
@@ -92,7 +91,7 @@ def attach_artifacts(
     storage: BaseStorage,
     artifacts: FileSystemArtifactStore,
     waiting: Sequence[PendingTrial],
-    draw: Renderer = export.render_images,
+    draw: Renderer = render.render_images,
 ) -> None:
     """Attach figures and links to trials.
 

@@ -18,7 +18,7 @@ from mtlab.errors import UserError
 from mtlab.recording import reader
 from mtlab.recording.reader import Layers, Worth
 from mtlab.report import recordings
-from mtlab.report.figures import export
+from mtlab.report.figures import render
 from mtlab.report.recordings import StudyRun
 from mtlab.report.study_report import build_report
 from mtlab.report.sync import figures, run_data, tables
@@ -229,7 +229,7 @@ class StudySync:
         images: Sequence[bytes | None] = [None] * len(drawn)
         if self.images and drawn:
             try:
-                images = export.render_images([(figure, "png") for figure in drawn.values()])
+                images = render.render_images([(figure, "png") for figure in drawn.values()])
             except Exception as error:  # a browser may fail in many ways; the figures themselves are sent
                 self.images = False
                 if self.images_required or not isinstance(error, UserError):
