@@ -13,8 +13,6 @@ from mtlab.cli.stored import note_changed, stored_study_name
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from mtlab.report.study_report import StudyReport
     from mtlab.runs.store import Store
 
@@ -51,6 +49,7 @@ def report(
     FLOPs.
     """
     from mtlab.files import write_text
+    from mtlab.report.export import render_text
     from mtlab.report.study_report import build_report
     from mtlab.runs.store import Store, store_root
 
@@ -73,11 +72,11 @@ def report(
     elif wanted is None and out is None and by is None and len(plans) == 1:
         print_report(opened, plans[0])
     else:
-        made = [build_report(opened, plan) for plan in plans]
+        reports = [build_report(opened, plan) for plan in plans]
         if wanted is None:
-            _print(made, by)
+            _print(reports, by_family=by is not None)
         else:
-            text = written(made, wanted, by)
+            text = render_text(reports, wanted, by_family=by is not None)
             if out is None:
                 typer.echo(text, nl=not text.endswith("\n"))
             else:
@@ -87,38 +86,8 @@ def report(
         note_changed(file, opened)
 
 
-def written(made: Sequence[StudyReport], wanted: str, by: str | None) -> str:
-    """Write one report, by family or as a whole, or several side by side.
-
-    Raises:
-        UserError: several that cannot stand side by side.
-
-    """
-    from mtlab.report import side_by_side
-    from mtlab.report.formats import csv_table, latex, markdown
-
-    if wanted == "svg":
-        return picture(made, by)
-    if len(made) == 1:
-        one, by_family = made[0], by is not None
-        if wanted == "json":
-            return one.to_json()
-        if wanted == "csv":
-            return one.to_csv(by_family=by_family)
-        return one.to_latex(by_family=by_family) if wanted == "tex" else one.to_markdown(by_family=by_family)
-    view = side_by_side.compare_studies(made)
-    if wanted == "json":
-        import json
-
-        data = {"format": 1, "studies": [each.to_dict() for each in made]}
-        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if wanted == "csv":
-        return csv_table.write_csv([line for each in made for line in csv_table.report_rows(each)])
-    return latex.studies_latex(view) if wanted == "tex" else markdown.studies_markdown(view)
-
-
 def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, out: Path | None) -> None:
-    """Write the page of a study, into its folder unless told otherwise.
+    """Write the page of a study, by default into its folder.
 
     Raises:
         UserError: more than one study, or one table of it alone.
@@ -141,45 +110,23 @@ def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, ou
     typer.echo(f"written to {path}: open it in a browser, it needs no network")
 
 
-def drawn(made: Sequence[StudyReport], by: str | None, width: int) -> RenderableType:
-    """Draw one report, or several side by side, for the terminal."""
-    from mtlab.report import side_by_side
-    from mtlab.report.formats import terminal
-
-    if len(made) == 1:
-        return made[0].to_table(width, by_family=by is not None)
-    return terminal.render_studies(side_by_side.compare_studies(made), width)
-
-
-def picture(made: Sequence[StudyReport], by: str | None = None) -> str:
-    """Draw the terminal's table as SVG."""
-    import io
-    import re
-
-    from rich.console import Console
-
-    console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True, highlight=False)
-    console.print(drawn(made, by, console.width))
-    names = " ".join(each.study for each in made)
-    svg = console.export_svg(title=f"mtlab report {names}" + (" --by family" if by else ""))
-    return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # they would be fetched from elsewhere
-
-
 def print_report(store: Store, plan: dict[str, Any]) -> None:
     """Print the table for the terminal, and write the report into the study's folder."""
     from mtlab.files import write_text
     from mtlab.report.study_report import build_report
 
-    made = build_report(store, plan)
-    _print([made], None)
+    report = build_report(store, plan)
+    _print([report])
     folder = store.study(plan["study"]) / "report"
-    write_text(folder / "report.md", made.to_markdown())
-    write_text(folder / "report.json", made.to_json())
+    write_text(folder / "report.md", report.to_markdown())
+    write_text(folder / "report.json", report.to_json())
     typer.echo(f"written to {folder / 'report.md'} and report.json")
 
 
-def _print(made: Sequence[StudyReport], by: str | None) -> None:
+def _print(reports: Sequence[StudyReport], *, by_family: bool = False) -> None:
     from rich.console import Console
 
+    from mtlab.report.export import render_terminal
+
     console = Console(highlight=False)
-    console.print(drawn(made, by, console.width))
+    console.print(render_terminal(reports, console.width, by_family=by_family))
