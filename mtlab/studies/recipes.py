@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtlab.config import yaml
-from mtlab.config.load import recipe_folders, sweep_recipe_folders
+from mtlab.config import load, yaml
 from mtlab.errors import UserError, nearest
 
 SWEEPS = "sweeps/"  #: prefix of the names of recipes that are sweeps
@@ -16,12 +15,12 @@ SWEEPS = "sweeps/"  #: prefix of the names of recipes that are sweeps
 def list_recipes() -> dict[str, Path]:
     """Return the shipped recipes: name, as `mtlab plan` takes it, or sweeps/NAME for sweeps → file."""
     recipes: dict[str, Path] = {}
-    for folder in recipe_folders():
+    for folder in load.recipe_folders():
         for path in sorted(folder.rglob("*.yaml")):
             name = str(path.relative_to(folder).with_suffix(""))
             if not name.startswith("presets/"):
                 recipes.setdefault(name, path)
-    for folder in sweep_recipe_folders():
+    for folder in load.sweep_recipe_folders():
         for path in sorted(folder.glob("*.yaml")):
             recipes.setdefault(f"{SWEEPS}{path.stem}", path)
     return recipes
@@ -72,9 +71,9 @@ def rebase(text: str, source: Path) -> str:
     for name in {*([base] if isinstance(base, str) else base), *_parent_studies(data)}:
         file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
         beside = (source.parent / file).resolve()
-        if not beside.is_file() or any((folder / file).is_file() for folder in recipe_folders()):
+        if not beside.is_file() or any((folder / file).is_file() for folder in load.recipe_folders()):
             continue
-        folder = next(folder for folder in recipe_folders() if beside.is_relative_to(folder.resolve()))
+        folder = next(folder for folder in load.recipe_folders() if beside.is_relative_to(folder.resolve()))
         absolute = str(beside.relative_to(folder.resolve()).with_suffix(""))
         text = _replace_base(text, name, absolute)
         text = re.sub(rf"(\bstudy: *['\"]?){re.escape(name)}(?![\w/.-])", rf"\g<1>{absolute}", text)

@@ -72,7 +72,7 @@ def test_what_lies_beside_a_recipe_is_found_from_elsewhere(monkeypatch: pytest.M
     source.write_text(
         "name: second\nbase:\n  - presets/small\n  - common  # ours\nwhy: common sense\ninit_from: {study: first}\n"
     )
-    monkeypatch.setattr("mtlab.studies.recipes.recipe_folders", lambda: [shipped])
+    monkeypatch.setattr("mtlab.config.load.recipe_folders", lambda: [shipped])
     text = rebase(source.read_text(), source)
     data = yaml.parse(text, source).data
     assert data["base"] == ["presets/small", "paper/common"]
