@@ -162,7 +162,7 @@ class CachedStore(Store):
 
 
 def _reader(shape: Any) -> Callable[[Path], dict[str, Any]]:
-    """Make what reads a file that must have a shape, see `schemas.check`."""
+    """Make a function that reads a JSON file and checks it, see `schemas.check`."""
 
     def read(path: Path) -> dict[str, Any]:
         data: dict[str, Any] = files.read_json(path)

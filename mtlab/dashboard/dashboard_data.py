@@ -158,7 +158,7 @@ class DashboardData:
         return self._recorded(run, TRACE, reader.read_trace)
 
     def tokens(self, run: str) -> Tokens | Missing:
-        """Read what was recorded of single tokens in a finished run."""
+        """Read the recording of single tokens of a finished run."""
         if self.store.state(run) != "done":
             return Missing("the run is not finished: single tokens are recorded at its end")
         return self._recorded(run, TOKENS, reader.read_tokens)

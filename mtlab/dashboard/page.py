@@ -1,4 +1,4 @@
-"""What a page is drawn from, and what it is drawn as."""
+"""Requests for pages, and pages as Dash components."""
 
 from __future__ import annotations
 

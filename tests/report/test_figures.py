@@ -333,7 +333,7 @@ def test_bars_of_words_sum_to_one_with_the_previous_state(tokens: reader.Tokens)
 
 @pytest.mark.parametrize("picture", [None, np.zeros((32, 32, 3), np.uint8)], ids=["without", "with a picture"])
 def test_patches_lie_over_the_picture(tokens: reader.Tokens, picture: Any) -> None:
-    figure = words_and_patches.plot_patches(tokens, 0, 1, picture=picture)
+    figure = words_and_patches.plot_patches(tokens, 0, 1, image=picture)
     assert len(figure.layout.images) == (1 if picture is None else 2)
     numbers = next(each for each in figure.data if each.text is not None)
     found = token_levels.token_levels(tokens, 0, "image", 1)

@@ -1,1 +1,1 @@
-"""Figures: pure functions from what runs recorded to `plotly.graph_objects.Figure`, one idea a module."""
+"""Figures: pure functions from recordings of runs to `plotly.graph_objects.Figure`, one figure a module."""

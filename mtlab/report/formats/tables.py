@@ -1,4 +1,4 @@
-"""The tables of a report as cells: the one source of what terminal, Markdown, LaTeX, HTML and dashboard show."""
+"""The tables of a report as cells: the one source for terminal, Markdown, LaTeX, HTML and dashboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableCell:
-    """The text of a cell, and what it is marked with."""
+    """The text of a cell and its marks."""
 
     text: str
     best: bool = False  #: bold; in the first column with a star where the format has one

@@ -245,7 +245,7 @@ def _lock(folder: Path) -> Iterator[bool]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the process: store, study, what `to_plain` gives of the settings as JSON, and how nice it is to others."""
+    """Run the process; its arguments are store, study, settings as JSON (see `to_plain`), and niceness."""
     root, study, settings, nice = arguments
     os.nice(int(nice))
     sync_until_end(Path(root), study, check_config(TrackingSettings, json.loads(settings)))

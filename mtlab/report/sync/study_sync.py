@@ -240,7 +240,7 @@ class StudySync:
 
 
 def _log_steps(group: TrackerGroup, steps: StepMetrics, media: Mapping[str, TrackerMedia]) -> None:
-    """Log all steps of a finished run; media come with the last one, so that whoever has it has them."""
+    """Log all steps of a finished run; media come with the last one."""
     last = max(steps, default=0)
     for step, values in steps.items():
         if step < last:
