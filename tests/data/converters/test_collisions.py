@@ -61,7 +61,7 @@ COLLIDING: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "two links": (
         "sbu",
         one_name_two_links,
-        "SBU/6224654226_abc.jpg may be the picture of http://static.flickr.com/1/",
+        "SBU/6224654226_abc.jpg may be the image of http://static.flickr.com/1/",
     ),
     "two pictures": ("cc3m", two_pictures_one_row, "0.png: this row has no caption, or another image"),
     "two ids": ("nlvr2", edited(lambda row: row | {"sentence": "another one"}), "is taken: another row has it"),
