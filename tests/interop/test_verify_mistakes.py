@@ -156,7 +156,7 @@ def test_a_gate_without_softmax_shows(monkeypatch: pytest.MonkeyPatch) -> None:
         *below, top = features.levels
         return Features((*below, top + sum(gate(level) * level for level in below)), features.mask)
 
-    monkeypatch.setattr("mtlab.model.encoder.gated", plain)
+    monkeypatch.setattr("mtlab.model.encoder.apply_gate", plain)
     wrong = disagreeing("extra_meter_fusion", until="itc/text_feats")
     assert "out/cls_feats" in wrong
     assert "itc/text_feats" not in wrong, "the contrast reads the tower before its gate"
@@ -168,14 +168,14 @@ def test_a_gate_over_all_levels_shows(monkeypatch: pytest.MonkeyPatch) -> None:
         mixed = (gate(stacked).softmax(1) * stacked).sum(1)
         return Features((*features.levels[:-1], features.levels[-1] + mixed), features.mask)
 
-    monkeypatch.setattr("mtlab.model.encoder.gated", over_all)
+    monkeypatch.setattr("mtlab.model.encoder.apply_gate", over_all)
     assert "out/cls_feats" in disagreeing("extra_meter_fusion", until="out/cls_feats")
 
 
 def test_noise_after_the_temperature_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     def change(manager: Any) -> None:
-        manager.weights = lambda own, other, other_mask, noise: (
-            manager.scores(own, other, other_mask) / manager.temperature + (0 if noise is None else noise)
+        manager.softmax = lambda scores, noise: (
+            scores / manager.temperature + (0 if noise is None else noise)
         ).softmax(1)
 
     wrong = disagreeing("mt_saue_scalar", managers(change), until="noise/cls_feats")
@@ -203,7 +203,7 @@ def test_another_order_of_hard_pairs_shows(monkeypatch: pytest.MonkeyPatch) -> N
         order = torch.arange(3 * count).roll(count)
         return dataclasses.replace(given, texts=given.texts[order], images=given.images[order])
 
-    assert {"itm_itc/itm_logits", "loss/itm_itc.itm"} <= slip_in_objectives(monkeypatch, "hard_pairs", swapped)
+    assert {"itm_itc/itm_logits", "loss/itm_itc.itm"} <= slip_in_objectives(monkeypatch, "pair_hard_negatives", swapped)
 
 
 def test_positives_removed_before_the_softmax_show(monkeypatch: pytest.MonkeyPatch) -> None:
