@@ -91,7 +91,7 @@ def timed(times: Times) -> None:
 
         setattr(owner, name, outer)
 
-    for name, what in {"ask": "ask", "take": "ask", "report": "report", "worse": "report"}.items():
+    for name, what in {"propose": "ask", "set_cell": "ask", "report": "report", "should_prune": "report"}.items():
         wrap(Search, name, what)
     for name in ("complete", "prune"):
         wrap(Search, name, "tell")
@@ -139,13 +139,13 @@ def main() -> None:
             driver = Driver(
                 prepared, searches, storage, store, costs, "here", on_trial=stored.add, on_event=lambda _: times.next()
             )
-            turn = driver.poll(board)
-            while turn.add or turn.open:
-                for run, config in turn.add:
+            changes = driver.poll(board)
+            while changes.add or changes.open:
+                for run, config in changes.add:
                     imagine(store.create_run(run["id"], config), config)
                     board.jobs.setdefault(run["id"], make_job(store, run)).state = "done"
                 with times.on("all"):
-                    turn = driver.poll(board)
+                    changes = driver.poll(board)
         counts = searches[0].status().counts
         storage.close()
     print(f"{given.storage}: {dict(counts)}; milliseconds per trial: mean, slowest of twenty")

@@ -209,7 +209,8 @@ def test_recorded_examples_need_no_torch(store: Path) -> None:
         "import sys; from pathlib import Path; from mtlab.inference.inspection import inspect;"
         "found = inspect('study:adaptive:0', Path(sys.argv[1]));"
         "from mtlab.report.formats.token_terminal import render_tokens;"
-        "render_tokens(found.tokens, 0); print(found.load_image(found.tokens.examples[0].image).shape, 'torch' in sys.modules)"
+        "render_tokens(found.tokens, 0);"
+        "print(found.load_image(found.tokens.examples[0].image).shape, 'torch' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code, str(store)], check=True, capture_output=True, text=True)
     assert shown.stdout == "(128, 128, 3) False\n"
