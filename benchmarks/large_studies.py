@@ -30,14 +30,15 @@ from mtlab.studies.plan import run_configs
 
 START = 10  #: runs of the study whose time is that of the start
 PAGE = """
-from mtlab.dashboard.app import answered
-from mtlab.dashboard.dashboard_data import Data
-from mtlab.dashboard.page import Look
-from mtlab.dashboard.address import View
+from mtlab.dashboard.app import render_page
+from mtlab.dashboard.dashboard_data import DashboardData
+from mtlab.dashboard.page import PageRequest
+from mtlab.dashboard.address import PageAddress
 import json, pathlib, time
-data = Data(pathlib.Path(sys.argv[1]))
+data = DashboardData(pathlib.Path(sys.argv[1]))
 began = time.perf_counter(), time.process_time()
-json.dumps(answered(Look(data, View.parse("/", ""), False), None), default=lambda part: part.to_plotly_json())
+page = render_page(PageRequest(data, PageAddress.parse("/", "")), None)
+json.dumps(page, default=lambda part: part.to_plotly_json())
 took = time.process_time() - began[1], time.perf_counter() - began[0]
 data.close()
 pathlib.Path(sys.argv[2]).write_text(json.dumps(took))

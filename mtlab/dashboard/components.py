@@ -235,21 +235,6 @@ def time_element(moment: float | None) -> Component:
     return html.Time(time_ago(moment), dateTime=exact, title=exact)
 
 
-def format_setting(value: Any) -> str:
-    """Format a value of a configuration as YAML on one line.
-
-    >>> shown({"name": "static", "weight": None}), shown([1, 2]), shown(True)
-    ('{name: static, weight: null}', '[1, 2]', 'true')
-    """
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {format_setting(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(format_setting, value)) + "]"
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def figure_component(figure: go.Figure, name: str, dark: bool, *, caption: bool = True) -> Component:
     """Put a figure on a page: title and caption as text, the plot fitted to the page and its theme.
 

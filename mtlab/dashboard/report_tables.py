@@ -11,7 +11,8 @@ from mtlab.dashboard import components
 from mtlab.dashboard.address import page_href
 from mtlab.dashboard.components import Component, TableColumn
 from mtlab.dashboard.selection import StudySelection, axis_value, row_filters
-from mtlab.report.formats import numbers, tables
+from mtlab.report.formats import tables
+from mtlab.report.provenance import differing_settings
 
 if TYPE_CHECKING:
     from mtlab.report.comparison import ComparisonRow
@@ -60,16 +61,11 @@ def config_differences(configs: Mapping[str, Mapping[str, Any]]) -> Component:
         configs: name of the run → its flattened configuration.
 
     """
-    paths = list(dict.fromkeys(path for config in configs.values() for path in config))
-    differing = [
-        path
-        for path in paths
-        if len({components.format_setting(config.get(path, "")) for config in configs.values()}) > 1
-    ]
+    differing = differing_settings(configs)
     if not differing:
         return components.empty_notice("Their configurations are the same: they differ in the seed alone.")
     columns = [TableColumn("setting", [html.Code(path) for path in differing], heads=True)]
-    columns += [TableColumn(name, [_setting(config, path) for path in differing]) for name, config in configs.items()]
+    columns += [TableColumn(name, [html.Code(values[name]) for values in differing.values()]) for name in configs]
     return components.data_table(columns, "Settings in which the runs differ")
 
 
@@ -102,7 +98,3 @@ def _variant(row: ComparisonRow, selection: StudySelection) -> Component:
 def _seeds(report: StudyReport, row: ComparisonRow, planned: Mapping[str, Any]) -> Component:
     href = page_href("study", report.study, tab="runs", **row_filters(planned))
     return dcc.Link(f"{row.n}/{row.planned}", href=href, title=f"The runs of {row.label}")
-
-
-def _setting(config: Mapping[str, Any], path: str) -> Component:
-    return html.Code(components.format_setting(config[path])) if path in config else numbers.NONE

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from mtlab.dashboard import controls
 from mtlab.dashboard.address import PageAddress
-from mtlab.dashboard.components import Component, format_setting
+from mtlab.dashboard.components import Component
 from mtlab.report.figures import theme
 from mtlab.report.figures.theme import Style
+from mtlab.report.provenance import format_setting
 from mtlab.report.recordings import RunRecordings, StudyRun
 
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,11 +48,9 @@ class Provenance:
 
     @property
     def differing(self) -> dict[str, dict[str, str]]:
-        """Settings in which variants differ: dotted key → variant → value, "—" where a variant has no such setting."""
-        known = {name: flatten(config) for name, config in self.configurations.items() if config is not None}
-        keys = dict.fromkeys(key for config in known.values() for key in config)
-        table = {key: {name: _format(config.get(key, _ABSENT)) for name, config in known.items()} for key in keys}
-        return {key: values for key, values in table.items() if len(set(values.values())) > 1}
+        """Settings in which variants differ, see `differing_settings`."""
+        started = {name: flatten(config) for name, config in self.configurations.items() if config is not None}
+        return differing_settings(started)
 
 
 def read_provenance(store: Store, plan: Mapping[str, Any]) -> Provenance:
@@ -92,13 +89,37 @@ def flatten(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
     return flat
 
 
-_ABSENT = object()
+def differing_settings(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the settings in which configurations differ.
+
+    Args:
+        configs: name → flattened configuration.
+
+    Returns:
+        Dotted key → name → formatted value, "—" where a configuration has no such setting.
+
+    """
+    keys = dict.fromkeys(key for config in configs.values() for key in config)
+    table = {
+        key: {name: format_setting(config[key]) if key in config else "—" for name, config in configs.items()}
+        for key in keys
+    }
+    return {key: values for key, values in table.items() if len(set(values.values())) > 1}
 
 
-def _format(value: Any) -> str:
-    if value is _ABSENT:
-        return "—"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def format_setting(value: Any) -> str:
+    """Format a value of a configuration as YAML on one line.
+
+    >>> format_setting({"name": "static", "weight": None}), format_setting([1, 2]), format_setting(True)
+    ('{name: static, weight: null}', '[1, 2]', 'true')
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {format_setting(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(format_setting, value)) + "]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _environment(config: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, str]:

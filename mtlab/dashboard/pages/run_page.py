@@ -24,6 +24,7 @@ from mtlab.report.figures.layers.aggregation import plot_aggregation
 from mtlab.report.figures.layers.evolution import plot_evolution
 from mtlab.report.figures.layers.worth import plot_worth
 from mtlab.report.formats import numbers
+from mtlab.report.provenance import format_setting
 from mtlab.report.recordings import StudyRun
 
 LOG_BYTES = 24_000  #: shown of the end of a log
@@ -225,7 +226,7 @@ def _baseline_differences(request: PageRequest, run: RunSummary) -> Component:
     baseline = next((each["label"] for each in rows if each["cell"] == row.get("compare_to")), rows[0]["label"])
     columns = [
         TableColumn("setting", [html.Code(path) for path in row["differences"]], heads=True),
-        TableColumn("value", [html.Code(components.format_setting(value)) for value in row["differences"].values()]),
+        TableColumn("value", [html.Code(format_setting(value)) for value in row["differences"].values()]),
     ]
     caption = f"In these settings it differs from {baseline}."
     return [html.P(caption, className="about"), components.data_table(columns, caption)]
