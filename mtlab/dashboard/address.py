@@ -61,7 +61,7 @@ class PageAddress:
 def page_href(*path: str, **chosen: AddressValue) -> str:
     """Write the address of a page.
 
-    >>> address("study", "a b", tab="layers", runs=["x/s0", "y/s0"])
+    >>> page_href("study", "a b", tab="layers", runs=["x/s0", "y/s0"])
     '/study/a%20b?tab=layers&runs=x%2Fs0&runs=y%2Fs0'
     """
     return PageAddress(path).changed(chosen).href

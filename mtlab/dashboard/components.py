@@ -212,7 +212,7 @@ def run_link(run: str, text: str, study: str = "") -> Component:
 def time_ago(moment: float | None) -> str:
     """Say how long ago a time was, in its largest whole unit.
 
-    >>> ago(time.time() - 4000)
+    >>> time_ago(time.time() - 4000)
     '1 hour ago'
     """
     if moment is None:

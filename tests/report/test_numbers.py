@@ -1,18 +1,9 @@
-"""Numbers in words: the examples in the docstrings, and the edges."""
-
-import doctest
+"""Numbers as text: the edges."""
 
 import pytest
 
 from mtlab.report.formats import numbers, text_plot
 from mtlab.statistics import MeanInterval
-
-
-@pytest.mark.parametrize("module", [numbers, text_plot])
-def test_docstrings_are_right(module):
-    ran = doctest.testmod(module)
-    assert ran.attempted > 0
-    assert ran.failed == 0
 
 
 def test_nothing_is_rounded_to_minus_zero():

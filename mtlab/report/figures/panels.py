@@ -37,7 +37,7 @@ def runs_of(found: Mapping[StudyRun, T], variant: str) -> dict[StudyRun, T]:
 def describe_seeds(runs: Collection[StudyRun]) -> str:
     """Say how many seeds each variant has.
 
-    >>> seeds([Source("a", 0, "x/s0"), Source("a", 1, "x/s1"), Source("b", 0, "y/s0")])
+    >>> describe_seeds([StudyRun("a", 0, "x/s0"), StudyRun("a", 1, "x/s1"), StudyRun("b", 0, "y/s0")])
     'n = 1 to 2 seeds a variant'
     """
     counts = [sum(run.label == variant for run in runs) for variant in variant_labels(runs)]

@@ -42,7 +42,7 @@ def element(tag: str, *content: Content, **attributes: str | int | bool | None) 
 def join(content: Content) -> Markup:
     """Write one after the other: markup as it is, other text escaped, lists item by item, nothing for None.
 
-    >>> joined(["a & b", [element("b", "c"), None]])
+    >>> join(["a & b", [element("b", "c"), None]])
     'a &amp; b<b>c</b>'
     """
     if content is None:
