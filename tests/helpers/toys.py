@@ -90,7 +90,7 @@ class Server(Votes):
     """The same, but nobody tells what is right in the test split."""
 
     @classmethod
-    def hidden(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003
+    def unlabelled_splits(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003
         return frozenset({"test"})
 
     def example(self, split: Split, number: int) -> Example:

@@ -168,7 +168,7 @@ def test_negatives_and_hidden_words_depend_on_seed_and_step_alone() -> None:
     def step(seed: int, step: int) -> list[Any]:
         (batch,) = next(run.loader("train").steps(seed, 16, 16, step))
         assert batch.masked is not None
-        return batch.masked.words[0].tolist()
+        return batch.masked.inputs[0].tolist()
 
     assert step(0, 0) == step(0, 0)
     assert step(0, 0) != step(1, 0)
