@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from mtlab import checksums
 Modality = Literal["text", "image"]
 Kind = Literal["contributions", "weights"]
 Array = npt.NDArray[Any]
+K = TypeVar("K")
 
 MODALITIES: tuple[Modality, ...] = ("text", "image")
 LAYERS, TRACE, TOKENS = "layers.safetensors", "trace.safetensors", "tokens.safetensors"
@@ -178,7 +179,8 @@ def read_layers(folder: Path) -> Layers | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
-    return Layers(values, _levels(about), _labels(about), _int(about.get("examples")), _int(about.get("step")))
+    labels = {key: tuple(names) for key, names in about.get("labels", {}).items()}
+    return Layers(values, _levels(about), labels, about.get("examples"), about.get("step"))
 
 
 def read_trace(folder: Path) -> TrainingTrace | Missing:
@@ -187,14 +189,11 @@ def read_trace(folder: Path) -> TrainingTrace | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
-    steps = values.get("steps")
-    if steps is None or steps.ndim != 1 or any(len(each) != len(steps) for each in values.values()):
-        return Missing(f"{folder / TRACE}: has no steps, or not as many values as steps: not written by mtlab")
-    gradients = {name.partition("/")[2]: each for name, each in values.items() if name.startswith("gradient/")}
-    kept = {name: each for name, each in values.items() if name != "steps" and not name.startswith("gradient/")}
-    levels, labels, examples = _levels(about), _labels(about), _int(about.get("examples"))
+    steps = values.pop("steps")
+    gradients = {name.partition("/")[2]: values.pop(name) for name in list(values) if name.startswith("gradient/")}
+    levels, examples = _levels(about), about.get("examples")
     at = [
-        Layers({name: each[place] for name, each in kept.items()}, levels, labels, examples, int(step))
+        Layers({name: each[place] for name, each in values.items()}, levels, examples=examples, step=int(step))
         for place, step in enumerate(steps)
     ]
     return TrainingTrace(tuple(at), gradients)
@@ -206,13 +205,9 @@ def read_tokens(folder: Path) -> Tokens | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
-    try:
-        examples, grid = tuple(map(_example, about["examples"])), _grid(about.get("grid"))
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return Missing(
-            f"{folder / TOKENS}: does not say which examples it holds: not written by mtlab, or by a newer one"
-        )
-    return Tokens(values, _levels(about), examples, grid, _int(about.get("step")))
+    examples = tuple(RecordedExample(**each | {"tokens": tuple(each["tokens"])}) for each in about["examples"])
+    grid = None if about["grid"] is None else PatchGrid(**about["grid"])
+    return Tokens(values, _levels(about), examples, grid, about.get("step"))
 
 
 def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = None) -> Worth | Missing:
@@ -223,33 +218,26 @@ def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None
         later: what was measured on demand: `interventions.json` of the run's derived folder, if there is one.
 
     """
-    measured = (result or {}).get("interventions")
-    if not isinstance(measured, Mapping):
-        measured = (later or {}).get("standard")
-    if not isinstance(measured, Mapping):
+    measured = (result or {}).get("interventions") or (later or {}).get("standard")
+    if measured is None:
         if result is None:
             return Missing("what single levels are worth was not measured (the run is not finished)")
         return Missing("what single levels are worth was not measured: `mtlab intervene RUN` does it")
-    metric = str(measured.get("metric", "val/accuracy"))
-    parts = {modality: _mapping(measured.get(modality)) for modality in MODALITIES}
+    parts: dict[Modality, Mapping[str, Any]] = {modality: measured[modality] for modality in MODALITIES}
     return Worth(
-        metric=metric,
-        undisturbed=_float(_mapping((result or {}).get("metrics")).get(metric)),
-        by={modality: str(part["by"]) for modality, part in parts.items() if part.get("by")},
-        uniform=_numbers({modality: part.get("uniform") for modality, part in parts.items()}),
-        token_mean=_numbers({modality: part.get("token_mean") for modality, part in parts.items()}),
+        metric=measured["metric"],
+        undisturbed=(result or {}).get("metrics", {}).get(measured["metric"]),
+        by={modality: part["by"] for modality, part in parts.items() if "by" in part},
+        uniform=_measured({modality: part.get("uniform") for modality, part in parts.items()}),
+        token_mean=_measured({modality: part.get("token_mean") for modality, part in parts.items()}),
         without={
-            modality: {
-                int(level): value
-                for level, value in _numbers(_mapping(part.get("without"))).items()
-                if str(level).isdecimal()
-            }
+            modality: _measured({int(level): value for level, value in part["without"].items()})
             for modality, part in parts.items()
         },
         swapped={
-            int(name.partition("/")[2]): _numbers(_mapping(values))
+            int(name.removeprefix("swap/")): _measured({each: values[each] for each in (*MODALITIES, "both")})
             for name, values in (later or {}).items()
-            if name.startswith("swap/") and name.partition("/")[2].isdecimal()
+            if name.startswith("swap/")
         },
     )
 
@@ -263,62 +251,20 @@ def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[st
     try:
         intact = checksums.verify(path)
         with safe_open(path, framework="np") as file:
-            words = file.metadata() or {}
+            metadata = file.metadata()
             values = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no iterator
-        about = json.loads(words.get(checksums.METADATA_KEY, "null"))
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError) as error:
         return Missing(f"{path}: cannot be read ({' '.join(str(error).split())}): cut off, or damaged")
-    if not isinstance(about, dict):
+    if intact is None:
         return Missing(f"{path}: was not written by mtlab")
-    about.pop(checksums.CHECKSUM_KEY, None)
     if not intact:
         return Missing(f"{path}: has changed since it was written (its checksum differs)")
-    return values, about
-
-
-def _example(about: Mapping[str, Any]) -> RecordedExample:
-    return RecordedExample(
-        id=str(about["id"]),
-        family=str(about["family"]),
-        text=str(about["text"]),
-        image=str(about["image"]),
-        tokens=tuple(map(str, about["tokens"])),
-        truth=about.get("truth"),
-        prediction=about.get("prediction"),
-    )
-
-
-def _grid(about: Mapping[str, Any] | None) -> PatchGrid | None:
-    return None if about is None else PatchGrid(int(about["rows"]), int(about["columns"]), int(about.get("prefix", 0)))
+    return values, json.loads(metadata[checksums.METADATA_KEY])
 
 
 def _levels(about: Mapping[str, Any]) -> dict[Modality, tuple[int, ...]]:
-    given = _mapping(about.get("levels"))
-    levels = {modality: _list(given[modality]) for modality in MODALITIES if modality in given}
-    return {
-        modality: tuple(each) for modality, each in levels.items() if all(_int(level) is not None for level in each)
-    }
+    return {modality: tuple(levels) for modality, levels in about.get("levels", {}).items()}
 
 
-def _labels(about: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {str(key): tuple(map(str, _list(names))) for key, names in _mapping(about.get("labels")).items()}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _numbers(values: Mapping[Any, Any]) -> dict[Any, float]:
-    return {name: number for name, value in values.items() if (number := _float(value)) is not None}
-
-
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _int(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _measured(values: Mapping[K, float | None]) -> dict[K, float]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -10,6 +10,7 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.recording import reader
 from mtlab.recording.reader import Layers, Missing, TrainingTrace, Worth
+from mtlab.runs import schemas
 from mtlab.runs.store import State, Store
 
 T = TypeVar("T")
@@ -126,11 +127,13 @@ def read_finished_runs(
 
 
 def _later_interventions(store: Store, run: str) -> Mapping[str, Any] | None:
+    path = store.derived(run) / "interventions.json"
     try:
-        data = files.read_json(store.derived(run) / "interventions.json")
+        data: dict[str, Any] = files.read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return data if isinstance(data, Mapping) else None
+    schemas.check_interventions(data, path)
+    return data
 
 
 def _read_each(runs: Iterable[StudyRun], read: Callable[[StudyRun], T | Missing]) -> RunRecordings[T]:

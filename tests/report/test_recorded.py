@@ -109,20 +109,9 @@ def test_damaged_and_foreign_files_are_told(tmp_path: Path, kind: str, damage: s
     assert "\n" not in read.why
 
 
-def test_files_of_ours_that_say_too_little_are_told(tmp_path: Path) -> None:
-    recordings.write(tmp_path / "trace.safetensors", {"weights/text/0": np.zeros((3, 2))}, {})
-    assert "has no steps" in reader.read_trace(tmp_path).why
-    recordings.write(tmp_path / "tokens.safetensors", {}, {"examples": [{"id": "a"}]})
-    assert "does not say which examples" in reader.read_tokens(tmp_path).why
-    recordings.write(tmp_path / "layers.safetensors", {"weights/text/0": np.array([0.5, 0.5])}, {})
-    read = reader.read_layers(tmp_path)  # the first files had less: rows are experts then
-    assert isinstance(read, Layers)
-    assert read.experts_levels("text", len(read.experts("weights", "text", 0))) == (1, 2)
-
-
 def test_interventions_become_drops() -> None:
     result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(accuracy=0.7)}
-    swaps = {"swap/3": {"metric": "val/accuracy", "text": 0.5, "image": None, "both": 0.4}, "other": 1}
+    swaps = {"swap/3": {"metric": "val/accuracy", "text": 0.5, "image": None, "both": 0.4}}
     read = reader.read_worth(result, swaps)
     assert isinstance(read, Worth)
     assert read.drop("text", 4) == pytest.approx(0.7 - result["interventions"]["text"]["without"]["4"])

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import recordings
 from tiny_study import write_study
 
 from mtlab import checksums
 from mtlab.cli import main
-from mtlab.recording import reader
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
@@ -193,14 +191,3 @@ def test_an_empty_file_has_no_checksum(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert checksums.read(tmp_path / "empty") is None
     assert checksums.verify(tmp_path / "empty") is None
-
-
-def test_levels_and_labels_that_are_none_are_left_out(tmp_path: Path) -> None:
-    about: dict[str, Any] = {"levels": {"text": ["high"], "image": [1, 2]}, "labels": {"a": 3, "b": ["x"]}}
-    recordings.write(tmp_path / "layers.safetensors", {"weights/text/0": [0.5]}, about)
-    layers = reader.read_layers(tmp_path)
-    assert isinstance(layers, reader.Layers)
-    assert (layers.levels, layers.labels) == ({"image": (1, 2)}, {"a": (), "b": ("x",)})
-    worth = reader.read_worth({"metrics": {}, "interventions": {"text": {"without": {"top": 0.5, "2": 0.4}}}})
-    assert isinstance(worth, reader.Worth)
-    assert worth.without["text"] == {2: 0.4}
