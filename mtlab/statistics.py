@@ -147,30 +147,6 @@ def bootstrap(differences: Numbers, alpha: float = 0.05, *, resamples: int = RES
     return _from_t(n, mean, error, critical, p)
 
 
-def mcnemar(variant: Numbers, baseline: Numbers) -> float:
-    """Exact two-sided p-value that *these two trained checkpoints* are right equally often on the same examples.
-
-    It says nothing of the methods behind them, and must never be given examples pooled over seeds.
-
-    Args:
-        variant: 1 where the first checkpoint is right, else 0, [m].
-        baseline: the same of the second, [m].
-
-    Raises:
-        ValueError: other values than 0 and 1, or unequal lengths.
-
-    """
-    from scipy import special
-
-    first, second = _finite(variant), _finite(baseline)
-    if first.shape != second.shape or not np.isin(np.concatenate([first, second]), (0.0, 1.0)).all():
-        raise ValueError("McNemar's test takes two equally long sequences of 0 and 1")
-    gained, lost = int((first > second).sum()), int((first < second).sum())
-    if gained + lost == 0:
-        return 1.0
-    return min(1.0, 2 * float(special.bdtr(min(gained, lost), gained + lost, 0.5)))
-
-
 def holm(pvalues: Sequence[float]) -> list[float]:
     """Correct p-values for having made all of these comparisons (Holm 1979), in the order given.
 

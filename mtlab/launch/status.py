@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,21 +53,9 @@ class RunStatus:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data with stable keys."""
-        return {
-            "id": self.id,
-            "cell": self.cell,
-            "seed": self.seed,
-            "label": self.label,
-            "state": self.state,
-            "attempt": self.attempt,
-            "step": self.step,
-            "steps": self.steps,
-            "metric": self.metric,
-            "host": self.host,
-            "age_seconds": None if self.age is None else round(self.age, 1),
-            "problem": self.problem,
-            "job": self.job,
-        }
+        plain = asdict(self)
+        age = plain.pop("age")
+        return plain | {"age_seconds": None if age is None else round(age, 1)}
 
 
 @dataclass(frozen=True)
@@ -132,16 +120,6 @@ class StudyStatus:
     def problems(self) -> list[str]:
         """A line for each run that failed, was killed or is blocked."""
         return [f"{run.label} seed {run.seed} ({run.id}): {run.problem}" for run in self.runs if run.problem]
-
-
-def study_status(store: Store, name: str) -> StudyStatus:
-    """Return the status of a study.
-
-    Raises:
-        UserError: no such study.
-
-    """
-    return study_statuses(store, [name])[0]
 
 
 def study_statuses(store: Store, names: Sequence[str]) -> list[StudyStatus]:

@@ -15,7 +15,7 @@ from mtlab import files
 from mtlab.cli import main
 from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.launch.slurm import pending
-from mtlab.launch.status import study_status, study_statuses
+from mtlab.launch.status import study_statuses
 from mtlab.processes import current_process
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
@@ -49,7 +49,7 @@ def lines(*said: str) -> str:
 
 
 def states(store: Store) -> dict[str, str]:
-    return {run.id: run.state for run in study_status(store, "demo").runs}
+    return {run.id: run.state for run in study_statuses(store, ["demo"])[0].runs}
 
 
 def test_what_waits_is_queued_with_its_job_and_the_queue_is_asked_once(store: Store, squeue: Squeue) -> None:
@@ -117,12 +117,12 @@ def test_a_queue_that_does_not_answer_changes_nothing(
 
 def test_no_question_is_asked_where_no_job_can_wait(store: Store, squeue: Squeue) -> None:
     asked = squeue(lines("7|PENDING"))
-    study_status(store, "demo")
+    study_statuses(store, ["demo"])[0]
     submit(store, "bridge/s0", 7)
     write_result(store.run("bridge/s0"), {"steps": 12, "metrics": {"val/accuracy": 0.9}})
     (store.run("bridge/s1") / "slurm").mkdir()
     (store.run("bridge/s1") / "slurm" / "job.json").write_text("{")
-    study_status(store, "demo")
+    study_statuses(store, ["demo"])[0]
     assert asked.read_text() == ""
 
 

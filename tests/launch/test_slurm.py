@@ -26,7 +26,7 @@ from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.local import LocalPool
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.slurm.pool import SlurmPool
-from mtlab.launch.status import study_status
+from mtlab.launch.status import study_statuses
 from mtlab.runs.lock import lock_path
 from mtlab.runs.store import Store
 from mtlab.studies.spec import Resources
@@ -197,13 +197,13 @@ def test_status_tells_what_waits_in_the_queue(cluster: Cluster, store: Store) ->
         while not waits:
             assert time.monotonic() < deadline, "nothing waited in time"
             time.sleep(0.2)
-            found = study_status(store, "demo").runs
+            found = study_statuses(store, ["demo"])[0].runs
             waits = {str(run.job) for run in found if run.state == "queued"}
         assert waits <= set(cluster.command("squeue", "-h", "--format=%i").split())
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
-    assert "queued" not in study_status(store, "demo").counts
+    assert "queued" not in study_statuses(store, ["demo"])[0].counts
 
 
 # The real command

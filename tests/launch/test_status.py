@@ -16,7 +16,7 @@ from standin import make_plan
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.launch.status import StudyStatus, study_status
+from mtlab.launch.status import StudyStatus, study_statuses
 from mtlab.runs.lock import RunLock
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
@@ -50,7 +50,7 @@ def test_every_state_is_told(store: Store) -> None:
     store.log_launch("demo", {"event": "start", "run": "static/s1"})
     store.log_launch("demo", {"event": "failed", "run": "static/s1", "why": "the worker was ended by SIGKILL"})
     with RunLock(store.run("bridge/s1")):
-        status = study_status(store, "demo")
+        status = study_statuses(store, ["demo"])[0]
     data = status.to_json()
     assert data["counts"] == {"done": 1, "running": 1, "interrupted": 1, "new": 1, "failed": 1, "blocked": 1}
     runs = by_id(status)
@@ -88,7 +88,7 @@ def test_table_has_a_line_per_variant_and_a_word_per_seed(store: Store) -> None:
     for seed, value in ((0, 0.8), (1, 0.6)):
         write_result(store.run(f"static/s{seed}"), {"steps": 12, "metrics": {"val/accuracy": value}})
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(study_status(store, "demo").table())
+    console.print(study_statuses(store, ["demo"])[0].table())
     lines = [line.split() for line in console.export_text().splitlines() if line.strip()]
     assert lines[0] == ["variant", "s0", "s1", "best", "val/accuracy"]
     assert lines[2] == ["bridge", "stopped", "16%", "new", "0.8000", "(n", "=", "1)"]
@@ -100,7 +100,7 @@ def test_smaller_may_be_better(store: Store) -> None:
     plan["metrics"]["mode"] = "min"
     store.write_plan("demo", plan)
     metrics(store, "bridge/s0", 0.5, 0.2, 0.4)
-    assert by_id(study_status(store, "demo"))["bridge/s0"]["metric"] == 0.2
+    assert by_id(study_statuses(store, ["demo"])[0])["bridge/s0"]["metric"] == 0.2
 
 
 def test_long_histories_are_read_from_their_end(store: Store) -> None:
@@ -108,12 +108,12 @@ def test_long_histories_are_read_from_their_end(store: Store) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("".join(f'{{"step": {step}, "val/accuracy": 0.5}}\n' for step in range(20_000)))
     metrics(store, "bridge/s0")
-    assert by_id(study_status(store, "demo"))["bridge/s0"]["step"] == 19_999
+    assert by_id(study_statuses(store, ["demo"])[0])["bridge/s0"]["step"] == 19_999
 
 
 def test_an_unknown_study(store: Store) -> None:
     with pytest.raises(UserError, match="did you mean 'demo'"):
-        study_status(store, "dmeo")
+        study_statuses(store, ["dmeo"])[0]
 
 
 def test_status_of_many_runs_takes_less_than_half_a_second(store: Store) -> None:
@@ -126,10 +126,10 @@ def test_status_of_many_runs_takes_less_than_half_a_second(store: Store) -> None
         (folder / "state.json").write_text('{"attempt": 1}')
     script = (
         "import sys, pathlib\n"
-        "from mtlab.launch.status import study_status\n"
+        "from mtlab.launch.status import study_statuses\n"
         "from mtlab.runs.store import Store\n"
         "from rich.console import Console\n"
-        "Console().print(study_status(Store.open(pathlib.Path(sys.argv[1])), 'demo').table())\n"
+        "Console().print(study_statuses(Store.open(pathlib.Path(sys.argv[1])), ['demo'])[0].table())\n"
     )
     used = []
     for _ in range(3):

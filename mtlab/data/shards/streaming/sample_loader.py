@@ -125,14 +125,6 @@ class SampleLoader:
         """Return the same loader for another rank."""
         return SampleLoader(self.stream, self.transform, workers=self.workers, rank=ranks.rank, ranks=ranks.world_size)
 
-    def steps_per_epoch(self, batch: int) -> int:
-        """Count the steps of an epoch (of a mixture: those that read as many texts as there are)."""
-        return len(self) // batch
-
-    def remainder(self, batch: int) -> int:
-        """Count the texts that each epoch leaves out because they do not fill a batch: other ones in each epoch."""
-        return len(self) % batch
-
     def steps(self, seed: int, batch: int, start: int = 0) -> Iterator[SampleBatch]:
         """Yield this rank's batch of every step from `start` on, without end; nothing before it is decoded.
 
