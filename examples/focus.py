@@ -28,7 +28,7 @@ class Focus(Manager):
         )
         spread: float = option(0.5, "standard deviation at the start, as a share of the depth", above=0.0)
 
-    layer_weights = frozenset({"centre", "log_spread"})  # these learn at train.lr × train.lr_layer_weights
+    layer_weight_names = frozenset({"centre", "log_spread"})  # these learn at train.lr × train.lr_layer_weights
 
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)

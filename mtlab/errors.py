@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -42,6 +43,15 @@ class UserError(Exception):
             key=known_key,
             line=self.line if self.line is not None else line,
         )
+
+
+@contextmanager
+def place_errors(*, file: Path | str | None = None, key: str | None = None) -> Iterator[None]:
+    """Add a place to errors raised within the block, see `UserError.at`."""
+    try:
+        yield
+    except UserError as error:
+        raise error.at(file=file, key=key) from None
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

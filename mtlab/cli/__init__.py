@@ -27,44 +27,43 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS: dict[str, Callable[..., None]] = {
-    "new": new.new,
-    "plan": plan.plan,
-    "budget": budget.budget,
-    "run": run.run,
-    "status": status.status,
-    "report": report.report,
-    "figures": figures.figures,
-    "dashboard": dashboard.dashboard,
-    "eval": evaluate.evaluate,
-    "intervene": intervene.intervene,
-    "import": import_checkpoint.import_,
-    "export": export_checkpoint.export,
-    "verify": verify.verify,
-    "inspect": inspect.inspect,
-    "list": list_entries.list_entries,
-    "check": check.check,
-    "doctor": doctor.doctor,
-    "clean": clean.clean,
-    "train": train.train,
+#: panel of `mtlab --help` → its commands; a `Typer` has subcommands.
+COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
+    "Studies": {
+        "new": new.new,
+        "plan": plan.plan,
+        "budget": budget.budget,
+        "run": run.run,
+        "status": status.status,
+        "report": report.report,
+        "figures": figures.figures,
+        "dashboard": dashboard.dashboard,
+        "sweep": sweep.app,
+        "track": track.app,
+    },
+    "Single runs and models": {
+        "inspect": inspect.inspect,
+        "eval": evaluate.evaluate,
+        "intervene": intervene.intervene,
+        "import": import_checkpoint.import_,
+        "export": export_checkpoint.export,
+        "verify": verify.verify,
+    },
+    "Data": {"data": data.app},
+    "What there is": {
+        "list": list_entries.list_entries,
+        "check": check.check,
+        "doctor": doctor.doctor,
+        "clean": clean.clean,
+        "train": train.train,
+    },
 }
-GROUPS: dict[str, typer.Typer] = {  #: commands that have commands of their own
-    "sweep": sweep.app,
-    "track": track.app,
-    "data": data.app,
-}
-PANELS: dict[str, tuple[str, ...]] = {
-    "Studies": ("new", "plan", "budget", "run", "status", "report", "figures", "dashboard", "sweep", "track"),
-    "Single runs and models": ("inspect", "eval", "intervene", "import", "export", "verify"),
-    "Data": ("data",),
-    "What there is": ("list", "check", "doctor", "clean", "train"),
-}
-for _panel, _names in PANELS.items():
-    for _name in _names:
-        if _name in GROUPS:
-            app.add_typer(GROUPS[_name], name=_name, rich_help_panel=_panel)
+for _panel, _commands in COMMANDS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_panel)
         else:
-            app.command(_name, rich_help_panel=_panel)(COMMANDS[_name])
+            app.command(_name, rich_help_panel=_panel)(_command)
 
 
 def _print_version(requested: bool) -> None:
@@ -116,8 +115,10 @@ def main() -> int:
 
 def _command_given(words: Sequence[str]) -> list[str]:
     """Return the command in the first words of the command line, with its group."""
-    if not words or words[0] not in COMMANDS | GROUPS:
+    commands = {name: command for panel in COMMANDS.values() for name, command in panel.items()}
+    if not words or words[0] not in commands:
         return []
-    inside = GROUPS[words[0]].registered_commands if words[0] in GROUPS else []
+    group = commands[words[0]]
+    inside = group.registered_commands if isinstance(group, typer.Typer) else []
     named = {command.callback.__name__ for command in inside if command.callback is not None}
     return [words[0], *(word for word in words[1:2] if word in named)]

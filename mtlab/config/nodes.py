@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from mtlab.config.check import check_config_once
 from mtlab.config.registry import Entry, Registry
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 
 T = TypeVar("T")
 
@@ -27,10 +27,8 @@ def lookup_entry(registry: Registry[T], node: Mapping[str, Any], key: str) -> En
     name = node.get("name")
     if not isinstance(name, str):
         raise UserError(f"needs a name; known: {', '.join(entry.name for entry in registry)}", key=key)
-    try:
+    with place_errors(key=f"{key}.name" if key else "name"):
         return registry.get(name)
-    except UserError as error:
-        raise error.at(key=f"{key}.name" if key else "name") from None
 
 
 def lookup_options(registry: Registry[T], node: Mapping[str, Any], key: str) -> tuple[Entry[T], Any]:
@@ -41,7 +39,5 @@ def lookup_options(registry: Registry[T], node: Mapping[str, Any], key: str) -> 
 
     """
     entry = lookup_entry(registry, node, key)
-    try:
+    with place_errors(key=key):
         return entry, check_config_once(entry.config, own_options(node))
-    except UserError as error:
-        raise error.at(key=key) from None

@@ -39,7 +39,7 @@ class Ranks:
 SINGLE_RANK = Ranks()
 
 
-def describe_uneven_batch(processes: int, batch: int, contrasted: int | None) -> str | None:
+def batch_sharing_problem(processes: int, batch: int, contrasted: int | None) -> str | None:
     """Say why a batch cannot be shared evenly; None if it can.
 
     Args:

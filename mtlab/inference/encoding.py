@@ -18,7 +18,7 @@ from torch import Tensor
 from mtlab.data.image_files import read_image
 from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Aggregated, Modality
-from mtlab.model.encoder import Key
+from mtlab.model.encoder import ManagerKey
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.base import Features
 from mtlab.towers.build import tower_shape
@@ -35,7 +35,9 @@ class Encoded:
     text: Tensor  #: states of the text tokens after the last cross-modal layer, [B, L, D]
     image: Tensor  #: likewise of the image tokens, [B, M, D]
     text_mask: Tensor | None  #: True at real text tokens, [B, L]; None: all are
-    recorded: Mapping[Key, Aggregated] | None  #: (modality, depth from 0) → that manager's output, with `record=True`
+    recorded: (
+        Mapping[ManagerKey, Aggregated] | None
+    )  #: (modality, depth from 0) → that manager's output, with `record=True`
 
 
 @dataclass(frozen=True)

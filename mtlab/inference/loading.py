@@ -10,7 +10,7 @@ from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_options
 from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.inference.encoding import Model
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.nodes import node_entry, node_options
@@ -29,10 +29,8 @@ def import_run_plugins(found: FinishedRun, *, allowed: bool) -> None:
         UserError: `allowed` is false and there are some, or one cannot be imported.
 
     """
-    try:
+    with place_errors(file=found.folder / "config.json"):
         import_plugins(found.config["plugins"], Path(found.config["plugin_folder"]), allowed=allowed)
-    except UserError as error:
-        raise error.at(file=found.folder / "config.json") from None
 
 
 def check_unchanged(found: FinishedRun) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.interop import architecture
 from mtlab.interop.families import detect_layout
 from mtlab.interop.huggingface import TEXT_OPTIONS
@@ -90,10 +90,8 @@ def read_bundle(folder: Path) -> Bundle:
     if not isinstance(config, dict):
         raise UserError("expected a mapping", file=folder / CONFIG)
     weights, io = read_tensors(folder / WEIGHTS), read_tensors(folder / IO)
-    try:
+    with place_errors(file=folder / WEIGHTS):
         layout = detect_layout({name: tuple(tensor.shape) for name, tensor in weights.items()})
-    except UserError as error:
-        raise error.at(file=folder / WEIGHTS) from None
     lacking = [f"in/{name}" for name in INPUTS[layout.dialect] if f"in/{name}" not in io]
     if lacking:
         raise UserError(f"lacks the inputs {list_names(lacking)}", file=folder / IO)
@@ -150,12 +148,10 @@ def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
 
     """
     shapes = bundle.shapes
-    try:
+    with place_errors(file=bundle.folder):
         sizes, settings = architecture.infer_sizes(bundle.layout, shapes), hyperparameters(bundle)
         sections = architecture.infer_config(bundle.layout, shapes, sizes, settings)
         encoder = architecture.text_config(bundle.layout, sizes, settings)
-    except UserError as error:
-        raise error.at(file=bundle.folder) from None
     with TemporaryDirectory(prefix="mtlab-bundle-") as folder:
         (Path(folder) / CONFIG).write_text(json.dumps(encoder))
         sections["text"] |= {"model": folder}
@@ -202,13 +198,11 @@ class RebuiltModel:
             text_tower=self.text_tower,
             vision_tower=self.vision_tower,
         )
-        try:
+        with place_errors(file=self.bundle.folder / WEIGHTS):
             entries = weight_mappings(layout, task)
             tensors, _ = to_ours(self.bundle.weights, entries)
             called = {name: " + ".join(entry.theirs) for entry in entries for name in entry.ours}
             load_parameters(model, tensors, called, heads=heads)
-        except UserError as error:
-            raise error.at(file=self.bundle.folder / WEIGHTS) from None
         return model.eval()
 
 

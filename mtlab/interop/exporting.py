@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.interop import export_layout, huggingface
 from mtlab.interop.architecture import FAMILIES
 from mtlab.interop.export_source import ExportSource, read_source
@@ -54,11 +54,9 @@ def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None)
         raise UserError("exists already: name another place, or remove it first", file=out)
     log(f"reading {source}")
     read = read_source(source)
-    try:
+    with place_errors(file=source):
         layout, unmapped, exact = plan_layout(read, dialect)
         theirs = to_theirs(read.tensors, unmapped, weight_mappings(layout, read.task))
-    except UserError as error:
-        raise error.at(file=source) from None
     log(f"writing {out}")
     if dialect == "official":
         with files.atomic_write(out) as scratch:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mtlab import files
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError, nearest, place_errors
 from mtlab.interop import architecture, huggingface, lightning
 from mtlab.interop.families import Shapes, detect_layout
 from mtlab.interop.heads import HEADS
@@ -81,10 +81,8 @@ def import_checkpoint(source: Path, out: Path, options: ImportOptions, log: Log 
     with files.new_folder(out) as scratch:
         log(f"reading {source}")
         read = huggingface.read_folder(source) if source.is_dir() else _official(source)
-        try:
+        with place_errors(file=source):
             return _import(source, scratch, read, options, log)
-        except UserError as error:
-            raise error.at(file=source) from None
 
 
 def _official(path: Path) -> huggingface.PublishedCheckpoint:

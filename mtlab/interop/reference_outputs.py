@@ -15,7 +15,7 @@ from torch import Tensor
 from mtlab.interop.bundle import Bundle, RebuiltModel
 from mtlab.interop.weight_names import to_ours, to_theirs, weight_mappings
 from mtlab.managers.base import MODALITIES
-from mtlab.model.encoder import Fused
+from mtlab.model.encoder import CrossModalOutput
 from mtlab.tasks import objectives
 from mtlab.tasks.build import TaskModel
 from mtlab.tasks.pretraining import Pretraining
@@ -98,7 +98,7 @@ def _fused(model: TaskModel, bundle: Bundle) -> Named:
         for modality in MODALITIES
         for depth, layer in enumerate(getattr(model.encoder, modality).layers)
     ]
-    fused: Fused = model.encoder(text, image, record=True)
+    fused: CrossModalOutput = model.encoder(text, image, record=True)
     for hook in hooks:
         hook.remove()
     for (modality, depth), aggregated in (fused.recorded or {}).items():
@@ -118,7 +118,7 @@ def _noisy(model: TaskModel, bundle: Bundle) -> Named:
         yield from _outputs("noise", bundle, model.encoder(*_features(model, bundle), noise=noise))
 
 
-def _outputs(start: str, bundle: Bundle, fused: Fused) -> Named:
+def _outputs(start: str, bundle: Bundle, fused: CrossModalOutput) -> Named:
     names = ("text_feats", "image_feats", "cls_feats")
     if bundle.layout.dialect == "huggingface":
         names = ("text_features", "image_features", "pooler_output")

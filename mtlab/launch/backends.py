@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import check_config
 from mtlab.config.options import option
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError, nearest, place_errors
 from mtlab.launch.workers import threads_of, worker_command
 
 if TYPE_CHECKING:
@@ -91,10 +91,8 @@ def launcher_settings(given: Any, *, name: str | None = None) -> Settings:
 
 
 def _checked(node: Mapping[str, Any]) -> Settings:
-    try:
+    with place_errors(key="launcher"):
         settings = check_config(_KINDS[str(node["name"])], node)
-    except UserError as error:
-        raise error.at(key="launcher") from None
     if isinstance(settings, SlurmSettings):
         for key in settings.extra:
             if key.replace("_", "-") in RESERVED_OPTIONS:

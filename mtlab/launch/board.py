@@ -31,7 +31,7 @@ WAITING: frozenset[JobState] = frozenset({"queued", "pending", "running", "elsew
 
 
 @dataclass
-class Job:
+class LaunchedRun:
     """A run of the plan, and the launcher's state of it."""
 
     id: str
@@ -66,7 +66,7 @@ class Board:
 
     study: str
     metric: str  #: the one that chooses checkpoints
-    jobs: dict[str, Job]
+    jobs: dict[str, LaunchedRun]
     workers: int
     message: str = ""  #: on the study as a whole: "stopping", …
     halted: bool = False  #: no further runs are started
@@ -79,7 +79,7 @@ class Board:
         """Count the jobs by state."""
         self.counts = Counter(job.state for job in self.jobs.values())
 
-    def in_state(self, *states: JobState) -> list[Job]:
+    def in_state(self, *states: JobState) -> list[LaunchedRun]:
         """Return the jobs in one of `states`, in plan order."""
         return [job for job in self.jobs.values() if job.state in states]
 
@@ -118,7 +118,7 @@ class LaunchView(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def changed(self, job: Job) -> None:
+    def changed(self, job: LaunchedRun) -> None:
         """Show that the state of `job` has changed."""
 
     def update(self, board: Board) -> None:
@@ -134,7 +134,7 @@ class SilentView:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def changed(self, job: Job) -> None:
+    def changed(self, job: LaunchedRun) -> None:
         """Show nothing."""
 
     def update(self, board: Board) -> None:
@@ -148,11 +148,11 @@ def make_board(store: Store, plan: Mapping[str, Any], workers: int) -> Board:
     return Board(plan["study"], plan["metrics"]["choose"], jobs, workers)
 
 
-def make_job(store: Store, run: Mapping[str, Any]) -> Job:
+def make_job(store: Store, run: Mapping[str, Any]) -> LaunchedRun:
     """Make the job of one run, an entry of `plan.json`."""
     estimate, directory = run.get("cost") or {}, store.run(run["id"])
     steps = int(estimate.get("steps") or 1)
-    return Job(
+    return LaunchedRun(
         id=run["id"],
         cell=run["cell"],
         seed=run["seed"],

@@ -23,8 +23,8 @@ from mtlab import files
 from mtlab.launch.board import (
     WAITING,
     Board,
-    Job,
     JobState,
+    LaunchedRun,
     LaunchView,
     NoRunSource,
     RunSource,
@@ -117,7 +117,7 @@ class _Launch:
         self.view = view
         self.source = source
         self.failures = FailureTracker(policy)
-        self.running: dict[asyncio.Task[ExitStatus], Job] = {}
+        self.running: dict[asyncio.Task[ExitStatus], LaunchedRun] = {}
         self.attempts: dict[str, Attempt] = {}
         self.watches: dict[str, LockWatch] = {}
         self.signals = 0
@@ -194,7 +194,7 @@ class _Launch:
         else:
             await asyncio.sleep(POLL)
 
-    def _parents_done(self, job: Job) -> bool:
+    def _parents_done(self, job: LaunchedRun) -> bool:
         return all(map(self._is_done, job.parents))
 
     def _is_done(self, run: str) -> bool:
@@ -203,7 +203,7 @@ class _Launch:
 
     # Starting
 
-    async def _start(self, job: Job) -> None:
+    async def _start(self, job: LaunchedRun) -> None:
         """Start a run, unless it is finished or held by another worker."""
         watch = self.watches.setdefault(job.id, LockWatch(job.directory, self.policy.patience))
         lock = watch.observe()
@@ -219,7 +219,7 @@ class _Launch:
             self.store.create_run(job.id, self.configs[job.id])
             self._begin(job, await self.pool.start(job.directory, self.configs[job.id]))
 
-    def _begin(self, job: Job, attempt: Attempt) -> None:
+    def _begin(self, job: LaunchedRun, attempt: Attempt) -> None:
         job.attempt += 1
         job.started_at, job.timed_out, job.kill_at = time.monotonic(), False, None
         job.last_checkpoint = _checkpoint_time(job)
@@ -234,7 +234,7 @@ class _Launch:
             if job.state != state:
                 self._set_state(job, state, "pre-empted" if state == "pending" else "")
 
-    def _check_elsewhere(self, job: Job) -> None:
+    def _check_elsewhere(self, job: LaunchedRun) -> None:
         """Check a run that the worker of another launcher holds."""
         if self.watches[job.id].observe() in ("live", "unsure"):
             return
@@ -259,12 +259,12 @@ class _Launch:
             elif job.kill_at is not None and now > job.kill_at:
                 self.attempts[job.id].stop(force=True)
 
-    def _request_stop(self, job: Job) -> None:
+    def _request_stop(self, job: LaunchedRun) -> None:
         """Ask a worker to write a checkpoint and end."""
         job.kill_at = time.monotonic() + self.policy.grace
         self.attempts[job.id].stop()
 
-    def _finish(self, job: Job, status: ExitStatus) -> None:
+    def _finish(self, job: LaunchedRun, status: ExitStatus) -> None:
         """Set the state of a run whose worker has ended."""
         if job.state == "pending" and status.code is not None:
             self._set_state(job, "running")  # it began and ended between two checks
@@ -291,7 +291,7 @@ class _Launch:
             else:
                 self._fail(job, failure)
 
-    def _fail(self, job: Job, failure: RunFailure) -> None:
+    def _fail(self, job: LaunchedRun, failure: RunFailure) -> None:
         job.failure = failure
         self._set_state(job, "failed", failure.error)
         message = self.failures.record(job, failure)
@@ -323,7 +323,7 @@ class _Launch:
         for attempt in self.attempts.values():
             attempt.stop()
         if self.running:
-            self.board.message = self.board.message or "stopping: workers write their state (again: at once)"
+            self.board.message = self.board.message or "stopping: workers write their state (again: kill them)"
         signals, deadline = self.signals, time.monotonic() + self.policy.grace
         while any(not task.done() for task in self.running):
             self.view.update(self.board)
@@ -339,7 +339,7 @@ class _Launch:
 
     # Reporting
 
-    def _set_state(self, job: Job, state: JobState, note: str = "") -> None:
+    def _set_state(self, job: LaunchedRun, state: JobState, note: str = "") -> None:
         job.state, job.note = state, note
         self.board.recount()
         attempt = self.attempts.get(job.id)
@@ -376,6 +376,6 @@ class _Launch:
         )
 
 
-def _checkpoint_time(job: Job) -> int | None:
+def _checkpoint_time(job: LaunchedRun) -> int | None:
     """Return when the checkpoint that the run resumes from was written, in ns; None if there is none."""
     return files.modified_ns(job.directory / "checkpoints" / "last.safetensors")

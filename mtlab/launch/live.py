@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from mtlab.launch.board import ORDER, Board, Job, LaunchView
+from mtlab.launch.board import ORDER, Board, LaunchedRun, LaunchView
 from mtlab.launch.progress import LaunchProgress, RunProgress, format_duration
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def format_counts(board: Board) -> str:
     return ", ".join(f"{board.counts[state]} {words.get(state, state)}" for state in shown)
 
 
-def describe_job(job: Job) -> str:
+def describe_job(job: LaunchedRun) -> str:
     """Describe the state of a job in one line."""
     line = f"{job.state:<8} {job.name}"
     if job.state == "running":
@@ -77,7 +77,7 @@ class PlainView:
     ) -> None:
         pass
 
-    def changed(self, job: Job) -> None:
+    def changed(self, job: LaunchedRun) -> None:
         """Print a line, unless there were too many lately; failures are always printed."""
         if job.state not in ANNOUNCED and not job.note:
             return
@@ -122,7 +122,7 @@ class PlainView:
         print(line, file=self.stream, flush=True)
 
 
-def _short(job: Job, reading: RunProgress, metric: str) -> str:
+def _short(job: LaunchedRun, reading: RunProgress, metric: str) -> str:
     value = "" if reading.metric is None else f" {metric} {reading.metric:.3f}"
     return f"{job.name} {reading.step}/{job.steps}{value}"
 
@@ -157,7 +157,7 @@ class LiveView:
             self._screen.update(self.render(self._board), refresh=True)
         self._screen.__exit__(kind, error, trace)
 
-    def changed(self, job: Job) -> None:
+    def changed(self, job: LaunchedRun) -> None:
         """Print failures and retries above the view; everything else is in it."""
         retried = job.state == "queued" and job.attempt
         if job.state == "failed" or retried:
@@ -195,7 +195,7 @@ class LiveView:
             parts.append(Text(board.message, style="yellow"))
         return Group(*parts)
 
-    def _lines(self, board: Board, running: list[Job], readings: Mapping[str, RunProgress]) -> Table:
+    def _lines(self, board: Board, running: list[LaunchedRun], readings: Mapping[str, RunProgress]) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text

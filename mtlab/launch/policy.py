@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
-from mtlab.launch.board import Job
+from mtlab.launch.board import LaunchedRun
 from mtlab.launch.exit_status import RunFailure
 from mtlab.runs.lock import PATIENCE
 
@@ -36,7 +36,7 @@ class FailureTracker:
         self.closed_cells: dict[str, str] = {}  #: cells of which no further seed is started, and why
         self._cells_of: dict[tuple[str, str], set[str]] = defaultdict(set)  #: cells by signature of a failure
 
-    def allows_retry(self, job: Job, failure: RunFailure, *, progressed: bool) -> bool:
+    def allows_retry(self, job: LaunchedRun, failure: RunFailure, *, progressed: bool) -> bool:
         """Does another attempt follow?
 
         Killed workers are retried as often as the policy allows; those that a cluster ended after their time, as long
@@ -53,7 +53,7 @@ class FailureTracker:
             return job.kills <= self.policy.retries
         return failure.kind == "timeout" and not job.timed_out and progressed
 
-    def record(self, job: Job, failure: RunFailure) -> str | None:
+    def record(self, job: LaunchedRun, failure: RunFailure) -> str | None:
         """Record the final failure of a run; return why it stops the launch, or None if it does not."""
         if self.policy.fail_fast:
             return f"stopped at the first failure: {job.name}"

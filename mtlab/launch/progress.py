@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mtlab.files import read_jsonl_from
-from mtlab.launch.board import Board, Job
+from mtlab.launch.board import Board, LaunchedRun
 from mtlab.runs.results import numeric_rows
 
 
@@ -21,7 +21,7 @@ class RunProgress:
     first_step: int | None = None  #: the first that was read
     first_time: float = 0.0
 
-    def read(self, job: Job, metric: str) -> None:
+    def read(self, job: LaunchedRun, metric: str) -> None:
         """Read what was added since the last call."""
         rows, self.offset = read_jsonl_from(job.directory / "metrics.jsonl", self.offset)
         for row in numeric_rows(rows):
@@ -56,7 +56,7 @@ class LaunchProgress:
             self.runs.setdefault(job.id, RunProgress()).read(job, board.metric)
         return {job.id: self.runs[job.id] for job in running}
 
-    def fraction_done(self, job: Job) -> float:
+    def fraction_done(self, job: LaunchedRun) -> float:
         """Return the fraction of a job that is done, 0 to 1."""
         run = self.runs.get(job.id)
         return 1.0 if job.state == "done" else min(1.0, run.step / job.steps) if run is not None else 0.0

@@ -57,7 +57,8 @@ class Experts:
     def standardised(self) -> Tensor:
         """Zero mean, unit variance over D, [B, N, L, D].
 
-        Every manager's norm is scale and shift on top of this: computed once for all managers of a modality. (Cached by
+        The norm of each expert in a mixture is scale and shift on top of this: computed once for all managers of a
+        modality. (Cached by
         hand, as `cached_property` takes a lock in Python 3.11, which `torch.compile` cannot follow.)
         """
         standardised = self._standardised
@@ -117,7 +118,7 @@ class Manager(nn.Module):
     masks_padding: bool = True  #: are real tokens' outputs independent of padded tokens?
     inert: ClassVar[frozenset[str]] = frozenset()  #: parameters that by design may receive no gradient
     not_compilable: ClassVar[str | None] = None  #: why `torch.compile(fullgraph=True)` cannot take it
-    layer_weights: ClassVar[frozenset[str]] = frozenset()  #: parameters in the group `train.lr_layer_weights`
+    layer_weight_names: ClassVar[frozenset[str]] = frozenset()  #: parameters in the group `train.lr_layer_weights`
     noise_scale: float = 0.0  #: standard deviation of the training noise on the scores; 0: none is drawn
 
     @classmethod

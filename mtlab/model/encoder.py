@@ -34,17 +34,17 @@ from mtlab.towers.base import Features, TowerShape
 
 _PAIRS: tuple[tuple[Modality, Modality], ...] = (("text", "image"), ("image", "text"))
 
-Key = tuple[Modality, int]  #: one manager: its modality, and the number of cross-modal layers below it
+ManagerKey = tuple[Modality, int]  #: one manager: its modality, and the number of cross-modal layers below it
 
 
 @dataclass(frozen=True)
-class Fused:
+class CrossModalOutput:
     """The output of the cross-modal encoder for a text and an image."""
 
     text: Tensor  #: [B, L, D]
     image: Tensor  #: [B, M, D]
     pooled: Tensor  #: [B, 2D], text before image
-    recorded: Mapping[Key, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
+    recorded: Mapping[ManagerKey, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
     auxiliary: Tensor | None = None  #: sum of the managers' auxiliary losses, weighted; None if there is none
 
 
@@ -54,7 +54,9 @@ def places(model: ModelConfig, modality: Modality, shape: TowerShape) -> Iterato
         yield Place(model.width, len(shape.levels), depth, model.cross_layers, modality)
 
 
-def pairing(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, vision: TowerShape) -> dict[Key, list[int]]:
+def levels_read(
+    model: ModelConfig, node: Mapping[str, Any], text: TowerShape, vision: TowerShape
+) -> dict[ManagerKey, list[int]]:
     """Return which levels of its tower (1-based) each manager reads; nothing is built.
 
     Raises:
@@ -63,7 +65,7 @@ def pairing(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, visio
 
     """
     entry, config = lookup_options(MANAGERS, node, "manager")
-    levels: dict[Key, list[int]] = {}
+    levels: dict[ManagerKey, list[int]] = {}
     for modality, shape in zip(MODALITIES, (text, vision), strict=True):
         for place in places(model, modality, shape):
             try:
@@ -75,7 +77,7 @@ def pairing(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, visio
     return levels
 
 
-class Stream(nn.Module):
+class ModalityBranch(nn.Module):
     """The modules of one modality: its gate, projections, embeddings, managers, cross-modal layers and pooler.
 
     Args:
@@ -148,11 +150,11 @@ class CrossModalEncoder(nn.Module):
         images: int = 1,
     ) -> None:
         super().__init__()
-        pairing(model, manager, text, vision)
+        levels_read(model, manager, text, vision)
         self.config = model
         self.recompute = False
-        self.text = Stream(model, manager, "text", text)
-        self.image = Stream(model, manager, "image", vision, token_types=images)
+        self.text = ModalityBranch(model, manager, "text", text)
+        self.image = ModalityBranch(model, manager, "image", vision, token_types=images)
 
     def forward(
         self,
@@ -160,10 +162,10 @@ class CrossModalEncoder(nn.Module):
         vision: Features | Experts,
         *,
         image_index: int = 0,
-        noise: Mapping[Key, Tensor] | None = None,
-        intervene: Mapping[Key, Intervention] | None = None,
+        noise: Mapping[ManagerKey, Tensor] | None = None,
+        intervene: Mapping[ManagerKey, Intervention] | None = None,
         record: bool = False,
-    ) -> Fused:
+    ) -> CrossModalOutput:
         """Fuse texts with one image each.
 
         Args:
@@ -176,7 +178,7 @@ class CrossModalEncoder(nn.Module):
 
         """
         noise, intervene = noise or {}, intervene or {}
-        recorded: dict[Key, Aggregated] = {}
+        recorded: dict[ManagerKey, Aggregated] = {}
         auxiliary: list[Tensor] = []
         experts: dict[Modality, Experts] = {
             "text": text if isinstance(text, Experts) else self.text.experts(text),
@@ -207,7 +209,7 @@ class CrossModalEncoder(nn.Module):
         out = {m: history[m][-1] if history[m] else experts[m].states[:, -1] for m in MODALITIES}
         pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)
         loss = functools.reduce(torch.add, auxiliary) if auxiliary else None
-        return Fused(out["text"], out["image"], pooled, recorded if record else None, loss)
+        return CrossModalOutput(out["text"], out["image"], pooled, recorded if record else None, loss)
 
     def experts(self, modality: Modality, features: Features) -> Experts:
         """Gate and project a tower's levels once, for several fusions."""
@@ -218,7 +220,7 @@ class CrossModalEncoder(nn.Module):
         self.text.calibrate(text)
         self.image.calibrate(vision)
 
-    def managers(self) -> Iterator[tuple[Key, Manager]]:
+    def managers(self) -> Iterator[tuple[ManagerKey, Manager]]:
         """Yield all managers with their modality and depth."""
         for modality in MODALITIES:
             for depth, manager in enumerate(self._stream(modality).managers):
@@ -231,13 +233,13 @@ class CrossModalEncoder(nn.Module):
         assert isinstance(layer, CrossModalLayer)
         return layer
 
-    def layer_weights(self) -> set[str]:
+    def layer_weight_names(self) -> set[str]:
         """Return the names of the parameters that weigh layers: they train in a parameter group of their own."""
         return {
             f"{modality}.managers.{depth}.{name}"
             for (modality, depth), manager in self.managers()
             for name, _ in manager.named_parameters()
-            if name in manager.layer_weights
+            if name in manager.layer_weight_names
         }
 
     def _run(self, layer: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
@@ -246,13 +248,13 @@ class CrossModalEncoder(nn.Module):
         out: Tensor = checkpoint(layer, *inputs, use_reentrant=False)
         return out
 
-    def _stream(self, modality: Modality) -> Stream:
+    def _stream(self, modality: Modality) -> ModalityBranch:
         return self.text if modality == "text" else self.image
 
 
 def noise_shapes(
     encoder: CrossModalEncoder, text: Features | Experts, vision: Features | Experts
-) -> dict[Key, tuple[int, ...]]:
+) -> dict[ManagerKey, tuple[int, ...]]:
     """Return the shape [B, N, L, D] of the training noise of each manager that asks for some.
 
     Where a text goes with several images, B counts images: each is fused with the text in a pass of its own.
@@ -274,7 +276,7 @@ def draw_noise(
     text: Features | Experts,
     vision: Features | Experts,
     generator_for: Callable[[Modality, int], torch.Generator],
-) -> dict[Key, Tensor]:
+) -> dict[ManagerKey, Tensor]:
     """Draw the training noise of all managers, outside of compiled regions: normal, of `noise_shapes`.
 
     Args:

@@ -17,14 +17,16 @@ from mtlab.data.batches import Batch
 from mtlab.data.inputs import TowerInputs
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import Experts, Intervention, Modality
-from mtlab.model.encoder import Fused, Key, draw_noise
+from mtlab.model.encoder import CrossModalOutput, ManagerKey, draw_noise
 from mtlab.model.layers import to_full_precision
 from mtlab.model.network import ImageInterventions, Masks, VisionLanguageModel
 from mtlab.seeding import negatives_generator, noise_generator
 from mtlab.towers.base import Features
 from mtlab.towers.build import TowerKind
 
-Interventions = Callable[[Masks], Mapping[Key, Intervention]]  #: masks of a pass → what is done to managers' weights
+Interventions = Callable[
+    [Masks], Mapping[ManagerKey, Intervention]
+]  #: masks of a pass → what is done to managers' weights
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,12 @@ class Runtime:
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """Return the context of the forward pass."""
-        with self.attention(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with self.attention_precision(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             yield
 
     @contextmanager
-    def attention(self) -> Iterator[None]:
-        """Return the context of attention, in the backward pass too, where activations are computed again.
+    def attention_precision(self) -> Iterator[None]:
+        """Return the context that sets the precision of attention; the backward pass runs in it, too.
 
         Attention that no fused kernel can take, such as that of a text tower with dropout on a CPU, is left in bfloat16
         like every other product: torch would turn it into float32.
@@ -56,8 +58,8 @@ class Runtime:
 
 
 @dataclass(frozen=True)
-class MicroStep:
-    """A micro-batch of training, which names the random numbers that its forward passes draw."""
+class RandomKey:
+    """Names the random numbers that the forward passes of one micro-batch of training draw."""
 
     seed: int  #: the run's
     step: int  #: the optimiser step, from 0
@@ -81,7 +83,7 @@ class ForwardContext:
 
     model: VisionLanguageModel
     runtime: Runtime
-    micro_step: MicroStep | None = None
+    micro_step: RandomKey | None = None
     intervene: Interventions | None = None
     edit: Mapping[TowerKind, Callable[[Features], Features]] = field(default_factory=dict)
     group: ProcessGroup = SINGLE_PROCESS
@@ -113,7 +115,7 @@ class ForwardContext:
         image: Features | Experts,
         *,
         name: str = "",
-    ) -> Fused:
+    ) -> CrossModalOutput:
         """Run the encoder on texts with one image each.
 
         Args:
@@ -124,7 +126,7 @@ class ForwardContext:
         """
         masks: Masks = {"text": text.mask, "image": image.mask}
         with self.autocast():
-            fused: Fused = self.model.encoder(
+            fused: CrossModalOutput = self.model.encoder(
                 text,
                 image,
                 noise=self.draw_noise(text, image, name),
@@ -158,7 +160,9 @@ class ForwardContext:
         assert at is not None, "negatives are drawn in training alone"
         return negatives_generator(at.seed, at.step, at.micro, device=str(self.device))
 
-    def draw_noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:
+    def draw_noise(
+        self, text: Features | Experts, image: Features | Experts, name: str = ""
+    ) -> Mapping[ManagerKey, Tensor]:
         """Draw the training noise of all managers in one pass; none outside training."""
         at = self.micro_step
         if at is None:
@@ -167,6 +171,6 @@ class ForwardContext:
         generator = partial(noise_generator, at.seed, at.step, at.micro, rank=rank, name=name, device=device)
         return draw_noise(self.model.encoder, text, image, generator)
 
-    def _collect(self, fused: Fused) -> None:
+    def _collect(self, fused: CrossModalOutput) -> None:
         if self.micro_step is not None and fused.auxiliary is not None:
             self.auxiliary.append(fused.auxiliary)

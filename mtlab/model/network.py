@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
 from mtlab.managers.base import Intervention, Modality
-from mtlab.model.encoder import CrossModalEncoder, Fused, Key
+from mtlab.model.encoder import CrossModalEncoder, CrossModalOutput, ManagerKey
 from mtlab.seeding import derive
 from mtlab.towers.base import Features, Tower
 from mtlab.towers.build import KINDS, TowerKind
 
 Masks = Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
 #: Index of an image among those of its text, and the masks of a pass → what is done to managers' weights.
-ImageInterventions = Callable[[int, Masks], Mapping[Key, Intervention]]
+ImageInterventions = Callable[[int, Masks], Mapping[ManagerKey, Intervention]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ModelOutput:
     """What the whole model returns."""
 
     logits: Tensor  #: [B, A]
-    fused: Fused  #: of the first image, where a text goes with several
+    fused: CrossModalOutput  #: of the first image, where a text goes with several
 
 
 class Head(nn.Module):
@@ -39,7 +39,7 @@ class Head(nn.Module):
 
     images: ClassVar[int] = 1  #: images that a text goes with: a batch holds all first ones, then all second ones
 
-    def answer(self, fused: Sequence[Fused]) -> Tensor:
+    def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
         """Answer from a text and each of its images → logits [B, A]."""
         raise NotImplementedError
 
@@ -95,8 +95,8 @@ class VisionLanguageModel(nn.Module):
         text: Features | Sequence[Tensor],
         vision: Features | Sequence[Tensor],
         *,
-        noise: Mapping[Key, Tensor] | None = None,
-        intervene: Mapping[Key, Intervention] | None = None,
+        noise: Mapping[ManagerKey, Tensor] | None = None,
+        intervene: Mapping[ManagerKey, Intervention] | None = None,
         record: bool = False,
     ) -> ModelOutput:
         """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`.
@@ -114,10 +114,10 @@ class VisionLanguageModel(nn.Module):
         text: Features,
         images: Features,
         *,
-        noise: Mapping[Key, Tensor] | None = None,
+        noise: Mapping[ManagerKey, Tensor] | None = None,
         intervene: ImageInterventions | None = None,
         record: bool = False,
-    ) -> list[Fused]:
+    ) -> list[CrossModalOutput]:
         """Fuse each text with each of its images; arguments as of `forward`, interventions by image."""
         return [
             self.encoder(

@@ -113,7 +113,9 @@ class Embeddings(nn.Module):
 
 
 def project(features: Features, projections: Projections, embeddings: Embeddings, token_type: int = 0) -> Experts:
-    """Project the levels of a modality. A level that no manager reads is left at zero: it costs nothing.
+    """Project the levels of a modality.
+
+    A level that no manager reads is not projected: it stays zero, but for positions.
 
     Args:
         features: the offered levels, each [B, L, D_n], and their mask.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mtlab.managers.base import MODALITIES, Modality
-from mtlab.model.encoder import CrossModalEncoder, Key
+from mtlab.model.encoder import CrossModalEncoder, ManagerKey
 from mtlab.model.layers import CrossModalLayer
 
 CELLS = 2**22  #: attention weights held at once: more are computed a few examples at a time
@@ -42,8 +42,8 @@ class LayerEntropies:
 
 
 def measure_entropies(
-    encoder: CrossModalEncoder, hidden: Mapping[Key, Tensor], masks: Mapping[Modality, Tensor | None]
-) -> dict[Key, LayerEntropies]:
+    encoder: CrossModalEncoder, hidden: Mapping[ManagerKey, Tensor], masks: Mapping[Modality, Tensor | None]
+) -> dict[ManagerKey, LayerEntropies]:
     """Measure every cross-modal layer.
 
     Args:
@@ -52,7 +52,7 @@ def measure_entropies(
         masks: True at real tokens, [B, L]; None: all are real.
 
     """
-    entropies: dict[Key, LayerEntropies] = {}
+    entropies: dict[ManagerKey, LayerEntropies] = {}
     for (modality, depth), own in hidden.items():
         other: Modality = MODALITIES[1 - MODALITIES.index(modality)]
         layer = encoder.layer(modality, depth)

@@ -15,7 +15,7 @@ from torch import Tensor
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch
 from mtlab.managers.base import MODALITIES, Aggregated, Modality
-from mtlab.model.encoder import Key
+from mtlab.model.encoder import ManagerKey
 from mtlab.model.forward import Runtime
 from mtlab.model.network import ModelOutput, VisionLanguageModel
 from mtlab.recording.attention import LayerEntropies, measure_entropies
@@ -25,10 +25,10 @@ from mtlab.recording.attention import LayerEntropies, measure_entropies
 class RecordedBatch:
     """Recordings of one forward pass over a batch."""
 
-    managers: Mapping[Key, Aggregated]
+    managers: Mapping[ManagerKey, Aggregated]
     masks: Mapping[Modality, Tensor | None]  #: True at real tokens, [B, L]; None: all are real
-    attention: Mapping[Key, LayerEntropies]
-    temperatures: Mapping[Key, Tensor]  #: of the managers that have one, scalars
+    attention: Mapping[ManagerKey, LayerEntropies]
+    temperatures: Mapping[ManagerKey, Tensor]  #: of the managers that have one, scalars
 
     def real(self, modality: Modality) -> Tensor:
         """Return which tokens of a modality are real, bool [B, L]."""
@@ -62,7 +62,7 @@ def record_batch(model: VisionLanguageModel, runtime: Runtime, batch: Batch) -> 
 
 @contextmanager
 def recording_mode(model: VisionLanguageModel, device: torch.device) -> Iterator[None]:
-    """Record a model amid its training: in evaluation mode, uncompiled, and without using up random numbers."""
+    """Record a model during training: in evaluation mode, uncompiled, and without using up random numbers."""
     training = model.training
     model.eval()
     try:
@@ -90,7 +90,7 @@ def sample_evenly(examples: Sequence[Example], count: int) -> list[int]:
     return sorted(by_family[number * len(examples) // chosen] for number in range(chosen))
 
 
-def _temperatures(model: VisionLanguageModel) -> dict[Key, Tensor]:
+def _temperatures(model: VisionLanguageModel) -> dict[ManagerKey, Tensor]:
     temperatures = {}
     for key, manager in model.encoder.managers():
         temperature = getattr(manager, "temperature", None)

@@ -36,7 +36,7 @@ class Trace:
 
     Args:
         path: `trace.safetensors` of the run.
-        model: what is recorded, amid its training and without a trace on it.
+        model: what is recorded, during training, without any effect on it.
         runtime: where and how precisely it is run.
         loader: the validation split; evenly spread examples of it are recorded.
         batch: examples in one forward pass.

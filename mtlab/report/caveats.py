@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mtlab.report.comparison import ComparisonRow, hardest_level
+from mtlab.report.comparison import ComparisonRow, smallest_alpha
 from mtlab.report.formats import numbers
 from mtlab.statistics import lookup_test, smallest_detectable
 
@@ -95,7 +95,7 @@ def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[s
     if planned > 3 or not spreads:
         return []
     middle, metric = spreads[len(spreads) // 2], plan["metrics"]["verdict"]
-    level = hardest_level(plan, sum(row.compare_to is not None for row in rows))
+    level = smallest_alpha(plan, sum(row.compare_to is not None for row in rows))
     now, more = (smallest_detectable(middle, n, level) for n in (planned, 5))
     return [f"with {planned} seeds, {_unseen(now, metric)}; with 5 seeds of the same spread, {_unseen(more, metric)}"]
 

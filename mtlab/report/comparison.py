@@ -15,7 +15,7 @@ from mtlab.statistics import POWER, Difference, MeanInterval, holm, lookup_test,
 if TYPE_CHECKING:
     import polars as pl
 
-Outcome = Literal["better", "worse", "identical", "undecided", "too few", "baseline", "not compared"]
+ComparisonVerdict = Literal["better", "worse", "identical", "undecided", "too few", "baseline", "not compared"]
 SeedResults = Mapping[int, float]  #: seed → result
 
 
@@ -54,7 +54,7 @@ class ComparisonRow:
     difference: Difference | None = None
     p_corrected: float | None = None
     smallest_detectable: float | None = None
-    outcome: Outcome = "not compared"
+    outcome: ComparisonVerdict = "not compared"
     verdict: str = "—"
     best: bool = False
     notes: tuple[str, ...] = field(default=())
@@ -65,7 +65,7 @@ class ComparisonRow:
         return len(self.seeds)
 
 
-def hardest_level(plan: Mapping[str, Any], comparisons: int) -> float:
+def smallest_alpha(plan: Mapping[str, Any], comparisons: int) -> float:
     """Return the level at the hardest step of the correction, which decides what a table can detect."""
     return float(plan["alpha"]) / (comparisons if plan["correct"] == "holm" and comparisons else 1)
 
@@ -89,7 +89,7 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
     tested = [row if row.compare_to is None else _test(row, measured, runs, by_cell, results, plan) for row in measured]
     p_values = correct_p_values([row.difference for row in tested if row.compare_to is not None], plan["correct"])
     remaining = iter(p_values)
-    alpha, best = hardest_level(plan, len(p_values)), _best(tested, mode)
+    alpha, best = smallest_alpha(plan, len(p_values)), _best(tested, mode)
     rows = []
     for index, row in enumerate(tested):
         p = next(remaining) if row.compare_to is not None else None
@@ -196,7 +196,7 @@ def _smallest_detectable(difference: Difference | None, alpha: float) -> float |
     return smallest_detectable(difference.error * math.sqrt(difference.n), difference.n, alpha, POWER)
 
 
-def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Outcome, str]:
+def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[ComparisonVerdict, str]:
     if row.compare_to is None:
         return ("baseline", "baseline") if row.is_baseline else ("not compared", "not compared")
     difference, p = row.difference, row.p_corrected
@@ -212,7 +212,7 @@ def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Ou
     return outcome, f"{outcome} than {row.compare_label} ({format_p_value(p)})"
 
 
-def classify_outcome(difference: Difference | None, p: float | None, alpha: float, mode: str) -> Outcome:
+def classify_outcome(difference: Difference | None, p: float | None, alpha: float, mode: str) -> ComparisonVerdict:
     """Classify a difference by its corrected p-value."""
     if difference is None or p is None:
         return "too few"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtlab.report.comparison import (
-    Outcome,
+    ComparisonVerdict,
     classify_outcome,
     correct_p_values,
     paired_difference,
@@ -37,7 +37,7 @@ class FamilyRow:
     compare_to: str | None = None  #: cell
     examples: int | None = None  #: of the family; None where no outcomes were recorded
     p_corrected: float | None = None  #: over all families and variants
-    outcome: Outcome = "not compared"
+    outcome: ComparisonVerdict = "not compared"
 
 
 def compare_families(
@@ -73,7 +73,7 @@ def compare_families(
             if other is not None:
                 difference, _ = paired_difference(results, (cell, other), runs, by_cell, column, plan)
             mean = seed_mean(results[cell], plan["alpha"])
-            outcome: Outcome = "baseline" if row["baseline"] else "not compared"
+            outcome: ComparisonVerdict = "baseline" if row["baseline"] else "not compared"
             tested[family].append(
                 FamilyRow(row["label"], cell, mean, difference, other, sizes.get(family), outcome=outcome)
             )

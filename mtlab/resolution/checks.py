@@ -104,7 +104,7 @@ def contrasted_pairs(config: Mapping[str, Any]) -> int | None:
     return pairs
 
 
-def pairing(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
+def levels_read(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
     """Return which of its tower's levels each manager reads: modality → per cross-modal layer, levels from 1.
 
     Each distinct manager is tried out once, on small tensors.
@@ -122,7 +122,7 @@ def pairing(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
 @lru_cache(maxsize=4096)
 def _pairing(text: str) -> str:
     from mtlab.contract.trial import try_manager
-    from mtlab.model.encoder import pairing as pair
+    from mtlab.model.encoder import levels_read as pair
     from mtlab.towers.build import tower_shape
 
     model, manager, words, vision = json.loads(text)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from mtlab.errors import UserError
+from mtlab.errors import place_errors
 from mtlab.resolution.nodes import node_entry, node_options
 
 
@@ -39,11 +39,9 @@ def dataset_facts(data: Mapping[str, Any]) -> DatasetFacts:
 @lru_cache(maxsize=256)
 def _facts(text: str) -> DatasetFacts:
     data = json.loads(text)
-    try:
+    with place_errors(key="data"):
         cls, options = node_entry("data", data).cls, node_options("data", data)
         return DatasetFacts(dict(cls.sizes(options)), tuple(cls(options).answers), frozenset(cls.offers(options)))
-    except UserError as error:
-        raise error.at(key="data") from None
 
 
 def dataset_remarks(data: Mapping[str, Any]) -> tuple[str, ...]:

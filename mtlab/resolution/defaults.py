@@ -11,7 +11,7 @@ from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_entry, own_options
 from mtlab.config.registry import Entry
 from mtlab.config.schema import RunConfig
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError, nearest, place_errors
 from mtlab.resolution.nodes import registry
 
 DEFAULT_STEPS = 2000  #: where no length is given
@@ -45,10 +45,8 @@ def fill_defaults(written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fill_section(key: str, given: Any) -> dict[str, Any]:
-    try:
+    with place_errors(key=key):
         return check_and_fill(hints(RunConfig)[key], _mapping(given))
-    except UserError as error:
-        raise error.at(key=key) from None
 
 
 def _fill_node(key: str, given: Any) -> dict[str, Any]:
@@ -81,10 +79,8 @@ def _fill_augment(given: Any) -> dict[str, Any] | None:
 
 
 def _fill_options(entry: Entry[Any], node: Mapping[str, Any], key: str) -> dict[str, Any]:
-    try:
+    with place_errors(key=key):
         return {"name": entry.name} | check_and_fill(entry.config, own_options(node))
-    except UserError as error:
-        raise error.at(key=key) from None
 
 
 def _mapping(given: Any, key: str | None = None) -> Mapping[str, Any]:

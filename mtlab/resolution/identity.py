@@ -20,7 +20,7 @@ from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_entry, own_options
 from mtlab.config.options import option_of
 from mtlab.config.schema import RunConfig
-from mtlab.errors import UserError
+from mtlab.errors import place_errors
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.resolution.training_code import ENGINE_VERSION
 
@@ -80,10 +80,8 @@ def clear_digests() -> None:
 @lru_cache(maxsize=256)
 def _content_digest(node: str, text: str) -> str | None:
     config = json.loads(text)
-    try:
+    with place_errors(key=node):
         content: str | None = node_entry(node, config).cls.digest(node_options(node, config))
-    except UserError as error:
-        raise error.at(key=node) from None
     return content
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.resolution.checks import check_together, contrasted_pairs, pairing
+from mtlab.resolution.checks import check_together, contrasted_pairs, levels_read
 from mtlab.resolution.dataset_facts import DatasetFacts, dataset_facts, dataset_remarks
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.identity import plugin_digests
@@ -24,7 +24,7 @@ class ResolvedCell:
     dataset: DatasetFacts
     remarks: tuple[str, ...]  #: what a user should know of the data set
     metrics: tuple[str, ...]
-    pairing: Mapping[str, list[list[int]]]  #: see `mtlab.resolution.checks.pairing`
+    pairing: Mapping[str, list[list[int]]]  #: see `mtlab.resolution.checks.levels_read`
     contrasted_pairs: int | None
     plugin_digests: Mapping[str, str]
 
@@ -45,7 +45,7 @@ def resolve_cell(written: Mapping[str, Any]) -> ResolvedCell:
         dataset=dataset,
         remarks=dataset_remarks(config["data"]),
         metrics=tuple(metric_names(config)),
-        pairing=pairing(config),
+        pairing=levels_read(config),
         contrasted_pairs=contrasted_pairs(config),
         plugin_digests=plugin_digests(config),
     )

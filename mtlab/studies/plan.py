@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtlab.config.check import to_plain
-from mtlab.distributed.ranks import describe_uneven_batch
+from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import nearest
 from mtlab.resolution.metrics import is_metric
 from mtlab.resolution.training_code import training_code_digest
@@ -232,7 +232,7 @@ def _refuse_uneven(study: Study, cells: Sequence[Cell]) -> None:
     """Refuse a batch that the processes of a run cannot share evenly."""
     for cell in cells:
         batch = cell.config["train"]["batch"]
-        if problem := describe_uneven_batch(study.keys.resources.processes, batch, cell.row.resolved.contrasted_pairs):
+        if problem := batch_sharing_problem(study.keys.resources.processes, batch, cell.row.resolved.contrasted_pairs):
             raise study.error(f"{problem} ({cell.row.label})", "resources.processes")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
-from mtlab.launch.board import Board, Job, JobState, RunChanges
+from mtlab.launch.board import Board, JobState, LaunchedRun, RunChanges
 from mtlab.runs.store import Store
 from mtlab.sweeps.search import Search
 from mtlab.sweeps.status import EXTERNAL_FAILURES, SearchStatus
@@ -318,7 +318,7 @@ class Driver:
         at = f"at step {trial.stopped_at}" if trial.curve is not None else f"after {len(trial.reported_seeds)} seeds"
         self.on_event(TrialEvent(trial.name, "pruned", at))
 
-    def _fail(self, trial: RunningTrial, job: Job, board: Board, pause: list[str]) -> None:
+    def _fail(self, trial: RunningTrial, job: LaunchedRun, board: Board, pause: list[str]) -> None:
         kind, problem = ("bug", job.note) if job.failure is None else (job.failure.kind, job.failure.error)
         trial.search.fail(trial.proposed.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
         self._pause_runs(trial, board, pause)

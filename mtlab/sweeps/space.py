@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.config.hashing import canonical_json
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.managers.search_space import ends
 from mtlab.studies.axes import CONDITIONS, equal, holds, plain_label
 
@@ -192,10 +192,8 @@ def overlap(path: str, other: str) -> bool:
 def encode_point(space: Mapping[str, SearchParameter], values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Encode the values of a point, path by path, see `SearchParameter.encode`."""
     for path, value in values.items():
-        try:
+        with place_errors(key=path):
             yield path, space[path].encode(value)
-        except UserError as error:
-            raise error.at(key=path) from None
 
 
 def _condition(given: Any, key: str) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.distributed.ranks import describe_uneven_batch
+from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
 from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import Value, with_value
@@ -66,7 +66,7 @@ def trial_runs(
     study, own = prepared.sweep.study, variant.cell.row
     resolved = resolve_cell(with_parameters(own.config, params))
     processes = study.keys.resources.processes
-    if problem := describe_uneven_batch(processes, resolved.config["train"]["batch"], resolved.contrasted_pairs):
+    if problem := batch_sharing_problem(processes, resolved.config["train"]["batch"], resolved.contrasted_pairs):
         raise UserError(problem, key="resources.processes")
     named = Value({TRIAL: number}, f"trial {number}", named=True)
     cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, resolved), price, prepared.families)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mtlab.config.load import COMMAND_LINE
-from mtlab.distributed.ranks import describe_uneven_batch
+from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.checks import contrasted_pairs
 from mtlab.resolution.defaults import fill_defaults
@@ -254,7 +254,7 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -
     drawn = next((each for each in deciding if overlap(each.path, "train.batch") and not each.conditions), None)
     if drawn is None:  # else the variant's own batch size is never used
         batch = cell.config["train"]["batch"]
-        if problem := describe_uneven_batch(processes, batch, cell.row.resolved.contrasted_pairs):
+        if problem := batch_sharing_problem(processes, batch, cell.row.resolved.contrasted_pairs):
             raise sweep.error(f"{problem} ({cell.row.label})", "resources.processes")
     for each in sorted(deciding, key=lambda each: each is not drawn):
         config = _enabled(sweep, cell, each, space[: space.index(each)])
@@ -262,7 +262,7 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -
             config = with_value(config, Value({drawn.path: drawn.values[0]}, ""))
         for value in each.grid(processes):
             tried = fill_defaults(with_value(config, Value({each.path: value}, "")))
-            if problem := describe_uneven_batch(processes, tried["train"]["batch"], contrasted_pairs(tried)):
+            if problem := batch_sharing_problem(processes, tried["train"]["batch"], contrasted_pairs(tried)):
                 problem = f"{cell.row.label} may draw {plain_label(value)}: {problem} (resources.processes)"
                 hint = "" if each.kind == "choice" else "; say choice: […]"
                 if each.kind == "int" and not each.log:

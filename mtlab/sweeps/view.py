@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from mtlab.launch.board import Board, Job, LaunchView
+from mtlab.launch.board import Board, LaunchedRun, LaunchView
 from mtlab.launch.live import HEARTBEAT, LiveView, PlainView, describe_job
 from mtlab.launch.progress import format_duration
 from mtlab.sweeps.driver import TrialEvent
@@ -121,7 +121,7 @@ class PlainSweepView(PlainView):
         self.metric = metric
         self._refused = 0
 
-    def changed(self, job: Job) -> None:
+    def changed(self, job: LaunchedRun) -> None:
         """Print retries of runs; trials have events."""
         if job.state == "queued" and job.attempt:
             self._print(describe_job(job))
@@ -167,7 +167,7 @@ class LiveSweepView(LiveView):
         self.score = score
         self.metric = metric
 
-    def changed(self, job: Job) -> None:
+    def changed(self, job: LaunchedRun) -> None:
         """Print retries of runs above the view; trials have events."""
         if job.state == "queued" and job.attempt:
             self.console.print(describe_job(job), style="yellow", markup=False)

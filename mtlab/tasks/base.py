@@ -16,7 +16,7 @@ from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import NoOptions, Registry
 from mtlab.data.batches import Batch, Loader
 from mtlab.errors import UserError
-from mtlab.model.encoder import Fused
+from mtlab.model.encoder import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.model.network import Head
 from mtlab.tasks.evaluation import Evaluation, Outcome, evaluate_each
@@ -138,7 +138,7 @@ class Task(Head):
         """Pooled features [B, 2D · images] → logits [B, A]."""
         raise NotImplementedError
 
-    def answer(self, fused: Sequence[Fused]) -> Tensor:
+    def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
         """Answer from a text and each of its images → logits [B, A]; unless overridden, from the pooled features."""
         logits: Tensor = self(torch.cat([each.pooled for each in fused], -1))
         return logits
@@ -152,7 +152,7 @@ class Task(Head):
         raise NotImplementedError
 
     def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
-        """Compute the losses of a batch, each a mean over its `units`.
+        """Compute the losses of a batch, each a mean over its `loss_counts`.
 
         Args:
             context: the model, and how it is run.
@@ -161,11 +161,11 @@ class Task(Head):
         """
         return {"loss": self.loss(context.answer(batch), batch.targets)}
 
-    def units(self, batch: Batch) -> dict[str, int]:
+    def loss_counts(self, batch: Batch) -> dict[str, int]:
         """Count what each of `losses` is a mean over: examples, unless overridden. Nothing is read from a device."""
         return {"loss": len(batch)}
 
-    def weights(self) -> Mapping[str, float]:
+    def loss_weights(self) -> Mapping[str, float]:
         """Weigh `losses` against each other; those not named count as they are."""
         return {}
 

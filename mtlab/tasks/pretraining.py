@@ -14,7 +14,7 @@ from mtlab.data.batches import Batch, Loader, MatchingPairs
 from mtlab.data.masking import MaskedTexts
 from mtlab.errors import UserError, nearest
 from mtlab.managers.base import Experts
-from mtlab.model.encoder import Fused
+from mtlab.model.encoder import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.model.layers import to_full_precision
 from mtlab.tasks import objectives, pretraining_metrics
@@ -153,7 +153,7 @@ class Pretraining(Task):
         """Count one for each loss but the contrast, which needs none."""
         return examples * len({*loss_names(config)} - {"itc"})
 
-    def answer(self, fused: Sequence[Fused]) -> Tensor:
+    def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
         """Answer whether the pair matches, [B, 2]; without itm, which word each token is, [B, L, V]."""
         if self.itm is not None:
             matching: Tensor = self.itm(fused[0].pooled)
@@ -216,12 +216,12 @@ class Pretraining(Task):
             losses["itm"] = match_hard_negatives(context, self.itm, text, image, scores, positives)
         return losses
 
-    def units(self, batch: Batch) -> dict[str, int]:
+    def loss_counts(self, batch: Batch) -> dict[str, int]:
         """Count masked tokens; else pairs."""
         masked = {} if batch.masked is None else {"mlm": len(batch.masked.positions)}
         return {loss: len(batch) for loss in loss_names(self.config) if loss != "mlm"} | masked
 
-    def weights(self) -> Mapping[str, float]:
+    def loss_weights(self) -> Mapping[str, float]:
         """Weigh each loss as its objective, unless weights are to be ignored."""
         if self.config.weights == "ignored":
             return {}

@@ -41,7 +41,7 @@ def evaluate(
     if task.itc is not None:
         temperature = task.itc.temperature.clamp(*TEMPERATURES)
         losses["itc"], right["itc"] = _contrast(output, loader, temperature)
-    weights = task.weights()
+    weights = task.loss_weights()
     examples = loader.examples
     return Evaluation(
         loss=sum(weights.get(loss, 1.0) * value for loss, value in losses.items()),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.data.batches import Batch, Loader
-from mtlab.model.encoder import Fused
+from mtlab.model.encoder import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.tasks import objectives
 from mtlab.tasks.base import BatchNeeds, Directions, ModelShape, PassCounts, Task, register_task
@@ -72,7 +72,7 @@ class Retrieval(Task):
         """The candidates of each caption; those of images are among them, for the most part."""
         return examples * min(config.candidates, examples)
 
-    def answer(self, fused: Sequence[Fused]) -> Tensor:
+    def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
         """Answer whether the pair matches, [B, 2]."""
         matching: Tensor = self.itm(fused[0].pooled)
         return matching
@@ -88,7 +88,7 @@ class Retrieval(Task):
             "itm": match_hard_negatives(context, self.itm, text, image, scores, positives),
         }
 
-    def units(self, batch: Batch) -> dict[str, int]:
+    def loss_counts(self, batch: Batch) -> dict[str, int]:
         """Pairs."""
         return {"itc": len(batch), "itm": len(batch)}
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import Entry
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, TokenGrid, Tower, TowerShape
 from mtlab.towers.levels import offered_levels
 
@@ -39,11 +39,9 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
 
     """
     entry, config = tower_node(kind, node)
-    try:
+    with place_errors(key=kind):
         info = entry.cls.describe(config)
         levels = offered_levels(config.layers, info.depth)
-    except UserError as error:
-        raise error.at(key=kind) from None
     widths = tuple(info.widths[level - 1] for level in levels)
     if config.gate and (len(levels) < 2 or len(set(widths)) > 1):
         offer = f"widths {', '.join(map(str, widths))}" if len(levels) > 1 else "one level"
@@ -69,10 +67,8 @@ def tower_digest(kind: TowerKind, node: Mapping[str, Any]) -> str | None:
 
     """
     entry, config = tower_node(kind, node)
-    try:
+    with place_errors(key=kind):
         return entry.cls.digest(config)
-    except UserError as error:
-        raise error.at(key=kind) from None
 
 
 def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:
@@ -83,10 +79,8 @@ def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:
 
     """
     entry, config = tower_node(kind, node)
-    try:
+    with place_errors(key=kind):
         entry.cls.fetch(config)
-    except UserError as error:
-        raise error.at(key=kind) from None
 
 
 def token_strings(node: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]] | None:
@@ -114,8 +108,6 @@ def build_tower(kind: TowerKind, node: Mapping[str, Any], *, weights: bool = Tru
 
     """
     entry, config = tower_node(kind, node)
-    try:
+    with place_errors(key=kind):
         tower = entry.cls(config, weights=weights)
-    except UserError as error:
-        raise error.at(key=kind) from None
     return tower.requires_grad_(config.trainable).train(config.trainable)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mtlab.config.options import option
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.images import ImagePreprocessing
 from mtlab.towers.loading.disk_cache import file_digest
@@ -70,10 +70,8 @@ class ClipViT(TimmBased):
         """Hash the weights file."""
         if config.weights == RANDOM:
             return RANDOM
-        try:
+        with place_errors(key="weights"):
             return file_digest(Path(config.weights).expanduser())
-        except UserError as error:
-            raise error.at(key="weights") from None
 
     def preprocessing(self) -> ImagePreprocessing:
         """Squares, normalised as in CLIP's pre-training."""
@@ -105,10 +103,8 @@ def _load(network: Any, file: Path) -> None:
         UserError: the file cannot be read, or is not of this network; it names the first weights that do not fit.
 
     """
-    try:
+    with place_errors(key="weights"):
         given = read_tensors(file)
-    except UserError as error:
-        raise error.at(key="weights") from None
     own = network.state_dict()
     if "pos_embed" in given and given["pos_embed"].ndim == 3:
         given["pos_embed"] = resize_positions(given["pos_embed"], own["pos_embed"].shape[1])

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtlab.config.options import option
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.images import ImagePreprocessing, pool_to_grid
 from mtlab.towers.loading import timm_models
@@ -135,10 +135,8 @@ class TimmTower(TimmBased):
         if config.weights == "pretrained":
             file = timm_models.hub_file(config.model)
             return None if file is None else file_digest(file)
-        try:
+        with place_errors(key="weights"):
             return file_digest(_weights_file(config))
-        except UserError as error:
-            raise error.at(key="weights") from None
 
     @classmethod
     def fetch(cls, config: Config) -> None:
@@ -153,10 +151,8 @@ def _weights_file(config: TimmTower.Config) -> Path:
 
 def _load(network: Any, config: TimmTower.Config) -> None:
     file = _weights_file(config)
-    try:
+    with place_errors(key="weights"):
         timm_models.load(network, read_tensors(file), file, antialias=config.antialias)
-    except UserError as error:
-        raise error.at(key="weights") from None
 
 
 def _describe(config: TimmTower.Config) -> TowerInfo:

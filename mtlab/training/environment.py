@@ -23,7 +23,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  #: of malloc.h
 
 
 def choose_device(wanted: str, number: int = 0, processes: int = 1) -> torch.device:
-    """Choose the device that `train.choose_device` names: `auto` takes CUDA where there is one.
+    """Choose the device that `train.device` names: `auto` takes CUDA where there is one.
 
     Args:
         wanted: auto, cpu, cuda or cuda:N.
@@ -58,7 +58,7 @@ def choose_device(wanted: str, number: int = 0, processes: int = 1) -> torch.dev
 
 
 def describe_attempt(attempt: int, chosen: torch.device, threads: int, processes: int = 1) -> dict[str, Any]:
-    """Describe this attempt for `describe_attempt.json`. Versions are read without importing the packages."""
+    """Describe this attempt for `state.json`. Versions are read without importing the packages."""
     return {
         "attempt": attempt,
         "host": socket.gethostname(),

@@ -16,7 +16,7 @@ from mtlab.tasks.evaluation import Evaluation, evaluate
 from mtlab.training.assemble import AssembledRun
 from mtlab.training.environment import device_name, peak_memory_mib
 from mtlab.training.intervention_metrics import measure_interventions
-from mtlab.training.resume import Progress, check_best_checkpoint
+from mtlab.training.resume import TrainingProgress, check_best_checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def finish(
-    run: AssembledRun, progress: Progress, folder: Path, cost: Mapping[str, Any], check: Callable[[], None]
+    run: AssembledRun, progress: TrainingProgress, folder: Path, cost: Mapping[str, Any], check: Callable[[], None]
 ) -> dict[str, Any]:
     """Evaluate a trained run and write all its files but `result.json`, whose content is returned.
 

@@ -17,7 +17,7 @@ from mtlab.data.batches import Batch, Loader
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Modality
 from mtlab.managers.interventions import replacement, token_mean, uniform, without
-from mtlab.model.encoder import Key
+from mtlab.model.encoder import ManagerKey
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.model.network import ImageInterventions, Masks
 from mtlab.tasks.build import TaskModel
@@ -124,7 +124,7 @@ class _SwappedContext(ForwardContext):
         weights = [self._weights(fused.recorded or {}) for fused in outputs]
         return lambda index, _: weights[index]
 
-    def _weights(self, recorded: Mapping[Key, Aggregated]) -> dict[Key, Intervention]:
+    def _weights(self, recorded: Mapping[ManagerKey, Aggregated]) -> dict[ManagerKey, Intervention]:
         return {
             (modality, depth): replacement(_expert_weights(recorded[modality, depth], manager.place.experts))
             for (modality, depth), manager in self.other.encoder.managers()
@@ -149,7 +149,7 @@ def _with_weights(
 ) -> ForwardContext:
     """Change the weights of all managers of a modality, knowing which of its tokens are real."""
 
-    def everywhere(masks: Masks) -> dict[Key, Intervention]:
+    def everywhere(masks: Masks) -> dict[ManagerKey, Intervention]:
         return {(modality, depth): intervention(masks[modality]) for depth in range(layers)}
 
     return ForwardContext(model, runtime, intervene=everywhere)

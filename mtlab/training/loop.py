@@ -24,7 +24,7 @@ from mtlab.training.metrics_log import MetricsLog
 from mtlab.training.optimisation.optimiser import adamw, gradient_norms, load_state, set_learning_rate, state_tensors
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.optimisation.schedule import learning_rate_factor
-from mtlab.training.resume import FROM_START, Progress, read_last_checkpoint
+from mtlab.training.resume import FROM_START, TrainingProgress, read_last_checkpoint
 from mtlab.training.steps import train_step
 
 LOG_EVERY = 20  #: steps; the loss is read from the device no more often
@@ -50,7 +50,7 @@ class Loop:
         self.optimiser = adamw(run.model, self.groups, run.train)
         self.validation = run.loader("val")
         self.steps = run.train.length.steps or 0
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.saved = 0  #: step of the last checkpoint
         self.loss_sum = torch.zeros((), device=run.runtime.device)
         self.gradients: dict[str, Tensor] = {}  #: norms at a recorded step
@@ -60,7 +60,7 @@ class Loop:
             self.trace = Trace(path, run.model, run.runtime, self.validation, batch, run.levels)
         self.recorded = recorded_steps(self.steps) if self.trace else frozenset()
 
-    def train(self) -> Progress:
+    def train(self) -> TrainingProgress:
         """Train to the end.
 
         Raises:
@@ -151,7 +151,7 @@ class Loop:
 
     def _describe(self, values: Mapping[str, float]) -> str:
         progress = self.progress
-        shown = {"train/loss": progress.train_loss, **headline(values)}
+        shown = {"train/loss": progress.train_loss, **summary_metrics(values)}
         words = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
         words.append(f"best {progress.best or 0:.4f} at {progress.best_step}")
         words.append(f"{progress.step * self.run.train.batch / max(progress.seconds, 1e-9):.0f} examples/s")
@@ -241,6 +241,6 @@ def _log(line: str) -> None:
     print(line, flush=True)
 
 
-def headline(metrics: Mapping[str, float]) -> dict[str, float]:
+def summary_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Choose the metrics that a line shows: those of no family, each once."""
     return {name: value for name, value in metrics.items() if name.count("/") == 1 and not name.endswith("/primary")}

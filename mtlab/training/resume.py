@@ -16,7 +16,7 @@ FROM_START = "training starts from the beginning"
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a run has come: the metadata of its last checkpoint."""
 
     step: int = 0  #: optimiser steps done
@@ -25,7 +25,7 @@ class Progress:
     best: float | None = None  #: value of the choosing metric at `best_step`
     best_step: int = 0
     best_checksum: str | None = None  #: of the file of the best checkpoint; known to the main process alone
-    worse: int = 0  #: validations since `best_step`
+    validations_without_gain: int = 0  #: validations since `best_step`
     stopped: bool = False  #: by `train.patience`
     loss_sum: float = 0.0  #: of the steps since the last logged one
     loss_steps: int = 0
@@ -36,20 +36,20 @@ class Progress:
         self.validated = self.step
         better = self.best is None or (value > self.best if mode == "max" else value < self.best)
         if better:
-            self.best, self.best_step, self.best_checksum, self.worse = value, self.step, None, 0
+            self.best, self.best_step, self.best_checksum, self.validations_without_gain = value, self.step, None, 0
         else:
-            self.worse += 1
-            self.stopped = patience is not None and self.worse >= patience
+            self.validations_without_gain += 1
+            self.stopped = patience is not None and self.validations_without_gain >= patience
         return better
 
     def forget_best(self) -> None:
         """Let the next validation be the best: the weights of the best so far are gone."""
-        self.best, self.best_step, self.best_checksum, self.worse = None, 0, None, 0
+        self.best, self.best_step, self.best_checksum, self.validations_without_gain = None, 0, None, 0
 
 
 def read_last_checkpoint(
     last: Path, best: Path, log: Callable[[str], None]
-) -> tuple[dict[str, Tensor], Progress] | None:
+) -> tuple[dict[str, Tensor], TrainingProgress] | None:
     """Read what training resumes from; None if it must start from the beginning.
 
     Without the best checkpoint it must: the run would be evaluated with other weights than validation chose.
@@ -67,7 +67,7 @@ def read_last_checkpoint(
     except checkpoints.CorruptError as error:
         log(f"{error}: set aside as {checkpoints.set_aside(last).name}; {FROM_START}")
         return None
-    progress = Progress(**metadata)
+    progress = TrainingProgress(**metadata)
     intact, step = check_best_checkpoint(best, progress, log)
     if intact:
         return tensors, progress
@@ -79,7 +79,7 @@ def read_last_checkpoint(
     return None
 
 
-def check_best_checkpoint(best: Path, progress: Progress, log: Callable[[str], None]) -> tuple[bool, int]:
+def check_best_checkpoint(best: Path, progress: TrainingProgress, log: Callable[[str], None]) -> tuple[bool, int]:
     """Return whether the best checkpoint is the one that validation chose, and its step (0 if it cannot be read)."""
     try:
         metadata: Mapping[str, int] = checkpoints.load(best)[1]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtlab.data.batches import Batch
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from mtlab.model.forward import ForwardContext, MicroStep, Runtime
+from mtlab.model.forward import ForwardContext, RandomKey, Runtime
 from mtlab.seeding import seed_dropout
 from mtlab.tasks.build import TaskModel
 
@@ -47,20 +47,20 @@ def train_step(
 
     """
     optimiser.zero_grad(set_to_none=True)
-    units = [{**model.task.units(batch), "auxiliary": len(batch)} for batch in micro_batches]
+    units = [{**model.task.loss_counts(batch), "auxiliary": len(batch)} for batch in micro_batches]
     all_units = sum(map(Counter, group.all_gather_objects(units)), Counter[str]())
     step_loss = torch.zeros((), device=runtime.device)
     for micro, batch in enumerate(micro_batches):
         seed_dropout(seed, step, micro, rank=group.ranks.rank)
-        context = ForwardContext(model, runtime, MicroStep(seed, step, micro), group=group)
+        context = ForwardContext(model, runtime, RandomKey(seed, step, micro), group=group)
         losses = model.task.losses(context, batch.to(runtime.device))
         if context.auxiliary:
             losses["auxiliary"] = torch.stack(context.auxiliary).sum()
         if not losses:  # no word happens to be masked
             continue
         shares = {name: units[micro][name] / all_units[name] for name in losses}
-        loss = combine_losses(losses, shares, model.task.weights())
-        with runtime.attention():
+        loss = combine_losses(losses, shares, model.task.loss_weights())
+        with runtime.attention_precision():
             loss.backward()
         step_loss += loss.detach()
     parameters = [parameter for each in optimiser.param_groups for parameter in each["params"]]

@@ -18,7 +18,7 @@ from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
 from mtlab.distributed import torch_process_group
 from mtlab.distributed.process_group import ProcessGroup
-from mtlab.distributed.ranks import describe_uneven_batch
+from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
 from mtlab.processes import EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_INTERRUPTED, EXIT_LOCKED, EXIT_PEER_LOST, LAUNCHER
 from mtlab.runs import schemas
@@ -30,7 +30,7 @@ from mtlab.training.assemble import assemble
 from mtlab.training.finish import finish
 from mtlab.training.init_from import find_checkpoint, load_initial_weights
 from mtlab.training.interrupt import Interrupted, Interrupts
-from mtlab.training.loop import Loop, headline
+from mtlab.training.loop import Loop, summary_metrics
 from mtlab.training.resume import FROM_START
 
 
@@ -167,7 +167,7 @@ def _train(
     _check_data(config["data"], run_config["identity"])
     run = assemble(config, seed, group)
     task, batch = run.model.task, run.train.batch
-    if problem := describe_uneven_batch(group.world_size, batch, task.contrasts(task.config, batch)):
+    if problem := batch_sharing_problem(group.world_size, batch, task.contrasts(task.config, batch)):
         raise UserError(problem, key="train.batch")
     if config["init_from"] is not None:
         path = find_checkpoint(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
@@ -181,7 +181,7 @@ def _train(
     if group.is_main:
         write_result(run_dir, result)
     group.barrier()  # if one ended early, torchrun would end the others
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in headline(result["metrics"]).items())
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in summary_metrics(result["metrics"]).items())
     print(f"finished after {progress.step} steps: {shown}", flush=True)
 
 

@@ -140,7 +140,7 @@ class Trial:
         self.fit(steps, seed)
 
     def fit(self, steps: int, seed: int) -> None:
-        quick = {f"encoder.{name}" for name in self.model.encoder.layer_weights()}
+        quick = {f"encoder.{name}" for name in self.model.encoder.layer_weight_names()}
         named = dict(self.model.named_parameters())
         optimiser = torch.optim.AdamW(
             [

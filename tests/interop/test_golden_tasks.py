@@ -20,7 +20,7 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader, MatchingPairs
 from mtlab.data.masking import MaskedTexts
 from mtlab.interop.bundle import Bundle, read_bundle, rebuild
-from mtlab.model.forward import ForwardContext, MicroStep, Runtime
+from mtlab.model.forward import ForwardContext, RandomKey, Runtime
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks import objectives
 from mtlab.tasks.evaluation import evaluate
@@ -51,7 +51,7 @@ def losses(bundle: Bundle, task: str, objective: dict[str, float], batch: Batch)
         object.__setattr__(model.task.config, "objectives", objective)
     for _, manager in model.encoder.managers():
         manager.noise_scale = 0.0
-    context = ForwardContext(model, Runtime(torch.device("cpu")), MicroStep(0, 0, 0))
+    context = ForwardContext(model, Runtime(torch.device("cpu")), RandomKey(0, 0, 0))
     return {name: float(loss) for name, loss in model.task.losses(context, batch).items()}
 
 

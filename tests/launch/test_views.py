@@ -17,7 +17,7 @@ from rich.console import Console
 from standin import make_plan
 
 from mtlab import files
-from mtlab.launch.board import Board, Job, make_board
+from mtlab.launch.board import Board, LaunchedRun, make_board
 from mtlab.launch.exit_status import ADVICE, RunFailure
 from mtlab.launch.launcher import launch
 from mtlab.launch.live import LiveView, PlainView, make_view
@@ -35,7 +35,7 @@ def board(tmp_path: Path) -> Board:
     return make_board(store, plan, 2)
 
 
-def become(board: Board, run: str, state: str, step: int = 0, **values: float) -> Job:
+def become(board: Board, run: str, state: str, step: int = 0, **values: float) -> LaunchedRun:
     job = board.jobs[run]
     job.state = state  # type: ignore[assignment]
     if step:

@@ -12,7 +12,7 @@ from mtlab.config.options import option
 from mtlab.data.batches import Batch
 from mtlab.managers.base import MANAGERS, Aggregated, Inputs, Place
 from mtlab.managers.mixtures.static import Static
-from mtlab.model.forward import ForwardContext, MicroStep, Runtime
+from mtlab.model.forward import ForwardContext, RandomKey, Runtime
 from mtlab.tasks.build import TaskModel, build
 from mtlab.towers.base import Features, TowerShape
 from mtlab.training.steps import train_step
@@ -101,7 +101,7 @@ def test_it_does_not_depend_on_how_a_batch_is_split() -> None:
 
 def test_each_image_of_a_text_adds_its_own() -> None:
     whole = model(0.1, "reasoning")
-    context = ForwardContext(whole, RUNTIME, MicroStep(0, 0, 0))
+    context = ForwardContext(whole, RUNTIME, RandomKey(0, 0, 0))
     context.answer(batch(images=2))
     assert len(context.auxiliary) == 2
     torch.testing.assert_close(sum(context.auxiliary), 0.2 * penalty(whole))

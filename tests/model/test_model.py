@@ -10,7 +10,7 @@ from torch import Tensor
 from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
 from mtlab.managers.interventions import uniform, without
-from mtlab.model.encoder import CrossModalEncoder, draw_noise, pairing
+from mtlab.model.encoder import CrossModalEncoder, draw_noise, levels_read
 from mtlab.model.network import VisionLanguageModel, initialise
 from mtlab.tasks.build import build
 from mtlab.towers.base import Features, TowerShape
@@ -252,22 +252,22 @@ def test_dropout_in_training_alone() -> None:
 def test_layer_weights_are_named() -> None:
     encoder = model("adaptive").encoder
     named = dict(encoder.named_parameters())
-    assert encoder.layer_weights() == {
+    assert encoder.layer_weight_names() == {
         f"{m}.managers.{rest}" for m in ("text", "image") for rest in ("0.score", "1.previous_weight")
     }
-    assert encoder.layer_weights() <= set(named)
-    assert model("bridge").encoder.layer_weights() == set()
+    assert encoder.layer_weight_names() <= set(named)
+    assert model("bridge").encoder.layer_weight_names() == set()
 
 
 def test_pairing_is_known_before_anything_is_built() -> None:
     options = ModelConfig(width=16, heads=4, cross_layers=2)
-    assert pairing(options, {"name": "bridge"}, TEXT, VISION) == {
+    assert levels_read(options, {"name": "bridge"}, TEXT, VISION) == {
         ("text", 0): [3],
         ("text", 1): [4],
         ("image", 0): [1],
         ("image", 1): [5],
     }
-    assert pairing(options, {"name": "last"}, TEXT, VISION)["text", 1] == []
+    assert levels_read(options, {"name": "last"}, TEXT, VISION)["text", 1] == []
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@ from typing import Literal
 
 import pytest
 
-from mtlab.training.resume import Progress
+from mtlab.training.resume import TrainingProgress
 
 
-def progress_after(values: list[float], mode: Literal["max", "min"] = "max", patience: int | None = None) -> Progress:
-    progress = Progress()
+def progress_after(
+    values: list[float], mode: Literal["max", "min"] = "max", patience: int | None = None
+) -> TrainingProgress:
+    progress = TrainingProgress()
     for value in values:
         progress.step += 10
         progress.update(value, mode, patience)

@@ -10,7 +10,7 @@ import typer
 
 from mtlab.cli.options import JsonOption, PluginOption, PluginsOption, StoreOption, blame_option
 from mtlab.cli.output import print_json, progress_bar
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 
 if TYPE_CHECKING:
     from mtlab.inference.evaluation import EvaluatedRun
@@ -114,12 +114,10 @@ def _evaluate(
 
     import_run_plugins(run, allowed=plugins)
     import_named_plugins(plugin)
-    try:
+    with place_errors(file="command line"):
         request = parse_request(run, task, data, split)
         with blame_option("--device", "train.device"), progress_bar(f"{run.title} on {split} data") as progress:
             return evaluate_run(run, request, device=device, progress=progress)
-    except UserError as error:
-        raise error.at(file="command line") from None
 
 
 def _print(evaluated: EvaluatedRun) -> None:

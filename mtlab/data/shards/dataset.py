@@ -21,7 +21,7 @@ from mtlab.config.options import option
 from mtlab.data.base import Dataset, Example, Split, register_dataset
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import INDEX, Kind
-from mtlab.data.shards.samples import Record
+from mtlab.data.shards.samples import TextRecord
 from mtlab.data.shards.selection import parse_selection, shared_images
 from mtlab.errors import UserError
 
@@ -181,7 +181,7 @@ class ShardedDataset(Dataset):
 
         return StreamedTexts([(part.shards, part.selection) for part in self.sources[split]])
 
-    def example(self, record: Record, split: Split, name: str = "", part: str = "") -> Example:
+    def example(self, record: TextRecord, split: Split, name: str = "", part: str = "") -> Example:
         """Make an example of a record.
 
         Args:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mtlab.data.image_files import decode_image
 from mtlab.data.shards.index import ANSWERS, CLASSES, INDEX, Kind, Shard, ShardIndex, parse_index
-from mtlab.data.shards.samples import BLOCK, Record, SampleRow, image_keys, in_subset, parse_rows, row_records
+from mtlab.data.shards.samples import BLOCK, SampleRow, TextRecord, image_keys, in_subset, parse_rows, row_records
 from mtlab.data.shards.selection import Stretch, find_stretches, parse_selection
 from mtlab.data.shards.storage import RetryPolicy, Storage, open_storage
 from mtlab.errors import UserError
@@ -70,7 +70,7 @@ class ShardFolder:
                 count += sum(in_subset(text, subset) for row in rows for text in row.texts)
         return count
 
-    def records(self, selection: str) -> Iterator[Record]:
+    def records(self, selection: str) -> Iterator[TextRecord]:
         """Yield the records of a selection, always in the same order; no image is read.
 
         Raises:

@@ -82,7 +82,7 @@ def parse_rows(data: bytes) -> list[SampleRow]:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TextRecord:
     """A text and the keys of its images, as training and evaluation read it."""
 
     id: str  #: unique in its part, as in the source: VQAv2's answer file needs it
@@ -104,9 +104,9 @@ def in_subset(text: Mapping[str, Any], subset: str) -> bool:
     return not subset or subset in text.get("sets", ())
 
 
-def make_record(images: tuple[str, ...], text: Mapping[str, Any]) -> Record:
+def make_record(images: tuple[str, ...], text: Mapping[str, Any]) -> TextRecord:
     """Make the record of one text of a sample, with the keys of its images."""
-    return Record(
+    return TextRecord(
         id=text["id"],
         text=text["text"],
         images=images,
@@ -117,7 +117,7 @@ def make_record(images: tuple[str, ...], text: Mapping[str, Any]) -> Record:
     )
 
 
-def row_records(row: SampleRow, subset: str = "") -> Iterator[Record]:
+def row_records(row: SampleRow, subset: str = "") -> Iterator[TextRecord]:
     """Yield the records of a sample's texts that are in a subset."""
     images = image_keys(row.key, len(row.images))
     return (make_record(images, text) for text in row.texts if in_subset(text, subset))

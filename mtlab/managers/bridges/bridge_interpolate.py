@@ -30,7 +30,7 @@ class BridgeInterpolate(BaseBridge):
         beta: float = option(0.5, "initial share β of the previous state, learned from there")
 
     weights_sum_to_one = False  # the expert's is 1 − β
-    layer_weights: ClassVar[frozenset[str]] = frozenset({"beta"})
+    layer_weight_names: ClassVar[frozenset[str]] = frozenset({"beta"})
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ class BridgeScaledAdd(BaseBridge):
         scale: float = option(1.0, "initial scale s of the uni-modal layer, learned from there")
 
     weights_sum_to_one = False  # s is free
-    layer_weights: ClassVar[frozenset[str]] = frozenset({"scale"})
+    layer_weight_names: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:

@@ -112,7 +112,7 @@ class LearnedMixture(Mixture):
             "trained from scratch find an answer in one level sooner than in the mean of several",
         )
 
-    layer_weights: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})
+    layer_weight_names: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})
 
     lead: Tensor | None  #: what is added to the scores, [1, N, 1, 1]
 

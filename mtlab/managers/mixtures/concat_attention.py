@@ -49,7 +49,7 @@ class ConcatAttention(Mixture):
             "vector", "weight of the previous state: one number, or one per dimension"
         )
 
-    layer_weights: ClassVar[frozenset[str]] = frozenset({"previous_weight"})
+    layer_weight_names: ClassVar[frozenset[str]] = frozenset({"previous_weight"})
 
     uniform: Tensor
 

@@ -48,7 +48,7 @@ class CrossAttention(Mixture):
             "vector", "weight of the previous state: one number, or one per dimension"
         )
 
-    layer_weights: ClassVar[frozenset[str]] = frozenset({"previous_weight"})
+    layer_weight_names: ClassVar[frozenset[str]] = frozenset({"previous_weight"})
 
     @classmethod
     def check(cls, config: Config, place: Place) -> None:

@@ -49,7 +49,7 @@ class StaticAll(Manager):
             sizing=False,
         )
 
-    layer_weights: ClassVar[frozenset[str]] = frozenset({"score", "previous_score"})
+    layer_weight_names: ClassVar[frozenset[str]] = frozenset({"score", "previous_score"})
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:

@@ -41,7 +41,7 @@ class Window(Mixture):
             "vector", "weight of the previous state: one number, or one per dimension"
         )
 
-    layer_weights: ClassVar[frozenset[str]] = frozenset({"centre", "log_spread", "previous_weight"})
+    layer_weight_names: ClassVar[frozenset[str]] = frozenset({"centre", "log_spread", "previous_weight"})
 
     numbers: Tensor
 

@@ -1,4 +1,4 @@
-"""`python -m mtlab.report.sync STORE STUDY SETTINGS NICE`: the process that `Following` starts."""
+"""`python -m mtlab.report.sync STORE STUDY SETTINGS NICE`: the process that `SyncProcess` starts."""
 
 import sys
 

@@ -60,7 +60,7 @@ def _worth_metrics(worth: Worth) -> dict[str, float]:
 def read_step_metrics(store: Store, run: str) -> StepMetrics:
     """Join all that a run has logged so far, by step, in order.
 
-    `metrics.jsonl` is read before `read_trace.safetensors`: of every step before the newest metric, both are complete.
+    `metrics.jsonl` is read before `trace.safetensors`: of every step before the newest metric, both are complete.
     """
     steps: StepMetrics = {}
     for line in store.metrics(run):

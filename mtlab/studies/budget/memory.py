@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mtlab.managers.base import Experts
-from mtlab.model.encoder import Key, noise_shapes
+from mtlab.model.encoder import ManagerKey, noise_shapes
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.tasks.base import lookup_task
@@ -118,9 +118,9 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
             )
             runtime = Runtime(torch.device("cpu"), bf16=train["precision"] == "bf16")
             losses = model.task.losses(_FakeContext(model, runtime), batch)
-            loss = combine_losses(losses, dict.fromkeys(losses, 1.0), model.task.weights())
+            loss = combine_losses(losses, dict.fromkeys(losses, 1.0), model.task.loss_weights())
             kept = tally.live - parameters
-            with runtime.attention():
+            with runtime.attention_precision():
                 loss.backward()
     gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
     moments = MOMENTS * gradients
@@ -149,7 +149,12 @@ class _FakeContext(ForwardContext):
     def negatives_generator(self) -> torch.Generator:
         return torch.Generator()
 
-    def draw_noise(self, text: Features | Experts, image: Features | Experts, name: str = "") -> Mapping[Key, Tensor]:  # noqa: ARG002 - all passes alike
+    def draw_noise(
+        self,
+        text: Features | Experts,
+        image: Features | Experts,
+        name: str = "",  # noqa: ARG002 - the interface of `ForwardContext`
+    ) -> Mapping[ManagerKey, Tensor]:
         return {key: torch.empty(shape) for key, shape in noise_shapes(self.model.encoder, text, image).items()}
 
 

@@ -56,7 +56,7 @@ def parameter_groups(
 
 
 def _default(model: VisionLanguageModel) -> Sorter:
-    weights = {f"encoder.{name}" for name in model.encoder.layer_weights()}
+    weights = {f"encoder.{name}" for name in model.encoder.layer_weight_names()}
 
     def sort(name: str, owner: nn.Module, parameter: nn.Parameter) -> tuple[str, bool]:
         part = "layer weights" if name in weights else _part(name)

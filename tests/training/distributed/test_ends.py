@@ -17,7 +17,7 @@ from tiny_runs import RunMaker, lines, outcome, train_apart
 from tiny_study import write_study
 
 from mtlab.distributed import torch_process_group
-from mtlab.distributed.ranks import SINGLE_RANK, Ranks, describe_uneven_batch
+from mtlab.distributed.ranks import SINGLE_RANK, Ranks, batch_sharing_problem
 from mtlab.distributed.torchrun import choose_exit_code
 from mtlab.errors import UserError
 from mtlab.launch.exit_status import ExitStatus, classify_exit
@@ -141,11 +141,11 @@ def test_every_place_of_a_step_is_one_processs() -> None:
 
 
 def test_what_cannot_be_shared() -> None:
-    assert describe_uneven_batch(2, 16, 8) is None
-    assert describe_uneven_batch(1, 7, 7) is None
-    assert describe_uneven_batch(4, 3, None) == "4 processes cannot share 3 evenly; they can share 4"
+    assert batch_sharing_problem(2, 16, 8) is None
+    assert batch_sharing_problem(1, 7, 7) is None
+    assert batch_sharing_problem(4, 3, None) == "4 processes cannot share 3 evenly; they can share 4"
     assert (
-        describe_uneven_batch(2, 10, 5)
+        batch_sharing_problem(2, 10, 5)
         == "2 processes cannot share the 5 pairs evenly that are contrasted with each other"
     )
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mtlab.data.shards.folder import ShardFolder
-from mtlab.data.shards.samples import Record
+from mtlab.data.shards.samples import TextRecord
 from mtlab.data.shards.streaming.epoch import LANES, ShardPass, shard_passes
 from mtlab.data.shards.streaming.schedule import TextSpan, epoch_steps, mixture_steps
 from mtlab.data.shards.streaming.worker_reader import TrainingReader, WorkerInfo, WorkerShare, read_once
@@ -76,7 +76,7 @@ class StreamedTexts:
 class SampleBatch:
     """A batch of texts with their pixels."""
 
-    records: tuple[Record, ...]  #: [B]
+    records: tuple[TextRecord, ...]  #: [B]
     sources: tuple[int, ...]  #: number of each text's source, [B]: keys of images are unique in its folder
     pixels: tuple[Tensor, ...]  #: one tensor for each image of a sample (pairs have two), [B, 3, S, S]
 

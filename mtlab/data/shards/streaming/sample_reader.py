@@ -13,7 +13,7 @@ import numpy as np
 
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import IMAGES_PER_SAMPLE
-from mtlab.data.shards.samples import Record, image_keys, in_subset, make_record, member_problem
+from mtlab.data.shards.samples import TextRecord, image_keys, in_subset, make_record, member_problem
 from mtlab.data.shards.selection import Stretch
 from mtlab.data.shards.streaming.epoch import ShardPass, shuffle
 from mtlab.data.shards.streaming.sample_table import SampleTable, read_sample_table, texts_in_turn
@@ -37,7 +37,7 @@ class RawSample:
 class EncodedText:
     """A text with its encoded images."""
 
-    record: Record
+    record: TextRecord
     images: tuple[bytes, ...]
     shard: str  #: for errors
     source: int  #: number of its source in the stream

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlab.data.shards.samples import Record
+from mtlab.data.shards.samples import TextRecord
 from mtlab.data.shards.streaming.decode import decode_pixels
 from mtlab.data.shards.streaming.epoch import WINDOW, Epoch, ShardPass
 from mtlab.data.shards.streaming.sample_reader import EncodedText, SampleReader
@@ -25,7 +25,7 @@ class WorkerShare:
     """Some texts of a batch, ready for a tower."""
 
     positions: tuple[int, ...]  #: in the rank's batch, [k]
-    records: tuple[Record, ...]  #: [k]
+    records: tuple[TextRecord, ...]  #: [k]
     sources: tuple[int, ...]  #: number of each text's source in the stream, [k]
     pixels: tuple[Tensor, ...]  #: one tensor for each image of a sample, [k, 3, S, S]; none if nothing is decoded
 

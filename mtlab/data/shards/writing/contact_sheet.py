@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from mtlab.data.shards.folder import ShardFolder
-from mtlab.data.shards.samples import Record
+from mtlab.data.shards.samples import TextRecord
 from mtlab.errors import UserError
 from mtlab.seeding import derive
 
@@ -62,7 +62,7 @@ def contact_sheet(shards: ShardFolder, selection: str, count: int, seed: int = 0
     return sheet
 
 
-def choose_records(shards: ShardFolder, selection: str, count: int, seed: int) -> list[Record]:
+def choose_records(shards: ShardFolder, selection: str, count: int, seed: int) -> list[TextRecord]:
     """Choose images at random by the seed, and one text of each.
 
     Raises:
@@ -88,14 +88,14 @@ def _paste(sheet: PilImage, shards: ShardFolder, key: str, left: int, top: int) 
     sheet.paste(image, (left + (SIDE - image.width) // 2, top + (SIDE - image.height) // 2))
 
 
-def _caption_lines(record: Record, answers: Sequence[str], letters: int) -> list[tuple[str, Colour]]:
+def _caption_lines(record: TextRecord, answers: Sequence[str], letters: int) -> list[tuple[str, Colour]]:
     """Wrap a text and its label into the lines that fit below an image."""
     truth = textwrap.wrap(describe_label(record, answers), letters, max_lines=2, placeholder=" …")
     text = textwrap.wrap(record.text, letters, max_lines=LINES - len(truth), placeholder=" …")
     return [(line, INK) for line in text] + [(line, RIGHT) for line in truth]
 
 
-def describe_label(record: Record, answers: Sequence[str]) -> str:
+def describe_label(record: TextRecord, answers: Sequence[str]) -> str:
     """Return a text's label, or the answers that score."""
     if record.label is not None:
         return answers[record.label]
