@@ -179,8 +179,7 @@ def read_layers(folder: Path) -> Layers | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
-    labels = {key: tuple(names) for key, names in about.get("labels", {}).items()}
-    return Layers(values, _levels(about), labels, about.get("examples"), about.get("step"))
+    return Layers(values, _levels(about), _labels(about), about.get("examples"), about.get("step"))
 
 
 def read_trace(folder: Path) -> TrainingTrace | Missing:
@@ -191,9 +190,9 @@ def read_trace(folder: Path) -> TrainingTrace | Missing:
     values, about = read
     steps = values.pop("steps")
     gradients = {name.partition("/")[2]: values.pop(name) for name in list(values) if name.startswith("gradient/")}
-    levels, examples = _levels(about), about.get("examples")
+    levels, labels, examples = _levels(about), _labels(about), about.get("examples")
     at = [
-        Layers({name: each[place] for name, each in values.items()}, levels, examples=examples, step=int(step))
+        Layers({name: each[place] for name, each in values.items()}, levels, labels, examples, int(step))
         for place, step in enumerate(steps)
     ]
     return TrainingTrace(tuple(at), gradients)
@@ -264,6 +263,10 @@ def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[st
 
 def _levels(about: Mapping[str, Any]) -> dict[Modality, tuple[int, ...]]:
     return {modality: tuple(levels) for modality, levels in about.get("levels", {}).items()}
+
+
+def _labels(about: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(names) for key, names in about.get("labels", {}).items()}
 
 
 def _measured(values: Mapping[K, float | None]) -> dict[K, float]:
