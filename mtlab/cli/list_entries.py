@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mtlab.cli.options import JsonOption, PluginOption
-from mtlab.cli.output import print_json
+from mtlab.cli.output import make_table, print_json
 from mtlab.resolution.catalog import KINDS, Kind, catalogue
 
 
@@ -39,21 +39,16 @@ def list_entries(
 
 
 def _print(kind: str, entries: list[dict[str, Any]], *, detailed: bool) -> None:
-    from rich import box
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     console = Console(highlight=False, emoji=False)
     if detailed:
         for entry in entries:
             _print_one(console, entry)
         return
-    table = Table(title=kind, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("name", style="cyan", no_wrap=True)
-    if kind == "towers":
-        table.add_column("key")
-    table.add_column("what it is")
+    table = make_table("name", *(["key"] if kind == "towers" else []), "what it is", title=kind)
+    table.columns[0].no_wrap = True
     foreign = kind != "presets" and any(_foreign(entry) for entry in entries)
     if foreign:
         table.add_column("plug-in", style="magenta")
@@ -70,18 +65,14 @@ def _foreign(entry: dict[str, Any]) -> str:
 
 
 def _print_one(console: Any, entry: dict[str, Any]) -> None:
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
     version = f" · version {entry['version']}" if "version" in entry else ""
     console.print(f"[bold cyan]{entry['name']}[/] · {entry['kind']}{version} · {entry['origin']}\n")
     console.print(escape(entry["docs"]) + "\n")
     if not entry.get("options"):
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("option", "default", "type", "what it does"):
-        table.add_column(column, style="cyan" if column == "option" else None)
+    table = make_table("option", "default", "type", "what it does")
     for option in entry["options"]:
         allowed = " | ".join(map(str, option["choices"])) if "choices" in option else option["type"]
         default = json.dumps(option["default"], ensure_ascii=False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def print_json(data: Any) -> None:
@@ -21,6 +24,26 @@ def format_bytes(number: int) -> str:
     from rich.filesize import decimal
 
     return decimal(number)
+
+
+def make_table(*columns: str, numbers: Iterable[str] = (), title: str | None = None) -> Table:
+    """Make an empty table for the terminal.
+
+    Args:
+        columns: of text; the first names the rows.
+        numbers: further columns, aligned to the right.
+        title: above the table.
+
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for place, column in enumerate(columns):
+        table.add_column(column, overflow="fold", style=None if place else "cyan")
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 @contextmanager

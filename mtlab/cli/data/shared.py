@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mtlab.cli.output import make_table
+
 if TYPE_CHECKING:
     from mtlab.data.shards.folder import ShardFolder
     from mtlab.data.shards.index import ShardIndex
@@ -36,20 +38,10 @@ def parse_options(written: list[str]) -> dict[str, Any]:
 
 def print_index(index: ShardIndex) -> None:
     """Print the numbers of images and texts by part."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(
-        title=f"{index.name}: {index.kind}",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("part", style="cyan", no_wrap=True)
-    for column in ("pairs" if index.kind == "pairs" else "images", "texts", "left out"):
-        table.add_column(column, justify="right")
+    columns = ("pairs" if index.kind == "pairs" else "images", "texts", "left out")
+    table = make_table("part", numbers=columns, title=f"{index.name}: {index.kind}")
     for name, part in index.parts.items():
         table.add_row(name, f"{part.images:,}", f"{part.texts():,}", _unusable(part))
         for subset in part.subsets:

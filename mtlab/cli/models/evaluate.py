@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mtlab.cli.options import JsonOption, PluginOption, PluginsOption, StoreOption, blame_option
-from mtlab.cli.output import print_json, progress_bar
+from mtlab.cli.output import make_table, print_json, progress_bar
 from mtlab.errors import UserError, place_errors
 
 if TYPE_CHECKING:
@@ -121,10 +121,8 @@ def _evaluate(
 
 
 def _print(evaluated: EvaluatedRun) -> None:
-    from rich import box
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     console = Console(highlight=False, emoji=False)
     request, split = evaluated.request, evaluated.request.split
@@ -135,10 +133,8 @@ def _print(evaluated: EvaluatedRun) -> None:
         f"{escape(request.data['name'])} ({own}) · {split} · {len(evaluated.examples)} examples · {evaluated.device}"
     )
     if not evaluated.hidden:
-        columns, *rows = _by_family(evaluated)
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            table.add_column(column, justify="left" if column == "family" else "right")
+        (first, *others), *rows = _by_family(evaluated)
+        table = make_table(first, numbers=others)
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)

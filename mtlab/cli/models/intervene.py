@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mtlab.cli.options import JsonOption, PluginsOption, StoreOption, blame_option
-from mtlab.cli.output import print_json, progress_bar
+from mtlab.cli.output import make_table, print_json, progress_bar
 
 if TYPE_CHECKING:
     from mtlab.runs.find_run import FinishedRun
@@ -81,18 +81,13 @@ def _measure(run: FinishedRun, seeds: list[int], standard: bool, device: str, *,
 
 
 def _print(found: FinishedRun, value: float, results: Mapping[str, Any]) -> None:
-    from rich import box
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     console = Console(highlight=False, emoji=False)
     metric = next(iter(results.values()))["metric"]
     console.print(f"[bold]{escape(found.title)}[/] ({found.id}) · {metric} {value:.4f} as it is")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("weights")
-    for column in ("text", "image", "both"):
-        table.add_column(column, justify="right")
+    table = make_table("weights", numbers=("text", "image", "both"))
     for name, *cells in _rows(results):
         table.add_row(name, *("–" if cell is None else f"{cell:.4f} ({cell - value:+.4f})" for cell in cells))
     console.print(table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtlab.cli.output import print_json
+from mtlab.cli.output import make_table, print_json
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,15 +79,10 @@ def show(found: list[Verification]) -> None:
 
 
 def _in_short(found: list[Verification]) -> Table:
-    from rich import box
-    from rich.table import Table
-
     from mtlab.interop.reference_outputs import GROUPS
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
-    table.add_column("differences in", style="cyan", overflow="fold")
-    for name in GROUPS:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = make_table("differences in", numbers=GROUPS)
+    table.show_edge, table.padding = False, (0, 0, 0, 0)
     for one in found:
         cells = []
         for name in GROUPS:
@@ -104,19 +99,10 @@ def _short(value: float) -> str:
 
 
 def _in_detail(one: Verification) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(one.folder.name, style="cyan", overflow="fold")
-    table.add_column("largest difference", justify="right")
-    table.add_column("")
+    table = make_table(one.folder.name, numbers=("largest difference", ""))
     for quantity in one.quantities:
-        table.add_row(
-            quantity.name,
-            f"{quantity.largest:.1e}",
-            "[green]✓[/]" if quantity.ok else "[bold red]✗[/]",
-        )
+        sign = "[green]✓[/]" if quantity.ok else "[bold red]✗[/]"
+        table.add_row(quantity.name, f"{quantity.largest:.1e}", sign)
     return table
 
 

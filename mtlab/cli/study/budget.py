@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mtlab.cli.options import File, JsonOption, Overrides, PluginsOption, StoreOption
-from mtlab.cli.output import print_json
+from mtlab.cli.output import make_table, print_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mtlab.studies.budget.study_budget import RowBudget
 
 NAMES = 13  #: minimum width of a variant's name
@@ -82,15 +84,9 @@ def print_budget(
         console.print(line)
 
 
-def _table(title: str, columns: Sequence[str]) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    table.collapse_padding = True
-    table.add_column("variant", overflow="fold", style="cyan", min_width=NAMES)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = make_table("variant", numbers=columns, title=title)
+    table.columns[0].min_width, table.collapse_padding = NAMES, True
     return table
 
 

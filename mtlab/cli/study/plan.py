@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mtlab.cli.options import File, JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption
-from mtlab.cli.output import print_json
+from mtlab.cli.output import make_table, print_json
 
 if TYPE_CHECKING:
     from mtlab.studies.plan_status import PlanStatus
@@ -64,20 +64,14 @@ def plan(
 
 def print_plan(data: dict[str, Any], found: PlanStatus) -> None:
     """Print a plan as a table: a line a cell, then the totals and what is worth knowing."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     from mtlab.units import format_si
 
     console = Console(highlight=False, soft_wrap=False)
     console.print(f"[bold]{data['study']}[/]  {data['why']}")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("variant", overflow="fold", style="cyan")
-    table.add_column("cell", no_wrap=True)
-    table.add_column("runs")
-    for column in ("steps", "params", "per example", "in all"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = make_table("variant", "cell", "runs", numbers=("steps", "params", "per example", "in all"))
+    table.columns[1].no_wrap = True
     of_cell: dict[str, list[dict[str, Any]]] = {}
     for run in data["runs"]:
         of_cell.setdefault(run["cell"], []).append(run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mtlab.cli.options import JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption, SweepFile
-from mtlab.cli.output import print_json
+from mtlab.cli.output import make_table, print_json
 
 if TYPE_CHECKING:
     from mtlab.sweeps.stored import StoredSearch
@@ -46,20 +46,14 @@ def plan(
 
 def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> None:
     """Print a sweep's plan: a line per variant, then its spaces, then budgets and what is worth knowing."""
-    from rich import box
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from mtlab.units import format_si
 
     console = Console(highlight=False, soft_wrap=False)
     console.print(f"[bold]{escape(plan['study'])}[/]  {escape(plan['why'])}")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("variant", overflow="fold", style="cyan")
-    table.add_column("trials")
-    for column in ("searched", "steps", "params", "per trial", "in all"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = make_table("variant", "trials", numbers=("searched", "steps", "params", "per trial", "in all"))
     seeds, trials = plan["seed_rules"]["n"], plan["budget"]["trials"]
     for variant, found in zip(plan["variants"], searches, strict=True):
         cost = variant["cost"]

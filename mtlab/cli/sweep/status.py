@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtlab.cli.options import JsonOption, StoredSweep, StoreOption
-from mtlab.cli.output import print_json
+from mtlab.cli.output import make_table, print_json
 from mtlab.cli.stored import stored_sweep_name
 
 SHOWN = 8  #: failed or refused trials of a variant that are printed one by one
@@ -30,9 +30,7 @@ def status(file: StoredSweep, store: StoreOption = None, as_json: JsonOption = F
 
 def print_status(status: Mapping[str, Any]) -> None:
     """Print a sweep's status: a line per variant, and what needs attention."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from mtlab.report.formats import numbers
@@ -40,10 +38,7 @@ def print_status(status: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     metric = status["objectives"][0]["metric"]
     columns = [word for word in _COUNTED if any(word in each["trials"] for each in status["variants"])]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("variant", style="cyan", overflow="fold")
-    for name in ("trials", *columns, f"best {metric}", "of trial"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = make_table("variant", numbers=("trials", *columns, f"best {metric}", "of trial"))
     for each in status["variants"]:
         best = each["best"]
         table.add_row(
