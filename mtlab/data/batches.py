@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -183,33 +183,22 @@ def training_seeds(options: BatchOptions, seed: int, step: int, batch: int, imag
     return BatchSeeds(masking, negatives, augmentation)
 
 
+@dataclass(eq=False)
 class Loader:
     """The batches of one split.
 
-    Args:
-        examples: the split's examples.
-        text: gives their texts' inputs.
-        image: gives their images' inputs.
-        options: what the task needs. Its random numbers depend on seed and step in training, and on the example alone
-            in evaluation, which is therefore the same in every run.
-        augmented: gives the images' inputs in training instead of `image`.
-
+    Random numbers depend on seed and step in training, and on the example alone in evaluation, which is therefore the
+    same in every run.
     """
 
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        text: InputSource,
-        image: InputSource,
-        options: BatchOptions | None = None,
-        augmented: AugmentedImages | None = None,
-    ) -> None:
-        self.examples = examples
-        self.text = text
-        self.image = image
-        self.options = options or BatchOptions()
-        self.augmented = augmented
-        self._collator = Collator(text, self.options)
+    examples: Sequence[Example]
+    text: InputSource  #: of the examples' texts
+    image: InputSource  #: of their images
+    options: BatchOptions = field(default_factory=BatchOptions)  #: what the task needs
+    augmented: AugmentedImages | None = None  #: gives the images' inputs in training instead of `image`
+
+    def __post_init__(self) -> None:
+        self._collator = Collator(self.text, self.options)
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,37 +91,30 @@ def launch(
     pool = pool or LocalPool(default_workers(configs))
     board = make_board(store, plan, pool.at_once)
     launch = _Launch(
-        store, configs, board, pool, policy or LaunchPolicy(), view or SilentView(), source or NoRunSource()
+        store, dict(configs), board, pool, policy or LaunchPolicy(), view or SilentView(), source or NoRunSource()
     )
     return asyncio.run(launch.run())
 
 
+@dataclass(eq=False)
 class _Launch:
     """The state of one call of `launch`."""
 
-    def __init__(
-        self,
-        store: Store,
-        configs: Mapping[str, Mapping[str, Any]],
-        board: Board,
-        pool: Pool,
-        policy: LaunchPolicy,
-        view: LaunchView,
-        source: RunSource,
-    ) -> None:
-        self.store = store
-        self.configs = dict(configs)
-        self.board = board
-        self.pool = pool
-        self.policy = policy
-        self.view = view
-        self.source = source
-        self.failures = FailureTracker(policy)
-        self.running: dict[asyncio.Task[ExitStatus], LaunchedRun] = {}
-        self.attempts: dict[str, Attempt] = {}
-        self.watches: dict[str, LockWatch] = {}
-        self.signals = 0
-        self.aborted = False  #: stop at once, running workers included
+    store: Store
+    configs: dict[str, Mapping[str, Any]]
+    board: Board
+    pool: Pool
+    policy: LaunchPolicy
+    view: LaunchView
+    source: RunSource
+    running: dict[asyncio.Task[ExitStatus], LaunchedRun] = field(default_factory=dict)
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    watches: dict[str, LockWatch] = field(default_factory=dict)
+    signals: int = 0
+    aborted: bool = False  #: stop at once, running workers included
+
+    def __post_init__(self) -> None:
+        self.failures = FailureTracker(self.policy)
 
     async def run(self) -> LaunchOutcome:
         handled = self._handle_signals()

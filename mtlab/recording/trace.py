@@ -7,6 +7,7 @@ metrics are. Shapes: S recorded steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -31,36 +32,20 @@ def recorded_steps(last: int) -> frozenset[int]:
     return frozenset({0, last, *(step for step in spaced if step < last)})
 
 
+@dataclass(eq=False)
 class Trace:
-    """The recorded steps of a run, on disk as soon as they are known.
+    """The recorded steps of a run, on disk as soon as they are known."""
 
-    Args:
-        path: `trace.safetensors` of the run.
-        model: what is recorded, during training, without any effect on it.
-        runtime: where and how precisely it is run.
-        loader: the validation split; evenly spread examples of it are recorded.
-        batch: examples in one forward pass.
-        levels: the offered levels, 1-based.
+    path: Path  #: `trace.safetensors` of the run
+    model: VisionLanguageModel  #: recorded during training, without any effect on it
+    runtime: Runtime
+    loader: Loader  #: the validation split; evenly spread examples of it are recorded
+    batch: int  #: examples in one forward pass
+    levels: Mapping[Modality, Sequence[int]]  #: the offered levels, 1-based
+    rows: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        model: VisionLanguageModel,
-        runtime: Runtime,
-        loader: Loader,
-        batch: int,
-        levels: Mapping[Modality, Sequence[int]],
-    ) -> None:
-        self.path = path
-        self.model = model
-        self.runtime = runtime
-        self.loader = loader
-        self.batch = batch
-        self.levels = levels
-        self.examples = probe.sample_evenly(loader.examples, EXAMPLES)
-        self.rows: dict[int, dict[str, Tensor]] = {}
+    def __post_init__(self) -> None:
+        self.examples = probe.sample_evenly(self.loader.examples, EXAMPLES)
 
     def __contains__(self, step: int) -> bool:
         return step in self.rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
@@ -66,46 +66,24 @@ class TrialEvent:
     value: float | None = None  #: of the first objective
 
 
+@dataclass(eq=False)
 class Driver:
-    """Feeds a launch with the trials of a sweep.
+    """Feeds a launch with the trials of a sweep."""
 
-    Args:
-        prepared: the sweep.
-        searches: one for each variant, in order.
-        storage: the sweep's storage.
-        store: the run store.
-        cost: the cost of an example.
-        token: the name under which this launcher is registered.
-        on_trial: called with every trial before its runs are created: the stored plan must contain them.
-        on_event: called with what happens, for the user.
-
-    """
-
-    def __init__(
-        self,
-        prepared: PreparedSweep,
-        searches: Sequence[Search],
-        storage: SweepStorage,
-        store: Store,
-        cost: CostFunction,
-        token: str,
-        *,
-        on_trial: Callable[[TrialRuns], None],
-        on_event: Callable[[TrialEvent], None],
-    ) -> None:
-        self.prepared = prepared
-        self.searches = tuple(searches)
-        self.storage = storage
-        self.store = store
-        self.cost = cost
-        self.token = token
-        self.on_trial = on_trial
-        self.on_event = on_event
-        self.board: Board | None = None  #: of the launch, as of the last poll
-        self.active: list[RunningTrial] = []
-        self.external_failures = 0  #: trials that failed for reasons outside of their settings
-        self._polled = -POLL
-        self._others = False  #: were there trials at the last poll that others work on, or leave to us?
+    prepared: PreparedSweep
+    searches: Sequence[Search]  #: one for each variant, in order
+    storage: SweepStorage
+    store: Store
+    cost: CostFunction  #: of an example
+    token: str  #: the name under which this launcher is registered
+    _: KW_ONLY
+    on_trial: Callable[[TrialRuns], None]  #: called with every trial before its runs are created, to store it
+    on_event: Callable[[TrialEvent], None]  #: called with what happens, for the user
+    board: Board | None = None  #: of the launch, as of the last poll
+    active: list[RunningTrial] = field(default_factory=list)
+    external_failures: int = 0  #: trials that failed for reasons outside of their settings
+    _polled: float = -POLL
+    _others: bool = False  #: were there trials at the last poll that others work on, or leave to us?
 
     # Polling
 

@@ -53,22 +53,14 @@ class ProposedTrial:
         return self.trial.number
 
 
+@dataclass(frozen=True, eq=False)
 class Search:
-    """The search of one variant. Make one by `open_search`.
+    """The search of one variant. Make one by `open_search`."""
 
-    Args:
-        prepared: the sweep.
-        variant: the variant.
-        study: its Optuna study.
-        storage: the sweep's storage.
-
-    """
-
-    def __init__(self, prepared: PreparedSweep, variant: Variant, study: optuna.Study, storage: SweepStorage) -> None:
-        self.prepared = prepared
-        self.variant = variant
-        self.study = study
-        self.storage = storage
+    prepared: PreparedSweep
+    variant: Variant
+    study: optuna.Study
+    storage: SweepStorage
 
     def status(self) -> SearchStatus:
         """Return the search's status now."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from mtlab import files
@@ -28,53 +28,30 @@ TRIES = 5  #: attempts at submitting a job that Slurm refuses
 CONFIRMATIONS = 3  #: queries in which a job must be lost, or unknown, before it counts as ended
 
 
+@dataclass(eq=False)
 class SlurmPool:
-    """A Slurm cluster.
+    """A Slurm cluster."""
 
-    Args:
-        at_once: jobs at once, those in the queue included.
-        options: of every job, see `mtlab.launch.slurm.job.make_executor`.
-        cpus: CPU cores of a run; more if its threads need more.
-        command: the command line of a worker.
-        processes: of a run, each with its threads.
-        submit: submits the job of a run and returns its number, see `submit_or_find`.
-        query: returns the states of jobs, see `query_jobs`.
-        intervals: seconds between queries, see `INTERVALS`.
-
-    """
-
-    def __init__(
-        self,
-        at_once: int,
-        options: Mapping[str, Any],
-        cpus: int = 1,
-        command: Command = worker_command,
-        processes: int = 1,
-        *,
-        submit: Callable[[Path, Sequence[str], Mapping[str, str], Mapping[str, Any]], int] = submit_or_find,
-        query: Callable[[Iterable[int]], Mapping[int, JobInfo]] = query_jobs,
-        intervals: tuple[float, float] = INTERVALS,
-    ) -> None:
-        self.at_once = at_once
-        self.options = dict(options)
-        self.cpus = cpus
-        self.command = command
-        self.processes = processes
-        self.submit = submit
-        self.query = query
-        self.intervals = intervals
-        self.submitting = asyncio.Lock()  # one at a time: thousands at once would overload the queue
-        self._jobs: dict[int, _Job] = {}
-        self._wake = asyncio.Event()
-        self._watching: asyncio.Task[None] | None = None
+    at_once: int  #: jobs at once, those in the queue included
+    options: Mapping[str, Any]  #: of every job, see `mtlab.launch.slurm.job.make_executor`
+    cpus: int = 1  #: CPU cores of a run; more if its threads need more
+    command: Command = worker_command
+    processes: int = 1  #: of a run, each with its threads
+    _: KW_ONLY
+    submit: Callable[[Path, Sequence[str], Mapping[str, str], Mapping[str, Any]], int] = submit_or_find
+    query: Callable[[Iterable[int]], Mapping[int, JobInfo]] = query_jobs
+    intervals: tuple[float, float] = INTERVALS
+    #: one submission at a time: thousands at once would overload the queue
+    submitting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _jobs: dict[int, _Job] = field(default_factory=dict)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> SlurmPool:
         self._watching = asyncio.create_task(self._watch())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._watching is not None:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):

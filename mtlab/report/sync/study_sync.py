@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,40 +34,22 @@ _COMPARED = ("rows", "seeds", "metrics", "test", "correct", "alpha")  #: keys of
 Progress = Callable[[dict[str, Any]], None]  #: takes the fields of `mtlab.report.sync.process.SyncProgress`
 
 
+@dataclass(eq=False)
 class StudySync:
-    """Sends a study to sinks: finished runs whole, running ones step by step to live sinks.
+    """Sends a study to sinks: finished runs whole, running ones step by step to live sinks."""
 
-    Args:
-        store: where the runs are.
-        plan: the study's stored plan.
-        sinks: where they go.
-        log: prints a line for the user.
-        images: send figures as images too; None: if they can be rendered here.
-        checkpoints: send the best checkpoints.
-        progress: is called with the number of runs sent.
+    store: Store
+    plan: Mapping[str, Any]
+    sinks: Sequence[Sink]
+    log: Callable[[str], None]  #: prints a line for the user
+    _: KW_ONLY
+    images: bool | None = None  #: send figures as images too; None: if they can be rendered here
+    checkpoints: bool = False  #: send the best checkpoints
+    progress: Progress = lambda *_: None  #: called with the number of runs sent
 
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        plan: Mapping[str, Any],
-        sinks: Sequence[Sink],
-        log: Callable[[str], None],
-        *,
-        images: bool | None = None,
-        checkpoints: bool = False,
-        progress: Progress = lambda *_: None,
-    ) -> None:
-        self.store = store
-        self.plan = plan
-        self.sinks = sinks
-        self.log = log
-        self.images = images is not False
-        self.images_required = bool(images)  #: the user is told if images cannot be rendered
-        self.checkpoints = checkpoints
-        self.progress = progress
-        self.runs = {run["id"]: run for run in plan["runs"] if run.get("study", plan["study"]) == plan["study"]}
+    def __post_init__(self) -> None:
+        runs = self.plan["runs"]
+        self.runs = {run["id"]: run for run in runs if run.get("study", self.plan["study"]) == self.plan["study"]}
         self.open: dict[str, TrackerGroup] = {}
         self.sent: dict[str, int] = {}  #: run → last step that was sent
         self.closed: set[str] = set()  #: runs that were sent, or given up
@@ -227,12 +210,12 @@ class StudySync:
     def _render(self, drawn: Mapping[str, go.Figure]) -> dict[str, TrackerMedia]:
         """Prepare figures for trackers: with plain lists for arrays, and as images where they can be rendered."""
         images: Sequence[bytes | None] = [None] * len(drawn)
-        if self.images and drawn:
+        if self.images is not False and drawn:
             try:
                 images = render.render_images([(figure, "png") for figure in drawn.values()])
             except Exception as error:  # a browser may fail in many ways; the figures themselves are sent
-                self.images = False
-                if self.images_required or not isinstance(error, UserError):
+                required, self.images = self.images, False
+                if required or not isinstance(error, UserError):
                     why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {str(error)[:120]}"
                     self.log(f"figures are sent without pictures: {why}")
         pairs = zip(drawn.items(), images, strict=True)

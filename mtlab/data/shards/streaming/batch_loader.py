@@ -6,6 +6,7 @@ Shapes: S side of the tower's input.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,20 +18,13 @@ from mtlab.data.shards.streaming.sample_loader import SampleBatch, SampleLoader
 from mtlab.distributed.ranks import SINGLE_RANK, Ranks
 
 
+@dataclass(eq=False)
 class StreamingLoader:
-    """The training batches of a data set in shards.
+    """The training batches of a data set in shards."""
 
-    Args:
-        samples: reads and decodes; the texts of a step depend on seed and step alone.
-        dataset: makes examples of records.
-        collator: makes batches of examples.
-
-    """
-
-    def __init__(self, samples: SampleLoader, dataset: ShardedDataset, collator: Collator) -> None:
-        self.samples = samples
-        self.dataset = dataset
-        self.collator = collator
+    samples: SampleLoader  #: the texts of a step depend on seed and step alone
+    dataset: ShardedDataset  #: makes examples of records
+    collator: Collator
 
     def steps(
         self, seed: int, batch: int, micro: int, start: int = 0, ranks: Ranks = SINGLE_RANK

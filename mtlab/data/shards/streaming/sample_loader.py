@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property, partial
 
 import torch
@@ -84,46 +84,34 @@ class SampleBatch:
         return len(self.records)
 
 
+@dataclass(eq=False)
 class SampleLoader:
     """Loads batches of streamed texts.
 
     The texts of a step and their augmented pixels depend on seed and step alone, not on the number of ranks or workers.
-
-    Args:
-        stream: which texts.
-        transform: makes pixels, all of one size; None: nothing is decoded.
-        workers: processes that read and decode; 0: in this process.
-        rank: of this process among those that train one model.
-        ranks: number of those processes.
 
     Raises:
         UserError: the transform gives images of different sizes.
 
     """
 
-    def __init__(
-        self,
-        stream: StreamedTexts,
-        transform: ImageTransform | None,
-        *,
-        workers: int = 0,
-        rank: int = 0,
-        ranks: int = 1,
-    ) -> None:
-        if transform is not None and not transform.square:
+    stream: StreamedTexts
+    transform: ImageTransform | None  #: makes pixels, all of one size; None: nothing is decoded
+    _: KW_ONLY
+    workers: int = 0  #: processes that read and decode; 0: in this process
+    rank: int = 0  #: of this process among those that train one model
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        if self.transform is not None and not self.transform.square:
             raise UserError("gives images of different shapes, which do not fit into one batch", key="transform")
-        self.stream = stream
-        self.transform = transform
-        self.workers = workers
-        self.rank = rank
-        self.ranks = ranks
 
     def __len__(self) -> int:
         return sum(self.stream.texts)
 
     def for_rank(self, ranks: Ranks) -> SampleLoader:
         """Return the same loader for another rank."""
-        return SampleLoader(self.stream, self.transform, workers=self.workers, rank=ranks.rank, ranks=ranks.world_size)
+        return replace(self, rank=ranks.rank, ranks=ranks.world_size)
 
     def steps(self, seed: int, batch: int, start: int = 0) -> Iterator[SampleBatch]:
         """Yield this rank's batch of every step from `start` on, without end; nothing before it is decoded.
