@@ -17,7 +17,7 @@ from mtlab.errors import UserError
 from mtlab.launch.slurm.pending import QueueCache
 from mtlab.launch.status import RunCondition, last_ends, run_conditions
 from mtlab.recording import reader, run_dataset
-from mtlab.recording.reader import LAYERS, TOKENS, TRACE, Layers, Missing, Tokens, TrainingTrace
+from mtlab.recording.reader import LAYERS, TRACE, Layers, Missing, TrainingTrace
 from mtlab.report import recordings
 from mtlab.report.recordings import RunRecordings
 from mtlab.report.study_report import StudyReport, build_report
@@ -145,23 +145,11 @@ class DashboardData:
             self.store, plan, lambda run: self._recorded(run.run, TRACE, reader.read_trace)
         )
 
-    def layers_of(self, run: str) -> Layers | Missing:
-        """Read which layers one finished run used."""
+    def finished(self, run: str, name: str, read: Callable[[Path], T | Missing]) -> T | Missing:
+        """Read a recording of one run, the file `name` of its folder."""
         if self.store.state(run) != "done":
-            return Missing("the run is not finished: its layers are recorded at its end")
-        return self._recorded(run, LAYERS, reader.read_layers)
-
-    def trace_of(self, run: str) -> TrainingTrace | Missing:
-        """Read how one finished run came to use its layers."""
-        if self.store.state(run) != "done":
-            return Missing("the run is not finished: its training is recorded at its end")
-        return self._recorded(run, TRACE, reader.read_trace)
-
-    def tokens(self, run: str) -> Tokens | Missing:
-        """Read the recording of single tokens of a finished run."""
-        if self.store.state(run) != "done":
-            return Missing("the run is not finished: single tokens are recorded at its end")
-        return self._recorded(run, TOKENS, reader.read_tokens)
+            return Missing("the run is not finished: it is recorded at its end")
+        return self._recorded(run, name, read)
 
     def dataset(self, run: str) -> Dataset | Missing:
         """Open the data set of a run; runs on the same data share it."""

@@ -163,7 +163,8 @@ def _curves(request: PageRequest, run: RunSummary) -> Component:
 
 def _layers(request: PageRequest, run: RunSummary) -> list[Component]:
     label = _labelled(run)
-    layers, trace = request.data.layers_of(run.id), request.data.trace_of(run.id)
+    layers = request.data.finished(run.id, reader.LAYERS, reader.read_layers)
+    trace = request.data.finished(run.id, reader.TRACE, reader.read_trace)
     if isinstance(layers, reader.Missing):
         return [
             components.section(

@@ -36,7 +36,7 @@ def draw_tokens_page(request: PageRequest) -> Page:
     if not wanted and not runs:
         return _page(None, _studies(request), [_nothing(request)])
     run = request.data.run(wanted) if wanted else _default_run(request, runs)
-    tokens = request.data.tokens(run.id)
+    tokens = _tokens(request, run.id)
     bar = [
         *_studies(request),
         controls.dropdown("run", "run", _names({**runs, run.id: run}), run.id, default="", wide=True),
@@ -82,10 +82,14 @@ def _studies(request: PageRequest) -> list[Component]:
     return [controls.dropdown("study", "study", options, study)] if len(names) > 1 else []
 
 
+def _tokens(request: PageRequest, run: str) -> Tokens | Missing:
+    return request.data.finished(run, TOKENS, reader.read_tokens)
+
+
 def _default_run(request: PageRequest, runs: Mapping[str, RunSummary]) -> RunSummary:
     """Return the first run with contributions: not every manager's output is a sum."""
     for name, run in runs.items():
-        tokens = request.data.tokens(name)
+        tokens = _tokens(request, name)
         if isinstance(tokens, Tokens) and any(tokens.depths("contributions", each) for each in reader.MODALITIES):
             return run
     return next(iter(runs.values()))
@@ -186,7 +190,7 @@ def _example(example: RecordedExample) -> Component:
 
 def _beside(request: PageRequest, run: RunSummary, chosen: TokenChoice) -> Component:
     """Draw the panel of another run on the same example."""
-    tokens = request.data.tokens(run.id)
+    tokens = _tokens(request, run.id)
     if isinstance(tokens, Missing):
         return _without(run, tokens)
     place = tokens.find(chosen.example)

@@ -13,9 +13,8 @@ from mtlab.dashboard.components import Component
 from mtlab.dashboard.page import StudyRequest, StudyTab
 from mtlab.dashboard.selection import StudySelection
 from mtlab.errors import UserError
-from mtlab.report.figures.by_family import plot_families
 from mtlab.report.figures.cost import CostName, plot_cost
-from mtlab.report.figures.estimates import plot_estimates
+from mtlab.report.figures.estimates import plot_estimates, plot_families
 from mtlab.report.formats import captions
 from mtlab.report.formats.tables import published_table, side_by_side_table
 

@@ -86,7 +86,7 @@ def _side_by_side(request: StudyRequest, runs: Sequence[RunSummary]) -> Componen
     labels = {run.id: StudyRun(run.title, run.seed, run.id) for run in runs}
     styles = theme.assign_styles(run.title for run in runs)
     histories = {label: rows for run, label in labels.items() if (rows := data.store.metrics(run))}
-    read = {label: data.layers_of(run) for run, label in labels.items()}
+    read = {label: data.finished(run, reader.LAYERS, reader.read_layers) for run, label in labels.items()}
     layers = {label: each for label, each in read.items() if isinstance(each, reader.Layers)}
     missing = [f"{label.label}: {each.why}" for label, each in read.items() if isinstance(each, reader.Missing)]
     figures = [request.figure(plot_curves(histories, request.summary.metric, styles), "side-curves")]

@@ -11,10 +11,9 @@ from mtlab.dashboard.components import Component
 from mtlab.dashboard.page import Page, PageRequest, StudyRequest, StudyTab
 from mtlab.dashboard.selection import StudySelection, filter_controls
 from mtlab.dashboard.study.comparison_tab import draw_comparison_tab
-from mtlab.dashboard.study.layers_tabs import draw_layers_tab, draw_seeds_tab
+from mtlab.dashboard.study.layers_tabs import draw_curves_tab, draw_evolution_tab, draw_layers_tab, draw_seeds_tab
 from mtlab.dashboard.study.pair_tab import draw_pair_tab
 from mtlab.dashboard.study.runs_tab import draw_runs_tab
-from mtlab.dashboard.study.training_tabs import draw_curves_tab, draw_evolution_tab
 from mtlab.dashboard.summaries import StudySummary
 from mtlab.errors import UserError
 

@@ -33,8 +33,6 @@ class DisagreementTable:
     seeds: tuple[int, int]
     split: str
     examples: int  #: of both variants
-    first_better: int  #: on how many examples the first is right more often
-    second_better: int
     rows: tuple[Disagreement, ...]
     caption: str
 
@@ -65,7 +63,7 @@ def find_disagreements(
     split = str(sides[0]["split"][0]) if sides[0].height else ""
     if not all(counts):
         return DisagreementTable(
-            names, (counts[0], counts[1]), split, 0, 0, 0, (), "No outcomes of single examples to compare."
+            names, (counts[0], counts[1]), split, 0, (), "No outcomes of single examples to compare."
         )
     each = [
         side.group_by("id", maintain_order=True).agg(
@@ -83,7 +81,7 @@ def find_disagreements(
         f"{counts[1]}): {names[0]} is right more often on {better[0]}, {names[1]} on {better[1]}. Shown: the "
         f"{len(rows)} that differ most. Seeds of one variant differ from each other, too."
     )
-    return DisagreementTable(names, (counts[0], counts[1]), split, both.height, *better, rows, caption)
+    return DisagreementTable(names, (counts[0], counts[1]), split, both.height, rows, caption)
 
 
 def _row(row: Mapping[str, Any], answers: Sequence[str], texts: Mapping[str, tuple[str, str]]) -> Disagreement:

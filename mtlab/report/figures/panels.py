@@ -164,6 +164,30 @@ def band_traces(
     return drawn
 
 
+VariantValues = tuple[int, int, str, Sequence[float] | Sequence[str], Array | None]
+
+
+def add_bands(
+    figure: go.Figure, names: Sequence[str], styles: Mapping[str, Style] | None, values: Iterable[VariantValues]
+) -> list[str]:
+    """Draw the band of each variant in each panel, where there are values; return the variants drawn.
+
+    Args:
+        figure: its panels.
+        names: of all variants.
+        styles: of the study's variants.
+        values: row and column of a panel from 1, variant, positions on x, and values [runs, len(x)].
+
+    """
+    drawn: dict[str, None] = {}
+    for row, column, variant, x, runs in values:
+        if runs is not None:
+            style = theme.find_style(styles, variant, names)
+            figure.add_traces(band_traces(x, runs, variant, style, legend=variant not in drawn), rows=row, cols=column)
+            drawn[variant] = None
+    return list(drawn)
+
+
 def legend_entry(name: str, colour: str, symbol: str, size: int = 10) -> go.Scatter:
     """Make an entry of the legend without a trace of its own."""
     marker = {"color": colour, "symbol": symbol, "size": size}

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from mtlab.report.figures import by_family, cost, curves, estimates, panels
+from mtlab.report.figures import cost, curves, estimates, panels
 from mtlab.report.figures.layers import (
     aggregation,
     agreement,
     difference,
     evolution,
-    heatmaps,
     replaced_weights,
     similarity,
     specialisation,
@@ -47,7 +46,7 @@ def result_figures(study: StudyResults) -> list[FigureGroup]:
         FigureGroup(
             "comparison", "Estimates and differences", {(): estimates.plot_estimates(study.report, study.styles)}
         ),
-        FigureGroup("by-family", "By family of questions", {(): by_family.plot_families(study.report)}),
+        FigureGroup("by-family", "By family of questions", {(): estimates.plot_families(study.report)}),
         _group("cost", "Cost against quality", [costs], lambda of: cost.plot_cost(study.report, of, study.styles)),
     ]
 
@@ -78,7 +77,7 @@ def layer_figures(study: StudyResults) -> list[FigureGroup]:
             "heatmaps",
             "The same as heatmaps",
             [_variants(panels.variant_labels(found)), KINDS],
-            lambda variant, kind: heatmaps.plot_heatmaps(panels.runs_of(found, variant), kind),
+            lambda variant, kind: aggregation.plot_heatmaps(panels.runs_of(found, variant), kind),
         ),
         FigureGroup(
             "worth",

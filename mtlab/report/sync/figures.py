@@ -16,9 +16,8 @@ from mtlab.report.figures import theme
 from mtlab.report.figures.cost import plot_cost
 from mtlab.report.figures.curves import plot_curves
 from mtlab.report.figures.estimates import plot_estimates
-from mtlab.report.figures.layers.aggregation import plot_aggregation
+from mtlab.report.figures.layers.aggregation import plot_aggregation, plot_heatmaps
 from mtlab.report.figures.layers.evolution import plot_evolution
-from mtlab.report.figures.layers.heatmaps import plot_heatmaps
 from mtlab.report.figures.layers.similarity import plot_similarity
 from mtlab.report.figures.layers.worth import plot_worth
 from mtlab.report.recordings import StudyRun

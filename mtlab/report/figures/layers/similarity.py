@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -25,19 +25,16 @@ def plot_consecutive(
     title = f"How alike consecutive managers' outputs are: {MEASURE_NAMES[measure]}"
     names = panels.variant_labels(found)
     figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layers", y=MEASURE_NAMES[measure])
-    shown: set[str] = set()
-    for column, modality in enumerate(MODALITIES, 1):
-        for variant in names:
-            matrices = _matrices(found, variant, measure, modality)
-            if matrices is None or matrices.shape[1] < 2:
-                continue
-            values = np.stack([np.diagonal(each, 1) for each in matrices])
-            pairs = [f"{place + 1} → {place + 2}" for place in range(values.shape[1])]
-            style = theme.find_style(styles, variant, names)
-            drawn = panels.band_traces(pairs, values, variant, style, legend=variant not in shown)
-            figure.add_traces(drawn, rows=1, cols=column)
-            shown.add(variant)
-    if not shown:
+
+    def bands() -> Iterator[panels.VariantValues]:
+        for column, modality in enumerate(MODALITIES, 1):
+            for variant in names:
+                matrices = _matrices(found, variant, measure, modality)
+                if matrices is not None and matrices.shape[1] > 1:
+                    values = np.stack([np.diagonal(each, 1) for each in matrices])
+                    yield 1, column, variant, [f"{pair + 1} → {pair + 2}" for pair in range(values.shape[1])], values
+
+    if not panels.add_bands(figure, names, styles, bands()):
         return theme.empty(title, _NOTHING)
     figure.update_yaxes(rangemode="tozero")
     caption = _caption(found, measure, band=True) + panels.hide_beyond_limit(figure, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import plotly.graph_objects as go
@@ -72,23 +72,17 @@ def _by_layer(
 ) -> go.Figure:
     names, depths = panels.variant_labels(found), panels.recorded_depths(found.values(), kind)
     figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layer", y=name)
-    shown: set[str] = set()
-    for column, modality in enumerate(MODALITIES, 1):
-        for variant in names:
-            runs = [
-                [measure(layers, kind, modality, depth) for depth in depths]
-                for layers in panels.runs_of(found, variant).values()
-            ]
-            values = np.array(runs, dtype=float).reshape(len(runs), len(depths))
-            values = values[np.isfinite(values).any(1)] if values.size else values
-            if not values.size:
-                continue
-            style = theme.find_style(styles, variant, names)
-            drawn = panels.band_traces(
-                [depth + 1 for depth in depths], values, variant, style, legend=variant not in shown
-            )
-            shown.add(variant)
-            figure.add_traces(drawn, rows=1, cols=column)
+
+    def bands() -> Iterator[panels.VariantValues]:
+        for column, modality in enumerate(MODALITIES, 1):
+            for variant in names:
+                runs = panels.runs_of(found, variant).values()
+                rows = [[measure(layers, kind, modality, depth) for depth in depths] for layers in runs]
+                values = np.array(rows, dtype=float).reshape(len(rows), len(depths))
+                values = values[np.isfinite(values).any(1)] if values.size else values
+                yield 1, column, variant, [depth + 1 for depth in depths], values if values.size else None
+
+    shown = panels.add_bands(figure, names, styles, bands())
     if not shown:
         return theme.empty(title, panels.explain_missing(found, kind))
     figure.update_xaxes(dtick=1, tickformat="d")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -49,18 +49,16 @@ def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Sty
     if not depths:
         return theme.empty(title, "No finished run has a manager with a temperature.")
     figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layer", y="temperature")
-    shown: set[str] = set()
-    for column, modality in enumerate(MODALITIES, 1):
-        for variant in names:
-            runs = panels.runs_of(found, variant).values()
-            rows = [[each.one("temperature", modality, depth) for depth in depths] for each in runs]
-            values = np.array(rows, dtype=float)
-            if not np.isfinite(values).all():
-                continue
-            style = theme.find_style(styles, variant, names)
-            drawn = panels.band_traces([d + 1 for d in depths], values, variant, style, legend=variant not in shown)
-            figure.add_traces(drawn, rows=1, cols=column)
-            shown.add(variant)
+
+    def bands() -> Iterator[panels.VariantValues]:
+        for column, modality in enumerate(MODALITIES, 1):
+            for variant in names:
+                runs = panels.runs_of(found, variant).values()
+                rows = [[each.one("temperature", modality, depth) for depth in depths] for each in runs]
+                values = np.array(rows, dtype=float)
+                yield 1, column, variant, [d + 1 for d in depths], values if np.isfinite(values).all() else None
+
+    panels.add_bands(figure, names, styles, bands())
     figure.update_xaxes(dtick=1, tickformat="d")
     caption = f"At the best checkpoint. Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(found)}."
     caption += panels.hide_beyond_limit(figure, names)

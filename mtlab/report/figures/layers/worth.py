@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import plotly.graph_objects as go
@@ -30,27 +30,16 @@ def plot_worth(
     rows = ["weight", "contribution", f"lost without it{', points' if numbers.in_points(metric) else ''}"]
     figure = panels.make_panels(rows, list(MODALITIES), x="level", shared_y="rows", shared_x="columns")
     scale = 100 if numbers.in_points(metric) else 1
-    shown: set[str] = set()
-    for column, modality in enumerate(MODALITIES, 1):
-        for variant in names:
-            style = theme.find_style(styles, variant, names)
-            for row, made in enumerate(
-                (
-                    _used(panels.runs_of(found, variant), "weights", modality),
-                    _used(panels.runs_of(found, variant), "contributions", modality),
-                    _drops(panels.runs_of(worths, variant), modality, scale),
-                ),
-                1,
-            ):
-                if made is None:
-                    continue
-                levels, values = made
-                figure.add_traces(
-                    panels.band_traces(levels, values, variant, style, legend=variant not in shown),
-                    rows=row,
-                    cols=column,
-                )
-                shown.add(variant)
+
+    def bands() -> Iterator[panels.VariantValues]:
+        for column, modality in enumerate(MODALITIES, 1):
+            for variant in names:
+                runs = panels.runs_of(found, variant)
+                yield 1, column, variant, *_used(runs, "weights", modality)
+                yield 2, column, variant, *_used(runs, "contributions", modality)
+                yield 3, column, variant, *_drops(panels.runs_of(worths, variant), modality, scale)
+
+    panels.add_bands(figure, names, styles, bands())
     figure.update_xaxes(dtick=1, tickformat="d", title_text=None)
     figure.update_yaxes(rangemode="tozero")
     figure.update_xaxes(title_text="level", row=3)
@@ -70,8 +59,8 @@ def plot_worth(
     return theme.finish(figure, title, caption, height=560)
 
 
-def _used(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality) -> tuple[tuple[int, ...], Array] | None:
-    """Average over cross-modal layers: levels [N], values [runs, N]."""
+def _used(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality) -> tuple[tuple[int, ...], Array | None]:
+    """Average over cross-modal layers: levels [N], values [runs, N]; None where nothing was recorded."""
     made = []
     for layers in runs.values():
         rows = [layers.experts(kind, modality, depth) for depth in layers.depths(kind, modality)]
@@ -79,13 +68,13 @@ def _used(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality) -> tu
         made.append(None if values is None else values.mean(0))
     values = panels.stack_runs(made)
     if values is None:
-        return None
+        return (), None
     return next(iter(runs.values())).experts_levels(modality, values.shape[1]), values
 
 
-def _drops(runs: Mapping[StudyRun, Worth], modality: Modality, scale: float) -> tuple[tuple[int, ...], Array] | None:
+def _drops(runs: Mapping[StudyRun, Worth], modality: Modality, scale: float) -> tuple[tuple[int, ...], Array | None]:
     levels = tuple(sorted({level for each in runs.values() for level in each.without.get(modality, {})}))
     drops = [[each.drop(modality, level) for level in levels] for each in runs.values()]
     values = scale * np.array(drops, dtype=float)
     values = values[np.isfinite(values).all(1)] if values.size else values
-    return (levels, values) if values.size else None
+    return levels, values if values.size else None

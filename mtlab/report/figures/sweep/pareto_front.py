@@ -12,36 +12,27 @@ from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.sweeps.stored import StoredSearch
 
 
-def plot_pareto_front(
-    searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None, places: tuple[int, int] = (1, 0)
-) -> go.Figure:
-    """Plot one objective over another: the trials of each variant, and a line through its Pareto front.
-
-    Args:
-        searches: one for each variant.
-        styles: of the variants.
-        places: indices of the objectives on x and y.
-
-    """
+def plot_pareto_front(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None) -> go.Figure:
+    """Plot the first objective over the second: the trials of each variant, and a line through its Pareto front."""
     names = [objective.metric for objective in searches[0].objectives] if searches else []
     if len(names) < 2:
         return theme.empty("What no other trial beats", "The sweep has one objective.")
-    x, y = (names[place] for place in places)
+    y, x = names[:2]
     title = f"What no other trial beats: {y} by {x}"
     if not any(found.front for found in searches):
         return theme.empty(title, search_trials.NONE_YET)
     figure = panels.make_panels([""], [""], x=search_trials.axis_title(x), y=search_trials.axis_title(y))
-    scales = [search_trials.display_scale(names[place]) for place in places]
+    x_scale, y_scale = search_trials.display_scale(x), search_trials.display_scale(y)
     for rank, found in enumerate(searches):
         style = search_trials.search_style(searches, styles, found.label)
         best = {trial.number for trial in found.front}
         rest = [trial for trial in search_trials.finished_trials(found, allowed=False) if trial.number not in best]
-        line = sorted(found.front, key=lambda trial: trial.values[places[0]])
+        line = sorted(found.front, key=lambda trial: trial.values[1])
         for trials, on_front in ((rest, False), (line, True)):
             figure.add_trace(
                 go.Scatter(
-                    x=[scales[0] * trial.values[places[0]] for trial in trials],
-                    y=[scales[1] * trial.values[places[1]] for trial in trials],
+                    x=[x_scale * trial.values[1] for trial in trials],
+                    y=[y_scale * trial.values[0] for trial in trials],
                     customdata=[trial.number for trial in trials],
                     mode="lines+markers" if on_front else "markers",
                     line={"color": style.colour, "dash": style.dash, "width": 2},

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 NONE_YET = "No trial has finished yet."
 
 
-def objective_metric(searches: Sequence[StoredSearch], place: int = 0) -> str:
-    """Return the metric of an objective."""
-    return searches[0].objectives[place].metric if searches else ""
+def objective_metric(searches: Sequence[StoredSearch]) -> str:
+    """Return the metric of the first objective."""
+    return searches[0].objectives[0].metric if searches else ""
 
 
 def display_scale(name: str) -> float:
@@ -41,17 +41,10 @@ def search_style(searches: Sequence[StoredSearch], styles: Mapping[str, Style] |
     return theme.find_style(styles, label, search_labels(searches))
 
 
-def satisfies_constraints(trial: FrozenTrial) -> bool:
-    """Return whether a trial satisfies all constraints."""
-    return all(excess <= 0 for excess in trial.constraints.values())
-
-
 def finished_trials(found: StoredSearch, *, allowed: bool = True) -> list[FrozenTrial]:
     """Return the finished trials; with `allowed`, only those that satisfy all constraints."""
-    words_ = found.status.states
-    return [
-        each for each in found.trials if words_[each.number] == "done" and (satisfies_constraints(each) or not allowed)
-    ]
+    done = [each for each in found.trials if found.status.states[each.number] == "done"]
+    return [each for each in done if not allowed or all(excess <= 0 for excess in each.constraints.values())]
 
 
 def pruned_trials(found: StoredSearch) -> list[FrozenTrial]:
