@@ -70,20 +70,6 @@ def mean_interval(values: Numbers, alpha: float = 0.05) -> MeanInterval:
     return MeanInterval(seeds.size, mean, sd, (mean - half, mean + half), note)
 
 
-def paired_t(differences: Numbers, alpha: float = 0.05) -> Difference:
-    """Paired t test over seeds: variance s²_d / n, n − 1 degrees of freedom.
-
-    Args:
-        differences: variant − baseline, one number for each seed that both have.
-        alpha: 1 − the level of the interval.
-
-    Raises:
-        ValueError: no difference, or one that is not finite.
-
-    """
-    return paired_t_examples(differences, None, alpha)
-
-
 def paired_t_examples(differences: Numbers, examples: Numbers | None, alpha: float = 0.05) -> Difference:
     """Paired t test over seeds that also counts the test set as a sample: variance s²_d / n + s²_e / m.
 
@@ -201,7 +187,7 @@ class SeedTest:
 
 
 TESTS: Mapping[str, SeedTest] = {
-    "paired_t": SeedTest(2, "paired t test over seeds", lambda d, _, alpha: paired_t(d, alpha)),
+    "paired_t": SeedTest(2, "paired t test over seeds", lambda d, _, alpha: paired_t_examples(d, None, alpha)),
     "paired_t_examples": SeedTest(
         2, "paired t test over seeds, with the variance over test examples", paired_t_examples
     ),

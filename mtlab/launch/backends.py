@@ -30,14 +30,7 @@ RESERVED_OPTIONS: Mapping[str, str] = {
     "gpus-per-node": "resources.gpus",
     "gpus": "resources.gpus",
     "array": "launcher.at_once",
-    "ntasks": "",
-    "ntasks-per-node": "",
-    "nodes": "",
-    "output": "",
-    "error": "",
-    "open-mode": "",
-    "job-name": "",
-    "signal": "",
+    **dict.fromkeys(("ntasks", "ntasks-per-node", "nodes", "output", "error", "open-mode", "job-name", "signal"), ""),
 }
 
 

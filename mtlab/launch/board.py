@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from mtlab.launch.exit_status import RunFailure
@@ -114,9 +113,7 @@ class LaunchView(Protocol):
 
     def __enter__(self) -> LaunchView: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def changed(self, job: LaunchedRun) -> None:
         """Show that the state of `job` has changed."""

@@ -7,7 +7,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from mtlab.launch.board import ORDER, Board, LaunchedRun, LaunchView
@@ -72,9 +71,7 @@ class PlainView:
     def __enter__(self) -> PlainView:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def changed(self, job: LaunchedRun) -> None:
@@ -147,15 +144,13 @@ class LiveView:
         self._board: Board | None = None
 
     def __enter__(self) -> LiveView:
-        self._screen.__enter__()
+        self._screen.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._board is not None:
             self._screen.update(self.render(self._board), refresh=True)
-        self._screen.__exit__(kind, error, trace)
+        self._screen.stop()
 
     def changed(self, job: LaunchedRun) -> None:
         """Print failures and retries above the view; everything else is in it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 from mtlab.launch.exit_status import ExitStatus
@@ -35,9 +34,7 @@ class Pool(Protocol):
 
     async def __aenter__(self) -> Pool: ...
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    async def __aexit__(self, *_: object) -> None: ...
 
     async def start(self, run: Path, config: Mapping[str, Any]) -> Attempt:
         """Start an attempt.

@@ -86,12 +86,10 @@ class VQAv2(PublishedDataset):
         "test": ["test/test-dev"],
     }
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(OfficialOptions):
-        """Options in the YAML."""
+    Config = OfficialOptions
 
     @classmethod
-    def selections(cls, config: Config, opened: Mapping[str, ShardFolder]) -> Selections:
+    def selections(cls, config: OfficialOptions, opened: Mapping[str, ShardFolder]) -> Selections:
         """Split val in two, in the fixed random order of the shards."""
         if config.official:
             return super().selections(config, opened)
@@ -101,7 +99,7 @@ class VQAv2(PublishedDataset):
         return {"train": [("", "train/answerable")], "val": [("", f"val[-{last}:]")], "test": [("", f"val[:-{last}]")]}
 
     @classmethod
-    def unlabelled_splits(cls, config: Config) -> frozenset[Split]:
+    def unlabelled_splits(cls, config: OfficialOptions) -> frozenset[Split]:
         """Return test, whose answers only the server has."""
         return frozenset({"test"}) if config.official else frozenset()
 
@@ -116,9 +114,7 @@ class SnliVe(PublishedDataset):
     texts_of: ClassVar[Mapping[Split, int]] = {"train": 529_527, "val": 17_858, "test": 17_901}
     parts_of: ClassVar[Mapping[Split, Sequence[str]]] = {"train": ["train"], "val": ["dev"], "test": ["test"]}
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(ShardOptions):
-        """Options in the YAML."""
+    Config = ShardOptions
 
 
 @register_dataset("nlvr2")
@@ -131,9 +127,7 @@ class Nlvr2(PublishedDataset):
     texts_of: ClassVar[Mapping[Split, int]] = {"train": 86_373, "val": 6_982, "test": 6_967}
     parts_of: ClassVar[Mapping[Split, Sequence[str]]] = {"train": ["train"], "val": ["dev"], "test": ["test1"]}
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(ShardOptions):
-        """Options in the YAML."""
+    Config = ShardOptions
 
 
 @register_dataset("flickr30k")
@@ -154,9 +148,7 @@ class Flickr30K(PublishedDataset):
         "test": ["test"],
     }
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(OfficialOptions):
-        """Options in the YAML."""
+    Config = OfficialOptions
 
 
 @register_dataset("coco")
@@ -177,9 +169,7 @@ class Coco(PublishedDataset):
     official_texts_of = texts_of
     official_parts_of: ClassVar[Mapping[Split, Sequence[str]]] = {**parts_of, "val": ["test"]}
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(OfficialOptions):
-        """Options in the YAML."""
+    Config = OfficialOptions
 
 
 @register_dataset("captions4m")

@@ -1,4 +1,4 @@
-"""Resizing and cropping images, bicubic and antialiased.
+"""Resizing and cropping images, bicubic and antialiased; random draws, each from the generator that is passed in.
 
 Shapes: H, W pixels of an image, S side of the result. All images are uint8 [3, H, W].
 """
@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
-
-from mtlab.data.transforms.random_draws import draw_bool, draw_float, draw_int
 
 
 def resize_square(image: Tensor, size: int) -> Tensor:
@@ -63,3 +61,18 @@ def random_flip(image: Tensor, generator: torch.Generator | None) -> Tensor:
 def _resize(image: Tensor, target: list[int]) -> Tensor:
     result: Tensor = F.resize(image, target, InterpolationMode.BICUBIC, antialias=True)
     return result
+
+
+def draw_float(low: float, high: float, generator: torch.Generator | None) -> float:
+    """Draw a number uniformly from [low, high)."""
+    return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def draw_int(number: int, generator: torch.Generator | None) -> int:
+    """Draw an integer from 0 to number − 1."""
+    return int(torch.randint(number, (), generator=generator))
+
+
+def draw_bool(probability: float, generator: torch.Generator | None) -> bool:
+    """Draw True with a probability."""
+    return draw_float(0, 1, generator) < probability

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mtlab.data.transforms.geometry import draw_bool, draw_int
 from mtlab.data.transforms.operations import (
     ARRAY_COLOUR_OPERATIONS,
     ARRAY_OPERATIONS,
     PIL_OPERATIONS,
     Operation,
 )
-from mtlab.data.transforms.random_draws import draw_bool, draw_int
 
 MAX_LEVEL = {"array": 10, "pil": 30}  #: of each family
 

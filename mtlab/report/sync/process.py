@@ -7,7 +7,6 @@ If the launcher is killed, that is end of input, too: finished runs are sent, an
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import json
 import os
@@ -17,15 +16,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from mtlab import files
 from mtlab.config.check import check_config, to_plain
+from mtlab.data.cache.locks import try_lock
 from mtlab.runs.store import Store
 from mtlab.tracking.base import Sink, UnreachableError
 from mtlab.tracking.settings import TrackingSettings, WandbSettings
@@ -95,9 +94,7 @@ class SyncProcess:
     def __enter__(self) -> SyncProcess:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self.finish()
         finally:
@@ -184,7 +181,7 @@ def sync_until_end(root: Path, study: str, settings: TrackingSettings) -> None:
     store = Store.open(root)
     folder, over = store.study(study), threading.Event()
     threading.Thread(target=_wait_for_end, args=(over,), daemon=True).start()
-    with _lock(folder) as locked:
+    with try_lock(folder / "tracking.lock") as locked:  # against other processes that send it
         if not locked:
             _send(log="tracking: another process is sending this study already")
             return
@@ -229,19 +226,6 @@ def _wait_for_end(over: threading.Event) -> None:
 def _send(**message: Any) -> None:
     with suppress(BrokenPipeError):  # the launcher was killed
         print(json.dumps(message), flush=True)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Lock the study against other processes that send it; the kernel releases the lock when this one ends."""
-    path = folder / "tracking.lock"
-    with files.explain_disk_errors(path), path.open("ab") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def main(arguments: list[str]) -> None:
