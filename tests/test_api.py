@@ -97,6 +97,14 @@ def test_wrong_input_is_told_in_one_line(call: Callable[[Any], object], expected
     assert "\n" not in str(caught.value)
 
 
+def test_a_wrong_device_is_refused_before_towers_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[object] = []
+    monkeypatch.setattr("mtlab.inference.loading.build_tower", lambda *arguments, **_: built.append(arguments))
+    with pytest.raises(UserError, match="no device"):
+        mtlab.build(TINY, answers=2, device="nowhere")
+    assert not built
+
+
 @pytest.mark.slow
 def test_the_page_as_it_stands(tmp_path: Path) -> None:
     """Every block in turn, in one folder; what is printed is what the comments say."""

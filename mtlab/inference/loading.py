@@ -81,9 +81,10 @@ def build_model(
         towers: the towers to include; the model must be given the features of the others.
 
     Raises:
-        UserError: weights are missing; the key names the tower.
+        UserError: there is no such device; or weights are missing, and the key names the tower.
 
     """
+    chosen = choose_device(device)  # before anything is built, which may take a minute
     included = set(towers)
     network = build(
         config,
@@ -94,7 +95,7 @@ def build_model(
         text_tower=build_tower("text", config["text"]) if "text" in included else None,
         vision_tower=build_tower("vision", config["vision"]) if "vision" in included else None,
     )
-    return Model(network.to(choose_device(device)).eval(), config, () if isinstance(answers, int) else tuple(answers))
+    return Model(network.to(chosen).eval(), config, () if isinstance(answers, int) else tuple(answers))
 
 
 def restore(network: TaskModel, found: FinishedRun) -> dict[str, Any]:
