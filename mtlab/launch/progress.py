@@ -73,8 +73,8 @@ class LaunchProgress:
 def format_duration(seconds: float | None) -> str:
     """Format a duration.
 
-    >>> clock(42.1), clock(200), clock(7300), clock(200_000), clock(None)
-    ('42 s', '3 min 20 s', '2 h 1 min', '2 d 7 h', '–')
+    >>> [format_duration(seconds) for seconds in (42.1, 200, 7300, 200_000, None)]
+    ['42 s', '3 min 20 s', '2 h 1 min', '2 d 7 h', '–']
     """
     if seconds is None:
         return "–"

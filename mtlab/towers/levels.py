@@ -13,9 +13,9 @@ EXPECTED = "expected all, topN (as in top3), or a list of levels (1 is the lowes
 def offered_levels(layers: Any, depth: int) -> tuple[int, ...]:
     """Convert the option `layers` to absolute levels, 1-based and ascending.
 
-    >>> offered("top3", 6)
+    >>> offered_levels("top3", 6)
     (4, 5, 6)
-    >>> offered([-1, 2], 6)
+    >>> offered_levels([-1, 2], 6)
     (2, 6)
 
     Raises:

@@ -107,7 +107,7 @@ class PlantedTower(Tower[Raw]):
 
 @register_text_tower("planted")
 class PlantedText(PlantedTower[str]):
-    """PlantedCode levels for the text's code; for the data set `planted`."""
+    """Planted levels for the text's code; for the data set `planted`."""
 
     modality = "text"
 
@@ -118,7 +118,7 @@ class PlantedText(PlantedTower[str]):
 
 @register_vision_tower("planted")
 class PlantedVision(PlantedTower[NDArray[np.uint8]]):
-    """PlantedCode levels for the image's code; for the data set `planted`."""
+    """Planted levels for the image's code; for the data set `planted`."""
 
     modality = "vision"
 

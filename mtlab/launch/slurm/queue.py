@@ -120,7 +120,7 @@ def parse_squeue(text: str) -> list[JobInfo]:
 def parse_duration(text: str) -> int | None:
     """Parse Slurm's `days-hours:minutes:seconds`, in seconds; None for UNLIMITED and the like.
 
-    >>> seconds("1-02:03:04"), seconds("01:30"), seconds("UNLIMITED")
+    >>> parse_duration("1-02:03:04"), parse_duration("01:30"), parse_duration("UNLIMITED")
     (93784, 90, None)
     """
     match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)

@@ -70,7 +70,7 @@ class ModelCost:
 def part_of(name: str) -> str:
     """Return which of `PARTS` a parameter of the whole model belongs to, by its name.
 
-    >>> part("encoder.text.layers.0.self_norm.weight")
+    >>> part_of("encoder.text.layers.0.self_norm.weight")
     'cross-modal layers'
     """
     room, _, rest = name.partition(".")

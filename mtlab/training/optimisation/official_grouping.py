@@ -28,6 +28,8 @@ def official_part(name: str) -> Part:
 
     >>> official_part("encoder.text.managers.1.score"), official_part("encoder.text.embeddings.layer.weight")
     ('cross-modal', 'rest')
+    >>> official_part("task.head.0.weight")
+    'head'
     """
     if name.startswith("encoder."):
         return "rest" if _BASE_RATE.match(name) else "cross-modal"
