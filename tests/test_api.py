@@ -101,7 +101,7 @@ def test_a_wrong_device_is_refused_before_towers_are_built(monkeypatch: pytest.M
     built: list[object] = []
     monkeypatch.setattr("mtlab.inference.loading.build_tower", lambda *arguments, **_: built.append(arguments))
     with pytest.raises(UserError, match="no device"):
-        mtlab.build(TINY, answers=2, device="nowhere")
+        mtlab.build(TINY, device="nowhere")
     assert not built
 
 
