@@ -76,6 +76,8 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
         inner = nested_schema(cls, key)
         if inner is not None and value is not None:
             _refuse_unknown(inner, value, dotted)
+        elif isinstance(value, str) and "${" in value:
+            raise UserError("resolvers (${…}) are not allowed: write the value", key=dotted)
         elif isinstance(value, bool) and hints(cls).get(key) in _NUMBERS:
             raise UserError(f"expected a number, found {str(value).lower()}", key=dotted)
 

@@ -66,7 +66,8 @@ class Trace:
         except checkpoints.CorruptError as error:
             problem = f"{error}: set aside as {checkpoints.set_aside(self.path).name}"
         self.rows = _split_steps(saved)
-        if self.rows and (problem or len(content[STEPS]) != len(self.rows)):
+        unchanged = content.keys() == saved.keys() and (not saved or torch.equal(content[STEPS], saved[STEPS]))
+        if self.rows and (problem or not unchanged):
             self._write()
         if problem and (self.rows or "lost" not in problem):
             log(f"{problem}; " + ("restored from the last checkpoint" if saved else "it is recorded from here on"))

@@ -13,7 +13,7 @@ ENGINE_VERSION = 1  #: raise it when the same configuration and seed give other 
 
 #: The files and folders of the package that train a model.
 TRAINING_CODE = (
-    *("attention.py", "seeding.py", "distributed", "managers", "model", "tasks", "training"),
+    *("attention.py", "seeding.py", "distributed", "managers", "model", "runs/checkpoints.py", "tasks", "training"),
     *(
         "data/batches.py",
         "data/inputs.py",

@@ -15,8 +15,11 @@ from mtlab.errors import UserError
 
 CHANGED = "it was changed by hand, or the disk is damaged"
 
-Integer = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]  #: a whole number that tables can hold
+Integer = Annotated[int, msgspec.Meta(ge=-(2**63) + 1, le=2**63 - 1)]  #: a whole number that tables can hold
 Number = Annotated[float, msgspec.Meta(ge=-1e100, le=1e100)]
+
+
+Level = Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]  #: of a tower, as a key
 
 
 class StoreFile(TypedDict):
@@ -70,7 +73,7 @@ class FailureFile(TypedDict, total=False):
 class _Modality(TypedDict, total=False):
     uniform: Number | None
     token_mean: Number | None
-    without: Required[dict[str, Number | None]]
+    without: Required[dict[Level, Number | None]]
 
 
 class _Standard(TypedDict):
@@ -114,13 +117,15 @@ def check_interventions(data: Any, path: Path, *, advice: str = CHANGED) -> None
     """
     check(data, dict[str, dict[str, Any]], path, advice=advice)
     for name, measured in data.items():
+        if name != "standard" and not re.fullmatch(r"swap/\d+", name):
+            raise UserError(f"is damaged (unknown key {name!r}): {advice}", file=path)
         schema: Any = dict[str, _Standard] if name == "standard" else dict[str, _Swap]
         check({name: measured}, schema, path, advice=advice)
 
 
 def _describe(error: msgspec.ValidationError, data: Any, schema: Any) -> str:
     """Write an error of msgspec as `versions.torch: expected str, got int`."""
-    problem, _, place = str(error).replace("`", "").partition(" - at $")
+    problem, _, place = str(error).replace("`", "").replace("at key in $", "at $").partition(" - at $")
     shown, inner = "", data
     for token in re.findall(r"\.[^.\[]+|\[\d+\]|\[\.\.\.\]", place):
         if token.startswith("."):

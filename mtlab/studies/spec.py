@@ -168,8 +168,8 @@ def _seeds(given: Any, source: ComposedFile) -> tuple[int, ...]:
     if not isinstance(given, list) or not given:
         raise source.error(f"expected a number or a list of numbers, found {given!r}", "seeds")
     for index, seed in enumerate(given):
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise source.error(f"{seed!r} is no seed: whole numbers from 0", f"seeds[{index}]")
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+            raise source.error(f"{seed!r} is no seed: whole numbers from 0 to 2^63 - 1", f"seeds[{index}]")
         if seed in given[:index]:
             raise source.error(f"seed {seed} is repeated", f"seeds[{index}]")
     return tuple(given)

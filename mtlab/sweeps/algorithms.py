@@ -214,7 +214,7 @@ def parse_pruner(given: Any, *, objectives: int, seeds: int) -> Pruner:
         UserError: unknown name or option, a value out of range, several objectives, or too few seeds for wilcoxon.
 
     """
-    name, options = _parse("pruner", PRUNERS, given or "none")
+    name, options = _parse("pruner", PRUNERS, "none" if given is None else given)
     if name != "none" and objectives > 1:
         raise UserError(f"{name} takes one objective: with several no trial can be called worse early (use none)")
     if name == "wilcoxon" and seeds < WILCOXON_SEEDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +62,8 @@ def read_last_checkpoint(
     """
     try:
         tensors, metadata = checkpoints.load(last)
+        if metadata.keys() != {field.name for field in fields(TrainingProgress)}:
+            raise checkpoints.CorruptError(f"{last.name} was written by another version of mtlab")
     except FileNotFoundError:
         return None
     except checkpoints.CorruptError as error:
@@ -88,4 +90,4 @@ def check_best_checkpoint(best: Path, progress: TrainingProgress, log: Callable[
     except checkpoints.CorruptError as error:
         log(f"{error}: set aside as {checkpoints.set_aside(best).name}")
         return False, 0
-    return checksums.read(best) == progress.best_checksum, metadata["step"]
+    return checksums.read(best) == progress.best_checksum, metadata.get("step", 0)

@@ -26,6 +26,7 @@ def test_fills_in_defaults_and_types() -> None:
         (TrainConfig, {"length": {"steps": 1, "epochs": 2}}, "length: give one of steps, epochs, flops"),
         (TrainConfig, {"batch": 1.5}, "batch: Value '1.5' of type 'float' could not be converted to Integer"),
         (TrainConfig, {"batch": True}, "batch: expected a number, found true"),
+        (TrainConfig, {"batch": "${oc.env:HOME}"}, "batch: resolvers (${…}) are not allowed: write the value"),
         (TrainConfig, {"decay": "cosin"}, "decay: Invalid value 'cosin', expected one of"),
         (TrainConfig, {"betas": [0.9, 1]}, "betas: 1.0 is out of range: must be below 1"),
         (ModelConfig, {"heads": 5}, "heads: 5 heads do not divide the width 64"),

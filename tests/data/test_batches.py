@@ -1,11 +1,12 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from mtlab.data.base import Example
-from mtlab.data.batches import Batch, Loader, prefetch, training_rows
+from mtlab.data.batches import Batch, BatchOptions, Loader, prefetch, training_rows, training_seeds
 from mtlab.errors import UserError
 from mtlab.towers.base import Features
 
@@ -102,3 +103,16 @@ def test_fetching_ahead_changes_nothing_and_passes_errors_on() -> None:
     assert next(stream) == 1
     with pytest.raises(ValueError, match="torn"):
         next(stream)
+
+
+def test_the_random_numbers_of_a_step_are_its_own() -> None:
+    masking: Any = object()
+    options = BatchOptions(masking=masking, negatives_in_training=True)
+    images = [f"i{i}" for i in range(8)]
+    drawn = [training_seeds(options, seed, step, 8, images) for seed, step in ((0, 0), (0, 1), (1, 0), (0, 0))]
+    assert drawn[0] == drawn[3]
+    for name in ("masking", "augmentation", "negatives"):
+        first, *others = [getattr(each, name) for each in drawn[:3]]
+        assert len(first) == 8
+        assert all(other != first for other in others), name
+    assert len({*drawn[0].masking, *drawn[0].augmentation}) == 16

@@ -175,6 +175,11 @@ def test_counted_costs_that_were_changed_are_told(whole: Path, store: Store, cal
         ([], "expected object, got array"),
         ({"standard": 1}, "standard: expected object, got int"),
         ({"standard": {"metric": "x"}}, "standard: object missing required field text"),
+        (
+            {"standard": {"metric": "x", "text": {"without": {"top": 0.4}}, "image": {"without": {}}}},
+            "standard.text.without: expected str matching regex '^[0-9]+$'",
+        ),
+        ({"swap/x": {}}, "unknown key 'swap/x'"),
         ({"swap/3": {"metric": None}}, "swap/3.metric: expected str, got null"),
     ],
 )

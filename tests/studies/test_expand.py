@@ -183,6 +183,7 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
         ("metrics: {choose: test/accuracy}", "only validation data (val/…) may"),
         ("seeds: [0, 1, 0]", "seeds[2]: seed 0 is repeated"),
         ("seeds: 0", "seeds: 0 seeds"),
+        ("seeds: [9223372036854775808]", "seeds[0]: 9223372036854775808 is no seed: whole numbers from 0 to 2^63 - 1"),
         ("seeds: [a]", "seeds[0]: 'a' is no seed"),
         ("design: gird", "design: Invalid value 'gird'"),
         ("desing: grid", "desing: unknown key; did you mean 'design'?"),

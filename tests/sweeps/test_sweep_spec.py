@@ -207,6 +207,7 @@ BAD = {
     f"{LR}\nsampler: {{name: tpe, n_startup_trials: few}}": "sampler.n_startup_trials: Value 'few'",
     f"{LR}\nsampler: {{name: cmaes}}\nobjective: [val/accuracy, cost/flops]": "sampler: cmaes takes one objective",
     f"{LR}\npruner: medan": "pruner: unknown pruner 'medan'; did you mean 'median'?",
+    f"{LR}\npruner: {{}}": "pruner: expected a name or {name: …, options…}, found {}",
     f"{LR}\npruner: {{name: median, warmup: 3}}": "pruner.warmup: pruner 'median' has no such option",
     f"{LR}\npruner: wilcoxon": "pruner: wilcoxon compares over seeds and needs at least 5: seeds.n is 1",
     f"{LR}\npruner: median\nobjective: [val/accuracy, cost/flops]": "pruner: median takes one objective",

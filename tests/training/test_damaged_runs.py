@@ -27,6 +27,12 @@ def flip(path: Path, share: float = 0.5) -> None:
     path.write_bytes(data)
 
 
+def add_metadata(path: Path, more: dict[str, Any]) -> None:
+    """Write an intact checkpoint anew, with further metadata."""
+    tensors, metadata = checkpoints.load(path)
+    checkpoints.save(path, tensors, metadata | more)
+
+
 DAMAGE: dict[str, tuple[Path, Callable[[Path], None]]] = {
     "last, a bit": (LAST, flip),
     "last, cut": (LAST, lambda path: path.write_bytes(path.read_bytes()[:-10])),
@@ -35,6 +41,8 @@ DAMAGE: dict[str, tuple[Path, Callable[[Path], None]]] = {
     "best, cut": (BEST, lambda path: path.write_bytes(path.read_bytes()[:-5])),
     "best, lost": (BEST, Path.unlink),
     "best, another's": (BEST, lambda path: checkpoints.save(path, {"a": torch.ones(1)}, {"step": 8, "value": 1.0})),
+    "last, of another version": (LAST, lambda path: add_metadata(path, {"momentum": 0.5})),
+    "best, another's without a step": (BEST, lambda path: checkpoints.save(path, {"a": torch.ones(1)}, {"value": 1.0})),
     "metrics, a bit": (METRICS, flip),
     "metrics, lost": (METRICS, Path.unlink),
     "metrics, cut": (METRICS, lambda path: path.write_bytes(path.read_bytes()[:-30])),
