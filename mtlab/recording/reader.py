@@ -188,6 +188,8 @@ def read_trace(folder: Path) -> TrainingTrace | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
+    if "steps" not in values:
+        return Missing(f"{folder / TRACE}: was written by another version of mtlab")
     steps = values.pop("steps")
     gradients = {name.partition("/")[2]: values.pop(name) for name in list(values) if name.startswith("gradient/")}
     levels, labels, examples = _levels(about), _labels(about), about.get("examples")
@@ -204,8 +206,11 @@ def read_tokens(folder: Path) -> Tokens | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
-    examples = tuple(RecordedExample(**each | {"tokens": tuple(each["tokens"])}) for each in about["examples"])
-    grid = None if about["grid"] is None else PatchGrid(**about["grid"])
+    try:
+        examples = tuple(RecordedExample(**each | {"tokens": tuple(each["tokens"])}) for each in about["examples"])
+        grid = None if about["grid"] is None else PatchGrid(**about["grid"])
+    except (KeyError, TypeError):
+        return Missing(f"{folder / TOKENS}: was written by another version of mtlab")
     return Tokens(values, _levels(about), examples, grid, about.get("step"))
 
 

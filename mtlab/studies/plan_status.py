@@ -37,7 +37,10 @@ class PlanStatus:
 def plan_status(plan: Mapping[str, Any], store: Store) -> PlanStatus:
     """Compare a plan (as plain data) with what its store holds."""
     states = store.states(plan)
-    stored = store.plan(plan["study"])["runs"] if plan["study"] in store.study_names() else []
+    try:
+        stored = store.plan(plan["study"])["runs"]
+    except UserError:  # there is none, or it was changed by hand: it is written anew
+        stored = []
     dropped = tuple(run["id"] for run in stored if run["id"] not in states)
     done = [run for run, state in states.items() if state == "done"]
     configs = {run: store.config(run) or {} for run in done}

@@ -131,6 +131,14 @@ def test_a_changed_file_is_refused(
     assert "\n" not in said
 
 
+def test_a_changed_plan_is_written_anew_as_its_message_says(store: Store, call: Call) -> None:
+    change(store.study("demo") / "plan.json", ("label",), "another")
+    code, said = call("status", "demo")
+    assert (code, "`mtlab plan FILE` writes it anew" in said) == (2, True)
+    assert call("plan", str(store.root.parent / "demo.yaml"))[0] == 0
+    assert call("status", "demo")[0] == 0
+
+
 def test_a_finished_run_without_its_checksums_is_refused(store: Store, call: Call) -> None:
     place(store, "checksums.json").unlink()
     assert "checksums.json: is lost: `mtlab clean --yes`" in call("report", "demo")[1]

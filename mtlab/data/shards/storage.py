@@ -123,7 +123,8 @@ class FsspecStorage:
 def _read(url: str, start: int, stop: int | None) -> bytes:
     import fsspec
 
-    filesystem, path = fsspec.url_to_fs(url)  # cached by fsspec for each process
+    # A local path may hold "::", by which fsspec chains URLs. File systems are cached by fsspec for each process.
+    filesystem, path = (fsspec.filesystem("file"), url) if url.startswith("/") else fsspec.url_to_fs(url)
     bounds: dict[str, Any] = {"start": start or None, "end": stop} if start or stop is not None else {}
     try:
         data = bytes(filesystem.cat_file(path, **bounds))

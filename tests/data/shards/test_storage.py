@@ -30,6 +30,12 @@ def steps(shards: ShardFolder, count: int = 6, start: int = 0) -> list[list[str]
     return [[record.text for record in loaded.records] for loaded in islice(loader.steps(0, 16, start), count)]
 
 
+def test_a_folder_with_colons_in_its_name(folder: Path, tmp_path: Path) -> None:
+    strange = tmp_path / "a::b"
+    shutil.copytree(folder, strange)
+    assert steps(ShardFolder(strange)) == steps(ShardFolder(folder))
+
+
 @pytest.mark.parametrize("handler", [Plain, Ranged])
 def test_a_web_server(folder: Path, handler: type[Plain]) -> None:
     here = ShardFolder(folder)
