@@ -31,7 +31,8 @@ class Case:
 
     entry: Entry[Manager]
     options: Mapping[str, Any] = field(default_factory=dict)  #: as in the YAML; the others at their defaults
-    place: Place = Place(WIDTH, EXPERTS, 0, LAYERS, "text")
+    place: Place = Place(WIDTH, EXPERTS, 0, LAYERS, "text", EXPERTS + 1)
+    tolerance: float = 1e-5  #: by which sums of weights and contributions may miss one
 
     @property
     def config(self) -> Any:
@@ -44,25 +45,29 @@ class Case:
         return self.build()
 
     @cached_property
-    def inputs(self) -> Inputs:
-        """What it is called with, training noise included if it asks for some."""
-        inputs = draw_inputs(self.place)
+    def inputs(self) -> tuple[Inputs, ...]:
+        """What it is called with: without training noise, and then with noise if it asks for some."""
+        plain = self.draw_inputs()
         if not self.manager.noise_scale:
-            return inputs
-        noise = self.manager.noise_scale * torch.randn(inputs.experts.states.shape)
-        return dataclasses.replace(inputs, noise=noise)
+            return (plain,)
+        noise = self.manager.noise_scale * torch.randn(plain.experts.states.shape)
+        return plain, dataclasses.replace(plain, noise=noise)
 
     @cached_property
-    def recorded(self) -> Aggregated:
-        """What it returns for `inputs`, recorded."""
-        aggregated: Aggregated = self.manager(self.inputs, record=True)
-        return aggregated
+    def recorded(self) -> tuple[Aggregated, ...]:
+        """What it returns for each of `inputs`, recorded."""
+        return tuple(self.manager(inputs, record=True) for inputs in self.inputs)
 
-    def build(self, *, experts: int | None = None, seed: int = 0) -> Manager:
-        """Build the manager anew, with another number of experts if given."""
-        place = self.place if experts is None else dataclasses.replace(self.place, experts=experts)
-        self.entry.cls.check(self.config, place)
-        manager = self.entry.cls(self.config, place)
+    def draw_inputs(self, *, dtype: torch.dtype = torch.float32, garbage: bool = False) -> Inputs:
+        """Draw inputs without noise, see `draw_inputs`; the other modality's experts only if it says it reads some."""
+        inputs = draw_inputs(self.place, dtype=dtype, garbage=garbage)
+        reads_other = self.entry.cls.other_experts_used(self.config, self.place)
+        return inputs if reads_other else dataclasses.replace(inputs, other_experts=None)
+
+    def build(self, *, seed: int = 0) -> Manager:
+        """Build the manager anew."""
+        self.entry.cls.check(self.config, self.place)
+        manager = self.entry.cls(self.config, self.place)
         initialise(manager, 0)
         return randomise(manager, seed).eval()
 
@@ -80,7 +85,7 @@ def draw_inputs(place: Place, *, dtype: torch.dtype = torch.float32, garbage: bo
     """Draw what a manager at this place is called with, always the same; example b has b padded tokens.
 
     Args:
-        place: gives N, P, D.
+        place: gives N, N', P, D.
         dtype: of all states.
         garbage: draw the padded tokens, and no others, anew.
 
@@ -96,7 +101,7 @@ def draw_inputs(place: Place, *, dtype: torch.dtype = torch.float32, garbage: bo
 
     return Inputs(
         Experts(draw(0, own, place.experts), own),
-        Experts(draw(200, other, place.experts + 1), other),
+        Experts(draw(200, other, place.other_experts), other),
         tuple(draw(1 + depth, own) for depth in range(place.depth)),
         draw(100, other) if place.depth else None,
         other if place.depth else None,
@@ -121,7 +126,7 @@ def take_example(inputs: Inputs, row: int) -> Inputs:
     only = slice(row, row + 1)
     return Inputs(
         inputs.experts.at(only),
-        inputs.other_experts.at(only),
+        None if inputs.other_experts is None else inputs.other_experts.at(only),
         tuple(state[only] for state in inputs.history),
         None if inputs.other is None else inputs.other[only],
         None if inputs.other_mask is None else inputs.other_mask[only],
@@ -151,4 +156,4 @@ def option_variants(cls: type[Any]) -> Iterator[dict[str, Any]]:
 
 def place_at(depth: int, modality: Modality = "text") -> Place:
     """Return the place with this many cross-modal layers below it."""
-    return Place(WIDTH, EXPERTS, depth, LAYERS, modality)
+    return Place(WIDTH, EXPERTS, depth, LAYERS, modality, EXPERTS + 1)

@@ -6,7 +6,7 @@ Shapes: B examples, N experts, P previous states, L own tokens, M tokens of the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,13 @@ from mtlab.contract.case import (
     WIDTH,
     Case,
     draw_features,
-    draw_inputs,
     padding_mask,
     take_example,
 )
 from mtlab.contract.rule import ContractError, NotApplicable, Rule, require, require_close, rule
-from mtlab.managers.base import MODALITIES, Aggregated, Inputs, Manager
+from mtlab.managers.base import MODALITIES, Aggregated, Experts, Inputs, Manager, Place
 from mtlab.managers.interventions import without
 from mtlab.managers.search_space import corners
-
-TOLERANCE = 1e-4  #: by which sums of weights and contributions may miss one
 
 
 @rule("manager")
@@ -65,10 +62,14 @@ def options_survive_yaml(case: Case) -> None:
 
 @rule(quick=True)
 def is_built_as_declared(case: Case) -> None:
-    """It is built by `Manager.__init__`, and `experts_used` names offered experts."""
-    used = list(case.entry.cls.experts_used(case.config, case.place))
-    wrong = [expert for expert in used if expert not in range(1, case.place.experts + 1)]
-    require(not wrong, f"experts_used names {wrong} (expected numbers from 1 to {case.place.experts})")
+    """It is built by `Manager.__init__`; `experts_used` and `other_experts_used` name offered experts."""
+    cls, place = case.entry.cls, case.place
+    for name, used, offered in (
+        ("experts_used", cls.experts_used(case.config, place), place.experts),
+        ("other_experts_used", cls.other_experts_used(case.config, place), place.other_experts),
+    ):
+        wrong = [expert for expert in used if expert not in range(1, offered + 1)]
+        require(not wrong, f"{name} names {wrong} (expected numbers from 1 to {offered})")
     own = getattr(case.manager, "place", None)
     require(own is case.place, "the constructor must call super().__init__(config, place)")
 
@@ -76,14 +77,18 @@ def is_built_as_declared(case: Case) -> None:
 @rule(quick=True)
 def shapes(case: Case) -> None:
     """Hidden states, weights and contributions have the shapes of the interface, and are finite."""
-    result, place = case.recorded, case.place
+    for result in case.recorded:
+        _check_shapes(result, case.place)
+
+
+def _check_shapes(result: Any, place: Place) -> None:
     if not isinstance(result, Aggregated):
         raise ContractError(f"forward returns {type(result).__name__} (expected Aggregated(hidden, weights, …))")
     hidden, expected = result.hidden, [BATCH, LENGTH, place.width]
     shape = list(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__
     require(shape == expected, f"hidden has shape {shape} (expected [B, L, D], here {expected})")
     require(torch.isfinite(hidden).all(), "hidden holds numbers that are not finite")
-    rows = place.experts
+    rows = 0
     if result.weights is not None:
         shape, rows = list(result.weights.shape), result.weights.shape[1] if result.weights.ndim > 1 else 0
         allowed = ((1, BATCH), range(place.experts, place.experts + place.depth + 1), (1, LENGTH), (1, place.width))
@@ -94,6 +99,7 @@ def shapes(case: Case) -> None:
             f"P at most {place.depth}, L {LENGTH}, D {place.width})",
         )
     if result.contributions is not None:
+        require(result.weights is not None, "contributions are recorded without weights")
         shape, expected = list(result.contributions.shape), [BATCH, rows, LENGTH]
         require(shape == expected, f"contributions have shape {shape} (expected [B, N + P, L], here {expected})")
     if result.auxiliary is not None:
@@ -105,18 +111,18 @@ def shapes(case: Case) -> None:
 @rule(quick=True)
 def shares_sum_to_one(case: Case) -> None:
     """Contributions sum to one over all terms, and so do the experts' weights where the class says so."""
-    result = case.recorded
-    if result.weights is not None and case.manager.weights_sum_to_one:
-        far = _farthest_from_one(result.weights[:, : case.place.experts].sum(1))
-        require(
-            abs(far - 1) <= TOLERANCE,
-            f"the experts' weights sum to {far:.3g} (expected 1 over N; say `weights_sum_to_one = False` if that is "
-            "meant)",
-        )
-    if result.contributions is not None:
-        require((result.contributions >= 0).all(), "contributions are negative")
-        far = _farthest_from_one(result.contributions.sum(1))
-        require(abs(far - 1) <= TOLERANCE, f"contributions sum to {far:.3g} (expected 1)")
+    for result in case.recorded:
+        if result.weights is not None and case.manager.weights_sum_to_one:
+            far = _farthest_from_one(result.weights[:, : case.place.experts].sum(1))
+            require(
+                abs(far - 1) <= case.tolerance,
+                f"the experts' weights sum to {far:.6g} (expected 1 over N; say `weights_sum_to_one = False` if that "
+                "is meant)",
+            )
+        if result.contributions is not None:
+            require((result.contributions >= 0).all(), "contributions are negative")
+            far = _farthest_from_one(result.contributions.sum(1))
+            require(abs(far - 1) <= case.tolerance, f"contributions sum to {far:.6g} (expected 1)")
 
 
 def _farthest_from_one(sums: Tensor) -> float:
@@ -140,17 +146,23 @@ def every_parameter_learns(case: Case) -> None:
 
 
 def _gradients(case: Case) -> dict[str, Tensor | None]:
-    """Differentiate a random direction of the output, and the auxiliary loss."""
+    """Return the gradients of the trained parameters that are not `inert`."""
     manager = case.manager
     trained = {name: p for name, p in manager.named_parameters() if p.requires_grad and name not in manager.inert}
     if not trained:
         return {}
     manager.zero_grad()
-    result: Aggregated = manager(draw_inputs(case.place))
-    parts = [part for part in (_project(result.hidden), result.auxiliary) if part is not None and part.requires_grad]
-    require(parts, f"no gradient reaches its parameters ({', '.join(trained)}): is something detached?")
-    torch.autograd.backward(parts)
+    differentiated = _backward(manager(case.draw_inputs()))
+    require(differentiated, f"no gradient reaches its parameters ({', '.join(trained)}): is something detached?")
     return {name: parameter.grad for name, parameter in trained.items()}
+
+
+def _backward(result: Aggregated) -> bool:
+    """Differentiate a random direction of the output, and the auxiliary loss; False if neither has a graph."""
+    parts = [part for part in (_project(result.hidden), result.auxiliary) if part is not None and part.requires_grad]
+    if parts:
+        torch.autograd.backward(parts)
+    return bool(parts)
 
 
 def _project(hidden: Tensor) -> Tensor:
@@ -161,63 +173,81 @@ def _project(hidden: Tensor) -> Tensor:
 @rule()
 def recording_changes_nothing(case: Case) -> None:
     """The output does not depend on whether weights are recorded, and what is recorded is detached."""
-    result = case.recorded
-    require_close(result.hidden, case.manager(case.inputs).hidden)
-    for name in ("weights", "contributions"):
-        tensor = getattr(result, name)
-        require(tensor is None or not tensor.requires_grad, f"{name} must be detached")
+    for inputs, result in zip(case.inputs, case.recorded, strict=True):
+        require_close(result.hidden, case.manager(inputs).hidden)
+        for name in ("weights", "contributions"):
+            tensor = getattr(result, name)
+            require(tensor is None or not tensor.requires_grad, f"{name} must be detached")
 
 
 @rule()
 def padding_is_not_seen(case: Case) -> None:
-    """What stands in padded tokens changes no real token's output."""
+    """What stands in padded tokens changes neither a real token's output nor the auxiliary loss."""
     if not case.manager.masks_padding:
         raise NotApplicable("declares that padding leaks")
-    clean, dirty = (case.manager(draw_inputs(case.place, garbage=garbage)).hidden for garbage in (False, True))
+    clean, dirty = (case.manager(case.draw_inputs(garbage=garbage)) for garbage in (False, True))
     real = padding_mask(LENGTH)
-    require_close(clean[real], dirty[real])
+    require_close(clean.hidden[real], dirty.hidden[real])
+    if clean.auxiliary is not None:
+        same = torch.allclose(clean.auxiliary, dirty.auxiliary, rtol=1e-4)
+        require(same, "auxiliary depends on padded tokens")
 
 
 @rule()
 def examples_do_not_mix(case: Case) -> None:
-    """An example's output does not depend on the others of its batch."""
-    together = case.manager(case.inputs).hidden
-    for row in range(BATCH):
-        require_close(case.manager(take_example(case.inputs, row)).hidden, together[row : row + 1])
+    """An example's output does not depend on the others of its batch; the auxiliary loss is the mean over examples."""
+    for inputs in case.inputs:
+        together = case.manager(inputs)
+        alone = [case.manager(take_example(inputs, row)) for row in range(BATCH)]
+        require_close(torch.cat([each.hidden for each in alone]), together.hidden)
+        if together.auxiliary is not None:
+            mean = torch.stack([each.auxiliary for each in alone]).mean()
+            same = torch.allclose(mean, together.auxiliary, rtol=1e-4)
+            require(same, "auxiliary is not the mean of what each example has alone")
 
 
 @rule()
 def inputs_are_left_alone(case: Case) -> None:
     """What it is given is not changed in place: the other managers are given the same."""
-    given, untouched = draw_inputs(case.place), draw_inputs(case.place)
+    given, untouched = case.draw_inputs(), case.draw_inputs()
     case.manager(given, record=True)
     for before, after in zip(_tensors(untouched), _tensors(given), strict=True):
         require(torch.equal(before, after), "an input was changed in place")
 
 
 def _tensors(inputs: Inputs) -> list[Tensor]:
-    states = [inputs.experts.states, inputs.other_experts.states, *inputs.history]
-    return states if inputs.other is None else [*states, inputs.other]
+    other_states = None if inputs.other_experts is None else inputs.other_experts.states
+    states = [inputs.experts.states, other_states, *inputs.history, inputs.other]
+    return [each for each in states if each is not None]
 
 
 @rule()
 def reads_the_experts_that_it_says(case: Case) -> None:
-    """Gradients reach the experts of `experts_used`, and no others."""
-    inputs = draw_inputs(case.place)
-    states = inputs.experts.states.requires_grad_()
-    hidden = case.manager(inputs).hidden
-    if hidden.requires_grad:
-        torch.autograd.backward(_project(hidden))
-    gradients = [] if states.grad is None else states.grad.abs().amax((0, 2, 3)).tolist()
-    read = [expert for expert, gradient in enumerate(gradients, 1) if gradient > 0]
-    used = sorted(case.entry.cls.experts_used(case.config, case.place))
-    require(read == used, f"reads experts {read}, experts_used names {used}: what is not named is never projected")
+    """Gradients reach the experts of `experts_used` and `other_experts_used`, and no others."""
+    inputs, cls = case.draw_inputs(), case.entry.cls
+    declared: list[tuple[str, Experts, Sequence[int]]] = [
+        ("experts_used", inputs.experts, cls.experts_used(case.config, case.place))
+    ]
+    if inputs.other_experts is not None:
+        other_used = cls.other_experts_used(case.config, case.place)
+        declared.append(("other_experts_used", inputs.other_experts, other_used))
+    for _, experts, _ in declared:
+        experts.states.requires_grad_()
+    _backward(case.manager(inputs))
+    for name, experts, used in declared:
+        gradient = experts.states.grad
+        gradients = [] if gradient is None else gradient.abs().amax((0, 2, 3)).tolist()
+        read = {expert for expert, largest in enumerate(gradients, 1) if largest > 0}
+        require(
+            read == set(used),
+            f"reads experts {sorted(read)}, {name} names {sorted(used)}: what is not named is never projected",
+        )
 
 
 @rule()
 def evaluation_is_deterministic(case: Case) -> None:
     """Two calls give the same bits."""
-    first, second = (case.manager(draw_inputs(case.place)).hidden for _ in range(2))
+    first, second = (case.manager(case.draw_inputs()).hidden for _ in range(2))
     require(torch.equal(first, second), "two calls give different outputs")
 
 
@@ -226,30 +256,35 @@ def noise_reaches_the_output(case: Case) -> None:
     """Noise that is asked for is used."""
     if not case.manager.noise_scale:
         raise NotApplicable("asks for no noise")
-    noisy, plain = case.manager(case.inputs).hidden, case.manager(draw_inputs(case.place)).hidden
+    plain, noisy = (case.manager(inputs).hidden for inputs in case.inputs)
     require(not torch.allclose(noisy, plain), "noise_scale asks for noise that changes nothing")
 
 
 @rule()
 def interventions(case: Case) -> None:
     """Recorded weights can be intervened in; without an expert that is read the output is another."""
-    plain, used = case.recorded, case.entry.cls.experts_used(case.config, case.place)
-    if plain.weights is None or not used:
+    used = case.entry.cls.experts_used(case.config, case.place)
+    if not used or all(plain.weights is None for plain in case.recorded):
         raise NotApplicable("has no weights to intervene in")
+    for inputs, plain in zip(case.inputs, case.recorded, strict=True):
+        _intervene(case, inputs, plain, used)
+
+
+def _intervene(case: Case, inputs: Inputs, plain: Aggregated, used: Sequence[int]) -> None:
     given: list[Tensor] = []
 
     def keep(weights: Tensor) -> Tensor:
         given.append(weights)
         return weights
 
-    kept = case.manager(case.inputs, intervene=keep)
+    kept = case.manager(inputs, intervene=keep)
     require(given, "records weights, and does not call `intervene`")
     rows = given[0].shape[1]
     experts = case.place.experts
     require(rows == experts, f"intervene is given {rows} weights (expected one for each of the {experts} experts)")
     require_close(kept.hidden, plain.hidden)
     for expert in used:
-        removed = case.manager(case.inputs, intervene=without(expert), record=True)
+        removed = case.manager(inputs, intervene=without(expert), record=True)
         require(removed.weights is not None, "records no weights under an intervention")
         require((removed.weights[:, expert - 1] == 0).all(), f"expert {expert} has weight after it was removed")
         require(not torch.allclose(removed.hidden, plain.hidden), f"without expert {expert} the output is the same")
@@ -258,16 +293,16 @@ def interventions(case: Case) -> None:
 @rule(any_sizes=True)
 def one_expert(case: Case) -> None:
     """A single expert will do."""
-    manager = case.build(experts=1)
-    hidden = manager(draw_inputs(manager.place), record=True).hidden
+    single = dataclasses.replace(case, place=dataclasses.replace(case.place, experts=1))
+    hidden = single.manager(single.draw_inputs(), record=True).hidden
     require(torch.isfinite(hidden).all(), "hidden holds numbers that are not finite")
 
 
 @rule()
 def half_precision(case: Case) -> None:
     """bfloat16 in gives bfloat16 out, close to float32."""
-    full = case.manager(draw_inputs(case.place)).hidden
-    half = case.build().to(torch.bfloat16)(draw_inputs(case.place, dtype=torch.bfloat16), record=True).hidden
+    full = case.manager(case.draw_inputs()).hidden
+    half = case.build().to(torch.bfloat16)(case.draw_inputs(dtype=torch.bfloat16), record=True).hidden
     require(half.dtype == torch.bfloat16, f"hidden is {half.dtype} (expected torch.bfloat16)")
     error = ((half.float() - full).norm() / full.norm()).item()
     require(error < 0.05, f"bfloat16 differs from float32 by {error:.1%} (at most 5 %)")
@@ -278,7 +313,7 @@ def saves_and_loads(case: Case) -> None:
     """Saved to safetensors and loaded into another instance, it gives the same bits."""
     other = case.build(seed=1)
     other.load_state_dict(load(save(case.manager.state_dict())))
-    inputs = draw_inputs(case.place)
+    inputs = case.draw_inputs()
     require(torch.equal(case.manager(inputs).hidden, other(inputs).hidden), "loaded, it gives another output")
 
 
@@ -299,7 +334,7 @@ def towers_of_unequal_depth(case: Case) -> None:
 @rule()
 def compiles(case: Case) -> None:
     """`torch.compile` takes it as one graph, or the class says why not."""
-    inputs = draw_inputs(case.place)
+    inputs = case.draw_inputs()
     _compare_compiled(case.manager, "aot_eager", lambda model: model(inputs).hidden)
 
 

@@ -18,6 +18,8 @@ from mtlab.managers.base import MANAGERS, MODALITIES
 from mtlab.model.encoder import places
 from mtlab.towers.base import TowerShape
 
+_TOLERANCE = 1e-3  #: a plug-in may round: no reason to refuse a study
+
 
 def try_manager(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, vision: TowerShape) -> None:
     """Try a plug-in's manager at the first and the last of its places; one of ours has been tried in our tests.
@@ -31,10 +33,10 @@ def try_manager(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, v
     entry, _ = lookup_options(MANAGERS, node, "manager")
     if entry.is_builtin:
         return
-    for modality, shape in zip(MODALITIES, (text, vision), strict=True):
-        offered = list(places(model, modality, shape))
+    for modality, shape, other in zip(MODALITIES, (text, vision), (vision, text), strict=True):
+        offered = list(places(model, modality, shape, other))
         for place in [*offered[:1], *offered[1:][-1:]]:
-            case = Case(entry, own_options(node), place)
+            case = Case(entry, own_options(node), place, tolerance=_TOLERANCE)
             problems = (try_rule(rule, case) for rule in RULES if rule.quick)
             try:
                 problem = next((problem for problem in problems if problem is not None), None)

@@ -73,7 +73,7 @@ class Inputs:
     """What a manager is given: one modality's side of one cross-modal layer."""
 
     experts: Experts  #: this modality's uni-modal layers
-    other_experts: Experts  #: the other modality's, [B, N', M, D]; at the first cross-modal layer, too
+    other_experts: Experts | None = None  #: the other's, [B, N', M, D]; None unless `other_experts_used` names some
     history: Sequence[Tensor] = ()  #: this modality's outputs of the cross-modal layers below, P times [B, L, D]
     other: Tensor | None = None  #: the other modality's output of the layer below, [B, M, D]; None at the first
     other_mask: Tensor | None = None  #: True at real tokens of `other`, [B, M]; None: all are real
@@ -87,7 +87,7 @@ class Aggregated:
     hidden: Tensor  #: the input of its cross-modal layer, [B, L, D]
     weights: Tensor | None = None  #: [B|1, N + P, L|1, D|1], detached: experts first, then previous states
     contributions: Tensor | None = None  #: share of each term's norm, [B, N + P, L], detached; None if not a sum
-    auxiliary: Tensor | None = None  #: a scalar loss added to the training loss, weighted by an option of the manager
+    auxiliary: Tensor | None = None  #: a loss of the manager's own: a scalar, the mean over examples, weighted already
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class Place:
     depth: int  #: cross-modal layers below it, 0 at the first
     layers: int  #: K, cross-modal layers in all
     modality: Modality
+    other_experts: int  #: N', of the other modality
 
     @property
     def paired_expert(self) -> int:
@@ -129,6 +130,15 @@ class Manager(nn.Module):
     def experts_used(cls, config: Any, place: Place) -> Sequence[int]:  # noqa: ARG003 - subclasses read it
         """Which offered experts it reads, 1-based from the bottom; `mtlab plan` prints the pairing."""
         return range(1, place.experts + 1)
+
+    @classmethod
+    def other_experts_used(cls, config: Any, place: Place) -> Sequence[int]:  # noqa: ARG003 - subclasses read them
+        """Which of the other modality's `place.other_experts` it reads, 1-based from the bottom; none by default.
+
+        A manager that names some is given `Inputs.other_experts`, in which these are projected. What no manager of
+        either modality reads is not: it stays zero, but for positions.
+        """
+        return ()
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:

@@ -48,10 +48,10 @@ class CrossModalOutput:
     auxiliary: Tensor | None = None  #: sum of the managers' auxiliary losses, weighted; None if there is none
 
 
-def places(model: ModelConfig, modality: Modality, shape: TowerShape) -> Iterator[Place]:
-    """Yield the places of a modality's managers, lowest first."""
+def places(model: ModelConfig, modality: Modality, shape: TowerShape, other: TowerShape) -> Iterator[Place]:
+    """Yield the places of a modality's managers, lowest first; `other` is what the other modality's tower offers."""
     for depth in range(model.cross_layers):
-        yield Place(model.width, len(shape.levels), depth, model.cross_layers, modality)
+        yield Place(model.width, len(shape.levels), depth, model.cross_layers, modality, len(other.levels))
 
 
 def levels_read(
@@ -66,14 +66,16 @@ def levels_read(
     """
     entry, config = lookup_options(MANAGERS, node, "manager")
     levels: dict[ManagerKey, list[int]] = {}
-    for modality, shape in zip(MODALITIES, (text, vision), strict=True):
-        for place in places(model, modality, shape):
+    shapes: dict[Modality, TowerShape] = {"text": text, "image": vision}
+    for own, other in _PAIRS:
+        shape = shapes[own]
+        for place in places(model, own, shape, shapes[other]):
             try:
                 entry.cls.check(config, place)
             except UserError as error:
                 raise error.at(key="manager") from None
             used = entry.cls.experts_used(config, place)
-            levels[modality, place.depth] = [shape.levels[expert - 1] for expert in used]
+            levels[own, place.depth] = [shape.levels[expert - 1] for expert in used]
     return levels
 
 
@@ -85,7 +87,11 @@ class ModalityBranch(nn.Module):
         manager: the manager node, `{name: …, options…}`.
         modality: "text" or "image".
         shape: what the modality's tower offers.
+        other: what the other modality's tower offers.
         token_types: how many inputs have a token type of their own, such as the two images of a pair.
+
+    Attributes:
+        reads_other: does the manager at each depth read the other modality's experts?
 
     """
 
@@ -95,15 +101,19 @@ class ModalityBranch(nn.Module):
         manager: Mapping[str, Any],
         modality: Modality,
         shape: TowerShape,
+        other: TowerShape,
         token_types: int = 1,
     ) -> None:
         super().__init__()
         entry, config = lookup_options(MANAGERS, manager, "manager")
-        stack = list(places(model, modality, shape))
-        used = {expert for place in stack for expert in entry.cls.experts_used(config, place)} or {len(shape.levels)}
+        stack = list(places(model, modality, shape, other))
+        opposite = places(model, dict(_PAIRS)[modality], other, shape)
+        used = {expert for place in stack for expert in entry.cls.experts_used(config, place)}
+        used |= {expert for place in opposite for expert in entry.cls.other_experts_used(config, place)}
         self.shape = shape
+        self.reads_other = tuple(bool(entry.cls.other_experts_used(config, place)) for place in stack)
         self.gate = nn.Linear(shape.widths[-1], shape.widths[-1]) if shape.gate else None
-        self.projections = Projections(shape, model.width, used)
+        self.projections = Projections(shape, model.width, used or {len(shape.levels)})
         self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings, token_types=token_types)
         self.managers = nn.ModuleList(entry.cls(config, place) for place in stack)
         self.layers = nn.ModuleList(
@@ -153,8 +163,8 @@ class CrossModalEncoder(nn.Module):
         levels_read(model, manager, text, vision)
         self.config = model
         self.recompute = False
-        self.text = ModalityBranch(model, manager, "text", text)
-        self.image = ModalityBranch(model, manager, "image", vision, token_types=images)
+        self.text = ModalityBranch(model, manager, "text", text, vision)
+        self.image = ModalityBranch(model, manager, "image", vision, text, token_types=images)
 
     def forward(
         self,
@@ -190,7 +200,7 @@ class CrossModalEncoder(nn.Module):
             for own, other in _PAIRS:
                 inputs = Inputs(
                     experts=experts[own],
-                    other_experts=experts[other],
+                    other_experts=experts[other] if self._stream(own).reads_other[depth] else None,
                     history=tuple(history[own]),
                     other=history[other][-1] if depth else None,
                     other_mask=experts[other].mask if depth else None,

@@ -23,7 +23,8 @@ class Projections(nn.Module):
     Args:
         shape: the tower's offered levels.
         width: D.
-        used: the offered experts (1-based) that some manager reads; the others are neither mapped nor given weights.
+        used: the offered experts (1-based) that some manager of either modality reads; the others are neither mapped
+            nor given weights.
 
     """
 

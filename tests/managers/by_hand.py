@@ -12,7 +12,7 @@ from mtlab.model.network import initialise
 
 def make(name: str, depth: int, offered: int = EXPERTS, layers: int = LAYERS, **options: object) -> Manager:
     entry = MANAGERS.get(name)
-    config, place = check_config(entry.config, options), Place(WIDTH, offered, depth, layers, "text")
+    config, place = check_config(entry.config, options), Place(WIDTH, offered, depth, layers, "text", EXPERTS)
     entry.cls.check(config, place)
     manager = entry.cls(config, place)
     initialise(manager, 0)

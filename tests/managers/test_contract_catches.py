@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import nn
 
 from mtlab.config.options import option
+from mtlab.config.schema import ModelConfig
 from mtlab.contract.case import Case
-from mtlab.contract.check import check_manager
+from mtlab.contract.check import check_manager, try_rule
 from mtlab.contract.rule import ContractError
 from mtlab.contract.rules import RULES
+from mtlab.contract.trial import try_manager
+from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS, Aggregated, Inputs, Manager, Place
+from mtlab.towers.base import TowerShape
 
 RULE = {rule.name: rule for rule in RULES}
 
@@ -142,10 +146,57 @@ class Overwrites(Honest):
         return super().forward(inputs, **kwargs)
 
 
-class OverwritesTheOther(Honest):
+class Repeats(Honest):
+    """Names its experts in another order, and one of them twice."""
+
+    @classmethod
+    def experts_used(cls, config: Any, place: Place) -> list[int]:  # noqa: ARG003
+        return [*range(place.experts, 0, -1), 1]
+
+
+class ReadsTheOther(Honest):
+    """Reads the lowest and the third expert of the other modality, as it says."""
+
+    reads: ClassVar[tuple[int, ...]] = (1, 3)
+
+    @classmethod
+    def other_experts_used(cls, config: Any, place: Place) -> list[int]:  # noqa: ARG003
+        return [3, 1]
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got, other = super().forward(inputs, **kwargs), inputs.other_experts
+        assert other is not None
+        states = torch.stack([other.levels[expert - 1] for expert in self.reads], 1)
+        real = torch.ones(states.shape[0], states.shape[2]) if other.mask is None else other.mask
+        summed = (states * real.to(states.dtype)[:, None, :, None]).sum((1, 2))
+        return replace(got, hidden=got.hidden + summed.unsqueeze(1))
+
+
+class BoastsOfTheOther(ReadsTheOther):
+    """Reads an expert of the other modality that it does not name."""
+
+    reads = (1, 2, 3)
+
+
+class FeignsTheOther(ReadsTheOther):
+    """Names an expert of the other modality that it does not read."""
+
+    reads = (3,)
+
+
+class InventsTheOther(ReadsTheOther):
+    """Says that it reads an expert that the other modality does not offer."""
+
+    @classmethod
+    def other_experts_used(cls, config: Any, place: Place) -> list[int]:  # noqa: ARG003
+        return [place.other_experts + 1]
+
+
+class OverwritesTheOther(ReadsTheOther):
     """Changes what the other modality's managers are given."""
 
     def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        assert inputs.other_experts is not None
         inputs.other_experts.states.mul_(2)
         return super().forward(inputs, **kwargs)
 
@@ -172,6 +223,85 @@ class Punishes(Honest):
     def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
         got = super().forward(inputs, **kwargs)
         return replace(got, auxiliary=got.hidden.square().mean((1, 2)))
+
+
+class PunishesFairly(Honest):
+    """Has an auxiliary loss: the mean over examples of the mean over each one's real tokens."""
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got = super().forward(inputs, **kwargs)
+        squares, mask = got.hidden.square().mean(-1), inputs.experts.mask
+        assert mask is not None
+        return replace(got, auxiliary=((squares * mask).sum(1) / mask.sum(1)).mean())
+
+
+class PunishesPadding(Honest):
+    """Has an auxiliary loss of padded tokens, too."""
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got = super().forward(inputs, **kwargs)
+        return replace(got, auxiliary=got.hidden.square().mean())
+
+
+class PunishesTogether(Honest):
+    """Has an auxiliary loss of the batch as a whole."""
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got = super().forward(inputs, **kwargs)
+        assert inputs.experts.mask is not None
+        return replace(got, auxiliary=got.hidden[inputs.experts.mask].mean(0).square().sum())
+
+
+class Unweighs(Honest):
+    """Records contributions without weights."""
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        return replace(super().forward(inputs, **kwargs), weights=None)
+
+
+class Rounds(Honest):
+    """Records weights that sum to one within 5e-4."""
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got = super().forward(inputs, **kwargs)
+        assert got.weights is not None
+        return replace(got, weights=1.0005 * got.weights)
+
+
+class Noisy(Honest):
+    """Adds training noise to its output; breaks a rule without noise if a subclass mixes that in."""
+
+    noise_scale = 0.1
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        if inputs.noise is None:
+            return super().forward(inputs, **kwargs)
+        got = Honest.forward(self, inputs, **kwargs)
+        return replace(got, hidden=got.hidden + inputs.noise.sum(1))
+
+
+class NoisyShrinks(Noisy, Shrinks):
+    """Returns another shape, but under noise."""
+
+
+class NoisyOverweighs(Noisy, Overweighs):
+    """Records weights that do not sum to one, but under noise."""
+
+
+class NoisyAttaches(Noisy, Attaches):
+    """Records weights with their graph, but under noise."""
+
+
+class NoisyIgnores(Noisy, Ignores):
+    """Takes no notice of interventions, but under noise."""
+
+
+class NeedsNoise(Noisy):
+    """Cannot be called without noise."""
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        assert inputs.noise is not None
+        return super().forward(inputs, **kwargs)
 
 
 class Mutters(Honest):
@@ -203,11 +333,24 @@ BREACHES: list[tuple[str, type[Honest]]] = [
     ("inputs_are_left_alone", OverwritesTheOther),
     ("shapes", Shrinks),
     ("shapes", Punishes),
+    ("shapes", Unweighs),
+    ("shares_sum_to_one", Rounds),
     ("one_expert", Explodes),
+    ("reads_the_experts_that_it_says", BoastsOfTheOther),
+    ("reads_the_experts_that_it_says", FeignsTheOther),
+    ("is_built_as_declared", InventsTheOther),
+    ("padding_is_not_seen", PunishesPadding),
+    ("examples_do_not_mix", PunishesTogether),
+    ("shapes", NoisyShrinks),
+    ("shares_sum_to_one", NoisyOverweighs),
+    ("recording_changes_nothing", NoisyAttaches),
+    ("interventions", NoisyIgnores),
 ]
+KEEPERS = [Honest, Repeats, ReadsTheOther, PunishesFairly, Noisy]
+OFFERED = TowerShape((8, 8, 8), (1, 2, 3), 3, 4, class_token=False, positions=True)
 
 
-@pytest.mark.parametrize("case", [Honest], indirect=True)
+@pytest.mark.parametrize("case", KEEPERS, indirect=True)
 @pytest.mark.parametrize("rule", sorted({name for name, _ in BREACHES}))
 def test_an_honest_manager_passes(case: Case, rule: str) -> None:
     RULE[rule].check(case)
@@ -217,6 +360,30 @@ def test_an_honest_manager_passes(case: Case, rule: str) -> None:
 def test_a_breach_is_caught(case: Case, rule: str) -> None:
     with pytest.raises((ContractError, torch._dynamo.exc.Unsupported)):
         RULE[rule].check(case)
+
+
+@pytest.mark.parametrize("case", [NeedsNoise], indirect=True)
+@pytest.mark.parametrize("rule", ["shapes", "shares_sum_to_one", "recording_changes_nothing", "interventions"])
+def test_a_noisy_manager_must_do_without_noise(case: Case, rule: str) -> None:
+    problem = try_rule(RULE[rule], case)
+    assert problem is not None
+    assert problem.startswith("raises AssertionError")
+
+
+@pytest.mark.parametrize("case", [Rounds, Noisy, ReadsTheOther], indirect=True)
+def test_a_plan_lets_it_pass(case: Case) -> None:
+    try_manager(ModelConfig(width=8, heads=2, cross_layers=2), {"name": case.entry.name}, OFFERED, OFFERED)
+
+
+@pytest.mark.parametrize("case", [NoisyShrinks, NoisyOverweighs, NeedsNoise, Unweighs, InventsTheOther], indirect=True)
+def test_a_plan_refuses_it(case: Case) -> None:
+    with pytest.raises(UserError, match="cross-modal layer 1 of 2"):
+        try_manager(ModelConfig(width=8, heads=2, cross_layers=2), {"name": case.entry.name}, OFFERED, OFFERED)
+
+
+@pytest.mark.parametrize("case", [Honest], indirect=True)
+def test_the_other_experts_are_not_given_to_a_manager_that_names_none(case: Case) -> None:
+    assert all(inputs.other_experts is None for inputs in case.inputs)
 
 
 @pytest.mark.parametrize("case", [Mutters], indirect=True)

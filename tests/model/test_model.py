@@ -1,5 +1,6 @@
 """The encoder and the whole model: fusion, masks, initial values, noise, names, and what they refuse."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
+from mtlab.managers.base import MANAGERS, Aggregated, Inputs, Place
+from mtlab.managers.bridges.last import Last
 from mtlab.managers.interventions import uniform, without
 from mtlab.model.encoder import CrossModalEncoder, draw_noise, levels_read
 from mtlab.model.network import VisionLanguageModel, initialise
@@ -18,7 +21,7 @@ from mtlab.towers.build import build_tower, tower_shape
 
 TEXT = TowerShape((12, 12, 12), (2, 3, 4), 4, 9, class_token=True, positions=True)
 VISION = TowerShape((6, 10), (1, 5), 5, 8, class_token=False, positions=False)
-MANAGERS = ["last", "mean", "bridge", "static", "adaptive"]
+NAMES = ["last", "mean", "bridge", "static", "adaptive"]
 
 
 def config(manager: dict[str, Any] | str, **model: Any) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def padded(given: Features, extra: int) -> Features:
     return Features(tuple(torch.cat(pair, 1) for pair in zip(levels, rubbish, strict=True)), mask)
 
 
-@pytest.mark.parametrize("manager", MANAGERS)
+@pytest.mark.parametrize("manager", NAMES)
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_padding_changes_nothing(manager: str, layers: int) -> None:
     encoder, (text, vision) = model(manager, cross_layers=layers).encoder, features()
@@ -91,7 +94,7 @@ def test_experts_carry_modality_level_and_position() -> None:
     assert not torch.equal(encoder.text.embeddings.token_type.weight, stream.embeddings.token_type.weight)
 
 
-@pytest.mark.parametrize("manager", MANAGERS)
+@pytest.mark.parametrize("manager", NAMES)
 def test_all_that_is_trained_gets_a_gradient(manager: str) -> None:
     whole, (text, vision) = model(manager), features()
     inert = set()
@@ -106,7 +109,7 @@ def test_all_that_is_trained_gets_a_gradient(manager: str) -> None:
 
 class TestInitialValues:
     def test_variants_share_all_that_they_have_in_common(self) -> None:
-        states = {name: model(name, seed=3).state_dict() for name in MANAGERS}
+        states = {name: model(name, seed=3).state_dict() for name in NAMES}
         reference = states["adaptive"]
         for name, state in states.items():
             shared = [key for key in state if key in reference and state[key].shape == reference[key].shape]
@@ -268,6 +271,35 @@ def test_pairing_is_known_before_anything_is_built() -> None:
         ("image", 1): [5],
     }
     assert levels_read(options, {"name": "last"}, TEXT, VISION)["text", 1] == []
+
+
+class ReadsTheOtherSide(Last):
+    """The top expert, and in the text's managers the lowest of the image's experts."""
+
+    @classmethod
+    def other_experts_used(cls, config: Any, place: Place) -> list[int]:  # noqa: ARG003
+        return [1] if place.modality == "text" else []
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        result, other = super().forward(inputs, **kwargs), inputs.other_experts
+        assert (other is None) == (self.place.modality == "image")
+        return result if other is None else replace(result, hidden=result.hidden + other.levels[0].mean((0, 1)))
+
+
+def test_the_other_modalitys_levels_are_projected_for_a_manager_that_reads_them() -> None:
+    MANAGERS.import_all()
+    MANAGERS.register("reads_the_other_side")(ReadsTheOtherSide)
+    try:
+        encoder = model("reads_the_other_side").encoder
+    finally:
+        del MANAGERS.entries["reads_the_other_side"]
+    text, vision = features()
+    encoder(text, vision).text.sum().backward()
+    assert encoder.image.projections.used == {1, 2}
+    assert encoder.text.projections.used == {3}
+    for level in (1, 5):  # the image's levels
+        gradient = encoder.image.projections.levels[str(level)].weight.grad
+        assert gradient.abs().max() > 0
 
 
 @pytest.mark.parametrize(

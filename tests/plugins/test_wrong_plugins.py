@@ -56,6 +56,22 @@ AT_PLAN = {
     def forward""",
         "experts_used names [99] (expected numbers from 1 to",
     ),
+    "quiet": (
+        "    def forward(self, inputs, *, intervene=None, record=False):\n",
+        """
+    noise_scale = 0.1
+
+    def forward(self, inputs, *, intervene=None, record=False):
+        if inputs.noise is None:
+            return Aggregated(self.score.sum() * inputs.experts.states.sum((1, 2)))
+""",
+        "hidden has shape [3, 16] (expected [B, L, D], here [3, 5, 16])",
+    ),
+    "nosy": (
+        ".sum(1)\n",
+        ".sum(1) + inputs.other_experts.states.mean()\n",
+        "raises AttributeError: 'NoneType' object has no attribute 'states'",
+    ),
     "checks": (
         "    def forward",
         """
