@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -30,6 +31,8 @@ def train_step(
     """Make one optimiser step; the gradient is that of the mean over all examples, however they are split.
 
     (Of examples whose losses depend on one another, such as pairs that are contrasted, the split is part of the task.)
+    Managers' auxiliary losses, each a mean over the examples of a micro-batch and weighted by the manager itself, are
+    added once for each forward pass of the encoder.
 
     Args:
         model: in training mode.
@@ -47,19 +50,24 @@ def train_step(
 
     """
     optimiser.zero_grad(set_to_none=True)
-    units = [{**model.task.loss_counts(batch), "auxiliary": len(batch)} for batch in micro_batches]
-    all_units = sum(map(Counter, group.all_gather_objects(units)), Counter[str]())
+    counts = [model.task.loss_counts(batch) for batch in micro_batches]
+    everywhere = group.all_gather_objects(
+        [(len(batch), each) for batch, each in zip(micro_batches, counts, strict=True)]
+    )
+    all_examples = sum(examples for examples, _ in everywhere)
+    all_counts = sum((Counter(each) for _, each in everywhere), Counter[str]())
     step_loss = torch.zeros((), device=runtime.device)
     for micro, batch in enumerate(micro_batches):
         seed_dropout(seed, step, micro, rank=group.ranks.rank)
         context = ForwardContext(model, runtime, RandomKey(seed, step, micro), group=group)
         losses = model.task.losses(context, batch.to(runtime.device))
+        shares = {name: counts[micro][name] / all_counts[name] for name in losses}
+        parts = [combine_losses(losses, shares, model.task.loss_weights())] if losses else []
         if context.auxiliary:
-            losses["auxiliary"] = torch.stack(context.auxiliary).sum()
-        if not losses:  # no word happens to be masked
+            parts.append(torch.stack(context.auxiliary).sum() * (len(batch) / all_examples))
+        if not parts:  # no word happens to be masked
             continue
-        shares = {name: units[micro][name] / all_units[name] for name in losses}
-        loss = combine_losses(losses, shares, model.task.loss_weights())
+        loss = functools.reduce(torch.add, parts)
         with runtime.attention_precision():
             loss.backward()
         step_loss += loss.detach()

@@ -99,6 +99,34 @@ def test_it_does_not_depend_on_how_a_batch_is_split() -> None:
         torch.testing.assert_close(split_gradients[name], gradient)
 
 
+def test_it_is_kept_apart_from_the_losses_of_the_task() -> None:
+    def name_it_alike(whole: TaskModel) -> list[dict[str, Tensor]]:
+        given: list[dict[str, Tensor]] = []
+
+        def losses(context: ForwardContext, examples: Batch) -> dict[str, Tensor]:
+            given.append({"auxiliary": whole.task.loss(context.answer(examples), examples.targets)})
+            return given[-1]
+
+        whole.task.losses = losses
+        whole.task.loss_counts = lambda examples: {"auxiliary": len(examples)}
+        whole.task.loss_weights = lambda: {"auxiliary": 0.5}
+        return given
+
+    with_loss, without = model(0.1), model(0.0)
+    given, plainly_given = name_it_alike(with_loss), name_it_alike(without)
+    (loss, _), (plain, _) = step(with_loss, batch()), step(without, batch())
+    assert loss == pytest.approx(plain + 0.1 * penalty(with_loss).item())
+    torch.testing.assert_close(given, plainly_given)
+
+
+def test_a_task_without_a_loss_in_a_batch_keeps_it() -> None:
+    whole = model(0.1)
+    whole.task.losses = lambda context, examples: context.answer(examples) is None or {}
+    loss, gradients = step(whole, batch())
+    assert loss == pytest.approx(0.1 * penalty(whole).item())
+    assert all(name.endswith(".score") or not gradient.any() for name, gradient in gradients.items())
+
+
 def test_each_image_of_a_text_adds_its_own() -> None:
     whole = model(0.1, "reasoning")
     context = ForwardContext(whole, RUNTIME, RandomKey(0, 0, 0))
