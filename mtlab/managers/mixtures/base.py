@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, stack_weights
 
-LEAD = 3.0  #: by which the top expert's score starts ahead: nine tenths of the weight, of three experts
+TOP_BIAS = 3.0  #: added to the top expert's score: nine tenths of the weight, of three experts
 
 
 class WeightedSum(NamedTuple):
@@ -114,7 +114,7 @@ class LearnedMixture(Mixture):
 
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})
 
-    lead: Tensor | None  #: what is added to the scores, [1, N, 1, 1]
+    top_bias: Tensor | None  #: added to the scores, [1, N, 1, 1]; None: nothing
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:
@@ -128,18 +128,18 @@ class LearnedMixture(Mixture):
 
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)
-        self.cells = place.width if config.weight == "vector" else 1
+        self.score_width = place.width if config.weight == "vector" else 1
         self.noise_scale = config.noise / place.experts
         self.temperature = nn.Parameter(torch.tensor(float(config.temperature)))
         self.previous_weight = free_weight(config.weight, place)
-        lead = None
+        top_bias = None
         if config.start == "top":  # not an initial value: a controller's bias starts at 0 like all biases
-            lead = torch.tensor([0.0] * (place.experts - 1) + [LEAD]).view(1, -1, 1, 1)
-        self.register_buffer("lead", lead, persistent=False)
+            top_bias = torch.tensor([0.0] * (place.experts - 1) + [TOP_BIAS]).view(1, -1, 1, 1)
+        self.register_buffer("top_bias", top_bias, persistent=False)
 
     def uniform_score(self) -> nn.Parameter:
         """Make scores that give every expert the same weight, as published: 1/N each, [1, N, 1, 1|D]."""
-        return nn.Parameter(torch.full((1, self.place.experts, 1, self.cells), 1 / self.place.experts))
+        return nn.Parameter(torch.full((1, self.place.experts, 1, self.score_width), 1 / self.place.experts))
 
     def scores(self, inputs: Inputs, own: Tensor | None, /) -> Tensor:
         """Score the experts, [B|1, N, L|1, D|1]; arguments as of `weights`."""
@@ -151,8 +151,8 @@ class LearnedMixture(Mixture):
 
     def softmax(self, scores: Tensor, noise: Tensor | None) -> Tensor:
         """Turn scores into weights that sum to one over N; noise is added to the scores."""
-        if self.lead is not None:
-            scores = scores + self.lead
+        if self.top_bias is not None:
+            scores = scores + self.top_bias
         if noise is not None:
             scores = scores + noise
         return (scores / self.temperature).softmax(1)
@@ -329,15 +329,17 @@ class _WeightedSum(torch.autograd.Function):
         standardised, weights, scale, shift = ctx.saved_tensors
         gradient, device = gradient.contiguous(), standardised.device.type
         # where products are only counted, on the meta device, there is no autocast to leave
-        whole = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
-        with whole:
+        no_autocast = (
+            torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        )
+        with no_autocast:
             if weights is None:
-                return _of_shared(gradient, standardised, scale)
-            backward = _of_tokens if weights.shape[-1] == 1 else _of_dimensions
+                return _backward_shared(gradient, standardised, scale)
+            backward = _backward_per_token if weights.shape[-1] == 1 else _backward_per_dimension
             return backward(gradient, standardised, weights.to(gradient.dtype), scale, shift)
 
 
-def _of_shared(gradient: Tensor, standardised: Tensor, scale: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+def _backward_shared(gradient: Tensor, standardised: Tensor, scale: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
     """Differentiate where scale and shift hold the weights, [N, 1, D]."""
     of_experts, of_scale = torch.empty_like(standardised), torch.empty_like(scale)
     term = torch.empty_like(gradient)
@@ -347,7 +349,7 @@ def _of_shared(gradient: Tensor, standardised: Tensor, scale: Tensor) -> tuple[T
     return of_experts, None, of_scale, gradient.sum((0, 1)).expand_as(scale)
 
 
-def _of_tokens(
+def _backward_per_token(
     gradient: Tensor, standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Differentiate where a token has one weight for each expert, [B, N, L, 1]: sums are products with vectors."""
@@ -365,7 +367,7 @@ def _of_tokens(
     return of_experts, of_weights.view(experts, batch, length, 1).transpose(0, 1), of_scale, of_shift
 
 
-def _of_dimensions(
+def _backward_per_dimension(
     gradient: Tensor, standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Differentiate where a token has a weight for each expert and dimension, [B, N, L, D], as under noise."""

@@ -64,7 +64,7 @@ class StaticAll(Manager):
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)
         experts, below, width = place.experts, place.depth, place.width
-        cells = width if config.weight == "vector" else 1
+        score_width = width if config.weight == "vector" else 1
         learned = below > (1 if config.previous == "own_softmax" else 0)  # one state alone has a softmax of 1
         self.noise_scale = config.noise / experts
         self.joint = config.previous == "joint_softmax" and below > 0
@@ -72,9 +72,9 @@ class StaticAll(Manager):
         self.temperature = nn.Parameter(torch.tensor(float(config.temperature)))
         self.scale = nn.Parameter(torch.ones(experts, 1, width))
         self.shift = nn.Parameter(torch.zeros(experts, 1, width))
-        self.score = nn.Parameter(torch.full((1, experts, 1, cells), 1 / experts))
+        self.score = nn.Parameter(torch.full((1, experts, 1, score_width), 1 / experts))
         self.previous_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(below))
-        self.previous_score = nn.Parameter(torch.full((1, below, 1, cells), 1 / below)) if learned else None
+        self.previous_score = nn.Parameter(torch.full((1, below, 1, score_width), 1 / below)) if learned else None
         own = learned and config.previous == "own_softmax"
         self.temperature_cross = nn.Parameter(torch.tensor(float(config.temperature_cross))) if own else None
 
