@@ -182,7 +182,7 @@ def recording_changes_nothing(case: Case) -> None:
 
 @rule()
 def padding_is_not_seen(case: Case) -> None:
-    """What stands in padded tokens changes neither a real token's output nor the auxiliary loss."""
+    """Padded tokens change neither real tokens' output nor the auxiliary loss."""
     if not case.manager.masks_padding:
         raise NotApplicable("declares that padding leaks")
     clean, dirty = (case.manager(case.draw_inputs(garbage=garbage)) for garbage in (False, True))
@@ -195,7 +195,7 @@ def padding_is_not_seen(case: Case) -> None:
 
 @rule()
 def examples_do_not_mix(case: Case) -> None:
-    """An example's output does not depend on the others of its batch; the auxiliary loss is the mean over examples."""
+    """An example does not depend on the others; the auxiliary loss is a mean."""
     for inputs in case.inputs:
         together = case.manager(inputs)
         alone = [case.manager(take_example(inputs, row)) for row in range(BATCH)]

@@ -94,7 +94,7 @@ def test_check_names_what_is_broken(plugin: Callable[..., Path], told: Told) -> 
     leaky = plugin("plug_leaky", (".sum(1)\n", ".sum(1) + inputs.experts.states.mean((1, 2)).unsqueeze(1)\n"))
     code, out, _ = told("check", "plug_leaky", "--plugin", leaky)
     assert code == 1
-    assert "✗ What stands in padded tokens changes neither a real token's output nor the auxiliary loss." in out
+    assert "✗ Padded tokens change neither real tokens' output nor the auxiliary loss." in out
     assert "Tensor-likes are not close!" in out
     assert "1 broken" in out
     code, _, err = told("check", "plug_laeky")
