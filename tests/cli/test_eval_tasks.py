@@ -109,7 +109,7 @@ def test_answers_for_a_server(told: Told, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("eval", "toys:ranking", "--answers", "x.json"), "'retrieval' ranks and guesses: it answers no questions"),
+        (("eval", "toys:ranking", "--answers", "x.json"), "the task 'retrieval' answers no questions"),
         (("eval", "toys:ranking", "--data", "toy_votes"), "data set 'toy_votes' has no captions"),
         (("intervene", "toys:words", "--swap", "1"), "'pretraining' runs several passes"),
     ],

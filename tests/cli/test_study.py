@@ -70,6 +70,7 @@ def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tm
     assert "| bridge" in out.read_text() or "| **bridge" in out.read_text()
 
 
+@pytest.mark.slow
 def test_two_stores_give_the_same_numbers(study: Callable[..., Path], mtlab: Command, tmp_path: Path) -> None:
     file = study("axes: {manager: [static, adaptive]}")
     for name in ("one", "two"):
@@ -79,6 +80,7 @@ def test_two_stores_give_the_same_numbers(study: Callable[..., Path], mtlab: Com
     assert len(results(tmp_path / "one")) == 2
 
 
+@pytest.mark.slow
 def test_children_start_from_their_parents_and_are_blocked_by_failed_ones(
     study: Callable[..., Path], mtlab: Command, tmp_path: Path
 ) -> None:
@@ -140,6 +142,7 @@ def test_plan_json_has_the_documented_keys(study: Callable[..., Path], mtlab: Co
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on(study: Callable[..., Path], mtlab: Command, tmp_path: Path) -> None:
     file = study("axes: {manager: [static, adaptive]}\nset: {train: {length: {steps: 400}}}")
     assert mtlab("run", file, "--store", tmp_path / "calm").returncode == 0

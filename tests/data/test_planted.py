@@ -18,7 +18,8 @@ from mtlab.data.worlds.planted import PlantedCodes
 from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Intervention
 from mtlab.managers.interventions import without
-from mtlab.model.network import Key, VisionLanguageModel
+from mtlab.model.encoder import ManagerKey
+from mtlab.model.network import VisionLanguageModel
 from mtlab.seeding import order
 from mtlab.tasks.build import build
 from mtlab.towers.base import Features
@@ -162,7 +163,7 @@ class Trial:
             optimiser.step()
 
     @torch.no_grad()
-    def accuracy(self, intervene: dict[Key, Intervention] | None = None) -> float:
+    def accuracy(self, intervene: dict[ManagerKey, Intervention] | None = None) -> float:
         text, vision, targets = data("val")
         self.model.eval()
         return float((self.model(text, vision, intervene=intervene).logits.argmax(-1) == targets).float().mean())

@@ -93,6 +93,7 @@ def test_words_alone_tell_nothing(difficulty: str) -> None:
         refuse_words_that_tell(test)
 
 
+@pytest.mark.slow
 def test_pictures_alone_tell_nothing() -> None:
     data = world(train=1200, test=1200)
     seen, tested = data.examples("train"), data.examples("test")

@@ -45,6 +45,7 @@ def refuse_another_picture(drawn: Path) -> None:
     assert max(abs(a - b) for a, b in zip(*small, strict=True)) < 12
 
 
+@pytest.mark.slow
 def test_pairs_are_made_converted_and_shown_as_the_page_says(tmp_path: Path) -> None:
     follow(RAW[:3], tmp_path)
     refuse_another_picture(tmp_path / "worlds-pairs.png")

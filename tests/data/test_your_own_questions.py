@@ -44,6 +44,7 @@ def shell(tmp_path: Path) -> Shell:
     return call
 
 
+@pytest.mark.slow
 def test_the_page_on_tiny_towers(shell: Shell, tmp_path: Path) -> None:
     make, plan, run, report, _ = COMMANDS
     assert shell(make).returncode == 0

@@ -42,6 +42,7 @@ def test_the_script_shows_a_new_model(folder: Path) -> None:
     assert run(folder, "which_levels.py", "--examples", "4").count("level 6: 0.17") == 2
 
 
+@pytest.mark.slow
 def test_data_tower_and_task_are_trained(folder: Path) -> None:
     assert "1/1 seeds" in run(folder, "-m", "mtlab", "run", "traffic_lights.yaml", *SHORT)
 

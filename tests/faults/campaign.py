@@ -92,15 +92,15 @@ class Tally:
         """As a line of a Markdown table."""
         if self.skipped:
             return f"| {self.fault.name} | {self.fault.what} | – | – | – | – | {self.skipped} |"
-        struck, told = (sum(getattr(each, name) for each in self.reports) for name in ("struck", "told"))
+        injected, told = (sum(getattr(each, name) for each in self.reports) for name in ("injected", "explained"))
         lost, wrong = (sum(getattr(each, name) for each in self.reports) for name in ("lost", "wrong"))
         return (
-            f"| {self.fault.name} | {self.fault.what} | {len(self.reports)} | {struck} | {lost} | {wrong} "
+            f"| {self.fault.name} | {self.fault.what} | {len(self.reports)} | {injected} | {lost} | {wrong} "
             f"| {'all' if told == len(self.reports) else told} |"
         )
 
 
-HEAD = "| fault | how | played | struck | lost | wrong | told |\n|---|---|---|---|---|---|---|"
+HEAD = "| fault | how | played | injected | lost | wrong | told |\n|---|---|---|---|---|---|---|"
 
 
 @contextmanager

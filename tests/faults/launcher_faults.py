@@ -28,7 +28,7 @@ RUNS = 6
 
 
 class Study:
-    """A study that is launched, struck, and launched again."""
+    """A study that is launched, injected, and launched again."""
 
     def __init__(self, folder: Path, dice: random.Random) -> None:
         self.root, self.dice = folder / "runs", dice
@@ -57,7 +57,7 @@ class Study:
         held = [parse_holder(read_lock(path.parent)) for path in sorted((self.root / "cells").glob("*/s*/lock.json"))]
         return [process for process in held if process is not None and process.alive()]
 
-    def judged(self, expected: Mapping[str, bytes], *, struck: bool, told: bool = True) -> Report:
+    def compare(self, expected: Mapping[str, bytes], *, injected: bool, explained: bool = True) -> Report:
         """Launch to the end, and compare."""
         code = self.ended(self.launch())
         found = snapshot(self.root)
@@ -67,7 +67,7 @@ class Study:
         trace = "Traceback" in "".join(self.output)
         note = "" if not (code or lost or wrong or twice or trace) else f"exit {code}, {lost}, {wrong}, {twice}: "
         note += "".join(self.output)[-600:] if note else ""
-        return Report(struck, len(lost), len(wrong) + len(twice), told and code == 0 and not trace, note)
+        return Report(injected, len(lost), len(wrong) + len(twice), explained and code == 0 and not trace, note)
 
 
 def reference(folder: Path) -> dict[str, bytes]:
@@ -80,13 +80,13 @@ def reference(folder: Path) -> dict[str, bytes]:
 
 def killed(target: str, stage: Stage) -> Report:
     """Kill -9 a launcher, a worker, or both, up to three times, each time followed by another launcher."""
-    study, struck = Study(stage.folder, stage.dice), False
+    study, injected = Study(stage.folder, stage.dice), False
     for _ in range(3):
         launcher = study.launch()
         if not study.wait(launcher, 2.5):
             study.ended(launcher)
             break
-        struck = True
+        injected = True
         if target != "launcher":
             for process in study.workers()[: 1 if target == "worker" else None]:
                 process.kill()
@@ -95,7 +95,7 @@ def killed(target: str, stage: Stage) -> Report:
             continue
         launcher.send_signal(signal.SIGKILL)
         launcher.communicate()
-    return study.judged(stage.study, struck=struck)
+    return study.compare(stage.study, injected=injected)
 
 
 def two_at_once(stage: Stage) -> Report:
@@ -106,27 +106,27 @@ def two_at_once(stage: Stage) -> Report:
         first.send_signal(signal.SIGKILL)
     study.ended(first)
     code = study.ended(second)
-    return study.judged(stage.study, struck=True, explained=code == 0)
+    return study.compare(stage.study, injected=True, explained=code == 0)
 
 
 def hung(stage: Stage) -> Report:
     """A worker stands still (SIGSTOP) at a random moment: stopped at its time limit, told as a timeout, run again."""
     study = Study(stage.folder, stage.dice)
     launcher = study.launch(limit=6.0, grace=0.5)
-    struck = study.wait(launcher, 2.0)
-    stopped = study.workers()[:1] if struck else []
+    injected = study.wait(launcher, 2.0)
+    stopped = study.workers()[:1] if injected else []
     for process in stopped:
         os.kill(process.pid, signal.SIGSTOP)
     code = study.ended(launcher)
     told = not stopped or (code == 1 and "timeout" in study.output[-1]) or code == 0
-    return study.judged(stage.study, struck=bool(stopped), explained=told)
+    return study.compare(stage.study, injected=bool(stopped), explained=told)
 
 
 def locks_damaged(stage: Stage) -> Report:
     """Kill -9 everything, and damage every lock that is left."""
     study = Study(stage.folder, stage.dice)
     launcher = study.launch()
-    struck = study.wait(launcher, 2.5)
+    injected = study.wait(launcher, 2.5)
     launcher.send_signal(signal.SIGKILL)
     launcher.communicate()
     for process in study.workers():
@@ -134,4 +134,4 @@ def locks_damaged(stage: Stage) -> Report:
     locks = list((study.root / "cells").glob("*/s*/lock.json"))
     for lock in locks:
         damage(lock, stage.dice)
-    return study.judged(stage.study, struck=struck and bool(locks))
+    return study.compare(stage.study, injected=injected and bool(locks))

@@ -25,7 +25,7 @@ Strike = Callable[..., None]  #: changes something in the worker's own process, 
 class Report:
     """What came of one fault, once all was run again to the end."""
 
-    struck: bool  #: did the fault happen before the run was over?
+    injected: bool  #: did the fault happen before the run was over?
     lost: int = 0  #: results that are not there
     wrong: int = 0  #: results, metrics, weights or recordings that differ from the undisturbed ones
     explained: bool = True  #: was it told, in a line and without a traceback?
@@ -81,26 +81,26 @@ class Stage:
         """What the workers have printed."""
         return self.log.read_text() if self.log.exists() else ""
 
-    def judged(self, *, struck: bool, told: str | bool = True) -> Report:
+    def compare(self, *, injected: bool, explained: str | bool = True) -> Report:
         """Train to the end, and compare with the undisturbed run.
 
         Args:
-            struck: did the fault happen?
-            told: a word that the log must hold; or whether it was told.
+            injected: did the fault happen?
+            explained: a word that the log must hold; or whether it did explain.
 
         """
         code = self.attempt()
         said = self.said()
-        heard = told if isinstance(told, bool) else told in said or not struck
+        heard = explained if isinstance(explained, bool) else explained in said or not injected
         clear = "Traceback" not in said
         if code != 0 or not (self.run / "result.json").exists():
-            return Report(struck, lost=1, explained=heard and clear, note=f"exit {code}: {said[-400:]}")
+            return Report(injected, lost=1, explained=heard and clear, note=f"exit {code}: {said[-400:]}")
         found = outcome(self.run)
         wrong = [key for key in self.undisturbed if found[key] != self.undisturbed[key]]
         problems = [f"differs: {', '.join(wrong)}"] if wrong else []
-        problems += [] if heard else [f"{told!r} was not said: {said[-400:]}"]
+        problems += [] if heard else [f"{explained!r} was not said: {said[-400:]}"]
         problems += [] if clear else [f"traceback: {said[-600:]}"]
-        return Report(struck, wrong=len(wrong), explained=heard and clear, note="; ".join(problems))
+        return Report(injected, wrong=len(wrong), explained=heard and clear, note="; ".join(problems))
 
 
 def worker(run: Path, log: Path, strike: Strike | None = None, *arguments: Any) -> ForkServerProcess:

@@ -24,8 +24,8 @@ from stage import Report, Stage, damage, flip, read, worker
 
 def killed(stage: Stage) -> Report:
     """Kill -9 up to three times, at random moments."""
-    struck = [stage.killed_at_a_random_moment() for _ in range(3)]
-    return stage.judged(struck=any(struck))
+    injected = [stage.killed_at_a_random_moment() for _ in range(3)]
+    return stage.compare(injected=any(injected))
 
 
 def asked_to_stop(stage: Stage) -> Report:
@@ -41,26 +41,26 @@ def asked_to_stop(stage: Stage) -> Report:
         codes.append(process.exitcode)
     if not set(codes) <= {0, 130, 143}:
         return Report(True, explained=False, note=f"exit codes {codes}: {stage.said()[-400:]}")
-    return stage.judged(struck=any(codes), explained="goes on from here")
+    return stage.compare(injected=any(codes), explained="goes on from here")
 
 
 def loss_is_nan(stage: Stage) -> Report:
     """The loss is not a number from a random step on: the run fails as such, and has no result."""
     code = stage.attempt(_strike_step, "nan", stage.dice.randrange(20))
-    return _failed_then_judged(stage, code, 3, "nan", "loss is nan")
+    return _failed_then_compared(stage, code, 3, "nan", "loss is nan")
 
 
 def out_of_memory(stage: Stage) -> Report:
     """No more memory can be had from a random step on: the address space is capped."""
     code = stage.attempt(_strike_step, "memory", stage.dice.randrange(20))
-    return _failed_then_judged(stage, code, 3, "oom", "out of memory")
+    return _failed_then_compared(stage, code, 3, "oom", "out of memory")
 
 
-def _failed_then_judged(stage: Stage, code: int | None, wanted: int, kind: str, said: str) -> Report:
+def _failed_then_compared(stage: Stage, code: int | None, wanted: int, kind: str, said: str) -> Report:
     failure = read(stage.run / "failure.json") if (stage.run / "failure.json").exists() else {}
     if code != wanted or failure.get("kind") != kind or (stage.run / "result.json").exists():
         return Report(True, explained=False, note=f"exit {code}, {failure.get('kind')}: {stage.said()[-400:]}")
-    return stage.judged(struck=True, explained=said)
+    return stage.compare(injected=True, explained=said)
 
 
 def _strike_step(what: str, step: int) -> None:
@@ -93,7 +93,7 @@ def clock_jumps(stage: Stage) -> Report:
     process.kill()
     process.join()
     code = stage.attempt(_strike_clock, stage.dice.randrange(10**6))
-    return stage.judged(struck=True, explained=code == 0)
+    return stage.compare(injected=True, explained=code == 0)
 
 
 def _strike_clock(seed: int) -> None:
@@ -105,12 +105,12 @@ def _strike_clock(seed: int) -> None:
 
 def lock_damaged(stage: Stage) -> Report:
     """Killed, and what it left in its lock is rubbish: taken over after a while."""
-    struck = stage.killed_at_a_random_moment()
+    injected = stage.killed_at_a_random_moment()
     lock = stage.run / "lock.json"
-    if struck and lock.exists():
+    if injected and lock.exists():
         damage(lock, stage.dice)
     code = stage.attempt(_strike_patience)
-    return stage.judged(struck=struck, explained=code == 0)
+    return stage.compare(injected=injected, explained=code == 0)
 
 
 def _strike_patience() -> None:
@@ -127,13 +127,13 @@ def file_damaged(name: str, stage: Stage) -> Report:
     """Killed after its first checkpoint, and a file that it left is damaged: a bit, cut, zeros, rubbish, lost."""
     path = stage.run / name
     if not stage.killed_at_a_random_moment(after=stage.last) or not path.exists() or not path.stat().st_size:
-        return stage.judged(struck=False)
+        return stage.compare(injected=False)
     kept = _kept_lines(stage) if name == "metrics.jsonl" else b"\0"
     how = damage(path, stage.dice)
     # A checkpoint that is not there was never written, as far as anybody can know. Metrics beyond the last checkpoint
     # are cut away, damaged or not, as their steps repeat.
     silent = path == stage.last if how == "lost" else path.read_bytes().startswith(kept)
-    report = stage.judged(struck=True)
+    report = stage.compare(injected=True)
     if report.note or silent or any(word in stage.said() for word in ("set aside", "restored", "is lost")):
         return report
     return Report(True, explained=False, note=f"{how}: {stage.said()[-400:]}")
@@ -143,7 +143,7 @@ def _kept_lines(stage: Stage) -> bytes:
     """Read the metrics that the last checkpoint holds."""
     from mtlab.runs import checkpoints
 
-    return checkpoints.load(stage.last)[0]["history/lines"].numpy().tobytes()
+    return checkpoints.load(stage.last)[0]["metrics/lines"].numpy().tobytes()
 
 
 def finished_file_damaged(stage: Stage) -> Report:
@@ -165,7 +165,7 @@ def finished_file_damaged(stage: Stage) -> Report:
     found[0].remove()
     stage.run.mkdir()
     (stage.run / "config.json").write_bytes(kept)
-    return stage.judged(struck=True)
+    return stage.compare(injected=True)
 
 
 def cache_damaged(stage: Stage) -> Report:
@@ -184,11 +184,11 @@ def cache_damaged(stage: Stage) -> Report:
         else:
             worker(stage.run, stage.log, _strike_step, "nan", 0).join()  # fills the cache, trains no further
             paths = [*cache.glob("experts/*/features.bin"), *cache.glob("experts/*/index.json")]
-        struck = bool(paths)
-        if struck:
+        injected = bool(paths)
+        if injected:
             damage(stage.dice.choice(sorted(paths)), stage.dice)
         stage.log.unlink(missing_ok=True)
-        return stage.judged(struck=struck)
+        return stage.compare(injected=injected)
     finally:
         os.environ["MTLAB_CACHE"] = before
 
@@ -201,11 +201,11 @@ def write_fails(number: int, stage: Stage) -> Report:
     at = stage.dice.randrange(90)
     code = stage.attempt(_strike_writes, number, at)
     if code == 0:
-        return stage.judged(struck=False)
+        return stage.compare(injected=False)
     word = "full" if number == errno.ENOSPC else "read-only"
     if code != 2 or word not in stage.said():
         return Report(True, explained=False, note=f"write {at}: exit {code}: {stage.said()[-600:]}")
-    return stage.judged(struck=True, explained=word)
+    return stage.compare(injected=True, explained=word)
 
 
 class _Failing:
@@ -271,11 +271,11 @@ def disk_fills(stage: Stage) -> Report:
         with ballast.open("wb") as stream:
             stream.write(bytes(max(0, free - left)))
         process.join()
-        struck = process.exitcode != 0
-        if struck and (process.exitcode != 2 or "the disk is full" not in stage.said()):
+        injected = process.exitcode != 0
+        if injected and (process.exitcode != 2 or "the disk is full" not in stage.said()):
             return Report(True, explained=False, note=f"exit {process.exitcode}: {stage.said()[-600:]}")
         ballast.unlink()
-        return stage.judged(struck=struck, explained="the disk is full")
+        return stage.compare(injected=injected, explained="the disk is full")
 
 
 def store_is_read_only(stage: Stage) -> Report:
@@ -291,7 +291,7 @@ def store_is_read_only(stage: Stage) -> Report:
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         if not told or before != after:
             return Report(True, explained=False, note=f"exit {code}: {stage.said()[-600:]}")
-        return stage.judged(struck=True)
+        return stage.compare(injected=True)
 
 
 def _move(stage: Stage, disk: Path) -> None:

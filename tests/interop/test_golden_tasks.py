@@ -111,7 +111,14 @@ class Rows:
         return tuple(tensor[rows] for tensor in self.tensors)
 
 
-@pytest.mark.parametrize("block", [2**28, 40_000, 1], ids=["one block", "blocks", "one at a time"])
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(2**28, id="one block"),
+        pytest.param(40_000, id="blocks"),
+        pytest.param(1, id="one at a time", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     ("root", "name"),
     [(root, path.stem) for root in ROOTS for path in sorted((root / "retrieval").glob("*.json"))],

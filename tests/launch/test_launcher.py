@@ -143,6 +143,7 @@ def test_retries_are_bounded(store: Store, run: Run) -> None:
     assert "fewer --workers" in failure.advice
 
 
+@pytest.mark.slow
 def test_a_run_whose_time_is_up_keeps_its_state_and_is_gone_on_with(store: Store, run: Run) -> None:
     rows: Any = {"aaa": {"steps": 400}, "bbb": {"steps": 1}}
     outcome = run(rows, limit=2.0)

@@ -100,6 +100,7 @@ def test_what_was_written_is_written_once_and_nothing_leaves(one: Store, serve: 
     assert json.loads(server.path.read_text())["requests"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("wandb_home")
 def test_pictures_stand_beside_the_figures_where_there_is_a_browser(one: Store) -> None:
     pytest.importorskip("kaleido")
@@ -180,6 +181,7 @@ def following(store: Store, mode: str) -> Iterator[subprocess.Popen[str]]:
             process.wait()
 
 
+@pytest.mark.slow
 def test_steps_come_while_a_run_goes_on_and_survive_kills(one: Store, serve: Serve) -> None:
     """The worker is cut back to its checkpoint, the follower killed: no step is lost, none is doubled."""
     server = serve()
@@ -238,6 +240,7 @@ def test_a_wrong_key_is_told_in_a_line(one: Store, serve: Serve) -> None:
     assert offline(one).keys() == NAMES
 
 
+@pytest.mark.slow
 def test_a_study_written_offline_is_sent_when_there_is_a_server(one: Store, serve: Serve) -> None:
     server = serve()
     server.stop()
