@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 from mtlab.config.check import check_config
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest, place_errors
+from mtlab.launch.local import LocalPool, default_workers, takes_gpu
+from mtlab.launch.slurm.job import import_submitit
+from mtlab.launch.slurm.pool import SlurmPool
+from mtlab.launch.slurm.queue import refuse_impossible_job
 from mtlab.launch.workers import threads_of, worker_command
 
 if TYPE_CHECKING:
@@ -122,13 +126,9 @@ def make_pool(
     """
     command = partial(worker_command, processes=resources.processes)
     if isinstance(settings, LocalSettings):
-        from mtlab.launch.local import LocalPool, default_workers, takes_gpu
-
         gpus = _visible_gpus() if any(map(takes_gpu, configs.values())) else ()
         fitting = default_workers(configs, gpus, resources.processes)
         return LocalPool(at_once or settings.at_once or fitting, gpus, command, resources.processes)
-    from mtlab.launch.slurm.pool import SlurmPool
-
     resources = _request_gpus(
         settings, resources, [config["config"]["train"].get("device") for config in configs.values()]
     )
@@ -168,9 +168,6 @@ def _request_gpus(settings: SlurmSettings, resources: Resources, devices: Sequen
 
 
 def _check_job(settings: SlurmSettings, resources: Resources, options: Mapping[str, Any]) -> None:
-    from mtlab.launch.slurm.job import import_submitit
-    from mtlab.launch.slurm.queue import refuse_impossible_job
-
     import_submitit()
     given = {
         "launcher.partition": settings.partition,

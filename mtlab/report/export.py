@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mtlab.report import side_by_side
+from mtlab.report.formats import csv_table, latex, markdown
 from mtlab.report.study_report import StudyReport
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ def render_text(reports: Sequence[StudyReport], format_: str, *, by_family: bool
         UserError: several that cannot be compared side by side.
 
     """
-    from mtlab.report.formats import csv_table, latex, markdown
-
     if format_ == "svg":
         return render_svg(reports, by_family=by_family)
     if len(reports) == 1:

@@ -13,6 +13,9 @@ from mtlab.report import side_by_side as blocks
 from mtlab.report.caveats import collect_caveats
 from mtlab.report.comparison import ComparisonRow, compare
 from mtlab.report.families import FamilyRow, compare_families
+from mtlab.report.formats.csv_table import family_rows, report_rows, write_csv
+from mtlab.report.formats.latex import family_latex, report_latex
+from mtlab.report.formats.markdown import family_markdown, report_markdown
 from mtlab.report.paired_examples import count_examples
 from mtlab.report.published import PublishedResult, PublishedRow, published_by_row, published_overall
 from mtlab.runs.store import Store
@@ -101,8 +104,6 @@ class StudyReport:
 
     def to_markdown(self, *, by_family: bool = False) -> str:
         """Return Markdown with all tables, or with `by_family` the table by family alone."""
-        from mtlab.report.formats.markdown import family_markdown, report_markdown
-
         return family_markdown(self) if by_family else report_markdown(self)
 
     def _repr_markdown_(self) -> str:
@@ -111,14 +112,10 @@ class StudyReport:
 
     def to_latex(self, *, by_family: bool = False) -> str:
         r"""Return LaTeX tables, ready to `\input`; needs booktabs."""
-        from mtlab.report.formats.latex import family_latex, report_latex
-
         return family_latex(self) if by_family else report_latex(self)
 
     def to_csv(self, *, by_family: bool = False) -> str:
         """Return CSV: a line per variant, or with `by_family` per variant and family."""
-        from mtlab.report.formats.csv_table import family_rows, report_rows, write_csv
-
         return write_csv(family_rows(self) if by_family else report_rows(self))
 
     def to_table(self, width: int = 100, *, by_family: bool = False) -> RenderableType:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtlab.dashboard.dashboard_data import DashboardData
+from mtlab.dashboard.server import bind, is_local, protect
 from mtlab.dashboard.sweep import trial_artifacts
 from mtlab.dashboard.sweep.trial_artifacts import BATCH
 from mtlab.errors import UserError
@@ -45,8 +47,6 @@ def serve(root: Path, name: str, host: str, port: int | None, log: Callable[[str
         from werkzeug.serving import make_server
 
         from mtlab.dashboard.app import make_app
-        from mtlab.dashboard.dashboard_data import DashboardData
-        from mtlab.dashboard.server import bind, is_local, protect
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("optuna_dashboard", "dash", "werkzeug", "bottle"):
             raise
@@ -85,7 +85,6 @@ def serve(root: Path, name: str, host: str, port: int | None, log: Callable[[str
 
 def combine(searches: Application, ours: Any, *, local: bool) -> Application:
     """Combine optuna-dashboard and our pages into one application; if `local`, foreign host names are refused."""
-    from mtlab.dashboard.server import is_local
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path, name = environ.get("PATH_INFO", "/"), str(environ.get("HTTP_HOST", "")).rpartition(":")[0].strip("[]")

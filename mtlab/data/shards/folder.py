@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from mtlab.data.image_files import decode_image
 from mtlab.data.shards.index import ANSWERS, CLASSES, INDEX, Kind, Shard, ShardIndex, parse_index
+from mtlab.data.shards.retries import RetryPolicy
 from mtlab.data.shards.samples import BLOCK, SampleRow, TextRecord, image_keys, in_subset, parse_rows, row_records
 from mtlab.data.shards.selection import Stretch, find_stretches, parse_selection
-from mtlab.data.shards.storage import RetryPolicy, Storage, open_storage
+from mtlab.data.shards.storage import Storage, open_storage
 from mtlab.errors import UserError
 
 

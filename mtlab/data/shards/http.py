@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mtlab.data.shards.forward_streams import ForwardStream, OpenStreams
-from mtlab.data.shards.storage import RetryPolicy, retry
+from mtlab.data.shards.retries import RetryPolicy, retry
 
 
 @dataclass(frozen=True)

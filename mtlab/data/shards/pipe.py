@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mtlab.data.shards.forward_streams import ForwardStream, OpenStreams
-from mtlab.data.shards.storage import RetryPolicy, retry
+from mtlab.data.shards.retries import RetryPolicy, retry
 
 
 @dataclass(frozen=True)

@@ -6,28 +6,14 @@ Reads that fail or stall are retried. The last attempt raises an `UnreadableErro
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from mtlab.data.shards.http import HttpStorage
+from mtlab.data.shards.pipe import PipeStorage
+from mtlab.data.shards.retries import RetryPolicy, retry
 from mtlab.errors import UserError
-
-T = TypeVar("T")
-
-
-class UnreadableError(UserError):
-    """A file of a data set cannot be read, after several attempts."""
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long to wait for a read, and how often to retry it."""
-
-    timeout: float = 30.0  #: seconds without a byte after which an attempt has failed
-    attempts: int = 4
-    delay: float = 0.5  #: seconds before the second attempt; doubled for each further one
 
 
 class Storage(Protocol):
@@ -63,8 +49,6 @@ def open_storage(location: str | Path, retries: RetryPolicy | None = None, *, al
     retries = retries or RetryPolicy()
     written = str(location)
     if written.startswith("pipe:"):
-        from mtlab.data.shards.pipe import PipeStorage
-
         if not allow_pipe:
             raise UserError(f"{written!r} runs a command: allow it by --allow-pipe")
         if "{}" not in written:
@@ -73,8 +57,6 @@ def open_storage(location: str | Path, retries: RetryPolicy | None = None, *, al
             )
         return PipeStorage(written.removeprefix("pipe:"), retries)
     if re.match(r"https?://", written):
-        from mtlab.data.shards.http import HttpStorage
-
         return HttpStorage(written.rstrip("/"), retries)
     if re.match(r"[a-z][a-z0-9+.-]+:", written):
         _require_protocol(written)
@@ -135,34 +117,3 @@ def _read(url: str, start: int, stop: int | None) -> bytes:
     if stop is not None and len(data) != stop - start:
         raise UserError(f"ends at byte {start + len(data):,}, {stop:,} were expected: it is cut off", file=url)
     return data
-
-
-def retry(attempt: Callable[[], T], file: str, retries: RetryPolicy, *, wait_for_missing: bool = False) -> T:
-    """Call `attempt` until it succeeds, at most as often as the policy allows.
-
-    Args:
-        attempt: a read that may fail.
-        file: what is read, for errors.
-        retries: how often, with which delay.
-        wait_for_missing: retry a missing file too, because it was there before.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        UnreadableError: every attempt failed; gives the last reason.
-
-    """
-    for number in range(1, retries.attempts + 1):
-        last = number == retries.attempts
-        try:
-            return attempt()
-        except FileNotFoundError:
-            if last or not wait_for_missing:
-                raise
-        except (OSError, EOFError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            if isinstance(error, TimeoutError):
-                reason = f"nothing came for {retries.timeout:g} seconds"
-            if last:
-                raise UnreadableError(f"cannot be read, {number} times: {reason}", file=file) from None
-        time.sleep(retries.delay * 2 ** (number - 1))
-    raise AssertionError("the last attempt returns or raises")

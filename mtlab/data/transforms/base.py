@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from mtlab.config.nodes import lookup_options
 from mtlab.config.options import option
 from mtlab.config.registry import Registry
 
@@ -77,7 +78,5 @@ def build_transform(node: Mapping[str, Any]) -> ImageTransform:
         UserError: no such name, or a wrong option.
 
     """
-    from mtlab.config.nodes import lookup_options
-
     entry, config = lookup_options(TRANSFORMS, node, "transform")
     return entry.cls(config)

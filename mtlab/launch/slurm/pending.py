@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from mtlab.launch.slurm.job import read_job
+from mtlab.launch.slurm.queue import SlurmError, query_jobs
 from mtlab.runs.store import State
 
 if TYPE_CHECKING:
@@ -28,8 +30,6 @@ def submitted_jobs(store: Store, states: Mapping[str, State]) -> dict[str, int]:
     for run, state in states.items():
         folder = store.run(run)
         if state in NOT_BEGUN and (folder / "slurm" / "job.json").exists():
-            from mtlab.launch.slurm.job import read_job  # a slow import, which few stores need
-
             known = read_job(folder)
             if known is not None:
                 jobs[run] = known[0]
@@ -57,8 +57,6 @@ class QueueCache:
         wanted = set(jobs)
         if not wanted:
             return set()
-        from mtlab.launch.slurm.queue import SlurmError, query_jobs
-
         with self._lock:
             now = time.monotonic()
             unknown = {job for job in wanted if job not in self._known or now - self._known[job][0] > self.max_age}

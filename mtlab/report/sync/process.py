@@ -28,6 +28,7 @@ from mtlab.data.cache.locks import try_lock
 from mtlab.runs.store import Store
 from mtlab.tracking.base import Sink, UnreachableError
 from mtlab.tracking.settings import TrackingSettings, WandbSettings
+from mtlab.tracking.weights_and_biases import WandbSink, wandb_environment
 
 POLL = 1.0  #: seconds between two reads of the store
 MAX_SILENCE = 180.0  #: seconds without a message after which a process that should end is stopped
@@ -175,8 +176,6 @@ def _end_input(process: subprocess.Popen[str]) -> None:
 
 def sync_until_end(root: Path, study: str, settings: TrackingSettings) -> None:
     """Send a study until the input ends, then send what is left: the body of the process."""
-    from mtlab.tracking.weights_and_biases import WandbSink, wandb_environment
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the launcher ends the input
     store = Store.open(root)
     folder, over = store.study(study), threading.Event()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mtlab.sweeps.spec import JOURNAL
+from mtlab.sweeps.storage.postgres import PostgresSweepStorage
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -60,6 +61,4 @@ def open_storage(storage: str, name: str, folder: Path, *, create: bool = True) 
         from mtlab.sweeps.storage.journal import JournalSweepStorage
 
         return JournalSweepStorage(folder, create=create)
-    from mtlab.sweeps.storage.postgres import PostgresSweepStorage
-
     return PostgresSweepStorage(storage, name)

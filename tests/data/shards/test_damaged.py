@@ -18,8 +18,8 @@ from tiny_shards import make_shards
 
 from mtlab.data.shards.check import check_shards
 from mtlab.data.shards.folder import ShardFolder
+from mtlab.data.shards.retries import RetryPolicy
 from mtlab.data.shards.samples import member_problem
-from mtlab.data.shards.storage import RetryPolicy
 from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError

@@ -13,7 +13,8 @@ from servers import Plain, Ranged, serving
 from tiny_shards import make_shards
 
 from mtlab.data.shards.folder import ShardFolder
-from mtlab.data.shards.storage import RetryPolicy, UnreadableError, open_storage
+from mtlab.data.shards.retries import RetryPolicy, UnreadableError
+from mtlab.data.shards.storage import open_storage
 from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
 from mtlab.errors import UserError
 
