@@ -61,6 +61,8 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
     except torch_process_group.PeerLostError as error:
         print(f"mtlab: another process of this run has ended ({error})", file=sys.stderr)
         return EXIT_PEER_LOST
+    except KeyboardInterrupt:  # before `Interrupts` turns it into a line
+        return EXIT_INTERRUPTED
 
 
 def train_in_group(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) -> int:
@@ -133,6 +135,8 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
     except torch_process_group.PeerLostError:
         raise
     except Exception as error:
+        if interrupts.pending:  # Python wraps what a signal handler raises within a descriptor's `__set_name__`
+            raise Interrupted(interrupts.pending) from error
         failure = failures.describe_failure(error, attempt)
         if group.is_first_to_fail():
             if failure["kind"] == "bug":

@@ -1,4 +1,5 @@
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from patience import wait_for
 from tiny_runs import RunMaker, start, train_apart
 
-from mtlab.training import loop
+from mtlab.training import loop, worker
 from mtlab.training.worker import train
 
 
@@ -82,3 +83,20 @@ def test_two_workers_of_one_run_cannot_work_at_once(make_run: RunMaker) -> None:
     first.terminate()
     first.join()
     assert first.exitcode == 143
+
+
+def test_an_interrupt_that_python_wraps_is_no_failure(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Field:
+        def __set_name__(self, owner: type, name: str) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def interrupted(*_: object) -> None:
+        type("Config", (), {"field": Field()})  # Python 3.11 makes a RuntimeError of it
+
+    monkeypatch.setattr(worker, "assemble", interrupted)
+    folder = make_run()
+    assert train(folder) == 143
+    assert "interrupted by SIGTERM" in capsys.readouterr().out
+    assert not (folder / "failure.json").exists()
