@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.report.comparison import ComparisonRow, smallest_alpha
 from mtlab.report.formats import numbers
-from mtlab.statistics import lookup_test, smallest_detectable
+from mtlab.statistics.power import smallest_detectable
+from mtlab.statistics.seed_tests import lookup_test
 
 if TYPE_CHECKING:
     import polars as pl

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from mtlab.report.formats.numbers import format_p_value
 from mtlab.report.paired_examples import pair_examples, split_by_cell
 from mtlab.report.side_by_side import block_label, variant_label
-from mtlab.statistics import POWER, Difference, MeanInterval, holm, lookup_test, mean_interval, smallest_detectable
+from mtlab.statistics.correction import holm
+from mtlab.statistics.intervals import MeanInterval, mean_interval
+from mtlab.statistics.paired import Difference
+from mtlab.statistics.power import POWER, smallest_detectable
+from mtlab.statistics.seed_tests import lookup_test
 
 if TYPE_CHECKING:
     import polars as pl

@@ -20,7 +20,8 @@ from mtlab.report.comparison import (
     seed_mean,
 )
 from mtlab.report.paired_examples import count_family_examples, split_by_cell
-from mtlab.statistics import Difference, MeanInterval
+from mtlab.statistics.intervals import MeanInterval
+from mtlab.statistics.paired import Difference
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtlab.statistics import Floats
+from mtlab.statistics.numbers import Floats
 
 if TYPE_CHECKING:
     import polars as pl

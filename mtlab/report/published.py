@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report.comparison import ComparisonRow, column_mean, results_by_seed, seed_mean
-from mtlab.statistics import MeanInterval
+from mtlab.statistics.intervals import MeanInterval
 
 if TYPE_CHECKING:
     import polars as pl

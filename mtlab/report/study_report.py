@@ -19,7 +19,9 @@ from mtlab.report.formats.markdown import family_markdown, report_markdown
 from mtlab.report.paired_examples import count_examples
 from mtlab.report.published import PublishedResult, PublishedRow, published_by_row, published_overall
 from mtlab.runs.store import Store
-from mtlab.statistics import POWER, Difference, MeanInterval
+from mtlab.statistics.intervals import MeanInterval
+from mtlab.statistics.paired import Difference
+from mtlab.statistics.power import POWER
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,7 +12,7 @@ from mtlab.report.caveats import collect_caveats
 from mtlab.report.comparison import compare
 from mtlab.report.families import compare_families
 from mtlab.report.study_report import build_report
-from mtlab.statistics import holm
+from mtlab.statistics.correction import holm
 
 CELLS = ["last", "bridge", "static", "adaptive"]
 

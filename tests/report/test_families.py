@@ -15,7 +15,7 @@ from mtlab.report import frame
 from mtlab.report.families import compare_families
 from mtlab.report.study_report import build_report
 from mtlab.runs.results import write_result
-from mtlab.statistics import holm
+from mtlab.statistics.correction import holm
 
 CELLS = ["last", "bridge", "static", "adaptive"]
 FAMILIES = ["colour", "count", "existence"]

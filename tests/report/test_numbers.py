@@ -3,7 +3,7 @@
 import pytest
 
 from mtlab.report.formats import numbers, text_plot
-from mtlab.statistics import MeanInterval
+from mtlab.statistics.intervals import MeanInterval
 
 
 def test_nothing_is_rounded_to_minus_zero():

@@ -102,7 +102,7 @@ def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _detectable(seeds: int, alpha: float) -> float | None:
     """Return the smallest detectable difference in standard deviations, from a cache: importing scipy is slow."""
-    from mtlab.statistics import POWER, smallest_detectable
+    from mtlab.statistics.power import POWER, smallest_detectable
     from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
     key = [seeds, alpha, POWER, library_version("scipy")]
@@ -113,7 +113,7 @@ def _detectable(seeds: int, alpha: float) -> float | None:
 def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     from rich.markup import escape
 
-    from mtlab.statistics import POWER
+    from mtlab.statistics.power import POWER
     from mtlab.units import format_si
 
     total = format_si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from mtlab.report.caveats import row_caveats
 from mtlab.report.formats import numbers
-from mtlab.statistics import POWER, lookup_test
+from mtlab.statistics.power import POWER
+from mtlab.statistics.seed_tests import lookup_test
 
 if TYPE_CHECKING:
     from mtlab.report.side_by_side import SideBySide

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
-    from mtlab.statistics import Difference, MeanInterval
+    from mtlab.statistics.intervals import MeanInterval
+    from mtlab.statistics.paired import Difference
 
 
 def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mtlab.statistics import MeanInterval
+from mtlab.statistics.intervals import MeanInterval
 from mtlab.units import format_si
 
 NONE = "—"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mtlab.statistics import MeanInterval
+from mtlab.statistics.intervals import MeanInterval
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,12 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from mtlab.errors import UserError
-from mtlab.statistics import (
-    bootstrap,
-    holm,
-    lookup_test,
-    mean_interval,
-    paired_t_examples,
-    smallest_detectable,
-)
+from mtlab.statistics.bootstrap import bootstrap
+from mtlab.statistics.correction import holm
+from mtlab.statistics.intervals import mean_interval
+from mtlab.statistics.paired import paired_t_examples
+from mtlab.statistics.power import smallest_detectable
+from mtlab.statistics.seed_tests import lookup_test
 
 SEEDS = np.array([0.71, 0.74, 0.69, 0.80, 0.73])
 DIFFERENCES = np.array([0.03, 0.05, -0.01, 0.04, 0.06])
@@ -209,7 +207,8 @@ def test_bootstrap_keeps_its_error_rate():
 def test_statistics_start_quickly():
     """A report must not wait for pandas, nor for torch."""
     code = (
-        "import sys; from mtlab.statistics import *; paired_t_examples([1, 2, 4], None); smallest_detectable(1, 5);"
+        "import sys; from mtlab.statistics.seed_tests import *; from mtlab.statistics.power import *;"
+        "paired_t_examples([1, 2, 4], None); smallest_detectable(1, 5);"
         "print(sorted({'torch', 'pandas', 'statsmodels', 'scipy.stats'} & set(sys.modules)))"
     )
     began = time.monotonic()
