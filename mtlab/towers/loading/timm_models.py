@@ -110,7 +110,7 @@ def has_own_norm(network: Any, widths: Sequence[int]) -> bool:
     return len(set(widths)) == 1 and isinstance(last, nn.Module) and not isinstance(last, nn.Identity)
 
 
-def load(network: Any, tensors: dict[str, Tensor], file: Path, *, antialias: bool = True) -> None:
+def load(network: Any, tensors: dict[str, Tensor], file: Path, *, antialias: bool = True, strict: bool = False) -> None:
     """Load weights, without those of a classifier.
 
     Args:
@@ -118,6 +118,7 @@ def load(network: Any, tensors: dict[str, Tensor], file: Path, *, antialias: boo
         tensors: what `file` holds.
         file: named if they do not fit.
         antialias: antialias positions when they are resized from another image size, as timm does.
+        strict: refuse tensors that the network has no place for; else they are those of a classifier.
 
     Raises:
         UserError: they are not this model's weights, or its positions cannot be resized otherwise than in timm's way.
@@ -132,6 +133,9 @@ def load(network: Any, tensors: dict[str, Tensor], file: Path, *, antialias: boo
     if result.missing_keys:
         some = ", ".join(result.missing_keys[:3])
         raise UserError(f"does not fit the model: {len(result.missing_keys)} tensors are missing ({some})", file=file)
+    if strict and result.unexpected_keys:
+        some = ", ".join(result.unexpected_keys[:3])
+        raise UserError(f"does not fit the model: {len(result.unexpected_keys)} tensors too many ({some})", file=file)
 
 
 def can_disable_antialias(network: Any) -> bool:
