@@ -49,13 +49,14 @@ class ComparisonRow:
     config_differences: Mapping[str, Any]  #: from the variant that it is compared with
     is_baseline: bool
     planned: int  #: seeds that the study asks for
-    seeds: tuple[int, ...]  #: that have the metric
+    results: SeedResults  #: of each seed that has the metric
     mean: MeanInterval | None
     cost: VariantCost
     metrics: Mapping[str, float | None]  #: of `metrics.report`, means over seeds
     compare_to: str | None = None  #: cell
     compare_label: str | None = None
     difference: Difference | None = None
+    differences: SeedResults = field(default_factory=dict)  #: of each seed that both have
     p_corrected: float | None = None
     smallest_detectable: float | None = None
     outcome: ComparisonVerdict = "not compared"
@@ -65,8 +66,8 @@ class ComparisonRow:
 
     @property
     def n(self) -> int:
-        """Seeds that have the metric."""
-        return len(self.seeds)
+        """Number of seeds that have the metric."""
+        return len(self.results)
 
 
 def smallest_alpha(plan: Mapping[str, Any], comparisons: int) -> float:
@@ -126,7 +127,7 @@ def _measure(
         config_differences=row["differences"],
         is_baseline=row["baseline"],
         planned=sum(run["cell"] == cell for run in plan["runs"]),
-        seeds=tuple(results),
+        results=results,
         mean=seed_mean(results, plan["alpha"]),
         cost=_cost(runs, plan, cell),
         metrics={name: column_mean(runs, cell, name) for name in plan["metrics"]["report"]},
@@ -157,7 +158,8 @@ def _test(
         notes.append(f"comparison with {label} {where}")
     if difference is not None and difference.difference != 0 and difference.note and difference.n > 1:
         notes.append(difference.note)
-    return replace(row, compare_label=label, difference=difference, notes=tuple(notes))
+    differences = {seed: results[row.cell][seed] - results[other][seed] for seed in shared}
+    return replace(row, compare_label=label, difference=difference, differences=differences, notes=tuple(notes))
 
 
 def paired_difference(

@@ -96,7 +96,7 @@ def test_seeds_are_paired_by_number(fabric):
     for seed, accuracy in {1: 0.62, 2: 0.74, 3: 0.99}.items():
         fabric.finish("static", seed, accuracy)
     row = rows_of(fabric, fabric.plan(["bridge", "static"]))["static"]
-    assert (row.n, row.planned, row.seeds) == (3, 5, (1, 2, 3))
+    assert (row.n, row.planned, tuple(row.results)) == (3, 5, (1, 2, 3))
     assert row.mean.mean == pytest.approx((0.62 + 0.74 + 0.99) / 3, abs=0.002)
     assert row.difference.n == 2
     assert row.difference.difference == pytest.approx(0.03, abs=0.002)

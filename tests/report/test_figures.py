@@ -401,3 +401,37 @@ def test_disagreements_are_sorted_counted_and_named(four) -> None:  # type: igno
     assert "S is right more often on" in table.caption
     assert disagreements.find_disagreements(outcomes, ("static", "none"), ("S", "N")).rows == ()
     assert disagreements.find_disagreements(outcomes.clear(), ("static", "none"), ("S", "N")).rows == ()
+
+
+def test_every_seed_is_a_dot_beside_its_mean(four) -> None:  # type: ignore[no-untyped-def]
+    report = build_report(four.store, four.plan(["last", "bridge", "static", "adaptive"]))
+    rows = {row.label: row for row in report.rows}
+    static, bridge = (list(rows[name].results.values()) for name in ("static", "bridge"))
+    figure = estimates.plot_estimates(report)
+    left, right = (lines(figure, "static, single seeds", 1, column)[0] for column in (1, 2))
+    assert list(left.x) == pytest.approx([100 * value for value in static])
+    assert list(right.x) == pytest.approx([100 * (a - b) for a, b in zip(static, bridge, strict=True)])
+    drawn = lines(cost.plot_cost(report), "static, single seeds")[0]
+    assert list(drawn.y) == pytest.approx([100 * value for value in static])
+
+
+def test_axes_of_an_accuracy_stay_within_its_bounds_however_wide_its_intervals(fabric) -> None:  # type: ignore[no-untyped-def]
+    for cell, accuracies in {"bridge": (0.30, 0.99), "static": (0.98, 0.40)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            fabric.finish(cell, seed, accuracy)
+    report = build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=2))
+    figure = estimates.plot_estimates(report)
+    assert figure.layout.xaxis.range == (0, 100)
+    assert figure.layout.xaxis2.range == (-100, 100)
+    assert cost.plot_cost(report).layout.yaxis.range == (0, 100)
+    ends = [each.x[0] + each.error_x.array[0] for each in figure.data if each.error_x.array]
+    assert max(ends) <= 100
+
+
+def test_the_caption_of_single_runs_does_not_speak_of_a_mean(fabric) -> None:  # type: ignore[no-untyped-def]
+    for cell in ("bridge", "static"):
+        fabric.finish(cell, 0, 0.7)
+    report = build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=1))
+    for figure in (estimates.plot_estimates(report), cost.plot_cost(report)):
+        assert "Each dot is one run" in figure.layout.meta["caption"]
+        assert "ean over seeds" not in figure.layout.meta["caption"]

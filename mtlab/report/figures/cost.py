@@ -8,9 +8,11 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from mtlab.report.figures import panels, theme
+from mtlab.report.figures.metric_axes import metric_limits, metric_range, metric_scale
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.study_report import StudyReport
+from mtlab.statistics.intervals import MeanInterval
 
 CostName = Literal["trained_params", "flops", "training_flops", "seconds", "memory_mib"]
 COSTS: Mapping[CostName, str] = {
@@ -31,32 +33,63 @@ def plot_cost(
     rows = [row for row in report.rows if row.mean is not None and getattr(row.cost, of) is not None]
     if not rows:
         return theme.empty(title, "No finished run has this cost.")
-    names, scale = [row.label for row in report.rows], 100 if points else 1
+    names, scale = [row.label for row in report.rows], metric_scale(report.metric)
     figure = panels.make_panels([""], [""], x=COSTS[of], y=f"{report.metric}{', points' if points else ''}")
+    costs, shown = [getattr(row.cost, of) for row in rows], list[float]()
+    beside = 0.012 * (max(costs) - min(costs) or costs[0])
     for row in rows:
         assert row.mean is not None
-        style, interval = theme.find_style(styles, row.label, names), row.mean.interval
-        half = None if interval is None else {"array": [scale * (interval[1] - row.mean.mean)], "thickness": 1.5}
-        value = getattr(row.cost, of)
+        style, value = theme.find_style(styles, row.label, names), getattr(row.cost, of)
+        low, high = _ends(row.mean, report.metric)
+        middle = scale * row.mean.mean
         cost = numbers.format_duration(value) if of == "seconds" else numbers.format_count(value)
         hover = f"{numbers.format_mean(row.mean, report.metric)} at {cost}"
+        error = {"type": "data", "symmetric": False, "array": [high - middle], "arrayminus": [middle - low]}
+        name, seeds = theme.escape_markup(row.label), [scale * result for result in row.results.values()]
+        if len(seeds) > 1:
+            figure.add_trace(
+                go.Scatter(
+                    x=[value + beside] * len(seeds),
+                    y=seeds,
+                    mode="markers",
+                    marker={"color": style.colour, "size": 5, "opacity": 0.55},
+                    name=f"{name}, single seeds",
+                    legendgroup=name,
+                    showlegend=False,
+                    customdata=list(row.results),
+                    hovertemplate=f"{name}, seed %{{customdata}}: %{{y:.4~g}}<extra></extra>",
+                    cliponaxis=False,
+                )
+            )
         figure.add_trace(
             go.Scatter(
                 x=[value],
-                y=[scale * row.mean.mean],
-                error_y=None if half is None else {"type": "data", "color": style.colour, "width": 4, **half},
+                y=[middle],
+                error_y=None if row.n < 2 else {"color": style.colour, "width": 4, "thickness": 1.5, **error},
                 mode="markers",
                 marker={"color": style.colour, "symbol": style.symbol, "size": 11},
-                name=theme.escape_markup(row.label),
+                name=name,
+                legendgroup=name,
                 hovertemplate=f"%{{fullData.name}}: {hover}<extra></extra>",
+                cliponaxis=False,
             )
         )
-    caption = (
-        f"Mean over seeds with its {numbers.format_level(report.alpha)} t interval; {_seeds(report)}. "
-        f"Cost: {COSTS[of]}, "
-        f"{'mean over seeds' if of in ('seconds', 'memory_mib') else 'the same for all seeds'}."
-    )
-    return theme.finish(figure, title, caption, height=400)
+        shown += [low, high, middle, *seeds]
+    figure.update_yaxes(range=metric_range(shown, report.metric))
+    if max(row.n for row in rows) > 1:
+        level = numbers.format_level(report.alpha)
+        result = f"Mean over seeds with its {level} interval, small dots: single seeds; {_seeds(report)}"
+    else:
+        result = "Each dot is one run"
+    over = "mean over seeds" if of in ("seconds", "memory_mib") else "the same for all seeds"
+    return theme.finish(figure, title, f"{result}. Cost: {COSTS[of]}, {over}.", height=400)
+
+
+def _ends(mean: MeanInterval, metric: str) -> tuple[float, float]:
+    """Return the ends of an interval as shown, within the metric's limits; the mean where there is no interval."""
+    scale, limits = metric_scale(metric), metric_limits(metric)
+    low, high = (scale * end for end in mean.interval or (mean.mean, mean.mean))
+    return (low, high) if limits is None else (max(low, limits[0]), min(high, limits[1]))
 
 
 def _seeds(report: StudyReport) -> str:

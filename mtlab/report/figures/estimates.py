@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from mtlab.report.comparison import ComparisonRow
 from mtlab.report.figures import panels, theme
+from mtlab.report.figures.metric_axes import metric_limits, metric_range, metric_scale
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import captions, numbers
 from mtlab.report.study_report import StudyReport
@@ -15,33 +16,56 @@ from mtlab.statistics.seed_tests import lookup_test
 
 
 def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = None) -> go.Figure:
-    """Plot mean and interval of each row and, with a baseline, the difference on shared seeds beside it."""
+    """Plot mean, interval and single seeds of each row and, with a baseline, those of its difference beside it."""
     title = f"{report.study}: {report.metric}{', in points' if numbers.in_points(report.metric) else ''}"
     rows = [row for row in report.rows if row.mean is not None]
     if not rows:
         return theme.empty(title, "No run is finished yet.")
-    names, scale = [row.label for row in report.rows], 100 if numbers.in_points(report.metric) else 1
+    names = [row.label for row in report.rows]
     compared = any(row.difference is not None for row in rows)
-    columns = ["mean and interval", "difference to the baseline"] if compared else ["mean and interval"]
+    several = max(row.n for row in rows) > 1
+    mean_title = "mean and interval" if several else "result"
+    columns = [mean_title, "difference to the baseline"] if compared else [mean_title]
     figure = panels.make_panels([""], columns, shared_y=True)
-    for row in rows:
+    for place, row in enumerate(rows):
         style = theme.find_style(styles, row.label, names)
-        figure.add_trace(_estimate(row, style, scale, report.metric), row=1, col=1)
+        figure.add_traces(_estimate(row, place, style, report), rows=1, cols=1)
         if compared and row.difference is not None:
-            figure.add_trace(_difference(row, style, scale, report.metric), row=1, col=2)
+            figure.add_traces(_difference(row, place, style, report), rows=1, cols=2)
     if compared:
         figure.add_vline(x=0, line_width=1, line_dash="dot", row=1, col=2)
+    scale = metric_scale(report.metric)
     for mean in {row.mean.mean for row in rows if row.is_baseline and row.mean is not None}:
         figure.add_vline(x=scale * mean, line_width=1, line_dash="dot", row=1, col=1)
-    figure.update_yaxes(categoryorder="array", categoryarray=[theme.axis_label(row.label) for row in rows][::-1])
+    for column in range(1, len(columns) + 1):
+        shown = _values(figure, "x" if column == 1 else "x2")
+        figure.update_xaxes(range=metric_range(shown, report.metric, difference=column == 2), row=1, col=column)
+    labels = [theme.axis_label(row.label) for row in rows]
+    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels, range=[len(rows) - 0.4, -0.6], showgrid=False)
     figure.update_layout(showlegend=False)
-    return theme.finish(figure, title, _caption(report, compared=compared), height=110 + 32 * len(rows))
+    return theme.finish(figure, title, _caption(report, compared=compared), height=110 + 38 * len(rows))
+
+
+def _values(figure: go.Figure, axis: str) -> list[float]:
+    """Return what a panel must have room for: its dots and the ends of their intervals."""
+    values = []
+    for trace in figure.data:
+        if (trace.xaxis or "x") == axis and trace.x is not None:
+            error = trace.error_x
+            values += [*trace.x]
+            if error.array is not None:
+                values += [trace.x[0] + error.array[0], trace.x[0] - error.arrayminus[0]]
+    return values
 
 
 def _caption(report: StudyReport, *, compared: bool) -> str:
     level = numbers.format_level(report.alpha)
-    mean = f"Mean over seeds and its {level} t interval; {captions.describe_seeds(report)}"
-    mean += "" if report.examples is None else f", {report.examples} examples"
+    over = "" if report.examples is None else f", {report.examples} examples"
+    if max(row.n for row in report.rows) == 1:
+        return f"Each dot is one run{over}: nothing is known of the spread over seeds."
+    mean = (
+        f"Mean over seeds and its {level} interval, small dots: single seeds; {captions.describe_seeds(report)}{over}"
+    )
     if not compared:
         return f"{mean}."
     baseline = captions.common_baseline(report) or "the row named in the verdict"
@@ -54,50 +78,80 @@ def _caption(report: StudyReport, *, compared: bool) -> str:
     )
 
 
-def _estimate(row: ComparisonRow, style: Style, scale: float, metric: str) -> go.Scatter:
+def _estimate(row: ComparisonRow, place: int, style: Style, report: StudyReport) -> list[go.Scatter]:
     assert row.mean is not None
-    interval = row.mean.interval
-    text = f"{row.label}: {numbers.format_mean(row.mean, metric)} (n = {row.n})"
-    return _dot(row.label, row.mean.mean, interval, style, scale, text, filled=True)
+    text = f"{row.label}: {numbers.format_mean(row.mean, report.metric)} (n = {row.n})"
+    limits = metric_limits(report.metric)
+    mean = _dot(row.label, place, row.mean.mean, row.mean.interval, style, report.metric, limits, text, filled=True)
+    return [*_seed_dots(row.label, place, row.results, style, report.metric), mean]
 
 
-def _difference(row: ComparisonRow, style: Style, scale: float, metric: str) -> go.Scatter:
+def _difference(row: ComparisonRow, place: int, style: Style, report: StudyReport) -> list[go.Scatter]:
     assert row.difference is not None
     gap = row.difference
-    text = f"{numbers.format_interval(gap.difference, gap.interval, metric, sign=True)}: {row.verdict}"
-    return _dot(row.label, gap.difference, gap.interval, style, scale, text, filled=row.outcome in ("better", "worse"))
+    text = f"{numbers.format_interval(gap.difference, gap.interval, report.metric, sign=True)}: {row.verdict}"
+    limits, filled = metric_limits(report.metric, difference=True), row.outcome in ("better", "worse")
+    mean = _dot(row.label, place, gap.difference, gap.interval, style, report.metric, limits, text, filled=filled)
+    return [*_seed_dots(row.label, place, row.differences, style, report.metric, sign=True), mean]
+
+
+def _seed_dots(
+    label: str, place: int, results: Mapping[int, float], style: Style, metric: str, *, sign: bool = False
+) -> list[go.Scatter]:
+    """Draw a small dot for each of several seeds, below the mean."""
+    if len(results) < 2:
+        return []
+    texts = [f"seed {seed}: {numbers.format_score(value, metric, sign=sign)}" for seed, value in results.items()]
+    return [
+        go.Scatter(
+            x=[metric_scale(metric) * value for value in results.values()],
+            y=[place + 0.27] * len(results),
+            mode="markers",
+            marker={"color": style.colour, "size": 5, "opacity": 0.65},
+            name=theme.escape_markup(f"{label}, single seeds"),
+            customdata=texts,
+            hovertemplate="%{customdata}<extra></extra>",
+            cliponaxis=False,
+        )
+    ]
 
 
 def _dot(
     label: str,
+    place: int,
     value: float,
     interval: tuple[float, float] | None,
     style: Style,
-    scale: float,
+    metric: str,
+    limits: tuple[float, float] | None,
     text: str,
     *,
     filled: bool,
 ) -> go.Scatter:
-    error = None
+    scale, error = metric_scale(metric), None
     if interval is not None:
+        low, high = (scale * end for end in interval)
+        if limits is not None:
+            low, high = max(low, limits[0]), min(high, limits[1])
         error = {
             "type": "data",
             "symmetric": False,
-            "array": [scale * (interval[1] - value)],
-            "arrayminus": [scale * (value - interval[0])],
+            "array": [high - scale * value],
+            "arrayminus": [scale * value - low],
             "thickness": 2,
             "width": 5,
             "color": style.colour,
         }
     return go.Scatter(
         x=[scale * value],
-        y=[theme.axis_label(label)],
+        y=[place],
         error_x=error,
         mode="markers",
         marker={"color": style.colour, "size": 10, "symbol": style.symbol if filled else f"{style.symbol}-open"},
         name=theme.escape_markup(label),
         customdata=[theme.escape_markup(text)],
         hovertemplate="%{customdata}<extra></extra>",
+        cliponaxis=False,
     )
 
 
@@ -107,7 +161,7 @@ def plot_families(report: StudyReport) -> go.Figure:
     if not report.families:
         return theme.empty(title, captions.NO_FAMILIES)
     names, labels = list(report.families), [row.label for row in report.rows]
-    scale = 100 if numbers.in_points(report.metric) else 1
+    scale = metric_scale(report.metric)
     gaps, texts = [], []
     for index in range(len(labels)):
         rows = [report.families[name][index] for name in names]

@@ -68,5 +68,5 @@ def comparison_table(report: StudyReport) -> TrackerTable:
         cost = (row.cost.trained_params, row.cost.flops, row.cost.seconds)
         evidence = (row.p_corrected, row.smallest_detectable, row.verdict)
         further = (row.metrics.get(name) for name in report.further)
-        lines.append([row.label, len(row.seeds), *score, row.compare_label, *against, *evidence, *cost, *further])
+        lines.append([row.label, row.n, *score, row.compare_label, *against, *evidence, *cost, *further])
     return TrackerTable(columns, lines)

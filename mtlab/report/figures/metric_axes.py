@@ -1,0 +1,42 @@
+"""Axes of metrics: a share of examples lies between 0 and 100 points, and its axis does, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mtlab.report.formats import numbers
+
+_PAD = 0.06  #: empty at each end of an axis, as a share of its values' range
+_LEAST = 2.0  #: points that an axis of shares shows at least on each side of its values
+
+
+def metric_scale(metric: str) -> int:
+    """Return what values of a metric are multiplied by: 100 for shares of examples, which are shown in points."""
+    return 100 if numbers.in_points(metric) else 1
+
+
+def metric_limits(metric: str, *, difference: bool = False) -> tuple[float, float] | None:
+    """Return the lowest and highest shown value that a metric, or a difference of two of its values, can have."""
+    if not numbers.in_points(metric):
+        return None
+    return (-100.0, 100.0) if difference else (0.0, 100.0)
+
+
+def metric_range(values: Iterable[float], metric: str, *, difference: bool = False) -> list[float] | None:
+    """Return the range of an axis that shows some values and leaves nothing of the metric's limits.
+
+    Args:
+        values: as shown, see `metric_scale`.
+        metric: its name.
+        difference: the values are differences of the metric.
+
+    Returns:
+        None where the metric has no limits: plotly chooses.
+
+    """
+    limits, listed = metric_limits(metric, difference=difference), list(values)
+    if limits is None or not listed:
+        return None
+    low, high = min(listed), max(listed)
+    pad = max(_LEAST, _PAD * (high - low))
+    return [max(limits[0], low - pad), min(limits[1], high + pad)]
