@@ -20,9 +20,10 @@ from mtlab.config.schema import ModelConfig
 from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, Modality, Place
 from mtlab.model.encoder import CrossModalEncoder
 from mtlab.model.network import initialise
-from mtlab.towers.base import Features, TowerShape
+from mtlab.towers.base import Features, TokenGrid, TowerShape
 
 BATCH, EXPERTS, LENGTH, OTHER, WIDTH, LAYERS = 3, 3, 5, 4, 16, 3
+GRID = TokenGrid(2, 2)  #: of the encoder's images
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ class Case:
         plain = self.draw_inputs()
         if not self.manager.noise_scale:
             return (plain,)
-        noise = self.manager.noise_scale * torch.randn(plain.experts.states.shape)
-        return plain, dataclasses.replace(plain, noise=noise)
+        return plain, dataclasses.replace(plain, noise=self.manager.draw_noise(BATCH, LENGTH))
 
     @cached_property
     def recorded(self) -> tuple[Aggregated, ...]:
@@ -74,7 +74,7 @@ class Case:
     def encoder(self) -> CrossModalEncoder:
         """Build a whole encoder around the manager, for the levels of `draw_features`."""
         text = TowerShape((8, 8), (5, 6), 6, LENGTH, class_token=True, positions=True)
-        vision = TowerShape((4, 6, 8, 10, 12), (1, 2, 3, 4, 5), 5, OTHER, class_token=False, positions=False)
+        vision = TowerShape((4, 6, 8, 10, 12), (1, 2, 3, 4, 5), 5, OTHER, class_token=False, positions=False, grid=GRID)
         model = ModelConfig(width=WIDTH, heads=2, cross_layers=LAYERS, mlp_ratio=1, dropout=0.0)
         encoder = CrossModalEncoder(model, {"name": self.entry.name, **self.options}, text, vision)
         initialise(encoder, 0)
@@ -130,7 +130,7 @@ def take_example(inputs: Inputs, row: int) -> Inputs:
         tuple(state[only] for state in inputs.history),
         None if inputs.other is None else inputs.other[only],
         None if inputs.other_mask is None else inputs.other_mask[only],
-        None if inputs.noise is None else inputs.noise[only],
+        None if inputs.noise is None else inputs.noise if len(inputs.noise) == 1 else inputs.noise[only],
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from mtlab.config.check import check_config
 from mtlab.config.registry import Entry
 from mtlab.contract.case import LAYERS, Case, option_variants, place_at
 from mtlab.managers.base import Manager
@@ -30,7 +31,9 @@ class Rule:
     """One rule of the contract."""
 
     check: Callable[[Case], None]
-    per: Literal["manager", "options", "place"]  #: tried once, with each variant of the options, or at two depths each
+    per: Literal[
+        "manager", "options", "place"
+    ]  #: tried once, with each variant of the options, or these at several depths
     quick: bool  #: one that `mtlab plan` tries, as no run could do without it
     any_sizes: bool  #: tried with other numbers of experts, which a user's further options need not suit
     slow: bool  #: left to the tests
@@ -58,7 +61,11 @@ class Rule:
             variants = [*option_variants(entry.config), *(() if self.any_sizes else more)]
         for options in variants:
             name = ",".join(f"{key}={value}" for key, value in options.items()) or "defaults"
-            for depth in (0, LAYERS - 1) if self.per == "place" else (0,):
+            depths = (0,)
+            if self.per == "place":
+                config, behind = check_config(entry.config, options), place_at(LAYERS)
+                depths = (0, LAYERS - 1, *((LAYERS,) if entry.cls.mixes_output(config, behind) else ()))
+            for depth in depths:
                 end = f"-{depth}" if self.per == "place" else ""
                 yield ("" if self.per == "manager" else name + end), Case(entry, options, place_at(depth))
 

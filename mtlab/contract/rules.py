@@ -32,6 +32,7 @@ from mtlab.contract.rule import ContractError, NotApplicable, Rule, require, req
 from mtlab.managers.base import MODALITIES, Aggregated, Experts, Inputs, Manager, Place
 from mtlab.managers.interventions import without
 from mtlab.managers.search_space import corners
+from mtlab.model.network import initialise
 
 
 @rule("manager")
@@ -196,6 +197,8 @@ def padding_is_not_seen(case: Case) -> None:
 @rule()
 def examples_do_not_mix(case: Case) -> None:
     """An example does not depend on the others; the auxiliary loss is a mean."""
+    if not case.manager.independent_examples:
+        raise NotApplicable("declares that examples depend on each other")
     for inputs in case.inputs:
         together = case.manager(inputs)
         alone = [case.manager(take_example(inputs, row)) for row in range(BATCH)]
@@ -249,6 +252,17 @@ def evaluation_is_deterministic(case: Case) -> None:
     """Two calls give the same bits."""
     first, second = (case.manager(case.draw_inputs()).hidden for _ in range(2))
     require(torch.equal(first, second), "two calls give different outputs")
+
+
+@rule()
+def starts_as_identity(case: Case) -> None:
+    """Newly built it hands on the previous state, at the first layer the top expert, where the class says so."""
+    if not case.manager.starts_as_identity:
+        raise NotApplicable("does not say that it starts as the identity")
+    inputs, manager = case.draw_inputs(), case.entry.cls(case.config, case.place)
+    initialise(manager, 0)
+    handed_on = inputs.history[-1] if inputs.history else inputs.experts.levels[-1]
+    require(torch.equal(manager.eval()(inputs).hidden, handed_on), "changes the previous state before it has learned")
 
 
 @rule()

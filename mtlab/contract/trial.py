@@ -34,7 +34,7 @@ def try_manager(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, v
     if entry.is_builtin:
         return
     for modality, shape, other in zip(MODALITIES, (text, vision), (vision, text), strict=True):
-        offered = list(places(model, modality, shape, other))
+        offered = list(places(model, node, modality, shape, other))
         for place in [*offered[:1], *offered[1:][-1:]]:
             case = Case(entry, own_options(node), place, tolerance=_TOLERANCE)
             problems = (try_rule(rule, case) for rule in RULES if rule.quick)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from mtlab.config.registry import NoOptions, Registry
 from mtlab.errors import UserError
+from mtlab.towers.base import TokenGrid
 
 Modality = Literal["text", "image"]
 MODALITIES: tuple[Modality, ...] = ("text", "image")
@@ -77,7 +78,7 @@ class Inputs:
     history: Sequence[Tensor] = ()  #: this modality's outputs of the cross-modal layers below, P times [B, L, D]
     other: Tensor | None = None  #: the other modality's output of the layer below, [B, M, D]; None at the first
     other_mask: Tensor | None = None  #: True at real tokens of `other`, [B, M]; None: all are real
-    noise: Tensor | None = None  #: training noise to add to the scores, [B, N, L, D]; drawn by the encoder
+    noise: Tensor | None = None  #: training noise as `Manager.draw_noise` draws it for the encoder
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,13 @@ class Place:
 
     width: int  #: D
     experts: int  #: N
-    depth: int  #: cross-modal layers below it, 0 at the first
+    depth: int  #: cross-modal layers below it, 0 at the first; K behind the last, see `Manager.mixes_output`
     layers: int  #: K, cross-modal layers in all
     modality: Modality
     other_experts: int  #: N', of the other modality
+    class_token: bool = False  #: token 0 summarises the whole input
+    other_class_token: bool = False  #: of the other modality
+    grid: TokenGrid | None = None  #: how an image's tokens lie; None: one after the other
 
     @property
     def paired_expert(self) -> int:
@@ -116,11 +120,15 @@ class Manager(nn.Module):
 
     Config: ClassVar[type[Any]] = NoOptions
     weights_sum_to_one: bool = True  #: do the recorded weights of the experts sum to one over N?
+    raw_weights: ClassVar[bool] = False  #: weights have any sign and sum; interventions get and give them as they are
     masks_padding: bool = True  #: are real tokens' outputs independent of padded tokens?
+    independent_examples: bool = True  #: does an example's output not depend on the others of its batch?
+    starts_as_identity: ClassVar[bool] = False  #: newly built, it hands on the previous state (first: the top expert)
     inert: ClassVar[frozenset[str]] = frozenset()  #: parameters that by design may receive no gradient
     not_compilable: ClassVar[str | None] = None  #: why `torch.compile(fullgraph=True)` cannot take it
     layer_weight_names: ClassVar[frozenset[str]] = frozenset()  #: parameters in the group `train.lr_layer_weights`
-    noise_scale: float = 0.0  #: standard deviation of the training noise on the scores; 0: none is drawn
+    noise_scale: float = 0.0  #: training noise: deviation of a normal one, half the range of a uniform one; 0: none
+    noise_kind: ClassVar[Literal["normal", "uniform"]] = "normal"  #: to be added; uniform: factors around 1
 
     @classmethod
     def check(cls, config: Any, place: Place) -> None:
@@ -141,6 +149,14 @@ class Manager(nn.Module):
         return ()
 
     @classmethod
+    def mixes_output(cls, config: Any, place: Place) -> bool:  # noqa: ARG003 - subclasses read them
+        """Is it called once more behind the last cross-modal layer, where `place.depth` is K? Not by default.
+
+        What it returns there is the output of the encoder, in place of the last layer's.
+        """
+        return False
+
+    @classmethod
     def search_space(cls) -> Mapping[str, Any]:
         """The default space of a sweep, option → distribution as `managers/search_space.py` describes them.
 
@@ -152,6 +168,17 @@ class Manager(nn.Module):
         super().__init__()
         self.config = config
         self.place = place
+
+    def noise_shape(self, batch: int, length: int) -> tuple[int, ...]:
+        """Return the shape of the training noise for B examples of L tokens, [B|1, N, L|1, D]."""
+        return batch, self.place.experts, length, self.place.width
+
+    def draw_noise(self, batch: int, length: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw training noise of `noise_shape`, on the generator's device (the CPU without one)."""
+        shape, device = self.noise_shape(batch, length), "cpu" if generator is None else generator.device
+        if self.noise_kind == "normal":
+            return self.noise_scale * torch.randn(shape, generator=generator, device=device)
+        return 1 + self.noise_scale * (2 * torch.rand(shape, generator=generator, device=device) - 1)
 
     def skipped_flops(self, own: int, other: int) -> int:  # noqa: ARG002 - subclasses read them
         """Count the forward FLOPs of an example that the published formula has and `forward` avoids.

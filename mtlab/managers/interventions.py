@@ -10,22 +10,29 @@ from torch import Tensor
 
 from mtlab.managers.base import Intervention
 
+SUM_TOLERANCE = 0.02  #: by which weights in half precision may miss a sum of one
+
 
 def uniform(weights: Tensor) -> Tensor:
-    """Give all experts that have any weight the same; what a manager never reads stays unread."""
-    read = (weights > 0).to(weights)
-    return read / read.sum(1, keepdim=True).clamp_min(1.0)
+    """Give all experts that have any weight the same, and the same in all; what a manager never reads stays unread."""
+    read = (weights != 0).to(weights)
+    return weights.sum(1, keepdim=True) * read / read.sum(1, keepdim=True).clamp_min(1.0)
 
 
 def without(expert: int) -> Intervention:
-    """Remove one expert (1-based among those offered) and renormalise the others; if it was the only one, all are 0."""
+    """Remove one expert (1-based among those offered); if it was the only one, all are 0.
+
+    Weights that sum to one are renormalised, others (`Manager.raw_weights`) are left as they are.
+    """
 
     def intervene(weights: Tensor) -> Tensor:
         kept = torch.ones(weights.shape[1], dtype=weights.dtype, device=weights.device)
         kept[expert - 1] = 0.0
         rest = weights * kept.view(1, -1, 1, 1)
+        shares = (weights >= 0).all(1, keepdim=True) & ((weights.sum(1, keepdim=True) - 1).abs() < SUM_TOLERANCE)
         total = rest.sum(1, keepdim=True)
-        return torch.where(total > 0, rest / total.where(total > 0, torch.ones_like(total)), rest)
+        renormalised = shares & (total > 0)
+        return torch.where(renormalised, rest / total.where(renormalised, torch.ones_like(total)), rest)
 
     return intervene
 

@@ -48,10 +48,38 @@ class CrossModalOutput:
     auxiliary: Tensor | None = None  #: sum of the managers' auxiliary losses, weighted; None if there is none
 
 
-def places(model: ModelConfig, modality: Modality, shape: TowerShape, other: TowerShape) -> Iterator[Place]:
-    """Yield the places of a modality's managers, lowest first; `other` is what the other modality's tower offers."""
-    for depth in range(model.cross_layers):
-        yield Place(model.width, len(shape.levels), depth, model.cross_layers, modality, len(other.levels))
+def places(
+    model: ModelConfig, node: Mapping[str, Any], modality: Modality, shape: TowerShape, other: TowerShape
+) -> Iterator[Place]:
+    """Yield the places of a modality's managers, lowest first; one behind the last layer if they mix its output.
+
+    Args:
+        model: the encoder's options.
+        node: of the manager, `{name: …, options…}`.
+        modality: "text" or "image".
+        shape: what the modality's tower offers.
+        other: what the other modality's tower offers.
+
+    Raises:
+        UserError: unknown manager or option, wrong type, value out of range.
+
+    """
+    entry, config = lookup_options(MANAGERS, node, "manager")
+    layers = model.cross_layers
+    for depth in range(layers + 1):
+        place = Place(
+            model.width,
+            len(shape.levels),
+            depth,
+            layers,
+            modality,
+            len(other.levels),
+            class_token=shape.class_token,
+            other_class_token=other.class_token,
+            grid=shape.grid,
+        )
+        if depth < layers or (layers and entry.cls.mixes_output(config, place)):
+            yield place
 
 
 def levels_read(
@@ -69,7 +97,7 @@ def levels_read(
     shapes: dict[Modality, TowerShape] = {"text": text, "image": vision}
     for own, other in _PAIRS:
         shape = shapes[own]
-        for place in places(model, own, shape, shapes[other]):
+        for place in places(model, node, own, shape, shapes[other]):
             try:
                 entry.cls.check(config, place)
             except UserError as error:
@@ -106,8 +134,8 @@ class ModalityBranch(nn.Module):
     ) -> None:
         super().__init__()
         entry, config = lookup_options(MANAGERS, manager, "manager")
-        stack = list(places(model, modality, shape, other))
-        opposite = places(model, dict(_PAIRS)[modality], other, shape)
+        stack = list(places(model, manager, modality, shape, other))
+        opposite = places(model, manager, dict(_PAIRS)[modality], other, shape)
         used = {expert for place in stack for expert in entry.cls.experts_used(config, place)}
         used |= {expert for place in opposite for expert in entry.cls.other_experts_used(config, place)}
         self.shape = shape
@@ -117,7 +145,8 @@ class ModalityBranch(nn.Module):
         self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings, token_types=token_types)
         self.managers = nn.ModuleList(entry.cls(config, place) for place in stack)
         self.layers = nn.ModuleList(
-            CrossModalLayer(model.width, model.heads, model.mlp_ratio, model.dropout, model.norm_eps) for _ in stack
+            CrossModalLayer(model.width, model.heads, model.mlp_ratio, model.dropout, model.norm_eps)
+            for _ in range(model.cross_layers)
         )
         self.pooler = Pooler(model.width, shape.class_token)
 
@@ -182,7 +211,7 @@ class CrossModalEncoder(nn.Module):
             text: the text tower's offered levels, each [B, L, D_n], and their mask; or their `experts`.
             vision: the vision tower's, each [B, M, D_n]; likewise.
             image_index: which of the images that a text goes with these are, from 0.
-            noise: added to managers' scores in training, each [B, N, L, D]; see `draw_noise`.
+            noise: of the managers in training; see `draw_noise`.
             intervene: maps managers' weights to those used instead.
             record: also return weights and contributions of every manager.
 
@@ -195,7 +224,8 @@ class CrossModalEncoder(nn.Module):
             "image": vision if isinstance(vision, Experts) else self.image.experts(vision, image_index),
         }
         history: dict[Modality, list[Tensor]] = {"text": [], "image": []}
-        for depth in range(self.config.cross_layers):
+
+        def aggregate(depth: int) -> dict[Modality, Tensor]:
             hidden: dict[Modality, Tensor] = {}
             for own, other in _PAIRS:
                 inputs = Inputs(
@@ -213,10 +243,16 @@ class CrossModalEncoder(nn.Module):
                     auxiliary.append(result.auxiliary)
                 if record:
                     recorded[own, depth] = result
+            return hidden
+
+        for depth in range(self.config.cross_layers):
+            hidden = aggregate(depth)
             for own, other in _PAIRS:
                 layer, masks = self.layer(own, depth), (experts[own].mask, experts[other].mask)
                 history[own].append(self._run(layer, hidden[own], hidden[other], *masks))
         out = {m: history[m][-1] if history[m] else experts[m].states[:, -1] for m in MODALITIES}
+        if len(self.text.managers) > self.config.cross_layers:
+            out = aggregate(self.config.cross_layers)
         pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)
         loss = functools.reduce(torch.add, auxiliary) if auxiliary else None
         return CrossModalOutput(out["text"], out["image"], pooled, recorded if record else None, loss)
@@ -265,20 +301,13 @@ class CrossModalEncoder(nn.Module):
 def noise_shapes(
     encoder: CrossModalEncoder, text: Features | Experts, vision: Features | Experts
 ) -> dict[ManagerKey, tuple[int, ...]]:
-    """Return the shape [B, N, L, D] of the training noise of each manager that asks for some.
+    """Return the shape of the training noise of each manager that asks for some, see `Manager.noise_shape`.
 
     Where a text goes with several images, B counts images: each is fused with the text in a pass of its own.
     """
-    levels = {
-        modality: given.levels if isinstance(given, Features) else given.states.unbind(1)
-        for modality, given in (("text", text), ("image", vision))
-    }
-    images, width = len(levels["image"][0]), encoder.config.width
-    return {
-        (modality, depth): (images, len(levels[modality]), levels[modality][0].shape[1], width)
-        for (modality, depth), manager in encoder.managers()
-        if manager.noise_scale
-    }
+    images, lengths = _noise_sizes(text, vision)
+    noisy = (each for each in encoder.managers() if each[1].noise_scale)
+    return {key: manager.noise_shape(images, lengths[key[0]]) for key, manager in noisy}
 
 
 def draw_noise(
@@ -287,7 +316,7 @@ def draw_noise(
     vision: Features | Experts,
     generator_for: Callable[[Modality, int], torch.Generator],
 ) -> dict[ManagerKey, Tensor]:
-    """Draw the training noise of all managers, outside of compiled regions: normal, of `noise_shapes`.
+    """Draw the training noise of all managers, outside of compiled regions, see `Manager.draw_noise`.
 
     Args:
         encoder: whose managers it is for.
@@ -296,10 +325,13 @@ def draw_noise(
         generator_for: returns the generator of a modality and depth; noise is drawn on its device, then moved.
 
     """
-    noise, managers = {}, dict(encoder.managers())
+    images, lengths = _noise_sizes(text, vision)
     device = (text.states if isinstance(text, Experts) else text.levels[0]).device
-    for key, shape in noise_shapes(encoder, text, vision).items():
-        generator = generator_for(*key)
-        drawn = torch.randn(shape, generator=generator, device=generator.device)
-        noise[key] = (drawn * managers[key].noise_scale).to(device)
-    return noise
+    noisy = (each for each in encoder.managers() if each[1].noise_scale)
+    return {key: manager.draw_noise(images, lengths[key[0]], generator_for(*key)).to(device) for key, manager in noisy}
+
+
+def _noise_sizes(text: Features | Experts, vision: Features | Experts) -> tuple[int, dict[Modality, int]]:
+    """Return B and, of each modality, its number of tokens."""
+    words, patches = (given.states[:, 0] if isinstance(given, Experts) else given.levels[0] for given in (text, vision))
+    return len(patches), {"text": words.shape[1], "image": patches.shape[1]}

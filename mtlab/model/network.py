@@ -124,7 +124,7 @@ class VisionLanguageModel(nn.Module):
                 text,
                 image,
                 image_index=index,
-                noise={key: drawn[rows] for key, drawn in (noise or {}).items()},
+                noise={key: drawn if len(drawn) == 1 else drawn[rows] for key, drawn in (noise or {}).items()},
                 intervene=None if intervene is None else intervene(index, {"text": text.mask, "image": image.mask}),
                 record=record,
             )

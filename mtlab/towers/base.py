@@ -49,6 +49,15 @@ class TowerInfo:
 
 
 @dataclass(frozen=True)
+class TokenGrid:
+    """The grid of an image's tokens: row by row from the top left corner, over the whole image."""
+
+    rows: int
+    columns: int
+    prefix: int = 0  #: tokens before those of the grid: class token, registers
+
+
+@dataclass(frozen=True)
 class TowerShape:
     """The offered levels and their sizes, from which the encoder is built."""
 
@@ -60,6 +69,7 @@ class TowerShape:
     positions: bool  #: outputs depend on token positions; if not, the encoder adds learned ones
     vocabulary: int | None = None  #: number of a text tower's token ids, which a masked-language head predicts
     gate: bool = False  #: the encoder adds a gated sum of the lower levels to the top one
+    grid: TokenGrid | None = None  #: of an image's tokens; None: they have no positions in one
     mask_token: bool = False  #: a text tower has a mask token
 
 
@@ -71,15 +81,6 @@ class Vocabulary:
     mask: int  #: the mask token
     special: frozenset[int]  #: never masked: class token, separators, padding
     continuing: frozenset[int]  #: continue the word of the token before; empty if the tokeniser does not mark them
-
-
-@dataclass(frozen=True)
-class TokenGrid:
-    """The grid of an image's tokens: row by row from the top left corner, over the whole image."""
-
-    rows: int
-    columns: int
-    prefix: int = 0  #: tokens before those of the grid: class token, registers
 
 
 @dataclass(frozen=True)

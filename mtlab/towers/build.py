@@ -40,7 +40,7 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
     """
     entry, config = tower_node(kind, node)
     with place_errors(key=kind):
-        info = entry.cls.describe(config)
+        info, grid = entry.cls.describe(config), entry.cls.grid(config)
         levels = offered_levels(config.layers, info.depth)
     widths = tuple(info.widths[level - 1] for level in levels)
     if config.gate and (len(levels) < 2 or len(set(widths)) > 1):
@@ -56,6 +56,7 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
         vocabulary=info.vocabulary,
         gate=config.gate,
         mask_token=info.mask_token,
+        grid=grid,
     )
 
 

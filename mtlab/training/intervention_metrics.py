@@ -15,7 +15,7 @@ import torch
 
 from mtlab.data.batches import Batch, Loader
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Modality
+from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Manager, Modality
 from mtlab.managers.interventions import replacement, token_mean, uniform, without
 from mtlab.model.encoder import ManagerKey
 from mtlab.model.forward import ForwardContext, Runtime
@@ -55,7 +55,6 @@ def measure_interventions(
         "without": {LEVEL: value}}}`, token_mean: each example's weights replaced by their mean over its real tokens.
 
     """
-    layers = model.encoder.config.cross_layers
 
     def value(context: ForwardContext) -> float:
         return float(evaluate(replace(context, group=group), loader, batch, between).outcomes.mean())
@@ -63,7 +62,7 @@ def measure_interventions(
     measured: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:
         is_weighted = modality in weighted
-        with_weights = partial(_with_weights, model, runtime, modality, layers)
+        with_weights = partial(_with_weights, model, runtime, modality)
         measured[modality] = {
             "by": "weights" if is_weighted else "input",
             "uniform": value(with_weights(lambda _: uniform)) if is_weighted else None,
@@ -126,16 +125,18 @@ class _SwappedContext(ForwardContext):
 
     def _weights(self, recorded: Mapping[ManagerKey, Aggregated]) -> dict[ManagerKey, Intervention]:
         return {
-            (modality, depth): replacement(_expert_weights(recorded[modality, depth], manager.place.experts))
+            (modality, depth): replacement(_expert_weights(recorded[modality, depth], manager))
             for (modality, depth), manager in self.other.encoder.managers()
             if modality in self.modalities
         }
 
 
-def _expert_weights(aggregated: Aggregated, experts: int) -> torch.Tensor:
-    """Return a manager's recorded weights of the experts, so that they sum to one: [B|1, N, L|1, D|1]."""
+def _expert_weights(aggregated: Aggregated, manager: Manager) -> torch.Tensor:
+    """Return a manager's recorded weights of the experts, summing to one unless they are raw: [B|1, N, L|1, D|1]."""
     assert aggregated.weights is not None
-    weights = aggregated.weights[:, :experts]
+    weights = aggregated.weights[:, : manager.place.experts]
+    if manager.raw_weights:
+        return weights
     whole = weights.sum(1, keepdim=True)
     return torch.where(whole == 0, weights, weights / whole)
 
@@ -144,13 +145,13 @@ def _with_weights(
     model: TaskModel,
     runtime: Runtime,
     modality: Modality,
-    layers: int,
     intervention: Callable[[torch.Tensor | None], Intervention],
 ) -> ForwardContext:
     """Change the weights of all managers of a modality, knowing which of its tokens are real."""
 
     def everywhere(masks: Masks) -> dict[ManagerKey, Intervention]:
-        return {(modality, depth): intervention(masks[modality]) for depth in range(layers)}
+        keys = (key for key, _ in model.encoder.managers() if key[0] == modality)
+        return {key: intervention(masks[modality]) for key in keys}
 
     return ForwardContext(model, runtime, intervene=everywhere)
 

@@ -19,6 +19,14 @@ def test_without_one_renormalises_the_rest() -> None:
     assert torch.equal(without(1)(ONE), ONE)
 
 
+RAW = torch.tensor([0.5, -0.2, 0.0]).view(1, 3, 1, 1)
+
+
+def test_raw_weights_keep_their_sum_or_their_values() -> None:
+    torch.testing.assert_close(uniform(RAW).flatten(), torch.tensor([0.15, 0.15, 0.0]))
+    torch.testing.assert_close(without(1)(RAW).flatten(), torch.tensor([0.0, -0.2, 0.0]))
+
+
 def test_token_mean_leaves_padding_out() -> None:
     weights = torch.rand(2, 3, 4, 1).softmax(1)
     mask = torch.tensor([[True, True, True, True], [True, True, False, False]])

@@ -1,5 +1,6 @@
 """The encoder and the whole model: fusion, masks, initial values, noise, names, and what they refuse."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -300,6 +301,56 @@ def test_the_other_modalitys_levels_are_projected_for_a_manager_that_reads_them(
     for level in (1, 5):  # the image's levels
         gradient = encoder.image.projections.levels[str(level)].weight.grad
         assert gradient.abs().max() > 0
+
+
+class AddsUp(Last):
+    """Behind the last layer the sum of all outputs below it, and elsewhere the previous state."""
+
+    noise_scale, noise_kind = 0.25, "uniform"
+
+    @classmethod
+    def mixes_output(cls, config: Any, place: Place) -> bool:  # noqa: ARG003
+        return place.modality in ("text", "image") and place.depth == place.layers
+
+    def noise_shape(self, batch: int, length: int) -> tuple[int, ...]:  # noqa: ARG002
+        return 1, self.place.experts, 1, self.place.width
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        if self.place.depth < self.place.layers:
+            return super().forward(inputs, **kwargs)
+        assert inputs.other is not None
+        return Aggregated(torch.stack(list(inputs.history)).sum(0))
+
+
+@pytest.fixture
+def adds_up() -> Iterator[str]:
+    MANAGERS.import_all()
+    MANAGERS.register("adds_up")(AddsUp)
+    yield "adds_up"
+    del MANAGERS.entries["adds_up"]
+
+
+def test_a_manager_that_says_so_mixes_the_output_behind_the_last_layer(adds_up: str) -> None:
+    mixing, plain, given = model(adds_up).encoder, model("last").encoder, features()
+    plain.load_state_dict(mixing.state_dict())
+    outputs: dict[int, Tensor] = {}
+    for depth in (0, 1):
+        plain.layer("text", depth).register_forward_hook(lambda *args, at=depth: outputs.update({at: args[-1]}))
+    plain(*given)
+    found = mixing(*given, record=True)
+    assert torch.equal(found.text, outputs[0] + outputs[1])
+    assert [depth for modality, depth in found.recorded or {} if modality == "text"] == [0, 1, 2]
+    assert len(mixing.text.layers) == 2
+    assert len(model(adds_up, cross_layers=0).encoder.text.managers) == 0
+
+
+def test_uniform_noise_has_the_shape_that_the_manager_asks_for(adds_up: str) -> None:
+    drawn = draw_noise(model(adds_up).encoder, *features(), lambda *_: torch.Generator().manual_seed(0))
+    noise = drawn["text", 0]
+    assert noise.shape == (1, 3, 1, 16)
+    assert noise.min() >= 0.75
+    assert noise.max() <= 1.25
+    assert abs(noise.mean().item() - 1) < 0.1
 
 
 @pytest.mark.parametrize(
