@@ -116,6 +116,12 @@ class CacheConfig:
 
     enabled: bool = option(True, "cache the layers of frozen towers; towers that are trained are never cached")
     dtype: Literal["float32", "float16", "bfloat16"] = option("float16", "type in which layers are stored")
+    levels: Literal["offered", "all"] = option(
+        "offered",
+        "what is stored: the levels that the tower offers, or all of them, so that variants with other `layers` share "
+        "them: more disk space, one extraction",
+        identity=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,6 +106,34 @@ def test_levels_of_different_width(tmp_path):
     assert all(relative(*pair) < 1e-4 for pair in zip(found.levels, expected.levels, strict=True))
 
 
+@pytest.mark.parametrize("layers", [[1], [2, 3], [1, 3], "all"])
+@pytest.mark.parametrize("tower", ["text", "vision"])
+def test_variants_with_other_levels_share_an_entry_that_holds_all(tmp_path, tower, layers):
+    """The bits are those of an entry of the offered levels alone."""
+    kind, node = ("text", TEXT) if tower == "text" else ("vision", VISION)
+    keys = [texts()[n] for n in (5, 300, 17)] if tower == "text" else ["3", "250"]
+    every = CacheConfig(dtype="float16", levels="all")
+    whole = open_expert_cache(kind, {**node, "layers": "all"}, DATA, every, root=tmp_path)
+    shared = open_expert_cache(kind, {**node, "layers": layers, "gate": len(layers) > 1}, DATA, every, root=tmp_path)
+    own = open_expert_cache(kind, {**node, "layers": layers}, DATA, CacheConfig(dtype="float16"), root=tmp_path / "own")
+    assert shared.path == whole.path
+    found, expected = shared.fetch(keys), own.fetch(keys)
+    assert len(found.levels) == len(expected.levels) == (3 if layers == "all" else len(layers))
+    for one, other in zip(found.levels, expected.levels, strict=True):
+        assert torch.equal(one, other)
+    assert (found.mask is None) == (tower == "vision")
+    assert found.mask is None or torch.equal(found.mask, expected.mask)
+
+
+def test_widths_differ_in_an_entry_that_holds_all(tmp_path):
+    node = {"name": "timm", "model": "test_efficientnet", "weights": "random", "image_size": 64, "layers": [1, 2, 5]}
+    small = {**DATA, "items": 20}
+    shared = open_expert_cache("vision", node, small, CacheConfig(levels="all"), root=tmp_path).fetch(["7", "8"])
+    own = open_expert_cache("vision", node, small, CacheConfig(), root=tmp_path).fetch(["7", "8"])
+    assert all(torch.equal(*pair) for pair in zip(shared.levels, own.levels, strict=True))
+    assert len({level.shape for level in own.levels}) == 3
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("bfloat16", 1e-2)])
 def test_smaller_types_round_and_nothing_else(tmp_path, dtype, tolerance):
     exact = open_expert_cache("text", TEXT, DATA, FLOAT32, root=tmp_path)

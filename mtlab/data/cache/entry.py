@@ -1,11 +1,11 @@
 """One entry of the expert cache on disk: chunks while it is built, then one file of features and its index.
 
 index.json                 what the entry was made from, and the layout of its features; written last
-features.bin               the tokens of all items, all offered levels of a token side by side
+features.bin               the tokens of all items, all stored levels of a token side by side
 chunks/00007.safetensors   while the entry is built
 used                       its modification time is the time of last use
 
-Shapes: T tokens of all items together, W the sum of the widths of the offered levels.
+Shapes: T tokens of all items together, W the sum of the widths of the stored levels.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CacheIndex:
     made_from: dict[str, Any]
     keys: tuple[str, ...]
     lengths: tuple[int, ...]  #: tokens of each item
-    widths: tuple[int, ...]  #: D_n of each offered level
+    widths: tuple[int, ...]  #: D_n of each stored level
     masked: bool  #: True if the tower gives a mask
     checksums: tuple[str, ...]  #: of each chunk's bytes
     versions: dict[str, str]  #: of the libraries that computed the features, for information

@@ -1,18 +1,20 @@
 """The expert cache: features of frozen towers for each text and image, computed once and shared by all runs.
 
 The name of an entry is a hash of everything that can change a number in it, so that it is never stale. Each text and
-image is stored once, without padding. The file is mapped into memory, and a batch is gathered in one step.
+image is stored once, without padding. The file is mapped into memory, and a batch is gathered in one step, or in one
+step for each level where the entry holds more than are offered.
 
-Shapes: B examples, L tokens, D_n width of offered level n, T tokens of all items, W the sum of all D_n.
+Shapes: B examples, L tokens, D_n width of level n, T tokens of all items, W the sum of the D_n of all stored levels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mtlab.config.schema import CacheConfig
 from mtlab.data.cache.build import Progress, build_entry, repair_entry
@@ -22,7 +24,7 @@ from mtlab.data.cache.key import cache_key
 from mtlab.data.cache.locks import LOCKS, SharedLock
 from mtlab.data.cache.size_limit import evict, limit_bytes
 from mtlab.towers.base import Features
-from mtlab.towers.build import TowerKind
+from mtlab.towers.build import TowerKind, tower_shape
 
 FOLDER = "experts"  #: below the cache's root
 
@@ -34,13 +36,14 @@ class CachedExperts:
         entry: its folder.
         index: its index.
         lock: prevents its eviction.
+        levels: which of the stored levels are offered, 1 = lowest of the tower.
 
     """
 
-    def __init__(self, entry: EntryFolder, index: CacheIndex, lock: SharedLock) -> None:
+    def __init__(self, entry: EntryFolder, index: CacheIndex, lock: SharedLock, levels: Collection[int]) -> None:
         self.path = entry.path
         self.made_from = index.made_from
-        self.widths = index.widths
+        self._columns = _columns(index, levels)
         self._lock = lock
         self._masked = index.masked
         self._rows = {key: row for row, key in enumerate(index.keys)}
@@ -70,12 +73,16 @@ class CachedExperts:
         positions = torch.arange(int(lengths.max()))
         real = positions < lengths  # [B, L]
         tokens = (self._starts[rows].unsqueeze(1) + positions)[real]
-        if not self._masked:  # as many tokens in every item
-            features = self._tokens.index_select(0, tokens).float().view(len(rows), -1, sum(self.widths))
-            return Features(torch.split(features, list(self.widths), -1))
-        features = torch.zeros(*real.shape, sum(self.widths))
-        features[real] = self._tokens.index_select(0, tokens).float()  # reads no padding
-        return Features(torch.split(features, list(self.widths), -1), real)
+        levels: list[Tensor] = []
+        for columns, widths in self._columns:
+            values = self._tokens[:, columns].index_select(0, tokens).float()  # reads no padding
+            if self._masked:
+                padded = torch.zeros(*real.shape, sum(widths))
+                padded[real] = values
+            else:  # as many tokens in every item
+                padded = values.view(len(rows), -1, sum(widths))
+            levels += torch.split(padded, widths, -1)
+        return Features(tuple(levels), real if self._masked else None)
 
     def close(self) -> None:
         """Allow the entry to be evicted. Fetched features stay valid."""
@@ -100,7 +107,7 @@ def open_expert_cache(
         kind: "text" or "vision".
         node: configuration of the tower, which is frozen.
         dataset_node: configuration of the data set; all texts or images of all its splits are cached.
-        cache: the type of the stored numbers.
+        cache: the type of the stored numbers, and whether all levels of the tower are stored or those offered.
         root: the cache's root, `files.cache_root()`.
         progress: called with items done and items in all while the entry is filled.
         device: where the tower runs.
@@ -113,18 +120,34 @@ def open_expert_cache(
     if node.get("trainable"):
         raise ValueError(f"the {kind} tower is trained: its features cannot be cached")
     limit = limit_bytes()
-    key = cache_key(kind, node, dataset_node, cache)
+    stored = node if cache.levels == "offered" else {**node, "layers": "all", "gate": False}
+    key = cache_key(kind, stored, dataset_node, cache)
     entry = EntryFolder(root / FOLDER / key.name)
-    extractor = FeatureExtractor(kind, node, dataset_node, cache.dtype, device)
+    extractor = FeatureExtractor(kind, stored, dataset_node, cache.dtype, device)
     lock = SharedLock(root / FOLDER / LOCKS / key.name)
     try:
         index = _complete(entry, dict(key.made_from), extractor, progress)
-        opened = CachedExperts(entry, index, lock)
+        opened = CachedExperts(entry, index, lock, tower_shape(kind, node).levels)
     except BaseException:
         lock.release()
         raise
     evict(root / FOLDER, limit)
     return opened
+
+
+def _columns(index: CacheIndex, levels: Collection[int]) -> list[tuple[slice, list[int]]]:
+    """Return the columns of these levels in [T, W], neighbours together, and the width of each level in them."""
+    found: list[tuple[slice, list[int]]] = []
+    start = 0
+    for level, width in zip(index.made_from["tower"]["levels"], index.widths, strict=True):
+        if level in levels:
+            if found and found[-1][0].stop == start:
+                before, widths = found.pop()
+                found.append((slice(before.start, start + width), [*widths, width]))
+            else:
+                found.append((slice(start, start + width), [width]))
+        start += width
+    return found
 
 
 def _complete(
