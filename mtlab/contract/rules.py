@@ -115,15 +115,23 @@ def shares_sum_to_one(case: Case) -> None:
     for result in case.recorded:
         if result.weights is not None and case.manager.weights_sum_to_one:
             far = _farthest_from_one(result.weights[:, : case.place.experts].sum(1))
+            joint = abs(_farthest_from_one(result.weights.sum(1)) - 1) <= case.tolerance
+            with_previous = ", and to 1 with those of the previous states" if joint else ""
             require(
                 abs(far - 1) <= case.tolerance,
-                f"the experts' weights sum to {far:.6g} (expected 1 over N; say `weights_sum_to_one = False` if that "
-                "is meant)",
+                f"the experts' weights sum to {far:.6g}{with_previous} (expected 1 over N; say `weights_sum_to_one = "
+                f"False` if that is meant{f'. {_JOINT_SOFTMAX}' if joint else ''})",
             )
         if result.contributions is not None:
             require((result.contributions >= 0).all(), "contributions are negative")
             far = _farthest_from_one(result.contributions.sum(1))
             require(abs(far - 1) <= case.tolerance, f"contributions sum to {far:.6g} (expected 1)")
+
+
+_JOINT_SOFTMAX = (
+    "In a softmax over experts and previous states, `whole` is what the experts weigh in all: give intervene their "
+    "part over it, and multiply the result by it, as static_all does: intervene(experts / whole) * whole"
+)
 
 
 def _farthest_from_one(sums: Tensor) -> float:
@@ -295,7 +303,12 @@ def _intervene(case: Case, inputs: Inputs, plain: Aggregated, used: Sequence[int
     require(given, "records weights, and does not call `intervene`")
     rows = given[0].shape[1]
     experts = case.place.experts
-    require(rows == experts, f"intervene is given {rows} weights (expected one for each of the {experts} experts)")
+    too_many = f". {_JOINT_SOFTMAX}" if experts < rows <= experts + case.place.depth else ""
+    require(
+        rows == experts,
+        f"intervene is given {rows} weights (expected one for each of the {experts} experts, [B|1, N, L|1, D|1]"
+        f"{too_many})",
+    )
     require_close(kept.hidden, plain.hidden)
     for expert in used:
         removed = case.manager(inputs, intervene=without(expert), record=True)

@@ -182,4 +182,5 @@ def _on_cpu(aggregated: Aggregated) -> Aggregated:
         aggregated.hidden.cpu(),
         None if weights is None else weights.cpu(),
         None if contributions is None else contributions.cpu(),
+        by_removal=aggregated.by_removal,
     )

@@ -88,6 +88,7 @@ class Aggregated:
     hidden: Tensor  #: the input of its cross-modal layer, [B, L, D]
     weights: Tensor | None = None  #: [B|1, N + P, L|1, D|1], detached: experts first, then previous states
     contributions: Tensor | None = None  #: share of each term's norm, [B, N + P, L], detached; None if not a sum
+    by_removal: bool = False  #: contributions are no terms of a sum, see `contributions.measure_removals`
     auxiliary: Tensor | None = None  #: a loss of the manager's own: a scalar, the mean over examples, weighted already
 
 
@@ -124,6 +125,7 @@ class Manager(nn.Module):
     masks_padding: bool = True  #: are real tokens' outputs independent of padded tokens?
     independent_examples: bool = True  #: does an example's output not depend on the others of its batch?
     starts_as_identity: ClassVar[bool] = False  #: newly built, it hands on the previous state (first: the top expert)
+    neutral: ClassVar[float] = 0.0  #: fills the dimensions of a state that is removed
     inert: ClassVar[frozenset[str]] = frozenset()  #: parameters that by design may receive no gradient
     not_compilable: ClassVar[str | None] = None  #: why `torch.compile(fullgraph=True)` cannot take it
     layer_weight_names: ClassVar[frozenset[str]] = frozenset()  #: parameters in the group `train.lr_layer_weights`

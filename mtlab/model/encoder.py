@@ -28,6 +28,7 @@ from mtlab.managers.base import (
     Modality,
     Place,
 )
+from mtlab.managers.contributions import measure_removals
 from mtlab.model.layers import CrossModalLayer, Pooler
 from mtlab.model.projection import Embeddings, Projections, apply_gate, project
 from mtlab.towers.base import Features, TowerShape
@@ -236,13 +237,14 @@ class CrossModalEncoder(nn.Module):
                     other_mask=experts[other].mask if depth else None,
                     noise=noise.get((own, depth)),
                 )
-                manager = self._stream(own).managers[depth]
+                manager = self.manager(own, depth)
                 result: Aggregated = manager(inputs, intervene=intervene.get((own, depth)), record=record)
                 hidden[own] = result.hidden
                 if result.auxiliary is not None:
                     auxiliary.append(result.auxiliary)
                 if record:
-                    recorded[own, depth] = result
+                    known = result.contributions is not None or (own, depth) in intervene
+                    recorded[own, depth] = result if known else measure_removals(manager, inputs, result)
             return hidden
 
         for depth in range(self.config.cross_layers):
@@ -269,9 +271,14 @@ class CrossModalEncoder(nn.Module):
     def managers(self) -> Iterator[tuple[ManagerKey, Manager]]:
         """Yield all managers with their modality and depth."""
         for modality in MODALITIES:
-            for depth, manager in enumerate(self._stream(modality).managers):
-                assert isinstance(manager, Manager)
-                yield (modality, depth), manager
+            for depth in range(len(self._stream(modality).managers)):
+                yield (modality, depth), self.manager(modality, depth)
+
+    def manager(self, modality: Modality, depth: int) -> Manager:
+        """Return the manager of a modality with `depth` cross-modal layers below it, K behind the last."""
+        manager = self._stream(modality).managers[depth]
+        assert isinstance(manager, Manager)
+        return manager
 
     def layer(self, modality: Modality, depth: int) -> CrossModalLayer:
         """Return the cross-modal layer of a modality with `depth` layers below it."""

@@ -54,6 +54,8 @@ def measure_entropies(
     """
     entropies: dict[ManagerKey, LayerEntropies] = {}
     for (modality, depth), own in hidden.items():
+        if depth == encoder.config.cross_layers:  # a manager that mixes the output: no layer follows
+            continue
         other: Modality = MODALITIES[1 - MODALITIES.index(modality)]
         layer = encoder.layer(modality, depth)
         entropies[modality, depth] = measure_layer(layer, own, hidden[other, depth], masks[modality], masks[other])

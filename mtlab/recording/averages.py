@@ -15,7 +15,7 @@ from mtlab.data.batches import Loader
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.recording.attention import EntropySum
 from mtlab.recording.layer_similarity import LayerSimilarity
-from mtlab.recording.probe import RecordedBatch, Recorder, labels, manager_rows
+from mtlab.recording.probe import RecordedBatch, Recorder, dimension_spreads, labels, manager_rows, removed
 
 EXAMPLES = 256  #: enough for a mean over tokens to settle
 KINDS = ("weights", "contributions")
@@ -44,11 +44,13 @@ def record_averages(
 
     Returns:
         For weights and contributions (where a manager's output is a sum), M a modality and d a depth from 0, KIND/M/d,
-        KIND_tokens/M/d, KIND_examples/M/d, each [R], and KIND_entropy/M/d, a scalar; temperature/M/d, a scalar;
-        attention/M/d/self and …/cross, [H]; cosine/M and cka/M, [K, K]. float32, on the CPU.
+        KIND_tokens/M/d, KIND_examples/M/d, each [R], and KIND_entropy/M/d, a scalar; weights_dimensions/M/d, [R], where
+        weights differ by dimension; by_removal/M/d, 1, where contributions are no terms of a sum; temperature/M/d, a
+        scalar; attention/M/d/self and …/cross, [H]; cosine/M and cka/M, [K, K]. float32, on the CPU.
 
     """
     tallies: dict[str, RowAverages] = {}
+    deviations: dict[str, RowAverages] = {}
     spreads: dict[str, EntropySum] = {}
     similar: dict[Modality, LayerSimilarity] = {}
     arrays: dict[str, Tensor] = {}
@@ -57,6 +59,8 @@ def record_averages(
         recorded = recorder(chosen.to(device))
         for name, modality, values in manager_rows(recorded):
             tallies.setdefault(name, RowAverages(len(levels[modality]))).add(values, recorded.real(modality))
+        for name, modality, values in dimension_spreads(recorded):
+            deviations.setdefault(name, RowAverages(len(levels[modality]))).add(values, recorded.real(modality))
         for (modality, depth), entropies in recorded.attention.items():
             for kind, spread in (("self", entropies.own), ("cross", entropies.cross)):
                 name = f"attention/{modality}/{depth}/{kind}"
@@ -64,8 +68,10 @@ def record_averages(
         for modality in MODALITIES if recorded.managers else ():
             similar.setdefault(modality, LayerSimilarity()).add(_outputs(recorded, modality))
         arrays |= {f"temperature/{modality}/{depth}": held for (modality, depth), held in recorded.temperatures.items()}
+        arrays |= {f"by_removal/{modality}/{depth}": torch.ones(()) for modality, depth in removed(recorded)}
     for name, tally in tallies.items():
         arrays |= tally.averages(*name.split("/", 1))
+    arrays |= {name: spread.mean() for name, spread in deviations.items()}
     arrays |= {name: spread.total / spread.queries for name, spread in spreads.items() if spread.queries}
     for modality, similarity in similar.items():
         arrays |= {f"cosine/{modality}": similarity.cosine(), f"cka/{modality}": similarity.cka()}
@@ -104,11 +110,16 @@ class RowAverages:
         self.entropy += float(torch.where(weighed, entropy, 0.0).sum())
         self.weighed += int(weighed.sum())
 
+    def mean(self) -> Tensor:
+        """Average over all real tokens, [R]."""
+        tokens = torch.cat(self.tokens).unsqueeze(1)
+        return (torch.cat(self.means) * tokens).sum(0) / tokens.sum()
+
     def averages(self, kind: str, where: str) -> dict[str, Tensor]:
         """Average under the names KIND…/WHERE; deviations are over all tokens or examples, not estimates from some."""
-        tokens, means = torch.cat(self.tokens).unsqueeze(1), torch.cat(self.means)
+        means = torch.cat(self.means)
         arrays = {
-            f"{kind}/{where}": (means * tokens).sum(0) / tokens.sum(),
+            f"{kind}/{where}": self.mean(),
             f"{kind}_tokens/{where}": torch.cat(self.deviations).mean(0),
             f"{kind}_examples/{where}": means.std(0, correction=0),
         }
@@ -150,4 +161,4 @@ def _outputs(recorded: RecordedBatch, modality: Modality) -> Tensor:
     return torch.stack(held)
 
 
-_ROWED = frozenset(f"{kind}{spread}" for kind in KINDS for spread in SPREADS)
+_ROWED = frozenset(f"{kind}{spread}" for kind in KINDS for spread in SPREADS) | {"weights_dimensions"}

@@ -113,6 +113,20 @@ def manager_rows(recorded: RecordedBatch) -> Iterator[tuple[str, Modality, Tenso
                 yield f"{kind}/{modality}/{depth}", modality, per_token(values, aggregated.hidden)
 
 
+def dimension_spreads(recorded: RecordedBatch) -> Iterator[tuple[str, Modality, Tensor]]:
+    """Iterate over the spread over D of weights that have one for each dimension: name, modality, [B, N + P, L]."""
+    for (modality, depth), aggregated in recorded.managers.items():
+        weights, hidden = aggregated.weights, aggregated.hidden
+        if weights is not None and weights.shape[-1] > 1:
+            spread = weights.double().std(-1, correction=0)
+            yield f"weights_dimensions/{modality}/{depth}", modality, spread.expand(len(hidden), -1, hidden.shape[1])
+
+
+def removed(recorded: RecordedBatch) -> list[ManagerKey]:
+    """List the managers whose contributions were measured by removal."""
+    return [key for key, aggregated in recorded.managers.items() if aggregated.by_removal]
+
+
 def labels(
     names: Sequence[str], rows: Mapping[str, int], levels: Mapping[Modality, Sequence[int]]
 ) -> dict[str, list[str]]:

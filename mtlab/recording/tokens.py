@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.managers.base import MODALITIES, Modality
-from mtlab.recording.probe import RecordedBatch, Recorder, labels, manager_rows
+from mtlab.recording.probe import RecordedBatch, Recorder, labels, manager_rows, removed
 from mtlab.towers.build import token_grid, token_strings
 
 EXAMPLES = 32
@@ -33,8 +33,8 @@ def record_tokens(
     """Record some examples of a split, in the order of `rows`; arguments as of `averages`.
 
     Returns:
-        weights/M/d and contributions/M/d, each [E, R, L], 0 at padding; mask/M, bool [E, L], where the modality has
-        one. float32 on the CPU.
+        weights/M/d and contributions/M/d, each [E, R, L], 0 at padding; by_removal/M/d, ones [E, 1], where
+        contributions are no terms of a sum; mask/M, bool [E, L], where the modality has one. float32 on the CPU.
 
     """
     parts: list[dict[str, Tensor]] = []
@@ -92,6 +92,8 @@ def _of_batch(recorded: RecordedBatch) -> dict[str, Tensor]:
         name: torch.where(recorded.real(modality).unsqueeze(1), values, 0.0).float().cpu()
         for name, modality, values in manager_rows(recorded)
     }
+    examples = len(next(iter(recorded.managers.values())).hidden) if recorded.managers else 0
+    arrays |= {f"by_removal/{modality}/{depth}": torch.ones(examples, 1) for modality, depth in removed(recorded)}
     arrays |= {f"mask/{m}": mask.bool().cpu() for m in MODALITIES if (mask := recorded.masks[m]) is not None}
     return arrays
 

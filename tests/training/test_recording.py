@@ -120,6 +120,7 @@ def test_recorded_layers_are_labelled_and_documented(make_run: RunMaker, capsys:
             for kind in ("weights", "contributions"):
                 expected |= {f"{kind}{spread}/{where}": (experts + depth,) for spread in ("", "_tokens", "_examples")}
                 expected[f"{kind}_entropy/{where}"] = ()
+            expected[f"weights_dimensions/{where}"] = (experts + depth,)
     assert shapes == expected
     assert tensors["weights/image/0"].sum().item() == pytest.approx(1)
     assert tensors["contributions/text/1"].sum().item() == pytest.approx(1)
@@ -186,25 +187,33 @@ def silent() -> Any:
 
 
 @pytest.mark.usefixtures("silent")
-def test_a_manager_that_records_nothing(make_run: RunMaker) -> None:
+def test_a_manager_that_records_nothing_is_measured_by_removal(make_run: RunMaker) -> None:
     folder = make_run(manager={"name": "silent_for_test"}, record={"interventions": True})
     assert train(folder) == 0
     layers, about = checkpoints.load(folder / "layers.safetensors")
-    assert {name.split("/")[0] for name in layers} == {"cosine", "cka", "attention"}
-    assert about["labels"] == {}
-    assert checkpoints.load(folder / "tokens.safetensors")[0].keys() == {"mask/text"}
+    kinds = {name.split("/")[0] for name in layers}
+    shares = {"contributions", "contributions_tokens", "contributions_examples", "contributions_entropy"}
+    assert kinds == {"cosine", "cka", "attention", "by_removal"} | shares
+    assert about["labels"]["contributions/text/1"] == ["level 1", "level 2", "level 3", "previous 1"]
+    assert layers["contributions/text/1"].sum().item() == pytest.approx(1)
+    assert {name.split("/")[0] for name in checkpoints.load(folder / "tokens.safetensors")[0]} == {
+        "mask",
+        "contributions",
+        "by_removal",
+    }
     assert json.loads((folder / "result.json").read_text())["interventions"]["text"]["by"] == "input"
 
 
 @pytest.mark.parametrize("name", ["last", "bridge", "concat_attention"])
-def test_managers_without_weights_contributions_or_temperature(make_run: RunMaker, name: str) -> None:
+def test_managers_without_weights_or_temperature(make_run: RunMaker, name: str) -> None:
     folder = make_run(manager={"name": name})
     assert train(folder) == 0
     layers, _ = checkpoints.load(folder / "layers.safetensors")
     assert not any(name.startswith("temperature") for name in layers)
     assert all(values.isfinite().all() for values in layers.values())
     assert ("weights_entropy/text/1" in layers) == (name != "last")  # above the first layer no expert has a part
-    assert ("contributions/text/1" in layers) == (name != "bridge")
+    assert layers["contributions/text/1"].sum().item() == pytest.approx(1)
+    assert not any(name.startswith("by_removal") for name in layers)
 
 
 @pytest.mark.parametrize(

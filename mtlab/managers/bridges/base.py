@@ -7,21 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Aggregated, Experts, Inputs, Intervention, Manager, Place, stack_weights
+from mtlab.managers.contributions import share_norms, split_norm
 
 
 class BaseBridge(Manager):
     """LN(join(u, c)), u the expert paired with this cross-modal layer and c the previous state; LN(u) at the first.
 
     Cross-modal layer ℓ of K takes offered expert max(1, N − K + ℓ), unless `experts` says otherwise. A subclass gives
-    `join`, and makes its own parameters where `place.depth` is not 0: at the first layer nothing is joined. Bridges
-    record no contributions: their norm is around the sum, or they have no sum. Source: BridgeTower (AAAI 2023).
+    `terms` if that is a sum, else `join`, and makes its own parameters where `place.depth` is not 0: at the first layer
+    nothing is joined. Contributions are the parts of the terms in the norm of their sum, see `split_norm`. Source:
+    BridgeTower (AAAI 2023).
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -33,8 +36,6 @@ class BaseBridge(Manager):
             "the offered expert of each cross-modal layer, K numbers (1 lowest, -1 highest), or {text: …, image: …}; "
             "null: the top K in order",
         )
-
-    neutral: ClassVar[float] = 0.0  #: joined in place of an expert that an intervention removes
 
     @classmethod
     def check(cls, config: Any, place: Place) -> None:
@@ -51,9 +52,16 @@ class BaseBridge(Manager):
         self.expert = paired_expert(config.experts, place)
         self.norm = nn.LayerNorm(place.width)
 
+    def terms(self, expert: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002
+        """Return what is added up before the norm, of the expert and of the previous state; None if it is no sum."""
+        return None
+
     def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
         """Join the expert [B, L, D] with the previous state, `inputs.history[-1]`, before the norm."""
-        raise NotImplementedError
+        terms = self.terms(expert, inputs)
+        if terms is None:
+            raise NotImplementedError
+        return terms[0] + terms[1]
 
     def coefficients(self) -> tuple[Tensor | float, Tensor | float]:
         """Return what expert and previous state are multiplied by before they are added: recorded as weights."""
@@ -67,7 +75,19 @@ class BaseBridge(Manager):
             return Aggregated(hidden)
         of_expert, of_previous = self.coefficients()
         previous = of_previous * weights.new_ones(1, 1, 1, 1) if inputs.history else None
-        return Aggregated(hidden, stack_weights(of_expert * weights, previous))
+        contributions = None if intervene is not None else self._contributions(expert, inputs)
+        return Aggregated(hidden, stack_weights(of_expert * weights, previous), contributions)
+
+    @torch.no_grad()
+    def _contributions(self, expert: Tensor, inputs: Inputs) -> Tensor | None:
+        """Share the output among the expert and the previous state, [B, N + P, L]; None where it is no sum."""
+        terms = self.terms(expert, inputs) if inputs.history else (expert,)
+        if terms is None:
+            return None
+        own, *previous = split_norm(terms, self.norm)
+        norms = own.new_zeros(own.shape[0], self.place.experts, own.shape[1])
+        norms[:, self.expert - 1] = torch.linalg.vector_norm(own, dim=-1)
+        return share_norms(norms, previous)
 
 
 def take_expert(

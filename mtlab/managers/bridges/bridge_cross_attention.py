@@ -19,8 +19,8 @@ class BridgeCrossAttention(BaseBridge):
     """A bridge by which each token reads all tokens of the uni-modal layer: LN(c + MHA(c, u, u)), LN(u) at the first.
 
     Multi-head attention with an output projection, over real tokens. Without its expert all tokens of u are 0, and the
-    attention adds its biases alone, the same to every token. Source: the bridges that BridgeTower (AAAI 2023) compares,
-    by cross-attention.
+    attention adds its biases alone, the same to every token. What it adds is the expert's contribution. Source: the
+    bridges that BridgeTower (AAAI 2023) compares, by cross-attention.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ class BridgeCrossAttention(BaseBridge):
         super().__init__(config, place)
         self.attention = Attention(place.width, config.heads, dropout=0.0) if place.depth else None
 
-    def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
-        """Attend and add, [B, L, D]."""
+    def terms(self, expert: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Add MHA(c, u, u) and c, [B, L, D] each."""
         assert self.attention is not None
         previous = inputs.history[-1]
         attended: Tensor = self.attention(previous, expert, inputs.experts.mask)
-        return previous + attended
+        return attended, previous

@@ -41,10 +41,10 @@ class BridgeInterpolate(BaseBridge):
         super().__init__(config, place)
         self.beta = nn.Parameter(torch.tensor(float(config.beta))) if place.depth else None
 
-    def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
-        """Interpolate, [B, L, D]."""
+    def terms(self, expert: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Add (1−β)·u and β·c, [B, L, D] each."""
         assert self.beta is not None
-        return (1 - self.beta) * expert + self.beta * inputs.history[-1]
+        return (1 - self.beta) * expert, self.beta * inputs.history[-1]
 
     def coefficients(self) -> tuple[Tensor | float, Tensor | float]:
         """The expert's 1 − β, and β."""

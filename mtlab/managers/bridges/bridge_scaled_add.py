@@ -40,10 +40,10 @@ class BridgeScaledAdd(BaseBridge):
         super().__init__(config, place)
         self.scale = nn.Parameter(torch.tensor(float(config.scale))) if place.depth else None
 
-    def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
-        """Scale and add, [B, L, D]."""
+    def terms(self, expert: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Add s·u and c, [B, L, D] each."""
         assert self.scale is not None
-        return self.scale * expert + inputs.history[-1]
+        return self.scale * expert, inputs.history[-1]
 
     def coefficients(self) -> tuple[Tensor | float, Tensor | float]:
         """The expert's s, and 1."""

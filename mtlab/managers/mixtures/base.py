@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, stack_weights
+from mtlab.managers.contributions import share_norms
 
 TOP_BIAS = 3.0  #: added to the top expert's score: nine tenths of the weight, of three experts
 
@@ -216,29 +217,6 @@ def term_norms(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tens
     """Measure the terms of `weighted_sum`: Euclidean norms over D, [B, N, L], detached."""
     norms: Tensor = torch.linalg.vector_norm(weights * (standardised * scale + shift), dim=-1)
     return norms
-
-
-@torch.no_grad()
-def stack_norms(terms: Sequence[Tensor]) -> Tensor:
-    """Measure terms, N times [B, L, D]: Euclidean norms over D, [B, N, L], detached."""
-    return torch.stack([torch.linalg.vector_norm(term, dim=-1) for term in terms], 1)
-
-
-@torch.no_grad()
-def share_norms(norms: Tensor, previous: Sequence[Tensor]) -> Tensor:
-    """Compute the contributions: each term's share in the sum of norms.
-
-    Args:
-        norms: Euclidean norms over D of the experts' terms, [B, N, L].
-        previous: the previous states' terms, P times [B, L, D].
-
-    Returns:
-        [B, N + P, L], detached.
-
-    """
-    if previous:
-        norms = torch.cat([norms, stack_norms(previous)], 1)
-    return norms / norms.sum(1, keepdim=True)
 
 
 # Attention for fewer products, where queries or keys are few.

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from mtlab.config.options import option
 from mtlab.managers.base import Inputs, Intervention, Place, check_heads, register_manager
+from mtlab.managers.contributions import stack_norms
 from mtlab.managers.mixtures.base import (
     Mixture,
     WeightedSum,
@@ -20,7 +21,6 @@ from mtlab.managers.mixtures.base import (
     expand_groups,
     free_weight,
     split_width,
-    stack_norms,
 )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.managers.base import Inputs, Intervention, Place, check_heads, register_manager
+from mtlab.managers.contributions import stack_norms
 from mtlab.managers.mixtures.base import (
     Mixture,
     WeightedSum,
@@ -20,7 +21,6 @@ from mtlab.managers.mixtures.base import (
     free_weight,
     single_head_attention,
     skipped_map_flops,
-    stack_norms,
     weigh,
 )
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, register_manager, stack_weights
-from mtlab.managers.mixtures.base import share_norms, term_norms, weigh, weighted_sum
+from mtlab.managers.contributions import share_norms
+from mtlab.managers.mixtures.base import term_norms, weigh, weighted_sum
 
 
 @register_manager("static_all")
