@@ -15,7 +15,7 @@ import typer
 
 from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, sweep, track, train
 from mtlab.cli.models import evaluate, export_checkpoint, import_checkpoint, inspect, intervene, verify
-from mtlab.cli.study import budget, figures, new, plan, report, run, status
+from mtlab.cli.study import budget, figures, new, plan, report, run, status, testbed
 from mtlab.errors import UserError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "run": run.run,
         "status": status.status,
         "report": report.report,
+        "testbed": testbed.make_card,
         "figures": figures.figures,
         "dashboard": dashboard.dashboard,
         "sweep": sweep.app,

@@ -59,7 +59,7 @@ def compare_families(
     if any(run["cell"] not in cells for run in plan["runs"]):  # parents of other tasks have families of their own
         own = pl.col("cell").is_in(cells)
         runs, outcomes = runs.filter(own), outcomes.filter(own) if outcomes.height else outcomes
-    runs = _with_families(runs, outcomes, metric)
+    runs = add_family_means(runs, outcomes, metric)
     columns = sorted(name for name in runs.columns if name.startswith(f"{metric}/") and runs[name].count())
     if len(columns) < 2:
         return {}
@@ -96,7 +96,7 @@ def _classify(tested: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) ->
     return {family: tuple(map(classify, rows)) for family, rows in tested.items()}
 
 
-def _with_families(runs: pl.DataFrame, outcomes: pl.DataFrame, metric: str) -> pl.DataFrame:
+def add_family_means(runs: pl.DataFrame, outcomes: pl.DataFrame, metric: str) -> pl.DataFrame:
     """Add means over the outcomes of each family where the task reports none.
 
     They are added only if the mean over all outcomes is the metric.

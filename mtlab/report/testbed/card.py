@@ -1,0 +1,262 @@
+"""The card of a testbed as data, made from the finished runs of an ordinary study."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+from mtlab.errors import UserError
+from mtlab.report import frame
+from mtlab.report.families import add_family_means
+from mtlab.report.formats.numbers import in_points
+from mtlab.report.testbed.claims import Claim, claim_adaptivity, claim_aggregation
+from mtlab.report.testbed.room import Room, measure_room
+from mtlab.report.testbed.rows import CardRow, Role, card_rows
+from mtlab.runs.store import Store
+from mtlab.statistics.intervals import MeanInterval, mean_interval
+from mtlab.statistics.numbers import sample_sd
+from mtlab.statistics.power import smallest_detectable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMAT = 1
+STUDY_SEEDS = 10  #: seeds of a study on the testbed, for which the card tells what differences they detect
+
+
+@dataclass(frozen=True)
+class Majority:
+    """A guess that always gives the commonest answer of its family, on the test examples."""
+
+    score: float
+    families: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a pair of towers, a world and a length of training can tell."""
+
+    study: str
+    why: str
+    metric: str
+    alpha: float
+    towers: Mapping[str, str]  #: modality → name
+    world: Mapping[str, Any]  #: name and settings of the data set
+    steps: int
+    batch: int
+    runs: tuple[int, int]  #: finished, planned
+    rows: tuple[CardRow, ...]
+    majority: Majority | None  #: None for tasks without answers
+    families: Mapping[str, float]  #: family → share of the test examples
+    room: Room | None
+
+    def of_role(self, *roles: Role) -> list[CardRow]:
+        """Return the rows of some roles, in the study's order."""
+        return [row for row in self.rows if row.role in roles]
+
+    def best(self, *roles: Role) -> CardRow | None:
+        """Return the row of these roles that is best on validation data."""
+        return max(self.of_role(*roles), key=lambda row: fmean(row.validation.values()), default=None)
+
+    def mean(self, row: CardRow) -> MeanInterval:
+        """Return a row's mean over seeds, on test data."""
+        return mean_interval(list(row.test.values()), self.alpha)
+
+    @cached_property
+    def floor(self) -> tuple[str, float] | None:
+        """The best blind answer on test data: its name and score; None where none was measured."""
+        blind = [(row.label, fmean(row.test.values())) for row in self.of_role("text only", "image only")]
+        blind += [("majority", self.majority.score)] if self.majority is not None else []
+        return max(blind, key=lambda found: found[1], default=None)
+
+    @cached_property
+    def compared(self) -> dict[str, CardRow]:
+        """The rows that a study on this testbed would compare first: best single level, mean, best bridge."""
+        found = {name: self.best(role) for name, role in COMPARED.items()}
+        return {name: row for name, row in found.items() if row is not None}
+
+    @cached_property
+    def ceiling(self) -> CardRow | None:
+        """The best of all rows on validation data, larger and longer-trained models among them."""
+        return self.best("single level", "mean", "bridge", "other")
+
+    @cached_property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds, median over the rows that see both modalities; None for one seed."""
+        found = [self.mean(row).sd for row in self.of_role("single level", "mean", "bridge", "other")]
+        known = [sd for sd in found if sd is not None]
+        return median(known) if known else None
+
+    @cached_property
+    def detectable(self) -> float | None:
+        """Difference that `STUDY_SEEDS` seeds detect, by the median spread of paired differences of `compared`."""
+        spreads = list(_spreads_of_differences(list(self.compared.values())))
+        return smallest_detectable(median(spreads), STUDY_SEEDS, self.alpha) if spreads else None
+
+    @property
+    def claims(self) -> tuple[Claim, Claim]:
+        """What the testbed may be used for: comparing ways to aggregate levels, and claims about adaptivity."""
+        scores = {name: list(row.test.values()) for name, row in self.compared.items()}
+        floor = None if self.floor is None else self.floor[1]
+        return (
+            claim_aggregation(scores, floor, self.detectable, self.metric),
+            claim_adaptivity(self.room, floor, self.detectable, self.metric),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data with the stable keys of docs/testbeds.md."""
+        return {
+            "format": FORMAT,
+            "study": self.study,
+            "why": self.why,
+            "metric": self.metric,
+            "towers": dict(self.towers),
+            "world": dict(self.world),
+            "steps": self.steps,
+            "batch": self.batch,
+            "runs": {"done": self.runs[0], "asked": self.runs[1]},
+            "families": dict(self.families),
+            "majority": None if self.majority is None else vars(self.majority),
+            "floor": None if self.floor is None else dict(zip(("label", "score"), self.floor, strict=True)),
+            "best_single": _label(self.compared.get("best single level")),
+            "best_bridge": _label(self.compared.get("best bridge")),
+            "ceiling": _label(self.ceiling),
+            "spread": self.spread,
+            "detectable": self.detectable,
+            "rows": [self._row(row) for row in self.rows],
+            "room": None if self.room is None else _room(self.room),
+            "claims": [vars(claim) for claim in self.claims],
+        }
+
+    def _row(self, row: CardRow) -> dict[str, Any]:
+        mean = self.mean(row)
+        return {
+            "label": row.label,
+            "role": row.role,
+            "text_levels": list(row.levels[0]),
+            "image_levels": list(row.levels[1]),
+            "seeds": sorted(row.test),
+            "validation": fmean(row.validation.values()),
+            "mean": mean.mean,
+            "sd": mean.sd,
+            "interval": None if mean.interval is None else list(mean.interval),
+            "families": {name: fmean(results.values()) for name, results in row.family_test.items()},
+            "plateau": row.plateau,
+        }
+
+
+COMPARED: Mapping[str, Role] = {"best single level": "single level", "mean": "mean", "best bridge": "bridge"}
+
+
+def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
+    """Make the card of a testbed, however much of its study has run.
+
+    Args:
+        store: where its runs are.
+        plan: its stored plan, see `Store.plan`.
+
+    Raises:
+        UserError: no run is finished, no row enters a single level of each tower, the metric is no share of
+            examples, or a file of the store is damaged.
+
+    """
+    metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
+    if mode != "max" or not in_points(metric) or metric.count("/") != 1:
+        raise UserError(
+            f"a testbed is judged by a share of examples, such as test/accuracy, not by {metric}", key="metrics.verdict"
+        )
+    runs = frame.run_frame(store, plan)
+    outcomes = frame.outcome_frame(store, plan)
+    done = runs.filter(state="done")
+    if done.is_empty():
+        raise UserError(f"no run of {plan['study']!r} is finished: `mtlab run {plan['study']}`")
+    for split in ("val", "test"):
+        runs = add_family_means(runs, outcomes, f"{split}/{metric.partition('/')[2]}")
+    rows = card_rows(store, plan, runs)
+    singles = [row for row in rows if row.role == "single level"]
+    if not singles:
+        raise UserError(f"{plan['study']!r} is no testbed: no finished row is `last` on a single level of each tower")
+    tested = outcomes.filter(split="test") if outcomes.height else outcomes
+    families = _shares(tested, singles[0])
+    config = _config(store, plan, singles[0].label)
+    return Card(
+        study=plan["study"],
+        why=plan["why"],
+        metric=metric,
+        alpha=plan["alpha"],
+        towers={"text": config["text"]["name"], "image": config["vision"]["name"]},
+        world=config["data"],
+        steps=config["train"]["length"]["steps"],
+        batch=config["train"]["batch"],
+        runs=(done["run"].n_unique(), runs["run"].n_unique()),
+        rows=rows,
+        majority=_majority(tested),
+        families=families,
+        room=measure_room(singles, families, plan["alpha"]),
+    )
+
+
+def _config(store: Store, plan: Mapping[str, Any], label: str) -> Mapping[str, Any]:
+    cell = next(row["cell"] for row in plan["rows"] if row["label"] == label)
+    run = next(run["id"] for run in plan["runs"] if run["cell"] == cell)
+    config: Mapping[str, Any] = (store.config(run) or {})["config"]
+    return config
+
+
+def _shares(tested: pl.DataFrame, row: CardRow) -> dict[str, float]:
+    """Return the share of each family in the test examples; equal ones where no outcomes were recorded."""
+    if tested.is_empty():
+        return {family: 1 / len(row.family_test) for family in row.family_test}
+    counted = Counter(dict(tested.unique("id").group_by("family").len().iter_rows()))
+    return {str(family): count / counted.total() for family, count in sorted(counted.items())}
+
+
+def _majority(tested: pl.DataFrame) -> Majority | None:
+    if tested.is_empty() or tested["target"].null_count():
+        return None
+    by_family: dict[str, Counter[int]] = {}
+    for family, target in tested.unique("id").select("family", "target").iter_rows():
+        by_family.setdefault(family, Counter())[target] += 1
+    right = {family: counted.most_common(1)[0][1] for family, counted in sorted(by_family.items())}
+    sizes = {family: counted.total() for family, counted in by_family.items()}
+    return Majority(
+        sum(right.values()) / sum(sizes.values()), {family: right[family] / sizes[family] for family in right}
+    )
+
+
+def _spreads_of_differences(rows: Sequence[CardRow]) -> Iterator[float]:
+    import numpy as np
+
+    for index, row in enumerate(rows):
+        for other in rows[:index]:
+            shared = sorted(set(row.test) & set(other.test))
+            if len(shared) > 1:
+                yield sample_sd(np.array([row.test[seed] - other.test[seed] for seed in shared]))
+
+
+def _label(row: CardRow | None) -> str | None:
+    return None if row is None else row.label
+
+
+def _room(room: Room) -> dict[str, Any]:
+    return {
+        "single": room.single.label,
+        "oracle": room.oracle.mean,
+        "gain": room.gain.mean,
+        "interval": None if room.gain.interval is None else list(room.gain.interval),
+        "families": [
+            {
+                "family": one.family,
+                "share": one.share,
+                "best": one.best.label,
+                "at_best": one.at_best,
+                "at_single": one.at_single,
+                "gain": one.gain,
+            }
+            for one in room.families
+        ],
+    }

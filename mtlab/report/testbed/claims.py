@@ -1,0 +1,103 @@
+"""What a testbed may be used for, in words: only what lies between floor and ceiling, and what seeds can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from mtlab.report.formats.numbers import format_interval, format_score
+from mtlab.report.testbed.room import Room
+
+LEARNED = 0.05  #: every seed lies at least so far above the floor
+HEADROOM = 0.03  #: the best variant lies at least so far below 100 %
+ROOM = 0.03  #: an oracle over levels gains at least so much, or nothing can be claimed about adaptivity
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A kind of claim, whether the testbed may carry it, and why."""
+
+    about: str
+    carries: bool
+    reasons: tuple[str, ...]  #: why not; or what it rests on
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in a sentence."""
+        word = "May carry claims about" if self.carries else "Carries no claim about"
+        return f"{word} {self.about}: {'; '.join(self.reasons)}."
+
+
+def claim_aggregation(
+    compared: Mapping[str, Sequence[float]], floor: float | None, detectable: float | None, metric: str
+) -> Claim:
+    """Judge whether variants differ between floor and ceiling by more than seeds do.
+
+    Args:
+        compared: best single level, mean and best bridge → test results, one a seed.
+        floor: the best blind answer.
+        detectable: the difference that a study's seeds detect; None if unknown.
+        metric: for the format of numbers.
+
+    """
+    about = "ways to aggregate levels"
+    if floor is None or len(compared) < 2:
+        return Claim(about, False, ("floor, or two of best single level, mean and best bridge, not measured yet",))
+    weak = [name for name, results in compared.items() if not _learned(results, floor)]
+    means = {name: fmean(results) for name, results in compared.items()}
+    best, range_ = max(means.values()), max(means.values()) - min(means.values())
+    against = []
+    if weak:
+        against.append(
+            f"not trained: {', '.join(weak)}, of which a seed does not lie {_points(LEARNED, metric)} above the blind "
+            f"{format_score(floor, metric)}"
+        )
+    if best > 1 - HEADROOM:
+        against.append(f"no room below 100: the best has {format_score(best, metric)}")
+    if detectable is None:
+        against.append("the spread of seeds is not known: at least 2 seeds are needed")
+    elif detectable > range_:
+        against.append(
+            f"seeds spread too much: 10 detect {_points(detectable, metric)}, and {', '.join(means)} differ by "
+            f"{_points(range_, metric)}"
+        )
+    if against:
+        return Claim(about, False, tuple(against))
+    assert detectable is not None
+    between = f"from {format_score(min(means.values()), metric)} to {format_score(best, metric)}"
+    return Claim(
+        about,
+        True,
+        (
+            f"{', '.join(means)} have {between}, between a floor of {format_score(floor, metric)} and 100",
+            f"10 seeds detect {_points(detectable, metric)}",
+        ),
+    )
+
+
+def claim_adaptivity(room: Room | None, floor: float | None, detectable: float | None, metric: str) -> Claim:
+    """Judge whether the right level depends on the question by enough."""
+    about = "adaptivity"
+    if room is None or floor is None:
+        return Claim(about, False, ("floor, or single levels on two or more families, not measured yet",))
+    if not _learned(list(room.single.test.values()), floor):
+        return Claim(about, False, (f"not trained: {room.single.label}, the best single level",))
+    gain = format_interval(room.gain.mean, room.gain.interval, metric, sign=True)
+    measured = f"the best level for each family gains {gain} points over {room.single.label!r} for all"
+    if room.gain.mean < ROOM:
+        return Claim(about, False, (f"{measured}, and {_points(ROOM, metric)} are needed",))
+    if room.gain.interval is None or room.gain.interval[0] <= 0:
+        return Claim(about, False, (f"{measured}, which these seeds do not show to be above 0",))
+    if detectable is not None and detectable > room.gain.mean:
+        return Claim(about, False, (f"{measured}, less than the {_points(detectable, metric)} that 10 seeds detect",))
+    picked = ", ".join(f"{one.family}: {one.best.label}" for one in room.families)
+    return Claim(about, True, (measured, picked))
+
+
+def _learned(results: Sequence[float], floor: float) -> bool:
+    return min(results) >= floor + LEARNED
+
+
+def _points(value: float, metric: str) -> str:
+    return f"{format_score(value, metric)} points"

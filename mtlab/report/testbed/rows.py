@@ -1,0 +1,123 @@
+"""The rows of a testbed's card: which part each variant of the study plays, told by its configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
+
+from mtlab.config.hashing import canonical_json
+from mtlab.report.comparison import results_by_seed
+from mtlab.report.recordings import MetricHistory, study_histories
+from mtlab.runs.store import Store
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Role = Literal["text only", "image only", "single level", "mean", "bridge", "other"]
+
+BLIND = "blind"  #: name of the towers that see nothing
+MANAGED = (
+    "manager",
+    "text",
+    "vision",
+    "record",
+    "cache",
+    "metrics",
+)  #: what may differ between rows of one size and length
+PLATEAU = 0.01  #: a curve has reached its plateau where it is within this of its best
+
+
+@dataclass(frozen=True)
+class CardRow:
+    """One variant with at least one finished run."""
+
+    label: str
+    role: Role
+    levels: tuple[tuple[int, ...], tuple[int, ...]]  #: of the text and the vision tower that its managers read
+    validation: Mapping[int, float]  #: seed → result
+    test: Mapping[int, float]  #: seed → result
+    family_validation: Mapping[str, Mapping[int, float]]  #: family → seed → result
+    family_test: Mapping[str, Mapping[int, float]]
+    plateau: float | None  #: steps to the plateau of validation, median over seeds
+
+
+def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame) -> tuple[CardRow, ...]:
+    """Read the rows of a plan that have a finished run, in its order.
+
+    Args:
+        store: where the runs are.
+        plan: the stored plan.
+        runs: see `frame.run_frame`, with a column for each family.
+
+    """
+    test = plan["metrics"]["verdict"]
+    validation = f"val/{test.partition('/')[2]}"
+    steps = _steps_to_plateau(store, plan, validation)
+    finished = set(runs.filter(state="done")["cell"])
+    cells = {row["cell"]: row for row in plan["rows"] if row["cell"] in finished}
+    first = {run["cell"]: run["id"] for run in reversed(plan["runs"])}
+    configs = {cell: (store.config(first[cell]) or {"config": {}})["config"] for cell in cells}
+    settings = {cell: _settings(config) for cell, config in configs.items()}
+    usual = Counter(settings.values()).most_common(1)[0][0] if settings else ""
+    return tuple(
+        CardRow(
+            label=row["label"],
+            role=_role(configs[cell], row["pairing"], usual=settings[cell] == usual),
+            levels=(_levels(row["pairing"]["text"]), _levels(row["pairing"]["image"])),
+            validation=results_by_seed(runs, cell, validation),
+            test=results_by_seed(runs, cell, test),
+            family_validation=_by_family(runs, cell, validation),
+            family_test=_by_family(runs, cell, test),
+            plateau=median(steps[cell]) if steps.get(cell) else None,
+        )
+        for cell, row in cells.items()
+    )
+
+
+def steps_to_plateau(history: MetricHistory, metric: str) -> int | None:
+    """Return the first step at which a metric is within `PLATEAU` of its best; None without any value."""
+    points = [(row["step"], row[metric]) for row in history if metric in row]
+    best = max((value for _, value in points), default=0.0)
+    return next((step for step, value in points if value >= best - PLATEAU), None)
+
+
+def _steps_to_plateau(store: Store, plan: Mapping[str, Any], metric: str) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for run, history in study_histories(store, plan).found.items():
+        steps = steps_to_plateau(history, metric)
+        if steps is not None:
+            found.setdefault(run.cell, []).append(steps)
+    return found
+
+
+def _role(config: Mapping[str, Any], pairing: Mapping[str, Sequence[Sequence[int]]], *, usual: bool) -> Role:
+    manager = config["manager"]["name"]
+    if config["vision"]["name"] == BLIND:
+        return "text only"
+    if config["text"]["name"] == BLIND:
+        return "image only"
+    if not usual:
+        return "other"
+    if manager == "last" and all(len(_levels(stack)) == 1 for stack in pairing.values()):
+        return "single level"
+    if manager == "mean":
+        return "mean"
+    return "bridge" if manager.startswith("bridge") else "other"
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    """Return size, length and all else that has nothing to do with levels and managers."""
+    return canonical_json({key: value for key, value in config.items() if key not in MANAGED})
+
+
+def _levels(stack: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(sorted({level for levels in stack for level in levels}))
+
+
+def _by_family(runs: pl.DataFrame, cell: str, metric: str) -> dict[str, dict[int, float]]:
+    columns = [column for column in runs.columns if column.startswith(f"{metric}/")]
+    found = {column.removeprefix(f"{metric}/"): results_by_seed(runs, cell, column) for column in columns}
+    return {family: results for family, results in found.items() if results}

@@ -1,0 +1,277 @@
+"""The card of a testbed: which rows play which part, the room between levels, and what may be claimed."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from fabric import FAMILIES
+
+from mtlab.cli import main
+from mtlab.errors import UserError
+from mtlab.report.testbed.card import build_card
+from mtlab.report.testbed.claims import claim_aggregation
+from mtlab.report.testbed.rows import steps_to_plateau
+from mtlab.report.testbed.text import cards_markdown
+from mtlab.runs.results import write_result
+from mtlab.runs.store import Store
+
+#: family → accuracy, in the order of FAMILIES, on validation and on test data
+LEVELS = {
+    "image 1": ((0.90, 0.40, 0.50), (0.85, 0.45, 0.50)),
+    "image 2": ((0.60, 0.80, 0.60), (0.55, 0.81, 0.60)),
+    "image 3": ((0.70, 0.70, 0.75), (0.90, 0.70, 0.75)),  # best on the first family of test data, not of validation
+}
+OTHERS = {
+    "mean": ((0.80, 0.80, 0.70), (0.80, 0.80, 0.70)),
+    "bridge a": ((0.85, 0.75, 0.70), (0.85, 0.75, 0.70)),
+    "bridge b": ((0.85, 0.70, 0.70), (0.95, 0.95, 0.95)),  # best on test data, not on validation
+    "text only": ((0.30, 0.30, 0.30), (0.34, 0.34, 0.34)),
+    "image only": ((0.30, 0.30, 0.30), (0.32, 0.32, 0.32)),
+    "wide": ((0.95, 0.95, 0.90), (0.95, 0.95, 0.90)),
+}
+SEEDS = 3
+SHIFT = 0.02  #: of seed s, against that of seed 0, over all families
+
+
+def config_of(label):
+    """Write the settings that tell a row's part."""
+    manager = {"mean": "mean", "wide": "mean"}.get(label, "bridge" if label.startswith("bridge") else "last")
+    config = {"manager": {"name": manager}, "text": {"name": "minilm"}, "vision": {"name": "dinov2_s"}}
+    if label == "text only":
+        config["vision"] = {"name": "blind"}
+    if label == "image only":
+        config["text"] = {"name": "blind"}
+    config |= {"data": {"name": "shapes"}, "model": {"width": 128 if label == "wide" else 64}}
+    return config | {"train": {"batch": 32, "length": {"steps": 800}}}
+
+
+def pairing_of(label):
+    if label.startswith("image ") and label[-1].isdigit():
+        return {"text": [[6], [], []], "image": [[int(label[-1])], [], []]}
+    if label.startswith("bridge"):
+        return {"text": [[4], [5], [6]], "image": [[1], [2], [3]]}
+    return {"text": [[4, 5, 6]] * 3, "image": [[1, 2, 3]] * 3}
+
+
+def put(fabric, label, seed, accuracies, *, families=True):
+    """Finish a run with these accuracies by family, validation and test."""
+    folder = fabric.finish(label.replace(" ", "_"), seed, 0.5)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"config": config_of(label)}))
+    result, shift = json.loads((folder / "result.json").read_text()), SHIFT * (seed - 1)
+    metrics = {}
+    for split, values in zip(("val", "test"), accuracies, strict=True):
+        shifted = [value + shift for value in values]
+        metrics[f"{split}/accuracy"] = sum(shifted) / 3
+        if families:
+            metrics |= {f"{split}/accuracy/{name}": value for name, value in zip(FAMILIES, shifted, strict=True)}
+    write_result(folder, result | {"metrics": metrics})
+    steps = [{"step": step, "val/accuracy": value} for step, value in ((200, 0.4), (400, 0.6), (600, 0.605))]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps))
+
+
+def plan_of(fabric, labels, **changes):
+    plan = fabric.plan([label.replace(" ", "_") for label in labels], SEEDS, "mean", **changes)
+    for row, label in zip(plan["rows"], labels, strict=True):
+        row |= {"label": label, "pairing": pairing_of(label)}
+    return plan
+
+
+@pytest.fixture
+def bed(fabric):
+    """Give the plan of a testbed whose runs are finished."""
+    rows = LEVELS | OTHERS
+    for label, accuracies in rows.items():
+        for seed in range(SEEDS):
+            put(fabric, label, seed, accuracies)
+    return plan_of(fabric, list(rows))
+
+
+def test_rows_play_the_part_that_their_configuration_says(fabric, bed):
+    card = build_card(fabric.store, bed)
+    found = {row.label: row.role for row in card.rows}
+    assert found == dict.fromkeys(LEVELS, "single level") | {
+        "mean": "mean",
+        "bridge a": "bridge",
+        "bridge b": "bridge",
+        "text only": "text only",
+        "image only": "image only",
+        "wide": "other",  # another width than the other rows
+    }
+    assert [row.levels for row in card.of_role("single level")] == [((6,), (1,)), ((6,), (2,)), ((6,), (3,))]
+    assert (card.towers, card.steps, card.batch) == ({"text": "minilm", "image": "dinov2_s"}, 800, 32)
+
+
+def test_rows_are_chosen_on_validation_and_measured_on_test_data(fabric, bed):
+    card = build_card(fabric.store, bed)
+    assert {name: row.label for name, row in card.compared.items()} == {
+        "best single level": "image 3",
+        "mean": "mean",
+        "best bridge": "bridge a",
+    }
+    assert card.ceiling is not None
+    assert card.ceiling.label == "wide"
+    assert card.mean(card.ceiling).mean == pytest.approx(2.8 / 3)
+
+
+def test_the_room_is_that_of_the_levels_which_validation_chooses(fabric, bed):
+    room = build_card(fabric.store, bed).room
+    assert room is not None
+    assert {one.family: one.best.label for one in room.families} == dict(zip(FAMILIES, LEVELS, strict=True))
+    assert [one.gain for one in room.families] == pytest.approx([0.85 - 0.90, 0.81 - 0.70, 0.0])
+    assert room.oracle.mean == pytest.approx((0.85 + 0.81 + 0.75) / 3)
+    assert room.gain.mean == pytest.approx((-0.05 + 0.11) / 3)
+    assert room.gain.sd == pytest.approx(0)  # seeds shift all levels alike
+    assert room.differ
+
+
+def test_floor_is_the_best_blind_answer(fabric, bed):
+    card = build_card(fabric.store, bed)
+    assert card.majority is not None
+    assert card.majority.score == 1.0  # all targets of the fabricated runs are alike
+    assert card.floor == ("majority", 1.0)
+
+
+def test_spread_and_steps_to_the_plateau(fabric, bed):
+    card = build_card(fabric.store, bed)
+    assert card.spread == pytest.approx(SHIFT)
+    assert {row.plateau for row in card.rows} == {400}
+
+
+@pytest.mark.parametrize(
+    ("curve", "step"),
+    [
+        ([0.2, 0.6, 0.9, 0.905], 3),
+        ([0.2, 0.6, 0.9, 0.95], 4),
+        ([0.9, 0.7, 0.895], 1),  # a later dip takes nothing back
+        ([0.9, 0.7, 0.92], 3),
+        ([], None),
+    ],
+)
+def test_steps_to_plateau(curve, step):
+    rows = [{"step": at, "val/accuracy": value} for at, value in enumerate(curve, 1)]
+    assert steps_to_plateau([*rows, {"step": 9, "train/loss": 1.0}], "val/accuracy") == step
+
+
+def aggregation(results, floor=0.4, detectable=0.01):
+    return claim_aggregation(results, floor, detectable, "test/accuracy")
+
+
+SOUND = {"best single level": [0.80, 0.81], "mean": [0.70, 0.71], "best bridge": [0.75, 0.74]}
+
+
+@pytest.mark.parametrize(
+    ("results", "settings", "told"),
+    [
+        (SOUND | {"mean": [0.70, 0.42]}, {}, "not trained: mean, of which a seed"),
+        (SOUND | {"best bridge": [0.99, 0.98]}, {}, "no room below 100: the best has 98.5"),
+        (SOUND, {"detectable": 0.2}, "seeds spread too much: 10 detect 20.0 points"),
+        (SOUND, {"detectable": None}, "at least 2 seeds are needed"),
+        (SOUND, {"floor": None}, "not measured yet"),
+        ({"mean": [0.7, 0.7]}, {}, "not measured yet"),
+    ],
+)
+def test_what_carries_no_claim(results, settings, told):
+    claim = aggregation(results, **settings)
+    assert not claim.carries
+    assert claim.sentence.startswith("Carries no claim about ways to aggregate levels: ")
+    assert told in claim.sentence
+
+
+def test_what_may_carry_a_claim():
+    claim = aggregation(SOUND)
+    assert claim.carries
+    assert claim.sentence == (
+        "May carry claims about ways to aggregate levels: best single level, mean, best bridge have from 70.5 to 80.5, "
+        "between a floor of 40.0 and 100; 10 seeds detect 1.0 points."
+    )
+
+
+def with_targets(fabric, label, targets):
+    """Give the recorded outcomes other right answers."""
+    import polars as pl
+
+    for seed in range(SEEDS):
+        path = fabric.store.run(f"{label.replace(' ', '_')}/s{seed}") / "examples.parquet"
+        rows = pl.read_parquet(path)
+        rows.with_columns(target=pl.Series([targets(n) for n in range(rows.height)])).write_parquet(path)
+        write_result(path.parent, json.loads((path.parent / "result.json").read_text()))
+
+
+def test_adaptivity_needs_room_that_validation_and_test_agree_on(fabric, bed):
+    for row in bed["rows"]:
+        with_targets(fabric, row["label"], lambda n: n // 3 % 4)  # four answers, alike in all families
+    card = build_card(fabric.store, bed)
+    assert card.floor == ("text only", pytest.approx(0.34))
+    small = card.claims[1]
+    assert not small.carries
+    assert "gains +2.0 ± 0.0 points over 'image 3' for all, and 3.0 points are needed" in small.sentence
+    for seed in range(SEEDS):
+        put(fabric, "image 3", seed, ((0.70, 0.70, 0.75), (0.70, 0.70, 0.75 + 0.01 * seed)))
+        with_targets(fabric, "image 3", lambda n: n // 3 % 4)
+    card = build_card(fabric.store, bed)
+    assert card.room is not None
+    assert card.room.gain.mean == pytest.approx((0.15 + 0.11) / 3)
+    assert card.claims[1].carries
+    assert "colour: image 1, count: image 2, existence: image 3" in card.claims[1].sentence
+
+
+def test_too_little_for_a_card(fabric, bed):
+    with pytest.raises(UserError, match=r"judged by a share of examples, such as test/accuracy, not by test/loss"):
+        build_card(fabric.store, bed | {"metrics": bed["metrics"] | {"verdict": "test/loss", "mode": "min"}})
+    with pytest.raises(UserError, match=r"'trial' is no testbed: no finished row is `last` on a single level"):
+        build_card(fabric.store, plan_of(fabric, ["mean", "bridge a"]))
+    empty = Store.open(fabric.store.root.parent / "empty", create=True)
+    with pytest.raises(UserError, match=r"no run of 'trial' is finished: `mtlab run trial`"):
+        build_card(empty, bed)
+
+
+def test_half_a_testbed_has_a_card(fabric):
+    for seed in range(2):
+        put(fabric, "image 1", seed, LEVELS["image 1"], families=False)
+    plan = plan_of(fabric, ["image 1", "image 2", "mean"])
+    card = build_card(fabric.store, plan)
+    assert card.room is None
+    assert [claim.carries for claim in card.claims] == [False, False]
+    assert "So far, with 2 of 9 runs finished" in cards_markdown([card])
+    json.dumps(card.to_dict(), allow_nan=False)
+
+
+def call(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["mtlab", "testbed", *map(str, words)])
+    return main()
+
+
+def test_the_command_prints_and_writes_the_card(fabric, bed, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "160")
+    folder = fabric.store.write_plan("trial", bed).parent
+    root = fabric.store.root
+    assert call(monkeypatch, "trial", "--store", root) == 0
+    shown = capsys.readouterr().out
+    for words in ("image 3 (best single level)", "bridge a (best bridge)", "oracle", "claim", "testbed.md"):
+        assert words in shown
+    assert call(monkeypatch, "trial", "trial", "--store", root, "--out", root / "cards.json") == 0
+    both = json.loads((root / "cards.json").read_text())["testbeds"]
+    written = json.loads((folder / "report" / "testbed.json").read_text())
+    assert both == [written, written]
+    assert (folder / "report" / "testbed.md").read_text().startswith("# trial\n")
+    assert call(monkeypatch, "trial", "trial", "--store", root, "--format", "md") == 0
+    assert "| testbed | floor |" in capsys.readouterr().out
+
+
+def test_documented_keys(fabric, bed):
+    page = (Path(__file__).parents[2] / "docs/testbeds.md").read_text()
+    data = build_card(fabric.store, bed).to_dict()
+    parts = [data, data["rows"][0], data["room"], data["room"]["families"][0], data["claims"][0]]
+    assert not {key for part in parts for key in part if f"`{key}`" not in page}
+
+
+def test_wrong_input_is_one_line(fabric, bed, monkeypatch, capsys):
+    root = fabric.store.root
+    assert call(monkeypatch, "testbeds/nowhere", "--store", root) == 2
+    assert call(monkeypatch, "testbeds/shapes_hard_vit", "--store", root) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 2
+    assert "no such file, and no recipe of that name" in lines[0]
+    assert "study 'shapes_hard_vit' has no plan" in lines[1]
