@@ -18,32 +18,56 @@ from mtlab.errors import UserError
 
 TEMPORARY = ".tmp-"  #: how the name of a file that is being written starts
 
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your disk quota is used up"}
 _ADVICE = {
-    errno.ENOSPC: "the disk is full: free some space, or choose another folder",
-    errno.EDQUOT: "your disk quota is used up: free some space, or choose another folder",
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EACCES: "permission denied: choose a folder that you may write to",
     errno.EPERM: "permission denied: choose a folder that you may write to",
     errno.ENOTDIR: "a part of this path is a file, not a folder",
     errno.EEXIST: "a part of this path is a file, not a folder",
     errno.EISDIR: "is a folder (expected a file)",
+    errno.ENOTEMPTY: "is a folder (expected a file)",
     errno.ENAMETOOLONG: "the name is too long for this file system",
 }
 
 
-def as_user_error(error: BaseException, path: Path) -> BaseException:
+class DiskFullError(UserError):
+    """A disk, or the user's share of it, is full."""
+
+
+class ReadOnlyError(UserError):
+    """A folder cannot be written: the file system is read-only, or the user may not."""
+
+
+def as_user_error(error: BaseException, path: Path, *, action: str = "written") -> BaseException:
     """Turn a disk's error (full, read-only, forbidden) into a `UserError` with advice; return other errors unchanged.
 
     Libraries written in Rust (safetensors, polars) give the system's error number in their message alone.
+
+    Args:
+        error: as it was raised.
+        path: the file or folder concerned, where the error names none.
+        action: what was tried: "written" or "read".
+
     """
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (match := re.search(r"\(os error (\d+)\)", str(error))):
         number = int(match[1])
-    if isinstance(error, UserError) or number not in _ADVICE:
+    if isinstance(error, UserError) or number not in {**_FULL, **_ADVICE}:
         return error
     named = getattr(error, "filename", None)
-    place = path if named is None or TEMPORARY in str(named) else Path(os.fsdecode(named))
-    return UserError(f"cannot be written: {_ADVICE[number]}", file=place)
+    place = path if not isinstance(named, str | bytes) or TEMPORARY in str(named) else Path(os.fsdecode(named))
+    if number in _FULL:
+        problem = f"{_FULL[number]} (mounted at {mount_point(place)}): free some space, or choose another folder"
+        return DiskFullError(f"cannot be {action}: {problem}", file=place)
+    kind = ReadOnlyError if number in (errno.EROFS, errno.EACCES, errno.EPERM) else UserError
+    advice = _ADVICE[number] if action == "written" else _ADVICE[number].partition(": choose")[0]
+    return kind(f"cannot be {action}: {advice}", file=place)
+
+
+def mount_point(path: Path) -> Path:
+    """Return the folder at which the disk of a path is mounted; the path need not exist."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if os.path.ismount(folder))
 
 
 @contextmanager
@@ -173,21 +197,55 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json_text(data))
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
 
     Raises:
         FileNotFoundError: there is none.
-        UserError: it is not JSON.
+        UserError: it is a folder, or may not be read.
 
     """
-    raw = path.read_bytes()
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise as_user_error(error, path, action="read") from None
+
+
+def read_text(path: Path) -> str:
+    """Read a text file, which is UTF-8 whatever the locale.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is a folder, may not be read, or is not UTF-8.
+
+    """
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError:
+        raise UserError("is not a text file (expected UTF-8)", file=path) from None
+
+
+def read_json(path: Path, *, advice: str = "it was changed by hand, or the disk is damaged") -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        advice: what can be done where it is damaged.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is not JSON, or no file.
+
+    """
+    raw = read_bytes(path)
     try:
         data = json.loads(raw, parse_constant=_refuse_constant)
         if rb"\u" in raw:
             json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair could be neither printed nor written
-    except ValueError as error:
-        raise UserError(f"is not JSON ({error}): it was changed by hand, or the disk is damaged", file=path) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"is not JSON ({error}): {advice}", file=path) from None
     return data
 
 
@@ -249,6 +307,8 @@ def read_jsonl_from(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]
             data = stream.read()
     except FileNotFoundError:
         return [], 0
+    except OSError as error:
+        raise as_user_error(error, path, action="read") from None
     offset += skipped
     whole = data.rfind(b"\n") + 1
     lines = [line for line in data[:whole].split(b"\n") if line.strip()]

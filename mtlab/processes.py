@@ -17,6 +17,7 @@ LAUNCHER = "MTLAB_LAUNCHER"  #: environment variable: pid of the launcher that s
 # Exit codes of a worker, beside 0 (finished) and 128 + n (ended by signal n).
 EXIT_INPUT_ERROR = 2  #: the user's input is wrong: see failure.json
 EXIT_FAILED = 3  #: anything else went wrong: see failure.json
+EXIT_DISK_FULL = 74  #: there may be no space even for failure.json
 EXIT_LOCKED = 75  #: another process works on the run: not an attempt, to be waited for
 EXIT_PEER_LOST = 76  #: another process of the same run has ended, and says why
 EXIT_INTERRUPTED = 130  #: Ctrl-C: to be resumed
@@ -88,14 +89,14 @@ def _location() -> tuple[str, str, str]:
     boot = space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return socket.gethostname(), boot, space
 
 
 def _start_ticks(pid: int) -> int | None:
     """Return when a process started, in ticks since boot, or None if it has ended (reaped or not)."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])

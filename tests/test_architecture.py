@@ -1,5 +1,6 @@
 """The structure of the package, as `make architecture` measures it; and that it measures what it says."""
 
+import ast
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -81,3 +82,26 @@ def test_arrows_that_follow_from_others_are_left_out() -> None:
     drawn = ElementTree.fromstring(draw(rooms, {"a": "bc", "b": "c"}))
     arrows = [path for path in drawn.iter("{http://www.w3.org/2000/svg}path") if path.get("marker-end")]
     assert len(arrows) == 2
+
+
+def test_every_text_file_is_read_and_written_with_a_named_encoding() -> None:
+    """Else it would be that of the locale: a study file in UTF-8 could not be read under another one."""
+    unnamed = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "mtlab").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and _opens_text(node) and all(key.arg != "encoding" for key in node.keywords)
+    ]
+    assert unnamed == []
+
+
+def _opens_text(call: ast.Call) -> bool:
+    """Return whether a call reads or writes a text file, or the output of a program as text."""
+    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    owner = getattr(call.func.value, "id", "") if isinstance(call.func, ast.Attribute) else ""
+    if method in ("read_text", "write_text"):
+        return owner != "files"
+    if method == "open" or getattr(call.func, "id", "") == "open":
+        modes = [word.value for word in call.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+        return any(set(mode) <= set("rwax+t") for mode in modes)
+    return any(key.arg == "text" and getattr(key.value, "value", None) is True for key in call.keywords)

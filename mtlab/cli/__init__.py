@@ -9,14 +9,16 @@ import atexit
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, sweep, track, train
+from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, sweep, terminal, track, train
 from mtlab.cli.models import evaluate, export_checkpoint, import_checkpoint, inspect, intervene, verify
 from mtlab.cli.study import budget, figures, new, plan, report, run, status, testbed
 from mtlab.errors import UserError
+from mtlab.files import as_user_error
 
 app = typer.Typer(
     name="mtlab",
@@ -88,6 +90,7 @@ def main() -> int:
     """Run the command line and return its exit code: 0, 1 a run failed, 2 wrong input, 130 interrupted."""
     # Else Python collects garbage at its end, in all that torch has made: a quarter of a second for every command.
     atexit.register(gc.freeze)
+    terminal.encode_everything()
     try:
         code = app(standalone_mode=False)
     except UserError as error:
@@ -101,6 +104,12 @@ def main() -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:
+        if _was_interrupted(error):
+            return 130
+        explained = as_user_error(error, Path.cwd()) if isinstance(error, OSError) else error
+        if isinstance(explained, UserError):  # of a full, read-only or strange disk, wherever it was met
+            print(f"error: {explained}", file=sys.stderr)
+            return 2
         usage = getattr(error, "format_message", None)  # a wrong option; typer's own class is not public
         if usage is None:
             raise
@@ -112,6 +121,12 @@ def main() -> int:
             )
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    """Return whether an error comes of Ctrl-C: raised within some hooks of Python, it is wrapped in another error."""
+    cause = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt) or (cause is not None and _was_interrupted(cause))
 
 
 def _command_given(words: Sequence[str]) -> list[str]:

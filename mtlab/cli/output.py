@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mtlab.files import DiskFullError, ReadOnlyError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -44,6 +46,15 @@ def make_table(*columns: str, numbers: Iterable[str] = (), title: str | None = N
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+@contextmanager
+def unless_unwritable() -> Iterator[None]:
+    """Print a note instead of failing where the store is read-only or full: the terminal shows what would be there."""
+    try:
+        yield
+    except (ReadOnlyError, DiskFullError) as error:
+        typer.echo(f"note: not written: {error}", err=True)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def _stored_name(file: str, store: Store, folders: list[Path], missing: str) -> 
     known = store.study_names()
     if file in known and not Path(file).is_file():
         return file
-    path = find_study_file(file, folders)
+    path = find_study_file(file, folders, stored=known)
     name = str(yaml.read(path).data.get("name", ""))
     if name not in known:
         raise UserError(missing.format(name, store.root, file), file=path)
@@ -51,11 +51,12 @@ def _stored_name(file: str, store: Store, folders: list[Path], missing: str) -> 
 def note_changed(file: str, store: Store) -> None:
     """Print a note where a study's file is no longer what its stored plan was made from."""
     from mtlab.config.load import find_study_file
+    from mtlab.files import read_text
 
     try:
         path = find_study_file(file)
     except UserError:  # given by its name in the store
         return
-    stored = store.study(stored_study_name(file, store)) / "spec.yaml"
-    if stored.is_file() and path.is_file() and stored.read_text() != path.read_text():
+    stored = store.study_text(stored_study_name(file, store))
+    if stored is not None and path.is_file() and stored != read_text(path):
         typer.echo(f"note: {path} has changed since it was planned; `mtlab plan {file}` takes it in", err=True)

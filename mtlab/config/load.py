@@ -8,7 +8,7 @@ changes, and `train.length`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,16 @@ def sweep_recipe_folders() -> list[Path]:
     return [folder for folder in folders if (folder / "quick.yaml").is_file()]
 
 
-def find_study_file(name: str, folders: Sequence[Path] | None = None) -> Path:
+def find_study_file(name: str, folders: Sequence[Path] | None = None, *, stored: Iterable[str] = ()) -> Path:
     """Return the path of a study: a file, or a shipped recipe of that name.
 
     Args:
         name: as the user gives it.
         folders: where recipes lie, by default those of studies.
+        stored: names of the store's studies, where these may be named too.
 
     Raises:
-        UserError: there is no such file or recipe.
+        UserError: there is no such file or recipe; the nearest names are offered.
 
     """
     path = Path(name)
@@ -84,7 +85,12 @@ def find_study_file(name: str, folders: Sequence[Path] | None = None) -> Path:
         for found in folder.rglob("*.yaml")
         if found.parent.name != "presets"
     ]
-    raise UserError(f"no such file, and no recipe of that name; {nearest(name, known)}", file=name)
+    if not (stored := sorted(stored)):
+        raise UserError(f"no such file, and no recipe of that name; {nearest(name, known)}", file=name)
+    hint = nearest(name, {*known, *stored})
+    if hint.startswith("known"):
+        hint = f"in the store: {', '.join(stored)}; recipes: {', '.join(sorted(known))}"
+    raise UserError(f"no such file, no study of that name in the store, and no recipe; {hint}", file=name)
 
 
 def compose(path: Path, overrides: Sequence[str] = ()) -> ComposedFile:

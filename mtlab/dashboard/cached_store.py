@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -140,19 +140,15 @@ class CachedStore(Store):
             return []
 
     def damage(self, run: str) -> str | None:
-        """Say which files of a run are unusable, and why; None if all are fine."""
-        problems = []
-        for name, read in _READERS.items():
-            try:
-                self.cache.read(self.run(run) / name, read)
-            except FileNotFoundError:
-                if name == "config.json":
-                    problems.append("config.json is missing: the folder is half-written, or not mtlab's")
-            except UserError as error:
-                problems.append(f"{name} {error.problem}")
-            except OSError as error:
-                problems.append(f"{name} cannot be read: {error.strerror}")
-        return "; ".join(problems) or None
+        """Say which files of a run are unusable, and what to do; None if all are fine."""
+        directory = self.run(run)
+        if directory.is_dir() and not (directory / "config.json").exists():
+            return "config.json is missing: the folder is half-written, or not mtlab's"
+        try:
+            now = [file_state(path) for path in sorted(directory.rglob("*"))]
+            return self.cache.get(("damage", directory), now, lambda: super(CachedStore, self).damage(run))
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
 
     def _usable(self, run: str, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
         try:
@@ -185,9 +181,3 @@ def _result(path: Path) -> dict[str, Any]:
 
 
 _failure, _state = map(_reader, (schemas.FailureFile, schemas.StateFile))
-_READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
-    "config.json": _config,
-    "state.json": _state,
-    "result.json": _result,
-    "failure.json": _failure,
-}

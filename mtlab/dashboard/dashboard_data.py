@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mtlab.dashboard.cached_store import CachedStore, file_state
 from mtlab.dashboard.summaries import OrphanRun, RunSummary, StudySummary, summarize_run
 from mtlab.errors import UserError
+from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache
 from mtlab.launch.status import RunCondition, last_ends, run_conditions
 from mtlab.recording import reader, run_dataset
@@ -208,7 +209,7 @@ class DashboardData:
         plan: Mapping[str, Any],
         run: Mapping[str, Any],
         states: Mapping[str, RunCondition],
-        end: str | None,
+        end: RunFailure | None,
         job: int | None,
     ) -> RunSummary:
         def make() -> RunSummary:

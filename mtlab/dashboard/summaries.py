@@ -10,6 +10,7 @@ from typing import Any
 
 from mtlab.dashboard.cached_store import CachedStore
 from mtlab.errors import UserError
+from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.status import RunCondition, RunStatus, run_status
 
 DAMAGED = "damaged"
@@ -96,7 +97,7 @@ def summarize_run(
     plan: Mapping[str, Any],
     run: Mapping[str, Any],
     states: Mapping[str, RunCondition],
-    end: str | None,
+    end: RunFailure | None,
     job: int | None = None,
 ) -> RunSummary:
     """Summarize a run, see `run_status`; a run with unusable files is `DAMAGED`, and nothing is raised."""

@@ -6,6 +6,7 @@ The run's directory is only read; results are written to `derived/<cell>/s<seed>
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -143,7 +144,7 @@ def measure(
     device: str = "auto",
     progress: Progress = lambda *_: None,
 ) -> dict[str, Any]:
-    """Measure a run under interventions, and store each result at once.
+    """Measure a run under interventions, and store each result at once, unless the store is read-only.
 
     Args:
         found: the run; its plug-ins must be imported already.
@@ -227,8 +228,9 @@ def _answers(found: FinishedRun) -> bool:
 
 
 def _write_result(path: Path, key: str, result: Mapping[str, Any]) -> None:
-    """Add a result to the stored ones, which another process may have extended meanwhile."""
-    files.write_json(path, _read_results(path) | {key: result})
+    """Add a result to the stored ones, which another process may have extended meanwhile; not in a read-only store."""
+    with suppress(files.ReadOnlyError):
+        files.write_json(path, _read_results(path) | {key: result})
 
 
 def _read_results(path: Path) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
         sections = architecture.infer_config(bundle.layout, shapes, sizes, settings)
         encoder = architecture.text_config(bundle.layout, sizes, settings)
     with TemporaryDirectory(prefix="mtlab-bundle-") as folder:
-        (Path(folder) / CONFIG).write_text(json.dumps(encoder))
+        (Path(folder) / CONFIG).write_text(json.dumps(encoder), encoding="utf-8")
         sections["text"] |= {"model": folder}
         sections["vision"] |= {"weights": "random"}
         try:

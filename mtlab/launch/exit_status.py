@@ -8,17 +8,20 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from mtlab.processes import EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_LOCKED
+from mtlab.files import mount_point
+from mtlab.processes import EXIT_DISK_FULL, EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_LOCKED
 
-FailureKind = Literal["oom", "nan", "timeout", "killed", "input", "bug"]
+FailureKind = Literal["oom", "nan", "timeout", "killed", "disk", "input", "bug"]
 
 ADVICE: dict[FailureKind, str] = {
     "oom": "lower train.micro_batch (the results stay the same), or use fewer --workers",
     "nan": "lower train.lr, lengthen train.warmup, or set train.clip",
     "timeout": "raise resources.hours, or run again: it goes on from its last checkpoint",
     "killed": "run again to go on from the last checkpoint; if memory is short, use fewer --workers",
+    "disk": "free some space (see `mtlab clean`), then run again: it goes on from its last checkpoint",
     "input": "correct the setting, then run again",
     "bug": "see log.txt in the run directory; once it is mended, run again",
 }
@@ -76,7 +79,7 @@ class ExitStatus:
 
 
 def classify_exit(
-    status: ExitStatus, written: Mapping[str, Any] | None, finished: bool, attempt: int
+    status: ExitStatus, written: Mapping[str, Any] | None, finished: bool, attempt: int, run: Path
 ) -> RunFailure | None:
     """Return why a worker did not finish its run.
 
@@ -85,6 +88,7 @@ def classify_exit(
         written: its `failure.json`.
         finished: is there a `result.json`?
         attempt: the number of the attempt.
+        run: the run directory.
 
     Returns:
         None if the run is finished, or if another worker holds it.
@@ -95,8 +99,10 @@ def classify_exit(
         return None
     if status.kind is not None:
         return RunFailure(status.kind, status.cause, "the queue" if status.kind == "input" else None, attempt)
-    if code in (EXIT_INPUT_ERROR, EXIT_FAILED) and written is not None:
+    if code in (EXIT_INPUT_ERROR, EXIT_FAILED, EXIT_DISK_FULL) and written is not None:
         return RunFailure.from_json(written)
+    if code == EXIT_DISK_FULL:
+        return RunFailure("disk", f"the disk is full (mounted at {mount_point(run)})", None, attempt)
     if code == EXIT_INPUT_ERROR:
         return RunFailure(
             "input", f"the worker refused its input: see {status.log} in the run directory", None, attempt

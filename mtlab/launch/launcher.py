@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -263,7 +264,7 @@ class _Launch:
             self._set_state(job, "running")  # it began and ended between two checks
         details = self.attempts.pop(job.id).details
         finished, code = (job.directory / "result.json").exists(), status.code
-        failure = classify_exit(status, self.store.failure(job.id), finished, job.attempt)
+        failure = classify_exit(status, self.store.failure(job.id), finished, job.attempt, job.directory)
         if failure is not None and failure.kind == "killed" and job.timed_out:
             failure = RunFailure("timeout", f"not finished after {self.policy.limit / 3600:g} hours", None, job.attempt)
         kind = failure.kind if failure else None
@@ -337,13 +338,16 @@ class _Launch:
         self.board.recount()
         attempt = self.attempts.get(job.id)
         details = {} if attempt is None else {**attempt.details, "attempt": job.attempt}
+        if state == "failed" and job.failure is not None:
+            details["kind"] = job.failure.kind
         self._log({"running": "start"}.get(state, state), run=job.id, **details, **({"why": note} if note else {}))
         self.view.changed(job)
 
     def _log(self, event: str, **details: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         who = {"host": socket.gethostname(), "launcher": os.getpid()}
-        self.store.log_launch(self.board.study, {"time": now, **who, "event": event, **details})
+        with suppress(files.DiskFullError):  # the runs will say so
+            self.store.log_launch(self.board.study, {"time": now, **who, "event": event, **details})
 
     def _handle_signals(self) -> list[signal.Signals]:
         """Install signal handlers: only in the main thread, and not for signals that the user has ignored (nohup)."""

@@ -55,6 +55,8 @@ class FailureTracker:
 
     def record(self, job: LaunchedRun, failure: RunFailure) -> str | None:
         """Record the final failure of a run; return why it stops the launch, or None if it does not."""
+        if failure.kind == "disk":
+            return f"stopped: {failure.error}; {failure.advice}"
         if self.policy.fail_fast:
             return f"stopped at the first failure: {job.name}"
         if self.policy.keep_going:

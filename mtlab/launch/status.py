@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mtlab.errors import UserError
 from mtlab.files import read_jsonl, read_jsonl_from
 from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
@@ -50,6 +51,7 @@ class RunStatus:
     age: float | None  #: seconds since its worker last wrote something, by this host's clock
     problem: str | None  #: why it failed or is blocked, in one line
     job: int | None = None  #: number of its job in the queue
+    damaged: bool = False  #: are files of it damaged? See `problem`
 
     def to_json(self) -> dict[str, Any]:
         """As plain data with stable keys."""
@@ -92,7 +94,9 @@ class StudyStatus:
     def summary(self) -> str:
         """One line: the study and its counts."""
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
-        return f"{self.study}: {len(self.runs)} runs, {counts}" if self.runs else f"{self.study}: no runs"
+        damaged = sum(run.damaged for run in self.runs)
+        note = f"; {damaged} with damaged files: `mtlab status {self.study}`" if damaged else ""
+        return f"{self.study}: {len(self.runs)} runs, {counts}{note}" if self.runs else f"{self.study}: no runs"
 
     def table(self) -> Table:
         """As a table for the terminal: a line per cell, a word per seed."""
@@ -118,7 +122,7 @@ class StudyStatus:
         return table
 
     def problems(self) -> list[str]:
-        """A line for each run that failed, was killed or is blocked."""
+        """A line for each run that failed, was killed, is blocked, or has damaged files."""
         return [f"{run.label} seed {run.seed} ({run.id}): {run.problem}" for run in self.runs if run.problem]
 
 
@@ -162,7 +166,7 @@ def run_status(
     plan: Mapping[str, Any],
     run: Mapping[str, Any],
     states: Mapping[str, RunCondition],
-    killed: str | None,
+    killed: RunFailure | None,
     job: int | None = None,
 ) -> RunStatus:
     """Return the status of one run of a plan.
@@ -181,6 +185,7 @@ def run_status(
     if state != "new":
         written = store.run_state(run["id"]) or {}
     step, metric = _progress(store, run["id"], state, choose, best)
+    damage = store.damage(run["id"]) if state in ("done", "failed", "interrupted") else None
     return RunStatus(
         id=run["id"],
         cell=run["cell"],
@@ -193,14 +198,15 @@ def run_status(
         metric=metric,
         host=written.get("host"),
         age=_age(store.run(run["id"]), time.time()) if state != "new" else None,
-        problem=_problem(store, run, states, killed),
+        problem=damage or _problem(store, run, states, killed),
         job=job,
+        damaged=damage is not None,
     )
 
 
-def last_ends(store: Store, name: str) -> dict[str, str]:
+def last_ends(store: Store, name: str) -> dict[str, RunFailure]:
     """Return, by run, why the launcher recorded the last attempt as failed: a killed worker writes no failure."""
-    reasons: dict[str, str] = {}
+    reasons: dict[str, RunFailure] = {}
     for event in read_jsonl(store.study(name) / "launch.jsonl"):
         run = event.get("run")
         if not isinstance(run, str):
@@ -208,7 +214,7 @@ def last_ends(store: Store, name: str) -> dict[str, str]:
         if event.get("event") == "start":
             reasons.pop(run, None)
         elif event.get("event") == "failed":
-            reasons[run] = str(event.get("why", ""))
+            reasons[run] = RunFailure.from_json({"kind": event.get("kind"), "error": event.get("why", "")})
     return reasons
 
 
@@ -224,9 +230,12 @@ def _word(run: RunStatus) -> str:
 
 def _progress(store: Store, run: str, state: RunCondition, choose: str, best: Any) -> tuple[int, float | None]:
     """Return the last step and the best value so far; of long running runs, the best of recent steps."""
-    result = store.result(run) if state == "done" else None
-    if result is not None:
-        return int(result["steps"]), result["metrics"].get(choose)
+    if state == "done":
+        try:
+            result = store.result(run)
+        except UserError:  # damaged, which `problem` tells
+            result = None
+        return (int(result["steps"]), result["metrics"].get(choose)) if result is not None else (0, None)
     if state == "new":
         return 0, None
     path = store.run(run) / "metrics.jsonl"
@@ -247,7 +256,7 @@ def _age(directory: Path, now: float) -> float | None:
 
 
 def _problem(
-    store: Store, run: Mapping[str, Any], states: Mapping[str, RunCondition], killed: str | None
+    store: Store, run: Mapping[str, Any], states: Mapping[str, RunCondition], killed: RunFailure | None
 ) -> str | None:
     state = states[run["id"]]
     if state == "failed":
@@ -259,7 +268,6 @@ def _problem(
     if state == "blocked":
         waiting: Sequence[str] = [parent for parent in run["parents"] if states.get(parent) in ("failed", "blocked")]
         return f"waits for {', '.join(waiting)}"
-    if state in ("new", "interrupted") and killed:
-        failure = RunFailure("killed", killed)
-        return f"{failure}; {failure.advice}"
+    if state in ("new", "interrupted") and killed is not None:
+        return f"{killed}; {killed.advice}"
     return None

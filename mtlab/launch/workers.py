@@ -55,4 +55,5 @@ def thread_variables(threads: int) -> dict[str, str]:
         **dict.fromkeys(THREADS, str(threads)),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",  # log.txt is UTF-8, whatever the locale
     }

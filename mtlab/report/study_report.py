@@ -18,6 +18,7 @@ from mtlab.report.formats.latex import family_latex, report_latex
 from mtlab.report.formats.markdown import family_markdown, report_markdown
 from mtlab.report.paired_examples import count_examples
 from mtlab.report.published import PublishedResult, PublishedRow, published_by_row, published_overall
+from mtlab.runs.damage import damaged_runs
 from mtlab.runs.store import Store
 from mtlab.statistics.intervals import MeanInterval
 from mtlab.statistics.paired import Difference
@@ -162,7 +163,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         families=compare_families(runs, outcomes, plan),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),
-        notes=collect_caveats(runs, rows, plan),
+        notes=(*damaged_runs(plan, store.damage), *collect_caveats(runs, rows, plan)),
     )
 
 

@@ -14,6 +14,7 @@ from mtlab.config.load import recipe_folders
 from mtlab.config.options import option_of
 from mtlab.config.registry import Entry, Registry
 from mtlab.errors import UserError, nearest
+from mtlab.files import read_text
 from mtlab.resolution.nodes import registry
 
 Kind = Literal["managers", "towers", "tasks", "datasets", "transforms", "converters", "presets"]
@@ -140,5 +141,5 @@ def _presets() -> Iterator[dict[str, Any]]:
                 "kind": str(data.get("kind", "ablation")),
                 "summary": str(data.get("why", "")),
                 "origin": str(path),
-                "docs": path.read_text(),
+                "docs": read_text(path),
             }

@@ -22,9 +22,10 @@ from typing import Literal
 from mtlab import files
 from mtlab.data.cache import size_limit
 from mtlab.data.cache.locks import LOCKS, QUARANTINE, try_lock
+from mtlab.errors import UserError
 from mtlab.runs import manifest
 from mtlab.runs.lock import PATIENCE, LockWatch, guard, lock_path, lock_state
-from mtlab.runs.store import Store
+from mtlab.runs.store import FORMAT, Store, read_plan
 
 SETTLED = 3600.0  #: seconds without a change after which nobody is writing a file any more
 ASIDE = ".corrupt-"  #: prefix of the names of damaged runs that were set aside
@@ -59,7 +60,7 @@ class Cleanup:
 def find_in_store(
     store: Store, *, patience: float = PATIENCE, progress: Callable[[str], None] = lambda _: None
 ) -> Cleanup:
-    """Find stale locks, temporary files, corrupt files set aside, and finished runs that were damaged.
+    """Find stale locks, temporary files, corrupt files set aside, damaged plans, and finished runs that were damaged.
 
     Locks of other hosts are watched for `patience` seconds.
 
@@ -82,8 +83,10 @@ def find_in_store(
         cleanup.items += _find_leftovers(run)
         cleanup.items += _find_damage(run)
     _watch(watches, cleanup, progress)
-    for aside in sorted(store.root.glob(f"cells/*/{ASIDE}*")):
-        cleanup.items.append(Removable("set aside", aside, _bytes(aside), "a damaged run", partial(remove_path, aside)))
+    cleanup.items += _find_damaged_json(store)
+    for aside in sorted((*store.root.glob(f"cells/*/{ASIDE}*"), *store.root.glob(f"studies/*/{ASIDE}*"))):
+        what = "a damaged run" if aside.is_dir() else "a damaged plan"
+        cleanup.items.append(Removable("set aside", aside, _bytes(aside), what, partial(remove_path, aside)))
     for shared in ("", "cells/*/", "studies/*/", "studies/*/report/", "derived/*/*/"):
         for scratch in sorted(store.root.glob(f"{shared}{files.TEMPORARY}*")):
             _add_if_settled(cleanup, scratch)
@@ -146,6 +149,33 @@ def _find_damage(run: Path) -> Iterator[Removable]:
         problems = ", ".join(f"{name} {problem}" for name, problem in damage.items())
         why = f"{problems}: kept aside; `mtlab run` trains it again"
         yield Removable("damaged", run, _bytes(run), why, partial(_set_aside, run))
+
+
+def _find_damaged_json(store: Store) -> Iterator[Removable]:
+    """Find files of the store, and plans of studies, that cannot be read."""
+    marker, costs = store.root / "store.json", store.root / "costs.json"
+    for path, why, remove in (
+        (marker, "is written anew", partial(files.write_json, marker, {"format": FORMAT})),
+        (costs, "all costs are counted again", partial(remove_path, costs)),
+    ):
+        try:
+            files.read_json(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except UserError as error:
+            problem = error.problem.partition(":")[0]
+            yield Removable("damaged", path, _bytes(path), f"{problem}: {why}", remove)
+    for name in store.study_names():
+        path = store.study(name) / "plan.json"
+        try:
+            read_plan(path)
+        except UserError as error:
+            why = f"{error.problem}; the old one is kept aside"
+            yield Removable("damaged", path, _bytes(path), why, partial(_set_plan_aside, path))
+
+
+def _set_plan_aside(path: Path) -> None:
+    path.rename(path.with_name(f"{ASIDE}{path.name}-{secrets.token_hex(3)}"))
 
 
 def _set_aside(run: Path) -> None:

@@ -36,7 +36,7 @@ def read_result(run: Path) -> dict[str, Any]:
         UserError: the file has changed since it was written.
 
     """
-    data = (run / "result.json").read_bytes()
+    data = files.read_bytes(run / "result.json")
     manifest.verify(run, "result.json", data)
     result: dict[str, Any] = json.loads(data)
     return result

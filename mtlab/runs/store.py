@@ -23,6 +23,7 @@ from typing import Any, Literal, Self
 from mtlab import checksums, files
 from mtlab.errors import UserError, nearest
 from mtlab.runs import schemas
+from mtlab.runs.damage import describe_damage
 from mtlab.runs.lock import guard, lock_state
 from mtlab.runs.results import numeric_rows, read_result
 
@@ -62,7 +63,7 @@ class Store:
 
         """
         marker = root / "store.json"
-        if not marker.is_file():
+        if not _exists(marker):
             names = [entry.name for entry in root.iterdir()] if root.is_dir() else []
             if any(not name.startswith(files.TEMPORARY) for name in names):  # left by processes that were killed
                 raise UserError("is a folder, but not a store: choose another --store (or MTLAB_STORE)", file=root)
@@ -74,12 +75,15 @@ class Store:
                 files.write_json(marker, {"format": FORMAT})
             except FileNotFoundError:  # as /proc says it
                 raise UserError("cannot be made here: choose another --store (or MTLAB_STORE)", file=root) from None
-        content = files.read_json(marker)
-        schemas.check(content, schemas.StoreFile, marker)
-        if content["format"] != FORMAT:
+        content = _read(marker, schemas.StoreFile)
+        if content is None and not marker.is_dir():  # damaged: there is one format, so its content is known
+            content = {"format": FORMAT}
+            if create:
+                files.write_json(marker, content)
+        if content is None or content["format"] != FORMAT:
+            found = "a folder in place of this file" if content is None else f"format {content['format']}"
             raise UserError(
-                f"the store has format {content['format']}, this mtlab knows {FORMAT}: update mtlab, or choose another "
-                "--store",
+                f"the store has {found}, this mtlab knows format {FORMAT}: update mtlab, or choose another --store",
                 file=marker,
             )
         if create:
@@ -138,7 +142,10 @@ class Store:
         with guard(directory):
             existing = _read(path)
             if existing is not None and existing.get("identity") != wanted.get("identity"):
-                raise UserError(f"run {run} exists with another configuration: the store was changed", file=path)
+                raise UserError(
+                    f"run {run} exists with another configuration, changed by hand: undo that, or remove its folder",
+                    file=path,
+                )
             if existing is None or (existing != wanted and self.state(run) not in ("done", "running")):
                 _place_config(directory, wanted)
         return directory
@@ -162,12 +169,7 @@ class Store:
         return states | dict.fromkeys(find_blocked(plan, states), "blocked")
 
     def config(self, run: str) -> dict[str, Any] | None:
-        """Read a run's `config.json`: resolved configuration, identity, label, parents; None if there is none.
-
-        Raises:
-            UserError: it is damaged.
-
-        """
+        """Read a run's `config.json`: resolved configuration, identity, label, parents; None if `damage` names it."""
         return _read(self.run(run) / "config.json", schemas.ConfigFile)
 
     def result(self, run: str) -> dict[str, Any] | None:
@@ -183,22 +185,16 @@ class Store:
             return None
 
     def failure(self, run: str) -> dict[str, Any] | None:
-        """Read the failure of a run's last attempt; None if it has not failed, or its worker was killed.
-
-        Raises:
-            UserError: it is damaged.
-
-        """
+        """Read the failure of a run's last attempt; None if it has not failed, its worker was killed, or is damaged."""
         return _read(self.run(run) / "failure.json", schemas.FailureFile)
 
     def run_state(self, run: str) -> dict[str, Any] | None:
-        """Read a run's `state.json`: attempt, host, device, versions, commit; None before it has started.
-
-        Raises:
-            UserError: it is damaged.
-
-        """
+        """Read a run's `state.json`: attempt, host, device, versions, commit; None before it starts, or if damaged."""
         return _read(self.run(run) / "state.json", schemas.StateFile)
+
+    def damage(self, run: str) -> str | None:
+        """Say which files of a run are damaged, and what to do; None if none is. See `damage.describe_damage`."""
+        return describe_damage(self.run(run))
 
     def metrics(self, run: str) -> list[dict[str, Any]]:
         """Read the metrics so far, one row per logged step."""
@@ -220,18 +216,25 @@ class Store:
 
         """
         folder = self.study(name)
-        plan, stored = _read(folder / "plan.json"), folder / "spec.yaml"
+        plan, stored = _read(folder / "plan.json"), self.study_text(name)
         owner = plan.get("spec_file") if plan is not None else None
-        foreign = owner is not None and Path(owner).resolve() != spec_path.resolve()
-        if foreign and stored.is_file() and stored.read_text(encoding="utf-8") == text:
-            foreign = False
+        if owner is None:  # no plan yet, or a damaged one: whose it was, only the text tells
+            foreign = stored is not None and _exists(folder / "plan.json") and stored != text
+        else:
+            foreign = Path(owner).resolve() != spec_path.resolve() and stored != text
         if foreign and not replace:
+            whose = f"was made from {owner} already" if owner else "has a damaged plan, perhaps of another file"
             raise UserError(
-                f"a study {name!r} was made from {owner} already: choose another name, or pass --replace",
-                file=spec_path,
-                key="name",
+                f"a study {name!r} {whose}: choose another name, or pass --replace", file=spec_path, key="name"
             )
         return foreign
+
+    def study_text(self, name: str) -> str | None:
+        """Return the text of the file that a study was planned from; None if there is none, or it is damaged."""
+        try:
+            return files.read_text(self.study(name) / "spec.yaml")
+        except (FileNotFoundError, NotADirectoryError, UserError):
+            return None
 
     def claim_study(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> Path:
         """Assign a study's name to a file, and store the file's text; return the study's folder.
@@ -241,17 +244,19 @@ class Store:
 
         """
         folder = self.study(name)
-        stored = folder / "spec.yaml"
         if self.check_claim(name, spec_path, text, replace=replace):
             (folder / "plan.json").unlink()
-        if not stored.is_file() or stored.read_text(encoding="utf-8") != text:
-            files.write_text(stored, text)
+        if self.study_text(name) != text:
+            files.write_text(folder / "spec.yaml", text)
         return folder
 
     def write_plan(self, name: str, plan: Mapping[str, Any]) -> Path:
-        """Store the plan of a study; return its path."""
+        """Store the plan of a study; return its path. A study stays its first file's while that is there unchanged."""
         path = self.study(name) / "plan.json"
         content = {"format": FORMAT, **plan}
+        owner = (_read(path) or {}).get("spec_file")
+        if owner is not None and Path(owner).is_file() and files.read_text(Path(owner)) == self.study_text(name):
+            content["spec_file"] = owner  # this one was planned from a copy
         files.write_json(path, {**content, CHECKSUM: checksums.of_bytes(files.json_text(content).encode())})
         return path
 
@@ -280,7 +285,7 @@ def read_plan(path: Path) -> dict[str, Any]:
         UserError: it has changed since it was written, or is no plan.
 
     """
-    plan = files.read_json(path)
+    plan = files.read_json(path, advice="`mtlab plan FILE` writes it anew")
     checksum = plan.pop(CHECKSUM, None) if isinstance(plan, dict) else None
     if checksum != checksums.of_bytes(files.json_text(plan).encode()):
         raise UserError("has changed since it was written: `mtlab plan FILE` writes it anew", file=path)
@@ -321,10 +326,16 @@ def _place_config(directory: Path, config: Any) -> None:
     files.sync_folder(directory.parent)
 
 
+def _exists(path: Path) -> bool:
+    """Return whether there is something under this name, be it damaged, or a folder."""
+    return path.exists() or path.is_symlink()
+
+
 def _read(path: Path, schema: Any = dict[str, Any]) -> dict[str, Any] | None:
+    """Read a JSON file; None if there is none, or it is damaged."""
     try:
         data: dict[str, Any] = files.read_json(path)
-    except (FileNotFoundError, NotADirectoryError):
+        schemas.check(data, schema, path)
+    except (FileNotFoundError, NotADirectoryError, UserError):
         return None
-    schemas.check(data, schema, path)
     return data

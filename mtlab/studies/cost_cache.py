@@ -15,6 +15,7 @@ from mtlab.config.hashing import digest
 from mtlab.config.load import NODES
 from mtlab.config.options import option_of
 from mtlab.config.schema import ModelConfig
+from mtlab.errors import UserError
 from mtlab.files import read_json, write_json
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.nodes import node_entry
@@ -35,12 +36,11 @@ class CellCost:
 
 
 class CostCache:
-    """Costs by architecture, cached in one file of the store."""
+    """Costs by architecture, cached in one file of the store. A damaged file is counted anew, and replaced."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known: dict[str, Any] = read_json(path) if path.is_file() else {}
-        schemas.check(self.known, dict[str, CellCost], path, advice="remove it, and all costs are counted again")
+        self.known: dict[str, Any] = _read(path)
         self.fresh = 0
 
     def __call__(self, config: Mapping[str, Any]) -> CellCost:
@@ -59,6 +59,15 @@ class CostCache:
         """Write what was counted since the file was read."""
         if self.fresh:
             write_json(self.path, self.known)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = read_json(path)
+        schemas.check(known, dict[str, CellCost], path)
+    except (FileNotFoundError, NotADirectoryError, UserError):
+        return {}
+    return known
 
 
 def architecture_digest(config: Mapping[str, Any]) -> str:

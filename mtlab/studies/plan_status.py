@@ -10,6 +10,7 @@ from typing import Any
 from mtlab.errors import UserError
 from mtlab.files import free_bytes
 from mtlab.runs.store import State, Store
+from mtlab.units import format_si
 
 CHECKPOINTS = 5  #: parameters' worth of checkpoints in one run: best (1), last with two moments (3), one being written
 
@@ -39,7 +40,7 @@ def plan_status(plan: Mapping[str, Any], store: Store) -> PlanStatus:
     states = store.states(plan)
     try:
         stored = store.plan(plan["study"])["runs"]
-    except UserError:  # there is none, or it was changed by hand: it is written anew
+    except UserError:  # there is none, or it is damaged: it is written anew
         stored = []
     dropped = tuple(run["id"] for run in stored if run["id"] not in states)
     done = [run for run, state in states.items() if state == "done"]
@@ -65,7 +66,7 @@ def refuse_full_disk(plan: Mapping[str, Any], states: Mapping[str, State], store
     needed = sum(4 * CHECKPOINTS * run["cost"]["trained_params"] for run in missing)
     free = free_bytes(store.root)
     if needed > free:
-        need, have = (f"{size / 2**30:.1f} GiB" for size in (needed, free))
+        need, have = (f"{format_si(size, 'B')}" for size in (needed, free))
         raise UserError(
             f"the disk has {have} free, the {len(missing)} missing runs need about {need}: free some space, "
             "or choose another --store",

@@ -122,6 +122,6 @@ def _version(package: str) -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True, timeout=10
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, encoding="utf-8", timeout=10
     )
     return done.stdout.strip()

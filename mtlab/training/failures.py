@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from typing import Any, Literal
 
 from mtlab.errors import UserError
+from mtlab.files import DiskFullError, as_user_error
 
-Kind = Literal["oom", "nan", "input", "bug"]
+Kind = Literal["oom", "nan", "disk", "input", "bug"]
 OOM_ADVICE = "out of memory: set or lower train.micro_batch, run fewer workers at once, or choose a smaller batch"
 
 
@@ -23,13 +25,16 @@ def classify(error: BaseException) -> Kind:
         return "oom"  # torch's CPU allocator raises a bare RuntimeError
     if isinstance(error, DivergedError):
         return "nan"
+    if isinstance(error, DiskFullError):
+        return "disk"
     return "input" if isinstance(error, UserError) else "bug"
 
 
-def describe_failure(error: BaseException, attempt: int) -> dict[str, Any]:
-    """Describe an exception for `failure.json`: kind, one line, place, trace, attempt."""
-    kind = classify(error)
-    line = " ".join(str(error).split()) or type(error).__name__
+def describe_failure(error: BaseException, attempt: int, run: Path) -> dict[str, Any]:
+    """Describe an exception for `failure.json`: kind, one line, place, trace, attempt. `run` is the run directory."""
+    explained = as_user_error(error, run)
+    kind = classify(explained)
+    line = " ".join(str(explained).split()) or type(error).__name__
     if kind == "bug":
         line = f"{type(error).__name__}: {line}"
     elif kind == "oom":

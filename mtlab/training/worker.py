@@ -20,7 +20,15 @@ from mtlab.distributed import torch_process_group
 from mtlab.distributed.process_group import ProcessGroup
 from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
-from mtlab.processes import EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_INTERRUPTED, EXIT_LOCKED, EXIT_PEER_LOST, LAUNCHER
+from mtlab.processes import (
+    EXIT_DISK_FULL,
+    EXIT_FAILED,
+    EXIT_INPUT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_LOCKED,
+    EXIT_PEER_LOST,
+    LAUNCHER,
+)
 from mtlab.runs import schemas
 from mtlab.runs.checkpoints import CorruptError
 from mtlab.runs.lock import LockedError, RunLock
@@ -44,8 +52,9 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
         plugins: may the modules that its study names be imported?
 
     Returns:
-        The exit code: 0 finished; 2 the user's input is wrong and 3 failed, both with `failure.json`; 130 or 143
-        interrupted, to be resumed; 75 another process works on the run; 76 another process of this run has ended.
+        The exit code: 0 finished; 2 the user's input is wrong and 3 failed, both with `failure.json`; 74 the disk is
+        full; 130 or 143 interrupted, to be resumed; 75 another process works on the run; 76 another process of this
+        run has ended.
 
     """
     if (run_dir / "result.json").exists():
@@ -56,8 +65,7 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
         with torch_process_group.init_process_group() as group:
             return train_in_group(group, run_dir, plugins=plugins)
     except UserError as error:
-        print(f"mtlab: {error}", file=sys.stderr)
-        return EXIT_INPUT_ERROR
+        return _refuse(error)
     except torch_process_group.PeerLostError as error:
         print(f"mtlab: another process of this run has ended ({error})", file=sys.stderr)
         return EXIT_PEER_LOST
@@ -69,7 +77,7 @@ def train_in_group(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) 
     """Train with the other processes of a group; only the main one prints. Returns the exit code."""
     with ExitStack() as stack:
         if not group.is_main:
-            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
         try:
             if not (run_dir / "config.json").is_file():
                 raise UserError(
@@ -82,14 +90,20 @@ def train_in_group(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) 
                 print(f"mtlab: {error}", file=sys.stderr)
             return EXIT_LOCKED
         except UserError as error:
-            if group.is_first_to_fail():
-                print(f"mtlab: {error}", file=sys.stderr)
-            return EXIT_INPUT_ERROR
+            return _refuse(error, told=group.is_first_to_fail())
         except Interrupted as error:
             print(f"interrupted by {error}; `mtlab train {run_dir}` goes on from here", flush=True)
             return error.exit_code
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
+
+
+def _refuse(error: UserError, *, told: bool = True) -> int:
+    """Print an error that was met before the run began; return the exit code."""
+    with suppress(OSError):  # the log may lie on a full disk
+        if told:
+            print(f"mtlab: {error}", file=sys.stderr, flush=True)
+    return EXIT_DISK_FULL if isinstance(error, files.DiskFullError) else EXIT_INPUT_ERROR
 
 
 @contextmanager
@@ -137,13 +151,14 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
     except Exception as error:
         if interrupts.pending:  # Python wraps what a signal handler raises within a descriptor's `__set_name__`
             raise Interrupted(interrupts.pending) from error
-        failure = failures.describe_failure(error, attempt)
+        failure = failures.describe_failure(error, attempt, run_dir)
         if group.is_first_to_fail():
             if failure["kind"] == "bug":
                 traceback.print_exc()
-            print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
-            files.write_json(run_dir / "failure.json", failure)
-        return EXIT_INPUT_ERROR if failure["kind"] == "input" else EXIT_FAILED
+            with suppress(OSError, files.DiskFullError):  # there may be no space left to say so
+                print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
+                files.write_json(run_dir / "failure.json", failure)
+        return {"input": EXIT_INPUT_ERROR, "disk": EXIT_DISK_FULL}.get(failure["kind"], EXIT_FAILED)
     return 0
 
 

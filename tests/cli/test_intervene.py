@@ -8,6 +8,7 @@ import pytest
 import torch
 from calling import Told, here
 
+from mtlab import files
 from mtlab.inference.intervention import load_run
 from mtlab.model.forward import ForwardContext
 from mtlab.runs.find_run import find_run
@@ -116,6 +117,18 @@ def test_what_is_known_is_not_measured_again(told: Told, tmp_path: Path) -> None
     assert printed.keys() == {"format", "run", "label", "value", "standard", "swap/1"}
     page = (Path(__file__).parents[2] / "docs/json.md").read_text()
     assert not {key for key in printed if f"`{key.replace('swap/1', 'swap/SEED')}`" not in page}
+
+
+def test_a_read_only_store_shows_the_result_and_keeps_none(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path, _: object) -> None:
+        raise files.ReadOnlyError("cannot be written: the file system is read-only", file=path)
+
+    monkeypatch.setattr(files, "write_json", read_only)
+    code, out, err = told("worth:static:1", "--swap", 0)
+    assert (code, "of seed 0" in out, "written to" in out) == (0, True, False)
+    assert err.startswith("note: not written, as the store is read-only")
 
 
 def test_a_run_alone_in_its_cell_has_no_weights_to_take(told: Told, tmp_path: Path) -> None:

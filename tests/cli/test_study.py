@@ -58,7 +58,7 @@ def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tm
     assert json.loads(fewer.stdout)["counts"] == {"done": 4, "no longer asked for": 2}
 
     tried = mtlab("plan", file, "train.lr=1e-4", "--store", store)
-    assert "not written: reports of" in tried.stdout
+    assert "not written: study stays as it is" in tried.stdout
     assert f"next: mtlab run {file} train.lr=1e-4" in tried.stdout
 
     report = json.loads(mtlab("report", file, "--store", store, "--json").stdout)
@@ -138,7 +138,7 @@ def test_plan_json_has_the_documented_keys(study: Callable[..., Path], mtlab: Co
     assert not {key for key in {*status, *status["runs"][0]} if f"`{key}`" not in page}
     assert set(status["runs"][0]) == {
         "id", "cell", "seed", "label", "state", "attempt", "step", "steps", "metric", "host", "age_seconds", "problem",
-        "job",
+        "job", "damaged",
     }  # fmt: skip
 
 

@@ -164,7 +164,7 @@ def test_a_finished_run_shows_all_that_it_recorded(draw: Draw) -> None:
         ("adaptive-2/s1", "running 37 %"),
         ("static-3/s1", "goes on from its last checkpoint"),
         ("static-3/s0", "not started yet"),
-        ("bridge-3/s1", "A file of this run cannot be read: result.json has changed since the run was finished"),
+        ("bridge-3/s1", "A file of this run cannot be read: result.json has changed: `mtlab clean --yes`"),
         ("bridge-3/s0", "half-written, or not mtlab's"),
         ("stray/s0", "no study of this store asks for it"),
     ],

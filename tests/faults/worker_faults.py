@@ -272,7 +272,7 @@ def disk_fills(stage: Stage) -> Report:
             stream.write(bytes(max(0, free - left)))
         process.join()
         injected = process.exitcode != 0
-        if injected and (process.exitcode != 2 or "the disk is full" not in stage.said()):
+        if injected and (process.exitcode != 74 or "the disk is full" not in stage.said()):
             return Report(True, explained=False, note=f"exit {process.exitcode}: {stage.said()[-600:]}")
         ballast.unlink()
         return stage.compare(injected=injected, explained="the disk is full")

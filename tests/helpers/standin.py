@@ -83,6 +83,8 @@ class Trouble:
             raise UserError("no such weights", key="text.weights")
         if self.kind == "exit 1":
             os._exit(1)
+        if self.kind == "exit 74":
+            os._exit(74)
         if self.kind == "exit 0":
             os._exit(0)
 

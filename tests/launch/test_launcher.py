@@ -20,6 +20,7 @@ from mtlab.errors import UserError
 from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.local import LocalPool, default_workers, usable_cpus
 from mtlab.launch.policy import LaunchPolicy
+from mtlab.launch.status import study_statuses
 from mtlab.launch.workers import worker_command, worker_environment
 from mtlab.runs.lock import RunLock, lock_state
 from mtlab.runs.results import write_result
@@ -214,6 +215,18 @@ def test_the_same_exception_in_two_cells_stops_the_study(run: Run) -> None:
 def test_different_exceptions_do_not_stop_the_study(run: Run) -> None:
     outcome = run({"aaa": {"does": "bug"}, "bbb": {"does": "other bug"}, "ccc": {}}, workers=1)
     assert outcome.done == ("ccc/s0",)
+
+
+def test_a_full_disk_is_named_and_stops_the_study_whatever_was_asked(store: Store, run: Run) -> None:
+    cells = {"aaa": {"does": "exit 74"}, "bbb": {}, "ccc": {}}
+    store.write_plan("demo", make_plan(cells)[0])
+    outcome = run(cells, workers=1, keep_going=True)
+    failure = outcome.failed["aaa/s0"]
+    assert (failure.kind, failure.error) == ("disk", f"the disk is full (mounted at {files.mount_point(store.root)})")
+    assert outcome.skipped == ("bbb/s0", "ccc/s0")
+    assert "free some space" in outcome.message
+    status = study_statuses(store, ["demo"])[0]
+    assert [line for line in status.problems() if "disk: the disk is full" in line and "--workers" not in line]
 
 
 def test_keep_going_tries_everything(run: Run) -> None:

@@ -68,6 +68,7 @@ def test_every_state_is_told(store: Store) -> None:
         "age_seconds": runs["bridge/s0"]["age_seconds"],
         "problem": None,
         "job": None,
+        "damaged": False,
     }
     assert 0 <= runs["bridge/s0"]["age_seconds"] < 60
     running = runs["bridge/s1"]

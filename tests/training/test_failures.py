@@ -1,3 +1,4 @@
+import errno
 import json
 import signal
 from pathlib import Path
@@ -30,6 +31,7 @@ def test_a_loss_that_is_no_number_fails_as_nan(make_run: RunMaker, capsys: pytes
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 GB"), "oom", 3, "micro_batch"),
         (torch.OutOfMemoryError("CUDA out of memory"), "oom", 3, "micro_batch"),
         (ZeroDivisionError("division by zero"), "bug", 3, "ZeroDivisionError: division by zero"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk", 74, "the disk is full (mounted at /"),
     ],
 )
 def test_failures_are_classified(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mtlab.cli.options import JsonOption, PluginOption, PluginsOption, StoreOption, blame_option
-from mtlab.cli.output import make_table, print_json, progress_bar
+from mtlab.cli.output import make_table, print_json, progress_bar, unless_unwritable
 from mtlab.errors import UserError, place_errors
 
 if TYPE_CHECKING:
@@ -81,19 +81,25 @@ def evaluate(
 
     evaluated = _evaluate(found, task, data, split, device, plugin or [], plugins=not no_plugins)
     for_server = None if answers is None else evaluated.answer_file()
-    path = out or evaluated.default_path()
-    write_table(evaluated.table(), path)
-    summary = evaluated.summary() | {"outcomes": str(path)}
+    summary, where = evaluated.summary() | {"outcomes": None}, ""
     if answers is not None:
         write_json(answers, for_server)
         summary["answers"] = str(answers)
-    if out is None:
-        write_json(path.with_suffix(".json"), summary)
+    if out is not None:
+        write_table(evaluated.table(), out)
+        summary["outcomes"], where = str(out), f"written to {out}"
+    else:
+        path = evaluated.default_path()
+        with unless_unwritable():
+            write_table(evaluated.table(), path)
+            summary["outcomes"], where = str(path), f"written to {path} and {path.with_suffix('.json').name}"
+            write_json(path.with_suffix(".json"), summary)
     if as_json:
         print_json(summary)
         return
     _print(evaluated)
-    typer.echo(f"written to {path}" + ("" if out is not None else f" and {path.with_suffix('.json').name}"))
+    if where:
+        typer.echo(where)
     if answers is not None:
         typer.echo(f"{len(evaluated.examples):,} answers for the evaluation server: {answers}")
 

@@ -65,7 +65,10 @@ def intervene(
     _print(found, value, results)
     if not any(key.startswith("swap/") for key in results):
         typer.echo("no other seed of this cell is finished: there are no other weights to take")
-    typer.echo(f"written to {path}" if path.exists() else f"measured by the run itself: {found.folder / 'result.json'}")
+    if known_results(found).keys() < results.keys():
+        typer.echo(f"note: not written, as the store is read-only ({path})", err=True)
+    else:
+        typer.echo(f"written to {path}" if path.exists() else f"measured by the run: {found.folder / 'result.json'}")
 
 
 def _measure(run: FinishedRun, seeds: list[int], standard: bool, device: str, *, plugins: bool) -> dict[str, Any]:

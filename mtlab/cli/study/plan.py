@@ -27,10 +27,10 @@ def plan(
 ) -> None:
     """Expand a study: every run with its id, axis values, parents, state and cost. Starts nothing.
 
-    The plan is written to the store; one with other settings than the file's (KEY=VALUE) only where no finished run of
-    the plan that is there would fall out of its reports.
+    The plan is written to the store. One with other settings (KEY=VALUE) is a trial, and changes nothing there.
     """
     from mtlab.config.load import find_study_file
+    from mtlab.files import read_text
     from mtlab.launch.prepare import plan_study
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.plan import to_json
@@ -41,10 +41,9 @@ def plan(
     made = plan_study(path, overrides or [], opened, plugins=not no_plugins)
     data = to_json(made)
     found = plan_status(data, opened)
-    name, text = made.study.name, path.read_text()
-    foreign = opened.check_claim(name, path, text, replace=replace)
-    finished = 0 if foreign or not overrides else sum(opened.state(run) == "done" for run in found.dropped)
-    if not finished:
+    name, text = made.study.name, read_text(path)
+    opened.check_claim(name, path, text, replace=replace)
+    if not overrides:
         opened.claim_study(name, path, text, replace=replace)
         opened.write_plan(name, data)
     if as_json:
@@ -52,11 +51,8 @@ def plan(
         print_json(data | {"runs": runs, "counts": found.counts, "dropped": list(found.dropped)})
         return
     print_plan(data, found)
-    if finished:
-        typer.echo(
-            f"not written: reports of {name} show {finished} finished runs that this plan does not ask for; "
-            "`mtlab run` takes it in their place"
-        )
+    if overrides:
+        typer.echo(f"not written: {name} stays as it is until `mtlab run` is given these settings")
     else:
         typer.echo(f"written to {opened.study(name) / 'plan.json'}")
     typer.echo(f"next: mtlab run {file}" + "".join(f" {text}" for text in overrides or []))

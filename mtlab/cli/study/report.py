@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mtlab.cli.options import StoreOption
+from mtlab.cli.output import unless_unwritable
 from mtlab.cli.stored import note_changed, stored_study_name
 from mtlab.errors import UserError
 
@@ -95,7 +96,7 @@ def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, ou
     """
     from rich.console import Console
 
-    from mtlab.files import write_text
+    from mtlab.files import ReadOnlyError, write_text
     from mtlab.report.page.study_page import study_page
 
     if len(plans) > 1:
@@ -106,7 +107,10 @@ def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, ou
     path = out or store.study(plan["study"]) / "report" / "report.html"
     with Console(stderr=True).status(f"drawing the figures of {plan['study']}"):
         text = study_page(store, plan)
-    write_text(path, text)
+    try:
+        write_text(path, text)
+    except ReadOnlyError as error:
+        raise UserError(error.problem.replace("choose another folder", "--out names another file"), file=path) from None
     typer.echo(f"written to {path}: open it in a browser, it needs no network")
 
 
@@ -118,9 +122,10 @@ def print_report(store: Store, plan: dict[str, Any]) -> None:
     report = build_report(store, plan)
     _print([report])
     folder = store.study(plan["study"]) / "report"
-    write_text(folder / "report.md", report.to_markdown())
-    write_text(folder / "report.json", report.to_json())
-    typer.echo(f"written to {folder / 'report.md'} and report.json")
+    with unless_unwritable():
+        write_text(folder / "report.md", report.to_markdown())
+        write_text(folder / "report.json", report.to_json())
+        typer.echo(f"written to {folder / 'report.md'} and report.json")
 
 
 def _print(reports: Sequence[StudyReport], *, by_family: bool = False) -> None:

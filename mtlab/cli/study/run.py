@@ -82,6 +82,7 @@ def run_study(
 
     """
     from mtlab.cli.track import describe_sync, sync_while_running
+    from mtlab.files import read_text
     from mtlab.launch.backends import attempt_limit, make_pool
     from mtlab.launch.launcher import launch
     from mtlab.launch.live import make_view
@@ -92,6 +93,7 @@ def run_study(
         refuse_unavailable,
         refuse_unreadable_data,
     )
+    from mtlab.runs.damage import damaged_runs
     from mtlab.studies.plan import run_configs, to_json
     from mtlab.studies.plan_status import plan_status, refuse_full_disk
 
@@ -112,12 +114,14 @@ def run_study(
         raise plan.study.error(error.problem, error.key) from None
     status = plan_status(data, store)
     refuse_full_disk(data, status.states, store)
-    store.claim_study(plan.study.name, study.path, study.path.read_text(), replace=study.replace)
+    store.claim_study(plan.study.name, study.path, read_text(study.path), replace=study.replace)
     store.write_plan(plan.study.name, data)
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items())
     typer.echo(f"{plan.study.name}: {len(data['runs'])} runs ({counts})")
     for remark in data["remarks"]:
         typer.echo(f"data: {remark}")
+    for line in damaged_runs(data, store.damage):
+        typer.echo(f"damaged: {line}", err=True)
     with sync_while_running(store, data) as sync:
         outcome = launch(
             store,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtlab.cli.options import JsonOption, StoreOption
 from mtlab.cli.output import print_json
 from mtlab.cli.stored import note_changed, stored_study_name
+from mtlab.errors import UserError
+
+if TYPE_CHECKING:
+    from mtlab.runs.store import Store
 
 
 def status(
@@ -25,11 +30,14 @@ def status(
 
     opened = Store.open(store_root(store))
     names = opened.study_names() if file is None else [stored_study_name(file, opened)]
-    statuses = study_statuses(opened, names)
+    damaged = _damaged_plans(opened, names) if file is None else {}
+    statuses = study_statuses(opened, [name for name in names if name not in damaged])
+    for error in damaged.values():
+        typer.echo(f"damaged: {error}", err=True)
     if as_json:
         print_json([each.to_json() for each in statuses] if file is None else statuses[0].to_json())
         return
-    if not statuses:
+    if not names:
         typer.echo(f"no study in {opened.root}: `mtlab run quickstart` makes one")
     from rich.console import Console
 
@@ -40,3 +48,14 @@ def status(
             console.print(line, markup=False)
     if file is not None:
         note_changed(file, opened)
+
+
+def _damaged_plans(store: Store, names: Sequence[str]) -> dict[str, UserError]:
+    """Return what is wrong with the plans of studies that cannot be read: the others are shown without them."""
+    damaged = {}
+    for name in names:
+        try:
+            store.plan(name)
+        except UserError as error:
+            damaged[name] = error
+    return damaged

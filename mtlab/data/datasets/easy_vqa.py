@@ -118,7 +118,7 @@ def _file(image: str) -> str:
 
 @lru_cache(maxsize=1)
 def _answers(folder: Path) -> tuple[str, ...]:
-    return tuple((folder / "answers.txt").read_text().split())
+    return tuple((folder / "answers.txt").read_text(encoding="utf-8").split())
 
 
 @lru_cache(maxsize=1)
@@ -134,7 +134,7 @@ def _read_questions(folder: Path) -> tuple[EasyVqaQuestion, ...]:
     for part in PARTS:
         path = folder / part / "questions.json"
         try:
-            rows = enumerate(json.loads(path.read_text()))
+            rows = enumerate(json.loads(path.read_bytes()))
             questions = [
                 EasyVqaQuestion(f"{part}/{at}", text, answer, f"{part}/{int(image)}")
                 for at, (text, answer, image) in rows

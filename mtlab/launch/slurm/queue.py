@@ -153,7 +153,7 @@ def run_command(*words: str, timeout: float = TIMEOUT) -> str:
 
     """
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=timeout, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SlurmError(f"{words[0]}: {error}") from None
     if done.returncode:

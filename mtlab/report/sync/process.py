@@ -86,7 +86,8 @@ class SyncProcess:
         self.sent = SyncProgress()
         self.last_message = time.monotonic()
         self.log_file = store.study(study) / LOG
-        self.log_file.unlink(missing_ok=True)
+        with files.explain_disk_errors(self.log_file):
+            self.log_file.unlink(missing_ok=True)
         self.over = False
         self.process = self._start()
         self.reader = threading.Thread(target=self._read, name="tracking", daemon=True)
@@ -106,7 +107,12 @@ class SyncProcess:
         command = [sys.executable, "-m", "mtlab.report.sync", str(self.root), self.study, settings, str(self.nice)]
         with files.explain_disk_errors(self.log_file), self.log_file.open("ab") as log:
             return subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                encoding="utf-8",
+                start_new_session=True,
             )
 
     def finish(self, *, quiet: bool = False) -> None:

@@ -69,7 +69,7 @@ def test_a_run_one_of_whose_processes_was_killed_goes_on_as_if_nothing_had_happe
     assert code == 128 + signal.SIGKILL, complained
     assert "Traceback" not in complained
     assert not (broken / "failure.json").exists()
-    failure = classify_exit(ExitStatus(code), None, finished=False, attempt=1)
+    failure = classify_exit(ExitStatus(code), None, finished=False, attempt=1, run=Path("run"))
     assert failure is not None
     assert failure.kind == "killed", "the launcher tries again"
     assert not (broken / "lock.json").exists() or json.loads((broken / "lock.json").read_text())["pid"]

@@ -1,0 +1,65 @@
+"""What the command line prints where the terminal cannot show everything, and where it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_study import write_study
+
+from mtlab import cli
+from mtlab.cli import terminal
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_output_falls_back_to_what_the_terminal_can_show(encoding: str, tmp_path: Path) -> None:
+    """The study file is read as UTF-8 all the same."""
+    file = write_study(tmp_path, "why: Größer als 5 → π?\naxes: {manager: [bridge, static]}\nseeds: 2")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "mtlab", "plan", str(file)]
+    done = subprocess.run(command, env={**os.environ, **locale}, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = "Größer als 5 -> ?" if encoding == "latin-1" else "Grosser als 5 -> ?"
+    assert shown in done.stdout.decode(encoding)
+
+
+def test_letters_of_tables_have_a_replacement() -> None:
+    terminal.encode_everything()
+    letters = "6.2 ± 0.1 · 3 × 4 – – ★ ●"
+    shown = letters.encode("ascii", "mtlab").decode()
+    assert shown == "6.2 +- 0.1 - 3 x 4 - - * o"
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_is_quiet() -> None:
+    slow = "import sys, time; sys.meta_path.insert(0, type('Slow', (), {'find_spec': lambda *_: time.sleep(0.2)})())"
+    script = f"import mtlab.__main__ as entry; print('here', flush=True); {slow}; entry.main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert (process.returncode, said) == (-signal.SIGINT, "")
+
+
+def test_an_interrupt_within_another_error_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrapped(**_: object) -> None:
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr(cli, "app", wrapped)
+    assert cli.main() == 130
+
+
+def test_an_error_of_the_disk_is_one_line_wherever_it_is_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cli, "app", lambda **_: tmp_path.read_bytes())
+    assert cli.main() == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}: cannot be written: is a folder (expected a file)\n"
