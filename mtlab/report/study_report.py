@@ -16,6 +16,7 @@ from mtlab.report.families import FamilyRow, compare_families
 from mtlab.report.formats.csv_table import family_rows, report_rows, write_csv
 from mtlab.report.formats.latex import family_latex, report_latex
 from mtlab.report.formats.markdown import family_markdown, report_markdown
+from mtlab.report.learning.speed import LearningSpeed, SpeedRow, compare_speed
 from mtlab.report.paired_examples import count_examples
 from mtlab.report.published import PublishedResult, PublishedRow, published_by_row, published_overall
 from mtlab.runs.damage import damaged_runs
@@ -50,6 +51,7 @@ class StudyReport:
     runs: Mapping[str, int]  #: state → runs of this study
     rows: tuple[ComparisonRow, ...]
     families: Mapping[str, tuple[FamilyRow, ...]]
+    speed: LearningSpeed | None  #: None where no finished run was validated while it was trained
     published: tuple[PublishedResult, ...]
     published_rows: tuple[PublishedRow, ...]
     notes: tuple[str, ...]
@@ -95,6 +97,7 @@ class StudyReport:
             "rows": [_row(row) for row in self.rows],
             "family_comparisons": self.family_comparisons,
             "families": {name: [_family(row) for row in rows] for name, rows in self.families.items()},
+            "speed": None if self.speed is None else _speed(self.speed),
             "published": [asdict(result) for result in self.published],
             "published_rows": [_published_row(row) for row in self.published_rows],
             "side_by_side": _side_by_side(self),
@@ -161,6 +164,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         runs={"asked": states.total(), **dict(sorted(states.items()))},
         rows=rows,
         families=compare_families(runs, outcomes, plan),
+        speed=compare_speed(store, runs, rows, plan),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),
         notes=(*damaged_runs(plan, store.damage), *collect_caveats(runs, rows, plan)),
@@ -213,6 +217,40 @@ def _family(row: FamilyRow) -> dict[str, Any]:
         **_difference(row.difference),
         "p_corrected": row.p_corrected,
         "outcome": row.outcome,
+    }
+
+
+def _speed(speed: LearningSpeed) -> dict[str, Any]:
+    low, high = speed.validated_every
+    return {
+        "metric": speed.metric,
+        "target": None if speed.target is None else asdict(speed.target),
+        "why_no_target": speed.why_no_target or None,
+        "validated_every": [low, high],
+        "test": speed.test,
+        "rows": [_speed_row(row) for row in speed.rows],
+    }
+
+
+def _speed_row(row: SpeedRow) -> dict[str, Any]:
+    reached = row.reached
+    steps = None if reached is None else {str(seed): step for seed, step in reached.by_seed.items()}
+    mean = None if reached is None else reached.mean
+    return {
+        "label": row.label,
+        "cell": row.cell,
+        "n": len(row.areas),
+        **{f"area_{name}": value for name, value in _mean(row.area).items()},
+        "areas": {str(seed): area for seed, area in row.areas.items()},
+        "compare_to": row.compare_to,
+        **_difference(row.difference),
+        "p_corrected": row.p_corrected,
+        "outcome": row.outcome,
+        "steps": steps,
+        "length": None if reached is None else reached.length,
+        "not_reached": None if reached is None else reached.censored,
+        "steps_mean": None if mean is None else mean.mean,
+        "steps_interval": None if mean is None or mean.interval is None else list(mean.interval),
     }
 
 

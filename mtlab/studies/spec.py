@@ -42,6 +42,11 @@ class ReportRules:
     test: Literal["paired_t", "paired_t_examples", "bootstrap"] = option("paired_t_examples", "test of the difference")
     correct: Literal["holm", "none"] = option("holm", "correction for several comparisons with the baseline")
     alpha: float = option(0.05, "level of the test and of the intervals", above=0.0, below=1.0)
+    reach: float | None = option(
+        None,
+        "value of metrics.choose to which learning is timed, in points if it is an accuracy; by default 90 % of the "
+        "way to the best final mean",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from mtlab.dashboard.selection import StudySelection
 from mtlab.errors import UserError
 from mtlab.report.figures.cost import CostName, plot_cost
 from mtlab.report.figures.estimates import plot_estimates, plot_families
-from mtlab.report.formats import captions
+from mtlab.report.figures.speed import plot_speed
+from mtlab.report.formats import captions, speed_table
 from mtlab.report.formats.tables import published_table, side_by_side_table
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def draw_comparison_tab(request: StudyRequest) -> StudyTab:
         )
         body.append(components.empty_notice(message, components.command_line(request.summary.command)))
     bar = [controls.radio_buttons("order", "order", ORDERS, order), controls.dropdown("cost", "cost", COSTS, cost)]
-    return StudyTab([*body, *_side_by_side(whole), *_published(whole)], bar)
+    return StudyTab([*body, *_speed(request, whole), *_side_by_side(whole), *_published(whole)], bar)
 
 
 def sort_rows(report: StudyReport, selection: StudySelection, *, best_first: bool) -> list[int]:
@@ -87,6 +88,15 @@ def _sweep_commands(name: str) -> Component:
         html.P("How the search went, trial by trial:"),
         components.command_line(f"mtlab sweep dashboard {name}"),
     )
+
+
+def _speed(request: StudyRequest, report: StudyReport) -> list[Component]:
+    if report.speed is None:
+        return []
+    table = report_tables.report_table(speed_table.speed_table(report.speed), speed_table.TITLE)
+    caption = html.P(speed_table.speed_caption(report), className="caption")
+    figure = request.figure(plot_speed(report, request.selection.variants), "speed", caption=False)
+    return [components.section(speed_table.TITLE, table, caption), figure]
 
 
 def _side_by_side(report: StudyReport) -> list[Component]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from mtlab.report.comparison import ComparisonRow
-from mtlab.report.figures import panels, theme
+from mtlab.report.comparison import ComparisonRow, SeedResults
+from mtlab.report.figures import dots, panels, theme
 from mtlab.report.figures.metric_axes import metric_limits, metric_range, metric_scale
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import captions, numbers
@@ -38,24 +38,10 @@ def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = Non
     for mean in {row.mean.mean for row in rows if row.is_baseline and row.mean is not None}:
         figure.add_vline(x=scale * mean, line_width=1, line_dash="dot", row=1, col=1)
     for column in range(1, len(columns) + 1):
-        shown = _values(figure, "x" if column == 1 else "x2")
+        shown = dots.shown_values(figure, "x" if column == 1 else "x2")
         figure.update_xaxes(range=metric_range(shown, report.metric, difference=column == 2), row=1, col=column)
-    labels = [theme.axis_label(row.label) for row in rows]
-    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels, range=[len(rows) - 0.4, -0.6], showgrid=False)
-    figure.update_layout(showlegend=False)
-    return theme.finish(figure, title, _caption(report, compared=compared), height=110 + 38 * len(rows))
-
-
-def _values(figure: go.Figure, axis: str) -> list[float]:
-    """Return what a panel must have room for: its dots and the ends of their intervals."""
-    values = []
-    for trace in figure.data:
-        if (trace.xaxis or "x") == axis and trace.x is not None:
-            error = trace.error_x
-            values += [*trace.x]
-            if error.array is not None:
-                values += [trace.x[0] + error.array[0], trace.x[0] - error.arrayminus[0]]
-    return values
+    dots.label_lines(figure, [row.label for row in rows])
+    return theme.finish(figure, title, _caption(report, compared=compared), height=110 + dots.LINE_HEIGHT * len(rows))
 
 
 def _caption(report: StudyReport, *, compared: bool) -> str:
@@ -81,78 +67,52 @@ def _caption(report: StudyReport, *, compared: bool) -> str:
 def _estimate(row: ComparisonRow, place: int, style: Style, report: StudyReport) -> list[go.Scatter]:
     assert row.mean is not None
     text = f"{row.label}: {numbers.format_mean(row.mean, report.metric)} (n = {row.n})"
-    limits = metric_limits(report.metric)
-    mean = _dot(row.label, place, row.mean.mean, row.mean.interval, style, report.metric, limits, text, filled=True)
-    return [*_seed_dots(row.label, place, row.results, style, report.metric), mean]
+    return _dots(row.label, place, row.mean.mean, row.mean.interval, row.results, style, report.metric, text)
 
 
 def _difference(row: ComparisonRow, place: int, style: Style, report: StudyReport) -> list[go.Scatter]:
     assert row.difference is not None
     gap = row.difference
     text = f"{numbers.format_interval(gap.difference, gap.interval, report.metric, sign=True)}: {row.verdict}"
-    limits, filled = metric_limits(report.metric, difference=True), row.outcome in ("better", "worse")
-    mean = _dot(row.label, place, gap.difference, gap.interval, style, report.metric, limits, text, filled=filled)
-    return [*_seed_dots(row.label, place, row.differences, style, report.metric, sign=True), mean]
+    filled = row.outcome in ("better", "worse")
+    return _dots(
+        row.label,
+        place,
+        gap.difference,
+        gap.interval,
+        row.differences,
+        style,
+        report.metric,
+        text,
+        difference=True,
+        filled=filled,
+    )
 
 
-def _seed_dots(
-    label: str, place: int, results: Mapping[int, float], style: Style, metric: str, *, sign: bool = False
-) -> list[go.Scatter]:
-    """Draw a small dot for each of several seeds, below the mean."""
-    if len(results) < 2:
-        return []
-    texts = [f"seed {seed}: {numbers.format_score(value, metric, sign=sign)}" for seed, value in results.items()]
-    return [
-        go.Scatter(
-            x=[metric_scale(metric) * value for value in results.values()],
-            y=[place + 0.27] * len(results),
-            mode="markers",
-            marker={"color": style.colour, "size": 5, "opacity": 0.65},
-            name=theme.escape_markup(f"{label}, single seeds"),
-            customdata=texts,
-            hovertemplate="%{customdata}<extra></extra>",
-            cliponaxis=False,
-        )
-    ]
-
-
-def _dot(
+def _dots(
     label: str,
     place: int,
     value: float,
     interval: tuple[float, float] | None,
+    by_seed: SeedResults,
     style: Style,
     metric: str,
-    limits: tuple[float, float] | None,
     text: str,
     *,
-    filled: bool,
-) -> go.Scatter:
-    scale, error = metric_scale(metric), None
-    if interval is not None:
-        low, high = (scale * end for end in interval)
-        if limits is not None:
-            low, high = max(low, limits[0]), min(high, limits[1])
-        error = {
-            "type": "data",
-            "symmetric": False,
-            "array": [high - scale * value],
-            "arrayminus": [scale * value - low],
-            "thickness": 2,
-            "width": 5,
-            "color": style.colour,
-        }
-    return go.Scatter(
-        x=[scale * value],
-        y=[place],
-        error_x=error,
-        mode="markers",
-        marker={"color": style.colour, "size": 10, "symbol": style.symbol if filled else f"{style.symbol}-open"},
-        name=theme.escape_markup(label),
-        customdata=[theme.escape_markup(text)],
-        hovertemplate="%{customdata}<extra></extra>",
-        cliponaxis=False,
-    )
+    difference: bool = False,
+    filled: bool = True,
+) -> list[go.Scatter]:
+    """Draw a mean with its interval, and below it each of several seeds."""
+    scale, limits = metric_scale(metric), metric_limits(metric, difference=difference)
+    ends = None if interval is None else (scale * interval[0], scale * interval[1])
+    if ends is not None and limits is not None:
+        ends = max(ends[0], limits[0]), min(ends[1], limits[1])
+    mean = dots.mean_dot(label, place, scale * value, ends, style, text, filled=filled)
+    if len(by_seed) < 2:
+        return [mean]
+    texts = [numbers.format_score(each, metric, sign=difference) for each in by_seed.values()]
+    values = {seed: scale * each for seed, each in by_seed.items()}
+    return [*dots.seed_dots(label, place, values, style, texts), mean]
 
 
 def plot_families(report: StudyReport) -> go.Figure:

@@ -59,8 +59,15 @@ def family_caption(report: StudyReport) -> str:
     return " ".join(sentences)
 
 
-def explain_marks(report: StudyReport, comparisons: int, scope: str = "") -> str:
-    """Explain the marks of differences that were shown."""
+def explain_marks(
+    report: StudyReport,
+    comparisons: int,
+    scope: str = "",
+    *,
+    words: tuple[str, str] = ("better", "worse"),
+    test: str | None = None,
+) -> str:
+    """Explain the marks of differences that were shown, by the report's test or by another."""
     names = [
         *report.baselines[:NAMED],
         *([f"{len(report.baselines) - NAMED} more"] if report.baselines[NAMED:] else []),
@@ -73,7 +80,7 @@ def explain_marks(report: StudyReport, comparisons: int, scope: str = "") -> str
     )
     better, worse = numbers.MARKS["better"], numbers.MARKS["worse"]
     return (
-        f"{better} better, {worse} worse than {other}: {lookup_test(report.test).words}, "
+        f"{better} {words[0]}, {worse} {words[1]} than {other}: {lookup_test(test or report.test).words}, "
         f"p ≤ {report.alpha:g}, {correction}; no mark: no difference shown."
     )
 

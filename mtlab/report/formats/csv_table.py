@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mtlab.report.learning.speed import SpeedRow
     from mtlab.report.study_report import StudyReport
     from mtlab.statistics.intervals import MeanInterval
     from mtlab.statistics.paired import Difference
@@ -15,7 +16,8 @@ def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
     """Yield a row per variant, then one per published method that is no variant (kind `published`)."""
     names = list(dict.fromkeys(row.metric for row in report.published_rows))
     published = _published_by_cell(report)
-    for row in report.rows:
+    speeds = [None] * len(report.rows) if report.speed is None else report.speed.rows
+    for row, speed in zip(report.rows, speeds, strict=True):
         values, sources = published.get(row.cell, ({}, []))
         yield {
             **_names(report, row.label, row.cell, "measured", row.variant, row.block),
@@ -40,6 +42,7 @@ def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
             "published_source": "; ".join(sources) or None,
             **{f"metric/{name}": row.metrics.get(name) for name in report.further},
             **{f"published/{name}": values.get(name) for name in names},
+            **_speed(speed),
         }
     others = dict.fromkeys(row.label for row in report.published_rows if row.cell is None)
     for label in others:
@@ -94,6 +97,23 @@ def _names(
 ) -> dict[str, Any]:
     names = {"study": report.study, "label": label, "variant": variant, "block": block, "cell": cell, "kind": kind}
     return names | {"metric": report.metric}
+
+
+def _speed(row: SpeedRow | None) -> dict[str, Any]:
+    area = None if row is None else row.area
+    low, high = area.interval if area is not None and area.interval is not None else (None, None)
+    reached = None if row is None else row.reached
+    mean = None if reached is None else reached.mean
+    first, last = mean.interval if mean is not None and mean.interval is not None else (None, None)
+    return {
+        "area": None if area is None else area.mean,
+        "area_low": low,
+        "area_high": high,
+        "steps_to_target": None if mean is None else mean.mean,
+        "steps_low": first,
+        "steps_high": last,
+        "not_reached": None if reached is None else reached.censored,
+    }
 
 
 def _mean(mean: MeanInterval | None) -> dict[str, Any]:

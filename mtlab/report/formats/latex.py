@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mtlab.report.formats import captions, tables
+from mtlab.report.formats import captions, speed_table, tables
 
 if TYPE_CHECKING:
     from mtlab.report.formats.tables import ReportTable
@@ -62,6 +62,9 @@ def report_latex(report: StudyReport) -> str:
     else:
         caption = captions.paper_caption(report) + " Params: trained ones. FLOPs: forward pass of one example."
         parts = [_float(tables.paper_table(report), caption, report.study)]
+    if report.speed is not None:
+        table, caption = speed_table.speed_table(report.speed), speed_table.speed_caption(report)
+        parts.append(_float(table, caption, f"{report.study}-speed"))
     if report.published_rows:
         parts.append(_published(report))
     return _document(parts, report.notes)

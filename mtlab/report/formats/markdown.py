@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mtlab.report.formats import captions, tables
+from mtlab.report.formats import captions, speed_table, tables
 
 if TYPE_CHECKING:
     from mtlab.report.formats.tables import ReportTable, TableCell
@@ -27,6 +27,9 @@ def report_markdown(report: StudyReport) -> str:
         parts += ["## Published results", markdown_table(tables.published_table(report)), captions.PUBLISHED]
     if report.families:
         parts += ["## By family", markdown_table(tables.family_table(report)), captions.family_caption(report)]
+    if report.speed is not None:
+        table = markdown_table(speed_table.speed_table(report.speed))
+        parts += [f"## {speed_table.TITLE}", table, speed_table.speed_caption(report)]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
     return "\n\n".join(parts) + "\n"

@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mtlab.report.formats import captions, numbers, tables, text_plot
+from mtlab.report.formats import captions, numbers, speed_table, tables, text_plot
 
 if TYPE_CHECKING:
     from mtlab.report.formats.tables import ReportTable
@@ -70,6 +70,8 @@ def render_report(report: StudyReport, width: int = 100) -> RenderableType:
             parts += [Text(), part]
     if report.families:
         parts += [Text(), *_families(report, width)]
+    if report.speed is not None:
+        parts += [Text(), _speed(report, width), Text(), _caption(speed_table.speed_caption(report))]
     if report.notes:
         parts += [Text(), *_notes(report.notes)]
     return Group(*parts)
@@ -143,6 +145,16 @@ def _families(report: StudyReport, width: int) -> list[RenderableType]:
     for part in _split("by family", tables.family_table(report), width):
         parts += [part, Text()]
     return [*parts, _caption(captions.family_caption(report))]
+
+
+def _speed(report: StudyReport, width: int) -> Table:
+    assert report.speed is not None
+    table = speed_table.speed_table(report.speed)
+    columns = [_folding(speed_table.TITLE.lower(), _column_texts(table, 0))]
+    for at, name in enumerate(table.header[1:], 1):
+        folds = 12 if at in table.text_columns else None
+        columns.append(TerminalColumn(name, _column_texts(table, at), narrowest=folds, left=at in table.text_columns))
+    return _table(columns, width)
 
 
 def _published(report: StudyReport, width: int) -> Table:

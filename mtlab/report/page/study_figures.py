@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from mtlab.report.figures import cost, curves, estimates, panels
+from mtlab.report.figures import cost, curves, estimates, panels, speed
 from mtlab.report.figures.layers import (
     aggregation,
     agreement,
@@ -112,6 +112,7 @@ def training_figures(study: StudyResults) -> list[FigureGroup]:
     metrics = FigureChoice("metric", "Metric", {name: name for name in dict.fromkeys([*first, *logged])} or {"": ""})
     variants = _variants(panels.variant_labels(traces))
     return [
+        FigureGroup("speed", "Learning speed", {(): speed.plot_speed(study.report, study.styles)}),
         _group("curves", "Learning curves", [metrics], lambda of: curves.plot_curves(histories, of, study.styles)),
         _group(
             "evolution",

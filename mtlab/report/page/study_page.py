@@ -12,7 +12,7 @@ from mtlab.recording.reader import Missing
 from mtlab.recording.run_dataset import ImageArray
 from mtlab.report import frame, verdict
 from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
-from mtlab.report.formats import captions, tables
+from mtlab.report.formats import captions, speed_table, tables
 from mtlab.report.page import study_figures
 from mtlab.report.page.document import write_page
 from mtlab.report.page.figure_group import FigureGroup
@@ -93,6 +93,10 @@ def _tables(report: StudyReport) -> Content:
         table = html_table(tables.family_table(report), "By family of questions")
         caption = element("p", captions.family_caption(report), class_="caption")
         parts += [element("h3", "By family of questions"), table, caption]
+    if report.speed is not None:
+        table = html_table(speed_table.speed_table(report.speed), speed_table.TITLE)
+        caption = element("p", speed_table.speed_caption(report), class_="caption")
+        parts += [element("h3", speed_table.TITLE), table, caption]
     return parts
 
 

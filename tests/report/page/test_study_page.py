@@ -56,6 +56,7 @@ def test_the_page_is_one_file_with_everything(fabric, recorded_study) -> None:  
         "heatmaps",
         "worth",
         "agreement",
+        "speed",
         "curves",
         "evolution",
         "difference",
@@ -91,7 +92,7 @@ def test_a_study_without_recorded_layers_says_what_is_missing_and_how_to_get_it(
     assert "`record.layers` was off" in page
     assert "Words and patches cannot be shown: " in page
     assert "mtlab intervene RUN" in page
-    assert set(galleries(page)) == {"comparison", "by-family", "cost", "curves"}
+    assert set(galleries(page)) == {"comparison", "by-family", "cost", "speed", "curves"}
 
 
 def test_failed_and_unfinished_runs_are_told(fabric) -> None:  # type: ignore[no-untyped-def]

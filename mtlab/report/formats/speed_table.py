@@ -1,0 +1,90 @@
+"""The table of learning speed, and its caption."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mtlab.report.formats import captions, numbers
+from mtlab.report.formats.tables import ReportTable, TableCell
+from mtlab.report.learning.speed import SHARE
+
+if TYPE_CHECKING:
+    from mtlab.report.learning.speed import LearningSpeed, SpeedRow, SpeedTarget, StepsToTarget
+    from mtlab.report.study_report import StudyReport
+
+TITLE = "Learning speed"
+
+
+def speed_table(speed: LearningSpeed) -> ReportTable:
+    """Lay out the table of learning speed: a line for each variant."""
+    compared = any(row.compare_to is not None for row in speed.rows)
+    target = [] if speed.target is None else [steps_heading(speed.target, speed.metric)]
+    header = ("variant", "area", *(["difference"] if compared else []), *target)
+    lines = []
+    for row in speed.rows:
+        area = numbers.add_mark(numbers.format_mean(row.area, speed.metric), row.outcome)
+        cells = [TableCell(row.label), TableCell(area, outcome=row.outcome)]
+        cells += [TableCell(_difference(row, speed.metric))] if compared else []
+        cells += [TableCell(format_steps(row.reached))] if target else []
+        lines.append(tuple(cells))
+    return ReportTable(header, tuple(lines), frozenset({0, len(header) - 1} if target else {0}))
+
+
+def steps_heading(target: SpeedTarget, metric: str) -> str:
+    """Name the column of steps."""
+    return f"steps to {numbers.format_score(target.value, metric)}"
+
+
+def format_steps(reached: StepsToTarget | None) -> str:
+    """Format the steps to the target: a run that never reached it is counted, and gets no number."""
+    if reached is None:
+        return numbers.NONE
+    if reached.mean is not None:
+        ends = reached.mean.interval
+        mean = f"{reached.mean.mean:,.0f}"
+        return mean if ends is None or ends[0] == ends[1] else f"{mean} ({ends[0]:,.0f} to {ends[1]:,.0f})"
+    text = f"not within {reached.length:,} ({reached.censored} of {len(reached.by_seed)} seeds)"
+    others = sorted(step for step in reached.by_seed.values() if step is not None)
+    if not others:
+        return text
+    return f"{text}; else {others[0]:,}" + (f" to {others[-1]:,}" if others[-1] > others[0] else "")
+
+
+def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
+    """Explain the table of learning speed, with or without its marks; empty without one."""
+    speed = report.speed
+    if speed is None:
+        return ""
+    level, points = numbers.format_level(report.alpha), numbers.in_points(speed.metric)
+    unit = "mean height in points, 0 to 100" if points else "mean height"
+    low, high = speed.validated_every
+    every = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    area = f"under the curve of {speed.metric} from the first validation to the end of training, as its {unit}"
+    counts = sorted({len(row.areas) for row in speed.rows})
+    seeds = f"n = {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} seed{'s' if counts[-1] != 1 else ''}"
+    over = f"mean over seeds with its {level} interval, {seeds}" if counts[-1] > 1 else seeds
+    sentences = [f"Area: {area}; {over}. {'More' if speed.mode == 'max' else 'Less'} is faster."]
+    number = sum(row.compare_to is not None for row in speed.rows)
+    if number and marks:
+        sentences.append(captions.explain_marks(report, number, words=("faster", "slower"), test=speed.test))
+    if speed.target is None:
+        sentences.append(f"No steps to a target: {speed.why_no_target}.")
+    else:
+        sentences.append(
+            f"Steps to {numbers.format_score(speed.target.value, speed.metric)}{_origin(speed.target, speed.metric)}: "
+            f"geometric mean over seeds of the first validation that found it, with its {level} interval; validated "
+            f"every {every} steps. Not within: runs that never got there."
+        )
+    return " ".join(sentences)
+
+
+def _origin(target: SpeedTarget, metric: str) -> str:
+    if target.start is None:
+        return " (set by report.reach)"
+    start, best = (numbers.format_score(value, metric) for value in (target.start, target.best))
+    return f" ({SHARE:.0%} of the way from {target.start_name}, {start}, to the best final mean, {best})"
+
+
+def _difference(row: SpeedRow, metric: str) -> str:
+    gap = row.difference
+    return numbers.NONE if gap is None else numbers.format_interval(gap.difference, gap.interval, metric, sign=True)

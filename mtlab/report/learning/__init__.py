@@ -1,0 +1,1 @@
+"""How fast variants learn, from the validation curves of their runs."""

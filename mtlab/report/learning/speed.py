@@ -1,0 +1,199 @@
+"""How fast the variants of a study learn: the area under their validation curves, and the steps to a target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from mtlab.report.comparison import (
+    ComparisonRow,
+    ComparisonVerdict,
+    SeedResults,
+    classify_outcome,
+    correct_p_values,
+    seed_mean,
+)
+from mtlab.report.formats import numbers
+from mtlab.report.learning.validation_curve import ValidationCurve, read_curve
+from mtlab.runs.store import Store
+from mtlab.statistics.intervals import MeanInterval, mean_interval
+from mtlab.statistics.paired import Difference
+from mtlab.statistics.seed_tests import lookup_test
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SHARE = 0.9  #: of the way to the best final mean, where a study names no target
+
+
+@dataclass(frozen=True)
+class SpeedTarget:
+    """The value that runs are timed to, in the metric's own unit."""
+
+    value: float
+    start: float | None = None  #: where the way to `best` starts; None where the study names the value
+    best: float | None = None  #: best final mean of the study's variants
+    start_name: str = ""  #: what `start` is
+
+
+@dataclass(frozen=True)
+class StepsToTarget:
+    """When the runs of a variant reached the target: a run that never did is censored at its length."""
+
+    by_seed: Mapping[int, int | None]  #: the first validated step at the target or better; None: never
+    length: int  #: steps of training
+    mean: MeanInterval | None  #: geometric mean, t interval of the logarithm; None where a run never reached it
+
+    @property
+    def censored(self) -> int:
+        """Runs that never reached the target."""
+        return sum(step is None for step in self.by_seed.values())
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """The learning speed of one variant."""
+
+    label: str
+    cell: str
+    areas: SeedResults  #: of each finished run with at least two validations
+    area: MeanInterval | None
+    reached: StepsToTarget | None  #: None without a target or a curve
+    compare_to: str | None = None  #: cell
+    difference: Difference | None = None  #: of areas, on shared seeds
+    p_corrected: float | None = None
+    outcome: ComparisonVerdict = "not compared"
+
+
+@dataclass(frozen=True)
+class LearningSpeed:
+    """The learning speed of a study's variants."""
+
+    metric: str  #: on validation data
+    mode: str
+    target: SpeedTarget | None
+    why_no_target: str  #: empty where there is one
+    validated_every: tuple[int, int]  #: fewest and most steps between two validations
+    test: str  #: of differences of areas
+    rows: tuple[SpeedRow, ...] = field(default=())
+
+
+def compare_speed(
+    store: Store, runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any], floor: float | None = None
+) -> LearningSpeed | None:
+    """Compare how fast the variants of a study learn; None where no finished run has a validation curve.
+
+    Args:
+        store: where the runs are.
+        runs: see `frame.run_frame`.
+        rows: see `comparison.compare`.
+        plan: the stored plan.
+        floor: the best blind answer on the validation data, where it is known.
+
+    """
+    metric, mode = plan["metrics"]["choose"], plan["metrics"]["mode"]
+    curves = {row.cell: _read_curves(store, runs, row, metric) for row in rows}
+    listed = [curve for of_cell in curves.values() for curve in of_cell.values()]
+    if not listed:
+        return None
+    target, why = _choose_target(curves, plan, floor)
+    # Outcomes of validation examples are recorded at the end of training alone: no variance over examples.
+    test = "paired_t" if plan["test"] == "paired_t_examples" else plan["test"]
+    areas = {cell: _areas(of_cell) for cell, of_cell in curves.items()}
+    measured = [_measure(row, areas, curves[row.cell], target, {**plan, "test": test}) for row in rows]
+    gaps = [b - a for curve in listed for a, b in zip(curve.steps, curve.steps[1:], strict=False)] or [listed[0].length]
+    return LearningSpeed(
+        metric,
+        mode,
+        target,
+        why,
+        (min(gaps), max(gaps)),
+        test,
+        _classify(measured, plan["correct"], plan["alpha"], mode),
+    )
+
+
+def _read_curves(store: Store, runs: pl.DataFrame, row: ComparisonRow, metric: str) -> dict[int, ValidationCurve]:
+    """Read the curves of a variant's finished runs, by seed."""
+    done = runs.filter(cell=row.cell, state="done").select("run", "seed").sort("seed").iter_rows()
+    found = {seed: read_curve(store.metrics(run), metric, row.cost.steps) for run, seed in done}
+    return {seed: curve for seed, curve in found.items() if curve is not None}
+
+
+def _areas(curves: Mapping[int, ValidationCurve]) -> dict[int, float]:
+    return {seed: area for seed, curve in curves.items() if (area := curve.area) is not None}
+
+
+def _choose_target(
+    curves: Mapping[str, Mapping[int, ValidationCurve]], plan: Mapping[str, Any], floor: float | None
+) -> tuple[SpeedTarget | None, str]:
+    """Return the study's `report.reach`, else 90 % of the way to its best final mean; or why there is no target."""
+    metric, mode = plan["metrics"]["choose"], plan["metrics"]["mode"]
+    reach = plan.get("reach")
+    if reach is not None:
+        return SpeedTarget(reach / 100 if numbers.in_points(metric) else reach), ""
+    own = [list(of_cell.values()) for of_cell in curves.values() if of_cell]
+    best = (max if mode == "max" else min)(_mean([curve.final for curve in each]) for each in own)
+    name = "the blind floor"
+    start = floor
+    if start is None:
+        name, start = "the mean at the first validation", _mean([curve.values[0] for each in own for curve in each])
+    if (best > start) != (mode == "max") or best == start:
+        return None, f"no variant ends better than {name}, {numbers.format_score(start, metric)}"
+    return SpeedTarget(start + SHARE * (best - start), start, best, name), ""
+
+
+def _measure(
+    row: ComparisonRow,
+    areas: Mapping[str, SeedResults],
+    curves: Mapping[int, ValidationCurve],
+    target: SpeedTarget | None,
+    plan: Mapping[str, Any],
+) -> SpeedRow:
+    """Describe the speed of one variant, with the difference of its area to its baseline's."""
+    own, alpha = areas[row.cell], plan["alpha"]
+    difference = None
+    if row.compare_to is not None:
+        other = areas.get(row.compare_to, {})
+        differences = [value - other[seed] for seed, value in own.items() if seed in other]
+        if len(differences) >= lookup_test(plan["test"]).seeds:
+            difference = lookup_test(plan["test"]).run(differences, None, alpha)
+        elif differences:
+            difference = Difference(len(differences), _mean(differences), None, None, None)
+    reached = None if target is None or not curves else _steps_to(curves, target.value, plan)
+    outcome: ComparisonVerdict = "baseline" if row.is_baseline else "not compared"
+    area = seed_mean(own, alpha)
+    return SpeedRow(row.label, row.cell, own, area, reached, row.compare_to, difference, outcome=outcome)
+
+
+def _steps_to(curves: Mapping[int, ValidationCurve], target: float, plan: Mapping[str, Any]) -> StepsToTarget:
+    steps = {seed: curve.first_step(target, plan["metrics"]["mode"]) for seed, curve in curves.items()}
+    reached = [step for step in steps.values() if step is not None]
+    length = max(curve.length for curve in curves.values())
+    if len(reached) < len(steps):
+        return StepsToTarget(steps, length, None)
+    # Steps are positive and skewed to the right: the interval of their logarithm never ends below zero.
+    of_logarithm = mean_interval([math.log(step) for step in reached], plan["alpha"])
+    ends = of_logarithm.interval
+    interval = None if ends is None else (math.exp(ends[0]), math.exp(ends[1]))
+    mean = MeanInterval(len(reached), math.exp(of_logarithm.mean), of_logarithm.sd, interval, of_logarithm.note)
+    return StepsToTarget(steps, length, mean)
+
+
+def _classify(rows: Sequence[SpeedRow], correct: str, alpha: float, mode: str) -> tuple[SpeedRow, ...]:
+    """Correct the p-values of all rows together, and classify the differences by them."""
+    corrected = iter(correct_p_values([row.difference for row in rows if row.compare_to is not None], correct))
+
+    def classify(row: SpeedRow) -> SpeedRow:
+        if row.compare_to is None:
+            return row
+        p = next(corrected)
+        return replace(row, p_corrected=p, outcome=classify_outcome(row.difference, p, alpha, mode))
+
+    return tuple(map(classify, rows))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,157 @@
+"""How fast variants learn: numbers worked out by hand, and runs that never get there get none."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from fabric import Fabric
+
+from mtlab.report.figures import speed as figures
+from mtlab.report.formats import speed_table
+from mtlab.report.learning.validation_curve import ValidationCurve, read_curve
+from mtlab.report.study_report import StudyReport, build_report
+
+CURVES: Mapping[str, Sequence[Sequence[float]]] = {
+    "bridge": ((0.2, 0.3, 0.4, 0.5), (0.2, 0.3, 0.5, 0.6), (0.2, 0.4, 0.4, 0.5)),
+    "static": ((0.2, 0.8, 0.9, 0.9), (0.2, 0.7, 0.9, 0.9), (0.2, 0.3, 0.8, 0.9)),
+    "adaptive": ((0.2, 0.8, 0.9, 0.9), (0.2, 0.3, 0.4, 0.5), (0.2, 0.2, 0.2, 0.3)),
+}
+
+
+def log(fabric: Fabric, cell: str, seed: int, values: Sequence[float], every: int = 200) -> None:
+    """Write a finished run with a validation curve."""
+    run = fabric.finish(cell, seed, values[-1])
+    rows = [{"step": every * n, "seconds": n, "val/accuracy": value} for n, value in enumerate(values, 1)]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def report(fabric: Fabric, curves: Mapping[str, Sequence[Sequence[float]]] = CURVES, **plan: Any) -> StudyReport:
+    for cell, seeds in curves.items():
+        for seed, values in enumerate(seeds):
+            log(fabric, cell, seed, values)
+    return build_report(fabric.store, fabric.plan(list(curves), seeds=3, **plan))
+
+
+def test_a_curve_is_measured_by_trapezoids_from_its_first_validation_to_the_planned_end() -> None:
+    assert ValidationCurve((100, 200, 400), (0.0, 0.6, 1.0), 400).area == pytest.approx((30 + 160) / 300)
+    stopped_early = ValidationCurve((100, 200), (0.0, 0.6), 400)
+    assert stopped_early.area == pytest.approx((30 + 120) / 300)
+    assert ValidationCurve((400,), (0.6,), 400).area is None
+
+
+def test_the_first_step_is_the_first_validation_at_the_target_or_better() -> None:
+    curve = ValidationCurve((1, 2, 3, 4), (0.1, 0.6, 0.4, 0.7), 4)
+    assert [curve.first_step(target, "max") for target in (0.6, 0.65, 0.8)] == [2, 4, None]
+    assert curve.first_step(0.1, "min") == 1
+
+
+def test_lines_without_the_metric_or_with_no_number_are_left_out() -> None:
+    rows: list[dict[str, Any]] = [{"step": 5, "train/loss": 1.0}, {"step": 10, "m": math.nan}, {"step": 20, "m": 0.5}]
+    assert read_curve(rows, "m", 30) == ValidationCurve((20,), (0.5,), 30)
+    assert read_curve(rows, "other", 30) is None
+
+
+def test_areas_and_steps_of_a_study(fabric: Fabric) -> None:
+    found = report(fabric).speed
+    assert found is not None
+    bridge, static, adaptive = found.rows
+    assert static.area is not None
+    assert static.areas == pytest.approx({0: 2.25 / 3, 1: 2.15 / 3, 2: 1.65 / 3})
+    assert static.area.mean == pytest.approx(6.05 / 9)
+    assert static.difference is not None
+    assert static.difference.difference == pytest.approx(6.05 / 9 - (1.05 + 1.2 + 1.15) / 9)
+    assert found.target is not None
+    assert found.target.value == pytest.approx(0.2 + 0.9 * 0.7)  # from the mean at the first validation to 0.9
+    assert found.validated_every == (200, 200)
+    assert static.reached is not None
+    assert static.reached.by_seed == {0: 600, 1: 600, 2: 800}
+    assert static.reached.mean is not None
+    assert static.reached.mean.mean == pytest.approx((600 * 600 * 800) ** (1 / 3))
+    assert adaptive.reached is not None
+    assert adaptive.reached.by_seed == {0: 600, 1: None, 2: None}
+    assert adaptive.reached.mean is None
+    assert bridge.reached is not None
+    assert bridge.reached.censored == 3
+
+
+def test_a_run_that_never_gets_there_is_counted_and_gets_no_number(fabric: Fabric) -> None:
+    found = report(fabric)
+    assert found.speed is not None
+    texts = [speed_table.format_steps(row.reached) for row in found.speed.rows]
+    assert texts[0] == "not within 800 (3 of 3 seeds)"
+    assert texts[1].startswith("660 (")
+    assert texts[2] == "not within 800 (2 of 3 seeds); else 600"
+    for shown in (found.to_markdown(), found.to_latex(), found.to_csv()):
+        assert "660" in shown
+    assert "not within 800 (3 of 3 seeds)" in found.to_markdown()
+    rows = found.to_dict()["speed"]["rows"]
+    assert [row["not_reached"] for row in rows] == [3, 0, 2]
+    assert [row["steps_mean"] is None for row in rows] == [True, False, True]
+
+
+def test_intervals_of_steps_are_positive_however_wide(fabric: Fabric) -> None:
+    curves = {"bridge": ((0.2, 0.9, 0.9, 0.9), (0.2, 0.2, 0.2, 0.9), (0.9, 0.9, 0.9, 0.9))}
+    found = report(fabric, curves, baseline=None).speed
+    assert found is not None
+    assert found.rows[0].reached is not None
+    mean = found.rows[0].reached.mean
+    assert mean is not None
+    assert mean.interval is not None
+    assert 0 < mean.interval[0] < mean.mean < mean.interval[1]
+
+
+def test_a_study_may_name_its_target_in_points(fabric: Fabric) -> None:
+    found = report(fabric, reach=50)
+    assert found.speed is not None
+    assert found.speed.target is not None
+    assert found.speed.target.value == 0.5
+    assert [row.reached.by_seed for row in found.speed.rows if row.reached] == [
+        {0: 800, 1: 600, 2: 800},
+        {0: 400, 1: 400, 2: 600},
+        {0: 400, 1: 800, 2: None},
+    ]
+    assert "set by report.reach" in speed_table.speed_caption(found)
+
+
+def test_a_loss_falls(fabric: Fabric) -> None:
+    metrics = {"choose": "val/accuracy", "verdict": "test/loss", "mode": "min", "report": []}
+    falling = {"bridge": ((0.9, 0.5, 0.3, 0.2),), "static": ((0.9, 0.2, 0.1, 0.1),)}
+    found = report(fabric, falling, metrics=metrics).speed
+    assert found is not None
+    assert found.target is not None
+    assert found.target.value == pytest.approx(0.9 - 0.9 * 0.8)
+    assert [row.reached.by_seed[0] for row in found.rows if row.reached] == [None, 600]
+    assert found.rows[1].difference is not None
+    assert found.rows[1].difference.difference < 0
+
+
+def test_nothing_learns(fabric: Fabric) -> None:
+    found = report(fabric, {"bridge": ((0.3, 0.3, 0.3, 0.3),), "static": ((0.3, 0.2, 0.3, 0.3),)})
+    assert found.speed is not None
+    assert found.speed.target is None
+    assert "no variant ends better" in speed_table.speed_caption(found)
+    assert "| steps to" not in found.to_markdown()
+
+
+def test_runs_without_curves_have_no_speed(four: Fabric) -> None:
+    found = build_report(four.store, four.plan(["last", "bridge"]))
+    assert found.speed is None
+    assert speed_table.TITLE not in found.to_markdown()
+    assert not figures.plot_speed(found).data
+
+
+def test_the_figure_shows_every_seed_and_marks_those_that_never_got_there(fabric: Fabric) -> None:
+    figure = figures.plot_speed(report(fabric))
+    named = {}
+    for trace in figure.data:
+        named.setdefault((trace.name, trace.xaxis), []).append(trace)
+    assert list(named["static, single seeds", "x"][0].x) == pytest.approx([75, 100 * 2.15 / 3, 55])
+    reached, never = named["adaptive, single seeds", "x2"]
+    assert list(reached.x) == [600]
+    assert list(never.x) == [800, 800]
+    assert never.text == ("2 of 3",)
+    assert ("bridge", "x2") not in named
