@@ -30,7 +30,7 @@ from processes import mtlab
 from mtlab.data.cache.size_limit import folder_size
 from mtlab.resolution.resolve import resolve
 from mtlab.training.assemble import AssembledRun, assemble
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
@@ -62,7 +62,7 @@ class Training:
     def __init__(self, config: Mapping[str, Any], *, cached: bool) -> None:
         self.run: AssembledRun = assemble(resolve({**config, "cache": {"enabled": cached}}), seed=0)
         run, train = self.run, self.run.train
-        self.optimiser = adamw(run.model, parameter_groups(run.model, train, run.tower_scales), train)
+        self.optimiser = make_optimiser(run.model, parameter_groups(run.model, train, run.tower_scales), train)
         self.batches = run.training.steps(0, train.batch, train.batch, 0)
         run.model.train()
 

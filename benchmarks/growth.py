@@ -33,7 +33,7 @@ from mtlab.model.forward import Runtime
 from mtlab.resolution.resolve import resolve
 from mtlab.tasks.build import build
 from mtlab.towers.base import Features, TowerShape
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
@@ -78,7 +78,7 @@ class Step:
         torch.manual_seed(0)
         self.model = build(config, shape, shape, answers=8).train()
         train = check_config(TrainConfig, config["train"])
-        self.optimiser = adamw(self.model, parameter_groups(self.model, train, {}), train)
+        self.optimiser = make_optimiser(self.model, parameter_groups(self.model, train, {}), train)
         text, image = (
             Features(tuple(torch.randn(size.examples, size.tokens, size.width) for _ in numbers)) for _ in range(2)
         )

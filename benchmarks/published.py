@@ -23,7 +23,7 @@ from mtlab.model.network import VisionLanguageModel
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
@@ -92,7 +92,7 @@ class Ours:
         config = next(iter(variants.values()))
         train = check_config(TrainConfig, config["train"])
         whole = nn.ModuleList(self.models.values())
-        self.optimiser = adamw(first, parameter_groups(first, train, {"text": 1.0, "vision": 1.0}), train)
+        self.optimiser = make_optimiser(first, parameter_groups(first, train, {"text": 1.0, "vision": 1.0}), train)
         known = {id(p) for group in self.optimiser.param_groups for p in group["params"]}
         own = [p for p in whole.parameters() if id(p) not in known]
         if own:

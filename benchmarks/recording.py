@@ -27,7 +27,7 @@ from mtlab.tasks.evaluation import evaluate
 from mtlab.training.assemble import AssembledRun, assemble
 from mtlab.training.environment import keep_freed_memory
 from mtlab.training.finish import record, write_examples
-from mtlab.training.optimisation.optimiser import adamw, gradient_norms
+from mtlab.training.optimisation.optimiser import gradient_norms, make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
@@ -46,7 +46,7 @@ def run_of(manager: str) -> AssembledRun:
 def shares(run: AssembledRun, folder: Path, rounds: int, steps: int) -> dict[str, tuple[float, float]]:
     """Measure what looks in training and the end add, CPU and wall, as shares of the time of `steps` steps."""
     chosen = parameter_groups(run.model, run.train, run.tower_scales)
-    optimiser = adamw(run.model, chosen, run.train)
+    optimiser = make_optimiser(run.model, chosen, run.train)
     loader = run.loader("val")
     trace = Trace(folder / "trace.safetensors", run.model, run.runtime, loader, run.evaluation_batch, run.levels)
     batches = run.training.steps(0, run.train.batch, run.train.batch)

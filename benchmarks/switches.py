@@ -32,7 +32,7 @@ from mtlab.tasks.build import build
 from mtlab.towers.base import Features
 from mtlab.towers.build import tower_shape
 from mtlab.training.environment import keep_freed_memory
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
@@ -44,7 +44,7 @@ def small(manager: str) -> tuple[VisionLanguageModel, Callable[[], None]]:
     config = fill_defaults(compose(find_study_file("quickstart")).data["set"] | {"manager": {"name": manager}})
     train, shapes = check_config(TrainConfig, config["train"]), [tower_shape(k, config[k]) for k in ("text", "vision")]
     model = build(config, *shapes, answers=16).train()
-    optimiser = adamw(model, parameter_groups(model, train, {}), train)
+    optimiser = make_optimiser(model, parameter_groups(model, train, {}), train)
     mask = torch.ones(train.batch, WORDS, dtype=torch.bool)
     text = Features(tuple(torch.randn(*mask.shape, width) for width in shapes[0].widths), mask)
     image = Features(tuple(torch.randn(train.batch, shapes[1].tokens, width) for width in shapes[1].widths))

@@ -32,6 +32,12 @@ class ModelConfig:
     init_std: float | None = option(
         None, "deviation of initial weights (published: 0.02, at width 768); null: 1 / √width", above=0.0, sizing=False
     )
+    position_std: float = option(
+        0.1,
+        "deviation of initial position embeddings, of towers that have none of their own",
+        minimum=0.0,
+        sizing=False,
+    )
     layer_embeddings: bool = option(True, "add a learned embedding of its layer to each offered expert (ManagerTower)")
 
     def __post_init__(self) -> None:
@@ -59,6 +65,10 @@ class TrainConfig:
 
     length: LengthConfig = option(LengthConfig, "how long to train: steps, epochs or flops")
     batch: int = option(32, "examples in one optimiser step, over all devices", minimum=1)
+    optimizer: Literal["adamw", "muon"] = option(
+        "adamw",
+        "muon: torch's Muon for the linear maps of the cross-modal encoder, AdamW for all else (docs/optimisation.md)",
+    )
     lr: float = option(1e-3, "peak learning rate", above=0.0)
     warmup: float = option(0.1, "share of the steps in which the learning rate rises linearly", minimum=0.0, below=1.0)
     decay: Literal["linear", "cosine", "constant"] = option("linear", "how the learning rate falls to end_lr")
@@ -108,6 +118,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.power != 1.0 and self.decay != "linear":
             raise UserError(f"a power belongs to `decay: linear`, not to {self.decay}", key="power")
+        if self.optimizer == "muon" and self.grouping == "official":
+            raise UserError(
+                "the official grouping is AdamW's: `optimizer: muon` goes with `grouping: default`", key="grouping"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,25 +158,26 @@ def initial_std(model: ModelConfig) -> float:
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0.02) -> None:
+def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0.02, position_std: float = 0.1) -> None:
     """Draw the initial values of every submodule from its own generator, seeded by the run's seed and its path.
 
     Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
-    Positions start with deviation 1, as large as the standardised content that they are added to: fainter ones go
-    unread for thousands of steps. All images of a text start with one token type, as published. Other parameters,
-    such as managers' layer scores, keep what their constructor gave.
+    Positions are faint beside the standardised content, of deviation 1, that they are added to: all experts share
+    them, so that a mixture of experts averages content and not positions. All images of a text start with one token
+    type, as published. Other parameters, such as managers' layer scores, keep what their constructor gave.
 
     Args:
         module: what is initialised, in place.
         seed: the run's.
         prefix: the module's own path.
         std: deviation of the weights, see `initial_std`.
+        position_std: deviation of position embeddings.
 
     """
     for name, child in module.named_modules(prefix=prefix):
         if isinstance(child, nn.Linear | nn.Embedding):
             generator = torch.Generator().manual_seed(derive(seed, "init", name))
-            deviation = 1.0 if name.endswith("embeddings.position") else std
+            deviation = position_std if name.endswith("embeddings.position") else std
             rows = 1 if name.endswith("embeddings.token_type") else len(child.weight)
             child.weight.copy_(torch.randn(rows, *child.weight.shape[1:], generator=generator) * deviation)
         if isinstance(child, nn.Linear | nn.LayerNorm) and child.bias is not None:

@@ -53,7 +53,7 @@ def build(
         torch.manual_seed(derive(seed, "construct"))
         model = construct(config, text, vision, answers=answers, text_tower=text_tower, vision_tower=vision_tower)
     std = initial_std(model.encoder.config)
-    initialise(model.encoder, seed, "encoder", std=std)
+    initialise(model.encoder, seed, "encoder", std=std, position_std=model.encoder.config.position_std)
     initialise(model.task, seed, "task", std=std)
     return model
 

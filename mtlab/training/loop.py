@@ -21,7 +21,13 @@ from mtlab.training.assemble import AssembledRun
 from mtlab.training.failures import DivergedError
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.metrics_log import MetricsLog
-from mtlab.training.optimisation.optimiser import adamw, gradient_norms, load_state, set_learning_rate, state_tensors
+from mtlab.training.optimisation.optimiser import (
+    gradient_norms,
+    load_state,
+    make_optimiser,
+    set_learning_rate,
+    state_tensors,
+)
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.optimisation.schedule import learning_rate_factor
 from mtlab.training.resume import FROM_START, TrainingProgress, read_last_checkpoint
@@ -47,7 +53,7 @@ class Loop:
         self.best = folder / "checkpoints" / "best.safetensors"
         self.metrics_log = MetricsLog(folder / "metrics.jsonl")
         self.groups = parameter_groups(run.model, run.train, run.tower_scales)
-        self.optimiser = adamw(run.model, self.groups, run.train)
+        self.optimiser = make_optimiser(run.model, self.groups, run.train)
         self.validation = run.loader("val")
         self.steps = run.train.length.steps or 0
         self.progress = TrainingProgress()

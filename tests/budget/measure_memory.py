@@ -17,7 +17,7 @@ from mtlab.studies.budget.memory import training_memory
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import build
 from mtlab.towers.build import KINDS, build_tower, tower_shape
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
@@ -44,7 +44,7 @@ model = build(
     text_tower=towers.get("text"),
     vision_tower=towers.get("vision"),
 ).train()
-optimiser = adamw(model, parameter_groups(model, train, dict.fromkeys(towers, 1.0)), train)
+optimiser = make_optimiser(model, parameter_groups(model, train, dict.fromkeys(towers, 1.0)), train)
 for step in range(2):
     task, options = lookup_task(config)
     batch = dummy_batch(

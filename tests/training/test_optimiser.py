@@ -10,7 +10,7 @@ from mtlab.config.schema import TrainConfig
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
-from mtlab.training.optimisation.optimiser import adamw, load_state, set_learning_rate, state_tensors
+from mtlab.training.optimisation.optimiser import load_state, make_optimiser, set_learning_rate, state_tensors
 from mtlab.training.optimisation.parameter_groups import ParameterGroup, parameter_groups
 
 TRAIN = TrainConfig(lr=1e-2, lr_head=3.0, lr_cross=2.0, lr_layer_weights=10.0, weight_decay=0.1)
@@ -80,7 +80,7 @@ def test_a_frozen_static_manager_trains_no_scores() -> None:
 def test_rates_and_decay_reach_the_optimiser() -> None:
     model = model_of({"name": "static"})
     chosen = parameter_groups(model, TRAIN, {})
-    optimiser = adamw(model, chosen, TRAIN)
+    optimiser = make_optimiser(model, chosen, TRAIN)
     set_learning_rate(optimiser, chosen, 0.5)
     for group, described in zip(optimiser.param_groups, chosen, strict=True):
         assert group["lr"] == 0.5 * described.scale
@@ -93,7 +93,7 @@ def test_the_update_is_that_of_plain_adamw() -> None:
     model = model_of({"name": "mean"})
     train = replace(TRAIN, eps=1e-6)
     chosen = parameter_groups(model, train, {})
-    optimiser = adamw(model, chosen, train)
+    optimiser = make_optimiser(model, chosen, train)
     name = "task.head.3.weight"
     parameter = dict(model.named_parameters())[name]
     expected, first, second = parameter.detach().double().clone(), 0.0, 0.0
@@ -121,7 +121,7 @@ def test_state_goes_out_and_back_by_name() -> None:
     train = check_config(TrainConfig, {})
     one, two = model_of({"name": "static"}), model_of({"name": "static"})
     chosen = parameter_groups(one, train, {})
-    first, second = adamw(one, chosen, train), adamw(two, chosen, train)
+    first, second = make_optimiser(one, chosen, train), make_optimiser(two, chosen, train)
     stepped(one, first)
     two.load_state_dict(one.state_dict())
     load_state(second, chosen, {name: tensor.clone() for name, tensor in state_tensors(first, chosen).items()})

@@ -18,7 +18,7 @@ from mtlab.interop.weight_names import UNMAPPED, CheckpointLayout, weight_mappin
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
 from mtlab.training.optimisation.official_grouping import is_decayed, official_part
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.optimisation.schedule import learning_rate_factor
 
@@ -159,7 +159,7 @@ def test_the_groups_reach_the_optimiser_with_their_rates() -> None:
     assert scales["encoder.text.managers.0.score"] == 5.0  # with the encoder: no rate of its own
     assert scales["encoder.text.embeddings.layer.weight"] == scales["towers.text.words.weight"] == 1.0
     assert scales["task.head.0.weight"] == 50.0
-    optimiser = adamw(model, chosen, train)
+    optimiser = make_optimiser(model, chosen, train)
     decays = {
         name: held["weight_decay"]
         for held, group in zip(optimiser.param_groups, chosen, strict=True)

@@ -10,7 +10,7 @@ from mtlab.errors import UserError
 from mtlab.resolution.identity import cell_identity
 from mtlab.studies.budget.memory import training_memory
 from mtlab.training.assemble import AssembledRun, assemble
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
@@ -25,7 +25,7 @@ def run(*, anew: bool, bf16: bool = False, **sections: Any) -> AssembledRun:
 
 def gradients(of: AssembledRun) -> dict[str, torch.Tensor]:
     of.model.train()
-    optimiser = adamw(of.model, parameter_groups(of.model, of.train, of.tower_scales), of.train)
+    optimiser = make_optimiser(of.model, parameter_groups(of.model, of.train, of.tower_scales), of.train)
     batches = next(of.training.steps(0, 16, 8))
     loss = train_step(of.model, optimiser, batches, of.runtime, seed=0, step=0, clip=None)
     return {"loss": loss} | {name: p.grad for name, p in of.model.named_parameters() if p.grad is not None}

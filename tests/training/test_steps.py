@@ -7,7 +7,7 @@ from tiny_runs import tiny_config
 
 from mtlab.data.batches import Batch, Loader
 from mtlab.training.assemble import AssembledRun, assemble
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
@@ -23,7 +23,7 @@ def first_step(loader: Loader, micro: int) -> tuple[Batch, ...]:
 def gradients(run: AssembledRun, micro: int) -> tuple[float, dict[str, torch.Tensor]]:
     """Take one step and give the loss and the gradients that it used."""
     run.model.train()
-    optimiser = adamw(run.model, parameter_groups(run.model, run.train, {}), run.train)
+    optimiser = make_optimiser(run.model, parameter_groups(run.model, run.train, {}), run.train)
     batches = first_step(run.loader("train"), micro)
     loss = train_step(run.model, optimiser, batches, run.runtime, seed=0, step=0, clip=None)
     found = {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
@@ -46,7 +46,7 @@ def test_uneven_micro_batches_weigh_by_their_examples() -> None:
     _, whole = gradients(quiet, 16)
     again = assembled(manager={"noise": 0.0}, model={"dropout": 0.0})
     again.model.train()
-    optimiser = adamw(again.model, parameter_groups(again.model, again.train, {}), again.train)
+    optimiser = make_optimiser(again.model, parameter_groups(again.model, again.train, {}), again.train)
     rows = first_step(again.loader("train"), 16)[0].rows
     uneven = [again.loader("train").batch(rows[:11]), again.loader("train").batch(rows[11:])]
     train_step(again.model, optimiser, uneven, again.runtime, seed=0, step=0, clip=None)
@@ -58,7 +58,7 @@ def test_noise_and_dropout_depend_on_seed_step_and_micro_batch() -> None:
     def loss(seed: int, step: int) -> float:
         run = assembled()
         run.model.train()
-        optimiser = adamw(run.model, parameter_groups(run.model, run.train, {}), run.train)
+        optimiser = make_optimiser(run.model, parameter_groups(run.model, run.train, {}), run.train)
         batches = first_step(run.loader("train"), 8)
         torch.manual_seed(torch.seed())
         return train_step(run.model, optimiser, batches, run.runtime, seed=seed, step=step, clip=None).item()
@@ -70,7 +70,7 @@ def test_noise_and_dropout_depend_on_seed_step_and_micro_batch() -> None:
 def test_clipping_bounds_the_gradient() -> None:
     run = assembled()
     run.model.train()
-    optimiser = adamw(run.model, parameter_groups(run.model, run.train, {}), run.train)
+    optimiser = make_optimiser(run.model, parameter_groups(run.model, run.train, {}), run.train)
     train_step(run.model, optimiser, first_step(run.loader("train"), 16), run.runtime, seed=0, step=0, clip=1e-3)
     total = torch.stack([p.grad.norm() for p in run.model.parameters() if p.grad is not None]).norm()
     assert total.item() == pytest.approx(1e-3, rel=1e-3)
@@ -92,7 +92,7 @@ def test_a_trained_tower_is_trained_and_a_frozen_one_is_not() -> None:
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
     run.model.train()
     chosen = parameter_groups(run.model, run.train, run.tower_scales)
-    optimiser = adamw(run.model, chosen, run.train)
+    optimiser = make_optimiser(run.model, chosen, run.train)
     train_step(run.model, optimiser, first_step(run.loader("train"), 16), run.runtime, seed=0, step=0, clip=1.0)
     changed = {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
     assert any(name.startswith("towers.text.blocks") for name in changed)

@@ -18,7 +18,7 @@ from mtlab.tasks.evaluation import Evaluation, evaluate
 from mtlab.tasks.ranking import recall
 from mtlab.tasks.ranking.scratch_file import ScratchFile
 from mtlab.training.assemble import AssembledRun, assemble
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 from mtlab.training.worker import train
@@ -123,7 +123,7 @@ def test_it_goes_on_in_mid_epoch_as_if_nothing_had_happened(name: str, make_run:
 def gradients(name: str, micro: int, **more: Any) -> tuple[float, dict[str, torch.Tensor]]:
     run = opened(name, manager={"noise": 0.0}, **more)
     run.model.train()
-    optimiser = adamw(run.model, parameter_groups(run.model, run.train, {}), run.train)
+    optimiser = make_optimiser(run.model, parameter_groups(run.model, run.train, {}), run.train)
     batches = next(run.loader("train").steps(0, 16, micro))
     loss = train_step(run.model, optimiser, batches, run.runtime, seed=0, step=0, clip=None)
     return loss.item(), {key: p.grad.clone() for key, p in run.model.named_parameters() if p.grad is not None}
@@ -176,7 +176,7 @@ def test_negatives_and_hidden_words_depend_on_seed_and_step_alone() -> None:
     def loss(seed: int, number: int) -> float:
         again = opened("mlm+itm_itc")
         again.model.train()
-        optimiser = adamw(again.model, parameter_groups(again.model, again.train, {}), again.train)
+        optimiser = make_optimiser(again.model, parameter_groups(again.model, again.train, {}), again.train)
         batches = next(again.loader("train").steps(0, 16, 16))
         torch.manual_seed(torch.seed())
         return train_step(again.model, optimiser, batches, again.runtime, seed=seed, step=number, clip=None).item()

@@ -20,7 +20,7 @@ from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import build
 from mtlab.towers.build import KINDS, build_tower, tower_shape
 from mtlab.training.environment import choose_device, device_name
-from mtlab.training.optimisation.optimiser import adamw
+from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.sources import cached_towers, towers_to_run
 from mtlab.training.steps import train_step
@@ -88,7 +88,7 @@ def _timed(config: Mapping[str, Any], train: TrainConfig, runtime: Runtime, answ
     if train.checkpoint_activations:
         model.recompute()
     scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in KINDS if config[kind]["trainable"]}
-    optimiser = adamw(model, parameter_groups(model, train, scales), train)
+    optimiser = make_optimiser(model, parameter_groups(model, train, scales), train)
     batch = dummy_batch(
         config, task.batch_needs(options), towers, cached, examples, text_tokens, answers, model.task.images
     )

@@ -1,8 +1,9 @@
-"""AdamW over parameter groups: its state by parameter name, learning rates, norms of gradients."""
+"""The optimiser over parameter groups: its state by parameter name, learning rates, norms of gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,22 +12,61 @@ from mtlab.config.schema import TrainConfig
 from mtlab.training.optimisation.parameter_groups import ParameterGroup
 
 
-def adamw(model: nn.Module, groups: Sequence[ParameterGroup], train: TrainConfig) -> torch.optim.AdamW:
-    """Make the optimiser; its groups are `groups`, in this order."""
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Muon for some parameter groups and AdamW for the others, both torch's own, behind one interface.
+
+    Muon's steps are scaled to the size of AdamW's, so that one learning rate serves both.
+
+    Args:
+        matrices: groups of matrices, for Muon.
+        others: groups for AdamW.
+        betas: AdamW's.
+        eps: AdamW's.
+
+    Source: Muon: Jordan et al. 2024; the scale of its steps: Liu et al. 2025 (arXiv 2502.16982, eq. 4).
+
+    """
+
+    def __init__(
+        self,
+        matrices: list[dict[str, Any]],
+        others: list[dict[str, Any]],
+        betas: tuple[float, float],
+        eps: float,
+    ) -> None:
+        muon = torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw")
+        adamw = torch.optim.AdamW(others, betas=betas, eps=eps, fused=True)
+        super().__init__([*muon.param_groups, *adamw.param_groups], {})
+        muon.param_groups = self.param_groups[: len(matrices)]  # shared, so that both see a new learning rate
+        adamw.param_groups = self.param_groups[len(matrices) :]
+        muon.state = adamw.state = self.state
+        self.optimisers = (muon, adamw)
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for optimiser in self.optimisers:
+            optimiser.step(closure)  # type: ignore[no-untyped-call]
+
+
+def make_optimiser(model: nn.Module, groups: Sequence[ParameterGroup], train: TrainConfig) -> torch.optim.Optimizer:
+    """Make the optimiser; its parameter groups are `groups`, in this order.
+
+    With `train.optimizer: muon`, Muon updates the groups of matrices, which come first.
+    """
     named = dict(model.named_parameters())
-    return torch.optim.AdamW(
-        [
-            {
-                "params": [named[name] for name in group.names],
-                "lr": train.lr * group.scale,
-                "weight_decay": train.weight_decay if group.decayed else 0.0,
-            }
-            for group in groups
-        ],
-        betas=train.betas,
-        eps=train.eps,
-        fused=True,  # one pass over each parameter: at small widths the plain version is a fifth of a step
-    )
+    options: list[dict[str, Any]] = [
+        {
+            "params": [named[name] for name in group.names],
+            "lr": train.lr * group.scale,
+            "weight_decay": train.weight_decay if group.decayed else 0.0,
+        }
+        for group in groups
+    ]
+    matrices = sum(group.by_muon for group in groups)
+    if matrices:
+        return MuonWithAdamW(options[:matrices], options[matrices:], train.betas, train.eps)
+    # One pass over each parameter: at small widths the plain version is a fifth of a step.
+    return torch.optim.AdamW(options, betas=train.betas, eps=train.eps, fused=True)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup], rate: float) -> None:

@@ -22,6 +22,7 @@ class ParameterGroup:
     decayed: bool
     scale: float  #: multiplier of the learning rate
     names: tuple[str, ...]  #: of the parameters, in the model's order
+    by_muon: bool = False  #: matrices that Muon updates, not AdamW
 
 
 def parameter_groups(
@@ -31,7 +32,8 @@ def parameter_groups(
 
     With `train.grouping: official` as in the published code, see `mtlab.training.optimisation.official_grouping`. Else
     decayed are the weights of linear maps and convolutions alone: biases, norms, scales, temperatures, embeddings and
-    the managers' layer weights are not (the published code decays some of them by an accident of names).
+    the managers' layer weights are not (the published code decays some of them by an accident of names). With
+    `train.optimizer: muon`, the matrices among the decayed parameters of the encoder are Muon's; they come first.
 
     Args:
         model: the whole; frozen parameters are left out.
@@ -46,13 +48,17 @@ def parameter_groups(
     scales |= {"rest": 1.0, "cross-modal": train.lr_cross}
     scales |= {f"{kind} tower": scale for kind, scale in tower_scales.items()}
     sort = _official(model) if train.grouping == "official" else _default(model)
-    sorted_in: dict[tuple[str, bool], list[str]] = {}
+    sorted_in: dict[tuple[str, bool, bool], list[str]] = {}
     for name, owner, parameter in _parameters(model):
         if parameter.requires_grad:
-            sorted_in.setdefault(sort(name, owner, parameter), []).append(name)
-    return tuple(
-        ParameterGroup(part, decayed, scales[part], tuple(names)) for (part, decayed), names in sorted_in.items()
+            part, decayed = sort(name, owner, parameter)
+            by_muon = train.optimizer == "muon" and part == "encoder" and decayed and parameter.ndim == 2
+            sorted_in.setdefault((part, decayed, by_muon), []).append(name)
+    groups = (
+        ParameterGroup(part, decayed, scales[part], tuple(names), by_muon)
+        for (part, decayed, by_muon), names in sorted_in.items()
     )
+    return tuple(sorted(groups, key=lambda group: not group.by_muon))
 
 
 def _default(model: VisionLanguageModel) -> Sorter:
