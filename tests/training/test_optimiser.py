@@ -7,6 +7,7 @@ import torch
 
 from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
+from mtlab.errors import UserError
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
@@ -112,13 +113,14 @@ def test_the_update_is_that_of_plain_adamw() -> None:
     torch.testing.assert_close(parameter.detach().double(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_state_goes_out_and_back_by_name() -> None:
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_state_goes_out_and_back_by_name(name: str) -> None:
     def stepped(model: VisionLanguageModel, optimiser: torch.optim.Optimizer) -> None:
         for number, parameter in enumerate(p for p in model.parameters() if p.requires_grad):
             parameter.grad = torch.full_like(parameter, 0.1 * (number + 1))
         optimiser.step()
 
-    train = check_config(TrainConfig, {})
+    train = check_config(TrainConfig, {"optimizer": name})
     one, two = model_of({"name": "static"}), model_of({"name": "static"})
     chosen = parameter_groups(one, train, {})
     first, second = make_optimiser(one, chosen, train), make_optimiser(two, chosen, train)
@@ -129,3 +131,33 @@ def test_state_goes_out_and_back_by_name() -> None:
     stepped(two, second)
     for name, parameter in one.named_parameters():
         assert torch.equal(parameter, dict(two.named_parameters())[name]), name
+
+
+def test_muon_has_the_matrices_of_the_encoder_alone() -> None:
+    """Its update by hand: the gradient's singular vectors, steps of AdamW's size."""
+    model = model_of({"name": "static"}, trained=("text",))
+    train = replace(TRAIN, optimizer="muon", weight_decay=0.0)
+    chosen = parameter_groups(model, train, {"text": 1.0})
+    grouped = by_name(chosen)
+    of_muon = {name for name, group in grouped.items() if group.by_muon}
+    assert "encoder.text.layers.1.feed_forward.widen.weight" in of_muon
+    assert "encoder.image.projections.shared.weight" in of_muon
+    others = ("task.head.0.weight", "encoder.text.managers.0.score", "encoder.text.embeddings.layer.weight")
+    assert not of_muon & set(others)
+    assert not any(name.startswith("towers.") or name.endswith("bias") for name in of_muon)
+    optimiser = make_optimiser(model, chosen, train)
+    set_learning_rate(optimiser, chosen, 1e-2)
+    name = "encoder.text.layers.1.self_attention.out.weight"
+    parameter = dict(model.named_parameters())[name]
+    before = parameter.detach().clone()
+    parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    optimiser.step()
+    u, _, vh = torch.linalg.svd(parameter.grad)
+    step = (before - parameter.detach()) / (1e-2 * grouped[name].scale * 0.2 * max(parameter.shape) ** 0.5)
+    along = torch.diagonal(u.mT @ step @ vh.mT)  # 1 in exact arithmetic; five Newton-Schulz steps in bfloat16 are near
+    assert along.min() > 0.5 and along.max() < 1.5
+
+
+def test_muon_and_the_published_grouping_exclude_one_another() -> None:
+    with pytest.raises(UserError, match="official grouping is AdamW's"):
+        check_config(TrainConfig, {"optimizer": "muon", "grouping": "official"})

@@ -1,7 +1,7 @@
 """The memory that training takes, measured by a training step on fake tensors.
 
 Shapes and lifetimes of fake tensors are those of real ones, but nothing is computed or allocated. The sizes of living
-storages are summed as they are created and freed. Parameters, and AdamW's two moments of each trained one, are there
+storages are summed as they are created and freed. Parameters, and the optimiser's moments of each trained one, are there
 all the time.
 """
 
@@ -18,6 +18,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mtlab.config.check import check_config
+from mtlab.config.schema import TrainConfig
 from mtlab.managers.base import Experts
 from mtlab.model.encoder import ManagerKey, noise_shapes
 from mtlab.model.forward import ForwardContext, Runtime
@@ -25,11 +27,11 @@ from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import construct
 from mtlab.towers.base import Features
-from mtlab.towers.build import build_tower, tower_shape
+from mtlab.towers.build import KINDS, build_tower, tower_shape
+from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.sources import cached_towers, towers_to_run
 from mtlab.training.steps import combine_losses
 
-MOMENTS = 2  #: tensors that AdamW keeps for each trained parameter
 ALLOCATOR = 1.1  #: measured: gaps between blocks and the kernels' own buffers add about a tenth
 
 
@@ -39,7 +41,7 @@ class Memory:
 
     parameters: int  #: all, trained or not, and buffers
     gradients: int  #: of the trained ones
-    optimiser: int  #: AdamW's moments
+    optimiser: int  #: its moments of the gradients
     activations: int  #: alive after the forward pass, inputs included
     peak: int  #: the maximum at one time, with the allocator's overhead of a tenth
 
@@ -123,7 +125,10 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
             with runtime.attention_precision():
                 loss.backward()
     gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
-    moments = MOMENTS * gradients
+    groups = parameter_groups(model, check_config(TrainConfig, train), dict.fromkeys(KINDS, 1.0))
+    named = dict(model.named_parameters())
+    # AdamW keeps two tensors for each parameter, Muon one.
+    moments = sum((1 if group.by_muon else 2) * _bytes(named[name]) for group in groups for name in group.names)
     return Memory(parameters, gradients, moments, kept, round(ALLOCATOR * (tally.peak + moments)))
 
 
