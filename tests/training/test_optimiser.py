@@ -11,6 +11,7 @@ from mtlab.errors import UserError
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
+from mtlab.training.optimisation.muon import BatchedMuon
 from mtlab.training.optimisation.optimiser import load_state, make_optimiser, set_learning_rate, state_tensors
 from mtlab.training.optimisation.parameter_groups import ParameterGroup, parameter_groups
 
@@ -155,7 +156,27 @@ def test_muon_has_the_matrices_of_the_encoder_alone() -> None:
     u, _, vh = torch.linalg.svd(parameter.grad)
     step = (before - parameter.detach()) / (1e-2 * grouped[name].scale * 0.2 * max(parameter.shape) ** 0.5)
     along = torch.diagonal(u.mT @ step @ vh.mT)  # 1 in exact arithmetic; five Newton-Schulz steps in bfloat16 are near
-    assert along.min() > 0.5 and along.max() < 1.5
+    assert along.min() > 0.5
+    assert along.max() < 1.5
+
+
+def test_batched_muon_is_torchs_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(8, 8), (8, 8), (16, 8), (8, 24), (16, 8), (3, 8)]
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    ours, theirs = ([torch.nn.Parameter(tensor.clone()) for tensor in start] for _ in range(2))
+    options: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    optimisers = BatchedMuon(ours, **options), torch.optim.Muon(theirs, **options)
+    for _ in range(5):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        ours[1].grad = theirs[1].grad = None  # as of a module that a batch does not reach
+        for optimiser in optimisers:
+            optimiser.step()
+    for one, other, before in zip(ours, theirs, start, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-3 * 0.2 * max(one.shape) ** 0.5)  # bfloat16
+        assert torch.equal(one, before) == (one is ours[1])
 
 
 def test_muon_and_the_published_grouping_exclude_one_another() -> None:

@@ -1,8 +1,8 @@
 """The memory that training takes, measured by a training step on fake tensors.
 
 Shapes and lifetimes of fake tensors are those of real ones, but nothing is computed or allocated. The sizes of living
-storages are summed as they are created and freed. Parameters, and the optimiser's moments of each trained one, are there
-all the time.
+storages are summed as they are created and freed. Parameters, and the optimiser's moments of each trained one, are
+there all the time.
 """
 
 from __future__ import annotations

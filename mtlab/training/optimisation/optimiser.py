@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.schema import TrainConfig
+from mtlab.training.optimisation.muon import BatchedMuon
 from mtlab.training.optimisation.parameter_groups import ParameterGroup
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon for some parameter groups and AdamW for the others, both torch's own, behind one interface.
+    """Muon for some parameter groups and AdamW for the others, behind one interface.
 
     Muon's steps are scaled to the size of AdamW's, so that one learning rate serves both.
 
@@ -34,7 +35,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         betas: tuple[float, float],
         eps: float,
     ) -> None:
-        muon = torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw")
+        muon = BatchedMuon(matrices, adjust_lr_fn="match_rms_adamw")
         adamw = torch.optim.AdamW(others, betas=betas, eps=eps, fused=True)
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
         muon.param_groups = self.param_groups[: len(matrices)]  # shared, so that both see a new learning rate
@@ -45,7 +46,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
         for optimiser in self.optimisers:
-            optimiser.step(closure)  # type: ignore[no-untyped-call]
+            optimiser.step(closure)
 
 
 def make_optimiser(model: nn.Module, groups: Sequence[ParameterGroup], train: TrainConfig) -> torch.optim.Optimizer:
