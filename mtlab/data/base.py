@@ -30,11 +30,17 @@ class Example:
     more_images: tuple[str, ...] = ()  #: keys of further images of the text
     scores: tuple[tuple[int, float], ...] = ()  #: (answer, score) of all answers with a score; `target` is the best
     annotators: tuple[str, ...] = ()  #: raw answers of several annotators; in val and test only
+    group: str = ""  #: what it shares with others beyond its image, such as a scene; "": nothing
 
     @property
     def images(self) -> tuple[str, ...]:
         """The keys of all its images."""
         return (self.image, *self.more_images)
+
+    @property
+    def cluster(self) -> str:
+        """Its group, or else its image: examples of one cluster are no independent sample."""
+        return self.group or self.image
 
 
 class Dataset:

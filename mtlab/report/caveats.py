@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mtlab.report.comparison import ComparisonRow, smallest_alpha
+from mtlab.report.comparison import ComparisonRow, seed_spread, smallest_alpha
 from mtlab.report.formats import numbers
 from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
@@ -88,16 +88,13 @@ def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[s
         return []
     if planned < needed:
         return [f"{planned} seed{'s' if planned > 1 else ''} asked for: {plan['test']} needs at least {needed}"]
-    spreads = sorted(
-        row.difference.error * row.difference.n**0.5
-        for row in rows
-        if row.difference is not None and row.difference.error
-    )
+    spreads = [seed_spread(row.difference) for row in rows if row.difference is not None and row.difference.error]
     if planned > 3 or not spreads:
         return []
-    middle, metric = spreads[len(spreads) // 2], plan["metrics"]["verdict"]
+    spreads.sort(key=lambda spread: spread[0])
+    (middle, examples), metric = spreads[len(spreads) // 2], plan["metrics"]["verdict"]
     level = smallest_alpha(plan, sum(row.compare_to is not None for row in rows))
-    now, more = (smallest_detectable(middle, n, level) for n in (planned, 5))
+    now, more = (smallest_detectable(middle, n, level, examples=examples) for n in (planned, 5))
     return [f"with {planned} seeds, {_unseen(now, metric)}; with 5 seeds of the same spread, {_unseen(more, metric)}"]
 
 

@@ -11,6 +11,7 @@ from mtlab.report.formats.numbers import format_p_value
 from mtlab.report.paired_examples import pair_examples, split_by_cell
 from mtlab.report.side_by_side import block_label, variant_label
 from mtlab.statistics.correction import holm
+from mtlab.statistics.example_variance import ExampleVariance
 from mtlab.statistics.intervals import MeanInterval, mean_interval
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.power import POWER, smallest_detectable
@@ -183,7 +184,7 @@ def paired_difference(
     if plan["test"] != "paired_t_examples":
         return test.run(differences, None, plan["alpha"]), None
     examples = pair_examples(outcomes, runs, metric, cells, shared)
-    return test.run(differences, examples.differences, plan["alpha"]), examples.note
+    return test.run(differences, examples.variance, plan["alpha"]), examples.note
 
 
 def correct_p_values(differences: Sequence[Difference | None], correct: str) -> list[float | None]:
@@ -199,7 +200,16 @@ def correct_p_values(differences: Sequence[Difference | None], correct: str) -> 
 def _smallest_detectable(difference: Difference | None, alpha: float) -> float | None:
     if difference is None or difference.error is None:
         return None
-    return smallest_detectable(difference.error * math.sqrt(difference.n), difference.n, alpha, POWER)
+    seeds, examples = seed_spread(difference)
+    return smallest_detectable(seeds, difference.n, alpha, POWER, examples)
+
+
+def seed_spread(difference: Difference) -> tuple[float, ExampleVariance | None]:
+    """Return the standard deviation of differences between seeds, and what examples add to the variance of the mean."""
+    if difference.parts is not None:
+        return math.sqrt(difference.parts.seeds * difference.n), difference.parts.examples
+    assert difference.error is not None, "a comparison without an error has no spread"
+    return difference.error * math.sqrt(difference.n), None
 
 
 def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[ComparisonVerdict, str]:

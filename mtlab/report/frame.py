@@ -63,7 +63,7 @@ def run_frame(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
 def outcome_frame(store: Store, plan: Mapping[str, Any], *, split: str | None = None) -> pl.DataFrame:
     """Read the outcomes of single examples: one row per example of each finished run that recorded them.
 
-    Columns: run, cell, seed, label, split, id, family, target, prediction, score (the task's first metric).
+    Columns: run, cell, seed, label, split, id, family, cluster, target, prediction, score (the task's first metric).
 
     Args:
         store: where the runs are.
@@ -78,9 +78,11 @@ def outcome_frame(store: Store, plan: Mapping[str, Any], *, split: str | None = 
 
     files = {run["id"]: store.run(run["id"]) / "examples.parquet" for run in plan["runs"]}
     present = {str(path): run for run, path in files.items() if path.is_file() and _finished(path)}
-    columns = ["split", "id", "family", "target", "prediction", "score"]
+    columns = ["split", "id", "family", "cluster", "target", "prediction", "score"]
     if not present:
-        return pl.DataFrame(schema=dict.fromkeys(["run", "cell", "label", "split", "id", "family"], pl.String))
+        return pl.DataFrame(
+            schema=dict.fromkeys(["run", "cell", "label", "split", "id", "family", "cluster"], pl.String)
+        )
     for path in present:
         manifest.verify(Path(path).parent, Path(path).name, Path(path).read_bytes())
     scanned = pl.scan_parquet(list(present), include_file_paths="file").select("file", *columns)

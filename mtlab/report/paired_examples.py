@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtlab.statistics.numbers import Floats
+from mtlab.statistics.example_variance import ExampleVariance, example_variance
 
 if TYPE_CHECKING:
     import polars as pl
 
-COLUMNS = ("run", "seed", "split", "id", "family", "score")  #: of outcomes that pairing needs
+COLUMNS = ("run", "seed", "split", "id", "family", "cluster", "score")  #: of outcomes that pairing needs
 
 
 @dataclass(frozen=True)
 class PairedExamples:
-    """Differences of outcomes between two variants, example by example, averaged over seeds."""
+    """What the examples that two variants share add to the variance of their difference."""
 
-    differences: Floats | None  #: [m]; None where there are none
+    variance: ExampleVariance | None  #: None where it cannot be estimated
     note: str | None = None  #: why not, or what is odd about them
 
 
@@ -88,12 +88,19 @@ def pair_examples(
         )
     if not np.allclose(joined["score"].to_numpy(), joined["metric"].to_numpy(), rtol=0, atol=1e-6):
         return PairedExamples(None, f"{metric} is no mean of recorded outcomes: the variance is that over seeds alone")
-    first, second = (rows.group_by("id").agg(pl.col("score").mean()) for rows in both_rows)
-    both = first.join(second, on="id", suffix="_other").sort("id")
-    if both.height == first.height == second.height:
-        note = None
-    elif both.is_empty():
+    first, second = (rows.group_by("id", "seed").agg(pl.col("score").mean()) for rows in both_rows)
+    sizes = [rows["id"].n_unique() for rows in both_rows]
+    both = first.join(second, on=("id", "seed"), suffix="_other").sort("seed", "id")
+    gaps = both.with_columns(gap=pl.col("score") - pl.col("score_other")).pivot("seed", index="id", values="gap")
+    gaps = gaps.drop_nulls().sort("id")
+    if gaps.is_empty():
         return PairedExamples(None, "evaluated on other examples than the baseline: pairing by seed means little here")
-    else:
-        note = f"only {both.height} examples are shared with the baseline ({first.height} and {second.height})"
-    return PairedExamples((both["score"] - both["score_other"]).to_numpy(), note)
+    clusters = both_rows[0].unique("id").select("id", "cluster").join(gaps.select("id"), on="id").sort("id")["cluster"]
+    found = example_variance(gaps.drop("id").to_numpy().T, clusters.to_numpy()) if len(seeds) > 1 else None
+    if gaps.height < max(sizes):
+        return PairedExamples(
+            found, f"only {gaps.height} examples are shared with the baseline ({sizes[0]} and {sizes[1]})"
+        )
+    if found is None and len(seeds) > 1:
+        return PairedExamples(None, "all examples are of one cluster: the variance is that over seeds alone")
+    return PairedExamples(found)

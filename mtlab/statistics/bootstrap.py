@@ -6,7 +6,7 @@ import numpy as np
 
 from mtlab.errors import UserError
 from mtlab.statistics.numbers import Numbers, finite_numbers, sample_sd
-from mtlab.statistics.paired import Difference, difference_from_t, difference_without_spread
+from mtlab.statistics.paired import Difference, difference_without_spread
 
 BOOTSTRAP_SEEDS = 10  #: below this the bootstrap over seeds rejects true nulls too often
 RESAMPLES = 10_000
@@ -43,4 +43,4 @@ def bootstrap(differences: Numbers, alpha: float = 0.05, *, resamples: int = RES
     np.divide(shift, spread / n**0.5, out=t, where=spread > 0)
     p = (1 + int((t >= abs(mean / error)).sum())) / (1 + resamples)
     critical = float(np.quantile(t, 1 - alpha, method="higher"))
-    return difference_from_t(n, mean, error, critical, p)
+    return Difference(n, mean, error, (mean - critical * error, mean + critical * error), p)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,14 +33,14 @@ def sample_sd(values: Floats) -> float:
 
 
 def quantile_t(level: float, df: float) -> float:
-    """Quantile of Student's t."""
+    """Quantile of Student's t; of the normal distribution for infinite degrees of freedom."""
     from scipy import special
 
-    return float(special.stdtrit(df, level))
+    return float(special.ndtri(level) if df == math.inf else special.stdtrit(df, level))
 
 
 def p_of_t(t: float, df: float) -> float:
     """Two-sided p-value of a t statistic."""
     from scipy import special
 
-    return 2 * float(special.stdtr(df, -abs(t)))
+    return 2 * float(special.ndtr(-abs(t)) if df == math.inf else special.stdtr(df, -abs(t)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mtlab.errors import UserError, nearest
 from mtlab.statistics.bootstrap import BOOTSTRAP_SEEDS, bootstrap
+from mtlab.statistics.example_variance import ExampleVariance
 from mtlab.statistics.numbers import Numbers
 from mtlab.statistics.paired import Difference, paired_t_examples
 
@@ -17,7 +18,7 @@ class SeedTest:
 
     seeds: int  #: the fewest pairs of seeds that it takes
     words: str
-    run: Callable[[Numbers, Numbers | None, float], Difference]  #: differences, examples, alpha
+    run: Callable[[Numbers, ExampleVariance | None, float], Difference]  #: differences, examples, alpha
 
 
 TESTS: Mapping[str, SeedTest] = {

@@ -42,6 +42,7 @@ class Evaluation:
     loss: float
     ids: Sequence[str]  #: of the outcomes
     families: Sequence[str]
+    clusters: Sequence[str]  #: what each is about, such as an image: outcomes of one cluster are not independent
     scores: Mapping[str, Floats]  #: metric → outcomes; the first is the task's primary metric
     targets: NDArray[np.int64] | None = None  #: right answers by number, −1: cannot be given; None: there are none
     predictions: NDArray[np.int64] | None = None  #: the answers given, by number
@@ -179,6 +180,7 @@ def evaluate_each(
         loss=output.mean("loss"),
         ids=[example.id for example in examples],
         families=[example.family for example in examples],
+        clusters=[example.cluster for example in examples],
         scores={name.removeprefix("score/"): output.floats(name) for name in names},
         targets=np.array([example.target for example in examples], np.int64),
         predictions=output.in_order("prediction").cpu().numpy().astype(np.int64),

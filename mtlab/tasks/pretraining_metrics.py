@@ -47,6 +47,7 @@ def evaluate(
         loss=sum(weights.get(loss, 1.0) * value for loss, value in losses.items()),
         ids=[example.id for example in examples],
         families=[example.family for example in examples],
+        clusters=[example.cluster for example in examples],
         scores={"accuracy": np.mean(list(right.values()), 0)}
         | {name: right[loss] for loss, name in ACCURACIES.items() if loss in right},
         answer_texts=_describe(right, len(examples)),

@@ -120,7 +120,7 @@ def record(
 
 
 def write_examples(path: Path, evaluations: Mapping[Split, Evaluation]) -> None:
-    """Write one row per outcome: split, id, family, target, prediction, and its score in the task's primary metric.
+    """Write one row per outcome: split, id, family, cluster, target, prediction, score in the task's primary metric.
 
     Raises:
         UserError: the disk is full, or the folder may not be written.
@@ -141,6 +141,7 @@ def _table(split: Split, evaluation: Evaluation) -> polars.DataFrame:
             "split": [split] * len(evaluation.ids),
             "id": list(evaluation.ids),
             "family": list(evaluation.families),
+            "cluster": list(evaluation.clusters),
             "target": _numbers(evaluation.targets, len(evaluation.ids)),
             "prediction": _numbers(evaluation.predictions, len(evaluation.ids)),
             "score": evaluation.outcomes,

@@ -90,6 +90,39 @@ def test_otherwise_images_are_split_by_a_hash_of_their_path(tmp_path: Path) -> N
         assert images[split] <= {example.image for example in more.examples(split)}
 
 
+def test_groups_are_split_whole_and_are_clusters(tmp_path: Path) -> None:
+    """Six pictures of each scene: none of its pictures is in another split, and all of them are one cluster."""
+    write_images(tmp_path, range(240))
+    rows = [row(number, group=f"scene {number // 6}") for number in range(240)]
+    write_rows(tmp_path / "questions.jsonl", [*rows, row(0, group="scene 0", question="what?")])
+    data = opened(tmp_path, shares=[0.2, 0.3])
+    groups = {split: {example.cluster for example in data.examples(split)} for split in SPLITS}
+    assert sum(map(len, groups.values())) == len(set.union(*groups.values())) == 40
+    assert all(len(found) > 1 for found in groups.values())
+    without = opened(write_folder(tmp_path / "plain"))
+    assert [example.cluster for example in without.examples("val")] == ["6.png", "7.png", "8.png"]
+
+
+def test_an_image_in_two_groups_is_refused_as_it_would_tear_one_apart(tmp_path: Path) -> None:
+    write_images(tmp_path, range(3))
+    write_rows(tmp_path / "questions.jsonl", [row(0, group="a"), row(1), row(0, group="b")])
+    assert told(tmp_path) == (
+        f"{tmp_path}/questions.jsonl:3: group: image '0.png' has group 'b' here, and group 'a' in questions.jsonl:1: "
+        "give all lines of an image the same"
+    )
+    write_rows(tmp_path / "questions.jsonl", [row(0, group="a"), row(0)])
+    assert "has no group here, and group 'a' in questions.jsonl:1" in told(tmp_path)
+
+
+def test_a_group_in_train_and_test_is_remarked(tmp_path: Path) -> None:
+    write_images(tmp_path, range(6))
+    splits = ["train", "train", "train", "train", "val", "test"]
+    rows = [row(n, split=split, group=f"scene {n % 3}") for n, split in enumerate(splits)]
+    write_rows(tmp_path / "questions.jsonl", rows)
+    remarks = opened(tmp_path).remarks(opened(tmp_path).config)
+    assert "1 groups of test are in train, too: its scores may be flattering" in remarks
+
+
 def test_answers_come_from_training_the_commonest_first(tmp_path: Path) -> None:
     write_folder(tmp_path)
     answers = ["no", "yes", "two", "yes", "no", "one"]

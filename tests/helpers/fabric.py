@@ -29,6 +29,7 @@ class Fabric:
 
     store: Store
     examples: int = 300
+    per_image: int = 1  #: examples of one image
 
     def finish(
         self,
@@ -60,6 +61,7 @@ class Fabric:
                     "split": "test",
                     "id": [f"{ids}{index}" for index in range(self.examples)],
                     "family": family,
+                    "cluster": [f"{ids}{index // self.per_image}" for index in range(self.examples)],
                     "target": np.zeros(self.examples, int),
                     "prediction": 1 - right.astype(int),
                     "score": right,

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import stats
 
@@ -12,7 +13,10 @@ from mtlab.report.caveats import collect_caveats
 from mtlab.report.comparison import compare
 from mtlab.report.families import compare_families
 from mtlab.report.study_report import build_report
+from mtlab.runs.results import write_result
 from mtlab.statistics.correction import holm
+from mtlab.statistics.example_variance import example_variance
+from mtlab.statistics.paired import paired_t_examples
 
 CELLS = ["last", "bridge", "static", "adaptive"]
 
@@ -34,7 +38,7 @@ def test_verdicts_against_the_baseline(four):
         "static": "better",
         "adaptive": "undecided",
     }
-    assert rows["static"].verdict.startswith("better than bridge (p = 0.0")
+    assert rows["static"].verdict.startswith("better than bridge (p < 0.001")
     assert rows["adaptive"].verdict.startswith("no difference shown (p = ")
     assert [label for label, row in rows.items() if row.best] == ["static"]
 
@@ -44,13 +48,11 @@ def test_p_is_that_of_the_default_test_and_corrected_over_the_table(four):
     expected = []
     for cell in ("last", "static", "adaptive"):
         scores = {
-            other: np.mean([four.outcomes(other, seed).sort("id")["score"].to_numpy() for seed in range(5)], axis=0)
+            other: np.stack([four.outcomes(other, seed).sort("id")["score"].to_numpy() for seed in range(5)])
             for other in (cell, "bridge")
         }
-        per_seed = results(four, cell) - results(four, "bridge")
-        per_example = scores[cell] - scores["bridge"]
-        error = (per_seed.var(ddof=1) / 5 + per_example.var(ddof=1) / four.examples) ** 0.5
-        expected.append(2 * stats.t.sf(abs(per_seed.mean()) / error, 4))
+        per_seed, per_example = results(four, cell) - results(four, "bridge"), scores[cell] - scores["bridge"]
+        expected.append(paired_t_examples(per_seed, example_variance(per_example)).p)
         assert rows[cell].difference.p == pytest.approx(expected[-1])
         assert rows[cell].difference.difference == pytest.approx(per_seed.mean())
     assert [rows[cell].p_corrected for cell in ("last", "static", "adaptive")] == pytest.approx(holm(expected))
@@ -80,6 +82,33 @@ def test_outcomes_of_accuracy_are_not_used_for_a_loss_and_smaller_is_better(four
     assert rows["last"].outcome == "worse"
     assert rows["static"].best
     assert "test/loss is no mean of recorded outcomes" in rows["static"].notes[0]
+
+
+def test_examples_of_one_image_are_no_independent_ones(fabric):
+    """The same outcomes of 300 questions, once about 300 pictures, once about 50."""
+
+    def difference(per_image):
+        fabric.per_image = per_image
+        for seed in range(4):
+            for cell, accuracy in (("bridge", 0.70 + 0.01 * seed), ("static", 0.75 + 0.01 * seed)):
+                folder = fabric.finish(cell, seed, accuracy)
+                path = folder / "examples.parquet"
+                rows = pl.read_parquet(path)
+                gained = pl.Series("score", np.repeat(np.arange(50) % 3 == 0, 6).tolist() * 2).cast(pl.Float64)
+                if cell == "static":  # pictures that suit it in every seed
+                    rows = rows.with_columns(pl.max_horizontal("score", gained))
+                rows.write_parquet(path)
+                metrics = {"test/accuracy": float(rows.filter(split="test")["score"].mean()), "test/loss": 1.0}
+                write_result(folder, {"format": 1, "metrics": metrics, "cost": {}})
+        return rows_of(fabric, fabric.plan(["bridge", "static"], seeds=4))["static"].difference
+
+    alone, clustered = difference(1), difference(6)
+    assert clustered.parts.seeds == pytest.approx(alone.parts.seeds)
+    assert clustered.parts.examples.clusters == 50
+    assert alone.parts.examples.clusters == alone.parts.examples.examples == 300
+    assert alone.parts.examples.design_effect == pytest.approx(1, abs=0.01)
+    assert clustered.parts.examples.design_effect > 1.3
+    assert clustered.p > alone.p
 
 
 def test_other_examples_than_the_baseline_are_told(fabric):

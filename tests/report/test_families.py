@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
-from scipy import stats
+from scipy import optimize, stats
 from test_report import drawn
 
 from mtlab.report import frame
@@ -27,8 +27,17 @@ def p_by_hand(fabric, cell, family):
         return np.array(rows)
 
     gaps = scores(cell) - scores("bridge")
-    error = (gaps.mean(axis=1).var(ddof=1) / 5 + gaps.mean(axis=0).var(ddof=1) / gaps.shape[1]) ** 0.5
-    return 2 * stats.t.sf(abs(gaps.mean()) / error, 4)
+    seeds, examples = gaps.shape
+    chance = gaps - gaps.mean(axis=0) - gaps.mean(axis=1, keepdims=True) + gaps.mean()
+    of_seeds = gaps.mean(axis=1).var(ddof=1) / seeds
+    of_chance = (chance**2).sum() / ((seeds - 1) * (examples - 1)) / seeds / examples
+    of_examples = max(0.0, gaps.mean(axis=0).var(ddof=1) / examples - of_chance)
+
+    def beyond(p):
+        quantiles = [stats.t.isf(p / 2, df) for df in (seeds - 1, examples - 1)]
+        return quantiles[0] ** 2 * of_seeds + quantiles[1] ** 2 * of_examples - gaps.mean() ** 2
+
+    return optimize.brentq(beyond, 1e-12, 1 - 1e-12)
 
 
 def test_every_p_is_that_of_the_tables_test_and_corrected_over_families_and_variants(four):

@@ -64,6 +64,7 @@ def test_examples_are_those_of_finished_runs(four):
         "split",
         "id",
         "family",
+        "cluster",
         "target",
         "prediction",
         "score",

@@ -26,7 +26,7 @@ TEXT_KEY: Mapping[Kind, str] = {  #: key of the text of each kind
     "pairs": "statement",
     "captions": "caption",
 }
-OPTIONAL = ("id", "family", "split", "premise")
+OPTIONAL = ("id", "family", "group", "split", "premise")
 KEYS: Mapping[Kind, tuple[str, ...]] = {
     "questions": ("question", "image", "answer"),
     "entailment": ("hypothesis", "image", "label"),
@@ -41,7 +41,8 @@ class JsonlConverter(Converter):
 
     One JSON object a line. questions: image, question, answer. captions: image, caption. entailment: image, hypothesis,
     label (contradiction, neutral, entailment). pairs: images (two), statement, label (true, false). In all of them id,
-    family and split where you like. Answers are those of the training questions, the commonest first.
+    family, group (what images share, such as a scene) and split where you like. Answers are those of the training
+    questions, the commonest first.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,10 @@ class JsonlConverter(Converter):
         images: str = option("images", "folder of the images; a relative path starts at the root")
         min_count: int = option(1, "an answer given less often in training cannot be chosen", minimum=1)
         shares: tuple[float, float] = option(
-            (0.1, 0.1), "shares of the images for val and test, where neither files nor lines say", above=0.0, below=1.0
+            (0.1, 0.1),
+            "shares of the groups (or images) for val and test, where neither files nor lines say",
+            above=0.0,
+            below=1.0,
         )
 
     config: Config
@@ -115,7 +119,7 @@ class JsonlConverter(Converter):
     def _texts(self, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         kind = self.kind_of()
         texts = row[TEXT_KEY[kind]]
-        kept = {key: row[key] for key in ("id", "family", "premise") if key in row}
+        kept = {key: row[key] for key in ("id", "family", "group", "premise") if key in row}
         for at, each in enumerate(texts if isinstance(texts, list) else [texts]):
             if "id" in row and isinstance(texts, list):
                 kept["id"] = f"{row['id']}#{at}"
@@ -129,6 +133,7 @@ class JsonlConverter(Converter):
                 yield {**kept, "text": each}
 
     def _lines(self) -> Iterator[_Line | RejectedRow]:
+        groups: dict[str, str] = {}  # of each image that has one
         first: dict[bool, str] = {}  # whether a line names its split → the first such line
         for path, of_file in jsonl_files(self.root).items():
             for place, row in stream_json_lines(path):
@@ -148,7 +153,14 @@ class JsonlConverter(Converter):
                 if of_file is not None and named not in (None, of_file):
                     yield RejectedRow(of_file, place, f"split: {named!r} in the file of {of_file!r}")
                     continue
-                part = of_file or named or draw_split(images[0], self.config.shares)
+                group = checked.get("group", images[0])
+                if groups.get(images[0], group) != group:
+                    problem = f"group: {images[0]!r} has {group!r} here and {groups[images[0]]!r} before"
+                    yield RejectedRow(of_file or "train", place, problem)
+                    continue
+                if "group" in checked:
+                    groups[images[0]] = group
+                part = of_file or named or draw_split(group, self.config.shares)
                 yield _Line(part, place, images, checked)
 
 
@@ -169,7 +181,9 @@ def _check_row(row: Any, kind: Kind) -> dict[str, Any]:
         if key not in known:
             raise BadRowError(f"unknown key {key!r}; {nearest(key, known)}")
     fields |= {
-        key: text_field(row, key) for key in ("image", "answer", "premise", "family") if key in known and key in row
+        key: text_field(row, key)
+        for key in ("image", "answer", "premise", "family", "group")
+        if key in known and key in row
     }
     for key in KEYS[kind]:
         if key not in row:

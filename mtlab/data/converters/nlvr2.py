@@ -67,6 +67,7 @@ def _annotation(part: str, place: str, row: Mapping[str, Any], sets: list[str]) 
         "id": identifier,
         "text": text_field(row, "sentence"),
         "label": CLASSES["pairs"].index(label),
+        "group": pair.rpartition("-")[0],  # pairs of a set share images and sentences
     }
     if sets:
         fields |= {"sets": sets, "family": "+".join(sets)}

@@ -29,9 +29,9 @@ MAX_SUGGEST = 5000  #: files in a folder; with more, no similar name is suggeste
 class Questions(Dataset):
     """Your own questions: a folder with JSON lines and images, described in docs/your-own-questions.md.
 
-    One JSON object a line: image, question and answer; id, family and split where you like. The answers to choose from
-    are those of the training questions, the commonest first. A validation or test question with another answer stays,
-    and counts as wrong whatever a model says.
+    One JSON object a line: image, question and answer; id, family, group, split where you like. The answers to choose
+    from are those of the training questions, the commonest first. A validation or test question with another answer
+    stays, and counts as wrong whatever a model says.
     """
 
     location_options: ClassVar[frozenset[str]] = frozenset({"folder", "images"})
@@ -46,7 +46,10 @@ class Questions(Dataset):
             1, "an answer given less often in training cannot be chosen; its training questions are left out", minimum=1
         )
         shares: tuple[float, float] = option(
-            (0.1, 0.1), "shares of the images for val and test, where neither files nor lines say", above=0.0, below=1.0
+            (0.1, 0.1),
+            "shares of the groups (or images) for val and test, where neither files nor lines say",
+            above=0.0,
+            below=1.0,
         )
 
         def __post_init__(self) -> None:
@@ -94,7 +97,7 @@ class Questions(Dataset):
         """All questions of a split, in the order of their lines."""
         target = {answer: index for index, answer in enumerate(self.answers)}
         return tuple(
-            Example(each.id, each.text, each.image, target.get(each.answer, -1), each.family)
+            Example(each.id, each.text, each.image, target.get(each.answer, -1), each.family, group=each.group)
             for each in self._question_set.questions[split]
         )
 
@@ -252,6 +255,8 @@ def _remarks(
             )
         if shared := {one.image for one in kept[split]} & {one.image for one in kept["train"]}:
             remarks.append(f"{len(shared):,} images of {split} are in train, too: its scores may be flattering")
+        elif shared := {one.group for one in kept[split]} & {one.group for one in kept["train"]}:
+            remarks.append(f"{len(shared):,} groups of {split} are in train, too: its scores may be flattering")
     folded: dict[str, list[str]] = {}
     for answer in sorted(known):
         folded.setdefault(answer.casefold(), []).append(answer)

@@ -18,7 +18,7 @@ from mtlab.errors import UserError, nearest
 
 WHOLE = "questions.jsonl"  #: one file for all splits; else one for each:
 BY_SPLIT: Mapping[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
-KEYS = ("id", "image", "question", "answer", "family", "split")
+KEYS = ("id", "image", "question", "answer", "family", "group", "split")
 FAMILY = "other"  #: of questions that name none
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -45,6 +45,7 @@ class QuestionLine:
     answer: str
     image: str  #: path below the image folder, with /, without `.` and `..`
     family: str
+    group: str  #: what its image shares with others, such as a scene; else the image
     split: Split | None
     source: SourceLine
 
@@ -99,6 +100,7 @@ def read_questions(folder: Path, shares: tuple[float, float]) -> list[QuestionLi
             if split is not None and question.split not in (None, split):
                 raise question.source.error(f"split: {question.split!r} in the file of {split!r}")
             found.append(question if split is None else replace(question, split=split))
+    _check_groups(found)
     return _assign_splits(found, shares)
 
 
@@ -147,6 +149,7 @@ def _parse_question(raw: bytes, source: SourceLine) -> QuestionLine:
         answer=answer,
         image=image,
         family=family,
+        group=_read_text(row, "group", source) if row.get("group") is not None else image,
         split=_read_split(row, source),
         source=source,
     )
@@ -227,8 +230,21 @@ def inner_path(value: str) -> str:
     return path
 
 
+def _check_groups(questions: list[QuestionLine]) -> None:
+    """Check that each image is of one group, so that no split can tear either apart."""
+    first: dict[str, QuestionLine] = {}
+    for question in questions:
+        known = first.setdefault(question.image, question)
+        if known.group != question.group:
+            shown = [f"group {each.group!r}" if each.group != each.image else "no group" for each in (question, known)]
+            raise question.source.error(
+                f"group: image {question.image!r} has {shown[0]} here, and {shown[1]} in "
+                f"{known.source.file.name}:{known.source.line}: give all lines of an image the same"
+            )
+
+
 def _assign_splits(questions: list[QuestionLine], shares: tuple[float, float]) -> list[QuestionLine]:
-    """Keep the splits in the lines; if there are none, split by image, so that no image is in two splits."""
+    """Keep the splits in the lines; if there are none, split by group, so that no group or image is in two splits."""
     unnamed = next((question for question in questions if question.split is None), None)
     if unnamed is None:
         return questions
@@ -238,11 +254,11 @@ def _assign_splits(questions: list[QuestionLine], shares: tuple[float, float]) -
             f"lacks the key 'split', which line {named.source.line} has: give all lines one, or none"
         )
 
-    return [replace(question, split=draw_split(question.image, shares)) for question in questions]
+    return [replace(question, split=draw_split(question.group, shares)) for question in questions]
 
 
-def draw_split(image: str, shares: tuple[float, float]) -> Split:
-    """Choose the split of an image by a hash of its path, so that images added later do not move others."""
+def draw_split(group: str, shares: tuple[float, float]) -> Split:
+    """Choose the split of a group, or of an image without one, by a hash, so that others added later do not move it."""
     val, test = shares
-    drawn = int.from_bytes(blake2b(image.encode(), digest_size=8).digest()) / 2**64
+    drawn = int.from_bytes(blake2b(group.encode(), digest_size=8).digest()) / 2**64
     return "test" if drawn < test else "val" if drawn < test + val else "train"

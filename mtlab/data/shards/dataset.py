@@ -202,6 +202,7 @@ class ShardedDataset(Dataset):
             more_images=keys[1:],
             scores=record.scores,
             annotators=() if split == "train" else tuple(record.row.get("annotators", ())),
+            group=str(record.row.get("group", "")),
         )
 
     def _read(self, split: Split) -> Iterator[Example]:

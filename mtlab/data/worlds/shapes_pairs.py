@@ -69,7 +69,15 @@ class ShapesPairs(ShapesWorld):
             for pair in range(len(four.pairs)):
                 left, right = f"{split}/{index}/{pair}/0", f"{split}/{index}/{pair}/1"
                 found += [
-                    Example(f"{split}/{index}/{pair}/{at}", text, left, int(at == pair), family, more_images=(right,))
+                    Example(
+                        id=f"{split}/{index}/{pair}/{at}",
+                        text=text,
+                        image=left,
+                        target=int(at == pair),
+                        family=family,
+                        more_images=(right,),
+                        group=f"{split}/{index}",  # its pairs are drawn together, and share their statements
+                    )
                     for at, text in enumerate(four.statements)
                 ]
         return found[:total]

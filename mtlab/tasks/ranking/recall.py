@@ -266,10 +266,12 @@ def build_evaluation(loader: Loader, split: RetrievalSplit, ranked: Ranked, loss
     examples = loader.examples
     texts, images = len(split.texts), len(split.images)
     first_text = [split.texts[text] for text in ranked.first_of_images]
+    cluster = {example.image: example.cluster for example in examples}
     return Evaluation(
         loss=losses.loss,
         ids=[key for key in split.images for _ in (IMAGES, TEXTS)],
         families=[IMAGES, TEXTS] * images,
+        clusters=[cluster[key] for key in split.images for _ in (IMAGES, TEXTS)],
         scores={"recall": outcomes.ravel()},
         answer_texts=[("its image", _describe(rank)) for rank in ranked.of_texts.tolist()],
         extra_metrics=recalls(ranked),

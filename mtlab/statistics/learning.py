@@ -1,0 +1,87 @@
+"""Has a variant learned anything? Its seeds against the best blind answer.
+
+A variant that answers no better than one that sees neither text nor image has not been trained, and says nothing about
+how levels are aggregated, whatever its difference to others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mtlab.statistics.numbers import Floats
+
+ERRORS = 2.0  #: a seed has learned if it is this many standard errors above the floor
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The score of the best blind answer, and how far chance carries a model that knows no more."""
+
+    score: float
+    error: float  #: standard error over examples of a model's score − `score`, of one seed
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Which seeds of a variant are above the floor."""
+
+    floor: float  #: the highest, where seeds have several
+    learned: tuple[int, ...]  #: seeds
+    not_learned: tuple[int, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all seeds have learned."""
+        return not self.not_learned
+
+    @property
+    def seeds(self) -> int:
+        """How many were judged."""
+        return len(self.learned) + len(self.not_learned)
+
+    def __str__(self) -> str:
+        """Say how many have not: `not learned (3 of 5 seeds)`."""
+        if self.complete:
+            return "learned"
+        return f"not learned ({len(self.not_learned)} of {self.seeds} seed{'s' if self.seeds > 1 else ''})"
+
+
+def blind_floor(scores: Floats, blind: Floats, clusters: npt.NDArray[np.int64]) -> Floor:
+    """Compare a model's outcomes with those of the best blind answer on the same examples.
+
+    The standard error is that of the mean of their differences, robust to clusters of examples: 0 for a model that
+    gives the blind answer always.
+
+    Args:
+        scores: the model's, [m].
+        blind: of the blind answer, [m].
+        clusters: number of each example's cluster, [m], from 0.
+
+    """
+    gained = scores - blind
+    sums = np.bincount(clusters, gained - gained.mean())
+    count = len(sums)
+    correction = count / (count - 1) if count > 1 else 1.0
+    return Floor(float(blind.mean()), float(np.sqrt(correction * (sums**2).sum()) / len(scores)))
+
+
+def judge_learning(results: Mapping[int, float], floors: Mapping[int, Floor]) -> Learning | None:
+    """Judge the seeds of a variant: those more than two standard errors above their floor have learned.
+
+    Args:
+        results: seed → result, of which more is better.
+        floors: seed → its floor.
+
+    Returns:
+        None where a seed has no floor, or there is no seed.
+
+    """
+    if not results or not set(results) <= set(floors):
+        return None
+    learned = {seed for seed, result in results.items() if result - floors[seed].score > ERRORS * floors[seed].error}
+    highest = max(floors[seed].score for seed in results)
+    return Learning(highest, tuple(sorted(learned)), tuple(sorted(set(results) - learned)))
