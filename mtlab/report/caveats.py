@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report.comparison import ComparisonRow, seed_spread, smallest_alpha
 from mtlab.report.formats import numbers
+from mtlab.report.verdict import next_for_not_learned, not_learned
 from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
 
@@ -47,7 +49,10 @@ def collect_caveats(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Map
     import polars as pl
 
     own = runs.filter(pl.col("cell").is_in([row.cell for row in rows]))
-    notes = (*_missing(own, rows, plan), *_few_seeds(rows, plan), *row_caveats(rows), *_mixed(own))
+    untrained = not_learned(rows, plan["metrics"]["verdict"])
+    advice = next_for_not_learned(rows, Path(plan["spec_file"]).name)
+    told = () if untrained is None or advice is None else (f"{untrained}. Next: {advice}",)
+    notes = (*told, *_missing(own, rows, plan), *_few_seeds(rows, plan), *row_caveats(rows), *_mixed(own))
     return (*notes, *_old_code(own, plan), *_cut_texts(own))
 
 
@@ -93,7 +98,7 @@ def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[s
         return []
     spreads.sort(key=lambda spread: spread[0])
     (middle, examples), metric = spreads[len(spreads) // 2], plan["metrics"]["verdict"]
-    level = smallest_alpha(plan, sum(row.compare_to is not None for row in rows))
+    level = smallest_alpha(plan, sum(row.compared for row in rows))
     now, more = (smallest_detectable(middle, n, level, examples=examples) for n in (planned, 5))
     return [f"with {planned} seeds, {_unseen(now, metric)}; with 5 seeds of the same spread, {_unseen(more, metric)}"]
 

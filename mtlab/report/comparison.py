@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtlab.report.formats.numbers import format_p_value
-from mtlab.report.paired_examples import pair_examples, split_by_cell
+from mtlab.report.formats.numbers import format_p_value, format_score, in_points
+from mtlab.report.paired_examples import PairedExamples, pair_examples, split_by_cell
 from mtlab.report.side_by_side import block_label, variant_label
 from mtlab.statistics.correction import holm
 from mtlab.statistics.example_variance import ExampleVariance
-from mtlab.statistics.intervals import MeanInterval, mean_interval
+from mtlab.statistics.intervals import APART, Bounds, MeanInterval, clip, mean_interval, separate, split_seeds
+from mtlab.statistics.learning import Floor, Learning, floor_metrics, judge_learning
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.power import POWER, smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
@@ -20,8 +21,21 @@ from mtlab.statistics.seed_tests import lookup_test
 if TYPE_CHECKING:
     import polars as pl
 
-ComparisonVerdict = Literal["better", "worse", "identical", "undecided", "too few", "baseline", "not compared"]
+ComparisonVerdict = Literal[
+    "better",
+    "worse",
+    "identical",
+    "undecided",
+    "too few",
+    "baseline",
+    "not compared",
+    "not learned",
+    "baseline not learned",
+    "blind",
+]
 SeedResults = Mapping[int, float]  #: seed → result
+WITHHELD: frozenset[ComparisonVerdict] = frozenset({"not learned", "baseline not learned", "blind"})  #: no comparison
+SHARES = (0.0, 1.0)  #: bounds of a share of examples
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,7 @@ class ComparisonRow:
     planned: int  #: seeds that the study asks for
     results: SeedResults  #: of each seed that has the metric
     mean: MeanInterval | None
+    learning: Learning | None  #: which seeds have learned; None where the metric has no floor, or the variant is blind
     cost: VariantCost
     metrics: Mapping[str, float | None]  #: of `metrics.report`, means over seeds
     compare_to: str | None = None  #: cell
@@ -69,6 +84,11 @@ class ComparisonRow:
     def n(self) -> int:
         """Number of seeds that have the metric."""
         return len(self.results)
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is compared with a baseline: neither of them is blind, and all seeds of both have learned."""
+        return self.compare_to is not None and self.outcome not in WITHHELD
 
 
 def smallest_alpha(plan: Mapping[str, Any], comparisons: int) -> float:
@@ -90,16 +110,17 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
     """
     metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
     results = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
-    measured = [_measure(runs, plan, row, results[row["cell"]]) for row in plan["rows"]]
+    floor = blind_floor(plan, results)
+    measured = [_measure(runs, plan, row, results[row["cell"]], floor) for row in plan["rows"]]
     by_cell = split_by_cell(outcomes)
     tested = [row if row.compare_to is None else _test(row, measured, runs, by_cell, results, plan) for row in measured]
-    p_values = correct_p_values([row.difference for row in tested if row.compare_to is not None], plan["correct"])
+    p_values = correct_p_values([row.difference for row in tested if row.compared], plan["correct"])
     remaining = iter(p_values)
     alpha, best = smallest_alpha(plan, len(p_values)), _best(tested, mode)
     rows = []
     for index, row in enumerate(tested):
-        p = next(remaining) if row.compare_to is not None else None
-        detectable = _smallest_detectable(row.difference, alpha)
+        p = next(remaining) if row.compared else None
+        detectable = _smallest_detectable(row.difference, alpha) if row.compared else None
         done = replace(row, best=index in best, p_corrected=p, smallest_detectable=detectable)
         outcome, verdict = _verdict(done, plan, mode)
         rows.append(replace(done, outcome=outcome, verdict=verdict))
@@ -114,11 +135,55 @@ def results_by_seed(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, flo
     return {seed: value for seed, value in rows if value is not None and math.isfinite(value)}
 
 
+def blind_floor(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> float | None:
+    """Return the best score of a blind variant of the study, or that which its file gives; None: neither is known."""
+    blind = [
+        sum(found.values()) / len(found) for row in plan["rows"] if row.get("blind") and (found := results[row["cell"]])
+    ]
+    given = plan.get("floor")
+    if given is not None and in_points(plan["metrics"]["verdict"]):
+        given /= 100
+    return max([*blind, *([] if given is None else [given])], default=None)
+
+
+def recorded_floor(runs: pl.DataFrame, metric: str) -> float | None:
+    """Return the highest floor of a metric that runs recorded; None without any."""
+    column, _ = floor_metrics(metric)
+    floors = runs[column].drop_nulls().to_list() if column in runs.columns else []
+    return max(floors, default=None)
+
+
+def judge_variant(
+    runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], metric: str, floor: float | None = None
+) -> Learning | None:
+    """Judge which seeds of a variant are above the best blind answer.
+
+    Args:
+        runs: see `frame.run_frame`.
+        plan: the stored plan.
+        row: of the plan.
+        metric: whose floor the runs recorded.
+        floor: another one, which counts where it is higher, see `blind_floor`.
+
+    Returns:
+        None where it is not known, where less is better, or where the variant is blind on purpose.
+
+    """
+    if row.get("blind") or plan["metrics"]["mode"] == "min":
+        return None
+    scores, errors = (results_by_seed(runs, row["cell"], name) for name in floor_metrics(metric))
+    floors = {seed: Floor(max(score, floor or score), errors[seed]) for seed, score in scores.items() if seed in errors}
+    return judge_learning(results_by_seed(runs, row["cell"], metric), floors)
+
+
 def _measure(
-    runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], results: SeedResults
+    runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], results: SeedResults, floor: float | None
 ) -> ComparisonRow:
     """Describe one variant without comparing it."""
-    cell = row["cell"]
+    cell, metric = row["cell"], plan["metrics"]["verdict"]
+    learning = judge_variant(runs, plan, row, metric, floor)
+    mean = seed_mean(results, plan["alpha"], metric, learning)
+    outcome: ComparisonVerdict = "blind" if row.get("blind") else "not compared"
     return ComparisonRow(
         label=row["label"],
         cell=cell,
@@ -129,11 +194,13 @@ def _measure(
         is_baseline=row["baseline"],
         planned=sum(run["cell"] == cell for run in plan["runs"]),
         results=results,
-        mean=seed_mean(results, plan["alpha"]),
+        mean=mean,
+        learning=learning,
         cost=_cost(runs, plan, cell),
         metrics={name: column_mean(runs, cell, name) for name in plan["metrics"]["report"]},
         compare_to=row["compare_to"],
-        notes=(row["note"],) if row["note"] else (),
+        outcome=outcome if learning is None or learning.complete else "not learned",
+        notes=(*((row["note"],) if row["note"] else ()), *clump_notes(mean, metric)),
     )
 
 
@@ -159,6 +226,11 @@ def _test(
         notes.append(f"comparison with {label} {where}")
     if difference is not None and difference.difference != 0 and difference.note and difference.n > 1:
         notes.append(difference.note)
+    baseline_learning = candidates[0].learning if candidates else None
+    if row.outcome not in WITHHELD and baseline_learning is not None and not baseline_learning.complete:
+        row = replace(row, outcome="baseline not learned")
+    if difference is not None and not row.compared:
+        difference = replace(difference, interval=None, p=None)
     differences = {seed: results[row.cell][seed] - results[other][seed] for seed in shared}
     return replace(row, compare_label=label, difference=difference, differences=differences, notes=tuple(notes))
 
@@ -181,10 +253,12 @@ def paired_difference(
     if len(shared) < test.seeds:
         mean = sum(differences) / len(differences)
         return Difference(len(shared), mean, None, None, None, f"{plan['test']} needs {test.seeds} seeds"), None
-    if plan["test"] != "paired_t_examples":
-        return test.run(differences, None, plan["alpha"]), None
-    examples = pair_examples(outcomes, runs, metric, cells, shared)
-    return test.run(differences, examples.variance, plan["alpha"]), examples.note
+    examples = PairedExamples(None)
+    if plan["test"] == "paired_t_examples":
+        examples = pair_examples(outcomes, runs, metric, cells, shared)
+    found = test.run(differences, examples.variance, plan["alpha"])
+    bounds = (-1.0, 1.0) if metric_bounds(metric, (*variant.values(), *baseline.values())) else None
+    return replace(found, interval=clip(found.interval, bounds)), examples.note
 
 
 def correct_p_values(differences: Sequence[Difference | None], correct: str) -> list[float | None]:
@@ -213,6 +287,12 @@ def seed_spread(difference: Difference) -> tuple[float, ExampleVariance | None]:
 
 
 def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[ComparisonVerdict, str]:
+    if row.outcome == "not learned":
+        return row.outcome, f"{'baseline, ' if row.is_baseline else ''}{row.learning}"
+    if row.outcome == "blind":
+        return row.outcome, "blind"
+    if row.outcome == "baseline not learned":
+        return row.outcome, f"no verdict: {row.compare_label} has not learned"
     if row.compare_to is None:
         return ("baseline", "baseline") if row.is_baseline else ("not compared", "not compared")
     difference, p = row.difference, row.p_corrected
@@ -243,15 +323,40 @@ def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
     """Return the indices of the rows with the best mean, one for each length of training."""
     best = set()
     for block in {row.block for row in rows}:
-        means = {i: row.mean.mean for i, row in enumerate(rows) if row.mean is not None and row.block == block}
+        means = {
+            i: row.mean.mean
+            for i, row in enumerate(rows)
+            if row.mean is not None and row.block == block and row.outcome != "not learned"
+        }
         if len(means) > 1:
             best.add((max if mode == "max" else min)(means, key=means.__getitem__))
     return best
 
 
-def seed_mean(results: SeedResults, alpha: float) -> MeanInterval | None:
-    """Return mean and interval of a cell's results."""
-    return mean_interval(list(results.values()), alpha) if results else None
+def seed_mean(results: SeedResults, alpha: float, metric: str, learning: Learning | None = None) -> MeanInterval | None:
+    """Return mean and interval of a cell's results; where some seeds have learned and others not, two clumps."""
+    if not results:
+        return None
+    values = list(results.values())
+    found = mean_interval(values, alpha, metric_bounds(metric, values))
+    if learning is None or found.clumps:
+        return found
+    lower = [place for place, seed in enumerate(results) if seed in learning.not_learned]
+    clumps = split_seeds(values, lower)
+    return separate(found, clumps) if clumps and clumps[1].mean - clumps[0].mean >= APART else found
+
+
+def metric_bounds(metric: str, values: Collection[float]) -> Bounds | None:
+    """Return the bounds of a share of examples; None for other metrics, and for values that are no shares."""
+    return SHARES if in_points(metric) and all(0 <= value <= 1 for value in values) else None
+
+
+def clump_notes(mean: MeanInterval | None, metric: str) -> tuple[str, ...]:
+    """Say which clumps the seeds of a variant fall into."""
+    if mean is None or not mean.clumps:
+        return ()
+    told = " and ".join(f"{clump.n} around {format_score(clump.mean, metric)}" for clump in mean.clumps)
+    return (f"its seeds fall into two clumps, {told}: no interval describes them",)
 
 
 def column_mean(runs: pl.DataFrame, cell: str, column: str) -> float | None:

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtlab.report.comparison import (
+    WITHHELD,
     ComparisonVerdict,
     classify_outcome,
     correct_p_values,
+    judge_variant,
     paired_difference,
     results_by_seed,
     seed_mean,
 )
 from mtlab.report.paired_examples import count_family_examples, split_by_cell
 from mtlab.statistics.intervals import MeanInterval
+from mtlab.statistics.learning import Learning
 from mtlab.statistics.paired import Difference
 
 if TYPE_CHECKING:
@@ -38,7 +41,13 @@ class FamilyRow:
     compare_to: str | None = None  #: cell
     examples: int | None = None  #: of the family; None where no outcomes were recorded
     p_corrected: float | None = None  #: over all families and variants
+    learning: Learning | None = None
     outcome: ComparisonVerdict = "not compared"
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is compared with a baseline, see `ComparisonRow.compared`."""
+        return self.compare_to is not None and self.outcome not in WITHHELD
 
 
 def compare_families(
@@ -68,26 +77,41 @@ def compare_families(
     for column in columns:
         family = column.removeprefix(f"{metric}/")
         results = {row["cell"]: results_by_seed(runs, row["cell"], column) for row in plan["rows"]}
+        judged = {row["cell"]: judge_variant(runs, plan, row, column) for row in plan["rows"]}
         tested[family] = []
         for row in plan["rows"]:
             cell, other, difference = row["cell"], row["compare_to"], None
             if other is not None:
                 difference, _ = paired_difference(results, (cell, other), runs, by_cell, column, plan)
-            mean = seed_mean(results[cell], plan["alpha"])
-            outcome: ComparisonVerdict = "baseline" if row["baseline"] else "not compared"
+            learning = judged[cell]
+            mean = seed_mean(results[cell], plan["alpha"], column, learning)
+            outcome = _withheld(row, learning, judged.get(other)) or ("baseline" if row["baseline"] else "not compared")
+            if difference is not None and outcome in WITHHELD:
+                difference = replace(difference, interval=None, p=None)
             tested[family].append(
-                FamilyRow(row["label"], cell, mean, difference, other, sizes.get(family), outcome=outcome)
+                FamilyRow(
+                    row["label"], cell, mean, difference, other, sizes.get(family), learning=learning, outcome=outcome
+                )
             )
     return _classify(tested, plan)
 
 
+def _withheld(row: Mapping[str, Any], learning: Learning | None, baseline: Learning | None) -> ComparisonVerdict | None:
+    """Return why a variant is not compared on a family; None: it is."""
+    if row.get("blind"):
+        return "blind"
+    if learning is not None and not learning.complete:
+        return "not learned"
+    return "baseline not learned" if baseline is not None and not baseline.complete else None
+
+
 def _classify(tested: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
     """Correct the p-values over all families together, and classify the differences by them."""
-    differences = [row.difference for rows in tested.values() for row in rows if row.compare_to is not None]
+    differences = [row.difference for rows in tested.values() for row in rows if row.compared]
     corrected = iter(correct_p_values(differences, plan["correct"]))
 
     def classify(row: FamilyRow) -> FamilyRow:
-        if row.compare_to is None:
+        if not row.compared:
             return row
         p = next(corrected)
         outcome = classify_outcome(row.difference, p, plan["alpha"], plan["metrics"]["mode"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.report import frame
 from mtlab.report import side_by_side as blocks
 from mtlab.report.caveats import collect_caveats
-from mtlab.report.comparison import ComparisonRow, compare
+from mtlab.report.comparison import ComparisonRow, compare, recorded_floor
 from mtlab.report.families import FamilyRow, compare_families
 from mtlab.report.formats.csv_table import family_rows, report_rows, write_csv
 from mtlab.report.formats.latex import family_latex, report_latex
@@ -22,6 +22,7 @@ from mtlab.report.published import PublishedResult, PublishedRow, published_by_r
 from mtlab.runs.damage import damaged_runs
 from mtlab.runs.store import Store
 from mtlab.statistics.intervals import MeanInterval
+from mtlab.statistics.learning import Learning
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.power import POWER
 
@@ -62,9 +63,14 @@ class StudyReport:
         return tuple(dict.fromkeys(row.compare_label for row in self.rows if row.compare_label is not None))
 
     @property
+    def has_verdicts(self) -> bool:
+        """Whether anything is said of a variant: in comparison with another, or that it has not learned."""
+        return any(row.compare_to is not None or row.outcome == "not learned" for row in self.rows)
+
+    @property
     def family_comparisons(self) -> int:
         """Comparisons over all families, which the correction of the table by family counts."""
-        return sum(row.compare_to is not None for rows in self.families.values() for row in rows)
+        return sum(row.compared for rows in self.families.values() for row in rows)
 
     @property
     def side_by_side(self) -> blocks.SideBySide | None:
@@ -160,11 +166,11 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         test=plan["test"],
         alpha=plan["alpha"],
         correct=plan["correct"],
-        comparisons=sum(row.compare_to is not None for row in rows),
+        comparisons=sum(row.compared for row in rows),
         runs={"asked": states.total(), **dict(sorted(states.items()))},
         rows=rows,
         families=compare_families(runs, outcomes, plan),
-        speed=compare_speed(store, runs, rows, plan),
+        speed=compare_speed(store, runs, rows, plan, recorded_floor(runs, plan["metrics"]["choose"])),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),
         notes=(*damaged_runs(plan, store.damage), *collect_caveats(runs, rows, plan)),
@@ -198,6 +204,7 @@ def _row(row: ComparisonRow) -> dict[str, Any]:
         "p_corrected": row.p_corrected,
         "outcome": row.outcome,
         "verdict": row.verdict,
+        "learning": _learning(row.learning),
         "smallest_detectable": row.smallest_detectable,
         "best": row.best,
         "cost": asdict(row.cost),
@@ -217,6 +224,7 @@ def _family(row: FamilyRow) -> dict[str, Any]:
         **_difference(row.difference),
         "p_corrected": row.p_corrected,
         "outcome": row.outcome,
+        "learning": _learning(row.learning),
     }
 
 
@@ -270,12 +278,19 @@ def _side_by_side(report: StudyReport) -> dict[str, Any] | None:
 
 def _mean(mean: MeanInterval | None) -> dict[str, Any]:
     if mean is None:
-        return {"mean": None, "sd": None, "interval": None}
-    return {"mean": mean.mean, "sd": mean.sd, "interval": None if mean.interval is None else list(mean.interval)}
+        return {"mean": None, "sd": None, "interval": None, "clumps": []}
+    interval = None if mean.interval is None else list(mean.interval)
+    return {"mean": mean.mean, "sd": mean.sd, "interval": interval, "clumps": [asdict(each) for each in mean.clumps]}
+
+
+def _learning(learning: Learning | None) -> dict[str, Any] | None:
+    return None if learning is None else {**asdict(learning), "complete": learning.complete}
 
 
 def _difference(found: Difference | None) -> dict[str, Any]:
     if found is None:
-        return {"pairs": 0, "difference": None, "difference_interval": None, "p": None}
+        return {"pairs": 0, "difference": None, "difference_interval": None, "p": None, "test_examples": None}
     interval = None if found.interval is None else list(found.interval)
-    return {"pairs": found.n, "difference": found.difference, "difference_interval": interval, "p": found.p}
+    tested = {"pairs": found.n, "difference": found.difference, "difference_interval": interval, "p": found.p}
+    examples = None if found.parts is None else found.parts.examples
+    return tested | {"test_examples": None if examples is None else asdict(examples)}

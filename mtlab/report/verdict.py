@@ -19,8 +19,33 @@ def verdict_sentence(report: StudyReport) -> str:
     done, planned = report.runs.get("done", 0), report.runs["asked"]
     if not any(row.n for row in report.rows):
         return f"No result yet: {done} of {planned} runs are finished."
-    verdict = _compared(report) if report.comparisons else _best(report.rows, report.metric)
+    compared = any(row.compare_to is not None for row in report.rows)
+    verdict = _compared(report) if compared else _best(report.rows, report.metric)
     return verdict if done == planned else f"So far, with {done} of {planned} runs finished. {verdict}"
+
+
+def not_learned(rows: Sequence[ComparisonRow], metric: str) -> str | None:
+    """Name the variants that have not learned, and what follows; None without any."""
+    found = [(row, row.learning) for row in rows if row.outcome == "not learned" and row.learning is not None]
+    if not found:
+        return None
+    told = [f"{row.label} ({len(each.not_learned)} of {each.seeds} seeds)" for row, each in found]
+    more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    floors = " or ".join(sorted({numbers.format_score(each.floor, metric) for _, each in found}))
+    return (
+        f"not learned: {', '.join(told[:NAMED])}{more}; what is not above the best blind answer ({floors}) has not "
+        "been trained, and says nothing about how levels are aggregated"
+    )
+
+
+def next_for_not_learned(rows: Sequence[ComparisonRow], file: str) -> str | None:
+    """Say what to do about variants that have not learned; None without any."""
+    if not any(row.outcome == "not learned" for row in rows):
+        return None
+    return (
+        f"train longer or at another rate (mtlab run {file} train.length.steps=4000 train.lr=5e-4), or give every "
+        "variant the same search (mtlab new tuned --from sweeps/managers)"
+    )
 
 
 def _compared(report: StudyReport) -> str:
@@ -39,8 +64,13 @@ def _compared(report: StudyReport) -> str:
     few = [row.label for row in compared if row.outcome == "too few"]
     if few:
         shown.append(f"too few seeds to tell of {_list_names(few)}")
+    untrained = [row.label for row in report.rows if row.outcome == "not learned"]
+    if untrained:
+        shown.append(f"{_list_names(untrained)} {'has' if len(untrained) == 1 else 'have'} not learned")
+    if not shown:
+        return f"On {report.metric}: nothing can be compared."
     corrected = " after Holm" if report.correct == "holm" and report.comparisons > 1 else ""
-    tested = f" (p ≤ {report.alpha:g}{corrected})" if len(few) < len(compared) else ""
+    tested = f" (p ≤ {report.alpha:g}{corrected})" if len(few) < report.comparisons else ""
     return f"On {report.metric}{tested}: {'; '.join(shown)}."
 
 

@@ -25,6 +25,17 @@ class Floor:
     error: float  #: standard error over examples of a model's score − `score`, of one seed
 
 
+def floor_metrics(metric: str) -> tuple[str, str]:
+    """Return the names of the metrics that hold the floor of a metric, and its standard error.
+
+    >>> floor_metrics("test/accuracy/colour")
+    ('test/accuracy_floor/colour', 'test/accuracy_floor_error/colour')
+    """
+    split, name, *family = metric.split("/")
+    score, error = ("/".join([split, f"{name}_{what}", *family]) for what in ("floor", "floor_error"))
+    return score, error
+
+
 @dataclass(frozen=True)
 class Learning:
     """Which seeds of a variant are above the floor."""

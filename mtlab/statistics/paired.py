@@ -101,19 +101,28 @@ def paired_t_examples(differences: Numbers, examples: ExampleVariance | None, al
         return Difference(1, mean, None, None, None, "one seed: no test")
     parts = ErrorParts(sample_sd(seeds) ** 2 / seeds.size, seeds.size, examples)
     if parts.variance == 0:
-        return difference_without_spread(seeds.size, mean)
+        alike = examples is None or examples.design_effect is None
+        return difference_without_spread(seeds.size, mean, alike=alike)
     half = parts.half_width(alpha)
     return Difference(
         seeds.size, mean, parts.variance**0.5, (mean - half, mean + half), parts.p_value(mean), parts=parts
     )
 
 
-def difference_without_spread(n: int, mean: float) -> Difference:
+def difference_without_spread(n: int, mean: float, *, alike: bool = True) -> Difference:
     """Return the result for differences that are the same in every seed.
 
     A t test would divide by zero and call a constant difference certain, however few the seeds. What n equal signs do
     support is the exact sign-flip test, p = 2 / 2ⁿ.
+
+    Args:
+        n: pairs of seeds.
+        mean: the difference.
+        alike: no single example is known to differ either.
+
     """
+    if mean == 0 and not alike:
+        return Difference(n, 0.0, None, None, 1.0, "the same results in every seed, on other examples")
     if mean == 0:
         return Difference(n, 0.0, 0.0, (0.0, 0.0), 1.0, "identical results in every seed")
     return Difference(n, mean, None, None, 2.0 ** (1 - n), "the same difference in every seed: exact sign-flip test")

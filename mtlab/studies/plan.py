@@ -156,6 +156,7 @@ def _row(plan: Plan, cell: Cell) -> dict[str, Any]:
         "baseline": cell.row.baseline,
         "compare_to": None if against is None else against.id,
         "note": cell.row.note,
+        "blind": any(cell.config[tower]["name"] == "blind" for tower in ("text", "vision")),
         "pairing": dict(cell.row.resolved.pairing),
         "unresolved": list(cell.unresolved),
     }

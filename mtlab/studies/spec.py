@@ -47,6 +47,11 @@ class ReportRules:
         "value of metrics.choose to which learning is timed, in points if it is an accuracy; by default 90 % of the "
         "way to the best final mean",
     )
+    floor: float | None = option(
+        None,
+        "score of a model that does not see text or image, in points if it is an accuracy, where it is known to be "
+        "above the most frequent answers: a variant that is not above it has not been trained",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

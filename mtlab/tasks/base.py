@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import NoOptions, Registry
+from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
 from mtlab.errors import UserError
 from mtlab.model.encoder import CrossModalOutput
@@ -150,6 +151,13 @@ class Task(Head):
     def outcome(self, logits: Tensor, targets: Tensor) -> Outcome:
         """Score each example."""
         raise NotImplementedError
+
+    def blind_answers(self, examples: Sequence[Example]) -> Sequence[int] | None:  # noqa: ARG002 - subclasses read them
+        """Choose an answer for each example by its family alone, as well as that can be done; None: there is no such.
+
+        Scored by `outcome`, it is the floor that a model must be above to have learned anything.
+        """
+        return None
 
     def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of a batch, each a mean over its `loss_counts`.

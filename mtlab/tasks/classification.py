@@ -5,12 +5,15 @@ Shapes: B examples, D width, A answers.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from mtlab.config.options import option
+from mtlab.data.base import Example
 from mtlab.tasks import objectives
 from mtlab.tasks.base import Directions, Task
 from mtlab.tasks.evaluation import Outcome
@@ -38,6 +41,16 @@ class Classification(Task):
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats, a scalar."""
         return objectives.classification(logits, targets)
+
+    def blind_answers(self, examples: Sequence[Example]) -> Sequence[int]:
+        """Return the best single answer of each example's family: the most frequent, or that of the highest scores."""
+        credit: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+        for example in examples:
+            for answer, score in example.scores or ((example.target, 1.0),):
+                if answer >= 0:
+                    credit[example.family][answer] += score
+        best = {family: max(sorted(found), key=found.__getitem__) for family, found in credit.items()}
+        return [best.get(example.family, 0) for example in examples]
 
     def outcome(self, logits: Tensor, targets: Tensor) -> Outcome:
         """Score each example by the target of the most likely answer: 1 or 0, or its score where answers have some."""

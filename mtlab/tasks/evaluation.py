@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from mtlab.data.batches import Batch, Loader
 from mtlab.model.forward import ForwardContext
+from mtlab.statistics.learning import Floor, blind_floor, floor_metrics
 
 if TYPE_CHECKING:
     from mtlab.tasks.base import Task  # which imports this module
@@ -49,6 +51,9 @@ class Evaluation:
     #: Right and given answer of each example in words, where it has no numbers.
     answer_texts: Sequence[tuple[str, str]] | None = None
     extra_metrics: Mapping[str, float] = field(default_factory=dict)  #: metrics that are no mean over outcomes
+    #: metric → what the best answer without looking at text or image scores, outcome by outcome
+    blind_scores: Mapping[str, Floats] = field(default_factory=dict)
+    extra_floors: Mapping[str, Floor] = field(default_factory=dict)  #: of `extra_metrics`
     table: Mapping[str, Sequence[Any]] | None = None  #: columns of a table with more than the outcomes
 
     @property
@@ -70,6 +75,25 @@ class Evaluation:
             for family in sorted(set(self.families)):
                 values[f"{split}/{metric}/{family}"] = float(scores[families == family].mean())
         return values | {f"{split}/{metric}": value for metric, value in self.extra_metrics.items()}
+
+    def floors(self, split: str) -> dict[str, float]:
+        """Return `split/METRIC_floor`, what a blind model scores, and the standard error of a difference from it.
+
+        For the primary metric and all others that have one, overall and by family; see `statistics.learning`.
+        """
+        families, clusters = np.array(self.families), np.unique(self.clusters, return_inverse=True)[1]
+        found = dict(self.extra_floors)
+        for metric, blind in self.blind_scores.items():
+            names = [metric, "primary"] if metric == self.primary else [metric]
+            whole = blind_floor(self.scores[metric], blind, clusters)
+            found |= dict.fromkeys(names, whole)
+            for family in sorted(set(self.families)):
+                own = families == family
+                found[f"{metric}/{family}"] = blind_floor(self.scores[metric][own], blind[own], clusters[own])
+        values: dict[str, float] = {}
+        for metric, floor in found.items():
+            values |= dict(zip(floor_metrics(f"{split}/{metric}"), (floor.score, floor.error), strict=True))
+        return values
 
     def answers_in_words(self, row: int, answers: Sequence[str]) -> tuple[str, str]:
         """Return right and given answer of an example in words; `answers` are the names of the numbers."""
@@ -161,6 +185,7 @@ def evaluate_each(
     task: Task, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None] = lambda: None
 ) -> Evaluation:
     """Evaluate each example by itself, reading from the device at the end alone; arguments as of `Task.evaluate`."""
+    blind = task.blind_answers(loader.examples)
 
     def run_batch(batch: Batch) -> PassOutput:
         on_device = batch.to(context.device)
@@ -169,6 +194,10 @@ def evaluate_each(
         rows, count = _answerable(batch.targets)
         tensors = {"prediction": outcome.predictions}
         tensors |= {f"score/{name}": scores for name, scores in outcome.scores.items()}
+        if blind is not None:
+            given = torch.tensor([blind[row] for row in batch.rows], device=context.device)
+            guessed = task.outcome(F.one_hot(given, logits.shape[-1]).to(logits.dtype), on_device.targets)
+            tensors |= {f"blind/{name}": scores for name, scores in guessed.scores.items()}
         if count:
             tensors["loss"] = task.loss(logits[rows], on_device.targets[rows]).double() * count
         return PassOutput(batch.rows, tensors, {"loss": count})
@@ -184,6 +213,9 @@ def evaluate_each(
         scores={name.removeprefix("score/"): output.floats(name) for name in names},
         targets=np.array([example.target for example in examples], np.int64),
         predictions=output.in_order("prediction").cpu().numpy().astype(np.int64),
+        blind_scores={}
+        if blind is None
+        else {name.removeprefix("score/"): output.floats(name.replace("score/", "blind/")) for name in names},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,7 @@ from mtlab.model.forward import ForwardContext
 from mtlab.tasks import objectives
 from mtlab.tasks.base import BatchNeeds, Directions, register_task
 from mtlab.tasks.classification import Classification, HeadOptions
-from mtlab.tasks.evaluation import Evaluation, Outcome
+from mtlab.tasks.evaluation import Evaluation, Floats, Outcome
 from mtlab.tasks.heads import classifier
 from mtlab.tasks.vqa_accuracy import vqa_accuracy
 
@@ -72,12 +72,19 @@ class QuestionAnswering(Classification):
         answers = loader.options.answers
         if answers is None or evaluation.predictions is None:
             return evaluation
-        accuracy = np.array(
-            [
-                vqa_accuracy(answers[given], example.annotators) if example.annotators else scored
-                for given, example, scored in zip(
-                    evaluation.predictions.tolist(), loader.examples, evaluation.outcomes.tolist(), strict=True
-                )
-            ]
+
+        def official(given: Sequence[int], scored: Sequence[float]) -> Floats:
+            return np.array(
+                [
+                    vqa_accuracy(answers[answer], example.annotators) if example.annotators else score
+                    for answer, example, score in zip(given, loader.examples, scored, strict=True)
+                ]
+            )
+
+        accuracy = official(evaluation.predictions.tolist(), evaluation.outcomes.tolist())
+        blind = official(self.blind_answers(loader.examples), evaluation.blind_scores["accuracy"].tolist())
+        return replace(
+            evaluation,
+            scores={**evaluation.scores, "accuracy": accuracy},
+            blind_scores={**evaluation.blind_scores, "accuracy": blind},
         )
-        return replace(evaluation, scores={**evaluation.scores, "accuracy": accuracy})

@@ -53,7 +53,7 @@ def finish(
     }
     metrics: dict[str, float] = {} if progress.train_loss is None else {"train/loss": progress.train_loss}
     for split, evaluation in evaluations.items():
-        metrics |= evaluation.metrics(split)
+        metrics |= evaluation.metrics(split) | evaluation.floors(split)
     if run.record.examples and run.group.is_main:
         write_examples(folder / "examples.parquet", evaluations)
     interventions = record(run, folder, evaluations["val"], progress.best_step, check)

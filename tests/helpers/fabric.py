@@ -44,8 +44,9 @@ class Fabric:
         code: str = "c0de",
         torch: str = "2.13.0",
         ids: str = "q",
+        floor: float | None = None,
     ) -> Path:
-        """Write a finished run whose test accuracy is `accuracy` to the nearest example."""
+        """Write a finished run whose test accuracy is `accuracy` to the nearest example; a blind model has `floor`."""
         folder = self.start(cell, seed, code=code, device=device, threads=threads, torch=torch)
         right = np.zeros(self.examples)
         right[np.random.default_rng([len(cell), *cell.encode(), seed]).permutation(self.examples)] = np.arange(
@@ -55,6 +56,9 @@ class Fabric:
         metrics = {"train/loss": 0.5, "val/loss": 0.7, "val/accuracy": accuracy + 0.01, "test/loss": 1 - accuracy}
         metrics |= {"test/accuracy": float(right.mean())}
         metrics |= {f"test/accuracy/{name}": float(right[family == name].mean()) for name in FAMILIES}
+        if floor is not None:
+            for name in ("", *(f"/{each}" for each in FAMILIES)):
+                metrics |= {f"test/accuracy_floor{name}": floor, f"test/accuracy_floor_error{name}": 0.02}
         if outcomes:
             frame = pl.DataFrame(
                 {

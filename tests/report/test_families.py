@@ -87,7 +87,7 @@ def test_all_formats_show_the_same_cells(fabric):
             fabric.finish(cell, seed, accuracy + 0.004 * ((seed * len(cell)) % 5))
     report = build_report(fabric.store, fabric.plan(CELLS))
     static = report.families["colour"][2].mean
-    mean = f"{100 * static.mean:.1f} ± {100 * (static.interval[1] - static.mean):.1f}"
+    mean = f"{100 * static.mean:.1f} ± {100 * (static.mean - static.interval[0]):.1f}"
     console = shown(report)
     for text in (console, report.to_markdown(by_family=True), report.to_latex(by_family=True).replace("$\\pm$", "±")):
         assert mean in text

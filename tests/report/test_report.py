@@ -77,7 +77,7 @@ def test_tables_fit_and_lose_no_number(ragged, width):
     shown = drawn(ragged, width)
     assert max(cell_len(line) for line in shown.splitlines()) <= width
     assert "…" not in shown
-    for expected in ("78.5 ± ", "+7.0 ± ", "no difference", "14.0 M", "406 k", "(p = ", "none"):
+    for expected in ("78.5 [", "+7.0 ± ", "no difference", "14.0 M", "406 k", "(p = ", "none"):
         assert expected in shown
 
 

@@ -66,6 +66,12 @@ def test_identical_results_differ_by_nothing():
     assert (found.difference, found.interval, found.p) == (0.0, (0.0, 0.0), 1.0)
 
 
+def test_equal_results_on_other_examples_are_not_called_identical():
+    swapped = np.array([[1, -1, 0, 0], [0, 0, 1, -1], [-1, 1, 0, 0]])
+    found = paired_t_examples(np.zeros(3), example_variance(swapped))
+    assert (found.p, found.error, found.interval) == (1.0, None, None)
+
+
 def test_constant_difference_is_not_called_certain():
     """A t test would give p = 0 for two seeds that happen to agree."""
     found = paired_t(np.array([0.81, 0.83, 0.79]) - np.array([0.79, 0.81, 0.77]))  # 0.02 but for rounding

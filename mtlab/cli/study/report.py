@@ -114,8 +114,8 @@ def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, ou
     typer.echo(f"written to {path}: open it in a browser, it needs no network")
 
 
-def print_report(store: Store, plan: dict[str, Any]) -> None:
-    """Print the table for the terminal, and write the report into the study's folder."""
+def print_report(store: Store, plan: dict[str, Any]) -> StudyReport:
+    """Print the table for the terminal, write the report into the study's folder, and return it."""
     from mtlab.files import write_text
     from mtlab.report.study_report import build_report
 
@@ -126,6 +126,7 @@ def print_report(store: Store, plan: dict[str, Any]) -> None:
         write_text(folder / "report.md", report.to_markdown())
         write_text(folder / "report.json", report.to_json())
         typer.echo(f"written to {folder / 'report.md'} and report.json")
+    return report
 
 
 def _print(reports: Sequence[StudyReport], *, by_family: bool = False) -> None:

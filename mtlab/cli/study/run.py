@@ -156,6 +156,10 @@ def _print_problems(outcome: LaunchOutcome, store: Store, plan: dict[str, Any], 
 def _print_report(store: Store, plan: dict[str, Any], file: str) -> None:
     """Print the table, paths, and what to do next."""
     from mtlab.cli.study.report import print_report
+    from mtlab.report.verdict import next_for_not_learned, not_learned
 
-    print_report(store, plan)
+    report = print_report(store, plan)
+    if untrained := not_learned(report.rows, report.metric):
+        typer.echo(untrained)
+        typer.echo(f"next: {next_for_not_learned(report.rows, file)}")
     typer.echo(f"next: mtlab report {file} --format md · mtlab status {plan['study']}")

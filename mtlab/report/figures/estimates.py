@@ -37,10 +37,15 @@ def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = Non
     scale = metric_scale(report.metric)
     for mean in {row.mean.mean for row in rows if row.is_baseline and row.mean is not None}:
         figure.add_vline(x=scale * mean, line_width=1, line_dash="dot", row=1, col=1)
+    for floor in {row.learning.floor for row in rows if row.learning is not None}:
+        figure.add_vline(x=scale * floor, line_width=1, line_dash="dash", row=1, col=1)
     for column in range(1, len(columns) + 1):
         shown = dots.shown_values(figure, "x" if column == 1 else "x2")
+        if column == 1:  # a floor far below all results would only squeeze them
+            shown += [scale * row.learning.floor for row in rows if row.learning and not row.learning.complete]
         figure.update_xaxes(range=metric_range(shown, report.metric, difference=column == 2), row=1, col=column)
-    dots.label_lines(figure, [row.label for row in rows])
+    marks = [f" {numbers.MARKS['not learned']}" if row.outcome == "not learned" else "" for row in rows]
+    dots.label_lines(figure, [f"{row.label}{mark}" for row, mark in zip(rows, marks, strict=True)])
     return theme.finish(figure, title, _caption(report, compared=compared), height=110 + dots.LINE_HEIGHT * len(rows))
 
 
@@ -52,6 +57,11 @@ def _caption(report: StudyReport, *, compared: bool) -> str:
     mean = (
         f"Mean over seeds and its {level} interval, small dots: single seeds; {captions.describe_seeds(report)}{over}"
     )
+    if any(row.learning is not None for row in report.rows):
+        mean += "; dashed: the best blind answer"
+    untrained = [f"{row.label} {row.learning}" for row in report.rows if row.outcome == "not learned"]
+    if untrained:
+        mean += f"; {numbers.MARKS['not learned']} {', '.join(untrained)}"
     if not compared:
         return f"{mean}."
     baseline = captions.common_baseline(report) or "the row named in the verdict"
@@ -67,7 +77,10 @@ def _caption(report: StudyReport, *, compared: bool) -> str:
 def _estimate(row: ComparisonRow, place: int, style: Style, report: StudyReport) -> list[go.Scatter]:
     assert row.mean is not None
     text = f"{row.label}: {numbers.format_mean(row.mean, report.metric)} (n = {row.n})"
-    return _dots(row.label, place, row.mean.mean, row.mean.interval, row.results, style, report.metric, text)
+    filled = row.outcome != "not learned"
+    return _dots(
+        row.label, place, row.mean.mean, row.mean.interval, row.results, style, report.metric, text, filled=filled
+    )
 
 
 def _difference(row: ComparisonRow, place: int, style: Style, report: StudyReport) -> list[go.Scatter]:

@@ -22,9 +22,7 @@ def table_caption(report: StudyReport) -> str:
     """Explain the main table: all that its numbers need to be quoted."""
     unit = ", in points (100 × share)" if numbers.in_points(report.metric) else ""
     level = numbers.format_level(report.alpha)
-    sentences = [
-        f"{describe_seeds(report)}. {report.metric}{unit}: mean ± half-width of the {level} t interval over seeds."
-    ]
+    sentences = [f"{describe_seeds(report)}. {report.metric}{unit}: {explain_means(report, level)}."]
     if report.comparisons:
         correction = (
             f"p corrected by Holm for {report.comparisons} comparison{'s' if report.comparisons > 1 else ''}"
@@ -35,8 +33,10 @@ def table_caption(report: StudyReport) -> str:
         needed = ", corrected likewise" if report.correct == "holm" and report.comparisons > 1 else ""
         sentences.append(
             f"Difference: to {other}, on shared seeds, ± {level}; {lookup_test(report.test).words}; {correction}. "
+            f"{describe_clusters(report)}"
             f"Detects: the smallest true difference that this n would find with {POWER:.0%} power{needed}."
         )
+    sentences += explain_floor(report)
     marks = "★ best mean, shown to be better or not. " if any(row.best for row in report.rows) else ""
     sentences.append(
         f"{marks}Params: those trained. FLOPs: forward pass of one example. Time: training, mean over seeds."
@@ -48,15 +48,53 @@ def family_caption(report: StudyReport) -> str:
     """Explain the table by family."""
     level, metric = numbers.format_level(report.alpha), report.metric
     unit = ", in points (100 × share)" if numbers.in_points(metric) else ""
-    sentences = [
-        f"{describe_seeds(report)}. {metric} by family{unit}: mean ± half-width of the {level} t interval over seeds."
-    ]
+    sentences = [f"{describe_seeds(report)}. {metric} by family{unit}: {explain_means(report, level)}."]
     sizes = {name: rows[0].examples for name, rows in report.families.items() if rows and rows[0].examples}
     if sizes:
         sentences.append(f"Examples: {', '.join(f'{name} {size}' for name, size in sizes.items())}.")
     if report.family_comparisons:
         sentences.append(explain_marks(report, report.family_comparisons, " over all families and variants"))
+    if any(row.outcome == "not learned" for rows in report.families.values() for row in rows):
+        sentences.append(
+            f"{numbers.MARKS['not learned']} on this family, some or all seeds are no better than a blind answer."
+        )
     return " ".join(sentences)
+
+
+def explain_means(report: StudyReport, level: str) -> str:
+    """Explain what stands behind a mean."""
+    if not numbers.in_points(report.metric):
+        return f"mean ± half-width of the {level} t interval over seeds"
+    return f"mean and {level} t interval over seeds, within 0 and 100: ±, or both ends where one is farther"
+
+
+def explain_floor(report: StudyReport) -> list[str]:
+    """Say what a variant must be above, in the tables where some are not."""
+    floors = {numbers.format_score(row.learning.floor, report.metric) for row in report.rows if row.learning}
+    if not any(row.outcome == "not learned" for row in report.rows):
+        return []
+    told = " or ".join(sorted(floors))
+    meant = f"so many seeds are not above the best blind answer ({told}) by two standard errors"
+    return [f"Not learned: {meant}. Such a variant has not been trained, and is not compared."]
+
+
+def describe_clusters(report: StudyReport) -> str:
+    """Say what test examples the variance over examples is of: how many, in how many clusters, with what effect."""
+    found = [
+        row.difference.parts.examples
+        for row in report.rows
+        if row.compared and row.difference is not None and row.difference.parts is not None
+    ]
+    known = [each for each in found if each is not None]
+    if not known:
+        return ""
+    effects = [each.design_effect for each in known if each.design_effect is not None]
+    sizes = sorted({(each.examples, each.clusters) for each in known})
+    told = " or ".join(f"{examples} test examples in {clusters} clusters" for examples, clusters in sizes[:2])
+    if not effects or all(examples == clusters for examples, clusters in sizes):
+        return f"{told}. "
+    span = sorted({f"{effect:.1f}" for effect in (min(effects), max(effects))}, key=float)
+    return f"{told}, design effect {' to '.join(span)}. "
 
 
 def explain_marks(
@@ -112,16 +150,20 @@ def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = T
     over = "" if report.examples is None else f" on m = {report.examples} examples"
     level, best = numbers.format_level(report.alpha), "highest" if report.mode == "max" else "lowest"
     sentences = [
-        f"{report.metric}{unit}: mean ± half-width of the {level} t interval over {describe_seeds(report)}{over}.",
+        f"{report.metric}{unit}: {explain_means(report, level)}; {describe_seeds(report)}{over}.",
         f"Checkpoints: those of the {'highest' if report.choose_mode == 'max' else 'lowest'} {report.choose}.",
     ]
     if report.comparisons:
         if differences:
-            sentences.append(f"Difference: on shared seeds, ± half-width of its {level} interval, not corrected.")
+            sentences.append(f"Difference: on shared seeds, with its {level} interval, not corrected.")
         sentences.append(explain_marks(report, report.comparisons))
     if any(row.best for row in report.rows):
         within = " of its block" if blocks > 1 else ""
         sentences.append(f"Bold: {best} mean{within}, which alone shows no difference.")
+    not_learned = [f"{row.label}: {row.learning}" for row in report.rows if row.outcome == "not learned"]
+    if not_learned:
+        sentences.append(f"{numbers.MARKS['not learned']} {', '.join(not_learned)}.")
+    sentences += explain_floor(report)
     sentences += [f"{note[0].upper()}{note[1:]}." for note in row_caveats(report.rows)]
     return " ".join(sentences)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mtlab.report.learning.speed import SpeedRow
     from mtlab.report.study_report import StudyReport
     from mtlab.statistics.intervals import MeanInterval
+    from mtlab.statistics.learning import Learning
     from mtlab.statistics.paired import Difference
 
 
@@ -40,6 +41,8 @@ def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
             "seconds": row.cost.seconds,
             "memory_mib": row.cost.memory_mib,
             "published_source": "; ".join(sources) or None,
+            **_learning(row.learning),
+            **_clusters(row.difference),
             **{f"metric/{name}": row.metrics.get(name) for name in report.further},
             **{f"published/{name}": values.get(name) for name in names},
             **_speed(speed),
@@ -69,6 +72,8 @@ def family_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
                 **_difference(row.difference),
                 "p_corrected": row.p_corrected,
                 "outcome": row.outcome,
+                **_learning(row.learning),
+                **_clusters(row.difference),
             }
 
 
@@ -121,6 +126,19 @@ def _mean(mean: MeanInterval | None) -> dict[str, Any]:
     half = None if low is None or high is None else (high - low) / 2
     value, sd = (None, None) if mean is None else (mean.mean, mean.sd)
     return {"mean": value, "half_width": half, "low": low, "high": high, "sd": sd}
+
+
+def _learning(learning: Learning | None) -> dict[str, Any]:
+    if learning is None:
+        return {"floor": None, "learned": None, "not_learned": None}
+    return {"floor": learning.floor, "learned": len(learning.learned), "not_learned": len(learning.not_learned)}
+
+
+def _clusters(difference: Difference | None) -> dict[str, Any]:
+    examples = None if difference is None or difference.parts is None else difference.parts.examples
+    if examples is None:
+        return {"clusters": None, "design_effect": None}
+    return {"clusters": examples.clusters, "design_effect": examples.design_effect}
 
 
 def _difference(difference: Difference | None) -> dict[str, Any]:

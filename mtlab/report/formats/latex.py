@@ -34,6 +34,7 @@ _COMMANDS = {
     "−": "$-$",
     "†": r"$^{\dagger}$",
     "‡": r"$^{\ddagger}$",
+    "○": r"$^{\circ}$",
     "·": r"$\cdot$",
     "×": r"$\times$",
     "→": r"$\rightarrow$",

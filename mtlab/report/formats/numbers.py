@@ -8,7 +8,9 @@ from mtlab.statistics.intervals import MeanInterval
 from mtlab.units import format_si
 
 NONE = "—"
-MARKS = {"better": "†", "worse": "‡"}  #: beside the mean, where a difference was shown
+UNEVEN = 0.2  #: share of the longer arm of an interval by which the other may be shorter and still be shown as ±
+#: beside the mean, where a difference was shown, or none is looked for
+MARKS = {"better": "†", "worse": "‡", "not learned": "○"}
 #: metrics between 0 and 1, shown in points
 _SHARES = ("accuracy", "recall", "primary", "score", "IR@", "TR@", "precision", "f1", "auc")
 
@@ -48,14 +50,21 @@ def format_detectable(value: float | None, metric: str) -> str:
 def format_interval(
     value: float | None, interval: tuple[float, float] | None, metric: str, *, sign: bool = False
 ) -> str:
-    """Format a result with half the width of its interval.
+    """Format a result with ± the longer arm of its interval; with both ends where the arms differ much.
 
     >>> format_interval(0.723, (0.692, 0.754), "test/accuracy"), format_interval(0.3, (0.2804, 0.3196), "test/loss")
     ('72.3 ± 3.1', '0.300 ± 0.020')
+    >>> format_interval(0.982, (0.871, 0.998), "test/accuracy")
+    '98.2 [87.1, 99.8]'
     """
     if value is None or interval is None:
         return format_score(value, metric, sign=sign)
-    half = (interval[1] - interval[0]) / 2
+    below, above = value - interval[0], interval[1] - value
+    half = max(below, above)
+    beyond = in_points(metric) and not sign and not half <= value <= 1 - half
+    if beyond or abs(above - below) > UNEVEN * half:
+        ends = ", ".join(format_score(end, metric, sign=sign) for end in interval)
+        return f"{format_score(value, metric, sign=sign)} [{ends}]"
     if in_points(metric) or not half > 0:
         return f"{format_score(value, metric, sign=sign)} ± {format_score(half, metric)}"
     # Two digits of the interval, and the result to the same place.
@@ -65,8 +74,18 @@ def format_interval(
 
 
 def format_mean(estimate: MeanInterval | None, metric: str) -> str:
-    """Format a mean over seeds with its interval."""
-    return NONE if estimate is None else format_interval(estimate.mean, estimate.interval, metric)
+    """Format a mean over seeds with its interval; two clumps of seeds as the mean and number of each.
+
+    >>> from mtlab.statistics.intervals import Clump
+    >>> format_mean(MeanInterval(5, 0.748, 0.3, None, clumps=(Clump(2, 0.4), Clump(3, 0.98))), "test/accuracy")
+    '40.0 (2 seeds), 98.0 (3)'
+    """
+    if estimate is None:
+        return NONE
+    if not estimate.clumps:
+        return format_interval(estimate.mean, estimate.interval, metric)
+    (lower, upper), shown = estimate.clumps, [format_score(clump.mean, metric) for clump in estimate.clumps]
+    return f"{shown[0]} ({lower.n} seed{'s' if lower.n > 1 else ''}), {shown[1]} ({upper.n})"
 
 
 def add_mark(text: str, outcome: str) -> str:

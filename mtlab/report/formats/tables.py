@@ -67,12 +67,12 @@ def paper_table(report: StudyReport) -> ReportTable:
     """Lay out the main table as papers print it: marks instead of verdicts, and seeds only where they differ."""
     uneven = len({row.n for row in report.rows}) > 1
     header = ["variant", report.metric.partition("/")[2]]
-    header += ["n"] * uneven + ["difference"] * bool(report.comparisons) + ["params", "FLOPs"]
+    header += ["n"] * uneven + ["difference"] * report.has_verdicts + ["params", "FLOPs"]
     lines = []
     for row in report.rows:
         line = [TableCell(row.label, row.best), marked_mean(row, report.metric)]
         line += [TableCell(str(row.n))] * uneven
-        line += [TableCell(difference_text(row, report.metric))] * bool(report.comparisons)
+        line += [TableCell(difference_text(row, report.metric))] * report.has_verdicts
         costs = (numbers.format_count(row.cost.trained_params), numbers.format_count(row.cost.flops))
         lines.append((*line, *map(TableCell, costs)))
     return ReportTable(tuple(header), tuple(lines), frozenset({0}))

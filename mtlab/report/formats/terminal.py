@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from mtlab.report.side_by_side import SideBySide
     from mtlab.report.study_report import StudyReport
 
-_STYLES = {"better": "green", "worse": "red", "baseline": "dim", "too few": "yellow"}
+_STYLES = {
+    "better": "green",
+    "worse": "red",
+    "baseline": "dim",
+    "too few": "yellow",
+    "not learned": "yellow",
+    "baseline not learned": "yellow",
+    "blind": "dim",
+}
 _GAP = 2
 _PLOT = (10, 32)  #: narrowest and widest plot, in characters
 _LABEL = (10, 24, 32)  #: narrowest label, longest word that it keeps whole, widest label before it folds
@@ -239,7 +247,7 @@ def _plot(report: StudyReport, room: int) -> TerminalColumn:
 
 
 def _differences(report: StudyReport, *, stacked: bool) -> list[TerminalColumn]:
-    if not report.comparisons:
+    if not report.has_verdicts:
         return []
     differences, detectables, verdicts = [], [], []
     for row in report.rows:

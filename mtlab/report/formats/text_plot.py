@@ -39,15 +39,11 @@ def choose_scale(
     """
     if not means:
         return None
-    centres = [estimate.mean for estimate in means]
+    centres = [value for each in means for value in ([clump.mean for clump in each.clumps] or [each.mean])]
     halves = [estimate.interval[1] - estimate.mean for estimate in means if estimate.interval is not None]
     room = max(max(centres) - min(centres), min(halves, default=0.0)) or 0.05 * abs(centres[0]) or 1.0
-    low = max(
-        min(centres) - room, min(estimate.interval[0] if estimate.interval else estimate.mean for estimate in means)
-    )
-    high = min(
-        max(centres) + room, max(estimate.interval[1] if estimate.interval else estimate.mean for estimate in means)
-    )
+    low = max(min(centres) - room, min([*centres, *(each.interval[0] for each in means if each.interval is not None)]))
+    high = min(max(centres) + room, max([*centres, *(each.interval[1] for each in means if each.interval is not None)]))
     if high <= low:
         low, high = low - room, high + room
     if bounds is not None:
@@ -56,7 +52,7 @@ def choose_scale(
 
 
 def draw_interval(estimate: MeanInterval | None, axis: PlotScale | None, reference: float | None = None) -> str:
-    """Draw a mean as a dot, its interval as a line, and the baseline's mean as a dotted upright.
+    """Draw a mean as a dot (two clumps: circles), its interval as a line, the baseline's mean as a dotted upright.
 
     An interval that leaves the scale ends in a triangle.
 
@@ -81,5 +77,6 @@ def draw_interval(estimate: MeanInterval | None, axis: PlotScale | None, referen
     if reference is not None and 0 <= (at := axis.place(reference)) < axis.width:
         cells[at] = {" ": "┊", "─": "┼"}.get(cells[at], cells[at])
     if estimate is not None:
-        cells[min(max(axis.place(estimate.mean), 0), axis.width - 1)] = "●"
+        for value in [clump.mean for clump in estimate.clumps] or [estimate.mean]:
+            cells[min(max(axis.place(value), 0), axis.width - 1)] = "○" if estimate.clumps else "●"
     return "".join(cells)

@@ -154,9 +154,9 @@ def _measure(
 ) -> SpeedRow:
     """Describe the speed of one variant, with the difference of its area to its baseline's."""
     own, alpha = areas[row.cell], plan["alpha"]
-    difference = None
-    if row.compare_to is not None:
-        other = areas.get(row.compare_to, {})
+    difference, compare_to = None, row.compare_to if row.compared else None
+    if compare_to is not None:
+        other = areas.get(compare_to, {})
         differences = [value - other[seed] for seed, value in own.items() if seed in other]
         if len(differences) >= lookup_test(plan["test"]).seeds:
             difference = lookup_test(plan["test"]).run(differences, None, alpha)
@@ -164,8 +164,8 @@ def _measure(
             difference = Difference(len(differences), _mean(differences), None, None, None)
     reached = None if target is None or not curves else _steps_to(curves, target.value, plan)
     outcome: ComparisonVerdict = "baseline" if row.is_baseline else "not compared"
-    area = seed_mean(own, alpha)
-    return SpeedRow(row.label, row.cell, own, area, reached, row.compare_to, difference, outcome=outcome)
+    area = seed_mean(own, alpha, plan["metrics"]["choose"])
+    return SpeedRow(row.label, row.cell, own, area, reached, compare_to, difference, outcome=outcome)
 
 
 def _steps_to(curves: Mapping[int, ValidationCurve], target: float, plan: Mapping[str, Any]) -> StepsToTarget:

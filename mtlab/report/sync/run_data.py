@@ -11,6 +11,7 @@ from mtlab.recording.reader import MODALITIES, Layers, Missing, Worth
 from mtlab.report import recordings
 from mtlab.report.provenance import flatten
 from mtlab.runs.store import Store
+from mtlab.statistics.learning import Floor, floor_metrics, judge_learning
 
 StepMetrics = dict[int, dict[str, float]]  #: step → name → value
 
@@ -34,6 +35,7 @@ def run_summary(store: Store, run: str) -> dict[str, Any]:
     result = store.result(run) or {}
     summary: dict[str, Any] = {**result.get("metrics", {}), "best_step": result.get("best_step")}
     summary |= {"steps": result.get("steps"), "stopped_early": result.get("stopped_early")}
+    summary |= {f"{name}_learned": learned for name, learned in learned_metrics(result.get("metrics", {})).items()}
     summary |= {f"cost/{name}": value for name, value in flatten(result.get("cost", {}), separator="/").items()}
     layers, worth = reader.read_layers(store.run(run)), recordings.run_worth(store, run)
     if isinstance(layers, Layers):
@@ -41,6 +43,17 @@ def run_summary(store: Store, run: str) -> dict[str, Any]:
     if isinstance(worth, Worth):
         summary |= _worth_metrics(worth)
     return {name: value for name, value in summary.items() if value is not None}
+
+
+def learned_metrics(metrics: Mapping[str, float]) -> dict[str, bool]:
+    """Say of each metric with a floor whether it is above the best blind answer, by two standard errors."""
+    found = {}
+    for name, value in metrics.items():
+        floor, error = (metrics.get(each) for each in floor_metrics(name)) if "/" in name else (None, None)
+        if floor is not None and error is not None:
+            learning = judge_learning({0: value}, {0: Floor(floor, error)})
+            found[name] = learning is not None and learning.complete
+    return found
 
 
 def _worth_metrics(worth: Worth) -> dict[str, float]:

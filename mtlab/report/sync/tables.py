@@ -54,19 +54,20 @@ def _manager_lines(layers: Layers, worth: Worth | None, modality: Modality, dept
 def comparison_table(report: StudyReport) -> TrackerTable:
     """List the variants of a report, a line each."""
     columns = (
-        "variant", "seeds", report.metric, "low", "high", "compared with", "difference", "difference low",
-        "difference high", "p", "p corrected", "smallest detectable", "verdict", "trained parameters",
+        "variant", "seeds", report.metric, "low", "high", "not learned", "floor", "compared with", "difference",
+        "difference low", "difference high", "p", "p corrected", "smallest detectable", "verdict", "trained parameters",
         "FLOPs of an example", "seconds", *report.further,
     )  # fmt: skip
     lines = []
     for row in report.rows:
         mean, difference = row.mean, row.difference
         score = (None,) * 3 if mean is None else (mean.mean, *(mean.interval or (None, None)))
+        learned = (None, None) if row.learning is None else (len(row.learning.not_learned), row.learning.floor)
         against = (None,) * 4
         if difference is not None:
             against = (difference.difference, *(difference.interval or (None, None)), difference.p)
         cost = (row.cost.trained_params, row.cost.flops, row.cost.seconds)
         evidence = (row.p_corrected, row.smallest_detectable, row.verdict)
         further = (row.metrics.get(name) for name in report.further)
-        lines.append([row.label, row.n, *score, row.compare_label, *against, *evidence, *cost, *further])
+        lines.append([row.label, row.n, *score, *learned, row.compare_label, *against, *evidence, *cost, *further])
     return TrackerTable(columns, lines)

@@ -22,6 +22,7 @@ from mtlab.data.inputs import TowerInputs, to_device
 from mtlab.managers.base import Modality
 from mtlab.model.forward import ForwardContext
 from mtlab.model.layers import to_full_precision
+from mtlab.statistics.learning import Floor
 from mtlab.tasks.evaluation import Evaluation, Floats
 from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
 from mtlab.tasks.ranking.scratch_file import ScratchFile
@@ -273,6 +274,8 @@ def build_evaluation(loader: Loader, split: RetrievalSplit, ranked: Ranked, loss
         families=[IMAGES, TEXTS] * images,
         clusters=[cluster[key] for key in split.images for _ in (IMAGES, TEXTS)],
         scores={"recall": outcomes.ravel()},
+        blind_scores={"recall": _chance_outcomes(split).ravel()},
+        extra_floors=_chance_recalls(split),
         answer_texts=[("its image", _describe(rank)) for rank in ranked.of_texts.tolist()],
         extra_metrics=recalls(ranked),
         table={
@@ -287,6 +290,36 @@ def build_evaluation(loader: Loader, split: RetrievalSplit, ranked: Ranked, loss
             "score": [*hits[IMAGES].tolist(), *hits[TEXTS].tolist()],
         },
     )
+
+
+def _chance_outcomes(split: RetrievalSplit) -> Floats:
+    """Return the outcomes of `build_evaluation` that are expected of ranks drawn at random, [I, 2]."""
+    chance = _chance(split)
+    of_image = np.mean([chance[f"IR@{rank}"] for rank in RANKS]) * len(split.images) / len(split.texts)
+    captions = np.bincount(split.image_of, minlength=len(split.images))
+    return np.stack([captions * of_image, np.mean([chance[f"TR@{rank}"] for rank in RANKS], 0)], 1)
+
+
+def _chance_recalls(split: RetrievalSplit) -> dict[str, Floor]:
+    """Return what ranks drawn at random reach, with the error of as many independent queries as there are images."""
+    means = {name: float(np.mean(chance)) for name, chance in _chance(split).items()}
+    return {name: Floor(mean, (mean * (1 - mean) / len(split.images)) ** 0.5) for name, mean in means.items()}
+
+
+def _chance(split: RetrievalSplit) -> dict[str, Floats]:
+    """Return the chance of a right one among the first at random ranks: IR@k one number, TR@k of each image, [I].
+
+    With c captions of an image among T, the first k hold none with chance Π_{i<c} (T − k − i) / (T − i).
+    """
+    images, texts = len(split.images), len(split.texts)
+    captions = np.bincount(split.image_of, minlength=images)
+    found: dict[str, Floats] = {}
+    for rank in RANKS:
+        found[f"IR@{rank}"] = np.array(min(1.0, rank / images))
+        left = np.arange(texts, texts - captions.max(), -1.0)  # captions to draw from, one after the other
+        none = np.cumprod(np.maximum(left - rank, 0) / left)
+        found[f"TR@{rank}"] = 1 - none[captions - 1]
+    return found
 
 
 def _ways(ranked: Ranked) -> tuple[tuple[str, Numbers], tuple[str, Numbers]]:
