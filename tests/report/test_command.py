@@ -84,7 +84,7 @@ def test_two_studies_side_by_side(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["trial", "othr"], "othr: no such file, and no recipe of that name"),
+        (["trial", "othr"], "othr: no such file, no study of that name in the store, and no recipe"),
         (["trial", "trial"], "name each study once"),
         (["trial", "other", "--by", "family"], "--by family takes one study at a time"),
         (["trial", "--format", "word"], "'word' is not one of 'md', 'json', 'svg', 'tex', 'csv'"),
