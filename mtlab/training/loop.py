@@ -249,4 +249,5 @@ def _log(line: str) -> None:
 
 def summary_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Choose the metrics that a line shows: those of no family, each once."""
-    return {name: value for name, value in metrics.items() if name.count("/") == 1 and not name.endswith("/primary")}
+    left_out = ("/primary", "_floor", "_floor_error")
+    return {name: value for name, value in metrics.items() if name.count("/") == 1 and not name.endswith(left_out)}

@@ -31,6 +31,8 @@ def test_a_run_leaves_what_the_store_promises(make_run: RunMaker) -> None:
     result = json.loads((folder / "result.json").read_text())
     assert (result["format"], result["steps"], result["stopped_early"]) == (1, 30, False)
     assert {"val/accuracy", "val/accuracy/sum", "val/loss", "test/accuracy", "test/loss"} <= result["metrics"].keys()
+    assert {"test/accuracy_floor", "test/accuracy_floor_error/sum", "val/primary_floor"} <= result["metrics"].keys()
+    assert result["metrics"]["test/accuracy_floor"] == 0.25  # four answers, equally frequent
     assert result["cost"]["params"] == {"head": 1}
     assert result["cost"]["memory_mib"] > 50
     state = json.loads((folder / "state.json").read_text())
@@ -39,7 +41,7 @@ def test_a_run_leaves_what_the_store_promises(make_run: RunMaker) -> None:
     assert [row["step"] for row in lines(folder, "train/loss")] == [20, 30]
     assert [row["step"] for row in lines(folder, "val/loss")] == [8, 16, 24, 30]
     examples = polars.read_parquet(folder / "examples.parquet")
-    assert examples.columns == ["split", "id", "family", "target", "prediction", "score"]
+    assert examples.columns == ["split", "id", "family", "cluster", "target", "prediction", "score"]
     assert examples.group_by("split").len().sort("split").rows() == [("test", 40), ("val", 40)]
     test = examples.filter(polars.col("split") == "test")
     assert test["score"].mean() == result["metrics"]["test/accuracy"]
