@@ -31,10 +31,10 @@ GROUPS = {
     "towers": r"mid/(text|image)(_layer|_block)?\.",
     "fusion": r"mid/",
     "weights": r"out/manager_weights",
-    "output": r"out/",
+    "output": r"(?!noise/)(\w+/)?out/",
     "noise": r"noise/",
     "loss": r"loss/|\w+/loss|config/vqa_score",
-    "grads": r"config/vqa_grad",
+    "grads": r"config/vqa_grad|(\w+/)?grad/",
     "logits": r"",
 }
 

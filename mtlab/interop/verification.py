@@ -1,16 +1,21 @@
-"""`mtlab verify`: compare our model's tensors, given a published model's weights, with the published model's."""
+"""`mtlab verify`: compare our tensors, given a published model's or mechanism's weights, with the published ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtlab import files
 from mtlab.errors import UserError
 from mtlab.interop import bundle
+from mtlab.interop.mechanisms.bundle import NotExpressible
+from mtlab.interop.mechanisms.compare import FAMILIES, compare, mechanism_family, read_mechanism
 from mtlab.interop.reference_outputs import compare_all, quantity_group
 
 ATOL = RTOL = 1e-5  #: agreement: |ours − theirs| ≤ ATOL + RTOL · |theirs|, in float32 on the CPU
@@ -21,7 +26,7 @@ class Quantity:
     """The difference of one tensor between the published model and ours."""
 
     name: str  #: in the bundle
-    largest: float  #: largest absolute difference; infinite where one of the two is not a number
+    largest: float  #: largest difference, of a mechanism over the largest entry; infinite where one is not a number
     ok: bool
 
     @property
@@ -38,11 +43,19 @@ class Verification:
     family: str
     quantities: tuple[Quantity, ...]
     not_compared: tuple[str, ...]  #: outputs in the bundle that nothing is compared with
+    mechanism: bool = False  #: a single mechanism, not a whole model
+    lacks: str | None = None  #: what the interface of managers lacks to hold the mechanism at all; None: nothing
+    parts_lacking: Mapping[str, str] = field(default_factory=dict)  #: start of outputs' names → what it lacks for these
 
     @property
     def ok(self) -> bool:
-        """Whether all quantities agree."""
-        return all(quantity.ok for quantity in self.quantities)
+        """Whether the bundle can be expressed and all quantities agree."""
+        return self.lacks is None and all(quantity.ok for quantity in self.quantities)
+
+    @property
+    def differs(self) -> bool:
+        """Whether a quantity disagrees."""
+        return not all(quantity.ok for quantity in self.quantities)
 
     def largest(self, name: str) -> float | None:
         """Return the largest difference in a group of quantities; None if it is empty."""
@@ -61,16 +74,22 @@ class Verification:
             "ok": self.ok,
             "quantities": [{**vars(quantity), "group": quantity.group} for quantity in self.quantities],
             "not_compared": list(self.not_compared),
+            "lacks": self.lacks,
+            "parts_lacking": dict(self.parts_lacking),
         }
 
 
 def verify(folder: Path) -> Verification:
-    """Build a bundle's model as one of ours, and compare all outputs that the bundle holds.
+    """Build a bundle's model, or its single mechanism, as one of ours, and compare all outputs that the bundle holds.
 
     Raises:
         UserError: it is no bundle, is damaged, has other weights than its kind, or holds no outputs.
 
     """
+    config = files.read_json(folder / bundle.CONFIG) if (folder / bundle.CONFIG).is_file() else None
+    family = mechanism_family(config)
+    if family is not None and isinstance(config, Mapping):
+        return _verify_mechanism(folder, config, family)
     stored = bundle.read_bundle(folder)
     quantities: list[Quantity] = []
     with bundle.rebuild(stored) as ours:
@@ -89,10 +108,41 @@ def verify(folder: Path) -> Verification:
     return Verification(folder, stored.layout.family, tuple(quantities), tuple(sorted(rest)))
 
 
-def _compare(name: str, ours: Tensor, theirs: Tensor, folder: Path) -> Quantity:
+def _verify_mechanism(folder: Path, config: Mapping[str, Any], family: str) -> Verification:
+    stored = read_mechanism(folder, config, bundle.WEIGHTS, bundle.IO)
+    try:
+        reproduction = FAMILIES[family](stored)
+        compared = list(compare(stored, reproduction))
+    except NotExpressible as lack:
+        return Verification(folder, family, (), (), mechanism=True, lacks=str(lack))
+    except UserError as error:
+        raise error.at(file=folder / bundle.CONFIG) from None
+    except (KeyError, RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
+        first = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise UserError(f"its tensors or options do not fit together: {first}", file=folder) from error
+    quantities = []
+    for name, ours, theirs, tolerance in compared:
+        _refuse_shape(name, ours, theirs, folder)
+        largest = theirs.abs().amax().item() or 1.0
+        difference = torch.nan_to_num((ours - theirs).abs(), nan=torch.inf).amax().item() / largest
+        quantities.append(Quantity(name, difference, difference <= tolerance))
+    if not quantities:
+        raise UserError("holds nothing that could be compared", file=folder / bundle.IO)
+    done = {quantity.name for quantity in quantities}
+    rest = [name for name in stored.io if re.match(r"(\w+/)?(mid|out)/", name) and name not in done]
+    rest = [name for name in rest if not name.startswith(tuple(reproduction.lacking))]
+    held = {start: why for start, why in reproduction.lacking.items() if any(n.startswith(start) for n in stored.io)}
+    return Verification(folder, family, tuple(quantities), tuple(sorted(rest)), mechanism=True, parts_lacking=held)
+
+
+def _refuse_shape(name: str, ours: Tensor, theirs: Tensor, folder: Path) -> None:
     if ours.shape != theirs.shape:
         shapes = f"{tuple(theirs.shape)}, expected {tuple(ours.shape)}"
         raise UserError(f"{name} has shape {shapes}", file=folder / bundle.IO)
+
+
+def _compare(name: str, ours: Tensor, theirs: Tensor, folder: Path) -> Quantity:
+    _refuse_shape(name, ours, theirs, folder)
     ours, theirs = ours.double(), theirs.double()
     difference = torch.nan_to_num((ours - theirs).abs(), nan=torch.inf)
     ok = bool((difference <= ATOL + RTOL * theirs.abs()).all())

@@ -121,12 +121,12 @@ class Manager(nn.Module):
 
     Config: ClassVar[type[Any]] = NoOptions
     weights_sum_to_one: bool = True  #: do the recorded weights of the experts sum to one over N?
-    raw_weights: ClassVar[bool] = False  #: weights have any sign and sum; interventions get and give them as they are
+    raw_weights: bool = False  #: weights have any sign and sum; interventions get and give them as they are
     masks_padding: bool = True  #: are real tokens' outputs independent of padded tokens?
     independent_examples: bool = True  #: does an example's output not depend on the others of its batch?
-    starts_as_identity: ClassVar[bool] = False  #: newly built, it hands on the previous state (first: the top expert)
+    starts_as_identity: bool = False  #: newly built, it hands on the previous state (first: the top expert)
     neutral: ClassVar[float] = 0.0  #: fills the dimensions of a state that is removed
-    inert: ClassVar[frozenset[str]] = frozenset()  #: parameters that by design may receive no gradient
+    inert: frozenset[str] = frozenset()  #: parameters that by design may receive no gradient
     not_compilable: ClassVar[str | None] = None  #: why `torch.compile(fullgraph=True)` cannot take it
     layer_weight_names: ClassVar[frozenset[str]] = frozenset()  #: parameters in the group `train.lr_layer_weights`
     noise_scale: float = 0.0  #: training noise: deviation of a normal one, half the range of a uniform one; 0: none
@@ -207,7 +207,13 @@ class Manager(nn.Module):
 
 
 MANAGERS: Registry[Manager] = Registry(
-    "manager", ("mtlab.managers", "mtlab.managers.bridges", "mtlab.managers.mixtures"), "mtlab.managers", Manager
+    "manager",
+    (
+        "mtlab.managers",
+        *(f"mtlab.managers.{room}" for room in ("bridges", "mixtures", "residual", "depthwise", "connectors")),
+    ),
+    "mtlab.managers",
+    Manager,
 )
 register_manager = MANAGERS.register
 

@@ -16,6 +16,21 @@ MORE = {
     "adaptive": [{"noise": 1.0}, {"query": "own", "weight": "scalar"}],
     "cross_attention": [{"heads": 4}, {"query": "fused", "mask_query": False}],
     "concat_attention": [{"heads": 4, "first": "top"}],
+    "residual_static": [{"noise": 0.01}, {"noise": 0.01, "weight": "scalar"}],
+    "residual_adaptive": [{"noise": 0.01}, {"query": "cross", "noise": 0.01, "weight": "scalar"}],
+    "deepstack": [{"start": 0}, {"interval": 2, "experts": [-1, 1]}],
+    "attention_residual": [
+        {"gate_sources": True, "null_source": True, "gate": "vector"},
+        {"mode": "delta_block", "null_source": True, "gate": "scalar"},
+        {"entropy": 0.1, "recency": 3.0},
+        {"mode": "block", "experts": "top", "block": 1},
+    ],
+    "depth_weighted": [{"dilation": 2, "period": 3}, {"start": 1e-4}],
+    "mudd": [{"hidden": 8}],
+    "tgif": [{"guide": -1, "entropy": 0.1}],
+    "igva": [{"balance": 0.02, "hidden": 8, "blocks": 1}, {"groups": [[1, 2], [3]], "base": 1}],
+    "dense_connector": [{"groups": [[1], [-2, 3]]}],
+    "mmfuser": [{"heads": 2, "points": 1}],
     "sparse": [{"noise": 1.0}, {"k": 9, "query": "own"}],  # k = 1 may choose otherwise in half precision, at a tie
 }
 

@@ -1,4 +1,4 @@
-"""`mtlab verify`: is our model the published one, tensor by tensor?"""
+"""`mtlab verify`: is our model, or our manager, the published one, tensor by tensor?"""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def verify(
 ) -> None:
     """Rebuild published models as ours and compare all that they gave: layers, features, weights, logits, losses.
 
-    A bundle holds a model's weights, its inputs and its outputs. Agreement is |ours − theirs| ≤ 1e-5 + 1e-5 · |theirs|
-    in float32 on the CPU; if something disagrees, the exit code is 1.
+    A bundle holds the weights, inputs and outputs of a model, or of a single mechanism, with its gradients. Agreement
+    is |ours − theirs| ≤ 1e-5 + 1e-5 · |theirs| in float32 on the CPU, of a mechanism 1e-5 (gradients: 1e-3) of a
+    tensor's largest entry. Exit code 1: something disagrees; 2: our managers cannot express a mechanism.
     """
     from rich.console import Console
     from rich.progress import track
@@ -52,8 +53,10 @@ def verify(
         typer.echo(markdown(found))
     else:
         show(found)
-    if not all(one.ok for one in found):
+    if any(one.differs for one in found):
         raise typer.Exit(1)
+    if not all(one.ok for one in found):
+        raise typer.Exit(2)
 
 
 def show(found: list[Verification]) -> None:
@@ -61,21 +64,30 @@ def show(found: list[Verification]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(_in_detail(found[0]) if len(found) == 1 else _in_short(found))
+    compared = [one for one in found if one.quantities]
+    if compared:
+        console.print(_in_detail(found[0]) if len(found) == 1 else _in_short(compared))
     for one in found:
-        if len(found) > 1 and not one.ok:
+        if one.lacks is not None:
+            console.print(f"[yellow]cannot be expressed[/]: {one.folder.name} – {one.lacks}", soft_wrap=True)
+        for start, why in one.parts_lacking.items():
+            console.print(f"[yellow]cannot be expressed[/]: {start}… of {one.folder.name} – {why}", soft_wrap=True)
+        if len(found) > 1 and one.differs:
             wrong = ", ".join(
                 f"{quantity.name} {quantity.largest:.1e}" for quantity in one.quantities if not quantity.ok
             )
             console.print(f"[red]✗ {one.folder.name}[/]: {wrong}")
         if one.not_compared:
             console.print(f"[yellow]not compared[/] in {one.folder.name}: {', '.join(one.not_compared)}")
-    agreeing, count = sum(one.ok for one in found), sum(len(one.quantities) for one in found)
-    colour, sign = ("green", "✓") if agreeing == len(found) else ("red", "✗")
-    console.print(
-        f"[{colour}]{sign} {agreeing} of {len(found)} bundles agree[/] in all they hold "
-        f"({count} quantities; |ours − theirs| ≤ 1e-5 + 1e-5 · |theirs|)"
-    )
+    agreeing, count = sum(one.ok for one in compared), sum(len(one.quantities) for one in compared)
+    colour, sign = ("green", "✓") if agreeing == len(compared) else ("red", "✗")
+    bounds = {"|ours − theirs| ≤ 1e-5 + 1e-5 · |theirs|": False, "≤ 1e-5, gradients 1e-3, of the largest entry": True}
+    used = [bound for bound, single in bounds.items() if any(one.mechanism == single for one in compared)]
+    if compared:
+        console.print(
+            f"[{colour}]{sign} {agreeing} of {len(compared)} bundles agree[/] in all that is compared "
+            f"({count} quantities; {'; mechanisms '.join(used)})"
+        )
 
 
 def _in_short(found: list[Verification]) -> Table:
@@ -114,6 +126,6 @@ def markdown(found: list[Verification]) -> str:
     for one in found:
         largest = [one.largest(name) for name in GROUPS]
         cells = ["–" if value is None else _short(value) for value in largest]
-        verdict = "agrees" if one.ok else "**disagrees**"
+        verdict = "agrees" if one.ok else "**disagrees**" if one.lacks is None else f"cannot be expressed: {one.lacks}"
         lines.append(f"| `{one.folder.name}` | {len(one.quantities)} | {' | '.join(cells)} | {verdict} |")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,7 +33,7 @@ class Adaptive(LearnedMixture):
             True, "keep the fused query off padded tokens; false lets padding leak in, as the published code does"
         )
 
-    inert: ClassVar[frozenset[str]] = frozenset({"key.bias"})  #: shifts all of a query's logits alike
+    inert = frozenset({"key.bias"})  #: shifts all of a query's logits alike
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:
