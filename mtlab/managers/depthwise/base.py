@@ -76,7 +76,7 @@ class DepthSum(Manager):
             rows = torch.cat([given, rows[:, experts:].expand(given.shape[0], -1, *given.shape[2:])], 1)
         terms = [row * state for row, state in zip(rows.unbind(1), states, strict=True)]
         shares = share_norms(stack_norms(terms[:experts]), terms[experts:])
-        return Aggregated(_add_up(states, rows, constant), rows.detach(), shares, auxiliary)
+        return Aggregated(_add_up(states, rows, constant), rows.detach(), shares, auxiliary=auxiliary)
 
 
 def _add_up(states: Sequence[Tensor], weights: Tensor, constant: Tensor | None) -> Tensor:
