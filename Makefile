@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 # One process per core with one thread each is fastest on CPUs, in tests as in training.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test test-all lint types architecture bench bench-gpu faults clean
+.PHONY: help quickstart test test-all lint types architecture managers bench bench-gpu faults clean
 
 help:
 	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, two seeds"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-all     the slow tests too"
 	@echo "make bench        all benchmarks, one after another, into benchmarks/results (hours; bench-gpu: the step, on CUDA)"
 	@echo "make faults       the long fault and bad-input campaigns (hours): docs/reliability.md"
+	@echo "make managers     docs/managers.md, written from the registry"
 	@echo "make architecture what the imports say of the package, and docs/architecture.svg drawn from them"
 	@echo "Options: PYTHON=python3.13 TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 
@@ -46,6 +47,9 @@ types: $(VENV)/.dev
 # Of another checkout: python tools/architecture.py --root DIR
 architecture:
 	@$(PYTHON) tools/architecture.py --picture docs/architecture.svg
+
+managers: $(VENV)/.dev
+	@$(BIN)/python tools/managers_page.py
 
 # One after another: two at a time would measure each other.
 BENCHMARKS ?= $(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py)))

@@ -29,7 +29,7 @@ from mtlab.contract.case import (
 )
 from mtlab.contract.rule import ContractError, NotApplicable, Rule, require, require_close, rule
 from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, Place
-from mtlab.managers.interventions import without
+from mtlab.managers.interventions import token_mean, uniform, without
 from mtlab.managers.search_space import corners
 from mtlab.model.network import initialise
 
@@ -309,6 +309,10 @@ def _intervene(case: Case, inputs: Inputs, plain: Aggregated, used: Sequence[int
         f"{too_many})",
     )
     require_close(kept.hidden, plain.hidden)
+    for name, intervention in (("uniform", uniform), ("token_mean", token_mean(inputs.experts.mask))):
+        changed = case.manager(inputs, intervene=intervention, record=True).hidden
+        require(changed.shape == plain.hidden.shape, f"under the intervention {name} hidden has another shape")
+        require(torch.isfinite(changed).all(), f"under the intervention {name} hidden is not finite")
     for expert in used:
         removed = case.manager(inputs, intervene=without(expert), record=True)
         require(removed.weights is not None, "records no weights under an intervention")

@@ -14,8 +14,9 @@ from mtlab.managers.bridges.base import expert_number, take_expert
 class Last(Manager):
     """The towers' top layer enters once, at the first cross-modal layer; above, the previous state passes alone.
 
-    With `expert`, another offered level enters in its place: the control for managers that mix several. No norm, no
-    parameters. Above the first layer there is nothing to intervene in. Source: METER (CVPR 2022).
+    u_N at the first, c above. With `expert`, another offered level enters in its place: the control for managers that
+    mix several. No norm, no parameters. Above the first layer there is nothing to intervene in. Source: METER (CVPR
+    2022).
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mtlab.config.options import option
-from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place
+from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, stack_weights
 from mtlab.managers.contributions import share_norms, stack_norms
 
 
@@ -69,14 +69,16 @@ class DepthSum(Manager):
         weights = weights.to(states[-1].dtype)  # under autocast they are float32, and so would be the sum
         if not record and intervene is None:
             return Aggregated(_add_up(read, weights, constant), auxiliary=auxiliary)
-        experts, numbers = self.place.experts, torch.tensor(self.read, device=weights.device)
+        count, numbers = self.place.experts, torch.tensor(self.read, device=weights.device)
         rows = weights.new_zeros(weights.shape[0], len(states), *weights.shape[2:]).index_copy(1, numbers, weights)
+        experts, previous = rows[:, :count], rows[:, count:]
         if intervene is not None:
-            given = intervene(rows[:, :experts])
-            rows = torch.cat([given, rows[:, experts:].expand(given.shape[0], -1, *given.shape[2:])], 1)
-        terms = [row * state for row, state in zip(rows.unbind(1), states, strict=True)]
-        shares = share_norms(stack_norms(terms[:experts]), terms[experts:])
-        return Aggregated(_add_up(states, rows, constant), rows.detach(), shares, auxiliary=auxiliary)
+            experts = intervene(experts)
+        parts = [*experts.unbind(1), *previous.unbind(1)]
+        terms = [part * state for part, state in zip(parts, states, strict=True)]
+        hidden = torch.stack(terms).sum(0) if constant is None else torch.stack([constant, *terms]).sum(0)
+        shares = share_norms(stack_norms(terms[:count]), terms[count:])
+        return Aggregated(hidden, stack_weights(experts, previous), shares, auxiliary=auxiliary)
 
 
 def _add_up(states: Sequence[Tensor], weights: Tensor, constant: Tensor | None) -> Tensor:

@@ -18,8 +18,9 @@ from mtlab.managers.mixtures.base import LearnedMixture, single_head_attention, 
 class Adaptive(LearnedMixture):
     """Adaptive aggregation of uni-modal experts (AAUE): each token asks for the experts that it needs.
 
-    A token's query is its own previous state, `fused` with what it attends to in the other modality or not (`own`).
-    The first cross-modal layer has neither: there the weights are static. Source: ManagerTower (ACL 2023), section 3.3.
+    out = Σ_n α_n ⊙ LN_n(u_n) + ω ⊙ LN(c), α = softmax_n(W q / θ). A token's query q is its own previous state, `fused`
+    with what it attends to in the other modality or not (`own`). The first cross-modal layer has neither: there the
+    weights are static. Source: ManagerTower (ACL 2023), section 3.3.
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from mtlab.managers.mixtures.base import Mixture
 class Mean(Mixture):
     """The mean of the normalised experts, plus the normalised previous state: nothing is learned but the norms.
 
-    The control for managers with learned weights: what they gain beyond it, they gain by weighing. Source: ours.
+    out = (1 / N) Σ_n LN_n(u_n) + LN(c). The control for managers with learned weights: what they gain beyond it, they
+    gain by weighing. Source: ours.
     """
 
     uniform: Tensor

@@ -15,7 +15,8 @@ from mtlab.managers.mixtures.base import LearnedMixture
 class Static(LearnedMixture):
     """Static aggregation of uni-modal experts (SAUE): the same learned weights for every token of every example.
 
-    Source: ManagerTower (ACL 2023), section 3.3.
+    out = Σ_n α_n ⊙ LN_n(u_n) + ω ⊙ LN(c), α = softmax_n(s / θ) with learned scores s and temperature θ, and a free
+    weight ω; without the second term at the first cross-modal layer. Source: ManagerTower (ACL 2023), section 3.3.
     """
 
     @dataclass(frozen=True, kw_only=True)

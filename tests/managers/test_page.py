@@ -1,0 +1,38 @@
+"""docs/managers.md is what the registry says now."""
+
+import managers_page
+import pytest
+
+from mtlab.config import yaml
+from mtlab.config.load import recipe_folders
+from mtlab.config.nodes import lookup_options
+from mtlab.managers.base import MANAGERS
+from mtlab.resolution.catalog import catalogue
+
+WRITTEN = managers_page.PAGE.read_text()
+OURS = [entry for entry in MANAGERS if entry.is_builtin]
+
+
+@pytest.mark.parametrize("entry", OURS, ids=lambda entry: entry.name)
+def test_docs_and_reads_are_current(entry: object) -> None:
+    assert "\n".join(managers_page.description(entry)) in WRITTEN, "run `make managers`"
+
+
+@pytest.mark.parametrize("entry", OURS, ids=lambda entry: entry.name)
+def test_options_are_current_and_a_source_is_named(entry: object) -> None:
+    assert "\n".join(managers_page.option_rows(entry)) in WRITTEN, "run `make managers`"
+    assert "Source:" in managers_page.description(entry)[2]
+
+
+@pytest.mark.slow
+def test_the_whole_page_is_current() -> None:
+    assert managers_page.page() == WRITTEN, "run `make managers`"
+
+
+PRESETS = [entry["name"] for entry in catalogue("presets") if entry["name"].startswith("presets/literature/")]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_of_the_literature_has_options_that_its_manager_takes(name: str) -> None:
+    node = yaml.read(recipe_folders()[0] / f"{name}.yaml").data["set"]["manager"]
+    lookup_options(MANAGERS, node, "manager")
