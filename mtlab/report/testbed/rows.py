@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.config.hashing import canonical_json
 from mtlab.report.comparison import results_by_seed
-from mtlab.report.recordings import MetricHistory, study_histories
+from mtlab.report.learning.validation_curve import read_curve
 from mtlab.runs.store import Store
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame) -> tupl
     """
     test = plan["metrics"]["verdict"]
     validation = f"val/{test.partition('/')[2]}"
-    steps = _steps_to_plateau(store, plan, validation)
     finished = set(runs.filter(state="done")["cell"])
     cells = {row["cell"]: row for row in plan["rows"] if row["cell"] in finished}
+    steps = _steps_to_plateau(store, cells, runs, validation)
     first = {run["cell"]: run["id"] for run in reversed(plan["runs"])}
     configs = {cell: (store.config(first[cell]) or {"config": {}})["config"] for cell in cells}
     settings = {cell: _settings(config) for cell, config in configs.items()}
@@ -77,19 +77,14 @@ def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame) -> tupl
     )
 
 
-def steps_to_plateau(history: MetricHistory, metric: str) -> int | None:
-    """Return the first step at which a metric is within `PLATEAU` of its best; None without any value."""
-    points = [(row["step"], row[metric]) for row in history if metric in row]
-    best = max((value for _, value in points), default=0.0)
-    return next((step for step, value in points if value >= best - PLATEAU), None)
-
-
-def _steps_to_plateau(store: Store, plan: Mapping[str, Any], metric: str) -> dict[str, list[int]]:
+def _steps_to_plateau(store: Store, cells: Collection[str], runs: pl.DataFrame, metric: str) -> dict[str, list[int]]:
+    """Return the first steps at which validation is within `PLATEAU` of the best of its run, by cell."""
     found: dict[str, list[int]] = {}
-    for run, history in study_histories(store, plan).found.items():
-        steps = steps_to_plateau(history, metric)
-        if steps is not None:
-            found.setdefault(run.cell, []).append(steps)
+    for run, cell in runs.filter(state="done").select("run", "cell").iter_rows():
+        curve = read_curve(store.metrics(run), metric, None) if cell in cells else None
+        step = None if curve is None else curve.first_step(max(curve.values) - PLATEAU, "max")
+        if step is not None:
+            found.setdefault(cell, []).append(step)
     return found
 
 
