@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, median
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.report import frame
+from mtlab.report.comparison import blind_floor, recorded_floor, results_by_seed
 from mtlab.report.families import add_family_means
 from mtlab.report.formats.numbers import in_points
 from mtlab.report.testbed.claims import Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
 from mtlab.report.testbed.rows import CardRow, Role, card_rows
 from mtlab.runs.store import Store
-from mtlab.statistics.intervals import MeanInterval, mean_interval
 from mtlab.statistics.numbers import sample_sd
 from mtlab.statistics.power import smallest_detectable
 
@@ -29,8 +29,8 @@ STUDY_SEEDS = 10  #: seeds of a study on the testbed, for which the card tells w
 
 
 @dataclass(frozen=True)
-class Majority:
-    """A guess that always gives the commonest answer of its family, on the test examples."""
+class Guess:
+    """The score of a guess that knows the family alone: its most frequent answer; in retrieval, chance."""
 
     score: float
     families: Mapping[str, float]
@@ -50,7 +50,8 @@ class Card:
     batch: int
     runs: tuple[int, int]  #: finished, planned
     rows: tuple[CardRow, ...]
-    majority: Majority | None  #: None for tasks without answers
+    guess: Guess | None  #: None where runs recorded none
+    blind: float | None  #: the best score of a blind variant, or that which the study gives
     families: Mapping[str, float]  #: family → share of the test examples
     room: Room | None
 
@@ -62,16 +63,11 @@ class Card:
         """Return the row of these roles that is best on validation data."""
         return max(self.of_role(*roles), key=lambda row: fmean(row.validation.values()), default=None)
 
-    def mean(self, row: CardRow) -> MeanInterval:
-        """Return a row's mean over seeds, on test data."""
-        return mean_interval(list(row.test.values()), self.alpha)
-
     @cached_property
-    def floor(self) -> tuple[str, float] | None:
-        """The best blind answer on test data: its name and score; None where none was measured."""
-        blind = [(row.label, fmean(row.test.values())) for row in self.of_role("text only", "image only")]
-        blind += [("majority", self.majority.score)] if self.majority is not None else []
-        return max(blind, key=lambda found: found[1], default=None)
+    def floor(self) -> float | None:
+        """The best blind answer on test data; None where none is known."""
+        known = [self.blind] if self.blind is not None else []
+        return max([*known, *([] if self.guess is None else [self.guess.score])], default=None)
 
     @cached_property
     def compared(self) -> dict[str, CardRow]:
@@ -87,7 +83,7 @@ class Card:
     @cached_property
     def spread(self) -> float | None:
         """Standard deviation over seeds, median over the rows that see both modalities; None for one seed."""
-        found = [self.mean(row).sd for row in self.of_role("single level", "mean", "bridge", "other")]
+        found = [row.mean.sd for row in self.of_role("single level", "mean", "bridge", "other")]
         known = [sd for sd in found if sd is not None]
         return median(known) if known else None
 
@@ -100,11 +96,9 @@ class Card:
     @property
     def claims(self) -> tuple[Claim, Claim]:
         """What the testbed may be used for: comparing ways to aggregate levels, and claims about adaptivity."""
-        scores = {name: list(row.test.values()) for name, row in self.compared.items()}
-        floor = None if self.floor is None else self.floor[1]
         return (
-            claim_aggregation(scores, floor, self.detectable, self.metric),
-            claim_adaptivity(self.room, floor, self.detectable, self.metric),
+            claim_aggregation(self.compared, self.floor, self.detectable, self.metric),
+            claim_adaptivity(self.room, self.detectable, self.metric),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,8 +114,8 @@ class Card:
             "batch": self.batch,
             "runs": {"done": self.runs[0], "asked": self.runs[1]},
             "families": dict(self.families),
-            "majority": None if self.majority is None else vars(self.majority),
-            "floor": None if self.floor is None else dict(zip(("label", "score"), self.floor, strict=True)),
+            "guess": None if self.guess is None else vars(self.guess),
+            "floor": self.floor,
             "best_single": _label(self.compared.get("best single level")),
             "best_bridge": _label(self.compared.get("best bridge")),
             "ceiling": _label(self.ceiling),
@@ -133,7 +127,7 @@ class Card:
         }
 
     def _row(self, row: CardRow) -> dict[str, Any]:
-        mean = self.mean(row)
+        mean = row.mean
         return {
             "label": row.label,
             "role": row.role,
@@ -145,6 +139,7 @@ class Card:
             "sd": mean.sd,
             "interval": None if mean.interval is None else list(mean.interval),
             "families": {name: fmean(results.values()) for name, results in row.family_test.items()},
+            "learned": row.learned,
             "plateau": row.plateau,
         }
 
@@ -176,7 +171,9 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
         raise UserError(f"no run of {plan['study']!r} is finished: `mtlab run {plan['study']}`")
     for split in ("val", "test"):
         runs = add_family_means(runs, outcomes, f"{split}/{metric.partition('/')[2]}")
-    rows = card_rows(store, plan, runs)
+    results = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
+    floor = blind_floor(plan, results)
+    rows = card_rows(store, plan, runs, floor)
     singles = [row for row in rows if row.role == "single level"]
     if not singles:
         raise UserError(f"{plan['study']!r} is no testbed: no finished row is `last` on a single level of each tower")
@@ -194,7 +191,8 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
         batch=config["train"]["batch"],
         runs=(done["run"].n_unique(), runs["run"].n_unique()),
         rows=rows,
-        majority=_majority(tested),
+        guess=_guess(runs, metric, families),
+        blind=floor,
         families=families,
         room=measure_room(singles, families, plan["alpha"]),
     )
@@ -215,17 +213,12 @@ def _shares(tested: pl.DataFrame, row: CardRow) -> dict[str, float]:
     return {str(family): count / counted.total() for family, count in sorted(counted.items())}
 
 
-def _majority(tested: pl.DataFrame) -> Majority | None:
-    if tested.is_empty() or tested["target"].null_count():
+def _guess(runs: pl.DataFrame, metric: str, families: Iterable[str]) -> Guess | None:
+    score = recorded_floor(runs, metric)
+    if score is None:
         return None
-    by_family: dict[str, Counter[int]] = {}
-    for family, target in tested.unique("id").select("family", "target").iter_rows():
-        by_family.setdefault(family, Counter())[target] += 1
-    right = {family: counted.most_common(1)[0][1] for family, counted in sorted(by_family.items())}
-    sizes = {family: counted.total() for family, counted in by_family.items()}
-    return Majority(
-        sum(right.values()) / sum(sizes.values()), {family: right[family] / sizes[family] for family in right}
-    )
+    of_families = {family: recorded_floor(runs, f"{metric}/{family}") for family in families}
+    return Guess(score, {family: value for family, value in of_families.items() if value is not None})
 
 
 def _spreads_of_differences(rows: Sequence[CardRow]) -> Iterator[float]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 from mtlab.report.formats.numbers import format_interval, format_score
 from mtlab.report.testbed.room import Room
+from mtlab.report.testbed.rows import CardRow
 
-LEARNED = 0.05  #: every seed lies at least so far above the floor
 HEADROOM = 0.03  #: the best variant lies at least so far below 100 %
 ROOM = 0.03  #: an oracle over levels gains at least so much, or nothing can be claimed about adaptivity
 
@@ -30,12 +29,12 @@ class Claim:
 
 
 def claim_aggregation(
-    compared: Mapping[str, Sequence[float]], floor: float | None, detectable: float | None, metric: str
+    compared: Mapping[str, CardRow], floor: float | None, detectable: float | None, metric: str
 ) -> Claim:
     """Judge whether variants differ between floor and ceiling by more than seeds do.
 
     Args:
-        compared: best single level, mean and best bridge → test results, one a seed.
+        compared: best single level, mean and best bridge.
         floor: the best blind answer.
         detectable: the difference that a study's seeds detect; None if unknown.
         metric: for the format of numbers.
@@ -44,15 +43,12 @@ def claim_aggregation(
     about = "ways to aggregate levels"
     if floor is None or len(compared) < 2:
         return Claim(about, False, ("floor, or two of best single level, mean and best bridge, not measured yet",))
-    weak = [name for name, results in compared.items() if not _learned(results, floor)]
-    means = {name: fmean(results) for name, results in compared.items()}
+    weak = [name for name, row in compared.items() if not row.learned]
+    means = {name: row.mean.mean for name, row in compared.items()}
     best, range_ = max(means.values()), max(means.values()) - min(means.values())
     against = []
     if weak:
-        against.append(
-            f"not trained: {', '.join(weak)}, of which a seed does not lie {_points(LEARNED, metric)} above the blind "
-            f"{format_score(floor, metric)}"
-        )
+        against.append(f"not all seeds of {', '.join(weak)} have learned: the floor is {format_score(floor, metric)}")
     if best > 1 - HEADROOM:
         against.append(f"no room below 100: the best has {format_score(best, metric)}")
     if detectable is None:
@@ -76,13 +72,13 @@ def claim_aggregation(
     )
 
 
-def claim_adaptivity(room: Room | None, floor: float | None, detectable: float | None, metric: str) -> Claim:
+def claim_adaptivity(room: Room | None, detectable: float | None, metric: str) -> Claim:
     """Judge whether the right level depends on the question by enough."""
     about = "adaptivity"
-    if room is None or floor is None:
-        return Claim(about, False, ("floor, or single levels on two or more families, not measured yet",))
-    if not _learned(list(room.single.test.values()), floor):
-        return Claim(about, False, (f"not trained: {room.single.label}, the best single level",))
+    if room is None:
+        return Claim(about, False, ("single levels on two or more families not measured yet",))
+    if not room.single.learned:
+        return Claim(about, False, (f"not all seeds of {room.single.label!r}, the best single level, have learned",))
     gain = format_interval(room.gain.mean, room.gain.interval, metric, sign=True)
     measured = f"the best level for each family gains {gain} points over {room.single.label!r} for all"
     if room.gain.mean < ROOM:
@@ -93,10 +89,6 @@ def claim_adaptivity(room: Room | None, floor: float | None, detectable: float |
         return Claim(about, False, (f"{measured}, less than the {_points(detectable, metric)} that 10 seeds detect",))
     picked = ", ".join(f"{one.family}: {one.best.label}" for one in room.families)
     return Claim(about, True, (measured, picked))
-
-
-def _learned(results: Sequence[float], floor: float) -> bool:
-    return min(results) >= floor + LEARNED
 
 
 def _points(value: float, metric: str) -> str:

@@ -9,9 +9,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.config.hashing import canonical_json
-from mtlab.report.comparison import results_by_seed
+from mtlab.report.comparison import judge_variant, results_by_seed, seed_mean
 from mtlab.report.learning.validation_curve import read_curve
 from mtlab.runs.store import Store
+from mtlab.statistics.intervals import MeanInterval
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,16 +42,19 @@ class CardRow:
     test: Mapping[int, float]  #: seed → result
     family_validation: Mapping[str, Mapping[int, float]]  #: family → seed → result
     family_test: Mapping[str, Mapping[int, float]]
+    learned: bool | None  #: have all seeds? None where it is not known, and of blind models
+    mean: MeanInterval  #: on test data, over seeds
     plateau: float | None  #: steps to the plateau of validation, median over seeds
 
 
-def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame) -> tuple[CardRow, ...]:
+def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame, floor: float | None) -> tuple[CardRow, ...]:
     """Read the rows of a plan that have a finished run, in its order.
 
     Args:
         store: where the runs are.
         plan: the stored plan.
         runs: see `frame.run_frame`, with a column for each family.
+        floor: the best score of a blind model, see `comparison.blind_floor`.
 
     """
     test = plan["metrics"]["verdict"]
@@ -62,19 +66,27 @@ def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame) -> tupl
     configs = {cell: (store.config(first[cell]) or {"config": {}})["config"] for cell in cells}
     settings = {cell: _settings(config) for cell, config in configs.items()}
     usual = Counter(settings.values()).most_common(1)[0][0] if settings else ""
-    return tuple(
-        CardRow(
-            label=row["label"],
-            role=_role(configs[cell], row["pairing"], usual=settings[cell] == usual),
-            levels=(_levels(row["pairing"]["text"]), _levels(row["pairing"]["image"])),
-            validation=results_by_seed(runs, cell, validation),
-            test=results_by_seed(runs, cell, test),
-            family_validation=_by_family(runs, cell, validation),
-            family_test=_by_family(runs, cell, test),
-            plateau=median(steps[cell]) if steps.get(cell) else None,
+    rows = []
+    for cell, row in cells.items():
+        results, learning = results_by_seed(runs, cell, test), judge_variant(runs, plan, row, test, floor)
+        mean = seed_mean(results, plan["alpha"], test, learning)
+        if mean is None:  # finished, but without the metric
+            continue
+        rows.append(
+            CardRow(
+                label=row["label"],
+                role=_role(configs[cell], row["pairing"], usual=settings[cell] == usual),
+                levels=(_levels(row["pairing"]["text"]), _levels(row["pairing"]["image"])),
+                validation=results_by_seed(runs, cell, validation),
+                test=results,
+                family_validation=_by_family(runs, cell, validation),
+                family_test=_by_family(runs, cell, test),
+                learned=None if learning is None else learning.complete,
+                mean=mean,
+                plateau=median(steps[cell]) if steps.get(cell) else None,
+            )
         )
-        for cell, row in cells.items()
-    )
+    return tuple(rows)
 
 
 def _steps_to_plateau(store: Store, cells: Collection[str], runs: pl.DataFrame, metric: str) -> dict[str, list[int]]:

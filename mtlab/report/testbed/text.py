@@ -97,10 +97,16 @@ def _caption(card: Card) -> str:
 def _row_table(card: Card) -> ReportTable:
     families = list(card.families)
     lines = []
-    if card.majority is not None:
-        of_families = (_score(card, card.majority.families.get(name)) for name in families)
+    if card.guess is not None:
+        of_families = (_score(card, card.guess.families.get(name)) for name in families)
         lines.append(
-            ("majority by family", numbers.NONE, _score(card, card.majority.score), *of_families, numbers.NONE)
+            (
+                "most frequent answer, or chance",
+                numbers.NONE,
+                _score(card, card.guess.score),
+                *of_families,
+                numbers.NONE,
+            )
         )
     blind, seeing = card.of_role("text only", "image only"), card.of_role("single level", "mean", "bridge", "other")
     lines += [_row_line(card, row, families) for row in (*blind, *seeing)]
@@ -114,7 +120,7 @@ def _row_line(card: Card, row: CardRow, families: Sequence[str]) -> tuple[str, .
     return (
         label,
         _score(card, _mean(row.validation.values())),
-        numbers.format_mean(card.mean(row), card.metric),
+        _test(card, row),
         *(_score(card, mean) for mean in means),
         numbers.NONE if row.plateau is None else f"{row.plateau:.0f}",
     )
@@ -161,12 +167,17 @@ def _summary_line(card: Card) -> tuple[str, ...]:
     room = card.room.gain if card.room is not None else None
     return (
         card.study,
-        _score(card, None if card.floor is None else card.floor[1]),
+        _score(card, card.floor),
         *(numbers.NONE if row is None else _score(card, _mean(row.test.values())) for row in rows),
         numbers.NONE if room is None else numbers.format_interval(room.mean, room.interval, card.metric, sign=True),
         _score(card, card.spread),
         ", ".join(claim.about for claim in card.claims if claim.carries) or "nothing",
     )
+
+
+def _test(card: Card, row: CardRow) -> str:
+    mean = numbers.format_mean(row.mean, card.metric)
+    return f"{mean}, not learned" if row.learned is False else mean
 
 
 def _mean(results: Iterable[float]) -> float | None:
