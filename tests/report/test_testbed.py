@@ -154,7 +154,7 @@ def test_spread_and_steps_to_the_plateau(fabric, bed):
 
 def row_of(role, results, *, learned=True):
     seeds = dict(enumerate(results))
-    return CardRow("a", role, ((6,), (1,)), seeds, seeds, {}, {}, learned, mean_interval(results), None)
+    return CardRow("a", {}, role, ((6,), (1,)), seeds, seeds, {}, {}, learned, mean_interval(results), None)
 
 
 def aggregation(results, floor=0.4, detectable=0.01, learned=True):
@@ -222,7 +222,7 @@ def test_too_little_for_a_card(fabric, bed):
 
 
 def test_half_a_testbed_has_a_card(fabric):
-    for seed in range(2):
+    for seed in (1, 2):
         put(fabric, "image 1", seed, LEVELS["image 1"], families=False)
     plan = plan_of(fabric, ["image 1", "image 2", "mean"])
     card = build_card(fabric.store, plan)

@@ -179,7 +179,7 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
         raise UserError(f"{plan['study']!r} is no testbed: no finished row is `last` on a single level of each tower")
     tested = outcomes.filter(split="test") if outcomes.height else outcomes
     families = _shares(tested, singles[0])
-    config = _config(store, plan, singles[0].label)
+    config = singles[0].config
     return Card(
         study=plan["study"],
         why=plan["why"],
@@ -196,13 +196,6 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
         families=families,
         room=measure_room(singles, families, plan["alpha"]),
     )
-
-
-def _config(store: Store, plan: Mapping[str, Any], label: str) -> Mapping[str, Any]:
-    cell = next(row["cell"] for row in plan["rows"] if row["label"] == label)
-    run = next(run["id"] for run in plan["runs"] if run["cell"] == cell)
-    config: Mapping[str, Any] = (store.config(run) or {})["config"]
-    return config
 
 
 def _shares(tested: pl.DataFrame, row: CardRow) -> dict[str, float]:

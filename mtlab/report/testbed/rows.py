@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.config.hashing import canonical_json
+from mtlab.errors import UserError
 from mtlab.report.comparison import judge_variant, results_by_seed, seed_mean
 from mtlab.report.learning.validation_curve import read_curve
 from mtlab.runs.store import Store
@@ -36,6 +37,7 @@ class CardRow:
     """One variant with at least one finished run."""
 
     label: str
+    config: Mapping[str, Any]  #: settings of its runs
     role: Role
     levels: tuple[tuple[int, ...], tuple[int, ...]]  #: of the text and the vision tower that its managers read
     validation: Mapping[int, float]  #: seed → result
@@ -59,25 +61,25 @@ def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame, floor: 
     """
     test = plan["metrics"]["verdict"]
     validation = f"val/{test.partition('/')[2]}"
-    finished = set(runs.filter(state="done")["cell"])
+    finished = dict(runs.filter(state="done").select("cell", "run").iter_rows())
     cells = {row["cell"]: row for row in plan["rows"] if row["cell"] in finished}
     steps = _steps_to_plateau(store, cells, runs, validation)
-    first = {run["cell"]: run["id"] for run in reversed(plan["runs"])}
-    configs = {cell: (store.config(first[cell]) or {"config": {}})["config"] for cell in cells}
+    configs = {cell: _run_settings(store, finished[cell]) for cell in cells}
     settings = {cell: _settings(config) for cell, config in configs.items()}
     usual = Counter(settings.values()).most_common(1)[0][0] if settings else ""
     rows = []
     for cell, row in cells.items():
         results, learning = results_by_seed(runs, cell, test), judge_variant(runs, plan, row, test, floor)
-        mean = seed_mean(results, plan["alpha"], test, learning)
-        if mean is None:  # finished, but without the metric
+        of_validation, mean = results_by_seed(runs, cell, validation), seed_mean(results, plan["alpha"], test, learning)
+        if mean is None or not of_validation:  # finished, but without the metric
             continue
         rows.append(
             CardRow(
                 label=row["label"],
+                config=configs[cell],
                 role=_role(configs[cell], row["pairing"], usual=settings[cell] == usual),
                 levels=(_levels(row["pairing"]["text"]), _levels(row["pairing"]["image"])),
-                validation=results_by_seed(runs, cell, validation),
+                validation=of_validation,
                 test=results,
                 family_validation=_by_family(runs, cell, validation),
                 family_test=_by_family(runs, cell, test),
@@ -87,6 +89,20 @@ def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame, floor: 
             )
         )
     return tuple(rows)
+
+
+def _run_settings(store: Store, run: str) -> Mapping[str, Any]:
+    """Return the settings of a run that was started.
+
+    Raises:
+        UserError: its `config.json` is missing or damaged.
+
+    """
+    written = store.config(run)
+    if written is None:
+        raise UserError("is missing: what was run is not known", file=store.run(run) / "config.json")
+    settings: Mapping[str, Any] = written["config"]
+    return settings
 
 
 def _steps_to_plateau(store: Store, cells: Collection[str], runs: pl.DataFrame, metric: str) -> dict[str, list[int]]:
