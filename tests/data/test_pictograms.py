@@ -93,7 +93,7 @@ def test_pictures_are_drawn_once(data: Pictograms, monkeypatch: pytest.MonkeyPat
     assert picture.dtype == np.uint8
     assert picture[0, 0].tolist() == [255, 255, 255]
     assert len(list((files.cache_root() / "pictograms").glob("*.zip"))) == 1
-    monkeypatch.setattr("mtlab.data.worlds.pictograms._draw_all", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr("mtlab.data.worlds.svg._draw_all", lambda *_: pytest.fail("drawn again"))
     assert np.array_equal(opened(image_size=32).image("1F600"), picture)
     with pytest.raises(KeyError):
         data.image("1F600.svg")
@@ -117,6 +117,6 @@ def test_a_missing_package_is_told_with_its_extra(module: str, monkeypatch: pyte
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == module else found(name, *rest))
     monkeypatch.setitem(sys.modules, module, None)
-    pictograms._pictograms.cache_clear()
+    pictograms.list_pictograms.cache_clear()
     with pytest.raises(UserError, match=r"needs the package [a-z-]+: pip install 'mtlab\[offline\]'"):
         Pictograms.digest(check_config(Pictograms.Config, {}))

@@ -87,7 +87,15 @@ def concept(code: str, short: str) -> str:
     >>> concept("1F408-200D-2B1B", "black_cat"), concept("1F639", "cat_with_tears_of_joy"), concept("26D4", "no_entry")
     ('cat', 'people', 'entry')
     """
-    head = _head(code, short.strip(":").replace("_", " ").lower())
+    return family_of(_head(code, short.strip(":").replace("_", " ").lower()))
+
+
+def family_of(head: str) -> str:
+    """Return the family of what looks alike that the head of a name belongs to, in `ALIKE`; else the head, or its kin.
+
+    >>> family_of("star"), family_of("mermaid"), family_of("cat")
+    ('signs', 'merman', 'cat')
+    """
     return next((family for family, heads in ALIKE.items() if head in heads), SAME.get(head, head))
 
 

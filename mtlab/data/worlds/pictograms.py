@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlab import files
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.file_digests import content_digest
+from mtlab.data.worlds import svg
 from mtlab.data.worlds.pictogram_names import ALIKE, characters, concept, is_toned, names
 from mtlab.errors import UserError
 
@@ -59,17 +58,17 @@ class Pictograms(Dataset):
     @classmethod
     def sizes(cls, config: Config) -> Mapping[Split, int]:  # noqa: ARG003 - none of them changes what there is
         """Number of names of each split."""
-        found = _pictograms(_folder())
+        found = list_pictograms(pictogram_folder())
         return {split: sum(len(it.names) for it in found if it.split == split) for split in SPLITS}
 
     @classmethod
     def digest(cls, config: Config) -> str:  # noqa: ARG003 - the size is an option, part of the id by itself
         """Hash images and names, and the renderer's version."""
-        folder = _folder()
-        found = _pictograms(folder)
+        folder = pictogram_folder()
+        found = list_pictograms(folder)
         drawn = content_digest(folder, [f"{it.code}.svg" for it in found])
         named = [[it.code, it.split, *it.names] for it in found]
-        return digest({"pictures": drawn, "names": named, "renderer": _renderer().__version__}, 32)
+        return digest({"pictures": drawn, "names": named, "renderer": svg.version()}, 32)
 
     @property
     def answers(self) -> Sequence[str]:
@@ -80,7 +79,7 @@ class Pictograms(Dataset):
         """All names of a split, in the order of codes; the family is the concept's, or "other"."""
         return tuple(
             Example(f"{it.code}/{number}", name, it.code, -1, it.concept if it.concept in ALIKE else "other")
-            for it in _pictograms(_folder())
+            for it in list_pictograms(pictogram_folder())
             if it.split == split
             for number, name in enumerate(it.names)
         )
@@ -100,11 +99,9 @@ class Pictograms(Dataset):
     @cached_property
     def _drawn(self) -> Mapping[str, bytes]:
         """All pictograms as PNGs, some 8 MB: from an archive in the cache folder, drawn when it is first asked for."""
-        path = files.cache_root() / "pictograms" / f"{self.digest(self.config)}-{self.config.image_size}.zip"
-        if not zipfile.is_zipfile(path):  # not there yet, or damaged
-            _draw_all(path, self.config.image_size)
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".png"): archive.read(name) for name in archive.namelist()}
+        folder, size = pictogram_folder(), self.config.image_size
+        paths = {it.code: folder / f"{it.code}.svg" for it in list_pictograms(folder)}
+        return svg.draw_once(f"pictograms/{self.digest(self.config)}-{size}", paths, size, background="white")
 
 
 def split_of(concept: str) -> Split:
@@ -117,7 +114,7 @@ def split_of(concept: str) -> Split:
     return "test" if drawn < SHARES["val"] + SHARES["test"] else "train"
 
 
-def _folder() -> Path:
+def pictogram_folder() -> Path:
     """Find the images.
 
     Raises:
@@ -130,7 +127,7 @@ def _folder() -> Path:
 
 
 @lru_cache(maxsize=1)
-def _pictograms(folder: Path) -> tuple[Pictogram, ...]:
+def list_pictograms(folder: Path) -> tuple[Pictogram, ...]:
     """List all pictograms that have a name, in the order of their codes; no two have a name in common."""
     try:
         from emoji import EMOJI_DATA
@@ -149,30 +146,3 @@ def _pictograms(folder: Path) -> tuple[Pictogram, ...]:
     return tuple(
         replace(it, names=(it.names[0], *(name for name in it.names[1:] if counted[name] == 1))) for it in found
     )
-
-
-def _renderer() -> Any:
-    try:
-        import resvg_py
-    except ImportError:
-        raise UserError("needs the package resvg-py: pip install 'mtlab[offline]'", key="name") from None
-    return resvg_py
-
-
-def _draw_all(path: Path, size: int) -> None:
-    """Draw every pictogram on white and keep them, as PNGs in one archive: a few seconds, with progress."""
-    from rich.console import Console
-    from rich.progress import track
-
-    renderer, folder = _renderer(), _folder()
-    shown = track(_pictograms(folder), "drawing pictograms", console=Console(stderr=True), transient=True)
-    with files.atomic_write(path) as scratch, zipfile.ZipFile(scratch, "w") as archive:
-        for it in shown:
-            drawn = renderer.svg_to_bytes(
-                svg_path=str(folder / f"{it.code}.svg"),
-                width=size,
-                height=size,
-                background="white",
-                skip_system_fonts=True,
-            )
-            archive.writestr(f"{it.code}.png", bytes(drawn))
