@@ -28,7 +28,7 @@ LOOKS = ("grey", "inverted", "pale", "dark on light", "light on dark")  #: ways 
 
 
 @dataclass(frozen=True)
-class Difficulty:
+class TileDifficulty:
     """How hard it is to see what is asked for."""
 
     step: float  #: from a shade to the next
@@ -45,15 +45,15 @@ class Difficulty:
 
 
 DIFFICULTIES = {
-    "easy": Difficulty(
+    "easy": TileDifficulty(
         step=0.030, contrast=0.06, stripes=(4, 7), letter=(0.24, 0.32), turn=0.25, pen=(0.012, 0.024),
         object=(0.30, 0.36), looks=1, strays=0, ring=(0.032, 0.040), ink=0.4,
     ),
-    "medium": Difficulty(
+    "medium": TileDifficulty(
         step=0.012, contrast=0.015, stripes=(6, 14), letter=(0.22, 0.30), turn=pi, pen=(0.008, 0.016),
         object=(0.26, 0.36), looks=5, strays=3, ring=(0.024, 0.030), ink=0.4,
     ),
-    "hard": Difficulty(
+    "hard": TileDifficulty(
         step=0.008, contrast=0.012, stripes=(8, 18), letter=(0.20, 0.28), turn=pi, pen=(0.006, 0.012),
         object=(0.24, 0.34), looks=5, strays=6, ring=(0.020, 0.026), ink=0.35,
     ),
@@ -61,7 +61,7 @@ DIFFICULTIES = {
 
 
 def draw_tiles(
-    dice: Dice, tiles: tuple[Tile, ...], cut_outs: Mapping[str, Image.Image], size: int, level: Difficulty
+    dice: Dice, tiles: tuple[Tile, ...], cut_outs: Mapping[str, Image.Image], size: int, level: TileDifficulty
 ) -> NDArray[np.uint8]:
     """Draw tiles in reading order, two by two, [size, size, 3] RGB (grey).
 
@@ -113,7 +113,9 @@ class _Canvas:
         return distance
 
 
-def _draw_tile(dice: Dice, canvas: _Canvas, tile: Tile, cut_outs: Mapping[str, Image.Image], level: Difficulty) -> None:
+def _draw_tile(
+    dice: Dice, canvas: _Canvas, tile: Tile, cut_outs: Mapping[str, Image.Image], level: TileDifficulty
+) -> None:
     shade = GREY + level.step * (ANSWERS["shade"].index(tile.answers["shade"]) - 1.5)
     _stripe(dice, canvas, shade, tile.answers["stripes"], level)
     for _ in range(level.strays):
@@ -125,7 +127,7 @@ def _draw_tile(dice: Dice, canvas: _Canvas, tile: Tile, cut_outs: Mapping[str, I
     _ring(dice, canvas, shade, tile.answers["ring"], level)
 
 
-def _stripe(dice: Dice, canvas: _Canvas, shade: float, direction: str, level: Difficulty) -> None:
+def _stripe(dice: Dice, canvas: _Canvas, shade: float, direction: str, level: TileDifficulty) -> None:
     turn = ANSWERS["stripes"].index(direction) * pi / 4 + dice.between(-TILT, TILT)
     per_length = 2 * dice.between(*level.stripes)
     # "rising" goes up from left to right: the waves of turn 0 lie flat, and y grows downwards
@@ -148,14 +150,14 @@ def _ink(dice: Dice) -> float:
     return dice.pick((0.2, 0.8))
 
 
-def _write(dice: Dice, canvas: _Canvas, letter: str, level: Difficulty) -> None:
+def _write(dice: Dice, canvas: _Canvas, letter: str, level: TileDifficulty) -> None:
     x, y, size = dice.between(-0.05, 0.05), dice.between(-0.05, 0.05), dice.between(*level.letter)
     strokes = write(dice, letter, x, y, size, dice.between(-level.turn, level.turn))
     distance = np.minimum.reduce([canvas.distance(stroke) for stroke in strokes])
     canvas.paint(distance - np.float32(dice.between(*level.pen)), _ink(dice))
 
 
-def _paste(dice: Dice, canvas: _Canvas, cut_out: Image.Image, level: Difficulty) -> None:
+def _paste(dice: Dice, canvas: _Canvas, cut_out: Image.Image, level: TileDifficulty) -> None:
     side = round(dice.between(*level.object) * canvas.size)
     if dice.chance(0.5):
         cut_out = cut_out.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -177,7 +179,7 @@ def _paste(dice: Dice, canvas: _Canvas, cut_out: Image.Image, level: Difficulty)
     window += alpha * (grey - window)
 
 
-def _ring(dice: Dice, canvas: _Canvas, shade: float, side: str, level: Difficulty) -> None:
+def _ring(dice: Dice, canvas: _Canvas, shade: float, side: str, level: TileDifficulty) -> None:
     radius = np.float32(dice.between(*level.ring))
     corner = dice.pick(CORNERS)
     x, y = (
