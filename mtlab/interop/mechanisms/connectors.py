@@ -52,7 +52,7 @@ def tgif(bundle: Mechanism) -> Reproduction:
         hook.remove()
         chosen = seen["weights"].flatten(1) - torch.eye(experts)[manager.base - 1]
         outputs = {"projected": result.hidden, "mixed": seen["mixed"], "weights": chosen}
-        return outputs if result.auxiliary is None else outputs | {"aux_loss": result.auxiliary}
+        return outputs | {"aux_loss": torch.zeros(()) if result.auxiliary is None else result.auxiliary}
 
     def pool(_parameters: Tensors, inputs: Tensors) -> dict[str, Tensor]:
         embedded = inputs["embedding"][inputs["input_ids"].clamp_min(0)]  # a placeholder of the image is looked up as 0
@@ -140,7 +140,8 @@ def dense_connector(bundle: Mechanism) -> Reproduction:
 
         outputs = {name: compute(each, dict(each.named_parameters()), join) for name, each in managers.items()}
         patches = inputs["hidden_states"][:, :, first:]
-        pooled = [patches[level].unfold(1, 8, 8).mean(-1) for level in (7, 15)]
+        whole = patches[:, :, : patches.shape[2] // 8 * 8].unflatten(2, (-1, 8)).mean(3)
+        pooled = [whole[level] for level in (7, 15)]
         return outputs | {"sti": torch.cat([patches[top], *pooled], 1)}  # for the gradients alone, which add up
 
     return Reproduction({"": run}, {"out/sti": "another number of tokens: pooled levels are appended as further ones"})

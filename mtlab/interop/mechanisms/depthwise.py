@@ -93,13 +93,12 @@ def _schedule(bundle: Mechanism) -> Reproduction:
         raise NotExpressible(
             f"access to sublayers: mode {mode!r} reads the output of the first layer's second sublayer"
         )
-    if options["null_source"]:
-        raise NotExpressible("where the published loop keeps its null source is not known")
     ours = {
         "mode": "block_states" if mode == "block" and "Attention-Residuals/" not in bundle.source else _MODES[mode],
         "block": 2 * options["layers_per_block"],
         "gate": _GATES[options["attnres_gate_type"]],
         "gate_sources": mode == "pre_gated",
+        "null_source": options["null_source"],
         "entropy": 1.0,
         "experts": "top",
     }
@@ -115,6 +114,8 @@ def _schedule(bundle: Mechanism) -> Reproduction:
             given = Inputs(single(embedding), history=tuple(stream[1 : depth + 1]))
             own = {name for name, _ in manager.named_parameters()}
             found = {name: parameters[kind + theirs] for theirs, name in _NAMES.items() if name in own}
+            if "null" in own:
+                found["null"] = _null_source(parameters, kind)
             result = aggregate(manager, found, given)
             mixed.append(result.hidden)
             if result.auxiliary is not None:
@@ -123,6 +124,13 @@ def _schedule(bundle: Mechanism) -> Reproduction:
         return {"h": torch.stack(mixed), "final": final, "entropy": torch.stack(entropies).mean()}
 
     return Reproduction({"": run})
+
+
+def _null_source(parameters: Tensors, kind: str) -> Tensor:
+    named = [name for name in parameters if name.startswith(kind) and "null" in name]
+    if len(named) != 1:
+        raise NotExpressible("where the published loop keeps its null source is not known")
+    return parameters[named[0]]
 
 
 def denseformer(bundle: Mechanism) -> Reproduction:

@@ -30,7 +30,7 @@ def llava_ov_manager(bundle: Mechanism) -> Reproduction:
     if "in/experts" not in bundle.io:
         raise NotExpressible("a whole language model around the managers, not a two-tower encoder")
     kind, first = bundle.options["mm_manager_type"], bundle.options["layer_index"] == 0
-    static = first or kind.startswith("static")
+    static = first or "static" in kind
     experts, width = bundle.io["in/experts"].shape[1], bundle.io["in/experts"].shape[-1]
     options = {} if static else {"query": bundle.options["query"] or "own"}
     manager = build(
