@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dash import dcc, html
 
-from mtlab.dashboard.address import run_href
+from mtlab.dashboard.address import PageAddress, run_href
 from mtlab.dashboard.summaries import CONDITION_ORDER, DAMAGED, RunSummary
 from mtlab.report.figures import theme
+from mtlab.report.figures.arrangement import arrangements
 from mtlab.report.formats import numbers
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ CONDITIONS: Mapping[str, ConditionLabel] = {
 def aria_label(name: str) -> dict[str, Any]:
     """Name a component for screen readers."""
     return {"aria-label": name}
+
+
+def data_name(name: str) -> dict[str, Any]:
+    """Give a component a name for assets/pages.js."""
+    return {"data-name": name}
 
 
 def flatten_components(content: Iterable[Component]) -> list[Component]:
@@ -209,6 +215,32 @@ def run_link(run: str, text: str, study: str = "") -> Component:
     return dcc.Link(text, href=run_href(run, study=study))
 
 
+def page_number(address: PageAddress) -> int:
+    """Return the page of a long table that an address asks for, from 1."""
+    written = address.text("page")
+    return max(int(written), 1) if written.isdecimal() else 1
+
+
+def page_links(address: PageAddress, page: int, pages: int, name: str) -> Component:
+    """Link to the page before and after; None where there is one page.
+
+    Args:
+        address: of the page that holds the table.
+        page: the number of the table's page, from 1.
+        pages: their number.
+        name: of the links, for screen readers.
+
+    """
+    if pages < 2:
+        return None
+    links = [
+        dcc.Link(f"{word} page", href=address.changed({"page": str(number)}).href)
+        for word, number in (("previous", page - 1), ("next", page + 1))
+        if 1 <= number <= pages
+    ]
+    return html.Nav([html.Span(f"page {page} of {pages}"), *links], className="pages", **aria_label(name))
+
+
 def time_ago(moment: float | None) -> str:
     """Say how long ago a time was, in its largest whole unit.
 
@@ -252,15 +284,20 @@ def figure_component(figure: go.Figure, name: str, dark: bool, *, caption: bool 
         why = " ".join(str(note.text) for note in figure.layout.annotations).replace("<br>", " ")
         return html.Div([html.H3(meta["title"]), empty_notice(why)], className="figure")
     fitted = theme.without_title(theme.dark(figure) if dark else figure)
-    fitted.update_layout(uirevision=meta["title"], meta=None)
+    arranged = [{"width": each.width, "layout": each.layout} for each in arrangements(figure)]
+    fitted.update_layout(uirevision=meta["title"], meta={"arrangements": arranged})  # pages.js chooses one
     graph = dcc.Graph(
         figure=fitted,
         id=f"figure-{name}",
         config=_GRAPH_CONFIG,
         responsive=True,
         style={"height": f"{meta['height']}px"},
-        className="graph wide" if "xaxis2" in fitted.layout else "graph",
+        className="graph",
     )
-    text = [html.H3(meta["title"]), html.P(meta["caption"]) if meta["caption"] and caption else None]
+    csv = html.Button("CSV", className="csv", title="Save the numbers that are shown", **data_name(name))
+    text = [
+        html.Div([html.H3(meta["title"]), csv], className="title"),
+        html.P(meta["caption"]) if meta["caption"] and caption else None,
+    ]
     label = aria_label(f"{meta['title']}. {meta['caption']}")
     return html.Figure([html.Figcaption(text), html.Div(graph, role="img", **label)], className="figure")

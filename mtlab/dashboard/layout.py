@@ -10,6 +10,7 @@ from dash import dcc, html
 from mtlab.dashboard import components
 from mtlab.dashboard.components import Component
 from mtlab.report.figures import theme
+from mtlab.report.page.document import read_asset
 
 REFRESH = 3.0  #: seconds between two requests for the page
 
@@ -30,6 +31,8 @@ COLOURS</style>
     if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
   } catch (error) { /* a browser without storage */ }
 </script>
+<script>
+FIGURES</script>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the content</a>
@@ -49,7 +52,8 @@ ICON = (
 
 def index_html() -> str:
     """Return the HTML that Dash fills, with the colours of the figures."""
-    return INDEX.replace("COLOURS", colour_css()).replace("ICON", f"data:image/svg+xml,{quote(ICON)}")
+    index = INDEX.replace("COLOURS", colour_css()).replace("ICON", f"data:image/svg+xml,{quote(ICON)}")
+    return index.replace("FIGURES", read_asset("figures.js"))
 
 
 def page_layout(store: Path) -> Component:

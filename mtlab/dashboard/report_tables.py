@@ -16,6 +16,7 @@ from mtlab.report.provenance import differing_settings
 
 if TYPE_CHECKING:
     from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.figures.theme import Style
     from mtlab.report.formats.tables import ReportTable, TableCell
     from mtlab.report.study_report import StudyReport
 
@@ -49,9 +50,17 @@ def comparison_table(report: StudyReport, places: Sequence[int], selection: Stud
     return components.data_table(_columns(tables.variant_table(report), special), caption, classes, groups)
 
 
-def report_table(table: ReportTable, caption: str) -> Component:
-    """Draw a table of a report."""
-    return components.data_table(_columns(table), caption)
+def report_table(table: ReportTable, caption: str, styles: Mapping[str, Style] | None = None) -> Component:
+    """Draw a table of a report; with styles, each line has the colour of its variant."""
+    special = {}
+    if styles is not None:
+        first = [line[0].text for line in table.lines]
+        special[table.flat_header[0]] = [_with_colour(label, styles.get(label)) for label in first]
+    return components.data_table(_columns(table, special), caption)
+
+
+def _with_colour(label: str, style: Style | None) -> Component:
+    return label if style is None else [components.swatch(style.colour), label]
 
 
 def config_differences(configs: Mapping[str, Mapping[str, Any]]) -> Component:

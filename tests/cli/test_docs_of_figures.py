@@ -104,6 +104,6 @@ def test_every_figure_is_documented_by_its_name_and_its_function(store: Path) ->
             if (
                 own
                 and returns in ("go.Figure", "DisagreementTable")
-                and short not in ("panels", "search_trials", "theme", "export")
+                and short not in ("arrangement", "panels", "search_trials", "theme", "export")
             ):
                 assert f"`{short}.{name}(" in page, f"{short}.{name}"

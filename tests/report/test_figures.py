@@ -435,3 +435,55 @@ def test_the_caption_of_single_runs_does_not_speak_of_a_mean(fabric) -> None:  #
     for figure in (estimates.plot_estimates(report), cost.plot_cost(report)):
         assert "Each dot is one run" in figure.layout.meta["caption"]
         assert "ean over seeds" not in figure.layout.meta["caption"]
+
+
+def test_curves_of_each_seed_are_those_that_were_logged(study: Study) -> None:
+    figure = curves.plot_curves(study.histories, seeds=True)
+    named = {trace.name: trace for trace in figure.data}
+    assert list(named["bridge, seed 2"].y) == pytest.approx([100 * 0.01 * (n + 2) for n in range(10, 60, 10)])
+    assert named["bridge, seed 2"].line.color == named["bridge, seed 0"].line.color == named["bridge"].line.color
+    assert figure.layout.yaxis.range[0] >= 0
+    assert "A line for each seed" in figure.layout.meta["caption"]
+
+
+def test_smoothed_curves_say_so_and_follow_the_raw_ones(study: Study) -> None:
+    raw, smooth = (curves.plot_curves(study.histories, seeds=True, smooth=on) for on in (False, True))
+    first, last = (smooth.data[0].y[at] - raw.data[0].y[at] for at in (0, -1))
+    assert first == 0
+    assert last < 0  # an average of a rising curve lies below it
+    assert "moving average" in smooth.layout.meta["caption"]
+
+
+def test_metrics_stand_beside_one_another_with_axes_of_their_own() -> None:
+    rows = [{"step": step, "val/accuracy": 0.5, "val/loss": 3.0 / step} for step in (1, 10, 100)]
+    found = {StudyRun("a", 4, "a/s4"): rows}
+    assert curves.metric_choices(["train/loss", "val/loss", "val/accuracy", "val/x"], "val/accuracy") == [
+        "val/accuracy", "val/accuracy and val/loss", "val/loss", "train/loss", "val/x",
+    ]  # fmt: skip
+    figure = curves.plot_curves(found, "val/accuracy and val/loss", log=True)
+    assert [list(trace.y) for trace in figure.data] == [[50, 50, 50], [3.0, 0.3, 0.03]]
+    assert figure.layout.xaxis.type == figure.layout.xaxis2.type == "log"
+    assert figure.layout.yaxis2.range is None
+    assert sum(trace.showlegend for trace in figure.data) == 1
+    assert figure.layout.meta["caption"] == "One run; on validation data."
+
+
+def test_disagreements_are_filtered_and_paged(four) -> None:  # type: ignore[no-untyped-def]
+    outcomes = frame.outcome_frame(four.store, four.plan(["static", "bridge"]), split="test")
+
+    def find(**chosen: Any) -> disagreements.DisagreementTable:
+        return disagreements.find_disagreements(outcomes, ("static", "bridge"), ("S", "B"), **chosen)
+
+    everything = find(limit=1000)
+    assert everything.families == ("colour", "count", "existence")
+    assert everything.differing == len(everything.rows)
+    second = find(better=1, limit=1000)
+    assert all(row.second > row.first for row in second.rows)
+    assert second.differing + find(better=0).differing == everything.differing
+    count = find(family="count", better=0, limit=1000)
+    assert [row.id for row in count.rows] == [
+        row.id for row in everything.rows if row.family == "count" and row.first > row.second
+    ]
+    pages = [find(start=start, limit=40).rows for start in range(0, everything.differing, 40)]
+    assert [row for page in pages for row in page] == list(everything.rows)
+    assert find(family="none").rows == ()

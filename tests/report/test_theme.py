@@ -91,3 +91,28 @@ def test_pages_get_text_and_a_figure_of_any_width() -> None:
 def test_dark_is_a_copy() -> None:
     figure = theme.finish(go.Figure(), "Title", "Caption")
     assert theme.dark(figure).layout.template.layout.paper_bgcolor != figure.layout.template.layout.paper_bgcolor
+
+
+def test_runs_have_the_colour_of_their_variant_and_differ_by_dash() -> None:
+    styles = theme.assign_styles(["last", "bridge"])
+    runs = theme.run_styles(styles, [("bridge 0", "bridge"), ("last 0", "last"), ("bridge 1", "bridge")])
+    assert runs["bridge 0"].colour == runs["bridge 1"].colour == styles["bridge"].colour
+    assert runs["bridge 0"].dash != runs["bridge 1"].dash
+    assert runs["last 0"] == styles["last"]
+
+
+def test_a_bare_figure_keeps_its_width_and_loses_its_texts() -> None:
+    whole = theme.resize(theme.finish(go.Figure(), "Title", "Caption " * 40, 300), 400)
+    bare = theme.bare(whole)
+    assert (bare.layout.width, bare.layout.height, bare.layout.title.text) == (400, 300, None)
+    assert whole.layout.height > 300
+
+
+def test_fonts_of_all_texts_change_together() -> None:
+    figure = theme.finish(go.Figure(layout={"annotations": [{"text": "a", "font": {"size": 12}}]}), "Title", "Caption")
+    changed = theme.set_fonts(figure, "Palatino", 2 * 13 * 72 / 96)
+    template = changed.layout.template.layout
+    assert (template.font.size, template.xaxis.tickfont.size, changed.layout.annotations[0].font.size) == (26, 22, 24)
+    assert template.font.family == "Palatino"
+    assert figure.layout.template.layout.font.size == 13
+    assert theme.resize(changed, 300).layout.height > theme.resize(figure, 300).layout.height

@@ -30,7 +30,14 @@ def figures(
     format: Annotated[  # noqa: A002 - the option is called so
         Format, typer.Option("--format", help="What the files are.")
     ] = "png",
-    width: Annotated[int, typer.Option(min=300, max=4000, help="Width in pixels; a PNG has twice as many.")] = 760,
+    width: Annotated[
+        str, typer.Option("--width", help="In pixels (a PNG has twice as many), or such as 84mm, a column of a paper.")
+    ] = "760",
+    bare: Annotated[bool, typer.Option("--bare", help="Without title and caption, for a paper.")] = False,
+    font: Annotated[str | None, typer.Option("--font", help="Name of an installed font.", show_default=False)] = None,
+    font_size: Annotated[
+        float | None, typer.Option("--font-size", min=4, max=40, help="In points.", show_default="9.75")
+    ] = None,
     dark: Annotated[bool, typer.Option("--dark", help="Light on dark, for slides.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder.", show_default="the study's folder in the store")
@@ -40,14 +47,17 @@ def figures(
 ) -> None:
     """Write the figures of a study as PNG, SVG or PDF: which layers managers use, curves, comparisons, costs.
 
-    A figure with selectors on the page of `mtlab report --format html` becomes a file for each choice. What cannot be
-    drawn, since runs did not record it, is listed.
+    A figure with selectors on the page of `mtlab report --format html` becomes a file for each choice; smoothed curves
+    and curves of single seeds are written where the figure is named. Panels that the width has no room for come below
+    one another. What cannot be drawn, since runs did not record it, is listed.
     """
     from mtlab.report.figures import render, theme
+    from mtlab.report.figures.arrangement import arrange
     from mtlab.report.page import study_figures
     from mtlab.report.study import StudyResults
     from mtlab.runs.store import Store, store_root
 
+    pixels = _parse_width(width)
     opened = Store.open(store_root(store))
     plan = opened.plan(stored_study_name(file, opened))
     if plan.get("kind") == "sweep":
@@ -58,11 +68,16 @@ def figures(
             typer.echo(f"{gallery.id:14} {gallery.title}")
         return
     folder = out or opened.study(plan["study"]) / "figures"
-    found = dict(_files(_chosen(drawn, names or []), folder, format))
+    found = dict(_files(_chosen(drawn, names or []), folder, format, views=bool(names)))
     for path, figure in found.items():
         if not figure.data:
             typer.echo(f"{path.stem}: {figure.layout.meta.get('why', 'there is nothing to draw')}", err=True)
-    ready = {path: theme.resize(figure, width) for path, figure in found.items() if figure.data}
+    ready = {path: figure for path, figure in found.items() if figure.data}
+    for path, figure in ready.items():
+        if font is not None or font_size is not None:
+            figure = theme.set_fonts(figure, font, font_size)  # noqa: PLW2901
+        figure = theme.resize(arrange(figure, pixels), pixels)  # noqa: PLW2901
+        ready[path] = theme.bare(figure) if bare else figure
     if ready:
         typer.echo(f"drawing {len(ready)} figures")
     render.write_figures({path: theme.dark(figure) if dark else figure for path, figure in ready.items()})
@@ -80,10 +95,30 @@ def _chosen(drawn: Sequence[FigureGroup], names: Sequence[str]) -> list[FigureGr
     return [gallery for gallery in drawn if not names or gallery.id in names]
 
 
-def _files(chosen: Sequence[FigureGroup], folder: Path, ending: str) -> Iterator[tuple[Path, go.Figure]]:
-    """Name a file for every choice of every figure."""
+def _parse_width(text: str) -> int:
+    """Read a width in pixels, or in mm, cm or inches at 96 pixels an inch."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(px|mm|cm|in)?", text.strip())
+    units = {"px": 1.0, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96.0}
+    pixels = round(float(found[1]) * units[found[2] or "px"]) if found else 0
+    if not 200 <= pixels <= 4000:
+        raise UserError(
+            f"{text!r}: expected 200 to 4000 pixels, or a length such as 84mm or 3.3in",
+            file="command line",
+            key="--width",
+        )
+    return pixels
+
+
+def _files(
+    chosen: Sequence[FigureGroup], folder: Path, ending: str, *, views: bool
+) -> Iterator[tuple[Path, go.Figure]]:
+    """Name a file for every choice of every figure; other views of the same numbers only with `views`."""
     for gallery in chosen:
+        choices = gallery.drawn_choices
+        first = [next(iter(choice.options)) if choice.view else None for choice in choices]
         for key, figure in gallery.figures.items():
+            if not views and any(one not in (None, value) for one, value in zip(first, key, strict=True)):
+                continue
             yield folder / f"{'-'.join(map(_plain, (gallery.id, *filter(None, key))))}.{ending}", figure
 
 

@@ -3,6 +3,8 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const shown = {}; // part of the page → what was drawn there last
   let at = null; // the pathname of the page that is shown
+  let described = null; // the page as the server described it, and the width that it was arranged for
+  let width = 0;
 
   // Dash draws children anew that are given anew: focus, zoom, scrolling and open menus are lost. So only what differs
   // is given to it, by its place in the layout.
@@ -72,7 +74,30 @@
     return null;
   }
 
-  function draw(name, fresh) {
+  // Arrange the figures in a part of the page for the width at hand; their heights follow.
+  function arranged(part, width) {
+    if (Array.isArray(part)) return part.map((each) => arranged(each, width));
+    if (!isComponent(part)) return part;
+    const { figure, children, style } = part.props;
+    const props = { ...part.props };
+    const known = part.type === "Graph" && figure.layout.meta && figure.layout.meta.arrangements;
+    if (known) {
+      const layout = window.mtlabFigures.arrange(figure.layout, known, width);
+      props.figure = { ...figure, layout };
+      props.style = { ...style, height: `${layout.height}px` };
+    }
+    if (children !== undefined) props.children = arranged(children, width);
+    return { ...part, props };
+  }
+
+  function figureWidth() {
+    const main = document.getElementById("main");
+    const padding = Number.parseFloat(getComputedStyle(main).paddingLeft);
+    return main.clientWidth - 2 * padding - 40; // of the boxes around figures
+  }
+
+  function draw(name, described) {
+    const fresh = arranged(described, figureWidth());
     const old = shown[name];
     shown[name] = structuredClone(fresh); // plotly writes into the figures that it is given
     const place = placeOf(name, window.dash_component_api.getLayout(["components"]), ["components"]);
@@ -118,6 +143,8 @@
       // Draw the page that the server describes.
       draw: function (page, pathname) {
         if (!page) return window.dash_clientside.no_update;
+        described = page;
+        width = figureWidth();
         for (const name of ["head", "controls", "body"]) draw(name, page[name]);
         document.title = page.title + " · mtlab";
         document.documentElement.classList.remove("going");
@@ -125,6 +152,18 @@
         return window.dash_clientside.no_update;
       },
     },
+  });
+
+  window.addEventListener("resize", function () {
+    if (described === null || figureWidth() === width) return;
+    width = figureWidth();
+    draw("body", described.body);
+  });
+
+  document.addEventListener("click", function (event) {
+    const button = event.target.closest("button.csv");
+    const plot = button && button.closest("figure").querySelector(".js-plotly-plot");
+    if (plot) window.mtlabFigures.save(plot, button.dataset.name);
   });
 
   dark.addEventListener("change", function () {

@@ -19,10 +19,12 @@ from mtlab.errors import UserError
 from mtlab.launch.exit_status import RunFailure
 from mtlab.recording import reader
 from mtlab.report import recordings
+from mtlab.report.figures import theme
 from mtlab.report.figures.curves import plot_curves
 from mtlab.report.figures.layers.aggregation import plot_aggregation
 from mtlab.report.figures.layers.evolution import plot_evolution
 from mtlab.report.figures.layers.worth import plot_worth
+from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.provenance import format_setting
 from mtlab.report.recordings import StudyRun
@@ -148,6 +150,12 @@ def _labelled(run: RunSummary) -> StudyRun:
     return StudyRun(run.title, run.seed, run.id)
 
 
+def _styles(request: PageRequest, run: RunSummary) -> dict[str, Style]:
+    """Return the style of the run: the colour of its variant in its study."""
+    plan = next(_plans(request, run), None)
+    return theme.run_styles({} if plan is None else theme.study_styles(plan), [(run.title, run.label)])
+
+
 def _curves(request: PageRequest, run: RunSummary) -> Component:
     logged = _logged(request, run)
     if not logged:
@@ -157,7 +165,8 @@ def _curves(request: PageRequest, run: RunSummary) -> Component:
                 "This run has logged nothing yet: its first curve point comes with its first evaluation."
             ),
         )
-    figure = plot_curves({_labelled(run): request.data.store.metrics(run.id)}, _metric(request, logged))
+    history = {_labelled(run): request.data.store.metrics(run.id)}
+    figure = plot_curves(history, _metric(request, logged), _styles(request, run))
     return request.figure(figure, "curves")
 
 
@@ -173,9 +182,10 @@ def _layers(request: PageRequest, run: RunSummary) -> list[Component]:
         ]
     measured = recordings.run_worth(request.data.store, run.id)
     worths = {} if isinstance(measured, reader.Missing) else {label: measured}
+    styles = _styles(request, run)
     figures = [
-        request.figure(plot_aggregation({label: layers}, None, request.kind), "aggregation"),
-        request.figure(plot_worth({label: layers}, worths), "worth"),
+        request.figure(plot_aggregation({label: layers}, styles, request.kind), "aggregation"),
+        request.figure(plot_worth({label: layers}, worths, styles), "worth"),
     ]
     if isinstance(trace, reader.TrainingTrace):
         figures.append(request.figure(plot_evolution({label: trace}, label.label, request.kind), "evolution"))

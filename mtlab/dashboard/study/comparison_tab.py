@@ -60,7 +60,7 @@ def draw_comparison_tab(request: StudyRequest) -> StudyTab:
         )
         body.append(components.empty_notice(message, components.command_line(request.summary.command)))
     bar = [controls.radio_buttons("order", "order", ORDERS, order), controls.dropdown("cost", "cost", COSTS, cost)]
-    return StudyTab([*body, *_speed(request, whole), *_side_by_side(whole), *_published(whole)], bar)
+    return StudyTab([*body, *_speed(request, report, whole), *_side_by_side(whole), *_published(whole)], bar)
 
 
 def sort_rows(report: StudyReport, selection: StudySelection, *, best_first: bool) -> list[int]:
@@ -78,7 +78,10 @@ def sort_rows(report: StudyReport, selection: StudySelection, *, best_first: boo
 def select_rows(report: StudyReport, places: Sequence[int]) -> StudyReport:
     """Keep some rows of a report, with the verdicts that they have among all rows."""
     families = {name: tuple(rows[place] for place in places) for name, rows in report.families.items()}
-    return replace(report, rows=tuple(report.rows[place] for place in places), families=families)
+    speed = report.speed
+    if speed is not None:
+        speed = replace(speed, rows=tuple(speed.rows[place] for place in places))
+    return replace(report, rows=tuple(report.rows[place] for place in places), families=families, speed=speed)
 
 
 def _sweep_commands(name: str) -> Component:
@@ -90,11 +93,13 @@ def _sweep_commands(name: str) -> Component:
     )
 
 
-def _speed(request: StudyRequest, report: StudyReport) -> list[Component]:
+def _speed(request: StudyRequest, report: StudyReport, whole: StudyReport) -> list[Component]:
     if report.speed is None:
         return []
-    table = report_tables.report_table(speed_table.speed_table(report.speed), speed_table.TITLE)
-    caption = html.P(speed_table.speed_caption(report), className="caption")
+    table = report_tables.report_table(
+        speed_table.speed_table(report.speed), speed_table.TITLE, request.selection.variants
+    )
+    caption = html.P(speed_table.speed_caption(whole), className="caption")
     figure = request.figure(plot_speed(report, request.selection.variants), "speed", caption=False)
     return [components.section(speed_table.TITLE, table, caption), figure]
 

@@ -15,7 +15,7 @@ from mtlab.dashboard.address import page_href
 from mtlab.dashboard.components import Component
 from mtlab.dashboard.page import StudyRequest, StudyTab
 from mtlab.report import recordings
-from mtlab.report.figures.curves import logged_metrics, plot_curves
+from mtlab.report.figures.curves import logged_metrics, metric_choices, plot_curves
 from mtlab.report.figures.layers.aggregation import plot_aggregation, plot_heatmaps
 from mtlab.report.figures.layers.agreement import plot_agreement
 from mtlab.report.figures.layers.evolution import plot_evolution
@@ -30,6 +30,12 @@ from mtlab.report.figures.layers.training_signals import (
 from mtlab.report.figures.layers.worth import plot_worth
 
 MEASURES = {"cka": "CKA", "cosine": "cosine"}
+#: name in the address → the ways to draw curves, the first one unless chosen
+CURVE_VIEWS = {
+    "lines": {"mean": "mean and range", "seeds": "each seed"},
+    "smoothing": {"none": "none", "smooth": "moving average"},
+    "steps": {"linear": "linear", "log": "logarithmic"},
+}
 ATTENTIONS = {"cross": "to the other modality", "self": "within the modality"}
 
 
@@ -106,11 +112,18 @@ def draw_curves_tab(request: StudyRequest) -> StudyTab:
     if not logged:
         command = components.command_line(request.summary.command)
         return StudyTab([components.empty_notice("No run of these variants has logged anything yet.", command)])
-    default = request.plan["metrics"]["choose"]
-    metric = request.address.one("metric", logged, default if default in logged else logged[0])
-    menu = controls.dropdown("metric", "metric", {name: name for name in logged}, metric, default)
-    figure = plot_curves(histories, metric, selection.styles)
-    return StudyTab([request.figure(figure, f"curves-{metric.replace('/', '-')}")], [menu])
+    address, choices = request.address, metric_choices(logged, request.plan["metrics"]["choose"])
+    metric = address.one("metric", choices, choices[0])
+    lines, smoothing, steps = (address.one(name, options, next(iter(options))) for name, options in CURVE_VIEWS.items())
+    figure = plot_curves(
+        histories, metric, selection.styles, seeds=lines == "seeds", smooth=smoothing == "smooth", log=steps == "log"
+    )
+    chosen = {"lines": lines, "smoothing": smoothing, "steps": steps}
+    bar = [
+        controls.dropdown("metric", "metric", {name: name for name in choices}, metric),
+        *(controls.radio_buttons(name, name, CURVE_VIEWS[name], value) for name, value in chosen.items()),
+    ]
+    return StudyTab([request.figure(figure, f"curves-{metric.replace('/', '-')}")], bar)
 
 
 def draw_evolution_tab(request: StudyRequest) -> StudyTab:

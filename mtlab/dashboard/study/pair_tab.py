@@ -26,7 +26,8 @@ from mtlab.report.provenance import flatten
 if TYPE_CHECKING:
     from mtlab.data.base import Dataset
 
-MAX_EXAMPLES = 30
+PAGE_SIZE = 25  #: examples on a page
+DIRECTIONS = ("", "first", "second")  #: which of the two is right more often
 THUMBNAIL = 96  #: pixels of the longer side
 
 
@@ -40,19 +41,21 @@ def draw_pair_tab(request: StudyRequest) -> StudyTab:
     second = request.address.one("second", rows, _default_second(rows, first))
     recorded = request.data.layers(request.plan)
     sides = runs_of(recorded.found, first), runs_of(recorded.found, second)
+    disagreements, filters = _disagreements(request, rows[first], rows[second])
     body: list[Component] = [
         request.figure(plot_difference(*sides, (first, second), request.kind), "difference"),
         missing_note(recorded.of_variants(first, second).why),
         components.section(
             "Configured differently", _settings(request, {name: rows[name] for name in (first, second)})
         ),
-        _disagreements(request, rows[first], rows[second]),
+        disagreements,
     ]
     names = {label: label for label in rows}
-    bar = [
+    bar: list[Component] = [
         controls.dropdown("first", "variant", names, first, default=""),
         controls.dropdown("second", "less", names, second, default=""),
         request.kind_switch(),
+        *filters,
     ]
     return StudyTab(body, bar, whole_study=True)
 
@@ -88,7 +91,10 @@ def _flat_config(request: StudyRequest, cell: str) -> dict[str, Any] | None:
     return None
 
 
-def _disagreements(request: StudyRequest, first: Mapping[str, Any], second: Mapping[str, Any]) -> Component:
+def _disagreements(
+    request: StudyRequest, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> tuple[Component, list[Component]]:
+    """Draw a page of the examples that two variants answer otherwise, and the controls that filter them."""
     split = request.plan["metrics"]["verdict"].partition("/")[0]
     cells, names = (first["cell"], second["cell"]), (first["label"], second["label"])
     plan = {**request.plan, "runs": [run for run in request.plan["runs"] if run["cell"] in cells]}
@@ -96,13 +102,41 @@ def _disagreements(request: StudyRequest, first: Mapping[str, Any], second: Mapp
     try:
         outcomes = frame.outcome_frame(request.data.store, plan, split=split)
     except UserError as error:
-        return components.section(title, components.error_notice(str(error)))
+        return components.section(title, components.error_notice(str(error))), []
     dataset = request.data.dataset(next((run["id"] for run in plan["runs"]), ""))
     answers, texts = run_dataset.answer_names(dataset), run_dataset.example_texts(dataset, split)
-    table = find_disagreements(outcomes, cells, names, answers, texts, MAX_EXAMPLES)
+    address = request.address
+    direction = address.one("right", DIRECTIONS, "")
+    family, better = address.text("family"), {"first": 0, "second": 1}.get(direction)
+
+    def find(page: int) -> DisagreementTable:
+        return find_disagreements(
+            outcomes,
+            cells,
+            names,
+            answers,
+            texts,
+            family=family or None,
+            better=better,
+            start=(page - 1) * PAGE_SIZE,
+            limit=PAGE_SIZE,
+        )
+
+    page = components.page_number(address)
+    table = find(page)
+    if not table.rows and page > 1:
+        page, table = 1, find(1)
+    if not table.families:
+        return components.section(title, components.empty_notice(table.caption)), []
+    families = {"": "all", **{name: name for name in table.families}}
+    directions = dict(zip(DIRECTIONS, ("either", *names), strict=True))
+    filters = [controls.dropdown("family", "family", families, family if family in families else "")]
+    filters.append(controls.dropdown("right", "right more often", directions, direction))
     if not table.rows:
-        return components.section(title, components.empty_notice(table.caption))
-    return components.section(title, _example_table(table, dataset), about=table.caption)
+        return components.section(title, components.empty_notice("No such example.")), filters
+    links = components.page_links(address, page, -(-table.differing // PAGE_SIZE), "Pages of examples")
+    shown = components.quiet_text(f"{table.differing} examples") if links is None else links
+    return components.section(title, shown, _example_table(table, dataset), about=table.caption), filters
 
 
 def _example_table(table: DisagreementTable, dataset: Dataset | Missing) -> Component:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dash import dcc, html
+from dash import html
 
 from mtlab.dashboard import components, controls, report_tables
 from mtlab.dashboard.components import CONDITIONS, Component, TableColumn
@@ -37,11 +37,18 @@ def draw_runs_tab(request: StudyRequest) -> StudyTab:
         return StudyTab([*body, components.empty_notice("No run of these variants is in that state.")], bar)
     runs.sort(key=lambda run: request.selection.rank(run.cell))
     pages = -(-len(runs) // PAGE_SIZE)
-    written = address.text("page")
-    page = min(max(int(written) if written.isdecimal() else 1, 1), pages)
+    page = min(components.page_number(address), pages)
     shown = runs[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
     title = "Runs" if wanted else "All runs"
-    return StudyTab([*body, components.section(title, _page_links(request, page, pages), _table(request, shown))], bar)
+    return StudyTab(
+        [
+            *body,
+            components.section(
+                title, components.page_links(address, page, pages, "Pages of runs"), _table(request, shown)
+            ),
+        ],
+        bar,
+    )
 
 
 def _table(request: StudyRequest, runs: Sequence[RunSummary]) -> Component:
@@ -68,23 +75,11 @@ def _link(request: StudyRequest, run: RunSummary) -> Component:
     return [components.swatch(style.colour) if style else None, link]
 
 
-def _page_links(request: StudyRequest, page: int, pages: int) -> Component:
-    if pages < 2:
-        return None
-    links = [
-        dcc.Link(f"{name} page", href=request.address.changed({"page": str(number)}).href)
-        for name, number in (("previous", page - 1), ("next", page + 1))
-        if 1 <= number <= pages
-    ]
-    label = components.aria_label("Pages of runs")
-    return html.Nav([html.Span(f"page {page} of {pages}"), *links], className="pages", **label)
-
-
 def _side_by_side(request: StudyRequest, runs: Sequence[RunSummary]) -> Component:
-    """Draw results, curves, layers and differing settings of some runs, each run in a colour of its own."""
+    """Draw results, curves, layers and differing settings of some runs, each run in the colour of its variant."""
     data = request.data
     labels = {run.id: StudyRun(run.title, run.seed, run.id) for run in runs}
-    styles = theme.assign_styles(run.title for run in runs)
+    styles = theme.run_styles(request.selection.variants, ((run.title, run.label) for run in runs))
     histories = {label: rows for run, label in labels.items() if (rows := data.store.metrics(run))}
     read = {label: data.finished(run, reader.LAYERS, reader.read_layers) for run, label in labels.items()}
     layers = {label: each for label, each in read.items() if isinstance(each, reader.Layers)}

@@ -35,6 +35,8 @@ class DisagreementTable:
     examples: int  #: of both variants
     rows: tuple[Disagreement, ...]
     caption: str
+    differing: int = 0  #: examples that differ, in the chosen family and direction
+    families: tuple[str, ...] = ()  #: of all examples that differ
 
 
 def find_disagreements(
@@ -43,6 +45,10 @@ def find_disagreements(
     names: tuple[str, str],
     answers: Sequence[str] = (),
     texts: Mapping[str, tuple[str, str]] | None = None,
+    *,
+    family: str | None = None,
+    better: int | None = None,
+    start: int = 0,
     limit: int = 50,
 ) -> DisagreementTable:
     """List the examples on which two variants differ most, over all their seeds.
@@ -53,6 +59,9 @@ def find_disagreements(
         names: their labels.
         answers: names of the data set's answers by index; empty: they are left out.
         texts: example id → (text, image key); None where the data set cannot be opened.
+        family: only examples of this family; None: of all.
+        better: only examples on which the first (0) or the second (1) variant is right more often; None: both.
+        start: number of rows to leave out, the most different first.
         limit: maximal number of rows.
 
     """
@@ -74,14 +83,22 @@ def find_disagreements(
     both = each[0].join(each[1], on="id", suffix="_other", maintain_order="left")
     both = both.with_columns(gap=pl.col("score") - pl.col("score_other"))
     differ = both.filter(pl.col("gap") != 0).sort(pl.col("gap").abs(), descending=True, maintain_order=True)
-    rows = tuple(_row(row, answers, texts or {}) for row in differ.head(limit).iter_rows(named=True))
-    better = int((both["gap"] > 0).sum()), int((both["gap"] < 0).sum())
-    caption = (
-        f"{both.height} {split} examples answered by both ({names[0]}: n = {counts[0]} seeds, {names[1]}: n = "
-        f"{counts[1]}): {names[0]} is right more often on {better[0]}, {names[1]} on {better[1]}. Shown: the "
-        f"{len(rows)} that differ most. Seeds of one variant differ from each other, too."
+    families = tuple(sorted(map(str, differ["family"].unique())))
+    chosen = differ if family is None else differ.filter(family=family)
+    if better is not None:
+        chosen = chosen.filter(pl.col("gap") > 0 if better == 0 else pl.col("gap") < 0)
+    rows = tuple(_row(row, answers, texts or {}) for row in chosen.slice(start, limit).iter_rows(named=True))
+    wins = int((both["gap"] > 0).sum()), int((both["gap"] < 0).sum())
+    answered_by = " and ".join(
+        f"{name} ({count} seed{'s' if count > 1 else ''})" for name, count in zip(names, counts, strict=True)
     )
-    return DisagreementTable(names, (counts[0], counts[1]), split, both.height, rows, caption)
+    caption = (
+        f"{both.height} {split} examples answered by {answered_by}: {names[0]} is right more often on {wins[0]}, "
+        f"{names[1]} on {wins[1]}. Those that differ most come first."
+    )
+    if max(counts) > 1:
+        caption += " Seeds of one variant differ from each other, too."
+    return DisagreementTable(names, (counts[0], counts[1]), split, both.height, rows, caption, chosen.height, families)
 
 
 def _row(row: Mapping[str, Any], answers: Sequence[str], texts: Mapping[str, tuple[str, str]]) -> Disagreement:

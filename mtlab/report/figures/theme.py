@@ -26,6 +26,7 @@ FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"  #: n
 WIDTH = 760  #: pixels of a figure, see `resize`
 _LETTER = 0.49  #: mean width of a letter, in font sizes
 _TITLE, _CAPTION, _EDGE = 16, 12, 14  #: font sizes; pixels left of the title
+_TEXT = 13  #: font size of the main text, in pixels
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,23 @@ def assign_styles(variants: Iterable[str]) -> dict[str, Style]:
 def study_styles(plan: Mapping[str, Any]) -> dict[str, Style]:
     """Assign a style to each variant of a stored plan."""
     return assign_styles(row["label"] for row in plan["rows"])
+
+
+def run_styles(variants: Mapping[str, Style], runs: Iterable[tuple[str, str]]) -> dict[str, Style]:
+    """Assign a style to each single run: the colour of its variant, and a dash and symbol among the runs of it.
+
+    Args:
+        variants: see `study_styles`.
+        runs: title of each run, and label of its variant.
+
+    """
+    places: dict[str, int] = {}
+    styles = {}
+    for title, label in runs:
+        place = places[label] = places.get(label, -1) + 1
+        colour = find_style(variants, label, [label]).colour
+        styles[title] = Style(colour, DASHES[place % len(DASHES)], SYMBOLS[place % len(SYMBOLS)])
+    return styles
 
 
 def find_style(of: Mapping[str, Style] | None, variant: str, shown: Sequence[str]) -> Style:
@@ -91,12 +109,14 @@ def finish(figure: go.Figure, title: str, caption: str, height: int = 420) -> go
 def resize(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> go.Figure:
     """Fit a finished figure to a width in pixels, wrapping its title and caption."""
     meta = dict(figure.layout.meta)
-    title = wrap_text(meta["title"], width - 2 * _EDGE, _TITLE)
-    caption = wrap_text(meta["caption"], width - 2 * _EDGE, _CAPTION)
+    sizes = [meta.get("font_scale", 1.0) * size for size in (_TITLE, _CAPTION)]
+    title, caption = (
+        wrap_text(meta[name], width - 2 * _EDGE, size) for name, size in zip(("title", "caption"), sizes, strict=True)
+    )
     lines = [title.count("<br>") + 1, caption.count("<br>") + 1 if caption else 0]
     if lines[1] == 1:
         caption += "<br> "  # plotly places a single line lower than the first of several
-    head = round(1.3 * (lines[0] * _TITLE + lines[1] * _CAPTION)) + 2 * _EDGE
+    head = round(1.3 * (lines[0] * sizes[0] + lines[1] * sizes[1])) + 2 * _EDGE
     extra = head - (round(1.3 * _TITLE) + 2 * _EDGE)
     figure.update_layout(
         width=width,
@@ -112,6 +132,40 @@ def resize(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> 
         },
     )
     return figure
+
+
+def bare(figure: go.Figure) -> go.Figure:
+    """Copy a figure without title and caption, for a paper that has them in its text."""
+    copy = without_title(figure)
+    return copy.update_layout(width=figure.layout.width, autosize=None)
+
+
+def set_fonts(figure: go.Figure, family: str | None = None, size: float | None = None) -> go.Figure:
+    """Copy a figure with another family or size of fonts.
+
+    Args:
+        figure: finished.
+        family: name of an installed font; None: as it is.
+        size: of its main text in points, which other text is scaled with; None: as it is.
+
+    """
+    scale = 1.0 if size is None else size * 96 / 72 / _TEXT
+    changed = go.Figure(_change_fonts(figure.to_plotly_json(), family, scale))
+    return changed.update_layout(meta={**figure.layout.meta, "font_scale": scale})
+
+
+def _change_fonts(part: Any, family: str | None, scale: float, *, font: bool = False) -> Any:
+    """Copy a part of a figure's description with other fonts."""
+    if isinstance(part, list | tuple):
+        return [_change_fonts(each, family, scale) for each in part]
+    if not isinstance(part, dict):
+        return part
+    changed = {name: _change_fonts(each, family, scale, font=name.endswith("font")) for name, each in part.items()}
+    if font and isinstance(part.get("size"), int | float):
+        changed["size"] = scale * part["size"]
+    if font and family is not None and "family" in part:
+        changed["family"] = family
+    return changed
 
 
 def without_title(figure: go.Figure) -> go.Figure:
@@ -206,7 +260,7 @@ def _template(
     bar = {"thickness": 12, "outlinewidth": 0, "tickfont": {"size": 11, "color": faint}, "title": {"side": "right"}}
     return go.layout.Template(
         layout={
-            "font": {"family": FONT, "size": 13, "color": ink},
+            "font": {"family": FONT, "size": _TEXT, "color": ink},
             "paper_bgcolor": paper,
             "plot_bgcolor": paper,
             "colorway": COLOURS,

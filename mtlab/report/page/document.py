@@ -31,7 +31,7 @@ def write_document(title: str, body: Content, *, figures: bool, scripts: Sequenc
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title),
-        element("style", Markup(_colours() + _asset("page.css"))),
+        element("style", Markup(_colours() + read_asset("page.css"))),
     )
     end: list[Content] = []
     if figures:
@@ -39,7 +39,7 @@ def write_document(title: str, body: Content, *, figures: bool, scripts: Sequenc
 
         templates = {"light": theme.LIGHT.to_plotly_json(), "dark": theme.DARK.to_plotly_json()}
         end += [json_script(templates, id="templates"), element("script", Markup(get_plotlyjs()))]
-    end += [element("script", Markup(_asset(name))) for name in scripts]
+    end += [element("script", Markup(read_asset(name))) for name in scripts]
     skip = element("a", "To the content", href="#content", class_="skip")
     page = element("html", head, element("body", skip, body, end), lang="en")
     return f"<!doctype html>\n{page}\n"
@@ -83,7 +83,8 @@ def kind_switch() -> Markup:
     return element("fieldset", element("legend", "Show"), radios, class_="kind")
 
 
-def _asset(name: str) -> str:
+def read_asset(name: str) -> str:
+    """Read a file of styles or scripts."""
     return (files("mtlab.report.page") / "assets" / name).read_text(encoding="utf-8")
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report.figures import theme
+from mtlab.report.figures.arrangement import arrangements
 from mtlab.report.page.html_writer import Markup, element, json_script
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 KIND = "kind"  #: the choice that one switch makes for all figures of a page
-_PANEL = 130  #: minimal width of a panel in pixels; narrower pages scroll
+_CSV = "Save the numbers that are shown"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class FigureChoice:
     label: str
     options: Mapping[str, str]  #: value → label
     last: bool = False  #: start with the last option that has a figure, not the first
+    view: bool = False  #: another view of the same numbers: `mtlab figures` writes the first one, unless told by name
+    layouts: Mapping[str, Mapping[str, Any]] | None = None  #: value → what it changes in the layout of any figure
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,23 @@ class FigureGroup:
 
     id: str
     title: str
-    figures: Mapping[tuple[str, ...], go.Figure]  #: by one value of each choice
+    figures: Mapping[tuple[str, ...], go.Figure]  #: by one value of each choice without `layouts`
     choices: tuple[FigureChoice, ...] = ()
+
+    @property
+    def drawn_choices(self) -> list[FigureChoice]:
+        """The choices that have figures of their own."""
+        return [choice for choice in self.choices if choice.layouts is None]
 
     def _start(self) -> dict[str, str]:
         """Return the choices at first: those of a figure with data, of the page's first kind if possible."""
         keys = [key for key, figure in self.figures.items() if figure.data]
-        for place, choice in enumerate(self.choices):
+        choices = self.drawn_choices
+        for place, choice in enumerate(choices):
             if choice.key == KIND:
                 keys = [key for key in keys if key[place] == next(iter(choice.options))] or keys
         chosen: dict[str, str] = {}
-        for place, choice in enumerate(self.choices):
+        for place, choice in enumerate(choices):
             value = keys[-1 if choice.last else 0][place]
             keys = [key for key in keys if key[place] == value]
             chosen[choice.key] = value
@@ -56,6 +65,7 @@ class FigureGroup:
         if not any(each.data for each in self.figures.values()):
             return element("section", heading, element("p", " ".join(reasons), class_="missing"), id=self.id)
         start = self._start()
+        first = {choice.key: next(iter(choice.options)) for choice in self.choices} | start
         choices = [
             element(
                 "label",
@@ -64,7 +74,7 @@ class FigureGroup:
                 element(
                     "select",
                     [
-                        element("option", name, value=value, selected=value == start[choice.key])
+                        element("option", name, value=value, selected=value == first[choice.key])
                         for value, name in choice.options.items()
                     ],
                     data_choice=choice.key,
@@ -76,7 +86,8 @@ class FigureGroup:
         height = self.figures[tuple(start.values())].layout.meta["height"]  # the page does not jump once it is drawn
         plot = {"class_": "plot", "role": "img", "aria_labelledby": f"{self.id}-title", "style": f"height:{height}px"}
         known = {
-            "choices": [{"key": choice.key, "options": list(choice.options)} for choice in self.choices],
+            "choices": [{"key": choice.key, "options": list(choice.options)} for choice in self.drawn_choices],
+            "layouts": {choice.key: choice.layouts for choice in self.choices if choice.layouts is not None},
             "figures": {
                 json.dumps(key, separators=(",", ":"), ensure_ascii=False): _figure_data(figure)
                 for key, figure in self.figures.items()
@@ -85,6 +96,7 @@ class FigureGroup:
         return element(
             "section",
             heading,
+            element("button", "CSV", type="button", class_="csv", title=_CSV),
             element("div", choices, class_="choices") if choices else None,
             element(
                 "figure",
@@ -105,14 +117,5 @@ def _figure_data(figure: go.Figure) -> dict[str, Any]:
     plain = json.loads(figure.to_json())  # `theme.without_title` would validate every number again
     layout = {key: value for key, value in plain["layout"].items() if key not in ("template", "meta", "title", "width")}
     layout |= {"height": meta["height"], "margin": {**layout.get("margin", {}), "t": theme.top_margin(figure)}}
-    return {"data": plain["data"], "layout": layout, "caption": meta["caption"], "width": _width(figure)}
-
-
-def _width(figure: go.Figure) -> int:
-    """Return the pixels that a figure needs for its panels, their titles, and the names beside them."""
-    starts = {round((axis.domain or (0.0,))[0], 3) for axis in figure.select_xaxes()}
-    titles = [axis.title.text for axis in figure.select_xaxes()] + [each.text for each in figure.layout.annotations]
-    names = [str(name) for trace in figure.data if trace.y is not None for name in trace.y if isinstance(name, str)]
-    beside = 5 * max((len(line) for name in names for line in name.split("<br>")), default=0)
-    panel = max(_PANEL, 10 + 6 * max((len(title) for title in titles if title), default=0))
-    return 90 + beside + panel * max(1, len(starts))
+    arranged = [{"width": each.width, "layout": each.layout} for each in arrangements(figure)]
+    return {"data": plain["data"], "layout": layout, "caption": meta["caption"], "arrangements": arranged}

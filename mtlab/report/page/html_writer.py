@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,12 +61,13 @@ def json_script(value: Any, **attributes: str) -> Markup:
     return element("script", Markup(safe), type="application/json", **attributes)
 
 
-def html_table(table: ReportTable, caption: str) -> Markup:
+def html_table(table: ReportTable, caption: str, colours: Mapping[str, str] | None = None) -> Markup:
     """Write a table of a report.
 
     Args:
         table: what to write.
         caption: what the table is, for screen readers.
+        colours: first cell of a line → its colour in figures.
 
     """
     lines = []
@@ -74,6 +75,8 @@ def html_table(table: ReportTable, caption: str) -> Markup:
         cells = [element("strong", cell.text) if cell.best else join(cell.text) for cell in line]
         if line[0].best:
             cells[0] = Markup(cells[0] + " ★")
+        if colours and line[0].text in colours:
+            cells[0] = Markup(element("i", class_="swatch", style=f"background:{colours[line[0].text]}") + cells[0])
         lines.append([(cell, source.outcome.replace(" ", "-")) for cell, source in zip(cells, line, strict=True)])
     return _table(table.flat_header, lines, caption, table.text_columns)
 

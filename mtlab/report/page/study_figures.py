@@ -107,13 +107,24 @@ def layer_figures(study: StudyResults) -> list[FigureGroup]:
 def training_figures(study: StudyResults) -> list[FigureGroup]:
     """Plot curves, gradients and the use of layers over training."""
     histories, traces = study.histories.found, study.traces.found
-    logged = curves.logged_metrics(histories)
-    first = [name for name in (study.plan["metrics"]["choose"], "train/loss") if name in logged]
-    metrics = FigureChoice("metric", "Metric", {name: name for name in dict.fromkeys([*first, *logged])} or {"": ""})
+    logged = curves.metric_choices(curves.logged_metrics(histories), study.plan["metrics"]["choose"])
+    metrics = FigureChoice("metric", "Metric", {name: name for name in logged} or {"": ""})
+    lines = FigureChoice("lines", "Lines", {"": "mean and range", "seeds": "each seed"}, view=True)
+    smoothing = FigureChoice("smoothing", "Smoothing", {"": "none", "smooth": "moving average"}, view=True)
+    steps = FigureChoice(
+        "steps", "Steps", {"linear": "linear", "log": "logarithmic"}, view=True, layouts=curves.STEP_AXES
+    )
     variants = _variants(panels.variant_labels(traces))
     return [
         FigureGroup("speed", "Learning speed", {(): speed.plot_speed(study.report, study.styles)}),
-        _group("curves", "Learning curves", [metrics], lambda of: curves.plot_curves(histories, of, study.styles)),
+        _group(
+            "curves",
+            "Learning curves",
+            [metrics, lines, smoothing, steps],
+            lambda of, lines, smoothing: curves.plot_curves(
+                histories, of, study.styles, seeds=bool(lines), smooth=bool(smoothing)
+            ),
+        ),
         _group(
             "evolution",
             "How the use of layers evolved",
@@ -194,6 +205,6 @@ def _variants(names: Iterable[str]) -> FigureChoice:
 def _group(name: str, title: str, choices: list[FigureChoice], draw: Callable[..., go.Figure]) -> FigureGroup:
     """Plot a figure for every combination of the choices."""
     keys: list[tuple[str, ...]] = [()]
-    for choice in choices:
+    for choice in (choice for choice in choices if choice.layouts is None):
         keys = [(*key, value) for key in keys for value in choice.options]
     return FigureGroup(name, title, {key: draw(*key) for key in keys}, tuple(choices))

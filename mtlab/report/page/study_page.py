@@ -23,7 +23,7 @@ from mtlab.report.study import StudyResults
 from mtlab.report.study_report import StudyReport
 from mtlab.runs.store import Store
 
-MAX_DISAGREEMENTS = 20  #: examples listed for a pair of variants
+MAX_DISAGREEMENTS = 200  #: examples listed for a pair of variants
 
 
 def study_page(store: Store, plan: Mapping[str, Any]) -> str:
@@ -40,7 +40,7 @@ def study_page(store: Store, plan: Mapping[str, Any]) -> str:
     study = StudyResults(store, plan)
     provenance = read_provenance(store, plan)
     sections: list[tuple[str, str, Content]] = [
-        ("result", "Result", [_tables(study.report), _figures(study_figures.result_figures(study))]),
+        ("result", "Result", [_tables(study), _figures(study_figures.result_figures(study))]),
         ("layers", "Layers", [_missing(study), _figures(study_figures.layer_figures(study))]),
         ("words", "Words and patches", _tokens(store, provenance)),
         ("pairs", "Pairs", [_figures(study_figures.pair_figures(study)), _disagreements(study)]),
@@ -49,7 +49,7 @@ def study_page(store: Store, plan: Mapping[str, Any]) -> str:
         ("origins", "Where it comes from", _provenance(plan, provenance)),
     ]
     header = _head(study.report, provenance)
-    return write_page(plan["study"], header, sections, kinds=True, scripts=("page.js", "tokens.js"))
+    return write_page(plan["study"], header, sections, kinds=True, scripts=("figures.js", "page.js", "tokens.js"))
 
 
 def _head(report: StudyReport, provenance: Provenance) -> Markup:
@@ -75,10 +75,11 @@ def _head(report: StudyReport, provenance: Provenance) -> Markup:
     )
 
 
-def _tables(report: StudyReport) -> Content:
-    view = report.side_by_side
+def _tables(study: StudyResults) -> Content:
+    report = study.report
+    view, colours = report.side_by_side, {label: style.colour for label, style in study.styles.items()}
     parts: list[Content] = [
-        html_table(tables.variant_table(report), f"{report.study}: variants"),
+        html_table(tables.variant_table(report), f"{report.study}: variants", colours),
         element("p", captions.table_caption(report), class_="caption"),
     ]
     if view is not None:
@@ -90,11 +91,11 @@ def _tables(report: StudyReport) -> Content:
         table = html_table(tables.published_table(report), "Published")
         parts += [element("h3", "Published results"), table, element("p", captions.PUBLISHED, class_="caption")]
     if report.families:
-        table = html_table(tables.family_table(report), "By family of questions")
+        table = html_table(tables.family_table(report), "By family of questions", colours)
         caption = element("p", captions.family_caption(report), class_="caption")
         parts += [element("h3", "By family of questions"), table, caption]
     if report.speed is not None:
-        table = html_table(speed_table.speed_table(report.speed), speed_table.TITLE)
+        table = html_table(speed_table.speed_table(report.speed), speed_table.TITLE, colours)
         caption = element("p", speed_table.speed_caption(report), class_="caption")
         parts += [element("h3", speed_table.TITLE), table, caption]
     return parts
@@ -142,29 +143,43 @@ def _disagreements(study: StudyResults) -> Content:
     details = []
     for first, second in study_figures.variant_pairs(study):
         pair = cells[first], cells[second]
-        table = find_disagreements(outcomes, pair, (first, second), answers, texts, MAX_DISAGREEMENTS)
+        table = find_disagreements(outcomes, pair, (first, second), answers, texts, limit=MAX_DISAGREEMENTS)
         if table.rows:
             details.append(element("details", element("summary", f"{first} and {second}"), _disagreement_table(table)))
     return [element("h3", "Examples on which variants disagree"), details] if details else None
 
 
 def _disagreement_table(table: DisagreementTable) -> Content:
+    """Write the examples that differ most, with selectors by which page.js filters them, and buttons to turn pages."""
     first, second = table.names
-    header = ("example", "question", "right", f"{first} says", f"{second} says", f"{first} right", f"{second} right")
-    lines = [
-        (
-            row.id,
-            row.text or row.family,
-            row.truth or "—",
-            row.first_says or "—",
-            row.second_says or "—",
-            f"{row.first:.0%}",
-            f"{row.second:.0%}",
-        )
-        for row in table.rows
+    header = ("example", "family", "question", "right", f"{first} says", f"{second} says", first, second)
+    lines = []
+    for row in table.rows:
+        direction = "first" if row.first > row.second else "second"
+        says = (row.truth or "—", row.first_says or "—", row.second_says or "—")
+        example = element("span", row.id, data_family=row.family, data_right=direction)
+        lines.append((example, row.family, row.text or "—", *says, f"{row.first:.0%}", f"{row.second:.0%}"))
+    shown = plain_table(header, lines, caption=f"{first} and {second}", text_columns=range(6))
+    families = dict.fromkeys(row.family for row in table.rows)
+    cut = f" The {len(lines)} of {table.differing} that differ most." if table.differing > len(lines) else ""
+    return [
+        element("p", f"{table.caption}{cut} The last two columns: seeds that are right.", class_="caption"),
+        element(
+            "div",
+            _filter("family", "Family", {"": "all", **{name: name for name in families}}),
+            _filter("right", "Right more often", {"": "either", "first": first, "second": second}),
+            element("span", class_="page", aria_live="polite"),
+            element("button", "previous", type="button", data_turn="-1"),
+            element("button", "next", type="button", data_turn="1"),
+            class_="choices filters",
+        ),
+        shown,
     ]
-    shown = plain_table(header, lines, caption=f"{first} and {second}", text_columns=range(5))
-    return [element("p", table.caption, class_="caption"), shown]
+
+
+def _filter(key: str, label: str, options: Mapping[str, str]) -> Content:
+    choices = [element("option", name, value=value) for value, name in options.items()]
+    return element("label", label, " ", element("select", choices, data_filter=key))
 
 
 def _provenance(plan: Mapping[str, Any], provenance: Provenance) -> Content:
@@ -219,7 +234,9 @@ def _reproduction(plan: Mapping[str, Any], provenance: Provenance) -> Content:
             element("code", file),
             " and run it: what is in the store already is not run again.",
         ),
-        element("pre", provenance.spec) if provenance.spec is not None else None,
+        element("details", element("summary", file), element("pre", provenance.spec))
+        if provenance.spec is not None
+        else None,
         element("pre", f"{command}\nmtlab report {plan['study']} --format html"),
         element(
             "p",

@@ -44,7 +44,7 @@ def sweep_page(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredS
         ("settings", "Which settings matter", [each.to_html() for each in _setting_figures(searches, styles)]),
         ("space", "What was searched", _spaces(searches)),
     ]
-    return write_page(plan["study"], _head(report), sections, scripts=("page.js",))
+    return write_page(plan["study"], _head(report), sections, scripts=("figures.js", "page.js"))
 
 
 def _head(report: SweepReport) -> Markup:

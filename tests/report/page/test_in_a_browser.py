@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,12 +104,14 @@ def test_it_can_be_used_by_keyboard_alone(visit: Callable[..., Any], file: Path)
     page.wait_for_function("() => document.querySelector('#cost figcaption').textContent.includes('FLOPs')")
 
 
-def test_on_paper_everything_is_there_and_light(visit: Callable[..., Any], file: Path) -> None:
+def test_on_paper_the_main_figures_are_there_and_light(visit: Callable[..., Any], file: Path) -> None:
     page = visit(file, dark=True)
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert not page.query_selector_all(".gallery:not([data-drawn])")
-    assert page.evaluate("[...document.querySelectorAll('details')].every((each) => each.open)")
+    sheet = [each for each in page.query_selector_all(".gallery") if each.is_visible()]
+    assert len(sheet) >= 6
+    assert all(each.get_attribute("data-drawn") for each in sheet)
+    assert not any(each.is_visible() for each in page.query_selector_all("details, select, nav"))
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     tick = page.evaluate("getComputedStyle(document.querySelector('#aggregation .xtick text')).fill")
     assert tick == "rgb(89, 98, 110)"
@@ -120,3 +123,62 @@ def test_a_study_without_anything_draws_nothing_and_says_so(fabric, visit: Calla
     page = visit(tmp_path / "empty.html")
     assert not page.query_selector_all(".plot")
     assert "No result yet" in page.inner_text(".verdict")
+
+
+def test_no_figure_is_cut_in_a_narrow_window_or_on_paper(visit: Callable[..., Any], file: Path) -> None:
+    page = visit(file, width=380)
+    scrolled(page)
+    cut = "[...document.querySelectorAll('figure > div')].filter(box => box.scrollWidth > box.clientWidth + 1).length"
+    assert page.evaluate(cut) == 0
+    panels = "[...document.querySelectorAll('#comparison .xy, #comparison .x2y2')]"
+    tops = f"{panels}.map(each => each.getBoundingClientRect().top)"
+    first, second = page.evaluate(tops)[:2]
+    assert second > first + 50  # below, not beside
+    page.set_viewport_size({"width": 1100, "height": 900})
+    page.wait_for_function(f"Math.abs(({tops})[0] - ({tops})[1]) < 5")
+    sheets = re.findall(rb"/Type\s*/Page[^s]", page.pdf(format="A4"))
+    assert 2 <= len(sheets) <= 8
+
+
+def test_the_numbers_that_are_shown_are_saved(visit: Callable[..., Any], file: Path) -> None:
+    page = visit(file)
+    scrolled(page)
+    page.select_option("#curves [data-choice=lines]", "seeds")
+    with page.expect_download() as download:
+        page.click("#curves button.csv")
+    assert download.value.suggested_filename == "curves-val-accuracy-seeds-linear.csv"
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "panel,name,x,y"
+    assert '"val/accuracy, points","bridge, seed 1",20,20' in lines
+    with page.expect_download() as download:
+        page.click("#comparison button.csv")
+    assert "mean and interval,bridge" in Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def test_steps_may_be_logarithmic(visit: Callable[..., Any], file: Path) -> None:
+    page = visit(file)
+    scrolled(page)
+    kind = "document.querySelector('#curves .plot').layout.xaxis.type"
+    assert page.evaluate(kind) == "linear"
+    page.select_option("#curves [data-choice=steps]", "log")
+    assert page.evaluate(kind) == "log"
+    page.select_option("#curves [data-choice=metric]", "train/loss")
+    assert page.evaluate(kind) == "log"
+
+
+def test_disagreements_are_filtered_and_paged(visit: Callable[..., Any], file: Path) -> None:
+    page = visit(file)
+    block = page.locator("#pairs details").first
+    block.locator("summary").click()
+    shown = block.locator("tbody tr:not([hidden])")
+    assert shown.count() == 20
+    first = shown.first.inner_text()
+    block.locator("[data-turn='1']").click()
+    assert shown.first.inner_text() != first
+    block.locator("[data-filter=family]").select_option("count")
+    assert {each.locator("td").first.inner_text() for each in shown.all()} == {"count"}
+    block.locator("[data-filter=right]").select_option("second")
+    assert "page 1 of" in block.locator(".page").inner_text()
+    for line in shown.all():
+        ours, theirs = (int(cell.inner_text().rstrip("%")) for cell in line.locator("td").all()[-2:])
+        assert theirs > ours
