@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mtlab.report.testbed.rows import CardRow
 
 ROWS = (
-    "Levels are counted from 1 at the bottom. Test results in points: mean ± half-width of the {level} interval over "
+    "Levels are counted from 1 at the bottom. Test results in points: mean and {level} interval over "
     "{seeds} seeds, and the mean of each family. Validation chooses. Plateau: steps until validation is within "
     "1 point of its best, median over seeds."
 )
