@@ -6,7 +6,7 @@ how levels are aggregated, whatever its difference to others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,11 @@ class Learning:
     def complete(self) -> bool:
         """Whether all seeds have learned."""
         return not self.not_learned
+
+    def among(self, seeds: Collection[int]) -> Learning:
+        """Keep some seeds."""
+        kept = (tuple(seed for seed in known if seed in seeds) for known in (self.learned, self.not_learned))
+        return Learning(self.floor, *kept)
 
     @property
     def seeds(self) -> int:
