@@ -68,6 +68,7 @@ class Board:
     jobs: dict[str, LaunchedRun]
     workers: int
     message: str = ""  #: on the study as a whole: "stopping", …
+    note: str = ""  #: what was found on the way, for the views
     halted: bool = False  #: no further runs are started
     counts: Counter[JobState] = field(default_factory=Counter)
 

@@ -67,6 +67,7 @@ class PlainView:
         self._printed: deque[str] = deque()
         self._dropped = 0
         self._message = ""
+        self._note = ""
 
     def __enter__(self) -> PlainView:
         return self
@@ -90,6 +91,9 @@ class PlainView:
         if board.message and board.message != self._message:
             self._message = board.message
             self._print(board.message)
+        if board.note != self._note:
+            self._note = board.note
+            self._print(board.note)
         now = time.monotonic()
         if self._last is None:
             self.progress.read(board)
@@ -186,6 +190,8 @@ class LiveView:
             parts.append(self._lines(board, running[: max(3, self.console.height - 6)], readings))
         if len(running) > max(3, self.console.height - 6):
             parts.append(Text("  …", style="dim"))
+        if board.note:
+            parts.append(Text(board.note, style="cyan"))
         if board.message:
             parts.append(Text(board.message, style="yellow"))
         return Group(*parts)

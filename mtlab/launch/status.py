@@ -15,6 +15,7 @@ from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
 from mtlab.runs.results import numeric_rows
 from mtlab.runs.store import State, Store, find_blocked
+from mtlab.studies.looks import ENDED_BY, Ended, read_looks
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,12 +62,50 @@ class RunStatus:
 
 
 @dataclass(frozen=True)
+class ComparisonStatus:
+    """How far one comparison of a study with seeds until decided is."""
+
+    label: str
+    compare_to: str  #: label
+    looks: int  #: that were taken
+    n: int  #: seeds at the last of them
+    ended: Ended | None
+
+    def __str__(self) -> str:
+        """Describe it in a few words."""
+        against = f"{self.label} against {self.compare_to}"
+        if not self.looks:
+            return f"{against}: no look yet"
+        state = "goes on" if self.ended is None else f"ended by {ENDED_BY[self.ended]}"
+        return f"{against}: {state} (look {self.looks}, at {self.n} seeds)"
+
+
+@dataclass(frozen=True)
+class LooksStatus:
+    """How far a study with seeds until decided is."""
+
+    most: int  #: seeds
+    comparisons: tuple[ComparisonStatus, ...]
+
+    def __str__(self) -> str:
+        """Describe it in a line."""
+        ended = sum(each.ended is not None for each in self.comparisons)
+        seeds = max((each.n for each in self.comparisons), default=0)
+        return f"{ended} of {len(self.comparisons)} comparisons have ended, at {seeds} of at most {self.most} seeds"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data with stable keys."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class StudyStatus:
     """The status of a study."""
 
     study: str
     metric: str  #: the one that chooses checkpoints
     runs: tuple[RunStatus, ...]
+    looks: LooksStatus | None = None  #: where it has as many seeds as it needs
 
     @property
     def counts(self) -> dict[str, int]:
@@ -88,15 +127,17 @@ class StudyStatus:
             "study": self.study,
             "metric": self.metric,
             "counts": self.counts,
+            "looks": None if self.looks is None else self.looks.to_json(),
             "runs": [run.to_json() for run in self.runs],
         }
 
     def summary(self) -> str:
         """One line: the study and its counts."""
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        looks = "" if self.looks is None else f"; {self.looks}"
         damaged = sum(run.damaged for run in self.runs)
         note = f"; {damaged} with damaged files: `mtlab status {self.study}`" if damaged else ""
-        return f"{self.study}: {len(self.runs)} runs, {counts}{note}" if self.runs else f"{self.study}: no runs"
+        return f"{self.study}: {len(self.runs)} runs, {counts}{looks}{note}" if self.runs else f"{self.study}: no runs"
 
     def table(self) -> Table:
         """As a table for the terminal: a line per cell, a word per seed."""
@@ -158,7 +199,20 @@ def _status(
 ) -> StudyStatus:
     killed = last_ends(store, name)
     runs = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
-    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs))
+    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs), _looks_status(store, plan))
+
+
+def _looks_status(store: Store, plan: Mapping[str, Any]) -> LooksStatus | None:
+    looks = read_looks(store, plan)
+    if looks is None:
+        return None
+    labels = {row["cell"]: row["label"] for row in reversed(plan["rows"])}
+    comparisons = []
+    for pair in looks.pairs:
+        tests = looks.tests(pair)
+        n, ended = (tests[-1].n, tests[-1].ended) if tests else (0, None)
+        comparisons.append(ComparisonStatus(labels[pair[0]], labels[pair[1]], len(tests), n, ended))
+    return LooksStatus(looks.numbers[-1], tuple(comparisons))
 
 
 def run_status(

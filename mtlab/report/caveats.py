@@ -86,10 +86,10 @@ def _missing(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[st
 
 
 def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[str]:
-    """Say if the study has too few planned seeds, and what more seeds would detect."""
+    """Say if the study has too few planned seeds, and what more seeds would detect; not where it asks for as needed."""
     planned = max((row.planned for row in rows), default=0)
     needed = lookup_test(plan["test"]).seeds
-    if not any(row.compare_to for row in rows):
+    if not any(row.compare_to for row in rows) or plan.get("sequential"):
         return []
     if planned < needed:
         return [f"{planned} seed{'s' if planned > 1 else ''} asked for: {plan['test']} needs at least {needed}"]

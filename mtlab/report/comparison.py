@@ -7,16 +7,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtlab.report.formats.numbers import format_p_value, format_score, in_points
+from mtlab.report.formats.numbers import format_margin, format_p_value, format_score
 from mtlab.report.paired_examples import PairedExamples, pair_examples, split_by_cell
+from mtlab.report.sequential.summary import seen_results
 from mtlab.report.side_by_side import block_label, variant_label
 from mtlab.statistics.correction import holm
+from mtlab.statistics.equivalence import equivalence_p
 from mtlab.statistics.example_variance import ExampleVariance
 from mtlab.statistics.intervals import APART, Bounds, MeanInterval, clip, mean_interval, separate, split_seeds
 from mtlab.statistics.learning import Floor, Learning, floor_metrics, judge_learning
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.power import POWER, smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
+from mtlab.studies.looks import Looks, LookTest
+from mtlab.units import in_points
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 ComparisonVerdict = Literal[
     "better",
     "worse",
+    "equivalent",
     "identical",
     "undecided",
     "too few",
@@ -74,6 +79,8 @@ class ComparisonRow:
     difference: Difference | None = None
     differences: SeedResults = field(default_factory=dict)  #: of each seed that both have
     p_corrected: float | None = None
+    p_equivalence: float | None = None  #: of a difference larger than the margin, corrected; None without a margin
+    look: LookTest | None = None  #: the last look, where a study has as many seeds as it needs
     smallest_detectable: float | None = None
     outcome: ComparisonVerdict = "not compared"
     verdict: str = "—"
@@ -96,13 +103,16 @@ def smallest_alpha(plan: Mapping[str, Any], comparisons: int) -> float:
     return float(plan["alpha"]) / (comparisons if plan["correct"] == "holm" and comparisons else 1)
 
 
-def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]) -> tuple[ComparisonRow, ...]:
+def compare(
+    runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any], looks: Looks | None = None
+) -> tuple[ComparisonRow, ...]:
     """Compare a study's variants, in the plan's order, on its verdict metric.
 
     Args:
         runs: see `frame.run_frame`.
         outcomes: see `frame.outcome_frame`; may be empty.
         plan: the stored plan.
+        looks: those of the study, where it has as many seeds as it needs: p-values are those of each last look.
 
     Raises:
         UserError: the plan names a test that does not exist.
@@ -113,18 +123,50 @@ def compare(runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any])
     floor = blind_floor(plan, results)
     measured = [_measure(runs, plan, row, results[row["cell"]], floor) for row in plan["rows"]]
     by_cell = split_by_cell(outcomes)
-    tested = [row if row.compare_to is None else _test(row, measured, runs, by_cell, results, plan) for row in measured]
-    p_values = correct_p_values([row.difference for row in tested if row.compared], plan["correct"])
-    remaining = iter(p_values)
-    alpha, best = smallest_alpha(plan, len(p_values)), _best(tested, mode)
+    tested = [
+        row
+        if row.compare_to is None
+        else _test(row, measured, runs, by_cell, seen_results(results, (row.cell, row.compare_to), plan, looks), plan)
+        for row in measured
+    ]
+    tested = _add_looks(tested, looks) if looks is not None else _correct(tested, plan)
+    count = sum(row.compared for row in tested) if looks is None else len(looks.pairs)
+    alpha = smallest_alpha(plan, count)
+    best = _best(tested, mode)
     rows = []
     for index, row in enumerate(tested):
-        p = next(remaining) if row.compared else None
-        detectable = _smallest_detectable(row.difference, alpha) if row.compared else None
-        done = replace(row, best=index in best, p_corrected=p, smallest_detectable=detectable)
+        detectable = _smallest_detectable(row, alpha, plan)
+        done = replace(row, best=index in best, smallest_detectable=detectable)
         outcome, verdict = _verdict(done, plan, mode)
         rows.append(replace(done, outcome=outcome, verdict=verdict))
     return tuple(rows)
+
+
+def _correct(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[ComparisonRow]:
+    """Add the p-values, corrected for all comparisons."""
+    compared = [row.difference for row in rows if row.compared]
+    margin = plan.get("equivalence")
+    within = [None if each is None or margin is None else equivalence_p(each, margin) for each in compared]
+    p_values = iter(correct_p_values([None if each is None else each.p for each in compared], plan["correct"]))
+    equivalences = iter(correct_p_values(within, plan["correct"]))
+    return [
+        replace(row, p_corrected=next(p_values), p_equivalence=next(equivalences)) if row.compared else row
+        for row in rows
+    ]
+
+
+def _add_looks(rows: Sequence[ComparisonRow], looks: Looks) -> list[ComparisonRow]:
+    """Add the p-values of the last looks, as they were recorded: they count the looks, and are corrected."""
+    added = []
+    for row in rows:
+        test = None if row.compare_to is None else looks.last.get((row.cell, row.compare_to))
+        done = replace(row, look=test)
+        if test is not None and row.difference is not None and row.compared:
+            counted = replace(row.difference, p=test.p)
+            within = test.p_equivalence_corrected
+            done = replace(done, difference=counted, p_corrected=test.p_corrected, p_equivalence=within)
+        added.append(done)
+    return added
 
 
 def results_by_seed(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, float]:
@@ -226,8 +268,8 @@ def _test(
         notes.append(f"comparison with {label} {where}")
     if difference is not None and difference.difference != 0 and difference.note and difference.n > 1:
         notes.append(difference.note)
-    baseline_learning = candidates[0].learning if candidates else None
-    if row.outcome not in WITHHELD and baseline_learning is not None and not baseline_learning.complete:
+    learning = candidates[0].learning if candidates else None
+    if row.outcome not in WITHHELD and learning is not None and not learning.among(results.get(other, {})).complete:
         row = replace(row, outcome="baseline not learned")
     if difference is not None and not row.compared:
         difference = replace(difference, interval=None, p=None)
@@ -261,19 +303,25 @@ def paired_difference(
     return replace(found, interval=clip(found.interval, bounds)), examples.note
 
 
-def correct_p_values(differences: Sequence[Difference | None], correct: str) -> list[float | None]:
+def correct_p_values(p_values: Sequence[float | None], correct: str) -> list[float | None]:
     """Correct the p-values of all planned comparisons together; those without results count as p = 1.
 
     So a p-value of an unfinished study is not smaller than the same p-value of the finished one.
     """
-    raw = [1.0 if each is None or each.p is None else each.p for each in differences]
+    raw = [1.0 if each is None else each for each in p_values]
     corrected = holm(raw) if correct == "holm" else raw
-    return [None if each is None or each.p is None else p for each, p in zip(differences, corrected, strict=True)]
+    return [None if each is None else p for each, p in zip(p_values, corrected, strict=True)]
 
 
-def _smallest_detectable(difference: Difference | None, alpha: float) -> float | None:
-    if difference is None or difference.error is None:
+def _smallest_detectable(row: ComparisonRow, alpha: float, plan: Mapping[str, Any]) -> float | None:
+    """Return what the comparison could have detected; of one with looks, where the last of them showed nothing."""
+    difference = row.difference
+    if difference is None or difference.error is None or not row.compared:
         return None
+    if plan.get("sequential"):
+        if row.look is None or row.look.ended != "max":
+            return None
+        alpha *= plan["sequential"]["levels"][-1] / plan["alpha"]
     seeds, examples = seed_spread(difference)
     return smallest_detectable(seeds, difference.n, alpha, POWER, examples)
 
@@ -301,10 +349,16 @@ def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Co
     if p is None:
         return "too few", f"too few seeds ({difference.n} of at least {lookup_test(plan['test']).seeds})"
     outcome = classify_outcome(difference, p, plan["alpha"], mode)
+    within = row.p_equivalence is not None and row.p_equivalence <= plan["alpha"]
     if outcome == "identical":
         return outcome, f"identical to {row.compare_label}"
+    if outcome == "undecided" and within:
+        assert row.p_equivalence is not None
+        margin = format_margin(plan["equivalence"], plan["metrics"]["verdict"])
+        return "equivalent", f"no difference larger than {margin} ({format_p_value(row.p_equivalence)})"
     if outcome == "undecided":
-        return outcome, f"no difference shown ({format_p_value(p)})"
+        waiting = " yet" if plan.get("sequential") and (row.look is None or row.look.ended is None) else ""
+        return outcome, f"no difference shown{waiting} ({format_p_value(p)})"
     return outcome, f"{outcome} than {row.compare_label} ({format_p_value(p)})"
 
 

@@ -22,9 +22,11 @@ from mtlab.report.comparison import (
     seed_mean,
 )
 from mtlab.report.paired_examples import count_family_examples, split_by_cell
+from mtlab.report.sequential.summary import count_looks, seen_results
 from mtlab.statistics.intervals import MeanInterval
 from mtlab.statistics.learning import Learning
 from mtlab.statistics.paired import Difference
+from mtlab.studies.looks import Looks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,7 +53,7 @@ class FamilyRow:
 
 
 def compare_families(
-    runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
+    runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any], looks: Looks | None = None
 ) -> dict[str, tuple[FamilyRow, ...]]:
     """Compare variants on each family: family → variants in the plan's order; empty with fewer than two families.
 
@@ -59,6 +61,7 @@ def compare_families(
         runs: see `frame.run_frame`.
         outcomes: see `frame.outcome_frame`; may be empty.
         plan: the stored plan.
+        looks: those of the study, where it has as many seeds as it needs.
 
     """
     import polars as pl
@@ -82,7 +85,10 @@ def compare_families(
         for row in plan["rows"]:
             cell, other, difference = row["cell"], row["compare_to"], None
             if other is not None:
-                difference, _ = paired_difference(results, (cell, other), runs, by_cell, column, plan)
+                pair = cell, other
+                seen = seen_results(results, pair, plan, looks)
+                difference, _ = paired_difference(seen, pair, runs, by_cell, column, plan)
+                difference = count_looks(difference, None if looks is None else looks.last.get(pair), plan)
             learning = judged[cell]
             mean = seed_mean(results[cell], plan["alpha"], column, learning)
             outcome = _withheld(row, learning, judged.get(other)) or ("baseline" if row["baseline"] else "not compared")
@@ -108,7 +114,8 @@ def _withheld(row: Mapping[str, Any], learning: Learning | None, baseline: Learn
 def _classify(tested: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
     """Correct the p-values over all families together, and classify the differences by them."""
     differences = [row.difference for rows in tested.values() for row in rows if row.compared]
-    corrected = iter(correct_p_values(differences, plan["correct"]))
+    p_values = [None if each is None else each.p for each in differences]
+    corrected = iter(correct_p_values(p_values, plan["correct"]))
 
     def classify(row: FamilyRow) -> FamilyRow:
         if not row.compared:

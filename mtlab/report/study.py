@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from mtlab.report import frame, recordings
 from mtlab.report.figures import theme
 from mtlab.report.study_report import build_report
 from mtlab.runs.store import Store, store_root
+from mtlab.studies.looks import read_looks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,6 +81,29 @@ class StudyResults:
     def styles(self) -> Mapping[str, Style]:
         """Colour and line of each variant, the same in all figures."""
         return theme.study_styles(self.plan)
+
+    @cached_property
+    def looks(self) -> pl.DataFrame:
+        """One row per look and comparison, in the order of the looks; no rows where the number of seeds is fixed.
+
+        Columns: look, label, compare_to (a label), n (seeds), difference, error, p and p_equivalence (counting the
+        looks), p_corrected, p_equivalence_corrected, ended (difference, equivalence, max, not learned, or null).
+        """
+        import polars as pl
+
+        found = read_looks(self.store, self.plan)
+        labels = {row["cell"]: row["label"] for row in reversed(self.plan["rows"])}
+        rows = [
+            {"look": number, **asdict(test), "label": labels[test.cell], "compare_to": labels[test.compare_to]}
+            for number, look in enumerate(() if found is None else found.taken, 1)
+            for test in look
+        ]
+        numbers = ("difference", "error", "p", "p_equivalence", "p_corrected", "p_equivalence_corrected")
+        schema = {"look": pl.Int64, "label": pl.String, "compare_to": pl.String, "n": pl.Int64}
+        return pl.DataFrame(
+            [{name: row[name] for name in (*schema, *numbers, "ended")} for row in rows],
+            schema={**schema, **dict.fromkeys(numbers, pl.Float64), "ended": pl.String},
+        )
 
     @cached_property
     def layers(self) -> RunRecordings[Layers]:

@@ -19,12 +19,14 @@ from mtlab.report.formats.markdown import family_markdown, report_markdown
 from mtlab.report.learning.speed import LearningSpeed, SpeedRow, compare_speed
 from mtlab.report.paired_examples import count_examples
 from mtlab.report.published import PublishedResult, PublishedRow, published_by_row, published_overall
+from mtlab.report.sequential.summary import SequentialSummary, summarise_looks
 from mtlab.runs.damage import damaged_runs
 from mtlab.runs.store import Store
 from mtlab.statistics.intervals import MeanInterval
 from mtlab.statistics.learning import Learning
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.power import POWER
+from mtlab.studies.looks import other_records, read_looks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,6 +57,8 @@ class StudyReport:
     speed: LearningSpeed | None  #: None where no finished run was validated while it was trained
     published: tuple[PublishedResult, ...]
     published_rows: tuple[PublishedRow, ...]
+    equivalence: float | None  #: largest difference that counts as none, in the metric's own unit
+    sequential: SequentialSummary | None  #: where the study has as many seeds as it needs
     notes: tuple[str, ...]
 
     @property
@@ -97,6 +101,8 @@ class StudyReport:
             "alpha": self.alpha,
             "correct": self.correct,
             "comparisons": self.comparisons,
+            "equivalence": self.equivalence,
+            "sequential": None if self.sequential is None else _sequential(self.sequential),
             "power": POWER,
             "baseline": next(({"cell": r.cell, "label": r.label} for r in self.rows if r.is_baseline), None),
             "runs": dict(self.runs),
@@ -151,7 +157,8 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
     runs = frame.run_frame(store, plan)
     split = plan["metrics"]["verdict"].partition("/")[0]
     outcomes = frame.outcome_frame(store, plan, split=split)
-    rows = compare(runs, outcomes, plan)
+    looks = read_looks(store, plan)
+    rows = compare(runs, outcomes, plan, looks)
     cells = {row.cell for row in rows}
     states = Counter(state for cell, state in runs.select("cell", "state").iter_rows() if cell in cells)
     return StudyReport(
@@ -166,13 +173,15 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         test=plan["test"],
         alpha=plan["alpha"],
         correct=plan["correct"],
-        comparisons=sum(row.compared for row in rows),
+        comparisons=sum(row.compared for row in rows) if looks is None else len(looks.pairs),
         runs={"asked": states.total(), **dict(sorted(states.items()))},
         rows=rows,
-        families=compare_families(runs, outcomes, plan),
+        families=compare_families(runs, outcomes, plan, looks),
         speed=compare_speed(store, runs, rows, plan, recorded_floor(runs, plan["metrics"]["choose"])),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),
+        equivalence=plan.get("equivalence"),
+        sequential=summarise_looks(runs, rows, plan, looks, 0 if looks is None else other_records(store, plan)),
         notes=(*damaged_runs(plan, store.damage), *collect_caveats(runs, rows, plan)),
     )
 
@@ -202,6 +211,7 @@ def _row(row: ComparisonRow) -> dict[str, Any]:
         **_difference(row.difference),
         "differences": {str(seed): value for seed, value in row.differences.items()},
         "p_corrected": row.p_corrected,
+        "p_equivalence": row.p_equivalence,
         "outcome": row.outcome,
         "verdict": row.verdict,
         "learning": _learning(row.learning),
@@ -211,6 +221,11 @@ def _row(row: ComparisonRow) -> dict[str, Any]:
         "metrics": dict(row.metrics),
         "notes": list(row.notes),
     }
+
+
+def _sequential(summary: SequentialSummary) -> dict[str, Any]:
+    fields = asdict(summary)
+    return fields | {"looks": list(summary.looks), "comparisons": [asdict(each) for each in summary.comparisons]}
 
 
 def _family(row: FamilyRow) -> dict[str, Any]:

@@ -57,6 +57,10 @@ def _compared(report: StudyReport) -> str:
         if names:
             verb, word = "is" if len(names) == 1 else "are", "to" if outcome == "identical" else "than"
             shown.append(f"{_list_names(names)} {verb} {outcome} {word} {against}")
+    equivalent = [row.label for row in compared if row.outcome == "equivalent"]
+    if equivalent and report.equivalence is not None:
+        margin = numbers.format_margin(report.equivalence, report.metric)
+        shown.append(f"{_list_names(equivalent)} differ{'s' if len(equivalent) == 1 else ''} by no more than {margin}")
     undecided = [row.label for row in compared if row.outcome == "undecided"]
     if undecided:
         what = "" if shown else f" to {against}"

@@ -6,7 +6,7 @@ Later commands such as `status` and `report` read the stored plan and never expa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mtlab.config.check import to_plain
@@ -15,6 +15,8 @@ from mtlab.errors import nearest
 from mtlab.resolution.metrics import is_metric
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
+from mtlab.statistics.spending import spent_alpha
+from mtlab.statistics.stopping import StoppingRule
 from mtlab.studies.cells import Cell, CostFunction, make_cells
 from mtlab.studies.published_entries import PublishedEntry, parse_entries, parse_overall
 from mtlab.studies.spec import Study
@@ -68,6 +70,10 @@ def make_plan(study: Study, price: CostFunction) -> Plan:
     _refuse_duplicates(study, cells)
     _check_metrics(study, cells)
     _refuse_uneven(study, cells)
+    if study.sequential is not None and all(cell.row.compare_to is None for cell in cells):
+        raise study.error(
+            "nothing is compared, so nothing can be decided: add `baseline` (axis → value)", "seeds.until"
+        )
     known = parse_entries(study, [cell.row for cell in cells])
     limit = study.keys.budget.max_runs
     distinct = len({Run(cell, seed).id for cell in cells for seed in study.seeds})
@@ -77,6 +83,20 @@ def make_plan(study: Study, price: CostFunction) -> Plan:
             "budget.max_runs",
         )
     return Plan(study, cells, runs_of(cells, study.seeds), known)
+
+
+def with_asked_seeds(plan: Plan, seeds_of: Mapping[str, int]) -> Plan:
+    """Return the plan with the runs alone that are asked for so far.
+
+    Args:
+        plan: with all runs that may be asked for.
+        seeds_of: cell → number of its seeds, the first ones; cells that nothing is compared with have the fewest.
+
+    """
+    seeds, rules = plan.study.seeds, plan.study.sequential
+    least = len(seeds) if rules is None else rules.min
+    runs = [run for cell in plan.cells for run in runs_of([cell], seeds[: seeds_of.get(cell.id, least)])]
+    return replace(plan, runs=tuple({run.id: run for run in runs}.values()))
 
 
 def runs_of(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[Run, ...]:
@@ -104,6 +124,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "seeds": list(plan.study.seeds),
         "metrics": asdict(keys.metrics),
         **asdict(keys.report),
+        "equivalence": plan.study.margin,
+        "sequential": _sequential(plan),
         "published": parse_overall(plan.study),
         "published_rows": [result.to_json([cell.id for cell in plan.cells]) for result in plan.published],
         "code": training_code_digest(),
@@ -112,6 +134,29 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "unresolved": list(plan.unresolved),
         "remarks": list(dict.fromkeys(remark for row in rows for remark in row.resolved.remarks)),
         **entries(plan),
+    }
+
+
+def _sequential(plan: Plan) -> dict[str, Any] | None:
+    """Return the rules of seeds until decided: looks, their levels, alpha spent, and the least and most runs."""
+    rules, study = plan.study.sequential, plan.study
+    if rules is None:
+        return None
+    assert study.margin is not None
+    report = study.keys.report
+    rule = StoppingRule(rules.looks, study.margin, report.alpha, report.correct, rules.spending)
+    costs = []
+    for number in (rules.min, rules.max):
+        runs = runs_of(plan.cells, study.seeds[:number])
+        costs.append({"runs": len(runs), "flops": sum(_run(plan, run)["cost"]["flops"] for run in runs)})
+    return {
+        **to_plain(rules),
+        "looks": list(rules.looks),
+        "levels": list(rule.difference.at(rule.alpha)),
+        "levels_equivalence": list(rule.equivalence.at(rule.alpha)),
+        "spent": [float(spent_alpha(rule.alpha, n / rules.max, rules.spending, sides=2)) for n in rules.looks],
+        "at_least": costs[0],
+        "at_most": costs[1],
     }
 
 

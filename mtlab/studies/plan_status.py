@@ -10,6 +10,8 @@ from typing import Any
 from mtlab.errors import UserError
 from mtlab.files import free_bytes
 from mtlab.runs.store import State, Store
+from mtlab.studies.looks import Looks, read_looks
+from mtlab.studies.plan import Plan, to_json, with_asked_seeds
 from mtlab.units import format_si
 
 CHECKPOINTS = 5  #: parameters' worth of checkpoints in one run: best (1), last with two moments (3), one being written
@@ -33,6 +35,18 @@ class PlanStatus:
         order: Sequence[State] = ("new", "running", "done", "failed", "interrupted", "blocked")
         found: dict[str, int] = {state: counted[state] for state in order if counted[state]}
         return found | ({"no longer asked for": len(self.dropped)} if self.dropped else {})
+
+
+def asked_plan(plan: Plan, store: Store) -> tuple[Plan, Looks | None]:
+    """Return a plan with the runs alone that its looks so far leave to be done, and the looks.
+
+    A plan with a fixed number of seeds is returned as it is, without looks.
+    """
+    if plan.study.sequential is None:
+        return plan, None
+    looks = read_looks(store, to_json(plan))
+    assert looks is not None
+    return with_asked_seeds(plan, looks.seeds_of()), looks
 
 
 def plan_status(plan: Mapping[str, Any], store: Store) -> PlanStatus:

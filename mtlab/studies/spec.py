@@ -12,6 +12,7 @@ from mtlab.config.check import check_config
 from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError
+from mtlab.studies.seeds import SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.tracking.settings import TrackingSettings
 
 Design = Literal["grid", "one_at_a_time", "leave_one_out"]
@@ -52,6 +53,9 @@ class ReportRules:
         "score of a model that does not see text or image, in points if it is an accuracy, where it is known to be "
         "above the most frequent answers: a variant that is not above it has not been trained",
     )
+    equivalence: float | None = option(
+        None, "largest difference that counts as none, in points for shares of examples; None: never said", above=0.0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,7 @@ class StudyKeys:
     baseline: Any = option(None, "axis → value: the row's own cell with this changed is what it is compared with")
     axes: Any = option(None, "what varies: axis → values")
     exclude: Any = option(None, "cells to leave out: a list of path → value")
-    seeds: Any = option(1, "number of seeds (0, 1, …), or a list of them")
+    seeds: Any = option(1, "number of seeds (0, 1, …), a list of them, or {until: decided, margin, min, max, …}")
     metrics: Metrics = option(Metrics, "which metric chooses and which one is compared")
     budget: RunLimits = option(RunLimits, "limits")
     report: ReportRules = option(ReportRules, "how variants are compared")
@@ -102,7 +106,9 @@ class Study:
     path: Path
     keys: StudyKeys
     source: ComposedFile
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  #: all that may be asked for
+    sequential: SequentialSeeds | None = None  #: where it has as many seeds as the question needs
+    margin: float | None = None  #: largest difference that counts as none, in the metric's own unit
     overrides: tuple[str, ...] = ()
     plugin_folder: Path = Path()  #: where its plug-ins lie, beside what is installed
 
@@ -151,8 +157,13 @@ def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> Study:
     if keys.baseline is not None and not isinstance(keys.baseline, dict):
         raise source.error(f"expected axis → value, found {keys.baseline!r}", "baseline")
     _check_design(keys, source)
+    try:
+        seeds, rules = parse_seeds(keys.seeds)
+        margin = equivalence_margin(keys.metrics.verdict, keys.report.equivalence, rules, keys.report.test)
+    except UserError as error:
+        raise source.error(error.problem, error.key) from None
     folder = source.path.resolve().parent
-    return Study(source.path, keys, source, _seeds(keys.seeds, source), tuple(overrides), folder)
+    return Study(source.path, keys, source, seeds, rules, margin, tuple(overrides), folder)
 
 
 def _of_kind(kind: type[Any], words: str, given: Any, source: ComposedFile, key: str) -> Any:
@@ -168,18 +179,3 @@ def _check_design(keys: StudyKeys, source: ComposedFile) -> None:
         raise source.error("leave_one_out compares with the full system (`set`): remove `baseline`", "baseline")
     if keys.design == "one_at_a_time" and keys.baseline is None:
         raise source.error("one_at_a_time varies one axis from `baseline`: add it (axis → value)", "design")
-
-
-def _seeds(given: Any, source: ComposedFile) -> tuple[int, ...]:
-    if isinstance(given, int) and not isinstance(given, bool):
-        if given < 1:
-            raise source.error(f"{given} seeds: at least 1 is needed", "seeds")
-        return tuple(range(given))
-    if not isinstance(given, list) or not given:
-        raise source.error(f"expected a number or a list of numbers, found {given!r}", "seeds")
-    for index, seed in enumerate(given):
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-            raise source.error(f"{seed!r} is no seed: whole numbers from 0 to 2^63 - 1", f"seeds[{index}]")
-        if seed in given[:index]:
-            raise source.error(f"seed {seed} is repeated", f"seeds[{index}]")
-    return tuple(given)

@@ -19,6 +19,7 @@ from mtlab.config.check import check_config, to_plain
 from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
+from mtlab.studies.seeds import UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.studies.spec import Metrics, ReportRules, Resources, Study, StudyKeys, make_study
 from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
 from mtlab.sweeps.space import DEFAULT, parse_space
@@ -54,8 +55,28 @@ class FinalRules:
     retrain: Literal["best", "front"] = option(
         "best", "the best of each variant; with several objectives: by the first one, or all that no other beats"
     )
-    seeds: int = option(5, f"fresh seeds, from {FIRST_FINAL_SEED} on", minimum=1)
+    seeds: Any = option(
+        5, f"number of fresh seeds, from {FIRST_FINAL_SEED} on, or {{until: decided, …}} as in an ablation"
+    )
     evaluate: Literal["test", "val"] = option("test", "data that the winners are compared on")
+
+    @property
+    def sequential(self) -> SequentialSeeds | None:
+        """The rules of seeds until decided; None for a fixed number."""
+        return parse_seeds(self.study_seeds)[1]
+
+    @property
+    def study_seeds(self) -> Any:
+        """The seeds as the study of the winners writes them."""
+        if isinstance(self.seeds, Mapping):
+            return {"first": FIRST_FINAL_SEED, **self.seeds}
+        return list(range(FIRST_FINAL_SEED, FIRST_FINAL_SEED + self.seeds))
+
+    @property
+    def seeds_words(self) -> str:
+        """How many fresh seeds, in words."""
+        rules = self.sequential
+        return f"{self.seeds} fresh seeds" if rules is None else f"{rules.min} to {rules.max} fresh seeds until decided"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +194,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     if final is not None and final.retrain == "front" and several < 2:
         raise source.error("front needs several objectives: with one, use best", "finally.retrain")
     _check_storage(source, keys.storage)
+    _check_final(source, keys, final)
     return Sweep(
         keys=keys,
         study=_as_ablation(source, data, seeds.n, overrides),
@@ -216,7 +238,38 @@ def _final(source: ComposedFile, given: Any) -> FinalRules | None:
         return None
     if not isinstance(given, Mapping):
         raise source.error(f"expected none or {{retrain, seeds, evaluate}}, found {given!r}", "finally")
-    return _read_key(source, "finally", lambda: check_config(FinalRules, given))
+    final = _read_key(source, "finally", lambda: check_config(FinalRules, given))
+    if not isinstance(final.seeds, Mapping):
+        if isinstance(final.seeds, bool) or not isinstance(final.seeds, int) or final.seeds < 1:
+            problem = f"expected a number, 1 or more, or {{until: {UNTIL}, …}}, found {final.seeds!r}"
+            raise source.error(problem, "finally.seeds")
+    elif _read_key(source, "finally", lambda: parse_seeds(final.study_seeds))[0][0] < FIRST_FINAL_SEED:
+        raise source.error(f"fresh seeds start at {FIRST_FINAL_SEED}", "finally.seeds.first")
+    return final
+
+
+def _check_final(source: ComposedFile, keys: SweepKeys, final: FinalRules | None) -> None:
+    """Refuse seeds until decided where the winners could not be compared."""
+    if final is None:
+        return
+    verdict, rules = verdict_of_winners(final, keys.metrics.verdict), final.sequential
+    try:
+        equivalence_margin(verdict, keys.report.equivalence, rules, keys.report.test)
+    except UserError as error:
+        key = error.key or ""
+        raise source.error(error.problem, f"finally.{key}" if key.startswith("seeds") else key) from None
+    if rules is None:
+        return
+    if final.retrain == "front":
+        raise source.error("a front has no baseline: give a number, or `retrain: best`", "finally.seeds")
+    if keys.baseline is None:
+        problem = "nothing is compared, so nothing can be decided: add `baseline` (axis → value)"
+        raise source.error(problem, "finally.seeds.until")
+
+
+def verdict_of_winners(final: FinalRules, verdict: str) -> str:
+    """Return the metric that the winners are compared on."""
+    return f"{final.evaluate}/{verdict.partition('/')[2]}"
 
 
 def _objectives(source: ComposedFile, keys: SweepKeys) -> tuple[Objective, ...]:

@@ -14,7 +14,7 @@ from mtlab.errors import UserError
 from mtlab.files import write_text
 from mtlab.runs.store import Store
 from mtlab.studies.axes import Value, lookup, with_value
-from mtlab.sweeps.spec import FIRST_FINAL_SEED, FinalRules, final_name
+from mtlab.sweeps.spec import FinalRules, final_name, verdict_of_winners
 from mtlab.sweeps.status import CELL
 from mtlab.sweeps.stored import StoredSearch, open_sweep
 
@@ -78,7 +78,7 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
         path: [_setting(each, winner, path) for each, winner in zip(written, chosen, strict=True)] for path in paths
     }
     labels = [winner.label for winner in chosen]
-    verdict = f"{final.evaluate}/{given['metrics']['verdict'].partition('/')[2]}"
+    verdict = verdict_of_winners(final, given["metrics"]["verdict"])
     study = {
         "kind": "ablation",
         "name": name,
@@ -86,7 +86,7 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
         "set": _without(shared, paths),
         "axes": {AXIS: {"zip": columns, "labels": labels}},
         "baseline": {AXIS: plan["baseline"]} if plan["baseline"] in labels else None,
-        "seeds": list(range(FIRST_FINAL_SEED, FIRST_FINAL_SEED + final.seeds)),
+        "seeds": final.study_seeds,
         "metrics": given["metrics"] | {"verdict": verdict},
         "report": given["report"],
     }

@@ -60,6 +60,34 @@ def make_plan(rows: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] = (0, 
     return {"format": 1, "study": study, "metrics": metrics, "rows": [], "runs": runs}, configs
 
 
+def until_decided(made: Any, baseline: str, looks: Sequence[int], margin: float) -> Any:
+    """Make a plan with seeds until decided, on the chosen metric, of one with all seeds that may be asked for."""
+    plan, configs = made
+    cells = dict.fromkeys(run["cell"] for run in plan["runs"])
+    rows = [{"cell": cell, "label": cell, "compare_to": None if cell == baseline else baseline} for cell in cells]
+    metrics = {**plan["metrics"], "verdict": plan["metrics"]["choose"]}
+    rules = {"looks": list(looks), "first": 0, "spending": "obrien_fleming"}
+    tested = {"test": "paired_t", "alpha": 0.05, "correct": "holm", "equivalence": margin, "sequential": rules}
+    return {**plan, "rows": rows, "metrics": metrics, **tested}, configs
+
+
+def look_source(store: Any, plan: Mapping[str, Any], configs: Mapping[str, Any]) -> Any:
+    """Return what feeds a launch look by look; the stored plan is written as `mtlab run` does."""
+    from functools import partial
+
+    from mtlab.launch.look_source import LookSource
+    from mtlab.report.sequential.looks import take_look
+    from mtlab.studies.looks import read_looks
+
+    def ask(looks: Any) -> Any:
+        seeds_of = looks.seeds_of()
+        return {**plan, "runs": [run for run in plan["runs"] if run["seed"] < seeds_of[run["cell"]]]}
+
+    source = LookSource(store, read_looks(store, plan), configs, ask, partial(take_look, store))
+    store.write_plan(plan["study"], source.plan)
+    return source
+
+
 class Trouble:
     """What goes wrong in a run, as its configuration says: a kind, and sometimes how often."""
 
@@ -207,13 +235,16 @@ def launch(root: Path, path: Path) -> int:
 
     data = json.loads(path.read_text())
     here, there = LocalPool(data["workers"], command=command), SlurmPool(16, {"extra": {}}, command=command)
+    store = Store.open(root, create=True)
+    source = look_source(store, data["plan"], data["configs"]) if data["plan"].get("sequential") else None
     outcome = launch(
-        Store.open(root, create=True),
-        data["plan"],
+        store,
+        data["plan"] if source is None else source.plan,
         data["configs"],
         pool=there if data["pool"] == "slurm" else here,
         policy=LaunchPolicy(**{"patience": PATIENCE, "grace": 5.0} | data["policy"]),
         view=make_view(),
+        source=source,
     )
     return outcome.exit_code
 

@@ -12,6 +12,7 @@ from mtlab.cli.options import File, JsonOption, Overrides, PluginsOption, Replac
 from mtlab.cli.output import make_table, print_json
 
 if TYPE_CHECKING:
+    from mtlab.studies.looks import Looks
     from mtlab.studies.plan_status import PlanStatus
 
 NAMED = 2  #: rows that a remark names; further ones are counted
@@ -34,12 +35,13 @@ def plan(
     from mtlab.launch.prepare import plan_study
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.plan import to_json
-    from mtlab.studies.plan_status import plan_status
+    from mtlab.studies.plan_status import asked_plan, plan_status
 
     path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)
     made = plan_study(path, overrides or [], opened, plugins=not no_plugins)
-    data = to_json(made)
+    asked, looks = asked_plan(made, opened)
+    data = to_json(asked)
     found = plan_status(data, opened)
     name, text = made.study.name, read_text(path)
     opened.check_claim(name, path, text, replace=replace)
@@ -51,6 +53,8 @@ def plan(
         print_json(data | {"runs": runs, "counts": found.counts, "dropped": list(found.dropped)})
         return
     print_plan(data, found)
+    if looks is not None:
+        print_looks(data, looks)
     if overrides:
         typer.echo(f"not written: {name} stays as it is until `mtlab run` is given these settings")
     else:
@@ -89,6 +93,37 @@ def print_plan(data: dict[str, Any], found: PlanStatus) -> None:
         console.print(line)
 
 
+def print_looks(data: dict[str, Any], looks: Looks) -> None:
+    """Print when the comparisons of a study are looked at, the levels of each look, and what it would cost at most."""
+    from rich.console import Console
+
+    from mtlab.report.formats.numbers import format_margin
+    from mtlab.units import format_si
+
+    console, rules = Console(highlight=False), data["sequential"]
+    margin = format_margin(data["equivalence"], data["metrics"]["verdict"])
+    table = make_table(numbers=("seeds", "difference shown at p ≤", f"within {margin} at p ≤", "alpha spent"))
+    for n, level, within, spent in zip(
+        rules["looks"], rules["levels"], rules["levels_equivalence"], rules["spent"], strict=True
+    ):
+        table.add_row(str(n), f"{level:.2g}", f"{within:.2g}", f"{spent:.2g}")
+    console.print("[bold]seeds until decided[/]: each comparison ends at the first look that shows")
+    console.print(f"a difference, or that there is none larger than {margin}; at {rules['max']} seeds at the latest")
+    console.print(table)
+    correction = "; the p-values of all comparisons are corrected by Holm" if data["correct"] == "holm" else ""
+    console.print(
+        f"p: of the look alone; {rules['spending']} spending, one alpha of {data['alpha']:g} for each{correction}"
+    )
+    least, most = rules["at_least"], rules["at_most"]
+    console.print(
+        f"{least['runs']} to {most['runs']} runs · {format_si(least['flops'], 'FLOP')} to"
+        f" {format_si(most['flops'], 'FLOP')} of training"
+    )
+    if looks.taken:
+        ended = len(looks.pairs) - len(looks.open)
+        console.print(f"so far: {len(looks.taken)} looks, {ended} of {len(looks.pairs)} comparisons have ended")
+
+
 def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the cells of other studies that runs of this one start from."""
     own = {row["cell"] for row in data["rows"]}
@@ -117,7 +152,7 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     lines = [f"{len(data['runs'])} runs ({counts}) · {total} of training · params: trained ones; per example: forward"]
     lines += describe_pairings(data["rows"])
     seeds = len(data["seeds"])
-    if seeds > 1 and any(row["compare_to"] for row in data["rows"]):
+    if data["sequential"] is None and seeds > 1 and any(row["compare_to"] for row in data["rows"]):
         effect = _detectable(seeds, data["alpha"])
         least = "no difference" if effect is None else f"a difference of {effect:.1f} standard deviations"
         lines.append(f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power")

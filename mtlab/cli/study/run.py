@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +87,7 @@ def run_study(
     from mtlab.launch.backends import attempt_limit, make_pool
     from mtlab.launch.launcher import launch
     from mtlab.launch.live import make_view
+    from mtlab.launch.look_source import LookSource, describe_looks
     from mtlab.launch.prepare import (
         choose_launcher,
         fetch_weights,
@@ -93,9 +95,10 @@ def run_study(
         refuse_unavailable,
         refuse_unreadable_data,
     )
+    from mtlab.report.sequential.looks import take_look
     from mtlab.runs.damage import damaged_runs
-    from mtlab.studies.plan import run_configs, to_json
-    from mtlab.studies.plan_status import plan_status, refuse_full_disk
+    from mtlab.studies.plan import run_configs, to_json, with_asked_seeds
+    from mtlab.studies.plan_status import asked_plan, plan_status, refuse_full_disk
 
     def make_plan() -> Plan:
         return plan_study(study.path, study.overrides, store, plugins=study.plugins, plugin_folder=study.plugin_folder)
@@ -107,7 +110,9 @@ def run_study(
         plan = make_plan()
     settings = choose_launcher(plan.study, study.launcher)
     refuse_unavailable(plan, settings)
-    data, configs, resources = to_json(plan), run_configs(plan), plan.study.keys.resources
+    configs, resources = run_configs(plan), plan.study.keys.resources
+    asked, looks = asked_plan(plan, store)
+    data = to_json(asked)
     try:
         pool = make_pool(settings, resources, configs, at_once=workers)
     except UserError as error:
@@ -122,6 +127,18 @@ def run_study(
         typer.echo(f"data: {remark}")
     for line in damaged_runs(data, store.damage):
         typer.echo(f"damaged: {line}", err=True)
+    source = None
+    if looks is not None:
+        source = LookSource(
+            store,
+            looks,
+            configs,
+            ask=lambda so_far: to_json(with_asked_seeds(plan, so_far.seeds_of())),
+            take_look=partial(take_look, store),
+        )
+        typer.echo(
+            describe_looks(looks) or f"seeds until decided: first look at {looks.numbers[0]} of {looks.numbers[-1]}"
+        )
     with sync_while_running(store, data) as sync:
         outcome = launch(
             store,
@@ -130,7 +147,9 @@ def run_study(
             pool=pool,
             policy=dataclasses.replace(policy, limit=attempt_limit(settings, resources)),
             view=make_view(),
+            source=source,
         )
+    data = data if source is None else dict(source.plan)
     _print_problems(outcome, store, data, study)
     if report and not outcome.interrupted:
         _print_report(store, data, study.file)

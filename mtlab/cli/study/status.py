@@ -44,6 +44,10 @@ def status(
     console = Console(highlight=False)
     for each in statuses:
         console.print(each.table() if file is not None else each.summary(), soft_wrap=file is None)
+        if file is not None and each.looks is not None:
+            console.print(f"seeds until decided: {each.looks}", markup=False)
+            for comparison in each.looks.comparisons:
+                console.print(f"  {comparison}", markup=False)
         for line in each.problems() if file is not None else []:
             console.print(line, markup=False)
     if file is not None:

@@ -101,12 +101,18 @@ def _lines(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> list[st
 
 
 def _finally(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> str:
-    final = plan["finally"]
-    if final is None:
+    from mtlab.config.check import check_config
+    from mtlab.sweeps.spec import FinalRules
+
+    if plan["finally"] is None:
         return "finally: none"
-    what = "the best of each variant" if final["retrain"] == "best" else "what no other trial of its variant beats"
-    count = f" ({len(searches) * final['seeds']} runs)" if final["retrain"] == "best" else ""
-    return f"finally: {what}, retrained on {final['seeds']} fresh seeds{count}, evaluated on {final['evaluate']}"
+    final = check_config(FinalRules, plan["finally"])
+    best, rules = final.retrain == "best", final.sequential
+    what = "the best of each variant" if best else "what no other trial of its variant beats"
+    numbers = [final.seeds] if rules is None else [rules.min, rules.max]
+    runs = " to ".join(str(len(searches) * number) for number in numbers)
+    count = f" ({runs} runs)" if best else ""
+    return f"finally: {what}, retrained on {final.seeds_words}{count}, evaluated on {final.evaluate}"
 
 
 def _bound(bound: Mapping[str, float | None]) -> str:

@@ -130,7 +130,7 @@ def _retrain(
     except UserError as error:
         typer.echo(f"nothing is retrained: {error}", err=True)
         return 1
-    typer.echo(f"retraining the best of each variant on {final.seeds} fresh seeds: {path}")
+    typer.echo(f"retraining the best of each variant on {final.seeds_words}: {path}")
     study = StudyCommand(
         file=str(path),
         path=path,

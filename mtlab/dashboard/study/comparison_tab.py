@@ -17,7 +17,7 @@ from mtlab.report.figures.cost import CostName, plot_cost
 from mtlab.report.figures.estimates import plot_estimates, plot_families
 from mtlab.report.figures.speed import plot_speed
 from mtlab.report.formats import captions, speed_table
-from mtlab.report.formats.tables import published_table, side_by_side_table
+from mtlab.report.formats.tables import looks_table, published_table, side_by_side_table
 
 if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
@@ -60,7 +60,9 @@ def draw_comparison_tab(request: StudyRequest) -> StudyTab:
         )
         body.append(components.empty_notice(message, components.command_line(request.summary.command)))
     bar = [controls.radio_buttons("order", "order", ORDERS, order), controls.dropdown("cost", "cost", COSTS, cost)]
-    return StudyTab([*body, *_speed(request, report, whole), *_side_by_side(whole), *_published(whole)], bar)
+    return StudyTab(
+        [*body, *_looks(whole), *_speed(request, report, whole), *_side_by_side(whole), *_published(whole)], bar
+    )
 
 
 def sort_rows(report: StudyReport, selection: StudySelection, *, best_first: bool) -> list[int]:
@@ -91,6 +93,14 @@ def _sweep_commands(name: str) -> Component:
         html.P("How the search went, trial by trial:"),
         components.command_line(f"mtlab sweep dashboard {name}"),
     )
+
+
+def _looks(report: StudyReport) -> list[Component]:
+    if report.sequential is None:
+        return []
+    table = report_tables.report_table(looks_table(report.sequential), "What decided each comparison")
+    caption = html.P(captions.looks_caption(report), className="caption")
+    return [components.section("Seeds until decided", table, caption)]
 
 
 def _speed(request: StudyRequest, report: StudyReport, whole: StudyReport) -> list[Component]:

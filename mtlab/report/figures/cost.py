@@ -13,6 +13,7 @@ from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.study_report import StudyReport
 from mtlab.statistics.intervals import MeanInterval
+from mtlab.units import in_points
 
 CostName = Literal["trained_params", "flops", "training_flops", "seconds", "memory_mib"]
 COSTS: Mapping[CostName, str] = {
@@ -28,7 +29,7 @@ def plot_cost(
     report: StudyReport, of: CostName = "trained_params", styles: Mapping[str, Style] | None = None
 ) -> go.Figure:
     """Plot each variant's mean and interval over its cost."""
-    points = numbers.in_points(report.metric)
+    points = in_points(report.metric)
     title = f"Cost against quality: {report.metric} by {COSTS[of]}"
     rows = [row for row in report.rows if row.mean is not None and getattr(row.cost, of) is not None]
     if not rows:

@@ -12,8 +12,8 @@ from mtlab.recording.reader import Array
 from mtlab.report.figures import panels, theme
 from mtlab.report.figures.metric_axes import metric_range, metric_scale
 from mtlab.report.figures.theme import Style
-from mtlab.report.formats import numbers
 from mtlab.report.recordings import MetricHistory, StudyRun
+from mtlab.units import in_points
 
 _TICKS = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
 _LOG = {"type": "log", "tickmode": "array", "tickvals": _TICKS, "ticktext": [f"{tick:,}" for tick in _TICKS]}
@@ -89,7 +89,7 @@ def metric_choices(logged: Sequence[str], choose: str) -> list[str]:
 
 
 def _axis_title(metric: str) -> str:
-    return f"{metric}{', points' if numbers.in_points(metric) else ''}"
+    return f"{metric}{', points' if in_points(metric) else ''}"
 
 
 def _curves(
@@ -127,7 +127,7 @@ def _lines(
     legend: bool,
     seeds: bool,
 ) -> list[go.Scatter]:
-    points = "%{y:.1f}" if numbers.in_points(metric) else "%{y:.4g}"
+    points = "%{y:.1f}" if in_points(metric) else "%{y:.4g}"
     hover = f"{points} at step %{{x:,}}"
     if not seeds:
         made = _align(list(curves.values()))

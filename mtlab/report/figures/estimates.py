@@ -13,11 +13,12 @@ from mtlab.report.figures.theme import Style
 from mtlab.report.formats import captions, numbers
 from mtlab.report.study_report import StudyReport
 from mtlab.statistics.seed_tests import lookup_test
+from mtlab.units import in_points
 
 
 def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Plot mean, interval and single seeds of each row and, with a baseline, those of its difference beside it."""
-    title = f"{report.study}: {report.metric}{', in points' if numbers.in_points(report.metric) else ''}"
+    title = f"{report.study}: {report.metric}{', in points' if in_points(report.metric) else ''}"
     rows = [row for row in report.rows if row.mean is not None]
     if not rows:
         return theme.empty(title, "No run is finished yet.")

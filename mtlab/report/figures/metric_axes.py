@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mtlab.report.formats import numbers
+from mtlab.units import in_points
 
 _PAD = 0.06  #: empty at each end of an axis, as a share of its values' range
 _LEAST = 2.0  #: points that an axis of shares shows at least on each side of its values
@@ -12,12 +12,12 @@ _LEAST = 2.0  #: points that an axis of shares shows at least on each side of it
 
 def metric_scale(metric: str) -> int:
     """Return what values of a metric are multiplied by: 100 for shares of examples, which are shown in points."""
-    return 100 if numbers.in_points(metric) else 1
+    return 100 if in_points(metric) else 1
 
 
 def metric_limits(metric: str, *, difference: bool = False) -> tuple[float, float] | None:
     """Return the lowest and highest shown value that a metric, or a difference of two of its values, can have."""
-    if not numbers.in_points(metric):
+    if not in_points(metric):
         return None
     return (-100.0, 100.0) if difference else (0.0, 100.0)
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mtlab.report.caveats import row_caveats
 from mtlab.report.formats import numbers
 from mtlab.statistics.power import POWER
 from mtlab.statistics.seed_tests import lookup_test
+from mtlab.units import in_points
 
 if TYPE_CHECKING:
+    from mtlab.report.sequential.summary import SequentialSummary
     from mtlab.report.side_by_side import SideBySide
     from mtlab.report.study_report import StudyReport
 
 NAMED = 6  #: baselines that a sentence names before it counts
 NO_FAMILIES = "No results by family: no run is finished, or its questions are of one family."
+SPENDINGS = {"obrien_fleming": "O'Brien-Fleming spending", "pocock": "Pocock spending"}
 PUBLISHED = "Published: from the literature, not measured here and not tested against."
 
 
 def table_caption(report: StudyReport) -> str:
     """Explain the main table: all that its numbers need to be quoted."""
-    unit = ", in points (100 × share)" if numbers.in_points(report.metric) else ""
+    unit = ", in points (100 × share)" if in_points(report.metric) else ""
     level = numbers.format_level(report.alpha)
     sentences = [f"{describe_seeds(report)}. {report.metric}{unit}: {explain_means(report, level)}."]
     if report.comparisons:
@@ -31,10 +35,14 @@ def table_caption(report: StudyReport) -> str:
         )
         other = report.baselines[0] if len(report.baselines) == 1 else "the row named in the verdict"
         needed = ", corrected likewise" if report.correct == "holm" and report.comparisons > 1 else ""
+        within = ""
+        if report.equivalence is not None:
+            margin = numbers.format_margin(report.equivalence, report.metric)
+            within = f" No difference larger than {margin}: by two one-sided tests, corrected likewise."
         sentences.append(
             f"Difference: to {other}, on shared seeds, ± {level}; {lookup_test(report.test).words}; {correction}. "
             f"{describe_clusters(report)}"
-            f"Detects: the smallest true difference that this n would find with {POWER:.0%} power{needed}."
+            f"Detects: the smallest true difference that this n would find with {POWER:.0%} power{needed}.{within}"
         )
     sentences += explain_floor(report)
     marks = "★ best mean, shown to be better or not. " if any(row.best for row in report.rows) else ""
@@ -44,10 +52,49 @@ def table_caption(report: StudyReport) -> str:
     return " ".join(sentences)
 
 
+def looks_caption(report: StudyReport) -> str:
+    """Say how many seeds were asked for and why, what was decided, and what was spent and saved."""
+    summary = report.sequential
+    assert summary is not None
+    margin = numbers.format_margin(summary.margin, report.metric)
+    looks, count = summary.looks, len(summary.comparisons)
+    corrected = f", all p corrected by Holm for {count} comparisons" if report.correct == "holm" and count > 1 else ""
+    sentences = [
+        f"Seeds until decided: looks at {_spans(looks)} seeds.",
+        f"A comparison ends when a difference is shown, or by two one-sided tests that there is none beyond {margin}.",
+        f"Its p-values count the looks (Lan-DeMets, {SPENDINGS[summary.spending]}){corrected}; its intervals do not.",
+        f"{summary.ended} of {count} comparison{'s have' if count > 1 else ' has'} ended.",
+        f"{summary.runs} of at most {summary.most_runs} runs are done{_time_spent(summary)}.",
+        "Alpha: spent on the difference. Time: all training of the variant. Saved: seeds.",
+    ]
+    if summary.other_records:
+        times = "once" if summary.other_records == 1 else f"{summary.other_records} times"
+        sentences.append(f"The study was decided {times} by other rules, or among other variants, before.")
+    return " ".join(sentences)
+
+
+def _time_spent(summary: SequentialSummary) -> str:
+    if summary.seconds is None:
+        return ""
+    saved = ""
+    if summary.seconds_saved is not None:
+        saved = f", about {numbers.format_duration(summary.seconds_saved)} saved"
+    return f" ({numbers.format_duration(summary.seconds)} of training{saved})"
+
+
+def _spans(looks: Sequence[int]) -> str:
+    """Write numbers of seeds in few words.
+
+    >>> _spans((4, 5, 6, 7)), _spans((4, 8, 12)), _spans((3, 5))
+    ('4, 5, …, 7', '4, 8, 12', '3, 5')
+    """
+    return f"{looks[0]}, {looks[1]}, …, {looks[-1]}" if len(looks) > 3 else ", ".join(map(str, looks))
+
+
 def family_caption(report: StudyReport) -> str:
     """Explain the table by family."""
     level, metric = numbers.format_level(report.alpha), report.metric
-    unit = ", in points (100 × share)" if numbers.in_points(metric) else ""
+    unit = ", in points (100 × share)" if in_points(metric) else ""
     sentences = [f"{describe_seeds(report)}. {metric} by family{unit}: {explain_means(report, level)}."]
     sizes = {name: rows[0].examples for name, rows in report.families.items() if rows and rows[0].examples}
     if sizes:
@@ -63,7 +110,7 @@ def family_caption(report: StudyReport) -> str:
 
 def explain_means(report: StudyReport, level: str) -> str:
     """Explain what stands behind a mean."""
-    if not numbers.in_points(report.metric):
+    if not in_points(report.metric):
         return f"mean ± half-width of the {level} t interval over seeds"
     return f"mean and {level} t interval over seeds, within 0 and 100: ±, or both ends where one is farther"
 
@@ -117,8 +164,12 @@ def explain_marks(
         else "not corrected for several comparisons"
     )
     better, worse = numbers.MARKS["better"], numbers.MARKS["worse"]
+    within = ""
+    if report.equivalence is not None and not scope:
+        margin = numbers.format_margin(report.equivalence, report.metric)
+        within = f", {numbers.MARKS['equivalent']} no difference larger than {margin}"
     return (
-        f"{better} {words[0]}, {worse} {words[1]} than {other}: {lookup_test(test or report.test).words}, "
+        f"{better} {words[0]}, {worse} {words[1]} than {other}{within}: {lookup_test(test or report.test).words}, "
         f"p ≤ {report.alpha:g}, {correction}; no mark: no difference shown."
     )
 
@@ -146,7 +197,7 @@ def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = T
         differences: the table has a column of differences.
 
     """
-    unit = ", in points" if numbers.in_points(report.metric) else ""
+    unit = ", in points" if in_points(report.metric) else ""
     over = "" if report.examples is None else f" on m = {report.examples} examples"
     level, best = numbers.format_level(report.alpha), "highest" if report.mode == "max" else "lowest"
     sentences = [
@@ -157,6 +208,8 @@ def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = T
         if differences:
             sentences.append(f"Difference: on shared seeds, with its {level} interval, not corrected.")
         sentences.append(explain_marks(report, report.comparisons))
+    if report.sequential is not None:
+        sentences.append(looks_caption(report))
     if any(row.best for row in report.rows):
         within = " of its block" if blocks > 1 else ""
         sentences.append(f"Bold: {best} mean{within}, which alone shows no difference.")

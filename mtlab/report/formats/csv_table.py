@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mtlab.report.comparison import ComparisonRow
     from mtlab.report.learning.speed import SpeedRow
     from mtlab.report.study_report import StudyReport
     from mtlab.statistics.intervals import MeanInterval
@@ -43,6 +44,8 @@ def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
             "published_source": "; ".join(sources) or None,
             **_learning(row.learning),
             **_clusters(row.difference),
+            "p_equivalence": row.p_equivalence,
+            **_looks(report, row),
             **{f"metric/{name}": row.metrics.get(name) for name in report.further},
             **{f"published/{name}": values.get(name) for name in names},
             **_speed(speed),
@@ -95,6 +98,14 @@ def _published_by_cell(report: StudyReport) -> dict[str, tuple[dict[str, float],
         if row.source not in sources:
             sources.append(row.source)
     return published
+
+
+def _looks(report: StudyReport, row: ComparisonRow) -> dict[str, Any]:
+    """Return the columns of seeds until decided, empty where their number is fixed."""
+    comparisons = () if report.sequential is None else report.sequential.comparisons
+    found = next((each for each in comparisons if each.label == row.label), None)
+    names = ("looks", "ended", "alpha_spent", "seeds_saved")
+    return {name: None if found is None else getattr(found, name) for name in names}
 
 
 def _names(

@@ -38,6 +38,7 @@ _COMMANDS = {
     "·": r"$\cdot$",
     "×": r"$\times$",
     "→": r"$\rightarrow$",
+    "≈": r"$\approx$",
     "≤": r"$\leq$",
     "≥": r"$\geq$",
     "√": r"$\surd$",

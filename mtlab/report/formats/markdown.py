@@ -18,6 +18,9 @@ def report_markdown(report: StudyReport) -> str:
     if report.why:
         parts.append(report.why)
     parts += [markdown_table(tables.variant_table(report)), captions.table_caption(report)]
+    if report.sequential is not None:
+        table = markdown_table(tables.looks_table(report.sequential))
+        parts += ["## Seeds until decided", table, captions.looks_caption(report)]
     view = report.side_by_side
     if view is not None:
         table = markdown_table(tables.side_by_side_table(view))

@@ -5,20 +5,12 @@ from __future__ import annotations
 import math
 
 from mtlab.statistics.intervals import MeanInterval
-from mtlab.units import format_si
+from mtlab.units import format_si, in_points
 
 NONE = "—"
 UNEVEN = 0.2  #: share of the longer arm of an interval by which the other may be shorter and still be shown as ±
-#: beside the mean, where a difference was shown, or none is looked for
-MARKS = {"better": "†", "worse": "‡", "not learned": "○"}
-#: metrics between 0 and 1, shown in points
-_SHARES = ("accuracy", "recall", "primary", "score", "IR@", "TR@", "precision", "f1", "auc")
-
-
-def in_points(metric: str) -> bool:
-    """Return whether a metric is a share of examples, to be shown × 100."""
-    name = metric.split("/")[1] if "/" in metric else metric
-    return any(word.startswith(_SHARES) for word in name.split("_"))
+#: beside the mean, where a difference was shown, or that there is none larger than the margin, or none is looked for
+MARKS = {"better": "†", "worse": "‡", "equivalent": "≈", "not learned": "○"}
 
 
 def format_score(value: float | None, metric: str, *, sign: bool = False) -> str:
@@ -45,6 +37,15 @@ def format_detectable(value: float | None, metric: str) -> str:
     '> 100'
     """
     return "> 100" if value is not None and in_points(metric) and value > 1 else format_score(value, metric)
+
+
+def format_margin(value: float, metric: str) -> str:
+    """Format the largest difference that counts as none, with no more digits than it has.
+
+    >>> format_margin(0.005, "test/accuracy"), format_margin(0.02, "test/loss")
+    ('0.5 points', '0.02')
+    """
+    return f"{100 * value:.6g} points" if in_points(metric) else f"{value:.6g}"
 
 
 def format_interval(

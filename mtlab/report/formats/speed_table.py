@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mtlab.report.formats import captions, numbers
 from mtlab.report.formats.tables import ReportTable, TableCell
 from mtlab.report.learning.speed import SHARE
+from mtlab.units import in_points
 
 if TYPE_CHECKING:
     from mtlab.report.learning.speed import LearningSpeed, SpeedRow, SpeedTarget, StepsToTarget
@@ -55,7 +56,7 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
     speed = report.speed
     if speed is None:
         return ""
-    level, points = numbers.format_level(report.alpha), numbers.in_points(speed.metric)
+    level, points = numbers.format_level(report.alpha), in_points(speed.metric)
     unit = "mean height in points, 0 to 100" if points else "mean height"
     low, high = speed.validated_every
     every = f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mtlab.report.formats import numbers
+from mtlab.studies.looks import ENDED_BY
 
 if TYPE_CHECKING:
     from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.sequential.summary import SequentialSummary
     from mtlab.report.side_by_side import ReportBlock, SideBySide
     from mtlab.report.study_report import StudyReport
 
@@ -124,6 +126,24 @@ def published_table(report: StudyReport) -> ReportTable:
         source = row.source if row.note is None else f"{row.source}; {row.note}"
         lines.append((row.label, row.metric, numbers.format_published(row.value, row.metric), ours, source))
     return text_table(("variant", "metric", "published", "ours", "source"), lines, {0, 1, 4})
+
+
+def looks_table(summary: SequentialSummary) -> ReportTable:
+    """Lay out what decided each comparison, and what it took."""
+    most = summary.looks[-1]
+    lines = [
+        (
+            each.label,
+            "no look yet" if not each.looks else "nothing so far" if each.ended is None else ENDED_BY[each.ended],
+            f"{each.n} of {most}" if each.looks else numbers.NONE,
+            str(each.looks),
+            f"{each.alpha_spent:.2g}",
+            numbers.format_duration(each.seconds),
+            numbers.NONE if each.ended is None else str(each.seeds_saved),
+        )
+        for each in summary.comparisons
+    ]
+    return text_table(("variant", "ended by", "seeds", "looks", "alpha", "time", "saved"), lines, {0, 1})
 
 
 def difference_text(row: ComparisonRow, metric: str) -> str:

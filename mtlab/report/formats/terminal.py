@@ -16,15 +16,18 @@ from rich.table import Table
 from rich.text import Text
 
 from mtlab.report.formats import captions, numbers, speed_table, tables, text_plot
+from mtlab.units import in_points
 
 if TYPE_CHECKING:
     from mtlab.report.formats.tables import ReportTable
+    from mtlab.report.sequential.summary import SequentialSummary
     from mtlab.report.side_by_side import SideBySide
     from mtlab.report.study_report import StudyReport
 
 _STYLES = {
     "better": "green",
     "worse": "red",
+    "equivalent": "cyan",
     "baseline": "dim",
     "too few": "yellow",
     "not learned": "yellow",
@@ -63,6 +66,8 @@ def render_report(report: StudyReport, width: int = 100) -> RenderableType:
     """Lay a report out for a terminal of `width` columns."""
     parts: list[RenderableType] = [_title(report), Text(), *_main(report, width), Text()]
     parts.append(_caption(captions.table_caption(report)))
+    if report.sequential is not None:
+        parts += [Text(), _looks(report.sequential, width), Text(), _caption(captions.looks_caption(report))]
     view = report.side_by_side
     if view is not None:
         parts += [Text(), *_side_by_side(view, width), Text(), _caption(captions.side_by_side_caption(view))]
@@ -155,6 +160,14 @@ def _families(report: StudyReport, width: int) -> list[RenderableType]:
     return [*parts, _caption(captions.family_caption(report))]
 
 
+def _looks(summary: SequentialSummary, width: int) -> Table:
+    table = tables.looks_table(summary)
+    variant, ended, *rest = (_column_texts(table, at) for at in range(len(table.header)))
+    numbers_ = [TerminalColumn(name, cells) for name, cells in zip(table.header[2:], rest, strict=True)]
+    columns = [_folding("variant", variant), TerminalColumn("ended by", ended, narrowest=10, left=True), *numbers_]
+    return _table(columns, width)
+
+
 def _speed(report: StudyReport, width: int) -> Table:
     assert report.speed is not None
     table = speed_table.speed_table(report.speed)
@@ -233,7 +246,7 @@ def _means(report: StudyReport) -> TerminalColumn:
 
 def _plot(report: StudyReport, room: int) -> TerminalColumn:
     width = min(room, _PLOT[1])
-    bounds = (0.0, 1.0) if numbers.in_points(report.metric) else None
+    bounds = (0.0, 1.0) if in_points(report.metric) else None
     axis = text_plot.choose_scale([row.mean for row in report.rows if row.mean is not None], width, bounds)
     baseline = next((row.mean for row in report.rows if row.is_baseline), None)
     cells = [

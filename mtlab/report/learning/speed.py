@@ -17,10 +17,12 @@ from mtlab.report.comparison import (
 )
 from mtlab.report.formats import numbers
 from mtlab.report.learning.validation_curve import ValidationCurve, read_curve
+from mtlab.report.sequential.summary import count_looks, look_seeds
 from mtlab.runs.store import Store
 from mtlab.statistics.intervals import MeanInterval, mean_interval
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.seed_tests import lookup_test
+from mtlab.units import in_points
 
 if TYPE_CHECKING:
     import polars as pl
@@ -133,7 +135,7 @@ def _choose_target(
     metric, mode = plan["metrics"]["choose"], plan["metrics"]["mode"]
     reach = plan.get("reach")
     if reach is not None:
-        return SpeedTarget(reach / 100 if numbers.in_points(metric) else reach), ""
+        return SpeedTarget(reach / 100 if in_points(metric) else reach), ""
     own = [list(of_cell.values()) for of_cell in curves.values() if of_cell]
     best = (max if mode == "max" else min)(_mean([curve.final for curve in each]) for each in own)
     name = "the blind floor"
@@ -157,9 +159,10 @@ def _measure(
     difference, compare_to = None, row.compare_to if row.compared else None
     if compare_to is not None:
         other = areas.get(compare_to, {})
-        differences = [value - other[seed] for seed, value in own.items() if seed in other]
+        seen = look_seeds(plan, row.look) if plan.get("sequential") else own
+        differences = [value - other[seed] for seed, value in own.items() if seed in other and seed in seen]
         if len(differences) >= lookup_test(plan["test"]).seeds:
-            difference = lookup_test(plan["test"]).run(differences, None, alpha)
+            difference = count_looks(lookup_test(plan["test"]).run(differences, None, alpha), row.look, plan)
         elif differences:
             difference = Difference(len(differences), _mean(differences), None, None, None)
     reached = None if target is None or not curves else _steps_to(curves, target.value, plan)
@@ -184,7 +187,8 @@ def _steps_to(curves: Mapping[int, ValidationCurve], target: float, plan: Mappin
 
 def _classify(rows: Sequence[SpeedRow], correct: str, alpha: float, mode: str) -> tuple[SpeedRow, ...]:
     """Correct the p-values of all rows together, and classify the differences by them."""
-    corrected = iter(correct_p_values([row.difference for row in rows if row.compare_to is not None], correct))
+    compared = [row.difference for row in rows if row.compare_to is not None]
+    corrected = iter(correct_p_values([None if each is None else each.p for each in compared], correct))
 
     def classify(row: SpeedRow) -> SpeedRow:
         if row.compare_to is None:

@@ -82,6 +82,10 @@ def _tables(study: StudyResults) -> Content:
         html_table(tables.variant_table(report), f"{report.study}: variants", colours),
         element("p", captions.table_caption(report), class_="caption"),
     ]
+    if report.sequential is not None:
+        table = html_table(tables.looks_table(report.sequential), "Seeds until decided")
+        caption = element("p", captions.looks_caption(report), class_="caption")
+        parts += [element("h3", "Seeds until decided"), table, caption]
     if view is not None:
         table = html_table(tables.side_by_side_table(view), "Side by side")
         caption = element("p", captions.side_by_side_caption(view), class_="caption")

@@ -30,7 +30,16 @@ from mtlab.tracking.base import Receipt, Sink, TrackedRun, TrackerFigure, Tracke
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_COMPARED = ("rows", "seeds", "metrics", "test", "correct", "alpha")  #: keys of a plan that a comparison depends on
+_COMPARED = (
+    "rows",
+    "seeds",
+    "metrics",
+    "test",
+    "correct",
+    "alpha",
+    "equivalence",
+    "sequential",
+)  #: keys of a plan that a comparison depends on
 Progress = Callable[[dict[str, Any]], None]  #: takes the fields of `mtlab.report.sync.process.SyncProgress`
 
 
@@ -48,8 +57,7 @@ class StudySync:
     progress: Progress = lambda *_: None  #: called with the number of runs sent
 
     def __post_init__(self) -> None:
-        runs = self.plan["runs"]
-        self.runs = {run["id"]: run for run in runs if run.get("study", self.plan["study"]) == self.plan["study"]}
+        self.runs = self._own_runs()
         self.open: dict[str, TrackerGroup] = {}
         self.sent: dict[str, int] = {}  #: run → last step that was sent
         self.closed: set[str] = set()  #: runs that were sent, or given up
@@ -60,6 +68,9 @@ class StudySync:
 
     def poll(self) -> None:
         """Send what is new since the last call."""
+        if self.plan.get("sequential"):  # its runs are asked for look by look
+            self.plan = self.store.plan(self.plan["study"])
+            self.runs = self._own_runs()
         for run in [run for run in self.runs if run not in self.closed]:
             if (self.store.run(run) / "result.json").exists():
                 self._finish(run)
@@ -78,6 +89,11 @@ class StudySync:
                 self.log(f"{sink}: {number - 1} more not sent: {why}")
 
     # Runs
+
+    def _own_runs(self) -> dict[str, Mapping[str, Any]]:
+        """Return the runs of the plan, but for parents of other studies."""
+        study = self.plan["study"]
+        return {run["id"]: run for run in self.plan["runs"] if run.get("study", study) == study}
 
     def _advance(self, run: str) -> None:
         """Send the new steps of an unfinished run; a stopped run stays open until it is resumed."""

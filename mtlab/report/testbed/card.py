@@ -13,13 +13,13 @@ from mtlab.errors import UserError
 from mtlab.report import frame
 from mtlab.report.comparison import blind_floor, recorded_floor, results_by_seed
 from mtlab.report.families import add_family_means
-from mtlab.report.formats.numbers import in_points
 from mtlab.report.testbed.claims import Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
 from mtlab.report.testbed.rows import CardRow, Role, card_rows
 from mtlab.runs.store import Store
 from mtlab.statistics.numbers import sample_sd
 from mtlab.statistics.power import smallest_detectable
+from mtlab.units import in_points
 
 if TYPE_CHECKING:
     import polars as pl

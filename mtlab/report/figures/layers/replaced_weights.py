@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 from mtlab.recording.reader import MODALITIES, Modality, Worth
 from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
-from mtlab.report.formats import numbers
 from mtlab.report.recordings import StudyRun
+from mtlab.units import in_points
 
 
 def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str, Style] | None = None) -> go.Figure:
@@ -18,7 +18,7 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
     title = "What it is worth to choose: other weights instead of those learned"
     names = panels.variant_labels(worths)
     metric = next((each.metric for each in worths.values()), "val/accuracy")
-    scale, unit = (100, ", points") if numbers.in_points(metric) else (1, "")
+    scale, unit = (100, ", points") if in_points(metric) else (1, "")
     figure = panels.make_panels([""], list(MODALITIES), x=f"lost{unit}", shared_y="rows")
     shown: list[str] = []
     legend: dict[str, str] = {}

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality, Worth
 from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
-from mtlab.report.formats import numbers
 from mtlab.report.recordings import StudyRun
+from mtlab.units import in_points
 
 
 def plot_worth(
@@ -27,9 +27,9 @@ def plot_worth(
             "`record.interventions: true` does so in runs to come.",
         )
     metric = next(iter(worths.values())).metric
-    rows = ["weight", "contribution", f"lost without it{', points' if numbers.in_points(metric) else ''}"]
+    rows = ["weight", "contribution", f"lost without it{', points' if in_points(metric) else ''}"]
     figure = panels.make_panels(rows, list(MODALITIES), x="level", shared_y="rows", shared_x="columns")
-    scale = 100 if numbers.in_points(metric) else 1
+    scale = 100 if in_points(metric) else 1
 
     def bands() -> Iterator[panels.VariantValues]:
         for column, modality in enumerate(MODALITIES, 1):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mtlab.report.figures import theme
 from mtlab.report.figures.theme import Style
-from mtlab.report.formats import numbers
 from mtlab.sweeps.stored import StoredSearch
+from mtlab.units import in_points
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -23,12 +23,12 @@ def objective_metric(searches: Sequence[StoredSearch]) -> str:
 
 def display_scale(name: str) -> float:
     """Return the factor of shown values: 100 for shares, which are shown in points."""
-    return 100.0 if numbers.in_points(name) else 1.0
+    return 100.0 if in_points(name) else 1.0
 
 
 def axis_title(name: str) -> str:
     """Return the title of a metric's axis."""
-    return f"{name}, points" if numbers.in_points(name) else name
+    return f"{name}, points" if in_points(name) else name
 
 
 def search_labels(searches: Sequence[StoredSearch]) -> list[str]:
