@@ -71,8 +71,12 @@ class EvaluatedRun:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Return `SPLIT/METRIC` and `SPLIT/METRIC/FAMILY`; the loss is averaged over questions that it can answer."""
-        return {} if self.hidden else self.evaluation.metrics(self.request.split)
+        """Return `SPLIT/METRIC` and `SPLIT/METRIC/FAMILY`, and their floors (docs/statistics.md).
+
+        The loss is averaged over questions that it can answer.
+        """
+        split = self.request.split
+        return {} if self.hidden else self.evaluation.metrics(split) | self.evaluation.floors(split)
 
     def table(self) -> pl.DataFrame:
         """Return a row per example: text, image, right answer and prediction by name, score; or the task's own listing.

@@ -266,7 +266,7 @@ def test_a_study_that_never_had_a_tracker(one: Store, serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("track", "sync", "trackd"), "trackd: no such file, and no recipe of that name"),
+        (("track", "sync", "trackd"), "trackd: no such file, no study of that name in the store, and no recipe"),
         (("track", "sync", "tracked", "--project", "a/b"), "command line: --project: a W&B project's name has no /"),
     ],
 )

@@ -156,12 +156,14 @@ def _by_family(evaluated: EvaluatedRun) -> list[list[str]]:
     names = list(evaluated.evaluation.scores)
     counts = Counter(evaluated.evaluation.families)
 
+    shown = [*names, *(f"{name}_floor" for name in names if f"{split}/{name}_floor" in metrics)]
+
     def cells(suffix: str) -> list[str]:
-        return [f"{metrics[f'{split}/{name}{suffix}']:.4f}" for name in names]
+        return [f"{metrics[f'{split}/{name}{suffix}']:.4f}" for name in shown]
 
     rows = [["all", f"{len(evaluated.evaluation.ids):,}", *cells(""), f"{metrics[f'{split}/loss']:.4f}"]]
     rows += [[family, f"{counts[family]:,}", *cells(f"/{family}"), ""] for family in sorted(counts)]
-    return [["family", "n", *names, "loss"], *rows]
+    return [["family", "n", *(name.replace("_floor", " of a blind model") for name in shown), "loss"], *rows]
 
 
 def _remarks(evaluated: EvaluatedRun) -> list[str]:
