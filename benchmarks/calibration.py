@@ -154,6 +154,14 @@ def _t_of_logits(seeds: Floats) -> tuple[float, float]:
     return float(special.expit(logits.mean() - half)), float(special.expit(logits.mean() + half))
 
 
+def _t_logit_scale(seeds: Floats) -> tuple[float, float]:
+    mean, half = seeds.mean(), quantile_t(1 - ALPHA / 2, len(seeds) - 1) * sample_sd(seeds) / len(seeds) ** 0.5
+    if not half:
+        return float(mean), float(mean)
+    centre, reach = special.logit(mean), half / (mean * (1 - mean))
+    return float(special.expit(centre - reach)), float(special.expit(centre + reach))
+
+
 def _ours(seeds: Floats) -> tuple[float, float]:
     found = mean_interval(seeds, ALPHA, (0.0, 1.0))
     if found.interval is not None:
@@ -165,20 +173,24 @@ INTERVALS: dict[str, Callable[[Floats], tuple[float, float]]] = {
     "t, cut": _t_cut,
     "t of arcsines": _t_arcsine,
     "t of logits": _t_of_logits,
+    "logit scale": _t_logit_scale,
     "mtlab": _ours,
 }
 
 
 def coverage(name: str, mean: float, sd: float, seeds: int, studies: int, seed: int = 0) -> dict[str, float]:
-    """Return how often each interval covers the true mean."""
+    """Return how often each interval covers the true mean, and under `width of …` how wide it is in the middle."""
     rng = np.random.default_rng(seed)
     true = float(draw_accuracies(name, mean, sd, (1_000_000,), rng).mean())
     covered: dict[str, int] = defaultdict(int)
+    widths: dict[str, list[float]] = defaultdict(list)
     for accuracies in draw_accuracies(name, mean, sd, (studies, seeds), rng):
         for method, interval in INTERVALS.items():
             low, high = interval(accuracies)
             covered[method] += low <= true <= high
-    return {method: count / studies for method, count in covered.items()}
+            widths[method].append(high - low)
+    shares = {method: count / studies for method, count in covered.items()}
+    return shares | {f"width of {method}": float(np.median(each)) for method, each in widths.items()}
 
 
 def _print_line(label: str, values: dict[str, float]) -> None:
@@ -216,11 +228,13 @@ def _print_power(studies: int) -> None:
 
 
 def _print_intervals(studies: int) -> None:
-    print(f"Coverage of 95 % intervals, in % of {studies} draws of n seeds.")
+    print(f"Coverage of 95 % intervals, in % of {studies} draws of n seeds; in brackets the median width in points.")
     for mean, sd in ((0.5, 0.05), (0.9, 0.03), (0.9, 0.09), (0.97, 0.02), (0.99, 0.01), (0.99, 0.02)):
         _print_head(f"accuracy {100 * mean:g} ± {100 * sd:g}: distribution, seeds", list(INTERVALS))
         for name, n in product(DISTRIBUTIONS, (2, 3, 5, 20)):
-            _print_line(f"{name}, {n}", coverage(name, mean, sd, n, studies))
+            found = coverage(name, mean, sd, n, studies)
+            cells = (f"{100 * found[each]:.1f} ({100 * found[f'width of {each}']:.1f})" for each in INTERVALS)
+            print(f"| {name}, {n} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:

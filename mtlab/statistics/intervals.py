@@ -1,13 +1,14 @@
 """The mean of a variant over seeds, and its interval.
 
-A metric with bounds, such as an accuracy, has its t interval on the logit scale: logit(mean) ± t · error / (u (1 − u)),
-carried back, with u the mean as a share of the range. It lies within the bounds, is longer on the side where there is
-room, and is the usual mean ± t · error where that is far from them. docs/statistics.md compares its coverage with
-those of a t interval that is cut at the bounds, and of arcsine scales.
+A metric with bounds, such as an accuracy, has its t interval on the arcsine scale: with u the mean as a share of the
+range, 2 arcsin √u ± t · error / √(u (1 − u)), carried back. It lies within the bounds, is longer on the side where
+there is room, and is the usual mean ± t · error where that is far from them. docs/statistics.md compares its coverage
+with those of a t interval that is cut at the bounds, and of others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -94,14 +95,13 @@ def clip(interval: tuple[float, float] | None, bounds: Bounds | None) -> tuple[f
 
 
 def _bounded(mean: float, half: float, bounds: Bounds) -> tuple[float, float]:
-    """Carry mean ± half over to the logit scale and back."""
-    from scipy import special
-
+    """Carry mean ± half over to the arcsine scale and back."""
     low, high = bounds
     share = (mean - low) / (high - low)
-    centre, reach = special.logit(share), half / (high - low) / (share * (1 - share))
-    ends = (low + (high - low) * float(special.expit(centre + sign * reach)) for sign in (-1, 1))
-    return (next(ends), next(ends))
+    centre, reach = 2 * math.asin(share**0.5), half / (high - low) / (share * (1 - share)) ** 0.5
+    angles = (max(0.0, centre - reach), min(math.pi, centre + reach))
+    first, last = (low + (high - low) * math.sin(angle / 2) ** 2 for angle in angles)
+    return (first, last)
 
 
 def _clumps(ordered: Sequence[float], bounds: Bounds) -> tuple[Clump, ...]:

@@ -9,7 +9,7 @@ each t the quantile of its own degrees of freedom (Banerjee 1960, Sankhyā 22). 
 least the stated chance whatever the ratio of S to E: given the estimates, coverage is F(w_S X_S + w_E X_E) with a
 concave F (the distribution of a squared normal), so it is at least the weighted mean of the coverages of two plain t
 intervals. Without variance over examples it is the paired t test. docs/statistics.md shows simulations, and why not
-Satterthwaite's degrees of freedom: with two seeds they reject true nulls in up to 13 % of cases.
+Satterthwaite's degrees of freedom: with two seeds they reject true nulls in up to 12 % of cases.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def test_by_family_in_every_format(call: Call) -> None:
 def test_two_studies_side_by_side(call: Call) -> None:
     code, out, _ = call("trial", "other")
     assert code == 0
-    assert out.count("80.4 ± 2.7 †") == 2
+    assert out.count("80.4 ± 2.6 †") == 2
     assert "Each study is tested and corrected by itself" in " ".join(out.split())
     assert [each["study"] for each in json.loads(call("trial", "other", "--json")[1])["studies"]] == ["trial", "other"]
     assert call("trial", "other", "--format", "csv")[1].count("\n") == 9
