@@ -1,4 +1,4 @@
-"""Units of numbers: SI prefixes, and which metrics are told in points."""
+"""Units of numbers: SI prefixes, durations, and which metrics are told in points."""
 
 from __future__ import annotations
 
@@ -32,3 +32,18 @@ def in_points(metric: str) -> bool:
     """
     name = metric.split("/")[1] if "/" in metric else metric
     return any(word.startswith(_SHARES) for word in name.split("_"))
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration.
+
+    >>> format_duration(4.21), format_duration(41.2), format_duration(200), format_duration(9000)
+    ('4.2 s', '41 s', '3.3 min', '2.5 h')
+    >>> format_duration(4e5)
+    '4.6 days'
+    """
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    if seconds < 5970:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from toys import picture
 
 import mtlab
+from mtlab.data.image_files import read_image
 from mtlab.errors import UserError
+from mtlab.inference.encoding import pixels
 
 PAGE = (Path(__file__).parents[1] / "docs/api.md").read_text()
 TINY = {
@@ -61,6 +64,30 @@ def test_images_may_be_arrays_pictures_or_paths(tmp_path: Path) -> None:
     given = [drawn, picture, picture.convert("RGBA"), tmp_path / "drawn.png", str(tmp_path / "drawn.png")]
     states = model.encode(given, ["a cat"] * 5)
     torch.testing.assert_close(states.pooled, states.pooled[:1].expand(5, -1))
+
+
+def test_a_pil_image_is_decoded_as_its_file_is(tmp_path: Path) -> None:
+    """Turned by EXIF, transparent, of 16 bits, grey, with a palette."""
+    noise = np.random.default_rng(0).integers(0, 256, (6, 9, 4), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pictures = {
+        "turned.jpg": (Image.fromarray(noise[..., :3]), {"exif": turned}),
+        "transparent.png": (Image.fromarray(noise, "RGBA"), {}),
+        "deep.png": (Image.fromarray(noise[..., 0].astype(np.uint16) << 8), {}),
+        "grey.png": (Image.fromarray(noise[..., 0]), {}),
+        "palette.gif": (Image.fromarray(noise[..., :3]).quantize(8), {"transparency": 1}),
+    }
+    for name, (drawn, options) in pictures.items():
+        drawn.save(tmp_path / name, **options)
+        with Image.open(tmp_path / name) as opened:
+            np.testing.assert_array_equal(pixels(opened), read_image(tmp_path / name), err_msg=name)
+    assert pixels(Image.open(tmp_path / "turned.jpg")).shape == (9, 6, 3)
+    assert pixels(Image.new("RGBA", (1, 1))).tolist() == [[[255, 255, 255]]]
+    Image.fromarray(np.resize(noise[..., :3], (64, 64, 3))).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
+    with pytest.raises(UserError, match=r"cut\.png: cannot be decoded"):
+        pixels(Image.open(tmp_path / "cut.png"))
 
 
 def test_texts_of_a_batch_do_not_change_each_other() -> None:

@@ -73,14 +73,15 @@ def sync_while_running(store: Store, plan: Mapping[str, Any]) -> AbstractContext
     return SyncProcess(store, plan["study"], keys, typer.echo, nice=NICE)
 
 
-def describe_sync(sync: SyncProcess, store: Store, study: str) -> str:
-    """Describe in a line what was sent."""
+def describe_sync(sync: SyncProcess, store: Store, study: str, *, tried: bool = False) -> str:
+    """Describe in a line what was sent, and where it is `tried` to send what is offline now."""
     from mtlab.tracking.weights_and_biases import FOLDER
 
     sent = sync.sent
     counted = f"W&B: {sent.done} of {sent.of} ({sent.new} new), the comparison counted as one"
     if sent.offline:
-        return f"{counted}, in {store.study(study) / FOLDER}; `mtlab track sync {study}` sends them"
+        later = "" if tried else f"; `mtlab track sync {study}` sends them"
+        return f"{counted}, in {store.study(study) / FOLDER}{later}"
     return f"{counted}{f', at {sent.places[0]}' if sent.places else ''}"
 
 
@@ -102,6 +103,6 @@ def _keys(known: TrackingSettings, project: str | None, entity: str | None, *, o
 
 def _conclude(sync: SyncProcess, store: Store, study: str, *, offline: bool) -> None:
     sent = sync.sent
-    typer.echo(describe_sync(sync, store, study))
+    typer.echo(describe_sync(sync, store, study, tried=not offline))
     if (sent.offline and not offline) or not sent.done:
         raise typer.Exit(1)

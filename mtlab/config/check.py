@@ -26,7 +26,7 @@ def check_config(cls: type[C], data: Mapping[str, Any]) -> C:
     """
     _refuse_unknown(cls, data, "")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(dict(data)))
+        merged = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(_whole_numbers(cls, data)))
         _refuse_out_of_range(cls, OmegaConf.to_container(merged), "")  # before the class computes with them
         built = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
@@ -63,6 +63,18 @@ def _cached_config(cls: Any, data: str) -> Any:
 @lru_cache(maxsize=4096)
 def _cached_plain(cls: Any, data: str) -> str:
     return json.dumps(to_plain(check_config(cls, json.loads(data))))
+
+
+def _whole_numbers(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Write numbers like 1e3 and 8.0 as whole numbers, where whole ones are expected."""
+    changed = dict(data)
+    for key, value in data.items():
+        inner = nested_schema(cls, key)
+        if inner is not None and isinstance(value, Mapping):
+            changed[key] = _whole_numbers(inner, value)
+        elif isinstance(value, float) and value.is_integer() and hints(cls).get(key) in _WHOLE:
+            changed[key] = int(value)
+    return changed
 
 
 def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
@@ -117,4 +129,5 @@ def _kind(value: Any) -> str:
     return {type(None): "nothing", list: "a list", str: f"the word {value!r}"}.get(type(value), f"{value!r}")
 
 
+_WHOLE: tuple[Any, ...] = (int, int | None)
 _NUMBERS: tuple[Any, ...] = (int, float, int | None, float | None)

@@ -131,6 +131,7 @@ def _compose(path: Path, above: tuple[Path, ...]) -> ComposedFile:
         chain = " → ".join(p.name for p in (*above[above.index(resolved) :], resolved))
         raise UserError(f"is based on itself: {chain}", file=path, key="base")
     document = yaml.read(path)
+    _nest_dotted(document)
     base = document.data.pop("base", None) or []
     names = [base] if isinstance(base, str) else base
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -146,6 +147,25 @@ def _compose(path: Path, above: tuple[Path, ...]) -> ComposedFile:
     own_places = {key: (document.path, line) for key, line in document.lines.items()}
     _merge_in(data, locations, document.data, (path, None), "", own_places)
     return ComposedFile(path, data, locations)
+
+
+def _nest_dotted(document: yaml.Document) -> None:
+    """Write dotted keys within `set:` out as mappings: `train.lr: 1e-4` is `train: {lr: 1e-4}`."""
+    settings = document.data.get("set")
+    if not isinstance(settings, dict):
+        return
+    for key in [key for key in settings if re.fullmatch(r"\w+(\.\w+)+", key)]:
+        value = settings.pop(key)
+        inside, last = settings, key.rpartition(".")[2]
+        for part in key.split(".")[:-1]:
+            if isinstance(inside.get(part), str) and part in NODES:
+                inside[part] = {"name": inside[part]}
+            inside = inside.setdefault(part, {})
+            if not isinstance(inside, dict):
+                raise document.error(f"{part} is given a value of its own: write one or the other", f"set.{key}")
+        if last in inside:
+            raise document.error("is given twice, dotted and within its section: keep one", f"set.{key}")
+        inside[last] = value
 
 
 def _find_base(name: str, document: yaml.Document) -> Path:
@@ -178,6 +198,8 @@ def _merge_in(
         if setting in NODES and isinstance(value, str) and dotted != setting:
             value = {"name": value}  # noqa: PLW2901 - the short form of a node
         old = low.get(key)
+        if setting in NODES and isinstance(old, str) and isinstance(value, Mapping):
+            old = low[key] = {"name": old}
         if isinstance(old, dict) and isinstance(value, Mapping) and not _replaces(setting, old, value):
             locations[dotted] = here
             _merge_in(old, locations, value, place, dotted, high_places)

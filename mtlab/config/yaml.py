@@ -95,7 +95,8 @@ def parse(text: str, path: Path, *, mapping: bool = True) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
-        raise UserError(f"is not YAML: {error.problem or error}", file=path, line=line) from None
+        hint = "" if line is None else _quote_hint(text.splitlines()[line - 1 : line])
+        raise UserError(f"is not YAML: {error.problem or error}{hint}", file=path, line=line) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"is not YAML: {error}", file=path) from None
     lines: dict[str, int] = {}
@@ -105,6 +106,15 @@ def parse(text: str, path: Path, *, mapping: bool = True) -> Document:
         raise UserError("expected a mapping (`key: value` lines) at the top", file=path, line=node.start_mark.line + 1)
     value = _plain(node, path, "", lines, 0, frozenset())
     return Document(path, value if mapping else {"value": value}, lines)
+
+
+def _quote_hint(lines: list[str]) -> str:
+    """Say how a line is quoted whose value holds what has a meaning in YAML, such as a colon and a space."""
+    found = re.match(r"^[\s-]*([\w.-]+): +([^\s\"'{\[|>#].*?)\s*$", "".join(lines))
+    if found is None or not (re.search(r": |:$| #", found[2]) or found[2][0] in "*&!%@`"):
+        return ""
+    quoted = found[2].replace("'", "''")
+    return f"; quote the value: {found[1]}: '{quoted}'"
 
 
 def _plain(node: yaml.Node, path: Path, key: str, lines: dict[str, int], depth: int, seen: frozenset[int]) -> Any:

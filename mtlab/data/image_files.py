@@ -1,4 +1,4 @@
-"""Untrusted image files: checked before they are decoded, then converted to RGB.
+"""Images as RGB: the one way in which files, streamed bytes and PIL images are decoded. Files are checked before.
 
 Shapes: H, W pixels.
 """
@@ -49,19 +49,30 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
     """
     with _open_file(path) as image:
-        return _to_array(image, path)
+        return to_array(image, path)
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     """Decode the bytes of an image file as `read_image` does; errors show its `name`."""
     with open_image(io.BytesIO(data), name) as image:
-        return _to_array(image, name)
+        return to_array(image, name)
 
 
-def _to_array(image: PilImage, name: Path | str) -> NDArray[np.uint8]:
+def to_array(image: PilImage, name: Path | str) -> NDArray[np.uint8]:
+    """Return a PIL image as `read_image` returns that of a file; errors show its `name`.
+
+    Raises:
+        UserError: its pixels are floats or 32-bit integers, or its file is damaged or cut off.
+
+    """
     from PIL import ImageOps
 
-    return np.array(_to_rgb(ImageOps.exif_transpose(image), name), np.uint8)
+    try:
+        return np.array(_to_rgb(ImageOps.exif_transpose(image), name), np.uint8)
+    except UserError:
+        raise
+    except Exception as error:  # a decoder of a damaged file, which is read only now, raises anything
+        raise UserError(f"cannot be decoded ({_first_line(error)}): damaged, or cut off?", file=name) from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlab.data.image_files import read_image
+from mtlab.data.image_files import read_image, to_array
 from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Aggregated, Modality
 from mtlab.model.encoder import ManagerKey
@@ -160,7 +160,7 @@ def _check_counts(images: Sequence[Any], texts: Sequence[str]) -> None:
 
 
 def pixels(image: Any) -> NDArray[np.uint8]:
-    """Return an image as a uint8 array [H, W, 3] RGB.
+    """Return an image as a uint8 array [H, W, 3] RGB; a PIL image just as its file, see `read_image`.
 
     Raises:
         UserError: it is unreadable, or of another shape or type.
@@ -169,7 +169,7 @@ def pixels(image: Any) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         return read_image(Path(image).expanduser())
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL is not imported for arrays
-        return np.asarray(image.convert("RGB"))
+        return to_array(image, getattr(image, "filename", "") or "images")
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         shown = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UserError(f"images: expected uint8 [H, W, 3], a PIL image or a path, found {shown}")

@@ -18,7 +18,6 @@ from mtlab.config.registry import Registry
 from mtlab.config.schema import TrainConfig
 from mtlab.config.yaml import scalar
 from mtlab.data.base import DATASETS, Example, Split
-from mtlab.data.batches import Loader
 from mtlab.errors import UserError
 from mtlab.files import atomic_write
 from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
@@ -188,7 +187,7 @@ def parse_request(run: FinishedRun, task: str | None, data: str | None, split: S
 def evaluate_run(
     run: FinishedRun, request: EvaluationRequest, *, device: str = "auto", progress: Progress = lambda *_: None
 ) -> EvaluatedRun:
-    """Evaluate a finished run; features of its own data come from the expert cache, as in training.
+    """Evaluate a finished run; levels of its frozen towers come from the expert cache, as in training.
 
     Args:
         run: the run; its plug-ins must be imported already.
@@ -202,11 +201,11 @@ def evaluate_run(
 
     """
     check_unchanged(run)
-    config = {**run.config["config"], "task": request.task}
+    config = {**run.config["config"], "task": request.task, "data": request.data}
     _check_head(config["task"], run.config["config"]["task"])
     train = check_config(TrainConfig, config["train"])
     runtime = Runtime(choose_device(device), bf16=train.precision == "bf16")
-    answers = answer_names(config)
+    answers = answer_names(run.config["config"])
     entry, options = lookup_options(DATASETS, request.data, "data")
     dataset = entry.cls(options)
     examples = dataset.examples(request.split)
@@ -216,19 +215,22 @@ def evaluate_run(
     task.cls.check(task.name, entry.name, entry.cls.offers(options), dataset.answers)
     hidden = request.split in entry.cls.unlabelled_splits(options)
     mapped = map_targets(examples, tuple(dataset.answers), answers) if task.cls.answering and not hidden else examples
-    cached = cached_towers(config) if request.own_data else set()
+    cached = cached_towers(config)
     model = build_model(config, answers, seed=run.config["seed"], device=device, towers=towers_to_run(config, cached))
     metadata = restore(model.network, run)
-    loader = make_sources(
-        config,
-        dataset,
-        answers,
-        model.network.running_towers,
-        cached,
-        progress=lambda _: progress,
-        device=str(runtime.device),
-    ).loader(mapped)
-    _check_readable(loader, entry.name)
+    try:
+        loader = make_sources(
+            config,
+            dataset,
+            answers,
+            model.network.running_towers,
+            cached,
+            progress=lambda _: progress,
+            device=str(runtime.device),
+        ).loader(mapped)
+        loader.batch([0])
+    except ValueError as error:  # towers of synthetic worlds read only their own data
+        raise UserError(f"the run's towers cannot read {entry.name!r}: {error}", key="--data") from None
     size, done = evaluation_batch_size(train), 0
 
     def before_batch() -> None:
@@ -313,11 +315,3 @@ def _check_head(task: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
         raise UserError(
             f"the run was trained for {trained['name']!r}: it has no head for {task['name']!r}", key="--task"
         )
-
-
-def _check_readable(loader: Loader, data: str) -> None:
-    """Check on the first example that the run's towers can read the data."""
-    try:
-        loader.batch([0])
-    except ValueError as error:  # towers of synthetic worlds read only their own data
-        raise UserError(f"the run's towers cannot read {data!r}: {error}", key="--data") from None

@@ -25,6 +25,7 @@ def export_layout(source: ExportSource, dialect: Dialect) -> CheckpointLayout:
 
     """
     config = source.config
+    _check_name(config["manager"]["name"], dialect)
     family = _family(config["manager"])
     link = _LINKS.get(config["manager"]["name"], "add")
     levels = [tower_shape(kind, config[kind]).levels for kind in ("text", "vision")]
@@ -33,9 +34,7 @@ def export_layout(source: ExportSource, dialect: Dialect) -> CheckpointLayout:
     _check_not_standardised(source.tensors)
     _check_levels(family, levels, (text, vision), config)
     if dialect == "huggingface":
-        _check_hugging_face(source, family)
-    elif link != "add":
-        raise UserError(f"the authors' BridgeTower has no {link} bridges", key="manager.name")
+        _check_hugging_face(source)
     return CheckpointLayout(
         family=family,
         dialect=dialect,
@@ -59,6 +58,14 @@ def notes(source: ExportSource, dialect: Dialect) -> tuple[str, ...]:
     if eps == theirs:
         return ()
     return (f"the cross-modal LayerNorms have epsilon {theirs:g} there and {eps:g} here: outputs differ by about 1e-5",)
+
+
+def _check_name(name: str, dialect: Dialect) -> None:
+    """Check that the format has this manager at all: the first reason, before any setting."""
+    if dialect == "huggingface" and name not in _LINKS:
+        raise UserError(f"Hugging Face's BridgeTower has bridges, and no place for {name!r}", key="manager.name")
+    if dialect == "official" and _LINKS.get(name, "add") != "add":
+        raise UserError(f"the authors' BridgeTower has no {_LINKS[name]} bridges", key="manager.name")
 
 
 def _family(manager: Mapping[str, Any]) -> Family:
@@ -169,13 +176,8 @@ def _vision_layers(source: ExportSource) -> int:
     return len(network.blocks)
 
 
-def _check_hugging_face(source: ExportSource, family: Family) -> None:
+def _check_hugging_face(source: ExportSource) -> None:
     cross, text, vision = source.config["model"], source.text.config, source.vision
-    if family != "bridgetower":
-        raise UserError(
-            f"Hugging Face's BridgeTower has bridges, and no place for {source.config['manager']['name']!r}",
-            key="manager.name",
-        )
     needs = (
         ("model.width", cross["width"], text.hidden_size, "the text tower's width"),
         ("model.heads", cross["heads"], text.num_attention_heads, "the text tower's number of heads"),

@@ -16,6 +16,7 @@ from mtlab.interop.weight_names import CheckpointLayout
 from mtlab.runs import imported_checkpoint
 from mtlab.runs.checkpoints import CorruptError, load
 from mtlab.towers.build import build_tower
+from mtlab.towers.images import ImagePreprocessing
 from mtlab.towers.loading import text_encoders
 
 BEST = Path("checkpoints") / "best.safetensors"  #: of a finished run
@@ -30,6 +31,7 @@ class ExportSource:
     text: Any  #: the text tower's network, on the meta device
     vision: Any  #: the vision tower's
     text_folder: Path | None  #: may hold a tokeniser
+    preprocessing: ImagePreprocessing | None  #: of the vision tower
     layout: CheckpointLayout | None = None  #: of the checkpoint that it was imported from
     unmapped: Mapping[str, Tensor] | None = None  #: weights of the checkpoint that our model lacks
     their_config: Mapping[str, Any] | None = None  #: Hugging Face's configuration of the imported checkpoint
@@ -58,13 +60,14 @@ def read_source(path: Path) -> ExportSource:
 
 def _imported(path: Path) -> ExportSource:
     found = imported_checkpoint.read_imported_checkpoint(path)
-    text, vision = _networks(found.config)
+    text, vision, preprocessing = _networks(found.config)
     return ExportSource(
         config=found.config,
         tensors=found.tensors,
         text=text,
         vision=vision,
         text_folder=Path(found.config["text"]["model"]),
+        preprocessing=preprocessing,
         layout=_layout(found.origin, path / imported_checkpoint.ORIGIN),
         unmapped=found.unmapped,
         their_config=found.origin.get("config"),
@@ -77,21 +80,21 @@ def _run(path: Path) -> ExportSource:
         tensors, _ = load(path / BEST)
     except CorruptError as error:
         raise UserError(str(error), file=path / BEST) from None
-    text, vision = _networks(config)
+    text, vision, preprocessing = _networks(config)
     for kind in ("text", "vision"):
         prefix = f"towers.{kind}."
         if not any(name.startswith(prefix) for name in tensors):  # frozen: a run does not keep it
             own = build_tower(kind, config[kind]).state_dict()
             tensors |= {prefix + name: tensor for name, tensor in own.items()}
     place = config["text"].get("model")
-    return ExportSource(config, tensors, text, vision, _tokeniser_folder(place))
+    return ExportSource(config, tensors, text, vision, _tokeniser_folder(place), preprocessing)
 
 
-def _networks(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Build the towers' networks without weights, to read their sizes."""
+def _networks(config: Mapping[str, Any]) -> tuple[Any, Any, ImagePreprocessing | None]:
+    """Build the towers' networks without weights, to read their sizes; also return how images are preprocessed."""
     with torch.device("meta"):
         towers = [build_tower(kind, config[kind], weights=False) for kind in ("text", "vision")]
-    return getattr(towers[0], "network", None), getattr(towers[1], "network", None)
+    return getattr(towers[0], "network", None), getattr(towers[1], "network", None), towers[1].preprocessing()
 
 
 def _tokeniser_folder(model: Any) -> Path | None:

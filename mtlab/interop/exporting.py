@@ -66,6 +66,8 @@ def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None)
         with files.new_folder(out) as scratch:
             files.write_json(scratch / "config.json", _configuration(read, layout, exact=exact))
             imported_checkpoint.save_tensors(scratch / "model.safetensors", theirs)
+            if read.preprocessing is not None:
+                files.write_json(scratch / "preprocessor_config.json", huggingface.image_processor(read.preprocessing))
             huggingface.copy_tokeniser(read.text_folder, scratch)
     kinds = set(HEADS[read.task]) | set(read.layout.heads if read.layout is not None else ())
     there = {kind for kind in kinds if kind in layout.heads}

@@ -17,6 +17,7 @@ from mtlab.interop import lightning
 from mtlab.interop.architecture import CLIP_HEAD, Hyperparameters
 from mtlab.interop.export_source import ExportSource
 from mtlab.interop.weight_names import CheckpointLayout
+from mtlab.towers.images import ImagePreprocessing
 from mtlab.towers.loading import hub, text_encoders
 
 KIND = "bridgetower"
@@ -138,6 +139,30 @@ def configuration(source: ExportSource, layout: CheckpointLayout) -> dict[str, A
     )
     plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
     return plain
+
+
+def image_processor(preprocessing: ImagePreprocessing) -> dict[str, Any]:
+    """Return the `preprocessor_config.json` with which `BridgeTowerProcessor` prepares images as our tower does.
+
+    BridgeTower's own image processor keeps the aspect ratio and cuts off the ends; CLIP's can resize to a square, as
+    the authors evaluate and as we do. The crop that the processor asks for is then the whole square.
+    """
+    square = {"height": preprocessing.size, "width": preprocessing.size}
+    return {
+        "processor_class": "BridgeTowerProcessor",
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": square,
+        "resample": {"bilinear": 2, "bicubic": 3}[preprocessing.mode],  # as PIL numbers them
+        "do_center_crop": True,
+        "crop_size": square,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+    }
 
 
 def _hyperparameters(written: Mapping[str, Any], file: Path) -> Hyperparameters:

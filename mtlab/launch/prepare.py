@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
-from mtlab.launch.backends import LocalSettings, Settings, launcher_settings
+from mtlab.launch.backends import LocalSettings, Settings, launcher_settings, make_pool
 from mtlab.resolution.identity import clear_digests
 from mtlab.runs.store import Store
 from mtlab.studies.cost_cache import CostCache
-from mtlab.studies.plan import Plan, make_plan
+from mtlab.studies.plan import Plan, make_plan, run_configs
 from mtlab.studies.spec import Study, read_study
+
+if TYPE_CHECKING:
+    from mtlab.studies.budget.time_estimate import TimeEstimate
 
 
 def plan_study(
@@ -43,6 +47,26 @@ def plan_study(
     plan = make_plan(study, costs)
     costs.save()
     return plan
+
+
+def estimate_here(plan: Plan, states: Mapping[str, str]) -> TimeEstimate | None:
+    """Estimate how long the missing runs of a plan take on this machine; None where they are not executed here.
+
+    Args:
+        plan: of the study.
+        states: of its runs.
+
+    Raises:
+        UserError: there is no such launcher.
+
+    """
+    settings = choose_launcher(plan.study, None)
+    if not isinstance(settings, LocalSettings) or all(state == "done" for state in states.values()):
+        return None
+    from mtlab.studies.budget.time_estimate import estimate_time  # imports torch
+
+    pool = make_pool(settings, plan.study.keys.resources, run_configs(plan))
+    return estimate_time(plan, states, pool.at_once)
 
 
 def refuse_unreadable_data(plan: Plan) -> None:

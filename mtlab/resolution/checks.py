@@ -9,9 +9,9 @@ from typing import Any
 
 from mtlab.config.check import check_config
 from mtlab.config.schema import ModelConfig
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import DatasetFacts
-from mtlab.resolution.metrics import is_metric, metric_names
+from mtlab.resolution.metrics import is_metric, list_metrics, metric_names
 from mtlab.resolution.nodes import node_entry, node_options
 
 
@@ -89,7 +89,7 @@ def _check_mask_token(config: Mapping[str, Any]) -> None:
 def _check_metric(config: Mapping[str, Any]) -> None:
     metric, known = config["metrics"]["choose"], metric_names(config)
     if not is_metric(metric, known):
-        problem = f"task {config['task']['name']!r} has no metric {metric!r}; {nearest(metric, known)}"
+        problem = f"task {config['task']['name']!r} has no metric {metric!r}; {list_metrics(known)}"
         raise UserError(problem, key="metrics.choose")
     if not metric.startswith("val/"):
         raise UserError(

@@ -23,6 +23,11 @@ def is_metric(metric: str, known: Sequence[str]) -> bool:
     return metric in known or (metric.count("/") == 2 and metric.rpartition("/")[0] in known)
 
 
+def list_metrics(known: Sequence[str]) -> str:
+    """List metrics for a message; those of families are not repeated."""
+    return f"metrics: {', '.join(known)}"
+
+
 def name_primary_metric(config: Mapping[str, Any]) -> dict[str, Any]:
     """Replace `val/primary` by the primary metric of the cell's task, as a study may be over several tasks."""
     metric = config["metrics"]["choose"]

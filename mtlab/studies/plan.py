@@ -11,8 +11,7 @@ from typing import Any
 
 from mtlab.config.check import to_plain
 from mtlab.distributed.ranks import batch_sharing_problem
-from mtlab.errors import nearest
-from mtlab.resolution.metrics import is_metric
+from mtlab.resolution.metrics import is_metric, list_metrics
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
 from mtlab.statistics.spending import spent_alpha
@@ -132,6 +131,9 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "tracking": to_plain(keys.tracking),
         "plugin_code": {name: code for row in rows for name, code in row.resolved.plugin_digests.items()},
         "unresolved": list(plan.unresolved),
+        "unresolved_data": sorted(
+            {cell.config["data"]["name"] for cell in plan.cells if "data" in cell.identity.unresolved}
+        ),
         "remarks": list(dict.fromkeys(remark for row in rows for remark in row.resolved.remarks)),
         **entries(plan),
     }
@@ -288,7 +290,7 @@ def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:
     wanted = [("verdict", metrics.verdict), *((f"report[{index}]", name) for index, name in enumerate(metrics.report))]
     for key, name in wanted:
         if not is_metric(name, known):
-            raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", f"metrics.{key}")
+            raise study.error(f"no task of this study has a metric {name!r}; {list_metrics(known)}", f"metrics.{key}")
     for name in parse_overall(study):
         if not is_metric(name, known):
-            raise study.error(f"no task of this study has a metric {name!r}; {nearest(name, known)}", "published")
+            raise study.error(f"no task of this study has a metric {name!r}; {list_metrics(known)}", "published")

@@ -15,7 +15,7 @@ from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.checks import contrasted_pairs
 from mtlab.resolution.defaults import fill_defaults
-from mtlab.resolution.metrics import is_metric
+from mtlab.resolution.metrics import is_metric, list_metrics
 from mtlab.resolution.nodes import known_paths, node_entry
 from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
@@ -109,10 +109,10 @@ def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
     for index, objective in enumerate(sweep.objectives):
         if not is_metric(objective.metric, seen):
             key = f"objective[{index}]" if several else "objective"
-            raise sweep.error(f"its task has no metric {objective.metric!r}; {nearest(objective.metric, seen)}", key)
+            raise sweep.error(f"its task has no metric {objective.metric!r}; {list_metrics(seen)}", key)
     for metric in sweep.constraints:
         if not is_metric(metric, seen):
-            problem = f"its task has no such metric; {nearest(metric, seen)}"
+            problem = f"its task has no such metric; {list_metrics(seen)}"
             raise sweep.error(problem, f"constraints.{metric}")
 
 

@@ -205,7 +205,7 @@ def _describe_error(error: Exception) -> str:
     """Say briefly why W&B failed, without anything that was sent to it."""
     message = " ".join(str(error).split())
     if "API key" in message and "configured" in message:
-        return "has no key here (WANDB_API_KEY, or `wandb login`)"
+        return "has no key here: run `wandb login`, or set WANDB_API_KEY"
     if any(word in message for word in ("401", "403", "Unauthorized", "permission denied", "invalid API key")):
         return "refuses the key"
     if any(word in message for word in ("refused", "timed out", "deadline", "resolve", "no such host", "unreachable")):

@@ -68,7 +68,8 @@ def test_its_own_data_give_its_own_numbers_and_nothing_in_it_changes(told: Told,
         judged = json.loads(out)
         page = (Path(__file__).parents[2] / "docs/json.md").read_text()
         assert not {key for key in judged if f"`{key}`" not in page}
-        assert judged["metrics"] == {name: value for name, value in metrics.items() if name.startswith(split)}
+        own_metrics = {name: value for name, value in metrics.items() if name.startswith(split)}
+        assert judged["metrics"] == {name: value for name, value in own_metrics.items() if "_floor" not in name}
         assert (judged["own_data"], judged["unanswerable"]["examples"]) == (True, 0)
         assert Path(judged["outcomes"]).is_relative_to(store / "derived" / run.parent.name / "s0")
         rows = polars.read_parquet(judged["outcomes"])
@@ -124,6 +125,25 @@ def test_a_run_may_be_named_in_many_ways(told: Told, store: Path, tmp_path: Path
     assert code == 2
     assert "lies in no store: say by --out where the outcomes go" in err
     assert told(elsewhere, "--out", tmp_path / "copied.csv")[0] == 0
+
+
+def test_other_data_fill_the_expert_cache_and_are_read_from_it(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtlab.towers.planted import PlantedTower
+
+    monkeypatch.setenv("MTLAB_CACHE", str(tmp_path / "cache"))
+    words = ("small:static: mine:0", "--data", "test=30", "--split", "test", "--out", tmp_path / "out.csv")
+    assert told(*words)[0] == 0
+    first = (tmp_path / "out.csv").read_text()
+    assert len(list((tmp_path / "cache/experts").glob("[!.]*"))) >= 2
+
+    def forward(*_: object) -> None:
+        raise AssertionError("a frozen tower ran again")
+
+    monkeypatch.setattr(PlantedTower, "forward", forward)
+    assert told(*words)[0] == 0
+    assert (tmp_path / "out.csv").read_text() == first
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
         (["plan", "quickstart", "manager=last"], "command line: manager: would be wiped by axis 'manager'"),
         (["plan", "quickstart", "study.seds=3"], "command line: seds: unknown key; did you mean 'seeds'?"),
         (["plan", "quickstart", "text.model=x"], "text tower 'minilm' has no such option"),
+        (["plan", "quickstart", "study.metrics.verdict=test/bleu"], "has a metric 'test/bleu'; metrics: cost/flops, "),
         (["run", "quickstart", "--workers", "none"], "Invalid value for '--workers'"),
         (["run", "quickstart", "--workers", "0"], "Invalid value for '--workers'"),
         (["run", "quickstart", "--fail-fast", "--keep-going"], "contradict each other"),
@@ -71,7 +72,7 @@ def test_a_plan_that_the_disk_cannot_hold(
     monkeypatch.setattr(plan_status, "free_bytes", lambda _: 1000)
     code, line = told(monkeypatch, capsys, "run", "quickstart", "--store", tmp_path / "s")
     assert code == 2
-    assert "the 8 missing runs need about" in line
+    assert "missing runs need about" in line
     assert not (tmp_path / "s/cells").exists()
 
 

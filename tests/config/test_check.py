@@ -11,6 +11,9 @@ def test_fills_in_defaults_and_types() -> None:
     assert isinstance(config["lr"], float)
     assert config["length"] == {"steps": 3, "epochs": None, "flops": None}
     assert config["betas"] == [0.9, 0.98]
+    whole = to_plain(check_config(TrainConfig, {"batch": 8.0, "length": {"steps": 1e3}, "micro_batch": 4.0}))
+    assert [whole["batch"], whole["length"]["steps"], whole["micro_batch"]] == [8, 1000, 4]
+    assert type(whole["length"]["steps"]) is int
 
 
 @pytest.mark.parametrize(

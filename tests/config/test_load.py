@@ -27,6 +27,33 @@ def test_later_bases_win_and_lists_replace(tmp_path: Path) -> None:
     assert composed.locations["set.train.clip"] == (tmp_path / "study.yaml", 3)
 
 
+def test_dotted_keys_of_settings_are_sections(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        low="set: {train: {lr: 1.0, batch: 8}, manager: static}",
+        study="base: low\nset:\n  train.lr: 2.0\n  manager.noise: 0.5\n  train: {clip: 1.0}",
+    )
+    composed = compose(tmp_path / "study.yaml")
+    assert composed.data["set"] == {
+        "train": {"lr": 2.0, "batch": 8, "clip": 1.0},
+        "manager": {"name": "static", "noise": 0.5},
+    }
+    assert composed.locations["set.train.lr"] == (tmp_path / "study.yaml", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("train.lr: 1.0, train: {lr: 2.0}", "set.train.lr: is given twice"),
+        ("train.lr: 3, train: 5", "train is given a value of its own"),
+    ],
+)
+def test_a_setting_given_twice_is_told(text: str, told: str, tmp_path: Path) -> None:
+    write(tmp_path, study=f"set: {{{text}}}")
+    with pytest.raises(UserError, match=told):
+        compose(tmp_path / "study.yaml")
+
+
 def test_overrides_come_last(tmp_path: Path) -> None:
     write(tmp_path, study="name: s\nset: {train: {lr: 1.0}}\nseeds: 2")
     composed = compose(tmp_path / "study.yaml", ["train.lr=2e-3", "study.seeds=[4, 5]", "manager=static"])

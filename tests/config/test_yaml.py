@@ -41,6 +41,8 @@ def test_knows_the_line_of_every_key() -> None:
         ("a: &x [*x]", "nested deeper than"),
         ("- 1", "expected a mapping"),
         ("a: [1", "x.yaml:1: is not YAML"),
+        ("why: Does it work: yes", "mapping values are not allowed here; quote the value: why: 'Does it work: yes'"),
+        ("why: @home", "quote the value: why: '@home'"),
         ("? [a]\n: 1", "keys must be plain words"),
         ("a: " + "9" * 5000, "is not a valid int"),
         ("# only a comment", "is empty"),

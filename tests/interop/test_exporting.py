@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from bundles import checkpoint, folder_of, folders, hugging_face, hyperparameters, loaded, official, weights
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+import mtlab
 from mtlab.errors import UserError
 from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, import_checkpoint
@@ -113,6 +116,49 @@ def test_transformers_gives_what_ours_gives(eps: float, tolerance: float, tmp_pa
     found = outputs_of_transformers(tmp_path / "hf", *given)
     for theirs, ours in zip(found, (fused.pooled, fused.text, fused.image), strict=True):
         torch.testing.assert_close(theirs, ours, atol=tolerance, rtol=0)
+
+
+def test_the_processor_prepares_what_ours_prepares(tmp_path: Path) -> None:
+    """There and back: a picture and a text through Hugging Face's processor and model, and through ours."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BridgeTowerProcessor
+
+    import_checkpoint(hugging_face("hf_bridgetower_add", tmp_path / "given"), tmp_path / "ours", ImportOptions())
+    words = ["<s>", "<pad>", "</s>", "<unk>", "a", "photo", "of", "cat"]
+    made = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    made.save(str(tmp_path / "ours/text/tokenizer.json"))
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "cls_token": "<s>", "pad_token": "<pad>"}
+    (tmp_path / "ours/text/tokenizer_config.json").write_text(json.dumps(about))
+    export(tmp_path / "ours", "huggingface", tmp_path / "hf")
+    processor = BridgeTowerProcessor.from_pretrained(tmp_path / "hf")
+
+    rows, columns = np.mgrid[0:90, 0:140]
+    picture = np.stack([rows, columns, rows + columns], -1).astype(np.uint8)
+    given = processor(images=Image.fromarray(picture), text="a photo of cat", return_tensors="pt")
+    model = mtlab.load(tmp_path / "ours")
+    pixels = model.network.towers["vision"].prepare([picture])[0]
+    grey_level = 1 / 255 / 0.26
+    torch.testing.assert_close(given["pixel_values"], pixels, atol=2 * grey_level, rtol=0)
+
+    found = outputs_of_transformers(tmp_path / "hf", given["input_ids"], given["attention_mask"], given["pixel_values"])
+    ids, mask = model.network.towers["text"].prepare(["a photo of cat"])
+    assert torch.equal(given["input_ids"], ids)
+    with torch.no_grad():
+        ours = model.network((ids, mask), (given["pixel_values"],)).fused
+    torch.testing.assert_close(found[0], ours.pooled, atol=1e-5, rtol=0)
+    import_checkpoint(tmp_path / "hf", tmp_path / "again", ImportOptions())
+    assert same(loaded(tmp_path / "again").state_dict(), loaded(tmp_path / "ours").state_dict())
+
+
+def test_the_first_reason_is_the_manager_not_a_setting_of_it(tmp_path: Path) -> None:
+    source = imported("mt_aaue_vector", tmp_path)
+    config = json.loads((source / CONFIG).read_text())
+    config["manager"]["mask_query"] = True
+    (source / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"manager\.name: .* has bridges, and no place for 'adaptive'"):
+        export(source, "huggingface", tmp_path / "hf")
 
 
 def test_transformers_gives_what_the_authors_code_gives(tmp_path: Path) -> None:

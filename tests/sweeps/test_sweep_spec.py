@@ -186,7 +186,7 @@ BAD = {
     f"{LR}\nobjective: test/accuracy": "objective: test/accuracy: a search may not see test data",
     f"{LR}\nobjective: [val/accuracy, test/loss]": "objective[1]: test/loss: a search may not see test data",
     f"{LR}\nobjective: accuracy": "objective: 'accuracy' is no metric of a search",
-    f"{LR}\nobjective: val/acuracy": "objective: its task has no metric 'val/acuracy'; did you mean 'val/accuracy'?",
+    f"{LR}\nobjective: val/acuracy": "objective: its task has no metric 'val/acuracy'; metrics: cost/flops",
     f"{LR}\nobjective: {{metric: val/accuracy, mode: up}}": "objective.mode: expected max or min, found 'up'",
     f"{LR}\nobjective: {{metric: val/accuracy, direction: up}}": "objective.direction: unknown key",
     f"{LR}\nobjective: [val/accuracy, val/accuracy]": "objective[1]: val/accuracy is repeated",

@@ -60,5 +60,6 @@ def _print_result(done: ExportSummary, out: Path, to: str) -> None:
         typer.echo(f"  heads that this format has no place for are left out: {', '.join(done.left_out)}")
     for note in done.notes:
         typer.echo(f"  {note}")
-    following = "BridgeTowerModel.from_pretrained" if to == "hf" else "load_path= of the authors' code"
+    of_transformers = "from_pretrained of BridgeTowerModel and BridgeTowerProcessor"
+    following = of_transformers if to == "hf" else "load_path= of the authors' code"
     typer.echo(f"written to {out}; next: {following}")

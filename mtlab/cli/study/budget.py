@@ -106,7 +106,7 @@ def _parameters(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
 
 
 def _costs(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
-    from mtlab.units import format_si
+    from mtlab.units import format_duration, format_si
 
     columns = ["forward", "(here)", "training", "(here)", "memory", "steps", "a run", "runs"]
     if any(row.run_seconds is not None for row in rows):
@@ -118,15 +118,15 @@ def _costs(rows: Sequence[RowBudget], names: dict[str, str]) -> Any:
         values += [format_si(value) for value in (row.flops_training, row.executed_training)]
         values += [format_si(row.memory.peak, "B"), f"{row.steps:,}", format_si(row.run_executed), str(row.runs)]
         if row.run_seconds is not None:
-            values.append(_duration(row.run_seconds))
+            values.append(format_duration(row.run_seconds))
         table.add_row(names[row.cell], *values)
     return table
 
 
 def _remarks(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, Any], *, calibrated: bool) -> list[str]:
-    from mtlab.units import format_si
+    from mtlab.units import format_duration, format_si
 
-    time = "" if whole["seconds"] is None else f" · {_duration(whole['seconds'])} one after another"
+    time = "" if whole["seconds"] is None else f" · {format_duration(whole['seconds'])} one after another"
     runs = (
         f"{whole['runs']} runs, {whole['steps']:,} steps{time} · at most {format_si(whole['disk'], 'B')} of checkpoints"
     )
@@ -171,10 +171,3 @@ def _assumed(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, 
         f"at {tflops:g} TFLOP/s sustained – assumed, not measured – one device takes for a run: {each}",
         f"        and for all runs {device_hours(whole['executed'], tflops):,.1f} h",
     ]
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -30,9 +30,11 @@ def plan(
 
     The plan is written to the store. One with other settings (KEY=VALUE) is a trial, and changes nothing there.
     """
+    from rich.console import Console
+
     from mtlab.config.load import find_study_file
     from mtlab.files import read_text
-    from mtlab.launch.prepare import plan_study
+    from mtlab.launch.prepare import estimate_here, plan_study
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.plan import to_json
     from mtlab.studies.plan_status import asked_plan, plan_status
@@ -44,17 +46,23 @@ def plan(
     data = to_json(asked)
     found = plan_status(data, opened)
     name, text = made.study.name, read_text(path)
-    opened.check_claim(name, path, text, replace=replace)
     if not overrides:
         opened.claim_study(name, path, text, replace=replace)
         opened.write_plan(name, data)
+    with Console(stderr=True).status("timing a few steps, once on this machine"):
+        estimate = estimate_here(asked, found.states)
     if as_json:
         runs = [run | {"state": found.states[run["id"]]} for run in data["runs"]]
-        print_json(data | {"runs": runs, "counts": found.counts, "dropped": list(found.dropped)})
+        more = {"counts": found.counts, "dropped": list(found.dropped), "time": estimate and estimate.to_json()}
+        print_json(data | {"runs": runs, **more})
         return
     print_plan(data, found)
     if looks is not None:
         print_looks(data, looks)
+    if estimate is not None:
+        typer.echo(f"time: {estimate.describe()}")
+    elif any(state != "done" for state in found.states.values()):
+        typer.echo(f"time: see `mtlab budget {file} --calibrate`; to time some steps takes longer than a plan may")
     if overrides:
         typer.echo(f"not written: {name} stays as it is until `mtlab run` is given these settings")
     else:
@@ -157,9 +165,7 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
         least = "no difference" if effect is None else f"a difference of {effect:.1f} standard deviations"
         lines.append(f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power")
     lines += [f"data: {escape(remark)}" for remark in data["remarks"]]
-    lines += [
-        f"unresolved: {name} (not on this disk; `mtlab run` downloads it, or refuses)" for name in data["unresolved"]
-    ]
+    lines += _unresolved(data)
     if found.dropped:
         lines.append(f"{len(found.dropped)} runs of the stored plan are no longer asked for; they stay in the store")
     if found.other_code:
@@ -173,6 +179,22 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
         for name, count in found.other_plugins.items()
     ]
     return lines
+
+
+def _unresolved(data: dict[str, Any]) -> list[str]:
+    """Say what is not on this disk, and whether `mtlab run` will get it."""
+    from mtlab.towers.loading.hub import is_reachable
+
+    models = [name for name in data["unresolved"] if name not in data["unresolved_data"]]
+    reachable = is_reachable() if models else False
+    how = "`mtlab run` downloads it" if reachable else "the hub cannot be reached, so `mtlab run` will refuse: give a "
+    how += "" if reachable else "local folder or file, or download it first"
+    lines = [f"not on this disk: weights of {name}; {how}" for name in models]
+    return lines + [
+        f"not on this disk: data {name}; only sizes and answers are known, so `mtlab run` will refuse: `mtlab data "
+        "convert` makes shards, and data.folder names them"
+        for name in data["unresolved_data"]
+    ]
 
 
 def describe_pairings(rows: Sequence[Mapping[str, Any]]) -> list[str]:

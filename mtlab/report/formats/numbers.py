@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mtlab import units
 from mtlab.statistics.intervals import MeanInterval
 from mtlab.units import format_si, in_points
 
@@ -126,16 +127,8 @@ def format_count(value: float | None) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """Format a duration.
-
-    >>> format_duration(4.21), format_duration(41.2), format_duration(200), format_duration(9000)
-    ('4.2 s', '41 s', '3.3 min', '2.5 h')
-    """
-    if seconds is None:
-        return NONE
-    if seconds < 99.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
+    """Format a duration, see `units.format_duration`."""
+    return NONE if seconds is None else units.format_duration(seconds)
 
 
 def format_p_value(p: float) -> str:

@@ -202,7 +202,7 @@ def sync_until_end(root: Path, study: str, settings: TrackingSettings) -> None:
         try:
             _sync(store, study, WandbSink(wandb, folder), wandb, over)
         except UnreachableError as error:
-            _send(log=f"{error}: carried on offline; `mtlab track sync {study}` sends it later")
+            _send(log=f"{error}: carried on offline; once that is mended, `mtlab track sync {study}` sends it")
             os._exit(UNREACHABLE)
 
 

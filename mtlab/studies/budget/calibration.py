@@ -40,14 +40,17 @@ class Speed:
     threads: int
 
 
-def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_tokens: int) -> Speed:
+def calibrate(
+    config: Mapping[str, Any], memory: Memory | None, *, answers: int, text_tokens: int, seconds: float = MIN_SECONDS
+) -> Speed:
     """Time some steps of one micro-batch on the device that the configuration names.
 
     Args:
         config: the run's resolved configuration.
-        memory: what training takes, see `training_memory`.
+        memory: what training takes, see `training_memory`; None: it is known to fit.
         answers: classes of the task's head.
         text_tokens: length of the texts.
+        seconds: to time at least.
 
     Raises:
         UserError: the device does not exist, or has too little free memory.
@@ -56,7 +59,7 @@ def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_t
     train = check_config(TrainConfig, config["train"])
     runtime = Runtime(choose_device(train.device), bf16=train.precision == "bf16")
     free = _free_bytes(runtime.device)
-    if memory.peak > free:
+    if memory is not None and memory.peak > free:
         needed, available = format_si(memory.peak, "B"), format_si(free, "B")
         raise UserError(
             f"a step needs about {needed}, {device_name(runtime.device)} has {available} free: lower it, or calibrate "
@@ -66,12 +69,14 @@ def calibrate(config: Mapping[str, Any], memory: Memory, *, answers: int, text_t
     threads = torch.get_num_threads()
     torch.set_num_threads(train.threads)
     try:
-        return _timed(config, train, runtime, answers, text_tokens)
+        return _timed(config, train, runtime, answers, text_tokens, seconds)
     finally:
         torch.set_num_threads(threads)
 
 
-def _timed(config: Mapping[str, Any], train: TrainConfig, runtime: Runtime, answers: int, text_tokens: int) -> Speed:
+def _timed(
+    config: Mapping[str, Any], train: TrainConfig, runtime: Runtime, answers: int, text_tokens: int, least: float
+) -> Speed:
     examples = train.micro_batch or train.batch
     cached = cached_towers(config)
     towers = {kind: build_tower(kind, config[kind], weights=False) for kind in towers_to_run(config, cached)}
@@ -100,7 +105,7 @@ def _timed(config: Mapping[str, Any], train: TrainConfig, runtime: Runtime, answ
 
     step(0)
     started, done = time.perf_counter(), 0
-    while done < MIN_STEPS or time.perf_counter() - started < MIN_SECONDS:
+    while done < MIN_STEPS or time.perf_counter() - started < least:
         done += 1
         step(done)
     seconds = (time.perf_counter() - started) / (done * examples)

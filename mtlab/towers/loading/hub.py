@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +59,29 @@ def download(repository: str, *, weights: bool) -> Path:
         return Path(snapshot_download(repository, allow_patterns=patterns))
     except Exception as error:  # its HTTP library is not part of its interface
         raise _unreachable(repository, error) from error
+
+
+def is_reachable(seconds: float = 3.0) -> bool:
+    """Return whether the hub answers, through a proxy where one is set, within some seconds."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    answered: list[bool] = []
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(constants.ENDPOINT, timeout=seconds):
+                answered.append(True)
+        except urllib.error.HTTPError:
+            answered.append(True)  # it refuses: it is there
+        except OSError:
+            answered.append(False)
+
+    thread = threading.Thread(target=ask, daemon=True)  # a name server may take longer than any socket's timeout
+    thread.start()
+    thread.join(seconds)
+    return answered == [True]
 
 
 def _is_top_level(name: str, suffix: str) -> bool:

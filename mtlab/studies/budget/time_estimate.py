@@ -1,0 +1,108 @@
+"""How long a plan takes on this machine: a few steps of one of its cells are timed once, and cached."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mtlab.errors import UserError
+from mtlab.resolution.dataset_facts import dataset_facts
+from mtlab.resolution.training_code import training_code_digest
+from mtlab.studies.budget.calibration import Speed, calibrate
+from mtlab.studies.budget.text_length import text_length
+from mtlab.studies.cells import Cell
+from mtlab.studies.cost_cache import architecture_digest
+from mtlab.studies.plan import Plan
+from mtlab.towers.loading.disk_cache import library_version, load_or_compute
+from mtlab.units import format_duration
+
+SECONDS = 0.5  #: of timing
+LARGEST_STEP = 5e10  #: FLOPs of a step; a larger one would take longer than a plan may
+FORWARD = 1 / 3  #: of a training step: an example that is only evaluated
+
+
+@dataclass(frozen=True)
+class TimeEstimate:
+    """The time that the unfinished runs of a plan take."""
+
+    seconds: float  #: of training and evaluation, one run after another
+    runs: int
+    at_once: int
+    timed: str  #: label of the cell that was timed
+    device: str
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds from start to end, with so many runs at once."""
+        rounds = -(-self.runs // self.at_once)
+        return self.seconds / self.runs * rounds
+
+    def describe(self) -> str:
+        """Describe it in a sentence."""
+        return (
+            f"about {format_duration(self.wall_seconds)} on this machine with {self.at_once} at once: steps of "
+            f"{self.timed!r} timed on {self.device}, others by their FLOPs; start-up and the expert cache not counted"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self) | {"wall_seconds": self.wall_seconds}
+
+
+def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEstimate | None:
+    """Estimate the time of the unfinished runs; None if all are finished, or a step is too large to time in passing.
+
+    Args:
+        plan: from `make_plan`.
+        states: of its runs.
+        at_once: runs at once.
+
+    """
+    missing = [run.cell for run in plan.runs if states[run.id] != "done"]
+    if not missing:
+        return None
+    timed = min({cell.id: cell for cell in missing}.values(), key=_flops_of_step)
+    if _flops_of_step(timed) > LARGEST_STEP:
+        return None
+    try:
+        speed = _speed(timed)
+    except UserError:  # a device that is not here, or a model that cannot be built here
+        return None
+    rate = speed.seconds_per_example / timed.cost.flops_training
+    seconds = sum(rate * cell.cost.flops_training * _examples(cell) for cell in missing)
+    return TimeEstimate(seconds, len(missing), min(at_once, len(missing)), timed.row.label, speed.device)
+
+
+def _speed(cell: Cell) -> Speed:
+    config, train = cell.config, cell.config["train"]
+    tokens = text_length(config).tokens
+    key = {
+        "architecture": architecture_digest(config),
+        "tokens": tokens,
+        "train": {name: train[name] for name in ("batch", "micro_batch", "precision", "threads", "device")},
+        "machine": platform.node(),
+        "torch": library_version("torch"),
+        "code": training_code_digest(),
+    }
+    answers = dataset_facts(config["data"]).answers
+
+    def measure() -> dict[str, Any]:
+        return asdict(calibrate(config, None, answers=answers, text_tokens=tokens, seconds=SECONDS))
+
+    return Speed(**load_or_compute("speed", key, measure))
+
+
+def _flops_of_step(cell: Cell) -> float:
+    train = cell.config["train"]
+    return float(cell.cost.flops_training * (train["micro_batch"] or train["batch"]))
+
+
+def _examples(cell: Cell) -> float:
+    """Count the examples of a run: trained on, and evaluated at their share of the cost."""
+    train, sizes = cell.config["train"], dataset_facts(cell.config["data"]).examples
+    validations: int = math.ceil(cell.steps / train["eval_every"])
+    trained: int = cell.steps * train["batch"]
+    return trained + FORWARD * (validations * sizes["val"] + sizes["test"])

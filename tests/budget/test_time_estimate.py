@@ -1,0 +1,53 @@
+"""The time that a plan takes: of runs that are missing, from a few timed steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_study import write_study
+
+from mtlab.launch.prepare import plan_study
+from mtlab.runs.store import Store
+from mtlab.studies.budget import time_estimate
+from mtlab.studies.budget.calibration import Speed
+from mtlab.studies.budget.time_estimate import estimate_time
+from mtlab.studies.plan import Plan
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    study = write_study(tmp_path, "axes: {train.batch: [4, 8]}\nseeds: 2")
+    return plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+
+
+def test_missing_runs_count_by_their_examples(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = []
+
+    def calibrate(config: dict[str, dict[str, int]], *_: object, **__: object) -> Speed:
+        timed.append(config["train"]["batch"])
+        return Speed(0.01, 3, 4, "cpu", 1)
+
+    monkeypatch.setattr(time_estimate, "calibrate", calibrate)
+    states = {run.id: "new" for run in plan.runs}
+    found = estimate_time(plan, states, at_once=2)
+    assert found is not None
+    evaluated = (2 * 16 + 16) / 3  # validated twice, tested once
+    assert found.seconds == pytest.approx(0.01 * 2 * (6 * 4 + 6 * 8 + 2 * evaluated))
+    assert found.wall_seconds == pytest.approx(found.seconds / 2)
+    done = dict.fromkeys([run.id for run in plan.runs if run.cell.config["train"]["batch"] == 8], "done")
+    less = estimate_time(plan, states | done, at_once=8)
+    assert less is not None
+    assert less.seconds == pytest.approx(0.01 * 2 * (6 * 4 + evaluated))
+    assert less.at_once == 2
+    assert timed == [4], "measured once, then cached"
+    assert estimate_time(plan, dict.fromkeys(states, "done"), at_once=2) is None
+    monkeypatch.setattr(time_estimate, "LARGEST_STEP", 1.0)
+    assert estimate_time(plan, states, at_once=2) is None
+
+
+def test_real_steps_are_timed(plan: Plan) -> None:
+    found = estimate_time(plan, dict.fromkeys([run.id for run in plan.runs], "new"), at_once=1)
+    assert found is not None
+    assert 0 < found.seconds < 3600
+    assert "with 1 at once: steps of 'batch 4' timed on " in found.describe()
