@@ -48,6 +48,18 @@ def _stored_name(file: str, store: Store, folders: list[Path], missing: str) -> 
     return name
 
 
+def runnable_file(file: str, store: Store) -> str:
+    """Return what `mtlab run` takes for a study: what was given, or where the study of this name was planned from."""
+    from mtlab.config.load import find_study_file
+
+    try:
+        find_study_file(file)
+    except UserError:  # given by its name in the store
+        planned = str(store.plan(stored_study_name(file, store)).get("spec_file") or "")
+        return planned if planned and Path(planned).is_file() else file
+    return file
+
+
 def note_changed(file: str, store: Store) -> None:
     """Print a note where a study's file is no longer what its stored plan was made from."""
     from mtlab.config.load import find_study_file

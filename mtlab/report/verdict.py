@@ -56,21 +56,21 @@ def _compared(report: StudyReport) -> str:
         names = [row.label for row in compared if row.outcome == outcome]
         if names:
             verb, word = "is" if len(names) == 1 else "are", "to" if outcome == "identical" else "than"
-            shown.append(f"{_list_names(names)} {verb} {outcome} {word} {against}")
+            shown.append(f"{list_names(names)} {verb} {outcome} {word} {against}")
     equivalent = [row.label for row in compared if row.outcome == "equivalent"]
     if equivalent and report.equivalence is not None:
         margin = numbers.format_margin(report.equivalence, report.metric)
-        shown.append(f"{_list_names(equivalent)} differ{'s' if len(equivalent) == 1 else ''} by no more than {margin}")
+        shown.append(f"{list_names(equivalent)} differ{'s' if len(equivalent) == 1 else ''} by no more than {margin}")
     undecided = [row.label for row in compared if row.outcome == "undecided"]
     if undecided:
         what = "" if shown else f" to {against}"
-        shown.append(f"no difference{what} is shown for {_list_names(undecided)}")
+        shown.append(f"no difference{what} is shown for {list_names(undecided)}")
     few = [row.label for row in compared if row.outcome == "too few"]
     if few:
-        shown.append(f"too few seeds to tell of {_list_names(few)}")
+        shown.append(f"too few seeds to tell of {list_names(few)}")
     untrained = [row.label for row in report.rows if row.outcome == "not learned"]
     if untrained:
-        shown.append(f"{_list_names(untrained)} {'has' if len(untrained) == 1 else 'have'} not learned")
+        shown.append(f"{list_names(untrained)} {'has' if len(untrained) == 1 else 'have'} not learned")
     if not shown:
         return f"On {report.metric}: nothing can be compared."
     corrected = " after Holm" if report.correct == "holm" and report.comparisons > 1 else ""
@@ -84,7 +84,8 @@ def _best(rows: Sequence[ComparisonRow], metric: str) -> str:
     return f"Best mean {metric}: {listed}; nothing is compared." if len(rows) > 1 else f"{metric}: {listed}."
 
 
-def _list_names(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
+    """Name a few variants, or count them."""
     if len(names) > NAMED:
         return f"{len(names)} variants"
     return " and ".join((", ".join(names[:-1]), names[-1]) if len(names) > 1 else names)

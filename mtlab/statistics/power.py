@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from mtlab.statistics.example_variance import ExampleVariance
 from mtlab.statistics.numbers import quantile_t
 from mtlab.statistics.paired import ErrorParts
@@ -45,6 +47,30 @@ def smallest_detectable(
     if df >= ENDLESS:
         return float((critical + special.ndtri(power)) * error)
     return float(special.nctdtrinc(df, 1 - power, critical) * error)
+
+
+def seeds_to_detect(
+    difference: float,
+    sd: float,
+    alpha: float = 0.05,
+    power: float = POWER,
+    *,
+    examples: ExampleVariance | None = None,
+    most: int,
+) -> int | None:
+    """Return the fewest pairs of seeds that detect a true difference with this power, see `smallest_detectable`.
+
+    Returns:
+        None where `most` are not enough, or nothing can be said.
+
+    """
+
+    def enough(n: int) -> bool:
+        found = smallest_detectable(sd, n, alpha, power, examples)
+        return found is not None and found <= abs(difference)
+
+    fewest = bisect_left(range(2, most + 1), True, key=enough) + 2
+    return fewest if fewest <= most else None
 
 
 def _df_of(critical: float, alpha: float) -> float:

@@ -37,7 +37,8 @@ def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tm
     assert first.returncode == 0, first.stderr
     assert "4 runs (4 new)" in first.stdout
     assert "written to" in first.stdout
-    assert f"next: mtlab report {file}" in first.stdout
+    assert "found: On test/accuracy" in first.stdout
+    assert first.stdout.splitlines()[-1] == f"all figures on one page: mtlab report {file} --format html"
     before = {path: path.read_bytes() for path in store.glob("cells/*/*/*") if path.is_file()}
 
     again = mtlab("run", file, "--store", store)

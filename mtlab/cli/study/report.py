@@ -10,7 +10,7 @@ import typer
 
 from mtlab.cli.options import StoreOption
 from mtlab.cli.output import unless_unwritable
-from mtlab.cli.stored import note_changed, stored_study_name
+from mtlab.cli.stored import note_changed, runnable_file, stored_study_name
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def report(
     if wanted == "html":
         write_page(opened, plans, by, out)
     elif wanted is None and out is None and by is None and len(plans) == 1:
-        print_report(opened, plans[0])
+        print_report(opened, plans[0], runnable_file(files[0], opened))
     else:
         reports = [build_report(opened, plan) for plan in plans]
         if wanted is None:
@@ -114,9 +114,17 @@ def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, ou
     typer.echo(f"written to {path}: open it in a browser, it needs no network")
 
 
-def print_report(store: Store, plan: dict[str, Any]) -> StudyReport:
-    """Print the table for the terminal, write the report into the study's folder, and return it."""
+def print_report(store: Store, plan: dict[str, Any], file: str) -> None:
+    """Print the table, write the report into the study's folder, and say what was found and what to do next.
+
+    Args:
+        store: where the runs are.
+        plan: the stored plan.
+        file: the study as commands take it.
+
+    """
     from mtlab.files import write_text
+    from mtlab.report.next_steps import closing_lines
     from mtlab.report.study_report import build_report
 
     report = build_report(store, plan)
@@ -126,7 +134,8 @@ def print_report(store: Store, plan: dict[str, Any]) -> StudyReport:
         write_text(folder / "report.md", report.to_markdown())
         write_text(folder / "report.json", report.to_json())
         typer.echo(f"written to {folder / 'report.md'} and report.json")
-    return report
+    for line in closing_lines(report, file):
+        typer.echo(line)
 
 
 def _print(reports: Sequence[StudyReport], *, by_family: bool = False) -> None:

@@ -82,6 +82,7 @@ def run_study(
         UserError: it is wrong, or cannot be run here.
 
     """
+    from mtlab.cli.study.report import print_report
     from mtlab.cli.track import describe_sync, sync_while_running
     from mtlab.files import read_text
     from mtlab.launch.backends import attempt_limit, make_pool
@@ -152,7 +153,7 @@ def run_study(
     data = data if source is None else dict(source.plan)
     _print_problems(outcome, store, data, study)
     if report and not outcome.interrupted:
-        _print_report(store, data, study.file)
+        print_report(store, data, study.file)
     if sync is not None:
         typer.echo(describe_sync(sync, store, plan.study.name))
     return outcome.exit_code
@@ -170,15 +171,3 @@ def _print_problems(outcome: LaunchOutcome, store: Store, plan: dict[str, Any], 
         typer.echo(outcome.message, err=True)
     if outcome.interrupted and study.resume_command is None:
         typer.echo(f"interrupted; `mtlab run {study.file}` goes on from here", err=True)
-
-
-def _print_report(store: Store, plan: dict[str, Any], file: str) -> None:
-    """Print the table, paths, and what to do next."""
-    from mtlab.cli.study.report import print_report
-    from mtlab.report.verdict import next_for_not_learned, not_learned
-
-    report = print_report(store, plan)
-    if untrained := not_learned(report.rows, report.metric):
-        typer.echo(untrained)
-        typer.echo(f"next: {next_for_not_learned(report.rows, file)}")
-    typer.echo(f"next: mtlab report {file} --format md · mtlab status {plan['study']}")

@@ -1,0 +1,98 @@
+"""The last lines of a run or a report: what was found, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mtlab.report.comparison import seed_spread
+from mtlab.report.formats import numbers
+from mtlab.report.verdict import list_names, next_for_not_learned, verdict_sentence
+from mtlab.statistics.power import POWER, seeds_to_detect
+from mtlab.statistics.seed_tests import lookup_test
+from mtlab.units import in_points
+
+if TYPE_CHECKING:
+    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.study_report import StudyReport
+
+SEEDS = 5  #: to start with, where a study has too few
+MOST_SEEDS = 100  #: beyond these no number of seeds is advised
+
+
+def closing_lines(report: StudyReport, file: str) -> list[str]:
+    """Say what a study has found and what to do next, in a few lines that are true however much of it has run.
+
+    Args:
+        report: of the study.
+        file: the study's file, or its name, as commands take it.
+
+    """
+    lines = [f"found: {verdict_sentence(report)}"]
+    lines += [line for line in (_speed(report),) if line is not None]
+    lines += [f"next: {step}" for step in _next_steps(report, file)]
+    return [*lines, f"all figures on one page: mtlab report {file} --format html"]
+
+
+def _speed(report: StudyReport) -> str | None:
+    """Say which variants were shown to learn faster or slower; None where nothing was shown."""
+    speed = report.speed
+    if speed is None:
+        return None
+    against = report.baselines[0] if len(report.baselines) == 1 else "the baseline"
+    told = [
+        f"{list_names(names)} {'learns' if len(names) == 1 else 'learn'} {word} than {against}"
+        for outcome, word in (("better", "faster"), ("worse", "slower"))
+        if (names := [row.label for row in speed.rows if row.outcome == outcome])
+    ]
+    return f"speed: {'; '.join(told)} (area under {speed.metric})" if told else None
+
+
+def _next_steps(report: StudyReport, file: str) -> list[str]:
+    """Choose the next steps: first to finish, then to train, then to add seeds."""
+    if report.runs.get("done", 0) < report.runs["asked"]:
+        failed = report.runs.get("failed", 0)
+        why = [f"mtlab status {report.study} (why {failed} run{'s' if failed > 1 else ''} failed)"] if failed else []
+        return [*why, f"mtlab run {file} (does the rest)"]
+    steps = []
+    if (training := next_for_not_learned(report.rows, file)) is not None:
+        steps.append(training)
+    compared = [row for row in report.rows if row.compared]
+    few = [row for row in compared if row.outcome == "too few"]
+    if few and report.sequential is None:
+        wanted = max(SEEDS, lookup_test(report.test).seeds)
+        steps.append(f"mtlab run {file} study.seeds={wanted} (finished runs are kept)")
+    elif any(row.outcome == "undecided" for row in compared):
+        steps.append(_more_seeds(report, [row for row in compared if row.outcome == "undecided"], file))
+    if len(report.rows) > 1 and not report.baselines:
+        steps.append(f"name a `baseline:` in {file}, to have the variants compared")
+    return steps
+
+
+def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], file: str) -> str:
+    """Say how many seeds would show the observed differences, that of the variant that needs the fewest."""
+    needed = {row.label: seeds for row in undecided if (seeds := _seeds_needed(report, row)) is not None}
+    if not needed:
+        margin = 0.5 if in_points(report.metric) else "MARGIN"
+        instead = f"; `report: {{equivalence: {margin}}}` asks whether they are smaller than a margin"
+        so_small = f"the differences observed are too small to be shown by {MOST_SEEDS} seeds on these test examples"
+        return so_small + ("" if report.equivalence is not None else instead)
+    label = min(needed, key=needed.__getitem__)
+    row = next(row for row in undecided if row.label == label)
+    assert row.difference is not None
+    size = numbers.format_score(row.difference.difference, report.metric, sign=True)
+    key = "study.seeds.max" if report.sequential is not None else "study.seeds"
+    return (
+        f"{needed[label]} seeds would show a difference as large as that of {label}, {size}, with {POWER:.0%} power: "
+        f"mtlab run {file} {key}={needed[label]}"
+    )
+
+
+def _seeds_needed(report: StudyReport, row: ComparisonRow) -> int | None:
+    """Return the seeds that would detect a difference as large as the observed one; None for more than are advised."""
+    if row.difference is None or not row.difference.error:
+        return None
+    sd, examples = seed_spread(row.difference)
+    alpha = report.alpha / (report.comparisons if report.correct == "holm" and report.comparisons else 1)
+    found = seeds_to_detect(abs(row.difference.difference), sd, alpha, examples=examples, most=MOST_SEEDS)
+    return None if found is None else max(found, row.difference.n + 1)

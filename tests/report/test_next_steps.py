@@ -1,0 +1,114 @@
+"""The last lines of a report, in every state that a study may be in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from fabric import Fabric
+
+from mtlab.report.next_steps import closing_lines
+from mtlab.report.study_report import build_report
+from mtlab.statistics.power import seeds_to_detect, smallest_detectable
+
+BRIDGE = (0.70, 0.72, 0.69, 0.71, 0.68)
+LAST = "all figures on one page: mtlab report trial.yaml --format html"
+
+
+def told(fabric: Fabric, accuracies: Mapping[str, Sequence[float]], seeds: int, **changes: Any) -> list[str]:
+    floor = changes.pop("floor", None)
+    for cell, values in accuracies.items():
+        for seed, accuracy in enumerate(values):
+            fabric.finish(cell, seed, accuracy, floor=floor)
+    lines = closing_lines(
+        build_report(fabric.store, fabric.plan(list(accuracies), seeds=seeds, **changes)), "trial.yaml"
+    )
+    assert lines[-1] == LAST
+    assert len(lines) <= 5
+    return lines[:-1]
+
+
+def test_nothing_has_run(fabric: Fabric) -> None:
+    assert told(fabric, {"bridge": (), "static": ()}, 2) == [
+        "found: No result yet: 0 of 4 runs are finished.",
+        "next: mtlab run trial.yaml (does the rest)",
+    ]
+
+
+def test_a_study_that_is_not_finished_is_finished_first(fabric: Fabric) -> None:
+    fabric.fail("static", 4)
+    found, *steps = told(fabric, {"bridge": BRIDGE, "static": (0.8, 0.83, 0.79, 0.82)}, 5)
+    assert found.startswith("found: So far, with 9 of 10 runs finished.")
+    assert steps == ["next: mtlab status trial (why 1 run failed)", "next: mtlab run trial.yaml (does the rest)"]
+
+
+def test_one_seed_asks_for_more(fabric: Fabric) -> None:
+    found, step = told(fabric, {"bridge": (0.7,), "static": (0.8,)}, 1)
+    assert found == "found: On test/accuracy: too few seeds to tell of static."
+    assert step == "next: mtlab run trial.yaml study.seeds=5 (finished runs are kept)"
+
+
+def test_a_difference_that_is_shown_needs_nothing_more(fabric: Fabric) -> None:
+    (found,) = told(fabric, {"bridge": BRIDGE, "static": (0.80, 0.83, 0.79, 0.82, 0.78)}, 5)
+    assert found == "found: On test/accuracy (p ≤ 0.05): static is better than bridge."
+
+
+def test_undecided_tells_how_many_seeds_would_show_what_was_observed(fabric: Fabric) -> None:
+    curious = {"bridge": BRIDGE, "static": (0.74, 0.70, 0.75, 0.69, 0.74)}
+    found, step = told(fabric, curious, 5, test="paired_t")
+    assert "no difference to bridge is shown for static" in found
+    differences = [0.04, -0.02, 0.06, -0.02, 0.06]
+    sd = (sum((each - 0.024) ** 2 for each in differences) / 4) ** 0.5
+    needed = next(n for n in range(2, 100) if (smallest_detectable(sd, n) or 1) <= 0.024)
+    assert f"next: {needed} seeds would show a difference as large as that of static, +2.4, with 80% power: " in step
+    assert step.endswith(f"mtlab run trial.yaml study.seeds={needed}")
+
+
+def test_differences_that_no_number_of_seeds_shows_ask_for_a_margin(fabric: Fabric) -> None:
+    _, step = told(fabric, {"bridge": BRIDGE, "static": (0.71, 0.71, 0.70, 0.70, 0.68)}, 5)
+    assert "too small to be shown by 100 seeds" in step
+    assert "`report: {equivalence: 0.5}`" in step
+
+
+def test_identical_variants_ask_for_nothing(fabric: Fabric) -> None:
+    for cell in ("bridge", "static"):
+        for seed in range(3):
+            fabric.finish(cell, seed, 0.7 + 0.01 * seed, outcomes=False)
+    report = build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=3))
+    assert [line.partition(":")[0] for line in closing_lines(report, "f")] == ["found", "all figures on one page"]
+
+
+def test_what_has_not_learned_is_to_be_trained(fabric: Fabric) -> None:
+    chance = (0.57, 0.56, 0.55, 0.57, 0.56)
+    found, step = told(fabric, {"bridge": BRIDGE, "last": chance}, 5, floor=0.56)
+    assert "last has not learned" in found
+    assert step.startswith("next: train longer")
+
+
+def test_without_a_baseline_nothing_is_compared(fabric: Fabric) -> None:
+    found, step = told(fabric, {"bridge": BRIDGE, "static": BRIDGE}, 5, baseline=None)
+    assert "nothing is compared" in found
+    assert step == "next: name a `baseline:` in trial.yaml, to have the variants compared"
+    assert len(told(fabric, {"bridge": BRIDGE}, 5, baseline=None)) == 1
+
+
+def test_speed_is_told_where_it_was_shown(fabric: Fabric) -> None:
+    areas = {"bridge": (0.30, 0.31, 0.29, 0.30), "static": (0.60, 0.62, 0.59, 0.61), "adaptive": (0.31, 0.29, 0.3, 0.3)}
+    for cell, heights in areas.items():
+        for seed, height in enumerate(heights):
+            run = fabric.finish(cell, seed, 0.7 + 0.01 * seed)
+            rows = [{"step": step, "val/accuracy": height + step / 4000} for step in (200, 400, 800)]
+            (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    lines = closing_lines(build_report(fabric.store, fabric.plan(list(areas), seeds=4, test="paired_t")), "f")
+    assert lines[1] == "speed: static learns faster than bridge (area under val/accuracy)"
+
+
+@pytest.mark.parametrize("sd", [0.5, 1.0, 3.0])
+def test_the_seeds_that_detect_are_the_fewest(sd: float) -> None:
+    found = seeds_to_detect(1.0, sd, most=200)
+    assert found is not None
+    assert (smallest_detectable(sd, found) or 0) <= 1.0 < (smallest_detectable(sd, found - 1) or 9e9)
+    assert seeds_to_detect(1.0, 20.0, most=100) is None
+    assert seeds_to_detect(-1.0, sd, most=200) == found
