@@ -250,7 +250,7 @@ def _plot(report: StudyReport, room: int) -> TerminalColumn:
     axis = text_plot.choose_scale([row.mean for row in report.rows if row.mean is not None], width, bounds)
     baseline = next((row.mean for row in report.rows if row.is_baseline), None)
     cells = [
-        Text(text_plot.draw_interval(row.mean, axis, None if baseline is None else baseline.mean))
+        Text(text_plot.draw_interval(row.mean, axis, None if baseline is None else baseline.mean, row.results.values()))
         for row in report.rows
     ]
     if axis is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mtlab.statistics.intervals import MeanInterval
@@ -51,13 +51,20 @@ def choose_scale(
     return PlotScale(low, high, width)
 
 
-def draw_interval(estimate: MeanInterval | None, axis: PlotScale | None, reference: float | None = None) -> str:
+def draw_interval(
+    estimate: MeanInterval | None,
+    axis: PlotScale | None,
+    reference: float | None = None,
+    seeds: Collection[float] = (),
+) -> str:
     """Draw a mean as a dot (two clumps: circles), its interval as a line, the baseline's mean as a dotted upright.
 
-    An interval that leaves the scale ends in a triangle.
+    Several seeds are small dots. An interval that leaves the scale ends in a triangle.
 
     >>> draw_interval(MeanInterval(5, 0.5, 0.1, (0.3, 0.7)), PlotScale(0.0, 1.0, 21), reference=0.9)
     '      ├───●───┤   ┊  '
+    >>> draw_interval(MeanInterval(3, 0.5, 0.1, (0.3, 0.7)), PlotScale(0.0, 1.0, 21), seeds=(0.4, 0.5, 0.6))
+    '      ├─·─●─·─┤      '
     """
     if axis is None:
         return ""
@@ -74,6 +81,9 @@ def draw_interval(estimate: MeanInterval | None, axis: PlotScale | None, referen
             cells[0] = "◂"
         if last >= axis.width:
             cells[-1] = "▸"
+    for at in map(axis.place, seeds if len(seeds) > 1 else ()):
+        if 0 <= at < axis.width and cells[at] in " ─":
+            cells[at] = "·"
     if reference is not None and 0 <= (at := axis.place(reference)) < axis.width:
         cells[at] = {" ": "┊", "─": "┼"}.get(cells[at], cells[at])
     if estimate is not None:
