@@ -1,5 +1,7 @@
 """The dashboard in a real browser: every page opens, runs nothing of what it shows, and asks nothing outside."""
 
+from pathlib import Path
+
 import pytest
 from stores import EVIL
 from visiting import Visit, drawn, go, ready
@@ -68,3 +70,21 @@ def test_only_this_machine_is_asked(base: str, visit: Visit) -> None:
     assert any("Content Security Policy" in complaint for complaint in visit.complaints)
     visit.complaints.clear()
     assert visit.outside == []
+
+
+def test_figures_fit_a_narrow_window_and_are_saved_as_numbers(base: str, visit: Visit) -> None:
+    page = visit(f"{base}/study/real?tab=curves&metric=val%2Faccuracy+and+val%2Floss&lines=seeds", width=390)
+    ready(page, "real")
+    assert drawn(page) == 1
+    box = "document.querySelector('.figure [role=img]')"
+    assert page.evaluate(f"{box}.scrollWidth <= {box}.clientWidth + 1")
+    tops = "[...document.querySelectorAll('.graph .cartesianlayer > .subplot')].map(e => e.getBoundingClientRect().top)"
+    first, second = page.evaluate(tops)
+    assert second > first + 50
+    with page.expect_download() as download:
+        page.click("button.csv")
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "panel,name,x,y"
+    assert any(line.startswith('"val/accuracy, points","bridge, seed 1",3,') for line in lines)
+    page.set_viewport_size({"width": 1200, "height": 900})
+    page.wait_for_function(f"Math.abs(({tops})[0] - ({tops})[1]) < 5")
