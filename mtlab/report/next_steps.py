@@ -54,6 +54,8 @@ def _next_steps(report: StudyReport, file: str) -> list[str]:
         failed = report.runs.get("failed", 0)
         why = [f"mtlab status {report.study} (why {failed} run{'s' if failed > 1 else ''} failed)"] if failed else []
         return [*why, f"mtlab run {file} (does the rest)"]
+    if report.sequential is not None and report.sequential.ended < len(report.sequential.comparisons):
+        return [f"mtlab run {file} (goes on until all comparisons are decided)"]
     steps = []
     if (training := next_for_not_learned(report.rows, file)) is not None:
         steps.append(training)
