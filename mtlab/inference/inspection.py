@@ -18,7 +18,7 @@ from mtlab.errors import UserError, nearest
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import Missing, RecordedExample, Tokens
 from mtlab.recording.run_dataset import ImageArray
-from mtlab.recording.token_levels import level_numbers, token_levels
+from mtlab.recording.token_levels import token_levels
 from mtlab.runs.find_run import FinishedRun, find_run
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tok
         for kind, rows in (("weights", each.weights), ("contributions", each.contributions)):
             if rows is not None:
                 values[f"{kind}/{modality}/{depth}"] = per_token(rows, each.hidden).numpy().astype(np.float32)
+        if each.by_removal:
+            values[f"by_removal/{modality}/{depth}"] = np.ones((1, 1), np.float32)
     if encoded.text_mask is not None:
         values["mask/text"] = encoded.text_mask.bool().numpy()
         length = int(values["mask/text"].sum())
@@ -187,15 +189,20 @@ def summary(inspected: Inspection, kind: reader.Kind) -> Mapping[str, Any]:
         layers = []
         levels: tuple[int, ...] = ()
         for depth in tokens.depths(kind, modality):
-            rows = tokens.experts(kind, modality, depth, index)
-            if rows is None:
-                continue
-            levels = level_numbers(tokens, modality, rows)
+            found = token_levels(tokens, index, modality, depth, kind)
+            levels = found[0].levels if found else levels
             rows_of_tokens = [
-                {"token": each.token, "level": each.level, "parts": list(each.shares), "place": each.place}
-                for each in token_levels(tokens, index, modality, depth, kind)
+                {
+                    "token": each.token,
+                    "level": each.level,
+                    "parts": list(each.shares),
+                    "previous": each.previous,
+                    "place": each.place,
+                }
+                for each in found
             ]
-            layers.append({"layer": depth + 1, "tokens": rows_of_tokens})
+            by_removal = kind == "contributions" and tokens.by_removal(modality, depth)
+            layers.append({"layer": depth + 1, "by_removal": by_removal, "tokens": rows_of_tokens})
         modalities[modality] = {"levels": list(levels), "layers": layers}
     return {
         "format": 1,

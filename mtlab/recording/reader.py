@@ -44,7 +44,7 @@ class Layers:
     step: int | None = None  #: of training
 
     def rows(self, kind: Kind, modality: Modality, depth: int, what: str = "") -> Array | None:
-        """Return the recorded value of each row, [R]: the mean, or what = "tokens", "examples" for its spread."""
+        """Return the mean of each row, [R], or its spread over what = "tokens", "examples" or "dimensions"."""
         return self.values.get(f"{kind}{f'_{what}' if what else ''}/{modality}/{depth}")
 
     def experts(self, kind: Kind, modality: Modality, depth: int, what: str = "") -> Array | None:
@@ -58,6 +58,10 @@ class Layers:
         if rows is None or len(rows) <= (n := self.offered(modality, rows)):
             return None
         return float(rows[n:].sum())
+
+    def by_removal(self, modality: Modality, depth: int) -> bool:
+        """Were the contributions measured by removing each state, as the output is no sum?"""
+        return f"by_removal/{modality}/{depth}" in self.values
 
     def one(self, name: str, modality: Modality, depth: int) -> float | None:
         """Return a single number, such as `temperature` or `contributions_entropy`."""
@@ -120,35 +124,35 @@ class PatchGrid:
 class Tokens:
     """Managers' weights and contributions in one run for every token of some examples."""
 
-    values: Mapping[str, Array]  #: `contributions/text/0` [E, R, L], `mask/text` [E, L], …
+    values: Mapping[str, Array]  #: `contributions/text/0` [E, R, L], `by_removal/text/0` [E, 1], `mask/text` [E, L]
     levels: Mapping[Modality, tuple[int, ...]]
     examples: tuple[RecordedExample, ...]
     grid: PatchGrid | None = None
     step: int | None = None  #: of training
 
-    def experts(self, kind: Kind, modality: Modality, depth: int, example: int) -> Array | None:
-        """Return the experts' rows at the real tokens of one example, [N, tokens].
-
-        None where nothing was recorded, or where all weight is on the previous state: the largest of zeros would be no
-        answer.
-        """
+    def rows(self, kind: Kind, modality: Modality, depth: int, example: int) -> Array | None:
+        """Return experts, then previous states, at one example's real tokens, [R, tokens]; None if not recorded."""
         rows = self.values.get(f"{kind}/{modality}/{depth}")
         if rows is None or example >= len(rows):
             return None
-        levels = self.levels.get(modality, ())
-        experts = rows[:, : len(levels) or rows.shape[1]]
-        if not experts.any():
-            return None
-        own: Array = experts[example]
+        own: Array = rows[example]
         mask = self.values.get(f"mask/{modality}")
         if mask is not None:
             own = own[:, mask[example].astype(bool)]
         return own
 
+    def experts_levels(self, modality: Modality, rows: int) -> tuple[int, ...]:
+        """Name the levels of the experts among the rows; 1, 2, … where the file does not."""
+        levels = self.levels.get(modality, ())
+        return levels if 0 < len(levels) <= rows else tuple(range(1, rows + 1))
+
     def depths(self, kind: Kind, modality: Modality) -> tuple[int, ...]:
-        """Return the cross-modal layers in which tokens have weights on levels, from 0."""
-        recorded = Layers(self.values, self.levels).depths(kind, modality)
-        return tuple(depth for depth in recorded if self.experts(kind, modality, depth, 0) is not None)
+        """Return the cross-modal layers of which something was recorded, from 0."""
+        return Layers(self.values, self.levels).depths(kind, modality)
+
+    def by_removal(self, modality: Modality, depth: int) -> bool:
+        """Were the contributions measured by removing each state, as the output is no sum?"""
+        return f"by_removal/{modality}/{depth}" in self.values
 
     def find(self, example: str) -> int | None:
         """Return the place of an example by its id."""

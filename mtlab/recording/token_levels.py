@@ -1,29 +1,49 @@
-"""The level with the largest weight for each token of one example: for figures, tables and the terminal."""
+"""The shares of levels and previous states for each token of one example: the one definition for all views."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from mtlab.recording.reader import Array, Kind, Modality, PatchGrid, Tokens
+from mtlab.recording.reader import Kind, Modality, PatchGrid, Tokens
+
+PREVIOUS = "previous"  #: the name of the previous cross-modal states, all together
 
 
 @dataclass(frozen=True)
 class TokenLevels:
-    """Shares of the levels for one token."""
+    """Shares of the levels and of the previous states for one token.
+
+    Contributions sum to one over both. Weights are as the manager uses them: they may be negative, and need not sum to
+    one.
+    """
 
     token: str  #: the word, or the name of the patch
-    shares: tuple[float, ...]  #: of the levels, lowest first
-    level: int  #: that it draws on most
+    levels: tuple[int, ...]  #: offered, lowest first
+    shares: tuple[float, ...]  #: of the levels
+    previous: float | None = None  #: share of all previous states together; None where there are none
     place: tuple[int, int] | None = None  #: row and column of a patch; None of words and of prefix tokens
 
     @property
+    def level(self) -> int | None:
+        """The level that it draws on most; None where all comes from the previous states."""
+        sizes = [abs(share) for share in self.shares]
+        return self.levels[sizes.index(max(sizes))] if any(sizes) else None
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Share of each level, and of the previous states if there are any, by name."""
+        named = {f"level {level}": share for level, share in zip(self.levels, self.shares, strict=True)}
+        return named if self.previous is None else {**named, PREVIOUS: self.previous}
+
+    @property
     def strength(self) -> float:
-        """How much larger the level's share is than the others': 0 where all are alike, 1 where there is no other."""
-        total, number = sum(self.shares), len(self.shares)
+        """How much larger the level's share is than the other levels': 0 all are alike, 1 there is no other."""
+        sizes = [abs(share) for share in self.shares]
+        total, number = sum(sizes), len(sizes)
         if number < 2 or total <= 0:
             return 1.0
-        return (max(self.shares) / total - 1 / number) / (1 - 1 / number)
+        return (max(sizes) / total - 1 / number) / (1 - 1 / number)
 
     @property
     def colour_strength(self) -> float:
@@ -34,7 +54,7 @@ class TokenLevels:
 def token_levels(
     tokens: Tokens, example: int, modality: Modality, depth: int, kind: Kind = "contributions"
 ) -> list[TokenLevels]:
-    """Return shares and main level of each real token of an example; empty where nothing is recorded.
+    """Return the shares of each real token of an example; empty where nothing is recorded.
 
     Args:
         tokens: what a run recorded.
@@ -44,24 +64,19 @@ def token_levels(
         kind: contributions or weights.
 
     """
-    experts = tokens.experts(kind, modality, depth, example)
-    if experts is None:
+    rows = tokens.rows(kind, modality, depth, example)
+    if rows is None:
         return []
-    levels = level_numbers(tokens, modality, experts)
+    levels = tokens.experts_levels(modality, len(rows))
     grid = tokens.grid if modality == "image" else None
     words = tokens.examples[example].tokens if modality == "text" else ()
     result = []
-    for number, shares in enumerate(experts.T):
+    for number, parts in enumerate(rows.T.tolist()):
         place = _place(number, grid)
         word = words[number] if number < len(words) else _name(number, place)
-        result.append(TokenLevels(word, tuple(map(float, shares)), levels[int(shares.argmax())], place))
+        experts, below = parts[: len(levels)], parts[len(levels) :]
+        result.append(TokenLevels(word, levels, tuple(experts), sum(below) if below else None, place))
     return result
-
-
-def level_numbers(tokens: Tokens, modality: Modality, experts: Array) -> tuple[int, ...]:
-    """Return the levels of the experts' rows; 1, 2, … where they are not recorded."""
-    levels = tokens.levels.get(modality, ())
-    return levels if len(levels) == len(experts) else tuple(range(1, len(experts) + 1))
 
 
 def _name(number: int, place: tuple[int, int] | None) -> str:

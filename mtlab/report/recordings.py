@@ -9,11 +9,12 @@ from typing import Any, Generic, TypeVar
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.recording import reader
-from mtlab.recording.reader import Layers, Missing, TrainingTrace, Worth
+from mtlab.recording.reader import MODALITIES, Layers, Missing, TrainingTrace, Worth
 from mtlab.runs import schemas
 from mtlab.runs.store import State, Store
 
 T = TypeVar("T")
+K = TypeVar("K")
 MetricHistory = list[dict[str, Any]]  #: rows of `metrics.jsonl`: step, seconds, values
 
 _STATES: Mapping[State, str] = {
@@ -70,6 +71,25 @@ class RunRecordings(Generic[T]):
             {run: value for run, value in self.found.items() if run.label in labels},
             {run: missing for run, missing in self.missing.items() if run.label in labels},
         )
+
+
+def most_telling(found: Mapping[K, Layers]) -> K | None:
+    """Return the run to look at first: the one whose weights of levels vary most from token to token.
+
+    Where none vary (managers with the same weights for all tokens), the one that draws on several levels most evenly.
+    Of several alike, the first.
+    """
+
+    def variation(layers: Layers) -> tuple[float, float]:
+        places = [(modality, depth) for modality in MODALITIES for depth in layers.depths("weights_tokens", modality)]
+        spreads = [layers.experts("weights", modality, depth, "tokens") for modality, depth in places]
+        entropies = [layers.one("contributions_entropy", modality, depth) for modality, depth in places]
+        return (
+            round(sum(float(spread.mean()) for spread in spreads if spread is not None) / max(1, len(spreads)), 6),
+            sum(entropy for entropy in entropies if entropy is not None) / max(1, len(entropies)),
+        )
+
+    return max(found, key=lambda run: variation(found[run]), default=None)
 
 
 def study_runs(plan: Mapping[str, Any]) -> tuple[StudyRun, ...]:

@@ -83,7 +83,7 @@ def test_a_recorded_example_is_shown_word_by_word_and_patch_by_patch(told: Told,
     assert told("study:adaptive:0", "--example", "3")[1] == out
     code, out, _ = told("study:adaptive:0", "--weights")
     assert f"“{tokens.examples[0].text}”" in out
-    assert "Weight: as the manager learned it" in out
+    assert "Weight: as the manager uses it" in out
 
 
 def test_running_the_model_gives_what_was_recorded(told: Told, store: Path) -> None:

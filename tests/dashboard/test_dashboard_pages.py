@@ -232,7 +232,7 @@ def test_image_tokens_without_a_grid_stand_in_a_row(tmp_path: Path) -> None:
 def test_the_explorer_says_why_there_is_nothing(draw: Draw) -> None:
     assert "the run is not finished" in draw("/tokens?run=adaptive-2/s1").text
     assert "there is no run 'nobody/s0'" in draw("/tokens?run=nobody/s0").text
-    assert draw("/tokens").sets["run"] == "last-2/s0"
+    assert draw("/tokens").sets["run"] == "bridge-2/s0", "made up: its levels vary most from token to token"
 
 
 def test_pages_of_old_runs_without_recordings(tmp_path: Path) -> None:

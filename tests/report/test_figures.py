@@ -29,7 +29,7 @@ from mtlab.report.figures.layers import (
     words_and_patches,
     worth,
 )
-from mtlab.report.recordings import StudyRun
+from mtlab.report.recordings import StudyRun, most_telling
 from mtlab.report.study_report import build_report
 
 VARIANTS = ("last", "bridge", "adaptive")
@@ -141,7 +141,8 @@ def test_one_level_and_one_layer(tmp_path: Path, name: str) -> None:
 def test_aggregation_shows_the_recorded_means_in_panels_of_layers(study: Study) -> None:
     styles = theme.assign_styles(["none", *VARIANTS])
     figure = aggregation.plot_aggregation(study.layers, styles)
-    (line,) = lines(figure, "adaptive", 2, 3)  # image, third layer
+    line, below = lines(figure, "adaptive", 2, 3)  # image, third layer
+    assert below.y == pytest.approx([0.4])
     runs = [each.experts("contributions", "image", 2) for each in study.of("adaptive").values()]
     assert list(line.x) == recordings.LEVELS["image"]
     np.testing.assert_allclose(line.y, np.mean(runs, 0), rtol=1e-6)
@@ -173,6 +174,78 @@ def test_managers_without_contributions_are_named(tmp_path: Path) -> None:
     assert "None of these managers has contributions: bridge" in words(aggregation.plot_aggregation(study.of("bridge")))
 
 
+def test_every_row_of_a_heatmap_of_contributions_sums_to_one(study: Study) -> None:
+    for drawn in aggregation.plot_heatmaps(study.layers).data:
+        np.testing.assert_allclose(np.nansum(np.array(drawn.z, float), 1), 1, rtol=1e-5)
+        assert list(drawn.x)[-1] == "prev."
+
+
+def test_weights_are_on_a_scale_around_zero_with_their_spread_over_dimensions(tmp_path: Path) -> None:
+    study = Study(tmp_path, ["vector"], 2)
+    for layers in study.layers.values():
+        layers.values["weights/text/1"][:] = [-0.5, 0.25, 0.25, 1.0]
+        layers.values["weights_dimensions/text/1"] = np.array([0.3, 0.1, 0.0, 0.2])
+    figure = aggregation.plot_heatmaps(study.layers, "weights")
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-1, 1)
+    assert figure.data[0].coloraxis == "coloraxis"
+    assert figure.data[0].text[1] == ["−0.50<br>±0.30", "0.25<br>±0.10", "0.25", "1.00<br>±0.20"]
+    assert "±: standard deviation over dimensions" in figure.layout.meta["caption"]
+    line, below = lines(aggregation.plot_aggregation(study.layers, kind="weights"), "vector", 1, 2)
+    assert below.y == pytest.approx([1.0])
+    np.testing.assert_allclose(line.error_y.array, [0.3, 0.1, 0.0])
+
+
+def test_the_previous_state_stands_beside_the_levels(study: Study) -> None:
+    figure = aggregation.plot_aggregation(study.of("adaptive"))
+    points = [each for each in figure.data if each.mode == "markers"]
+    assert len(points) == 4, "two modalities, two layers above the first"
+    np.testing.assert_allclose([each.y[0] for each in points], 0.4, rtol=1e-5)
+    assert "prev." in figure.layout.xaxis2.ticktext
+    assert "prev." not in figure.layout.xaxis.ticktext
+
+
+def test_what_was_measured_by_removal_is_named(study: Study) -> None:
+    for source, layers in study.layers.items():
+        if source.label == "last":
+            layers.values["by_removal/text/1"] = np.ones(())
+    try:
+        caption = aggregation.plot_aggregation(study.layers).layout.meta["caption"]
+        assert "No sum, so by removal of each state: last." in caption
+        assert "by removal" not in aggregation.plot_aggregation(study.layers, kind="weights").layout.meta["caption"]
+    finally:
+        for layers in study.layers.values():
+            layers.values.pop("by_removal/text/1", None)
+
+
+def test_no_two_figures_of_layers_have_one_title(study: Study) -> None:
+    titles = [FIGURES[name](study, "adaptive").layout.meta["title"] for name in ("aggregation", "heatmaps", "worth")]
+    assert len(set(titles)) == 3
+
+
+def test_captions_of_a_single_run_do_not_speak_of_seeds(tmp_path: Path) -> None:
+    alone = Study(tmp_path, ["adaptive"], 1)
+    for name in ("aggregation", "heatmaps", "evolution", "entropy", "worth", "gradients", "consecutive", "attention"):
+        caption = FIGURES[name](alone, "adaptive").layout.meta["caption"]
+        assert "seeds" not in caption, name
+        assert "One run" in caption, name
+
+
+def test_the_run_to_look_at_first_varies_most_by_token() -> None:
+    def run(tokens: float, entropy: float) -> reader.Layers:
+        return reader.Layers(
+            {
+                "weights/text/0": np.full(3, 1 / 3),
+                "weights_tokens/text/0": np.full(3, tokens),
+                "contributions_entropy/text/0": np.array(entropy),
+            },
+            {"text": (1, 2, 3)},
+        )
+
+    assert most_telling({"static": run(0.0, 1.0), "adaptive": run(0.2, 0.5), "sparse": run(0.3, 0.1)}) == "sparse"
+    assert most_telling({"bridge": run(0.0, 0.0), "static": run(0.0, 1.0), "mean": run(0.0, 1.0)}) == "static"
+    assert most_telling({}) is None
+
+
 def test_many_variants_do_not_crowd_a_panel(tmp_path: Path) -> None:
     names = [f"v{number}" for number in range(11)]
     figure = aggregation.plot_aggregation(Study(tmp_path, names, 1).layers)
@@ -182,13 +255,16 @@ def test_many_variants_do_not_crowd_a_panel(tmp_path: Path) -> None:
 
 
 def test_heatmaps_and_differences_are_of_means_over_seeds(study: Study) -> None:
-    levels, depths, values = aggregation.level_matrix(study.of("last"), "weights", "text")
+    made = aggregation.level_matrix(study.of("last"), "weights", "text")
     runs = [[each.experts("weights", "text", depth) for depth in range(3)] for each in study.of("last").values()]
-    assert (levels, depths) == ((4, 5, 6), [0, 1, 2])
-    np.testing.assert_allclose(values, np.mean(runs, 0), rtol=1e-6)
+    assert (made.levels, made.depths) == ((4, 5, 6), [0, 1, 2])
+    assert made.columns == ["4", "5", "6", "prev."]
+    values = made.values
+    np.testing.assert_allclose(values[:, :3], np.mean(runs, 0), rtol=1e-6)
+    np.testing.assert_array_equal(values[:, 3], [np.nan, 1, 1])
     figure = difference.plot_difference(study.of("adaptive"), study.of("last"), ("adaptive", "last"), "weights")
-    mine = aggregation.level_matrix(study.of("adaptive"), "weights", "text")[2]
-    np.testing.assert_allclose(figure.data[0].z, mine - values, rtol=1e-5)
+    mine = aggregation.level_matrix(study.of("adaptive"), "weights", "text").values
+    np.testing.assert_allclose(np.array(figure.data[0].z, float), mine - values, rtol=1e-5)
     assert figure.layout.coloraxis.cmin == -figure.layout.coloraxis.cmax
     # a mark says that all seeds lie apart, and two seeds are too few to say so
     assert any("*" in cell for row in figure.data[0].text for cell in row)
@@ -207,7 +283,7 @@ def test_evolution_starts_before_training_and_ends_at_the_last_step(study: Study
     ticks = figure.layout.xaxis.ticktext
     assert ticks[-1] == "100"
     legend = [each.name for each in sorted(figure.data, key=lambda t: t.legendrank or 0) if each.showlegend]
-    assert legend == [f"level {level}" for level in (2, 3, 4, 5, 6)]
+    assert legend == [*(f"level {level}" for level in (2, 3, 4, 5, 6)), "previous state"]
 
 
 def test_runs_that_stopped_early_are_shown_as_far_as_all_have_come(study: Study) -> None:
@@ -302,8 +378,10 @@ def test_every_word_and_patch_has_its_level_and_place(tokens: reader.Tokens) -> 
     found = token_levels.token_levels(tokens, 1, "text", 2)
     assert [each.token for each in found] == list(tokens.examples[1].tokens)
     for place, each in enumerate(found):
-        shares = tokens.experts("contributions", "text", 2, 1)[:, place]
-        assert each.level == (4, 5, 6)[int(shares.argmax())]
+        rows = tokens.rows("contributions", "text", 2, 1)[:, place]
+        assert each.level == (4, 5, 6)[int(rows[:3].argmax())]
+        assert each.parts == pytest.approx(dict(zip(["level 4", "level 5", "level 6", "previous"], rows, strict=True)))
+        assert sum(each.parts.values()) == pytest.approx(1, abs=1e-5)
         assert 0 <= each.strength <= 1
     patches = token_levels.token_levels(tokens, 1, "image", 0)
     assert patches[0].place is None
@@ -313,22 +391,32 @@ def test_every_word_and_patch_has_its_level_and_place(tokens: reader.Tokens) -> 
 
 
 def test_strength_is_how_far_a_level_leads() -> None:
-    assert token_levels.TokenLevels("x", (0.25, 0.25, 0.25, 0.25), 1).strength == pytest.approx(0)
-    assert token_levels.TokenLevels("x", (0.3, 0.0), 1).strength == 1
-    assert token_levels.TokenLevels("x", (0.4,), 1).strength == 1
+    def made(*shares: float, previous: float | None = None) -> token_levels.TokenLevels:
+        return token_levels.TokenLevels("x", tuple(range(1, len(shares) + 1)), shares, previous)
+
+    assert made(0.25, 0.25, 0.25, 0.25).strength == pytest.approx(0)
+    assert made(0.3, 0.0).strength == 1
+    assert made(0.4).strength == 1
     # a weak choice stays pale, even if all others are weaker
-    assert token_levels.TokenLevels("x", (0.26, 0.25, 0.25, 0.24), 1).colour_strength < 0.15
+    assert made(0.26, 0.25, 0.25, 0.24).colour_strength < 0.15
+    # a negative weight is as strong as a positive one, and where all comes from the previous state there is no level
+    assert made(0.1, -0.5, previous=1.0).level == 2
+    assert made(0.0, 0.0, previous=1.0).level is None
 
 
 def test_bars_of_words_sum_to_one_with_the_previous_state(tokens: reader.Tokens) -> None:
     figure = words_and_patches.plot_words(tokens, 0, 1)
-    assert figure.data[-1].name == "previous state"
+    assert figure.data[-1].name == "previous"
+    assert figure.data[-1].marker.pattern.shape == "/"
     np.testing.assert_allclose(np.sum([each.y for each in figure.data], 0), 1, rtol=1e-5)
     assert list(figure.layout.xaxis.ticktext) == list(tokens.examples[0].tokens)
-    assert "previous state" not in words(words_and_patches.plot_words(tokens, 0, 1, "weights"))
+    weights = words_and_patches.plot_words(tokens, 0, 1, "weights").data[-1]
+    np.testing.assert_allclose(weights.y, tokens.rows("weights", "text", 1, 0)[-1], rtol=1e-5)
+    assert "previous" not in [each.name for each in words_and_patches.plot_words(tokens, 0, 0).data]
     caption = figure.layout.meta["caption"]
     assert "predicted: red, right: red" in caption
-    assert "One example, one run" in caption
+    assert "One example of one run" in caption
+    assert "levels and previous state sum to one" in caption
 
 
 @pytest.mark.parametrize("picture", [None, np.zeros((32, 32, 3), np.uint8)], ids=["without", "with a picture"])

@@ -66,12 +66,13 @@ def test_tokens_are_the_real_ones(tmp_path: Path) -> None:
     recordings.write_tokens(tmp_path)
     read = reader.read_tokens(tmp_path)
     assert isinstance(read, Tokens)
-    assert [read.experts("weights", "text", 0, each).shape for each in range(3)] == [(3, 6), (3, 5), (3, 4)]
+    assert [read.rows("weights", "text", 1, each).shape for each in range(3)] == [(4, 6), (4, 5), (4, 4)]
+    assert read.experts_levels("text", 4) == (4, 5, 6)
     assert len(read.examples[1].tokens) == 5
-    assert read.experts("weights", "image", 0, 1).shape == (4, 17)  # no mask: all are real
+    assert read.rows("weights", "image", 0, 1).shape == (4, 17)  # no mask: all are real
     assert read.grid == reader.PatchGrid(4, 4, 1)
     assert (read.find("val/2/0"), read.find("val/9/0")) == (2, None)
-    assert read.experts("weights", "image", 0, 99) is None
+    assert read.rows("weights", "image", 0, 99) is None
 
 
 @pytest.mark.parametrize("kind", list(READERS))

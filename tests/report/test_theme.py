@@ -53,6 +53,14 @@ def test_text_is_readable(template: go.layout.Template) -> None:
     assert contrast(template.layout.xaxis.tickfont.color, ground) > 4.5
 
 
+@pytest.mark.parametrize("template", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
+def test_numbers_in_heatmaps_are_readable(template: go.layout.Template) -> None:
+    (heatmap,) = template.data.heatmap
+    for scale in (template.layout.colorscale.sequential, template.layout.colorscale.diverging, heatmap.colorscale):
+        for _, colour in scale:
+            assert contrast(heatmap.textfont.color, colour) >= 4.5
+
+
 def test_a_variant_keeps_its_style_whatever_is_shown() -> None:
     every = [f"variant {number}" for number in range(30)]
     styles = theme.assign_styles(every)

@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import recordings
 from rich.cells import cell_len
@@ -54,9 +55,10 @@ def test_means_are_over_the_tokens_and_sum_to_one_with_the_previous_state(tokens
     for line, modality in zip(lines, reader.MODALITIES, strict=True):
         means = [float(word) for word in line.split()[2:]]
         assert sum(means) == pytest.approx(1, abs=0.03)
-        own = tokens.experts("contributions", modality, 1, 0)
+        own = tokens.rows("contributions", modality, 1, 0)
         assert means[0] == pytest.approx(own[0].mean(), abs=0.006)
-    assert "previous" not in drawn(tokens, kind="weights")
+        assert means[-1] == pytest.approx(own[-1].mean(), abs=0.006)
+    assert "previous" in drawn(tokens, kind="weights")
 
 
 @pytest.mark.parametrize("width", [50, 80, 140])
@@ -74,9 +76,21 @@ def test_large_grids_are_set_one_below_the_other_where_they_do_not_fit(tmp_path:
         assert len(grids) == heads
 
 
-def test_managers_that_are_no_mixture_say_so(tokens: Tokens) -> None:
-    kept = {name: value for name, value in tokens.values.items() if not name.startswith("contributions")}
-    shown = " ".join(drawn(Tokens(kept, tokens.levels, tokens.examples, tokens.grid)).split())
-    assert "Its managers have weights (--weights shows them), but no contributions" in shown
-    shown = " ".join(drawn(Tokens({}, tokens.levels, tokens.examples, tokens.grid)).split())
-    assert "Its managers have neither contributions nor weights" in shown
+def test_what_is_missing_or_measured_otherwise_is_told(tokens: Tokens) -> None:
+    def told(values: dict[str, np.ndarray], kind: reader.Kind = "contributions") -> str:
+        return " ".join(drawn(Tokens(values, tokens.levels, tokens.examples, tokens.grid), kind=kind).split())
+
+    kept = {name: value for name, value in tokens.values.items() if not name.startswith("weights")}
+    assert "no weights, but contributions: leave out --weights" in told(kept, "weights")
+    assert "Nothing was recorded" in told({})
+    removed = {**tokens.values, "by_removal/text/1": np.ones((4, 1)), "by_removal/text/2": np.ones((4, 1))}
+    assert "layer 2, 3: the output is no sum: a share of how far it moves without each state" in told(removed)
+    assert "no sum" not in told(removed, "weights")
+
+
+def test_tokens_that_draw_on_no_level_are_marked(tokens: Tokens) -> None:
+    alone = np.zeros_like(tokens.values["contributions/text/2"])
+    alone[:, -1] = 1.0
+    shown = drawn(Tokens({**tokens.values, "contributions/text/2": alone}, tokens.levels, tokens.examples, tokens.grid))
+    assert re.search(r"layer 3 +what₋ colour₋", shown)
+    assert re.search(r"layer 3 +0\.00 +0\.00 +0\.00 +1\.00", shown)

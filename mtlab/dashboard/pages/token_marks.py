@@ -11,7 +11,7 @@ from mtlab.dashboard import components, controls
 from mtlab.dashboard.components import Component
 from mtlab.recording.reader import Missing, PatchGrid
 from mtlab.recording.run_dataset import ImageArray
-from mtlab.recording.token_levels import TokenLevels
+from mtlab.recording.token_levels import PREVIOUS, TokenLevels
 from mtlab.report.figures import theme
 from mtlab.report.figures.layers.words_and_patches import image_uri
 
@@ -24,9 +24,13 @@ class TokenMarks:
     """The tokens of one example at one cross-modal layer, and how they are coloured."""
 
     tokens: Sequence[TokenLevels]
-    levels: tuple[int, ...]  #: offered, lowest first
     chosen: int  #: index of the selected token
     level: int | None  #: that colours show; None: the strongest of each token
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The offered levels, lowest first."""
+        return self.tokens[0].levels
 
     @property
     def colours(self) -> dict[int, str]:
@@ -37,8 +41,7 @@ class TokenMarks:
         """Return how far the strongest level leads, or the share of the shown level; 0 to 1."""
         if self.level is None:
             return token.strength
-        total = sum(token.shares)
-        return token.shares[self.levels.index(self.level)] / total if self.level in self.levels and total else 0.0
+        return min(1.0, abs(token.parts.get(f"level {self.level}", 0.0)))
 
     def tint(self, token: TokenLevels) -> dict[str, str]:
         """Return the CSS variables of a token's colour, on one scale for all runs.
@@ -47,11 +50,18 @@ class TokenMarks:
         """
         level = token.level if self.level is None else self.level
         strength = 0.1 + 0.9 * self.strength(token) ** 0.5
-        return {"--tint": self.colours.get(level, theme.NEUTRAL), "--strength": f"{100 * strength:.0f}%"}
+        tint = theme.NEUTRAL if level is None else self.colours.get(level, theme.NEUTRAL)
+        return {"--tint": tint, "--strength": f"{100 * strength:.0f}%"}
+
+    def css_class(self, token: TokenLevels, name: str) -> str:
+        """Return the class of a token; one that draws on no level is hatched."""
+        return f"{name} previous" if self.level is None and token.level is None else name
 
     def number(self, token: TokenLevels) -> str:
         """Return the level, or the share of the shown level in per cent."""
-        return str(token.level) if self.level is None else f"{100 * self.strength(token):.0f}"
+        if self.level is None:
+            return "–" if token.level is None else str(token.level)
+        return f"{100 * token.parts.get(f'level {self.level}', 0.0):.0f}"
 
 
 def row(marks: TokenMarks, name: str, *, choosable: bool) -> Component:
@@ -66,7 +76,7 @@ def row(marks: TokenMarks, name: str, *, choosable: bool) -> Component:
     cells = {
         place: html.Span(
             [html.Span(token.token, className="word"), html.Span(marks.number(token), className="number")],
-            className="token",
+            className=marks.css_class(token, "token"),
             style=marks.tint(token),
             title=_tooltip(token),
         )
@@ -81,7 +91,7 @@ def patches(marks: TokenMarks, grid: PatchGrid, image: ImageArray | Missing, *, 
     cells = {
         place: html.Span(
             html.Span(marks.number(token), className="number") if numbered else "",
-            className="patch",
+            className=marks.css_class(token, "patch"),
             style=marks.tint(token),
             title=_tooltip(token),
         )
@@ -112,25 +122,26 @@ def legend(marks: TokenMarks) -> Component:
         )
         for level, colour in marks.colours.items()
     ]
-    text = "number: the strongest level; stronger colour: it leads the others further"
+    if any(token.previous is not None for token in marks.tokens):
+        chips.append(html.Li([html.Span(className="swatch previous"), "previous state"]))
+    text = "number: the strongest level; stronger colour: it leads the other levels further"
     if marks.level is not None:
         text = f"number: per cent from level {marks.level}; stronger colour: more of it"
     return html.Div([html.Ul(chips, className="key"), html.Span(text, className="quiet")], className="legend")
 
 
 def bar(name: str, token: TokenLevels, colours: Mapping[int, str], *, here: bool) -> Component:
-    """Draw the shares of one token's levels as a bar."""
-    total = sum(token.shares) or 1.0
-    shares = {level: share / total for level, share in zip(colours, token.shares, strict=True)}
-    text = ", ".join(f"level {level} {100 * share:.0f} %" for level, share in shares.items())
-    segments = [
-        html.Span(
-            str(level) if share > MIN_SHARE else "",
-            style={"width": f"{100 * share:.2f}%", "background": colours[level]},
-            className="segment",
-        )
-        for level, share in shares.items()
-    ]
+    """Draw the shares of one token's levels and of the previous state as a bar, each as long as its size."""
+    total = sum(map(abs, token.parts.values())) or 1.0
+    text = ", ".join(f"{name} {share:.2f}" for name, share in token.parts.items())
+    segments = []
+    for name_of, share in token.parts.items():
+        level = None if name_of == PREVIOUS else int(name_of.removeprefix("level "))
+        size = abs(share) / total
+        number = "prev." if level is None else f"{'−' if share < 0 else ''}{level}"
+        style = {"width": f"{100 * size:.2f}%"} | ({} if level is None else {"background": colours[level]})
+        kind = "segment previous" if level is None else "segment"
+        segments.append(html.Span(number if size > MIN_SHARE else "", style=style, className=kind))
     stack = html.Div(segments, className="stack", role="img", title=text, **components.aria_label(text))
     return html.Div([html.Span(name, className="depth"), stack], className="line here" if here else "line")
 
@@ -155,4 +166,5 @@ def _token_group(
 
 
 def _tooltip(token: TokenLevels) -> str:
-    return f"{token.token}: level {token.level}"
+    parts = ", ".join(f"{name} {share:.2f}" for name, share in token.parts.items())
+    return f"{token.token}: {parts}"

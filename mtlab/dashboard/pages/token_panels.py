@@ -15,7 +15,8 @@ from mtlab.dashboard.pages.token_marks import TokenMarks
 from mtlab.dashboard.summaries import RunSummary
 from mtlab.recording import run_dataset
 from mtlab.recording.reader import Kind, Modality, RecordedExample, Tokens
-from mtlab.recording.token_levels import TokenLevels, level_numbers, token_levels
+from mtlab.recording.token_levels import TokenLevels, token_levels
+from mtlab.report.figures import panels
 
 STRONGEST = "strongest"
 NAMES: dict[Modality, str] = {"text": "Words", "image": "Patches"}
@@ -68,13 +69,12 @@ def _side(
     """Draw the words or the patches, and the selected one in detail."""
     title = html.H3(NAMES[modality])
     found = token_levels(tokens, chosen.place, modality, chosen.depth, chosen.kind)
-    experts = tokens.experts(chosen.kind, modality, chosen.depth, chosen.place)
-    if not found or experts is None:
+    if not found:
         return html.Section(
             [title, components.empty_notice(_explain_nothing(tokens, chosen, modality))], className="side"
         )
     at = _selected_token(request, modality, found)
-    marks = TokenMarks(found, level_numbers(tokens, modality, experts), at, chosen.level)
+    marks = TokenMarks(found, at, chosen.level)
     shown: list[Component] = [token_marks.row(marks, SETS[modality], choosable=main)]
     if modality == "image" and tokens.grid is not None and any(each.place for each in found):
         image = run_dataset.load_image(request.data.dataset(run.id), tokens.examples[chosen.place].image)
@@ -92,13 +92,9 @@ def _selected_token(request: PageRequest, modality: Modality, found: Sequence[To
 
 def _explain_nothing(tokens: Tokens, chosen: TokenChoice, modality: Modality) -> str:
     """Say why nothing is recorded of the tokens."""
-    if tokens.depths(chosen.kind, modality):
-        return f"Cross-modal layer {chosen.depth + 1} draws on no level: it goes on from the layer before it."
     other = OTHERS[chosen.kind]
     hint = f" It has {other}: choose them above." if tokens.depths(other, modality) else ""
-    return (
-        f"This manager has no {chosen.kind}: what it hands on is no sum of levels, each with a part of its own.{hint}"
-    )
+    return f"No {chosen.kind} of single tokens were recorded for cross-modal layer {chosen.depth + 1}.{hint}"
 
 
 def _detail(tokens: Tokens, chosen: TokenChoice, modality: Modality, at: int, marks: TokenMarks) -> Component:
@@ -110,4 +106,6 @@ def _detail(tokens: Tokens, chosen: TokenChoice, modality: Modality, at: int, ma
             lines.append(token_marks.bar(f"layer {depth + 1}", here[at], marks.colours, here=depth == chosen.depth))
     name = marks.tokens[at].token
     name = f"“{name}”" if modality == "text" else f"{name[:1].upper()}{name[1:]}"
-    return html.Div([html.H4(f"{name} in every layer"), html.Div(lines, className="bars")], className="detail")
+    removed = chosen.kind == "contributions" and tokens.by_removal(modality, chosen.depth)
+    note = html.Span(panels.REMOVAL, className="quiet") if removed else None
+    return html.Div([html.H4(f"{name} in every layer"), html.Div(lines, className="bars"), note], className="detail")

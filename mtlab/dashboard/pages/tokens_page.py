@@ -18,7 +18,9 @@ from mtlab.dashboard.pages import token_panels
 from mtlab.dashboard.pages.token_panels import STRONGEST, TokenChoice
 from mtlab.dashboard.summaries import RunSummary
 from mtlab.recording import reader
-from mtlab.recording.reader import TOKENS, Kind, Missing, Modality, RecordedExample, Tokens
+from mtlab.recording.reader import LAYERS, TOKENS, Kind, Layers, Missing, Modality, RecordedExample, Tokens
+from mtlab.report import recordings
+from mtlab.report.figures import panels
 
 SHOWN = {"both": "words and patches", "text": "words", "image": "patches"}
 SIDES: Mapping[str, tuple[Modality, ...]] = {"both": ("text", "image"), "text": ("text",), "image": ("image",)}
@@ -34,7 +36,7 @@ def draw_tokens_page(request: PageRequest) -> Page:
     runs = _runs(request)
     wanted = request.address.text("run")
     if not wanted and not runs:
-        return _page(None, _studies(request), [_nothing(request)])
+        return _page(request, None, _studies(request), [_nothing(request)])
     run = request.data.run(wanted) if wanted else _default_run(request, runs)
     tokens = _tokens(request, run.id)
     bar = [
@@ -44,7 +46,7 @@ def draw_tokens_page(request: PageRequest) -> Page:
     if isinstance(tokens, Tokens) and not tokens.examples:
         tokens = Missing("no example is in its file")
     if isinstance(tokens, Missing):
-        return _page(run, bar, [_without(run, tokens)])
+        return _page(request, run, bar, [_without(run, tokens)])
     other = _other(request, run, runs)
     chosen, more = _controls(request, run, tokens, runs, other)
     panels = [token_panels.draw_panel(request, run, tokens, chosen, main=True)]
@@ -54,11 +56,11 @@ def draw_tokens_page(request: PageRequest) -> Page:
         _example(tokens.examples[chosen.place]),
         html.Div(panels, className="panels two" if other is not None else "panels"),
     ]
-    return _page(run, [*bar, *more], body)
+    return _page(request, run, [*bar, *more], body)
 
 
-def _page(run: RunSummary | None, bar: Sequence[Component], body: Sequence[Component]) -> Page:
-    return Page("Token explorer", _head(run), (html.Div(list(bar), className="filters"),), body)
+def _page(request: PageRequest, run: RunSummary | None, bar: Sequence[Component], body: Sequence[Component]) -> Page:
+    return Page("Token explorer", _head(run, request.kind), (html.Div(list(bar), className="filters"),), body)
 
 
 def tokens_page_state(request: PageRequest) -> object:
@@ -87,20 +89,22 @@ def _tokens(request: PageRequest, run: str) -> Tokens | Missing:
 
 
 def _default_run(request: PageRequest, runs: Mapping[str, RunSummary]) -> RunSummary:
-    """Return the first run with contributions: not every manager's output is a sum."""
-    for name, run in runs.items():
-        tokens = _tokens(request, name)
-        if isinstance(tokens, Tokens) and any(tokens.depths("contributions", each) for each in reader.MODALITIES):
-            return run
-    return next(iter(runs.values()))
+    """Return the run whose weights of levels vary most from token to token, see `most_telling`."""
+    read = {name: request.data.finished(name, LAYERS, reader.read_layers) for name in runs}
+    telling = recordings.most_telling({name: layers for name, layers in read.items() if isinstance(layers, Layers)})
+    return next(iter(runs.values())) if telling is None else runs[telling]
 
 
 def _names(runs: Mapping[str, RunSummary]) -> dict[str, str]:
     return {name: run.title for name, run in runs.items()}
 
 
-def _head(run: RunSummary | None) -> Component:
-    message = "Which level of its tower each word and each patch draws on, where, and how strongly."
+def _head(run: RunSummary | None, kind: Kind) -> Component:
+    message = (
+        "Which level of its tower each word and each patch draws on, and how much comes from the previous state. It "
+        "opens on the run whose weights vary most from token to token."
+    )
+    message = f"{message} {panels.explain_kind(kind)}"
     title = [html.H1("Token explorer"), html.P(message, className="why")]
     if run is None:
         return title

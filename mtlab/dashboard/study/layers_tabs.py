@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from dash import dcc, html
@@ -14,6 +15,7 @@ from mtlab.dashboard import components, controls
 from mtlab.dashboard.address import page_href
 from mtlab.dashboard.components import Component
 from mtlab.dashboard.page import StudyRequest, StudyTab
+from mtlab.recording.reader import Layers
 from mtlab.report import recordings
 from mtlab.report.figures.curves import logged_metrics, metric_choices, plot_curves
 from mtlab.report.figures.layers.aggregation import plot_aggregation, plot_heatmaps
@@ -28,6 +30,7 @@ from mtlab.report.figures.layers.training_signals import (
     plot_temperatures,
 )
 from mtlab.report.figures.layers.worth import plot_worth
+from mtlab.report.recordings import StudyRun
 
 MEASURES = {"cka": "CKA", "cosine": "cosine"}
 #: name in the address → the ways to draw curves, the first one unless chosen
@@ -69,7 +72,7 @@ def draw_seeds_tab(request: StudyRequest) -> StudyTab:
     # Agreement is within variants even where these are grouped: seeds of two variants need not agree.
     start = {run: trace.layers[0] for run, trace in data.traces(selection.plan).found.items() if trace.layers}
     names = list(dict.fromkeys(run.label for run in layers))
-    variant = address.one("variant", names, names[-1])
+    variant = address.one("variant", names, _telling(layers, names))
     measure = cast("SimilarityMeasure", address.one("measure", MEASURES, "cka"))
     attention = cast("AttentionKind", address.one("side", ATTENTIONS, "cross"))
     figures = {
@@ -86,6 +89,12 @@ def draw_seeds_tab(request: StudyRequest) -> StudyTab:
     ]
     body = [request.figure(figure, name) for name, figure in figures.items()]
     return StudyTab([*body, missing_note(recorded.why)], bar)
+
+
+def _telling(layers: Mapping[StudyRun, Layers], names: Sequence[str]) -> str:
+    """Return the variant to show first, see `most_telling`."""
+    telling = recordings.most_telling(layers)
+    return telling.label if telling is not None and telling.label in names else names[-1]
 
 
 def missing_note(why: str | None) -> Component:
@@ -136,8 +145,8 @@ def draw_evolution_tab(request: StudyRequest) -> StudyTab:
         message = "No run of these variants has recorded its training: that is kept when a run finishes."
         notes = components.note_list([recorded.why] if recorded.why else [])
         return StudyTab([components.empty_notice(message, notes)])
-    variant = request.address.one("variant", names, names[-1])
     layers = selection.relabel(request.data.layers(selection.plan))
+    variant = request.address.one("variant", names, _telling(layers, names))
     figures = {
         "evolution": plot_evolution(traces, variant, request.kind),
         "gradients": plot_gradients(traces, variant),

@@ -61,10 +61,12 @@ def draw_pair_tab(request: StudyRequest) -> StudyTab:
 
 
 def _default_first(request: StudyRequest, rows: Mapping[str, Any]) -> str:
-    """Return the last variant that is compared with another, preferably one with results."""
-    done = {run.cell for run in request.summary.runs if run.condition == "done"}
+    """Return the last variant that is compared with another, of which both have recorded layers if possible."""
+    recorded = {run.cell for run in request.data.layers(request.plan).found}
     compared = [label for label, row in rows.items() if row.get("compare_to")] or list(rows)
-    return ([label for label in compared if rows[label]["cell"] in done] or compared)[-1]
+    both = [label for label in compared if {rows[label]["cell"], rows[label].get("compare_to")} <= recorded]
+    done = [label for label in compared if rows[label]["cell"] in recorded]
+    return (both or done or compared)[-1]
 
 
 def _default_second(rows: Mapping[str, Any], first: str) -> str:

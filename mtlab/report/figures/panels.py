@@ -17,11 +17,34 @@ from mtlab.report.recordings import StudyRun
 T = TypeVar("T")
 
 MAX_LINES = 8  #: shown in one panel at first
+PREVIOUS_COLUMN = "prev."  #: previous cross-modal states, on axes
 KINDS: Mapping[Kind, str] = {"contributions": "contribution", "weights": "weight"}
 KIND_MEANINGS: Mapping[Kind, str] = {
-    "contributions": "Contribution: share of what a manager hands on that comes from this level, by norm",
-    "weights": "Weight: as the manager learned it; says less than the contribution, as scales act too",
+    "contributions": "Contribution: share of what a manager hands on, by norm; levels and previous state sum to one",
+    "weights": "Weight: as the manager uses it; says less than the contribution, as scales act too",
 }
+
+
+REMOVAL = "The output is no sum: a share of how far it moves without each state."
+
+
+def explain_kind(kind: Kind, *, by_removal: bool = False) -> str:
+    """Say what is shown, and how it was measured where a manager's output is no sum."""
+    if kind == "contributions" and by_removal:
+        return f"{KIND_MEANINGS[kind]}. {REMOVAL}"
+    return f"{KIND_MEANINGS[kind]}."
+
+
+def explain_removal(found: Mapping[StudyRun, Layers], kind: Kind) -> str:
+    """Name the variants whose contributions were measured by removal; empty without any."""
+    names = [
+        name
+        for name in variant_labels(found)
+        if any(each.depths("by_removal", modality) for each in runs_of(found, name).values() for modality in MODALITIES)
+    ]
+    if kind != "contributions" or not names:
+        return ""
+    return f" No sum, so by removal of each state: {', '.join(names)}."
 
 
 def variant_labels(runs: Iterable[StudyRun]) -> list[str]:
@@ -57,9 +80,24 @@ def describe_averaging(layers: Iterable[Layers]) -> str:
     return f"averaged over {number} validation examples and their real tokens"
 
 
-def describe_sample(layers: Mapping[StudyRun, Layers]) -> str:
-    """Say how many seeds each variant has, and over how many examples their numbers are averaged."""
-    return f"{describe_seeds(layers)}; {describe_averaging(layers.values())}"
+def describe_means(runs: Collection[StudyRun], spread: str = "band: lowest to highest seed") -> str:
+    """Say that means over seeds are shown, and of how many; where no variant has two seeds, say that instead.
+
+    >>> describe_means([StudyRun("a", 0, "x/s0"), StudyRun("a", 1, "x/s1")])
+    'Mean over seeds, band: lowest to highest seed; n = 2 seeds'
+    >>> describe_means([StudyRun("a", 0, "x/s0")])
+    'One run'
+    """
+    if len(runs) == 1:
+        return "One run"
+    if len(variant_labels(runs)) == len(runs):
+        return "One run of each variant"
+    return f"Mean over seeds{f', {spread}' if spread else ''}; {describe_seeds(runs)}"
+
+
+def describe_sample(layers: Mapping[StudyRun, Layers], spread: str = "band: lowest to highest seed") -> str:
+    """Say what is averaged: over seeds as `describe_means`, and over how many examples."""
+    return f"{describe_means(layers, spread)}; {describe_averaging(layers.values())}"
 
 
 def shared_steps(traces: Iterable[TrainingTrace]) -> list[int]:
@@ -188,6 +226,11 @@ def add_bands(
     return list(drawn)
 
 
+def hatch(bar: go.Bar) -> go.Bar:
+    """Hatch a bar in grey: the mark of previous states in every view."""
+    return bar.update(marker={"pattern": {"shape": "/", "fillmode": "replace", "size": 6, "solidity": 0.35}})
+
+
 def legend_entry(name: str, colour: str, symbol: str, size: int = 10) -> go.Scatter:
     """Make an entry of the legend without a trace of its own."""
     marker = {"color": colour, "symbol": symbol, "size": size}
@@ -218,13 +261,13 @@ def heatmap_trace(
 
     Cells hold their numbers where there is room.
     """
-    roomy = len(columns) <= 8
+    roomy = len(columns) <= 9
     scale = {"coloraxis": "coloraxis"} if diverging else {"zmin": 0, "zmax": 1, "showscale": bar}
     shown = {"text": text, "texttemplate": "%{text}"} if text is not None else {"texttemplate": "%{z:.2f}"}
     return go.Heatmap(
         x=list(columns),
         y=list(rows),
-        z=values.tolist(),
+        z=[[None if np.isnan(value) else value for value in row] for row in values.tolist()],
         hovertemplate=hover,
         **scale,
         **(shown if roomy else {"text": text}),

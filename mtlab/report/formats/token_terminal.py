@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mtlab.recording.reader import MODALITIES, Kind, Modality, PatchGrid, RecordedExample, Tokens
-from mtlab.recording.token_levels import TokenLevels, level_numbers, token_levels
+from mtlab.recording.token_levels import PREVIOUS, TokenLevels, token_levels
 from mtlab.report.figures import theme
-from mtlab.report.figures.panels import KIND_MEANINGS, KINDS
+from mtlab.report.figures.panels import KIND_MEANINGS, KINDS, REMOVAL
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _GREY = (128, 128, 128)  #: colour that weak levels fade into, readable on light and dark terminals
@@ -48,13 +48,11 @@ def _heading(example: RecordedExample) -> Text:
 
 
 def _modality(tokens: Tokens, example: int, modality: Modality, kind: Kind, width: int) -> list[RenderableType]:
-    depths = [depth for depth in tokens.depths(kind, modality) if token_levels(tokens, example, modality, depth, kind)]
-    if not depths:
+    layers = {depth: token_levels(tokens, example, modality, depth, kind) for depth in tokens.depths(kind, modality)}
+    layers = {depth: found for depth, found in layers.items() if found}
+    if not layers:
         return [Text(_explain_nothing(tokens, modality, kind), style="yellow")]
-    layers = {depth: token_levels(tokens, example, modality, depth, kind) for depth in depths}
-    rows = tokens.experts(kind, modality, depths[0], example)
-    assert rows is not None
-    levels = level_numbers(tokens, modality, rows)
+    levels = next(iter(layers.values()))[0].levels
     colours = dict(zip(levels, theme.level_colours(len(levels)), strict=True))
     grid = tokens.grid if modality == "image" else None
     parts: list[RenderableType] = []
@@ -65,22 +63,23 @@ def _modality(tokens: Tokens, example: int, modality: Modality, kind: Kind, widt
             parts.append(_columns([head, _line(loose, colours)]))
     if grid is not None:
         parts += _grids(layers, grid, colours, width)
+    removals = [str(depth + 1) for depth in layers if kind == "contributions" and tokens.by_removal(modality, depth)]
+    if removals:
+        parts.append(Text(f"layer {', '.join(removals)}: {REMOVAL[:1].lower()}{REMOVAL[1:]}", style="dim"))
     return [*parts, _legend(colours), _means(layers, levels, kind)]
 
 
 def _explain_nothing(tokens: Tokens, modality: Modality, kind: Kind) -> str:
-    other: Kind = "weights" if kind == "contributions" else "contributions"
-    if tokens.depths(other, modality):
-        way = " (--weights shows them)" if other == "weights" else ""
-        return f"Its managers have {other}{way}, but no {kind}: what they hand on is no sum of parts."
-    return "Its managers have neither contributions nor weights: what they hand on is no mixture of levels."
+    if kind == "weights" and tokens.depths("contributions", modality):
+        return "Its managers have no weights, but contributions: leave out --weights."
+    return "Nothing was recorded of its managers."
 
 
 def _line(found: Sequence[TokenLevels], colours: dict[int, str]) -> Text:
     line = Text()
     for each in found:
-        written = f"{each.token}{str(each.level).translate(_SUBSCRIPTS)}"
-        line.append(written.replace(" ", "\u00a0"), style=_style(colours[each.level], each.colour_strength))
+        number = "₋" if each.level is None else str(each.level).translate(_SUBSCRIPTS)
+        line.append(f"{each.token}{number}".replace(" ", "\u00a0"), style=_token_style(each, colours))
         line.append(" ")
     return line
 
@@ -105,8 +104,8 @@ def _patches(found: Sequence[TokenLevels], grid: PatchGrid, colours: dict[int, s
     for row in range(grid.rows):
         for column in range(grid.columns):
             each = placed.get((row, column))
-            style = "" if each is None else _style(colours[each.level], each.colour_strength)
-            drawn.append(("" if each is None else str(each.level)).center(cell), style=style)
+            number = "" if each is None else "–" if each.level is None else str(each.level)
+            drawn.append(number.center(cell), style="" if each is None else _token_style(each, colours))
         drawn.append("\n" if row < grid.rows - 1 else "")
     return drawn
 
@@ -116,7 +115,8 @@ def _legend(colours: dict[int, str]) -> Text:
     for level, colour in colours.items():
         legend.append(f" {level} ", style=_style(colour, 1.0))
         legend.append(" ")
-    legend.append(" lowest to highest; the paler, the less it leads the others", style="dim")
+    legend.append(" lowest to highest; the paler, the less it leads the other levels; –", style="dim")
+    legend.append(" none: all from the previous state", style="dim")
     return legend
 
 
@@ -126,14 +126,15 @@ def _means(layers: dict[int, list[TokenLevels]], levels: Sequence[int], kind: Ki
     table.add_column(f"mean {KINDS[kind]} of level")
     for level in levels:
         table.add_column(str(level), justify="right")
-    if kind == "contributions":  # they sum to one with it; weights need not
-        table.add_column("previous", justify="right")
+    if any(each.previous is not None for found in layers.values() for each in found):
+        table.add_column(PREVIOUS, justify="right")
     for depth, found in layers.items():
         means = [sum(each.shares[place] for each in found) / len(found) for place in range(len(levels))]
         top = max(means)
         cells = [Text(f"{mean:.2f}", style="bold" if mean == top else "") for mean in means]
-        rest = [Text(f"{max(0.0, 1 - sum(means)):.2f}", style="dim")] if kind == "contributions" else []
-        table.add_row(f"layer {depth + 1}", *cells, *rest)
+        below = [each.previous for each in found if each.previous is not None]
+        rest = Text(f"{sum(below) / len(below):.2f}" if below else "", style="dim")
+        table.add_row(f"layer {depth + 1}", *cells, *([rest] if len(table.columns) > len(levels) + 1 else []))
     return table
 
 
@@ -143,6 +144,10 @@ def _columns(parts: Sequence[RenderableType], width: int | None = None) -> Table
         grid.add_column(min_width=width, no_wrap=width is not None)
     grid.add_row(*parts)
     return grid
+
+
+def _token_style(each: TokenLevels, colours: dict[int, str]) -> str:
+    return "dim" if each.level is None else _style(colours[each.level], each.colour_strength)
 
 
 def _style(colour: str, strength: float) -> str:

@@ -25,7 +25,7 @@ class FigureChoice:
     key: str
     label: str
     options: Mapping[str, str]  #: value → label
-    last: bool = False  #: start with the last option that has a figure, not the first
+    start: str | None = None  #: the option to start with, if it has a figure; else the first that has one
     view: bool = False  #: another view of the same numbers: `mtlab figures` writes the first one, unless told by name
     layouts: Mapping[str, Mapping[str, Any]] | None = None  #: value → what it changes in the layout of any figure
 
@@ -53,7 +53,7 @@ class FigureGroup:
                 keys = [key for key in keys if key[place] == next(iter(choice.options))] or keys
         chosen: dict[str, str] = {}
         for place, choice in enumerate(choices):
-            value = keys[-1 if choice.last else 0][place]
+            value = next((key[place] for key in keys if key[place] == choice.start), keys[0][place])
             keys = [key for key in keys if key[place] == value]
             chosen[choice.key] = value
         return chosen

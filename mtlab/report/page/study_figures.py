@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from mtlab.report import recordings
 from mtlab.report.figures import cost, curves, estimates, panels, speed
 from mtlab.report.figures.layers import (
     aggregation,
@@ -75,8 +76,8 @@ def layer_figures(study: StudyResults) -> list[FigureGroup]:
         ),
         _group(
             "heatmaps",
-            "The same as heatmaps",
-            [_variants(panels.variant_labels(found)), KINDS],
+            "In numbers, variant by variant",
+            [_variants(study, panels.variant_labels(found)), KINDS],
             lambda variant, kind: aggregation.plot_heatmaps(panels.runs_of(found, variant), kind),
         ),
         FigureGroup(
@@ -114,7 +115,7 @@ def training_figures(study: StudyResults) -> list[FigureGroup]:
     steps = FigureChoice(
         "steps", "Steps", {"linear": "linear", "log": "logarithmic"}, view=True, layouts=curves.STEP_AXES
     )
-    variants = _variants(panels.variant_labels(traces))
+    variants = _variants(study, panels.variant_labels(traces))
     return [
         FigureGroup("speed", "Learning speed", {(): speed.plot_speed(study.report, study.styles)}),
         _group(
@@ -139,7 +140,7 @@ def model_figures(study: StudyResults) -> list[FigureGroup]:
     """Plot similarity of layers, attention and temperatures of the finished models."""
     found = study.layers.found
     variants, measures = (
-        _variants(panels.variant_labels(found)),
+        _variants(study, panels.variant_labels(found)),
         FigureChoice("measure", "Measure", dict(similarity.MEASURE_NAMES.items())),
     )
     attentions = FigureChoice("of", "Attention", {"cross": "to the other modality", "self": "to the own modality"})
@@ -198,8 +199,11 @@ def variant_pairs(study: StudyResults) -> list[tuple[str, str]]:
     return chosen
 
 
-def _variants(names: Iterable[str]) -> FigureChoice:
-    return FigureChoice("variant", "Variant", {name: name for name in names} or {"": ""}, last=True)
+def _variants(study: StudyResults, names: Iterable[str]) -> FigureChoice:
+    """Make the menu of variants, which starts with that of the run to look at first."""
+    telling = recordings.most_telling(study.layers.found)
+    options = {name: name for name in names} or {"": ""}
+    return FigureChoice("variant", "Variant", options, None if telling is None else telling.label)
 
 
 def _group(name: str, title: str, choices: list[FigureChoice], draw: Callable[..., go.Figure]) -> FigureGroup:

@@ -10,7 +10,7 @@ from typing import Any
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import Missing
 from mtlab.recording.run_dataset import ImageArray
-from mtlab.report import frame, verdict
+from mtlab.report import frame, recordings, verdict
 from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
 from mtlab.report.formats import captions, speed_table, tables
 from mtlab.report.page import study_figures
@@ -42,7 +42,7 @@ def study_page(store: Store, plan: Mapping[str, Any]) -> str:
     sections: list[tuple[str, str, Content]] = [
         ("result", "Result", [_tables(study), _figures(study_figures.result_figures(study))]),
         ("layers", "Layers", [_missing(study), _figures(study_figures.layer_figures(study))]),
-        ("words", "Words and patches", _tokens(store, provenance)),
+        ("words", "Words and patches", _tokens(study, provenance)),
         ("pairs", "Pairs", [_figures(study_figures.pair_figures(study)), _disagreements(study)]),
         ("training", "Training", _figures(study_figures.training_figures(study))),
         ("inside", "Inside", _figures(study_figures.model_figures(study))),
@@ -113,9 +113,9 @@ def _missing(study: StudyResults) -> Content:
     return element("p", f"Not shown: {study.layers.why}.", class_="missing") if study.layers.why else None
 
 
-def _tokens(store: Store, provenance: Provenance) -> Content:
+def _tokens(study: StudyResults, provenance: Provenance) -> Content:
     """Write the words and patches of each variant's first run that recorded them."""
-    runs: dict[str, RecordedRun] = {}
+    store, runs = study.store, dict[str, RecordedRun]()
     image_loaders: dict[str, Callable[[str], ImageArray | Missing]] = {}
     reasons: dict[str, None] = {}
     for run, state in provenance.states.items():
@@ -134,7 +134,9 @@ def _tokens(store: Store, provenance: Provenance) -> Content:
     if not runs:
         why = "; ".join(reasons) or "no run is finished"
         return element("p", f"Words and patches cannot be shown: {why}.", class_="missing")
-    return token_section(list(runs.values()))
+    telling = recordings.most_telling({run: layers for run, layers in study.layers.found.items() if run.label in runs})
+    start = 0 if telling is None else list(runs).index(telling.label)
+    return token_section(list(runs.values()), start=start)
 
 
 def _disagreements(study: StudyResults) -> Content:

@@ -13,9 +13,9 @@ import numpy as np
 
 from mtlab.recording.reader import MODALITIES, Missing, Modality, RecordedExample, Tokens
 from mtlab.recording.run_dataset import ImageArray
-from mtlab.recording.token_levels import level_numbers
+from mtlab.recording.token_levels import token_levels
 from mtlab.report.figures import theme
-from mtlab.report.figures.panels import KIND_MEANINGS, KINDS
+from mtlab.report.figures.panels import KINDS, explain_kind
 from mtlab.report.page.document import kind_switch, write_document
 from mtlab.report.page.html_writer import Markup, element, json_script
 
@@ -24,7 +24,8 @@ MAX_SIDE = 256  #: pixels of an image's longer side
 MAX_PNG_BYTES = 40_000  #: a larger PNG is a photograph, and is stored as JPEG
 _HINT = (
     "Colour and number: the level that a word or patch draws on most; the stronger, the further it leads the other "
-    "levels. Point at one, or move with Tab and the arrow keys, to see its parts of all levels."
+    "levels. Grey and hatched: the previous cross-modal state. Point at one, or move with Tab and the arrow keys, to "
+    "see its parts of all levels and of the previous state."
 )
 
 
@@ -60,16 +61,19 @@ def token_page(run: RecordedRun, about: str) -> str:
     return write_document(f"{run.title} – mtlab inspect", body, figures=False, scripts=("tokens.js",))
 
 
-def token_section(runs: Sequence[RecordedRun], *, limit: int | None = MAX_EXAMPLES, id_: str = "tokens") -> Markup:
+def token_section(
+    runs: Sequence[RecordedRun], *, limit: int | None = MAX_EXAMPLES, start: int = 0, id_: str = "tokens"
+) -> Markup:
     """Write the section that shows tokens, without a heading.
 
     Args:
         runs: to choose from.
         limit: maximal number of examples of each run, evenly spread over those recorded; None: all.
+        start: index of the run that is shown first.
         id_: of the element.
 
     """
-    known = token_data(runs, limit)
+    known = token_data(runs, limit, start)
     choices = (("run", "Run"), ("example", "Example"), ("layer", "Layer"))
     return element(
         "section",
@@ -93,7 +97,7 @@ def token_section(runs: Sequence[RecordedRun], *, limit: int | None = MAX_EXAMPL
     )
 
 
-def token_data(runs: Sequence[RecordedRun], limit: int | None = None) -> dict[str, Any]:
+def token_data(runs: Sequence[RecordedRun], limit: int | None = None, start: int = 0) -> dict[str, Any]:
     """Return the data for `tokens.js`: parts of levels in thousandths, and each image once as a data URI."""
     images: dict[str, Any] = {}
     loaders: list[Any] = []  #: runs of one study may have different data sets
@@ -112,7 +116,14 @@ def token_data(runs: Sequence[RecordedRun], limit: int | None = None) -> dict[st
             examples.append(_example(example, key, _parts(run.tokens, at)))
         first = run.tokens.examples[run.first].id if total else ""
         shown.append({"title": run.title, "first": first, **_levels_and_grid(run.tokens), "examples": examples})
-    return {"runs": shown, "pictures": images, "meant": dict(KIND_MEANINGS)}
+    meant = {kind: explain_kind(kind) for kind in KINDS}
+    return {
+        "runs": shown,
+        "start": start,
+        "pictures": images,
+        "meant": meant,
+        "removed": explain_kind("contributions", by_removal=True),
+    }
 
 
 def _example(example: RecordedExample, image: str, parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,25 +136,28 @@ def _levels_and_grid(tokens: Tokens) -> dict[str, Any]:
     levels: dict[Modality, list[int]] = {}
     for modality, kind in product(MODALITIES, KINDS):
         for depth in tokens.depths(kind, modality)[:1]:
-            rows = tokens.experts(kind, modality, depth, 0)
-            if rows is not None:
-                levels[modality] = list(level_numbers(tokens, modality, rows))
+            levels[modality] = list(
+                tokens.experts_levels(modality, tokens.values[f"{kind}/{modality}/{depth}"].shape[1])
+            )
     grid = tokens.grid
     return {
         "levels": levels,
+        "removed": [name.partition("/")[2] for name in tokens.values if name.startswith("by_removal/")],
         "colours": {modality: theme.level_colours(len(own)) for modality, own in levels.items()},
         "grid": None if grid is None else [grid.rows, grid.columns, grid.prefix],
     }
 
 
 def _parts(tokens: Tokens, example: int) -> dict[str, list[list[int]]]:
-    """Return the parts of the levels in thousandths, for each real token: KIND/MODALITY/DEPTH → [tokens][levels]."""
+    """Return parts in thousandths for each real token: KIND/MODALITY/DEPTH → [tokens][levels, then previous states]."""
     parts = {}
     for modality, kind in product(MODALITIES, KINDS):
         for depth in tokens.depths(kind, modality):
-            rows = tokens.experts(kind, modality, depth, example)
-            if rows is not None and np.isfinite(rows).all():
-                parts[f"{kind}/{modality}/{depth}"] = np.rint(1000 * rows.T).astype(int).tolist()
+            found = np.array(
+                [list(each.parts.values()) for each in token_levels(tokens, example, modality, depth, kind)]
+            )
+            if found.size and np.isfinite(found).all():
+                parts[f"{kind}/{modality}/{depth}"] = np.rint(1000 * found).astype(int).tolist()
     return parts
 
 

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality
 from mtlab.report.figures import panels, theme
+from mtlab.report.figures.layers.aggregation import pad_rows, with_previous
 from mtlab.report.recordings import StudyRun
 
 
@@ -40,26 +41,28 @@ def plot_difference(
         found = made[modality]
         if found is None:
             continue
-        levels, depths, values, apart = found
+        columns, depths, values, apart = found
         depth = max(depth, len(depths))
         text = [
             [_format_difference(value, mark=mark) for value, mark in zip(row, marks, strict=True)]
             for row, marks in zip(values, apart, strict=True)
         ]
         drawn = panels.heatmap_trace(
-            [str(level) for level in levels],
+            columns,
             panels.layer_names(depths),
             values,
             text=text,
-            hover="level %{x}, %{y}: %{text}<extra></extra>",
+            hover="%{x}, %{y}: %{text}<extra></extra>",
             diverging=True,
         )
         figure.add_trace(drawn, row=1, col=column)
     figure.update_xaxes(type="category")
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest})
     caption = (
-        f"{panels.KIND_MEANINGS[kind]}. Differences of means over seeds ({names[0]}: n = {len(first)}, {names[1]}: n = "
-        f"{len(second)}); *: all seeds of one lie above all of the other (marked from 3 seeds each on). "
+        f"{panels.KIND_MEANINGS[kind]}. {panels.PREVIOUS_COLUMN}: the previous cross-modal states, together. "
+        f"Differences of {'means over seeds' if max(len(first), len(second)) > 1 else 'single runs'} ({names[0]}: n = "
+        f"{len(first)}, {names[1]}: n = {len(second)}); *: all seeds of one lie above all of the other (marked from 3 "
+        "seeds each on). "
         f"{panels.describe_averaging([*first.values(), *second.values()]).capitalize()}."
     )
     return theme.finish(figure, title, caption, height=120 + 34 * depth)
@@ -84,6 +87,8 @@ def _format_difference(value: float, *, mark: bool) -> str:
     >>> _format_difference(-0.123, mark=True), _format_difference(-0.001, mark=True)
     ('−0.12*', '0.00')
     """
+    if np.isnan(value):
+        return ""
     if abs(value) < 0.005:
         return "0.00"
     return f"{value:+.2f}{'*' if mark else ''}".replace("-", "−")
@@ -91,12 +96,16 @@ def _format_difference(value: float, *, mark: bool) -> str:
 
 def _matrix(
     first: Mapping[StudyRun, Layers], second: Mapping[StudyRun, Layers], kind: Kind, modality: Modality
-) -> tuple[tuple[int, ...], list[int], Array, Array] | None:
-    """Return levels [N], depths [K], differences [K, N], and whether the seeds are apart [K, N]."""
+) -> tuple[list[str], list[int], Array, Array] | None:
+    """Return columns [N], depths [K], differences [K, N], and whether the seeds are apart [K, N].
+
+    The last column is that of the previous states, if there are any; not a number where there are none.
+    """
     depths, differences, marks = [], [], []
     for depth in panels.recorded_depths([*first.values(), *second.values()], kind):
         one, other = (
-            panels.stack_runs(each.experts(kind, modality, depth) for each in side.values()) for side in (first, second)
+            panels.stack_runs(with_previous(each, kind, modality, depth) for each in side.values())
+            for side in (first, second)
         )
         if one is None or other is None or one.shape[1] != other.shape[1]:
             continue
@@ -104,7 +113,8 @@ def _matrix(
         differences.append(one.mean(0) - other.mean(0))
         enough = min(len(one), len(other)) >= 3
         marks.append(enough & ((one.min(0) > other.max(0)) | (other.min(0) > one.max(0))))
-    if not depths or len({len(row) for row in differences}) > 1:
+    if not depths:
         return None
-    levels = next(iter(first.values())).experts_levels(modality, len(differences[0]))
-    return levels, depths, np.stack(differences), np.stack(marks)
+    levels = next(iter(first.values())).levels.get(modality) or range(1, len(differences[0]) + 1)
+    columns = [*map(str, levels), panels.PREVIOUS_COLUMN][: max(map(len, differences))]
+    return columns, depths, pad_rows(differences), pad_rows([mark.astype(float) for mark in marks]) > 0

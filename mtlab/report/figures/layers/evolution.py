@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Array, Kind, Modality, TrainingTrace
+from mtlab.recording.token_levels import PREVIOUS
 from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
@@ -30,7 +32,7 @@ def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: 
     )
     every = sorted({level for modality in MODALITIES for level in first[0].levels.get(modality, ())})
     colours = dict(zip(every, theme.level_colours(len(every)), strict=True))
-    shown: set[int] = set()
+    shown: set[int | str] = set()
     for row, modality in enumerate(MODALITIES, 1):
         for column, depth in enumerate(depths, 1):
             values = panels.stack_runs(_over_steps(trace, steps, kind, modality, depth) for trace in runs.values())
@@ -48,13 +50,23 @@ def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: 
                 )
                 shown.add(level)
                 figure.add_traces(drawn, rows=row, cols=column)
+            below = panels.stack_runs(
+                _previous_over_steps(trace, steps, kind, modality, depth) for trace in runs.values()
+            )
+            if below is not None:
+                style = Style(theme.NEUTRAL, "dot")
+                drawn = panels.band_traces(
+                    list(range(len(steps))), below, "previous state", style, legend=PREVIOUS not in shown, rank=10_000
+                )
+                shown.add(PREVIOUS)
+                figure.add_traces(drawn, rows=row, cols=column)
     ticks = _ticks(len(steps), len(depths))
     figure.update_xaxes(tickvals=ticks, ticktext=[f"{steps[place]:,}" for place in ticks])
     figure.update_yaxes(rangemode="tozero")
     caption = (
         f"{panels.KIND_MEANINGS[kind]}. Steps are those recorded, logarithmically spaced. "
-        f"Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(runs)}; "
-        f"{panels.describe_averaging(first)}."
+        f"{panels.describe_means(runs)}; {panels.describe_averaging(first)}."
+        f"{panels.explain_removal({run: trace.layers[-1] for run, trace in runs.items()}, kind)}"
     )
     return theme.finish(figure, title, caption, height=430)
 
@@ -64,6 +76,14 @@ def _over_steps(trace: TrainingTrace, steps: Sequence[int], kind: Kind, modality
     return panels.stack_runs(
         layers.experts(kind, modality, depth) for layers in trace.layers if (layers.step or 0) in steps
     )
+
+
+def _previous_over_steps(
+    trace: TrainingTrace, steps: Sequence[int], kind: Kind, modality: Modality, depth: int
+) -> Array | None:
+    """Return the part of the previous states at some steps, [S]; None where there are none."""
+    parts = [layers.previous(kind, modality, depth) for layers in trace.layers if (layers.step or 0) in steps]
+    return np.array(parts, float) if parts and None not in parts else None
 
 
 def _ticks(steps: int, panels: int) -> list[int]:

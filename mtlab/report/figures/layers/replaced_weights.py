@@ -45,8 +45,8 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
     caption = (
         f"{metric} less that with all weights of a modality replaced: by uniform ones, by their mean over the tokens "
         "of each example, by those of a model of another seed (`mtlab intervene --swap`). At 0, the choice is worth "
-        f"nothing, or there is none. Mean over seeds, line: lowest to highest seed; "
-        f"{panels.describe_seeds(worths)}; over all validation examples."
+        f"nothing, or there is none. {panels.describe_means(worths, 'line: lowest to highest seed')}; over all "
+        "validation examples."
     )
     return theme.finish(figure, title, caption, height=160 + 34 * len(shown))
 

@@ -71,8 +71,7 @@ def _matrices(
 
 
 def _caption(found: Mapping[StudyRun, Layers], measure: SimilarityMeasure, *, band: bool) -> str:
-    shown = "Mean over seeds, band: lowest to highest seed" if band else "Means over seeds"
     return (
         f"{MEASURE_NAMES[measure]} between the outputs of the managers of two cross-modal layers; 1: the same. "
-        f"{shown}; {panels.describe_sample(found)}."
+        f"{panels.describe_sample(found, 'band: lowest to highest seed' if band else '')}."
     )

@@ -89,7 +89,7 @@ def _by_layer(
     figure.update_yaxes(rangemode="tozero", range=None if top is None else [0, 1.04 * top])
     missing = [variant for variant in names if variant not in shown]
     caption = (
-        f"{meaning}. Mean over seeds, band: lowest to highest seed; {panels.describe_sample(found)}."
+        f"{meaning}. {panels.describe_sample(found)}."
         f"{panels.list_without(missing, kind)}{panels.hide_beyond_limit(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=330)

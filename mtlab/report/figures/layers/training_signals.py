@@ -33,7 +33,7 @@ def plot_gradients(found: Mapping[StudyRun, TrainingTrace], variant: str) -> go.
             figure.add_traces(panels.band_traces(list(range(len(steps))), values, part, styles[part], legend=True))
     figure.update_yaxes(type="log", **_decades(figure))
     figure.update_xaxes(tickvals=list(range(len(steps))), ticktext=[f"{step:,}" for step in steps])
-    caption = f"Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(runs)}."
+    caption = f"{panels.describe_means(runs)}."
     return theme.finish(figure, title, caption, height=380)
 
 
@@ -60,7 +60,7 @@ def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Sty
 
     panels.add_bands(figure, names, styles, bands())
     figure.update_xaxes(dtick=1, tickformat="d")
-    caption = f"At the best checkpoint. Mean over seeds, band: lowest to highest seed; {panels.describe_seeds(found)}."
+    caption = f"At the best checkpoint. {panels.describe_means(found)}."
     caption += panels.hide_beyond_limit(figure, names)
     return theme.finish(figure, title, caption, height=330)
 
@@ -96,7 +96,7 @@ def plot_attention(found: Mapping[StudyRun, Layers], variant: str, of: Attention
     figure.update_xaxes(type="category")
     caption = (
         "Entropy of a head's attention divided by that of looking at all tokens alike. Heads are sorted, as their "
-        f"order means nothing from seed to seed. Means over seeds; {panels.describe_sample(runs)}."
+        f"order means nothing from seed to seed. {panels.describe_sample(runs, spread='')}."
     )
     return theme.finish(figure, title, caption, height=300)
 

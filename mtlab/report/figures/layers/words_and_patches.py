@@ -13,17 +13,17 @@ from plotly.subplots import make_subplots
 
 from mtlab.recording.reader import Kind, Modality, PatchGrid, Tokens
 from mtlab.recording.run_dataset import ImageArray
-from mtlab.recording.token_levels import TokenLevels, level_numbers, token_levels
+from mtlab.recording.token_levels import PREVIOUS, TokenLevels, token_levels
 from mtlab.report.figures import panels, theme
 
-_ONE = "One example, one run: a mean over nothing"
+_ONE = "One example of one run: an anecdote"
 
 
 def plot_words(tokens: Tokens, example: int, depth: int, kind: Kind = "contributions") -> go.Figure:
     """Plot a bar of the levels' parts for each word of an example, at one cross-modal layer."""
     found = token_levels(tokens, example, "text", depth, kind)
     title = f"Levels that each word draws on, cross-modal layer {depth + 1}"
-    return _bars(found, _levels(tokens, example, "text", depth, kind), title, _caption(tokens, example, kind), kind)
+    return _bars(found, title, _caption(tokens, example, kind, "text", depth), kind)
 
 
 def plot_patches(
@@ -41,27 +41,22 @@ def plot_patches(
         image: [H, W, 3] RGB to draw the patches over; None where it is not available.
 
     """
-    found, levels = (
-        token_levels(tokens, example, "image", depth, kind),
-        _levels(tokens, example, "image", depth, kind),
-    )
-    title, caption = (
-        f"Level that each patch draws on most, cross-modal layer {depth + 1}",
-        _caption(tokens, example, kind),
-    )
+    found = token_levels(tokens, example, "image", depth, kind)
+    title = f"Level that each patch draws on most, cross-modal layer {depth + 1}"
+    caption = _caption(tokens, example, kind, "image", depth)
     if tokens.grid is None or not any(each.place for each in found):
-        return _bars(found, levels, title.replace(" most", "").replace("patch", "image token"), caption, kind)
-    return _over(found, tokens.grid, levels, title, caption, image)
+        return _bars(found, title.replace(" most", "").replace("patch", "image token"), caption, kind)
+    return _over(found, tokens.grid, title, caption, image)
 
 
 def _over(
     found: Sequence[TokenLevels],
     grid: PatchGrid,
-    levels: Sequence[int],
     title: str,
     caption: str,
     image: ImageArray | None,
 ) -> go.Figure:
+    levels = found[0].levels
     colours = dict(zip(levels, theme.level_colours(len(levels)), strict=True))
     figure = make_subplots(1, 2, horizontal_spacing=0.04) if image is not None else make_subplots(1, 1)
     last = 1 if image is None else 2
@@ -75,10 +70,10 @@ def _over(
             x=[each.place[1] for each in named if each.place],
             y=[each.place[0] for each in named if each.place],
             mode="text" if grid.rows * grid.columns <= 150 else "markers",
-            text=[str(each.level) for each in named],
+            text=["–" if each.level is None else str(each.level) for each in named],
             textfont={"color": "white", "size": 12, "shadow": "0px 0px 3px black"},
             marker={"opacity": 0},
-            customdata=[_shares(each, levels) for each in named],
+            customdata=[_shares(each) for each in named],
             hovertemplate="%{customdata}<extra></extra>",
             showlegend=False,
         ),
@@ -96,22 +91,24 @@ def _over(
     figure.update_yaxes(visible=False, range=[grid.rows - 0.5, -0.5], constrain="domain")
     for axis in ("x", "x2")[:last]:
         figure.update_yaxes(scaleanchor=axis, scaleratio=1, selector={"anchor": axis})
-    prefix = [f"{each.token}: level {each.level}" for each in found if each.place is None]
+    if None in used:
+        entry = panels.legend_entry("previous state alone", theme.NEUTRAL, "square", 11)
+        figure.add_trace(entry, row=1, col=last)
+    prefix = [f"{each.token}: {_strongest(each)}" for each in found if each.place is None]
     without = f" Tokens that lie nowhere in the picture: {', '.join(prefix)}." if prefix else ""
-    caption = f"{caption} Stronger colour: the level leads the others further.{without}"
+    caption = f"{caption} Stronger colour: the level leads the other levels further.{without}"
     return theme.finish(figure, title, caption, height=350)
 
 
-def _bars(found: Sequence[TokenLevels], levels: Sequence[int], title: str, caption: str, kind: Kind) -> go.Figure:
+def _bars(found: Sequence[TokenLevels], title: str, caption: str, kind: Kind) -> go.Figure:
     if not found:
         return theme.empty(title, f"No {kind} of single tokens were recorded for this layer.")
-    figure = go.Figure()
+    figure, levels = go.Figure(), found[0].levels
     for number, (level, colour) in enumerate(zip(levels, theme.level_colours(len(levels)), strict=True)):
         figure.add_trace(_bar(found, [each.shares[number] for each in found], f"level {level}", colour))
-    rest = [1 - sum(each.shares) for each in found]
-    if kind == "contributions" and max(rest) > 1e-3:  # contributions sum to one, weights need not
-        figure.add_trace(_bar(found, rest, "previous state", theme.NEUTRAL).update(opacity=0.45))
-    figure.update_layout(barmode="stack", bargap=0.12, legend_traceorder="normal")
+    if any(each.previous is not None for each in found):
+        figure.add_trace(panels.hatch(_bar(found, [each.previous or 0.0 for each in found], PREVIOUS, theme.NEUTRAL)))
+    figure.update_layout(barmode="relative", bargap=0.12, legend_traceorder="normal")
     figure.update_xaxes(tickvals=list(range(len(found))), ticktext=[theme.escape_markup(each.token) for each in found])
     figure.update_yaxes(title_text=panels.KINDS[kind], rangemode="tozero")
     return theme.finish(figure, title, caption, height=340)
@@ -128,19 +125,19 @@ def _bar(found: Sequence[TokenLevels], values: Sequence[float], name: str, colou
     )
 
 
-def _levels(tokens: Tokens, example: int, modality: Modality, depth: int, kind: Kind) -> tuple[int, ...]:
-    experts = tokens.experts(kind, modality, depth, example)
-    return () if experts is None else level_numbers(tokens, modality, experts)
-
-
-def _caption(tokens: Tokens, example: int, kind: Kind) -> str:
+def _caption(tokens: Tokens, example: int, kind: Kind, modality: Modality, depth: int) -> str:
     shown = tokens.examples[example]
     answers = [f"{name}: {value}" for name, value in (("predicted", shown.prediction), ("right", shown.truth)) if value]
-    return f"“{shown.text}” ({', '.join([shown.id, *answers])}). {panels.KIND_MEANINGS[kind]}. {_ONE}."
+    meaning = panels.explain_kind(kind, by_removal=tokens.by_removal(modality, depth))
+    return f"“{shown.text}” ({', '.join([shown.id, *answers])}). {meaning} {_ONE}."
 
 
-def _shares(each: TokenLevels, levels: Sequence[int]) -> str:
-    pairs = (f"level {level}: {share:.3f}" for level, share in zip(levels, each.shares, strict=True))
+def _strongest(each: TokenLevels) -> str:
+    return "previous state alone" if each.level is None else f"level {each.level}"
+
+
+def _shares(each: TokenLevels) -> str:
+    pairs = (f"{name}: {share:.3f}" for name, share in each.parts.items())
     return "<br>".join([theme.escape_markup(each.token), *pairs])
 
 
@@ -189,9 +186,12 @@ def _tint_patches(
         if each.place is None:
             continue
         row, column = each.place
-        colour = np.array([int(colours[each.level][at : at + 2], 16) for at in (1, 3, 5)], dtype=float)
-        opacity = 0.2 + 0.65 * each.colour_strength
         part = (slice(row * cell + 1, (row + 1) * cell - 1), slice(column * cell + 1, (column + 1) * cell - 1))
+        tint = theme.NEUTRAL if each.level is None else colours[each.level]
+        colour = np.array([int(tint[at : at + 2], 16) for at in (1, 3, 5)], dtype=float)
+        opacity = np.full((cell - 2, cell - 2, 1), 0.2 + 0.65 * each.colour_strength)
+        if each.level is None:  # hatched
+            opacity[np.add.outer(np.arange(cell - 2), np.arange(cell - 2)) % 10 < 4] = 0.35
         ground[part] = (1 - opacity) * ground[part] + opacity * colour
     return ground.round().astype(np.uint8)
 

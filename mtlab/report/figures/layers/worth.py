@@ -48,13 +48,14 @@ def plot_worth(
         "weights": "its weight set to 0 at every layer and the rest renormalised",
         "input": "the level set to 0 before it enters the model, where a manager is no mixture",
     }
-    averaging = f"{panels.describe_averaging(found.values())}; {panels.describe_seeds(found)}"
+    averaging = panels.describe_averaging(found.values())
     used = f"Weight and contribution: means over cross-modal layers, {averaging}. " if found else ""
     removed = "; ".join(how[each] for each in by if each in how)
     caption = (
         f"{used}Lost without it: {metric} (all of validation) "
-        f"less that with the level removed ({removed}); {panels.describe_seeds(worths)}. "
-        f"Mean over seeds, band: lowest to highest seed.{panels.hide_beyond_limit(figure, names)}"
+        f"less that with the level removed ({removed}). "
+        f"{panels.describe_means(worths)}.{panels.explain_removal(found, 'contributions')}"
+        f"{panels.hide_beyond_limit(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=560)
 

@@ -16,8 +16,9 @@
       this.select = (key) => section.querySelector(`[data-choice=${key}]`);
       this.place = (name) => section.querySelector(`.${name}`);
       this.fill("run", this.known.runs.map((run, at) => [at, run.title]));
-      this.select("run").value = this.known.runs.length - 1;
-      this.first = this.known.runs.at(-1).first;
+      this.select("run").value = this.known.start;
+      this.first = this.known.runs[this.known.start].first;
+      this.fresh = true;
       for (const key of ["run", "example", "layer"]) this.select(key).addEventListener("change", () => this.draw());
       for (const input of document.querySelectorAll("input[name=kind]")) input.addEventListener("change", () => this.draw());
       this.draw();
@@ -39,6 +40,8 @@
       const keys = Object.keys(example.parts);
       const depths = [...new Set(keys.map((key) => Number(key.split("/")[2])))].sort((a, b) => a - b);
       this.fill("layer", depths.map((depth) => [depth, `cross-modal layer ${depth + 1}`]));
+      if (this.fresh && depths.length) this.select("layer").value = depths.at(-1);  // the first one weighs all tokens alike
+      this.fresh = false;
       const depth = this.select("layer").value;
       this.tell(example);
       const kind = chosenKind();
@@ -51,7 +54,8 @@
       const parts = example.parts[`${kind}/image/${depth}`];
       const words = (parts ?? []).map((_, number) => names(number, run.grid));
       this.draws("patches", run, "image", kind, parts, words, this.known.pictures[example.picture]);
-      this.place("shares").replaceChildren(this.known.meant[kind]);
+      const removed = kind === "contributions" && run.removed.some((where) => where.endsWith(`/${depth}`));
+      this.place("shares").replaceChildren(removed ? this.known.removed : this.known.meant[kind]);
     }
 
     tell(example) {
@@ -78,7 +82,7 @@
       }
       const levels = run.levels[modality], colours = run.colours[modality];
       const tokens = parts.map((shares, number) => this.token(words[number] ?? `token ${number + 1}`, shares, levels, colours));
-      for (const token of tokens) {
+      for (const token of tokens.filter((each) => each.colour)) {
         const [red, green, blue] = channels(token.colour);
         token.button.style.background = `rgba(${red}, ${green}, ${blue}, ${0.15 + 0.7 * Math.sqrt(Math.max(0, token.strength))})`;
       }
@@ -91,18 +95,19 @@
     }
 
     token(word, shares, levels, colours) {
-      const at = shares.indexOf(Math.max(...shares));
-      const total = shares.reduce((sum, share) => sum + share, 0);
-      const even = 1 / shares.length;
-      const strength = shares.length < 2 || total <= 0 ? 1 : (shares[at] / total - even) / (1 - even);
-      const button = made("button", { type: "button", className: "token", tabIndex: -1 });
-      button.append(made("span", { textContent: word }), made("sub", { textContent: levels[at] }));
-      button.setAttribute("aria-label", `${word}: level ${levels[at]}`);
+      // as in recording/token_levels.py: colour and strength are of the levels, `shares` of the previous states too
+      const sizes = shares.slice(0, levels.length).map(Math.abs);
+      const total = sizes.reduce((sum, share) => sum + share, 0);
+      const at = total > 0 ? sizes.indexOf(Math.max(...sizes)) : -1, even = 1 / sizes.length;
+      const strength = sizes.length < 2 || at < 0 ? 1 : (sizes[at] / total - even) / (1 - even);
+      const button = made("button", { type: "button", className: at < 0 ? "token previous" : "token", tabIndex: -1 });
+      button.append(made("span", { textContent: word }), made("sub", { textContent: at < 0 ? "–" : levels[at] }));
+      button.setAttribute("aria-label", `${word}: ${at < 0 ? "previous state alone" : `level ${levels[at]}`}`);
       const show = () => this.show(word, shares, levels, colours);
       button.addEventListener("focus", show);
       button.addEventListener("mouseenter", show);
       button.addEventListener("click", show);
-      return { button, strength, colour: colours[at], level: levels[at] };
+      return { button, strength, colour: at < 0 ? null : colours[at], level: at < 0 ? null : levels[at], shares };
     }
 
     group(buttons, className, columns) {
@@ -149,15 +154,21 @@
         swatch.style.background = colours[at];
         list.append(made("li", {}, swatch, `level ${level}: ${count} of ${tokens.length}`));
       });
+      const below = tokens.filter((token) => token.shares.length > levels.length).map((token) => token.shares[levels.length]);
+      if (below.length) {
+        const mean = below.reduce((sum, share) => sum + share, 0) / below.length / 1000;
+        list.append(made("li", {}, made("i", { className: "previous" }), `previous state: ${mean.toFixed(2)} on average`));
+      }
       return list;
     }
 
     show(word, shares, levels, colours) {
       const rows = shares.map((share, at) => {
-        const bar = made("i");
-        bar.style.width = `${Math.max(0, share / 10)}%`;
-        bar.style.background = colours[at];
-        return made("li", {}, made("span", { textContent: `level ${levels[at]}` }), made("b", {}, bar), (share / 1000).toFixed(3));
+        const previous = at >= levels.length, bar = made("i", { className: previous ? "previous" : "" });
+        bar.style.width = `${Math.min(100, Math.abs(share / 10))}%`;
+        if (!previous) bar.style.background = colours[at];
+        const name = previous ? "previous" : `level ${levels[at]}`;
+        return made("li", {}, made("span", { textContent: name }), made("b", {}, bar), (share / 1000).toFixed(3));
       });
       this.place("shares").replaceChildren(made("strong", { textContent: word }), made("ul", {}, ...rows));
     }
