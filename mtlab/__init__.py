@@ -1,7 +1,7 @@
 """Experiments and ablations on how a cross-modal encoder draws on the layers of uni-modal experts.
 
-The Python API is `build`, `load`, `frame` and `open_study`, and what they return: see docs/api.md. Each is imported
-when it is first used, so that `import mtlab` is fast.
+The Python API is `build`, `load`, `frame`, `layers` and `open_study`, and what they return: see docs/api.md. Each is
+imported when it is first used, so that `import mtlab` is fast.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from mtlab.inference.api import build, load
     from mtlab.inference.encoding import Encoded, Model
     from mtlab.report.frame import frame
+    from mtlab.report.layer_table import layers
     from mtlab.report.study import StudyResults, open_study
 
-__all__ = ["Encoded", "Model", "StudyResults", "build", "frame", "load", "open_study"]
+__all__ = ["Encoded", "Model", "StudyResults", "build", "frame", "layers", "load", "open_study"]
 
 _MODULES = {
     "Encoded": "mtlab.inference.encoding",
@@ -23,6 +24,7 @@ _MODULES = {
     "StudyResults": "mtlab.report.study",
     "build": "mtlab.inference.api",
     "frame": "mtlab.report.frame",
+    "layers": "mtlab.report.layer_table",
     "load": "mtlab.inference.api",
     "open_study": "mtlab.report.study",
 }

@@ -156,9 +156,10 @@ class RecordConfig:
     )
     trace: bool = option(True, "the same on a few validation examples at a few steps of training, and gradient norms")
     tokens: bool = option(True, "at the end, record weights and contributions per word and patch of a few examples")
-    interventions: bool = option(
-        False,
-        "at the end, measure validation without each expert, and with weights made uniform or alike for all tokens",
+    interventions: bool | None = option(
+        None,
+        "at the end, measure validation without each expert, and with weights made uniform or alike for all tokens; "
+        "null: if both towers are cached and it takes at most 20,000 forward passes of an example",
     )
     examples: bool = option(True, "write the outcome of every validation and test example")
 

@@ -13,6 +13,7 @@ from mtlab.resolution.checks import check_together, contrasted_pairs, levels_rea
 from mtlab.resolution.dataset_facts import DatasetFacts, dataset_facts, dataset_remarks
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.identity import plugin_digests
+from mtlab.resolution.interventions import fill_interventions
 from mtlab.resolution.metrics import metric_names, name_primary_metric
 
 
@@ -40,6 +41,7 @@ def resolve_cell(written: Mapping[str, Any]) -> ResolvedCell:
     dataset = dataset_facts(config["data"])
     config = name_primary_metric(config)
     check_together(config, dataset)
+    config = fill_interventions(config, dataset.examples["val"])
     return ResolvedCell(
         config=config,
         dataset=dataset,

@@ -11,6 +11,8 @@ from typing import Any
 
 from mtlab.config.check import to_plain
 from mtlab.distributed.ranks import batch_sharing_problem
+from mtlab.errors import nearest
+from mtlab.resolution.interventions import intervention_passes
 from mtlab.resolution.metrics import is_metric, list_metrics
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
@@ -224,6 +226,9 @@ def _run(plan: Plan, run: Run) -> dict[str, Any]:
             "trained_params": run.cell.cost.trained_params,
             "flops_forward": run.cell.cost.flops_forward,
             "flops": run.cell.cost.flops_training * batch * steps,
+            "intervention_passes": intervention_passes(run.cell.config)
+            if run.cell.config["record"]["interventions"]
+            else 0,
             "steps": steps,
         },
     }

@@ -31,6 +31,7 @@ TINY: dict[str, Any] = {
     "model": {"width": 16, "heads": 2, "cross_layers": 2, "mlp_ratio": 2, "dropout": 0.1},
     "data": {"name": "planted", "train": 100, "val": 40, "test": 40},
     "train": {"length": {"steps": 30}, "batch": 16, "eval_every": 8, "checkpoint_every": 5},
+    "record": {"interventions": False},
 }
 
 

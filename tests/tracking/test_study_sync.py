@@ -12,10 +12,10 @@ import plotly.graph_objects as go
 import pytest
 from tracked_study import run_id
 
+from mtlab.report.layer_table import COLUMNS
 from mtlab.report.sync.figures import with_plain_lists
 from mtlab.report.sync.run_data import read_complete_steps, read_step_metrics
 from mtlab.report.sync.study_sync import StudySync
-from mtlab.report.sync.tables import LAYERS_COLUMNS
 from mtlab.runs.store import Store
 from mtlab.tracking.base import Receipt, TrackedRun, TrackerFigure, TrackerGroup, TrackerMedia, TrackerTable
 
@@ -127,14 +127,14 @@ def test_the_table_of_layers_lets_variants_be_compared_across_layers(store: Stor
     make_sync(store, notebook)[0].finish()
     table = notebook.named("comparison").shown["layers/table"]
     assert isinstance(table, TrackerTable)
-    assert table.columns == LAYERS_COLUMNS
+    assert table.columns == COLUMNS
     found = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert {(row["variant"], row["seed"]) for row in found} == {(v, s) for v in ("bridge", "static") for s in (0, 1)}
     static = [row for row in found if (row["variant"], row["modality"], row["layer"]) == ("static", "image", 2)]
-    assert [row["from"] for row in static] == ["level 1", "level 2", "level 3", "previous 1"] * 2
+    assert [row["source"] for row in static] == ["level 1", "level 2", "level 3", "previous 1"] * 2
     assert sum(row["contribution"] for row in static[:4]) == pytest.approx(1)
-    assert static[3]["drop without it"] is None
-    assert static[0]["drop without it"] is not None
+    assert static[3]["worth"] is None
+    assert static[0]["worth"] is not None
     bridge = [row for row in found if (row["variant"], row["modality"], row["layer"]) == ("bridge", "image", 2)]
     assert sum(row["contribution"] for row in bridge[:4]) == pytest.approx(1)
 

@@ -132,6 +132,14 @@ def _remarks(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, 
     )
     published, here = (format_si(whole[key], "FLOP") for key in ("flops", "executed"))
     lines = [f"in all: {runs}", f"        {published} of training as published, {here} as executed with validation"]
+    worth = [row.run_interventions / row.run_executed for row in rows if row.run_interventions]
+    if worth:
+        share = (
+            f"{min(worth):.0%}"
+            if f"{min(worth):.0%}" == f"{max(worth):.0%}"
+            else f"{min(worth):.0%} to {max(worth):.0%}"
+        )
+        lines.append(f"        of these, {share} measure what levels are worth (record.interventions)")
     sizes = {(row.image_size, row.text_tokens, row.real_tokens, row.real_tokens_from) for row in rows}
     for size, limit, real, origin in sorted(sizes, key=str):
         images = "" if size is None else f"images of {size} pixels, "

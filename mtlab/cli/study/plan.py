@@ -164,6 +164,10 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
         effect = _detectable(seeds, data["alpha"])
         least = "no difference" if effect is None else f"a difference of {effect:.1f} standard deviations"
         lines.append(f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power")
+    passes = {run["cost"]["intervention_passes"] for run in data["runs"]} - {0}
+    if passes:
+        number = str(max(passes)) if len(passes) == 1 else f"{min(passes)} to {max(passes)}"
+        lines.append(f"worth of levels: {number} passes over the validation data at the end (record.interventions)")
     lines += [f"data: {escape(remark)}" for remark in data["remarks"]]
     lines += _unresolved(data)
     if found.dropped:

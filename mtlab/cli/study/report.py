@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mtlab.runs.store import Store
 
 Format = Literal["md", "json", "svg", "tex", "csv", "html"]
-By = Literal["family"]
+By = Literal["family", "layer"]
 ENDINGS = {".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "csv", ".html": "html"}  #: others: Markdown
 
 
@@ -36,7 +36,12 @@ def report(
         ),
     ] = None,
     by: Annotated[
-        By | None, typer.Option("--by", help="family: a column per family of questions.", show_default=False)
+        By | None,
+        typer.Option(
+            "--by",
+            help="family: a column per family of questions. layer: what each level contributes and is worth.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.", show_default=False)] = None,
     store: StoreOption = None,
@@ -46,17 +51,19 @@ def report(
 
     With --format html, one page with the table, all figures, and where it comes from; it opens without a network.
 
+    With --by layer, what each level and the previous state contribute to each cross-modal layer, and what levels are
+    worth; as CSV and JSON, a row per run, cross-modal layer and level.
+
     Several studies stand side by side, variant by variant. Where `train.length` is an axis, so do equal steps and equal
     FLOPs.
     """
-    from mtlab.files import write_text
     from mtlab.report.export import render_text
     from mtlab.report.study_report import build_report
     from mtlab.runs.store import Store, store_root
 
     opened = Store.open(store_root(store))
     if by is not None and len(files) > 1:
-        raise UserError("--by family takes one study at a time", file="command line")
+        raise UserError(f"--by {by} takes one study at a time", file="command line")
     plans = [opened.plan(stored_study_name(file, opened)) for file in files]
     for file, plan in zip(files, plans, strict=True):
         if plan.get("kind") == "sweep":
@@ -68,7 +75,9 @@ def report(
     wanted: str | None = "json" if as_json else format
     if wanted is None and out is not None:
         wanted = ENDINGS.get(out.suffix, "md")
-    if wanted == "html":
+    if by == "layer":
+        write_layers(opened, plans[0], wanted, out)
+    elif wanted == "html":
         write_page(opened, plans, by, out)
     elif wanted is None and out is None and by is None and len(plans) == 1:
         print_report(opened, plans[0], runnable_file(files[0], opened))
@@ -77,14 +86,33 @@ def report(
         if wanted is None:
             _print(reports, by_family=by is not None)
         else:
-            text = render_text(reports, wanted, by_family=by is not None)
-            if out is None:
-                typer.echo(text, nl=not text.endswith("\n"))
-            else:
-                write_text(out, text)
-                typer.echo(f"written to {out}")
+            _write(render_text(reports, wanted, by_family=by is not None), out)
     for file in files:
         note_changed(file, opened)
+
+
+def write_layers(store: Store, plan: dict[str, Any], wanted: str | None, out: Path | None) -> None:
+    """Print or write what the levels contribute and are worth: means over seeds, or as CSV and JSON a row per run.
+
+    Raises:
+        UserError: another format than these.
+
+    """
+    from rich.console import Console
+
+    from mtlab.report.formats import layer_tables
+    from mtlab.report.layer_table import study_rows, worth_metric
+
+    rows = [row for rows in study_rows(store, plan).values() for row in rows]
+    metric = worth_metric(store, plan)
+    if wanted is None:
+        Console(highlight=False).print(layer_tables.render_terminal(plan["study"], rows, metric))
+        typer.echo(f"a row per run: mtlab report {plan['study']} --by layer --format csv, or mtlab.layers() in Python")
+        return
+    if wanted not in layer_tables.FORMATS:
+        known = ", ".join(layer_tables.FORMATS)
+        raise UserError(f"--by layer has no format {wanted!r}; it has {known}", file="command line", key="--format")
+    _write(layer_tables.render_text(plan["study"], rows, metric, wanted), out)
 
 
 def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, out: Path | None) -> None:
@@ -136,6 +164,17 @@ def print_report(store: Store, plan: dict[str, Any], file: str) -> None:
         typer.echo(f"written to {folder / 'report.md'} and report.json")
     for line in closing_lines(report, file):
         typer.echo(line)
+
+
+def _write(text: str, out: Path | None) -> None:
+    """Print a text, or write it to a file."""
+    from mtlab.files import write_text
+
+    if out is None:
+        typer.echo(text, nl=not text.endswith("\n"))
+    else:
+        write_text(out, text)
+        typer.echo(f"written to {out}")
 
 
 def _print(reports: Sequence[StudyReport], *, by_family: bool = False) -> None:

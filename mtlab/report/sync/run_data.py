@@ -97,7 +97,7 @@ def read_complete_steps(store: Store, run: str) -> StepMetrics:
 def layer_metrics(layers: Layers) -> dict[str, float]:
     """Return the recorded numbers of a run's layers, each under a name for a tracker's chart.
 
-    `contribution/text/layer 1/level 4` (or `weight/…` of managers that are no sum), `entropy/…`, `temperature/…`,
+    `contribution/text/layer 1/level 4`, `weight/…`, `entropy/…`, `temperature/…`,
     `attention/text/layer 1/cross` and `alike/text/layers 1 and 2` (CKA). Layers are counted from 1.
     """
     metrics: dict[str, float] = {}

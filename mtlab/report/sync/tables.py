@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from mtlab.recording.reader import MODALITIES, Kind, Layers, Modality, Worth
+from mtlab.recording.reader import Layers, Worth
+from mtlab.report.layer_table import COLUMNS, layer_rows
 from mtlab.report.recordings import StudyRun
-from mtlab.report.sync.run_data import row_labels
 from mtlab.tracking.base import TrackerTable
 
 if TYPE_CHECKING:
@@ -15,40 +15,12 @@ if TYPE_CHECKING:
 
 LAYERS = "layers/table"
 COMPARISON = "comparison/table"
-LAYERS_COLUMNS = (
-    "variant", "seed", "modality", "layer", "from", "level", "weight", "contribution", "differs by token",
-    "differs by example", "metric without it", "drop without it",
-)  # fmt: skip
 
 
 def layers_table(found: Mapping[StudyRun, Layers], worths: Mapping[StudyRun, Worth]) -> TrackerTable | None:
-    """List the layers that managers draw on: a line per run, modality, cross-modal layer and row; None without any.
-
-    Spreads over tokens and examples are those of contributions, or of weights where a manager has no contributions.
-    """
-    lines = [
-        [source.label, source.seed, modality, depth + 1, *line]
-        for source, layers in found.items()
-        for modality in MODALITIES
-        for depth in sorted({*layers.depths("weights", modality), *layers.depths("contributions", modality)})
-        for line in _manager_lines(layers, worths.get(source), modality, depth)
-    ]
-    return TrackerTable(LAYERS_COLUMNS, lines) if lines else None
-
-
-def _manager_lines(layers: Layers, worth: Worth | None, modality: Modality, depth: int) -> Iterator[list[Any]]:
-    weights, shares = (layers.rows(kind, modality, depth) for kind in ("weights", "contributions"))
-    kind: Kind = "weights" if shares is None else "contributions"
-    spreads = (layers.rows(kind, modality, depth, what) for what in ("tokens", "examples"))
-    columns = [weights, shares, *spreads]
-    size = max(len(values) for values in columns if values is not None)
-    for place, label in enumerate(row_labels(layers, f"{kind}/{modality}/{depth}", size)):
-        level = int(label.removeprefix("level ")) if label.startswith("level ") else None
-        without = drop = None
-        if worth is not None and level is not None:
-            without, drop = worth.without.get(modality, {}).get(level), worth.drop(modality, level)
-        numbers = [None if values is None else float(values[place]) for values in columns]
-        yield [label, level, *numbers, without, drop]
+    """List the layers that managers draw on, as `mtlab.report.layer_table.layer_rows`; None without any."""
+    rows = [row for source, layers in found.items() for row in layer_rows(source, layers, worths.get(source))]
+    return TrackerTable(COLUMNS, [list(row.values()) for row in rows]) if rows else None
 
 
 def comparison_table(report: StudyReport) -> TrackerTable:

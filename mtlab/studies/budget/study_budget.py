@@ -9,6 +9,7 @@ from typing import Any
 
 from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import dataset_facts
+from mtlab.resolution.interventions import intervention_forwards, intervention_passes
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.studies.budget.calibration import Speed, calibrate
 from mtlab.studies.budget.dead_weights import dead_weights
@@ -53,7 +54,8 @@ class RowBudget:
     memory: Memory  #: bytes in training
     steps: int  #: of one run
     run_flops: float  #: one run's training, published arithmetic
-    run_executed: float  #: one run as executed, training and validation
+    run_executed: float  #: one run as executed: training, validation and interventions
+    run_interventions: float  #: of these, interventions (what levels are worth)
     run_seconds: float | None  #: training one run, if calibrated
     run_disk: int  #: bytes of checkpoints at most
     speed: Speed | None
@@ -139,8 +141,11 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
     validations = math.ceil(cell.steps / train["eval_every"])
     task, options = lookup_task(config)
     judged = validations * size.examples["val"] + size.examples["test"]
+    interventions = intervention_forwards(config, size.examples["val"]) if config["record"]["interventions"] else 0
+    if interventions:
+        judged += intervention_passes(config) * size.examples["val"]
     fused = validations * task.fusions_to_evaluate(options, size.examples["val"])
-    fused += task.fusions_to_evaluate(options, size.examples["test"])
+    fused += task.fusions_to_evaluate(options, size.examples["test"]) + interventions
     examples = cell.steps * train["batch"]
     parameters = cell.cost.params
     return RowBudget(
@@ -166,6 +171,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         steps=cell.steps,
         run_flops=cell.cost.flops_training * examples,
         run_executed=float(work["step"] * examples + work["towers"] * judged + work["fusion"] * fused),
+        run_interventions=float(work["fusion"] * interventions),
         run_seconds=speed.seconds_per_example * examples if isinstance(speed, Speed) else None,
         run_disk=BYTES * CHECKPOINTS * cell.cost.trained_params,
         speed=speed if isinstance(speed, Speed) else None,
