@@ -34,15 +34,11 @@ def main() -> None:
 
     assert states.recorded is not None  # asked for above
     for (modality, depth), manager in states.recorded.items():
-        if manager.contributions is not None:  # [B, N + P, L]; only of managers whose output is a sum
-            kind, shares = "contributions", manager.contributions.mean((0, 2)).tolist()
-        elif manager.weights is not None:  # [B or 1, N + P, L or 1, D or 1]
-            kind, shares = "weights", manager.weights.mean((0, 2, 3)).tolist()
-        else:
-            continue
+        assert manager.contributions is not None  # [B, N + P, L], recorded of every manager
+        shares = manager.contributions.mean((0, 2)).tolist()
         levels = model.levels[modality]
         shown = "  ".join(f"level {level}: {share:.2f}" for level, share in zip(levels, shares, strict=False))
-        print(f"{modality:5} layer {depth + 1}  {kind}: {shown}  previous states: {sum(shares[len(levels) :]):.2f}")
+        print(f"{modality:5} layer {depth + 1}  {shown}  previous states: {sum(shares[len(levels) :]):.2f}")
 
 
 if __name__ == "__main__":

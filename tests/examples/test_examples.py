@@ -34,7 +34,7 @@ def test_the_manager_is_compared_and_the_script_reads_its_run(folder: Path) -> N
     assert "1/1 seeds" in table
     assert "focus" in table
     shown = run(folder, "which_levels.py", "focus:static:0", "--examples", "8")
-    assert "image layer 1  contributions: level 1: 0." in shown
+    assert "image layer 1  level 1: 0." in shown
     assert "shape: (2, 3)" in shown  # the frame
 
 
