@@ -101,10 +101,3 @@ def test_every_notebook_is_run_and_listed() -> None:
         assert "**Claim to test.**" in text
         assert "## The figure of the claim" in text
         assert "## The table of the claim" in text
-
-
-def test_the_findings_name_runs() -> None:
-    for path in (FOLDER / "findings").glob("*.csv"):
-        found = pl.read_csv(path)
-        assert {"label", "run", "seed", "state", "best_step"} <= set(found.columns), path
-        assert found["run"].str.contains(r"^[0-9a-f]{12}/s\d+$").all(), path
