@@ -11,7 +11,6 @@ from typing import Any
 
 from mtlab.config.check import to_plain
 from mtlab.distributed.ranks import batch_sharing_problem
-from mtlab.errors import nearest
 from mtlab.resolution.interventions import intervention_passes
 from mtlab.resolution.metrics import is_metric, list_metrics
 from mtlab.resolution.training_code import training_code_digest

@@ -10,6 +10,7 @@ from mtlab.recording.reader import MODALITIES
 from mtlab.report.formats import csv_table, numbers
 from mtlab.report.formats.markdown import markdown_table
 from mtlab.report.formats.tables import ReportTable, TableCell
+from mtlab.units import in_points
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -85,7 +86,7 @@ def caption(rows: Rows, metric: str) -> str:
         f"Means over {seeds}, validation examples and their tokens.",
     ]
     if any(row["worth"] is not None for row in rows):
-        points = ", in points" if numbers.in_points(metric) else ""
+        points = ", in points" if in_points(metric) else ""
         parts.append(f"Worth: {metric} that is lost without the level in all layers{points}.")
     else:
         parts.append("Worth was not measured: `mtlab intervene RUN` does it.")
