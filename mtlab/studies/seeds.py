@@ -55,6 +55,8 @@ def parse_seeds(given: Any) -> tuple[tuple[int, ...], SequentialSeeds | None]:
     if isinstance(given, Mapping):
         rules = _sequential(given)
         return rules.seeds, rules
+    if isinstance(given, float) and given.is_integer():  # 1e1
+        given = int(given)
     if isinstance(given, int) and not isinstance(given, bool):
         if given < 1:
             raise UserError(f"{given} seeds: at least 1 is needed", key="seeds")
