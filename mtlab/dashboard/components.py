@@ -43,6 +43,7 @@ CONDITIONS: Mapping[str, ConditionLabel] = {
     "done": ConditionLabel("✓", "done", "finished: it never changes again"),
     "running": ConditionLabel("▶", "running", "a worker is at it"),
     "queued": ConditionLabel("⋯", "queued", "waits for a place in the cluster's queue"),
+    "pruned": ConditionLabel("✂", "pruned", "the search stopped it: others were better by then"),
     "interrupted": ConditionLabel("■", "stopped", "cut off: `mtlab run` goes on from its last checkpoint"),
     "new": ConditionLabel("○", "waiting", "not started yet"),
     "failed": ConditionLabel("✗", "failed", "its last attempt failed"),

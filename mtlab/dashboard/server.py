@@ -52,7 +52,7 @@ def serve(root: Path, host: str, port: int | None, log: Callable[[str], None]) -
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "dash":
             raise
-        raise UserError("the dashboard needs Dash: pip install 'mtlab[dashboard]'") from None
+        raise UserError("the dashboard needs Dash: pip install -e '.[dashboard]'") from None
     from werkzeug.serving import make_server
 
     from mtlab.dashboard.dashboard_data import DashboardData

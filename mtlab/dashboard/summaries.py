@@ -14,7 +14,7 @@ from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.status import RunCondition, RunStatus, run_status
 
 DAMAGED = "damaged"
-CONDITION_ORDER = ("done", "running", "queued", "interrupted", "new", "failed", "blocked", DAMAGED)
+CONDITION_ORDER = ("done", "running", "queued", "pruned", "interrupted", "new", "failed", "blocked", DAMAGED)
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ class StudySummary:
 
     @property
     def progress(self) -> float:
-        """Share of all steps that have been made."""
+        """Share of all steps that have been made; what a search pruned needs no more."""
         total = sum(run.steps for run in self.runs)
-        made = sum(run.steps if run.condition == "done" else min(run.step, run.steps) for run in self.runs)
+        ended = ("done", "pruned")
+        made = sum(run.steps if run.condition in ended else min(run.step, run.steps) for run in self.runs)
         return made / total if total else float(bool(self.runs) and all(run.condition == "done" for run in self.runs))
 
     @property

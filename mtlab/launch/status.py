@@ -20,15 +20,19 @@ from mtlab.studies.looks import ENDED_BY, Ended, read_looks
 if TYPE_CHECKING:
     from rich.table import Table
 
+SWEEP = "sweep"  #: `kind` of a sweep's plan
+FINAL = "-final"  #: ends the name of the study of a sweep's winners
 TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of an unfinished run
 
-RunCondition = State | Literal["queued"]  #: `queued`: a job of it waits in a cluster's queue
-ORDER: tuple[RunCondition, ...] = ("done", "running", "queued", "interrupted", "new", "failed", "blocked")
+#: `queued`: a job of it waits in a cluster's queue; `pruned`: the search of a sweep stopped it
+RunCondition = State | Literal["queued", "pruned"]
+ORDER: tuple[RunCondition, ...] = ("done", "running", "queued", "pruned", "interrupted", "new", "failed", "blocked")
 STYLES: Mapping[RunCondition, str] = {
     "done": "green",
     "running": "cyan",
     "queued": "blue",
     "interrupted": "yellow",
+    "pruned": "dim",
     "new": "dim",
     "failed": "red",
     "blocked": "magenta",
@@ -106,6 +110,8 @@ class StudyStatus:
     metric: str  #: the one that chooses checkpoints
     runs: tuple[RunStatus, ...]
     looks: LooksStatus | None = None  #: where it has as many seeds as it needs
+    sweep: bool = False
+    final: str | None = None  #: the study of a sweep's winners, once there is one
 
     @property
     def counts(self) -> dict[str, int]:
@@ -131,8 +137,24 @@ class StudyStatus:
             "runs": [run.to_json() for run in self.runs],
         }
 
+    @property
+    def trials(self) -> dict[str, int]:
+        """Trials of a sweep by state: those of its cells, as `mtlab sweep status` counts them."""
+        found: Counter[str] = Counter()
+        for runs in self.cells.values():
+            states = {run.state for run in runs}
+            ended = next((state for state in ("failed", "pruned") if state in states), None)
+            found[ended or ("done" if states == {"done"} else "running" if "running" in states else "waiting")] += 1
+        return {state: found[state] for state in ("done", "pruned", "failed", "running", "waiting") if found[state]}
+
     def summary(self) -> str:
         """One line: the study and its counts."""
+        if self.sweep and not self.runs:
+            return f"{self.study}: sweep, planned: `mtlab sweep {self.study}` begins it"
+        if self.sweep:
+            trials = ", ".join(f"{count} {state}" for state, count in self.trials.items())
+            final = f"; winners: {self.final}" if self.final else ""
+            return f"{self.study}: sweep, {len(self.cells)} trials, {trials} (`mtlab sweep status {self.study}`){final}"
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         looks = "" if self.looks is None else f"; {self.looks}"
         damaged = sum(run.damaged for run in self.runs)
@@ -190,6 +212,8 @@ def run_conditions(
     for plan, states, each in zip(plans, states_of, jobs, strict=True):
         queued = {run: job for run, job in each.items() if job in waiting}
         known: dict[str, RunCondition] = {**states, **dict.fromkeys(queued, "queued")}
+        if plan.get("kind") == SWEEP:
+            known |= dict.fromkeys(_paused(store, plan["study"], known), "pruned")
         conditions.append((known | dict.fromkeys(find_blocked(plan, known), "blocked"), queued))
     return conditions
 
@@ -199,7 +223,9 @@ def _status(
 ) -> StudyStatus:
     killed = last_ends(store, name)
     runs = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
-    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs), _looks_status(store, plan))
+    sweep = plan.get("kind") == SWEEP
+    final = f"{name}{FINAL}" if sweep and (store.study(f"{name}{FINAL}") / "plan.json").is_file() else None
+    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs), _looks_status(store, plan), sweep, final)
 
 
 def _looks_status(store: Store, plan: Mapping[str, Any]) -> LooksStatus | None:
@@ -256,6 +282,15 @@ def run_status(
         job=job,
         damaged=damage is not None,
     )
+
+
+def _paused(store: Store, name: str, states: Mapping[str, RunCondition]) -> set[str]:
+    """Return the runs of a sweep that were stopped for good, because a pruner asked for it."""
+    last: dict[str, Any] = {}
+    for event in read_jsonl(store.study(name) / "launch.jsonl"):
+        if isinstance(run := event.get("run"), str) and event.get("event") in ("start", "paused", "queued", "failed"):
+            last[run] = event["event"]
+    return {run for run, event in last.items() if event == "paused" and states.get(run) in ("interrupted", "new")}
 
 
 def last_ends(store: Store, name: str) -> dict[str, RunFailure]:

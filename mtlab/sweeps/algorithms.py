@@ -201,7 +201,7 @@ def parse_sampler(given: Any, *, objectives: int) -> Sampler:
     """
     name, options = _parse("sampler", SAMPLERS, given, default="tpe")
     if name == "cmaes" and find_spec("cmaes") is None:
-        raise UserError("the package cmaes is missing: pip install 'mtlab[cmaes]'")
+        raise UserError("the package cmaes is missing: pip install -e '.[cmaes]'")
     if name == "cmaes" and objectives > 1:
         raise UserError("cmaes takes one objective; with several use nsga2 or tpe")
     return Sampler(name, options)

@@ -19,6 +19,7 @@ from mtlab.config.check import check_config, to_plain
 from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
+from mtlab.launch.status import FINAL
 from mtlab.studies.seeds import UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.studies.spec import Metrics, ReportRules, Resources, Study, StudyKeys, make_study
 from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
@@ -378,4 +379,4 @@ def rules_to_json(sweep: Sweep) -> dict[str, Any]:
 
 def final_name(sweep: str) -> str:
     """Return the name of the study that compares a sweep's winners."""
-    return f"{sweep}-final"
+    return f"{sweep}{FINAL}"

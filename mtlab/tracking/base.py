@@ -48,6 +48,9 @@ class TrackedRun:
     name: str
     kind: Literal["run", "comparison"]
     notes: str = ""
+    group: str = ""  #: of a run its variant
+    tags: tuple[str, ...] = ()
+    started: float | None = None  #: when it began to train, in seconds since 1970; None: it is going on now
 
 
 class Tracker(Protocol):

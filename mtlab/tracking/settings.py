@@ -21,8 +21,8 @@ class WandbSettings:
     mode: Mode = option("offline", "offline: files in the store, to be sent later; online: sent while runs go on")
     project: str | None = option(None, "W&B project; null: $WANDB_PROJECT, else mtlab")
     entity: str | None = option(None, "W&B user or team; null: $WANDB_ENTITY, else your default")
-    group: str | None = option(None, "group of the runs; null: the study's name")
-    tags: list[str] = option(list, "tags of every run")
+    group: str | None = option(None, "group of all runs; null: a group for each variant")
+    tags: list[str] = option(list, "further tags of every run, beside the study and the manager")
     images: bool | None = option(
         None, "send figures as pictures too; needs `mtlab[images]` and Chrome or Chromium; null: where they are there"
     )

@@ -21,6 +21,8 @@ from mtlab.tracking.settings import WandbSettings
 
 INIT_SECONDS = 10  #: for a server to answer before the study is carried on offline
 FINISH_SECONDS = 120  #: for a server to take what is left of a run
+STEP = "step"  #: the axis of all charts
+HISTORY = ("train/*", "val/*", "contribution/*", "entropy/*", "gradient/*", "seconds")  #: what is charted; not media
 FOLDER = "wandb"  #: of offline runs, below the study's
 
 
@@ -71,9 +73,9 @@ class WandbSink:
                 entity=self.settings.entity,
                 id=about.id,
                 name=about.name,
-                group=self.settings.group or about.study,
+                group=self.settings.group or about.group or None,
                 job_type=about.kind,
-                tags=self.settings.tags or None,
+                tags=[*dict.fromkeys((*(tag[:64] for tag in about.tags), *self.settings.tags))],
                 notes=about.notes or None,
                 dir=staging,
                 reinit="create_new",
@@ -102,6 +104,10 @@ class WandbTracker:
         with files.explain_disk_errors(self.staging):
             self.staging.mkdir(parents=True)
         self.run = self.sink.init_run(about, self.staging)
+        # The summary is that of the best checkpoint, which `close` sets, not the last values of the history.
+        self.run.define_metric(STEP)
+        for name in HISTORY:
+            self.run.define_metric(name, step_metric=STEP, summary="none")
         self.next = self.run.starting_step
 
     def params(self, values: Mapping[str, Any]) -> None:
@@ -112,8 +118,15 @@ class WandbTracker:
         """Log a step at once, unless it was logged before."""
         if step < self.next:
             return
-        self.run.log({**metrics, **_to_wandb(figures)}, step=step, commit=True)
+        self.run.log({STEP: step, **self._time(metrics), **metrics, **_to_wandb(figures)}, step=step, commit=True)
         self.next = step + 1
+
+    def _time(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the time of a step as W&B names it: when the run was there, not when it is sent."""
+        assert self.about is not None
+        if self.about.started is None or "seconds" not in metrics:
+            return {}
+        return {"_timestamp": self.about.started + metrics["seconds"]}
 
     def close(self, summary: Mapping[str, Any], files: Mapping[str, Path], *, failed: bool = False) -> Receipt:
         """Set the summary, add the files as an artifact, and wait until everything is received.

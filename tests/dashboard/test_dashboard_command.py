@@ -153,7 +153,10 @@ def test_without_dash_the_extra_is_named(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "MTLAB_STORE": str(tmp_path / "runs")}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
-    assert (done.returncode, done.stderr) == (2, "error: the dashboard needs Dash: pip install 'mtlab[dashboard]'\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the dashboard needs Dash: pip install -e '.[dashboard]'\n",
+    )
 
 
 def test_help_teaches_without_dash_or_torch() -> None:

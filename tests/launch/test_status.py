@@ -40,6 +40,29 @@ def by_id(status: StudyStatus) -> dict[str, dict[str, Any]]:
     return {run["id"]: run for run in status.to_json()["runs"]}
 
 
+def test_what_a_search_pruned_is_not_interrupted(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "runs", create=True)
+    plan, _ = make_plan({"one": {}, "two": {}, "three": {}}, (0,))
+    sweep = {**plan, "kind": "sweep", "study": "search"}
+    store.write_plan("search", {**sweep, "runs": []})
+    (planned,) = study_statuses(store, ["search"])
+    assert planned.summary() == "search: sweep, planned: `mtlab sweep search` begins it"
+
+    store.write_plan("search", sweep)
+    write_result(store.run("one/s0"), {"steps": 12, "metrics": {"val/accuracy": 0.91}})
+    for run in ("two/s0", "three/s0"):
+        metrics(store, run, 0.3)
+        store.log_launch("search", {"event": "start", "run": run})
+    store.log_launch("search", {"event": "paused", "run": "two/s0"})
+    (found,) = study_statuses(store, ["search"])
+    assert found.counts == {"done": 1, "pruned": 1, "interrupted": 1}
+    assert found.summary() == ("search: sweep, 3 trials, 1 done, 1 pruned, 1 waiting (`mtlab sweep status search`)")
+    store.write_plan("search-final", plan | {"study": "search-final"})
+    assert study_statuses(store, ["search"])[0].summary().endswith("; winners: search-final")
+    store.log_launch("search", {"event": "start", "run": "two/s0"})
+    assert study_statuses(store, ["search"])[0].counts == {"done": 1, "interrupted": 2}
+
+
 def test_every_state_is_told(store: Store) -> None:
     metrics(store, "bridge/s0", 0.5, 0.9, 0.7)
     write_result(store.run("bridge/s0"), {"steps": 12, "metrics": {"val/accuracy": 0.91}})

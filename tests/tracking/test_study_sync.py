@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import pytest
 from tracked_study import run_id
 
+from mtlab import files
 from mtlab.report.layer_table import COLUMNS
 from mtlab.report.sync.figures import with_plain_lists
 from mtlab.report.sync.run_data import read_complete_steps, read_step_metrics
@@ -105,7 +106,10 @@ def test_finished_runs_are_handed_on_whole(store: Store) -> None:
     assert {
         step: values["val/loss"] for step, values in zip(run.steps, run.values, strict=True) if "val/loss" in values
     } == {step: line["val/loss"] for step, line in logged.items()}
-    assert "contribution/text/layer 2/previous 1" in run.values[0]
+    assert {"contribution/text/previous 1", "contribution/image/level 2", "entropy/text"} <= run.values[0].keys()
+    names = {name for values in run.values for name in values}
+    assert not [name for name in names if "layer 1" in name or name.startswith("weight")]
+    assert (run.about.group, run.about.tags) == ("static", ("tracked", "static"))
     assert "gradient/head" in run.values[1]
     result = json.loads((folder / "result.json").read_text())
     assert {name: run.summary[name] for name in result["metrics"]} == result["metrics"]
@@ -118,14 +122,29 @@ def test_finished_runs_are_handed_on_whole(store: Store) -> None:
         {"manager": {"name": "static"}},
     )
     assert run.files == {"best.safetensors": folder / "checkpoints" / "best.safetensors"}
-    assert {"layers", "similarity", "worth", "evolution", "layers/table"} == run.shown.keys()
+    assert {"contributions", "similarity", "worth", "evolution of contributions", "layers/table"} == run.shown.keys()
     assert progress[-1]["done"] == progress[-1]["of"] == progress[-1]["new"] == 5
+
+
+def test_a_failed_run_appears_as_failed_and_again_once_it_is_finished(store: Store) -> None:
+    run = store.run(run_id(store, "static", 1))
+    (run / "result.json").rename(run / "aside.json")
+    files.write_json(run / "failure.json", {"kind": "nan", "error": "the loss is nan"})
+    notebook = Notebook()
+    make_sync(store, notebook)[0].finish()
+    failed = notebook.named("static, seed 1")
+    assert (failed.failed, failed.summary) == (True, {"failure": "nan", "error": "the loss is nan"})
+    assert failed.steps[-1] == 30
+    (run / "failure.json").unlink()
+    (run / "aside.json").rename(run / "result.json")
+    make_sync(store, notebook)[0].finish()
+    assert (failed.failed, "val/accuracy" in failed.summary) == (False, True)
 
 
 def test_the_table_of_layers_lets_variants_be_compared_across_layers(store: Store) -> None:
     notebook = Notebook()
     make_sync(store, notebook)[0].finish()
-    table = notebook.named("comparison").shown["layers/table"]
+    table = notebook.named("comparison").shown["comparison/layers"]
     assert isinstance(table, TrackerTable)
     assert table.columns == COLUMNS
     found = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
@@ -192,7 +211,7 @@ def test_steps_of_a_run_that_goes_on_are_sent_as_soon_as_they_are_complete(store
     (folder / "result.json.later").rename(folder / "result.json")
     sync.finish()
     assert run.steps == [0, 1, 2, 5, 10, 20, 30]
-    assert (run.failed, "layers" in run.shown, told) == (False, True, [])
+    assert (run.failed, "contributions" in run.shown, told) == (False, True, [])
 
 
 def test_a_run_that_is_killed_and_resumed_loses_and_doubles_no_step(store: Store) -> None:
@@ -273,7 +292,7 @@ def test_rows_join_metrics_and_recorded_layers_by_step(store: Store) -> None:
     run = run_id(store, "static", 0)
     found = read_step_metrics(store, run)
     assert list(found) == sorted(found) == [0, 1, 2, 5, 10, 20, 30]
-    assert {"train/loss", "val/accuracy", "contribution/text/layer 1/level 1", "gradient/encoder"} <= found[20].keys()
+    assert {"train/loss", "val/accuracy", "contribution/text/level 1", "gradient/encoder"} <= found[20].keys()
     assert "train/loss" not in found[10]
     assert not any(name.startswith("gradient") for name in found[0])  # not a number there
     assert list(read_complete_steps(store, run)) == [0, 1, 2, 5, 10, 20]
@@ -316,7 +335,7 @@ def test_without_a_browser_figures_are_sent_without_pictures(store: Store, monke
     sync, told, _ = make_sync(store, notebook, images=True)
     sync.finish()
     assert told == ["figures are sent without pictures: pictures of figures need Chrome or Chromium on this machine"]
-    drawn = notebook.named("static, seed 0").shown["layers"]
+    drawn = notebook.named("static, seed 0").shown["contributions"]
     assert isinstance(drawn, TrackerFigure)
     assert drawn.png is None
     unasked, told, _ = make_sync(store, Notebook(), images=None)

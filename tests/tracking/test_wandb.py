@@ -70,19 +70,26 @@ def test_offline_files_hold_all_of_a_study(store: Store, monkeypatch: pytest.Mon
     found = offline(store)
     assert found.keys() == ALL
     run, history, summary = found["static, seed 1"]
-    assert (run["project"], run["run_group"], run["tags"], run["job_type"]) == ("layers", "tracked", ["test"], "run")
+    assert (run["project"], run["run_group"], run["job_type"]) == ("layers", "static", "run")
+    assert run["tags"] == ["tracked", "static", "test"]
     assert [row["_step"] for row in history] == STEPS
     assert [row["_step"] for row in history if "val/loss" in row] == [10, 20, 30]
     assert (summary["state"], summary["exit_code"]) == ("finished", 0)
+    finished = (store.run(run_id(store, "static", 1)) / "result.json").stat().st_mtime
+    assert history[-1]["_timestamp"] == pytest.approx(finished, abs=2)
+    assert {name.partition("/")[0] for row in history for name in row if not name.startswith("_")} == {
+        "step", "seconds", "train", "val", "contribution", "entropy", "gradient", "figures", "layers",
+    }  # fmt: skip
+    assert summary["summary"]["val/loss"] == store.result(run_id(store, "static", 1))["metrics"]["val/loss"]  # type: ignore[index]
     result = store.result(run_id(store, "static", 1))
     assert result is not None
     assert {name: summary["summary"][name] for name in result["metrics"]} == result["metrics"]
     assert summary["config"]["train"]["batch"] == 20
     assert summary["config"]["variant"] == "static"
-    assert {"figures/layers", "figures/evolution", "layers/table"} <= summary["summary"].keys()
+    assert {"figures/contributions", "figures/evolution of contributions", "layers/table"} <= summary["summary"].keys()
     _, history, summary = found["comparison"]
     assert summary["summary"]["comparison/table"]["nrows"] == 2
-    assert {"figures/comparison", "figures/layers"} <= summary["summary"].keys()
+    assert {"figures/comparison", "figures/all contributions", "comparison/layers"} <= summary["summary"].keys()
     for media in store.root.glob("studies/tracked/wandb/offline-run-*/files/media/plotly/**/*.json"):
         assert "bdata" not in media.read_text()  # W&B shows nothing of packed arrays
     assert KEY.encode() not in everything_in(store.root)
@@ -133,7 +140,8 @@ def test_a_study_is_sent_from_the_store_and_only_once(one: Store, serve: Serve) 
     held = server.runs()
     assert held.keys() == NAMES
     assert server.steps("static, seed 0") == STEPS
-    assert {(run["groupName"], run["project"], run["exit"]) for run in held.values()} == {("tracked", "layers", 0)}
+    assert {(run["project"], run["exit"]) for run in held.values()} == {("layers", 0)}
+    assert held["static, seed 0"]["groupName"] == "static"
     result = one.result(run_id(one, "static", 0))
     assert result is not None
     assert held["static, seed 0"]["summary"]["test/accuracy"] == result["metrics"]["test/accuracy"]

@@ -12,6 +12,7 @@ from mtlab.dashboard.components import Component, TableColumn
 from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.dashboard.page import Page, PageRequest
 from mtlab.dashboard.summaries import OrphanRun, StudySummary
+from mtlab.launch.status import FINAL
 
 MAX_ORPHANS = 200  #: that are listed
 
@@ -84,6 +85,8 @@ def _name(study: StudySummary) -> Component:
 def _progress(study: StudySummary) -> Component:
     if study.problem:
         return components.badge("damaged")
+    if study.sweep and not study.runs:
+        return html.Span("planned", className="quiet")
     return [components.progress_bar(study.counts, study.progress), components.condition_counts(study.counts)]
 
 
@@ -91,6 +94,8 @@ def _verdict(data: DashboardData, study: StudySummary) -> Component:
     if study.problem:
         return html.P(study.problem, className="problem")
     text = data.verdict(study)
+    if text is not None and study.sweep and (final := f"{study.name}{FINAL}") in data.store.study_names():
+        return [text, " ", dcc.Link(final, href=page_href("study", final))]
     return html.Span("being worked out …", className="quiet") if text is None else text
 
 

@@ -50,7 +50,7 @@ def serve(root: Path, name: str, host: str, port: int | None, log: Callable[[str
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("optuna_dashboard", "dash", "werkzeug", "bottle"):
             raise
-        raise UserError("the dashboard of sweeps needs pip install 'mtlab[dashboard]'") from None
+        raise UserError("the dashboard of sweeps needs pip install -e '.[dashboard]'") from None
     store = Store.open(root)
     plan = store.plan(name)
     folder = trial_artifacts.artifact_folder(store, plan)

@@ -132,7 +132,7 @@ def list_pictograms(folder: Path) -> tuple[Pictogram, ...]:
     try:
         from emoji import EMOJI_DATA
     except ImportError:
-        raise UserError("needs the package emoji: pip install 'mtlab[offline]'", key="name") from None
+        raise UserError("needs the package emoji: pip install -e '.[offline]'", key="name") from None
     found = []
     for code in sorted(path.stem for path in folder.glob("*.svg")):
         known: Mapping[str, Any] | None = next(

@@ -79,7 +79,7 @@ def _renderer() -> Any:
     try:
         import resvg_py
     except ImportError:
-        raise UserError("needs the package resvg-py: pip install 'mtlab[offline]'", key="name") from None
+        raise UserError("needs the package resvg-py: pip install -e '.[offline]'", key="name") from None
     return resvg_py
 
 

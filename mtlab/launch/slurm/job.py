@@ -91,7 +91,7 @@ def import_submitit() -> Any:
     try:
         import submitit
     except ImportError:
-        raise UserError("the launcher slurm needs submitit: pip install 'mtlab[slurm]'", key="launcher") from None
+        raise UserError("slurm needs submitit: pip install -e '.[slurm]'", key="launcher") from None
     return submitit
 
 

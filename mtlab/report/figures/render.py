@@ -40,7 +40,7 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
     try:
         import kaleido
     except ImportError:
-        raise UserError("pictures of figures need kaleido: pip install 'mtlab[images]'") from None
+        raise UserError("pictures of figures need kaleido: pip install -e '.[images]'") from None
 
     async def render() -> list[bytes]:
         # With mathjax, the page would fetch it from the network.

@@ -33,13 +33,14 @@ def run_figures(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) -
     layers, trace, worth = reader.read_layers(folder), reader.read_trace(folder), recordings.run_worth(store, run["id"])
     figures: dict[str, go.Figure] = {}
     if isinstance(layers, Layers):
-        figures["layers"] = plot_heatmaps({label: layers}, _kind(layers))
+        figures[_kind(layers)] = plot_heatmaps({label: layers}, _kind(layers))
         if any(f"cka/{modality}" in layers.values for modality in MODALITIES):
             figures["similarity"] = plot_similarity({label: layers}, label.label)
         if isinstance(worth, Worth):
             figures["worth"] = plot_worth({label: layers}, {label: worth}, styles=theme.study_styles(plan))
     if not isinstance(trace, Missing) and trace.layers:
-        figures["evolution"] = plot_evolution({label: trace}, label.label, _kind(trace.layers[-1]))
+        kind = _kind(trace.layers[-1])
+        figures[f"evolution of {kind}"] = plot_evolution({label: trace}, label.label, kind)
     return figures
 
 
@@ -56,8 +57,8 @@ def study_figures(store: Store, plan: Mapping[str, Any], report: StudyReport) ->
     if histories:
         figures["curves"] = plot_curves(histories, plan["metrics"]["choose"], styles)
     if layers:
-        figures["layers"] = plot_aggregation(layers, styles)
-        figures["weights"] = plot_aggregation(layers, styles, "weights")
+        figures["all contributions"] = plot_aggregation(layers, styles)
+        figures["all weights"] = plot_aggregation(layers, styles, "weights")
     return figures
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mtlab import files
 from mtlab.recording import reader
 from mtlab.recording.reader import MODALITIES, Layers, Missing, Worth
 from mtlab.report import recordings
@@ -82,7 +83,7 @@ def read_step_metrics(store: Store, run: str) -> StepMetrics:
     if not isinstance(trace, Missing):
         for place, (step, layers) in enumerate(zip(trace.steps, trace.layers, strict=True)):
             norms = {f"gradient/{part}": float(values[place]) for part, values in trace.gradients.items()}
-            steps.setdefault(step, {}).update(_finite({**layer_metrics(layers), **norms}))
+            steps.setdefault(step, {}).update(_finite({**mean_layer_metrics(layers), **norms}))
     return dict(sorted(steps.items()))
 
 
@@ -119,6 +120,28 @@ def layer_metrics(layers: Layers) -> dict[str, float]:
             for depth in range(len(alike) - 1):
                 metrics[f"alike/{modality}/layers {depth + 1} and {depth + 2}"] = float(alike[depth, depth + 1])
     return _finite(metrics)
+
+
+def mean_layer_metrics(layers: Layers) -> dict[str, float]:
+    """Return the contributions of each level, and their entropy, as means over the cross-modal layers.
+
+    These few are the history of a run: `contribution/text/level 4`, `entropy/text`. All numbers of the best checkpoint
+    are in its summary.
+    """
+    found: dict[str, list[float]] = {}
+    for name, value in layer_metrics(layers).items():
+        kind, modality, *rest = name.split("/")
+        if kind in ("contribution", "entropy"):
+            found.setdefault("/".join([kind, modality, *rest[1:]]), []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def run_times(store: Store, run: str) -> float | None:
+    """Return when a run that has ended began to train, in seconds since 1970, by the times of its files; else None."""
+    for name in ("result.json", "failure.json"):
+        if (changed := files.modified_ns(store.run(run) / name)) is not None:
+            return changed / 1e9 - max((float(row.get("seconds", 0.0)) for row in store.metrics(run)), default=0.0)
+    return None
 
 
 def row_labels(layers: Layers, key: str, rows: int) -> list[str]:

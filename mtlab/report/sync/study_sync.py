@@ -78,8 +78,11 @@ class StudySync:
                 self._advance(run)
 
     def finish(self) -> None:
-        """Send what is left, close runs that will not go on, and send the comparison."""
+        """Send what is left, failed runs as such, close runs that will not go on, and send the comparison."""
         self.poll()
+        for run in [run for run in self.runs if run not in self.closed]:
+            if (failure := self.store.failure(run)) is not None:
+                self._send_failed(run, failure)
         for run, trackers in list(self.open.items()):
             trackers.close({}, {}, failed=True)
             del self.open[run]
@@ -128,6 +131,14 @@ class StudySync:
             files.write_json(path, {"format": 1, "receipts": {**receipts, **given}})
         self._report_progress(receipts, given, lacking)
 
+    def _send_failed(self, run: str, failure: Mapping[str, Any]) -> None:
+        """Send what a failed run has logged, and why it failed; without a receipt, as it may be run again."""
+        live = self.open.pop(run, None)
+        steps = read_step_metrics(self.store, run)
+        for group in [live] if live is not None else [self._start(run, self.sinks)]:
+            _log_steps(group, steps, {})
+            group.close({"failure": str(failure.get("kind")), "error": str(failure.get("error"))}, {}, failed=True)
+
     def _report_progress(
         self, known: Mapping[str, Receipt], given: Mapping[str, Receipt], lacking: Sequence[Sink]
     ) -> None:
@@ -153,8 +164,20 @@ class StudySync:
         planned = self.runs[run]
         name = f"{planned['label']}, seed {planned['seed']}"
         why = str(self.plan.get("why", ""))
-        group = self._open(sinks, TrackedRun(self._id(run), self.plan["study"], name, "run", why))
-        group.params(run_data.run_params(self.store, self.plan, planned))
+        params = run_data.run_params(self.store, self.plan, planned)
+        manager = (params.get("manager") or {}).get("name")
+        about = TrackedRun(
+            self._id(run),
+            self.plan["study"],
+            name,
+            "run",
+            why,
+            group=planned["label"],
+            tags=(self.plan["study"], *([manager] if manager else [])),
+            started=run_data.run_times(self.store, run),
+        )
+        group = self._open(sinks, about)
+        group.params(params)
         return group
 
     def _open(self, sinks: Sequence[Sink], about: TrackedRun) -> TrackerGroup:
@@ -198,7 +221,14 @@ class StudySync:
         given: dict[str, Receipt] = {}
         if lacking:
             report = build_report(self.store, self.plan)
-            about = TrackedRun(self._id("comparison"), self.plan["study"], "comparison", "comparison", report.why)
+            about = TrackedRun(
+                self._id("comparison"),
+                self.plan["study"],
+                "comparison",
+                "comparison",
+                report.why,
+                tags=(self.plan["study"],),
+            )
             group = self._open(lacking, about)
             group.params(
                 {"study": self.plan["study"], "why": report.why, "design": report.design, "metric": report.metric}
@@ -219,7 +249,7 @@ class StudySync:
     def _layers_table(self) -> dict[str, TrackerMedia]:
         layers = recordings.study_layers(self.store, self.plan).found
         table = tables.layers_table(layers, recordings.study_worths(self.store, self.plan).found)
-        return {} if table is None else {tables.LAYERS: table}
+        return {} if table is None else {tables.ALL_LAYERS: table}
 
     # Figures
 
@@ -239,7 +269,7 @@ class StudySync:
 
 
 def _log_steps(group: TrackerGroup, steps: StepMetrics, media: Mapping[str, TrackerMedia]) -> None:
-    """Log all steps of a finished run; media come with the last one."""
+    """Log all steps of a run that has ended; media come with the last one."""
     last = max(steps, default=0)
     for step, values in steps.items():
         if step < last:

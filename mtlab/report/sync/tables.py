@@ -13,7 +13,8 @@ from mtlab.tracking.base import TrackerTable
 if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
 
-LAYERS = "layers/table"
+LAYERS = "layers/table"  #: of one run
+ALL_LAYERS = "comparison/layers"  #: of all runs; under the runs' own key, a panel of all tables would hold rows twice
 COMPARISON = "comparison/table"
 
 

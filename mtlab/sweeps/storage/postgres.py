@@ -41,7 +41,7 @@ class PostgresSweepStorage:
 
     def __init__(self, url: str, name: str) -> None:
         if find_spec("psycopg") is None:
-            raise UserError("PostgreSQL needs a driver: pip install 'mtlab[postgres]'", key="storage")
+            raise UserError("PostgreSQL needs a driver: pip install -e '.[postgres]'", key="storage")
         from optuna.storages import RDBStorage
 
         self.name = name

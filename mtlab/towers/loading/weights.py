@@ -50,7 +50,7 @@ def package_folder(module: str, distribution: str) -> Path:
     """
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"needs the package {distribution}: pip install 'mtlab[offline]'", key="name")
+        raise UserError(f"needs the package {distribution}: pip install -e '.[offline]'", key="name")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
