@@ -25,8 +25,8 @@ _ADVICE = {
     errno.EPERM: "permission denied: choose a folder that you may write to",
     errno.ENOTDIR: "a part of this path is a file, not a folder",
     errno.EEXIST: "a part of this path is a file, not a folder",
-    errno.EISDIR: "is a folder (expected a file)",
-    errno.ENOTEMPTY: "is a folder (expected a file)",
+    errno.EISDIR: "is a folder (expected a file): move it away",
+    errno.ENOTEMPTY: "is a folder (expected a file): move it away",
     errno.ENAMETOOLONG: "the name is too long for this file system",
 }
 

@@ -41,6 +41,9 @@ def _stored_name(file: str, store: Store, folders: list[Path], missing: str) -> 
     known = store.study_names()
     if file in known and not Path(file).is_file():
         return file
+    folder = store.root / "studies" / file
+    if not Path(file).exists() and (folder / "spec.yaml").is_file():
+        raise UserError("has lost its plan: `mtlab plan FILE` writes it anew", file=folder)
     path = find_study_file(file, folders, stored=known)
     name = str(yaml.read(path).data.get("name", ""))
     if name not in known:

@@ -62,4 +62,7 @@ def test_an_error_of_the_disk_is_one_line_wherever_it_is_met(
 ) -> None:
     monkeypatch.setattr(cli, "app", lambda **_: tmp_path.read_bytes())
     assert cli.main() == 2
-    assert capsys.readouterr().err == f"error: {tmp_path}: cannot be written: is a folder (expected a file)\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {tmp_path}: cannot be written: is a folder (expected a file): move it away\n"
+    )

@@ -222,7 +222,7 @@ def test_a_folder_in_place_of_a_file_is_told(store: Store, call: Call) -> None:
         code, said, _ = call(*words.split())
         assert (code, said.count("\n")) == (2, 0), (name, said)
         assert said.startswith(f"error: {path}: cannot be ")
-        assert said.endswith("is a folder (expected a file)")
+        assert said.endswith("is a folder (expected a file): move it away")
         path.rmdir()
         if aside.exists():
             aside.rename(path)
