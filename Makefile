@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help quickstart test test-all lint types architecture managers bench bench-gpu faults clean
 
 help:
-	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, two seeds"
+	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, three seeds"
 	@echo "make test         lint, types and the quick tests"
 	@echo "make test-all     the slow tests too"
 	@echo "make bench        all benchmarks, one after another, into benchmarks/results (hours; bench-gpu: the step, on CUDA)"
