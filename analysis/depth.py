@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 import polars as pl
 
 import mtlab
+from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.figures import theme
-from mtlab.report.verdict import verdict_sentence
 
 pl.Config.set_tbl_rows(-1)
 study = mtlab.open_study("depth")

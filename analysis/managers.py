@@ -16,10 +16,10 @@
 import polars as pl
 
 import mtlab
+from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.figures.estimates import plot_estimates
 from mtlab.report.figures.layers.aggregation import plot_aggregation
 from mtlab.report.figures.layers.worth import plot_worth
-from mtlab.report.verdict import verdict_sentence
 
 pl.Config.set_tbl_rows(-1)
 study = mtlab.open_study("managers")

@@ -13,8 +13,8 @@
 import polars as pl
 
 import mtlab
+from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.figures.layers.worth import plot_worth
-from mtlab.report.verdict import verdict_sentence
 
 pl.Config.set_tbl_rows(-1)
 study = mtlab.open_study("planted")

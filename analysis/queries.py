@@ -14,9 +14,9 @@
 import polars as pl
 
 import mtlab
+from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.figures.estimates import plot_estimates
 from mtlab.report.figures.layers.specialisation import plot_specialisation
-from mtlab.report.verdict import verdict_sentence
 
 pl.Config.set_tbl_rows(-1)
 study = mtlab.open_study("queries")

@@ -14,10 +14,10 @@
 import polars as pl
 
 import mtlab
+from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.figures.estimates import plot_estimates
 from mtlab.report.figures.sweep.best_so_far import plot_best_so_far
 from mtlab.report.sweep_report import build_sweep_report
-from mtlab.report.verdict import verdict_sentence
 from mtlab.sweeps.stored import open_sweep
 
 pl.Config.set_tbl_rows(-1)

@@ -20,9 +20,9 @@ from mtlab.launch.status import FINAL, RunCondition, last_ends, run_conditions
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import LAYERS, TRACE, Layers, Missing, TrainingTrace
 from mtlab.report import recordings
+from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.recordings import RunRecordings
 from mtlab.report.study_report import StudyReport, build_report
-from mtlab.report.verdict import verdict_sentence
 from mtlab.runs.store import Store
 
 if TYPE_CHECKING:

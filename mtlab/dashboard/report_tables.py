@@ -15,7 +15,7 @@ from mtlab.report.formats import tables
 from mtlab.report.provenance import differing_settings
 
 if TYPE_CHECKING:
-    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.comparison.compare import ComparisonRow
     from mtlab.report.figures.theme import Style
     from mtlab.report.formats.tables import ReportTable, TableCell
     from mtlab.report.study_report import StudyReport

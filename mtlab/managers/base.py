@@ -246,3 +246,30 @@ def check_heads(heads: int, width: int) -> None:
     if width % heads:
         allowed = ", ".join(str(number) for number in range(1, width + 1) if width % number == 0)
         raise UserError(f"{heads} heads do not divide width {width}; allowed: {allowed}", key="heads")
+
+
+# Contributions: of a sum of terms, each term's Euclidean norm over D, divided by the sum of all terms' norms.
+
+
+@torch.no_grad()
+def stack_norms(terms: Sequence[Tensor]) -> Tensor:
+    """Measure terms, N times [B, L, D]: Euclidean norms over D, [B, N, L], detached."""
+    return torch.stack([torch.linalg.vector_norm(term, dim=-1) for term in terms], 1)
+
+
+@torch.no_grad()
+def share_norms(norms: Tensor, previous: Sequence[Tensor] = ()) -> Tensor:
+    """Divide each norm by the sum of all.
+
+    Args:
+        norms: Euclidean norms over D of the experts' terms, [B, N, L].
+        previous: the previous states' terms, P times [B, L, D].
+
+    Returns:
+        [B, N + P, L], detached, summing to one over N + P; alike where all norms are 0.
+
+    """
+    if previous:
+        norms = torch.cat([norms, stack_norms(previous)], 1)
+    whole = norms.sum(1, keepdim=True)
+    return torch.where(whole > 0, norms / whole, 1 / norms.shape[1])

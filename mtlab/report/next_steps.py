@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mtlab.report.comparison import seed_spread
+from mtlab.report.comparison.compare import seed_spread
+from mtlab.report.comparison.verdict import list_names, next_for_not_learned, verdict_sentence
 from mtlab.report.formats import numbers
-from mtlab.report.verdict import list_names, next_for_not_learned, verdict_sentence
 from mtlab.statistics.power import POWER, seeds_to_detect
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.units import in_points
 
 if TYPE_CHECKING:
-    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.comparison.compare import ComparisonRow
     from mtlab.report.study_report import StudyReport
 
 SEEDS = 5  #: to start with, where a study has too few

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mtlab.report.comparison import ComparisonRow, column_mean, results_by_seed, seed_mean
+from mtlab.report.comparison.compare import ComparisonRow
+from mtlab.report.comparison.seed_results import column_mean, results_by_seed, seed_mean
 from mtlab.statistics.intervals import MeanInterval
 
 if TYPE_CHECKING:

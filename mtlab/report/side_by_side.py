@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.comparison.compare import ComparisonRow
     from mtlab.report.study_report import StudyReport
 
 LENGTH = "train.length"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mtlab.recording.reader import Layers, TrainingTrace, Worth
-    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.comparison.compare import ComparisonRow
     from mtlab.report.figures.theme import Style
     from mtlab.report.recordings import MetricHistory, RunRecordings
     from mtlab.report.study_report import StudyReport

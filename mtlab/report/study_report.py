@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from mtlab.report import frame
 from mtlab.report import side_by_side as blocks
 from mtlab.report.caveats import collect_caveats
-from mtlab.report.comparison import ComparisonRow, compare, recorded_floor
-from mtlab.report.families import FamilyRow, compare_families
+from mtlab.report.comparison.compare import ComparisonRow, compare
+from mtlab.report.comparison.families import FamilyRow, compare_families
+from mtlab.report.comparison.paired_examples import count_examples
+from mtlab.report.comparison.seed_results import recorded_floor
 from mtlab.report.formats.csv_table import family_rows, report_rows, write_csv
 from mtlab.report.formats.latex import family_latex, report_latex
 from mtlab.report.formats.markdown import family_markdown, report_markdown
 from mtlab.report.learning.speed import LearningSpeed, SpeedRow, compare_speed
-from mtlab.report.paired_examples import count_examples
 from mtlab.report.published import PublishedResult, PublishedRow, published_by_row, published_overall
 from mtlab.report.sequential.summary import SequentialSummary, summarise_looks
 from mtlab.runs.damage import damaged_runs

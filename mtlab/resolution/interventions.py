@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mtlab.tasks.base import lookup_task
-from mtlab.towers.build import KINDS, is_cached, tower_shape
-
-MAX_FORWARD = 20_000  #: forward passes of an example in all: seconds with cached towers, on a CPU
+MAX_FORWARD = 20_000  #: forward passes of an example in all
 
 
 def intervention_passes(config: Mapping[str, Any]) -> int:
@@ -18,6 +15,8 @@ def intervention_passes(config: Mapping[str, Any]) -> int:
         config: resolved, all but `record.interventions`.
 
     """
+    from mtlab.towers.build import KINDS, tower_shape  # imports torch
+
     return sum(len(tower_shape(kind, config[kind]).levels) + 2 for kind in KINDS)
 
 
@@ -29,6 +28,8 @@ def intervention_forwards(config: Mapping[str, Any], examples: int) -> int:
         examples: of the validation data.
 
     """
+    from mtlab.tasks.base import lookup_task  # imports torch
+
     task, options = lookup_task(config)
     return intervention_passes(config) * task.fusions_to_evaluate(options, examples)
 
@@ -46,5 +47,7 @@ def fill_interventions(config: dict[str, Any], examples: int) -> dict[str, Any]:
     record = config["record"]
     if record["interventions"] is not None:
         return config
+    from mtlab.towers.build import KINDS, is_cached  # imports torch
+
     cheap = all(is_cached(kind, config) for kind in KINDS) and intervention_forwards(config, examples) <= MAX_FORWARD
     return config | {"record": record | {"interventions": cheap}}

@@ -6,8 +6,9 @@ from by_hand import make
 from torch import nn
 
 from mtlab.contract.case import EXPERTS, LAYERS, LENGTH, Case, draw_features, draw_inputs, randomise
-from mtlab.managers.base import MANAGERS, Aggregated, Inputs, Manager
-from mtlab.managers.contributions import measure_removals, share_norms, split_norm, stack_norms
+from mtlab.managers.base import MANAGERS, Aggregated, Inputs, Manager, share_norms, stack_norms
+from mtlab.managers.bridges.base import split_norm
+from mtlab.managers.contributions import measure_removals
 
 FORMS = ("scaled_add", "interpolate", "cross_attention")
 

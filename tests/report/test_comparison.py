@@ -10,8 +10,8 @@ from scipy import stats
 from mtlab.errors import UserError
 from mtlab.report import frame
 from mtlab.report.caveats import collect_caveats
-from mtlab.report.comparison import compare
-from mtlab.report.families import compare_families
+from mtlab.report.comparison.compare import compare
+from mtlab.report.comparison.families import compare_families
 from mtlab.report.study_report import build_report
 from mtlab.runs.results import write_result
 from mtlab.statistics.correction import holm

@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from test_report import drawn
 
 from mtlab.report import frame
-from mtlab.report.families import compare_families
+from mtlab.report.comparison.families import compare_families
 from mtlab.report.study_report import build_report
 from mtlab.runs.results import write_result
 from mtlab.statistics.correction import holm

@@ -4,12 +4,12 @@ import pytest
 from rich.console import Console
 
 from mtlab.report import frame
-from mtlab.report.comparison import compare
+from mtlab.report.comparison.compare import compare
+from mtlab.report.comparison.verdict import next_for_not_learned, not_learned, verdict_sentence
 from mtlab.report.figures.estimates import plot_estimates
 from mtlab.report.study_report import build_report
 from mtlab.report.sync.run_data import run_summary
 from mtlab.report.sync.tables import comparison_table
-from mtlab.report.verdict import next_for_not_learned, not_learned, verdict_sentence
 from mtlab.statistics.correction import holm
 
 ACCURACIES = {

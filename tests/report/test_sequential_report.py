@@ -10,12 +10,12 @@ from fabric import Fabric
 from rich.console import Console
 
 from mtlab.launch.status import study_statuses
-from mtlab.report.comparison import compare
+from mtlab.report.comparison.compare import compare
+from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.frame import run_frame
 from mtlab.report.sequential.looks import recompute_looks, take_look
 from mtlab.report.study import StudyResults
 from mtlab.report.study_report import StudyReport, build_report
-from mtlab.report.verdict import verdict_sentence
 from mtlab.statistics.stopping import StoppingRule
 from mtlab.studies.looks import Looks, read_looks
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from fabric import Fabric
 
+from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.study_report import build_report
-from mtlab.report.verdict import verdict_sentence
 
 
 def told(fabric: Fabric, cells: Sequence[str], **plan: Any) -> str:

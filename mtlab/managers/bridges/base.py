@@ -14,8 +14,17 @@ from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.managers.base import MODALITIES, Aggregated, Experts, Inputs, Intervention, Manager, Place, stack_weights
-from mtlab.managers.contributions import share_norms, split_norm
+from mtlab.managers.base import (
+    MODALITIES,
+    Aggregated,
+    Experts,
+    Inputs,
+    Intervention,
+    Manager,
+    Place,
+    share_norms,
+    stack_weights,
+)
 
 
 class BaseBridge(Manager):
@@ -152,3 +161,23 @@ def paired_expert(experts: Any, place: Place) -> int:
     if len(experts) != place.layers:
         raise UserError(f"names {len(experts)} experts for {place.layers} cross-modal layers", key=key)
     return expert_number(experts[place.depth], place.experts, key)
+
+
+@torch.no_grad()
+def split_norm(terms: Sequence[Tensor], norm: nn.LayerNorm) -> list[Tensor]:
+    """Take a LayerNorm of a sum apart: LN(Σ t_i) = Σ_i γ ⊙ (t_i − mean(t_i)) / σ + β, σ the deviation of the whole sum.
+
+    Once σ is fixed, the norm is linear up to its shift β. The shift is the same whatever the terms are, and no part of
+    any of them.
+
+    Args:
+        terms: t, of one shape [B, L, D].
+        norm: around their sum.
+
+    Returns:
+        The parts without β, as many, [B, L, D], detached.
+
+    """
+    total = torch.stack(list(terms)).sum(0)
+    deviation = (total.var(-1, correction=0, keepdim=True) + norm.eps).sqrt()
+    return [norm.weight * (term - term.mean(-1, keepdim=True)) / deviation for term in terms]

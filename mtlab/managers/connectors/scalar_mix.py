@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from mtlab.config.options import option
-from mtlab.managers.base import Aggregated, Experts, Inputs, Intervention, Place, register_manager
+from mtlab.managers.base import Aggregated, Experts, Inputs, Intervention, Place, register_manager, share_norms
 from mtlab.managers.connectors.base import Connector, weigh_levels
-from mtlab.managers.contributions import share_norms
 
 TINY = 1e-13  #: added to the variance
 

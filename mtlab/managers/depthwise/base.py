@@ -17,8 +17,16 @@ import torch
 from torch import Tensor
 
 from mtlab.config.options import option
-from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, stack_weights
-from mtlab.managers.contributions import share_norms, stack_norms
+from mtlab.managers.base import (
+    Aggregated,
+    Inputs,
+    Intervention,
+    Manager,
+    Place,
+    share_norms,
+    stack_norms,
+    stack_weights,
+)
 
 
 class Weighed(NamedTuple):

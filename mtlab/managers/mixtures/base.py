@@ -18,8 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mtlab.config.options import option
-from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, stack_weights
-from mtlab.managers.contributions import share_norms
+from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, share_norms, stack_weights
 
 TOP_BIAS = 3.0  #: added to the top expert's score: nine tenths of the weight, of three experts
 

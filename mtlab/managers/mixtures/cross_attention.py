@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.managers.base import Inputs, Intervention, Place, check_heads, register_manager
-from mtlab.managers.contributions import stack_norms
+from mtlab.managers.base import Inputs, Intervention, Place, check_heads, register_manager, stack_norms
 from mtlab.managers.mixtures.base import (
     Mixture,
     WeightedSum,

@@ -11,8 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, register_manager, stack_weights
-from mtlab.managers.contributions import share_norms
+from mtlab.managers.base import (
+    Aggregated,
+    Inputs,
+    Intervention,
+    Manager,
+    Place,
+    register_manager,
+    share_norms,
+    stack_weights,
+)
 from mtlab.managers.mixtures.base import term_norms, weigh, weighted_sum
 
 

@@ -13,8 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import option
-from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, stack_weights
-from mtlab.managers.contributions import share_norms, stack_norms
+from mtlab.managers.base import (
+    Aggregated,
+    Inputs,
+    Intervention,
+    Manager,
+    Place,
+    share_norms,
+    stack_norms,
+    stack_weights,
+)
 
 
 class Residual(Manager):

@@ -11,9 +11,18 @@ from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, register_manager, stack_weights
+from mtlab.managers.base import (
+    Aggregated,
+    Inputs,
+    Intervention,
+    Manager,
+    Place,
+    register_manager,
+    share_norms,
+    stack_norms,
+    stack_weights,
+)
 from mtlab.managers.bridges.base import expert_number
-from mtlab.managers.contributions import share_norms, stack_norms
 
 
 @register_manager("deepstack")

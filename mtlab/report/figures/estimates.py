@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from mtlab.report.comparison import ComparisonRow, SeedResults
+from mtlab.report.comparison.compare import ComparisonRow
+from mtlab.report.comparison.seed_results import SeedResults
 from mtlab.report.figures import dots, panels, theme
 from mtlab.report.figures.metric_axes import metric_limits, metric_range, metric_scale
 from mtlab.report.figures.theme import Style

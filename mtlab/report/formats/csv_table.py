@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.comparison.compare import ComparisonRow
     from mtlab.report.learning.speed import SpeedRow
     from mtlab.report.study_report import StudyReport
     from mtlab.statistics.intervals import MeanInterval

@@ -10,7 +10,7 @@ from mtlab.report.formats import numbers
 from mtlab.studies.looks import ENDED_BY
 
 if TYPE_CHECKING:
-    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.comparison.compare import ComparisonRow
     from mtlab.report.sequential.summary import SequentialSummary
     from mtlab.report.side_by_side import ReportBlock, SideBySide
     from mtlab.report.study_report import StudyReport

@@ -7,14 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mtlab.report.comparison import (
-    ComparisonRow,
-    ComparisonVerdict,
-    SeedResults,
-    classify_outcome,
-    correct_p_values,
-    seed_mean,
-)
+from mtlab.report.comparison.compare import ComparisonRow, ComparisonVerdict, classify_outcome, correct_p_values
+from mtlab.report.comparison.seed_results import SeedResults, seed_mean
 from mtlab.report.formats import numbers
 from mtlab.report.learning.validation_curve import ValidationCurve, read_curve
 from mtlab.report.sequential.summary import count_looks, look_seeds

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report import frame
-from mtlab.report.comparison import blind_floor, judge_variant, paired_difference, results_by_seed
-from mtlab.report.paired_examples import split_by_cell
+from mtlab.report.comparison.compare import paired_difference
+from mtlab.report.comparison.paired_examples import split_by_cell
+from mtlab.report.comparison.seed_results import blind_floor, judge_variant, results_by_seed
 from mtlab.runs.store import Store
 from mtlab.studies.looks import Looks, LookTest, Pair, append_look
 from mtlab.studies.seeds import stopping_rule

@@ -13,7 +13,8 @@ from mtlab.studies.seeds import stopping_rule
 if TYPE_CHECKING:
     import polars as pl
 
-    from mtlab.report.comparison import ComparisonRow, SeedResults
+    from mtlab.report.comparison.compare import ComparisonRow
+    from mtlab.report.comparison.seed_results import SeedResults
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.report import frame
-from mtlab.report.comparison import blind_floor, recorded_floor, results_by_seed
-from mtlab.report.families import add_family_means
+from mtlab.report.comparison.families import add_family_means
+from mtlab.report.comparison.seed_results import blind_floor, recorded_floor, results_by_seed
 from mtlab.report.testbed.claims import Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
 from mtlab.report.testbed.rows import CardRow, Role, card_rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.config.hashing import canonical_json
 from mtlab.errors import UserError
-from mtlab.report.comparison import judge_variant, results_by_seed, seed_mean
+from mtlab.report.comparison.seed_results import judge_variant, results_by_seed, seed_mean
 from mtlab.report.learning.validation_curve import read_curve
 from mtlab.runs.store import Store
 from mtlab.statistics.intervals import MeanInterval

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtlab.report.comparison import (
+from mtlab.report.comparison.compare import (
     WITHHELD,
     ComparisonVerdict,
     classify_outcome,
     correct_p_values,
-    judge_variant,
     paired_difference,
-    results_by_seed,
-    seed_mean,
 )
-from mtlab.report.paired_examples import count_family_examples, split_by_cell
+from mtlab.report.comparison.paired_examples import count_family_examples, split_by_cell
+from mtlab.report.comparison.seed_results import judge_variant, results_by_seed, seed_mean
 from mtlab.report.sequential.summary import count_looks, seen_results
 from mtlab.statistics.intervals import MeanInterval
 from mtlab.statistics.learning import Learning

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtlab.report.formats.numbers import format_margin, format_p_value, format_score
-from mtlab.report.paired_examples import PairedExamples, pair_examples, split_by_cell
+from mtlab.report.comparison.paired_examples import PairedExamples, pair_examples, split_by_cell
+from mtlab.report.formats.numbers import format_margin, format_p_value
 from mtlab.report.sequential.summary import seen_results
 from mtlab.report.side_by_side import block_label, variant_label
 from mtlab.statistics.correction import holm
 from mtlab.statistics.equivalence import equivalence_p
 from mtlab.statistics.example_variance import ExampleVariance
-from mtlab.statistics.intervals import APART, Bounds, MeanInterval, clip, mean_interval, separate, split_seeds
-from mtlab.statistics.learning import Floor, Learning, floor_metrics, judge_learning
+from mtlab.statistics.intervals import MeanInterval, clip
+from mtlab.statistics.learning import Learning
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.power import POWER, smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.studies.looks import Looks, LookTest
-from mtlab.units import in_points
 
 if TYPE_CHECKING:
     import polars as pl
+
+from mtlab.report.comparison.seed_results import (
+    SeedResults,
+    blind_floor,
+    clump_notes,
+    column_mean,
+    judge_variant,
+    metric_bounds,
+    results_by_seed,
+    seed_mean,
+)
 
 ComparisonVerdict = Literal[
     "better",
@@ -38,9 +48,8 @@ ComparisonVerdict = Literal[
     "baseline not learned",
     "blind",
 ]
-SeedResults = Mapping[int, float]  #: seed → result
+
 WITHHELD: frozenset[ComparisonVerdict] = frozenset({"not learned", "baseline not learned", "blind"})  #: no comparison
-SHARES = (0.0, 1.0)  #: bounds of a share of examples
 
 
 @dataclass(frozen=True)
@@ -167,55 +176,6 @@ def _add_looks(rows: Sequence[ComparisonRow], looks: Looks) -> list[ComparisonRo
             done = replace(done, difference=counted, p_corrected=test.p_corrected, p_equivalence=within)
         added.append(done)
     return added
-
-
-def results_by_seed(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, float]:
-    """Return the finite results of a cell's finished runs by seed."""
-    if metric not in runs.columns:
-        return {}
-    rows = runs.filter(cell=cell).select("seed", metric).sort("seed").iter_rows()
-    return {seed: value for seed, value in rows if value is not None and math.isfinite(value)}
-
-
-def blind_floor(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> float | None:
-    """Return the best score of a blind variant of the study, or that which its file gives; None: neither is known."""
-    blind = [
-        sum(found.values()) / len(found) for row in plan["rows"] if row.get("blind") and (found := results[row["cell"]])
-    ]
-    given = plan.get("floor")
-    if given is not None and in_points(plan["metrics"]["verdict"]):
-        given /= 100
-    return max([*blind, *([] if given is None else [given])], default=None)
-
-
-def recorded_floor(runs: pl.DataFrame, metric: str) -> float | None:
-    """Return the highest floor of a metric that runs recorded; None without any."""
-    column, _ = floor_metrics(metric)
-    floors = runs[column].drop_nulls().to_list() if column in runs.columns else []
-    return max(floors, default=None)
-
-
-def judge_variant(
-    runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], metric: str, floor: float | None = None
-) -> Learning | None:
-    """Judge which seeds of a variant are above the best blind answer.
-
-    Args:
-        runs: see `frame.run_frame`.
-        plan: the stored plan.
-        row: of the plan.
-        metric: whose floor the runs recorded.
-        floor: another one, which counts where it is higher, see `blind_floor`.
-
-    Returns:
-        None where it is not known, where less is better, or where the variant is blind on purpose.
-
-    """
-    if row.get("blind") or plan["metrics"]["mode"] == "min":
-        return None
-    scores, errors = (results_by_seed(runs, row["cell"], name) for name in floor_metrics(metric))
-    floors = {seed: Floor(max(score, floor or score), errors[seed]) for seed, score in scores.items() if seed in errors}
-    return judge_learning(results_by_seed(runs, row["cell"], metric), floors)
 
 
 def _measure(
@@ -385,38 +345,6 @@ def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
         if len(means) > 1:
             best.add((max if mode == "max" else min)(means, key=means.__getitem__))
     return best
-
-
-def seed_mean(results: SeedResults, alpha: float, metric: str, learning: Learning | None = None) -> MeanInterval | None:
-    """Return mean and interval of a cell's results; where some seeds have learned and others not, two clumps."""
-    if not results:
-        return None
-    values = list(results.values())
-    found = mean_interval(values, alpha, metric_bounds(metric, values))
-    if learning is None or found.clumps:
-        return found
-    lower = [place for place, seed in enumerate(results) if seed in learning.not_learned]
-    clumps = split_seeds(values, lower)
-    return separate(found, clumps) if clumps and clumps[1].mean - clumps[0].mean >= APART else found
-
-
-def metric_bounds(metric: str, values: Collection[float]) -> Bounds | None:
-    """Return the bounds of a share of examples; None for other metrics, and for values that are no shares."""
-    return SHARES if in_points(metric) and all(0 <= value <= 1 for value in values) else None
-
-
-def clump_notes(mean: MeanInterval | None, metric: str) -> tuple[str, ...]:
-    """Say which clumps the seeds of a variant fall into."""
-    if mean is None or not mean.clumps:
-        return ()
-    told = " and ".join(f"{clump.n} around {format_score(clump.mean, metric)}" for clump in mean.clumps)
-    return (f"its seeds fall into two clumps, {told}: no interval describes them",)
-
-
-def column_mean(runs: pl.DataFrame, cell: str, column: str) -> float | None:
-    """Return the mean of a column over a cell's finished runs; None where none has it."""
-    values = list(results_by_seed(runs, cell, column).values())
-    return sum(values) / len(values) if values else None
 
 
 def _cost(runs: pl.DataFrame, plan: Mapping[str, Any], cell: str) -> VariantCost:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mtlab.report.formats import numbers
 
 if TYPE_CHECKING:
-    from mtlab.report.comparison import ComparisonRow
+    from mtlab.report.comparison.compare import ComparisonRow
     from mtlab.report.study_report import StudyReport
 
 NAMED = 4  #: variants that a sentence names before it counts
