@@ -124,18 +124,19 @@ def test_plan_json_has_the_documented_keys(study: Callable[..., Path], mtlab: Co
     documented = {"study", "why", "design", "seeds", "metrics", "published", "rows", "runs", "counts", "dropped"}
     assert documented <= set(plan)
     row = {"cell", "label", "axes", "axis_labels", "differences", "baseline", "compare_to", "note", "pairing"}
-    row |= {"unresolved"}
+    row |= {"unresolved", "blind"}
     assert all(set(each) == row for each in plan["rows"])
     run = {"id", "cell", "seed", "label", "study", "axes", "parents", "state", "cost"}
     assert all(set(each) == run for each in plan["runs"])
     named = documented | row | run | set(plan["runs"][0]["cost"])
     assert not {key for key in named if f"`{key}`" not in page}
-    assert set(plan["runs"][0]["cost"]) == {"trained_params", "flops_forward", "flops", "steps"}
+    cost = {"trained_params", "flops_forward", "flops", "steps", "intervention_passes"}
+    assert set(plan["runs"][0]["cost"]) == cost
     assert plan["rows"][1]["differences"].keys() == {
         "manager.name", "manager.weight", "manager.temperature", "manager.noise", "manager.start", "manager.frozen",
     }  # fmt: skip
     status = json.loads(mtlab("status", file, "--store", tmp_path / "s", "--json").stdout)
-    assert set(status) == {"study", "metric", "counts", "runs"}
+    assert set(status) == {"study", "metric", "counts", "runs", "looks"}
     assert not {key for key in {*status, *status["runs"][0]} if f"`{key}`" not in page}
     assert set(status["runs"][0]) == {
         "id", "cell", "seed", "label", "state", "attempt", "step", "steps", "metric", "host", "age_seconds", "problem",

@@ -169,11 +169,9 @@ def _caption(found: Mapping[StudyRun, MetricHistory], metrics: Sequence[str], *,
     )
     where = f"; on {data}" if data else ""
     average = f" Smoothed: an exponential moving average of factor {SMOOTHING:g}." if smooth else ""
-    variants = len(panels.variant_labels(found))
-    if variants == len(found):
-        return f"{'One run' if variants == 1 else 'One run of each variant'}{where}.{average}"
-    runs = panels.describe_seeds(found)
+    if len(panels.variant_labels(found)) == len(found):
+        return f"{panels.describe_means(found)}{where}.{average}"
     if seeds:
-        return f"A line for each seed; {runs}{where}.{average}"
+        return f"A line for each seed; {panels.describe_seeds(found)}{where}.{average}"
     note = "A mean over seeds may rise smoothly where single seeds jump."
-    return f"Mean over seeds, band: lowest to highest seed; {runs}{where}. {note}{average}"
+    return f"{panels.describe_means(found)}{where}. {note}{average}"
