@@ -15,7 +15,7 @@ def make(
         str,
         typer.Argument(
             metavar="WORLD",
-            help="shapes, shapes_captions, shapes_pairs, shapes_entailment, pictograms; "
+            help="shapes, layered, shapes_captions, shapes_pairs, shapes_entailment, pictograms, clipart; "
             "any other of `mtlab list datasets`.",
         ),
     ],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
@@ -87,7 +89,11 @@ class Layered(Dataset):
         split, index = parse_image_key(key, 2)
         scene, size = self.scene(split, int(index)), self.config.image_size
         dice = self._dice(split, index, "picture")
-        return draw_tiles(dice, scene.tiles, objects.cut_outs(), size, DIFFICULTIES[self.config.difficulty])
+        return draw_tiles(dice, scene.tiles, self._cut_outs, size, DIFFICULTIES[self.config.difficulty])
+
+    @cached_property
+    def _cut_outs(self) -> Mapping[str, Image.Image]:
+        return objects.cut_outs()
 
     def _dice(self, *key: str | int) -> Dice:
         return Dice("layered", VERSION, self.config.seed, *key)

@@ -6,10 +6,9 @@ The renderer runs in a process of its own: a file that crashes it, or takes for 
 from __future__ import annotations
 
 import json
-import select
+import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -20,16 +19,19 @@ from typing import Any, Self
 from mtlab import files
 from mtlab.errors import UserError
 
-SECONDS = 30.0  #: for one file: a plain one takes a hundredth of one
+SECONDS = 20  #: of processor time for one file: a plain one takes a hundredth of one
 DOTS_PER_INCH = 90  #: of files with sizes in millimetres, as programs took it that wrote them
 #: Reads lines of JSON, the arguments of a drawing; answers each with the length of a PNG, 0 if there is none, and it.
+#: The timer of processor time ends the process, wherever it is.
 CHILD = """
-import json, resource, sys
+import json, resource, signal, sys
 import resvg_py
 resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
 for line in sys.stdin:
+    seconds, drawing = json.loads(line)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        drawn = bytes(resvg_py.svg_to_bytes(**json.loads(line), skip_system_fonts=True))
+        drawn = bytes(resvg_py.svg_to_bytes(**drawing, skip_system_fonts=True))
     except BaseException:  # a panic of the renderer among them
         drawn = b""
     sys.stdout.buffer.write(len(drawn).to_bytes(4, "big") + drawn)
@@ -131,26 +133,24 @@ class _Drawing:
 
         """
         assert self._process.stdin is not None
-        asked = {"svg_path": str(path), "width": size, "height": size, "background": background, "dpi": DOTS_PER_INCH}
+        drawing = {"svg_path": str(path), "width": size, "height": size, "background": background, "dpi": DOTS_PER_INCH}
         try:
-            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
-        except BrokenPipeError:
-            raise UserError("cannot be drawn: the renderer has ended", file=path) from None
-        end = time.monotonic() + SECONDS
-        drawn = self._read(int.from_bytes(self._read(4, end, path), "big"), end, path)
+            self._process.stdin.write(json.dumps([SECONDS, drawing]).encode() + b"\n")
+            drawn = self._read(int.from_bytes(self._read(4), "big"))
+        except (BrokenPipeError, EOFError):
+            timed_out = self._process.wait() == -signal.SIGPROF
+            problem = f"takes more than {SECONDS} seconds to draw" if timed_out else "cannot be drawn: resvg crashed"
+            raise UserError(problem, file=path) from None
         if not drawn:
             raise UserError("is no SVG file that can be drawn", file=path)
         return drawn
 
-    def _read(self, count: int, end: float, path: Path) -> bytes:
+    def _read(self, count: int) -> bytes:
         assert self._process.stdout is not None
         found = bytearray()
         while len(found) < count:
-            ready, _, _ = select.select([self._process.stdout], [], [], max(end - time.monotonic(), 0))
-            if not ready:
-                raise UserError(f"takes more than {SECONDS:.0f} seconds to draw", file=path)
             read = self._process.stdout.read(count - len(found))
             if not read:
-                raise UserError("cannot be drawn: the renderer crashed", file=path)
+                raise EOFError
             found += read
         return bytes(found)

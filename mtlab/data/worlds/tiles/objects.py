@@ -66,14 +66,9 @@ def cut_outs() -> Mapping[str, Image.Image]:
 
     They are drawn once and kept in the cache folder.
     """
-    return _cut_outs(objects_digest())
-
-
-@lru_cache(maxsize=1)
-def _cut_outs(named: str) -> Mapping[str, Image.Image]:
     folder = pictogram_folder()
     paths = {code: folder / f"{code}.svg" for found in codes().values() for code in found}
-    drawn = svg.draw_once(f"layered/{named}-{SIDE}", paths, SIDE * 3 // 2)
+    drawn = svg.draw_once(f"layered/{objects_digest()}-{SIDE}", paths, SIDE * 3 // 2)
     return {code: _trimmed(png) for code, png in drawn.items()}
 
 
