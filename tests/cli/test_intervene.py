@@ -25,6 +25,7 @@ set:
   data: {name: planted, train: 200, val: 60, test: 20}
   model: {width: 16, heads: 2, cross_layers: 2, mlp_ratio: 1}
   train: {batch: 20, length: {steps: 60}, eval_every: 20, lr: 5e-3}
+  record: {interventions: false}
 axes: {manager: [static, adaptive, last]}
 seeds: 3
 """

@@ -31,7 +31,7 @@ def test_the_new_study_is_the_recipe_under_its_name_and_plans(
     assert (tmp_path / "mine.yaml").read_text() == source.replace("name: quickstart", "name: mine")
     monkeypatch.setattr(sys, "argv", ["mtlab", "plan", "mine.yaml"])
     assert main() == 0
-    assert (tmp_path / "mine.yaml").read_text().startswith("# Shows the tool in minutes")
+    assert (tmp_path / "mine.yaml").read_text().startswith("# A first comparison in minutes")
 
 
 @pytest.mark.parametrize("recipe", sorted(list_recipes()))

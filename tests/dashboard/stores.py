@@ -66,12 +66,12 @@ def finish(fabric: Fabric, cell: str, seed: int, number: int) -> Path:
     model = {"manager": {"name": cell.partition("-")[0]}, "model": {"cross_layers": 3}, "data": world}
     write(folder / "config.json", {**config, "config": model, "label": cell})
     result = json.loads((folder / "result.json").read_text())
-    write_result(folder, {**result, "interventions": recordings.interventions(seed=number)})
     log(folder, 800)
     (folder / "log.txt").write_text(f"step 800/800: val/accuracy 0.5\n{EVIL}\n")
     recordings.write_layers(folder, seed, pattern=number)
     recordings.write_trace(folder, seed, pattern=number)
     recordings.write_tokens(folder, examples=4, pattern=number)
+    write_result(folder, {**result, "interventions": recordings.interventions(seed=number)})
     return folder
 
 

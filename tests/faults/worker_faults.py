@@ -19,6 +19,8 @@ from typing import Any
 from patience import wait_for
 from stage import Report, Stage, damage, flip, read, worker
 
+from mtlab.processes import EXIT_DISK_FULL, EXIT_INPUT_ERROR
+
 # The worker itself
 
 
@@ -202,8 +204,8 @@ def write_fails(number: int, stage: Stage) -> Report:
     code = stage.attempt(_strike_writes, number, at)
     if code == 0:
         return stage.compare(injected=False)
-    word = "full" if number == errno.ENOSPC else "read-only"
-    if code != 2 or word not in stage.said():
+    word, expected = ("full", EXIT_DISK_FULL) if number == errno.ENOSPC else ("read-only", EXIT_INPUT_ERROR)
+    if code != expected or word not in stage.said():
         return Report(True, explained=False, note=f"write {at}: exit {code}: {stage.said()[-600:]}")
     return stage.compare(injected=True, explained=word)
 

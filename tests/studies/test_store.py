@@ -60,16 +60,9 @@ def test_a_store_whose_maker_was_killed_half_way_is_made(tmp_path: Path) -> None
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text('{"format": 2}')
-    with pytest.raises(UserError, match="format 2, this mtlab knows 1") as caught:
+    with pytest.raises(UserError, match="format 2, this mtlab knows format 1") as caught:
         Store.open(tmp_path)
     assert caught.value.file == tmp_path / "store.json"
-
-
-@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"format": "1"}'])
-def test_a_damaged_marker_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "store.json").write_text(text)
-    with pytest.raises(UserError):
-        Store.open(tmp_path)
 
 
 def test_a_root_under_a_file_is_refused(tmp_path: Path) -> None:

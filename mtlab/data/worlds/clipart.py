@@ -18,7 +18,7 @@ from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.file_digests import content_digest
 from mtlab.data.worlds import svg
-from mtlab.data.worlds.clips.clip import Clip
+from mtlab.data.worlds.clips.clip import NamedClip
 from mtlab.data.worlds.clips.openclipart import list_openclipart
 from mtlab.data.worlds.clips.openmoji import list_openmoji
 from mtlab.data.worlds.clips.tuxpaint import list_tuxpaint
@@ -116,7 +116,7 @@ def split_of(concept: str) -> Split:
 
 
 @lru_cache(maxsize=4)
-def list_clips(sources: frozenset[str]) -> tuple[Clip, ...]:
+def list_clips(sources: frozenset[str]) -> tuple[NamedClip, ...]:
     """List the clip art of some sources; of a name that several have, the first keeps it.
 
     Raises:
@@ -134,7 +134,7 @@ def list_clips(sources: frozenset[str]) -> tuple[Clip, ...]:
     return tuple(found)
 
 
-def _listed(source: str) -> Sequence[Clip]:
+def _listed(source: str) -> Sequence[NamedClip]:
     found = LISTS[source]()
     if not found:
         raise UserError(f"{source}: there are no pictures where it is installed: install it again", key="sources")

@@ -41,7 +41,12 @@ class Speed:
 
 
 def calibrate(
-    config: Mapping[str, Any], memory: Memory | None, *, answers: int, text_tokens: int, seconds: float = MIN_SECONDS
+    config: Mapping[str, Any],
+    memory: Memory | None,
+    *,
+    answers: int,
+    text_tokens: int,
+    seconds: float | None = None,
 ) -> Speed:
     """Time some steps of one micro-batch on the device that the configuration names.
 
@@ -50,7 +55,7 @@ def calibrate(
         memory: what training takes, see `training_memory`; None: it is known to fit.
         answers: classes of the task's head.
         text_tokens: length of the texts.
-        seconds: to time at least.
+        seconds: to time at least; None: `MIN_SECONDS`.
 
     Raises:
         UserError: the device does not exist, or has too little free memory.
@@ -69,7 +74,7 @@ def calibrate(
     threads = torch.get_num_threads()
     torch.set_num_threads(train.threads)
     try:
-        return _timed(config, train, runtime, answers, text_tokens, seconds)
+        return _timed(config, train, runtime, answers, text_tokens, MIN_SECONDS if seconds is None else seconds)
     finally:
         torch.set_num_threads(threads)
 

@@ -9,7 +9,7 @@ from mtlab.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class NamedClip:
     """A piece of clip art."""
 
     key: str  #: source/path below the source's folder, without its ending

@@ -19,7 +19,7 @@ import msgspec
 
 from mtlab import files
 from mtlab.data.file_digests import content_digest
-from mtlab.data.worlds.clips.clip import Clip, system_folder
+from mtlab.data.worlds.clips.clip import NamedClip, system_folder
 from mtlab.data.worlds.clips.names import clean, concept
 
 FOLDER = Path("/usr/share/openclipart/svg")
@@ -79,7 +79,7 @@ class _Titled(msgspec.Struct):
     keywords: list[str]
 
 
-def list_openclipart() -> Sequence[Clip]:
+def list_openclipart() -> Sequence[NamedClip]:
     """List the clip art in the order of paths, with a name and, if there are keywords beside it, one that adds them.
 
     Raises:
@@ -90,7 +90,7 @@ def list_openclipart() -> Sequence[Clip]:
 
 
 @lru_cache(maxsize=1)
-def _list(folder: Path) -> tuple[Clip, ...]:
+def _list(folder: Path) -> tuple[NamedClip, ...]:
     found = _index(folder)
     files_of = Counter(it.title for it in found)
     clips, stems = [], set()
@@ -107,7 +107,7 @@ def _list(folder: Path) -> tuple[Clip, ...]:
         words = dict.fromkeys(word for word in keywords if word not in name and not IDLE.fullmatch(word))
         names = (name, f"{name}, {', '.join(words)}") if words else (name,)
         if len(name) > 2:
-            clips.append(Clip(f"openclipart/{path}", folder, it.path, names, family or concept(name)))
+            clips.append(NamedClip(f"openclipart/{path}", folder, it.path, names, family or concept(name)))
     return tuple(clips)
 
 

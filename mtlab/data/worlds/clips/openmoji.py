@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mtlab.data.worlds.clips.clip import Clip
+from mtlab.data.worlds.clips.clip import NamedClip
 from mtlab.data.worlds.clips.names import singular
 from mtlab.data.worlds.pictogram_names import ALIKE
 from mtlab.data.worlds.pictograms import list_pictograms, pictogram_folder
@@ -12,7 +12,7 @@ from mtlab.data.worlds.pictograms import list_pictograms, pictogram_folder
 KIN = {"suit": "heart"}  #: of cards: the one of hearts is a heart
 
 
-def list_openmoji() -> Sequence[Clip]:
+def list_openmoji() -> Sequence[NamedClip]:
     """List the pictograms in the order of their codes.
 
     Raises:
@@ -21,7 +21,7 @@ def list_openmoji() -> Sequence[Clip]:
     """
     folder = pictogram_folder()
     return tuple(
-        Clip(
+        NamedClip(
             f"openmoji/{it.code}",
             folder,
             f"{it.code}.svg",

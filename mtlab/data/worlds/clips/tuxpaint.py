@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from mtlab.data.worlds.clips.clip import Clip, system_folder
+from mtlab.data.worlds.clips.clip import NamedClip, system_folder
 from mtlab.data.worlds.clips.names import concept
 
 FOLDER = Path("/usr/share/tuxpaint/stamps")
@@ -25,7 +25,7 @@ FAMILIES = {
 }
 
 
-def list_tuxpaint() -> Sequence[Clip]:
+def list_tuxpaint() -> Sequence[NamedClip]:
     """List the stamps that have a caption, in the order of paths; a drawing is preferred to its copy in pixels.
 
     Raises:
@@ -36,19 +36,19 @@ def list_tuxpaint() -> Sequence[Clip]:
 
 
 @lru_cache(maxsize=1)
-def _list(folder: Path) -> tuple[Clip, ...]:
+def _list(folder: Path) -> tuple[NamedClip, ...]:
     clips = []
     for text in sorted(folder.rglob("*.txt")):
         path = text.relative_to(folder).with_suffix("").as_posix()
         picture = next((file for end in (".svg", ".png") if (file := text.with_suffix(end)).is_file()), None)
-        lines = text.read_text("utf-8", errors="replace").splitlines()
+        lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
         caption = " ".join(lines[0].split()).rstrip(".").lower() if lines else ""
         if picture is None or not caption or path.startswith(LEFT_OUT):
             continue
         sentence = re.split(r"[.!?] ", caption)[0].rstrip("!?")
         family = next((family for start, family in FAMILIES.items() if path.startswith(start)), None)
         clips.append(
-            Clip(
+            NamedClip(
                 f"tuxpaint/{path}",
                 folder,
                 picture.relative_to(folder).as_posix(),
