@@ -10,7 +10,8 @@ from typing import Any
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import Missing
 from mtlab.recording.run_dataset import ImageArray
-from mtlab.report import frame, recordings, verdict
+from mtlab.report import frame, recordings
+from mtlab.report.comparison import verdict
 from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
 from mtlab.report.formats import captions, speed_table, tables
 from mtlab.report.page import study_figures

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtlab.report import sweep_report, verdict
+from mtlab.report import sweep_report
+from mtlab.report.comparison import verdict
 from mtlab.report.figures import estimates, theme
 from mtlab.report.figures.sweep import (
     best_so_far,
