@@ -73,7 +73,7 @@ def test_words_and_patches_tell_their_parts_to_mouse_and_keys(visit: Callable[..
     assert len(words) == 6
     words[1].hover()
     assert page.inner_text("#tokens .shares strong") == "colour"
-    assert len(page.query_selector_all("#tokens .shares li")) == 3
+    assert len(page.query_selector_all("#tokens .shares li")) == 4  # levels and the previous state
     page.focus("#tokens .grid .token")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
