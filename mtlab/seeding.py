@@ -31,6 +31,11 @@ def derive(seed: int, *parts: Part) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
+def hash_fraction(text: str) -> float:
+    """Return a number in [0, 1) that depends on the text alone: splits by it move no other when some are added."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
+
+
 def order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
     """Shuffle the examples for one epoch: the same for every variant at one seed, [examples].
 

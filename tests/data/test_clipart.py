@@ -13,9 +13,10 @@ import pytest
 from mtlab.config.check import check_config
 from mtlab.data.base import SPLITS
 from mtlab.data.worlds import clipart, svg
-from mtlab.data.worlds.clipart import ClipArt, split_of
+from mtlab.data.worlds.clipart import ClipArt
 from mtlab.data.worlds.clips import names, openclipart, tuxpaint
 from mtlab.data.worlds.clips.names import concept
+from mtlab.data.worlds.pictogram_names import split_concept
 from mtlab.errors import UserError
 
 ALL = ["openmoji", "tuxpaint", "openclipart"]
@@ -155,7 +156,7 @@ def test_no_two_pictures_have_a_name_in_common_and_no_concept_is_in_two_splits(a
     cats = {it.key for it in clipart.list_clips(frozenset(("openmoji", "openclipart"))) if it.concept == "cat"}
     assert "openclipart/animals/cat_anna_01" in cats
     assert len(cats) > 1
-    assert set.union(*(splits[key] for key in cats)) == {split_of("cat")}
+    assert set.union(*(splits[key] for key in cats)) == {split_concept("cat", "clipart/")}
 
 
 def test_the_default_needs_no_system_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

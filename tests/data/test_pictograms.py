@@ -14,8 +14,8 @@ from mtlab import files
 from mtlab.config.check import check_config
 from mtlab.data.base import SPLITS
 from mtlab.data.worlds import pictogram_names, pictograms
-from mtlab.data.worlds.pictogram_names import concept, is_toned
-from mtlab.data.worlds.pictograms import Pictograms, split_of
+from mtlab.data.worlds.pictogram_names import concept, is_toned, split_concept
+from mtlab.data.worlds.pictograms import Pictograms
 from mtlab.errors import UserError
 
 ALIKE = 16.0  #: grey levels on average, at 16 × 16 pixels: less, and one could be taken for the other
@@ -82,9 +82,9 @@ def test_genders_hair_and_flags_stay_together(data: Pictograms) -> None:
 
 
 def test_the_split_of_a_concept_depends_on_its_name_alone() -> None:
-    assert [split_of(name) for name in ("flags", "people", "signs", "clocks")] == ["train"] * 4
-    assert {split_of(f"concept {number}") for number in range(40)} == set(SPLITS)
-    assert split_of(concept("1F468-200D-1F33E", "man_farmer")) == split_of("farmer")
+    assert [split_concept(name) for name in ("flags", "people", "signs", "clocks")] == ["train"] * 4
+    assert {split_concept(f"concept {number}") for number in range(40)} == set(SPLITS)
+    assert split_concept(concept("1F468-200D-1F33E", "man_farmer")) == split_concept("farmer")
 
 
 def test_pictures_are_drawn_once(data: Pictograms, monkeypatch: pytest.MonkeyPatch) -> None:

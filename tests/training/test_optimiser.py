@@ -165,8 +165,9 @@ def test_batched_muon_is_torchs_own() -> None:
     shapes = [(8, 8), (8, 8), (16, 8), (8, 24), (16, 8), (3, 8)]
     start = [torch.randn(shape, generator=generator) for shape in shapes]
     ours, theirs = ([torch.nn.Parameter(tensor.clone()) for tensor in start] for _ in range(2))
-    options: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
-    optimisers = BatchedMuon(ours, **options), torch.optim.Muon(theirs, **options)
+    options: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1}
+    torchs = torch.optim.Muon(theirs, **options, adjust_lr_fn="match_rms_adamw")
+    optimisers = BatchedMuon([{"params": ours, **options}]), torchs
     for _ in range(5):
         for one, other in zip(ours, theirs, strict=True):
             one.grad = torch.randn(one.shape, generator=generator)

@@ -7,7 +7,6 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +14,7 @@ from mtlab.data.base import SPLITS, Split
 from mtlab.data.converters.annotation_files import shorten, text_field
 from mtlab.data.converters.base import BadRowError
 from mtlab.errors import UserError, nearest
+from mtlab.seeding import hash_fraction
 
 WHOLE = "questions.jsonl"  #: one file for all splits; else one for each:
 BY_SPLIT: Mapping[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
@@ -260,5 +260,5 @@ def _assign_splits(questions: list[QuestionLine], shares: tuple[float, float]) -
 def draw_split(group: str, shares: tuple[float, float]) -> Split:
     """Choose the split of a group, or of an image without one, by a hash, so that others added later do not move it."""
     val, test = shares
-    drawn = int.from_bytes(blake2b(group.encode(), digest_size=8).digest()) / 2**64
+    drawn = hash_fraction(group)
     return "test" if drawn < test else "val" if drawn < test + val else "train"

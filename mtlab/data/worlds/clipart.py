@@ -6,7 +6,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
@@ -22,12 +21,11 @@ from mtlab.data.worlds.clips.clip import NamedClip
 from mtlab.data.worlds.clips.openclipart import list_openclipart
 from mtlab.data.worlds.clips.openmoji import list_openmoji
 from mtlab.data.worlds.clips.tuxpaint import list_tuxpaint
-from mtlab.data.worlds.pictogram_names import ALIKE
+from mtlab.data.worlds.pictogram_names import split_concept
 from mtlab.data.worlds.scenes.world import check_choices
 from mtlab.errors import UserError
 
 VERSION = 1  #: raise it when the same files give other examples
-SHARES = {"val": 0.15, "test": 0.30}  #: of the concepts that are no family of what looks alike
 LISTS = {"openmoji": list_openmoji, "tuxpaint": list_tuxpaint, "openclipart": list_openclipart}
 DRAWN = 384  #: side of a drawing before its empty border is cut off, in pixels
 
@@ -62,7 +60,10 @@ class ClipArt(Dataset):
     def sizes(cls, config: Config) -> Mapping[Split, int]:
         """Number of names of each split."""
         found = list_clips(frozenset(config.sources))
-        return {split: sum(len(it.names) for it in found if split_of(it.concept) == split) for split in SPLITS}
+        return {
+            split: sum(len(it.names) for it in found if split_concept(it.concept, "clipart/") == split)
+            for split in SPLITS
+        }
 
     @classmethod
     def digest(cls, config: Config) -> str:
@@ -79,7 +80,7 @@ class ClipArt(Dataset):
         return tuple(
             Example(f"{it.key}/{number}", name, it.key, -1, it.key.partition("/")[0])
             for it in list_clips(frozenset(self.config.sources))
-            if split_of(it.concept) == split
+            if split_concept(it.concept, "clipart/") == split
             for number, name in enumerate(it.names)
         )
 
@@ -103,16 +104,6 @@ class ClipArt(Dataset):
             name = f"clipart/{source}-{_pictures_digest(source)}-{size}"
             drawn |= svg.draw_once(name, paths, DRAWN, finish=lambda png: _fit(png, size))
         return drawn
-
-
-def split_of(concept: str) -> Split:
-    """Assign a concept to a split by a hash of its name, so that new concepts move no other."""
-    if concept in ALIKE:
-        return "train"
-    drawn = int.from_bytes(blake2b(f"clipart/{concept}".encode(), digest_size=8).digest(), "big") / 2**64
-    if drawn < SHARES["val"]:
-        return "val"
-    return "test" if drawn < SHARES["val"] + SHARES["test"] else "train"
 
 
 @lru_cache(maxsize=4)
@@ -143,7 +134,7 @@ def _listed(source: str) -> Sequence[NamedClip]:
 
 @lru_cache(maxsize=4)
 def _digest(sources: frozenset[str]) -> str:
-    named = [[it.key, split_of(it.concept), *it.names] for it in list_clips(sources)]
+    named = [[it.key, split_concept(it.concept, "clipart/"), *it.names] for it in list_clips(sources)]
     return digest({"pictures": [_pictures_digest(source) for source in sorted(sources)], "names": named}, 32)
 
 

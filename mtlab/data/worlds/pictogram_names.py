@@ -9,6 +9,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from mtlab.data.base import Split
+from mtlab.seeding import hash_fraction
+
+SHARES = {"val": 0.15, "test": 0.30}  #: of the concepts that are no family of what looks alike
 SKIN_TONES = frozenset(f"{point:X}" for point in range(0x1F3FB, 0x1F400))
 PLAIN = "FE0F"  #: says that a character is shown as an image: no part of what it shows
 OLDEST_UNICODE = 14  #: known to every Python that this package runs on: newer characters have no name in some
@@ -139,3 +143,19 @@ def characters(code: str) -> Sequence[str]:
     text = "".join(chr(int(point, 16)) for point in code.split("-"))
     plain = chr(int(PLAIN, 16))
     return text, text + plain, text.replace(plain, "")
+
+
+def split_concept(concept: str, prefix: str = "") -> Split:
+    """Assign a concept to a split by a hash of its name; families of what looks alike are for training.
+
+    Args:
+        concept: its name.
+        prefix: of the hashed name, so that another world splits in another way.
+
+    """
+    if concept in ALIKE:
+        return "train"
+    drawn = hash_fraction(prefix + concept)
+    if drawn < SHARES["val"]:
+        return "val"
+    return "test" if drawn < SHARES["val"] + SHARES["test"] else "train"

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.file_digests import content_digest
 from mtlab.data.worlds import svg
-from mtlab.data.worlds.pictogram_names import ALIKE, characters, concept, is_toned, names
+from mtlab.data.worlds.pictogram_names import ALIKE, characters, concept, is_toned, names, split_concept
 from mtlab.errors import UserError
 
 VERSION = 1  #: raise it when the same packages give other examples
-SHARES = {"val": 0.15, "test": 0.30}  #: of the concepts that are no family of pictograms alike
 
 
 @dataclass(frozen=True)
@@ -104,16 +102,6 @@ class Pictograms(Dataset):
         return svg.draw_once(f"pictograms/{self.digest(self.config)}-{size}", paths, size, background="white")
 
 
-def split_of(concept: str) -> Split:
-    """Assign a concept to a split by a hash of its name, so that new concepts move no other."""
-    if concept in ALIKE:
-        return "train"
-    drawn = int.from_bytes(blake2b(concept.encode(), digest_size=8).digest(), "big") / 2**64
-    if drawn < SHARES["val"]:
-        return "val"
-    return "test" if drawn < SHARES["val"] + SHARES["test"] else "train"
-
-
 def pictogram_folder() -> Path:
     """Find the images.
 
@@ -141,7 +129,7 @@ def list_pictograms(folder: Path) -> tuple[Pictogram, ...]:
         if known is None or is_toned(code):
             continue
         shown = concept(code, known["en"])
-        found.append(Pictogram(code, names(code, known["en"], known["E"]), shown, split_of(shown)))
+        found.append(Pictogram(code, names(code, known["en"], known["E"]), shown, split_concept(shown)))
     counted = Counter(name for it in found for name in it.names)
     return tuple(
         replace(it, names=(it.names[0], *(name for name in it.names[1:] if counted[name] == 1))) for it in found

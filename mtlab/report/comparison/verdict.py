@@ -42,9 +42,11 @@ def next_for_not_learned(rows: Sequence[ComparisonRow], file: str) -> str | None
     """Say what to do about variants that have not learned; None without any."""
     if not any(row.outcome == "not learned" for row in rows):
         return None
+    steps = max((row.cost.steps for row in rows if row.cost.steps is not None), default=None)
+    longer = f" (mtlab run {file} train.length.steps={2 * steps:.0f})" if steps else ""
     return (
-        f"train longer or at another rate (mtlab run {file} train.length.steps=4000 train.lr=5e-4), or give every "
-        "variant the same search (mtlab new tuned --from sweeps/managers)"
+        f"train longer{longer} or at another `train.lr`, or give every variant the same search "
+        "(mtlab new tuned --from sweeps/managers)"
     )
 
 

@@ -12,8 +12,17 @@ from torch import Tensor
 class BatchedMuon(torch.optim.Muon):
     """torch's Muon with the same updates: it loops over matrices, which at small widths takes two fifths of a step.
 
+    Its steps are scaled to the size of AdamW's.
+
+    Args:
+        groups: parameter groups with `params`, matrices all, `lr` and `weight_decay`.
+
     Source: Jordan et al. 2024; `torch.optim.Muon`.
+
     """
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        super().__init__(groups, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - torch's signature

@@ -35,7 +35,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         betas: tuple[float, float],
         eps: float,
     ) -> None:
-        muon = BatchedMuon(matrices, adjust_lr_fn="match_rms_adamw")
+        muon = BatchedMuon(matrices)
         adamw = torch.optim.AdamW(others, betas=betas, eps=eps, fused=True)
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
         muon.param_groups = self.param_groups[: len(matrices)]  # shared, so that both see a new learning rate
