@@ -185,9 +185,7 @@ def test_the_next_step_is_a_command(five):
     told = not_learned(report.rows, report.metric)
     assert told.startswith("not learned: last (5 of 5 seeds), adaptive (2 of 5 seeds); ")
     assert "(56.0)" in told
-    assert "mtlab run trial.yaml train.length.steps=1600" in next_for_not_learned(
-        report.rows, "trial.yaml"
-    )
+    assert "mtlab run trial.yaml train.length.steps=1600" in next_for_not_learned(report.rows, "trial.yaml")
     assert report.notes[0].startswith(told)
     assert next_for_not_learned(report.rows[1:2], "trial.yaml") is None
 
