@@ -33,8 +33,8 @@ class ModelConfig:
         None, "deviation of initial weights (published: 0.02, at width 768); null: 1 / √width", above=0.0, sizing=False
     )
     position_std: float = option(
-        0.1,
-        "deviation of initial position embeddings, of towers that have none of their own",
+        1.0,
+        "deviation of initial position embeddings, of towers that have none of their own (content: 1)",
         minimum=0.0,
         sizing=False,
     )

@@ -159,6 +159,10 @@ class ModalityBranch(nn.Module):
         """Standardise the channels of the levels by these, see `Projections.calibrate`."""
         self.projections.calibrate(self._apply_gate(features))
 
+    def add_positions(self, hidden: Tensor) -> Tensor:
+        """Add the positions that the tower lacks to the input of the first cross-modal layer, [B, L, D]."""
+        return hidden if self.embeddings.position is None else self.embeddings.position(hidden)
+
     def _apply_gate(self, features: Features) -> Features:
         return features if self.gate is None else apply_gate(features, self.gate)
 
@@ -239,7 +243,7 @@ class CrossModalEncoder(nn.Module):
                 )
                 manager = self.manager(own, depth)
                 result: Aggregated = manager(inputs, intervene=intervene.get((own, depth)), record=record)
-                hidden[own] = result.hidden
+                hidden[own] = result.hidden if depth else self._stream(own).add_positions(result.hidden)
                 if result.auxiliary is not None:
                     auxiliary.append(result.auxiliary)
                 if record:
@@ -252,7 +256,10 @@ class CrossModalEncoder(nn.Module):
             for own, other in _PAIRS:
                 layer, masks = self.layer(own, depth), (experts[own].mask, experts[other].mask)
                 history[own].append(self._run(layer, hidden[own], hidden[other], *masks))
-        out = {m: history[m][-1] if history[m] else experts[m].states[:, -1] for m in MODALITIES}
+        if self.config.cross_layers:
+            out = {m: history[m][-1] for m in MODALITIES}
+        else:
+            out = {m: self._stream(m).add_positions(experts[m].states[:, -1]) for m in MODALITIES}
         if len(self.text.managers) > self.config.cross_layers:
             out = aggregate(self.config.cross_layers)
         pooled = torch.cat([self._stream(m).pooler(out[m], experts[m].mask) for m in MODALITIES], -1)

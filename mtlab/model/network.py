@@ -17,6 +17,7 @@ from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
 from mtlab.managers.base import Intervention, Modality
 from mtlab.model.encoder import CrossModalEncoder, CrossModalOutput, ManagerKey
+from mtlab.model.projection import PositionEmbedding
 from mtlab.seeding import derive
 from mtlab.towers.base import Features, Tower
 from mtlab.towers.build import KINDS, TowerKind
@@ -158,13 +159,12 @@ def initial_std(model: ModelConfig) -> float:
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0.02, position_std: float = 0.1) -> None:
+def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0.02, position_std: float = 1.0) -> None:
     """Draw the initial values of every submodule from its own generator, seeded by the run's seed and its path.
 
     Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
-    Positions are faint beside the standardised content, of deviation 1, that they are added to: all experts share
-    them, so that a mixture of experts averages content and not positions. All images of a text start with one token
-    type, as published. Other parameters, such as managers' layer scores, keep what their constructor gave.
+    Positions start from sines. All images of a text start with one token type, as published. Other parameters, such as
+    managers' layer scores, keep what their constructor gave.
 
     Args:
         module: what is initialised, in place.
@@ -175,11 +175,12 @@ def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0
 
     """
     for name, child in module.named_modules(prefix=prefix):
-        if isinstance(child, nn.Linear | nn.Embedding):
+        if isinstance(child, PositionEmbedding):
+            child.weight.copy_(position_std * child.sines())
+        elif isinstance(child, nn.Linear | nn.Embedding):
             generator = torch.Generator().manual_seed(derive(seed, "init", name))
-            deviation = position_std if name.endswith("embeddings.position") else std
             rows = 1 if name.endswith("embeddings.token_type") else len(child.weight)
-            child.weight.copy_(torch.randn(rows, *child.weight.shape[1:], generator=generator) * deviation)
+            child.weight.copy_(torch.randn(rows, *child.weight.shape[1:], generator=generator) * std)
         if isinstance(child, nn.Linear | nn.LayerNorm) and child.bias is not None:
             child.bias.zero_()
         if isinstance(child, nn.LayerNorm) and child.weight is not None:

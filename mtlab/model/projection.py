@@ -1,4 +1,4 @@
-"""From a tower's levels to the experts: gate, projection to one width, embeddings of modality, level and position.
+"""From a tower's levels to the experts: gate, projection to one width, embeddings of modality and level; positions.
 
 Shapes: B examples, N experts, L tokens, D_n width of level n, D width of the cross-modal layers.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.managers.base import Experts
-from mtlab.towers.base import Features, TowerShape
+from mtlab.towers.base import Features, TokenGrid, TowerShape
 
 
 class Projections(nn.Module):
@@ -89,8 +89,50 @@ def apply_gate(features: Features, gate: nn.Linear) -> Features:
     return Features((*below, top + mixed), features.mask)
 
 
+class PositionEmbedding(nn.Embedding):
+    """Learned positions of the tokens of a tower that has none of its own, which start from sines of row and column.
+
+    Args:
+        tokens: L, at most.
+        width: D.
+        grid: how the tokens lie; None: one after the other.
+
+    Source: the sines are of "Attention is all you need" (NeurIPS 2017), section 3.5, in two dimensions as in DETR
+    (ECCV 2020), appendix A.4.
+
+    """
+
+    def __init__(self, tokens: int, width: int, grid: TokenGrid | None) -> None:
+        super().__init__(tokens, width)
+        self.grid = grid or TokenGrid(1, tokens)
+
+    def sines(self) -> Tensor:
+        """Compute the initial positions, [L, D], of mean 0 over the tokens of the grid and deviation 1.
+
+        Neighbours start alike. A quarter of the dimensions each holds sines and cosines of rows and of columns, with
+        wave lengths from 2π to 200π tokens. Tokens before the grid, and dimensions beyond the last quarter, are zero.
+        """
+        places = torch.cartesian_prod(
+            torch.arange(self.grid.rows), torch.arange(self.grid.columns)
+        )  # [rows · columns, 2]
+        quarter = max(1, self.embedding_dim // 4)
+        angles = places.unsqueeze(-1) / 100 ** (torch.arange(quarter) / quarter)  # [rows · columns, 2, D / 4]
+        waves = torch.cat([angles.sin(), angles.cos()], -1).flatten(1)[:, : self.embedding_dim]
+        waves = waves - waves.mean(0)
+        table = torch.zeros(self.num_embeddings, self.embedding_dim)
+        table[self.grid.prefix :, : waves.shape[1]] = waves / waves.std().clamp_min(1e-6)
+        return table
+
+    def forward(self, hidden: Tensor) -> Tensor:  # adds, where its parent looks up
+        """Add the positions to hidden states [B, L, D]."""
+        return hidden + self.weight[: hidden.shape[1]].to(hidden.dtype)
+
+
 class Embeddings(nn.Module):
-    """Embeddings added to each projected level: its modality, its level in the tower, positions if the tower has none.
+    """Embeddings of a modality's tokens: its token type and their level in the tower; positions if the tower has none.
+
+    The first two are added to each projected level. Positions are added once, to what the first manager makes of the
+    levels: were each level given them, a mixture would average the levels' content and not their positions.
 
     Args:
         shape: the tower's offered levels.
@@ -105,7 +147,7 @@ class Embeddings(nn.Module):
         self.rows = [level - 1 for level in shape.levels]
         self.token_type = nn.Embedding(token_types, width)
         self.layer = nn.Embedding(shape.depth, width) if layers else None
-        self.position = None if shape.positions else nn.Embedding(shape.tokens, width)
+        self.position = None if shape.positions else PositionEmbedding(shape.tokens, width, shape.grid)
 
     def level(self, expert: int, token_type: int = 0) -> Tensor:
         """Add up the embeddings that all tokens of an offered expert (1-based) share, [D]."""
@@ -116,7 +158,7 @@ class Embeddings(nn.Module):
 def project(features: Features, projections: Projections, embeddings: Embeddings, token_type: int = 0) -> Experts:
     """Project the levels of a modality.
 
-    A level that no manager reads is not projected: it stays zero, but for positions.
+    A level that no manager reads is not projected: it stays zero.
 
     Args:
         features: the offered levels, each [B, L, D_n], and their mask.
@@ -134,6 +176,4 @@ def project(features: Features, projections: Projections, embeddings: Embeddings
         mapped[expert] = F.linear(features.levels[expert - 1], weight, bias + embeddings.level(expert, token_type))
     blank = torch.zeros_like(next(iter(mapped.values())))
     stacked = torch.stack([mapped.get(expert, blank) for expert in range(1, len(features.levels) + 1)], 1)
-    if embeddings.position is not None:
-        stacked = stacked + embeddings.position.weight[: stacked.shape[2]].to(stacked.dtype)
     return Experts(stacked, features.mask)

@@ -81,18 +81,35 @@ def test_no_cross_modal_layers_pool_the_top_experts() -> None:
     assert fused.recorded == {}
 
 
-def test_experts_carry_modality_level_and_position() -> None:
+def test_experts_carry_modality_and_level() -> None:
     encoder, (_, vision) = model("mean").encoder, features()
     stream = encoder.image
     states = stream.experts(vision).states
     for number, absolute in enumerate((1, 5)):
         linear = stream.projections.levels[str(absolute)]
         row = stream.embeddings.layer.weight[absolute - 1] + stream.embeddings.token_type.weight[0]
-        expected = linear(vision.levels[number]) + row + stream.embeddings.position.weight
+        expected = linear(vision.levels[number]) + row
         torch.testing.assert_close(states[:, number], expected)
-    assert encoder.text.embeddings.position is None, "the text tower knows positions"
     assert encoder.text.projections.shared is not None, "its levels have one width"
     assert not torch.equal(encoder.text.embeddings.token_type.weight, stream.embeddings.token_type.weight)
+
+
+@pytest.mark.parametrize("manager", ["last", "bridge", "mean"])
+def test_positions_enter_once_however_many_levels_are_mixed(manager: str) -> None:
+    encoder, (text, vision) = model(manager).encoder.eval(), features()
+    assert encoder.text.embeddings.position is None, "the text tower knows positions"
+    positions = encoder.image.embeddings.position.weight
+    entered: list[list[torch.Tensor]] = [[], []]
+    for depth in (0, 1):
+        encoder.layer("image", depth).register_forward_pre_hook(lambda _, given, at=depth: entered[at].append(given[0]))
+    encoder(text, vision)
+    with torch.no_grad():
+        added = positions.clone()
+        positions.zero_()
+    encoder(text, vision)
+    (known, unknown), (later, later_unknown) = entered
+    torch.testing.assert_close(known - unknown, added.expand_as(known), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(later, later_unknown), "the layers above know them from the states below"
 
 
 @pytest.mark.parametrize("manager", NAMES)

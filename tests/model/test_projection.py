@@ -2,8 +2,8 @@
 
 import torch
 
-from mtlab.model.projection import Projections
-from mtlab.towers.base import Features, TowerShape
+from mtlab.model.projection import PositionEmbedding, Projections
+from mtlab.towers.base import Features, TokenGrid, TowerShape
 
 
 def test_calibrated_projections_map_channels_of_mean_0_and_deviation_1() -> None:
@@ -21,3 +21,25 @@ def test_calibrated_projections_map_channels_of_mean_0_and_deviation_1() -> None
         linear = projections.linear(expert)
         expected = linear((real - real.mean(0)) / real.std(0))
         torch.testing.assert_close(real @ weight.T + bias, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_initial_positions_are_alike_where_tokens_are_near() -> None:
+    table = PositionEmbedding(1 + 30, 64, TokenGrid(5, 6, prefix=1)).sines()
+    assert table[0].eq(0).all(), "the class token lies nowhere"
+    grid = table[1:].view(5, 6, 64)
+    torch.testing.assert_close(grid.mean((0, 1)), torch.zeros(64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(grid.std(), torch.tensor(1.0))
+    apart = (grid[2, 2] - grid).norm(dim=-1)
+    assert apart[2, 2] == 0
+    assert apart[2].diff()[2:].gt(0).all(), "further along the row, further apart"
+    assert apart[:, 2].diff()[2:].gt(0).all()
+    torch.testing.assert_close(
+        grid[0, 3] - grid[0, 0], grid[4, 3] - grid[4, 0], rtol=1e-4, atol=1e-5
+    )  # rows add columns
+
+
+def test_positions_fit_any_width_and_any_line_of_tokens() -> None:
+    for width in (1, 2, 3, 6, 10):
+        table = PositionEmbedding(4, width, None).sines()
+        assert table.shape == (4, width)
+        assert table.isfinite().all()
