@@ -16,6 +16,7 @@ import typer
 
 from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, sweep, terminal, track, train
 from mtlab.cli.models import evaluate, export_checkpoint, import_checkpoint, inspect, intervene, verify
+from mtlab.cli.runs import diff, logs, open_run
 from mtlab.cli.study import budget, figures, new, plan, report, run, status, testbed
 from mtlab.errors import UserError
 from mtlab.files import as_user_error
@@ -45,6 +46,9 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "track": track.app,
     },
     "Single runs and models": {
+        "logs": logs.logs,
+        "open": open_run.open_run,
+        "diff": diff.diff,
         "inspect": inspect.inspect,
         "eval": evaluate.evaluate,
         "intervene": intervene.intervene,

@@ -32,6 +32,9 @@ Overrides = Annotated[
         metavar="[KEY=VALUE]...", help="Override settings: train.lr=1e-4, study.seeds=3.", show_default=False
     ),
 ]
+AnyRun = Annotated[
+    str, typer.Argument(metavar="RUN", help="STUDY:VARIANT:SEED, CELL/sSEED, or a run's folder, in any state.")
+]
 StoreOption = Annotated[
     Path | None,
     typer.Option("--store", help="Folder of all runs.", envvar="MTLAB_STORE", show_default="./runs"),
@@ -64,6 +67,7 @@ LauncherOption = Annotated[
         "--launcher", metavar="local|slurm", help="Where runs are started.", show_default="the file's, else local"
     ),
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take over the name of a study from another file.")]
 
 PortOption = Annotated[

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -46,6 +47,16 @@ def make_table(*columns: str, numbers: Iterable[str] = (), title: str | None = N
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+@contextmanager
+def unless_quiet(quiet: bool) -> Iterator[None]:
+    """Drop what is printed to standard output where nothing but failures is asked for."""
+    if not quiet:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stdout(nothing):
+        yield
 
 
 @contextmanager

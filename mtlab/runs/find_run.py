@@ -1,4 +1,4 @@
-"""Finding a finished run by its folder, its id, its checkpoint, or as `STUDY:VARIANT:SEED`. No torch here."""
+"""Finding a run by its folder, its id, its checkpoint, or as `STUDY:VARIANT:SEED`. No torch here."""
 
 from __future__ import annotations
 
@@ -51,19 +51,53 @@ def find_run(name: str | Path, root: Path) -> FinishedRun:
         UserError: no such run, several that it could be, or one that is not finished.
 
     """
-    path, checkpoint = Path(name).expanduser(), None
+    path = Path(name).expanduser()
+    checkpoint = path.absolute() if path.suffix == ".safetensors" and path.is_file() else None
+    folder = find_run_folder(name, root)
+    config = _config(folder)
+    if not (folder / "result.json").is_file():
+        raise UserError(
+            "this run is not finished: `mtlab run` goes on with its study, `mtlab status` tells", file=folder
+        )
+    return FinishedRun(folder, checkpoint or folder / "checkpoints" / "best.safetensors", config)
+
+
+def find_run_folder(name: str | Path, root: Path) -> Path:
+    """Find the folder of a run in any state; a run that has not begun may have none yet.
+
+    Args:
+        name: see `find_run`.
+        root: the store in which studies and ids are searched.
+
+    Raises:
+        UserError: no such run, or several that it could be.
+
+    """
+    found = find_run_folders(name, root)
+    if len(found) > 1:
+        some = ", ".join(list(found)[:4])
+        raise UserError(f"{str(name)!r} could be {len(found)} runs: name one, such as {some}")
+    (folder,) = found.values()
+    return folder
+
+
+def find_run_folders(name: str | Path, root: Path) -> dict[str, Path]:
+    """Find the folders of all runs that a name may mean, by a name that means each alone.
+
+    Raises:
+        UserError: there is none.
+
+    """
+    path = Path(name).expanduser()
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise UserError("no such checkpoint", file=path)
-        path, checkpoint = path.absolute().parent.parent, path
-    elif not (path / "config.json").is_file():
-        if path.is_dir() and str(name) not in _names(root):
-            raise UserError(f"is no run's folder (it has no config.json; expected {RUN_NAMES})", file=path)
-        path = _in_store(str(name), root)
-    config = _config(path)
-    if not (path / "result.json").is_file():
-        raise UserError("this run is not finished: `mtlab run` goes on with its study, `mtlab status` tells", file=path)
-    return FinishedRun(path, checkpoint or path / "checkpoints" / "best.safetensors", config)
+        return {str(name): path.absolute().parent.parent}
+    if (path / "config.json").is_file():
+        return {str(name): path}
+    if path.is_dir() and str(name) not in _names(root):
+        raise UserError(f"is no run's folder (it has no config.json; expected {RUN_NAMES})", file=path)
+    return _in_store(str(name), root)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -81,25 +115,21 @@ def _names(root: Path) -> list[str]:
     return [path.parent.name for path in root.glob("studies/*/plan.json")]
 
 
-def _in_store(name: str, root: Path) -> Path:
+def _in_store(name: str, root: Path) -> dict[str, Path]:
     store = Store.open(root)
     study, _, rest = name.partition(":")
     if study in store.study_names():
-        return store.run(_of_study(store, study, rest, name))
-    cell, slash, _ = name.partition("/")
-    known = sorted(store.root.glob("cells/*/s*"))
-    found = [run for run in known if name in (run.parent.name, f"{run.parent.name}/{run.name}")]
-    if len(found) > 1:
-        seeds = ", ".join(f"{cell}/{run.name}" for run in found)
-        raise UserError(f"{name!r} has several seeds: name one of {seeds}")
+        return {shown: store.run(run) for shown, run in _of_study(store, study, rest, name).items()}
+    known = {f"{run.parent.name}/{run.name}": run for run in sorted(store.root.glob("cells/*/s*"))}
+    found = {run: folder for run, folder in known.items() if name in (run, folder.parent.name)}
     if not found:
-        near = [f"{run.parent.name}/{run.name}" for run in known] if slash else store.study_names()
+        near = known if "/" in name else store.study_names()
         raise UserError(f"no run {name!r} in {store.root} (expected {RUN_NAMES}); {nearest(name, near)}")
-    return found[0]
+    return found
 
 
-def _of_study(store: Store, study: str, rest: str, name: str) -> str:
-    """Look up `VARIANT:SEED` in a study's stored plan."""
+def _of_study(store: Store, study: str, rest: str, name: str) -> dict[str, str]:
+    """Look up `VARIANT:SEED` in a study's stored plan; return the ids of the runs by their full names."""
     runs = store.plan(study)["runs"]
     labels = sorted({run["label"] for run in runs})
     head, _, tail = rest.rpartition(":")
@@ -110,7 +140,4 @@ def _of_study(store: Store, study: str, rest: str, name: str) -> str:
     if not found:
         seeds = sorted({run["seed"] for run in runs if label in ("", run["label"])})
         raise UserError(f"{name!r} has no seed {seed}; seeds: {', '.join(map(str, seeds))}")
-    if len(found) > 1:
-        some = ", ".join(f"{study}:{run['label']}:{run['seed']}" for run in found[:4])
-        raise UserError(f"{name!r} could be {len(found)} runs: name one, such as {some}")
-    return str(found[0]["id"])
+    return {f"{study}:{run['label']}:{run['seed']}": str(run["id"]) for run in found}

@@ -15,12 +15,14 @@ from mtlab.cli.options import (
     LauncherOption,
     Overrides,
     PluginsOption,
+    QuietOption,
     ReplaceOption,
     RetriesOption,
     StoreOption,
     WorkersOption,
     make_policy,
 )
+from mtlab.cli.output import unless_quiet
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def run(
     store: StoreOption = None,
     no_plugins: PluginsOption = False,
     replace: ReplaceOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Run a study: everything that its plan asks for and the store lacks. Finished runs are never redone.
 
@@ -53,7 +56,9 @@ def run(
     path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)
     study = StudyCommand(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace, launcher=launcher)
-    raise typer.Exit(run_study(study, opened, workers, policy))
+    with unless_quiet(quiet):
+        code = run_study(study, opened, workers, policy)
+    raise typer.Exit(code)
 
 
 @dataclass(frozen=True)

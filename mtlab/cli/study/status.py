@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,13 @@ from mtlab.cli.stored import note_changed, stored_study_name
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
+    from mtlab.launch.status import StudyStatus
     from mtlab.runs.store import Store
+
+INTERVAL = 2.0  #: seconds between two looks of `--watch`
+ENDED = frozenset({"done", "failed", "blocked", "pruned"})
 
 
 def status(
@@ -23,35 +30,68 @@ def status(
     ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every two seconds, until all runs have ended; or Ctrl-C.")
+    ] = False,
 ) -> None:
     """Show the progress of studies: runs by state, step, metric, failures. Reads stored plans, never expands a file."""
     from mtlab.launch.status import study_statuses
     from mtlab.runs.store import Store, store_root
 
+    if watch and as_json:
+        raise UserError("--watch and --json contradict each other: give one", file="command line")
     opened = Store.open(store_root(store))
     names = opened.study_names() if file is None else [stored_study_name(file, opened)]
     damaged = _damaged_plans(opened, names) if file is None else {}
-    statuses = study_statuses(opened, [name for name in names if name not in damaged])
+    names = [name for name in names if name not in damaged]
     for error in damaged.values():
         typer.echo(f"damaged: {error}", err=True)
     if as_json:
-        print_json([each.to_json() for each in statuses] if file is None else statuses[0].to_json())
+        found = [each.to_json() for each in study_statuses(opened, names)]
+        print_json(found if file is None else found[0])
         return
-    if not names:
+    if not names and not damaged:
         typer.echo(f"no study in {opened.root}: `mtlab run quickstart` makes one")
-    from rich.console import Console
+    elif watch:
+        _watch(opened, names, single=file is not None)
+    else:
+        from rich.console import Console
 
-    console = Console(highlight=False)
-    for each in statuses:
-        console.print(each.table() if file is not None else each.summary(), soft_wrap=file is None)
-        if file is not None and each.looks is not None:
-            console.print(f"seeds until decided: {each.looks}", markup=False)
-            for comparison in each.looks.comparisons:
-                console.print(f"  {comparison}", markup=False)
-        for line in each.problems() if file is not None else []:
-            console.print(line, markup=False)
+        shown = _shown(study_statuses(opened, names), single=file is not None)
+        Console(highlight=False).print(shown, soft_wrap=file is None)
     if file is not None:
         note_changed(file, opened)
+
+
+def _shown(statuses: Sequence[StudyStatus], *, single: bool) -> Group:
+    """Return what the terminal shows: a study with its runs and problems, or a line for each study."""
+    from rich.console import Group
+    from rich.text import Text
+
+    if not single:
+        return Group(*(Text(each.summary()) for each in statuses))
+    (study,) = statuses
+    lines = study.problems()
+    if study.looks is not None:
+        comparisons = [f"  {comparison}" for comparison in study.looks.comparisons]
+        lines = [f"seeds until decided: {study.looks}", *comparisons, *lines]
+    return Group(study.table(), *map(Text, lines))
+
+
+def _watch(store: Store, names: Sequence[str], *, single: bool) -> None:
+    """Show the status anew until no run is left that runs, waits or could begin."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from mtlab.launch.status import study_statuses
+
+    with Live(console=Console(highlight=False), auto_refresh=False) as live:
+        while True:
+            statuses = study_statuses(store, names)
+            live.update(_shown(statuses, single=single), refresh=True)
+            if ENDED.issuperset(state for each in statuses for state in each.counts):
+                return
+            time.sleep(INTERVAL)
 
 
 def _damaged_plans(store: Store, names: Sequence[str]) -> dict[str, UserError]:

@@ -1,0 +1,125 @@
+"""`mtlab logs`, `open`, `diff`, and `status --watch`, on runs in every state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from calling import Told, here
+from tiny_study import write_study
+
+from mtlab.cli.runs import logs
+from mtlab.cli.study import status
+from mtlab.runs.lock import RunLock
+from mtlab.runs.store import Store
+from mtlab.studies.cost_cache import CostCache
+from mtlab.studies.plan import make_plan, run_configs, to_json
+from mtlab.studies.spec import read_study
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A study of which the runs of seed 0 have begun."""
+    file = write_study(tmp_path, "axes: {manager: [bridge, static]}\nseeds: 2")
+    opened = Store.open(tmp_path / "runs", create=True)
+    plan = make_plan(read_study(file), CostCache(tmp_path / "costs.json"))
+    opened.write_plan("study", to_json(plan))
+    for run, config in run_configs(plan).items():
+        if config["seed"] == 0:
+            (opened.create_run(run, config) / "log.txt").write_text("one\ntwo\nthree\n")
+    monkeypatch.setenv("MTLAB_STORE", str(opened.root))
+    return opened
+
+
+@pytest.fixture
+def told(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+    return here(monkeypatch, capsys)
+
+
+def folder(store: Store, label: str) -> Path:
+    return next(store.run(run["id"]) for run in store.plan("study")["runs"] if run["label"] == label)
+
+
+def test_logs_are_printed_and_followed_while_the_run_is_held(
+    store: Store, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told("logs", "study:bridge:0") == (0, "one\ntwo\nthree\n", "")
+    assert told("logs", "study:bridge:0", "-n", 2) == (0, "two\nthree\n", "")
+    assert told("logs", "study:bridge:0", "--follow")[1] == "one\ntwo\nthree\n"  # nobody works on it
+    run = folder(store, "bridge")
+    lock, parts = RunLock(run), [b"f\xc3", b"\xbcnf\n"]  # a letter in two pieces
+
+    def sleep(_: float) -> None:
+        if not parts:
+            lock.__exit__()
+            return
+        with (run / "log.txt").open("ab") as log:
+            log.write(parts.pop(0))
+
+    lock.__enter__()
+    monkeypatch.setattr(logs.time, "sleep", sleep)
+    assert told("logs", "study:bridge:0", "-f", "-n", 1)[1] == "three\nfünf\n"
+
+
+def test_open_shows_where_things_are(store: Store, told: Told) -> None:
+    code, out, _ = told("open", "study")
+    assert code == 0
+    assert out.splitlines()[0] == str(store.study("study"))
+    assert f"study:static:0  {folder(store, 'static')}" in out
+    assert "study:static:1" not in out  # has not begun
+    shown = json.loads(told("open", "study:static:0", "--json")[1])
+    assert shown["folder"] == str(folder(store, "static"))
+    assert set(shown["files"]) == {"config.json", "log.txt"}
+
+
+def test_diff_shows_the_settings_that_differ(told: Told) -> None:
+    found = json.loads(told("diff", "study:bridge", "study:static", "--json")[1])
+    assert found["manager.name"] == {"a": "bridge", "b": "static"}
+    assert found["manager.experts"]["b"] == "—"  # an option of bridge alone
+    assert {key.partition(".")[0] for key in found} == {"manager"}
+    assert "manager.name" in told("diff", "study:bridge", "study:static")[1]
+    assert told("diff", "study:bridge", "study:bridge:0")[1] == "no setting differs\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("logs", "study:bridge"), "could be 2 runs: name one, such as study:bridge:0, study:bridge:1"),
+        (("logs", "study:bridge:1"), "there is no log yet"),
+        (("logs", "study:brigde:0"), "no variant 'brigde'; did you mean 'bridge'?"),
+        (("open", "study:bridge:1"), "has not begun"),
+        (("open", "stuyd"), "no run 'stuyd'"),
+        (("diff", "study", "study:bridge"), "'study' could be 4 runs"),
+        (("diff", "study:bridge:1", "study:bridge"), "has not begun: `mtlab plan FILE` shows"),
+        (("status", "--watch", "--json"), "--watch and --json contradict each other"),
+    ],
+)
+def test_wrong_input_is_one_line(words: tuple[str, ...], expected: str, told: Told) -> None:
+    code, out, err = told(*words)
+    assert (code, out) == (2, "")
+    assert expected in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_status_is_watched_until_all_runs_have_ended(store: Store, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        for run in store.plan("study")["runs"]:
+            store.run(run["id"]).mkdir(parents=True, exist_ok=True)
+            (store.run(run["id"]) / "failure.json").write_text("{}")
+
+    monkeypatch.setattr(status.time, "sleep", sleep)
+    code, out, _ = told("status", "study", "--watch")
+    assert code == 0
+    assert waited == [status.INTERVAL]
+    assert "failed" in out
+
+
+@pytest.mark.slow
+def test_a_quiet_run_prints_nothing(tmp_path: Path, told: Told) -> None:
+    study = write_study(tmp_path, "axes: {manager: [last]}\nset: {train: {length: {steps: 1}, eval_every: 1}}", "small")
+    assert told("run", study, "study.seeds=1", "--quiet") == (0, "", "")
+    assert "1 done" in told("status")[1]
