@@ -14,7 +14,7 @@ from mtlab.resolution.identity import clear_digests
 from mtlab.runs.store import Store
 from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import Plan, make_plan, run_configs
-from mtlab.studies.spec import Study, read_study
+from mtlab.studies.spec import StudySpec, read_study
 
 if TYPE_CHECKING:
     from mtlab.studies.budget.time_estimate import TimeEstimate
@@ -110,7 +110,7 @@ def fetch_weights(plan: Plan, log: Callable[[str], None]) -> None:
     clear_digests()
 
 
-def choose_launcher(study: Study, name: str | None) -> Settings:
+def choose_launcher(study: StudySpec, name: str | None) -> Settings:
     """Return the settings of the launcher that executes a study.
 
     Args:

@@ -19,7 +19,7 @@ from mtlab.resolution.identity import Identity, cell_identity
 from mtlab.studies.axes import equal, lookup
 from mtlab.studies.cost_cache import CellCost
 from mtlab.studies.expand import StudyRow, expand
-from mtlab.studies.spec import Study, read_study
+from mtlab.studies.spec import StudySpec, read_study
 
 CostFunction = Callable[[Mapping[str, Any]], CellCost]  #: resolved configuration → what an example costs
 
@@ -63,7 +63,7 @@ class ParentStudies:
     cells: dict[Path, tuple[Cell, ...]] = field(default_factory=dict)
 
 
-def make_cells(study: Study, price: CostFunction, parents: ParentStudies | None = None) -> tuple[Cell, ...]:
+def make_cells(study: StudySpec, price: CostFunction, parents: ParentStudies | None = None) -> tuple[Cell, ...]:
     """Make the cells of a study, in the order of its rows.
 
     Raises:
@@ -81,7 +81,7 @@ def make_cells(study: Study, price: CostFunction, parents: ParentStudies | None 
         parents.open.pop()
 
 
-def make_cell(study: Study, row: StudyRow, price: CostFunction, parents: ParentStudies) -> Cell:
+def make_cell(study: StudySpec, row: StudyRow, price: CostFunction, parents: ParentStudies) -> Cell:
     """Make the cell of one row.
 
     Raises:
@@ -104,7 +104,7 @@ def make_cell(study: Study, row: StudyRow, price: CostFunction, parents: ParentS
     return Cell(row, config, identity, cost, study.name, parent, parent_seed)
 
 
-def _refuse_lost_towers(study: Study, row: StudyRow, parent: Cell) -> None:
+def _refuse_lost_towers(study: StudySpec, row: StudyRow, parent: Cell) -> None:
     """Refuse a frozen tower that the parent fine-tuned, as a frozen tower is loaded from its own weights."""
     for kind in ("text", "vision"):
         if parent.config[kind]["trainable"] and not row.config[kind]["trainable"]:
@@ -124,7 +124,7 @@ def _in_steps(row: StudyRow, cost: CellCost) -> dict[str, Any]:
     return {"steps": steps, "epochs": None, "flops": None}
 
 
-def _checkpoint(study: Study, row: StudyRow, start: Any) -> dict[str, Any]:
+def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
     name = start.get("checkpoint") if isinstance(start, Mapping) else start
     if not isinstance(name, str):
         raise study.error(
@@ -139,7 +139,7 @@ def _checkpoint(study: Study, row: StudyRow, start: Any) -> dict[str, Any]:
     return {"checkpoint": str(path), "digest": files.sha256(path)}
 
 
-def _imported(study: Study, row: StudyRow, path: Path) -> dict[str, Any]:
+def _imported(study: StudySpec, row: StudyRow, path: Path) -> dict[str, Any]:
     """Start from an imported checkpoint, towers included: a frozen tower must be the checkpoint's own."""
     from mtlab.runs.imported_checkpoint import TOWER_OPTIONS, is_imported_checkpoint, read_imported_config
     from mtlab.training.init_from import digest_checkpoint
@@ -164,7 +164,7 @@ def _imported(study: Study, row: StudyRow, path: Path) -> dict[str, Any]:
 
 
 def _parent(
-    study: Study, row: StudyRow, start: Mapping[str, Any], price: CostFunction, parents: ParentStudies
+    study: StudySpec, row: StudyRow, start: Mapping[str, Any], price: CostFunction, parents: ParentStudies
 ) -> tuple[Cell, int | None]:
     for key in start:
         if key not in ("study", "match", "seed"):
@@ -205,7 +205,7 @@ def _node_name(value: Any) -> Any:
     return value["name"] if isinstance(value, Mapping) and "name" in value else value
 
 
-def _study_file(study: Study, name: Any) -> Path:
+def _study_file(study: StudySpec, name: Any) -> Path:
     if not isinstance(name, str):
         raise study.error(f"expected a study file, found {name!r}", "init_from.study")
     file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"

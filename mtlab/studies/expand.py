@@ -13,7 +13,7 @@ from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.nodes import known_paths
 from mtlab.resolution.resolve import ResolvedCell, resolve_cell
 from mtlab.studies.axes import Axis, Value, holds, parse_axes, with_value
-from mtlab.studies.spec import Study
+from mtlab.studies.spec import StudySpec
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class StudyRow:
         return " · ".join(self.labels.values()) or "base"
 
 
-def expand(study: Study) -> tuple[StudyRow, ...]:
+def expand(study: StudySpec) -> tuple[StudyRow, ...]:
     """Expand a study into rows, each checked as a whole.
 
     Raises:
@@ -71,7 +71,7 @@ def expand(study: Study) -> tuple[StudyRow, ...]:
     return (first, *(replace(row, compare_to=0) for row in rows[1:]))
 
 
-def _shared(study: Study) -> dict[str, Any]:
+def _shared(study: StudySpec) -> dict[str, Any]:
     shared = dict(study.keys.set)
     keys = study.keys
     if keys.init_from is not None:
@@ -84,7 +84,7 @@ def _shared(study: Study) -> dict[str, Any]:
     return shared
 
 
-def _check_paths(study: Study, axes: Sequence[Axis]) -> None:
+def _check_paths(study: StudySpec, axes: Sequence[Axis]) -> None:
     known = known_paths()
 
     def check(path: str, key: str) -> None:
@@ -110,7 +110,7 @@ def _check_paths(study: Study, axes: Sequence[Axis]) -> None:
             check(path, f"exclude[{index}].{path}")
 
 
-def _refuse_overwritten(study: Study, axes: Sequence[Axis]) -> None:
+def _refuse_overwritten(study: StudySpec, axes: Sequence[Axis]) -> None:
     """Refuse settings of this file or the command line that an axis overwrites in every cell of a grid."""
     if study.keys.design != "grid":
         return
@@ -126,7 +126,7 @@ def _refuse_overwritten(study: Study, axes: Sequence[Axis]) -> None:
                     raise study.error(f"would be wiped by axis {axis.name!r}: remove one of the two", key)
 
 
-def _baseline_values(study: Study, axes: Sequence[Axis]) -> dict[str, Value]:
+def _baseline_values(study: StudySpec, axes: Sequence[Axis]) -> dict[str, Value]:
     chosen: dict[str, Value] = {}
     by_name = {axis.name: axis for axis in axes}
     for name, wanted in (study.keys.baseline or {}).items():
@@ -145,7 +145,7 @@ def _baseline_values(study: Study, axes: Sequence[Axis]) -> dict[str, Value]:
 
 
 def _grid(
-    study: Study, axes: Sequence[Axis], config: Mapping[str, Any], values: Mapping[str, Value]
+    study: StudySpec, axes: Sequence[Axis], config: Mapping[str, Any], values: Mapping[str, Value]
 ) -> Iterator[dict[str, Value]]:
     if not axes:
         yield dict(values)
@@ -159,7 +159,7 @@ def _grid(
 
 
 def _one_change(
-    study: Study, axes: Sequence[Axis], shared: Mapping[str, Any], base: Mapping[str, Value]
+    study: StudySpec, axes: Sequence[Axis], shared: Mapping[str, Any], base: Mapping[str, Value]
 ) -> Iterator[dict[str, Value]]:
     yield dict(base)
     config = _with_defaults(study, _with_values(shared, axes, base), base)
@@ -179,7 +179,7 @@ def _with_values(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mappin
     return config
 
 
-def _with_defaults(study: Study, config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+def _with_defaults(study: StudySpec, config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
     try:
         return fill_defaults(config)
     except UserError as error:
@@ -187,7 +187,7 @@ def _with_defaults(study: Study, config: Mapping[str, Any], values: Mapping[str,
 
 
 def _resolve(
-    study: Study, shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]
+    study: StudySpec, shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]
 ) -> ResolvedCell:
     try:
         return resolve_cell(_with_values(shared, axes, values))
@@ -195,7 +195,7 @@ def _resolve(
         raise _locate(study, error, values) from None
 
 
-def _locate(study: Study, error: UserError, values: Mapping[str, Value]) -> UserError:
+def _locate(study: StudySpec, error: UserError, values: Mapping[str, Value]) -> UserError:
     """Return an error that names the axis or the line which a cell's wrong setting comes from."""
     key = error.key or ""
     if error.file is not None:  # what is wrong stands in a file that the setting names
@@ -230,7 +230,7 @@ def _distinct(rows: Sequence[StudyRow]) -> list[StudyRow]:
 
 
 def _against_own_baseline(
-    study: Study, axes: Sequence[Axis], rows: Sequence[StudyRow], base: Mapping[str, Value]
+    study: StudySpec, axes: Sequence[Axis], rows: Sequence[StudyRow], base: Mapping[str, Value]
 ) -> Iterator[StudyRow]:
     if not base:
         yield from rows

@@ -19,7 +19,7 @@ from mtlab.statistics.spending import spent_alpha
 from mtlab.statistics.stopping import StoppingRule
 from mtlab.studies.cells import Cell, CostFunction, make_cells
 from mtlab.studies.published_entries import PublishedEntry, parse_entries, parse_overall
-from mtlab.studies.spec import Study
+from mtlab.studies.spec import StudySpec
 
 FORMAT = 1
 
@@ -48,7 +48,7 @@ class Run:
 class Plan:
     """A study's cells and runs; parents of other studies come before the runs that need them."""
 
-    study: Study
+    study: StudySpec
     cells: tuple[Cell, ...]
     runs: tuple[Run, ...]
     published: tuple[PublishedEntry, ...] = ()  #: results of papers for single rows
@@ -59,7 +59,7 @@ class Plan:
         return tuple(sorted({name for cell in self.cells for name in cell.unresolved}))
 
 
-def make_plan(study: Study, price: CostFunction) -> Plan:
+def make_plan(study: StudySpec, price: CostFunction) -> Plan:
     """Plan a study, without starting or writing anything.
 
     Raises:
@@ -259,7 +259,7 @@ def _with_ancestors(run: Run) -> list[Run]:
     return [*(_with_ancestors(above) if above is not None else []), run]
 
 
-def _refuse_duplicates(study: Study, cells: Sequence[Cell]) -> None:
+def _refuse_duplicates(study: StudySpec, cells: Sequence[Cell]) -> None:
     """Refuse two rows with one id, which would be one run under two names.
 
     It is allowed where they differ in how their length is written: the FLOPs of an axis on `train.length` may well be
@@ -280,7 +280,7 @@ def _labels_but_length(cell: Cell) -> dict[str, str]:
     return {axis: value.label for axis, value in values if set(value.settings) != {"train.length"}}
 
 
-def _refuse_uneven(study: Study, cells: Sequence[Cell]) -> None:
+def _refuse_uneven(study: StudySpec, cells: Sequence[Cell]) -> None:
     """Refuse a batch that the processes of a run cannot share evenly."""
     for cell in cells:
         batch = cell.config["train"]["batch"]
@@ -288,7 +288,7 @@ def _refuse_uneven(study: Study, cells: Sequence[Cell]) -> None:
             raise study.error(f"{problem} ({cell.row.label})", "resources.processes")
 
 
-def _check_metrics(study: Study, cells: Sequence[Cell]) -> None:
+def _check_metrics(study: StudySpec, cells: Sequence[Cell]) -> None:
     metrics = study.keys.metrics
     known = sorted({name for cell in cells for name in cell.row.resolved.metrics})
     wanted = [("verdict", metrics.verdict), *((f"report[{index}]", name) for index, name in enumerate(metrics.report))]

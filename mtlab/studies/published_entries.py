@@ -12,7 +12,7 @@ from mtlab.resolution.metrics import is_metric
 from mtlab.resolution.nodes import known_paths
 from mtlab.studies.axes import holds
 from mtlab.studies.expand import StudyRow
-from mtlab.studies.spec import Study
+from mtlab.studies.spec import StudySpec
 
 KEYS = ("match", "label", "also", "source", "note")  #: of an entry, beside metrics, which have a slash
 
@@ -35,7 +35,7 @@ class PublishedEntry:
         return {"cell": None if row is None else cells[row], **given}
 
 
-def parse_overall(study: Study) -> dict[str, float]:
+def parse_overall(study: StudySpec) -> dict[str, float]:
     """Return the results of a study as a whole: those of `published:` written as a mapping.
 
     Raises:
@@ -48,7 +48,7 @@ def parse_overall(study: Study) -> dict[str, float]:
     return {str(name): _number(study, value, f"published.{name}") for name, value in given.items()}
 
 
-def parse_entries(study: Study, rows: Sequence[StudyRow]) -> tuple[PublishedEntry, ...]:
+def parse_entries(study: StudySpec, rows: Sequence[StudyRow]) -> tuple[PublishedEntry, ...]:
     """Return the results of single rows: those of `published:` written as a list.
 
     Raises:
@@ -69,7 +69,7 @@ def parse_entries(study: Study, rows: Sequence[StudyRow]) -> tuple[PublishedEntr
     return found
 
 
-def _entry(study: Study, rows: Sequence[StudyRow], entry: Any, key: str) -> PublishedEntry:
+def _entry(study: StudySpec, rows: Sequence[StudyRow], entry: Any, key: str) -> PublishedEntry:
     if not isinstance(entry, Mapping):
         raise study.error(f"expected {{match or label, metrics, source}}, found {entry!r}", key)
     metrics = [name for name in entry if "/" in name]
@@ -102,7 +102,7 @@ def _entry(study: Study, rows: Sequence[StudyRow], entry: Any, key: str) -> Publ
     )
 
 
-def _matched(study: Study, rows: Sequence[StudyRow], wanted: Any, key: str) -> int:
+def _matched(study: StudySpec, rows: Sequence[StudyRow], wanted: Any, key: str) -> int:
     """Return the index of the one row with this label, or with these values of axes and settings."""
     if isinstance(wanted, str):
         labels = [row.label for row in rows]
@@ -133,7 +133,7 @@ def _has(row: StudyRow, name: str, wanted: Any) -> bool:
     return holds({name: wanted}, row.config)
 
 
-def _check_metrics(study: Study, rows: Sequence[StudyRow], metrics: Sequence[str], key: str) -> None:
+def _check_metrics(study: StudySpec, rows: Sequence[StudyRow], metrics: Sequence[str], key: str) -> None:
     known = sorted({name for row in rows for name in row.resolved.metrics})
     for name in metrics:
         if not is_metric(name, known):
@@ -141,13 +141,13 @@ def _check_metrics(study: Study, rows: Sequence[StudyRow], metrics: Sequence[str
             raise study.error(problem, f"{key}.{name}")
 
 
-def _number(study: Study, value: Any, key: str) -> float:
+def _number(study: StudySpec, value: Any, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise study.error(f"expected a number, found {value!r}", key)
     return float(value)
 
 
-def _line(study: Study, text: Any, key: str) -> str:
+def _line(study: StudySpec, text: Any, key: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise study.error(f"expected a line of text, found {text!r}", key)
     return " ".join(text.split())

@@ -100,7 +100,7 @@ class StudyKeys:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudySpec:
     """A study file, composed and checked."""
 
     path: Path
@@ -122,7 +122,7 @@ class Study:
         return self.source.error(problem, key)
 
 
-def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+def read_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
     """Read, compose and check a study file.
 
     Raises:
@@ -132,7 +132,7 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     return make_study(compose(path, overrides), overrides)
 
 
-def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> Study:
+def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> StudySpec:
     """Check a composed study.
 
     Raises:
@@ -163,7 +163,7 @@ def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> Study:
     except UserError as error:
         raise source.error(error.problem, error.key) from None
     folder = source.path.resolve().parent
-    return Study(source.path, keys, source, seeds, rules, margin, tuple(overrides), folder)
+    return StudySpec(source.path, keys, source, seeds, rules, margin, tuple(overrides), folder)
 
 
 def _of_kind(kind: type[Any], words: str, given: Any, source: ComposedFile, key: str) -> Any:

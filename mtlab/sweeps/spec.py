@@ -21,7 +21,7 @@ from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
 from mtlab.launch.status import FINAL
 from mtlab.studies.seeds import UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
-from mtlab.studies.spec import Metrics, ReportRules, Resources, Study, StudyKeys, make_study
+from mtlab.studies.spec import Metrics, ReportRules, Resources, StudyKeys, StudySpec, make_study
 from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
 from mtlab.sweeps.space import DEFAULT, parse_space
 
@@ -138,7 +138,7 @@ class Sweep:
     """A sweep's file, composed and checked."""
 
     keys: SweepKeys
-    study: Study  #: its variants, as an ablation that lists them on its axes
+    study: StudySpec  #: its variants, as an ablation that lists them on its axes
     space: Mapping[str, Any]  #: path → `Parameter`, or `DEFAULT`
     objectives: tuple[Objective, ...]
     constraints: Mapping[str, Constraint]
@@ -219,7 +219,7 @@ def _read_key(source: ComposedFile, key: str | None, read: Callable[[], T]) -> T
         raise source.error(error.problem, inner or None) from None
 
 
-def _as_ablation(source: ComposedFile, data: Mapping[str, Any], seeds: int, overrides: Sequence[str]) -> Study:
+def _as_ablation(source: ComposedFile, data: Mapping[str, Any], seeds: int, overrides: Sequence[str]) -> StudySpec:
     shared = {field.name for field in dataclasses.fields(StudyKeys)} & data.keys()
     written = {key: data[key] for key in shared - {"budget"}}
     written |= {"kind": "ablation", "axes": data.get("over"), "seeds": seeds}
