@@ -1,0 +1,80 @@
+"""Where images and questions stand among the tokens of a batch.
+
+Shapes: B rows, T tokens of a row, I images in all rows, L tokens of an image, M tokens of a question, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mtlab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Tokens of a batch [B, T] gathered in groups, one for each image."""
+
+    rows: Tensor  #: of each image, [I, 1]
+    columns: Tensor  #: of its tokens, [I, L]; 0 where there are fewer
+    mask: Tensor  #: True at real tokens, [I, L]
+
+    @classmethod
+    def of(cls, rows: Tensor, columns: Sequence[Tensor]) -> Spans:
+        """Take the rows of images [I] and the columns of the tokens of each."""
+        lengths = torch.tensor([len(each) for each in columns], device=rows.device)
+        padded = pad_sequence(list(columns), batch_first=True)
+        return cls(rows.unsqueeze(1), padded, torch.arange(padded.shape[1], device=rows.device) < lengths.unsqueeze(1))
+
+    @property
+    def padding(self) -> Tensor | None:
+        """The mask, [I, L]; None where all tokens are real."""
+        return None if bool(self.mask.all()) else self.mask
+
+    def gather(self, states: Tensor) -> Tensor:
+        """Take states [B, T, D] at the tokens: [I, L, D]."""
+        return states[self.rows, self.columns]
+
+    def scatter(self, states: Tensor, values: Tensor) -> Tensor:
+        """Return states [B, T, D] with the real ones of `values` [I, L, D] at the tokens, as a new tensor."""
+        rows = self.rows.expand_as(self.columns)[self.mask]
+        return states.index_put((rows, self.columns[self.mask]), values[self.mask].to(states.dtype))
+
+
+def image_spans(is_image: Tensor, lengths: Sequence[int]) -> Spans:
+    """Give each image its tokens: row by row, in order, as image tokens are put into the text.
+
+    Args:
+        is_image: True at image tokens, [B, T].
+        lengths: L of each image.
+
+    Raises:
+        UserError: there are more or fewer image tokens than images have, or an image would be torn over two rows.
+
+    """
+    places = is_image.nonzero()
+    if len(places) != sum(lengths):
+        raise UserError(f"{len(places)} image tokens in the text, {sum(lengths)} from the images")
+    parts = places.split(list(lengths))
+    if any(bool((part[:, 0] != part[0, 0]).any()) for part in parts):
+        raise UserError("an image begins in one row and ends in another: the rows hold other images than were given")
+    return Spans.of(torch.stack([part[0, 0] for part in parts]), [part[:, 1] for part in parts])
+
+
+def question_spans(is_question: Tensor, images: Spans) -> Spans:
+    """Give each image the tokens of the question of its row; where there are none, its own tokens stand for them.
+
+    Args:
+        is_question: True at tokens of the question, [B, T].
+        images: the tokens of images.
+
+    """
+    columns = []
+    for row, own, real in zip(images.rows[:, 0], images.columns, images.mask, strict=True):
+        asked = is_question[row].nonzero()[:, 0]
+        columns.append(asked if len(asked) else own[real])
+    return Spans.of(images.rows[:, 0], columns)
