@@ -1,0 +1,1 @@
+"""Commands on single runs, in any state."""

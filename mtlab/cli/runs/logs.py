@@ -1,0 +1,45 @@
+"""`mtlab logs`: what the worker of a run has printed."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from mtlab.cli.options import AnyRun, StoreOption
+from mtlab.errors import UserError
+
+INTERVAL = 0.5  #: seconds between two looks at a log that is followed
+
+
+def logs(
+    run: AnyRun,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run stops; Ctrl-C ends it.")] = False,
+    lines: Annotated[
+        int | None, typer.Option("--lines", "-n", min=1, help="Only the last lines.", show_default="all")
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Print the log of a run: what its workers have printed, errors included."""
+    from mtlab.runs.find_run import find_run_folder
+    from mtlab.runs.lock import lock_state
+    from mtlab.runs.store import store_root
+
+    folder = find_run_folder(run, store_root(store))
+    path = folder / "log.txt"
+    if not path.is_file():
+        raise UserError("there is no log yet: it begins when a worker starts the run", file=path)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # keeps a letter of which only a part is written yet
+    with path.open("rb") as stream:
+        text = decoder.decode(stream.read())
+        sys.stdout.write(text if lines is None else "".join(text.splitlines(keepends=True)[-lines:]))
+        while follow:
+            running = lock_state(folder) in ("live", "unsure")  # asked first: what is written until then is still read
+            sys.stdout.write(decoder.decode(stream.read()))
+            sys.stdout.flush()
+            if not running:
+                break
+            time.sleep(INTERVAL)
