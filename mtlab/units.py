@@ -34,6 +34,15 @@ def in_points(metric: str) -> bool:
     return any(word.startswith(_SHARES) for word in name.split("_"))
 
 
+def format_metric(value: float, metric: str) -> str:
+    """Format the value of a metric while runs train: shares of examples in points, as reports do.
+
+    >>> format_metric(0.7234, "val/accuracy"), format_metric(0.51234, "val/loss")
+    ('72.3', '0.5123')
+    """
+    return f"{100 * value:.1f}" if in_points(metric) else f"{value:.4g}"
+
+
 def format_duration(seconds: float) -> str:
     """Format a duration.
 

@@ -41,7 +41,15 @@ def make_table(*columns: str, numbers: Iterable[str] = (), title: str | None = N
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        show_edge=False,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+    )
     for place, column in enumerate(columns):
         table.add_column(column, overflow="fold", style=None if place else "cyan")
     for column in numbers:

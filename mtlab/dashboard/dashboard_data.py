@@ -16,7 +16,7 @@ from mtlab.dashboard.summaries import OrphanRun, RunSummary, StudySummary, summa
 from mtlab.errors import UserError
 from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache
-from mtlab.launch.status import FINAL, RunCondition, last_ends, run_conditions
+from mtlab.launch.status import RunCondition, last_ends, run_conditions
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import LAYERS, TRACE, Layers, Missing, TrainingTrace
 from mtlab.report import recordings
@@ -177,12 +177,7 @@ class DashboardData:
         if summary.sweep:  # trials are not compared with one another, least of all on test data
             if not summary.runs:
                 return f"A search that has not begun: {summary.command} begins it."
-            final = f"{summary.name}{FINAL}"
-            winners = f" Its winners are compared in {final}." if final in self.store.study_names() else ""
-            return (
-                f"A search: mtlab sweep report {summary.name} tells what it has found for each variant, and "
-                f"mtlab sweep dashboard {summary.name} opens Optuna's views.{winners}"
-            )
+            return "A search for the best settings of each variant."
         state = self._report_state(summary)
         known = self._verdicts.get(summary.name)
         if known is None or known[0] != state:

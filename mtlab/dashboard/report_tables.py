@@ -86,7 +86,7 @@ def _columns(table: ReportTable, special: Mapping[str, Sequence[Component]] | No
             cells=(special or {}).get(name, [_cell(line[at]) for line in table.lines]),
             numeric=at not in table.text_columns,
             heads=at == 0,
-            help=HELP.get(name, "") if special else "",
+            help=HELP.get(name, "") if "seeds" in (special or {}) else "",
         )
         for at, name in enumerate(table.flat_header)
     ]

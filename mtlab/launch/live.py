@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from mtlab.launch.board import ORDER, Board, LaunchedRun, LaunchView
 from mtlab.launch.progress import LaunchProgress, RunProgress, format_duration
+from mtlab.units import format_metric
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -124,7 +125,7 @@ class PlainView:
 
 
 def _short(job: LaunchedRun, reading: RunProgress, metric: str) -> str:
-    value = "" if reading.metric is None else f" {metric} {reading.metric:.3f}"
+    value = "" if reading.metric is None else f" {metric} {format_metric(reading.metric, metric)}"
     return f"{job.name} {reading.step}/{job.steps}{value}"
 
 
@@ -212,7 +213,7 @@ class LiveView:
                 str(job.seed),
                 ProgressBar(total=job.steps, completed=min(reading.step, job.steps), width=16),
                 f"{reading.step}/{job.steps}",
-                "–" if reading.metric is None else f"{reading.metric:.4f}",
+                "–" if reading.metric is None else format_metric(reading.metric, board.metric),
                 "elsewhere" if job.state == "elsewhere" else format_duration(reading.seconds_left(job.steps)),
             )
         return table

@@ -68,4 +68,4 @@ def describe_looks(looks: Looks) -> str:
     numbers = sorted({test.n for test in looks.taken[-1]})
     ended = len(looks.pairs) - len(looks.open)
     seeds = " and ".join(map(str, numbers))
-    return f"look at {seeds} seeds: {ended} of {len(looks.pairs)} comparisons have ended"
+    return f"look at {seeds} seeds: {ended} of {len(looks.pairs)} comparisons ended"

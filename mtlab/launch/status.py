@@ -16,6 +16,7 @@ from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
 from mtlab.runs.results import numeric_rows
 from mtlab.runs.store import State, Store, find_blocked
 from mtlab.studies.looks import ENDED_BY, Ended, read_looks
+from mtlab.units import format_metric
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,7 +96,7 @@ class LooksStatus:
         """Describe it in a line."""
         ended = sum(each.ended is not None for each in self.comparisons)
         seeds = max((each.n for each in self.comparisons), default=0)
-        return f"{ended} of {len(self.comparisons)} comparisons have ended, at {seeds} of at most {self.most} seeds"
+        return f"{ended} of {len(self.comparisons)} comparisons ended, at {seeds} of at most {self.most} seeds"
 
     def to_json(self) -> dict[str, Any]:
         """As plain data with stable keys."""
@@ -168,7 +169,7 @@ class StudyStatus:
         from rich.text import Text
 
         seeds = sorted({run.seed for run in self.runs})
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
         table.add_column("variant", style="cyan", overflow="fold")
         for seed in seeds:
             table.add_column(f"s{seed}")
@@ -180,7 +181,7 @@ class StudyStatus:
                 for seed in seeds
             ]
             values = [run.metric for run in runs if run.metric is not None]
-            mean = f"{sum(values) / len(values):.4f}" + (f" (n = {len(values)})") if values else "–"
+            mean = f"{format_metric(sum(values) / len(values), self.metric)} (n = {len(values)})" if values else "–"
             table.add_row(Text(runs[0].label), *words, mean)
         return table
 

@@ -13,6 +13,8 @@ from mtlab.recording.reader import MODALITIES, Layers, Missing, TrainingTrace, W
 from mtlab.runs import schemas
 from mtlab.runs.store import State, Store
 
+CUT_TRIAL = "was pruned or cut off before its end, when layers are recorded"
+
 T = TypeVar("T")
 K = TypeVar("K")
 MetricHistory = list[dict[str, Any]]  #: rows of `metrics.jsonl`: step, seconds, values
@@ -137,10 +139,12 @@ def read_finished_runs(
     store: Store, plan: Mapping[str, Any], read: Callable[[StudyRun], T | Missing]
 ) -> RunRecordings[T]:
     """Read something of each finished run: files of other runs may be those of an attempt that was cut off."""
-    states = store.states(plan)
+    states, sweep = store.states(plan), plan.get("kind") == "sweep"
 
     def read_if_finished(run: StudyRun) -> T | Missing:
         state = states[run.run]
+        if sweep and state == "interrupted":
+            return Missing(CUT_TRIAL)
         return read(run) if state == "done" else Missing(_STATES.get(state, state))
 
     return _read_each(study_runs(plan), read_if_finished)

@@ -96,18 +96,22 @@ def format_settings(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in params.items())
 
 
-def build_sweep_report(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> SweepReport:
+def build_sweep_report(
+    store: Store, plan: Mapping[str, Any], searches: Sequence[StoredSearch], *, final: bool = True
+) -> SweepReport:
     """Build the report of a sweep, however far it is.
 
     Args:
         store: where its runs are.
         plan: its stored plan.
         searches: see `mtlab.sweeps.stored`.
+        final: compare the winners, too.
 
     """
     rows = tuple(_variant(found, plan) for found in searches)
     name = final_name(plan["study"])
-    final = reports.build_report(store, store.plan(name)) if plan["finally"] and name in store.study_names() else None
+    wanted = final and plan["finally"] and name in store.study_names()
+    winners_report = reports.build_report(store, store.plan(name)) if wanted else None
     return SweepReport(
         study=plan["study"],
         why=plan["why"],
@@ -118,8 +122,8 @@ def build_sweep_report(store: Store, plan: Mapping[str, Any], searches: Sequence
         pruner=plan["pruner"],
         budget=plan["budget"],
         rows=rows,
-        final=final,
-        notes=(*_notes(rows, searches, plan), *_stale(final, searches, plan)),
+        final=winners_report,
+        notes=(*_notes(rows, searches, plan), *_stale(winners_report, searches, plan)),
     )
 
 

@@ -13,6 +13,7 @@ from mtlab.launch.board import Board, LaunchedRun, LaunchView
 from mtlab.launch.live import HEARTBEAT, LiveView, PlainView, describe_job
 from mtlab.launch.progress import format_duration
 from mtlab.sweeps.driver import TrialEvent
+from mtlab.units import format_metric
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -107,7 +108,7 @@ def make_sweep_view(
 
 def describe_event(event: TrialEvent, metric: str) -> str:
     """Describe an event in a line."""
-    value = "" if event.value is None else f" {metric} {event.value:.4f}"
+    value = "" if event.value is None else f" {metric} {format_metric(event.value, metric)}"
     text = f": {event.text}" if event.text else ""
     return f"{event.state:<8} {event.trial}{value}{text}"
 
@@ -148,14 +149,14 @@ class PlainSweepView(PlainView):
     def _summary(self, board: Board) -> str:
         self.progress.read(board)
         left = self.score.seconds_left()
-        parts = [_short(line) for line in self.score.variants()]
+        parts = [_short(line, self.metric) for line in self.score.variants()]
         parts += [f"{self._refused} refused"] if self._refused else []
         parts += [f"about {format_duration(left)} left"] if left else []
         return f"{board.study}: {' | '.join(parts)}"
 
 
-def _short(line: VariantProgress) -> str:
-    best = "" if line.best is None else f" best {line.best:.4f}"
+def _short(line: VariantProgress, metric: str) -> str:
+    best = "" if line.best is None else f" best {format_metric(line.best, metric)}"
     return f"{line.label} {line.ended}/{line.budget}{best}"
 
 
@@ -197,7 +198,7 @@ class LiveSweepView(LiveView):
                 f"{line.ended}/{line.budget}",
                 str(line.pruned or ""),
                 str(line.failed or ""),
-                "–" if line.best is None else f"{line.best:.4f}",
+                "–" if line.best is None else format_metric(line.best, self.metric),
                 "" if line.number is None else str(line.number),
             )
         running = board.in_state("running", "elsewhere")

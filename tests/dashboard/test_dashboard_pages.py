@@ -131,7 +131,7 @@ def test_the_table_can_be_ordered_by_result(draw: Draw) -> None:
 
 def test_runs_are_told_as_what_they_are(draw: Draw) -> None:
     page = draw("/study/trial?tab=runs")
-    for words in ("running 37 %", "stopped 62 %", "waiting", "failed", "damaged", "half-written", "lower train.lr"):
+    for words in ("running 37 %", "interrupted 62 %", "new", "failed", "damaged", "half-written", "lower train.lr"):
         assert words in page.text
     failed = draw("/study/trial?tab=runs&state=failed")
     assert "/run/adaptive-3/s1?study=trial" in failed.links
@@ -368,14 +368,15 @@ def test_a_search_is_no_comparison(fabric: Fabric) -> None:
     for cell in ("bridge", "static"):
         finish(fabric, cell, 0, 1)
     plan = fabric.plan(["bridge", "static"], seeds=1, baseline=None, study="search", kind="sweep")
-    fabric.store.write_plan("search", {**plan, "baseline": "bridge"})
+    fabric.store.write_plan("search", {**plan, "baseline": "bridge", "storage": "journal"})
     opened = DashboardData(fabric.store.root)
     for tab in study_page.TABS:
         page = Drawn(render_page(PageRequest(opened, PageAddress.parse("/study/search", f"?tab={tab}")), None))
         assert page.title == "search"
-        assert "A search: mtlab sweep report search tells" in page.text
+        assert "A search for the best settings of each variant." in page.text
         if tab == "comparison":
             assert "mtlab sweep dashboard search" in page.texts
+            assert "The search cannot be read" in page.text, "it has no journal"
             assert page.figures == []
     opened.close()
 

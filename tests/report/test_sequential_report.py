@@ -140,7 +140,7 @@ def test_every_format_tells_it(study: Any, report: StudyReport) -> None:
 def test_status_and_the_python_table_of_looks(study: Any) -> None:
     fabric, plan, looks = study
     (status,) = study_statuses(fabric.store, ["trial"])
-    assert "3 of 3 comparisons have ended, at 10 of at most 10 seeds" in status.summary()
+    assert "3 of 3 comparisons ended, at 10 of at most 10 seeds" in status.summary()
     assert [str(each) for each in status.looks.comparisons][1] == (
         "static against bridge: ended by an equivalence (look 4, at 10 seeds)"
     )

@@ -1,5 +1,6 @@
 """optuna-dashboard on a sweep, in a real browser: searches, figures of each trial's runs, and the runs themselves."""
 
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,10 @@ from typing import Any
 import pytest
 from imagined import Opened, write_sweep
 
+from mtlab.dashboard.address import PageAddress
+from mtlab.dashboard.app import render_page
+from mtlab.dashboard.dashboard_data import DashboardData
+from mtlab.dashboard.page import PageRequest
 from mtlab.dashboard.sweep import trial_artifacts
 from mtlab.dashboard.sweep.optuna_dashboard import attach_figures_until
 from mtlab.errors import UserError
@@ -96,6 +101,16 @@ def test_figures_and_links_are_attached_to_trials_once(tmp_path: Path) -> None:
     text = trial_artifacts.trial_note(done)
     assert all(f"[seed {source.seed}](/run/{source.run})" in text for source in done.runs)
     assert opened.trials() == Opened(write_sweep(tmp_path, TEXT), tmp_path / "runs").trials(), "no search is changed"
+
+
+def test_the_page_of_a_sweep_shows_what_was_found(opened: Opened) -> None:
+    data = DashboardData(opened.store.root)
+    page, _ = render_page(PageRequest(data, PageAddress.parse("/study/hunt", "")), None)
+    data.close()
+    text = json.dumps([page["head"], page["body"]], default=lambda part: part.to_plotly_json())
+    best = [f"{100 * search.study.best_value:.1f}" for search in opened.searches]
+    for words in ("Sweep", "What was found", "3/3", *best, "Best so far: val/accuracy", "mtlab sweep dashboard hunt"):
+        assert words in text
 
 
 def test_without_a_browser_to_draw_it_says_so_once_and_goes_on(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

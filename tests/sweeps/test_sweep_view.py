@@ -36,7 +36,7 @@ def test_lines_say_how_far_each_search_is(opened: Opened) -> None:
     stream = io.StringIO()
     plain = PlainSweepView(stream, SweepProgress(opened.searches), "val/accuracy", heartbeat=0)
     plain.update(board(opened))
-    best = [f"{search.study.best_value:.4f}" for search in opened.searches]
+    best = [f"{100 * search.study.best_value:.1f}" for search in opened.searches]
     assert stream.getvalue() == f"hunt: bridge 2/4 best {best[0]} | static 1/4 best {best[1]}\n"
 
 
@@ -48,7 +48,7 @@ def test_lines_tell_what_becomes_of_trials_and_of_many_refusals_the_first(opened
     for number in range(20):
         plain.on_event(TrialEvent(f"static · trial {number}", "refused", "cost/params is 300, not ≤ 200"))
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "done     bridge · trial 3 val/accuracy 0.5123"
+    assert lines[0] == "done     bridge · trial 3 val/accuracy 51.2"
     assert lines[1] == "failed   bridge · trial 4: nan: the loss is nan"
     assert sum(line.startswith("refused") for line in lines) == REFUSALS
     plain.update(board(opened))

@@ -97,6 +97,7 @@ def print_plan(data: dict[str, Any], found: PlanStatus) -> None:
             format_si(cost["flops"] * len(runs), "FLOP"),
         )
     console.print(table)
+    console.print()
     for line in _remarks(data, found):
         console.print(line)
 
@@ -118,6 +119,7 @@ def print_looks(data: dict[str, Any], looks: Looks) -> None:
     console.print("[bold]seeds until decided[/]: each comparison ends at the first look that shows")
     console.print(f"a difference, or that there is none larger than {margin}; at {rules['max']} seeds at the latest")
     console.print(table)
+    console.print()
     correction = "; the p-values of all comparisons are corrected by Holm" if data["correct"] == "holm" else ""
     console.print(
         f"p: of the look alone; {rules['spending']} spending, one alpha of {data['alpha']:g} for each{correction}"
@@ -129,7 +131,7 @@ def print_looks(data: dict[str, Any], looks: Looks) -> None:
     )
     if looks.taken:
         ended = len(looks.pairs) - len(looks.open)
-        console.print(f"so far: {len(looks.taken)} looks, {ended} of {len(looks.pairs)} comparisons have ended")
+        console.print(f"so far: {len(looks.taken)} looks, {ended} of {len(looks.pairs)} comparisons ended")
 
 
 def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -53,20 +53,21 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> Non
 
     console = Console(highlight=False, soft_wrap=False)
     console.print(f"[bold]{escape(plan['study'])}[/]  {escape(plan['why'])}")
-    table = make_table("variant", "trials", numbers=("searched", "steps", "params", "per trial", "in all"))
+    table = make_table("variant", "trials", numbers=("settings", "steps", "params", "per trial", "in all"))
     seeds, trials = plan["seed_rules"]["n"], plan["budget"]["trials"]
     for variant, found in zip(plan["variants"], searches, strict=True):
         cost = variant["cost"]
         table.add_row(
             variant["label"] + (" (baseline)" if variant["label"] == plan["baseline"] else ""),
             ", ".join(f"{count} {word}" for word, count in found.status.counts.items()) or "none yet",
-            f"{len(variant['space'])} settings",
+            str(len(variant["space"])),
             f"{variant['steps']:,}",
             format_si(cost["trained_params"]),
             format_si(cost["flops"] * seeds, "FLOP"),
             format_si(cost["flops"] * seeds * trials, "FLOP"),
         )
     console.print(table)
+    console.print()
     for found in searches:
         console.print(f"[cyan]{escape(found.label)}[/] searches")
         for path, each in found.space.items():

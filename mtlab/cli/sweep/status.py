@@ -10,7 +10,7 @@ from mtlab.cli.output import make_table, print_json
 from mtlab.cli.stored import stored_sweep_name
 
 SHOWN = 8  #: failed or refused trials of a variant that are printed one by one
-_COUNTED = ("running", "waiting", "pruned", "failed", "refused", "tried again")  #: shown where there are any
+_COUNTED = ("done", "running", "waiting", "pruned", "failed", "refused", "tried again")  #: shown where there are any
 
 
 def status(file: StoredSweep, store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -49,6 +49,7 @@ def print_status(status: Mapping[str, Any]) -> None:
             "" if best is None else str(best["trial"]),
         )
     console.print(table)
+    console.print()
     for each in status["variants"]:
         problems = [trial for trial in each["all"] if trial["problem"]]
         for trial in problems[:SHOWN]:

@@ -175,11 +175,8 @@ def _layers(request: PageRequest, run: RunSummary) -> list[Component]:
     layers = request.data.finished(run.id, reader.LAYERS, reader.read_layers)
     trace = request.data.finished(run.id, reader.TRACE, reader.read_trace)
     if isinstance(layers, reader.Missing):
-        return [
-            components.section(
-                "Layers", components.empty_notice(f"There is nothing to see of its layers: {layers.why}.")
-            )
-        ]
+        why = "the search pruned it before its end, when they are recorded" if run.condition == "pruned" else layers.why
+        return [components.section("Layers", components.empty_notice(f"There is nothing to see of its layers: {why}."))]
     measured = recordings.run_worth(request.data.store, run.id)
     worths = {} if isinstance(measured, reader.Missing) else {label: measured}
     styles = _styles(request, run)
@@ -230,16 +227,18 @@ def _configuration(request: PageRequest, run: RunSummary) -> Component:
 
 def _baseline_differences(request: PageRequest, run: RunSummary) -> Component:
     """Show the settings in which the run differs from its baseline."""
-    rows: list[Mapping[str, Any]] = next((plan["rows"] for plan in _plans(request, run)), [])
+    plan = next(_plans(request, run), None)
+    rows: list[Mapping[str, Any]] = [] if plan is None else plan["rows"]
     row = next((row for row in rows if row["cell"] == run.cell), None)
     if row is None or not row.get("differences"):
         return None
     baseline = next((each["label"] for each in rows if each["cell"] == row.get("compare_to")), rows[0]["label"])
+    sweep = plan is not None and plan.get("kind") == "sweep"
     columns = [
         TableColumn("setting", [html.Code(path) for path in row["differences"]], heads=True),
         TableColumn("value", [html.Code(format_setting(value)) for value in row["differences"].values()]),
     ]
-    caption = f"In these settings it differs from {baseline}."
+    caption = "What the search proposed for this trial." if sweep else f"In these settings it differs from {baseline}."
     return [html.P(caption, className="about"), components.data_table(columns, caption)]
 
 

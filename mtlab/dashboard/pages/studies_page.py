@@ -9,10 +9,9 @@ from dash import dcc, html
 from mtlab.dashboard import components, controls
 from mtlab.dashboard.address import page_href
 from mtlab.dashboard.components import Component, TableColumn
-from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.dashboard.page import Page, PageRequest
 from mtlab.dashboard.summaries import OrphanRun, StudySummary
-from mtlab.launch.status import FINAL
+from mtlab.dashboard.sweep.search_tab import winners_link
 
 MAX_ORPHANS = 200  #: that are listed
 
@@ -29,7 +28,7 @@ def draw_studies_page(request: PageRequest) -> Page:
     elif not found:
         body.append(components.empty_notice(f"No study of this store has {wanted!r} in its name or question."))
     else:
-        body.append(_table(request.data, found))
+        body.append(_table(request, found))
     if orphans:
         body.append(_orphans(orphans))
     return Page("Studies", _head(studies), bar, body)
@@ -47,16 +46,21 @@ def studies_page_state(request: PageRequest) -> object:
 def _head(studies: Sequence[StudySummary]) -> Component:
     runs = {run.id: run.condition for study in studies for run in study.runs}
     total = {name: list(runs.values()).count(name) for name in components.CONDITIONS}
-    one = len(studies) == 1
-    text = f"{len(studies)} {'study' if one else 'studies'}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
+    sweeps = sum(study.sweep for study in studies)
+    parts = [_count(len(studies) - sweeps, "study", "studies"), _count(len(runs), "run", "runs")]
+    text = ", ".join([parts[0], *([_count(sweeps, "sweep", "sweeps")] if sweeps else []), parts[1]])
     return [html.H1("Studies"), html.P([html.Span(text), components.condition_counts(total)], className="summary")]
+
+
+def _count(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
 
 
 def _nothing() -> Component:
     return components.empty_notice(
         "There is no study in this store yet.",
         html.P(
-            "A first comparison, four ways to aggregate layers with two seeds each, takes some minutes on a laptop:"
+            "A first comparison, four ways to aggregate layers with three seeds each, takes some minutes on a laptop:"
         ),
         components.command_line("mtlab run quickstart"),
         html.P("A study of your own starts as a copy of a recipe:"),
@@ -65,12 +69,12 @@ def _nothing() -> Component:
     )
 
 
-def _table(data: DashboardData, studies: Sequence[StudySummary]) -> Component:
+def _table(request: PageRequest, studies: Sequence[StudySummary]) -> Component:
     return components.data_table(
         [
             TableColumn("study", [_name(study) for study in studies], heads=True),
             TableColumn("progress", [_progress(study) for study in studies]),
-            TableColumn("verdict", [_verdict(data, study) for study in studies]),
+            TableColumn("verdict", [_verdict(request, study) for study in studies]),
             TableColumn("last change", [components.time_element(study.changed) for study in studies]),
         ],
         "All studies of the store, the one that changed last first",
@@ -90,13 +94,11 @@ def _progress(study: StudySummary) -> Component:
     return [components.progress_bar(study.counts, study.progress), components.condition_counts(study.counts)]
 
 
-def _verdict(data: DashboardData, study: StudySummary) -> Component:
+def _verdict(request: PageRequest, study: StudySummary) -> Component:
     if study.problem:
         return html.P(study.problem, className="problem")
-    text = data.verdict(study)
-    if text is not None and study.sweep and (final := f"{study.name}{FINAL}") in data.store.study_names():
-        return [text, " ", dcc.Link(final, href=page_href("study", final))]
-    return html.Span("being worked out …", className="quiet") if text is None else text
+    text = request.data.verdict(study)
+    return html.Span("being worked out …", className="quiet") if text is None else [text, *winners_link(request, study)]
 
 
 def _orphans(orphans: Sequence[OrphanRun]) -> Component:

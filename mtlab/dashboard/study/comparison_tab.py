@@ -12,6 +12,7 @@ from mtlab.dashboard import components, controls, report_tables
 from mtlab.dashboard.components import Component
 from mtlab.dashboard.page import StudyRequest, StudyTab
 from mtlab.dashboard.selection import StudySelection
+from mtlab.dashboard.sweep.search_tab import draw_search_tab
 from mtlab.errors import UserError
 from mtlab.report.figures.cost import CostName, plot_cost
 from mtlab.report.figures.estimates import plot_estimates, plot_families
@@ -33,9 +34,9 @@ ORDERS = {"written": "as written", "result": "best first"}
 
 
 def draw_comparison_tab(request: StudyRequest) -> StudyTab:
-    """Draw the comparison of the selected variants; tests are those of the whole study."""
+    """Draw the comparison of the selected variants, with the tests of the whole study; of a sweep, its search."""
     if request.summary.sweep:
-        return StudyTab([_sweep_commands(request.summary.name)])
+        return draw_search_tab(request)
     selection = request.selection
     order = request.address.one("order", ORDERS, "written")
     cost = cast("CostName", request.address.one("cost", COSTS, "trained_params"))
@@ -49,7 +50,7 @@ def draw_comparison_tab(request: StudyRequest) -> StudyTab:
     caption = html.P(captions.table_caption(whole), className="caption")
     body: list[Component] = [components.section("Comparison", table, caption, components.note_list(whole.notes))]
     if any(row.mean is not None for row in report.rows):
-        body.append(request.figure(plot_estimates(report, selection.variants), "comparison", caption=False))
+        body.append(request.figure(plot_estimates(report, selection.variants), "comparison"))
         if report.families:
             body.append(request.figure(plot_families(report), "families"))
         body.append(request.figure(plot_cost(report, cost, selection.variants), "cost"))
@@ -84,15 +85,6 @@ def select_rows(report: StudyReport, places: Sequence[int]) -> StudyReport:
     if speed is not None:
         speed = replace(speed, rows=tuple(speed.rows[place] for place in places))
     return replace(report, rows=tuple(report.rows[place] for place in places), families=families, speed=speed)
-
-
-def _sweep_commands(name: str) -> Component:
-    return components.empty_notice(
-        "This study searches: its trials are not compared with one another. What it has found for each variant:",
-        components.command_line(f"mtlab sweep report {name}"),
-        html.P("How the search went, trial by trial:"),
-        components.command_line(f"mtlab sweep dashboard {name}"),
-    )
 
 
 def _looks(report: StudyReport) -> list[Component]:

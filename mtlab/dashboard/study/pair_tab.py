@@ -96,11 +96,11 @@ def _flat_config(request: StudyRequest, cell: str) -> dict[str, Any] | None:
 def _disagreements(
     request: StudyRequest, first: Mapping[str, Any], second: Mapping[str, Any]
 ) -> tuple[Component, list[Component]]:
-    """Draw a page of the examples that two variants answer otherwise, and the controls that filter them."""
+    """Draw a page of the examples that two variants answer differently, and the controls that filter them."""
     split = request.plan["metrics"]["verdict"].partition("/")[0]
     cells, names = (first["cell"], second["cell"]), (first["label"], second["label"])
     plan = {**request.plan, "runs": [run for run in request.plan["runs"] if run["cell"] in cells]}
-    title = "Where they answer otherwise"
+    title = "Where they answer differently"
     try:
         outcomes = frame.outcome_frame(request.data.store, plan, split=split)
     except UserError as error:
@@ -144,11 +144,11 @@ def _disagreements(
 def _example_table(table: DisagreementTable, dataset: Dataset | Missing) -> Component:
     rows, (first, second), seeds = table.rows, table.names, table.seeds
     columns = [
-        TableColumn("picture", [_thumbnail(dataset, row.image) for row in rows]),
         TableColumn("example", [html.Code(row.id) for row in rows], heads=True),
+        TableColumn("image", [_thumbnail(dataset, row.image) for row in rows]),
         TableColumn("asked", [row.text or "" for row in rows]),
         TableColumn("family", [row.family for row in rows]),
-        TableColumn("right", [row.truth or "" for row in rows]),
+        TableColumn("right answer", [row.truth or "" for row in rows]),
         TableColumn(f"{first} says", [_answer(row.first_says, row.first, seeds[0]) for row in rows]),
         TableColumn(f"{second} says", [_answer(row.second_says, row.second, seeds[1]) for row in rows]),
     ]

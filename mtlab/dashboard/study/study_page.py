@@ -15,6 +15,7 @@ from mtlab.dashboard.study.layers_tabs import draw_curves_tab, draw_evolution_ta
 from mtlab.dashboard.study.pair_tab import draw_pair_tab
 from mtlab.dashboard.study.runs_tab import draw_runs_tab
 from mtlab.dashboard.summaries import StudySummary
+from mtlab.dashboard.sweep.search_tab import winners_link
 from mtlab.errors import UserError
 
 #: name in the address → title, and the function that draws the tab
@@ -47,7 +48,8 @@ def draw_study_page(request: PageRequest) -> Page:
     name = request.address.one("tab", TABS, "comparison")
     study = StudyRequest(request.data, request.address, request.dark, summary=summary, plan=plan, selection=selection)
     tab = TABS[name][1](study)
-    tabs = controls.radio_buttons("tab", "View", {name: title for name, (title, _) in TABS.items()}, name)
+    titles = {name: title for name, (title, _) in TABS.items()} | ({"comparison": "Search"} if summary.sweep else {})
+    tabs = controls.radio_buttons("tab", "View", titles, name)
     filters = [] if tab.whole_study else filter_controls(plan, request.address)
     note = "" if tab.whole_study else selection.description
     bar = html.Div([*filters, *tab.controls], className="filters")
@@ -69,17 +71,18 @@ def _summary(request: PageRequest) -> StudySummary:
 
 def _head(request: PageRequest, summary: StudySummary) -> Component:
     verdict = request.data.verdict(summary, wait=VERDICT_SECONDS)
-    idle = "running" not in summary.counts and summary.counts.keys() - {"done"}
+    winners = winners_link(request, summary)
+    idle = "running" not in summary.counts and summary.counts.keys() - {"done", "pruned"}
     progress = [
         components.progress_bar(summary.counts, summary.progress),
         components.condition_counts(summary.counts),
         components.time_element(summary.changed),
     ]
     return [
-        html.P("Study", className="kind"),
+        html.P("Sweep" if summary.sweep else "Study", className="kind"),
         html.H1(summary.name),
         html.P(summary.why, className="why") if summary.why else None,
-        html.P(verdict or "The verdict is being worked out …", className="verdict"),
+        html.P([verdict or "The verdict is being worked out …", *winners], className="verdict"),
         html.Div(progress, className="summary"),
         components.command_line(summary.command) if idle else None,
     ]

@@ -44,9 +44,8 @@ def sweep_markdown(report: SweepReport) -> str:
     parts = [f"# {report.study}"]
     if report.why:
         parts.append(report.why)
-    best = [(row.label, numbers.NONE if row.best is None else row.best.settings) for row in report.rows]
     parts += [markdown.markdown_table(sweep_table(report)), sweep_caption(report), "## Settings of the best"]
-    parts.append(markdown.markdown_table(text_table(("variant", "settings"), best, {0, 1})))
+    parts.append(markdown.markdown_table(best_settings_table(report)))
     if len(report.objectives) > 1:
         parts += ["## What no other trial of its variant beats", markdown.markdown_table(front_table(report))]
     if report.notes:
@@ -80,8 +79,14 @@ def sweep_caption(report: SweepReport) -> str:
 def sweep_table(report: SweepReport) -> ReportTable:
     """Lay out the searches: a line for each variant."""
     first, *others = (objective.metric for objective in report.objectives)
-    header = ["variant", "trials", "pruned", "failed", f"best {first}", *others, "of trial", "time"]
+    header = ["variant", "trials", "done", "pruned", "failed", f"best {first}", *others, "of trial", "time"]
     return text_table(header, [_line(report, row) for row in report.rows], {0})
+
+
+def best_settings_table(report: SweepReport) -> ReportTable:
+    """Lay out the settings of each variant's best trial."""
+    best = [(row.label, numbers.NONE if row.best is None else row.best.settings) for row in report.rows]
+    return text_table(("variant", "settings"), best, {0, 1})
 
 
 def front_table(report: SweepReport) -> ReportTable:
@@ -100,6 +105,7 @@ def _line(report: SweepReport, row: SweepVariant) -> list[str]:
     return [
         row.label,
         f"{row.ended}/{report.budget['trials']}",
+        str(row.counts.get("done", 0)),
         str(row.counts.get("pruned", 0)),
         str(row.counts.get("failed", 0)),
         *([numbers.NONE] * len(report.objectives) if best is None else _values(report, best)),

@@ -30,14 +30,20 @@ class JournalFile(BaseJournalBackend):
     writer left is removed, and a batch is synced to the disk once.
 
     Args:
-        path: the file, created if it is missing.
+        path: the file.
+        create: create it if it is missing. Otherwise one that must not be written is opened for reading.
 
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
         with files.explain_disk_errors(path):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                if create or error.errno not in (errno.EROFS, errno.EACCES):
+                    raise
+                self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._reader = JournalFileBackend(str(path))
         self._thread = threading.Lock()  # the kernel's lock is the process's: threads of a dashboard share it
         self._batches = 0
@@ -102,7 +108,7 @@ class JournalSweepStorage:
             raise UserError("the sweep has not begun: it has no journal", file=folder)
         with files.explain_disk_errors(path):
             folder.mkdir(parents=True, exist_ok=True)
-        self.journal = JournalFile(path)
+        self.journal = JournalFile(path, create=create)
         try:
             self.optuna_storage = JournalStorage(self.journal)
         except (ValueError, KeyError, TypeError) as error:
@@ -136,7 +142,7 @@ class JournalSweepStorage:
         """Test whether its file is locked, see `SweepStorage.launcher_is_gone`."""
         path = self.folder / LAUNCHERS / token
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return True
         try:
@@ -145,7 +151,7 @@ class JournalSweepStorage:
             return False
         finally:
             os.close(descriptor)
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # another removed it, or the store is read-only
             path.unlink()
         return True
 
