@@ -129,7 +129,7 @@ def _verify_mechanism(folder: Path, config: Mapping[str, Any], family: str) -> V
     if not quantities:
         raise UserError("holds nothing that could be compared", file=folder / bundle.IO)
     done = {quantity.name for quantity in quantities}
-    rest = [name for name in stored.io if re.match(r"(\w+/)?(mid|out)/", name) and name not in done]
+    rest = [name for name in stored.io if re.match(r"(\w+/)*(mid|out)/", name) and name not in done]
     rest = [name for name in rest if not name.startswith(tuple(reproduction.lacking))]
     held = {start: why for start, why in reproduction.lacking.items() if any(n.startswith(start) for n in stored.io)}
     return Verification(folder, family, tuple(quantities), tuple(sorted(rest)), mechanism=True, parts_lacking=held)

@@ -16,8 +16,12 @@ from mtlab.errors import UserError
 from mtlab.interop.mechanisms import depthwise
 from mtlab.interop.mechanisms.compare import FAMILIES, mechanism_family
 from mtlab.interop.verification import verify
+from mtlab.managers.base import Experts
 from mtlab.managers.connectors import scalar_mix
 from mtlab.managers.residual.residual_adaptive import ResidualAdaptive
+from mtlab.model.mllm import managed
+from mtlab.model.mllm.managed import ManagedModel
+from mtlab.model.mllm.tokens import Spans
 
 COMMITTED = Path(__file__).parents[1] / "golden/literature"
 INEXPRESSIBLE = {"mudd", "mudd_published_sizes", "attnres_delta_v", "attnres_first_layer"}
@@ -28,7 +32,7 @@ ELSEWHERE = sorted((Path(GOLDEN) / "literature").glob("*")) if GOLDEN else []
 
 
 def expressible(name: str) -> bool:
-    return name not in INEXPRESSIBLE and not name.startswith(("hyper_connections", "ovm_mllm"))
+    return name not in INEXPRESSIBLE and not name.startswith("hyper_connections")
 
 
 @pytest.mark.parametrize("name", AGREEING)
@@ -37,7 +41,9 @@ def test_outputs_and_gradients_agree(name: str) -> None:
     assert not [(quantity.name, quantity.largest) for quantity in found.quantities if not quantity.ok]
     assert found.not_compared == ()
     io = load_file(COMMITTED / name / "io.safetensors")
-    gradients = {key for key, value in io.items() if key.startswith("grad/") and value.abs().max() >= 1e-4}
+    gradients = {
+        key for key, value in io.items() if key.startswith(("grad/", "flat/grad/")) and value.abs().max() >= 1e-4
+    }
     assert gradients <= {quantity.name for quantity in found.quantities}, "every gradient is compared"
 
 
@@ -109,6 +115,26 @@ def test_a_mistake_in_a_formula_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     plain = nn.LayerNorm.forward
     monkeypatch.setattr(nn.LayerNorm, "forward", lambda self, states: plain(self, states) * 1.001)
     assert verify(COMMITTED / "mmfuser").differs
+
+
+@pytest.mark.parametrize(
+    "mistake", ["a token late", "no level embedding", "another level", "the question a token late"]
+)
+def test_a_mistake_around_the_managers_of_a_language_model_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    if mistake == "a token late":
+        plain = Spans.scatter
+        monkeypatch.setattr(Spans, "scatter", lambda self, states, values: plain(self, states, values.roll(1, 1)))
+    elif mistake == "no level embedding":
+        monkeypatch.setattr(ManagedModel, "_read_level_embeddings", lambda _self: None)
+    elif mistake == "the question a token late":
+        plain_fit = managed._fit
+        monkeypatch.setattr(managed, "_fit", lambda question, default: plain_fit(question, default).roll(1, 1))
+    else:
+        monkeypatch.setattr(Experts, "levels", property(lambda self: (*self.states.unbind(1)[:-1], self.states[:, 0])))
+    found = {quantity.name for quantity in verify(COMMITTED / "ovm_mllm_adaptive_cross").quantities if not quantity.ok}
+    assert {"flat/out/logits", "multi/out/logits", "anyres_all/out/logits"} <= found
 
 
 def test_a_gradient_that_is_lost_is_noticed(tmp_path: Path) -> None:

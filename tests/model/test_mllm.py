@@ -15,7 +15,7 @@ from mtlab.managers.base import MANAGERS
 from mtlab.model.mllm.managed import Injection, ManagedModel
 from mtlab.model.mllm.saving import load, save
 
-INJECTION = Injection(layers=(0, 2, 4), levels=(2, 3, 4))
+INJECTION = Injection(layers=(0, 2, 4), levels=(1, 2, 3))
 IDENTICAL: list[dict[str, Any]] = [
     {"name": "last"},
     {"name": "residual_static", "noise": 0.1},
@@ -80,7 +80,7 @@ def test_levels_are_projected_by_the_models_own_projector_and_reach_the_tower() 
     built(**batch).output.logits.sum().backward()
     body = built.model.model
     levels = body.vision_tower(batch["pixel_values"], output_hidden_states=True).hidden_states
-    expected = torch.stack([body.multi_modal_projector(levels[n]) for n in (2, 3, 4)], 1)
+    expected = torch.stack([body.multi_modal_projector(levels[n]) for n in (1, 2, 3)], 1)
     torch.testing.assert_close(seen[0].experts.states, expected + built.level_embeddings.unsqueeze(1))
     assert all(p.grad is not None for p in body.vision_tower.encoder.layers[2].parameters())
 

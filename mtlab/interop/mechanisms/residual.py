@@ -19,16 +19,16 @@ from mtlab.interop.mechanisms.bundle import (
     Tensors,
     aggregate,
     build,
-    linear,
     place,
 )
+from mtlab.interop.mechanisms.mllm import llava_ov_manager_model, rename_manager
 from mtlab.managers.base import Experts, Inputs
 
 
 def llava_ov_manager(bundle: Mechanism) -> Reproduction:
     """`manager.py`: static and adaptive managers, in front of the first layer or of a later one."""
     if "in/experts" not in bundle.io:
-        raise NotExpressible("a whole language model around the managers, not a two-tower encoder")
+        return llava_ov_manager_model(bundle)
     kind, first = bundle.options["mm_manager_type"], bundle.options["layer_index"] == 0
     static = first or "static" in kind
     experts, width = bundle.io["in/experts"].shape[1], bundle.io["in/experts"].shape[-1]
@@ -42,7 +42,7 @@ def llava_ov_manager(bundle: Mechanism) -> Reproduction:
             own = inputs["own"]
             other = inputs.get("query") if query else None
             given = Inputs(Experts(inputs["experts"]), history=(own,), other=other, noise=noise)
-            hidden = aggregate(manager, _renamed(parameters), given).hidden
+            hidden = aggregate(manager, rename_manager(parameters), given).hidden
             return {"delta": hidden - own, "hidden": hidden}
 
         return compute
@@ -50,17 +50,6 @@ def llava_ov_manager(bundle: Mechanism) -> Reproduction:
     further = {"no_query/": run(query=False), "query_each/": run(), "noise/": run(bundle.io.get("noise/jitter"))}
     held = {prefix: case for prefix, case in further.items() if any(name.startswith(prefix) for name in bundle.io)}
     return Reproduction({"": run(), **held})
-
-
-def _renamed(parameters: Tensors) -> dict[str, Tensor]:
-    """Give our names; the keys' bias, which shifts all logits of a query alike, has no counterpart."""
-    ours = {"gate": parameters["layer_scores" if "layer_scores" in parameters else "zero_gate"]}
-    if "linear_controller.weight" in parameters:
-        ours["controller.weight"] = parameters["linear_controller.weight"]
-    if "fusion_attention.q_proj.weight" in parameters:
-        ours |= linear(parameters, "fusion_attention.q_proj", "query")
-        ours["key.weight"] = parameters["fusion_attention.k_proj.weight"]
-    return ours
 
 
 def deepstack(bundle: Mechanism) -> Reproduction:

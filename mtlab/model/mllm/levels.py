@@ -5,9 +5,10 @@ Shapes: N levels, L tokens of an image, D width of the language model.
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -29,12 +30,14 @@ class LevelEncoder:
     Args:
         parts: the model; its body's `get_image_features` is wrapped.
         levels: of the tower, as indices of its `hidden_states`.
+        embeddings: returns what is added to all projected tokens of each level, [N, D]; not to newlines.
 
     """
 
-    def __init__(self, parts: Parts, levels: Sequence[int]) -> None:
+    def __init__(self, parts: Parts, levels: Sequence[int], embeddings: Callable[[], Tensor | None]) -> None:
         self.parts = parts
         self.levels = tuple(levels)
+        self.embeddings = embeddings
         self.encoded: Sequence[Tensor] | None = None  #: image tokens [L, D] of the images encoded last
         self._levels_of = WeakTensorKeyDictionary()  # image tokens [L, D] → their levels [N, L, D]
         self._encode = parts.body.get_image_features
@@ -65,11 +68,22 @@ class LevelEncoder:
         given |= given.pop("kwargs", {})
         given.pop("vision_feature_layer", None)
         with _replayed(self.parts.tower, outputs):
-            packed = [self._encode(**given, vision_feature_layer=level).pooler_output for level in self.levels]
+            packed = [self._encode_level(number, given) for number in range(len(self.levels))]
         result.pooler_output = list(result.pooler_output)  # one tensor for each image, kept as it is
         for image, *levels in zip(result.pooler_output, *packed, strict=True):
             self._levels_of[image] = torch.stack(levels)
         self.encoded = result.pooler_output
+        return result
+
+    def _encode_level(self, number: int, given: Mapping[str, Any]) -> Sequence[Tensor]:
+        """Return a level of each image, [L, D] each."""
+        embeddings = self.embeddings()
+        with ExitStack() as stack:
+            if embeddings is not None:
+                added = embeddings[number]
+                hook = self.parts.projector.register_forward_hook(lambda _module, _args, out: out + added.to(out.dtype))
+                stack.callback(hook.remove)
+            result: Sequence[Tensor] = self._encode(**given, vision_feature_layer=self.levels[number]).pooler_output
         return result
 
 
@@ -91,7 +105,7 @@ def _all_levels(tower: nn.Module, seen: list[Any]) -> Iterator[None]:
 def _replayed(tower: nn.Module, outputs: Any) -> Iterator[None]:
     """Let the tower return these outputs, whatever it is given."""
     own = tower.__dict__.get("forward")  # a module's own attribute stands before its class's
-    tower.forward = lambda *_args, **_kwargs: outputs
+    tower.forward = lambda *_args, **_kwargs: copy.copy(outputs)  # the model writes image tokens into it
     try:
         yield
     finally:

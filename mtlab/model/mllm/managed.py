@@ -91,7 +91,7 @@ class ManagedModel(nn.Module):
         self._initialise(seed)
         self._part = {"all": slice(None), "base": slice(parts.base), "tiles": slice(parts.base, None)}[injection.part]
         self._image_token = parts.image_token
-        self._encoder = LevelEncoder(parts, self.levels)
+        self._encoder = LevelEncoder(parts, self.levels, self._read_level_embeddings)
         self._requests = Requests()
         self._text: tuple[Tensor | None, ...] = (None, None, None)  # ids, attention mask and labels of this pass
         self._pass: Pass | None = None
@@ -197,9 +197,7 @@ class ManagedModel(nn.Module):
         images = image_spans(is_image, [len(image) for image in encoded])
         question = question_spans(_fit(self._requests.question, is_question), images)
         levels = self._encoder.levels_of(encoded)
-        self._pass = begin_pass(
-            kwargs["inputs_embeds"], levels, images, question, self.level_embeddings, part=self._part
-        )
+        self._pass = begin_pass(kwargs["inputs_embeds"], levels, images, question, part=self._part)
 
     def _before_layer(
         self, layer: int, _layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -214,6 +212,9 @@ class ManagedModel(nn.Module):
 
     def _after_model(self, *_: Any) -> None:
         self._pass, self._encoder.encoded, self._text = None, None, (None, None, None)
+
+    def _read_level_embeddings(self) -> Tensor | None:
+        return self.level_embeddings
 
     def _tokens(self, ids: Tensor, attention_mask: Any, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return which tokens are of images, and which of the question, [B, T] each."""

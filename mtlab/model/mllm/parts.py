@@ -22,6 +22,7 @@ class Parts:
     model: Any  #: the whole model, a `PreTrainedModel` with a language-model head
     body: Any  #: vision tower, projector and language model: what has `get_image_features`
     tower: nn.Module  #: the vision tower, which returns `hidden_states`
+    projector: nn.Module  #: from the tower's width to D
     layers: Sequence[nn.Module]  #: the decoder layers of the language model
     width: int  #: D
     depth: int  #: levels of the vision tower: `hidden_states[1]` to `hidden_states[depth]`
@@ -42,17 +43,19 @@ class Parts:
         if image_token is None:
             raise UserError(f"{name} has no image token: expected an image-text-to-text model such as LLaVA's")
         body = getattr(model, "model", None)
-        tower = getattr(body, "vision_tower", None)
+        tower, projector = getattr(body, "vision_tower", None), getattr(body, "multi_modal_projector", None)
         layers = getattr(getattr(body, "language_model", None), "layers", None)
         encode = getattr(body, "get_image_features", None)
-        if tower is None or layers is None or encode is None or not _selects_level(encode):
+        if tower is None or projector is None or layers is None or encode is None or not _selects_level(encode):
             raise UserError(
                 f"{name} is of another family: expected a vision tower of which one level is projected, as in LLaVA, "
                 "LLaVA-NeXT, LLaVA-OneVision"
             )
         text, vision = config.text_config, config.vision_config
         base = (vision.image_size // vision.patch_size) ** 2
-        return cls(model, body, tower, layers, text.hidden_size, vision.num_hidden_layers, int(image_token), base)
+        return cls(
+            model, body, tower, projector, layers, text.hidden_size, vision.num_hidden_layers, int(image_token), base
+        )
 
     def check_layers(self, layers: Sequence[int]) -> list[int]:
         """Return decoder layers by their numbers, 0 at the bottom, ascending.

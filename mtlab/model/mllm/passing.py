@@ -68,7 +68,6 @@ def begin_pass(
     levels: Sequence[Tensor],
     images: Spans,
     question: Spans,
-    embeddings: Tensor | None,
     *,
     part: slice = slice(None),
 ) -> Pass:
@@ -79,14 +78,11 @@ def begin_pass(
         levels: of each image, [N, L, D].
         images: their tokens.
         question: the question's tokens, for each image.
-        embeddings: added to all tokens of a level, [N, D].
         part: the tokens of an image that take part.
 
     """
     states = nn.utils.rnn.pad_sequence([level.transpose(0, 1) for level in levels], batch_first=True)
     states = states.transpose(1, 2).to(embedded.dtype)[:, :, part]
-    if embeddings is not None:
-        states = states + embeddings.to(states.dtype).unsqueeze(1)
     images = Spans(images.rows, images.columns[:, part], images.mask[:, part])
     words = Experts(question.gather(embedded).unsqueeze(1), question.padding)
     return Pass(images, question, Experts(states, images.padding), words)
