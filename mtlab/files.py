@@ -9,8 +9,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,25 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+_FENCES: dict[Path, Callable[[], AbstractContextManager[None]]] = {}  #: folder → what its writer holds meanwhile
+
+
+@contextmanager
+def fenced(folder: Path, hold: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Within the block, let this process change files below a folder only while it holds `hold()`, see `fence`."""
+    _FENCES[folder.absolute()] = hold
+    try:
+        yield
+    finally:
+        del _FENCES[folder.absolute()]
+
+
+def fence(path: Path) -> AbstractContextManager[None]:
+    """Return what must be held while `path` is replaced, extended or removed: nothing outside of fenced folders."""
+    folders = path.absolute().parents
+    return next((hold() for folder, hold in _FENCES.items() if folder in folders), nullcontext())
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; on success it replaces `path` atomically, else it is removed.
@@ -110,7 +129,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     The yielded name keeps the suffix, as some libraries go by it. Missing parent folders are made.
 
     Raises:
-        UserError: the disk is full or read-only, or the folder may not be written.
+        UserError: the disk is full or read-only, or the folder may not be written, or is fenced, and another's by now.
 
     """
     scratch = path.with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}")
@@ -119,7 +138,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield scratch
             sync(scratch)
-            os.replace(scratch, path)
+            with fence(path):
+                os.replace(scratch, path)
         except BaseException:
             with suppress(OSError):
                 scratch.unlink()
@@ -278,11 +298,12 @@ def append_line(path: Path, data: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line
-            if os.write(descriptor, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            with fence(path):
+                size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    line = b"\n" + line
+                if os.write(descriptor, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         finally:
             os.close(descriptor)
 

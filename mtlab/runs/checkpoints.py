@@ -69,7 +69,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def set_aside(path: Path) -> Path:
     """Rename a corrupt file, so that it is neither read again nor lost, and return its new path."""
     aside = path.with_name(f"{path.name}{ASIDE}{secrets.token_hex(3)}")
-    path.replace(aside)
+    with files.fence(path):
+        path.replace(aside)
     return aside
 
 

@@ -5,7 +5,10 @@ for an observer that sees the same bytes for `patience` seconds on its own monot
 process is known to have ended (same host, same boot, same pid namespace). Acquiring and releasing happen under a file
 lock on a guard file beside the run directory, so that of two that take over at once exactly one wins. The kernel drops
 the guard when its holder dies. The holder writes heartbeats in place, into the file that it created: a holder that was
-taken for dead and wakes up writes into a file that nobody reads any more, notices that, and ends.
+taken for dead and wakes up writes into a file that nobody reads any more, notices that, and ends. Until it has noticed,
+it changes nothing else either: its process changes files of the run only under the guard, while the lock is its own.
+
+docs/reliability.md has the states and transitions; tests/faults/run_protocol.py explores their interleavings.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -160,8 +163,9 @@ class RunLock:
     """Hold a run within the `with` block, with heartbeats from a daemon thread.
 
     On entry it waits until it is known whether another holder lives (one beat, or `patience` seconds without), and
-    removes temporary files of a dead predecessor. If the launcher that started this worker dies (its pid is in the
-    environment), the worker gets SIGTERM, so that no worker goes on without a launcher.
+    removes temporary files of a dead predecessor. Within the block this process changes files of the run in `holding`
+    alone. If the launcher that started this worker dies (its pid is in the environment), the worker gets SIGTERM, so
+    that no worker goes on without a launcher.
 
     Args:
         run: the run directory.
@@ -191,14 +195,15 @@ class RunLock:
         self._thread: threading.Thread | None = None
         self._descriptor = -1
         self._beat = 0
+        self._inside: int | None = None  #: thread that holds the guard, see `holding`
+        self._fence = ExitStack()
         self._content = {**current_process().to_json(), "token": secrets.token_hex(8)}
 
     def __enter__(self) -> RunLock:
         watch = LockWatch(self.run, self.patience)
         while not self._acquire(watch):
             time.sleep(self.interval / 4)
-        for folder in (self.run, self.run / "checkpoints"):
-            files.remove_leftovers(folder)
+        self._fence.enter_context(files.fenced(self.run, self.holding))
         self._stop.clear()
         self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
         self._thread.start()
@@ -208,6 +213,7 @@ class RunLock:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        self._fence.close()
         with guard(self.run):
             if self.held():
                 lock_path(self.run).unlink()
@@ -215,13 +221,34 @@ class RunLock:
         self._descriptor = -1
 
     def held(self) -> bool:
-        """Return whether the lock is still ours; to be checked before writing what a successor must not find."""
+        """Return whether the lock is still ours."""
         try:
-            there = lock_path(self.run).stat()
-        except FileNotFoundError:
-            return False
-        mine = os.fstat(self._descriptor)
+            there, mine = lock_path(self.run).stat(), os.fstat(self._descriptor)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):  # ESTALE: another host removed it from a network's disk
+                return False
+            raise
         return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Hold the guard within the block, as the run's holder, so that nobody takes it over meanwhile; may be nested.
+
+        Raises:
+            LockedError: another has taken the run over.
+
+        """
+        if self._inside == threading.get_ident():
+            yield
+            return
+        with guard(self.run):
+            if not self.held():
+                raise LockedError("was taken over by another worker", file=self.run)
+            try:
+                self._inside = threading.get_ident()
+                yield
+            finally:
+                self._inside = None
 
     def _acquire(self, watch: LockWatch) -> bool:
         """Acquire the lock if it is free or stale; False if its state is not known yet."""
@@ -234,6 +261,8 @@ class RunLock:
                 )
             if state == "unsure" or (state == "stale" and not watch._clear()):
                 return False
+            for folder in (self.run, self.run / "checkpoints"):
+                files.remove_leftovers(folder)
             scratch = self.run / f"{files.TEMPORARY}{self._content['token']}-lock.json"
             with files.explain_disk_errors(lock_path(self.run)):
                 self._descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -252,10 +281,10 @@ class RunLock:
         launcher = os.environ.get(LAUNCHER)
         terminated = False
         while not self._stop.wait(self.interval):
-            if not self.held():
-                self._lost(self.run)
-                return
             with suppress(OSError):  # a beat missed is made up by the next; others give us `patience`
+                if not self.held():
+                    self._lost(self.run)
+                    return
                 self._write()
             if launcher and not terminated and os.getppid() != int(launcher):
                 terminated = True

@@ -18,14 +18,20 @@ def write_result(run: Path, result: Mapping[str, Any]) -> None:
     """Write the checksums and the `result.json` of a run, which finishes it.
 
     The checkpoint for resuming, two thirds of a run's disk space, is removed. A run that is killed after that, before
-    its result has its name, is trained again, with the same result.
+    its result has its name, is trained again, with the same result. Nobody can take the run over meanwhile.
+
+    Raises:
+        LockedError: the run was taken over before.
+        UserError: the disk is full, or the folder may not be written.
+
     """
     text = files.json_text(result)
-    manifest.write(run, text)
-    with files.atomic_write(run / "result.json") as scratch:
-        scratch.write_text(text, encoding="utf-8")
-        files.sync(scratch)
-        (run / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
+    with files.fence(run / "result.json"):
+        manifest.write(run, text)
+        with files.atomic_write(run / "result.json") as scratch:
+            scratch.write_text(text, encoding="utf-8")
+            files.sync(scratch)
+            (run / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
 
 
 def read_result(run: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class TrialEvent:
     """Something that happened to a trial."""
 
     trial: str
-    state: str  #: begun, done, pruned, failed, refused
+    state: str  #: begun, done, pruned, failed, refused, left to another launcher
     text: str = ""
     value: float | None = None  #: of the first objective
 
@@ -117,7 +117,7 @@ class Driver:
         if self.active:
             with self.storage.exclusive():
                 for trial in self.active:
-                    trial.search.release(trial.proposed.number)
+                    trial.search.release(trial.proposed.number, self.token)
         self.active.clear()
 
     # Proposing
@@ -149,7 +149,8 @@ class Driver:
     def _release_orphans(self, search: Search) -> SearchStatus:
         """Release the trials of launchers that are gone; return the status of the search after that."""
         now = search.status()
-        return search.status() if search.release_orphans(now, self.token) else now
+        active = {trial.proposed.number for trial in self.active if trial.search is search}
+        return search.status() if search.release_orphans(now, self.token, active) else now
 
     def _accept(self, search: Search, proposed: ProposedTrial) -> RunningTrial | None:
         """Make the runs of a trial, unless its settings or its known costs rule it out: then refuse it."""
@@ -279,29 +280,35 @@ class Driver:
             for place, objective in enumerate(sweep.objectives)
         ]
         over = constraint_excess(found, sweep.constraints)
-        trial.search.complete(trial.proposed.trial, values, by_seed, self._seconds(trial), over)
-        self.on_event(
-            TrialEvent(
-                trial.name,
-                "done",
-                "violates a constraint" if any(each > 0 for each in over.values()) else "",
-                values[0],
-            )
-        )
+        if not trial.search.complete(trial.proposed.trial, values, by_seed, self._seconds(trial), over):
+            self._leave(trial)
+            return
+        violates = "violates a constraint" if any(each > 0 for each in over.values()) else ""
+        self.on_event(TrialEvent(trial.name, "done", violates, values[0]))
 
     def _prune(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
         by_seed = {seed: self._values(trial, seed) for seed in trial.started if self._done(trial, seed)}
-        trial.search.prune(trial.proposed.trial, by_seed, self._seconds(trial))
+        pruned = trial.search.prune(trial.proposed.trial, by_seed, self._seconds(trial))
         self._pause_runs(trial, board, pause)
+        if not pruned:
+            self._leave(trial)
+            return
         at = f"at step {trial.stopped_at}" if trial.curve is not None else f"after {len(trial.reported_seeds)} seeds"
         self.on_event(TrialEvent(trial.name, "pruned", at))
 
     def _fail(self, trial: RunningTrial, job: LaunchedRun, board: Board, pause: list[str]) -> None:
         kind, problem = ("bug", job.note) if job.failure is None else (job.failure.kind, job.failure.error)
-        trial.search.fail(trial.proposed.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
+        failed = trial.search.fail(trial.proposed.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
         self._pause_runs(trial, board, pause)
+        if not failed:
+            self._leave(trial)
+            return
         self.external_failures += kind in EXTERNAL_FAILURES
         self.on_event(TrialEvent(trial.name, "failed", f"{kind}: {problem}"))
+
+    def _leave(self, trial: RunningTrial) -> None:
+        """Tell that a trial is another launcher's by now, which took this one for dead, and ends it."""
+        self.on_event(TrialEvent(trial.name, "left", "another launcher goes on with it"))
 
     def _pause_runs(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
         """Pause the runs of a trial that no other trial needs; their checkpoints are kept."""

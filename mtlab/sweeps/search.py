@@ -1,13 +1,17 @@
 """The search of one variant: an Optuna study that proposes trials and records their results.
 
 Every write to the study goes through here. A trial whose launcher was stopped or killed is set back to waiting with its
-parameters, and continued under its number: none is lost, none is doubled.
+parameters, and continued under its number: none is lost, none is doubled. A launcher that was taken for dead, as its
+connection to the storage was lost, may live on: trials are ended and released by the launcher that they belong to now.
+
+docs/reliability.md has the states and transitions; tests/faults/sweep_protocol.py explores their interleavings.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +120,10 @@ class Search:
             self.study.tell(trial.number, state=TrialState.PRUNED)
 
     def report(self, trial: optuna.Trial, value: float, step: int) -> None:
-        """Report an intermediate value."""
-        with silence_optuna():
+        """Report an intermediate value, unless another launcher has ended the trial."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        with silence_optuna(), suppress(UpdateFinishedTrialError):
             trial.report(value, step)
 
     def should_prune(self, trial: optuna.Trial) -> bool:
@@ -132,57 +138,96 @@ class Search:
         by_seed: Mapping[int, Any],
         seconds: float,
         excess: Mapping[str, float],
-    ) -> None:
-        """End a trial with its objectives, those of each seed, and by how much it violates each constraint."""
-        with silence_optuna(), self.storage.batch():
-            _set_result(trial, by_seed, seconds)
-            _set_constraints(trial, excess)
-            self.study.tell(trial.number, list(values))
+    ) -> bool:
+        """End a trial with its objectives, those of each seed, and by how much it violates each constraint.
 
-    def prune(self, trial: optuna.Trial, by_seed: Mapping[int, Any], seconds: float) -> None:
+        Returns:
+            False if it belongs to another launcher by now, and is left alone. So do `prune` and `fail`.
+
+        """
+        return self._end(trial, _results(by_seed, seconds), values=values, excess=excess)
+
+    def prune(self, trial: optuna.Trial, by_seed: Mapping[int, Any], seconds: float) -> bool:
         """End a trial that was stopped early."""
         from optuna.trial import TrialState
 
-        with silence_optuna(), self.storage.batch():
-            _set_result(trial, by_seed, seconds)
-            self.study.tell(trial.number, state=TrialState.PRUNED)
+        return self._end(trial, _results(by_seed, seconds), TrialState.PRUNED)
 
-    def fail(self, trial: optuna.Trial, kind: str, problem: str, seconds: float) -> None:
+    def fail(self, trial: optuna.Trial, kind: str, problem: str, seconds: float) -> bool:
         """End a trial that failed."""
         from optuna.trial import TrialState
 
-        with silence_optuna(), self.storage.batch():
-            trial.set_user_attr(PROBLEM, {"kind": kind, "problem": problem})
-            trial.set_user_attr(SECONDS, seconds)
-            self.study.tell(trial.number, state=TrialState.FAIL)
+        attributes = {PROBLEM: {"kind": kind, "problem": problem}, SECONDS: seconds}
+        return self._end(trial, attributes, TrialState.FAIL)
 
-    def release(self, number: int) -> None:
-        """Set a running trial back to waiting. Call it within `SweepStorage.exclusive`."""
+    def _end(
+        self,
+        trial: optuna.Trial,
+        attributes: Mapping[str, Any],
+        state: optuna.trial.TrialState | None = None,
+        *,
+        values: Sequence[float] | None = None,
+        excess: Mapping[str, float] | None = None,
+    ) -> bool:
+        """End a trial under the sweep's lock, if it is still ours; without `state` it is complete."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        owner = trial.user_attrs[OWNER]
+        with silence_optuna(), self.storage.exclusive():
+            if not self._belongs_to(trial.number, owner):
+                return False
+            try:
+                for name, value in attributes.items():
+                    trial.set_user_attr(name, value)
+                _set_constraints(trial, excess or {})
+                self.study.tell(trial.number, values and list(values), state)
+            except (UpdateFinishedTrialError, ValueError):
+                if self._belongs_to(trial.number, owner):
+                    raise
+                return False  # one whose connection broke under the lock has ended or released it just now
+            return True
+
+    def _belongs_to(self, number: int, owner: str | None) -> bool:
+        """Return whether a trial is running, and whether by this launcher."""
         from optuna.trial import TrialState
 
-        storage = self.storage.optuna_storage
-        study = storage.get_study_id_from_name(self.study.study_name)
-        trial = storage.get_trial_id_from_study_id_trial_number(study, number)
-        if storage.get_trial(trial).state == TrialState.RUNNING:
+        now = self.study.get_trials(deepcopy=False)[number]
+        return now.state == TrialState.RUNNING and now.user_attrs.get(OWNER) == owner
+
+    def release(self, number: int, owner: str | None) -> None:
+        """Set a running trial back to waiting if it is still this launcher's; call it within `SweepStorage.exclusive`.
+
+        Args:
+            number: of the trial.
+            owner: the token of the launcher; None if the trial has none yet.
+
+        """
+        from optuna.trial import TrialState
+
+        if self._belongs_to(number, owner):
+            storage = self.storage.optuna_storage
+            study = storage.get_study_id_from_name(self.study.study_name)
+            trial = storage.get_trial_id_from_study_id_trial_number(study, number)
             storage.set_trial_state_values(trial, TrialState.WAITING)
 
-    def release_orphans(self, status: SearchStatus, token: str) -> list[int]:
-        """Release the running trials whose launchers are gone; return their numbers.
+    def release_orphans(self, status: SearchStatus, token: str, active: Collection[int] = ()) -> list[int]:
+        """Release the running trials that nobody works on, as their launchers are gone; return their numbers.
 
         Call it within `SweepStorage.exclusive`.
 
         Args:
             status: of the search.
             token: of this launcher, which is not gone.
+            active: numbers of the trials that it works on.
 
         """
         orphans = [
             number
             for number, owner in status.owners.items()
-            if owner != token and (owner is None or self.storage.launcher_is_gone(owner))
+            if number not in active and (owner in (None, token) or self.storage.launcher_is_gone(owner))
         ]
         for number in orphans:
-            self.release(number)
+            self.release(number, status.owners[number])
         return orphans
 
     def retry(self) -> list[int]:
@@ -197,9 +242,8 @@ class Search:
         return numbers
 
 
-def _set_result(trial: optuna.Trial, by_seed: Mapping[int, Any], seconds: float) -> None:
-    trial.set_user_attr(VALUES, {str(seed): values for seed, values in by_seed.items()})
-    trial.set_user_attr(SECONDS, seconds)
+def _results(by_seed: Mapping[int, Any], seconds: float) -> dict[str, Any]:
+    return {VALUES: {str(seed): values for seed, values in by_seed.items()}, SECONDS: seconds}
 
 
 def _set_constraints(trial: optuna.Trial, excess: Mapping[str, float]) -> None:

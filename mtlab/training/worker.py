@@ -136,7 +136,8 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
             state = files.read_json(run_dir / "state.json")
             schemas.check(state, schemas.StateFile, run_dir / "state.json")
             attempt += state["attempt"]
-        (run_dir / "failure.json").unlink(missing_ok=True)
+        with files.fence(run_dir / "failure.json"):
+            (run_dir / "failure.json").unlink(missing_ok=True)
     attempt = group.broadcast_object(attempt)
     try:
         config = files.read_json(run_dir / "config.json")
@@ -146,7 +147,7 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
         except CorruptError as error:  # the best checkpoint was damaged meanwhile: resuming notices it
             print(f"{error}: {FROM_START}", flush=True)
             _train(run_dir, config, attempt, group, interrupts, plugins=plugins)
-    except torch_process_group.PeerLostError:
+    except (torch_process_group.PeerLostError, LockedError):
         raise
     except Exception as error:
         if interrupts.pending:  # Python wraps what a signal handler raises within a descriptor's `__set_name__`

@@ -1,5 +1,7 @@
 """Who holds a run: real processes that die, stand still, wake up again, and race."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -14,8 +16,10 @@ import pytest
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.processes import EXIT_LOCKED, LAUNCHER, Process, current_process
-from mtlab.runs import lock
+from mtlab.runs import lock, manifest
+from mtlab.runs.checkpoints import set_aside
 from mtlab.runs.lock import LockedError, LockWatch, RunLock, lock_state
+from mtlab.runs.results import read_result, write_result
 
 HOLD = """
 import sys, pathlib
@@ -269,3 +273,69 @@ def test_a_folder_that_may_not_be_written(run: Path) -> None:
     run.parent.chmod(0o500)
     with pytest.raises(UserError, match="permission denied"):
         RunLock(run).__enter__()
+
+
+def taken_over(run: Path) -> None:
+    """Take a run over from its holder in this process, as another host does after a long pause of this one."""
+    os.rename(lock.lock_path(run), run / "was-ours")
+    files.write_json(run.parent / "lock.json", {**current_process().to_json(), "host": "far-away", "beat": 1})
+    os.rename(run.parent / "lock.json", lock.lock_path(run))
+
+
+def test_a_holder_whose_run_was_taken_over_changes_nothing_before_it_notices(run: Path) -> None:
+    """The model's transition `fence`, of every kind of write."""
+    last = run / "checkpoints" / "last.safetensors"
+    with RunLock(run, interval=60):
+        files.write_bytes(last, b"old")
+        files.append_line(run / "metrics.jsonl", {"step": 1})
+        taken_over(run)
+        before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        for change in (
+            lambda: files.write_bytes(last, b"new"),
+            lambda: files.append_line(run / "metrics.jsonl", {"step": 2}),
+            lambda: write_result(run, {"metrics": {}}),
+            lambda: set_aside(last),
+        ):
+            with pytest.raises(LockedError, match="taken over"):
+                change()
+        assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+        files.write_bytes(run.parent / "elsewhere.json", b"other folders are not fenced")
+    assert lock.lock_path(run).exists()  # our successor's
+    files.write_bytes(last, b"of no holder")  # the fence ends with the lock
+
+
+def test_nobody_takes_a_run_over_while_it_is_finished(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model's transitions `checksums` and `result`: the guard is held over both."""
+    free: list[bool] = []
+    write = manifest.write
+
+    def look(folder: Path, text: str) -> None:
+        write(folder, text)
+        with (folder.parent / f".{folder.name}.guard").open("rb") as guard:
+            try:
+                fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                free.append(True)
+            except BlockingIOError:
+                free.append(False)
+
+    monkeypatch.setattr(manifest, "write", look)
+    with RunLock(run, interval=60):
+        write_result(run, {"metrics": {}})
+    assert free == [False]
+    assert read_result(run) == {"metrics": {}}
+
+
+def test_a_lock_that_another_host_removed_is_lost(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's disk says ESTALE of a file that another host has removed; of any other error nothing is known."""
+    with RunLock(run, interval=60) as held:
+        errors = iter([errno.ESTALE, errno.EIO])
+
+        def fail(_: int) -> None:
+            number = next(errors)
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fstat", fail)
+            assert not held.held()
+            with pytest.raises(OSError, match="Input/output"):
+                held.held()

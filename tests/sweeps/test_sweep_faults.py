@@ -236,3 +236,37 @@ def test_a_bug_in_two_trials_stops_the_sweep(tmp_path: Path) -> None:
     finished(Launcher(path, tmp_path / "runs", 1))
     words = [search.status().counts for search in Opened(path, tmp_path / "runs").searches]
     assert all(each["tried again"] == 1 and sum(each.values()) == 5 for each in words)
+
+
+def test_a_launcher_that_was_taken_for_dead_neither_ends_nor_releases_a_trial_of_another(
+    path: Path, tmp_path: Path
+) -> None:
+    """As after a break of its connection: the model's transitions `look whose` and `release`."""
+    opened = Opened(path, tmp_path / "runs")
+    search = opened.searches[0]
+
+    def propose(owner: str) -> Any:
+        with opened.storage.exclusive():
+            return search.propose(search.status(), owner)
+
+    def released(token: str, active: tuple[int, ...] = ()) -> list[int]:
+        with opened.storage.exclusive():
+            return search.release_orphans(search.status(), token, active)
+
+    with opened.storage.register_launcher("second"):
+        first = propose("first")  # is not registered any more
+        assert released("second") == [0]
+        second = propose("second")
+        assert (first.number, second.number) == (0, 0)
+        assert released("second", (0,)) == []
+        with opened.storage.exclusive():
+            search.release(0, "first")
+        assert search.status().states == {0: "running"}
+        assert not search.complete(first.trial, [0.1], {0: [0.1]}, 1.0, {})
+        assert search.complete(second.trial, [0.2], {0: [0.2]}, 1.0, {})
+        search.report(first.trial, 0.1, 1)  # says nothing, and does not fail
+        assert not search.fail(first.trial, "bug", "late", 1.0)
+        assert [state for _, state, *_ in told(path, tmp_path / "runs", 0)] == ["COMPLETE"]
+        assert search.study.trials[0].values == [0.2]
+        assert propose("second").number == 1
+        assert released("second") == [1]  # its own, of which it knows nothing: nobody works on it

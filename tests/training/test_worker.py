@@ -2,13 +2,18 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
+from typing import Any
 
 import polars
 import pytest
 import torch
 from tiny_runs import RunMaker, bytes_of, lines, outcome, tiny_config, train_apart
 
+from mtlab.processes import EXIT_LOCKED
 from mtlab.runs import checkpoints
+from mtlab.runs.lock import RunLock
+from mtlab.training import worker
 from mtlab.training.assemble import assemble
 from mtlab.training.worker import train
 
@@ -99,6 +104,26 @@ def test_a_finished_run_is_never_touched(make_run: RunMaker, capsys: pytest.Capt
     assert train(folder) == 0
     assert bytes_of(folder) == before
     assert "finished already" in capsys.readouterr().out
+
+
+def test_a_worker_whose_run_was_taken_over_does_not_finish_it(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model's transition `fence`: as after a long pause of its host, before its heartbeat notices."""
+    folder = make_run()
+    evaluate = worker.finish
+
+    def pause(*given: Any) -> Any:
+        result = evaluate(*given)
+        os.replace(folder / "config.json", folder / "lock.json")  # another file under this name: another's lock
+        return result
+
+    monkeypatch.setattr(worker, "RunLock", partial(RunLock, interval=60))
+    monkeypatch.setattr(worker, "finish", pause)
+    assert train(folder) == EXIT_LOCKED
+    left = bytes_of(folder).keys()
+    assert {"lock.json", "checkpoints/last.safetensors"} <= left
+    assert not {"result.json", "checksums.json", "failure.json"} & left
 
 
 def test_the_same_run_twice_gives_the_same_results(make_run: RunMaker) -> None:
