@@ -1,7 +1,7 @@
 """Experiments and ablations on how a cross-modal encoder draws on the layers of uni-modal experts.
 
-The Python API is `build`, `load`, `frame`, `layers` and `open_study`, and what they return: see docs/api.md. Each is
-imported when it is first used, so that `import mtlab` is fast.
+The Python API is `Study`, `build`, `load`, `frame`, `layers` and `open_study`, and what they return: see docs/api.md.
+Each is imported when it is first used, so that `import mtlab` is fast.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from mtlab.report.frame import frame
     from mtlab.report.layer_table import layers
     from mtlab.report.study import StudyResults, open_study
+    from mtlab.workflow.study import Study
 
-__all__ = ["Encoded", "Model", "StudyResults", "build", "frame", "layers", "load", "open_study"]
+__all__ = ["Encoded", "Model", "Study", "StudyResults", "build", "frame", "layers", "load", "open_study"]
 
 _MODULES = {
     "Encoded": "mtlab.inference.encoding",
     "Model": "mtlab.inference.encoding",
+    "Study": "mtlab.workflow.study",
     "StudyResults": "mtlab.report.study",
     "build": "mtlab.inference.api",
     "frame": "mtlab.report.frame",

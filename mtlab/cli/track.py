@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +13,6 @@ from mtlab.cli.stored import stored_study_name
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from mtlab.report.sync.process import SyncProcess
     from mtlab.runs.store import Store
     from mtlab.tracking.settings import TrackingSettings
@@ -63,28 +59,6 @@ def sync(
     _conclude(sync, opened, name, offline=offline)
 
 
-def sync_while_running(store: Store, plan: Mapping[str, Any]) -> AbstractContextManager[SyncProcess | None]:
-    """Send a study to its trackers while it runs, if it has any; their messages are printed."""
-    from mtlab.report.sync.process import NICE, SyncProcess, tracking_settings
-
-    keys = tracking_settings(plan)
-    if keys.wandb is None:
-        return nullcontext()
-    return SyncProcess(store, plan["study"], keys, typer.echo, nice=NICE)
-
-
-def describe_sync(sync: SyncProcess, store: Store, study: str, *, tried: bool = False) -> str:
-    """Describe in a line what was sent, and where it is `tried` to send what is offline now."""
-    from mtlab.tracking.weights_and_biases import FOLDER
-
-    sent = sync.sent
-    counted = f"W&B: {sent.done} of {sent.of} ({sent.new} new), the comparison counted as one"
-    if sent.offline:
-        later = "" if tried else f"; `mtlab track sync {study}` sends them"
-        return f"{counted}, in {store.study(study) / FOLDER}{later}"
-    return f"{counted}{f', at {sent.places[0]}' if sent.places else ''}"
-
-
 def _keys(known: TrackingSettings, project: str | None, entity: str | None, *, offline: bool) -> TrackingSettings:
     from mtlab.tracking.settings import WandbSettings
 
@@ -102,6 +76,8 @@ def _keys(known: TrackingSettings, project: str | None, entity: str | None, *, o
 
 
 def _conclude(sync: SyncProcess, store: Store, study: str, *, offline: bool) -> None:
+    from mtlab.report.sync.process import describe_sync
+
     sent = sync.sent
     typer.echo(describe_sync(sync, store, study, tried=not offline))
     if (sent.offline and not offline) or not sent.done:

@@ -15,7 +15,9 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -94,7 +96,17 @@ def launch(
     launch = _Launch(
         store, dict(configs), board, pool, policy or LaunchPolicy(), view or SilentView(), source or NoRunSource()
     )
-    return asyncio.run(launch.run())
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(launch.run())
+    with ThreadPoolExecutor(1) as thread:  # in a notebook, whose own event loop runs in this one
+        running = thread.submit(copy_context().run, asyncio.run, launch.run())
+        while True:
+            try:
+                return running.result()
+            except KeyboardInterrupt:
+                launch.interrupt()
 
 
 @dataclass(eq=False)
@@ -355,10 +367,11 @@ class _Launch:
             return []
         handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         for number in handled:
-            asyncio.get_running_loop().add_signal_handler(number, self._interrupt)
+            asyncio.get_running_loop().add_signal_handler(number, self.interrupt)
         return handled
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Stop the launch; workers write their state. Called again, it kills them."""
         self.signals += 1
 
     def _outcome(self) -> LaunchOutcome:

@@ -101,9 +101,9 @@ def _describe_start(prepared: PreparedSweep, ended: list[int]) -> str:
 
 def _sync(store: Store, name: str) -> None:
     """Send the finished trials to the sweep's trackers, if it has any."""
-    from mtlab.cli.track import describe_sync, sync_while_running
+    from mtlab.report.sync.process import describe_sync, sync_while_running
 
-    with sync_while_running(store, store.plan(name)) as sync:
+    with sync_while_running(store, store.plan(name), typer.echo) as sync:
         pass
     if sync is not None:
         typer.echo(describe_sync(sync, store, name))

@@ -44,6 +44,13 @@ class FigureGroup:
         """The choices that have figures of their own."""
         return [choice for choice in self.choices if choice.layouts is None]
 
+    @property
+    def first(self) -> go.Figure:
+        """The figure that is shown at first; one without data, if none has any."""
+        if not any(figure.data for figure in self.figures.values()):
+            return next(iter(self.figures.values()))
+        return self.figures[tuple(self._start().values())]
+
     def _start(self) -> dict[str, str]:
         """Return the choices at first: those of a figure with data, of the page's first kind if possible."""
         keys = [key for key, figure in self.figures.items() if figure.data]

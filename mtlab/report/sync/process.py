@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from mtlab.data.cache.locks import try_lock
 from mtlab.runs.store import Store
 from mtlab.tracking.base import Sink, UnreachableError
 from mtlab.tracking.settings import TrackingSettings, WandbSettings
-from mtlab.tracking.weights_and_biases import WandbSink, wandb_environment
+from mtlab.tracking.weights_and_biases import FOLDER, WandbSink, wandb_environment
 
 POLL = 1.0  #: seconds between two reads of the store
 MAX_SILENCE = 180.0  #: seconds without a message after which a process that should end is stopped
@@ -240,3 +240,23 @@ def main(arguments: list[str]) -> None:
     sync_until_end(Path(root), study, check_config(TrackingSettings, json.loads(settings)))
     sys.stdout.flush()
     os._exit(0)  # a library may wait at exit for a server that does not answer; everything has been written
+
+
+def sync_while_running(
+    store: Store, plan: Mapping[str, Any], log: Callable[[str], None]
+) -> AbstractContextManager[SyncProcess | None]:
+    """Send a study to its trackers while it runs, if it has any; `log` prints their messages."""
+    keys = tracking_settings(plan)
+    if keys.wandb is None:
+        return nullcontext()
+    return SyncProcess(store, plan["study"], keys, log, nice=NICE)
+
+
+def describe_sync(sync: SyncProcess, store: Store, study: str, *, tried: bool = False) -> str:
+    """Describe in a line what was sent, and where it is `tried` to send what is offline now."""
+    sent = sync.sent
+    counted = f"W&B: {sent.done} of {sent.of} ({sent.new} new), the comparison counted as one"
+    if sent.offline:
+        later = "" if tried else f"; `mtlab track sync {study}` sends them"
+        return f"{counted}, in {store.study(study) / FOLDER}{later}"
+    return f"{counted}{f', at {sent.places[0]}' if sent.places else ''}"

@@ -1,0 +1,198 @@
+"""A study in Python: declared, planned, run and reported without the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from mtlab.config.load import find_study_file
+from mtlab.errors import UserError, nearest
+from mtlab.files import write_text
+from mtlab.launch.board import LaunchView, SilentView
+from mtlab.launch.live import make_view
+from mtlab.launch.notebook_view import NotebookView, notebook_shell
+from mtlab.launch.policy import LaunchPolicy
+from mtlab.launch.prepare import plan_study
+from mtlab.report.frame import run_frame
+from mtlab.report.layer_table import layers
+from mtlab.report.page import study_figures
+from mtlab.report.study import StudyResults, open_study
+from mtlab.runs.store import Store, store_root
+from mtlab.studies.plan import Plan, to_json
+from mtlab.studies.spec import NAME
+from mtlab.workflow.execute import describe_problems, execute_study
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    import polars as pl
+
+    from mtlab.report.study_report import StudyReport
+
+DECLARED = "declared.yaml"  #: in the study's folder: a study that was declared in Python
+FIGURES = (
+    study_figures.result_figures,
+    study_figures.layer_figures,
+    study_figures.pair_figures,
+    study_figures.training_figures,
+    study_figures.model_figures,
+)
+
+
+class Study:
+    """A study to plan, run and report: `mtlab.Study.load("quickstart").run().report()`. Made by `Study.load`.
+
+    Attributes:
+        name: of the study.
+        store: where its runs are.
+        path: the study's file.
+
+    """
+
+    def __init__(self, name: str, path: Path, store: Store, make_plan: partial[Plan]) -> None:
+        self.name = name
+        self.path = path
+        self.store = store
+        self._make_plan = make_plan
+
+    @classmethod
+    def load(
+        cls,
+        study: str | Path | Mapping[str, Any],
+        overrides: Sequence[str] = (),
+        *,
+        store: Path | str | None = None,
+        plugins: bool = True,
+    ) -> Study:
+        """Load a study, and check and plan it; nothing is started.
+
+        Args:
+            study: a file, the name of a shipped recipe, or the content of a file as a mapping. The file of a mapping is
+                written into the study's folder in the store; its plug-ins lie in the working directory.
+            overrides: `KEY=VALUE`, as on the command line: `["train.lr=1e-4", "study.seeds=3"]`.
+            store: the store's folder, made if it is missing; None: `MTLAB_STORE`, else `./runs`.
+            plugins: may the study's plug-ins be imported?
+
+        Raises:
+            UserError: anything in the study is wrong.
+
+        """
+        opened = Store.open(store_root(store), create=True)
+        folder = Path.cwd() if isinstance(study, Mapping) else None
+        path = _write(study, opened) if isinstance(study, Mapping) else find_study_file(str(study))
+        make_plan = partial(plan_study, path, tuple(overrides), opened, plugins=plugins, plugin_folder=folder)
+        return cls(make_plan().study.name, path, opened, make_plan)
+
+    def __repr__(self) -> str:
+        """Show the study with its states."""
+        states = self.plan()["state"].value_counts(sort=True).rows()
+        return f"<mtlab.Study {self.name}: {', '.join(f'{count} {state}' for state, count in states)}>"
+
+    def plan(self) -> pl.DataFrame:
+        """Plan the study as its file is now: one row per run, see `mtlab.frame`, with its state. Starts nothing.
+
+        Raises:
+            UserError: anything in the study is wrong.
+
+        """
+        return run_frame(self.store, to_json(self._make_plan()))
+
+    def run(self, *, workers: int | None = None, retries: int = 2, quiet: bool = False) -> Study:
+        """Run everything that the study asks for and the store lacks; return the study.
+
+        In a notebook the progress is drawn below the cell. Interrupted, it goes on with the next call.
+
+        Args:
+            workers: runs at once; None: one per core or GPU.
+            retries: further attempts at a run whose worker was killed.
+            quiet: print nothing.
+
+        Raises:
+            UserError: the study is wrong, cannot be run here, or a run failed; all others are done then.
+            KeyboardInterrupt: it was interrupted; workers have written their state.
+
+        """
+        say = _say_nothing if quiet else print
+        done = execute_study(
+            self._make_plan,
+            self.store,
+            policy=LaunchPolicy(retries=retries),
+            view=partial(_make_view, quiet=quiet),
+            log=say,
+            warn=say,
+            workers=workers,
+        )
+        if done.outcome.interrupted:
+            raise KeyboardInterrupt
+        if done.outcome.exit_code:
+            raise UserError("; ".join(line.strip() for line in describe_problems(done, self.store)))
+        return self
+
+    @property
+    def results(self) -> StudyResults:
+        """What has been found so far, read anew: `.report`, `.table`, `.layers`, …, see `mtlab.open_study`."""
+        return open_study(self.name, self.store.root)
+
+    def report(self) -> StudyReport:
+        """Compare the variants as far as they have run; a notebook shows the table.
+
+        Raises:
+            UserError: the study was neither planned nor run in this store.
+
+        """
+        return self.results.report
+
+    def frame(self) -> pl.DataFrame:
+        """Return one row per run with metrics and costs, as `mtlab.frame`."""
+        return self.results.runs
+
+    def layers(self) -> pl.DataFrame:
+        """Return what each level contributes to each cross-modal layer, as `mtlab.layers`."""
+        return layers(self.store.root, self.name)
+
+    def figure(self, name: str = "comparison") -> go.Figure:
+        """Draw a figure of the report, as the page shows it first; a notebook shows it.
+
+        Args:
+            name: as in `mtlab figures STUDY --list`.
+
+        Raises:
+            UserError: there is no such figure.
+
+        """
+        results, known = self.results, []
+        for draw in FIGURES:
+            groups = draw(results)
+            known += [group.id for group in groups]
+            for group in groups:
+                if group.id == name:
+                    return group.first
+        raise UserError(f"no figure {name!r}; {nearest(name, known)}")
+
+
+def _write(study: Mapping[str, Any], store: Store) -> Path:
+    """Write a study that was declared in Python as a file."""
+    name = str(study.get("name", ""))
+    if not NAME.fullmatch(name):
+        raise UserError("the study needs a name of letters, digits, - and _ (80 at most)", key="name")
+    try:
+        text = yaml.safe_dump({"kind": "ablation", **study}, sort_keys=False, allow_unicode=True, width=120)
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"expected plain mappings, lists, texts and numbers: {problem}", key=name) from None
+    path = store.study(name) / DECLARED
+    write_text(path, text)
+    return path
+
+
+def _make_view(*, quiet: bool) -> LaunchView:
+    if quiet:
+        return SilentView()
+    return make_view() if notebook_shell() is None else NotebookView()
+
+
+def _say_nothing(_: str) -> None:
+    pass

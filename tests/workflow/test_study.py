@@ -1,0 +1,98 @@
+"""`mtlab.Study`: a study that Python declares, plans, runs and reports."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import write_study
+
+import mtlab
+from mtlab.errors import UserError
+from mtlab.launch.launcher import LaunchOutcome
+from mtlab.workflow import study as module
+from mtlab.workflow.execute import Execution
+
+DECLARED: dict[str, Any] = {
+    "name": "declared",
+    "why": "Can it be declared in Python?",
+    "set": {
+        "text": {"name": "tiny_text", "depth": 3, "width": 16, "layers": "all"},
+        "vision": {"name": "tiny_vision", "depth": 3, "width": 16, "layers": "all"},
+        "data": {"name": "shapes", "train": 16, "val": 8, "test": 8},
+        "model": {"width": 16, "heads": 2, "cross_layers": 1, "mlp_ratio": 1},
+        "train": {"batch": 8, "length": {"steps": 2}, "eval_every": 1},
+    },
+    "axes": {"manager": ["bridge", "static"]},
+    "seeds": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MTLAB_STORE", str(tmp_path / "runs"))
+    return tmp_path
+
+
+def test_a_mapping_and_its_file_are_one_study(folder: Path) -> None:
+    declared = mtlab.Study.load(DECLARED)
+    assert declared.path == folder / "runs" / "studies" / "declared" / "declared.yaml"
+    plan = declared.plan()
+    assert plan["label"].to_list() == ["bridge", "bridge", "static", "static"]
+    assert set(plan["state"]) == {"new"}
+    assert repr(declared) == "<mtlab.Study declared: 4 new>"
+    again = mtlab.Study.load(declared.path, ["study.seeds=1"], store=folder / "other")
+    assert again.plan()["run"].to_list() == plan["run"].to_list()[::2]
+
+
+@pytest.mark.parametrize(
+    ("study", "overrides", "expected"),
+    [
+        ("quikstart", (), "no recipe of that name; did you mean 'quickstart'?"),
+        ({}, (), "needs a name"),
+        ({"name": "../up"}, (), "needs a name"),
+        (DECLARED | {"axis": {}}, (), "axis: unknown key; did you mean 'axes'?"),
+        (DECLARED | {"why": print}, (), "expected plain mappings, lists, texts and numbers"),
+        (DECLARED, ("trian.lr=1",), "trian: unknown key; did you mean 'train'?"),
+    ],
+)
+def test_wrong_input_is_one_line(study: Any, overrides: tuple[str, ...], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        mtlab.Study.load(study, overrides)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_interrupted_study_raises_what_ctrl_c_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = LaunchOutcome((), {}, (), (), interrupted=True)
+    monkeypatch.setattr(module, "execute_study", lambda *_, **__: Execution({"runs": []}, outcome, None))
+    with pytest.raises(KeyboardInterrupt):
+        mtlab.Study.load(DECLARED).run()
+
+
+@pytest.mark.slow
+def test_load_run_report_within_a_running_event_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    async def in_a_notebook() -> mtlab.Study:
+        return mtlab.Study.load(DECLARED).run(quiet=True)
+
+    study = asyncio.run(in_a_notebook())
+    assert capsys.readouterr().out == ""
+    assert [row.label for row in study.report().rows] == ["bridge", "static"]
+    assert set(study.frame()["state"]) == {"done"}
+    assert study.layers().height > 0
+    assert study.figure("aggregation").data
+    with pytest.raises(UserError, match="did you mean 'aggregation'"):
+        study.figure("agregation")
+    study.run()
+    assert "4 runs (4 done)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_told_after_the_others(folder: Path) -> None:
+    file = write_study(folder, "axes: {manager: [bridge], train.lr: [1e-3, 1e30]}\nset: {train.clip: null}\nseeds: 1")
+    with pytest.raises(UserError) as caught:
+        mtlab.Study.load(file).run(quiet=True, retries=0)
+    assert "failed: " in str(caught.value)
+    assert "\n" not in str(caught.value)
