@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 # One process per core with one thread each is fastest on CPUs, in tests as in training.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test test-all lint types architecture managers bench bench-gpu faults clean
+.PHONY: help quickstart test test-all lint types architecture managers schemas bench bench-gpu faults clean
 
 help:
 	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, three seeds"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench        all benchmarks, one after another, into benchmarks/results (hours; bench-gpu: the step, on CUDA)"
 	@echo "make faults       the long fault and bad-input campaigns (hours): docs/reliability.md"
 	@echo "make managers     docs/managers.md, written from the registry"
+	@echo "make schemas      the JSON Schemas of study and sweep files, by which editors check them"
 	@echo "make architecture what the imports say of the package, and docs/architecture.svg drawn from them"
 	@echo "Options: PYTHON=python3.13 TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 
@@ -50,6 +51,10 @@ architecture:
 
 managers: $(VENV)/.dev
 	@$(BIN)/python tools/managers_page.py
+
+schemas: $(VENV)/.dev
+	@$(BIN)/mtlab schema study --out experiments/study.schema.json
+	@$(BIN)/mtlab schema sweep --out sweeps/sweep.schema.json
 
 # One after another: two at a time would measure each other.
 BENCHMARKS ?= $(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py)))

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, sweep, terminal, track, train
+from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, schema, sweep, terminal, track, train
 from mtlab.cli.models import evaluate, export_checkpoint, import_checkpoint, inspect, intervene, verify
 from mtlab.cli.runs import diff, logs, open_run
 from mtlab.cli.study import budget, figures, new, plan, report, run, status, testbed
@@ -59,6 +59,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Data": {"data": data.app},
     "What there is": {
         "list": list_entries.list_entries,
+        "schema": schema.schema,
         "check": check.check,
         "doctor": doctor.doctor,
         "clean": clean.clean,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mtlab.launch.pool import Pool
     from mtlab.studies.spec import Resources
 
-NAMES = ("local", "slurm")
 AT_ONCE = 16  #: default number of jobs at once on a cluster
 
 #: Options of sbatch that mtlab sets itself → the setting to use instead.
@@ -59,7 +58,7 @@ class SlurmSettings:
 
 
 Settings = LocalSettings | SlurmSettings
-_KINDS: Mapping[str, type[LocalSettings] | type[SlurmSettings]] = {"local": LocalSettings, "slurm": SlurmSettings}
+LAUNCHERS: Mapping[str, type[LocalSettings] | type[SlurmSettings]] = {"local": LocalSettings, "slurm": SlurmSettings}
 
 
 def launcher_settings(given: Any, *, name: str | None = None) -> Settings:
@@ -75,21 +74,21 @@ def launcher_settings(given: Any, *, name: str | None = None) -> Settings:
     """
     node = {"name": given} if isinstance(given, str) else given
     if not isinstance(node, Mapping):
-        raise UserError(f"expected {' or '.join(NAMES)}, or a mapping with `name`; found {given!r}", key="launcher")
+        raise UserError(f"expected {' or '.join(LAUNCHERS)}, or a mapping with `name`; found {given!r}", key="launcher")
     for chosen in (node.get("name"), name):
-        if chosen is not None and chosen not in NAMES:
-            raise UserError(f"no launcher {chosen!r}; {nearest(chosen, NAMES)}", key="launcher")
+        if chosen is not None and chosen not in LAUNCHERS:
+            raise UserError(f"no launcher {chosen!r}; {nearest(chosen, LAUNCHERS)}", key="launcher")
     if "name" not in node:
-        raise UserError(f"which launcher? Add `name: {' or '.join(NAMES)}`", key="launcher.name")
+        raise UserError(f"which launcher? Add `name: {' or '.join(LAUNCHERS)}`", key="launcher.name")
     settings = _checked(node)
     if name is None or name == settings.name:
         return settings
-    return _KINDS[name]()
+    return LAUNCHERS[name]()
 
 
 def _checked(node: Mapping[str, Any]) -> Settings:
     with place_errors(key="launcher"):
-        settings = check_config(_KINDS[str(node["name"])], node)
+        settings = check_config(LAUNCHERS[str(node["name"])], node)
     if isinstance(settings, SlurmSettings):
         for key in settings.extra:
             if key.replace("_", "-") in RESERVED_OPTIONS:

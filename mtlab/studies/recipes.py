@@ -9,6 +9,7 @@ from pathlib import Path
 from mtlab.config import load, yaml
 from mtlab.errors import UserError, nearest
 
+SCHEMA_LINE = r"^# yaml-language-server: \$schema=(\S+)"  #: the first line of recipes
 SWEEPS = "sweeps/"  #: prefix of the names of recipes that are sweeps
 
 
@@ -65,8 +66,14 @@ def rename(text: str, name: str, source: Path) -> str:
 
 
 def rebase(text: str, source: Path) -> str:
-    """Replace references to files beside the recipe (bases, parent studies) by names that are valid in any folder."""
+    """Replace references to files beside the recipe (bases, parent studies) by names that are valid in any folder.
+
+    The schema of the file becomes an absolute path.
+    """
     data = yaml.read(source).data
+    named = re.match(SCHEMA_LINE, text)
+    if named is not None:
+        text = text[: named.start(1)] + str((source.parent / named[1]).resolve()) + text[named.end(1) :]
     base = data.get("base") or []
     for name in {*([base] if isinstance(base, str) else base), *_parent_studies(data)}:
         file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"

@@ -27,11 +27,12 @@ def test_the_new_study_is_the_recipe_under_its_name_and_plans(
     assert code == 0
     assert "written to mine.yaml" in out
     assert "mtlab plan mine.yaml · mtlab run mine.yaml" in out
-    source = list_recipes()["quickstart"].read_text()
+    recipe = list_recipes()["quickstart"]
+    source = recipe.read_text().replace("study.schema.json", str(recipe.parent / "study.schema.json"))
     assert (tmp_path / "mine.yaml").read_text() == source.replace("name: quickstart", "name: mine")
     monkeypatch.setattr(sys, "argv", ["mtlab", "plan", "mine.yaml"])
     assert main() == 0
-    assert (tmp_path / "mine.yaml").read_text().startswith("# A first comparison in minutes")
+    assert "\n# A first comparison in minutes" in (tmp_path / "mine.yaml").read_text()
 
 
 @pytest.mark.parametrize("recipe", sorted(list_recipes()))
