@@ -75,10 +75,12 @@ def test_python_names_and_files_in_the_docs_exist(page: Path) -> None:
 
 
 def resolves(name: str) -> bool:
-    """Is it a module, or an attribute of one?"""
-    module, _, attribute = name.rpartition(".")
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError:
-        return hasattr(importlib.import_module(module), attribute)
-    return True
+    """Is it a module, or an attribute of one, or of a class in it?"""
+    words = name.split(".")
+    for parts in range(len(words), 0, -1):
+        try:
+            found = importlib.import_module(".".join(words[:parts]))
+        except ModuleNotFoundError:
+            continue
+        return all((found := getattr(found, word, None)) is not None for word in words[parts:])
+    return False
