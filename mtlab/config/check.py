@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -30,7 +30,7 @@ def check_config(cls: type[C], data: Mapping[str, Any]) -> C:
         _refuse_out_of_range(cls, OmegaConf.to_container(merged), "")  # before the class computes with them
         built = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise UserError(_first_sentence(error), key=error.full_key or None) from None
+        raise UserError(_explain(cls, data, error), key=error.full_key or None) from None
     assert isinstance(built, cls)
     return built
 
@@ -121,8 +121,24 @@ def nested_schema(cls: type[Any], key: str) -> type[Any] | None:
     return None
 
 
-def _first_sentence(error: OmegaConfBaseException) -> str:
+def _explain(cls: type[Any], data: Any, error: OmegaConfBaseException) -> str:
+    """Say what the field expects and what it was given; else in OmegaConf's words."""
+    *sections, field = (error.full_key or "").partition("[")[0].split(".")
+    kind: type[Any] | None = cls
+    for section in sections:
+        kind, data = (None if kind is None else nested_schema(kind, section)), data.get(section) or {}
+    hint = None if kind is None else hints(kind).get(field)
+    given = [each for each in (hint, *get_args(hint)) if get_origin(each) is Literal]
+    value = data.get(field) if isinstance(data, Mapping) else None
+    if given and isinstance(value, str):
+        return f"{value!r} is not one of {', '.join(map(str, get_args(given[0])))}"
+    if hint in _EXPECTED and not isinstance(value, list | Mapping):
+        return f"expected {_EXPECTED[hint]}, found {_shown(value)}"
     return (error.msg or str(error)).strip().partition("\n")[0].rstrip(".")
+
+
+def _shown(value: Any) -> str:
+    return {type(None): "nothing", bool: str(value).lower()}.get(type(value), repr(value))
 
 
 def _kind(value: Any) -> str:
@@ -131,3 +147,8 @@ def _kind(value: Any) -> str:
 
 _WHOLE: tuple[Any, ...] = (int, int | None)
 _NUMBERS: tuple[Any, ...] = (int, float, int | None, float | None)
+_EXPECTED: Mapping[Any, str] = {
+    **dict.fromkeys(_WHOLE, "a whole number"),
+    **dict.fromkeys((float, float | None), "a number"),
+    **dict.fromkeys((bool, bool | None), "true or false"),
+}

@@ -83,8 +83,10 @@ def find_study_file(name: str, folders: Sequence[Path] | None = None, *, stored:
         str(found.relative_to(folder).with_suffix(""))
         for folder in folders
         for found in folder.rglob("*.yaml")
-        if found.parent.name != "presets"
+        if "presets" not in found.parts
     ]
+    if (here := path.with_name(f"{path.name}.yaml")).is_file():
+        raise UserError(f"no such file, and no recipe of that name; did you mean {str(here)!r}?", file=name)
     if not (stored := sorted(stored)):
         raise UserError(f"no such file, and no recipe of that name; {nearest(name, known)}", file=name)
     hint = nearest(name, {*known, *stored})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -71,7 +72,9 @@ def read(path: Path) -> Document:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise UserError("no such file", file=path) from None
+        beside = get_close_matches(path.name, [each.name for each in path.parent.glob("*.y*ml")], n=1)
+        hint = f"; did you mean {str(path.with_name(beside[0]))!r}?" if beside else ""
+        raise UserError(f"no such file{hint}", file=path) from None
     except IsADirectoryError:
         raise UserError("is a folder, not a YAML file", file=path) from None
     except OSError as error:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from mtlab.config.check import check_config
 from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
+from mtlab.config.schema import RunConfig
 from mtlab.errors import UserError
 from mtlab.studies.seeds import SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.tracking.settings import TrackingSettings
+from mtlab.units import in_points
 
 Design = Literal["grid", "one_at_a_time", "leave_one_out"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  #: of a study, as it names a folder
@@ -141,6 +143,9 @@ def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> StudySpec
     """
     if source.data.get("kind") == "sweep":
         raise source.error("is a sweep: `mtlab sweep plan` shows it, `mtlab sweep` runs it", "kind")
+    check_places(source, StudyKeys)
+    if (kind := source.data.get("kind", "ablation")) != "ablation":
+        raise source.error(f"{kind!r} is not one of ablation, sweep", "kind")
     try:
         keys = check_config(StudyKeys, source.data)
     except UserError as error:
@@ -157,6 +162,7 @@ def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> StudySpec
     if keys.baseline is not None and not isinstance(keys.baseline, dict):
         raise source.error(f"expected axis → value, found {keys.baseline!r}", "baseline")
     _check_design(keys, source)
+    _check_points(keys, source)
     try:
         seeds, rules = parse_seeds(keys.seeds)
         margin = equivalence_margin(keys.metrics.verdict, keys.report.equivalence, rules, keys.report.test)
@@ -166,12 +172,45 @@ def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> StudySpec
     return StudySpec(source.path, keys, source, seeds, rules, margin, tuple(overrides), folder)
 
 
+def check_places(source: ComposedFile, keys: type[Any]) -> None:
+    """Refuse settings of runs beside `set`, and keys of the file under it.
+
+    Args:
+        source: the file.
+        keys: its keys, a dataclass.
+
+    Raises:
+        UserError: a key is in the wrong place.
+
+    """
+    settings, own = ({field.name for field in fields(each)} for each in (RunConfig, keys))
+    inside = source.data.get("set")
+    for key in source.data.keys() & (settings - own):
+        raise source.error("is a setting of the runs: write it under `set:`", str(key))
+    for key in (inside.keys() if isinstance(inside, dict) else set()) & (own - settings):
+        raise source.error(f"is no setting of the runs: write it beside `set:`, or as study.{key}=…", f"set.{key}")
+
+
 def _of_kind(kind: type[Any], words: str, given: Any, source: ComposedFile, key: str) -> Any:
     if given is None:
         return kind()
     if not isinstance(given, kind):
         raise source.error(f"expected {words}, found {given!r}", key)
     return given
+
+
+def _check_points(keys: StudyKeys, source: ComposedFile) -> None:
+    """Refuse values of metrics that no run can have."""
+    for key, metric, value in (
+        ("report.reach", keys.metrics.choose, keys.report.reach),
+        ("report.floor", keys.metrics.verdict, keys.report.floor),
+    ):
+        if value is None or not in_points(metric):
+            continue
+        if not 0 < value < 100:
+            raise source.error(f"{value:g} points: {metric} lies between 0 and 100", key)
+        if value < 1:
+            raise source.error(f"{value:g} points are less than 1 %: write {100 * value:g} for {100 * value:g} %", key)
 
 
 def _check_design(keys: StudyKeys, source: ComposedFile) -> None:

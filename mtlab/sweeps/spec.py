@@ -21,7 +21,7 @@ from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
 from mtlab.launch.status import FINAL
 from mtlab.studies.seeds import UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
-from mtlab.studies.spec import Metrics, ReportRules, Resources, StudyKeys, StudySpec, make_study
+from mtlab.studies.spec import Metrics, ReportRules, Resources, StudyKeys, StudySpec, check_places, make_study
 from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
 from mtlab.sweeps.space import DEFAULT, parse_space
 
@@ -182,6 +182,9 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     data = dict(source.data)
     if data.get("kind", "sweep") != "sweep":
         raise source.error(f"is no sweep but kind: {data['kind']} (`mtlab run` takes ablations)", "kind")
+    if "axes" in data and not data.keys() & {"over", "space"}:
+        raise source.error("is a study, as it has axes: `mtlab run` runs it", "axes")
+    check_places(source, SweepKeys)
     final = _final(source, data.pop("finally", {}))
     if len(str(data.get("name", ""))) > MAX_NAME:
         raise source.error(f"at most {MAX_NAME} characters, as the study of its winners is named after it", "name")

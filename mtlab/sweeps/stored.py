@@ -68,6 +68,17 @@ class StoredSearch:
         return {path: each.decode(trial.params[path]) for path, each in self.space.items() if path in trial.params}
 
 
+def check_is_sweep(plan: Mapping[str, Any]) -> None:
+    """Refuse a plan that is no sweep's.
+
+    Raises:
+        UserError: it is a study's.
+
+    """
+    if plan.get("kind") != KIND:
+        raise UserError(f"{plan['study']!r} is a study, no sweep: see `mtlab status` and `mtlab report`")
+
+
 @contextmanager
 def open_sweep(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[SweepStorage, tuple[StoredSearch, ...]]]:
     """Open the searches of a stored sweep for reading.
@@ -76,8 +87,7 @@ def open_sweep(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[SweepSto
         UserError: the plan is not of a sweep, or its storage cannot be reached.
 
     """
-    if plan.get("kind") != KIND:
-        raise UserError(f"{plan['study']!r} is a study, no sweep: see `mtlab status` and `mtlab report`")
+    check_is_sweep(plan)
     storage = open_storage(plan["storage"], plan["study"], store.study(plan["study"]), create=False)
     try:
         yield storage, load_searches(storage, plan)

@@ -198,13 +198,13 @@ BAD = {
     # Seeds, sampler, pruner, budget, start points
     f"{LR}\nseeds: 0": "seeds.n: 0 is out of range: must be at least 1",
     f"{LR}\nseeds: [0, 1]": "seeds: expected a number or {n, reduce}",
-    f"{LR}\nseeds: {{n: 2, reduce: max}}": "seeds.reduce: Invalid value 'max'",
+    f"{LR}\nseeds: {{n: 2, reduce: max}}": "seeds.reduce: 'max' is not one of",
     f"{LR}\nsampler: tp": "sampler: unknown sampler 'tp'; did you mean 'tpe'?",
     f"{LR}\nsampler: {{name: tpe, n_startup: 3}}": (
         "sampler.n_startup: sampler 'tpe' has no such option; did you mean 'n_startup_trials'?"
     ),
     f"{LR}\nsampler: {{name: random, n_startup_trials: 3}}": "sampler.n_startup_trials: sampler 'random' has no",
-    f"{LR}\nsampler: {{name: tpe, n_startup_trials: few}}": "sampler.n_startup_trials: Value 'few'",
+    f"{LR}\nsampler: {{name: tpe, n_startup_trials: few}}": "sampler.n_startup_trials: expected a whole number",
     f"{LR}\nsampler: {{name: cmaes}}\nobjective: [val/accuracy, cost/flops]": "sampler: cmaes takes one objective",
     f"{LR}\npruner: medan": "pruner: unknown pruner 'medan'; did you mean 'median'?",
     f"{LR}\npruner: {{}}": "pruner: expected a name or {name: …, options…}, found {}",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Format = Literal["md", "json", "svg", "tex", "csv", "html"]
 By = Literal["family", "layer"]
-ENDINGS = {".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "csv", ".html": "html"}  #: others: Markdown
+ENDINGS = {".md": "md", ".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "csv", ".html": "html"}
 
 
 def report(
@@ -74,7 +74,9 @@ def report(
             )
     wanted: str | None = "json" if as_json else format
     if wanted is None and out is not None:
-        wanted = ENDINGS.get(out.suffix, "md")
+        if out.suffix not in ENDINGS:
+            raise UserError(f"ends in none of {', '.join(ENDINGS)}: name one, or give --format", file=out)
+        wanted = ENDINGS[out.suffix]
     if by == "layer":
         write_layers(opened, plans[0], wanted, out)
     elif wanted == "html":

@@ -35,11 +35,12 @@ def best(
     from mtlab.files import write_text
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.spec import FinalRules
-    from mtlab.sweeps.stored import open_sweep
+    from mtlab.sweeps.stored import check_is_sweep, open_sweep
     from mtlab.sweeps.winners import to_yaml, winners, winners_study
 
     opened = Store.open(store_root(store))
     stored = opened.plan(stored_sweep_name(file, opened))
+    check_is_sweep(stored)
     if as_ is not None and as_.suffix not in (".yaml", ".yml"):
         raise UserError("expected a file that ends in .yaml", file=as_)
     if as_ is not None and as_.exists():

@@ -1,8 +1,8 @@
 """Resizing against the authors' own, on a hundred pictures of many sizes: the second table of docs/transforms.md.
 
 The authors resize PIL images with PIL, ours are tensors. `theirs` writes their steps down; it gives their stored
-tensors exactly, so that it can stand for them on any picture. It resizes the width first, as Pillow did when they wrote;
-Pillow 13 sometimes resizes the height first.
+tensors exactly, so that it can stand for them on any picture. It resizes the width first, as Pillow did when they
+wrote; Pillow 13 sometimes resizes the height first.
 """
 
 from __future__ import annotations
