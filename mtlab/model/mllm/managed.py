@@ -90,7 +90,7 @@ class ManagedModel(nn.Module):
             self.register_parameter("level_embeddings", None)
         self._initialise(seed)
         self._part = {"all": slice(None), "base": slice(parts.base), "tiles": slice(parts.base, None)}[injection.part]
-        self._image_token = parts.image_token
+        self.image_token = parts.image_token
         self._encoder = LevelEncoder(parts, self.levels, self._read_level_embeddings)
         self._requests = Requests()
         self._text: tuple[Tensor | None, ...] = (None, None, None)  # ids, attention mask and labels of this pass
@@ -218,7 +218,7 @@ class ManagedModel(nn.Module):
 
     def _tokens(self, ids: Tensor, attention_mask: Any, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return which tokens are of images, and which of the question, [B, T] each."""
-        is_image = ids == self._image_token
+        is_image = ids == self.image_token
         is_question = ~is_image
         if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
             is_question = is_question & attention_mask[:, -ids.shape[1] :].bool()
