@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,10 @@ def train(
         from mtlab.distributed.torchrun import launch_processes
 
         raise typer.Exit(launch_processes(run_dir, processes, plugins=not no_plugins))
+    from mtlab.processes import end_process
     from mtlab.training.worker import train as work
 
-    raise typer.Exit(work(run_dir, plugins=not no_plugins))
+    code = work(run_dir, plugins=not no_plugins)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        end_process(code)  # torch's threads abort such a process now and then as it is torn down, its work done
+    raise typer.Exit(code)

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from mtlab.errors import UserError
 
@@ -115,17 +116,30 @@ def is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def protect(server: Flask, *, local: bool) -> Flask:
-    """Protect a server: answer only to local names if `local`, and forbid the browser requests to elsewhere.
+def is_foreign(host: str, origin: str | None, *, local: bool) -> bool:
+    """Return whether a request comes from a page of another site.
 
-    Checking the name prevents DNS rebinding, by which a page of another site reads from this machine.
+    Args:
+        host: the header `Host`. By DNS rebinding a page of another site reads from this machine, under its own name.
+        origin: the header `Origin`, which browsers send with requests that another site's page may make; None: none.
+        local: does the server answer this machine alone, and so only to its local names?
+
     """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        other = origin is not None and urlsplit(origin).netloc != host
+    except ValueError:
+        return True
+    return other or (local and not is_local(name))
+
+
+def protect(server: Flask, *, local: bool) -> Flask:
+    """Protect a server: refuse what comes from pages of other sites, and forbid the browser requests to elsewhere."""
     from flask import abort, request
 
     @server.before_request
-    def refuse_foreign_hosts() -> None:
-        name = request.host.rpartition(":")[0] if not request.host.endswith("]") else request.host
-        if local and not is_local((name or request.host).strip("[]")):
+    def refuse_foreign_requests() -> None:
+        if is_foreign(request.host, request.headers.get("Origin"), local=local):
             abort(403)
 
     @server.after_request

@@ -138,7 +138,7 @@ def make_pool(
 
 
 def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, Any]:
-    """Return sbatch's options for each job; what is not given is left to the cluster."""
+    """Return sbatch's options for each job, GPUs for those alone that use one; what is not given is the cluster's."""
     return {
         "partition": settings.partition,
         "account": settings.account,

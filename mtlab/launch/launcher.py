@@ -286,10 +286,10 @@ class _Launch:
         elif code == EXIT_LOCKED:
             job.attempt -= 1
             self._set_state(job, "elsewhere", "another worker was faster")
-        elif self.signals or self.aborted:
-            self._set_state(job, "stopped")
         elif job.pause_requested and (failure is None or failure.kind == "killed"):
             self._set_state(job, "paused")
+        elif self.signals or self.aborted:
+            self._set_state(job, "stopped")
         elif failure is not None:
             progressed = _checkpoint_time(job) != job.last_checkpoint
             if self.failures.allows_retry(job, failure, progressed=progressed):

@@ -79,7 +79,8 @@ def make_plan(study: StudySpec, price: CostFunction) -> Plan:
     distinct = len({Run(cell, seed).id for cell in cells for seed in study.seeds})
     if limit is not None and distinct > limit:
         raise study.error(
-            f"{distinct} runs ({len(cells)} cells × {len(study.seeds)} seeds) exceed the budget of {limit}",
+            f"{distinct} runs ({len(cells)} cells × {len(study.seeds)} seeds) exceed the budget of {limit}: "
+            "ask for fewer, or raise it",
             "budget.max_runs",
         )
     return Plan(study, cells, runs_of(cells, study.seeds), known)
@@ -281,11 +282,19 @@ def _labels_but_length(cell: Cell) -> dict[str, str]:
 
 
 def _refuse_uneven(study: StudySpec, cells: Sequence[Cell]) -> None:
-    """Refuse a batch that the processes of a run cannot share evenly."""
+    """Refuse a batch that the processes of a run cannot share evenly, be it of a run that others start from."""
     for cell in cells:
-        batch = cell.config["train"]["batch"]
-        if problem := batch_sharing_problem(study.keys.resources.processes, batch, cell.row.resolved.contrasted_pairs):
-            raise study.error(f"{problem} ({cell.row.label})", "resources.processes")
+        if problem := uneven_problem(study.keys.resources.processes, cell):
+            raise study.error(problem, "resources.processes")
+
+
+def uneven_problem(processes: int, cell: Cell) -> str | None:
+    """Say why the processes of a run cannot share its batch, or that of a run it starts from; None if they can."""
+    problem = batch_sharing_problem(processes, cell.config["train"]["batch"], cell.row.resolved.contrasted_pairs)
+    if problem is not None:
+        return f"{problem} ({cell.row.label})"
+    above = None if cell.parent is None else uneven_problem(processes, cell.parent)
+    return above and f"{above}, from which {cell.row.label} starts"
 
 
 def _check_metrics(study: StudySpec, cells: Sequence[Cell]) -> None:

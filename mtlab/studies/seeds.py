@@ -15,6 +15,7 @@ from mtlab.units import in_points
 
 UNTIL = "decided"
 MARGIN = 0.5  #: points, of metrics that are told in points
+MOST = 100_000  #: seeds that a study may ask for
 LISTS = ("seeds", "list", "values", "n", "number")  #: what someone may write who wants a list or a number as well
 
 
@@ -27,7 +28,7 @@ class SequentialSeeds:
         None, f"largest difference that counts as none, in points for shares of examples ({MARGIN} there)", above=0.0
     )
     min: int = option(4, "seeds at the first look", minimum=2)
-    max: int = option(20, "seeds at the last look", minimum=2)
+    max: int = option(20, "seeds at the last look", minimum=2, maximum=MOST)
     step: int = option(1, "seeds from one look to the next", minimum=1)
     first: int = option(0, "the first seed, which the others follow", minimum=0, maximum=2**62)
     spending: Spending = option(
@@ -60,14 +61,18 @@ def parse_seeds(given: Any) -> tuple[tuple[int, ...], SequentialSeeds | None]:
     if isinstance(given, int) and not isinstance(given, bool):
         if given < 1:
             raise UserError(f"{given} seeds: at least 1 is needed", key="seeds")
+        if given > MOST:
+            raise UserError(f"{given} seeds: at most {MOST} can be asked for; a list names certain ones", key="seeds")
         return tuple(range(given)), None
     if not isinstance(given, list) or not given:
         raise UserError(f"expected a number, a list of numbers, or {{until: {UNTIL}, …}}; found {given!r}", key="seeds")
+    known: set[int] = set()
     for index, seed in enumerate(given):
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
             raise UserError(f"{seed!r} is no seed: whole numbers from 0 to 2^63 - 1", key=f"seeds[{index}]")
-        if seed in given[:index]:
+        if seed in known:
             raise UserError(f"seed {seed} is repeated", key=f"seeds[{index}]")
+        known.add(seed)
     return tuple(given), None
 
 

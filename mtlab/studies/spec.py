@@ -35,7 +35,7 @@ class Metrics:
 class RunLimits:
     """Limits beyond which `mtlab run` refuses to start."""
 
-    max_runs: int | None = option(None, "most runs of the whole study", minimum=1)
+    max_runs: int | None = option(10_000, "most runs of the whole study; null for any number", minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
 from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import Value, with_value
 from mtlab.studies.cells import Cell, CostFunction, make_cell
 from mtlab.studies.cost_cache import known_costs
 from mtlab.studies.expand import StudyRow
-from mtlab.studies.plan import Plan, entries, run_configs, runs_of
+from mtlab.studies.plan import Plan, entries, run_configs, runs_of, uneven_problem
 from mtlab.sweeps.variants import PreparedSweep, Variant
 
 TRIAL = "trial"  #: name of an axis that a trial has beside those of its variant
@@ -65,11 +64,10 @@ def trial_runs(
     """
     study, own = prepared.sweep.study, variant.cell.row
     resolved = resolve_cell(with_parameters(own.config, params))
-    processes = study.keys.resources.processes
-    if problem := batch_sharing_problem(processes, resolved.config["train"]["batch"], resolved.contrasted_pairs):
-        raise UserError(problem, key="resources.processes")
     named = Value({TRIAL: number}, f"trial {number}", named=True)
     cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, resolved), price, prepared.families)
+    if problem := uneven_problem(study.keys.resources.processes, cell):
+        raise UserError(problem, key="resources.processes")
     plan = Plan(study, (cell,), runs_of([cell], study.seeds))
     made = entries(plan)
     # Parameters are axes in analyses, and are what distinguishes this row from its variant's.

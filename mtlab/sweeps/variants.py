@@ -21,7 +21,7 @@ from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
 from mtlab.studies.cells import Cell, CostFunction, ParentStudies, make_cell, make_cells
 from mtlab.studies.expand import StudyRow
-from mtlab.studies.plan import Plan, runs_of
+from mtlab.studies.plan import Plan, runs_of, uneven_problem
 from mtlab.sweeps.space import DEFAULT, SearchParameter, encode_point, overlap, parse_parameter
 from mtlab.sweeps.spec import Sweep, rules_to_json
 
@@ -250,6 +250,8 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -
     processes = sweep.keys.resources.processes
     if processes == 1:
         return
+    if cell.parent is not None and (problem := uneven_problem(processes, cell.parent)):
+        raise sweep.error(f"{problem}, from which {cell.row.label} starts", "resources.processes")
     deciding = [each for each in space if any(overlap(each.path, path) for path in ("train.batch", "task"))]
     drawn = next((each for each in deciding if overlap(each.path, "train.batch") and not each.conditions), None)
     if drawn is None:  # else the variant's own batch size is never used

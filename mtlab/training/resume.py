@@ -65,6 +65,8 @@ def read_last_checkpoint(
         if metadata.keys() != {field.name for field in fields(TrainingProgress)}:
             raise checkpoints.CorruptError(f"{last.name} was written by another version of mtlab")
     except FileNotFoundError:
+        if best.exists():  # the worker was killed as it finished, or the file was removed
+            log(f"there is a {best.name}, but no {last.name}: {FROM_START}")
         return None
     except checkpoints.CorruptError as error:
         log(f"{error}: set aside as {checkpoints.set_aside(last).name}; {FROM_START}")

@@ -15,6 +15,7 @@ import pytest
 
 from mtlab.cli import main
 from mtlab.dashboard import server
+from mtlab.dashboard.server import is_foreign
 from mtlab.runs.store import Store
 
 Started = tuple[subprocess.Popen[str], str, list[str]]
@@ -72,9 +73,31 @@ def test_it_serves_until_it_is_interrupted(tmp_path: Path, start: Start) -> None
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     assert get(address, Host="evil.example:8050")[0] == 403
     assert get(address, Host="localhost")[0] == 200
+    assert get(address, Origin="https://evil.example")[0] == 403
+    assert get(address, Origin=address.rstrip("/"))[0] == 200
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=30)
     assert (process.returncode, rest) == (0, "stopped\n")
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "local", "foreign"),
+    [
+        ("localhost:8050", None, True, False),
+        ("[::1]:8050", "http://[::1]:8050", True, False),
+        ("127.0.0.1:9000", "http://127.0.0.1:9000", True, False),  # through a tunnel
+        ("evil.example:8050", None, True, True),
+        ("evil.example", None, True, True),
+        ("", None, True, True),
+        ("[", None, True, True),
+        ("localhost:8050", "http://localhost:3000", True, True),  # another server of this machine
+        ("localhost:8050", "null", True, True),  # a page in a sandbox
+        ("lab.example", "http://lab.example", False, False),
+        ("lab.example", "http://evil.example", False, True),
+    ],
+)
+def test_requests_of_other_sites_are_foreign(host: str, origin: str | None, local: bool, foreign: bool) -> None:
+    assert is_foreign(host, origin, local=local) == foreign
 
 
 def test_without_a_port_the_next_free_one_is_taken(

@@ -131,14 +131,22 @@ def file_damaged(name: str, stage: Stage) -> Report:
     if not stage.killed_at_a_random_moment(after=stage.last) or not path.exists() or not path.stat().st_size:
         return stage.compare(injected=False)
     kept = _kept_lines(stage) if name == "metrics.jsonl" else b"\0"
+    before, unknown = path.read_bytes(), path == stage.last or _knows_no_best(stage)
     how = damage(path, stage.dice)
     # A checkpoint that is not there was never written, as far as anybody can know. Metrics beyond the last checkpoint
-    # are cut away, damaged or not, as their steps repeat.
-    silent = path == stage.last if how == "lost" else path.read_bytes().startswith(kept)
+    # are cut away, damaged or not, as their steps repeat. Zeros over zeros are no damage.
+    silent = unknown if how == "lost" else path.read_bytes() == before or path.read_bytes().startswith(kept)
     report = stage.compare(injected=True)
     if report.note or silent or any(word in stage.said() for word in ("set aside", "restored", "is lost")):
         return report
     return Report(True, explained=False, note=f"{how}: {stage.said()[-400:]}")
+
+
+def _knows_no_best(stage: Stage) -> bool:
+    """Was the best checkpoint, if there is one, written after the last one?"""
+    from mtlab.runs import checkpoints
+
+    return not checkpoints.load(stage.last)[1]["best_step"]
 
 
 def _kept_lines(stage: Stage) -> bytes:

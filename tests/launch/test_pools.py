@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -131,6 +132,26 @@ def on_device(device: str) -> Any:
     _, configs = make_plan({"aaa": {}, "bbb": {}}, (0,))
     configs["bbb/s0"]["config"]["train"]["device"] = device
     return configs
+
+
+def test_of_a_study_on_both_kinds_of_device_only_some_jobs_ask_for_gpus(program: Program, tmp_path: Path) -> None:
+    program("sinfo", "")
+    program("sbatch", "")
+    plan, configs = make_plan({"aaa": {}, "bbb": {}}, (0,))
+    for run, device in (("aaa/s0", "cpu"), ("bbb/s0", "cuda")):
+        configs[run]["config"]["train"]["device"] = device
+    asked = {}
+
+    def submit(run: Path, command: Sequence[str], variables: Any, options: Mapping[str, Any]) -> int:
+        asked[run.parent.name] = options["gpus_per_node"]
+        write_result(run, {})
+        return 7
+
+    pool = make_pool(SlurmSettings(at_once=1), Resources(), configs)
+    done = FakeQueue(["7|COMPLETED|0:0|0|0:02|1:00|"])
+    pool = replace(pool, submit=submit, query=done.query, intervals=(0.01, 0.02))
+    assert launch(Store.open(tmp_path / "runs", create=True), plan, configs, pool=pool).exit_code == 0
+    assert asked == {"aaa": None, "bbb": 1}
 
 
 def test_where_there_is_no_slurm_that_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -136,6 +136,16 @@ def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
         ("init_from: {study: parent, match: {model.width: 16}}", "2 cells of parent.yaml match"),
         ("init_from: {study: tuned}\naxes: {manager: [bridge]}", "'bridge' freezes the text tower that its parent"),
         ("budget: {max_runs: 1}\nseeds: 2", "budget.max_runs: 2 runs (1 cells × 2 seeds) exceed the budget of 1"),
+        (
+            "seeds: 10001",
+            "budget.max_runs: 10001 runs (1 cells × 10001 seeds) exceed the budget of 10000: ask for fewer",
+        ),
+        ("seeds: 1000000000", "seeds: 1000000000 seeds: at most 100000 can be asked for"),
+        ("seeds: {until: decided, max: 1000000000}", "seeds.max"),
+        (
+            "init_from: {study: odd, match: {manager: bridge}}\nresources: {processes: 2}",
+            "resources.processes: 2 processes cannot share 5 evenly; they can share 4 or 6 (bridge), from which",
+        ),
         ("metrics: {verdict: test/acc}", "metrics.verdict: no task of this study has a metric 'test/acc'"),
         ("metrics: {report: [cost/parms]}", "metrics.report[0]: no task of this study has a metric 'cost/parms'"),
         ("published: {test/acc: 3.0}", "published: no task of this study has a metric 'test/acc'"),
@@ -145,6 +155,7 @@ def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
 def test_bad_plans_are_told_in_one_line(plan: Any, text: str, told: str) -> None:
     plan("axes: {manager: [bridge, static]}", name="parent")
     plan("axes: {manager: [bridge]}\nset: {text: {trainable: true}}", name="tuned")
+    plan("axes: {manager: [bridge]}\nset: {train: {batch: 5}}", name="odd")
     with pytest.raises(UserError) as caught:
         plan(text)
     assert told in str(caught.value)

@@ -153,6 +153,8 @@ def test_strangers_names_are_refused_and_a_taken_port_is_told(opened: Opened, ad
     for path in ("/api/studies", "/sweep"):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             get(f"{address}{path}", Host="evil.example")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            get(f"{address}{path}", Origin="https://evil.example")  # such a page could write to the storage
     port = address.rpartition(":")[2]
     command = [sys.executable, "-m", "mtlab", "sweep", "dashboard", "hunt", "--port", port]
     done = subprocess.run(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab.dashboard.dashboard_data import DashboardData
-from mtlab.dashboard.server import bind, is_local, protect
+from mtlab.dashboard.server import bind, is_foreign, is_local, protect
 from mtlab.dashboard.sweep import trial_artifacts
 from mtlab.dashboard.sweep.trial_artifacts import BATCH
 from mtlab.errors import UserError
@@ -84,11 +84,14 @@ def serve(root: Path, name: str, host: str, port: int | None, log: Callable[[str
 
 
 def combine(searches: Application, ours: Any, *, local: bool) -> Application:
-    """Combine optuna-dashboard and our pages into one application; if `local`, foreign host names are refused."""
+    """Combine optuna-dashboard, which writes to the storage, and our pages into one application.
+
+    Requests of other sites' pages are refused, see `is_foreign`.
+    """
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        path, name = environ.get("PATH_INFO", "/"), str(environ.get("HTTP_HOST", "")).rpartition(":")[0].strip("[]")
-        if local and not is_local(name or str(environ.get("HTTP_HOST", ""))):
+        path = environ.get("PATH_INFO", "/")
+        if is_foreign(str(environ.get("HTTP_HOST", "")), environ.get("HTTP_ORIGIN"), local=local):
             start("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"This address belongs to another name.\n"]
         if path == "/":

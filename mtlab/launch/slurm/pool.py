@@ -33,7 +33,7 @@ class SlurmPool:
     """A Slurm cluster."""
 
     at_once: int  #: jobs at once, those in the queue included
-    options: Mapping[str, Any]  #: of every job, see `mtlab.launch.slurm.job.make_executor`
+    options: Mapping[str, Any]  #: of jobs, see `mtlab.launch.slurm.job.make_executor`; GPUs for runs that use them
     cpus: int = 1  #: CPU cores of a run; more if its threads need more
     command: Command = worker_command
     processes: int = 1  #: of a run, each with its threads
@@ -209,6 +209,8 @@ class _Job:
         assert self.config is not None
         threads = threads_of(self.config)
         options = {**self.pool.options, "cpus_per_task": max(self.pool.cpus, self.pool.processes * threads)}
+        if self.config["config"]["train"].get("device") == "cpu":  # others of the study may use GPUs
+            options["gpus_per_node"] = None
         command, tries = list(self.pool.command(self.run)), 0
         while not self.stopping:
             try:
