@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtlab.launch.status import FINAL
 from mtlab.report.comparison.compare import ComparisonRow, seed_spread, smallest_alpha
 from mtlab.report.comparison.verdict import next_for_not_learned, not_learned
 from mtlab.report.formats import numbers
@@ -51,6 +52,8 @@ def collect_caveats(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Map
     own = runs.filter(pl.col("cell").is_in([row.cell for row in rows]))
     untrained = not_learned(rows, plan["metrics"]["verdict"])
     advice = next_for_not_learned(rows, Path(plan["spec_file"]).name)
+    if advice is not None and plan["study"].endswith(FINAL):  # its settings are those of the sweep
+        advice = "search with longer training: raise `train.length` in the sweep's file, under another `name`"
     told = () if untrained is None or advice is None else (f"{untrained}. Next: {advice}",)
     notes = (*told, *_missing(own, rows, plan), *_few_seeds(rows, plan), *row_caveats(rows), *_mixed(own))
     return (*notes, *_old_code(own, plan), *_cut_texts(own))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,9 @@ def test_finished_runs_are_handed_on_whole(store: Store) -> None:
     assert {name: run.summary[name] for name in result["metrics"]} == result["metrics"]
     drop = result["metrics"]["val/accuracy"] - result["interventions"]["image"]["without"]["2"]
     assert run.summary["worth/image/level 2"] == pytest.approx(drop)
+    curve = [(line["step"], line["val/accuracy"]) for line in logged.values()]
+    area = sum((b - a) * (x + y) / 2 for (a, x), (b, y) in pairwise(curve)) / (curve[-1][0] - curve[0][0])
+    assert run.summary["speed/area under val/accuracy"] == pytest.approx(area)
     assert run.params["train"]["batch"] == 20
     assert (run.params["variant"], run.params["seed"], run.params["axes"]) == (
         "static",

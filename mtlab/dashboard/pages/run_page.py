@@ -198,8 +198,8 @@ def _results(request: PageRequest, run: RunSummary) -> Component:
     if result is None:
         return None
     metrics, splits = result["metrics"], ("train", "val", "test")
-    names = list(dict.fromkeys(name.partition("/")[2] for name in metrics))
-    columns = [TableColumn("metric", [name.replace("/", ", ") for name in names], heads=True)]
+    names = [name for name in dict.fromkeys(name.partition("/")[2] for name in metrics) if _result_name(name)]
+    columns = [TableColumn("metric", [_result_name(name) for name in names], heads=True)]
     columns += [
         TableColumn(
             split,
@@ -211,6 +211,16 @@ def _results(request: PageRequest, run: RunSummary) -> Component:
     about = f"At the best checkpoint, that of step {result.get('best_step', '?')} of {result['steps']}"
     about += ", where it stopped early." if result.get("stopped_early") else "."
     return components.section("Results", components.data_table(columns, "Results of this run"), about=about)
+
+
+def _result_name(metric: str) -> str:
+    """Return how a metric is called in the table; empty for those that repeat another or are errors of a floor."""
+    score, _, family = metric.partition("/")
+    if score.startswith("primary") or score.endswith("_floor_error"):
+        return ""
+    floor = score.endswith("_floor")
+    name = f"best blind answer, {score.removesuffix('_floor')}" if floor else score
+    return f"{name}, {family}" if family else name
 
 
 def _configuration(request: PageRequest, run: RunSummary) -> Component:
