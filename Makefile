@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 # One process per core with one thread each is fastest on CPUs, in tests as in training.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test test-all lint types architecture managers schemas bench bench-gpu faults clean
+.PHONY: help quickstart test test-all lint types audit architecture managers schemas bench bench-gpu faults clean
 
 help:
 	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, three seeds"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-all     the slow tests too"
 	@echo "make bench        all benchmarks, one after another, into benchmarks/results (hours; bench-gpu: the step, on CUDA)"
 	@echo "make faults       the long fault and bad-input campaigns (hours): docs/reliability.md"
+	@echo "make audit        known vulnerabilities of the installed packages, by pip-audit"
 	@echo "make managers     docs/managers.md, written from the registry"
 	@echo "make schemas      the JSON Schemas of study and sweep files, by which editors check them"
 	@echo "make architecture what the imports say of the package, and docs/architecture.svg drawn from them"
@@ -44,6 +45,13 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy -p mtlab
+
+# pip-audit has an environment of its own, so that its packages are none of ours.
+audit: $(VENV)/.dev
+	@test -x .build/audit/bin/pip-audit || { $(PYTHON) -m venv .build/audit && \
+		.build/audit/bin/pip install --quiet 'pip-audit>=2.9,<3'; }
+	.build/audit/bin/pip-audit --skip-editable \
+		--path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 # Of another checkout: python tools/architecture.py --root DIR
 architecture:

@@ -12,6 +12,7 @@ import pytest
 from tiny_study import write_study
 
 from mtlab.cli import main
+from mtlab.config.credentials import find_credentials
 
 SOURCE = Path(__file__).parents[1]
 #: calls that run what a file holds, and where one of them is allowed
@@ -81,6 +82,44 @@ def test_a_study_runs_no_command(
     assert told in error
     assert len(error.strip().splitlines()) == 1
     assert not mark.exists()
+
+
+SECRET = "Xq7" * 12
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "told"),
+    [
+        (
+            f"set: {{data: {{name: shards, folder: 'https://me:{SECRET}@host/x'}}}}",
+            "set.data.folder",
+            "a password in a URL",
+        ),
+        (
+            f"set: {{data: {{name: shards, folder: 'https://host/x?a=1&X-Amz-Signature={SECRET}'}}}}",
+            "set.data.folder",
+            "URL",
+        ),
+        (f"launcher: {{name: slurm, setup: ['export WANDB_API_KEY={SECRET}']}}", "launcher.setup[0]", "environment"),
+        (f"why: with hf_{SECRET}", "why", "a key of Hugging Face"),
+    ],
+)
+def test_a_study_with_a_secret_is_refused_before_anything_is_written(
+    text: str, key: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, store = write_study(tmp_path, text), tmp_path / "runs"
+    monkeypatch.setattr(sys, "argv", ["mtlab", "plan", str(study), "--store", str(store)])
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert f"{key}: holds" in error
+    assert told in error
+    assert SECRET not in error
+    assert [path for path in store.rglob("*") if path.is_file() and SECRET in path.read_text()] == []
+
+
+def test_what_only_resembles_a_secret_is_no_secret() -> None:
+    harmless = ["https://host:8080/x@2", "export HF_TOKEN=$TOKEN", "tokens = 3", "s3://bucket/token", "hf_hub", "a:b@c"]
+    assert [*find_credentials({"why": harmless, "set": {"train": {"lr": 1e-3}}})] == []
 
 
 @pytest.mark.slow

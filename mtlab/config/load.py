@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config import yaml
+from mtlab.config.credentials import find_credentials
 from mtlab.errors import UserError, nearest
 
 NODES = ("manager", "text", "vision", "task", "data")  #: `{name: …, options…}`: a registered class and its options
@@ -99,7 +100,7 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> ComposedFile:
     """Read `path` and everything that it is based on, and apply `key=value` overrides.
 
     Raises:
-        UserError: a file is missing or malformed, `base` is cyclic, or an override has no `=`.
+        UserError: a file is missing or malformed, `base` is cyclic, an override has no `=`, or one holds a password.
 
     """
     composed = _compose(path, ())
@@ -107,7 +108,10 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> ComposedFile:
     for text in overrides:
         key, value = parse_override(text)
         _merge_in(data, locations, nest(key, value), (COMMAND_LINE, None), "")
-    return ComposedFile(path, data, locations)
+    made = ComposedFile(path, data, locations)
+    for key, what in find_credentials({name: below for name, below in data.items() if name != "storage"}):
+        raise made.error(f"holds {what}: leave it out, the file is stored with the results (docs/security.md)", key)
+    return made
 
 
 def parse_override(text: str) -> tuple[str, Any]:

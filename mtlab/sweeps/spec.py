@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from mtlab.config.check import check_config, to_plain
+from mtlab.config.credentials import find_credentials
 from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
@@ -361,7 +362,7 @@ def _check_storage(source: ComposedFile, storage: str) -> None:
     if parts.scheme not in ("postgresql", "postgres"):
         problem = f"{storage!r}: expected journal (a file in the store), or postgresql://USER@HOST/DATABASE"
         raise source.error(problem, "storage")
-    if parts.password is not None:
+    if parts.password is not None or any(find_credentials(storage)):
         problem = "leave the password out, the file is stored with the results: PGPASSWORD or ~/.pgpass give it"
         raise source.error(problem, "storage")
     if not parts.path.strip("/"):

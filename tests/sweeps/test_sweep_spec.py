@@ -220,6 +220,7 @@ BAD = {
     # Storage and finally
     f"{LR}\nstorage: redis://here": "storage: 'redis://here': expected journal",
     f"{LR}\nstorage: postgresql://me:secret@here/x": "storage: leave the password out",
+    f"{LR}\nstorage: postgresql://me@here/x?password=secret": "storage: leave the password out",
     f"{LR}\nstorage: postgresql://me@here": "storage: names no database",
     f"{LR}\nfinally: {{seed: 3}}": "finally.seed: unknown key; did you mean 'seeds'?",
     f"{LR}\nfinally: all": "finally: expected none or {retrain, seeds, evaluate}",
