@@ -60,7 +60,8 @@ def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Sty
 
     panels.add_bands(figure, names, styles, bands())
     figure.update_xaxes(dtick=1, tickformat="d")
-    caption = f"At the best checkpoint. {panels.describe_means(found)}."
+    meaning = "Scores of levels are divided by it before the softmax: below 1 a manager chooses more sharply"
+    caption = f"{meaning}. At the best checkpoint. {panels.describe_means(found)}."
     caption += panels.hide_beyond_limit(figure, names)
     return theme.finish(figure, title, caption, height=330)
 
