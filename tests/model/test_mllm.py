@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_mllm import IMAGE, tiny_batch, tiny_llava
 from torch import Tensor
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, LlavaNextConfig, LlavaNextForConditionalGeneration
 
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS
@@ -125,10 +125,37 @@ def test_beams_carry_the_levels_of_their_images() -> None:
     options = {"max_new_tokens": 4, "do_sample": False, "num_beams": 3}
     both = built.generate(**batch, **options)
     images = batch["pixel_values"].split([1, 2])
+    torch.manual_seed(0)
+    several = built.generate(**batch, max_new_tokens=2, do_sample=True, num_return_sequences=2)
+    assert len(several) == 4
     for number, row in enumerate(ROWS[:2]):
         alone = tiny_batch(row) | {"pixel_values": images[number]}
         found = built.generate(**alone, **options)[0, -4:]
         assert torch.equal(both[number, -len(found) :], found)
+
+
+def test_images_in_tiles_of_llava_next() -> None:
+    tiny = tiny_llava()
+    config = LlavaNextConfig(
+        vision_config=tiny.config.vision_config,
+        text_config=tiny.config.text_config,
+        image_token_index=IMAGE,
+        image_grid_pinpoints=[[8, 16], [16, 8], [16, 16]],
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+    )
+    torch.manual_seed(0)
+    model = LlavaNextForConditionalGeneration(config).eval()
+    images = {"pixel_values": torch.randn(1, 3, 3, 8, 8), "image_sizes": torch.tensor([[8, 14]])}
+    length = len(model.model.get_image_features(**images).pooler_output[0])
+    assert length > 8
+    batch = {"input_ids": torch.tensor([[5, *[IMAGE] * length, 6, 7]])} | images
+    plain = model(**batch).logits
+    built = ManagedModel(model, {"name": "residual_static"}, INJECTION).eval()
+    assert torch.equal(built(**batch).output.logits, plain)
+    with torch.no_grad():
+        built.manager(2).gate.fill_(0.5)
+    assert not torch.allclose(built(**batch).output.logits, plain)
 
 
 def test_targets_are_no_question() -> None:
@@ -218,6 +245,8 @@ def test_other_models_and_managers_that_would_do_nothing_are_refused() -> None:
         managed({"name": "dense_connector"}, Injection(layers=(2,), levels=(2, 3)))
     with pytest.raises(UserError, match="manager"):
         managed({"name": "residual_statik"})
+    with pytest.raises(UserError, match="the model has managers already"):
+        ManagedModel(managed({"name": "last"}).model, {"name": "last"}, INJECTION)
 
 
 def test_a_copy_of_a_managed_model_is_one_of_its_own() -> None:

@@ -39,6 +39,8 @@ class LevelEncoder:
         self.levels = tuple(levels)
         self.embeddings = embeddings
         self.encoded: Sequence[Tensor] | None = None  #: image tokens [L, D] of the images encoded last
+        if isinstance(parts.body.get_image_features, LevelEncoder):
+            raise UserError("the model has managers already: load it again for others")
         self._levels_of = WeakTensorKeyDictionary()  # image tokens [L, D] → their levels [N, L, D]
         self._encode = parts.body.get_image_features
         self.__signature__ = inspect.signature(self._encode)  # `generate` asks what to give to it

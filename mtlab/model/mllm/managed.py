@@ -92,7 +92,7 @@ class ManagedModel(nn.Module):
         self._part = {"all": slice(None), "base": slice(parts.base), "tiles": slice(parts.base, None)}[injection.part]
         self.image_token = parts.image_token
         self._encoder = LevelEncoder(parts, self.levels, self._read_level_embeddings)
-        self._requests = Requests()
+        self._requests: Requests | None = None
         self._text: tuple[Tensor | None, ...] = (None, None, None)  # ids, attention mask and labels of this pass
         self._pass: Pass | None = None
         self._arguments = inspect.signature(model.forward)
@@ -128,8 +128,8 @@ class ManagedModel(nn.Module):
         """Generate as the model does. Managers ask with the prompt alone, in every step: cached or not, the same."""
         if question is None:
             question = self._tokens(input_ids, kwargs.get("attention_mask"), None)[1]
-        beams = kwargs.get("num_beams") or 1
-        with self._asked(Requests(question.repeat_interleave(beams, 0))):
+        copies = max(kwargs.get("num_beams") or 1, kwargs.get("num_return_sequences") or 1)
+        with self._asked(Requests(question.repeat_interleave(copies, 0))):
             return self.model.generate(input_ids=input_ids, **kwargs)
 
     def manager(self, layer: int) -> Manager:
@@ -195,9 +195,11 @@ class ManagedModel(nn.Module):
             raise UserError("managers need `input_ids`: image tokens cannot be found in `inputs_embeds`")
         is_image, is_question = self._tokens(ids, attention_mask, labels)
         images = image_spans(is_image, [len(image) for image in encoded])
-        question = question_spans(_fit(self._requests.question, is_question), images)
+        requests = self._requests or Requests()
+        question = question_spans(_fit(requests.question, is_question), images)
         levels = self._encoder.levels_of(encoded)
-        self._pass = begin_pass(kwargs["inputs_embeds"], levels, images, question, part=self._part)
+        embedded = kwargs["inputs_embeds"]
+        self._pass = begin_pass(embedded, levels, images, question, requests, part=self._part)
 
     def _before_layer(
         self, layer: int, _layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -207,7 +209,7 @@ class ManagedModel(nn.Module):
             return None
         named = not args
         hidden = kwargs["hidden_states"] if named else args[0]
-        hidden = self._pass.inject(self.manager(layer), layer, hidden, self._requests)
+        hidden = self._pass.inject(self.manager(layer), layer, hidden)
         return ((), {**kwargs, "hidden_states": hidden}) if named else ((hidden, *args[1:]), kwargs)
 
     def _after_model(self, *_: Any) -> None:

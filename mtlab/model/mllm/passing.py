@@ -37,10 +37,12 @@ class Pass:
     question: Spans
     experts: Experts  #: levels of the image tokens, [I, N, L, D]
     words: Experts  #: embeddings of the question's tokens as one level, [I, 1, M, D]
+    requests: Requests
     history: list[Tensor] = field(default_factory=list)  #: image tokens in front of the layers passed, [I, L, D]
 
-    def inject(self, manager: Manager, layer: int, hidden: Tensor, requests: Requests) -> Tensor:
+    def inject(self, manager: Manager, layer: int, hidden: Tensor) -> Tensor:
         """Return the states in front of a decoder layer [B, T, D] with those of image tokens by the manager."""
+        requests = self.requests
         inputs = self._inputs(manager, hidden, requests.noise.get(layer))
         result: Aggregated = manager(inputs, intervene=requests.intervene.get(layer), record=requests.record)
         if result.auxiliary is not None:
@@ -68,6 +70,7 @@ def begin_pass(
     levels: Sequence[Tensor],
     images: Spans,
     question: Spans,
+    requests: Requests,
     *,
     part: slice = slice(None),
 ) -> Pass:
@@ -78,6 +81,7 @@ def begin_pass(
         levels: of each image, [N, L, D].
         images: their tokens.
         question: the question's tokens, for each image.
+        requests: of the caller.
         part: the tokens of an image that take part.
 
     """
@@ -85,4 +89,4 @@ def begin_pass(
     states = states.transpose(1, 2).to(embedded.dtype)[:, :, part]
     images = Spans(images.rows, images.columns[:, part], images.mask[:, part])
     words = Experts(question.gather(embedded).unsqueeze(1), question.padding)
-    return Pass(images, question, Experts(states, images.padding), words)
+    return Pass(images, question, Experts(states, images.padding), words, requests)
