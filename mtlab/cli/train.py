@@ -29,5 +29,5 @@ def train(
 
     code = work(run_dir, plugins=not no_plugins)
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        end_process(code)  # torch's threads abort such a process now and then as it is torn down, its work done
+        end_process(code)  # such a process was aborted while torch was torn down, its work done
     raise typer.Exit(code)
