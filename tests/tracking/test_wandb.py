@@ -120,7 +120,8 @@ def test_pictures_stand_beside_the_figures_where_there_is_a_browser(one: Store) 
     assert done.returncode == 0, done.stderr
     from PIL import Image
 
-    pictures = sorted(one.root.glob("studies/tracked/wandb/offline-run-*/files/media/images/pictures/layers_*.png"))
+    folders = "studies/tracked/wandb/offline-run-*/files/media/images/pictures"
+    pictures = [file for title in ("", "all ") for file in one.root.glob(f"{folders}/{title}contributions_*.png")]
     assert len(pictures) == 2  # of the run and of the comparison
     for picture in pictures:
         with Image.open(picture) as image:

@@ -16,7 +16,7 @@ from mtlab.data.worlds.clips.names import concept
 
 FOLDER = Path("/usr/share/tuxpaint/stamps")
 PACKAGE = "tuxpaint-stamps-default"
-LEFT_OUT = ("symbols/",)
+LEFT_OUT = ("symbols/", "naturalforces/lightningbolt")  # the bolt is white, as the paper is
 FAMILIES = {
     "town/roadsigns/": "signs",
     "town/flags/": "flags",
