@@ -33,7 +33,7 @@ class ModelConfig:
         None, "deviation of initial weights (published: 0.02, at width 768); null: 1 / √width", above=0.0, sizing=False
     )
     position_std: float = option(
-        1.0,
+        0.3,
         "deviation of initial position embeddings, of towers that have none of their own (content: 1)",
         minimum=0.0,
         sizing=False,

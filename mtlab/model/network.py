@@ -159,7 +159,7 @@ def initial_std(model: ModelConfig) -> float:
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0.02, position_std: float = 1.0) -> None:
+def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0.02, position_std: float = 0.3) -> None:
     """Draw the initial values of every submodule from its own generator, seeded by the run's seed and its path.
 
     Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
