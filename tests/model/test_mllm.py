@@ -249,6 +249,27 @@ def test_other_models_and_managers_that_would_do_nothing_are_refused() -> None:
         ManagedModel(managed({"name": "last"}).model, {"name": "last"}, INJECTION)
 
 
+def test_initial_values_rest_on_the_seed_alone() -> None:
+    def values(node: dict[str, Any], seed: int) -> list[Tensor]:
+        torch.manual_seed(torch.seed())
+        built = ManagedModel(tiny_llava(), node, INJECTION, seed=seed)
+        torch.rand(7)
+        return [*built.managers.parameters(), built.level_embeddings]
+
+    for name in ("cross_attention", "igva"):
+        first, same, other = (values({"name": name}, seed) for seed in (0, 0, 1))
+        assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+        assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_level_embeddings_can_be_left_out(tmp_path: Path) -> None:
+    built = managed({"name": "residual_static"}, Injection(layers=(2,), levels=(1, 3), level_embeddings=False))
+    save(built, tmp_path)
+    batch = tiny_batch(*ROWS)
+    assert "level_embeddings" not in dict(built.named_parameters())
+    assert torch.equal(load(tmp_path).eval()(**batch).output.logits, built(**batch).output.logits)
+
+
 def test_a_copy_of_a_managed_model_is_one_of_its_own() -> None:
     built, batch = managed(ASKING), tiny_batch(*ROWS)
     twin = copy.deepcopy(built)

@@ -27,6 +27,7 @@ from mtlab.model.mllm.passing import Pass, Requests, begin_pass
 from mtlab.model.mllm.tokens import image_spans, question_spans
 from mtlab.model.network import initialise
 from mtlab.seeding import derive
+from mtlab.towers.loading.weights import seeded_init
 
 INIT_STD = 0.02  #: deviation of managers' initial linear maps, as published
 
@@ -84,7 +85,8 @@ class ManagedModel(nn.Module):
         self.injection = injection
         self.layers = parts.check_layers(injection.layers)
         self.levels = parts.check_levels(injection.levels)
-        self.managers = nn.ModuleDict(_build(manager, self._places(parts)))
+        with seeded_init(derive(seed, "construct")):  # some managers draw values in their constructor
+            self.managers = nn.ModuleDict(_build(manager, self._places(parts)))
         self.level_embeddings = nn.Parameter(torch.empty(len(self.levels), parts.width))
         if not injection.level_embeddings:
             self.register_parameter("level_embeddings", None)
