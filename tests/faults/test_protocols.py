@@ -21,7 +21,8 @@ def test_no_order_of_a_runs_steps_loses_doubles_or_tears_its_result() -> None:
 def test_a_kill_and_a_stall_together_do_not_either(same_host: bool) -> None:
     found = run_protocol.check(same_host=same_host, kills=1, stalls=1)
     assert found.violation == "", found.trace
-    assert found.taken == set(run_protocol.CODE)
+    never = {"notice"} if same_host else set()  # who takes over has killed the holder
+    assert found.taken == set(run_protocol.CODE) - never
 
 
 @pytest.mark.parametrize("mistake", run_protocol.MISTAKES)
