@@ -89,6 +89,7 @@ def test_list_knows_every_kind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert entries[0]["name"] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["status"], ["report", "quickstart"]])
 def test_what_only_reads_never_imports_torch(tmp_path: Path, arguments: list[str]) -> None:
     from mtlab.runs.store import Store

@@ -70,6 +70,7 @@ def kept(tmp_path: Path, name: str = "worth:static:0") -> Path:
     return root / "derived" / find_run(name, root).id / "interventions.json"
 
 
+@pytest.mark.slow
 def test_all_that_can_be_measured_is_shown_and_kept_and_the_run_stays(told: Told, tmp_path: Path) -> None:
     run = find_run("worth:static:0", tmp_path / "runs").folder
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}

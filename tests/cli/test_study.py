@@ -31,6 +31,7 @@ def results(store: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tmp_path: Path) -> None:
     file, store = study("axes: {manager: [bridge, static]}\nbaseline: {manager: bridge}\nseeds: 2"), tmp_path / "store"
     first = mtlab("run", file, "--store", store)

@@ -366,6 +366,7 @@ def worker(root, *nodes, data=PLANTED, pause=0.0):
 PLANTED_TEXT = {"kind": "text", "name": "planted"}
 
 
+@pytest.mark.slow
 def test_several_processes_share_one_build_and_a_dead_one_holds_up_nobody(tmp_path):
     data = {**PLANTED, "train": 1000}
     victim = worker(tmp_path / "shared", PLANTED_TEXT, data=data, pause=600.0)
@@ -397,6 +398,7 @@ def test_one_that_hangs_is_overtaken(tmp_path, monkeypatch):
         frozen.wait()
 
 
+@pytest.mark.slow
 def test_a_finished_cache_needs_neither_timm_nor_transformers(tmp_path):
     data = {"name": "shapes", "train": 24, "val": 8, "test": 8}
     nodes = (

@@ -43,6 +43,7 @@ def run(command: str, place: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_page(place: Path) -> None:
     convert, look, own = SHELL
     for command in (*convert, *look, *own):

@@ -29,6 +29,7 @@ def run(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_manager_is_compared_and_the_script_reads_its_run(folder: Path) -> None:
     table = run(folder, "-m", "mtlab", "run", "focus.yaml", *SHORT)
     assert "1/1 seeds" in table

@@ -18,6 +18,7 @@ def play() -> Iterator[Callable[[Fault, int], Report]]:
         yield played
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", EACH, ids=lambda fault: fault.name)
 def test_nothing_is_lost_nothing_is_wrong_and_it_is_told(fault: Fault, play: Callable[[Fault, int], Report]) -> None:
     if why := fault.missing():

@@ -87,6 +87,7 @@ def test_finished_runs_of_another_study_count_at_once(undisturbed: Path, tmp_pat
     assert looks_of(root, plan) == looks_of(undisturbed, plan)
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_killed_goes_on_where_it_was(undisturbed: Path, tmp_path: Path) -> None:
     root, plan = tmp_path / "runs", made()
     kills = 0
@@ -129,6 +130,7 @@ def test_an_interrupt_between_decision_record_and_plan_loses_nothing(
     assert looks_of(root, plan) == looks_of(undisturbed, plan)
 
 
+@pytest.mark.slow
 def test_several_launchers_at_once_do_not_disagree(undisturbed: Path, tmp_path: Path) -> None:
     root, plan = tmp_path / "runs", made()
     processes = [standin.launch_process(root, plan, workers=2, keep_going=True) for _ in range(3)]

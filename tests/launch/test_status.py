@@ -115,8 +115,8 @@ def test_table_has_a_line_per_variant_and_a_word_per_seed(store: Store) -> None:
     console.print(study_statuses(store, ["demo"])[0].table())
     lines = [line.split() for line in console.export_text().splitlines() if line.strip()]
     assert lines[0] == ["variant", "s0", "s1", "best", "val/accuracy"]
-    assert lines[2] == ["bridge", "stopped", "16%", "new", "0.8000", "(n", "=", "1)"]
-    assert lines[3] == ["static", "done", "done", "0.7000", "(n", "=", "2)"]
+    assert lines[2] == ["bridge", "stopped", "16%", "new", "80.0", "(n", "=", "1)"]
+    assert lines[3] == ["static", "done", "done", "70.0", "(n", "=", "2)"]
 
 
 def test_smaller_may_be_better(store: Store) -> None:

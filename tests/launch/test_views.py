@@ -74,7 +74,7 @@ def test_plain_heartbeat_tells_how_far_all_is(board: Board) -> None:
     first, second = stream.getvalue().splitlines()
     assert first == "demo: 1 done, 1 running, 2 queued; 2 at once"
     assert re.fullmatch(
-        r"demo: 1 done, 1 running, 2 queued \| about \d+ s left \| bridge seed 1 40/100 val/accuracy 0\.750", second
+        r"demo: 1 done, 1 running, 2 queued \| about \d+ s left \| bridge seed 1 40/100 val/accuracy 75\.0", second
     )
 
 
@@ -110,7 +110,7 @@ def test_live_view_shows_the_whole_and_each_run_that_goes_on(board: Board) -> No
     board.message = "stopping"
     text = re.sub(r"\x1b\[[\d;]*m", "", drawn(view, board))
     assert "1 done, 1 running, 1 running elsewhere, 1 queued" in text
-    assert re.search(r"bridge +1 .* 50/100 +0\.8125", text)
+    assert re.search(r"bridge +1 .* 50/100 +81\.2", text)
     assert re.search(r"static +0 .* 20/100 +– +elsewhere", text)
     assert "stopping" in text
 

@@ -61,6 +61,7 @@ def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("wandb_home")
 def test_offline_files_hold_all_of_a_study(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)  # there is no need for it, and no place
@@ -129,6 +130,7 @@ def test_pictures_stand_beside_the_figures_where_there_is_a_browser(one: Store) 
             assert len(image.convert("RGB").getcolors(10**7) or []) > 20
 
 
+@pytest.mark.slow
 def test_a_study_is_sent_from_the_store_and_only_once(one: Store, serve: Serve) -> None:
     server = serve()
     plan = one.plan("tracked")
@@ -157,6 +159,7 @@ def test_a_study_is_sent_from_the_store_and_only_once(one: Store, serve: Serve) 
     assert KEY.encode() not in everything_in(one.root)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_sent_but_not_noted_is_not_doubled(one: Store, serve: Serve) -> None:
     """As if the process had been killed between the last word from the server and its receipt."""
     server = serve()
@@ -219,6 +222,7 @@ def test_steps_come_while_a_run_goes_on_and_survive_kills(one: Store, serve: Ser
     assert server.runs()["static, seed 0"]["exit"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("wandb_home")
 @pytest.mark.parametrize(
     ("environment", "told"),
@@ -244,6 +248,7 @@ def test_without_a_network_or_a_key_it_is_told_in_a_line_and_written_offline(
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_wrong_key_is_told_in_a_line(one: Store, serve: Serve) -> None:
     serve("refuse")
     done = sync(one)
@@ -266,6 +271,7 @@ def test_a_study_written_offline_is_sent_when_there_is_a_server(one: Store, serv
     assert "(0 new)" in offline_again.stdout  # what is at the server needs no files
 
 
+@pytest.mark.slow
 def test_a_study_that_never_had_a_tracker(one: Store, serve: Serve) -> None:
     server = serve()
     plan = one.plan("tracked")

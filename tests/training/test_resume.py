@@ -38,6 +38,7 @@ def resumes_exactly(make_run: RunMaker, kills: int, seed: int) -> None:
     assert outcome(broken) == outcome(whole)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(make_run: RunMaker) -> None:
     resumes_exactly(make_run, kills=3, seed=random.SystemRandom().randrange(10**6))
 

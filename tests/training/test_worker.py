@@ -126,6 +126,7 @@ def test_a_worker_whose_run_was_taken_over_does_not_finish_it(
     assert not {"result.json", "checksums.json", "failure.json"} & left
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_gives_the_same_results(make_run: RunMaker) -> None:
     one, two = make_run("one"), make_run("two")
     assert train(one) == train_apart(two) == 0
@@ -176,6 +177,7 @@ def test_it_learns_a_tiny_set_by_heart(make_run: RunMaker) -> None:
     assert lines(folder, "train/loss")[-1]["train/loss"] < 0.05
 
 
+@pytest.mark.slow
 def test_on_cached_features_neither_timm_nor_transformers_is_imported(make_run: RunMaker) -> None:
     sections = {
         "text": {"name": "minilm"},
