@@ -34,6 +34,20 @@ MORE = {
     "sparse": [{"noise": 1.0}, {"k": 9, "query": "own"}],  # k = 1 may choose otherwise in half precision, at a tie
 }
 
+#: One of each kind is compiled to machine code, half a minute each; the graphs of all are compared without.
+TO_MACHINE_CODE = {
+    "bridge",
+    "static",
+    "adaptive",
+    "cross_attention",
+    "residual_adaptive",
+    "attention_residual",
+    "mmfuser",
+}
+
 for _entry in MANAGERS:
     _name = f"Test{_entry.name.title().replace('_', '')}"
-    globals()[_name] = type(_name, (ManagerContract,), {"manager": _entry.name, "more": MORE.get(_entry.name, ())})
+    _parts: dict[str, object] = {"manager": _entry.name, "more": MORE.get(_entry.name, ())}
+    if _entry.name not in TO_MACHINE_CODE:
+        _parts["test_whole_encoder_compiles_by_inductor"] = None
+    globals()[_name] = type(_name, (ManagerContract,), _parts)
