@@ -109,6 +109,20 @@ def test_pictograms_of_a_split_show_what_no_other_split_shows() -> None:
                 assert tile.pictogram in objects.codes()[tile.answers["object"], split]
 
 
+def test_tiles_that_are_alike_show_one_answer_of_each_family_in_four_hands() -> None:
+    data = world(tiles="alike")
+    for index in range(20):
+        scene = data.scene("train", index)
+        assert all(tile.answers == scene.tiles[0].answers for tile in scene.tiles)
+        assert all(asked.answer == scene.tiles[0].answers[asked.family] for asked in scene.questions)
+    for family, answers in ANSWERS.items():
+        counts = Counter(e.target for e in world(train=6000, tiles="alike").examples("train") if e.family == family)
+        assert len(counts) == len(answers)
+        assert max(counts.values()) / sum(counts.values()) < 0.29
+    grey = data.image("train/0")[:62, :62], data.image("train/0")[63:125, 63:125]
+    assert not np.array_equal(*grey)
+
+
 def test_splits_show_different_pictures_and_a_larger_one_begins_with_the_smaller() -> None:
     small, large = world(train=400, test=400), world(train=800)
     assert list(small.examples("train")) == list(large.examples("train"))[:400]

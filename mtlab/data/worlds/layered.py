@@ -43,6 +43,7 @@ class Layered(Dataset):
         image_size: int = option(126, "side of a picture, in pixels; best as the tower's", minimum=32, maximum=512)
         families: tuple[str, ...] = option(tuple(ANSWERS), "the kinds of question", choices=tuple(ANSWERS))
         difficulty: Literal["easy", "medium", "hard"] = option("medium", "how small, faint and close are differences")
+        tiles: Literal["different", "alike"] = option("different", "show the four answers, or one of them four times")
         seed: int = option(0, "another seed, another world of the same kind", minimum=0)
 
         def __post_init__(self) -> None:
@@ -71,7 +72,9 @@ class Layered(Dataset):
 
     def scene(self, split: str, index: int) -> TilesScene:
         """Return what a picture shows and what is asked about it."""
-        return draw_scene(self._dice(split, index, "scene"), split, index, self.config.families)
+        return draw_scene(
+            self._dice(split, index, "scene"), split, index, self.config.families, alike=self.config.tiles == "alike"
+        )
 
     def examples(self, split: Split) -> Sequence[Example]:
         """Return all examples of a split, picture by picture."""

@@ -52,7 +52,7 @@ class TilesScene:
     questions: tuple[TileQuestion, ...]
 
 
-def draw_scene(dice: Dice, split: str, index: int, families: Sequence[str]) -> TilesScene:
+def draw_scene(dice: Dice, split: str, index: int, families: Sequence[str], *, alike: bool = False) -> TilesScene:
     """Draw the scene of a picture.
 
     Every family of the ground is asked once. What stands on the tiles takes turns from picture to picture, and is asked
@@ -63,11 +63,14 @@ def draw_scene(dice: Dice, split: str, index: int, families: Sequence[str]) -> T
         split: whose pictograms it shows.
         index: of the picture.
         families: that are asked.
+        alike: all tiles show one answer of each family, so that nobody needs to find the tile that is meant.
 
     """
     asked = [family for family in FIGURES if family in families]
     figure = (asked or FIGURES)[index % len(asked or FIGURES)]
     shown = {family: dice.shuffled(ANSWERS[family]) for family in (figure, "stripes", "shade", "ring")}
+    if alike:
+        shown = {family: [order[0]] * len(order) for family, order in shown.items()}
     tiles = []
     for place in range(len(PLACES)):
         answers = {family: order[place] for family, order in shown.items()}
