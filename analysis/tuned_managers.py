@@ -8,7 +8,7 @@
 # **Claim to test.** Tuned with the same budget, a manager with learned weights has a higher test accuracy than
 # `bridge`.
 #
-# Run the sweep first: `mtlab sweep managers`. It takes about a day on two cores.
+# Run the sweep first: `mtlab sweep managers`. It takes about an hour on two cores.
 
 # %%
 import polars as pl
@@ -21,7 +21,7 @@ from mtlab.report.sweep_report import build_sweep_report
 from mtlab.sweeps.stored import open_sweep
 
 pl.Config.set_tbl_rows(-1)
-NAME = "sweep-managers"
+NAME = "tuned"
 study = mtlab.open_study(f"{NAME}-final")  # the study of the tuned variants
 print(study.report.why)
 print(verdict_sentence(study.report))

@@ -109,18 +109,25 @@ def test_pictograms_of_a_split_show_what_no_other_split_shows() -> None:
                 assert tile.pictogram in objects.codes()[tile.answers["object"], split]
 
 
-def test_tiles_that_are_alike_show_one_answer_of_each_family_in_four_hands() -> None:
-    data = world(tiles="alike")
+def test_tiles_that_are_alike_show_the_same_answers_and_each_family_is_asked_once() -> None:
+    data = world(train=6000, tiles="alike")
     for index in range(20):
         scene = data.scene("train", index)
-        assert all(tile.answers == scene.tiles[0].answers for tile in scene.tiles)
-        assert all(asked.answer == scene.tiles[0].answers[asked.family] for asked in scene.questions)
+        for family in ANSWERS:
+            shown = [tile.answers[family] for tile in scene.tiles if family in tile.answers]
+            assert len(shown) == (2 if family in FIGURES else 4)
+            assert len(set(shown)) == 1
+        assert [asked.family for asked in scene.questions] == list(ANSWERS)
+        assert all(asked.answer == scene.tiles[asked.tile].answers[asked.family] for asked in scene.questions)
     for family, answers in ANSWERS.items():
-        counts = Counter(e.target for e in world(train=6000, tiles="alike").examples("train") if e.family == family)
+        counts = Counter(e.target for e in data.examples("train") if e.family == family)
         assert len(counts) == len(answers)
         assert max(counts.values()) / sum(counts.values()) < 0.29
-    grey = data.image("train/0")[:62, :62], data.image("train/0")[63:125, 63:125]
-    assert not np.array_equal(*grey)
+    letters = world(tiles="alike", families=["letter", "ring"]).scene("train", 0)
+    assert all("letter" in tile.answers for tile in letters.tiles)
+    picture = data.image("train/0")
+    half = len(picture) // 2
+    assert not np.array_equal(picture[:half, :half], picture[half : 2 * half, half : 2 * half])
 
 
 def test_splits_show_different_pictures_and_a_larger_one_begins_with_the_smaller() -> None:

@@ -30,10 +30,17 @@ def shrink_sweep(name: str, folder: Path, *, variants: slice) -> Path:
     """Write a shrunken copy of a shipped sweep: some variants, two trials for each, two seeds for the winners."""
     sweep = yaml.safe_load((sweep_recipe_folders()[0] / f"{name}.yaml").read_text())
     _move_settings(sweep, folder)
-    sweep["over"] = {path: axis[variants] for path, axis in sweep["over"].items()}
+    sweep["over"] = {path: _variants(axis, variants) for path, axis in sweep["over"].items()}
     sweep |= {"seeds": 1, "budget": {"trials": 2}, "sampler": {"name": "random"}, "pruner": "none"}
     sweep["finally"]["seeds"] = 2
     return _write(sweep, folder / f"{name}.yaml")
+
+
+def _variants(axis: Any, variants: slice) -> Any:
+    if isinstance(axis, list):
+        return axis[variants]
+    zipped = {path: values[variants] for path, values in axis["zip"].items() if path == "manager"}
+    return {"zip": zipped, "labels": axis["labels"][variants]}
 
 
 def _move_settings(study: dict[str, Any], folder: Path) -> None:

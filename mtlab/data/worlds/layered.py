@@ -17,7 +17,7 @@ from mtlab.data.worlds.scenes.dice import Dice
 from mtlab.data.worlds.scenes.world import check_choices, parse_image_key
 from mtlab.data.worlds.tiles import objects
 from mtlab.data.worlds.tiles.draw import DIFFICULTIES, draw_tiles
-from mtlab.data.worlds.tiles.scene import ANSWERS, TilesScene, draw_scene
+from mtlab.data.worlds.tiles.scene import ANSWERS, TilesScene, draw_scene, draw_scene_alike
 
 VERSION = 1  #: raise it when the same options give other images or questions
 ALL_ANSWERS = tuple(answer for answers in ANSWERS.values() for answer in answers)
@@ -43,7 +43,7 @@ class Layered(Dataset):
         image_size: int = option(126, "side of a picture, in pixels; best as the tower's", minimum=32, maximum=512)
         families: tuple[str, ...] = option(tuple(ANSWERS), "the kinds of question", choices=tuple(ANSWERS))
         difficulty: Literal["easy", "medium", "hard"] = option("medium", "how small, faint and close are differences")
-        tiles: Literal["different", "alike"] = option("different", "show the four answers, or one of them four times")
+        tiles: Literal["different", "alike"] = option("different", "show all answers, or the same one")
         seed: int = option(0, "another seed, another world of the same kind", minimum=0)
 
         def __post_init__(self) -> None:
@@ -72,9 +72,10 @@ class Layered(Dataset):
 
     def scene(self, split: str, index: int) -> TilesScene:
         """Return what a picture shows and what is asked about it."""
-        return draw_scene(
-            self._dice(split, index, "scene"), split, index, self.config.families, alike=self.config.tiles == "alike"
-        )
+        dice, families = self._dice(split, index, "scene"), self.config.families
+        if self.config.tiles == "alike":
+            return draw_scene_alike(dice, split, families)
+        return draw_scene(dice, split, index, families)
 
     def examples(self, split: Split) -> Sequence[Example]:
         """Return all examples of a split, picture by picture."""
