@@ -32,6 +32,7 @@ from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.optimisation.schedule import learning_rate_factor
 from mtlab.training.resume import FROM_START, TrainingProgress, read_last_checkpoint
 from mtlab.training.steps import train_step
+from mtlab.units import format_metric
 
 LOG_EVERY = 20  #: steps; the loss is read from the device no more often
 
@@ -158,8 +159,8 @@ class Loop:
     def _describe(self, values: Mapping[str, float]) -> str:
         progress = self.progress
         shown = {"train/loss": progress.train_loss, **summary_metrics(values)}
-        words = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
-        words.append(f"best {progress.best or 0:.4f} at {progress.best_step}")
+        words = [f"{name} {format_metric(value, name)}" for name, value in shown.items() if value is not None]
+        words.append(f"best {format_metric(progress.best or 0, self.run.metrics.choose)} at {progress.best_step}")
         words.append(f"{progress.step * self.run.train.batch / max(progress.seconds, 1e-9):.0f} examples/s")
         return f"step {progress.step}/{self.steps}: {', '.join(words)}"
 

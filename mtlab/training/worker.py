@@ -40,6 +40,7 @@ from mtlab.training.init_from import find_checkpoint, load_initial_weights
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.loop import Loop, summary_metrics
 from mtlab.training.resume import FROM_START
+from mtlab.units import format_metric
 
 
 def train(run_dir: Path, *, plugins: bool = True) -> int:
@@ -201,7 +202,8 @@ def _train(
     if group.is_main:
         write_result(run_dir, result)
     group.barrier()  # if one ended early, torchrun would end the others
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in summary_metrics(result["metrics"]).items())
+    metrics = summary_metrics(result["metrics"]).items()
+    shown = ", ".join(f"{name} {format_metric(value, name)}" for name, value in metrics)
     print(f"finished after {progress.step} steps: {shown}", flush=True)
 
 

@@ -11,6 +11,7 @@ import typer
 from mtlab.cli.options import JsonOption, PluginOption, PluginsOption, StoreOption, blame_option
 from mtlab.cli.output import make_table, print_json, progress_bar, unless_unwritable
 from mtlab.errors import UserError, place_errors
+from mtlab.units import format_metric
 
 if TYPE_CHECKING:
     from mtlab.inference.evaluation import EvaluatedRun
@@ -145,7 +146,7 @@ def _print(evaluated: EvaluatedRun) -> None:
             table.add_row(*map(escape, row))
         console.print(table)
         if further := evaluated.evaluation.extra_metrics:
-            console.print(" · ".join(f"{escape(name)} {value:.4f}" for name, value in further.items()))
+            console.print(" · ".join(f"{escape(name)} {format_metric(value, name)}" for name, value in further.items()))
     for line in _remarks(evaluated):
         console.print(escape(line))
 
@@ -159,9 +160,9 @@ def _by_family(evaluated: EvaluatedRun) -> list[list[str]]:
     shown = [*names, *(f"{name}_floor" for name in names if f"{split}/{name}_floor" in metrics)]
 
     def cells(suffix: str) -> list[str]:
-        return [f"{metrics[f'{split}/{name}{suffix}']:.4f}" for name in shown]
+        return [format_metric(metrics[f"{split}/{name}{suffix}"], name) for name in shown]
 
-    rows = [["all", f"{len(evaluated.evaluation.ids):,}", *cells(""), f"{metrics[f'{split}/loss']:.4f}"]]
+    rows = [["all", f"{len(evaluated.evaluation.ids):,}", *cells(""), format_metric(metrics[f"{split}/loss"], "loss")]]
     rows += [[family, f"{counts[family]:,}", *cells(f"/{family}"), ""] for family in sorted(counts)]
     return [["family", "n", *(name.replace("_floor", " of a blind model") for name in shown), "loss"], *rows]
 

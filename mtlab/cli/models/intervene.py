@@ -9,6 +9,7 @@ import typer
 
 from mtlab.cli.options import JsonOption, PluginsOption, StoreOption, blame_option
 from mtlab.cli.output import make_table, print_json, progress_bar
+from mtlab.report.formats.numbers import format_score
 
 if TYPE_CHECKING:
     from mtlab.runs.find_run import FinishedRun
@@ -89,11 +90,17 @@ def _print(found: FinishedRun, value: float, results: Mapping[str, Any]) -> None
 
     console = Console(highlight=False, emoji=False)
     metric = next(iter(results.values()))["metric"]
-    console.print(f"[bold]{escape(found.title)}[/] ({found.id}) · {metric} {value:.4f} as it is")
+    console.print(f"[bold]{escape(found.title)}[/] ({found.id}) · {metric} {format_score(value, metric)} as it is")
     table = make_table("weights", numbers=("text", "image", "both"))
     for name, *cells in _rows(results):
-        table.add_row(name, *("–" if cell is None else f"{cell:.4f} ({cell - value:+.4f})" for cell in cells))
+        table.add_row(name, *(_cell(cell, value, metric) for cell in cells))
     console.print(table)
+
+
+def _cell(cell: float | None, value: float, metric: str) -> str:
+    if cell is None:
+        return "–"
+    return f"{format_score(cell, metric)} ({format_score(cell - value, metric, sign=True)})"
 
 
 def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, float | None, float | None, float | None]]:
