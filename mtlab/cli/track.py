@@ -1,9 +1,10 @@
-"""`mtlab track sync`: send a study to its trackers, from the store."""
+"""`mtlab track sync`: send a study to trackers, from the store."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,17 +15,29 @@ from mtlab.errors import UserError
 
 if TYPE_CHECKING:
     from mtlab.report.sync.process import SyncProcess
-    from mtlab.runs.store import Store
-    from mtlab.tracking.settings import TrackingSettings
+    from mtlab.tracking.settings import TrackerOptions
+
+WANDB = "wandb"
+COMMAND_LINE = "command line"
 
 app = typer.Typer(
-    name="track", help="Send studies to Weights & Biases, from the store (docs/wandb.md).", no_args_is_help=True
+    name="track",
+    help="Send studies to trackers, from the store (docs/trackers.md, docs/wandb.md).",
+    no_args_is_help=True,
 )
 
 
 @app.command()
 def sync(
     file: StoredStudy,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="Tracker; can be repeated.", show_default="the study's, else wandb"),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TRACKER.KEY=VALUE", help="Option of a tracker, as below `tracking:`."),
+    ] = None,
     project: Annotated[
         str | None, typer.Option("--project", help="W&B project.", show_default="the study's, else mtlab")
     ] = None,
@@ -32,37 +45,77 @@ def sync(
         str | None, typer.Option("--entity", help="W&B user or team.", show_default="the study's, else your default")
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Write W&B's offline files into the store, and send nothing.")
+        bool, typer.Option("--offline", help="Write W&B's offline files into the store, and send nothing to W&B.")
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Send the finished runs of a study and their comparison to W&B, except what is there already.
+    """Send the finished runs of a study and their comparison to trackers, except what is there already.
 
     Works from the store alone: for studies that ran offline, were cut off, or never had a tracker.
 
-    mtlab track sync quickstart · mtlab track sync quickstart --offline
+    mtlab track sync quickstart · mtlab track sync quickstart --to tensorboard --to mlflow
     """
-    from mtlab.report.sync.process import SyncProcess, tracking_settings
+    from mtlab.report.sync.process import SyncProcess
     from mtlab.runs.store import Store, store_root
+    from mtlab.tracking.settings import stored_tracking
 
     opened = Store.open(store_root(store))
     name = stored_study_name(file, opened)
     plan = opened.plan(name)
-    keys = _keys(tracking_settings(plan), project, entity, offline=offline)
+    chosen = _choose(stored_tracking(plan), to or [])
+    chosen = _with_settings(chosen, setting or [])
+    chosen = _with_wandb(chosen, project, entity, offline=offline)
+    _refuse_missing(chosen)
     if not any(opened.state(run["id"]) == "done" for run in plan["runs"]):
-        raise UserError(f"no run of {name!r} is finished yet: `mtlab run {file}`", file="command line")
+        raise UserError(f"no run of {name!r} is finished yet: `mtlab run {file}`", file=COMMAND_LINE)
     with (
-        progress_bar(f"{name}: to W&B") as update,
-        SyncProcess(opened, name, keys, typer.echo, lambda sent: update(sent.done, sent.of)) as sync,
+        progress_bar(f"{name}: to {', '.join(chosen)}") as update,
+        SyncProcess(opened, name, chosen, typer.echo, lambda sent: update(sent.done, sent.of)) as process,
     ):
-        sync.finish(quiet=True)
-    _conclude(sync, opened, name, offline=offline)
+        process.finish(quiet=True)
+    _conclude(process, name, chosen, offline=offline)
 
 
-def _keys(known: TrackingSettings, project: str | None, entity: str | None, *, offline: bool) -> TrackingSettings:
-    from mtlab.tracking.settings import WandbSettings
+def _choose(known: TrackerOptions, names: Sequence[str]) -> TrackerOptions:
+    """Return the trackers to send to: those that are named, else those of the study, else W&B."""
+    from mtlab.tracking.base import TRACKERS
 
-    given = known.wandb or WandbSettings()
+    try:
+        entries = [TRACKERS.get(name) for name in names or known or [WANDB]]
+    except UserError as error:
+        raise UserError(error.problem, file=COMMAND_LINE, key="--to") from None
+    return {entry.name: known.get(entry.name, entry.config()) for entry in entries}
+
+
+def _with_settings(chosen: TrackerOptions, settings: Sequence[str]) -> TrackerOptions:
+    from mtlab.config.load import merge, nest, parse_override
+    from mtlab.tracking.settings import check_tracking, plain_tracking
+
+    if not settings:
+        return chosen
+    plain: dict[str, Any] = plain_tracking(chosen)
+    for text in settings:
+        tracker = text.partition(".")[0]
+        if tracker not in chosen:
+            problem = f"{tracker!r} is none of the trackers to send to ({', '.join(chosen)}): add --to {tracker}"
+            raise UserError(problem, file=COMMAND_LINE, key="--set")
+        if "=" not in text:
+            raise UserError(f"{text!r}: expected TRACKER.KEY=VALUE", file=COMMAND_LINE, key="--set")
+        plain = merge(plain, nest(*parse_override(f"study.{text}")))
+    try:
+        return check_tracking(plain)
+    except UserError as error:
+        key = (error.key or "").removeprefix("tracking.")
+        raise UserError(error.problem, file=COMMAND_LINE, key=f"--set {key}") from None
+
+
+def _with_wandb(chosen: TrackerOptions, project: str | None, entity: str | None, *, offline: bool) -> TrackerOptions:
+    """Apply the options that are of W&B alone: it is sent to unless its files are to be written offline."""
+    if WANDB not in chosen:
+        if project or entity or offline:
+            raise UserError("are of W&B: add --to wandb", file=COMMAND_LINE, key="--project, --entity and --offline")
+        return chosen
+    given = chosen[WANDB]
     try:
         wanted = replace(
             given,
@@ -71,14 +124,26 @@ def _keys(known: TrackingSettings, project: str | None, entity: str | None, *, o
             entity=entity or given.entity,
         )
     except UserError as error:
-        raise UserError(error.problem, file="command line", key="--project") from None
-    return replace(known, wandb=wanted)
+        raise UserError(error.problem, file=COMMAND_LINE, key="--project") from None
+    return {**chosen, WANDB: wanted}
 
 
-def _conclude(sync: SyncProcess, store: Store, study: str, *, offline: bool) -> None:
+def _refuse_missing(chosen: TrackerOptions) -> None:
+    from mtlab.report.sync.process import missing_package
+    from mtlab.tracking.base import TRACKERS
+
+    for name in chosen:
+        if (missing := missing_package(TRACKERS.get(name).cls)) is not None:
+            raise UserError(missing, file=COMMAND_LINE, key=f"--to {name}")
+
+
+def _conclude(process: SyncProcess, study: str, chosen: TrackerOptions, *, offline: bool) -> None:
+    """Say what was sent; exit with 1 if a tracker has not received everything."""
     from mtlab.report.sync.process import describe_sync
 
-    sent = sync.sent
-    typer.echo(describe_sync(sync, store, study, tried=not offline))
-    if (sent.offline and not offline) or not sent.done:
+    sent = process.sent
+    for line in describe_sync(process, study, tried=not offline):
+        typer.echo(line)
+    complete = len(sent.sinks) == len(chosen) and all(each["done"] == sent.of for each in sent.sinks.values())
+    if not complete or (sent.offline and not offline):
         raise typer.Exit(1)

@@ -233,6 +233,21 @@ def nest(path: str, value: Any) -> dict[str, Any]:
     return result
 
 
+def flatten(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+    """Flatten nested settings, joining keys by a separator.
+
+    >>> flatten({"a": {"b": 1, "c": {}}, "d": [2]})
+    {'a.b': 1, 'a.c': {}, 'd': [2]}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{key}{separator}{path}": each for path, each in flatten(value, separator).items()}
+        else:
+            flat[str(key)] = value
+    return flat
+
+
 def _deep_copy(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _deep_copy(item) for key, item in value.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mtlab.config.load import flatten
 from mtlab.errors import UserError
 from mtlab.report.recordings import StudyRun, study_runs
 from mtlab.runs.store import State, Store
@@ -72,21 +73,6 @@ def read_provenance(store: Store, plan: Mapping[str, Any]) -> Provenance:
     path = store.study(plan["study"]) / "spec.yaml"
     by_run = {run: states[run.run] for run in runs}
     return Provenance(configurations, environment, by_run, tuple(failed), _text(path))
-
-
-def flatten(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
-    """Flatten nested settings, joining keys by a separator.
-
-    >>> flatten({"a": {"b": 1, "c": {}}, "d": [2]})
-    {'a.b': 1, 'a.c': {}, 'd': [2]}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            flat |= {f"{key}{separator}{path}": each for path, each in flatten(value, separator).items()}
-        else:
-            flat[str(key)] = value
-    return flat
 
 
 def differing_settings(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:

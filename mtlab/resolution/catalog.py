@@ -16,8 +16,9 @@ from mtlab.config.registry import Entry, Registry
 from mtlab.errors import UserError, nearest
 from mtlab.files import read_text
 from mtlab.resolution.nodes import registry
+from mtlab.tracking.base import TRACKERS
 
-Kind = Literal["managers", "towers", "tasks", "datasets", "transforms", "converters", "presets"]
+Kind = Literal["managers", "towers", "tasks", "datasets", "transforms", "converters", "trackers", "presets"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _NODES = {"managers": ("manager",), "towers": ("text", "vision"), "tasks": ("task",), "datasets": ("data",)}
@@ -62,6 +63,8 @@ def _registries(kind: str) -> dict[str, Registry[Any]]:
         from mtlab.data.converters.base import CONVERTERS
 
         return {"data convert": CONVERTERS}
+    if kind == "trackers":
+        return {"tracking": TRACKERS}
     if kind == "transforms":
         from mtlab.data.transforms.base import TRANSFORMS
 

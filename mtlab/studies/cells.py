@@ -70,7 +70,9 @@ def make_cells(study: StudySpec, price: CostFunction, parents: ParentStudies | N
         UserError: a row is wrong, or its parent cannot be found.
 
     """
-    parents = parents or ParentStudies()
+    if parents is None:
+        _ = study.trackers  # refuses wrong ones
+        parents = ParentStudies()
     resolved = study.path.resolve()
     if resolved in parents.open:
         raise study.error("studies start from each other in a circle", "init_from")

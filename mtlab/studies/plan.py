@@ -20,6 +20,7 @@ from mtlab.statistics.stopping import StoppingRule
 from mtlab.studies.cells import Cell, CostFunction, make_cells
 from mtlab.studies.published_entries import PublishedEntry, parse_entries, parse_overall
 from mtlab.studies.spec import StudySpec
+from mtlab.tracking.settings import plain_tracking
 
 FORMAT = 1
 
@@ -130,7 +131,9 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "published": parse_overall(plan.study),
         "published_rows": [result.to_json([cell.id for cell in plan.cells]) for result in plan.published],
         "code": training_code_digest(),
-        "tracking": to_plain(keys.tracking),
+        "tracking": plain_tracking(plan.study.trackers),
+        "plugins": list(keys.plugins),
+        "plugin_folder": str(plan.study.plugin_folder),
         "plugin_code": {name: code for row in rows for name, code in row.resolved.plugin_digests.items()},
         "unresolved": list(plan.unresolved),
         "unresolved_data": sorted(

@@ -14,7 +14,7 @@ from mtlab.config.options import option
 from mtlab.config.schema import RunConfig
 from mtlab.errors import UserError
 from mtlab.studies.seeds import SequentialSeeds, equivalence_margin, parse_seeds
-from mtlab.tracking.settings import TrackingSettings
+from mtlab.tracking.settings import TrackerOptions, check_tracking
 from mtlab.units import in_points
 
 Design = Literal["grid", "one_at_a_time", "leave_one_out"]
@@ -94,7 +94,7 @@ class StudyKeys:
     budget: RunLimits = option(RunLimits, "limits")
     report: ReportRules = option(ReportRules, "how variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
-    tracking: TrackingSettings = option(TrackingSettings, "where metrics and figures are sent besides the run folder")
+    tracking: Any = option(None, "trackers that metrics and figures are sent to, beside the run folder: name → options")
     launcher: Any = option("local", "where runs are started: local, slurm, or {name, options…}")
     resources: Resources = option(Resources, "what one run gets")
     published: Any = option(None, "results from the literature, shown beside ours: metric → value, or a list by row")
@@ -122,6 +122,19 @@ class StudySpec:
     def error(self, problem: str, key: str | None = None) -> UserError:
         """Make a `UserError` that names the file and line of `key`."""
         return self.source.error(problem, key)
+
+    @property
+    def trackers(self) -> TrackerOptions:
+        """The study's trackers and their checked options; its plug-ins are imported.
+
+        Raises:
+            UserError: a tracker is unknown, or its options are wrong.
+
+        """
+        try:
+            return check_tracking({} if self.keys.tracking is None else self.keys.tracking)
+        except UserError as error:
+            raise self.error(error.problem, error.key) from None
 
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:

@@ -15,6 +15,7 @@ from mtlab.sweeps.spec import rules_to_json
 from mtlab.sweeps.stored import KIND
 from mtlab.sweeps.trials import TrialRuns
 from mtlab.sweeps.variants import PreparedSweep, Variant
+from mtlab.tracking.settings import plain_tracking
 
 
 def to_json(prepared: PreparedSweep) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _recipe(prepared: PreparedSweep) -> dict[str, Any]:
         "resources": {key: value for key, value in asdict(keys.resources).items() if value is not None},
         "plugins": list(keys.plugins),
         "plugin_folder": str(folder),
-        "tracking": {name: keys for name, keys in to_plain(keys.tracking).items() if keys is not None},
+        "tracking": plain_tracking(prepared.sweep.study.trackers),
     }
 
 

@@ -128,7 +128,7 @@ class SweepKeys:
     metrics: Metrics = option(Metrics, "which metric chooses checkpoints, and which one `finally` compares")
     report: ReportRules = option(ReportRules, "how the tuned variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
-    tracking: dict[str, Any] = option(dict, "trackers that metrics are sent to, beside the run folder")
+    tracking: Any = option(None, "trackers that metrics and figures are sent to, beside the run folder: name → options")
     launcher: Any = option("local", "where runs are executed: local, slurm, or {name, options…}")
     resources: Resources = option(Resources, "resources of one run")
     init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")

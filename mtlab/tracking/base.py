@@ -1,11 +1,14 @@
-"""The interface of sinks and their trackers, and a group of trackers of which single ones may fail."""
+"""The interface of sinks and their trackers, how they are registered, and a group of which single ones may fail."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from mtlab.config.registry import Registry
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -14,10 +17,19 @@ Receipt = dict[str, Any]  #: plain data that a tracker returns for a run that it
 
 
 class UnreachableError(BaseException):
-    """A server cannot be reached, so that no run of the study can be sent now.
+    """A server cannot be reached, so that no run of the study can be sent to it now.
 
     It is no `Exception`: `TrackerGroup` must not catch it as the failure of one run.
+
+    Args:
+        tracker: the name that it is registered under.
+        message: what is wrong, after the sink's name.
+
     """
+
+    def __init__(self, tracker: str, message: str) -> None:
+        super().__init__(message)
+        self.tracker = tracker
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class Tracker(Protocol):
     """Receives one run: start, parameters, log step by step, close. Any method may raise."""
 
     def start(self, run: TrackedRun) -> None:
-        """Start a run, or continue one that was started before."""
+        """Start a run, or continue or replace one that was started before: all of its steps are logged again."""
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Set the parameters, nested plain data."""
@@ -69,20 +81,65 @@ class Tracker(Protocol):
         """End the run with its final numbers and files to keep; return a receipt."""
 
 
-class Sink(Protocol):
-    """A destination of runs, which makes a tracker for each."""
+class Sink(ABC):
+    """A destination of a study's runs, which makes a tracker for each.
 
-    name: str
+    Its options are a frozen dataclass `Config` in the class, with a default for each. It is made in a process of its
+    own beside training. The library behind it is imported by `tracker` at the earliest.
+
+    Args:
+        options: as the study has them below `tracking:`.
+        folder: of the study in the store, below which the sink may write.
+
+    """
+
+    name: ClassVar[str]  #: in messages and receipts
+    package: ClassVar[str] = ""  #: what must be importable
+    install: ClassVar[str] = ""  #: what `pip install` then takes: an extra of mtlab
+
+    def __init__(self, options: Any, folder: Path) -> None:
+        self.options = options
+        self.folder = folder
 
     @property
     def live(self) -> bool:
         """Whether the sink takes the steps of running runs, not finished runs alone."""
+        return False
 
+    @property
+    def images(self) -> bool | None:
+        """Whether it shows figures as images; None: where they can be rendered."""
+        return False
+
+    @property
+    def checkpoints(self) -> bool:
+        """Whether it keeps the best checkpoints; only then is one among the files of `Tracker.close`."""
+        return False
+
+    def prepare(self) -> None:
+        """Prepare this process before the library is imported; called once."""
+        return
+
+    @abstractmethod
     def tracker(self) -> Tracker:
         """Make a tracker for a run."""
 
+    @abstractmethod
     def holds(self, receipt: Receipt) -> bool:
         """Return whether the run of a receipt is where it would be sent now."""
+
+    @abstractmethod
+    def place(self, receipt: Receipt) -> str:
+        """Say where the run of a receipt is: `at URL` or `in FOLDER`."""
+
+    @classmethod
+    def without_server(cls, options: Any) -> Any | None:  # noqa: ARG003 - for those that override it
+        """Return options with which the sink goes on when its server cannot be reached; None: it does not."""
+        return None
+
+
+TRACKERS: Registry[Sink] = Registry("tracker", ("mtlab.tracking.trackers",), "mtlab.trackers", Sink)
+register_tracker = TRACKERS.register
 
 
 class TrackerGroup:
@@ -91,13 +148,20 @@ class TrackerGroup:
     Args:
         trackers: by name.
         failed: is called with the name of a tracker and its error.
+        keep_files: names of those that get the files of a run.
 
     """
 
-    def __init__(self, trackers: Mapping[str, Tracker], failed: Callable[[str, Exception], None]) -> None:
+    def __init__(
+        self,
+        trackers: Mapping[str, Tracker],
+        failed: Callable[[str, Exception], None],
+        keep_files: Collection[str] = (),
+    ) -> None:
         self.trackers = dict(trackers)
         self.names = frozenset(trackers)  #: of all trackers at the start
         self.failed = failed
+        self.keep_files = frozenset(keep_files)
 
     def start(self, run: TrackedRun) -> None:
         """See `Tracker.start`."""
@@ -115,13 +179,18 @@ class TrackerGroup:
         self, summary: Mapping[str, Any], files: Mapping[str, Path], *, failed: bool = False
     ) -> dict[str, Receipt]:
         """See `Tracker.close`; return the receipts of trackers that received everything, by name."""
-        return self._each(lambda tracker: tracker.close(summary, files, failed=failed))
+        return self._each_by_name(
+            lambda name, tracker: tracker.close(summary, files if name in self.keep_files else {}, failed=failed)
+        )
 
     def _each(self, call: Callable[[Tracker], Any]) -> dict[str, Any]:
+        return self._each_by_name(lambda _, tracker: call(tracker))
+
+    def _each_by_name(self, call: Callable[[str, Tracker], Any]) -> dict[str, Any]:
         results = {}
         for name, tracker in list(self.trackers.items()):
             try:
-                results[name] = call(tracker)
+                results[name] = call(name, tracker)
             except Exception as error:
                 del self.trackers[name]
                 self.failed(name, error)

@@ -19,6 +19,7 @@ from mtlab.launch.backends import LAUNCHERS
 from mtlab.resolution.nodes import registry
 from mtlab.studies.seeds import SequentialSeeds
 from mtlab.studies.spec import StudyKeys
+from mtlab.tracking.base import TRACKERS
 
 TEXTS: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 BASE: Schema = TEXTS | {"description": "files or shipped presets that this one is merged into: [presets/small]"}
@@ -44,6 +45,7 @@ def with_shared_keys(schema: Schema, variants: str) -> Schema:
     """
     keys = schema["properties"]
     described: dict[str, Schema] = {
+        "tracking": _tracking_schema(),
         "set": settings_schema(),
         variants: _axes_schema(),
         "baseline": {"type": "object"},
@@ -92,6 +94,12 @@ def _options_of(entry: Entry[Any]) -> Schema:
     schema["properties"] = {"name": {}, "label": {}, **schema["properties"]}
     named = {"properties": {"name": {"const": entry.name}}, "required": ["name"]}
     return {"if": named, "then": schema}
+
+
+def _tracking_schema() -> Schema:
+    """Return the schema of `tracking`: our trackers with their options, and any of plug-ins."""
+    known = {each.name: any_of(dataclass_schema(each.config), {"type": "null"}) for each in TRACKERS if each.is_builtin}
+    return {"type": "object", "properties": known, "additionalProperties": {"type": ["object", "null"]}}
 
 
 def _axes_schema() -> Schema:

@@ -121,7 +121,7 @@ IN_STUDIES = (
     ("a plug-in that is not there", "plugins: [my_plugin.py]\n" + STUDY),
     ("a parent study that is not there", "init_from: {study: nowhere}\n" + STUDY),
     ("a checkpoint that is not there", "init_from: weights.safetensors\n" + STUDY),
-    ("an unknown tracker", "tracking: {tensorboard: {}}\n" + STUDY),
+    ("an unknown tracker", "tracking: {tensorbord: {}}\n" + STUDY),
     ("an unknown mode of tracking", "tracking: {wandb: {mode: maybe}}\n" + STUDY),
     ("a setting beside `set`", "record: {layer: true}\n" + STUDY),
     ("a word for a section", "set: {record: yes}\n" + STUDY),

@@ -1,17 +1,21 @@
 """What a study may say about trackers."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from tracked_study import STUDY
 
-from mtlab.config.check import check_config
+from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
-from mtlab.report.sync.process import tracking_settings
 from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan, to_json
 from mtlab.studies.spec import read_study
-from mtlab.tracking.settings import TrackingSettings, WandbSettings
+from mtlab.tracking.base import TRACKERS
+from mtlab.tracking.settings import check_tracking, stored_tracking
+from mtlab.tracking.trackers.weights_and_biases import WandbSink
+
+WandbSettings = WandbSink.Config
 
 BARE = STUDY.partition("tracking:")[0]
 
@@ -22,14 +26,56 @@ def plan(folder: Path, text: str, *overrides: str) -> dict[str, object]:
 
 
 def test_off_unless_written_and_offline_unless_online(tmp_path: Path) -> None:
-    assert tracking_settings(plan(tmp_path, BARE)).wandb is None
-    assert tracking_settings({"study": "from before there were trackers"}).wandb is None
-    assert check_config(TrackingSettings, {"wandb": {}}).wandb == WandbSettings(mode="offline")
-    written = tracking_settings(plan(tmp_path, STUDY)).wandb
-    assert written == WandbSettings(project="layers", tags=["test"], images=False)
-    online = tracking_settings(plan(tmp_path, STUDY, "study.tracking.wandb.mode=online")).wandb
-    assert online is not None
-    assert online.mode == "online"
+    assert stored_tracking(plan(tmp_path, BARE)) == {}
+    assert stored_tracking({"study": "from before there were trackers"}) == {}
+    assert stored_tracking({"tracking": {"wandb": None}}) == {}
+    assert check_tracking({"wandb": {}}) == {"wandb": WandbSettings(mode="offline")}
+    written = stored_tracking(plan(tmp_path, STUDY))
+    assert written == {"wandb": WandbSettings(project="layers", tags=["test"], images=False)}
+    online = stored_tracking(plan(tmp_path, STUDY, "study.tracking.wandb.mode=online"))
+    assert online["wandb"].mode == "online"
+    assert stored_tracking(plan(tmp_path, STUDY, "study.tracking.wandb=null")) == {}
+
+
+def test_several_at_once(tmp_path: Path) -> None:
+    given = stored_tracking(plan(tmp_path, f"{BARE}tracking: {{wandb: {{}}, tensorboard: {{folder: /tmp/board}}}}\n"))
+    assert list(given) == ["wandb", "tensorboard"]
+    assert given["tensorboard"].folder == "/tmp/board"
+    assert {"mlflow", "tensorboard", "trackio", "wandb"} <= {entry.name for entry in TRACKERS}
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from mtlab.tracking.base import Sink, register_tracker
+
+@register_tracker("postcards")
+class Postcards(Sink):
+    name = "postcards"
+
+    @dataclass(frozen=True)
+    class Config:
+        stamp: str = "blue"
+
+    def tracker(self): ...
+    def holds(self, receipt): return False
+    def place(self, receipt): return "in the post"
+"""
+
+
+def test_a_plug_in_brings_a_tracker_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "postal.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(TRACKERS, "entries", dict(TRACKERS.entries))
+    text = f"{BARE}plugins: [postal]\ntracking: {{postcards: {{stamp: red}}}}\n"
+    with pytest.raises(UserError, match="unknown tracker 'postcards'"):
+        plan(tmp_path, text)
+    import_plugins(["postal"], tmp_path)
+    made = plan(tmp_path, text)
+    monkeypatch.delitem(sys.modules, "postal")  # as in another process, which has the stored plan alone
+    monkeypatch.delitem(TRACKERS.entries, "postcards")
+    assert stored_tracking(made)["postcards"].stamp == "red"
+    with pytest.raises(UserError, match=r"tracking\.postcards\.stmp: unknown key; did you mean 'stamp'"):
+        plan(tmp_path, text.replace("stamp: red", "stmp: red"))
 
 
 def test_it_is_no_part_of_a_runs_identity(tmp_path: Path) -> None:
@@ -41,11 +87,14 @@ def test_it_is_no_part_of_a_runs_identity(tmp_path: Path) -> None:
     ("given", "words"),
     [
         ("{wandb: {projct: a}}", "tracking.wandb.projct: unknown key; did you mean 'project'?"),
-        ("{wandbs: {}}", "tracking.wandbs: unknown key; did you mean 'wandb'?"),
+        ("{wandbs: {}}", "tracking.wandbs: unknown tracker 'wandbs'; did you mean 'wandb'?"),
+        ("wandb", "tracking: expected tracker → options, found 'wandb'"),
+        ("{mlflow: {uri: here}}", "tracking.mlflow.uri: 'here': expected http://HOST:PORT, or a database such as"),
+        ("{trackio: {project: a/b}}", "tracking.trackio.project: a project's name has letters, digits"),
         ("{wandb: {mode: live}}", "is not one of offline, online"),
         ("{wandb: {project: a/b}}", "tracking.wandb.project: a W&B project's name has no /"),
         ("{wandb: {tags: ['']}}", "tracking.wandb.tags: '': a W&B tag has 1 to 64 letters"),
-        ("{wandb: offline}", "tracking.wandb: expected a mapping, found the word 'offline'"),
+        ("{wandb: offline}", "tracking.wandb: expected a mapping of options ({} for none), found 'offline'"),
     ],
 )
 def test_mistakes_are_told_with_file_and_key(tmp_path: Path, given: str, words: str) -> None:

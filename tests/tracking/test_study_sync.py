@@ -19,7 +19,7 @@ from mtlab.report.sync.figures import with_plain_lists
 from mtlab.report.sync.run_data import read_complete_steps, read_step_metrics
 from mtlab.report.sync.study_sync import StudySync
 from mtlab.runs.store import Store
-from mtlab.tracking.base import Receipt, TrackedRun, TrackerFigure, TrackerGroup, TrackerMedia, TrackerTable
+from mtlab.tracking.base import Receipt, Sink, TrackedRun, TrackerFigure, TrackerGroup, TrackerMedia, TrackerTable
 
 
 @dataclass
@@ -34,14 +34,21 @@ class Taken:
     failed: bool | None = None
 
 
-@dataclass
-class Notebook:
+class Notebook(Sink):
     """A sink that keeps runs as a server would: by id, and no step twice."""
 
-    live: bool = False
-    fails: str = ""  #: the call that raises
-    name: str = "notebook"
-    runs: dict[str, Taken] = field(default_factory=dict)
+    live = images = checkpoints = False
+
+    def __init__(self, name: str = "notebook", *, fails: str = "", **wants: bool | None) -> None:
+        super().__init__(None, Path("notebook"))
+        self.name = name
+        self.fails = fails  #: the call that raises
+        self.runs: dict[str, Taken] = {}
+        for what, wanted in wants.items():
+            setattr(self, what, wanted)
+
+    def place(self, receipt: Receipt) -> str:
+        return f"on page {receipt['id']}"
 
     def tracker(self) -> Page:
         return Page(self)
@@ -82,20 +89,15 @@ class Page:
         return {"id": self.run.about.id}
 
 
-def make_sync(store: Store, *sinks: Notebook, **options: Any) -> tuple[StudySync, list[str], list[dict[str, Any]]]:
+def make_sync(store: Store, *sinks: Notebook) -> tuple[StudySync, list[str], list[dict[str, Any]]]:
     told: list[str] = []
     progress: list[dict[str, Any]] = []
-    options = {"images": False, **options}
-    return (
-        StudySync(store, store.plan("tracked"), sinks, told.append, progress=progress.append, **options),
-        told,
-        progress,
-    )
+    return StudySync(store, store.plan("tracked"), sinks, told.append, progress=progress.append), told, progress
 
 
 def test_finished_runs_are_handed_on_whole(store: Store) -> None:
-    notebook = Notebook()
-    sync, told, progress = make_sync(store, notebook, checkpoints=True)
+    notebook = Notebook(checkpoints=True)
+    sync, told, progress = make_sync(store, notebook)
     sync.finish()
     assert told == []
     assert {run.about.name for run in notebook.runs.values()} == {
@@ -128,6 +130,9 @@ def test_finished_runs_are_handed_on_whole(store: Store) -> None:
     assert run.files == {"best.safetensors": folder / "checkpoints" / "best.safetensors"}
     assert {"contributions", "similarity", "worth", "evolution of contributions", "layers/table"} == run.shown.keys()
     assert progress[-1]["done"] == progress[-1]["of"] == progress[-1]["new"] == 5
+    received = progress[-1]["sinks"]["notebook"]
+    assert (received["done"], received["new"], received["offline"]) == (5, 5, False)
+    assert received["place"] in {f"on page {page}" for page in notebook.runs}
 
 
 def test_a_failed_run_appears_as_failed_and_again_once_it_is_finished(store: Store) -> None:
@@ -251,7 +256,7 @@ def test_a_run_that_did_not_finish_is_ended_as_failed_and_goes_on_later(store: S
 
 @pytest.mark.parametrize("call", ["start", "log", "close"])
 def test_a_tracker_that_fails_is_told_and_left_out_and_the_others_go_on(store: Store, call: str) -> None:
-    broken, fine = Notebook(fails=call, name="broken"), Notebook()
+    broken, fine = Notebook("broken", fails=call), Notebook("fine")
     sync, told, progress = make_sync(store, broken, fine)
     sync.finish()
     assert told == [
@@ -259,6 +264,7 @@ def test_a_tracker_that_fails_is_told_and_left_out_and_the_others_go_on(store: S
         f"broken: 4 more not sent: no {call} today",
     ]
     assert len(fine.runs) == 5
+    assert {name: received["done"] for name, received in progress[-1]["sinks"].items()} == {"broken": 0, "fine": 5}
     assert fine.named("static, seed 1").failed is False
     assert progress[-1]["done"] == 0
     broken.fails = ""
@@ -269,7 +275,7 @@ def test_a_tracker_that_fails_is_told_and_left_out_and_the_others_go_on(store: S
 
 def test_a_run_that_went_on_live_in_one_place_gets_whole_to_the_others(store: Store) -> None:
     unfinished(store, 20)
-    live, patient = Notebook(live=True, name="live"), Notebook(name="patient")
+    live, patient = Notebook("live", live=True), Notebook("patient", checkpoints=True)
     sync, told, progress = make_sync(store, live, patient)
     sync.poll()
     assert [run.about.name for run in live.runs.values()].count("static, seed 0") == 1
@@ -278,6 +284,7 @@ def test_a_run_that_went_on_live_in_one_place_gets_whole_to_the_others(store: St
     (folder / "result.json.later").rename(folder / "result.json")
     sync.finish()
     assert live.named("static, seed 0").steps == patient.named("static, seed 0").steps
+    assert (len(live.named("static, seed 0").files), len(patient.named("static, seed 0").files)) == (0, 1)
     assert (told, progress[-1]["done"]) == ([], 5)
 
 
@@ -335,13 +342,13 @@ def test_without_a_browser_figures_are_sent_without_pictures(store: Store, monke
         raise UserError("pictures of figures need Chrome or Chromium on this machine")
 
     monkeypatch.setattr(render, "render_images", none)
-    notebook = Notebook()
-    sync, told, _ = make_sync(store, notebook, images=True)
+    notebook = Notebook(images=True)
+    sync, told, _ = make_sync(store, notebook)
     sync.finish()
     assert told == ["figures are sent without pictures: pictures of figures need Chrome or Chromium on this machine"]
     drawn = notebook.named("static, seed 0").shown["contributions"]
     assert isinstance(drawn, TrackerFigure)
     assert drawn.png is None
-    unasked, told, _ = make_sync(store, Notebook(), images=None)
+    unasked, told, _ = make_sync(store, Notebook(images=None))
     unasked.finish()
     assert told == []

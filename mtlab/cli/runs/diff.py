@@ -43,8 +43,8 @@ def diff(
 
 def _settings(name: str, root: Path) -> dict[str, Any]:
     """Return the flat settings of a run, with its seed; of a variant, without."""
+    from mtlab.config.load import flatten
     from mtlab.files import read_json
-    from mtlab.report.provenance import flatten
     from mtlab.runs.find_run import find_run_folders
 
     found = find_run_folders(name, root)

@@ -109,5 +109,6 @@ def run_study(
     if report and not done.outcome.interrupted:
         print_report(store, dict(done.plan), study.file)
     if done.sync is not None:
-        typer.echo(describe_sync(done.sync, store, done.plan["study"]))
+        for line in describe_sync(done.sync, done.plan["study"]):
+            typer.echo(line)
     return done.outcome.exit_code

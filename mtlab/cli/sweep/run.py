@@ -106,7 +106,8 @@ def _sync(store: Store, name: str) -> None:
     with sync_while_running(store, store.plan(name), typer.echo) as sync:
         pass
     if sync is not None:
-        typer.echo(describe_sync(sync, store, name))
+        for line in describe_sync(sync, name):
+            typer.echo(line)
 
 
 def _retrain(

@@ -9,6 +9,7 @@ import numpy as np
 from dash import html
 from PIL import Image
 
+from mtlab.config.load import flatten
 from mtlab.dashboard import components, controls, report_tables
 from mtlab.dashboard.components import Component, TableColumn
 from mtlab.dashboard.page import StudyRequest, StudyTab
@@ -21,7 +22,6 @@ from mtlab.report.figures.disagreements import DisagreementTable, find_disagreem
 from mtlab.report.figures.layers.difference import plot_difference
 from mtlab.report.figures.layers.words_and_patches import image_uri
 from mtlab.report.figures.panels import runs_of
-from mtlab.report.provenance import flatten
 
 if TYPE_CHECKING:
     from mtlab.data.base import Dataset

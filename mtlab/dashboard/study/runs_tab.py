@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dash import html
 
+from mtlab.config.load import flatten
 from mtlab.dashboard import components, controls, report_tables
 from mtlab.dashboard.components import CONDITIONS, Component, TableColumn
 from mtlab.dashboard.page import StudyRequest, StudyTab
@@ -15,7 +16,6 @@ from mtlab.report.figures import theme
 from mtlab.report.figures.curves import plot_curves
 from mtlab.report.figures.layers.aggregation import plot_aggregation
 from mtlab.report.formats import numbers
-from mtlab.report.provenance import flatten
 from mtlab.report.recordings import StudyRun
 
 PAGE_SIZE = 100  #: runs on a page of the table

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,23 +17,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.config.check import check_config, to_plain
 from mtlab.data.cache.locks import try_lock
 from mtlab.runs.store import Store
-from mtlab.tracking.base import Sink, UnreachableError
-from mtlab.tracking.settings import TrackingSettings, WandbSettings
-from mtlab.tracking.weights_and_biases import FOLDER, WandbSink, wandb_environment
+from mtlab.tracking.base import TRACKERS, Sink, UnreachableError
+from mtlab.tracking.settings import TrackerOptions, plain_tracking, stored_tracking
 
 POLL = 1.0  #: seconds between two reads of the store
 MAX_SILENCE = 180.0  #: seconds without a message after which a process that should end is stopped
 LOG = "tracking.log"  #: in the study's folder: output of trackers' libraries
 QUIET_SECONDS = 2.0  #: to wait before the user is told
-UNREACHABLE = 75  #: exit code: the server cannot be reached, and another process is to go on offline
+UNREACHABLE = 75  #: exit code: a server cannot be reached, and another process is to go on without it
 NICE = 10  #: niceness beside training, which goes first
 
 
@@ -45,13 +42,12 @@ class SyncProgress:
     done: int = 0  #: finished runs that were sent, the comparison counted as one
     of: int = 0
     new: int = 0  #: of them, those sent by this process
-    places: tuple[str, ...] = ()  #: addresses or folders of what was sent
-    offline: bool = False  #: written as files
+    sinks: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by name, see `Received`
 
-
-def tracking_settings(plan: Mapping[str, Any]) -> TrackingSettings:
-    """Return the tracking settings of a stored plan."""
-    return check_config(TrackingSettings, plan.get("tracking") or {})
+    @property
+    def offline(self) -> bool:
+        """Whether anything was written as files that are to be sent later."""
+        return any(received["offline"] for received in self.sinks.values())
 
 
 class SyncProcess:
@@ -60,7 +56,7 @@ class SyncProcess:
     Args:
         store: where the runs are.
         study: its name.
-        settings: the trackers.
+        trackers: their options, by name.
         log: prints a line for the user.
         progress: is called with what has been sent, whenever that changes.
         nice: niceness of the process.
@@ -71,7 +67,7 @@ class SyncProcess:
         self,
         store: Store,
         study: str,
-        settings: TrackingSettings,
+        trackers: TrackerOptions,
         log: Callable[[str], None],
         progress: Callable[[SyncProgress], None] = lambda _: None,
         *,
@@ -80,7 +76,8 @@ class SyncProcess:
         self.nice = nice
         self.root = store.root
         self.study = study
-        self.settings = settings
+        self.trackers = dict(trackers)
+        self.unreachable: list[str] = []  #: trackers whose servers cannot be reached
         self.log = log
         self.progress = progress
         self.sent = SyncProgress()
@@ -103,7 +100,7 @@ class SyncProcess:
             self.stop()
 
     def _start(self) -> subprocess.Popen[str]:
-        settings = json.dumps(to_plain(self.settings))
+        settings = json.dumps(plain_tracking(self.trackers))
         command = [sys.executable, "-m", "mtlab.report.sync", str(self.root), self.study, settings, str(self.nice)]
         with files.explain_disk_errors(self.log_file), self.log_file.open("ab") as log:
             return subprocess.Popen(
@@ -152,14 +149,23 @@ class SyncProcess:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def _read(self) -> None:
-        """Read messages in a thread; if the server cannot be reached, start another process that writes offline."""
+        """Read messages in a thread; if a server cannot be reached, start another process that goes on without it."""
         self._listen()
-        if self.process.wait() == UNREACHABLE and self.settings.wandb is not None:
-            self.settings = replace(self.settings, wandb=replace(self.settings.wandb, mode="offline"))
+        while self.process.wait() == UNREACHABLE and self._leave_out_unreachable():
             self.process = self._start()
             if self.over:
                 _end_input(self.process)
             self._listen()
+
+    def _leave_out_unreachable(self) -> bool:
+        """Go on without a server; return whether any tracker is left."""
+        name = self.unreachable[-1] if self.unreachable else None
+        if name not in self.trackers or self.unreachable.count(name) > 1:
+            return False
+        options = TRACKERS.get(name).cls.without_server(self.trackers.pop(name))
+        if options is not None:
+            self.trackers[name] = options
+        return bool(self.trackers)
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
@@ -169,6 +175,8 @@ class SyncProcess:
                 message = json.loads(line)
                 if "log" in message:
                     self.log(str(message["log"]))
+                if "unreachable" in message:
+                    self.unreachable.append(str(message["unreachable"]))
                 if "sent" in message:
                     self.sent = SyncProgress(**message["sent"])
                     self.progress(self.sent)
@@ -180,8 +188,15 @@ def _end_input(process: subprocess.Popen[str]) -> None:
         process.stdin.close()
 
 
-def sync_until_end(root: Path, study: str, settings: TrackingSettings) -> None:
-    """Send a study until the input ends, then send what is left: the body of the process."""
+def sync_until_end(root: Path, study: str, given: Mapping[str, Any]) -> None:
+    """Send a study until the input ends, then send what is left: the body of the process.
+
+    Args:
+        root: of the store.
+        study: its name.
+        given: trackers and their options, plain.
+
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the launcher ends the input
     store = Store.open(root)
     folder, over = store.study(study), threading.Event()
@@ -190,32 +205,48 @@ def sync_until_end(root: Path, study: str, settings: TrackingSettings) -> None:
         if not locked:
             _send(log="tracking: another process is sending this study already")
             return
-        for leftover in folder.glob(f"{files.TEMPORARY}*-wandb"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        if settings.wandb is None:
+        plan = store.plan(study)
+        sinks = _make_sinks(stored_tracking({**plan, "tracking": given}), folder)
+        if not sinks:
             return
-        if importlib.util.find_spec("wandb") is None:
-            _send(log="tracking: the package wandb is missing (pip install wandb): nothing is written for W&B")
-            return
-        os.environ.update(wandb_environment(folder))
-        wandb = settings.wandb.filled()
         try:
-            _sync(store, study, WandbSink(wandb, folder), wandb, over)
+            _sync(store, plan, sinks, over)
         except UnreachableError as error:
-            _send(log=f"{error}: carried on offline; once that is mended, `mtlab track sync {study}` sends it")
+            sink = sinks[error.tracker]
+            goes_on = "left out" if sink.without_server(sink.options) is None else "carried on offline"
+            _send(log=f"{error}: {goes_on}; once that is mended, `mtlab track sync {study}` sends it")
+            _send(unreachable=error.tracker)
             os._exit(UNREACHABLE)
 
 
-def _sync(store: Store, study: str, sink: Sink, settings: WandbSettings, over: threading.Event) -> None:
+def _make_sinks(trackers: TrackerOptions, folder: Path) -> dict[str, Sink]:
+    """Make the sinks whose packages are installed; of others, a line is logged."""
+    sinks = {}
+    for name, options in trackers.items():
+        cls = TRACKERS.get(name).cls
+        if (missing := missing_package(cls)) is not None:
+            _send(log=f"tracking: {missing}: nothing is written for {cls.name}")
+            continue
+        sinks[name] = cls(options, folder)
+        sinks[name].prepare()
+    return sinks
+
+
+def missing_package(cls: type[Sink]) -> str | None:
+    """Say which package of a tracker is missing, and how it is installed; None if it is there."""
+    if not cls.package or importlib.util.find_spec(cls.package) is not None:
+        return None
+    return f"the package {cls.package} is missing (pip install '{cls.install or cls.package}')"
+
+
+def _sync(store: Store, plan: dict[str, Any], sinks: Mapping[str, Sink], over: threading.Event) -> None:
     from mtlab.report.sync.study_sync import StudySync
 
     sync = StudySync(
         store,
-        store.plan(study),
-        [sink],
+        plan,
+        list(sinks.values()),
         lambda line: _send(log=line),
-        images=settings.images,
-        checkpoints=settings.checkpoints,
         progress=lambda sent: _send(sent=sent),
     )
     while not over.wait(POLL):
@@ -228,17 +259,21 @@ def _wait_for_end(over: threading.Event) -> None:
     over.set()
 
 
+_MESSAGES = sys.stdout  #: what the launcher reads; libraries print to stderr, see `main`
+
+
 def _send(**message: Any) -> None:
     with suppress(BrokenPipeError):  # the launcher was killed
-        print(json.dumps(message), flush=True)
+        print(json.dumps(message), file=_MESSAGES, flush=True)
 
 
 def main(arguments: list[str]) -> None:
-    """Run the process; its arguments are store, study, settings as JSON (see `to_plain`), and niceness."""
-    root, study, settings, nice = arguments
+    """Run the process; its arguments are store, study, trackers as JSON (see `plain_tracking`), and niceness."""
+    root, study, trackers, nice = arguments
     os.nice(int(nice))
-    sync_until_end(Path(root), study, check_config(TrackingSettings, json.loads(settings)))
-    sys.stdout.flush()
+    sys.stdout = sys.stderr
+    sync_until_end(Path(root), study, json.loads(trackers))
+    _MESSAGES.flush()
     os._exit(0)  # a library may wait at exit for a server that does not answer; everything has been written
 
 
@@ -246,17 +281,18 @@ def sync_while_running(
     store: Store, plan: Mapping[str, Any], log: Callable[[str], None]
 ) -> AbstractContextManager[SyncProcess | None]:
     """Send a study to its trackers while it runs, if it has any; `log` prints their messages."""
-    keys = tracking_settings(plan)
-    if keys.wandb is None:
+    trackers = stored_tracking(plan)
+    if not trackers:
         return nullcontext()
-    return SyncProcess(store, plan["study"], keys, log, nice=NICE)
+    return SyncProcess(store, plan["study"], trackers, log, nice=NICE)
 
 
-def describe_sync(sync: SyncProcess, store: Store, study: str, *, tried: bool = False) -> str:
-    """Describe in a line what was sent, and where it is `tried` to send what is offline now."""
-    sent = sync.sent
-    counted = f"W&B: {sent.done} of {sent.of} ({sent.new} new), the comparison counted as one"
-    if sent.offline:
-        later = "" if tried else f"; `mtlab track sync {study}` sends them"
-        return f"{counted}, in {store.study(study) / FOLDER}{later}"
-    return f"{counted}{f', at {sent.places[0]}' if sent.places else ''}"
+def describe_sync(sync: SyncProcess, study: str, *, tried: bool = False) -> list[str]:
+    """Describe what was sent, a line for each tracker, and where it is `tried` to send what is offline now."""
+    lines = []
+    for name, received in sync.sent.sinks.items():
+        counted = f"{name}: {received['done']} of {sync.sent.of} ({received['new']} new), the comparison counted as one"
+        place = f", {received['place']}" if received["place"] else ""
+        later = f"; `mtlab track sync {study}` sends them" if received["offline"] and not tried else ""
+        lines.append(f"{counted}{place}{later}")
+    return lines

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtlab import files
+from mtlab.config.load import flatten
 from mtlab.recording import reader
 from mtlab.recording.reader import MODALITIES, Layers, Missing, Worth
 from mtlab.report import recordings
 from mtlab.report.learning.validation_curve import read_curve
-from mtlab.report.provenance import flatten
 from mtlab.runs.store import Store
 from mtlab.statistics.learning import Floor, floor_metrics, judge_learning
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,16 @@ _COMPARED = (
 Progress = Callable[[dict[str, Any]], None]  #: takes the fields of `mtlab.report.sync.process.SyncProgress`
 
 
+@dataclass
+class Received:
+    """What a sink has of a study."""
+
+    done: int = 0
+    new: int = 0
+    place: str = ""  #: of the first run
+    offline: bool = False  #: written as files that are to be sent later
+
+
 @dataclass(eq=False)
 class StudySync:
     """Sends a study to sinks: finished runs whole, running ones step by step to live sinks."""
@@ -52,8 +62,6 @@ class StudySync:
     sinks: Sequence[Sink]
     log: Callable[[str], None]  #: prints a line for the user
     _: KW_ONLY
-    images: bool | None = None  #: send figures as images too; None: if they can be rendered here
-    checkpoints: bool = False  #: send the best checkpoints
     progress: Progress = lambda *_: None  #: called with the number of runs sent
 
     def __post_init__(self) -> None:
@@ -63,8 +71,10 @@ class StudySync:
         self.closed: set[str] = set()  #: runs that were sent, or given up
         self.failures: Counter[tuple[str, str]] = Counter()  #: (sink, reason) → runs
         self.done = self.new = 0
-        self.places: dict[str, None] = {}
-        self.offline = False
+        self.received = {sink.name: Received() for sink in self.sinks}
+        wanted = [sink.images for sink in self.sinks]
+        #: Whether figures are rendered; None: if they can be.
+        self.images: bool | None = True if True in wanted else None if None in wanted else False
 
     def poll(self) -> None:
         """Send what is new since the last call."""
@@ -123,7 +133,7 @@ class StudySync:
         if groups:
             steps, media = read_step_metrics(self.store, run), self._run_media(run)
             best = self.store.run(run) / "checkpoints" / "best.safetensors"
-            kept = {"best.safetensors": best} if self.checkpoints and best.is_file() else {}
+            kept = {"best.safetensors": best} if best.is_file() else {}
             for group in groups:
                 _log_steps(group, steps, media)
                 given |= group.close(run_data.run_summary(self.store, run), kept)
@@ -147,16 +157,20 @@ class StudySync:
         complete = all(sink.name in given for sink in lacking)
         self.done += complete
         self.new += complete and bool(lacking)
-        self.offline = self.offline or any(receipt.get("mode") == "offline" for receipt in receipts.values())
-        for receipt in receipts.values():
-            self.places |= {str(place): None for key in ("url", "folder") if (place := receipt.get(key))}
+        for sink in self.sinks:
+            received, new = self.received[sink.name], sink.name in given
+            if sink in lacking and not new:
+                continue
+            received.done += 1
+            received.new += new
+            received.place = received.place or sink.place(receipts[sink.name])
+            received.offline = received.offline or receipts[sink.name].get("mode") == "offline"
         self.progress(
             {
                 "done": self.done,
                 "of": len(self.runs) + 1,
                 "new": self.new,
-                "places": list(self.places),
-                "offline": self.offline,
+                "sinks": {name: asdict(received) for name, received in self.received.items()},
             }
         )
 
@@ -189,7 +203,8 @@ class StudySync:
             if self.failures[sink, why] == 1:
                 self.log(f"{sink}: {about.name} was not sent: {why}")
 
-        group = TrackerGroup({sink.name: sink.tracker() for sink in sinks}, failed)
+        keep_files = [sink.name for sink in sinks if sink.checkpoints]
+        group = TrackerGroup({sink.name: sink.tracker() for sink in sinks}, failed, keep_files)
         group.start(about)
         return group
 

@@ -11,40 +11,105 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mtlab import files
-from mtlab.tracking.base import Receipt, TrackedRun, TrackerFigure, TrackerMedia, UnreachableError
-from mtlab.tracking.settings import WandbSettings
+from mtlab.config.options import option
+from mtlab.errors import UserError
+from mtlab.tracking.base import (
+    Receipt,
+    Sink,
+    TrackedRun,
+    TrackerFigure,
+    TrackerMedia,
+    UnreachableError,
+    register_tracker,
+)
 
 INIT_SECONDS = 10  #: for a server to answer before the study is carried on offline
 FINISH_SECONDS = 120  #: for a server to take what is left of a run
 STEP = "step"  #: the axis of all charts
 HISTORY = ("train/*", "val/*", "contribution/*", "entropy/*", "gradient/*", "seconds")  #: what is charted; not media
 FOLDER = "wandb"  #: of offline runs, below the study's
+NAME = "wandb"
+PROJECT = "mtlab"
+_FORBIDDEN = set("/\\#?%:")  #: in names of W&B projects
 
 
-class WandbSink:
-    """The sink of a study's runs.
-
-    Args:
-        settings: of the study, filled in.
-        folder: of the study in the store.
-
-    """
+@register_tracker(NAME)
+class WandbSink(Sink):
+    """Weights & Biases: offline files in the study's folder, or a server."""
 
     name = "W&B"
+    package = "wandb"
+    install = "wandb"
+    options: WandbSink.Config
 
-    def __init__(self, settings: WandbSettings, folder: Path) -> None:
-        self.settings = settings
-        self.folder = folder
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Settings of Weights & Biases."""
+
+        mode: Literal["offline", "online"] = option(
+            "offline", "offline: files in the store, to be sent later; online: sent while runs go on"
+        )
+        project: str | None = option(None, "W&B project; null: $WANDB_PROJECT, else mtlab")
+        entity: str | None = option(None, "W&B user or team; null: $WANDB_ENTITY, else your default")
+        group: str | None = option(None, "group of all runs; null: a group for each variant")
+        tags: list[str] = option(list, "further tags of every run, beside the study and the manager")
+        images: bool | None = option(
+            None,
+            "send figures as pictures too; needs `mtlab[images]` and Chrome or Chromium; null: where they are there",
+        )
+        checkpoints: bool = option(False, "send the best checkpoint of every run, as an artifact")
+
+        def __post_init__(self) -> None:
+            odd = sorted(_FORBIDDEN.intersection(self.project or ""))
+            if odd or len(self.project or "") > 128:
+                problem = f"a W&B project's name has no {' '.join(odd)}" if odd else "is longer than 128 letters"
+                raise UserError(problem, key="project")
+            if wrong := [tag for tag in self.tags if not 1 <= len(tag) <= 64]:
+                raise UserError(f"{wrong[0]!r}: a W&B tag has 1 to 64 letters", key="tags")
+
+        def filled(self) -> WandbSink.Config:
+            """Fill in the environment: names that are left out; `WANDB_MODE` can turn online into offline alone."""
+            offline = os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
+            return replace(
+                self,
+                mode="offline" if offline else self.mode,
+                project=self.project or os.environ.get("WANDB_PROJECT") or PROJECT,
+                entity=self.entity or os.environ.get("WANDB_ENTITY"),
+            )
+
+    def __init__(self, options: WandbSink.Config, folder: Path) -> None:
+        super().__init__(options.filled(), folder)
 
     @property
     def live(self) -> bool:
         """Whether steps are sent while a run goes on; offline files are written at its end."""
-        return self.settings.mode == "online"
+        return self.options.mode == "online"
+
+    @property
+    def images(self) -> bool | None:
+        """As the study says."""
+        return self.options.images
+
+    @property
+    def checkpoints(self) -> bool:
+        """As the study says."""
+        return self.options.checkpoints
+
+    def prepare(self) -> None:
+        """Make W&B silent, with its files in the study's folder, and remove what a killed process has left."""
+        os.environ |= {
+            "WANDB_SILENT": "true",
+            "WANDB_ERROR_REPORTING": "false",  # W&B would report its own errors to its makers
+            "WANDB_DATA_DIR": str(self.folder / FOLDER / "artifacts"),
+        }
+        for leftover in self.folder.glob(f"{files.TEMPORARY}*-wandb"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def tracker(self) -> WandbTracker:
         """Make a tracker for a run."""
@@ -52,10 +117,19 @@ class WandbSink:
 
     def holds(self, receipt: Receipt) -> bool:
         """Return whether a run was sent to the project that the study names, or written for it."""
-        if (receipt.get("project"), receipt.get("entity")) != (self.settings.project, self.settings.entity):
+        if (receipt.get("project"), receipt.get("entity")) != (self.options.project, self.options.entity):
             return False
         written = (self.folder / FOLDER / str(receipt.get("folder"))).is_dir()
-        return receipt.get("mode") == "online" or (self.settings.mode == "offline" and written)
+        return receipt.get("mode") == "online" or (self.options.mode == "offline" and written)
+
+    def place(self, receipt: Receipt) -> str:
+        """Return the address of a run, or the folder of the offline ones."""
+        return f"at {receipt.get('url')}" if receipt.get("mode") == "online" else f"in {self.folder / FOLDER}"
+
+    @classmethod
+    def without_server(cls, options: WandbSink.Config) -> WandbSink.Config:
+        """Return options that write offline."""
+        return replace(options, mode="offline")
 
     def init_run(self, about: TrackedRun, staging: Path) -> Any:
         """Start a run in W&B.
@@ -69,22 +143,22 @@ class WandbSink:
 
         try:
             return wandb.init(
-                project=self.settings.project,
-                entity=self.settings.entity,
+                project=self.options.project,
+                entity=self.options.entity,
                 id=about.id,
                 name=about.name,
-                group=self.settings.group or about.group or None,
+                group=self.options.group or about.group or None,
                 job_type=about.kind,
-                tags=[*dict.fromkeys((*(tag[:64] for tag in about.tags), *self.settings.tags))],
+                tags=[*dict.fromkeys((*(tag[:64] for tag in about.tags), *self.options.tags))],
                 notes=about.notes or None,
                 dir=staging,
                 reinit="create_new",
                 resume="allow" if self.live else None,
-                settings=_settings(wandb, self.settings.mode),
+                settings=_settings(wandb, self.options.mode),
             )
         except Exception as error:
             if self.live:
-                raise UnreachableError(f"W&B {_describe_error(error)}") from error
+                raise UnreachableError(NAME, f"W&B {_describe_error(error)}") from error
             raise
 
 
@@ -139,7 +213,7 @@ class WandbTracker:
         self.run.summary.update(dict(summary))
         if files:
             self.run.log_artifact(_artifact(self.about, files))
-        where = {"project": self.sink.settings.project, "entity": self.sink.settings.entity, "id": self.about.id}
+        where = {"project": self.sink.options.project, "entity": self.sink.options.entity, "id": self.about.id}
         url = self.run.url if self.sink.live else None
         _run_with_timeout(FINISH_SECONDS, lambda: self.run.finish(exit_code=1 if failed else 0))
         if not self.sink.live:
@@ -160,15 +234,6 @@ class WandbTracker:
             os.rename(written, target / written.name)
         shutil.rmtree(self.staging, ignore_errors=True)
         return written.name
-
-
-def wandb_environment(folder: Path) -> dict[str, str]:
-    """Return environment variables to set before W&B is imported: silent, with its files in the study's folder."""
-    return {
-        "WANDB_SILENT": "true",
-        "WANDB_ERROR_REPORTING": "false",  # W&B would report its own errors to its makers
-        "WANDB_DATA_DIR": str(folder / FOLDER / "artifacts"),
-    }
 
 
 def _settings(wandb: Any, mode: str) -> Any:
@@ -240,6 +305,6 @@ def _run_with_timeout(seconds: float, call: Callable[[], None]) -> None:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise UnreachableError(f"W&B did not receive a run within {seconds:.0f} s")
+        raise UnreachableError(NAME, f"W&B did not receive a run within {seconds:.0f} s")
     if raised:
         raise raised[0]

@@ -1,0 +1,1 @@
+"""One module for each tracker; `mtlab.tracking.base` finds them here."""

@@ -1,0 +1,204 @@
+"""TensorBoard as a sink: event files, written by its own writer, which needs neither torch nor TensorFlow.
+
+A run that is started again is written anew, as all of its steps are logged again. The package is imported when the
+first run is sent.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtlab import files
+from mtlab.config.load import flatten
+from mtlab.config.options import option
+from mtlab.tracking.base import Receipt, Sink, TrackedRun, TrackerFigure, TrackerMedia, TrackerTable, register_tracker
+from mtlab.tracking.final_numbers import final_numbers
+
+FOLDER = "tensorboard"  #: of event files, below the study's, unless the study names another
+
+
+@register_tracker("tensorboard")
+class TensorBoardSink(Sink):
+    """TensorBoard: event files in the study's folder or another, while runs train."""
+
+    name = "TensorBoard"
+    package = "tensorboard"
+    install = "mtlab[tensorboard]"
+    options: TensorBoardSink.Config
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Settings of TensorBoard."""
+
+        folder: str | None = option(
+            None, "folder of the event files; the study gets its own below it; null: in the store, with the study"
+        )
+        images: bool | None = option(
+            None, "write figures as images; needs `mtlab[images]` and Chrome or Chromium; null: where they are there"
+        )
+
+    @property
+    def live(self) -> bool:
+        """Steps are written when they are logged."""
+        return True
+
+    @property
+    def images(self) -> bool | None:
+        """As the study says."""
+        return self.options.images
+
+    @property
+    def root(self) -> Path:
+        """The folder to give to `tensorboard --logdir`."""
+        if self.options.folder is None:
+            return self.folder / FOLDER
+        return Path(self.options.folder).expanduser() / self.folder.name
+
+    def tracker(self) -> TensorBoardTracker:
+        """Make a tracker for a run."""
+        return TensorBoardTracker(self.root)
+
+    def holds(self, receipt: Receipt) -> bool:
+        """Return whether the event files of a run are still there."""
+        return "folder" in receipt and (self.root / str(receipt["folder"])).is_dir()
+
+    def place(self, receipt: Receipt) -> str:  # noqa: ARG002 - all runs of a study lie together
+        """Return the folder of the study."""
+        return f"in {self.root}"
+
+
+class TensorBoardTracker:
+    """The TensorBoard tracker of one run, see `Tracker`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.about: TrackedRun | None = None
+        self.writer: Any = None
+        self.next = self.last = 0
+        self.time = 0.0  #: of the last step, in seconds since 1970
+
+    def start(self, about: TrackedRun) -> None:
+        """Begin the event file of a run, in place of an earlier one."""
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self.about, self.time = about, about.started or time.time()
+        folder = self.root / _folder_name(about)
+        with files.explain_disk_errors(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            self.writer = EventFileWriter(str(folder), flush_secs=2)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Write the configuration as text, and what varies in the study for the tab HParams."""
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+        assert self.about is not None
+        written = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=120)
+        self._write([_text("configuration", f"```yaml\n{written}```")], 0)
+        varied = {
+            **flatten(values.get("axes", {})),
+            **{key: values[key] for key in ("variant", "seed") if key in values},
+        }
+        if varied:
+            plain = {
+                key: value if isinstance(value, int | float | str) else str(value) for key, value in varied.items()
+            }
+            self._write_summary(hparams_pb(plain, trial_id=self.about.id, start_time_secs=self.time), 0)
+
+    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
+        """Write a step, unless it was written before."""
+        assert self.about is not None
+        if step < self.next:
+            return
+        if self.about.started is not None and "seconds" in metrics:
+            self.time = self.about.started + metrics["seconds"]
+        elif self.about.started is None:
+            self.time = time.time()
+        values = [_scalar(name, value) for name, value in metrics.items()]
+        for name, shown in figures.items():
+            if isinstance(shown, TrackerTable):
+                values.append(_text(name, _to_markdown(shown)))
+            elif shown.png is not None:
+                values.append(_image(f"figures/{name}", shown))
+        self._write(values, step)
+        self.last, self.next = step, step + 1
+
+    def close(self, summary: Mapping[str, Any], files: Mapping[str, Path], *, failed: bool = False) -> Receipt:  # noqa: ARG002
+        """Write the final numbers, but for those of the layers, which stand in the table of layers."""
+        from tensorboard.plugins.hparams import plugin_data_pb2
+        from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
+        from tensorboard.plugins.hparams.summary_v2 import _summary_pb
+
+        assert self.about is not None
+        numbers = {name: value for name, value in final_numbers(summary).items() if not name.startswith("layers/")}
+        self._write([_scalar(name, value) for name, value in numbers.items()], self.last)
+        words = [f"{name}: {value}" for name, value in summary.items() if isinstance(value, str)]
+        if words:
+            self._write([_text("notes", "\n\n".join(words))], self.last)
+        ended = plugin_data_pb2.SessionEndInfo(status=2 if failed else 1, end_time_secs=self.time)
+        data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
+        self._write_summary(_summary_pb(SESSION_END_INFO_TAG, data), self.last)
+        self.writer.close()
+        return {"folder": _folder_name(self.about)}
+
+    def _write(self, values: list[Any], step: int) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._write_summary(Summary(value=values), step)
+
+    def _write_summary(self, summary: Any, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self.writer.add_event(Event(wall_time=self.time, step=step, summary=summary))
+
+
+def _folder_name(about: TrackedRun) -> str:
+    """Return a name for a run's folder, which TensorBoard shows: `static, seed 0`."""
+    return re.sub(r"[^\w ,.=+×-]", "_", about.name).strip(". ") or about.id
+
+
+def _scalar(name: str, value: float) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Summary.Value(tag=name, simple_value=value)
+
+
+def _text(name: str, text: str) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+    from tensorboard.plugins.text.metadata import create_summary_metadata
+
+    tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
+    return Summary.Value(tag=name, tensor=tensor, metadata=create_summary_metadata(name, ""))
+
+
+def _image(name: str, figure: TrackerFigure) -> Any:
+    from PIL import Image
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    assert figure.png is not None
+    with Image.open(BytesIO(figure.png)) as image:
+        width, height = image.size
+    encoded = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=figure.png)
+    return Summary.Value(tag=name, image=encoded)
+
+
+def _to_markdown(table: TrackerTable) -> str:
+    rows = [table.columns, ["---"] * len(table.columns), *([_cell(value) for value in row] for row in table.rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value).replace("|", "\\|")
