@@ -12,10 +12,12 @@ import pytest
 STUDY = """
 kind: ablation
 name: spatial
-base: [presets/small, presets/shapes, presets/aggregation]
+base: [presets/small, presets/shapes]
 why: Can a model tell where things are?
 set:
-  data: {families: [spatial], train: 8000, val: 400, test: 1200}
+  text: {layers: top3}
+  vision: {layers: top3}
+  data: {families: [spatial], difficulty: easy, clutter: 0.0, train: 8000, val: 400, test: 1200}
   train: {length: {steps: 800}, eval_every: 200}
 axes:
   manager: [bridge]
