@@ -17,7 +17,7 @@ import typer
 from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, schema, sweep, terminal, track, train
 from mtlab.cli.models import evaluate, export_checkpoint, import_checkpoint, inspect, intervene, verify
 from mtlab.cli.runs import diff, logs, open_run
-from mtlab.cli.study import budget, figures, new, plan, report, run, status, testbed
+from mtlab.cli.study import budget, bundle, figures, new, plan, report, run, status, testbed
 from mtlab.errors import UserError
 from mtlab.files import as_user_error
 
@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "report": report.report,
         "testbed": testbed.make_card,
         "figures": figures.figures,
+        "bundle": bundle.bundle,
         "dashboard": dashboard.dashboard,
         "sweep": sweep.app,
         "track": track.app,

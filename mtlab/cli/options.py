@@ -37,7 +37,12 @@ AnyRun = Annotated[
 ]
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", help="Folder of all runs.", envvar="MTLAB_STORE", show_default="./runs"),
+    typer.Option(
+        "--store",
+        help="Folder of all runs; to read, also a zip file of `mtlab bundle`.",
+        envvar="MTLAB_STORE",
+        show_default="./runs",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys (docs/json.md).")]
 PluginsOption = Annotated[bool, typer.Option("--no-plugins", help="Refuse to import the modules under `plugins:`.")]

@@ -60,6 +60,8 @@ def sync(
     from mtlab.tracking.settings import stored_tracking
 
     opened = Store.open(store_root(store))
+    if opened.archive is not None:
+        raise UserError("is an archive: trackers are sent what is in a store", file=opened.archive)
     name = stored_study_name(file, opened)
     plan = opened.plan(name)
     chosen = _choose(stored_tracking(plan), to or [])

@@ -23,6 +23,7 @@ from typing import Any, Literal, Self
 from mtlab import checksums, files
 from mtlab.errors import UserError, nearest
 from mtlab.runs import schemas
+from mtlab.runs.archive import is_archive, unpacked
 from mtlab.runs.damage import describe_damage
 from mtlab.runs.lock import guard, lock_state
 from mtlab.runs.results import numeric_rows, read_result
@@ -49,19 +50,25 @@ class Store:
     """An open store. Make one by `Store.open`."""
 
     root: Path
+    archive: Path | None = None  #: the zip file that it was unpacked from, for reading alone
 
     @classmethod
     def open(cls, root: Path, *, create: bool = False) -> Self:
         """Open the store at `root`.
 
         Args:
-            root: its folder, see `store_root`.
+            root: its folder, see `store_root`; or an archive of `mtlab bundle`, which is unpacked for this process.
             create: make it if it is missing, and make sure that it can be written.
 
         Raises:
             UserError: it is missing, not a store, of a newer format, or cannot be written.
 
         """
+        archive = root if is_archive(root) else None
+        if archive is not None:
+            if create:
+                raise UserError("is an archive, to be read alone: choose another --store (or MTLAB_STORE)", file=root)
+            root = unpacked(archive)
         marker = root / "store.json"
         if not _exists(marker):
             names = [entry.name for entry in root.iterdir()] if root.is_dir() else []
@@ -90,7 +97,7 @@ class Store:
             with files.explain_disk_errors(root), tempfile.TemporaryFile(dir=root) as probe:
                 probe.write(b"x")
                 probe.flush()
-        return cls(root)
+        return cls(root, archive)
 
     # Paths
 

@@ -68,6 +68,8 @@ def figures(
             typer.echo(f"{gallery.id:14} {gallery.title}")
         return
     folder = out or opened.study(plan["study"]) / "figures"
+    if out is None and opened.archive is not None:
+        folder = Path(f"{plan['study']}-figures")
     found = dict(_files(_chosen(drawn, names or []), folder, format, views=bool(names)))
     for path, figure in found.items():
         if not figure.data:

@@ -25,7 +25,10 @@ ENDINGS = {".md": "md", ".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "
 def report(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Study files, recipes, or names of studies in the store."),
+        typer.Argument(
+            metavar="FILE...",
+            help="Study files, recipes, names of studies in the store; or one zip file of `mtlab bundle`.",
+        ),
     ],
     format: Annotated[  # noqa: A002 - the option is called so
         Format | None,
@@ -59,9 +62,8 @@ def report(
     """
     from mtlab.report.export import render_text
     from mtlab.report.study_report import build_report
-    from mtlab.runs.store import Store, store_root
 
-    opened = Store.open(store_root(store))
+    opened, files = _open(files, store)
     if by is not None and len(files) > 1:
         raise UserError(f"--by {by} takes one study at a time", file="command line")
     plans = [opened.plan(stored_study_name(file, opened)) for file in files]
@@ -91,6 +93,19 @@ def report(
             _write(render_text(reports, wanted, by_family=by is not None), out)
     for file in files:
         note_changed(file, opened)
+
+
+def _open(files: Sequence[str], option: Path | None) -> tuple[Store, list[str]]:
+    """Open the store, or the archive that is named in place of a study; return it with the studies that are meant."""
+    from mtlab.runs.archive import is_archive
+    from mtlab.runs.store import Store, store_root
+
+    if not any(is_archive(Path(file)) for file in files):
+        return Store.open(store_root(option)), list(files)
+    if len(files) > 1:
+        raise UserError("an archive is reported on alone: name one, or the studies of one store", file="command line")
+    opened = Store.open(Path(files[0]).absolute())
+    return opened, opened.study_names()
 
 
 def write_layers(store: Store, plan: dict[str, Any], wanted: str | None, out: Path | None) -> None:
@@ -135,6 +150,8 @@ def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, ou
         raise UserError("the page holds the table by family already", file="command line", key="--by")
     plan = plans[0]
     path = out or store.study(plan["study"]) / "report" / "report.html"
+    if store.archive is not None and out is None:
+        path = Path(f"{plan['study']}.html")
     with Console(stderr=True).status(f"drawing the figures of {plan['study']}"):
         text = study_page(store, plan)
     try:
@@ -159,6 +176,9 @@ def print_report(store: Store, plan: dict[str, Any], file: str) -> None:
 
     report = build_report(store, plan)
     _print([report])
+    if store.archive is not None:
+        _describe_archive(store.archive)
+        return
     folder = store.study(plan["study"]) / "report"
     with unless_unwritable():
         write_text(folder / "report.md", report.to_markdown())
@@ -166,6 +186,17 @@ def print_report(store: Store, plan: dict[str, Any], file: str) -> None:
         typer.echo(f"written to {folder / 'report.md'} and report.json")
     for line in closing_lines(report, file):
         typer.echo(line)
+
+
+def _describe_archive(path: Path) -> None:
+    """Say what a report was read from, and how the figures are seen."""
+    from mtlab.runs.archive import read_about
+
+    about = read_about(path)
+    typer.echo(
+        f"read from {path}, packed by mtlab {about.get('mtlab')}; all figures: the report.html in it, or "
+        f"mtlab dashboard --store {path.name}"
+    )
 
 
 def _write(text: str, out: Path | None) -> None:

@@ -1,0 +1,196 @@
+"""`mtlab bundle`: a study in one file, which others open elsewhere, and which cannot write anywhere else."""
+
+from __future__ import annotations
+
+import json
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from calling import mtlab
+from tiny_study import write_study
+
+import mtlab as api
+from mtlab.errors import UserError
+from mtlab.runs import archive
+from mtlab.runs.store import Store
+
+STUDY = """
+why: Does it travel?
+set:
+  text: {name: planted, depth: 3, planted: 2}
+  vision: {name: planted, depth: 3, planted: 2}
+  data: {name: planted, train: 60, val: 20, test: 20}
+  model: {width: 16, heads: 2, cross_layers: 1, mlp_ratio: 1}
+  train: {batch: 20, length: {steps: 4}, eval_every: 2}
+  record: {interventions: true}
+axes: {manager: [bridge, static]}
+baseline: {manager: bridge}
+seeds: 2
+"""
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of a study that has run, in a folder of its own; the store beside it."""
+    folder = tmp_path_factory.mktemp("packed")
+    file = folder / "travels.yaml"
+    file.write_text(f"kind: ablation\nname: travels\n{STUDY}")
+    ran = mtlab("run", file, "--store", folder / "runs", "--quiet", MTLAB_CACHE=str(folder / "cache"))
+    assert ran.returncode == 0, ran.stderr
+    done = mtlab("bundle", file, "--store", folder / "runs", "--out", folder / "travels.zip")
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 runs; " in done.stdout
+    return folder / "travels.zip"
+
+
+@pytest.mark.slow
+def test_the_report_elsewhere_is_the_report_here(packed: Path, tmp_path: Path) -> None:
+    here = mtlab("report", "travels", "--store", packed.parent / "runs", "--format", "md")
+    there = mtlab("report", packed, "--format", "md", cwd=tmp_path)
+    assert there.returncode == 0, there.stderr
+    assert there.stdout == here.stdout
+    told = mtlab("report", packed, cwd=tmp_path)
+    assert f"read from {packed}, packed by mtlab" in told.stdout
+    page = mtlab("report", packed, "--format", "html", cwd=tmp_path)
+    assert page.returncode == 0, page.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["travels.html"]  # nothing else is written
+    frames = [api.frame(store, study="travels") for store in (packed.parent / "runs", packed)]
+    columns = ["run", "label", "seed", "state", "test/accuracy", "cost/trained_params"]
+    assert frames[0].select(columns).equals(frames[1].select(columns))
+    worth = [
+        api.layers(store, study="travels").select(pl.col("worth").sum()).item()
+        for store in (packed.parent / "runs", packed)
+    ]
+    assert worth[0] == worth[1]
+
+
+@pytest.mark.slow
+def test_what_is_in_it_is_whole_small_and_says_nothing_of_the_machine(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed) as opened:
+        assert opened.testzip() is None
+        held = {name: opened.read(name) for name in opened.namelist()}
+    assert {"README.md", "report.html", "report.md", "report.json", "environment.txt", "mtlab.json"} <= held.keys()
+    assert not [name for name in held if "checkpoints" in name or name.endswith(("log.txt", "launch.jsonl"))]
+    assert any(line.startswith(b"torch==") for line in held["environment.txt"].splitlines())
+    for name, content in held.items():
+        assert str(packed.parent).encode() not in content, name
+    host = json.loads(next((packed.parent / "runs").rglob("state.json")).read_text())["host"]
+    assert {json.loads(content)["host"] for name, content in held.items() if name.endswith("state.json")} == {""}
+    assert f'"{host}"'.encode() not in held["report.html"]
+    archive.unpack(packed, tmp_path / "store")
+    copy = Store.open(tmp_path / "store")
+    assert [copy.damage(run["id"]) for run in copy.plan("travels")["runs"]] == [None] * 4
+    again = packed.with_name("again.zip")
+    assert mtlab("bundle", "travels", "--store", packed.parent / "runs", "--out", again).returncode == 0
+    with zipfile.ZipFile(again) as second:
+        assert {name: second.read(name) for name in held} == held  # the same study gives the same archive
+
+
+@pytest.mark.slow
+def test_checkpoints_come_only_if_they_are_asked_for(packed: Path) -> None:
+    whole = packed.with_name("whole.zip")
+    done = mtlab("bundle", "travels", "--store", packed.parent / "runs", "--checkpoints", "--out", whole)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(whole) as opened:
+        assert sum(name.endswith("checkpoints/best.safetensors") for name in opened.namelist()) == 4
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """The smallest archive."""
+    with zipfile.ZipFile(tmp_path / "small.zip", "w") as opened:
+        opened.writestr("mtlab.json", json.dumps({"format": 1, "study": "x"}))
+        opened.writestr("store/store.json", json.dumps({"format": 1}))
+    return tmp_path / "small.zip"
+
+
+def test_the_smallest_archive_is_a_store(small: Path) -> None:
+    opened = Store.open(small)
+    assert (opened.archive, opened.study_names()) == (small, [])
+    assert opened.root != small.parent
+
+
+def rewritten(packed: Path, target: Path, change: Callable[[zipfile.ZipFile], None]) -> Path:
+    """Copy an archive, and add to it."""
+    target.write_bytes(packed.read_bytes())
+    with zipfile.ZipFile(target, "a") as opened:
+        change(opened)
+    return target
+
+
+def link(opened: zipfile.ZipFile) -> None:
+    member = zipfile.ZipInfo("store/cells/link")
+    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    opened.writestr(member, "/etc/passwd")
+
+
+HOSTILE: dict[str, Callable[[zipfile.ZipFile], None]] = {
+    "above": lambda opened: opened.writestr("store/../../evil", "x"),
+    "absolute": lambda opened: opened.writestr("/tmp/evil", "x"),
+    "drive": lambda opened: opened.writestr("store/C:/evil", "x"),
+    "backslash": lambda opened: opened.writestr("store/..\\evil", "x"),
+    "hidden": lambda opened: opened.writestr("store/.ssh/evil", "x"),
+    "link": link,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_archive_is_refused_before_anything_is_written(kind: str, small: Path, tmp_path: Path) -> None:
+    path = rewritten(small, tmp_path / "hostile.zip", HOSTILE[kind])
+    (tmp_path / "into").mkdir()
+    with pytest.raises(UserError, match="it was not written by `mtlab bundle`"):
+        archive.unpack(path, tmp_path / "into" / "store")
+    assert list((tmp_path / "into").iterdir()) == []
+    told = mtlab("report", path)
+    assert (told.returncode, len(told.stderr.strip().splitlines())) == (2, 1)
+
+
+def test_a_file_that_is_there_twice_is_refused(small: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = rewritten(small, tmp_path / "twice.zip", lambda opened: opened.writestr("store/store.json", "{}"))
+    with pytest.raises(UserError, match="holds a file twice"):
+        archive.unpack(path, tmp_path / "store")
+
+
+def test_what_is_no_archive_is_told_in_a_line(small: Path, tmp_path: Path) -> None:
+    broken, other, newer = (tmp_path / f"{name}.zip" for name in ("broken", "other", "newer"))
+    broken.write_bytes(small.read_bytes()[:100])
+    with zipfile.ZipFile(other, "w") as opened:
+        opened.writestr("paper.txt", "no study")
+    with zipfile.ZipFile(newer, "w") as opened:
+        opened.writestr("mtlab.json", json.dumps({"format": 9, "study": "x"}))
+    for path, words in (
+        (broken, "broken.zip: is damaged, or no zip file"),
+        (other, "other.zip: is no archive of a study (no mtlab.json): `mtlab bundle STUDY` writes one"),
+        (newer, "newer.zip: has format 9, this mtlab knows format 1: update mtlab"),
+    ):
+        told = mtlab("report", path)
+        assert told.returncode == 2
+        assert words in told.stderr
+
+
+@pytest.mark.slow
+def test_mistakes(packed: Path, tmp_path: Path) -> None:
+    store = packed.parent / "runs"
+    for arguments, words in (
+        (
+            ("bundle", "travels", "--store", store, "--out", packed),
+            "exists already: choose another --out, or remove it",
+        ),
+        (("bundle", "travels", "--store", store, "--out", tmp_path / "a.tar"), "--out: is to end in .zip"),
+        (("report", packed, "travels"), "an archive is reported on alone"),
+        (("run", packed.parent / "travels.yaml", "--store", packed), "is an archive, to be read alone"),
+        (("track", "sync", "travels", "--store", packed), "is an archive: trackers are sent what is in a store"),
+    ):
+        told = mtlab(*arguments)
+        assert told.returncode == 2
+        assert words in told.stderr.splitlines()[-1]
+    planned = write_study(tmp_path, "axes: {manager: [bridge]}")
+    assert mtlab("plan", planned, "--store", tmp_path / "runs").returncode == 0
+    told = mtlab("bundle", planned, "--store", tmp_path / "runs", "--out", tmp_path / "x.zip")
+    assert "is finished yet" in told.stderr
+    assert not (tmp_path / "x.zip").exists()
