@@ -22,9 +22,9 @@ import torch
 from alternating import ROUNDS, alternate, machine, median, ratio
 
 from mtlab.model.mllm.compose import compose, load_dinov2_small
-from mtlab.model.mllm.language_models import SMOLLM2, load_language_model
 from mtlab.model.mllm.managed import Injection, ManagedModel
 from mtlab.model.mllm.prompts import ask
+from mtlab.towers.loading.language_models import SMOLLM2, load_language_model
 
 LEVELS, SIDE, PATCH = (4, 6, 8, 10), 126, 14
 VARIANTS: dict[str, dict[str, Any] | None] = {

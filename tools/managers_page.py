@@ -19,7 +19,7 @@ from mtlab.config.check import check_config
 from mtlab.config.registry import Entry
 from mtlab.contract.case import EXPERTS, LAYERS, draw_inputs, place_at, randomise
 from mtlab.managers.base import MANAGERS, Experts, Inputs, Manager
-from mtlab.model.network import initialise
+from mtlab.model.initial import initialise
 from mtlab.resolution.catalog import options
 from mtlab.studies.budget.flops import count_params, fusion_flops
 from mtlab.tasks.build import construct

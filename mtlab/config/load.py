@@ -15,9 +15,11 @@ from typing import Any
 
 from mtlab.config import yaml
 from mtlab.config.credentials import find_credentials
+from mtlab.config.schema import TWO_TOWERS
 from mtlab.errors import UserError, nearest
 
 NODES = ("manager", "text", "vision", "task", "data")  #: `{name: …, options…}`: a registered class and its options
+NAMED = (*NODES, "model")  #: sections whose name may be written alone, and whose options go with it
 COMMAND_LINE = "command line"  #: stands for the file of an override
 WHOLE = ("train.length",)  #: mappings that replace, never merge
 
@@ -164,7 +166,7 @@ def _nest_dotted(document: yaml.Document) -> None:
         value = settings.pop(key)
         inside, last = settings, key.rpartition(".")[2]
         for part in key.split(".")[:-1]:
-            if isinstance(inside.get(part), str) and part in NODES:
+            if isinstance(inside.get(part), str) and part in NAMED:
                 inside[part] = {"name": inside[part]}
             inside = inside.setdefault(part, {})
             if not isinstance(inside, dict):
@@ -201,10 +203,10 @@ def _merge_in(
         dotted = f"{prefix}.{key}" if prefix else key
         setting = dotted.removeprefix("set.")
         here = (high_places or {}).get(dotted, place)
-        if setting in NODES and isinstance(value, str) and dotted != setting:
+        if setting in NAMED and isinstance(value, str) and dotted != setting:
             value = {"name": value}  # noqa: PLW2901 - the short form of a node
         old = low.get(key)
-        if setting in NODES and isinstance(old, str) and isinstance(value, Mapping):
+        if setting in NAMED and isinstance(old, str) and isinstance(value, Mapping):
             old = low[key] = {"name": old}
         if isinstance(old, dict) and isinstance(value, Mapping) and not _replaces(setting, old, value):
             locations[dotted] = here
@@ -221,7 +223,10 @@ def _merge_in(
 def _replaces(setting: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     if setting in WHOLE:
         return True
-    return setting in NODES and "name" in new and new["name"] != old.get("name", new["name"])
+    if setting not in NAMED or "name" not in new:
+        return False
+    unnamed = TWO_TOWERS if setting == "model" else new["name"]
+    return bool(new["name"] != old.get("name", unnamed))
 
 
 def nest(path: str, value: Any) -> dict[str, Any]:

@@ -1,17 +1,21 @@
 """The configuration of one cell: every key of it.
 
-A cell's configuration is plain data with these sections. Four of them (`manager`, `text`, `vision`, `task`, `data`)
-are *nodes*: `{name: …, options…}`, where the options are those of the registered class of that name. The others are
-the dataclasses of this module. The seed is no part of it: seeds are replicates of one cell.
+A cell's configuration is plain data with these sections. Five of them (`manager`, `text`, `vision`, `task`, `data`)
+are *nodes*: `{name: …, options…}`, where the options are those of the registered class of that name. `model` has the
+options of one of two dataclasses, which its name chooses. The others are the dataclasses of this module. The seed is no
+part of it: seeds are replicates of one cell.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mtlab.config.options import option
-from mtlab.errors import UserError
+from mtlab.errors import UserError, nearest
+
+TWO_TOWERS, MULTIMODAL = "two_towers", "mllm"  #: names of the section `model`; the first is the default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,64 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise UserError(f"{self.heads} heads do not divide the width {self.width}", key="heads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InjectConfig:
+    """Where managers stand in a language model."""
+
+    layers: tuple[int, ...] = option(
+        (0,), "decoder layers that a manager stands in front of, 0 at the bottom", minimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultimodalConfig:
+    """A causal language model, the text tower `causal_lm`, that reads an image's tokens before its text."""
+
+    inject: InjectConfig = option(InjectConfig, "where managers stand")
+    projector_layers: Literal[1, 2] = option(
+        2, "linear maps from a level to the language model's width, GELU between them (LLaVA: 1, LLaVA-1.5: 2)"
+    )
+    level_embeddings: bool = option(True, "add a learned vector to all tokens of a level (published)")
+    answers: Literal["likelihood", "head"] = option(
+        "likelihood",
+        "score the data set's answers by the language model's likelihood of their words, or by the task's own head on "
+        "the state of the last token",
+    )
+    standardise: bool = option(
+        True, "give every channel of every offered level mean 0 and deviation 1, as two towers do"
+    )
+    init_std: float = option(
+        0.02, "deviation of initial weights of projector, managers and head", above=0.0, sizing=False
+    )
+
+
+#: What the section `model` may be, by its `name`, and the options of each.
+MODELS: Mapping[str, type[Any]] = {TWO_TOWERS: ModelConfig, MULTIMODAL: MultimodalConfig}
+
+
+def model_name(node: Mapping[str, Any]) -> str:
+    """Return the kind of model of a section `model`; two towers have no name in a resolved configuration."""
+    return str(node.get("name", TWO_TOWERS))
+
+
+def is_multimodal(config: Mapping[str, Any]) -> bool:
+    """Return whether the model of a run's configuration is a language model that reads images."""
+    return model_name(config["model"]) == MULTIMODAL
+
+
+def model_schema(node: Mapping[str, Any]) -> type[Any]:
+    """Return the dataclass of the options of a section `model`.
+
+    Raises:
+        UserError: there is no such kind of model.
+
+    """
+    name = model_name(node)
+    if name not in MODELS:
+        raise UserError(f"unknown model {name!r}; {nearest(name, MODELS)}", key="model.name")
+    return MODELS[name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +233,7 @@ class RunConfig:
     manager: dict[str, Any] = option(lambda: {"name": "adaptive"}, "what aggregates the experts' layers")
     text: dict[str, Any] = option(lambda: {"name": "minilm"}, "the text tower and the layers that it offers")
     vision: dict[str, Any] = option(lambda: {"name": "efficientnet_lite0"}, "the vision tower and its offered layers")
-    model: ModelConfig = option(ModelConfig, "the cross-modal encoder")
+    model: dict[str, Any] = option(dict, "the cross-modal encoder (two_towers), or a language model (mllm)")
     task: dict[str, Any] = option(lambda: {"name": "question_answering"}, "head, loss and metric")
     data: dict[str, Any] = option(lambda: {"name": "shapes"}, "the data set")
     train: TrainConfig = option(TrainConfig, "the training loop")

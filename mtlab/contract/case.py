@@ -19,7 +19,7 @@ from mtlab.config.registry import Entry
 from mtlab.config.schema import ModelConfig
 from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, Modality, Place
 from mtlab.model.encoder import CrossModalEncoder
-from mtlab.model.network import initialise
+from mtlab.model.initial import initialise
 from mtlab.towers.base import Features, TokenGrid, TowerShape
 
 BATCH, EXPERTS, LENGTH, OTHER, WIDTH, LAYERS = 3, 3, 5, 4, 16, 3

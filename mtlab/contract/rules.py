@@ -31,7 +31,7 @@ from mtlab.contract.rule import ContractError, NotApplicable, Rule, require, req
 from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, Place
 from mtlab.managers.interventions import token_mean, uniform, without
 from mtlab.managers.search_space import corners
-from mtlab.model.network import initialise
+from mtlab.model.initial import initialise
 
 
 @rule("manager")

@@ -5,24 +5,25 @@ Only what no run could use is refused here; `mtlab check NAME` tries a manager b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtlab.config.nodes import lookup_options, own_options
-from mtlab.config.schema import ModelConfig
 from mtlab.contract.case import Case
 from mtlab.contract.check import try_rule
 from mtlab.contract.rules import RULES
 from mtlab.errors import UserError
-from mtlab.managers.base import MANAGERS, MODALITIES
-from mtlab.model.encoder import places
-from mtlab.towers.base import TowerShape
+from mtlab.managers.base import MANAGERS, Place
 
 _TOLERANCE = 1e-3  #: a plug-in may round: no reason to refuse a study
 
 
-def try_manager(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, vision: TowerShape) -> None:
-    """Try a plug-in's manager at the first and the last of its places; one of ours has been tried in our tests.
+def try_manager(node: Mapping[str, Any], stacks: Sequence[Sequence[Place]]) -> None:
+    """Try a plug-in's manager at the first and the last place of each stack; one of ours has been tried in our tests.
+
+    Args:
+        node: of the manager, `{name: …, options…}`.
+        stacks: the places of each modality, lowest first.
 
     Raises:
         UserError: unknown manager or option; it refuses its options or its place; or it breaks a quick rule: it raises
@@ -33,8 +34,7 @@ def try_manager(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, v
     entry, _ = lookup_options(MANAGERS, node, "manager")
     if entry.is_builtin:
         return
-    for modality, shape, other in zip(MODALITIES, (text, vision), (vision, text), strict=True):
-        offered = list(places(model, node, modality, shape, other))
+    for offered in stacks:
         for place in [*offered[:1], *offered[1:][-1:]]:
             case = Case(entry, own_options(node), place, tolerance=_TOLERANCE)
             problems = (try_rule(rule, case) for rule in RULES if rule.quick)
@@ -43,5 +43,5 @@ def try_manager(model: ModelConfig, node: Mapping[str, Any], text: TowerShape, v
             except UserError as error:
                 raise error.at(key="manager") from None
             if problem is not None:
-                where = f"{modality}, cross-modal layer {place.depth + 1} of {place.layers}"
+                where = f"{place.modality}, cross-modal layer {place.depth + 1} of {place.layers}"
                 raise UserError(f"manager {entry.name!r} of {entry.origin}, {where}: {problem}", key="manager")

@@ -17,11 +17,10 @@ from torch import Tensor
 
 from mtlab.data.image_files import read_image, to_array
 from mtlab.errors import UserError
-from mtlab.managers.base import MODALITIES, Aggregated, Modality
-from mtlab.model.encoder import ManagerKey
+from mtlab.managers.base import Aggregated, Modality
+from mtlab.model.base import ManagerKey
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.base import Features
-from mtlab.towers.build import tower_shape
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -63,11 +62,7 @@ class Model:
     @property
     def levels(self) -> dict[Modality, tuple[int, ...]]:
         """The levels that each tower offers, counted from 1: the first rows of recorded weights, in order."""
-        shapes = {
-            "text": tower_shape("text", self.config["text"]),
-            "image": tower_shape("vision", self.config["vision"]),
-        }
-        return {modality: shapes[modality].levels for modality in MODALITIES}
+        return dict(self.network.encoder.levels)
 
     @torch.inference_mode()
     def encode(

@@ -28,7 +28,6 @@ from mtlab.runs.manifest import ADVICE
 from mtlab.runs.store import Store
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.build import TaskModel
-from mtlab.towers.build import KINDS, tower_shape
 from mtlab.training import intervention_metrics
 from mtlab.training.assemble import evaluation_batch_size
 from mtlab.training.environment import choose_device
@@ -102,8 +101,7 @@ class LoadedRun:
     @property
     def levels(self) -> dict[Modality, tuple[int, ...]]:
         """The levels that each tower offers, counted from 1."""
-        text, image = (tower_shape(kind, self.config[kind]).levels for kind in KINDS)
-        return {"text": text, "image": image}
+        return dict(self.model.encoder.levels)
 
 
 def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
@@ -252,7 +250,7 @@ def _weighted_modalities(run: LoadedRun) -> set[Modality]:
     """Find the modalities whose managers all return weights, by a forward pass of one example."""
     seen = probe.record_batch(run.model, run.runtime, run.loader.batch([0]).to(run.runtime.device))
     names = {name: values for name, _, values in probe.manager_rows(seen)}
-    return averages.weighted_modalities(names, run.model.encoder.config.cross_layers)
+    return averages.weighted_modalities(names, run.model.encoder)
 
 
 def _passes(run: LoadedRun, weighted: set[Modality]) -> int:

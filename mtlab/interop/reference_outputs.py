@@ -15,7 +15,7 @@ from torch import Tensor
 from mtlab.interop.bundle import Bundle, RebuiltModel
 from mtlab.interop.weight_names import to_ours, to_theirs, weight_mappings
 from mtlab.managers.base import MODALITIES
-from mtlab.model.encoder import CrossModalOutput
+from mtlab.model.base import CrossModalOutput
 from mtlab.tasks import objectives
 from mtlab.tasks.build import TaskModel
 from mtlab.tasks.pretraining import Pretraining

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,24 +28,13 @@ from mtlab.managers.base import (
     Place,
 )
 from mtlab.managers.contributions import measure_removals
+from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
+from mtlab.model.initial import initial_std, initialise
 from mtlab.model.layers import CrossModalLayer, Pooler
 from mtlab.model.projection import Embeddings, Projections, apply_gate, project
 from mtlab.towers.base import Features, TowerShape
 
 _PAIRS: tuple[tuple[Modality, Modality], ...] = (("text", "image"), ("image", "text"))
-
-ManagerKey = tuple[Modality, int]  #: one manager: its modality, and the number of cross-modal layers below it
-
-
-@dataclass(frozen=True)
-class CrossModalOutput:
-    """The output of the cross-modal encoder for a text and an image."""
-
-    text: Tensor  #: [B, L, D]
-    image: Tensor  #: [B, M, D]
-    pooled: Tensor  #: [B, 2D], text before image
-    recorded: Mapping[ManagerKey, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
-    auxiliary: Tensor | None = None  #: sum of the managers' auxiliary losses, weighted; None if there is none
 
 
 def places(
@@ -167,7 +155,7 @@ class ModalityBranch(nn.Module):
         return features if self.gate is None else apply_gate(features, self.gate)
 
 
-class CrossModalEncoder(nn.Module):
+class CrossModalEncoder(Encoder):
     """Fuses what two towers offer: a manager and a cross-modal layer per modality and depth, then a pooler.
 
     Args:
@@ -176,9 +164,6 @@ class CrossModalEncoder(nn.Module):
         text: what the text tower offers.
         vision: what the vision tower offers; widths, depths and numbers of levels may all differ from the text's.
         images: how many images one text goes with; each has a token type of its own.
-
-    Attributes:
-        recompute: compute the activations of each cross-modal layer again in the backward pass instead of keeping them.
 
     Raises:
         UserError: the manager is unknown, its options are wrong, or it cannot stand where it is put.
@@ -196,7 +181,8 @@ class CrossModalEncoder(nn.Module):
         super().__init__()
         levels_read(model, manager, text, vision)
         self.config = model
-        self.recompute = False
+        self.width, self.standardise, self.initial_std = model.width, model.standardise, initial_std(model)
+        self.levels = {"text": text.levels, "image": vision.levels}
         self.text = ModalityBranch(model, manager, "text", text, vision)
         self.image = ModalityBranch(model, manager, "image", vision, text, token_types=images)
 
@@ -210,17 +196,7 @@ class CrossModalEncoder(nn.Module):
         intervene: Mapping[ManagerKey, Intervention] | None = None,
         record: bool = False,
     ) -> CrossModalOutput:
-        """Fuse texts with one image each.
-
-        Args:
-            text: the text tower's offered levels, each [B, L, D_n], and their mask; or their `experts`.
-            vision: the vision tower's, each [B, M, D_n]; likewise.
-            image_index: which of the images that a text goes with these are, from 0.
-            noise: of the managers in training; see `draw_noise`.
-            intervene: maps managers' weights to those used instead.
-            record: also return weights and contributions of every manager.
-
-        """
+        """Fuse texts with one image each; arguments as of `Encoder.forward`."""
         noise, intervene = noise or {}, intervene or {}
         recorded: dict[ManagerKey, Aggregated] = {}
         auxiliary: list[Tensor] = []
@@ -266,6 +242,10 @@ class CrossModalEncoder(nn.Module):
         loss = functools.reduce(torch.add, auxiliary) if auxiliary else None
         return CrossModalOutput(out["text"], out["image"], pooled, recorded if record else None, loss)
 
+    def initialise(self, seed: int) -> None:
+        """Draw the initial values, see `initialise` of `model/initial.py`."""
+        initialise(self, seed, "encoder", std=self.initial_std, position_std=self.config.position_std)
+
     def experts(self, modality: Modality, features: Features) -> Experts:
         """Gate and project a tower's levels once, for several fusions."""
         return self._stream(modality).experts(features)
@@ -275,11 +255,15 @@ class CrossModalEncoder(nn.Module):
         self.text.calibrate(text)
         self.image.calibrate(vision)
 
-    def managers(self) -> Iterator[tuple[ManagerKey, Manager]]:
-        """Yield all managers with their modality and depth."""
+    def depths(self, modality: Modality) -> range:
+        """Return the cross-modal layers, from 0: each has a manager of each modality."""
+        return range(self.config.cross_layers if len(self._stream(modality).managers) else 0)
+
+    def keys(self) -> Iterator[ManagerKey]:
+        """Yield modality and depth of all managers, K behind the last layer."""
         for modality in MODALITIES:
             for depth in range(len(self._stream(modality).managers)):
-                yield (modality, depth), self.manager(modality, depth)
+                yield modality, depth
 
     def manager(self, modality: Modality, depth: int) -> Manager:
         """Return the manager of a modality with `depth` cross-modal layers below it, K behind the last."""
@@ -293,15 +277,6 @@ class CrossModalEncoder(nn.Module):
         assert isinstance(layer, CrossModalLayer)
         return layer
 
-    def layer_weight_names(self) -> set[str]:
-        """Return the names of the parameters that weigh layers: they train in a parameter group of their own."""
-        return {
-            f"{modality}.managers.{depth}.{name}"
-            for (modality, depth), manager in self.managers()
-            for name, _ in manager.named_parameters()
-            if name in manager.layer_weight_names
-        }
-
     def _run(self, layer: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
         if not self.recompute or not torch.is_grad_enabled():
             return layer(*inputs)
@@ -313,7 +288,7 @@ class CrossModalEncoder(nn.Module):
 
 
 def noise_shapes(
-    encoder: CrossModalEncoder, text: Features | Experts, vision: Features | Experts
+    encoder: Encoder, text: Features | Experts, vision: Features | Experts
 ) -> dict[ManagerKey, tuple[int, ...]]:
     """Return the shape of the training noise of each manager that asks for some, see `Manager.noise_shape`.
 
@@ -325,7 +300,7 @@ def noise_shapes(
 
 
 def draw_noise(
-    encoder: CrossModalEncoder,
+    encoder: Encoder,
     text: Features | Experts,
     vision: Features | Experts,
     generator_for: Callable[[Modality, int], torch.Generator],

@@ -17,7 +17,8 @@ from mtlab.data.batches import Batch
 from mtlab.data.inputs import TowerInputs
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import Experts, Intervention, Modality
-from mtlab.model.encoder import CrossModalOutput, ManagerKey, draw_noise
+from mtlab.model.base import CrossModalOutput, ManagerKey
+from mtlab.model.encoder import draw_noise
 from mtlab.model.layers import to_full_precision
 from mtlab.model.network import ImageInterventions, Masks, VisionLanguageModel
 from mtlab.seeding import negatives_generator, noise_generator

@@ -5,7 +5,6 @@ Shapes: B examples, L text tokens, M image tokens, D width of the cross-modal la
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -13,12 +12,9 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
 from mtlab.managers.base import Intervention, Modality
-from mtlab.model.encoder import CrossModalEncoder, CrossModalOutput, ManagerKey
-from mtlab.model.projection import PositionEmbedding
-from mtlab.seeding import derive
+from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
 from mtlab.towers.base import Features, Tower
 from mtlab.towers.build import KINDS, TowerKind
 
@@ -58,7 +54,7 @@ class VisionLanguageModel(nn.Module):
 
     def __init__(
         self,
-        encoder: CrossModalEncoder,
+        encoder: Encoder,
         task: Head,
         text_tower: Tower[Any] | None = None,
         vision_tower: Tower[Any] | None = None,
@@ -147,41 +143,3 @@ class VisionLanguageModel(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in tower.parameters())):
             features: Features = tower(*given)
         return features
-
-
-def initial_std(model: ModelConfig) -> float:
-    """Return the standard deviation of initial weights.
-
-    The published 0.02 goes with width 768. Layers of width 64 started there pass so little from one modality to the
-    other that training stands still for thousands of steps; 1 / √width starts at once.
-    """
-    return model.init_std if model.init_std is not None else 1 / math.sqrt(model.width)
-
-
-@torch.no_grad()
-def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0.02, position_std: float = 0.3) -> None:
-    """Draw the initial values of every submodule from its own generator, seeded by the run's seed and its path.
-
-    Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
-    Positions start from sines. All images of a text start with one token type, as published. Other parameters, such as
-    managers' layer scores, keep what their constructor gave.
-
-    Args:
-        module: what is initialised, in place.
-        seed: the run's.
-        prefix: the module's own path.
-        std: deviation of the weights, see `initial_std`.
-        position_std: deviation of position embeddings.
-
-    """
-    for name, child in module.named_modules(prefix=prefix):
-        if isinstance(child, PositionEmbedding):
-            child.weight.copy_(position_std * child.sines())
-        elif isinstance(child, nn.Linear | nn.Embedding):
-            generator = torch.Generator().manual_seed(derive(seed, "init", name))
-            rows = 1 if name.endswith("embeddings.token_type") else len(child.weight)
-            child.weight.copy_(torch.randn(rows, *child.weight.shape[1:], generator=generator) * std)
-        if isinstance(child, nn.Linear | nn.LayerNorm) and child.bias is not None:
-            child.bias.zero_()
-        if isinstance(child, nn.LayerNorm) and child.weight is not None:
-            child.weight.fill_(1.0)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from mtlab.managers.base import MODALITIES, Modality
-from mtlab.model.encoder import CrossModalEncoder, ManagerKey
+from mtlab.model.base import Encoder, ManagerKey
+from mtlab.model.encoder import CrossModalEncoder
 from mtlab.model.layers import CrossModalLayer
 
 CELLS = 2**22  #: attention weights held at once: more are computed a few examples at a time
@@ -42,9 +43,9 @@ class LayerEntropies:
 
 
 def measure_entropies(
-    encoder: CrossModalEncoder, hidden: Mapping[ManagerKey, Tensor], masks: Mapping[Modality, Tensor | None]
+    encoder: Encoder, hidden: Mapping[ManagerKey, Tensor], masks: Mapping[Modality, Tensor | None]
 ) -> dict[ManagerKey, LayerEntropies]:
-    """Measure every cross-modal layer.
+    """Measure every cross-modal layer; nothing of a language model, whose tokens all attend to one another.
 
     Args:
         encoder: in evaluation mode.
@@ -53,6 +54,8 @@ def measure_entropies(
 
     """
     entropies: dict[ManagerKey, LayerEntropies] = {}
+    if not isinstance(encoder, CrossModalEncoder):
+        return entropies
     for (modality, depth), own in hidden.items():
         if depth == encoder.config.cross_layers:  # a manager that mixes the output: no layer follows
             continue

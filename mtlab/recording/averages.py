@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtlab.data.batches import Loader
 from mtlab.managers.base import MODALITIES, Modality
+from mtlab.model.base import Encoder
 from mtlab.recording.attention import EntropySum
 from mtlab.recording.layer_similarity import LayerSimilarity
 from mtlab.recording.probe import RecordedBatch, Recorder, dimension_spreads, labels, manager_rows, removed
@@ -65,7 +66,7 @@ def record_averages(
             for kind, spread in (("self", entropies.own), ("cross", entropies.cross)):
                 name = f"attention/{modality}/{depth}/{kind}"
                 spreads[name] = spreads[name] + spread if name in spreads else spread
-        for modality in MODALITIES if recorded.managers else ():
+        for modality in sorted({own for own, _ in recorded.managers}):
             similar.setdefault(modality, LayerSimilarity()).add(_outputs(recorded, modality))
         arrays |= {f"temperature/{modality}/{depth}": held for (modality, depth), held in recorded.temperatures.items()}
         arrays |= {f"by_removal/{modality}/{depth}": torch.ones(()) for modality, depth in removed(recorded)}
@@ -148,10 +149,10 @@ def describe_averages(
     }
 
 
-def weighted_modalities(arrays: Mapping[str, Tensor], cross_layers: int) -> set[Modality]:
+def weighted_modalities(arrays: Mapping[str, Tensor], encoder: Encoder) -> set[Modality]:
     """Return the modalities whose managers all record weights."""
-    depths = range(cross_layers)
-    return {m for m in MODALITIES if cross_layers and all(f"weights/{m}/{depth}" in arrays for depth in depths)}
+    depths = {modality: encoder.depths(modality) for modality in MODALITIES}
+    return {m for m in MODALITIES if depths[m] and all(f"weights/{m}/{depth}" in arrays for depth in depths[m])}
 
 
 def _outputs(recorded: RecordedBatch, modality: Modality) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch
 from mtlab.managers.base import MODALITIES, Aggregated, Modality
-from mtlab.model.encoder import ManagerKey
+from mtlab.model.base import ManagerKey
 from mtlab.model.forward import Runtime
 from mtlab.model.network import ModelOutput, VisionLanguageModel
 from mtlab.recording.attention import LayerEntropies, measure_entropies
@@ -35,7 +35,7 @@ class RecordedBatch:
         mask = self.masks[modality]
         if mask is not None:
             return mask.bool()
-        hidden = self.managers[modality, 0].hidden
+        hidden = next(each.hidden for (own, _), each in self.managers.items() if own == modality)
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
 

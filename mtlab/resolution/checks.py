@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from mtlab.config.check import check_config
-from mtlab.config.schema import ModelConfig
+from mtlab.config.nodes import own_options
+from mtlab.config.schema import MultimodalConfig, is_multimodal, model_schema
 from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import DatasetFacts
 from mtlab.resolution.metrics import is_metric, list_metrics, metric_names
@@ -27,6 +28,7 @@ def check_together(config: Mapping[str, Any], dataset: DatasetFacts) -> None:
     task.cls.check(task.name, data.name, dataset.offers, dataset.answer_names)
     _check_answers_are_known(config)
     _check_contrast(config)
+    _check_model(config)
     _check_augment(config)
     _check_mask_token(config)
     _check_metric(config)
@@ -60,6 +62,27 @@ def _check_contrast(config: Mapping[str, Any]) -> None:
             f"set task.contrasted to {micro} if those of a micro-batch alone are meant",
             key="train.micro_batch" if train["micro_batch"] else "task.contrasted",
         )
+
+
+def _check_model(config: Mapping[str, Any]) -> None:
+    """Check that model and text tower go together, and what a language model cannot do."""
+    from mtlab.tasks.build import check_task
+    from mtlab.towers.build import tower_shape
+
+    if not is_multimodal(config):
+        if tower_shape("text", config["text"]).decoder_layers:
+            raise UserError(
+                f"{config['text']['name']!r} offers no levels to two towers: set model.name to mllm, or take "
+                "`transformers` as text tower",
+                key="text.name",
+            )
+        return
+    task = node_entry("task", config["task"])
+    check_task(task.name, task.cls)
+    if config["train"]["compile"]:
+        raise UserError("`model: mllm` is not compiled: set it to false", key="train.compile")
+    if config["train"]["grouping"] == "official":
+        raise UserError("belongs to two towers: `model: mllm` goes with `grouping: default`", key="train.grouping")
 
 
 def _check_augment(config: Mapping[str, Any]) -> None:
@@ -105,7 +128,7 @@ def contrasted_pairs(config: Mapping[str, Any]) -> int | None:
 
 
 def levels_read(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
-    """Return which of its tower's levels each manager reads: modality → per cross-modal layer, levels from 1.
+    """Return which of its tower's levels each manager reads: modality → per layer with one, levels from 1.
 
     Each distinct manager is tried out once, on small tensors.
 
@@ -122,13 +145,21 @@ def levels_read(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
 @lru_cache(maxsize=4096)
 def _pairing(text: str) -> str:
     from mtlab.contract.trial import try_manager
-    from mtlab.model.encoder import levels_read as pair
+    from mtlab.model.encoder import levels_read, places
+    from mtlab.model.mllm.places import injected_levels, injection_places
     from mtlab.towers.build import tower_shape
 
-    model, manager, words, vision = json.loads(text)
-    shapes = tower_shape("text", words), tower_shape("vision", vision)
-    try_manager(check_config(ModelConfig, model), manager, *shapes)
-    pairs = pair(check_config(ModelConfig, model), manager, *shapes)
+    node, manager, *towers = json.loads(text)
+    words, vision = tower_shape("text", towers[0]), tower_shape("vision", towers[1])
+    model = check_config(model_schema(node), own_options(node))
+    if isinstance(model, MultimodalConfig):
+        injected = injection_places(model, manager, words, vision)
+        try_manager(manager, [list(injected.values())])
+        pairs = injected_levels(model, manager, words, vision)
+    else:
+        own = list(places(model, manager, "text", words, vision))
+        try_manager(manager, [own, list(places(model, manager, "image", vision, words))])
+        pairs = levels_read(model, manager, words, vision)
     stacks: dict[str, list[list[int]]] = {"text": [], "image": []}
     for (modality, _), levels in sorted(pairs.items()):
         stacks[modality].append(levels)

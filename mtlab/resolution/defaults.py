@@ -10,11 +10,12 @@ from mtlab.config.check import check_and_fill, hints
 from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_entry, own_options
 from mtlab.config.registry import Entry
-from mtlab.config.schema import RunConfig
+from mtlab.config.schema import MODELS, ModelConfig, RunConfig, model_name, model_schema
 from mtlab.errors import UserError, nearest, place_errors
 from mtlab.resolution.nodes import registry
 
 DEFAULT_STEPS = 2000  #: where no length is given
+_MODEL_OPTIONS = frozenset(name for schema in MODELS.values() for name in schema.__dataclass_fields__)
 
 
 def fill_defaults(written: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,6 +36,8 @@ def fill_defaults(written: Mapping[str, Any]) -> dict[str, Any]:
             config[key] = _fill_node(key, given if given is not None else getattr(RunConfig(), key))
         elif key == "init_from":
             config[key] = given
+        elif key == "model":
+            config[key] = _fill_model(given if given is not None else {})
         else:
             config[key] = _fill_section(key, given if given is not None else {})
     train = config["train"]
@@ -47,6 +50,21 @@ def fill_defaults(written: Mapping[str, Any]) -> dict[str, Any]:
 def _fill_section(key: str, given: Any) -> dict[str, Any]:
     with place_errors(key=key):
         return check_and_fill(hints(RunConfig)[key], _mapping(given))
+
+
+def _fill_model(given: Any) -> dict[str, Any]:
+    """Fill in the options of the kind of model that is named; two towers go without their name, as they always did."""
+    node = {"name": given} if isinstance(given, str) else _mapping(given, "model")
+    schema = model_schema(node)
+    with place_errors(key="model"):
+        try:
+            filled = check_and_fill(schema, own_options(node))
+        except UserError as error:
+            if error.problem.startswith("unknown key") and error.key in _MODEL_OPTIONS - {*schema.__dataclass_fields__}:
+                (name,) = (name for name, each in MODELS.items() if error.key in each.__dataclass_fields__)
+                raise UserError(f"is an option of `model: {name}`, not of {model_name(node)}", key=error.key) from None
+            raise
+    return filled if schema is ModelConfig else {"name": model_name(node)} | filled
 
 
 def _fill_node(key: str, given: Any) -> dict[str, Any]:

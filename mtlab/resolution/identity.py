@@ -19,12 +19,14 @@ from mtlab.config.hashing import digest
 from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_entry, own_options
 from mtlab.config.options import option_of
-from mtlab.config.schema import RunConfig
+from mtlab.config.schema import RunConfig, is_multimodal, model_name, model_schema
 from mtlab.errors import place_errors
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.resolution.training_code import ENGINE_VERSION
 
 UNRESOLVED = "unresolved"  #: stands for the digest of weights that cannot be had yet
+
+MULTIMODAL_VERSION = 1  #: raise it when `model: mllm` with the same options gives other results
 
 _CONTENT = ("text", "vision", "data")  #: nodes that name weights or data outside the configuration
 
@@ -48,6 +50,9 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
         digests["init_from"] = start["digest"]
         config = {**config, "init_from": {"checkpoint": start["digest"]}}  # content, not its path
     kept = _identity_options(config, RunConfig)
+    kept["model"] = _model_options(config["model"])
+    if is_multimodal(config):
+        versions[f"model:{model_name(config['model'])}"] = MULTIMODAL_VERSION
     for node, entry in entries.items():
         own = _identity_options(own_options(config[node]), entry.config)
         # Where content with a digest lies is left out: the same weights elsewhere are the same.
@@ -93,6 +98,12 @@ def _identity_options(config: Mapping[str, Any], schema: type[Any]) -> dict[str,
             inner, value = nested_schema(schema, field.name), config[field.name]
             kept[field.name] = _identity_options(value, inner) if inner is not None else value
     return kept
+
+
+def _model_options(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the options of the section `model`, with its name where it has one: two towers have none."""
+    named = {"name": node["name"]} if "name" in node else {}
+    return named | _identity_options(node, model_schema(node))
 
 
 def _augment_version(config: Mapping[str, Any]) -> dict[str, int]:

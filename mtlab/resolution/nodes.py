@@ -10,7 +10,7 @@ from mtlab.config.check import hints
 from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_entry, lookup_options
 from mtlab.config.registry import Entry, Registry
-from mtlab.config.schema import RunConfig
+from mtlab.config.schema import MODELS, RunConfig
 
 
 def registry(node: str) -> Registry[Any]:
@@ -64,6 +64,8 @@ def known_paths() -> set[str]:
             paths.add(f"{field.name}.name")
             for entry in registry(field.name):
                 paths |= {f"{field.name}.{option}" for option in _option_paths(entry.config)}
+        elif field.name == "model":
+            paths |= {f"model.{option}" for schema in MODELS.values() for option in ("name", *_option_paths(schema))}
         else:
             hint = hints(RunConfig)[field.name]
             if dataclasses.is_dataclass(hint):

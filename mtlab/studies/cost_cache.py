@@ -14,7 +14,7 @@ from typing import Any
 from mtlab.config.hashing import digest
 from mtlab.config.load import NODES
 from mtlab.config.options import option_of
-from mtlab.config.schema import ModelConfig
+from mtlab.config.schema import is_multimodal, model_schema
 from mtlab.errors import UserError
 from mtlab.files import read_json, write_json
 from mtlab.resolution.dataset_facts import dataset_facts
@@ -75,8 +75,10 @@ def architecture_digest(config: Mapping[str, Any]) -> str:
     entries = {node: node_entry(node, config[node]) for node in NODES}
     versions = {node: entry.version for node, entry in entries.items()}
     parts = {node: _sizing(config[node], entries[node].config) for node in ("manager", "text", "vision", "task")}
-    parts |= {"model": _sizing(config["model"], ModelConfig), "cache": config["cache"]}
-    answers = dataset_facts(config["data"]).answers  # the architecture depends on no more of the data
+    parts |= {"model": _sizing(config["model"], model_schema(config["model"])), "cache": config["cache"]}
+    facts = dataset_facts(config["data"])
+    # The architecture depends on no more of the data; a language model reads the answers' words.
+    answers = facts.answer_names if is_multimodal(config) else facts.answers
     return digest(
         {"parts": parts, "answers": answers, "versions": versions, "code": training_code_digest(), "count": COUNT}
     )

@@ -17,7 +17,7 @@ from mtlab.config.registry import NoOptions, Registry
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
 from mtlab.errors import UserError
-from mtlab.model.encoder import CrossModalOutput
+from mtlab.model.base import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.model.network import Head
 from mtlab.tasks.evaluation import Evaluation, Outcome, evaluate_each
@@ -35,6 +35,7 @@ class ModelShape:
     text: TowerShape
     image: TowerShape
     norm_eps: float  #: of the cross-modal layers' LayerNorms
+    likelihoods: bool = False  #: the encoder scores the answers itself: no head is needed
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ class Task(Head):
             UserError: the model lacks what the heads need.
 
         """
+        if site.likelihoods:
+            raise UserError(
+                "has a head of its own, and the language model would score the answers: set model.answers to head",
+                key="name",
+            )
         return cls(config, site.width, site.answers)
 
     @classmethod

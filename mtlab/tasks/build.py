@@ -8,14 +8,20 @@ from typing import Any
 import torch
 
 from mtlab.config.check import check_config
-from mtlab.config.nodes import lookup_options
-from mtlab.config.schema import ModelConfig
-from mtlab.errors import UserError
+from mtlab.config.nodes import lookup_options, own_options
+from mtlab.config.schema import MultimodalConfig, model_schema
+from mtlab.data.base import DATASETS
+from mtlab.errors import UserError, place_errors
+from mtlab.model.base import Encoder
 from mtlab.model.encoder import CrossModalEncoder
-from mtlab.model.network import VisionLanguageModel, initial_std, initialise
+from mtlab.model.initial import initialise
+from mtlab.model.mllm.encoder import LanguageModelEncoder
+from mtlab.model.network import VisionLanguageModel
 from mtlab.seeding import derive
 from mtlab.tasks.base import TASKS, ModelShape, Task
 from mtlab.towers.base import Tower, TowerShape
+from mtlab.towers.build import build_tower
+from mtlab.towers.causal_lm import CausalLanguageModel
 
 
 class TaskModel(VisionLanguageModel):
@@ -52,9 +58,8 @@ def build(
     with torch.random.fork_rng(devices=[]):  # what a plug-in draws in its constructor rests on the seed too
         torch.manual_seed(derive(seed, "construct"))
         model = construct(config, text, vision, answers=answers, text_tower=text_tower, vision_tower=vision_tower)
-    std = initial_std(model.encoder.config)
-    initialise(model.encoder, seed, "encoder", std=std, position_std=model.encoder.config.position_std)
-    initialise(model.task, seed, "task", std=std)
+    model.encoder.initialise(seed)
+    initialise(model.task, seed, "task", std=model.encoder.initial_std)
     return model
 
 
@@ -72,13 +77,36 @@ def construct(
     Arguments and errors as of `build`.
     """
     entry, options = lookup_options(TASKS, config["task"], "task")
-    try:
-        model = check_config(ModelConfig, config["model"])
-    except UserError as error:
-        raise error.at(key="model") from None
-    encoder = CrossModalEncoder(model, config["manager"], text, vision, entry.cls.images)
-    try:
-        task = entry.cls.build(options, ModelShape(model.width, answers, text, vision, model.norm_eps))
-    except UserError as error:
-        raise error.at(key="task") from None
+    with place_errors(key="model"):
+        model = check_config(model_schema(config["model"]), own_options(config["model"]))
+    encoder: Encoder
+    if isinstance(model, MultimodalConfig):
+        check_task(entry.name, entry.cls)
+        text_tower = text_tower or build_tower("text", config["text"], weights=False)
+        assert isinstance(text_tower, CausalLanguageModel), "a plan refuses others"
+        words = dataset_answers(config) if model.answers == "likelihood" else None
+        encoder = LanguageModelEncoder(model, config["manager"], text, vision, text_tower, words)
+        site = ModelShape(encoder.width, answers, text, vision, 1e-5, likelihoods=words is not None)
+    else:
+        encoder = CrossModalEncoder(model, config["manager"], text, vision, entry.cls.images)
+        site = ModelShape(model.width, answers, text, vision, model.norm_eps)
+    with place_errors(key="task"):
+        task = entry.cls.build(options, site)
     return TaskModel(encoder, task, text_tower, vision_tower)
+
+
+def check_task(name: str, task: type[Task]) -> None:
+    """Refuse a task that a language model cannot do.
+
+    Raises:
+        UserError: it is no task of answering each example from one text and its images.
+
+    """
+    if not task.answering:
+        raise UserError(f"{name!r} needs two towers: `model: mllm` goes with tasks that answer", key="task.name")
+
+
+def dataset_answers(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the answers of a resolved configuration's data set, in words."""
+    entry, options = lookup_options(DATASETS, config["data"], "data")
+    return tuple(entry.cls(options).answers)

@@ -31,10 +31,11 @@ class Classification(Task):
     """Choose one answer; the loss is cross-entropy, the metric accuracy. A subclass defines the head."""
 
     metrics: ClassVar[Directions] = {"accuracy": "max"}
-    head: nn.Module
+    head: nn.Module | None
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Pooled features [B, 2D · images] → logits [B, A]."""
+        assert self.head is not None, "without a head there are no logits"
         logits: Tensor = self.head(pooled)
         return logits
 

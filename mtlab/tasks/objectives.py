@@ -24,6 +24,13 @@ def classification(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets)
 
 
+def likelihood(scores: Tensor, targets: Tensor) -> Tensor:
+    """Mean negative log-likelihood, in nats: log-likelihoods [B, A], targets [B], or shares of all answers [B, A]."""
+    if targets.ndim == 1:
+        return F.nll_loss(scores, targets)
+    return -(scores * targets).sum(1).mean()
+
+
 def score_targets(targets: Tensor, answers: int) -> Tensor:
     """Write the one right answer of each question, [B], as scores of all answers, [B, A]; scores stay as they are.
 

@@ -14,7 +14,7 @@ from mtlab.data.batches import Batch, Loader, MatchingPairs
 from mtlab.data.masking import MaskedTexts
 from mtlab.errors import UserError, nearest
 from mtlab.managers.base import Experts
-from mtlab.model.encoder import CrossModalOutput
+from mtlab.model.base import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.model.layers import to_full_precision
 from mtlab.tasks import objectives, pretraining_metrics

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.data.batches import Loader
+from mtlab.errors import UserError
+from mtlab.model.base import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.tasks import objectives
-from mtlab.tasks.base import BatchNeeds, Directions, register_task
+from mtlab.tasks.base import BatchNeeds, Directions, ModelShape, register_task
 from mtlab.tasks.classification import Classification, HeadOptions
 from mtlab.tasks.evaluation import Evaluation, Floats, Outcome
 from mtlab.tasks.heads import classifier
@@ -24,6 +26,7 @@ from mtlab.tasks.vqa_accuracy import vqa_accuracy
 class QuestionAnswering(Classification):
     """Choose one of the data set's answers; the loss is cross-entropy or binary, the metric accuracy.
 
+    A language model (`model: mllm`) answers by the likelihood of each answer, unless it is told to use the head.
     Where answers have scores, as in VQAv2, these are the targets, and `score` is the mean score of the answers chosen;
     accuracy is then the official one: how far the answers of ten people agree with it, all normalised. Source: the VQA
     head of METER, BridgeTower and ManagerTower (Linear, LayerNorm, GELU, Linear), trained there with the binary loss.
@@ -44,6 +47,29 @@ class QuestionAnswering(Classification):
         self.head = classifier(pooled, max(1, round(pooled * config.head_scale)), answers, config.head_layers)
 
     @classmethod
+    def build(cls, config: Config, site: ModelShape) -> Self:
+        """Build the task; without a head where the encoder scores the answers.
+
+        Raises:
+            UserError: likelihoods go with the loss of a choice alone.
+
+        """
+        task = cls(config, site.width, site.answers)
+        if site.likelihoods:
+            if config.loss == "binary":
+                raise UserError("goes with a head: set model.answers to head", key="loss")
+            task.head = None
+        return task
+
+    def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
+        """Answer by the head → logits [B, A]; without one, the encoder's log-likelihoods of the answers."""
+        if self.head is not None:
+            return super().answer(fused)
+        scores = fused[0].likelihoods
+        assert scores is not None, "an encoder without a head scores the answers"
+        return scores
+
+    @classmethod
     def metric_directions(cls, config: Config, provides: Collection[str]) -> Directions:  # noqa: ARG003 - the data decide
         """Accuracy; where answers have scores, the mean score too."""
         return {**cls.metrics, "score": "max"} if "scores" in provides else cls.metrics
@@ -54,7 +80,12 @@ class QuestionAnswering(Classification):
         return BatchNeeds(scores=True)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss in nats, a scalar; targets are the right answers [B], or scores of all answers [B, A]."""
+        """Mean loss in nats, a scalar; targets are the right answers [B], or scores of all answers [B, A].
+
+        Of likelihoods it is the loss of the right answer's tokens alone, over the whole vocabulary.
+        """
+        if self.head is None:
+            return objectives.likelihood(logits, objectives.shares(targets))
         if self.config.loss == "binary":
             return objectives.binary_answers(logits, targets)
         return objectives.classification(logits, objectives.shares(targets))

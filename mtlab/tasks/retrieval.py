@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.data.batches import Batch, Loader
-from mtlab.model.encoder import CrossModalOutput
+from mtlab.model.base import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.tasks import objectives
 from mtlab.tasks.base import BatchNeeds, Directions, ModelShape, PassCounts, Task, register_task

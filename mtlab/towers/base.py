@@ -46,6 +46,7 @@ class TowerInfo:
     positions: bool  #: outputs depend on token positions; if not, the encoder adds learned ones
     vocabulary: int | None = None  #: number of a text tower's token ids, which a masked-language head predicts
     mask_token: bool = False  #: a text tower has a mask token
+    decoder_layers: int = 0  #: of a causal language model, which `model: mllm` runs on image and text; 0: none
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class TowerShape:
     gate: bool = False  #: the encoder adds a gated sum of the lower levels to the top one
     grid: TokenGrid | None = None  #: of an image's tokens; None: they have no positions in one
     mask_token: bool = False  #: a text tower has a mask token
+    decoder_layers: int = 0  #: of a causal language model
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Tower(nn.Module, Generic[Raw]):
 
     Config: ClassVar[type[Any]] = TowerOptions
     location_options: ClassVar[frozenset[str]] = frozenset()  #: options that only locate the weights
+    cacheable: ClassVar[bool] = True  #: frozen, its levels may come from the expert cache in place of the tower
 
     def __init__(self, config: Any, *, weights: bool = True) -> None:  # noqa: ARG002 - subclasses read it
         super().__init__()

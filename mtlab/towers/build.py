@@ -17,7 +17,8 @@ KINDS: tuple[TowerKind, ...] = ("text", "vision")
 
 def is_cached(kind: TowerKind, config: Mapping[str, Any]) -> bool:
     """Return True if a run reads the tower's features from the expert cache; else the tower runs in every step."""
-    return bool(config["cache"]["enabled"]) and not config[kind]["trainable"]
+    enabled = bool(config["cache"]["enabled"]) and not config[kind]["trainable"]
+    return enabled and tower_node(kind, config[kind])[0].cls.cacheable
 
 
 def tower_node(kind: TowerKind, node: Mapping[str, Any]) -> tuple[Entry[Tower[Any]], Any]:
@@ -56,6 +57,7 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
         vocabulary=info.vocabulary,
         gate=config.gate,
         mask_token=info.mask_token,
+        decoder_layers=info.decoder_layers,
         grid=grid,
     )
 

@@ -111,7 +111,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
         text_tower=towers.get("text"),
         vision_tower=towers.get("vision"),
     )
-    if model.encoder.config.standardise:
+    if model.encoder.standardise:
         calibrate(model, dataset, sources, seed)
     if train.checkpoint_activations:
         model.recompute()
@@ -127,7 +127,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
         model=model.to(runtime.device),
         runtime=runtime,
         group=group,
-        levels={"text": text.levels, "image": vision.levels},
+        levels=model.encoder.levels,
         cut_texts=cut,
     )
 

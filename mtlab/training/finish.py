@@ -105,7 +105,7 @@ def record(
                 metadata = averages.describe_averages(layers, levels, len(rows)) | {"step": step}
                 checkpoints.save(folder / "layers.safetensors", layers, metadata)
             if options.interventions:
-                weighted = averages.weighted_modalities(layers, run.model.encoder.config.cross_layers)
+                weighted = averages.weighted_modalities(layers, run.model.encoder)
                 interventions = measure_interventions(
                     run.model, loader, batch, run.runtime, levels, weighted, check, run.group
                 )

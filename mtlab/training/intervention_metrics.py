@@ -17,7 +17,7 @@ from mtlab.data.batches import Batch, Loader
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Manager, Modality
 from mtlab.managers.interventions import replacement, token_mean, uniform, without
-from mtlab.model.encoder import ManagerKey
+from mtlab.model.base import ManagerKey
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.model.network import ImageInterventions, Masks
 from mtlab.tasks.build import TaskModel

@@ -11,10 +11,10 @@ from typing import Any
 
 from mtlab.config.check import hints
 from mtlab.config.json_schema import DRAFT, Schema, any_of, dataclass_schema
-from mtlab.config.load import NODES
+from mtlab.config.load import NAMED, NODES
 from mtlab.config.options import option_of
 from mtlab.config.registry import Entry
-from mtlab.config.schema import RunConfig
+from mtlab.config.schema import MODELS, TWO_TOWERS, RunConfig
 from mtlab.launch.backends import LAUNCHERS
 from mtlab.resolution.nodes import registry
 from mtlab.studies.seeds import SequentialSeeds
@@ -56,7 +56,7 @@ def with_shared_keys(schema: Schema, variants: str) -> Schema:
         described["seeds"] = any_of(INTEGER, {"type": "array", "items": INTEGER}, dataclass_schema(SequentialSeeds))
     for key, part in described.items():
         keys[key] = {name: value for name, value in keys[key].items() if name == "description"} | part
-    return schema | {"definitions": {node: node_schema(node) for node in NODES}}
+    return schema | {"definitions": {node: node_schema(node) for node in NODES} | {"model": model_options_schema()}}
 
 
 def settings_schema() -> Schema:
@@ -64,7 +64,7 @@ def settings_schema() -> Schema:
     types = hints(RunConfig)
     properties: dict[str, Schema] = {}
     for field in dataclasses.fields(RunConfig):
-        part = {"allOf": [_node(field.name)]} if field.name in NODES else _section(types[field.name])
+        part = {"allOf": [_node(field.name)]} if field.name in NAMED else _section(types[field.name])
         properties[field.name] = {"description": option_of(field).help} | part
     dotted = rf"^({'|'.join(properties)})\.[\w.]+$"
     return {
@@ -86,6 +86,14 @@ def node_schema(node: str) -> Schema:
     name: Schema = any_of({"enum": names}, {"type": "string"}, description="; ".join(map(_summary, entries)))
     options = [_options_of(entry) for entry in entries]
     return any_of(name, {"type": "object", "properties": {"name": name}, "allOf": options})
+
+
+def model_options_schema() -> Schema:
+    """Return the schema of the section `model`: its name, two towers by default, and the options of every kind."""
+    name: Schema = {"enum": list(MODELS), "default": TWO_TOWERS}
+    options = [dataclass_schema(MODELS[kind])["properties"] for kind in reversed(tuple(MODELS))]
+    properties = {"name": name} | {option: schema for each in options for option, schema in each.items()}
+    return any_of(name, {"type": "null"}, {"type": "object", "properties": properties, "additionalProperties": False})
 
 
 def _options_of(entry: Entry[Any]) -> Schema:

@@ -18,7 +18,7 @@ from mtlab.data.worlds.planted import PlantedCodes
 from mtlab.errors import UserError
 from mtlab.managers.base import MODALITIES, Intervention
 from mtlab.managers.interventions import without
-from mtlab.model.encoder import ManagerKey
+from mtlab.model.base import ManagerKey
 from mtlab.model.network import VisionLanguageModel
 from mtlab.seeding import order
 from mtlab.tasks.build import build

@@ -1,10 +1,21 @@
 """Tiny random LLaVA models of transformers, and batches for them."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2Config, SiglipVisionConfig
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
 
 IMAGE, PAD, VOCABULARY = 60, 0, 64
 PATCHES = 4  # of an image of 8 pixels
@@ -53,3 +64,21 @@ def tiny_batch(*rows: list[int], left: bool = False, seed: int = 0) -> dict[str,
     images = sum(row.count(-1) for row in rows)
     pixels = torch.randn(images, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
     return {"input_ids": ids, "attention_mask": mask} | ({"pixel_values": pixels} if images else {})
+
+
+def tiny_language_model(
+    folder: Path, words: Sequence[str], template: str = "", kind: Any = LlamaForCausalLM, **config: Any
+) -> Path:
+    """A random language model of five layers with its tokenizer, as transformers saves them: each word is a token."""
+    known = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token=words[-1]))
+    known.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=known, pad_token=words[0], eos_token=words[1], unk_token=words[-1]
+    )
+    tokenizer.chat_template = template or None
+    tokenizer.save_pretrained(folder)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 5, "num_attention_heads": 2}
+    made = (kind.config_class or LlamaConfig)(vocab_size=len(words), **sizes | config, initializer_range=0.3)
+    torch.manual_seed(3)
+    kind(made).save_pretrained(folder)
+    return folder

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from mtlab.config.check import check_config
 from mtlab.contract.case import EXPERTS, LAYERS, WIDTH
 from mtlab.managers.base import MANAGERS, Inputs, Manager, Place
-from mtlab.model.network import initialise
+from mtlab.model.initial import initialise
 
 
 def make(name: str, depth: int, offered: int = EXPERTS, layers: int = LAYERS, **options: object) -> Manager:

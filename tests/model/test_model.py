@@ -15,7 +15,8 @@ from mtlab.managers.base import MANAGERS, Aggregated, Inputs, Place
 from mtlab.managers.bridges.last import Last
 from mtlab.managers.interventions import uniform, without
 from mtlab.model.encoder import CrossModalEncoder, draw_noise, levels_read
-from mtlab.model.network import VisionLanguageModel, initialise
+from mtlab.model.initial import initialise
+from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks.build import build
 from mtlab.towers.base import Features, TowerShape
 from mtlab.towers.build import build_tower, tower_shape

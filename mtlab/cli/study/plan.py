@@ -218,6 +218,8 @@ def describe_pairings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _pairs(pairing: dict[str, list[list[int]]]) -> str:
     stacks = {
-        modality: " ".join(",".join(map(str, levels)) or "–" for levels in stack) for modality, stack in pairing.items()
+        modality: " ".join(",".join(map(str, levels)) or "–" for levels in stack)
+        for modality, stack in pairing.items()
+        if stack
     }
     return "; ".join(f"{modality} levels {levels}" for modality, levels in stacks.items())

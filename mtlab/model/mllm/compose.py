@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mtlab.errors import UserError
-from mtlab.model.network import initialise
+from mtlab.model.initial import initialise
 from mtlab.towers.dinov2 import transformers_weights
 
 PROJECTOR_STD = 0.02  #: deviation of the projector's initial weights

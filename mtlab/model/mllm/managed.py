@@ -21,11 +21,11 @@ from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS, Aggregated, Intervention, Manager, Place
 from mtlab.managers.connectors.base import Connector
+from mtlab.model.initial import initialise
 from mtlab.model.mllm.levels import LevelEncoder
 from mtlab.model.mllm.parts import Parts
 from mtlab.model.mllm.passing import Pass, Requests, begin_pass
 from mtlab.model.mllm.tokens import image_spans, question_spans
-from mtlab.model.network import initialise
 from mtlab.seeding import derive
 from mtlab.towers.loading.weights import seeded_init
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +30,26 @@ class Requests:
     auxiliary: list[Tensor] = field(default_factory=list)  #: the managers' losses
 
 
+class TokenGroup(Protocol):
+    """Tokens of a batch, one group for each image."""
+
+    @property
+    def padding(self) -> Tensor | None:
+        """True at real tokens, [I, L]; None where all are real."""
+
+    def gather(self, states: Tensor) -> Tensor:
+        """Take states [B, T, D] at the tokens: [I, L, D]."""
+
+    def scatter(self, states: Tensor, values: Tensor) -> Tensor:
+        """Return states [B, T, D] with the real ones of `values` [I, L, D] at the tokens, as a new tensor."""
+
+
 @dataclass
 class Pass:
     """A forward pass over rows that hold images."""
 
-    images: Spans
-    question: Spans
+    images: TokenGroup
+    question: TokenGroup
     experts: Experts  #: levels of the image tokens, [I, N, L, D]
     words: Experts  #: embeddings of the question's tokens as one level, [I, 1, M, D]
     requests: Requests

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mtlab.model.mllm.language_models import IMAGE_TOKEN
 from mtlab.model.mllm.managed import ManagedModel
+from mtlab.towers.loading.language_models import IMAGE_TOKEN
 
 
 def ask(

@@ -90,7 +90,7 @@ def _further_heads(model: Any, levels: Mapping[str, Features], hidden_words: int
     words, contrast = getattr(model.task, "mlm", None), getattr(model.task, "itc", None)
     found: list[Tensor] = []
     if words is not None and getattr(model.task, "itm", None) is not None:
-        found.append(words(torch.empty(1, hidden_words, model.encoder.config.width, requires_grad=True)))
+        found.append(words(torch.empty(1, hidden_words, model.encoder.width, requires_grad=True)))
     if contrast is not None:
         found += contrast(levels["text"], levels["vision"])
     return tuple(found)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mtlab.config.schema import is_multimodal
+from mtlab.managers.base import MODALITIES
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import TaskModel, construct
 from mtlab.towers.base import Features, Tower, TowerShape
@@ -37,8 +39,11 @@ PARTS = (
 _OF_STREAM = {
     "gate": "projections",
     "projections": "projections",
+    "projector": "projections",
     "embeddings": "embeddings",
+    "level_embeddings": "embeddings",
     "managers": "managers",
+    "managers_by_layer": "managers",
     "layers": "cross-modal layers",
     "pooler": "poolers",
 }
@@ -76,7 +81,10 @@ def part_of(name: str) -> str:
     room, _, rest = name.partition(".")
     if room == "towers":
         return f"{rest.partition('.')[0]} tower"
-    return "head" if room == "task" else _OF_STREAM[rest.split(".")[1]]
+    if room == "task":
+        return "head"
+    first, _, below = rest.partition(".")
+    return _OF_STREAM[below.partition(".")[0] if first in MODALITIES else first]
 
 
 def count_params(model: TaskModel) -> dict[str, int]:
@@ -107,11 +115,15 @@ def count_cost(config: Mapping[str, Any], *, answers: int) -> ModelCost:
 
     """
     text, vision = tower_shape("text", config["text"]), tower_shape("vision", config["vision"])
-    built = json.dumps({part: config[part] for part in ("manager", "model", "task")}, sort_keys=True)
+    parts = ("manager", "model", "task", *(("text", "data") if is_multimodal(config) else ()))
+    built = json.dumps({part: config[part] for part in parts}, sort_keys=True)
     task, options = lookup_task(config)
     fusion, often = _fusion_cost(built, text, vision, answers), task.pass_counts(options)
     towers = {kind: tower_cost(kind, config[kind]) for kind in KINDS}
-    trained = {kind for kind in KINDS if config[kind].get("trainable")}
+    # A language model's layers are run by the encoder, which counts what they train and cost.
+    trained = {
+        kind for kind in KINDS if config[kind].get("trainable") and tower_node(kind, config[kind])[0].cls.cacheable
+    }
     inputs: dict[TowerKind, int] = {"text": 1, "vision": fusion.images}
     work = {kind: inputs[kind] * towers[kind].flops for kind in KINDS}
     flops = Flops(
@@ -202,7 +214,7 @@ def head_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
     words, contrast = getattr(model.task, "mlm", None), getattr(model.task, "itc", None)
     total = 0
     if words is not None and getattr(model.task, "itm", None) is not None:
-        states = torch.empty(1, text.tokens, model.encoder.config.width, device="meta")
+        states = torch.empty(1, text.tokens, model.encoder.width, device="meta")
         total += _counted(lambda: words(states))
     if contrast is not None:
         given = [

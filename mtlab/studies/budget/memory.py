@@ -21,7 +21,8 @@ from torch.utils._pytree import tree_leaves
 from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.managers.base import Experts
-from mtlab.model.encoder import ManagerKey, noise_shapes
+from mtlab.model.base import ManagerKey
+from mtlab.model.encoder import noise_shapes
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.tasks.base import lookup_task

@@ -81,13 +81,13 @@ def build(folder: Path) -> Any:
 
     """
     config = _read_config(folder)
-    with _explain_errors(folder):
+    with explain_errors(folder):
         return build_architecture(config)
 
 
 def build_architecture(config: Any) -> Any:
     """Build the model of a transformers configuration, with random weights, in evaluation mode."""
-    with _quiet():
+    with quiet():
         return _encoder(_auto_class(config).from_config(config, dtype=torch.float32)).eval()
 
 
@@ -99,10 +99,10 @@ def load(folder: Path) -> Any:
 
     """
     config = _read_config(folder)
-    with torch.device("meta"), _explain_errors(folder), _quiet():
+    with torch.device("meta"), explain_errors(folder), quiet():
         kind = type(_auto_class(config).from_config(config))
     options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
-    with _explain_errors(folder), _quiet():
+    with explain_errors(folder), quiet():
         network, report = kind.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options
         )
@@ -127,7 +127,7 @@ def load_tokeniser(folder: Path) -> Any:
 
     if not has_tokeniser(folder):
         raise UserError("holds no tokeniser: copy the files of the model's own here", file=folder, key="model")
-    with _explain_errors(folder), _quiet():
+    with explain_errors(folder), quiet():
         tokeniser = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
     if tokeniser.pad_token is None:  # padding is masked: any token will do
         tokeniser.pad_token = tokeniser.eos_token
@@ -184,8 +184,10 @@ def describe_vocabulary(tokeniser: Any, size: int) -> Vocabulary | None:
     )
 
 
-def token_strings(folder: Path, texts: Sequence[str], max_length: int) -> list[list[str]] | None:
-    """Return the tokens of texts as strings; None if the folder has no `tokenizer.json`.
+def token_strings(
+    folder: Path, texts: Sequence[str], max_length: int | None = None, *, special: bool = True
+) -> list[list[str]] | None:
+    """Return the tokens of texts as strings, special ones included or not; None without a `tokenizer.json`.
 
     Uses the library `tokenizers`, because transformers takes seconds to import. A token is shown as in the text, a
     special token by its name.
@@ -197,10 +199,13 @@ def token_strings(folder: Path, texts: Sequence[str], max_length: int) -> list[l
         return None
     tokeniser = Tokenizer.from_file(str(file))
     tokeniser.no_padding()
-    tokeniser.enable_truncation(max_length)
+    if max_length is None:
+        tokeniser.no_truncation()
+    else:
+        tokeniser.enable_truncation(max_length)
     return [
         [text[start:end].strip() or token for token, (start, end) in zip(encoded.tokens, encoded.offsets, strict=True)]
-        for text, encoded in zip(texts, tokeniser.encode_batch(list(texts)), strict=True)
+        for text, encoded in zip(texts, tokeniser.encode_batch(list(texts), add_special_tokens=special), strict=True)
     ]
 
 
@@ -228,7 +233,7 @@ def _positions(network: nn.Module, config: Any) -> int | None:
 def _read_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
-    with _explain_errors(folder):
+    with explain_errors(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if not isinstance(getattr(config, "hidden_size", None), int) or not hasattr(config, "num_hidden_layers"):
         raise UserError(f"a model of type {config.model_type!r} is no text encoder", file=folder, key="model")
@@ -254,7 +259,8 @@ def _encoder(network: Any) -> Any:
 
 
 @contextmanager
-def _explain_errors(folder: Path) -> Iterator[None]:
+def explain_errors(folder: Path) -> Iterator[None]:
+    """Turn what transformers raises about a folder within the block into a `UserError`."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
@@ -276,7 +282,7 @@ def _unreadable_error(error: Exception, folder: Path) -> UserError:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence progress bars and loading reports; problems are raised as errors."""
     from transformers.utils import logging
 

@@ -1,0 +1,110 @@
+"""What fuses a text and an image, as tasks, training and recordings see it: two towers, or a language model.
+
+Shapes: B examples, L text tokens, M image tokens, D width, A answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from mtlab.managers.base import MODALITIES, Aggregated, Experts, Intervention, Manager, Modality
+from mtlab.towers.base import Features
+
+ManagerKey = tuple[Modality, int]  #: one manager: its modality, and the number of the layer that it stands in front of
+
+
+@dataclass(frozen=True)
+class CrossModalOutput:
+    """The output of an encoder for a text and an image."""
+
+    text: Tensor  #: [B, L, D]
+    image: Tensor  #: [B, M, D]
+    pooled: Tensor  #: [B, 2D], text before image
+    recorded: Mapping[ManagerKey, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
+    auxiliary: Tensor | None = None  #: sum of the managers' auxiliary losses, weighted; None if there is none
+    likelihoods: Tensor | None = None  #: log-likelihood of each of the data set's answers, [B, A]; None: no one asked
+
+
+class Encoder(nn.Module):
+    """Fuses a text and an image, with managers in front of some of its layers.
+
+    Attributes:
+        width: D.
+        levels: the levels that the managers of each modality are offered, 1-based; none where it has no managers.
+        initial_std: deviation of initial weights.
+        standardise: give every channel of the levels mean 0 and deviation 1, by `calibrate`.
+        recompute: compute the activations of each layer again in the backward pass instead of keeping them.
+
+    """
+
+    width: int
+    levels: Mapping[Modality, tuple[int, ...]]
+    standardise: bool
+    initial_std: float
+    recompute: bool = False
+
+    def forward(
+        self,
+        text: Features | Experts,
+        vision: Features | Experts,
+        *,
+        image_index: int = 0,
+        noise: Mapping[ManagerKey, Tensor] | None = None,
+        intervene: Mapping[ManagerKey, Intervention] | None = None,
+        record: bool = False,
+    ) -> CrossModalOutput:
+        """Fuse texts with one image each.
+
+        Args:
+            text: the text tower's offered levels, each [B, L, D_n], and their mask; or their `experts`.
+            vision: the vision tower's, each [B, M, D_n]; likewise.
+            image_index: which of the images that a text goes with these are, from 0.
+            noise: of the managers in training; see `draw_noise`.
+            intervene: maps managers' weights to those used instead.
+            record: also return weights and contributions of every manager.
+
+        """
+        raise NotImplementedError
+
+    def initialise(self, seed: int) -> None:
+        """Draw the initial values of all parameters from a seed."""
+        raise NotImplementedError
+
+    def experts(self, modality: Modality, features: Features) -> Experts:
+        """Project a tower's levels once, for several fusions."""
+        raise NotImplementedError
+
+    def calibrate(self, text: Features, vision: Features) -> None:
+        """Standardise the channels of the levels by a sample of the training data, see `Projections`."""
+        raise NotImplementedError
+
+    def manager(self, modality: Modality, depth: int) -> Manager:
+        """Return the manager of a modality in front of a layer, 0 at the bottom."""
+        raise NotImplementedError
+
+    def depths(self, modality: Modality) -> Sequence[int]:
+        """Return the layers that the managers of a modality stand in front of, ascending."""
+        raise NotImplementedError
+
+    def keys(self) -> Iterator[ManagerKey]:
+        """Yield modality and place of all managers: of `depths`, and of those behind the last layer."""
+        for modality in MODALITIES:
+            yield from ((modality, depth) for depth in self.depths(modality))
+
+    def managers(self) -> Iterator[tuple[ManagerKey, Manager]]:
+        """Yield all managers with their modality and depth."""
+        for key in self.keys():
+            yield key, self.manager(*key)
+
+    def layer_weight_names(self) -> set[str]:
+        """Return the names of the parameters that weigh layers: they train in a parameter group of their own."""
+        paths = {id(module): name for name, module in self.named_modules()}
+        return {
+            f"{paths[id(manager)]}.{name}"
+            for _, manager in self.managers()
+            for name, _ in manager.named_parameters()
+            if name in manager.layer_weight_names
+        }
