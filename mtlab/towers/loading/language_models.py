@@ -35,7 +35,7 @@ def load_language_model(name: str, *, layers: int | None = None) -> tuple[Any, A
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer  # here: their import takes a second
 
-    source = _smollm2() if name == SMOLLM2 else name
+    source = _smollm2(weights=True) if name == SMOLLM2 else name
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype="float32")
@@ -73,13 +73,13 @@ def keep_layers(model: Any, layers: int | None) -> None:
 
 
 def find(name: str) -> Path | None:
-    """Return the folder of a model if it is on this disk; that of `smollm2_135m` is converted at the first use.
+    """Return a folder of a model's tokeniser if it is on this disk; that of `smollm2_135m` is made at the first use.
 
     Raises:
         UserError: a package is missing, or it looks like a path, and is none.
 
     """
-    return _smollm2() if name == SMOLLM2 else text_encoders.find(name)
+    return _smollm2(weights=False) if name == SMOLLM2 else text_encoders.find(name)
 
 
 def find_or_download(name: str, *, weights: bool) -> Path:
@@ -89,7 +89,7 @@ def find_or_download(name: str, *, weights: bool) -> Path:
         UserError: a package is missing, there is no such model, or the hub cannot be reached.
 
     """
-    return _smollm2() if name == SMOLLM2 else text_encoders.find_or_download(name, weights=weights)
+    return _smollm2(weights=weights) if name == SMOLLM2 else text_encoders.find_or_download(name, weights=weights)
 
 
 def digest(name: str) -> str | None:
@@ -149,25 +149,38 @@ def build_causal(folder: Path, *, layers: int, weights: bool) -> Any:
     return model.eval()
 
 
-def _smollm2() -> Path:
-    """Return a folder of transformers with the package's weights, converted from its GGUF once.
+def _smollm2(*, weights: bool) -> Path:
+    """Return a folder of transformers with configuration and tokenizer, and with the weights, all from the GGUF, once.
 
     Raises:
         UserError: a package is missing.
 
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # here: their import takes a second
-
     file = _smollm2_file()
-    converted = files.cache_root() / "language_models" / f"{SMOLLM2}-{file_digest(file)}"
+    converted = files.cache_root() / "language_models" / f"{SMOLLM2}-{file_digest(file)}{'' if weights else '-text'}"
     if converted.is_dir():
         return converted
     for needed in ("gguf", "accelerate"):
         if importlib.util.find_spec(needed) is None:
             raise UserError(f"{SMOLLM2!r} needs the package {needed}: pip install -e '.[mllm]'", key="model")
+    try:
+        with files.new_folder(converted) as folder:
+            _convert(file, folder, weights=weights)
+    except (UserError, OSError):
+        if not converted.is_dir():  # else another process has made it meanwhile
+            raise
+    return converted
+
+
+def _convert(file: Path, folder: Path, *, weights: bool) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # here: their import takes a second
+
     source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    with files.new_folder(converted) as folder, text_encoders.quiet():
+    with torch.device("cpu"), text_encoders.quiet():
         AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
+        if not weights:
+            AutoConfig.from_pretrained(**source).save_pretrained(folder)
+            return
         model = AutoModelForCausalLM.from_pretrained(**source, dtype="float32")
         plain = copy.deepcopy(model.config)
         del plain.quantization_config  # transformers does not save what it calls quantised, though it is no more
@@ -176,7 +189,6 @@ def _smollm2() -> Path:
         saved.load_state_dict(model.state_dict(), assign=True)
         saved.tie_weights()
         saved.save_pretrained(folder)
-    return converted
 
 
 def _smollm2_file() -> Path:
