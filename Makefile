@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 # One process per core with one thread each is fastest on CPUs, in tests as in training.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test test-all lint types audit architecture managers schemas bench bench-gpu faults clean
+.PHONY: help quickstart test test-all lint types audit architecture managers schemas docs bench bench-gpu faults clean
 
 help:
 	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, three seeds"
@@ -19,6 +19,7 @@ help:
 	@echo "make audit        known vulnerabilities of the installed packages, by pip-audit"
 	@echo "make managers     docs/managers.md, written from the registry"
 	@echo "make schemas      the JSON Schemas of study and sweep files, by which editors check them"
+	@echo "make docs         the documentation site, in .build/site; it needs no network to be read"
 	@echo "make architecture what the imports say of the package, and docs/architecture.svg drawn from them"
 	@echo "Options: PYTHON=python3.13 TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 
@@ -63,6 +64,10 @@ managers: $(VENV)/.dev
 schemas: $(VENV)/.dev
 	@$(BIN)/mtlab schema study --out experiments/study.schema.json
 	@$(BIN)/mtlab schema sweep --out sweeps/sweep.schema.json
+
+docs: $(VENV)/.dev
+	@$(BIN)/python tools/concepts.py
+	@$(BIN)/python tools/docs_site.py
 
 # One after another: two at a time would measure each other.
 BENCHMARKS ?= $(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py)))

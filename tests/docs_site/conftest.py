@@ -1,0 +1,3 @@
+"""A browser for the pages of the site."""
+
+from browser import chromium, visit  # noqa: F401 - fixtures
