@@ -177,7 +177,8 @@ def _notes(rows: Sequence[SweepVariant], searches: Sequence[StoredSearch], plan:
             listed = ", ".join(f"{count} {kind}" for kind, count in row.problems.items())
             notes.append(f"{row.label}: trials that failed: {listed}")
     startup = int(plan["sampler"].get("n_startup_trials", 0))
-    if plan["sampler"]["name"] in ("tpe", "gp") and startup >= plan["budget"]["trials"]:
+    given, trials = min(len(each["start_from"]) for each in plan["variants"]), plan["budget"]["trials"]
+    if plan["sampler"]["name"] in ("tpe", "gp") and startup >= trials > given:
         notes.append(
             f"{plan['sampler']['name']} draws its first {startup} trials at random, and the budget is "
             f"{plan['budget']['trials']}: lower sampler.n_startup_trials for a search that learns"

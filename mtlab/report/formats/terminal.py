@@ -35,6 +35,7 @@ _STYLES = {
     "blind": "dim",
 }
 _GAP = 2
+_NAMES = 12  #: characters that names of rows keep at least, where they are as long
 _PLOT = (10, 32)  #: narrowest and widest plot, in characters
 _LABEL = (10, 24, 32)  #: narrowest label, longest word that it keeps whole, widest label before it folds
 _VERDICT = 13  #: narrowest verdict before costs get their own table
@@ -108,10 +109,11 @@ def render_studies(view: SideBySide, width: int = 100) -> RenderableType:
 
 def simple_table(table: ReportTable) -> Table:
     """Lay out a table whose columns of text fold as the terminal asks for."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     for at, name in enumerate(table.header):
         text = at in table.text_columns
-        made.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold")
+        least = None if at or not table.lines else min(_NAMES, max(len(line[0].text) for line in table.lines))
+        made.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold", min_width=least)
     for line in table.lines:
         made.add_row(*(Text(cell.text) for cell in line))
     return made
