@@ -149,7 +149,8 @@ def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tok
         remarks.append("the names of its answers are not known: no answer is shown")
     patches = None if grid is None else reader.PatchGrid(grid.rows, grid.columns, grid.prefix)
     example = replace(example, tokens=tuple(words), prediction=prediction)
-    return Tokens(values, model.levels, (example,), patches), tuple(remarks)
+    first = model.network.encoder.first_layer
+    return Tokens(values, model.levels, (example,), patches, first_layer=first), tuple(remarks)
 
 
 def _dataset(model: Model) -> Dataset:
@@ -202,7 +203,7 @@ def summary(inspected: Inspection, kind: reader.Kind) -> Mapping[str, Any]:
                 for each in found
             ]
             by_removal = kind == "contributions" and tokens.by_removal(modality, depth)
-            layers.append({"layer": depth + 1, "by_removal": by_removal, "tokens": rows_of_tokens})
+            layers.append({"layer": depth + tokens.first_layer, "by_removal": by_removal, "tokens": rows_of_tokens})
         modalities[modality] = {"levels": list(levels), "layers": layers}
     return {
         "format": 1,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -44,6 +45,7 @@ class Encoder(nn.Module):
     levels: Mapping[Modality, tuple[int, ...]]
     standardise: bool
     initial_std: float
+    first_layer: ClassVar[int] = 1  #: how a user counts the layer at depth 0
     recompute: bool = False
 
     def forward(

@@ -131,7 +131,7 @@ class RowAverages:
 
 
 def describe_averages(
-    arrays: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]], examples: int
+    arrays: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]], examples: int, first_layer: int = 1
 ) -> dict[str, object]:
     """Describe the arrays of `record_averages`, for the metadata of their file.
 
@@ -139,6 +139,7 @@ def describe_averages(
         arrays: each row stands for an expert or a previous state.
         levels: the offered levels, 1-based.
         examples: how many were averaged over.
+        first_layer: how a user counts the layer at depth 0.
 
     """
     named = {name: len(held) for name, held in arrays.items() if name.split("/")[0] in _ROWED}
@@ -146,6 +147,7 @@ def describe_averages(
         "levels": {modality: list(offered) for modality, offered in levels.items()},
         "labels": labels(list(named), named, levels),
         "examples": examples,
+        "first_layer": first_layer,
     }
 
 

@@ -42,6 +42,7 @@ class Layers:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: of the rows, by key
     examples: int | None = None  #: averaged over
     step: int | None = None  #: of training
+    first_layer: int = 1  #: the number of the layer at depth 0, as the user counts: 0 in a language model
 
     def rows(self, kind: Kind, modality: Modality, depth: int, what: str = "") -> Array | None:
         """Return the mean of each row, [R], or its spread over what = "tokens", "examples" or "dimensions"."""
@@ -73,6 +74,11 @@ class Layers:
         prefix = f"{name}/{modality}/"
         found = {key.removeprefix(prefix).partition("/")[0] for key in self.values if key.startswith(prefix)}
         return tuple(sorted(int(depth) for depth in found if depth.isdecimal()))
+
+    def places(self, modality: Modality, number: int) -> list[int]:
+        """Number the layers of `number` managers as the user counts them; 1, 2, … where that is not known."""
+        depths = self.depths("contributions", modality) or self.depths("weights", modality)
+        return [depth + self.first_layer for depth in depths] if len(depths) == number else list(range(1, number + 1))
 
     def offered(self, modality: Modality, rows: Array) -> int:
         """Count the rows that are experts."""
@@ -129,6 +135,7 @@ class Tokens:
     examples: tuple[RecordedExample, ...]
     grid: PatchGrid | None = None
     step: int | None = None  #: of training
+    first_layer: int = 1  #: as of `Layers`
 
     def rows(self, kind: Kind, modality: Modality, depth: int, example: int) -> Array | None:
         """Return experts, then previous states, at one example's real tokens, [R, tokens]; None if not recorded."""
@@ -183,7 +190,8 @@ def read_layers(folder: Path) -> Layers | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
-    return Layers(values, _levels(about), _labels(about), about.get("examples"), about.get("step"))
+    rest = about.get("examples"), about.get("step"), about.get("first_layer", 1)
+    return Layers(values, _levels(about), _labels(about), *rest)
 
 
 def read_trace(folder: Path) -> TrainingTrace | Missing:
@@ -197,8 +205,9 @@ def read_trace(folder: Path) -> TrainingTrace | Missing:
     steps = values.pop("steps")
     gradients = {name.partition("/")[2]: values.pop(name) for name in list(values) if name.startswith("gradient/")}
     levels, labels, examples = _levels(about), _labels(about), about.get("examples")
+    first = about.get("first_layer", 1)
     at = [
-        Layers({name: each[place] for name, each in values.items()}, levels, labels, examples, int(step))
+        Layers({name: each[place] for name, each in values.items()}, levels, labels, examples, int(step), first)
         for place, step in enumerate(steps)
     ]
     return TrainingTrace(tuple(at), gradients)
@@ -215,7 +224,7 @@ def read_tokens(folder: Path) -> Tokens | Missing:
         grid = None if about["grid"] is None else PatchGrid(**about["grid"])
     except (KeyError, TypeError):
         return Missing(f"{folder / TOKENS}: was written by another version of mtlab")
-    return Tokens(values, _levels(about), examples, grid, about.get("step"))
+    return Tokens(values, _levels(about), examples, grid, about.get("step"), about.get("first_layer", 1))
 
 
 def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = None) -> Worth | Missing:

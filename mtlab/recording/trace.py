@@ -101,7 +101,10 @@ class Trace:
 
     def _write(self) -> None:
         known = {name: held for step in sorted(self.rows) for name, held in self.rows[step].items()}
-        checkpoints.save(self.path, self.tensors(), describe_averages(known, self.levels, len(self.examples)))
+        checkpoints.save(self.path, self.tensors(), self._describe(known))
+
+    def _describe(self, arrays: Mapping[str, Tensor]) -> dict[str, object]:
+        return describe_averages(arrays, self.levels, len(self.examples), self.model.encoder.first_layer)
 
 
 def _split_steps(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:

@@ -59,10 +59,11 @@ def worth_metric(store: Store, plan: Mapping[str, Any]) -> str:
 def layer_rows(source: StudyRun, layers: Layers, worth: Worth | None) -> Iterator[dict[str, Any]]:
     """Yield the rows of one run, by modality, cross-modal layer, then levels and previous states.
 
-    Columns: variant, seed, modality; layer, from 1; source, `level 4` or `previous 1` (previous states are counted from
-    the bottom, or are the last one alone); level, null for previous states; weight; contribution, which sums to one
-    over the sources of a layer; worth, the primary validation metric less that without the level (in all layers at
-    once; in the metric's own unit); weight_dimensions, the weight's standard deviation over dimensions;
+    Columns: variant, seed, modality; layer, from 1, of a language model from 0; source, `level 4` or `previous 1`
+    (previous states are counted from the bottom, or are the last one alone); level, null for previous states; weight;
+    contribution, which sums to one over the sources of a layer; worth, the primary validation metric less that without
+    the level (in all layers at once; in the metric's own unit); weight_dimensions, the weight's standard deviation over
+    dimensions;
     contribution_tokens and contribution_examples, the contribution's over the tokens of an example, and over examples;
     by_removal, true where the contribution was measured by removal.
     """
@@ -86,7 +87,7 @@ def layer_rows(source: StudyRun, layers: Layers, worth: Worth | None) -> Iterato
                     "variant": source.label,
                     "seed": source.seed,
                     "modality": modality,
-                    "layer": depth + 1,
+                    "layer": depth + layers.first_layer,
                     "source": name,
                     "level": level,
                     "worth": None if worth is None or level is None else worth.drop(modality, level),

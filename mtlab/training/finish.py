@@ -102,7 +102,8 @@ def record(
             rows = probe.sample_evenly(loader.examples, averages.EXAMPLES)
             layers = averages.record_averages(recorder, loader, rows, batch, device, levels, check)
             if options.layers and is_main:
-                metadata = averages.describe_averages(layers, levels, len(rows)) | {"step": step}
+                first = run.model.encoder.first_layer
+                metadata = averages.describe_averages(layers, levels, len(rows), first) | {"step": step}
                 checkpoints.save(folder / "layers.safetensors", layers, metadata)
             if options.interventions:
                 weighted = averages.weighted_modalities(layers, run.model.encoder)
@@ -115,6 +116,7 @@ def record(
             examples = [loader.examples[row] for row in rows]
             answers = [evaluation.answers_in_words(row, run.dataset.answers) for row in rows]
             metadata = tokens.describe_tokens(run.config, levels, arrays, examples, answers) | {"step": step}
+            metadata |= {"first_layer": run.model.encoder.first_layer}
             checkpoints.save(folder / "tokens.safetensors", arrays, metadata)
     return interventions
 

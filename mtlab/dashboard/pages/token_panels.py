@@ -94,7 +94,7 @@ def _explain_nothing(tokens: Tokens, chosen: TokenChoice, modality: Modality) ->
     """Say why nothing is recorded of the tokens."""
     other = OTHERS[chosen.kind]
     hint = f" It has {other}: choose them above." if tokens.depths(other, modality) else ""
-    return f"No {chosen.kind} of single tokens were recorded for cross-modal layer {chosen.depth + 1}.{hint}"
+    return f"No {chosen.kind} of single tokens were recorded for layer {chosen.depth + tokens.first_layer}.{hint}"
 
 
 def _detail(tokens: Tokens, chosen: TokenChoice, modality: Modality, at: int, marks: TokenMarks) -> Component:
@@ -103,7 +103,11 @@ def _detail(tokens: Tokens, chosen: TokenChoice, modality: Modality, at: int, ma
     for depth in tokens.depths(chosen.kind, modality):
         here = token_levels(tokens, chosen.place, modality, depth, chosen.kind)
         if at < len(here):
-            lines.append(token_marks.bar(f"layer {depth + 1}", here[at], marks.colours, here=depth == chosen.depth))
+            lines.append(
+                token_marks.bar(
+                    f"layer {depth + tokens.first_layer}", here[at], marks.colours, here=depth == chosen.depth
+                )
+            )
     name = marks.tokens[at].token
     name = f"“{name}”" if modality == "text" else f"{name[:1].upper()}{name[1:]}"
     removed = chosen.kind == "contributions" and tokens.by_removal(modality, chosen.depth)

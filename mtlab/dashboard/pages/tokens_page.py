@@ -140,8 +140,9 @@ def _controls(
     address, kind = request.address, request.kind
     examples = {each.id: _title(each) for each in tokens.examples}
     example = address.one("example", examples, tokens.examples[0].id)
-    depths = {str(depth + 1): str(depth + 1) for depth in _depths(tokens, kind)}
-    last = next(reversed(depths), "1")
+    first = tokens.first_layer
+    depths = {str(depth + first): str(depth + first) for depth in _depths(tokens, kind)}
+    last = next(reversed(depths), str(first))
     depth = address.one("layer", depths, last)
     shown = address.one("modality", SHOWN, "both")
     levels = sorted({level for offered in tokens.levels.values() for level in offered})
@@ -149,7 +150,7 @@ def _controls(
     chosen = TokenChoice(
         place=tokens.find(example) or 0,
         example=example,
-        depth=int(depth) - 1,
+        depth=int(depth) - first,
         kind=kind,
         modalities=SIDES[shown],
         level=None if colour == STRONGEST else int(colour),
@@ -159,7 +160,7 @@ def _controls(
     made = [
         controls.dropdown("other", "beside it", compared, "" if other is None else other.id, wide=True),
         controls.dropdown("example", "example", examples, example, wide=True),
-        controls.radio_buttons("layer", "cross-modal layer", depths, depth, default=last),
+        controls.radio_buttons("layer", "cross-modal layer" if first else "layer", depths, depth, default=last),
         controls.radio_buttons("modality", "modality", SHOWN, shown),
         request.kind_switch(),
         controls.radio_buttons("colour", "colour", _colours(levels), colour),

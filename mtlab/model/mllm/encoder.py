@@ -52,6 +52,8 @@ class LanguageModelEncoder(Encoder):
 
     """
 
+    first_layer = 0
+
     def __init__(
         self,
         model: MultimodalConfig,

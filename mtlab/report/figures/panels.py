@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, TrainingTrace
+from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality, TrainingTrace
 from mtlab.report.figures import theme
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.report.recordings import StudyRun
@@ -274,9 +274,25 @@ def heatmap_trace(
     )
 
 
-def layer_names(found: Sequence[int]) -> list[str]:
-    """Return the names of cross-modal layers, from 1."""
-    return [f"layer {depth + 1}" for depth in found]
+def recorded_modalities(found: Iterable[Layers]) -> list[Modality]:
+    """Return the modalities whose managers recorded something in any run; both where none did."""
+    keys = {key.split("/")[1] for each in found for key in each.values if key.count("/") >= 2}
+    return [modality for modality in MODALITIES if modality in keys] or list(MODALITIES)
+
+
+def first_layer(found: Iterable[Layers]) -> int:
+    """Return how a user counts the layer at depth 0 of these runs."""
+    return min((each.first_layer for each in found), default=1)
+
+
+def layer_word(found: Iterable[Layers]) -> str:
+    """Return what the layers of these runs are called, on axes."""
+    return "cross-modal layer" if first_layer(found) else "layer of the language model"
+
+
+def layer_names(found: Sequence[int], first: int = 1) -> list[str]:
+    """Name layers by their numbers; `first` is that of depth 0."""
+    return [f"layer {depth + first}" for depth in found]
 
 
 def explain_missing(found: Collection[StudyRun], kind: Kind) -> str:

@@ -59,14 +59,18 @@ def _modality(tokens: Tokens, example: int, modality: Modality, kind: Kind, widt
     for depth, found in layers.items():
         loose = [each for each in found if grid is None or each.place is None]
         if loose:
-            head = Text(f"layer {depth + 1:<3}", style="dim")
+            head = Text(f"layer {depth + tokens.first_layer:<3}", style="dim")
             parts.append(_columns([head, _line(loose, colours)]))
     if grid is not None:
-        parts += _grids(layers, grid, colours, width)
-    removals = [str(depth + 1) for depth in layers if kind == "contributions" and tokens.by_removal(modality, depth)]
+        parts += _grids(layers, grid, colours, width, tokens.first_layer)
+    removals = [
+        str(depth + tokens.first_layer)
+        for depth in layers
+        if kind == "contributions" and tokens.by_removal(modality, depth)
+    ]
     if removals:
         parts.append(Text(f"layer {', '.join(removals)}: {REMOVAL[:1].lower()}{REMOVAL[1:]}", style="dim"))
-    return [*parts, _legend(colours), _means(layers, levels, kind)]
+    return [*parts, _legend(colours), _means(layers, levels, kind, tokens.first_layer)]
 
 
 def _explain_nothing(tokens: Tokens, modality: Modality, kind: Kind) -> str:
@@ -85,7 +89,7 @@ def _line(found: Sequence[TokenLevels], colours: dict[int, str]) -> Text:
 
 
 def _grids(
-    layers: dict[int, list[TokenLevels]], grid: PatchGrid, colours: dict[int, str], width: int
+    layers: dict[int, list[TokenLevels]], grid: PatchGrid, colours: dict[int, str], width: int, first: int
 ) -> list[RenderableType]:
     """Lay out one grid of patches per layer, as many side by side as fit."""
     digits = max(len(str(level)) for level in colours)
@@ -93,7 +97,7 @@ def _grids(
     size = cell * grid.columns
     blocks: list[RenderableType] = []
     for depth, found in layers.items():
-        blocks.append(Text.assemble((f"layer {depth + 1}\n", "dim"), _patches(found, grid, colours, cell)))
+        blocks.append(Text.assemble((f"layer {depth + first}\n", "dim"), _patches(found, grid, colours, cell)))
     at_once = max(1, (width + 3) // (size + 3))
     return [_columns(blocks[start : start + at_once], size) for start in range(0, len(blocks), at_once)]
 
@@ -120,7 +124,7 @@ def _legend(colours: dict[int, str]) -> Text:
     return legend
 
 
-def _means(layers: dict[int, list[TokenLevels]], levels: Sequence[int], kind: Kind) -> Table:
+def _means(layers: dict[int, list[TokenLevels]], levels: Sequence[int], kind: Kind, first: int) -> Table:
     """Average the shares over the tokens of the example."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     table.add_column(f"mean {KINDS[kind]} of level")
@@ -134,7 +138,7 @@ def _means(layers: dict[int, list[TokenLevels]], levels: Sequence[int], kind: Ki
         cells = [Text(f"{mean:.2f}", style="bold" if mean == top else "") for mean in means]
         below = [each.previous for each in found if each.previous is not None]
         rest = Text(f"{sum(below) / len(below):.2f}" if below else "", style="dim")
-        table.add_row(f"layer {depth + 1}", *cells, *([rest] if len(table.columns) > len(levels) + 1 else []))
+        table.add_row(f"layer {depth + first}", *cells, *([rest] if len(table.columns) > len(levels) + 1 else []))
     return table
 
 

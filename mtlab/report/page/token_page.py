@@ -145,6 +145,7 @@ def _levels_and_grid(tokens: Tokens) -> dict[str, Any]:
         "removed": [name.partition("/")[2] for name in tokens.values if name.startswith("by_removal/")],
         "colours": {modality: theme.level_colours(len(own)) for modality, own in levels.items()},
         "grid": None if grid is None else [grid.rows, grid.columns, grid.prefix],
+        "first_layer": tokens.first_layer,
     }
 
 

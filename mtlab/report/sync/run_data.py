@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from mtlab import files
@@ -109,26 +110,29 @@ def layer_metrics(layers: Layers) -> dict[str, float]:
     """Return the recorded numbers of a run's layers, each under a name for a tracker's chart.
 
     `contribution/text/layer 1/level 4`, `weight/…`, `entropy/…`, `temperature/…`,
-    `attention/text/layer 1/cross` and `alike/text/layers 1 and 2` (CKA). Layers are counted from 1.
+    `attention/text/layer 1/cross` and `alike/text/layers 1 and 2` (CKA). Layers are counted from 1,
+    of a language model from 0.
     """
     metrics: dict[str, float] = {}
+    first = layers.first_layer
     for modality in MODALITIES:
         for kind, name in (("weights", "weight"), ("contributions", "contribution")):
             for depth in layers.depths(kind, modality):
                 values = layers.values[f"{kind}/{modality}/{depth}"].tolist()
                 labels = row_labels(layers, f"{kind}/{modality}/{depth}", len(values))
-                where = f"{name}/{modality}/layer {depth + 1}"
+                where = f"{name}/{modality}/layer {depth + first}"
                 metrics |= {f"{where}/{label}": value for label, value in zip(labels, values, strict=True)}
         for key, name in (("contributions_entropy", "entropy"), ("temperature", "temperature")):
             for depth in layers.depths(key, modality):
-                metrics[f"{name}/{modality}/layer {depth + 1}"] = float(layers.values[f"{key}/{modality}/{depth}"])
+                metrics[f"{name}/{modality}/layer {depth + first}"] = float(layers.values[f"{key}/{modality}/{depth}"])
         for depth in layers.depths("attention", modality):
             for kind in ("self", "cross"):
                 if (heads := layers.values.get(f"attention/{modality}/{depth}/{kind}")) is not None:
-                    metrics[f"attention/{modality}/layer {depth + 1}/{kind}"] = float(heads.mean())
+                    metrics[f"attention/{modality}/layer {depth + first}/{kind}"] = float(heads.mean())
         if (alike := layers.values.get(f"cka/{modality}")) is not None:
-            for depth in range(len(alike) - 1):
-                metrics[f"alike/{modality}/layers {depth + 1} and {depth + 2}"] = float(alike[depth, depth + 1])
+            places = layers.places(modality, len(alike))
+            for depth, (below, above) in enumerate(pairwise(places)):
+                metrics[f"alike/{modality}/layers {below} and {above}"] = float(alike[depth, depth + 1])
     return _finite(metrics)
 
 

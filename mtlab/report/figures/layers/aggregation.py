@@ -27,11 +27,10 @@ def plot_aggregation(
     depths, names = panels.recorded_depths(found.values(), kind), panels.variant_labels(found)
     if not depths:
         return theme.empty(title, panels.explain_missing(found, kind))
-    figure = panels.make_panels(
-        list(MODALITIES), panels.layer_names(depths), x="level", y=panels.KINDS[kind], shared_y="all", shared_x=False
-    )
+    modalities, layers = panels.recorded_modalities(found.values()), _names(depths, found.values())
+    figure = panels.make_panels(modalities, layers, x="level", y=panels.KINDS[kind], shared_y="all", shared_x=False)
     shown: dict[str, None] = {}
-    for row, modality in enumerate(MODALITIES, 1):
+    for row, modality in enumerate(modalities, 1):
         offered = sorted({level for each in found.values() for level in each.levels.get(modality, ())})
         for column, depth in enumerate(depths, 1):
             for variant in names:
@@ -77,18 +76,20 @@ def plot_heatmaps(found: Mapping[StudyRun, Layers], kind: Kind = "contributions"
     names = [name for name in panels.variant_labels(found) if _any(panels.runs_of(found, name), kind)]
     if not names:
         return theme.empty(title, panels.explain_missing(found, kind))
-    figure = panels.make_panels(names, list(MODALITIES), x="level", shared_y="rows")
+    modalities = panels.recorded_modalities(found.values())
+    figure = panels.make_panels(names, modalities, x="level", shared_y="rows")
     largest, lines = 0.0, 1
     for row, variant in enumerate(names, 1):
-        for column, modality in enumerate(MODALITIES, 1):
-            made = level_matrix(panels.runs_of(found, variant), kind, modality)
+        for column, modality in enumerate(modalities, 1):
+            runs = panels.runs_of(found, variant)
+            made = level_matrix(runs, kind, modality)
             if made is None:
                 continue
             largest = max(largest, float(np.nanmax(np.abs(made.values))))
             lines = max(lines, 1 if made.spreads is None else 2)
             drawn = panels.heatmap_trace(
                 made.columns,
-                panels.layer_names(made.depths),
+                _names(made.depths, runs.values()),
                 made.values,
                 text=made.texts,
                 hover="%{x}, %{y}: %{text}<extra></extra>",
@@ -175,6 +176,10 @@ def _any_dimensions(found: Mapping[StudyRun, Layers], kind: Kind) -> bool:
     return kind == "weights" and any(
         each.depths("weights_dimensions", modality) for each in found.values() for modality in MODALITIES
     )
+
+
+def _names(depths: Sequence[int], found: Iterable[Layers]) -> list[str]:
+    return panels.layer_names(depths, panels.first_layer(found))
 
 
 def _previous_trace(at: float, parts: Sequence[float], variant: str, style: Style) -> go.Scatter:

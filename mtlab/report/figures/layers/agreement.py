@@ -67,8 +67,9 @@ def plot_agreement(
         why = panels.explain_missing(found, kind) if several else "Agreement needs two seeds of a variant at least."
         return theme.empty(title, why)
     names = list(dict.fromkeys(each.variant for each in computed))
-    figure = panels.make_panels([""], list(MODALITIES), x="correlation between seeds")
-    for column, modality in enumerate(MODALITIES, 1):
+    modalities = panels.recorded_modalities(found.values())
+    figure = panels.make_panels([""], modalities, x="correlation between seeds")
+    for column, modality in enumerate(modalities, 1):
         for each in (each for each in computed if each.modality == modality):
             style = theme.find_style(styles, each.variant, names)
             figure.add_traces(_traces(each, style), rows=1, cols=column)

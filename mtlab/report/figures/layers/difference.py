@@ -34,10 +34,12 @@ def plot_difference(
     made = {modality: _matrix(first, second, kind, modality) for modality in MODALITIES}
     if all(each is None for each in made.values()):
         return theme.empty(title, _nothing(first, second, names, kind))
-    figure = panels.make_panels([""], list(MODALITIES), x="level", shared_y="rows")
+    both = [*first.values(), *second.values()]
+    modalities = panels.recorded_modalities(both)
+    figure = panels.make_panels([""], modalities, x="level", shared_y="rows")
     largest = max(float(np.nanmax(np.abs(each[2]))) for each in made.values() if each is not None) or 1.0
     depth = 1
-    for column, modality in enumerate(MODALITIES, 1):
+    for column, modality in enumerate(modalities, 1):
         found = made[modality]
         if found is None:
             continue
@@ -49,7 +51,7 @@ def plot_difference(
         ]
         drawn = panels.heatmap_trace(
             columns,
-            panels.layer_names(depths),
+            panels.layer_names(depths, panels.first_layer(both)),
             values,
             text=text,
             hover="%{x}, %{y}: %{text}<extra></extra>",

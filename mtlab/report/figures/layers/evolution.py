@@ -27,13 +27,12 @@ def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: 
         )
     if not depths:
         return theme.empty(title, panels.explain_missing(runs, kind))
-    figure = panels.make_panels(
-        list(MODALITIES), panels.layer_names(depths), x="step of training", y=panels.KINDS[kind]
-    )
+    modalities, layers = panels.recorded_modalities(first), panels.layer_names(depths, panels.first_layer(first))
+    figure = panels.make_panels(modalities, layers, x="step of training", y=panels.KINDS[kind])
     every = sorted({level for modality in MODALITIES for level in first[0].levels.get(modality, ())})
     colours = dict(zip(every, theme.level_colours(len(every)), strict=True))
     shown: set[int | str] = set()
-    for row, modality in enumerate(MODALITIES, 1):
+    for row, modality in enumerate(modalities, 1):
         for column, depth in enumerate(depths, 1):
             values = panels.stack_runs(_over_steps(trace, steps, kind, modality, depth) for trace in runs.values())
             if values is None:

@@ -19,10 +19,11 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
     names = panels.variant_labels(worths)
     metric = next((each.metric for each in worths.values()), "val/accuracy")
     scale, unit = (100, ", points") if in_points(metric) else (1, "")
-    figure = panels.make_panels([""], list(MODALITIES), x=f"lost{unit}", shared_y="rows")
+    modalities = [m for m in MODALITIES if any(each.without.get(m) for each in worths.values())] or list(MODALITIES)
+    figure = panels.make_panels([""], modalities, x=f"lost{unit}", shared_y="rows")
     shown: list[str] = []
     legend: dict[str, str] = {}
-    for column, modality in enumerate(MODALITIES, 1):
+    for column, modality in enumerate(modalities, 1):
         for variant in names:
             style = theme.find_style(styles, variant, names)
             for (name, symbol), value in zip(_SYMBOLS.items(), _VALUES, strict=True):

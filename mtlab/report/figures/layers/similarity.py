@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -24,15 +25,18 @@ def plot_consecutive(
     """Plot the similarity of each manager's output to that of the layer below, a line per variant."""
     title = f"How alike consecutive managers' outputs are: {MEASURE_NAMES[measure]}"
     names = panels.variant_labels(found)
-    figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layers", y=MEASURE_NAMES[measure])
+    modalities = _modalities(found)
+    x = f"{panels.layer_word(found.values())}s".replace("layer of the language models", "layers of the language model")
+    figure = panels.make_panels([""], modalities, x=x, y=MEASURE_NAMES[measure])
 
     def bands() -> Iterator[panels.VariantValues]:
-        for column, modality in enumerate(MODALITIES, 1):
+        for column, modality in enumerate(modalities, 1):
             for variant in names:
                 matrices = _matrices(found, variant, measure, modality)
                 if matrices is not None and matrices.shape[1] > 1:
                     values = np.stack([np.diagonal(each, 1) for each in matrices])
-                    yield 1, column, variant, [f"{pair + 1} → {pair + 2}" for pair in range(values.shape[1])], values
+                    places = _places(found, variant, modality, matrices.shape[1])
+                    yield 1, column, variant, [f"{low} → {high}" for low, high in pairwise(places)], values
 
     if not panels.add_bands(figure, names, styles, bands()):
         return theme.empty(title, _NOTHING)
@@ -45,13 +49,14 @@ def plot_similarity(found: Mapping[StudyRun, Layers], variant: str, measure: Sim
     """Plot the similarity of all pairs of outputs of one variant's managers: means over seeds."""
     title = f"How alike the outputs of {variant} are from layer to layer: {MEASURE_NAMES[measure]}"
     runs = panels.runs_of(found, variant)
-    figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layer", y="cross-modal layer", shared_y="rows")
+    modalities, word = _modalities(runs), panels.layer_word(runs.values())
+    figure = panels.make_panels([""], modalities, x=word, y=word, shared_y="rows")
     size = 0
-    for column, modality in enumerate(MODALITIES, 1):
+    for column, modality in enumerate(modalities, 1):
         matrices = _matrices(found, variant, measure, modality)
         if matrices is not None:
             size = max(size, matrices.shape[1])
-            places = [str(place + 1) for place in range(matrices.shape[1])]
+            places = [*map(str, _places(found, variant, modality, matrices.shape[1]))]
             hover = "layers %{x} and %{y}: %{z:.3f}<extra></extra>"
             figure.add_trace(
                 panels.heatmap_trace(places, places, matrices.mean(0), hover=hover, bar=column == 1), row=1, col=column
@@ -60,6 +65,20 @@ def plot_similarity(found: Mapping[StudyRun, Layers], variant: str, measure: Sim
         return theme.empty(title, _NOTHING)
     figure.update_xaxes(type="category").update_yaxes(type="category")
     return theme.finish(figure, title, _caption(runs, measure, band=False), height=130 + 40 * size)
+
+
+def _modalities(found: Mapping[StudyRun, Layers]) -> list[Modality]:
+    held = [
+        m
+        for m in MODALITIES
+        if any(f"{measure}/{m}" in each.values for measure in MEASURE_NAMES for each in found.values())
+    ]
+    return held or list(MODALITIES)
+
+
+def _places(found: Mapping[StudyRun, Layers], variant: str, modality: Modality, number: int) -> list[int]:
+    """Number the layers of a variant's managers, as its first run does."""
+    return next(iter(panels.runs_of(found, variant).values())).places(modality, number)
 
 
 def _matrices(
@@ -72,6 +91,6 @@ def _matrices(
 
 def _caption(found: Mapping[StudyRun, Layers], measure: SimilarityMeasure, *, band: bool) -> str:
     return (
-        f"{MEASURE_NAMES[measure]} between the outputs of the managers of two cross-modal layers; 1: the same. "
+        f"{MEASURE_NAMES[measure]} between the outputs of the managers of two layers; 1: the same. "
         f"{panels.describe_sample(found, 'band: lowest to highest seed' if band else '')}."
     )

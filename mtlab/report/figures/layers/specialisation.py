@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from mtlab.recording.reader import MODALITIES, Kind, Layers, Modality
+from mtlab.recording.reader import Kind, Layers, Modality
 from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
@@ -71,16 +71,17 @@ def _by_layer(
     top: float | None = None,
 ) -> go.Figure:
     names, depths = panels.variant_labels(found), panels.recorded_depths(found.values(), kind)
-    figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layer", y=name)
+    modalities, first = panels.recorded_modalities(found.values()), panels.first_layer(found.values())
+    figure = panels.make_panels([""], modalities, x=panels.layer_word(found.values()), y=name)
 
     def bands() -> Iterator[panels.VariantValues]:
-        for column, modality in enumerate(MODALITIES, 1):
+        for column, modality in enumerate(modalities, 1):
             for variant in names:
                 runs = panels.runs_of(found, variant).values()
                 rows = [[measure(layers, kind, modality, depth) for depth in depths] for layers in runs]
                 values = np.array(rows, dtype=float).reshape(len(rows), len(depths))
                 values = values[np.isfinite(values).any(1)] if values.size else values
-                yield 1, column, variant, [depth + 1 for depth in depths], values if values.size else None
+                yield 1, column, variant, [depth + first for depth in depths], values if values.size else None
 
     shown = panels.add_bands(figure, names, styles, bands())
     if not shown:

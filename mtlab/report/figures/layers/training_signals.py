@@ -48,15 +48,22 @@ def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Sty
     names, depths = panels.variant_labels(found), panels.recorded_depths(found.values(), "temperature")
     if not depths:
         return theme.empty(title, "No finished run has a manager with a temperature.")
-    figure = panels.make_panels([""], list(MODALITIES), x="cross-modal layer", y="temperature")
+    modalities, first = panels.recorded_modalities(found.values()), panels.first_layer(found.values())
+    figure = panels.make_panels([""], modalities, x=panels.layer_word(found.values()), y="temperature")
 
     def bands() -> Iterator[panels.VariantValues]:
-        for column, modality in enumerate(MODALITIES, 1):
+        for column, modality in enumerate(modalities, 1):
             for variant in names:
                 runs = panels.runs_of(found, variant).values()
                 rows = [[each.one("temperature", modality, depth) for depth in depths] for each in runs]
                 values = np.array(rows, dtype=float)
-                yield 1, column, variant, [d + 1 for d in depths], values if np.isfinite(values).all() else None
+                yield (
+                    1,
+                    column,
+                    variant,
+                    [depth + first for depth in depths],
+                    values if np.isfinite(values).all() else None,
+                )
 
     panels.add_bands(figure, names, styles, bands())
     figure.update_xaxes(dtick=1, tickformat="d")

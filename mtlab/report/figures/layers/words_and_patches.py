@@ -22,7 +22,7 @@ _ONE = "One example of one run: an anecdote"
 def plot_words(tokens: Tokens, example: int, depth: int, kind: Kind = "contributions") -> go.Figure:
     """Plot a bar of the levels' parts for each word of an example, at one cross-modal layer."""
     found = token_levels(tokens, example, "text", depth, kind)
-    title = f"Levels that each word draws on, cross-modal layer {depth + 1}"
+    title = f"Levels that each word draws on, {_layer(tokens, depth)}"
     return _bars(found, title, _caption(tokens, example, kind, "text", depth), kind)
 
 
@@ -42,11 +42,16 @@ def plot_patches(
 
     """
     found = token_levels(tokens, example, "image", depth, kind)
-    title = f"Level that each patch draws on most, cross-modal layer {depth + 1}"
+    title = f"Level that each patch draws on most, {_layer(tokens, depth)}"
     caption = _caption(tokens, example, kind, "image", depth)
     if tokens.grid is None or not any(each.place for each in found):
         return _bars(found, title.replace(" most", "").replace("patch", "image token"), caption, kind)
     return _over(found, tokens.grid, title, caption, image)
+
+
+def _layer(tokens: Tokens, depth: int) -> str:
+    word = "cross-modal layer" if tokens.first_layer else "layer of the language model"
+    return f"{word} {depth + tokens.first_layer}"
 
 
 def _over(

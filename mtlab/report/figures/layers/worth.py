@@ -28,11 +28,12 @@ def plot_worth(
         )
     metric = next(iter(worths.values())).metric
     rows = ["weight", "contribution", f"lost without it{', points' if in_points(metric) else ''}"]
-    figure = panels.make_panels(rows, list(MODALITIES), x="level", shared_y="rows", shared_x="columns")
+    modalities = [m for m in MODALITIES if any(each.without.get(m) for each in worths.values())] or list(MODALITIES)
+    figure = panels.make_panels(rows, modalities, x="level", shared_y="rows", shared_x="columns")
     scale = 100 if in_points(metric) else 1
 
     def bands() -> Iterator[panels.VariantValues]:
-        for column, modality in enumerate(MODALITIES, 1):
+        for column, modality in enumerate(modalities, 1):
             for variant in names:
                 runs = panels.runs_of(found, variant)
                 yield 1, column, variant, *_used(runs, "weights", modality)

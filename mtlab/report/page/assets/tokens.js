@@ -39,7 +39,8 @@
       const example = run.examples.find((each) => each.id === this.select("example").value);
       const keys = Object.keys(example.parts);
       const depths = [...new Set(keys.map((key) => Number(key.split("/")[2])))].sort((a, b) => a - b);
-      this.fill("layer", depths.map((depth) => [depth, `cross-modal layer ${depth + 1}`]));
+      const word = run.first_layer ? "cross-modal layer" : "layer of the language model";
+      this.fill("layer", depths.map((depth) => [depth, `${word} ${depth + run.first_layer}`]));
       if (this.fresh && depths.length) this.select("layer").value = depths.at(-1);  // the first one weighs all tokens alike
       this.fresh = false;
       const depth = this.select("layer").value;
