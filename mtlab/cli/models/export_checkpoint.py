@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -35,7 +36,8 @@ def export(
 ) -> None:
     """Write a model in a published format, or say which of its settings that format cannot hold.
 
-    A checkpoint that was imported comes out as it went in, dead weights included, bit for bit.
+    A checkpoint that was imported comes out as it went in, dead weights included, bit for bit. With --to hf, a run gets
+    a model card: task, data, manager, the table of its study, its layers, and how to make it again.
 
     Example: mtlab export bridgetower --to hf --out bridgetower-hf
     """
@@ -43,14 +45,36 @@ def export(
     from mtlab.runs.find_run import find_run
     from mtlab.runs.store import store_root
 
+    study = None
     if not source.exists() and ":" in str(source):
+        study = str(source).partition(":")[0]
         source = find_run(str(source), store_root(store)).folder
     with status_line() as log:
         done = write(source, "official" if to == "official" else "huggingface", out, log)
+        card = _write_card(source, study, out, log) if to == "hf" else []
     if as_json:
-        print_json(dataclasses.asdict(done) | {"out": str(out)})
+        print_json(dataclasses.asdict(done) | {"out": str(out), "card": card})
         return
     _print_result(done, out, to)
+    if card:
+        typer.echo(f"its model card: {out / card[0]}")
+
+
+def _write_card(source: Path, study: str | None, out: Path, log: Callable[[str], None]) -> list[str]:
+    """Write the model card of a run that belongs to a study of its store; return the files, none for another model."""
+    from mtlab.report.model_card import write_card
+    from mtlab.runs.find_run import find_run
+
+    if not (source / "result.json").is_file():
+        return []
+    run = find_run(source, source)
+    store = run.store
+    plans = [] if store is None else [store.plan(name) for name in ([study] if study else store.study_names())]
+    plan = next((each for each in plans if any(planned["id"] == run.id for planned in each["runs"])), None)
+    if store is None or plan is None:
+        return []
+    log("writing the model card")
+    return write_card(store, plan, run.id, out)
 
 
 def _print_result(done: ExportSummary, out: Path, to: str) -> None:

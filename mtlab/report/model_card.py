@@ -1,0 +1,139 @@
+"""The model card of an exported run: what it is, how good with how many seeds, and how it is made again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtlab import files
+from mtlab.config.nodes import own_options
+from mtlab.errors import UserError
+from mtlab.recording import reader
+from mtlab.recording.reader import Layers
+from mtlab.report import layer_table
+from mtlab.report.comparison.verdict import verdict_sentence
+from mtlab.report.figures import render
+from mtlab.report.figures.layers.aggregation import plot_heatmaps
+from mtlab.report.formats import captions, layer_tables, tables
+from mtlab.report.formats.markdown import markdown_table
+from mtlab.report.formats.numbers import format_score
+from mtlab.report.recordings import StudyRun
+from mtlab.report.study_report import build_report
+from mtlab.runs.store import Store
+
+CARD = "README.md"
+LOADING = """```python
+from transformers import BridgeTowerModel, BridgeTowerProcessor
+
+model = BridgeTowerModel.from_pretrained("FOLDER")
+processor = BridgeTowerProcessor.from_pretrained("FOLDER")
+```
+"""
+FIGURE = "layers.png"
+_PIPELINES = {"question_answering": "visual-question-answering"}  #: task → the hub's word for it
+
+
+def write_card(store: Store, plan: Mapping[str, Any], run: str, folder: Path) -> list[str]:
+    """Write the card of a run beside its exported weights, with a figure of its layers where one can be rendered.
+
+    Args:
+        store: where the run is.
+        plan: the stored plan of its study.
+        run: its id, `<cell>/s<seed>`.
+        folder: of the exported model.
+
+    Returns:
+        The names of the files that were written.
+
+    """
+    planned = next(each for each in plan["runs"] if each["id"] == run)
+    label = StudyRun(planned["label"], planned["seed"], run)
+    layers, figure = reader.read_layers(store.run(run)), False
+    if isinstance(layers, Layers):
+        try:
+            (png,) = render.render_images([(plot_heatmaps({label: layers}), "png")])
+            files.write_bytes(folder / FIGURE, png)
+            figure = True
+        except UserError:  # no browser here: the table says the same
+            figure = False
+    files.write_text(folder / CARD, "\n".join(_lines(store, plan, label, figure=figure)) + "\n")
+    return [CARD, *([FIGURE] if figure else [])]
+
+
+def _lines(store: Store, plan: Mapping[str, Any], run: StudyRun, *, figure: bool) -> Iterator[str]:
+    config, result = (store.config(run.run) or {})["config"], store.result(run.run) or {}
+    report = build_report(store, plan)
+    yield _front_matter(config)
+    yield f"# {plan['study']}: {run.label}, seed {run.seed}\n\n{plan.get('why', '')}\n"
+    yield from _model(config, result)
+    yield LOADING
+    yield "## Results\n\nOf this run, at its best checkpoint:\n\n| metric | |\n|---|---|"
+    for name in dict.fromkeys((report.metric, report.choose)):
+        if (value := result.get("metrics", {}).get(name)) is not None:
+            yield f"| {name} | {format_score(value, name)} |"
+    yield f"\nOf its study, {plan['study']}, over seeds. {verdict_sentence(report)}\n"
+    yield f"{markdown_table(tables.variant_table(report))}\n\n{captions.table_caption(report)}\n"
+    yield from (f"- {note}" for note in report.notes)
+    yield "\n## Layers\n\nWhat each level of the towers contributes to the managers' outputs, and is worth.\n"
+    if figure:
+        yield f"![Contribution of each level to each cross-modal layer, in this run]({FIGURE})\n"
+    rows = [row for found in layer_table.study_rows(store, plan).values() for row in found]
+    metric = layer_table.worth_metric(store, plan)
+    text = layer_tables.render_text(plan["study"], rows, metric, "md").partition("\n")[2].strip()
+    yield text.replace("## ", "### ") + "\n"
+    yield "## Licences\n\nWhat holds for the weights of the towers holds here too:\n"
+    yield from (f"- {kind}: {_source(config[kind])}" for kind in ("text", "vision"))
+    if config.get("init_from"):
+        yield "- all: training began with the weights of a checkpoint or of other runs, `init_from` in the study below"
+    yield f"\n## Make it again\n\n```sh\n{_command(plan)}\n```\n"
+    yield f"with this file, by mtlab; the run is then `{run.run}`: cell {run.cell}, seed {run.seed}.\n"
+    yield f"```yaml\n{(store.study_text(plan['study']) or '').strip()}\n```"
+
+
+def _model(config: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
+    yield "| | |\n|---|---|"
+    for node in ("task", "data", "manager", "text", "vision"):
+        yield f"| {node} | `{config[node]['name']}`{_options(config[node])} |"
+    yield f"| cross-modal layers | {config['model']['cross_layers']}, of width {config['model']['width']} |"
+    best = f"best at step {result.get('best_step')}"
+    yield f"| training | {result.get('steps')} steps of {config['train']['batch']} examples, {best} |\n"
+
+
+def _front_matter(config: Mapping[str, Any]) -> str:
+    """Return what the hub reads; without a licence, which depends on the towers' and is its owner's to choose."""
+    known: dict[str, Any] = {"library_name": "transformers", "tags": ["bridgetower", "vision-language", "mtlab"]}
+    if (pipeline := _PIPELINES.get(config["task"]["name"])) is not None:
+        known["pipeline_tag"] = pipeline
+    return f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n"
+
+
+def _options(node: Mapping[str, Any]) -> str:
+    """Return the options of a node in words; of a folder of this machine, its name alone."""
+    given = {key: value for key, value in own_options(node).items() if value is not None}
+    words = ", ".join(f"{key}: {Path(value).name if _is_local(value) else value}" for key, value in given.items())
+    return f" ({words})".replace("|", "\\|") if words else ""
+
+
+def _source(node: Mapping[str, Any]) -> str:
+    """Say where a tower's weights come from, which decides on the licence."""
+    weights, model = node.get("weights"), node.get("model")
+    source = model if weights in (None, "pretrained") else weights
+    if source in (None, "random"):
+        return f"`{node['name']}`, with random weights of its own"
+    if _is_local(source):
+        return f"`{node['name']}`, with weights of a local folder or file: what holds for them is not recorded"
+    return (
+        f"`{node['name']}`, with weights of [{source}](https://huggingface.co/{source}), whose page states the licence"
+    )
+
+
+def _is_local(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("/", ".", "~"))
+
+
+def _command(plan: Mapping[str, Any]) -> str:
+    file = Path(str(plan.get("spec_file") or f"{plan['study']}.yaml")).name
+    return " ".join(["mtlab run", file, *map(str, plan.get("overrides") or [])])

@@ -1,0 +1,64 @@
+"""The card of an exported run: what the hub reads of it, and what a person does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from calling import mtlab
+from test_fine_tuning import model_folder
+
+#: As Hugging Face's BridgeTower has it: towers and encoder of one width, heads of 64 in the vision tower.
+STUDY = """
+kind: ablation
+name: tuned
+why: Does the card say it?
+set:
+  text: {{name: transformers, model: {text}, layers: top2, max_length: 12, trainable: true}}
+  vision: {{name: clip_vit, width: 64, depth: 3, heads: 1, patch: 8, image_size: 32, layers: top2, trainable: true}}
+  data: {{name: shapes, train: 64, val: 16, test: 16}}
+  model:
+    {{width: 32, heads: 2, cross_layers: 2, mlp_ratio: 2, norm_eps: 1.0e-5,
+      standardise: false, layer_embeddings: false}}
+  task: {{name: question_answering, head_scale: 2.0}}
+  train: {{batch: 8, length: {{steps: 4}}, eval_every: 2}}
+axes: {{manager: [bridge]}}
+seeds: 2
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_exported_to_hugging_face_has_a_card(tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+    from transformers import BridgeTowerModel, RobertaConfig, RobertaModel
+
+    words = model_folder(tmp_path / "words")
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3, "intermediate_size": 64}
+    RobertaModel(RobertaConfig(vocab_size=120, max_position_embeddings=20, **sizes)).save_pretrained(words)
+    file = tmp_path / "tuned.yaml"
+    file.write_text(STUDY.format(text=words))
+    store = tmp_path / "runs"
+    ran = mtlab("run", file, "--store", store, "--quiet")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    done = mtlab("export", "tuned:bridge:0", "--to", "hf", "--out", tmp_path / "hf", "--store", store)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"its model card: {tmp_path / 'hf' / 'README.md'}" in done.stdout
+    BridgeTowerModel.from_pretrained(tmp_path / "hf")
+    card = ModelCard.load(tmp_path / "hf" / "README.md")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "visual-question-answering")
+    run = next(store.glob("cells/*/s0/result.json"))
+    accuracy = json.loads(run.read_text())["metrics"]["test/accuracy"]
+    said = card.text
+    assert said.lstrip().startswith("# tuned: bridge, seed 0")
+    assert f"| test/accuracy | {100 * accuracy:.1f} |" in said
+    assert "| manager | `bridge`" in said
+    assert "| bridge | 2/2 |" in said  # two seeds, in the table of the study
+    assert "### text\n" in said
+    assert "- text: `transformers`, with weights of a local folder or file" in said
+    assert "- vision: `clip_vit`, with random weights of its own" in said
+    assert "mtlab run tuned.yaml\n" in said
+    assert f"the run is then `{run.parent.parent.name}/s0`" in said
+    assert "why: Does the card say it?" in said
+    assert sys.executable not in said
