@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tiny_mllm import tiny_language_model
-from tiny_runs import TINY, RunMaker, outcome, stopped_at, tiny_config, train
+from tiny_runs import TINY, RunMaker, lines, outcome, stopped_at, tiny_config, train
 
 from mtlab.errors import UserError
 from mtlab.recording.reader import Layers, Tokens, read_layers, read_tokens
@@ -49,6 +49,16 @@ def test_an_interrupted_run_resumes_to_the_same_result(make_run: RunMaker, text:
     assert stopped_at(cut, 12) != 0
     assert train(cut) == 0
     assert outcome(cut) == outcome(whole)
+
+
+def test_bf16_and_recomputed_activations_learn_too(make_run: RunMaker, text: dict[str, Any]) -> None:
+    losses = []
+    for options in ({"precision": "bf16"}, {}, {"checkpoint_activations": True, "micro_batch": 8}):
+        folder = make_run(f"run{len(losses)}", text=text, model=MODEL, manager="last", train={"batch": 16} | options)
+        assert train(folder) == 0
+        losses.append([row["val/loss"] for row in lines(folder, "val/loss")])
+    assert losses[0] == pytest.approx(losses[1], abs=0.25)
+    assert losses[2] == pytest.approx(losses[1], abs=1e-4)
 
 
 def test_two_towers_have_the_id_that_they_always_had(text: dict[str, Any]) -> None:

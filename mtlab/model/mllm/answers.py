@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.errors import UserError
+from mtlab.model.layers import to_full_precision
 
 MOST_TOKENS = 64  #: in a tree: each predicts over the whole vocabulary
 
@@ -96,7 +97,7 @@ class AnswerScorer(nn.Module):
         self.predicted: Tensor
 
     def forward(self, last: Tensor, states: Tensor, logits: Callable[[Tensor], Tensor]) -> Tensor:
-        """Score the answers: log-likelihoods [B, A] in float32, the sum over each answer's tokens.
+        """Score the answers: log-likelihoods [B, A], in float32 at least, the sum over each answer's tokens.
 
         Args:
             last: states of the prompts' last tokens, [B, D].
@@ -105,5 +106,7 @@ class AnswerScorer(nn.Module):
 
         """
         at = torch.cat([last.unsqueeze(1), states], 1)
-        likelihoods = logits(at).float().log_softmax(-1)[:, self.places, self.predicted]  # [B, tokens predicted]
+        likelihoods = to_full_precision(logits(at)).log_softmax(-1)[
+            :, self.places, self.predicted
+        ]  # [B, tokens predicted]
         return likelihoods.new_zeros(len(last), self.answers).index_add(1, self.numbers, likelihoods)

@@ -22,6 +22,7 @@ from mtlab.errors import place_errors
 from mtlab.managers.base import MANAGERS, Experts, Intervention, Manager, Modality
 from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
 from mtlab.model.initial import initialise
+from mtlab.model.layers import to_full_precision
 from mtlab.model.mllm.answers import AnswerScorer, grow_tree
 from mtlab.model.mllm.passing import Pass, Requests
 from mtlab.model.mllm.places import injection_places
@@ -156,7 +157,7 @@ class LanguageModelEncoder(Encoder):
         mapped = {}
         for expert in sorted(self.projections.used):
             projected = self.projector(F.linear(vision.levels[expert - 1], *self.projections.affine(expert)))
-            mapped[expert] = projected.float()
+            mapped[expert] = to_full_precision(projected)
         own = mapped[len(vision.levels)]
         if self.level_embeddings is not None:
             mapped = {expert: level + self.level_embeddings[expert - 1] for expert, level in mapped.items()}

@@ -1,0 +1,28 @@
+"""A language model that reads images learns on two processes what it learns on one."""
+
+from pathlib import Path
+
+import pytest
+from several import run
+from tiny_mllm import tiny_language_model
+from tiny_runs import RunMaker, lines
+
+WORDS = ["<pad>", "<end>", "Question:", "Answer:", "code", "of", "item", *map(str, range(30)), "?"]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(make_runs: RunMaker, tmp_path: Path) -> None:
+    text = {"name": "causal_lm", "model": str(tiny_language_model(tmp_path / "lm", WORDS)), "trainable": True}
+    sections = {
+        "text": text,
+        "model": {"name": "mllm", "inject": {"layers": [0, 2]}},
+        "manager": {"name": "residual_static", "noise": 0.0},
+        "data": {"name": "planted", "train": 100, "val": 37, "test": 21},
+        "train": {"length": {"steps": 24}, "batch": 16, "eval_every": 6, "checkpoint_every": 10},
+    }
+    alone, together = (make_runs(f"mllm{n}", **sections) for n in (1, 2))
+    run(1, "trains.py", [f"single:{alone}"])
+    run(2, "trains.py", [f"single:{together}@7", f"single:{together}"])
+    for kind in ("train/loss", "val/loss"):
+        one, two = ([row[kind] for row in lines(folder, kind)] for folder in (alone, together))
+        assert two == pytest.approx(one, abs=1e-3)
