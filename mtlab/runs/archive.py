@@ -32,7 +32,7 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")  #: of a member's path:
 
 def is_archive(path: Path) -> bool:
     """Return whether a path looks like an archive: a file called `….zip`."""
-    return path.suffix == ".zip" and path.is_file()
+    return path.suffix == ".zip" and not path.is_dir()
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -111,6 +111,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
+    except FileNotFoundError:
+        raise UserError("no such file", file=path) from None
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise UserError(f"is damaged, or no zip file ({error})", file=path) from None
 

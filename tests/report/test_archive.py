@@ -167,6 +167,7 @@ def test_what_is_no_archive_is_told_in_a_line(small: Path, tmp_path: Path) -> No
         (broken, "broken.zip: is damaged, or no zip file"),
         (other, "other.zip: is no archive of a study (no mtlab.json): `mtlab bundle STUDY` writes one"),
         (newer, "newer.zip: has format 9, this mtlab knows format 1: update mtlab"),
+        (tmp_path / "missing.zip", "missing.zip: no such file"),
     ):
         told = mtlab("report", path)
         assert told.returncode == 2
