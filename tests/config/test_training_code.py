@@ -12,7 +12,7 @@ PACKAGE = Path(mtlab.__file__).parent
 #: sets (they have versions and digests of their own), and the cache of what towers gave.
 ELSEWHERE = (
     *("config/", "runs/", "towers/", "data/", "__", "checksums.py", "errors.py", "files.py", "plugin_errors.py"),
-    "processes.py",
+    *("processes.py", "units.py"),  # the latter formats lines of the log
     "statistics/",  # floors of metrics: reported, not trained on
     "recording/",  # looks on: tests/training/test_recording.py holds it to change no result
 )

@@ -109,7 +109,7 @@ def test_without_weights_on_the_meta_device(kind, node):
 @pytest.mark.parametrize(
     ("kind", "node", "told"),
     [
-        ("text", {}, "text: needs a name; known: blind, minilm, planted, tiny_text, transformers"),
+        ("text", {}, "text: needs a name; known: blind, causal_lm, minilm, planted, tiny_text, transformers"),
         ("text", {"name": "tiny_txt"}, "text.name: unknown text tower 'tiny_txt'; did you mean 'tiny_text'?"),
         ("text", {**TEXT, "dept": 3}, "text.dept: unknown key; did you mean 'depth'?"),
         ("text", {**TEXT, "depth": 0}, "text.depth: 0"),
