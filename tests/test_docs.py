@@ -25,7 +25,7 @@ RECIPES = sorted((ROOT / "experiments").glob("*.yaml"))
 
 @pytest.mark.parametrize("text", STUDIES, ids=lambda text: text.split("name: ")[1].split()[0])
 def test_studies_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
-    need_packages(text.split("name: ")[1].split()[0])
+    need_packages(text.split("name: ")[1].split(maxsplit=1)[0])
     (tmp_path / "study.yaml").write_text(text)
     assert make_plan(read_study(tmp_path / "study.yaml"), CostCache(tmp_path / "costs.json")).runs
 
