@@ -108,13 +108,13 @@ class Sink(ABC):
 
     @property
     def images(self) -> bool | None:
-        """Whether it shows figures as images; None: where they can be rendered."""
-        return False
+        """Whether it shows figures as images: its option of that name; None: where they can be rendered."""
+        return getattr(self.options, "images", False)
 
     @property
     def checkpoints(self) -> bool:
-        """Whether it keeps the best checkpoints; only then is one among the files of `Tracker.close`."""
-        return False
+        """Whether it keeps the best checkpoints, its option of that name; only then `Tracker.close` gets one."""
+        return getattr(self.options, "checkpoints", False)
 
     def prepare(self) -> None:
         """Prepare this process before the library is imported; called once."""

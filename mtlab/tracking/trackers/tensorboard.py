@@ -52,11 +52,6 @@ class TensorBoardSink(Sink):
         return True
 
     @property
-    def images(self) -> bool | None:
-        """As the study says."""
-        return self.options.images
-
-    @property
     def root(self) -> Path:
         """The folder to give to `tensorboard --logdir`."""
         if self.options.folder is None:

@@ -55,16 +55,6 @@ class TrackioSink(Sink):
         return True
 
     @property
-    def images(self) -> bool | None:
-        """As the study says."""
-        return self.options.images
-
-    @property
-    def checkpoints(self) -> bool:
-        """As the study says."""
-        return self.options.checkpoints
-
-    @property
     def root(self) -> Path:
         """Trackio's folder: what `TRACKIO_DIR` is to name for `trackio show`."""
         if self.options.folder is None:

@@ -91,16 +91,6 @@ class WandbSink(Sink):
         """Whether steps are sent while a run goes on; offline files are written at its end."""
         return self.options.mode == "online"
 
-    @property
-    def images(self) -> bool | None:
-        """As the study says."""
-        return self.options.images
-
-    @property
-    def checkpoints(self) -> bool:
-        """As the study says."""
-        return self.options.checkpoints
-
     def prepare(self) -> None:
         """Make W&B silent, with its files in the study's folder, and remove what a killed process has left."""
         os.environ |= {
