@@ -301,7 +301,7 @@ def test_the_shipped_rows_from_the_file_to_the_card(tmp_path):
     assert {role: roles.count(role) for role in roles} == {
         "mean": 1,
         "single level": 10,
-        "bridge": 2,
+        "bridge": 3,
         "text only": 1,
         "image only": 1,
         "other": 1,  # twice as wide
