@@ -40,7 +40,8 @@ def test_missing_runs_count_by_their_examples(plan: Plan, monkeypatch: pytest.Mo
     assert less is not None
     assert less.seconds == pytest.approx(0.01 * 2 * (6 * 4 + evaluated))
     assert less.at_once == 2
-    assert timed == [4], "measured once, then cached"
+    assert estimate_time(plan, states, at_once=2) == found
+    assert timed == [8, 4], "that of the middle, measured once, then cached"
     assert estimate_time(plan, dict.fromkeys(states, "done"), at_once=2) is None
     monkeypatch.setattr(time_estimate, "LARGEST_STEP", 1.0)
     assert estimate_time(plan, states, at_once=2) is None
@@ -50,4 +51,4 @@ def test_real_steps_are_timed(plan: Plan) -> None:
     found = estimate_time(plan, dict.fromkeys([run.id for run in plan.runs], "new"), at_once=1)
     assert found is not None
     assert 0 < found.seconds < 3600
-    assert "with 1 at once: steps of 'batch 4' timed on " in found.describe()
+    assert "with 1 at once: steps of 'batch 8' timed on " in found.describe()

@@ -64,9 +64,10 @@ def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEs
     missing = [run.cell for run in plan.runs if states[run.id] != "done"]
     if not missing:
         return None
-    timed = min({cell.id: cell for cell in missing}.values(), key=_flops_of_step)
-    if _flops_of_step(timed) > LARGEST_STEP:
+    small = sorted((cell for cell in missing if _flops_of_step(cell) <= LARGEST_STEP), key=_flops_of_step)
+    if not small:
         return None
+    timed = small[len(small) // 2]  # a blind model, say, is no measure of the others
     try:
         speed = _speed(timed)
     except UserError:  # a device that is not here, or a model that cannot be built here
