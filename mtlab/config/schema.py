@@ -42,6 +42,11 @@ class ModelConfig:
         minimum=0.0,
         sizing=False,
     )
+    projections: Literal["shared", "per_level"] = option(
+        "shared",
+        "one linear map for all offered levels of a tower (published), or one for each, as levels of different widths "
+        "always have",
+    )
     layer_embeddings: bool = option(True, "add a learned embedding of its layer to each offered expert (ManagerTower)")
 
     def __post_init__(self) -> None:
@@ -65,6 +70,11 @@ class MultimodalConfig:
     inject: InjectConfig = option(InjectConfig, "where managers stand")
     projector_layers: Literal[1, 2] = option(
         2, "linear maps from a level to the language model's width, GELU between them (LLaVA: 1, LLaVA-1.5: 2)"
+    )
+    projections: Literal["shared", "per_level"] = option(
+        "shared",
+        "one linear map for all offered levels of a tower (published), or one for each, as levels of different widths "
+        "always have",
     )
     level_embeddings: bool = option(True, "add a learned vector to all tokens of a level (published)")
     answers: Literal["likelihood", "head"] = option(

@@ -170,6 +170,7 @@ def infer_config(
             "norm_eps": hyperparameters.norm_eps,
             "standardise": False,
             "init_std": 0.02,
+            "projections": "shared",
             "layer_embeddings": layout.family == "managertower",
         },
         "manager": _manager(layout, shapes),

@@ -102,6 +102,8 @@ def _check_options(config: Mapping[str, Any], family: Family, dialect: Dialect) 
     if model["layer_embeddings"] != (family == "managertower"):
         has = "has" if family == "managertower" else "does not have"
         raise UserError(f"the published model {has} layer embeddings", key="model.layer_embeddings")
+    if model["projections"] != "shared":
+        raise UserError("the published models project all levels of a tower by one map", key="model.projections")
     gates = [bool(config[kind].get("gate")) for kind in ("text", "vision")]
     if any(gates) and (family != "meter" or not all(gates)):
         raise UserError("only METER has a gate, on both towers", key="text.gate")

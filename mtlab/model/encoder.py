@@ -130,7 +130,8 @@ class ModalityBranch(nn.Module):
         self.shape = shape
         self.reads_other = tuple(bool(entry.cls.other_experts_used(config, place)) for place in stack)
         self.gate = nn.Linear(shape.widths[-1], shape.widths[-1]) if shape.gate else None
-        self.projections = Projections(shape, model.width, used or {len(shape.levels)})
+        per_level = model.projections == "per_level"
+        self.projections = Projections(shape, model.width, used or {len(shape.levels)}, per_level=per_level)
         self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings, token_types=token_types)
         self.managers = nn.ModuleList(entry.cls(config, place) for place in stack)
         self.layers = nn.ModuleList(

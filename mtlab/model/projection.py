@@ -16,7 +16,9 @@ from mtlab.towers.base import Features, TokenGrid, TowerShape
 
 
 class Projections(nn.Module):
-    """One linear map for all offered levels if they have one width, else one for each, of standardised channels.
+    """One linear map for all offered levels, or one for each, of standardised channels.
+
+    Levels of different widths always have one each.
 
     Each level's centre and spread are 0 and 1 until `calibrate` is given data.
 
@@ -25,13 +27,15 @@ class Projections(nn.Module):
         width: D.
         used: the offered experts (1-based) that some manager of either modality reads; the others are neither mapped
             nor given weights.
+        per_level: one map for each level, though all have one width.
 
     """
 
-    def __init__(self, shape: TowerShape, width: int, used: Collection[int]) -> None:
+    def __init__(self, shape: TowerShape, width: int, used: Collection[int], *, per_level: bool = False) -> None:
         super().__init__()
         self.used = frozenset(used)
-        self.shared = nn.Linear(shape.widths[0], width) if len(set(shape.widths)) == 1 else None
+        share = not per_level and len(set(shape.widths)) == 1
+        self.shared = nn.Linear(shape.widths[0], width) if share else None
         self.names = [str(level) for level in shape.levels]
         own = () if self.shared is not None else sorted(self.used)
         self.levels = nn.ModuleDict({self.names[n - 1]: nn.Linear(shape.widths[n - 1], width) for n in own})

@@ -186,6 +186,15 @@ def test_what_hugging_face_cannot_hold_is_refused(bundle: str, reason: str, tmp_
     assert not (tmp_path / "hf").exists()
 
 
+def test_a_map_for_each_level_is_refused(tmp_path: Path) -> None:
+    folder = imported("bt", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["projections"] = "per_level"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"model\.projections: the published models project all levels"):
+        export(folder, "huggingface", tmp_path / "hf")
+
+
 def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "there.ckpt").write_text("mine")
     with pytest.raises(UserError, match="exists already"):

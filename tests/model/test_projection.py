@@ -23,6 +23,14 @@ def test_calibrated_projections_map_channels_of_mean_0_and_deviation_1() -> None
         torch.testing.assert_close(real @ weight.T + bias, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_levels_of_one_width_may_have_a_map_each() -> None:
+    shape = TowerShape((4, 4), (1, 2), 2, 5, class_token=False, positions=True)
+    shared, own = (Projections(shape, 3, used={1, 2}, per_level=per_level) for per_level in (False, True))
+    assert shared.linear(1) is shared.linear(2)
+    assert not torch.equal(own.linear(1).weight, own.linear(2).weight)
+    assert set(dict(own.named_parameters())) == {f"levels.{n}.{part}" for n in (1, 2) for part in ("weight", "bias")}
+
+
 def test_initial_positions_are_alike_where_tokens_are_near() -> None:
     table = PositionEmbedding(1 + 30, 64, TokenGrid(5, 6, prefix=1)).sines()
     assert table[0].eq(0).all(), "the class token lies nowhere"

@@ -71,7 +71,8 @@ class LanguageModelEncoder(Encoder):
         self.config = model
         self.width, self.standardise, self.initial_std = text.widths[-1], model.standardise, model.init_std
         self.levels = {"text": (), "image": vision.levels}
-        self.projections = Projections(vision, self.width, used | {len(vision.levels)})
+        read, per_level = used | {len(vision.levels)}, model.projections == "per_level"
+        self.projections = Projections(vision, self.width, read, per_level=per_level)
         second = nn.Sequential(nn.GELU(), nn.Linear(self.width, self.width))
         self.projector = second if model.projector_layers == 2 else nn.Identity()
         shape = (len(vision.levels), self.width)
