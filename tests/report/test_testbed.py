@@ -243,7 +243,7 @@ def test_the_command_prints_and_writes_the_card(fabric, bed, monkeypatch, capsys
     root = fabric.store.root
     assert call(monkeypatch, "trial", "--store", root) == 0
     shown = capsys.readouterr().out
-    for words in ("image 3 (best single level)", "bridge a (best bridge)", "oracle", "claim", "testbed.md"):
+    for words in ("image 3 ★", "bridge a ★", "oracle", "claim", "testbed.md"):
         assert words in shown
     assert call(monkeypatch, "trial", "trial", "--store", root, "--out", root / "cards.json") == 0
     both = json.loads((root / "cards.json").read_text())["testbeds"]

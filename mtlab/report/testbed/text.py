@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from mtlab.report.testbed.rows import CardRow
 
 ROWS = (
-    "Levels are counted from 1 at the bottom. Test results in points: mean and {level} interval over "
-    "{seeds} seeds, and the mean of each family. Validation chooses. Plateau: steps until validation is within "
-    "1 point of its best, median over seeds."
+    "Levels are counted from 1 at the bottom. Results in points on validation (val) and test data: mean and {level} "
+    "interval over {seeds} seeds, and the mean of each family. ★: best single level and best bridge, by validation. "
+    "Best guess: each family's commonest answer; in retrieval, chance. "
+    "Steps: until validation is within 1 point of its best, median over seeds (the plateau)."
 )
 ROOM = (
     "An oracle that takes for each family the single level that is best on validation data, measured on test data, "
@@ -101,7 +102,7 @@ def _row_table(card: Card) -> ReportTable:
         of_families = (_score(card, card.guess.families.get(name)) for name in families)
         lines.append(
             (
-                "most frequent answer, or chance",
+                "best guess",
                 numbers.NONE,
                 _score(card, card.guess.score),
                 *of_families,
@@ -110,12 +111,12 @@ def _row_table(card: Card) -> ReportTable:
         )
     blind, seeing = card.of_role("text only", "image only"), card.of_role("single level", "mean", "bridge", "other")
     lines += [_row_line(card, row, families) for row in (*blind, *seeing)]
-    return text_table(("row", "validation", "test", *families, "plateau"), lines, {0})
+    return text_table(("row", "val", "test", *families, "steps"), lines, {0})
 
 
 def _row_line(card: Card, row: CardRow, families: Sequence[str]) -> tuple[str, ...]:
-    best = {id(found): name for name, found in card.compared.items() if name.startswith("best")}
-    label = f"{row.label} ({best[id(row)]})" if id(row) in best else row.label
+    best = {id(found) for name, found in card.compared.items() if name.startswith("best")}
+    label = f"{row.label} ★" if id(row) in best else row.label
     means = (_mean(row.family_test.get(name, {}).values()) for name in families)
     return (
         label,
