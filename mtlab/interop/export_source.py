@@ -18,6 +18,7 @@ from mtlab.runs.checkpoints import CorruptError, load
 from mtlab.towers.build import build_tower
 from mtlab.towers.images import ImagePreprocessing
 from mtlab.towers.loading import text_encoders
+from mtlab.towers.lora import merged_tensors
 
 BEST = Path("checkpoints") / "best.safetensors"  #: of a finished run
 
@@ -83,9 +84,13 @@ def _run(path: Path) -> ExportSource:
     text, vision, preprocessing = _networks(config)
     for kind in ("text", "vision"):
         prefix = f"towers.{kind}."
-        if not any(name.startswith(prefix) for name in tensors):  # frozen: a run does not keep it
-            own = build_tower(kind, config[kind]).state_dict()
-            tensors |= {prefix + name: tensor for name, tensor in own.items()}
+        kept = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        if kept and config[kind]["lora_rank"] is None:  # fine-tuned whole
+            continue
+        tower = build_tower(kind, config[kind])  # a run keeps nothing of what is frozen
+        tower.load_state_dict(kept, strict=False)
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+        tensors |= {prefix + name: tensor for name, tensor in merged_tensors(tower).items()}
     place = config["text"].get("model")
     return ExportSource(config, tensors, text, vision, _tokeniser_folder(place), preprocessing)
 

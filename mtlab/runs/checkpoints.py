@@ -75,12 +75,12 @@ def set_aside(path: Path) -> Path:
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return all parameters and buffers but those of frozen towers, tied ones under one name."""
+    """Return all parameters and buffers but what is frozen of towers, tied ones under one name."""
     kept: dict[str, Tensor] = {}
     seen: set[int] = set()
     frozen = tuple(f"{name}." for name, module in model.named_modules() if _is_frozen_tower(name, module))
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen and not name.startswith(frozen):
+        if id(tensor) not in seen and not name.startswith(frozen) and not _is_frozen_of_tower(name, tensor):
             seen.add(id(tensor))
             kept[name] = tensor.detach()
     return kept
@@ -104,6 +104,10 @@ def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors whose names start with `prefix/`, with the prefix removed."""
     return {name.removeprefix(f"{prefix}/"): held for name, held in tensors.items() if name.startswith(f"{prefix}/")}
+
+
+def _is_frozen_of_tower(name: str, tensor: Tensor) -> bool:
+    return name.startswith("towers.") and isinstance(tensor, nn.Parameter) and not tensor.requires_grad
 
 
 def _is_frozen_tower(name: str, module: nn.Module) -> bool:

@@ -112,6 +112,12 @@ def _refuse_lost_towers(study: StudySpec, row: StudyRow, parent: Cell) -> None:
         if parent.config[kind]["trainable"] and not row.config[kind]["trainable"]:
             problem = f"{row.label!r} freezes the {kind} tower that its parent fine-tunes: set {kind}.trainable to true"
             raise study.error(problem, "init_from")
+        if parent.config[kind]["trainable"] and parent.config[kind]["lora_rank"] != row.config[kind]["lora_rank"]:
+            own, theirs = (config[kind]["lora_rank"] for config in (row.config, parent.config))
+            problem = (
+                f"{row.label!r} has {kind}.lora_rank {own or 'null'}, its parent {theirs or 'null'}: set them alike"
+            )
+            raise study.error(problem, "init_from")
 
 
 def _in_steps(row: StudyRow, cost: CellCost) -> dict[str, Any]:

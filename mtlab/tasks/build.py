@@ -22,6 +22,7 @@ from mtlab.tasks.base import TASKS, ModelShape, Task
 from mtlab.towers.base import Tower, TowerShape
 from mtlab.towers.build import build_tower
 from mtlab.towers.causal_lm import CausalLanguageModel
+from mtlab.towers.lora import reset_lora
 
 
 class TaskModel(VisionLanguageModel):
@@ -59,6 +60,8 @@ def build(
         torch.manual_seed(derive(seed, "construct"))
         model = construct(config, text, vision, answers=answers, text_tower=text_tower, vision_tower=vision_tower)
     model.encoder.initialise(seed)
+    for kind, tower in model.running_towers.items():
+        reset_lora(tower, derive(seed, "lora", kind))
     initialise(model.task, seed, "task", std=model.encoder.initial_std)
     return model
 

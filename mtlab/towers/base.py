@@ -27,8 +27,16 @@ class TowerOptions:
     """Options that every tower has."""
 
     layers: Any = option("all", "the levels offered to managers: all, topN, or a list, 1 = lowest, -1 = highest")
-    trainable: bool = option(False, "fine-tune the tower; a frozen one can be cached")
+    trainable: bool = option(False, "fine-tune the tower, or adapters on it; a frozen one can be cached")
     lr_scale: float = option(1.0, "learning-rate multiplier when it is fine-tuned", above=0.0)
+    lora_rank: int | None = option(
+        None,
+        "train low-rank adapters of this rank on its linear maps, and not its own weights; null: no adapters",
+        minimum=1,
+    )
+    lora_alpha: float | None = option(
+        None, "scale of the adapters, which is divided by their rank; null: twice the rank", above=0.0
+    )
     gate: bool = option(
         False,
         "add to the top offered level a learned, gated sum of those below it, before projection (METER's fusion gate)",

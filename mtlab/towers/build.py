@@ -10,6 +10,7 @@ from mtlab.config.registry import Entry
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, TokenGrid, Tower, TowerShape
 from mtlab.towers.levels import offered_levels
+from mtlab.towers.lora import add_lora, check_lora
 
 TowerKind = Literal["text", "vision"]
 KINDS: tuple[TowerKind, ...] = ("text", "vision")
@@ -25,10 +26,14 @@ def tower_node(kind: TowerKind, node: Mapping[str, Any]) -> tuple[Entry[Tower[An
     """Look up the registered tower of a node and check its options.
 
     Raises:
-        UserError: no tower of that name, unknown option, wrong type, value out of range; the key says where.
+        UserError: no tower of that name, unknown option, wrong type, value out of range, adapters on a frozen tower
+            or without peft; the key says where.
 
     """
-    return lookup_options(TEXT_TOWERS if kind == "text" else VISION_TOWERS, node, kind)
+    entry, config = lookup_options(TEXT_TOWERS if kind == "text" else VISION_TOWERS, node, kind)
+    with place_errors(key=kind):
+        check_lora(config)
+    return entry, config
 
 
 def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
@@ -112,5 +117,7 @@ def build_tower(kind: TowerKind, node: Mapping[str, Any], *, weights: bool = Tru
     """
     entry, config = tower_node(kind, node)
     with place_errors(key=kind):
-        tower = entry.cls(config, weights=weights)
-    return tower.requires_grad_(config.trainable).train(config.trainable)
+        tower = entry.cls(config, weights=weights).requires_grad_(config.trainable)
+        if config.lora_rank is not None:
+            add_lora(tower)
+    return tower.train(config.trainable)

@@ -25,7 +25,7 @@ from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.towers.build import KINDS, TowerKind, build_tower, tower_digest, tower_node, tower_shape
 from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
-_NO_COST = ("trainable", "lr_scale", "gate")  #: a tower's options that change neither its size nor its work
+_NO_COST = ("lr_scale", "gate")  #: a tower's options that change neither its size nor its work
 PARTS = (
     "text tower",
     "vision tower",
@@ -100,6 +100,7 @@ class TowerCost:
     """Parameters and FLOPs of a tower."""
 
     params: int
+    trained_params: int
     flops: int  #: forward, one input of full size
 
 
@@ -136,7 +137,7 @@ def count_cost(config: Mapping[str, Any], *, answers: int) -> ModelCost:
     live = often.masked_texts * (0 if "text" in trained else work["text"])
     return ModelCost(
         params=dict(fusion.params) | {f"{kind} tower": towers[kind].params for kind in KINDS},
-        trained_params=fusion.trained_params + sum(towers[kind].params for kind in trained),
+        trained_params=fusion.trained_params + sum(towers[kind].trained_params for kind in trained),
         flops_forward=flops,
         flops_step=3 * step + (live if config["cache"]["enabled"] else often.towers * flops.frozen),
     )
@@ -184,7 +185,12 @@ def _tower_cost(kind: TowerKind, key: str) -> TowerCost:
     def learn() -> dict[str, int]:
         with torch.device("meta"):
             tower = build_tower(kind, json.loads(key)[0], weights=False).eval()
-        return {"params": sum(p.numel() for p in tower.parameters()), "flops": tower_flops(tower)}
+        params = list(tower.parameters())
+        return {
+            "params": sum(p.numel() for p in params),
+            "trained_params": sum(p.numel() for p in params if p.requires_grad),
+            "flops": tower_flops(tower),
+        }
 
     return TowerCost(**load_or_compute("tower-cost", [kind, key], learn))
 
