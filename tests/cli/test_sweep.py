@@ -79,7 +79,7 @@ def test_a_sweep_from_its_plan_to_its_winners(mtlab: Command, sweep: Callable[..
 
     runs = {path: path.stat().st_mtime_ns for path in (store / "cells").glob("*/s*/result.json")}
     assert len(runs) == 2 * 2 + 2 * 2
-    ok(mtlab("sweep", path))
+    assert ok(mtlab("sweep", path, "--quiet")) == ""
     assert {each: each.stat().st_mtime_ns for each in (store / "cells").glob("*/s*/result.json")} == runs
 
     status = json.loads(ok(mtlab("sweep", "status", path, "--json")))

@@ -11,6 +11,7 @@ from mtlab.cli.options import (
     LauncherOption,
     Overrides,
     PluginsOption,
+    QuietOption,
     ReplaceOption,
     RetriesOption,
     StoreOption,
@@ -18,6 +19,7 @@ from mtlab.cli.options import (
     WorkersOption,
     make_policy,
 )
+from mtlab.cli.output import unless_quiet
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     file: SweepFile,
     overrides: Overrides = None,
     workers: WorkersOption = None,
@@ -41,6 +44,7 @@ def run(
     store: StoreOption = None,
     no_plugins: PluginsOption = False,
     replace: ReplaceOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Search, or go on searching; then retrain the best of each variant and compare. The default: `mtlab sweep FILE`.
 
@@ -55,6 +59,7 @@ def run(
     from mtlab.sweeps.run import check_runnable, claim_storage, configs_of, open_searches, prepare_file, run_searches
     from mtlab.sweeps.view import make_sweep_view
 
+    context.with_resource(unless_quiet(quiet))
     policy = make_policy(retries, fail_fast=fail_fast, keep_going=keep_going)
     opened = Store.open(store_root(store), create=True)
     path = find_study_file(file, sweep_recipe_folders())
