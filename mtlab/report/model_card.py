@@ -23,6 +23,8 @@ from mtlab.report.formats.numbers import format_score
 from mtlab.report.recordings import StudyRun
 from mtlab.report.study_report import build_report
 from mtlab.runs.store import Store
+from mtlab.studies.spec import DECLARED
+from mtlab.towers.licences import WeightsOrigin, hub_licence
 
 CARD = "README.md"
 LOADING = """```python
@@ -33,6 +35,7 @@ processor = BridgeTowerProcessor.from_pretrained("FOLDER")
 ```
 """
 FIGURE = "layers.png"
+OTHER_RUN = WeightsOrigin("weights of a checkpoint or of other runs", None)
 _PIPELINES = {"question_answering": "visual-question-answering"}  #: task → the hub's word for it
 
 
@@ -66,7 +69,8 @@ def write_card(store: Store, plan: Mapping[str, Any], run: str, folder: Path) ->
 def _lines(store: Store, plan: Mapping[str, Any], run: StudyRun, *, figure: bool) -> Iterator[str]:
     config, result = (store.config(run.run) or {})["config"], store.result(run.run) or {}
     report = build_report(store, plan)
-    yield _front_matter(config)
+    origins = _origins(config)
+    yield _front_matter(config, origins)
     yield f"# {plan['study']}: {run.label}, seed {run.seed}\n\n{plan.get('why', '')}\n"
     yield from _model(config, result)
     yield LOADING
@@ -84,10 +88,8 @@ def _lines(store: Store, plan: Mapping[str, Any], run: StudyRun, *, figure: bool
     metric = layer_table.worth_metric(store, plan)
     text = layer_tables.render_text(plan["study"], rows, metric, "md").partition("\n")[2].strip()
     yield text.replace("## ", "### ") + "\n"
-    yield "## Licences\n\nWhat holds for the weights of the towers holds here too:\n"
-    yield from (f"- {kind}: {_source(config[kind])}" for kind in ("text", "vision"))
-    if config.get("init_from"):
-        yield "- all: training began with the weights of a checkpoint or of other runs, `init_from` in the study below"
+    yield "## Licences\n\nWhat holds for the weights that training began with holds here too:\n"
+    yield from (f"- {part}: {_licence(origin)}" for part, origin in origins.items())
     yield f"\n## Make it again\n\n```sh\n{_command(plan)}\n```\n"
     yield f"with this file, by mtlab; the run is then `{run.run}`: cell {run.cell}, seed {run.seed}.\n"
     yield f"```yaml\n{(store.study_text(plan['study']) or '').strip()}\n```"
@@ -102,9 +104,10 @@ def _model(config: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str
     yield f"| training | {result.get('steps')} steps of {config['train']['batch']} examples, {best} |\n"
 
 
-def _front_matter(config: Mapping[str, Any]) -> str:
-    """Return what the hub reads; without a licence, which depends on the towers' and is its owner's to choose."""
-    known: dict[str, Any] = {"library_name": "transformers", "tags": ["bridgetower", "vision-language", "mtlab"]}
+def _front_matter(config: Mapping[str, Any], origins: Mapping[str, WeightsOrigin | None]) -> str:
+    """Return what the hub reads."""
+    known: dict[str, Any] = hub_licence([origin for origin in origins.values() if origin is not None])
+    known |= {"library_name": "transformers", "tags": ["bridgetower", "vision-language", "mtlab"]}
     if (pipeline := _PIPELINES.get(config["task"]["name"])) is not None:
         known["pipeline_tag"] = pipeline
     return f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n"
@@ -117,17 +120,19 @@ def _options(node: Mapping[str, Any]) -> str:
     return f" ({words})".replace("|", "\\|") if words else ""
 
 
-def _source(node: Mapping[str, Any]) -> str:
-    """Say where a tower's weights come from, which decides on the licence."""
-    weights, model = node.get("weights"), node.get("model")
-    source = model if weights in (None, "pretrained") else weights
-    if source in (None, "random"):
-        return f"`{node['name']}`, with random weights of its own"
-    if _is_local(source):
-        return f"`{node['name']}`, with weights of a local folder or file: what holds for them is not recorded"
-    return (
-        f"`{node['name']}`, with weights of [{source}](https://huggingface.co/{source}), whose page states the licence"
-    )
+def _origins(config: Mapping[str, Any]) -> dict[str, WeightsOrigin | None]:
+    """Return the origins of the weights that training began with, by part of the model."""
+    from mtlab.towers.build import KINDS, tower_origin  # imports torch
+
+    found = {f"{kind}, `{config[kind]['name']}`": tower_origin(kind, config[kind]) for kind in KINDS}
+    began: dict[str, WeightsOrigin | None] = {"all, `init_from` in the study below": OTHER_RUN}
+    return found | (began if config.get("init_from") else {})
+
+
+def _licence(origin: WeightsOrigin | None) -> str:
+    if origin is None:
+        return "random weights of its own"
+    return f"{origin.source}; licence: {origin.licence or 'unknown, ask its source before you publish this model'}"
 
 
 def _is_local(value: Any) -> bool:
@@ -135,5 +140,6 @@ def _is_local(value: Any) -> bool:
 
 
 def _command(plan: Mapping[str, Any]) -> str:
-    file = Path(str(plan.get("spec_file") or f"{plan['study']}.yaml")).name
+    file = Path(str(plan.get("spec_file") or DECLARED)).name
+    file = f"{plan['study']}.yaml" if file == DECLARED else file  # by which the reader saves the text below
     return " ".join(["mtlab run", file, *map(str, plan.get("overrides") or [])])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mtlab.report.comparison.compare import seed_spread
 from mtlab.report.comparison.verdict import list_names, next_for_not_learned, verdict_sentence
 from mtlab.report.formats import numbers
+from mtlab.report.run_again import run_again
 from mtlab.statistics.power import POWER, seeds_to_detect
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.units import in_points
@@ -53,9 +54,9 @@ def _next_steps(report: StudyReport, file: str) -> list[str]:
     if report.runs.get("done", 0) < report.runs["asked"]:
         failed = report.runs.get("failed", 0)
         why = [f"mtlab status {report.study} (why {failed} run{'s' if failed > 1 else ''} failed)"] if failed else []
-        return [*why, f"mtlab run {file} (does the rest)"]
+        return [*why, f"{run_again(file)} (does the rest)"]
     if report.sequential is not None and report.sequential.ended < len(report.sequential.comparisons):
-        return [f"mtlab run {file} (goes on until all comparisons are decided)"]
+        return [f"{run_again(file)} (goes on until all comparisons are decided)"]
     steps = []
     if (training := next_for_not_learned(report.rows, file)) is not None:
         steps.append(training)
@@ -63,11 +64,11 @@ def _next_steps(report: StudyReport, file: str) -> list[str]:
     few = [row for row in compared if row.outcome == "too few"]
     if few and report.sequential is None:
         wanted = max(SEEDS, lookup_test(report.test).seeds)
-        steps.append(f"mtlab run {file} study.seeds={wanted} (finished runs are kept)")
+        steps.append(f"{run_again(file, f'study.seeds={wanted}')} (finished runs are kept)")
     elif any(row.outcome == "undecided" for row in compared):
         steps.append(_more_seeds(report, [row for row in compared if row.outcome == "undecided"], file))
     if len(report.rows) > 1 and not report.baselines:
-        steps.append(f"name a `baseline:` in {file}, to have the variants compared")
+        steps.append("give the study a `baseline:`, to have the variants compared")
     return steps
 
 
@@ -86,7 +87,7 @@ def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], file: s
     key = "study.seeds.max" if report.sequential is not None else "study.seeds"
     return (
         f"{needed[label]} seeds would show a difference as large as that of {label}, {size}, with {POWER:.0%} power: "
-        f"mtlab run {file} {key}={needed[label]}"
+        f"{run_again(file, f'{key}={needed[label]}')}"
     )
 
 

@@ -18,6 +18,7 @@ from mtlab.tracking.settings import TrackerOptions, check_tracking
 from mtlab.units import in_points
 
 Design = Literal["grid", "one_at_a_time", "leave_one_out"]
+DECLARED = "declared.yaml"  #: in the study's folder of the store: a study that was declared in Python
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  #: of a study, as it names a folder
 
 

@@ -18,6 +18,7 @@ from mtlab.config.registry import Registry
 from mtlab.errors import UserError
 from mtlab.towers.images import ImagePreprocessing
 from mtlab.towers.levels import offered_levels
+from mtlab.towers.licences import UNKNOWN, WeightsOrigin
 
 Raw = TypeVar("Raw", str, NDArray[np.uint8])  #: one raw input: a text, or an image as uint8 [H, W, 3]
 
@@ -141,6 +142,11 @@ class Tower(nn.Module, Generic[Raw]):
     def digest(cls, config: Any) -> str | None:
         """Hash the weights, for a run's id; None if they are not available yet (a hub, offline)."""
         raise NotImplementedError
+
+    @classmethod
+    def origin(cls, config: Any) -> WeightsOrigin | None:
+        """Say where the weights come from, and their licence, for model cards; None for random weights of its own."""
+        return None if cls.digest(config) in ("", "random") else UNKNOWN
 
     @classmethod
     def fetch(cls, config: Any) -> None:

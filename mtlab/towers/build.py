@@ -10,6 +10,7 @@ from mtlab.config.registry import Entry
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, TokenGrid, Tower, TowerShape
 from mtlab.towers.levels import offered_levels
+from mtlab.towers.licences import WeightsOrigin
 from mtlab.towers.lora import add_lora, check_lora
 
 TowerKind = Literal["text", "vision"]
@@ -77,6 +78,18 @@ def tower_digest(kind: TowerKind, node: Mapping[str, Any]) -> str | None:
     entry, config = tower_node(kind, node)
     with place_errors(key=kind):
         return entry.cls.digest(config)
+
+
+def tower_origin(kind: TowerKind, node: Mapping[str, Any]) -> WeightsOrigin | None:
+    """Say where the tower's weights come from, and their licence; None for random weights of its own.
+
+    Raises:
+        UserError: as `tower_digest`.
+
+    """
+    entry, config = tower_node(kind, node)
+    with place_errors(key=kind):
+        return entry.cls.origin(config)
 
 
 def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:

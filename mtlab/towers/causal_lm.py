@@ -15,6 +15,7 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_text_tower
+from mtlab.towers.licences import WeightsOrigin, model_origin
 from mtlab.towers.loading import language_models, text_encoders
 from mtlab.towers.loading.language_models import SMOLLM2
 
@@ -79,6 +80,13 @@ class CausalLanguageModel(Tower[str]):
     def digest(cls, config: Config) -> str | None:
         """Hash configuration, tokeniser and weights; None for a hub model that is not on this disk."""
         return language_models.digest(config.model)
+
+    @classmethod
+    def origin(cls, config: Config) -> WeightsOrigin:
+        """Return the hub's model, or the user's folder."""
+        if config.model == SMOLLM2:
+            return model_origin("HuggingFaceTB/SmolLM2-135M-Instruct", None)
+        return model_origin(config.model, text_encoders.find(config.model))
 
     @classmethod
     def fetch(cls, config: Config) -> None:

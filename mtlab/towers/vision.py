@@ -21,6 +21,7 @@ from mtlab.config.options import option
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.images import ImagePreprocessing, pool_to_grid
+from mtlab.towers.licences import LOCAL_FILE, WeightsOrigin
 from mtlab.towers.loading import timm_models
 from mtlab.towers.loading.disk_cache import file_digest, load_or_describe
 from mtlab.towers.loading.weights import read_tensors, seeded_init
@@ -137,6 +138,13 @@ class TimmTower(TimmBased):
             return None if file is None else file_digest(file)
         with place_errors(key="weights"):
             return file_digest(_weights_file(config))
+
+    @classmethod
+    def origin(cls, config: Config) -> WeightsOrigin | None:
+        """Return timm's weights with the licence that timm gives for them, or the user's file."""
+        if config.weights == "random":
+            return None
+        return timm_models.origin(config.model) if config.weights == "pretrained" else LOCAL_FILE
 
     @classmethod
     def fetch(cls, config: Config) -> None:

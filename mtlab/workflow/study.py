@@ -23,7 +23,7 @@ from mtlab.report.page import study_figures
 from mtlab.report.study import StudyResults, open_study
 from mtlab.runs.store import Store, store_root
 from mtlab.studies.plan import Plan, to_json
-from mtlab.studies.spec import NAME
+from mtlab.studies.spec import DECLARED, NAME
 from mtlab.workflow.execute import describe_problems, execute_study
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from mtlab.report.study_report import StudyReport
 
-DECLARED = "declared.yaml"  #: in the study's folder: a study that was declared in Python
 FIGURES = (
     study_figures.result_figures,
     study_figures.layer_figures,

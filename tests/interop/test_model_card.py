@@ -37,6 +37,7 @@ def test_a_run_that_is_exported_to_hugging_face_has_a_card(tmp_path: Path) -> No
     words = model_folder(tmp_path / "words")
     sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3, "intermediate_size": 64}
     RobertaModel(RobertaConfig(vocab_size=120, max_position_embeddings=20, **sizes)).save_pretrained(words)
+    (words / "README.md").write_text("---\nlicense: mit\n---\n# Words\n")
     file = tmp_path / "tuned.yaml"
     file.write_text(STUDY.format(text=words))
     store = tmp_path / "runs"
@@ -48,6 +49,7 @@ def test_a_run_that_is_exported_to_hugging_face_has_a_card(tmp_path: Path) -> No
     BridgeTowerModel.from_pretrained(tmp_path / "hf")
     card = ModelCard.load(tmp_path / "hf" / "README.md")
     assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "visual-question-answering")
+    assert card.data.license == "mit"  # the text tower's, by the card in its folder; the other has random weights
     run = next(store.glob("cells/*/s0/result.json"))
     accuracy = json.loads(run.read_text())["metrics"]["test/accuracy"]
     said = card.text
@@ -56,8 +58,8 @@ def test_a_run_that_is_exported_to_hugging_face_has_a_card(tmp_path: Path) -> No
     assert "| manager | `bridge`" in said
     assert "| bridge | 2/2 |" in said  # two seeds, in the table of the study
     assert "### text\n" in said
-    assert "- text: `transformers`, with weights of a local folder or file" in said
-    assert "- vision: `clip_vit`, with random weights of its own" in said
+    assert "- text, `transformers`: weights of a local folder; licence: mit" in said
+    assert "- vision, `clip_vit`: random weights of its own" in said
     assert "mtlab run tuned.yaml\n" in said
     assert f"the run is then `{run.parent.parent.name}/s0`" in said
     assert "why: Does the card say it?" in said

@@ -50,6 +50,13 @@ def test_one_seed_asks_for_more(fabric: Fabric) -> None:
     assert step == "next: mtlab run trial.yaml study.seeds=5 (finished runs are kept)"
 
 
+def test_a_study_that_python_declared_goes_on_in_python(fabric: Fabric) -> None:
+    fabric.finish("bridge", 0, 0.7)
+    report = build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=1))
+    lines = closing_lines(report, "runs/studies/trial/declared.yaml")
+    assert lines[1] == "next: mtlab.Study.load(…).run() (does the rest)"
+
+
 def test_a_difference_that_is_shown_needs_nothing_more(fabric: Fabric) -> None:
     (found,) = told(fabric, {"bridge": BRIDGE, "static": (0.80, 0.83, 0.79, 0.82, 0.78)}, 5)
     assert found == "found: On test/accuracy (p ≤ 0.05): static is better than bridge."
@@ -90,7 +97,7 @@ def test_what_has_not_learned_is_to_be_trained(fabric: Fabric) -> None:
 def test_without_a_baseline_nothing_is_compared(fabric: Fabric) -> None:
     found, step = told(fabric, {"bridge": BRIDGE, "static": BRIDGE}, 5, baseline=None)
     assert "nothing is compared" in found
-    assert step == "next: name a `baseline:` in trial.yaml, to have the variants compared"
+    assert step == "next: give the study a `baseline:`, to have the variants compared"
     assert len(told(fabric, {"bridge": BRIDGE}, 5, baseline=None)) == 1
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mtlab.report.formats import numbers
+from mtlab.report.run_again import run_again
 
 if TYPE_CHECKING:
     from mtlab.report.comparison.compare import ComparisonRow
@@ -43,7 +44,7 @@ def next_for_not_learned(rows: Sequence[ComparisonRow], file: str) -> str | None
     if not any(row.outcome == "not learned" for row in rows):
         return None
     steps = max((row.cost.steps for row in rows if row.cost.steps is not None), default=None)
-    longer = f" (mtlab run {file} train.length.steps={2 * steps:.0f})" if steps else ""
+    longer = f" ({run_again(file, f'train.length.steps={2 * steps:.0f}')})" if steps else ""
     return (
         f"train longer{longer} or at another `train.lr`, or give every variant the same search "
         "(mtlab new tuned --from sweeps/managers)"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.errors import UserError, nearest
+from mtlab.towers.licences import WeightsOrigin
 from mtlab.towers.loading import hub
 from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
@@ -150,6 +151,16 @@ def _checkpoint_filter(network: Any) -> Callable[..., dict[str, Tensor]] | None:
         sys.modules[type(network).__module__], "checkpoint_filter_fn", None
     )
     return found
+
+
+def origin(model: str) -> WeightsOrigin:
+    """Return the origin of timm's own weights; the licence is the one that timm gives."""
+    import timm
+
+    known = timm.models.get_pretrained_cfg(model)
+    licence = known.license if known is not None and known.license != "unknown" else None
+    page = _hub_name(model)
+    return WeightsOrigin(f"timm's weights, [{page}](https://huggingface.co/{page})", licence)
 
 
 def hub_file(model: str) -> Path | None:

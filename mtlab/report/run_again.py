@@ -1,0 +1,26 @@
+"""How a study is run again: a command, or a call where it was declared in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mtlab.studies.spec import DECLARED
+
+
+def run_again(file: str, *settings: str) -> str:
+    """Return what runs a study again.
+
+    Args:
+        file: the study's file, or its name, as commands take it; of one that Python declared, its file in the store.
+        settings: `KEY=VALUE` to add.
+
+    >>> run_again("quickstart", "study.seeds=5")
+    'mtlab run quickstart study.seeds=5'
+    >>> run_again("runs/studies/mine/declared.yaml", "study.seeds=5")
+    'mtlab.Study.load(…, ["study.seeds=5"]).run()'
+
+    """
+    if Path(file).name != DECLARED:
+        return " ".join(["mtlab run", file, *settings])
+    given = ", ".join(f'"{setting}"' for setting in settings)
+    return f"mtlab.Study.load(…{f', [{given}]' if given else ''}).run()"
