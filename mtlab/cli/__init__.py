@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, schema, sweep, terminal, track, train
-from mtlab.cli.models import evaluate, export_checkpoint, import_checkpoint, inspect, intervene, verify
+from mtlab.cli.models import evaluate, export_checkpoint, import_checkpoint, inspect, intervene, push, verify
 from mtlab.cli.runs import diff, logs, open_run
 from mtlab.cli.study import budget, bundle, figures, new, plan, report, run, status, testbed
 from mtlab.errors import UserError
@@ -55,6 +55,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "intervene": intervene.intervene,
         "import": import_checkpoint.import_,
         "export": export_checkpoint.export,
+        "push": push.push,
         "verify": verify.verify,
     },
     "Data": {"data": data.app},

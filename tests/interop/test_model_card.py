@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from calling import mtlab
+from hub_server import running_hub
 from test_fine_tuning import model_folder
 
 #: As Hugging Face's BridgeTower has it: towers and encoder of one width, heads of 64 in the vision tower.
@@ -30,7 +32,7 @@ seeds: 2
 
 
 @pytest.mark.slow
-def test_a_run_that_is_exported_to_hugging_face_has_a_card(tmp_path: Path) -> None:
+def test_a_run_that_is_sent_to_the_hub_has_a_card(tmp_path: Path) -> None:
     from huggingface_hub import ModelCard
     from transformers import BridgeTowerModel, RobertaConfig, RobertaModel
 
@@ -43,11 +45,16 @@ def test_a_run_that_is_exported_to_hugging_face_has_a_card(tmp_path: Path) -> No
     store = tmp_path / "runs"
     ran = mtlab("run", file, "--store", store, "--quiet")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    done = mtlab("export", "tuned:bridge:0", "--to", "hf", "--out", tmp_path / "hf", "--store", store)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"its model card: {tmp_path / 'hf' / 'README.md'}" in done.stdout
-    BridgeTowerModel.from_pretrained(tmp_path / "hf")
-    card = ModelCard.load(tmp_path / "hf" / "README.md")
+    with running_hub(tmp_path / "hub") as hub:
+        sent = mtlab("push", "tuned:bridge:0", "tuned", "--public", "--store", store, **hub.environment)
+    assert sent.returncode == 0, sent.stderr
+    assert hub.visibility == {"me/tuned": "public"}
+    there = tmp_path / "hub" / "me" / "tuned"
+    for file in there.iterdir():
+        assert f"  {file.name}  " in sent.stdout
+    assert {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"} <= set(os.listdir(there))
+    BridgeTowerModel.from_pretrained(there)
+    card = ModelCard.load(there / "README.md")
     assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "visual-question-answering")
     assert card.data.license == "mit"  # the text tower's, by the card in its folder; the other has random weights
     run = next(store.glob("cells/*/s0/result.json"))

@@ -41,6 +41,32 @@ def export(
 
     Example: mtlab export bridgetower --to hf --out bridgetower-hf
     """
+    with status_line() as log:
+        done, card = export_model(source, to, out, store, log)
+    if as_json:
+        print_json(dataclasses.asdict(done) | {"out": str(out), "card": card})
+        return
+    _print_result(done, out, to)
+    if card:
+        typer.echo(f"its model card: {out / card[0]}")
+
+
+def export_model(
+    source: Path, to: Literal["official", "hf"], out: Path, store: Path | None, log: Callable[[str], None]
+) -> tuple[ExportSummary, list[str]]:
+    """Write a model in a published format; return what was written, and the files of its model card.
+
+    Args:
+        source: as the command line names it.
+        to: the format.
+        out: file or folder to write.
+        store: `--store`.
+        log: called with a line before each step.
+
+    Raises:
+        UserError: there is no such run, or the format cannot hold the model.
+
+    """
     from mtlab.interop.exporting import export as write
     from mtlab.runs.find_run import find_run
     from mtlab.runs.store import store_root
@@ -49,15 +75,8 @@ def export(
     if not source.exists() and ":" in str(source):
         study = str(source).partition(":")[0]
         source = find_run(str(source), store_root(store)).folder
-    with status_line() as log:
-        done = write(source, "official" if to == "official" else "huggingface", out, log)
-        card = _write_card(source, study, out, log) if to == "hf" else []
-    if as_json:
-        print_json(dataclasses.asdict(done) | {"out": str(out), "card": card})
-        return
-    _print_result(done, out, to)
-    if card:
-        typer.echo(f"its model card: {out / card[0]}")
+    done = write(source, "official" if to == "official" else "huggingface", out, log)
+    return done, _write_card(source, study, out, log) if to == "hf" else []
 
 
 def _write_card(source: Path, study: str | None, out: Path, log: Callable[[str], None]) -> list[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mtlab.errors import UserError
 
 TIMEOUT_SECONDS = 20.0  #: after which the hub counts as unreachable
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
+Answer = TypeVar("Answer")
 TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  #: configuration and tokeniser
 
 
@@ -89,28 +91,44 @@ def _is_top_level(name: str, suffix: str) -> bool:
 
 
 def _list_files(repository: str) -> Sequence[str]:
-    """List a model's files on the hub, in a thread: a name server may take longer than any socket's timeout."""
+    """List a model's files on the hub."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    answer: list[Sequence[str] | Exception] = []
+    try:
+        info = ask_in_time(lambda: HfApi().model_info(repository, timeout=TIMEOUT_SECONDS / 2))
+    except RepositoryNotFoundError as error:
+        raise UserError(f"no model {repository!r} on the hub that you may read", key="model") from error
+    except Exception as error:  # its HTTP library is not part of its interface
+        raise _unreachable(repository, error) from error
+    return [file.rfilename for file in info.siblings or ()]
+
+
+def ask_in_time(question: Callable[[], Answer]) -> Answer:
+    """Call a function that asks the hub, in a thread: a name server may take longer than any socket's timeout.
+
+    Raises:
+        TimeoutError: no answer within `TIMEOUT_SECONDS`.
+        Exception: whatever the function raises.
+
+    """
+    answers: list[Answer] = []
+    errors: list[Exception] = []
 
     def ask() -> None:
         try:
-            info = HfApi().model_info(repository, timeout=TIMEOUT_SECONDS / 2)
-            answer.append([file.rfilename for file in info.siblings or ()])
+            answers.append(question())
         except Exception as error:  # handed to the asking thread
-            answer.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(TIMEOUT_SECONDS)
-    result = answer[0] if answer else TimeoutError(f"no answer in {TIMEOUT_SECONDS:.0f} s")
-    if isinstance(result, RepositoryNotFoundError):
-        raise UserError(f"no model {repository!r} on the hub that you may read", key="model") from result
-    if isinstance(result, Exception):
-        raise _unreachable(repository, result) from result
-    return result
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise TimeoutError(f"no answer in {TIMEOUT_SECONDS:.0f} s")
+    return answers[0]
 
 
 def _unreachable(repository: str, error: Exception) -> UserError:
