@@ -130,7 +130,7 @@ class StudyReport:
         return self.to_markdown()
 
     def to_latex(self, *, by_family: bool = False) -> str:
-        r"""Return LaTeX tables, ready to `\input`; needs booktabs."""
+        r"""Return LaTeX tables, ready to `\input`; needs booktabs and siunitx."""
         return family_latex(self) if by_family else report_latex(self)
 
     def to_csv(self, *, by_family: bool = False) -> str:

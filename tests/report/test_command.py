@@ -33,7 +33,7 @@ def call(four, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("ending", "begins"),
     [
-        ("tex", "% needs \\usepackage{booktabs}"),
+        ("tex", "% needs \\usepackage{booktabs,siunitx}"),
         ("csv", "study,label,"),
         ("md", "# trial"),
         ("json", "{"),

@@ -34,7 +34,7 @@ def report(
         Format | None,
         typer.Option(
             "--format",
-            help="Markdown, JSON, a picture, LaTeX (booktabs), CSV, or a page with all figures.",
+            help="Markdown, JSON, a picture, LaTeX (booktabs, siunitx), CSV, or a page with all figures.",
             show_default=False,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-r"""A report as LaTeX tables, ready to `\input` into a paper: needs booktabs and nothing else."""
+r"""A report as LaTeX tables, ready to `\input` into a paper: needs booktabs and siunitx."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mtlab.report.formats import captions, speed_table, tables
+from mtlab.report.formats.latex_numbers import SETUP, number_column, split_number
 
 if TYPE_CHECKING:
-    from mtlab.report.formats.tables import ReportTable
+    from mtlab.report.formats.tables import ReportTable, TableCell
     from mtlab.report.side_by_side import SideBySide
     from mtlab.report.study_report import StudyReport
 
@@ -149,22 +150,27 @@ def _group_lines(table: ReportTable) -> list[str]:
 
 
 def _float(table: ReportTable, caption: str, label: str) -> str:
-    columns = "".join("l" if at in table.text_columns else "r" for at in range(len(table.header)))
-    cells = [
-        [rf"\textbf{{{escape(cell.text)}}}" if cell.best else escape(cell.text) for cell in line]
-        for line in table.lines
-    ]
+    columns, header, cells = [], [], []
+    for at, name in enumerate(table.header):
+        below = [line[at] for line in table.lines]
+        measured = None if at in table.text_columns else number_column([cell.text for cell in below])
+        numeric = measured is not None
+        plain = "l" if at in table.text_columns else "r"
+        columns.append(plain if measured is None else measured.specification(escape(measured.mark)))
+        header.append(f"{{{escape(name)}}}" if numeric else escape(name))
+        cells.append([_number(cell) if numeric else _text(cell) for cell in below])
     return "\n".join(
         [
             r"\begin{table}",
             r"  \centering",
+            *([f"  {SETUP}"] if any(each.startswith("S") for each in columns) else []),
             rf"  \caption{{{escape(caption)}}}",
             rf"  \label{{tab:{re.sub(r'[^A-Za-z0-9-]+', '-', label)}}}",
-            rf"  \begin{{tabular}}{{{columns}}}",
+            rf"  \begin{{tabular}}{{{''.join(columns)}}}",
             r"    \toprule",
-            *(f"    {line}" for line in (*_group_lines(table), _row(map(escape, table.header)))),
+            *(f"    {line}" for line in (*_group_lines(table), _row(header))),
             r"    \midrule",
-            *(f"    {_row(line)}" for line in cells),
+            *(f"    {_row(line)}" for line in zip(*cells, strict=True)),
             r"    \bottomrule",
             r"  \end{tabular}",
             r"\end{table}",
@@ -172,7 +178,20 @@ def _float(table: ReportTable, caption: str, label: str) -> str:
     )
 
 
+def _text(cell: TableCell) -> str:
+    return rf"\textbf{{{escape(cell.text)}}}" if cell.best else escape(cell.text)
+
+
+def _number(cell: TableCell) -> str:
+    """Write a cell of a column of numbers; siunitx leaves what is in braces as it is."""
+    found = split_number(cell.text)
+    if found is None:
+        return f"{{{_text(cell)}}}"
+    number, mark = found
+    return (r"\boldmath " if cell.best else "") + number + (f" {escape(mark)}" if mark else "")
+
+
 def _document(parts: Iterable[str], notes: Iterable[str]) -> str:
     """Join tables; notes become comments above them, for the author to decide on."""
-    head = ["% needs \\usepackage{booktabs}; written by mtlab report", *(f"% note: {note}" for note in notes)]
+    head = ["% needs \\usepackage{booktabs,siunitx}; written by mtlab report", *(f"% note: {note}" for note in notes)]
     return "\n".join(head) + "\n" + "\n\n".join(parts) + "\n"
