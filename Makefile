@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 # One process per core with one thread each is fastest on CPUs, in tests as in training.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test test-all lint types audit architecture managers schemas docs bench bench-gpu faults clean
+.PHONY: help quickstart test test-all lint types audit architecture managers schemas docs release-notes bench bench-gpu faults clean
 
 help:
 	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, three seeds"
@@ -82,6 +82,10 @@ bench-gpu: $(VENV)/.dev
 	@mkdir -p benchmarks/results
 	@$(BIN)/python benchmarks/training_step.py --batch 32 --device cuda > benchmarks/results/training_step_gpu.txt; \
 		code=$$?; cat benchmarks/results/training_step_gpu.txt; exit $$code
+
+# make release-notes VERSION=0.1.0: its section of the changelog.
+release-notes:
+	@awk -v title="## $(VERSION)" '/^## /{on = index($$0, title) == 1; next} on' CHANGELOG.md
 
 clean:
 	rm -rf .build .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -36,7 +37,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package")
     with tarfile.open(build("sdist", ROOT, folder)) as archive:
         archive.extractall(folder, filter="data")
-    wheel = build("wheel", next(folder.glob("mtlab-*/")), folder)
+    source = next(folder.glob("mtlab-*/"))
+    wheel = build("wheel", source, folder)
+    assert wheel.name.startswith(f"{source.name}-")  # without git, the version is the sdist's
     environment = folder / "environment"
     run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=folder)
     python = environment / "bin" / "python"
@@ -71,3 +74,28 @@ def test_a_new_study_is_trained_and_its_page_written(installed: Path, tmp_path: 
     page = tmp_path / "page.html"
     run(installed, "report", "tiny", "--format", "html", "--out", page, cwd=tmp_path)
     assert "</script>" in page.read_text()
+
+
+@pytest.mark.slow
+def test_the_version_is_the_tag_and_a_copy_without_git_has_one(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("mtlab", "experiments", "sweeps"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+
+    def version() -> str:
+        return build("wheel", tmp_path, tmp_path / "dist").name.split("-")[1]
+
+    def git(*words: str) -> None:
+        run("git", "-c", "user.name=me", "-c", "user.email=me@here", *words, cwd=tmp_path)
+
+    assert version() == "0.1.0.dev0"
+    shutil.rmtree(tmp_path / "dist")
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "-m", "All")
+    assert version().startswith("0.1.0.dev1+g")
+    shutil.rmtree(tmp_path / "dist")
+    git("tag", "v0.3.0")
+    assert version() == "0.3.0"
