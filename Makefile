@@ -30,7 +30,7 @@ test: lint types
 	$(BIN)/python -m pytest -n auto -m "not slow" --durations=10
 
 test-all: lint types
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --durations=40
 
 # TIMES and INPUTS: how often each fault is played, and how many bad inputs of each kind are made.
 TIMES ?= 20

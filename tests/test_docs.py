@@ -23,17 +23,29 @@ SWEEPS = [block for block in BLOCKS if block.startswith("kind: sweep")]
 RECIPES = sorted((ROOT / "experiments").glob("*.yaml"))
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> CostCache:
+    return CostCache(tmp_path_factory.mktemp("shared") / "costs.json")
+
+
+@pytest.fixture
+def costs(shared: CostCache, own_folders: None, monkeypatch: pytest.MonkeyPatch) -> CostCache:
+    """Read each tower and count each architecture once for all pages and recipes."""
+    monkeypatch.setenv("MTLAB_CACHE", str(shared.path.parent))
+    return shared
+
+
 @pytest.mark.parametrize("text", STUDIES, ids=lambda text: text.split("name: ")[1].split()[0])
-def test_studies_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
+def test_studies_in_the_docs_can_be_planned(text: str, costs: CostCache, tmp_path: Path) -> None:
     need_packages(*(LANGUAGE_MODEL if "name: mllm\n" in text else ()))
     (tmp_path / "study.yaml").write_text(text)
-    assert make_plan(read_study(tmp_path / "study.yaml"), CostCache(tmp_path / "costs.json")).runs
+    assert make_plan(read_study(tmp_path / "study.yaml"), costs).runs
 
 
 @pytest.mark.parametrize("text", SWEEPS, ids=lambda text: text.split("name: ")[1].split()[0])
-def test_sweeps_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
+def test_sweeps_in_the_docs_can_be_planned(text: str, costs: CostCache, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(text)
-    assert prepare(read_sweep(tmp_path / "sweep.yaml"), CostCache(tmp_path / "costs.json")).variants
+    assert prepare(read_sweep(tmp_path / "sweep.yaml"), costs).variants
 
 
 @pytest.mark.parametrize(
@@ -41,9 +53,9 @@ def test_sweeps_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
     [pytest.param(path, marks=[pytest.mark.slow] if path.stem == "mllm" else []) for path in RECIPES],
     ids=lambda path: path.stem,
 )
-def test_every_recipe_can_be_planned(recipe: Path, tmp_path: Path) -> None:
+def test_every_recipe_can_be_planned(recipe: Path, costs: CostCache) -> None:
     need_packages(*(LANGUAGE_MODEL if recipe.stem == "mllm" else ()))
-    plan = make_plan(read_study(recipe), CostCache(tmp_path / "costs.json"))
+    plan = make_plan(read_study(recipe), costs)
     assert plan.runs
     assert plan.study.keys.why
     assert plan.study.name == recipe.stem

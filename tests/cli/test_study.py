@@ -147,7 +147,7 @@ def test_plan_json_has_the_documented_keys(study: Callable[..., Path], mtlab: Co
 
 @pytest.mark.slow
 def test_an_interrupted_study_goes_on(study: Callable[..., Path], mtlab: Command, tmp_path: Path) -> None:
-    file = study("axes: {manager: [static, adaptive]}\nset: {train: {length: {steps: 400}}}")
+    file = study("axes: {manager: [static, adaptive]}\nset: {train: {length: {steps: 100}}}")
     assert mtlab("run", file, "--store", tmp_path / "calm").returncode == 0
     command = [sys.executable, "-m", "mtlab", "run", str(file), "--store", str(tmp_path / "torn")]
     process = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

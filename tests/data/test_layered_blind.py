@@ -31,7 +31,7 @@ def world(train: int, test: int) -> Layered:
 
 @pytest.mark.slow
 def test_words_alone_tell_no_more_than_the_commonest_answer() -> None:
-    data = world(12_000, 24_000)
+    data = world(6_000, 12_000)
     for family in ANSWERS:
         train, test = (of(family, data.examples(split)) for split in SPLITS)
         vectoriser = vectoriser_of(train)
@@ -41,7 +41,7 @@ def test_words_alone_tell_no_more_than_the_commonest_answer() -> None:
 
 @pytest.mark.slow
 def test_pictures_alone_tell_no_more_than_the_commonest_answer() -> None:
-    data = world(6_000, 6_000)
+    data = world(3_000, 3_000)
     for family in ANSWERS:
         seen, tested = (of(family, data.examples(split)) for split in SPLITS)
         for predicted in fitted(looks(data, seen), [e.target for e in seen], looks(data, tested)):

@@ -24,7 +24,7 @@ def world(difficulty: str, train: int, test: int) -> Shapes:
     "difficulty", ["medium", pytest.param("easy", marks=pytest.mark.slow), pytest.param("hard", marks=pytest.mark.slow)]
 )
 def test_words_alone_tell_no_more_than_the_commonest_answer(difficulty: str) -> None:
-    shapes = world(difficulty, 12_000, 24_000)
+    shapes = world(difficulty, 6_000, 12_000)
     for family in FAMILIES:
         train, test = (of(family, shapes.examples(split)) for split in SPLITS)
         vectoriser = vectoriser_of(train)
@@ -32,7 +32,7 @@ def test_words_alone_tell_no_more_than_the_commonest_answer(difficulty: str) -> 
             assert above_commonest(predicted, test) <= POINTS, family
 
 
-@pytest.mark.parametrize(("train", "test"), [(2_400, 2_400), pytest.param(12_000, 6_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("train", "test"), [(2_400, 2_400), pytest.param(6_000, 4_000, marks=pytest.mark.slow)])
 def test_pictures_alone_tell_no_more_than_the_commonest_answer(train: int, test: int) -> None:
     shapes = world("medium", train, test)
     for family in FAMILIES:

@@ -7,9 +7,9 @@ import os
 import pytest
 from bad_inputs import KINDS, judged
 
-INPUTS = {"recipes": 60, "YAML as text": 60, "overrides": 60, "sweeps": 40, "run stores": 40}
+INPUTS = {"recipes": 30, "YAML as text": 30, "overrides": 40, "sweeps": 40, "run stores": 40}
 #: kinds of which a few inputs take longer than a quick test may
-SLOW = {"shards": 60, "checkpoints": 60, "golden bundles": 30}
+SLOW = {"shards": 40, "checkpoints": 40, "golden bundles": 20}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ VISION = {"name": "tiny_vision", "depth": 5, "width": 16, "layers": "top3"}
 MODEL = {"width": 16, "heads": 2, "cross_layers": 2, "mlp_ratio": 1}
 EXAMPLES = {"train": 64, "val": 48, "test": 48}
 TRAIN = {"batch": 8, "length": {"steps": 2}, "eval_every": 1}
-LISTED, ZIPPED = 3, 4  #: values that are kept of an axis
+LISTED, ZIPPED = 2, 3  #: values that are kept of an axis
 
 
 def shrink_study(name: str, folder: Path, *, listed: int = LISTED, zipped: int = ZIPPED, seeds: int = 2) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from forking import CONTEXT
 from torch import Tensor
 
 from mtlab.resolution.resolve import resolve
@@ -20,8 +20,6 @@ from mtlab.training import loop
 from mtlab.training.worker import train
 
 RunMaker = Callable[..., Path]  #: the fixture `make_run`
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["mtlab.training.worker", "mtlab.towers.tiny", "mtlab.towers.planted", "polars"])
 
 TOWER = {"name": "planted", "depth": 3, "planted": 2, "width": 16, "tokens": 3}
 TINY: dict[str, Any] = {

@@ -31,8 +31,25 @@ def galleries(page: str) -> dict[str, Any]:
     return {name: json.loads(found[1]) for (name, _), found in zip(sections, data, strict=True) if found}
 
 
-def test_the_page_is_one_file_with_everything(fabric, recorded_study) -> None:  # type: ignore[no-untyped-def]
-    page = study_page(fabric.store, recorded_study())
+ALONE = """
+import sys
+from pathlib import Path
+from mtlab.report.page.study_page import study_page
+from mtlab.runs.store import Store
+
+store = Store.open(Path(sys.argv[1]))
+page = study_page(store, store.plan("trial"))
+print(sorted({"torch", "pandas", "transformers", "dash"} & set(sys.modules)), page, sep="\\n")
+"""
+
+
+def test_the_page_is_one_file_with_everything_and_made_without_torch(fabric, recorded_study) -> None:  # type: ignore[no-untyped-def]
+    recorded_study()
+    command = [sys.executable, "-c", ALONE, str(fabric.store.root)]
+    output = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+    imported, _, page = output.partition("\n")
+    assert imported == "[]"
+    assert "data:image/" in page
     assert page.count("plotly.js v") == 1
     own = without_plotly(page)
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", own)
@@ -151,17 +168,3 @@ def test_what_a_page_cannot_be_is_told(call) -> None:  # type: ignore[no-untyped
         assert code == 2
         assert expected in errors
         assert errors.count("\n") == 1
-
-
-def test_it_imports_no_torch(fabric, recorded_study) -> None:  # type: ignore[no-untyped-def]
-    recorded_study()
-    code = (
-        "import sys; from pathlib import Path; from mtlab.runs.store import Store;"
-        "from mtlab.report.page.study_page import study_page;"
-        "store = Store.open(Path(sys.argv[1])); page = study_page(store, store.plan('trial'));"
-        "print('data:image/' in page, sorted({'torch', 'pandas', 'transformers', 'dash'} & set(sys.modules)))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code, str(fabric.store.root)], check=True, capture_output=True, text=True
-    )
-    assert shown.stdout == "True []\n"
