@@ -15,6 +15,8 @@ from mtlab.resolution.catalog import KINDS, catalogue, options
 from mtlab.studies.spec import StudyKeys
 from mtlab.sweeps.spec import SweepKeys
 
+#: What `mtlab list` knows; the page of settings lists those.
+CATALOGUES = tuple(kind for kind in KINDS if kind != "settings")
 #: Modules of the Python API, by section.
 API: dict[str, tuple[str, ...]] = {
     "Studies and models": (
@@ -39,7 +41,7 @@ def write_reference(folder: Path) -> None:
     pages = {
         "cli": "\n".join(cli_page()),
         "settings": "\n".join(settings_page()),
-        **{kind: "\n".join(catalogue_page(kind)) for kind in KINDS},
+        **{kind: "\n".join(catalogue_page(kind)) for kind in CATALOGUES},
         **{name: "\n".join(api_page(title)) for name, title in zip(API_PAGES, API, strict=True)},
     }
     for name, text in pages.items():

@@ -13,9 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from docs_reference import API_PAGES, write_reference
-
-from mtlab.resolution.catalog import KINDS
+from docs_reference import API_PAGES, CATALOGUES, write_reference
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build"
@@ -34,7 +32,7 @@ SECTIONS = {
     "Run and publish": "docs/scaling docs/several-processes docs/budget docs/performance docs/reliability "
     "docs/security docs/sharing docs/json docs/report-json docs/results analysis/README",
     "Reference": " ".join(
-        ["reference/cli reference/settings", *(f"reference/{name}" for name in (*KINDS, *API_PAGES))]
+        ["reference/cli reference/settings", *(f"reference/{name}" for name in (*CATALOGUES, *API_PAGES))]
     ),
     "Develop": "CONTRIBUTING docs/architecture CHANGELOG",
 }

@@ -20,7 +20,7 @@ TWO_TOWERS, MULTIMODAL = "two_towers", "mllm"  #: names of the section `model`; 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The cross-modal encoder (spec: METER / BridgeTower / ManagerTower, cross-modal layers)."""
+    """The cross-modal encoder of two towers, as in METER, BridgeTower and ManagerTower."""
 
     width: int = option(64, "width D of the cross-modal layers", minimum=1)
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
@@ -65,7 +65,7 @@ class InjectConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MultimodalConfig:
-    """A causal language model, the text tower `causal_lm`, that reads an image's tokens before its text."""
+    """With `name: mllm`: a causal language model, the text tower `causal_lm`, reads an image's tokens before a text."""
 
     inject: InjectConfig = option(InjectConfig, "where managers stand")
     projector_layers: Literal[1, 2] = option(

@@ -13,14 +13,31 @@ from mtlab.config.check import hints
 from mtlab.config.load import recipe_folders
 from mtlab.config.options import option_of
 from mtlab.config.registry import Entry, Registry
+from mtlab.config.schema import (
+    CacheConfig,
+    MetricsConfig,
+    ModelConfig,
+    MultimodalConfig,
+    RecordConfig,
+    TrainConfig,
+)
 from mtlab.errors import UserError, nearest
 from mtlab.files import read_text
 from mtlab.resolution.nodes import registry
 from mtlab.tracking.base import TRACKERS
 
-Kind = Literal["managers", "towers", "tasks", "datasets", "transforms", "converters", "trackers", "presets"]
+Kind = Literal["managers", "towers", "tasks", "datasets", "transforms", "converters", "trackers", "settings", "presets"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+#: Settings of a run that name no registered class: section → its options.
+_SECTIONS: dict[str, type[Any]] = {
+    "model": ModelConfig,
+    "mllm": MultimodalConfig,
+    "train": TrainConfig,
+    "cache": CacheConfig,
+    "metrics": MetricsConfig,
+    "record": RecordConfig,
+}
 _NODES = {"managers": ("manager",), "towers": ("text", "vision"), "tasks": ("task",), "datasets": ("data",)}
 
 
@@ -30,13 +47,14 @@ def catalogue(kind: Kind, name: str | None = None) -> list[dict[str, Any]]:
     Returns:
         One mapping per entry: `name`, `kind`, `summary`, `docs`, `version`, `origin` and `options` (each `name`,
         `type`, `default`, `help`, `identity`, and `minimum`, `maximum`, `choices` where they are set). Presets have
-        `name`, `kind`, `summary`, `origin` (the file) and `docs` (its content).
+        `name`, `kind`, `summary`, `origin` (the file) and `docs` (its content). Settings have no version.
 
     Raises:
         UserError: there is none of that name.
 
     """
-    entries = list(_presets()) if kind == "presets" else list(_registered(kind))
+    listed = {"presets": _presets, "settings": _settings}.get(kind)
+    entries = list(_registered(kind) if listed is None else listed())
     if name is None:
         return entries
     found = [entry for entry in entries if entry["name"] == name]
@@ -48,7 +66,11 @@ def catalogue(kind: Kind, name: str | None = None) -> list[dict[str, Any]]:
 
 def _failed(kind: str) -> str:
     """Return a note on plug-ins of this kind that failed to load."""
-    return "" if kind == "presets" else "".join(entries.failure_note for entries in _registries(kind).values())
+    return (
+        ""
+        if kind in ("presets", "settings")
+        else "".join(entries.failure_note for entries in _registries(kind).values())
+    )
 
 
 def _registered(kind: str) -> Iterator[dict[str, Any]]:
@@ -70,6 +92,19 @@ def _registries(kind: str) -> dict[str, Registry[Any]]:
 
         return {"transform": TRANSFORMS}
     return {node: registry(node) for node in _NODES[kind]}
+
+
+def _settings() -> Iterator[dict[str, Any]]:
+    for name, schema in _SECTIONS.items():
+        docs = inspect.getdoc(schema) or ""
+        yield {
+            "name": name,
+            "kind": "settings of a run",
+            "summary": docs.partition("\n")[0],
+            "docs": docs,
+            "origin": schema.__module__,
+            "options": options(schema),
+        }
 
 
 def _entry(entry: Entry[Any], node: str) -> dict[str, Any]:
@@ -130,6 +165,8 @@ def type_name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "choice"
     text = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+    if get_origin(hint) is tuple:
+        return f"list of {type_name(get_args(hint)[0])}s"
     words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
     parts = [words.get(part.strip(), part.strip()) for part in text.split("|")]
     return " or ".join("null" if part == "None" else part for part in parts)
