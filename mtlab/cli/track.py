@@ -1,4 +1,4 @@
-"""`mtlab track sync`: send a study to trackers, from the store."""
+"""`mtlab track`: send a study to trackers, from the store, and save a workspace that shows it."""
 
 from __future__ import annotations
 
@@ -76,6 +76,36 @@ def sync(
     ):
         process.finish(quiet=True)
     _conclude(process, name, chosen, offline=offline)
+
+
+@app.command()
+def workspace(
+    file: StoredStudy,
+    project: Annotated[
+        str | None, typer.Option("--project", help="W&B project.", show_default="the study's, else mtlab")
+    ] = None,
+    entity: Annotated[
+        str | None, typer.Option("--entity", help="W&B user or team.", show_default="the study's, else your default")
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Save a workspace in Weights & Biases that compares the variants of a study layer by layer.
+
+    Its panels are those of the finished runs, which `mtlab track sync` sends. Repeated, it renews the same workspace,
+    and what was changed in its panels by hand is lost. Needs the extra wandb-workspaces.
+
+    mtlab track workspace quickstart
+    """
+    from mtlab.report.sync.workspace import save_workspace
+    from mtlab.runs.store import Store, store_root
+    from mtlab.tracking.settings import stored_tracking
+
+    opened = Store.open(store_root(store))
+    if opened.archive is not None:
+        raise UserError("is an archive: trackers are sent what is in a store", file=opened.archive)
+    plan = opened.plan(stored_study_name(file, opened))
+    chosen = _with_wandb(_choose(stored_tracking(plan), [WANDB]), project, entity, offline=False)
+    typer.echo(f"saved: {save_workspace(opened, plan, chosen[WANDB])}")
 
 
 def _choose(known: TrackerOptions, names: Sequence[str]) -> TrackerOptions:

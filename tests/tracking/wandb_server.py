@@ -25,6 +25,7 @@ class State:
         self.lock = threading.Lock()
         self.runs: dict[str, dict[str, Any]] = {}
         self.files: list[str] = []
+        self.views: dict[str, dict[str, Any]] = {}  #: id → a saved workspace
         self.port = self.requests = 0
         if path.is_file():  # a server that was started again
             self.runs = json.loads(path.read_text())["runs"]
@@ -34,7 +35,9 @@ class State:
 
     def write(self) -> None:
         scratch = self.path.with_suffix(".tmp")
-        scratch.write_text(json.dumps({"runs": self.runs, "files": self.files, "requests": self.requests}))
+        scratch.write_text(
+            json.dumps({"runs": self.runs, "files": self.files, "views": self.views, "requests": self.requests})
+        )
         scratch.replace(self.path)
 
     def upload(self, name: str) -> dict[str, Any]:
@@ -51,7 +54,19 @@ class State:
         return {"serverInfo": {"features": []}} if "features" in query else {}
 
     def _Viewer(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - W&B's names
-        return {"viewer": {"id": "v", "username": "me", "entity": "me", "flags": "{}", "teams": {"edges": []}}}
+        return {
+            "viewer": {
+                "id": "v",
+                "username": "me",
+                "entity": "me",
+                "flags": "{}",
+                "admin": False,
+                "teams": {"edges": []},
+            }
+        }
+
+    def _GetDefaultEntity(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return self._Viewer(given)
 
     def _RunResumeStatus(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         run = self.runs.get(given["name"])
@@ -122,6 +137,23 @@ class State:
             for name in files
         ]
         return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    # Views: saved workspaces
+
+    def _UpsertView2(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        known = given.get("id") in self.views
+        number = given["id"] if known else f"view{len(self.views) + 1}"
+        self.views[number] = {key: given[key] for key in ("entityName", "projectName", "name", "displayName")}
+        self.views[number]["spec"] = json.loads(given["spec"])
+        return {"upsertView": {"view": {"id": number, "name": given["name"]}, "inserted": not known}}
+
+    def _View(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        nodes = [
+            {"id": number, "displayName": view["displayName"], "spec": json.dumps(view["spec"])}
+            for number, view in self.views.items()
+            if view["name"] == given["viewName"]
+        ]
+        return {"project": {"allViews": {"edges": [{"node": node} for node in nodes]}}}
 
     def _CommitArtifact(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         return {"commitArtifact": {"artifact": {"id": "a", "digest": "d"}}}

@@ -148,7 +148,7 @@ class WandbSink(Sink):
             )
         except Exception as error:
             if self.live:
-                raise UnreachableError(NAME, f"W&B {_describe_error(error)}") from error
+                raise UnreachableError(NAME, f"W&B {describe_error(error)}") from error
             raise
 
 
@@ -269,7 +269,7 @@ def _artifact(about: TrackedRun, found: Mapping[str, Path]) -> Any:
     return artifact
 
 
-def _describe_error(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Say briefly why W&B failed, without anything that was sent to it."""
     message = " ".join(str(error).split())
     if "API key" in message and "configured" in message:
