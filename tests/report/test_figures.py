@@ -315,8 +315,20 @@ def test_seeds_that_share_a_pattern_agree_and_others_do_not(tmp_path: Path) -> N
     flat = {source: reader.Layers({"contributions/text/0": np.full(3, 1 / 3)}, {}) for source in alike.layers}
     assert {each.note for each in agreement.seed_agreements(flat)} == {
         "the levels are all alike",
-        "fewer than two seeds",
+        "no contributions of several levels",
     }
+
+
+def test_a_variant_that_agreement_cannot_show_is_named_with_the_reason(tmp_path: Path) -> None:
+    """`last` draws on one level before and after training."""
+    study = Study(tmp_path / "a", ["last", "static"], 3)
+    for source, layers in study.layers.items():
+        if source.label == "last":
+            for name in [name for name in layers.values if name.startswith("contributions/")]:
+                layers.values[name] = study.start[source].values[name]
+    caption = agreement.plot_agreement(study.layers, study.start).layout.meta["caption"]
+    assert caption.endswith("Not shown: last (training does not change its levels' parts).")
+    assert "Not shown" not in agreement.plot_agreement(study.layers).layout.meta["caption"]
 
 
 def test_chance_is_no_agreement(tmp_path: Path) -> None:

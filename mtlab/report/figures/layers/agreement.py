@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -46,11 +46,15 @@ def seed_agreements(
         kind: contributions or weights.
 
     """
-    return [
-        _agreement(variant, modality, _patterns(panels.runs_of(found, variant), start, kind, modality))
-        for variant in panels.variant_labels(found)
-        for modality in MODALITIES
-    ]
+    constant = "the levels are all alike" if start is None else "training does not change its levels' parts"
+    made = []
+    for variant in panels.variant_labels(found):
+        runs = panels.runs_of(found, variant)
+        for modality in MODALITIES:
+            each = _agreement(variant, modality, _patterns(runs, start, kind, modality), constant)
+            few = each.mean is None and len(runs) > 1 and each.seeds == 0
+            made.append(replace(each, note=f"no {kind} of several levels") if few else each)
+    return made
 
 
 def plot_agreement(
@@ -61,7 +65,8 @@ def plot_agreement(
 ) -> go.Figure:
     """Plot each variant's mean correlation between seeds, each pair as a dot, and the range by chance."""
     title = "Is the pattern real? Agreement between seeds on which levels to use"
-    computed = [each for each in seed_agreements(found, start, kind) if each.mean is not None]
+    agreements = seed_agreements(found, start, kind)
+    computed = [each for each in agreements if each.mean is not None]
     if not computed:
         several = max((len(panels.runs_of(found, name)) for name in panels.variant_labels(found)), default=0) > 1
         why = panels.explain_missing(found, kind) if several else "Agreement needs two seeds of a variant at least."
@@ -86,9 +91,17 @@ def plot_agreement(
         f"Correlation between two seeds' {panels.KINDS[kind]}s{changed}, over all levels and cross-modal layers, "
         f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
         f"each seed's levels are shuffled ({SHUFFLES:,} times). "
-        f"{panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}."
+        f"{panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}.{_describe_absent(agreements)}"
     )
     return theme.finish(figure, title, caption, height=160 + 34 * len(names))
+
+
+def _describe_absent(agreements: Sequence[Agreement]) -> str:
+    """Return a sentence on the variants that the figure cannot show, and why; empty without any."""
+    shown = {each.variant for each in agreements if each.mean is not None}
+    absent = {each.variant: each.note for each in agreements if each.variant not in shown}
+    listed = "; ".join(f"{variant} ({note})" for variant, note in absent.items())
+    return f" Not shown: {listed}." if listed else ""
 
 
 def _traces(each: Agreement, style: Style) -> list[go.Scatter]:
@@ -143,7 +156,7 @@ def _patterns(
     return patterns
 
 
-def _agreement(variant: str, modality: Modality, patterns: list[list[Array]]) -> Agreement:
+def _agreement(variant: str, modality: Modality, patterns: list[list[Array]], constant: str) -> Agreement:
     shapes = {tuple(len(row) for row in seed) for seed in patterns}
     if len(patterns) < 2 or len(shapes) > 1:
         return Agreement(variant, modality, len(patterns), (), None, None, "fewer than two seeds")
@@ -152,7 +165,7 @@ def _agreement(variant: str, modality: Modality, patterns: list[list[Array]]) ->
     flat = np.concatenate(centred, axis=1)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
     if (norms < 1e-9).any():
-        return Agreement(variant, modality, len(patterns), (), None, None, "the levels are all alike")
+        return Agreement(variant, modality, len(patterns), (), None, None, constant)
     unit = flat / norms
     pairs = tuple(float(unit[one] @ unit[other]) for one, other in combinations(range(len(unit)), 2))
     generator = np.random.default_rng(0)
