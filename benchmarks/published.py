@@ -35,7 +35,7 @@ Step = Callable[[], object]
 
 
 def configuration(preset: str, **manager: Any) -> dict[str, Any]:
-    """Fill in a published preset, with the CLIP tower by its measures (no weights are needed) and manager options."""
+    """Fill in a published preset, with a CLIP tower of its size (no weights are needed) and manager options."""
     written = compose(recipe_folders()[0] / "presets" / f"{preset}.yaml").data["set"]
     written = {**written, "text": TEXT, "vision": VISION, "task": TASK}
     written["manager"] = {**written["manager"], **manager}

@@ -25,10 +25,11 @@ RANDOM = "random"
 
 @register_vision_tower("clip_vit")
 class ClipViT(TimmBased):
-    """CLIP's ViT by its measures (width, depth, heads, patch): the tower of imported METER, BridgeTower, ManagerTower.
+    """A CLIP ViT of any size: the tower of imported METER, BridgeTower and ManagerTower.
 
     Every level is the output of a block under the last norm, which all share. The same network as timm's
-    `vit_*_clip_quickgelu_*`, under the same names of weights, but of any measures. Source: CLIP (ICML 2021).
+    `vit_*_clip_quickgelu_*`, under the same names of weights, but of any width, depth, number of heads and patch
+    size. Source: CLIP (ICML 2021).
     """
 
     location_options: ClassVar[frozenset[str]] = frozenset({"weights"})

@@ -1,4 +1,4 @@
-"""CLIP's ViT by its measures."""
+"""CLIP's ViT, of any size."""
 
 from __future__ import annotations
 
