@@ -12,7 +12,7 @@ from mtlab.errors import UserError, nearest
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.nodes import known_paths
 from mtlab.resolution.resolve import ResolvedCell, resolve_cell
-from mtlab.studies.axes import Axis, Value, holds, parse_axes, with_value
+from mtlab.studies.axes import Axis, Value, holds, lookup, parse_axes, with_value
 from mtlab.studies.spec import StudySpec
 
 
@@ -62,7 +62,7 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
     else:
         assignments = list(_one_change(study, axes, shared, base))
     rows = [StudyRow(values, _resolve(study, shared, axes, values)) for values in assignments]
-    rows = [row for row in _distinct(rows) if not any(holds(rule, row.config) for rule in study.keys.exclude)]
+    rows = list(_without_excluded(study, axes, _distinct(rows)))
     if not rows:
         raise study.error("leaves no cell", "exclude")
     if study.keys.design == "grid":
@@ -106,7 +106,7 @@ def _check_paths(study: StudySpec, axes: Sequence[Axis]) -> None:
     for index, rule in enumerate(study.keys.exclude):
         if not isinstance(rule, Mapping) or not rule:
             raise study.error(f"expected path → value, found {rule!r}", f"exclude[{index}]")
-        for path in rule:
+        for path in rule.keys() - {axis.name for axis in axes}:
             check(path, f"exclude[{index}].{path}")
 
 
@@ -227,6 +227,35 @@ def _distinct(rows: Sequence[StudyRow]) -> list[StudyRow]:
             seen.add(text)
             kept.append(row)
     return kept
+
+
+def _without_excluded(study: StudySpec, axes: Sequence[Axis], rows: Sequence[StudyRow]) -> Iterator[StudyRow]:
+    """Leave out the rows that a rule of `exclude` names, by settings or by the labels of axis values."""
+    by_name = {axis.name: axis for axis in axes}
+    for index, rule in enumerate(study.keys.exclude):
+        for path in rule.keys() & by_name.keys():
+            unknown = _unknown_value(path, rule[path], rows)
+            if unknown is not None:
+                labels = ", ".join(value.label for value in by_name[path].values)
+                problem = f"{unknown!r} matches no value of axis {path!r}; its values: {labels}"
+                raise study.error(problem, f"exclude[{index}].{path}")
+    for row in rows:
+        if not any(all(_has(row, path, wanted) for path, wanted in rule.items()) for rule in study.keys.exclude):
+            yield row
+
+
+def _has(row: StudyRow, path: str, wanted: Any) -> bool:
+    """Return whether a row has a setting, or a value with this label on the axis of that name; of a list: any."""
+    label = row.values[path].label if path in row.values else None
+    return label in (wanted if isinstance(wanted, list) else [wanted]) or holds({path: wanted}, row.config)
+
+
+def _unknown_value(path: str, wanted: Any, rows: Sequence[StudyRow]) -> Any:
+    """Return what no row has at an axis, or None."""
+    listed = isinstance(wanted, list) and not any(isinstance(lookup(row.config, path), list) for row in rows)
+    return next(
+        (each for each in (wanted if listed else [wanted]) if not any(_has(row, path, each) for row in rows)), None
+    )
 
 
 def _against_own_baseline(

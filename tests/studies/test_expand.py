@@ -93,6 +93,20 @@ exclude: [{manager.name: static, model.cross_layers: 2}]
     assert labels(rows(tmp_path, text)) == ["last · cross_layers 1", "last · cross_layers 2", "static · cross_layers 1"]
 
 
+def test_exclude_names_values_by_their_labels_too(tmp_path: Path) -> None:
+    text = """
+axes:
+  manager: [last, {name: static, label: ours}, {name: static, weight: scalar, label: low}]
+  size: {zip: {model.cross_layers: [1, 2], model.mlp_ratio: [2, 1]}, labels: [wide, deep]}
+"""
+    assert labels(rows(tmp_path, text + "exclude: [{manager: ours}]")) == [
+        "last · wide", "last · deep", "low · wide", "low · deep",
+    ]  # fmt: skip
+    both = "exclude: [{manager: [ours, low], size: deep}]"
+    assert labels(rows(tmp_path, text + both)) == ["last · wide", "last · deep", "ours · wide", "low · wide"]
+    assert labels(rows(tmp_path, text + "exclude: [{manager: static}]")) == ["last · wide", "last · deep"]
+
+
 def test_one_at_a_time_starts_from_set_and_baseline(tmp_path: Path) -> None:
     text = """
 design: one_at_a_time
@@ -155,6 +169,10 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
         ("axes: {train.lr: {values: [1], when: {train.batch: 8}}, train.batch: [8]}", "depends on axis 'train.batch'"),
         ("axes: {manager: [last]}\nexclude: [{manager.nme: last}]", "exclude[0].manager.nme: no setting is called"),
         ("axes: {manager: [last]}\nexclude: [{manager.name: last}]", "exclude: leaves no cell"),
+        (
+            "axes: {manager: [last, {name: mean, label: m}]}\nexclude: [{manager: [m, statc]}]",
+            "exclude[0].manager: 'statc' matches no value of axis 'manager'; its values: last, m",
+        ),
         ("axes: {manager: [last]}\nbaseline: {manager: mean}", "baseline.manager: matches no value of axis 'manager'"),
         ("axes: {manager: [last]}\nbaseline: {mngr: last}", "baseline.mngr: 'mngr' is no axis of this study"),
         (
