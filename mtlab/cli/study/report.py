@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mtlab.runs.store import Store
 
 Format = Literal["md", "json", "svg", "tex", "csv", "html"]
-By = Literal["family", "layer"]
+By = Literal["family", "layer", "rank"]
 ENDINGS = {".md": "md", ".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "csv", ".html": "html"}
 
 
@@ -42,7 +42,8 @@ def report(
         By | None,
         typer.Option(
             "--by",
-            help="family: a column per family of questions. layer: what each level contributes and is worth.",
+            help="family: a column per family of questions. layer: what each level contributes and is worth. rank: all "
+            "pairs compared; variants that share a letter were not told apart.",
             show_default=False,
         ),
     ] = None,
@@ -53,6 +54,8 @@ def report(
     """Compare the variants of a study: mean ± interval over seeds, difference to the baseline, verdict, cost.
 
     With --format html, one page with the table, all figures, and where it comes from; it opens without a network.
+
+    With --by rank, all pairs of variants are compared, and letters join those that were not told apart.
 
     With --by layer, what each level and the previous state contribute to each cross-modal layer, and what levels are
     worth; as CSV and JSON, a row per run, cross-modal layer and level.
@@ -79,8 +82,8 @@ def report(
         if out.suffix not in ENDINGS:
             raise UserError(f"ends in none of {', '.join(ENDINGS)}: name one, or give --format", file=out)
         wanted = ENDINGS[out.suffix]
-    if by == "layer":
-        write_layers(opened, plans[0], wanted, out)
+    if by in ("layer", "rank"):
+        (write_layers if by == "layer" else write_ranking)(opened, plans[0], wanted, out)
     elif wanted == "html":
         write_page(opened, plans, by, out)
     elif wanted is None and out is None and by is None and len(plans) == 1:
@@ -130,6 +133,28 @@ def write_layers(store: Store, plan: dict[str, Any], wanted: str | None, out: Pa
         known = ", ".join(layer_tables.FORMATS)
         raise UserError(f"--by layer has no format {wanted!r}; it has {known}", file="command line", key="--format")
     _write(layer_tables.render_text(plan["study"], rows, metric, wanted), out)
+
+
+def write_ranking(store: Store, plan: dict[str, Any], wanted: str | None, out: Path | None) -> None:
+    """Print or write the variants best first, with letters for those that were not told apart.
+
+    Raises:
+        UserError: another format than these, or the study cannot be ranked.
+
+    """
+    from rich.console import Console
+
+    from mtlab.report.formats import ranking_table
+    from mtlab.report.ranking import rank_variants
+
+    if wanted is not None and wanted not in ranking_table.FORMATS:
+        known = ", ".join(ranking_table.FORMATS)
+        raise UserError(f"--by rank has no format {wanted!r}; it has {known}", file="command line", key="--format")
+    ranking = rank_variants(store, plan)
+    if wanted is None:
+        Console(highlight=False).print(ranking_table.render_terminal(ranking))
+    else:
+        _write(ranking_table.render_text(ranking, wanted), out)
 
 
 def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, out: Path | None) -> None:

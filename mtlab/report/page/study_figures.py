@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from mtlab.errors import UserError
 from mtlab.report import recordings
 from mtlab.report.figures import cost, curves, estimates, panels, speed
 from mtlab.report.figures.layers import (
@@ -18,7 +19,9 @@ from mtlab.report.figures.layers import (
     training_signals,
     worth,
 )
+from mtlab.report.figures.ranking import plot_ranking
 from mtlab.report.page.figure_group import KIND, FigureChoice, FigureGroup
+from mtlab.report.ranking import rank_variants
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from mtlab.report.study import StudyResults
 
 KINDS = FigureChoice(KIND, "", {"contributions": "contributions", "weights": "raw weights"})
+RANKED = 3, 16  #: variants, at least and at most, that are ranked on the page
 MAX_PAIRED = 6  #: variants of which all pairs are compared; of more, each is compared with its baseline alone
 
 
@@ -49,7 +53,19 @@ def result_figures(study: StudyResults) -> list[FigureGroup]:
         ),
         FigureGroup("by-family", "By family of questions", {(): estimates.plot_families(study.report)}),
         _group("cost", "Cost against quality", [costs], lambda of: cost.plot_cost(study.report, of, study.styles)),
+        *ranking_figures(study),
     ]
+
+
+def ranking_figures(study: StudyResults) -> list[FigureGroup]:
+    """Plot the ranking of some variants, where the study can be ranked; all pairs of many would take too long."""
+    if not RANKED[0] <= len(study.variants) <= RANKED[1]:
+        return []
+    try:
+        figure = plot_ranking(rank_variants(study.store, study.plan), study.styles)
+    except UserError:
+        return []
+    return [FigureGroup("ranking", "Ranking: which variants were told apart", {(): figure})]
 
 
 def layer_figures(study: StudyResults) -> list[FigureGroup]:

@@ -1,0 +1,61 @@
+"""Plots a ranking: each variant's mean and interval, best first, and bars that join those not told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+
+from mtlab.report.figures import dots, panels, theme
+from mtlab.report.figures.metric_axes import metric_limits, metric_range, metric_scale
+from mtlab.report.figures.theme import Style
+from mtlab.report.formats import numbers
+from mtlab.report.formats.ranking_table import caption
+from mtlab.report.ranking import Ranking
+from mtlab.statistics.letter_display import letter
+from mtlab.units import in_points
+
+
+def plot_ranking(ranking: Ranking, styles: Mapping[str, Style] | None = None) -> go.Figure:
+    """Plot means and intervals in the order of the ranking, and beside them a bar over the variants of each group."""
+    metric = ranking.metric
+    title = f"{ranking.study}: ranking by {metric}{', in points' if in_points(metric) else ''}"
+    if not ranking.variants:
+        return theme.empty(title, caption(ranking))
+    names = [one.row.label for one in ranking.variants]
+    figure = panels.make_panels([""], ["mean and interval", "not told apart"], shared_y=True)
+    scale, limits = metric_scale(metric), metric_limits(metric)
+    for place, one in enumerate(ranking.variants):
+        row = one.row
+        assert row.mean is not None
+        ends = None
+        if row.mean.interval is not None:
+            low, high = (scale * end for end in row.mean.interval)
+            ends = (low, high) if limits is None else (max(low, limits[0]), min(high, limits[1]))
+        style = theme.find_style(styles, row.label, names)
+        text = f"{row.label}: {numbers.format_mean(row.mean, metric)} (n = {row.n}), {one.letters}"
+        figure.add_trace(
+            dots.mean_dot(row.label, place, scale * row.mean.mean, ends, style, text, filled=True), row=1, col=1
+        )
+    shown = dots.shown_values(figure, "x")
+    for at, group in enumerate(ranking.groups):
+        figure.add_trace(_bar(at, group, [names[place] for place in group]), row=1, col=2)
+    figure.update_xaxes(range=metric_range(shown, metric), row=1, col=1)
+    ticks = [letter(at) for at in range(len(ranking.groups))]
+    figure.update_xaxes(
+        tickvals=list(range(len(ticks))), ticktext=ticks, range=[-0.7, len(ticks) - 0.3], showgrid=False, row=1, col=2
+    )
+    dots.label_lines(figure, names)
+    return theme.finish(figure, title, caption(ranking), height=130 + dots.LINE_HEIGHT * len(names))
+
+
+def _bar(at: int, group: tuple[int, ...], labels: list[str]) -> go.Scatter:
+    return go.Scatter(
+        x=[at] * len(group),
+        y=list(group),
+        mode="lines+markers",
+        line={"color": theme.NEUTRAL, "width": 3},
+        marker={"color": theme.NEUTRAL, "size": 7},
+        hovertemplate=f"not told apart: {theme.escape_markup(', '.join(labels))}<extra></extra>",
+        cliponaxis=False,
+    )

@@ -1,0 +1,127 @@
+"""Ranks the variants of a study: all pairs are compared, and letters join those that were not told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from mtlab.errors import UserError
+from mtlab.report import frame
+from mtlab.report.comparison.compare import (
+    WITHHELD,
+    ComparisonRow,
+    classify_outcome,
+    compare,
+    correct_p_values,
+    paired_difference,
+)
+from mtlab.report.comparison.paired_examples import split_by_cell
+from mtlab.report.comparison.seed_results import SeedResults
+from mtlab.runs.store import Store
+from mtlab.statistics.letter_display import letter_groups, letters_of
+from mtlab.statistics.paired import Difference
+
+
+@dataclass(frozen=True)
+class RankedPair:
+    """The comparison of two ranked variants."""
+
+    better: str  #: label of the variant with the better mean
+    worse: str
+    difference: Difference | None  #: better − worse; None without shared seeds
+    p_corrected: float | None  #: for all pairs
+    different: bool
+
+
+@dataclass(frozen=True)
+class RankedVariant:
+    """A variant at its place."""
+
+    row: ComparisonRow
+    letters: str  #: of its groups
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The variants of a study, best first, and what was shown of each pair."""
+
+    study: str
+    metric: str
+    test: str
+    alpha: float
+    correct: str
+    variants: tuple[RankedVariant, ...]
+    groups: tuple[tuple[int, ...], ...]  #: places of the variants that share a letter, a first
+    pairs: tuple[RankedPair, ...]
+    left_out: Mapping[str, str]  #: label → why it has no place
+
+
+def rank_variants(store: Store, plan: Mapping[str, Any]) -> Ranking:
+    """Rank the variants of a study by their means over seeds, with the study's own test and correction.
+
+    Variants that are blind, have not learned or have too few seeds have no place.
+
+    Args:
+        store: where its runs are.
+        plan: its stored plan, see `Store.plan`.
+
+    Raises:
+        UserError: the number of seeds was decided by looks at them, or `train.length` is an axis; a file of the store
+            is damaged.
+
+    """
+    study = plan["study"]
+    if plan.get("sequential"):
+        problem = "its seeds were decided by looks at its comparisons with the baseline, which other pairs were not"
+        raise UserError(f"{problem}: rank a study of a fixed number of seeds", file=study)
+    runs = frame.run_frame(store, plan)
+    metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
+    outcomes = frame.outcome_frame(store, plan, split=metric.partition("/")[0])
+    rows = compare(runs, outcomes, plan)
+    if len({row.block for row in rows}) > 1:
+        raise UserError("its variants were trained for several lengths: rank a study of one", file=study)
+    left_out = {row.label: reason for row in rows if (reason := _why_left_out(row)) is not None}
+    ranked = sorted((row for row in rows if row.label not in left_out), key=_mean, reverse=mode == "max")
+    results: dict[str, SeedResults] = {row.cell: row.results for row in ranked}
+    by_cell = split_by_cell(outcomes)
+    places = list(combinations(range(len(ranked)), 2))
+    found = [
+        paired_difference(results, (ranked[one].cell, ranked[other].cell), runs, by_cell, metric, plan)[0]
+        for one, other in places
+    ]
+    corrected = correct_p_values([None if each is None else each.p for each in found], plan["correct"])
+    shown = [
+        classify_outcome(each, p, plan["alpha"], mode) in ("better", "worse")
+        for each, p in zip(found, corrected, strict=True)
+    ]
+    groups = letter_groups(len(ranked), [pair for pair, different in zip(places, shown, strict=True) if different])
+    letters = letters_of(len(ranked), groups)
+    return Ranking(
+        study=study,
+        metric=metric,
+        test=plan["test"],
+        alpha=plan["alpha"],
+        correct=plan["correct"],
+        variants=tuple(RankedVariant(row, text) for row, text in zip(ranked, letters, strict=True)),
+        groups=tuple(groups),
+        pairs=tuple(
+            RankedPair(ranked[one].label, ranked[other].label, difference, p, different)
+            for (one, other), difference, p, different in zip(places, found, corrected, shown, strict=True)
+        ),
+        left_out=left_out,
+    )
+
+
+def _why_left_out(row: ComparisonRow) -> str | None:
+    if row.mean is None:
+        return "no results yet"
+    if row.n < 2:
+        return "one seed"
+    return row.outcome if row.outcome in WITHHELD - {"baseline not learned"} else None
+
+
+def _mean(row: ComparisonRow) -> float:
+    assert row.mean is not None
+    return row.mean.mean

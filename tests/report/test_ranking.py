@@ -1,0 +1,107 @@
+"""Rankings: all pairs by the study's test, corrected together, and what has no place."""
+
+import csv
+import io
+import json
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from mtlab.cli import main
+from mtlab.errors import UserError
+from mtlab.report.figures.ranking import plot_ranking
+from mtlab.report.formats.ranking_table import to_dict
+from mtlab.report.ranking import rank_variants
+from mtlab.report.study_report import build_report
+from mtlab.statistics.correction import holm
+
+CELLS = ["last", "bridge", "static", "adaptive"]
+
+
+def call(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["mtlab", *map(str, words)])
+    return main()
+
+
+def test_all_pairs_are_compared_as_the_report_compares_one_with_its_baseline(four):
+    ranking = rank_variants(four.store, four.plan(CELLS))
+    assert [(one.row.label, one.letters) for one in ranking.variants] == [
+        ("static", "a"),
+        ("adaptive", "b"),
+        ("bridge", "b"),
+        ("last", "c"),
+    ]
+    reported = {row.cell: row.difference.p for row in build_report(four.store, four.plan(CELLS)).rows if row.difference}
+    found = {(pair.better, pair.worse): pair for pair in ranking.pairs}
+    assert found["static", "bridge"].difference.p == pytest.approx(reported["static"])
+    assert found["bridge", "last"].difference.p == pytest.approx(reported["last"])
+    assert [pair.p_corrected for pair in ranking.pairs] == pytest.approx(
+        holm([pair.difference.p for pair in ranking.pairs])
+    )
+    assert len(ranking.pairs) == 6
+    groups = {one.row.label: set(one.letters) for one in ranking.variants}
+    for one, other in combinations(groups, 2):
+        assert bool(groups[one] & groups[other]) != found[one, other].different
+
+
+def test_smaller_is_better_where_the_study_says_so(four):
+    plan = four.plan(CELLS)
+    plan["metrics"] |= {"mode": "min"}
+    assert [one.row.label for one in rank_variants(four.store, plan).variants] == [
+        "last",
+        "bridge",
+        "adaptive",
+        "static",
+    ]
+
+
+def test_what_cannot_be_compared_has_no_place(four):
+    four.finish("once", 0, 0.9)
+    four.finish("eyeless", 0, 0.4, floor=0.4)
+    four.finish("eyeless", 1, 0.4, floor=0.4)
+    plan = four.plan([*CELLS, "once", "new", "eyeless"])
+    for row in plan["rows"]:
+        if row["cell"] == "eyeless":
+            row["blind"] = True
+    ranking = rank_variants(four.store, plan)
+    assert ranking.left_out == {"once": "one seed", "new": "no results yet", "eyeless": "blind"}
+    assert [one.row.label for one in ranking.variants] == ["static", "adaptive", "bridge", "last"]
+
+
+def test_the_figure_has_a_bar_for_each_group(four):
+    ranking = rank_variants(four.store, four.plan(CELLS))
+    bars = [trace for trace in plot_ranking(ranking).data if trace.xaxis == "x2"]
+    assert [tuple(bar.y) for bar in bars] == list(ranking.groups) == [(0,), (1, 2), (3,)]
+
+
+def test_the_command_prints_and_writes_it(four, monkeypatch, capsys, tmp_path):
+    four.store.write_plan("trial", four.plan(CELLS))
+    root = four.store.root
+    assert call(monkeypatch, "report", "trial", "--by", "rank", "--store", root) == 0
+    shown = capsys.readouterr().out
+    for words in ("trial: ranking", "group", "were not shown to be different", "all 6 pairs"):
+        assert words in " ".join(shown.split())
+    assert call(monkeypatch, "report", "trial", "--by", "rank", "--store", root, "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data == json.loads(json.dumps(to_dict(rank_variants(four.store, four.plan(CELLS)))))
+    page = (Path(__file__).parents[2] / "docs/report-json.md").read_text()
+    assert not {key for part in (data, data["ranking"][0], data["pairs"][0]) for key in part if f"`{key}`" not in page}
+    assert call(monkeypatch, "report", "trial", "--by", "rank", "--store", root, "--out", tmp_path / "rank.csv") == 0
+    places = list(csv.DictReader(io.StringIO((tmp_path / "rank.csv").read_text())))
+    assert [(place["place"], place["variant"]) for place in places][:2] == [("1", "static"), ("2", "adaptive")]
+
+
+def test_what_cannot_be_ranked_is_one_line(four, monkeypatch, capsys):
+    plan = four.plan(CELLS)
+    with pytest.raises(UserError, match=r"seeds were decided by looks .*: rank a study of a fixed number of seeds"):
+        rank_variants(four.store, plan | {"sequential": {"looks": [3, 5], "levels": [0.01, 0.04]}})
+    for number, row in enumerate(plan["rows"]):
+        row["axis_labels"] = row.get("axis_labels", {}) | {"train.length": f"{number % 2} steps"}
+        row["axes"] = row["axes"] | {"train.length": {"steps": number % 2}}
+    with pytest.raises(UserError, match="trained for several lengths: rank a study of one"):
+        rank_variants(four.store, plan)
+    four.store.write_plan("trial", four.plan(CELLS))
+    assert call(monkeypatch, "report", "trial", "--by", "rank", "--format", "tex", "--store", four.store.root) == 2
+    assert "--by rank has no format 'tex'; it has md, csv, json" in capsys.readouterr().err
