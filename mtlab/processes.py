@@ -66,16 +66,25 @@ class Process:
 
     def kill(self) -> None:
         """Kill it if it is known to run here, and wait for its end; never another process that has its pid by now."""
+        self.send(signal.SIGKILL, seconds=5.0)
+
+    def send(self, number: signal.Signals, *, seconds: float = 0.0) -> bool:
+        """Send it a signal if it is known to run here, and wait some seconds for its end; return whether it was sent.
+
+        Never another process that has its pid by now, nor this one.
+        """
         if self.pid == os.getpid() or not self.alive():
-            return
+            return False
         with suppress(ProcessLookupError):
             descriptor = os.pidfd_open(self.pid)
             try:
                 if self.alive():  # the descriptor is bound to it now
-                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                    select.select([descriptor], [], [], 5.0)
+                    signal.pidfd_send_signal(descriptor, number)
+                    select.select([descriptor], [], [], seconds)
+                    return True
             finally:
                 os.close(descriptor)
+        return False
 
 
 def current_process() -> Process:

@@ -17,7 +17,7 @@ import typer
 from mtlab.cli import check, clean, dashboard, data, doctor, list_entries, schema, sweep, terminal, track, train
 from mtlab.cli.models import evaluate, export_checkpoint, import_checkpoint, inspect, intervene, push, verify
 from mtlab.cli.runs import diff, logs, open_run
-from mtlab.cli.study import budget, bundle, figures, new, plan, report, run, status, testbed
+from mtlab.cli.study import budget, bundle, cancel, figures, new, plan, report, run, status, testbed
 from mtlab.errors import UserError
 from mtlab.files import as_user_error
 
@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "plan": plan.plan,
         "budget": budget.budget,
         "run": run.run,
+        "cancel": cancel.cancel,
         "status": status.status,
         "report": report.report,
         "testbed": testbed.make_card,

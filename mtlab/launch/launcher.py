@@ -39,7 +39,7 @@ from mtlab.launch.exit_status import ExitStatus, RunFailure, classify_exit
 from mtlab.launch.local import LocalPool, default_workers
 from mtlab.launch.policy import FailureTracker, LaunchPolicy
 from mtlab.launch.pool import Attempt, Pool
-from mtlab.processes import EXIT_LOCKED
+from mtlab.processes import EXIT_LOCKED, current_process
 from mtlab.runs.lock import LockWatch
 from mtlab.runs.store import Store
 
@@ -131,7 +131,9 @@ class _Launch:
 
     async def run(self) -> LaunchOutcome:
         handled = self._handle_signals()
-        self._log("launch", runs=len(self.board.jobs), done=self.board.counts["done"], workers=self.board.workers)
+        counts = {"runs": len(self.board.jobs), "done": self.board.counts["done"], "workers": self.board.workers}
+        # Who takes signals can be stopped by `mtlab cancel`; a notebook's kernel would end.
+        self._log("launch", **counts, **({"process": current_process().to_json()} if handled else {}))
         try:
             with self.view:
                 async with self.pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from mtlab.cli.options import (
     make_policy,
 )
 from mtlab.cli.output import unless_quiet
+from mtlab.files import read_text
 
 if TYPE_CHECKING:
     from mtlab.launch.policy import LaunchPolicy
@@ -40,6 +42,10 @@ def run(
     no_plugins: PluginsOption = False,
     replace: ReplaceOption = False,
     quiet: QuietOption = False,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="Go on in the background, without this terminal; `mtlab cancel` stops it."),
+    ] = False,
 ) -> None:
     """Run a study: everything that its plan asks for and the store lacks. Finished runs are never redone.
 
@@ -47,14 +53,37 @@ def run(
     """
     from mtlab.config.load import find_study_file
     from mtlab.runs.store import Store, store_root
+    from mtlab.studies.spec import read_study
 
     policy = make_policy(retries, fail_fast=fail_fast, keep_going=keep_going)
     path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)
+    if detach:
+        options = {"--workers": workers, "--launcher": launcher, "--retries": retries, "--store": opened.root}
+        flags = {"--fail-fast": fail_fast, "--keep-going": keep_going, "--no-plugins": no_plugins, "--replace": replace}
+        words = [str(word) for option, value in options.items() if value is not None for word in (option, value)]
+        words += [flag for flag, given in flags.items() if given]
+        name = read_study(path, overrides or ()).name
+        raise typer.Exit(_detach(["run", file, *(overrides or ()), *words], opened, name, quiet=quiet))
     study = StudyCommand(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace, launcher=launcher)
     with unless_quiet(quiet):
         code = run_study(study, opened, workers, policy)
     raise typer.Exit(code)
+
+
+def _detach(words: Sequence[str], store: Store, name: str, *, quiet: bool) -> int:
+    """Start `mtlab WORDS` in the background; return 0 once it launches runs, else its exit code."""
+    from mtlab.launch.detached import LOG, start_detached
+
+    process = start_detached(words, store, name)
+    log = store.study(name) / LOG
+    code = process.poll()
+    if code is not None:  # nothing was left to do, or something is wrong
+        typer.echo(read_text(log), nl=False, err=code != 0)
+    elif not quiet:
+        typer.echo(f"{name} goes on in the background (process {process.pid}); what it prints: {log}")
+        typer.echo(f"next: mtlab status {name} --watch, mtlab logs RUN -f, mtlab cancel {name}")
+    return code or 0
 
 
 @dataclass(frozen=True)

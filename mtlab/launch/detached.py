@@ -1,0 +1,98 @@
+"""A launcher in the background: started in a session of its own, found again by what it has logged, and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from mtlab.files import read_jsonl
+from mtlab.launch.slurm.job import read_job
+from mtlab.launch.slurm.queue import cancel, query_jobs
+from mtlab.processes import Process
+from mtlab.runs.store import Store
+
+LOG = "detached.log"  #: in the study's folder: what the launcher in the background prints
+POLL = 0.2  #: seconds
+
+
+@dataclass(frozen=True)
+class Launchers:
+    """The launchers of a study that have not logged their end."""
+
+    here: tuple[Process, ...]  #: they run on this machine
+    elsewhere: tuple[Process, ...]  #: on another host: whether they run cannot be known
+
+
+def start_detached(words: Sequence[str], store: Store, study: str) -> subprocess.Popen[bytes]:
+    """Start `mtlab WORDS`, which launches a study, in a session of its own, so that it outlives the terminal.
+
+    Args:
+        words: the command line, without `mtlab`.
+        store: the run store.
+        study: its name.
+
+    Returns:
+        The process, once it launches runs or has ended; `LOG` holds what it prints.
+
+    """
+    log = store.study(study) / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = _spawn(words, output)
+    while process.poll() is None and process.pid not in {each.pid for each in find_launchers(store, study).here}:
+        time.sleep(POLL)
+    return process
+
+
+def _spawn(words: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mtlab", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def find_launchers(store: Store, study: str) -> Launchers:
+    """Find the launchers of a study that take signals (not those within a notebook), by its `launch.jsonl`."""
+    begun: dict[tuple[object, object], Process] = {}
+    for event in read_jsonl(store.study(study) / "launch.jsonl"):
+        who = (event.get("host"), event.get("launcher"))
+        if event.get("event") == "launch" and "process" in event:
+            begun[who] = Process.from_json(event["process"])
+        elif event.get("event") == "end":
+            begun.pop(who, None)
+    known = {process: process.alive() for process in begun.values()}
+    return Launchers(
+        tuple(process for process, alive in known.items() if alive),
+        tuple(process for process, alive in known.items() if alive is None),
+    )
+
+
+def stop_launchers(launchers: Iterable[Process], wait: Callable[[], None] = lambda: time.sleep(POLL)) -> None:
+    """Ask launchers of this machine to stop, as Ctrl-C does, and wait until they have: workers save their state."""
+    asked = [process for process in launchers if process.send(signal.SIGTERM)]
+    while any(process.alive() for process in asked):
+        wait()
+
+
+def cancel_jobs(store: Store, runs: Iterable[str]) -> int:
+    """Cancel the jobs that launchers which are gone have left in Slurm's queue; return their number.
+
+    Raises:
+        SlurmError: the queue does not answer.
+
+    """
+    known = {job[0] for run in runs if (job := read_job(store.run(run))) is not None}
+    active = [number for number, info in query_jobs(known).items() if info.active] if known else []
+    if active:
+        cancel(active)
+    return len(active)

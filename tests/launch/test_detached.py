@@ -1,0 +1,97 @@
+"""A study that runs in the background, and what stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from calling import here, mtlab_at
+from conftest import Program
+from patience import wait_for
+from tiny_study import write_study
+
+from mtlab.launch.detached import find_launchers
+from mtlab.processes import current_process
+from mtlab.runs.store import Store
+
+LONG = "axes: {manager: [bridge, static]}\nseeds: 1\nset: {train: {length: {steps: 100000}, eval_every: 50000}}"
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_in_the_background_until_it_is_cancelled(tmp_path: Path) -> None:
+    write_study(tmp_path, LONG, "long")
+    begun = mtlab_at(tmp_path, "run", "long.yaml", "--detach", "--workers", "1")
+    assert begun.returncode == 0, begun.stderr
+    assert "long goes on in the background (process " in begun.stdout
+    store = Store.open(tmp_path / "runs")
+    (launcher,) = find_launchers(store, "long").here
+    try:
+        assert os.getsid(launcher.pid) == launcher.pid != os.getsid(0)  # the terminal's end does not reach it
+        wait_for(lambda: any(tmp_path.glob("runs/cells/*/s0/checkpoints/last.safetensors")))
+        stopped = mtlab_at(tmp_path, "cancel", "long")
+        assert (stopped.returncode, launcher.alive()) == (0, False)
+    finally:
+        launcher.send(signal.SIGKILL)
+    assert "long is stopped; `mtlab run long` goes on from here" in stopped.stdout
+    plan = store.plan("long")
+    assert sorted(store.states(plan).values()) == ["interrupted", "new"]
+    assert "interrupted" in (store.study("long") / "detached.log").read_text()
+    assert "nothing of long runs" in mtlab_at(tmp_path, "cancel", "long").stdout
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_told_before_it_goes_on_in_the_background(tmp_path: Path) -> None:
+    write_study(tmp_path, "axes: {manager: [bridge]}\nseeds: 1\nset: {text: {name: minilm}, train: {lrr: 1}}", "wrong")
+    done = mtlab_at(tmp_path, "run", "wrong.yaml", "-d")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "lrr" in done.stderr
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> Store:
+    """Make a store with a study whose launcher is gone, and a job of it that is still in the queue."""
+    store = Store.open(tmp_path / "runs", create=True)
+    file = write_study(tmp_path, "axes: {manager: [bridge]}\nseeds: 1", "left")
+    plan = {"study": "left", "runs": [{"id": "cell/s0", "parents": []}], "spec_file": str(file)}
+    store.write_plan("left", plan)
+    folder = store.run("cell/s0") / "slurm"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"job": 4711, "launcher": current_process().to_json()}))
+    return store
+
+
+def launched(store: Store, **changes: object) -> None:
+    process = current_process().to_json() | changes
+    store.log_launch("left", {"event": "launch", "host": process["host"], "launcher": process["pid"],
+                              "process": process})  # fmt: skip
+
+
+def test_jobs_of_a_launcher_that_is_gone_are_cancelled(
+    left: Store, program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program("squeue", "echo '4711|RUNNING|0:0|0|1:00|1:00:00|'")
+    calls = program("scancel", "exit 0")
+    launched(left, start=1)  # another process has its number now
+    code, out, _ = here(monkeypatch, capsys, "cancel")("left", "--store", left.root)
+    assert (code, out) == (0, "1 job of left cancelled: workers write their state\n")
+    assert calls.read_text().split()[-1] == "4711"
+
+
+def test_a_launcher_on_another_host_is_not_worked_against(
+    left: Store, program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program("squeue", "echo '4711|PENDING|0:0|0|0:00|1:00:00|'")
+    calls = program("scancel", "exit 0")
+    launched(left, host="login2", pid=17)
+    call = here(monkeypatch, capsys, "cancel")
+    code, _, err = call("left", "--store", left.root)
+    assert (code, calls.read_text()) == (2, "")
+    assert "left may be run by process 17 on login2: cancel it there; or, if that has ended, --force" in err
+    assert call("left", "--store", left.root, "--force")[0] == 0
+    assert "4711" in calls.read_text()
+    left.log_launch("left", {"event": "end", "host": "login2", "launcher": 17})
+    assert find_launchers(left, "left").elsewhere == ()
