@@ -109,7 +109,7 @@ def test_a_study_without_recorded_layers_says_what_is_missing_and_how_to_get_it(
     assert "`record.layers` was off" in page
     assert "Words and patches cannot be shown: " in page
     assert "mtlab intervene RUN" in page
-    assert set(galleries(page)) == {"comparison", "by-family", "cost", "speed", "curves"}
+    assert set(galleries(page)) == {"comparison", "by-family", "cost", "ranking", "speed", "curves"}
 
 
 def test_failed_and_unfinished_runs_are_told(fabric) -> None:  # type: ignore[no-untyped-def]
