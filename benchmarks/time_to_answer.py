@@ -23,6 +23,7 @@ from scipy import stats
 from mtlab.statistics.power import POWER, seeds_to_detect
 
 MOST = 10_000  #: seeds
+RUNS = Path(__file__).parents[1] / "analysis" / "results" / "sweep_managers_runs.csv"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def table(found: Sequence[Answer]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="CSV file of runs")
+    parser.add_argument("runs", type=Path, nargs="?", default=RUNS, help="CSV file of runs")
     parser.add_argument("--metric", default="test/accuracy")
     parser.add_argument("--points", type=float, default=1.0, help="difference to show (default: 1)")
     parser.add_argument("--alpha", type=float, default=0.05)
